@@ -1,0 +1,43 @@
+"""What became of every task: result backend, task monitor, tables and queries.
+
+from cadasta.workertoolbox.results import TaskStore
+
+with TaskStore("workertoolbox+postgresql+psycopg2://reader@db/workers") as store:
+    for task in store.list(status="FAILURE"):
+        print(task.id, task.name, task.result)
+"""
+
+from cadasta.workertoolbox.results._errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    InvalidTemplate,
+    InvalidURL,
+    MonitorQueueUnknown,
+    PickledResult,
+    ResultsError,
+    SchemaOutdated,
+    TaskNotFound,
+)
+from cadasta.workertoolbox.results._monitor import Monitor
+from cadasta.workertoolbox.results._schema import upgrade
+from cadasta.workertoolbox.results._store import TaskStore
+from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results._template import RESULT_BACKEND, render_url
+
+__all__ = [
+    "BrokerUnavailable",
+    "DatabaseUnavailable",
+    "InvalidTemplate",
+    "InvalidURL",
+    "Monitor",
+    "MonitorQueueUnknown",
+    "PickledResult",
+    "RESULT_BACKEND",
+    "ResultsError",
+    "SchemaOutdated",
+    "Task",
+    "TaskNotFound",
+    "TaskStore",
+    "render_url",
+    "upgrade",
+]

@@ -1,0 +1,67 @@
+"""What can go wrong with results.
+
+ResultsError
+├── BrokerUnavailable (ConnectionError)
+├── DatabaseUnavailable (ConnectionError)
+├── InvalidTemplate (ValueError)
+├── InvalidURL (ValueError)
+├── MonitorQueueUnknown (LookupError)
+├── PickledResult (ValueError)
+├── SchemaOutdated (RuntimeError)
+└── TaskNotFound (LookupError)
+"""
+
+from __future__ import annotations
+
+
+class ResultsError(Exception):
+    """The root of every error of this package."""
+
+
+class BrokerUnavailable(ResultsError, ConnectionError):
+    """The broker cannot be reached."""
+
+
+class DatabaseUnavailable(ResultsError, ConnectionError):
+    """The database cannot be reached, or refuses us."""
+
+
+class InvalidTemplate(ResultsError, ValueError):
+    """A URL template names an unknown variable, or its braces do not match."""
+
+
+class InvalidURL(ResultsError, ValueError):
+    """A URL does not name a SQL database."""
+
+
+class MonitorQueueUnknown(ResultsError, LookupError):
+    """The app declares no task-monitor queue."""
+
+
+class PickledResult(ResultsError, ValueError):
+    """A stored result is a pickle, which nothing here reads."""
+
+    def __str__(self) -> str:
+        return (
+            "the stored result is a pickle, and pickles are not read; delete it by "
+            "`result.forget()`, or store it as JSON with the release that wrote it"
+        )
+
+
+class SchemaOutdated(ResultsError, RuntimeError):
+    """The database has no tables of ours, or older ones than this code needs."""
+
+
+class TaskNotFound(ResultsError, LookupError):
+    """Nobody has ever seen a task of this id."""
+
+    def __init__(self, id: str) -> None:
+        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"no task with id {self.id!r} has been seen; "
+            "`celery -A … tasks list` shows those that have"
+        )

@@ -1,0 +1,168 @@
+"""What a task message says, read without running or unpickling anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from kombu.message import Message
+
+from cadasta.workertoolbox.results._storable import storable
+
+#: The header in which the publisher writes the instant of publication; the routing
+#: package has the same name (the two do not import each other).
+PUBLISHED_AT = "workertoolbox_published_at"
+
+#: Names of JSON in a message's content type and encoding.
+_JSON = "application/json"
+_UTF8 = {"utf-8", "utf8", "us-ascii", None}
+
+
+class Unreadable(ValueError):
+    """A message is no task message of protocol 2 in JSON; says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """One task message: columns of `workertoolbox_task`."""
+
+    id: str
+    name: str
+    queue: str
+    args: Any
+    kwargs: Any
+    root_id: str | None
+    parent_id: str | None
+    group_id: str | None
+    replaced: int
+    retries: int
+    scheduled_at: datetime
+    eta: datetime | None
+    expires: datetime | None
+    origin: str | None
+    ignore_result: bool
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineRecord:
+    """One message that could not be read: columns of `workertoolbox_quarantine`."""
+
+    digest: str
+    reason: str
+    body: bytes
+    content_type: str | None
+    content_encoding: str | None
+    headers: Any
+    routing_key: str | None
+    seen_at: datetime
+
+
+def read_task(message: Message, *, seen_at: datetime) -> TaskRecord:
+    """Read a task message.
+
+    Raises:
+        Unreadable: It is no task message, or not in JSON.
+    """
+    headers = message.headers or {}
+    args, kwargs = _arguments(message)
+    return TaskRecord(
+        id=_name(headers, "id"),
+        name=_name(headers, "task"),
+        queue=storable(str((message.delivery_info or {}).get("routing_key", ""))),
+        args=storable(args),
+        kwargs=storable(kwargs),
+        root_id=_optional_name(headers, "root_id"),
+        parent_id=_optional_name(headers, "parent_id"),
+        group_id=_optional_name(headers, "group"),
+        replaced=_count(headers, "replaced_task_nesting"),
+        retries=_count(headers, "retries"),
+        scheduled_at=_instant(headers, PUBLISHED_AT) or seen_at,
+        eta=_instant(headers, "eta"),
+        expires=_instant(headers, "expires"),
+        origin=_optional_name(headers, "origin"),
+        ignore_result=bool(headers.get("ignore_result")),
+        seen_at=seen_at,
+    )
+
+
+def keep_unread(
+    message: Message, *, reason: str, seen_at: datetime
+) -> QuarantineRecord:
+    """Keep a message as it came, with the reason why it could not be read."""
+    body = message.body or b""
+    body = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    headers = storable(_printable(message.headers or {}))
+    identity = json.dumps(headers, sort_keys=True).encode() + b"\0" + bytes(body)
+    routing_key = (message.delivery_info or {}).get("routing_key")
+    return QuarantineRecord(
+        digest=sha256(identity).hexdigest(),
+        reason=storable(reason),
+        body=bytes(body),
+        content_type=message.content_type and storable(str(message.content_type)),
+        content_encoding=(
+            message.content_encoding and storable(str(message.content_encoding))
+        ),
+        headers=headers,
+        routing_key=routing_key and storable(str(routing_key)),
+        seen_at=seen_at,
+    )
+
+
+def _arguments(message: Message) -> tuple[Any, Any]:
+    if message.errors:
+        raise Unreadable(f"its body cannot be decompressed: {message.errors[0][1]!r}")
+    if message.content_type != _JSON:
+        raise Unreadable(f"its content type is {message.content_type!r}, not {_JSON}")
+    encoding = message.content_encoding
+    if encoding not in _UTF8 and str(encoding).lower() not in _UTF8:
+        raise Unreadable(f"its encoding is {encoding!r}, not utf-8")
+    try:
+        body = json.loads(message.body or "")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Unreadable(f"its body is no JSON: {error}") from error
+    match body:
+        case [list(args), dict(kwargs), dict()]:
+            return args, kwargs
+    raise Unreadable("its body is not [args, kwargs, embedded]: no protocol 2")
+
+
+def _name(headers: Mapping[str, Any], key: str) -> str:
+    value = headers.get(key)
+    if not isinstance(value, str) or not value:
+        raise Unreadable(f"its header {key!r} is {value!r}, not a name")
+    return str(storable(value))
+
+
+def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
+    return None if headers.get(key) is None else _name(headers, key)
+
+
+def _count(headers: Mapping[str, Any], key: str) -> int:
+    value = headers.get(key) or 0
+    if not isinstance(value, int) or not 0 <= value < 2**31:
+        raise Unreadable(f"its header {key!r} is {value!r}, not a count")
+    return int(value)
+
+
+def _instant(headers: Mapping[str, Any], key: str) -> datetime | None:
+    value = headers.get(key)
+    if value is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(value)
+        # Celery writes no zone only where the app has UTC switched off.
+        return (
+            instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+        )
+    except (ValueError, TypeError, OverflowError) as error:
+        raise Unreadable(f"its header {key!r} is {value!r}, no instant") from error
+
+
+def _printable(value: Any) -> Any:
+    """Return headers as JSON: what AMQP can carry and JSON cannot becomes its repr."""
+    return json.loads(json.dumps(value, default=repr, skipkeys=True))

@@ -1,0 +1,27 @@
+"""Values that every database takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def storable(value: Any) -> Any:
+    """Return a JSON value that PostgreSQL takes, as near to the original as it can be.
+
+    `jsonb` and `text` refuse NUL and lone surrogates, and JSON has no NaN and no
+    infinity: they are written as backslash escapes and as the strings `NaN`,
+    `Infinity` and `-Infinity`.
+    """
+    match value:
+        case str():
+            text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+            return text.replace("\0", r"\x00")
+        case float() if not math.isfinite(value):
+            return json.dumps(value)
+        case dict():
+            return {storable(key): storable(item) for key, item in value.items()}
+        case list():
+            return [storable(item) for item in value]
+    return value

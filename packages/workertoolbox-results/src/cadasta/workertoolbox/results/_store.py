@@ -1,0 +1,113 @@
+"""Typed queries over the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from celery import Celery
+from sqlalchemy import Select, func, select
+
+from cadasta.workertoolbox.results import _tables
+from cadasta.workertoolbox.results._engine import (
+    database_url,
+    open_engine,
+    reaching,
+)
+from cadasta.workertoolbox.results._errors import TaskNotFound
+from cadasta.workertoolbox.results._schema import check_schema
+from cadasta.workertoolbox.results._task import Task
+
+_view = _tables.tasks
+_newest_first = func.coalesce(
+    _view.c.scheduled_at, _view.c.started_at, _view.c.finished_at
+).desc()
+
+
+class TaskStore:
+    """Every task that was scheduled, and what became of it.
+
+    Args:
+        url: As in `result_backend`: `workertoolbox+…`, `db+…` or SQLAlchemy's own.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached.
+        InvalidURL: It names no SQL database.
+        SchemaOutdated: Its tables are missing or too old.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(database_url(url))
+        check_schema(self._engine)
+
+    @classmethod
+    def for_app(cls, app: Celery) -> Self:
+        """Open the database that an app's `result_backend` names."""
+        return cls(app.conf.result_backend)
+
+    def get(self, id: str) -> Task:
+        """Return a task.
+
+        Raises:
+            TaskNotFound: Neither a monitor nor a worker has seen it.
+        """
+        task = self.find(id)
+        if task is None:
+            raise TaskNotFound(id)
+        return task
+
+    def find(self, id: str) -> Task | None:
+        """Return a task, or None if nobody has seen it."""
+        return next(iter(self._fetch(select(_view).where(_view.c.id == id))), None)
+
+    def list(
+        self,
+        *,
+        limit: int = 50,
+        name: str | None = None,
+        status: str | None = None,
+        queue: str | None = None,
+        internal: bool = False,
+    ) -> Sequence[Task]:
+        """Return tasks, newest first.
+
+        Args:
+            limit: Most tasks to return.
+            internal: Whether to include Celery's own tasks, `celery.*`.
+        """
+        query = select(_view).order_by(_newest_first).limit(limit)
+        for column, wanted in (("name", name), ("status", status), ("queue", queue)):
+            if wanted is not None:
+                query = query.where(_view.c[column] == wanted)
+        return self._fetch(query, internal=internal)
+
+    def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
+        """Return every task of the workflow that a task began, oldest first."""
+        query = (
+            select(_view)
+            .where(_view.c.root_id == root_id)
+            .order_by(_view.c.scheduled_at, _view.c.id)
+        )
+        return self._fetch(query, internal=internal)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _fetch(self, query: Select[Any], *, internal: bool = True) -> Sequence[Task]:
+        if not internal:
+            query = query.where(func.coalesce(_view.c.name, "").notlike("celery.%"))
+        with reaching(self._engine), self._engine.connect() as connection:
+            return [Task(**row) for row in connection.execute(query).mappings()]

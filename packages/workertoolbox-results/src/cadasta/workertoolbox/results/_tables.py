@@ -1,0 +1,139 @@
+"""The tables of the results database, as migrations leave them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    String,
+    Table,
+    Text,
+)
+
+from cadasta.workertoolbox.results._types import Document, Instant
+
+metadata = MetaData()
+
+#: Celery's own table of results in its extended shape, with columns of ours that
+#: Celery does not know and leaves empty. `date_done` is UTC without saying so.
+taskmeta = Table(
+    "celery_taskmeta",
+    metadata,
+    Column("id", Integer, Sequence("task_id_sequence"), primary_key=True),
+    Column("task_id", String(155), unique=True),
+    Column("status", String(50)),
+    Column("result", LargeBinary),
+    Column("date_done", DateTime, index=True),
+    Column("traceback", Text),
+    Column("children", LargeBinary),
+    Column("name", String(155)),
+    Column("args", LargeBinary),
+    Column("kwargs", LargeBinary),
+    Column("worker", String(155)),
+    Column("retries", Integer),
+    Column("queue", String(155)),
+    Column("stamps", LargeBinary),
+    Column("started_at", Instant),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Column("group_id", Text),
+    sqlite_autoincrement=True,
+)
+
+#: Celery's own table of groups.
+tasksetmeta = Table(
+    "celery_tasksetmeta",
+    metadata,
+    Column("id", Integer, Sequence("taskset_id_sequence"), primary_key=True),
+    Column("taskset_id", String(155), unique=True),
+    Column("result", LargeBinary),
+    Column("date_done", DateTime, index=True),
+    sqlite_autoincrement=True,
+)
+
+#: A row per task: what its latest message says, and when its first was published.
+task = Table(
+    "workertoolbox_task",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("args", Document),
+    Column("kwargs", Document),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Column("group_id", Text),
+    Column("replaced", Integer, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("scheduled_at", Instant, nullable=False),
+    Column("eta", Instant),
+    Column("expires", Instant),
+    Column("origin", Text),
+    Column("ignore_result", Boolean, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Index("ix_workertoolbox_task_scheduled_at", "scheduled_at"),
+    Index("ix_workertoolbox_task_root_id", "root_id"),
+)
+
+#: A row per message: a task is published anew when it is retried (`retries`) and
+#: when it replaces itself by another (`replaced`), under the same id.
+attempt = Table(
+    "workertoolbox_attempt",
+    metadata,
+    Column("task_id", Text, primary_key=True),
+    Column("replaced", Integer, primary_key=True, autoincrement=False),
+    Column("retries", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("scheduled_at", Instant, nullable=False),
+    Column("eta", Instant),
+    Column("seen_at", Instant, nullable=False),
+)
+
+#: A row per message that could not be read, as it came.
+quarantine = Table(
+    "workertoolbox_quarantine",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # SHA-256 of the message: one that comes twice is the same.
+    Column("digest", Text, nullable=False, unique=True),
+    Column("reason", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("content_type", Text),
+    Column("content_encoding", Text),
+    Column("headers", Document, nullable=False),
+    Column("routing_key", Text),
+    Column("seen_at", Instant, nullable=False),
+)
+
+#: `workertoolbox_tasks`: a view that joins a task and its result. A status is
+#: Celery's, or `QUEUED` or `SCHEDULED` before there is one.
+tasks = Table(
+    "workertoolbox_tasks",
+    MetaData(),
+    Column("id", Text, primary_key=True),
+    Column("name", Text),
+    Column("status", Text),
+    Column("queue", Text),
+    Column("args", Document),
+    Column("kwargs", Document),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Column("group_id", Text),
+    Column("retries", Integer),
+    Column("scheduled_at", Instant),
+    Column("eta", Instant),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("worker", Text),
+    Column("result", Document),
+    Column("traceback", Text),
+    Column("tracked", Boolean),
+)

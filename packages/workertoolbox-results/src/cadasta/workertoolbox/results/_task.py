@@ -1,0 +1,74 @@
+"""A task as the database knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One row of the view `workertoolbox_tasks`: a task joined with its result.
+
+    Attributes:
+        status: Celery's, or `QUEUED` (its message was seen, nothing has run it yet)
+            or `SCHEDULED` (queued with an ETA still ahead).
+        queue: The routing key it was published with.
+        args: As in the message; None where neither message nor result has them.
+        retries: How often it has been retried so far.
+        scheduled_at: When it was first published; None if no monitor saw it.
+        started_at: When its latest attempt began; None before, and where the
+            service has `task_track_started` off.
+        finished_at: When a final state was stored.
+        result: The return value, or `exc_type` and `exc_message` of a failure.
+        tracked: Whether a monitor saw its message.
+    """
+
+    id: str
+    name: str | None
+    status: str
+    queue: str | None
+    args: Any
+    kwargs: Any
+    root_id: str | None
+    parent_id: str | None
+    group_id: str | None
+    retries: int | None
+    scheduled_at: datetime | None
+    eta: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    result: Any
+    traceback: str | None
+    tracked: bool
+
+    @property
+    def internal(self) -> bool:
+        """Whether it is one of Celery's own, such as `celery.chord_unlock`."""
+        return (self.name or "").startswith("celery.")
+
+    @property
+    def wait_s(self) -> float | None:
+        """Seconds from when it could run (its ETA, else publication) to its start."""
+        due_at = max(filter(None, (self.scheduled_at, self.eta)), default=None)
+        if due_at is None or self.started_at is None:
+            return None
+        return max(0.0, (self.started_at - due_at).total_seconds())
+
+    @property
+    def run_s(self) -> float | None:
+        """Seconds from its start to its end."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--json` prints: instants in ISO 8601, the rest as it is."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        del values["tracked"]
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in values.items()
+        }

@@ -1,0 +1,53 @@
+"""The result-backend URL, rendered from variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from string import Formatter
+from urllib.parse import quote
+
+from cadasta.workertoolbox.results._errors import InvalidTemplate
+
+#: The `result_backend` of a fleet, unless a service sets its own.
+RESULT_BACKEND = (
+    "workertoolbox+postgresql+psycopg2://{0.RESULT_DB_USER}:{0.RESULT_DB_PASS}"
+    "@{0.RESULT_DB_HOST}:{0.RESULT_DB_PORT}/{0.RESULT_DB_NAME}"
+)
+
+
+def render_url(template: str, variables: Mapping[str, object]) -> str:
+    """Return a URL with each `{0.NAME}`, or `{NAME}`, replaced by its variable.
+
+    Values are escaped for a URL, so that a password may hold any character. Braces
+    that are meant as such are doubled, as in `str.format`.
+
+    Raises:
+        InvalidTemplate: A variable that does not exist, a stray brace, or a format
+            that is more than a name.
+    """
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise InvalidTemplate(
+            f"result_backend template {template!r} has a stray brace ({error}); "
+            "double the braces that are not around a variable"
+        ) from error
+    return "".join(
+        text + ("" if field is None else _value(template, variables, field, rest))
+        for text, field, *rest in parts
+    )
+
+
+def _value(
+    template: str,
+    variables: Mapping[str, object],
+    field: str,
+    rest: list[str | None],
+) -> str:
+    name = field.removeprefix("0.")
+    if name not in variables or any(rest):
+        raise InvalidTemplate(
+            f"result_backend template {template!r}: {{{field}}} is no variable; "
+            f"use one of {', '.join(f'{{0.{known}}}' for known in variables)}"
+        )
+    return quote(str(variables[name]), safe="")

@@ -1,0 +1,171 @@
+"""`celery -A proj tasks …`: commands of this package in Celery's own command line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+import click
+from celery import Celery
+from rich.console import Console
+from rich.table import Table
+
+from cadasta.workertoolbox.results._errors import ResultsError
+from cadasta.workertoolbox.results._monitor import Monitor
+from cadasta.workertoolbox.results._schema import upgrade as upgrade_database
+from cadasta.workertoolbox.results._store import TaskStore
+from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results._tree import duration, in_order, workflow_tree
+
+
+class _Commands(click.Group):
+    """Errors of ours are one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ResultsError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands)
+def tasks() -> None:
+    """Every task that was scheduled, and what became of it."""
+
+
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
+)
+
+
+@tasks.command()
+@click.pass_context
+def upgrade(ctx: click.Context) -> None:
+    """Create the tables, or bring them up to date."""
+    revision = upgrade_database(_app(ctx).conf.result_backend)
+    click.echo(f"tables are at revision {revision}")
+
+
+@tasks.command()
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Most messages that are written and acknowledged together.",
+)
+@click.option(
+    "--batch-wait",
+    type=click.FloatRange(min=0),
+    default=0.2,
+    show_default=True,
+    help="Longest time in seconds that a message waits for others.",
+)
+@click.option(
+    "-l",
+    "--loglevel",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
+    default="INFO",
+    show_default=True,
+)
+@click.pass_context
+def monitor(
+    ctx: click.Context, batch_size: int, batch_wait: float, loglevel: str
+) -> None:
+    """Write the copy of every task message to the database, until stopped.
+
+    SIGTERM and SIGINT stop it cleanly: what it holds is written first.
+    """
+    logging.basicConfig(
+        level=loglevel.upper(), format="[%(asctime)s: %(levelname)s] %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    worker = Monitor(_app(ctx), batch_size=batch_size, batch_wait_s=batch_wait)
+
+    def stop(number: int, _: FrameType | None) -> None:
+        worker.stop()
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    worker.run()
+
+
+@tasks.command("list")
+@click.option("--name", help="Only tasks of this name.")
+@click.option("--status", help="Only tasks of this status, such as FAILURE.")
+@click.option("--queue", help="Only tasks of this queue.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Most tasks to show, newest first.",
+)
+@click.option("--internal", is_flag=True, help="Show Celery's own tasks too.")
+@_json
+@click.pass_context
+def list_(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
+    """Show the newest tasks."""
+    with TaskStore.for_app(_app(ctx)) as store:
+        found = store.list(**filters)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_table(found)
+
+
+@tasks.command()
+@click.argument("id")
+@_json
+@click.pass_context
+def show(ctx: click.Context, id: str, as_json: bool) -> None:
+    """Show the workflow of the task ID as a tree."""
+    with TaskStore.for_app(_app(ctx)) as store:
+        task = store.get(id)
+        # A task that no monitor saw may not know its root.
+        workflow = store.workflow(task.root_id or id, internal=True) or [task]
+    if as_json:
+        _print_json(task for _, task in in_order(workflow))
+    else:
+        marked = None if id == task.root_id else id
+        _console().print(workflow_tree(workflow, marked=marked))
+
+
+def _app(ctx: click.Context) -> Celery:
+    app: Celery = ctx.obj.app
+    return app
+
+
+def _console() -> Console:
+    # Text that is piped into a file is not cut to the width of some terminal.
+    return Console(soft_wrap=True, highlight=False, markup=False)
+
+
+def _print_json(found: Iterable[Task]) -> None:
+    for task in found:
+        click.echo(json.dumps(task.as_json(), ensure_ascii=False))
+
+
+def _print_table(found: Iterable[Task]) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("scheduled", "status", "queue", "name", "wait", "run", "id"):
+        table.add_column(column, no_wrap=True)
+    for task in found:
+        table.add_row(
+            "untracked"
+            if task.scheduled_at is None
+            else f"{task.scheduled_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            task.status,
+            task.queue,
+            task.name,
+            *("" if s is None else duration(s) for s in (task.wait_s, task.run_s)),
+            task.id,
+        )
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False, markup=False).print(table)

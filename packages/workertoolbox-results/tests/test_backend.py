@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import os
+import pickle
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, states
+from celery.app.task import Context
+from celery.exceptions import ImproperlyConfigured
+from sqlalchemy import insert
+
+from cadasta.workertoolbox.results import PickledResult, TaskStore
+from cadasta.workertoolbox.results._tables import taskmeta
+from cadasta.workertoolbox.results.backend import Backend
+
+REQUEST = Context(
+    id="1",
+    task="export.project",
+    args=["a"],
+    kwargs={"b": 1},
+    hostname="worker@host",
+    retries=1,
+    delivery_info={"routing_key": "export"},
+    root_id="0",
+    parent_id="0",
+    group="g",
+)
+
+
+def test_celery_finds_the_backend_by_its_url(app: Celery) -> None:
+    assert type(app.backend).__module__ == "cadasta.workertoolbox.results.backend"
+
+
+def test_a_result_comes_back(app: Celery, backend: Backend) -> None:
+    backend.store_result("1", {"answer": [42, None, "é"]}, states.SUCCESS)
+    result = app.AsyncResult("1")
+
+    assert result.state == states.SUCCESS
+    assert result.get(timeout=1) == {"answer": [42, None, "é"]}
+
+
+def test_an_unknown_task_is_pending(app: Celery, backend: Backend) -> None:
+    assert app.AsyncResult("never").state == states.PENDING
+    assert not backend.task_result_exists("never")
+
+
+def test_an_exception_comes_back_with_its_arguments(
+    app: Celery, backend: Backend
+) -> None:
+    backend.mark_as_failure("1", KeyError("nope"), traceback="Traceback \0…")
+    result = app.AsyncResult("1")
+
+    assert result.state == states.FAILURE
+    assert isinstance(result.result, KeyError)
+    assert result.result.args == ("nope",)
+    assert str(result.traceback) == r"Traceback \x00…"
+
+
+def test_the_first_success_stays(app: Celery, backend: Backend) -> None:
+    backend.store_result("1", "first", states.SUCCESS)
+    backend.store_result("1", {}, states.STARTED)
+    backend.store_result("1", "second", states.SUCCESS)
+
+    assert app.AsyncResult("1").get(timeout=1) == "first"
+
+
+def test_the_start_is_kept_when_the_end_is_stored(
+    backend: Backend, store: TaskStore
+) -> None:
+    backend.store_result("1", {"pid": 1}, states.STARTED, request=REQUEST)
+    started = store.get("1")
+    backend.store_result("1", 42, states.SUCCESS, request=REQUEST)
+    done = store.get("1")
+
+    assert started.started_at is not None
+    assert (started.finished_at, started.result) == (None, None)
+    assert done.started_at == started.started_at
+    assert done.run_s is not None and done.run_s >= 0
+
+
+def test_a_result_without_a_task_row_is_untracked_but_described(
+    backend: Backend, store: TaskStore
+) -> None:
+    backend.store_result("1", 42, states.SUCCESS, request=REQUEST)
+    task = store.get("1")
+
+    assert not task.tracked
+    assert (task.name, task.args, task.kwargs) == ("export.project", ["a"], {"b": 1})
+    assert (task.root_id, task.parent_id, task.group_id) == ("0", "0", "g")
+    assert (task.queue, task.worker, task.retries) == ("export", "worker@host", 1)
+
+
+def test_what_only_the_request_knew_outlives_a_state_without_one(
+    backend: Backend, store: TaskStore
+) -> None:
+    backend.store_result("1", {}, states.STARTED, request=REQUEST)
+    backend.store_result("1", "terminated", states.REVOKED)
+
+    assert store.get("1").name == "export.project"
+
+
+def test_celerys_own_backend_reads_what_ours_wrote(backend: Backend, url: str) -> None:
+    backend.store_result("1", [1, 2], states.SUCCESS, request=REQUEST)
+    plain = Celery("plain", broker="memory://", backend=f"db+{url.partition('+')[2]}")
+    plain.conf.result_extended = True
+    meta = plain.backend.get_task_meta("1")
+
+    assert (meta["status"], meta["result"], meta["name"]) == (
+        states.SUCCESS,
+        [1, 2],
+        "export.project",
+    )
+
+
+def test_a_group_is_saved_and_restored(app: Celery) -> None:
+    group = app.GroupResult("g", [app.AsyncResult("1"), app.AsyncResult("2")])
+    group.save()
+    group.save()
+    restored = app.GroupResult.restore("g")
+
+    assert restored == group
+    restored.delete()
+    assert app.GroupResult.restore("g") is None
+
+
+def test_a_forgotten_result_is_gone(app: Celery, backend: Backend) -> None:
+    backend.store_result("1", 42, states.SUCCESS)
+    app.AsyncResult("1").forget()
+
+    assert not backend.task_result_exists("1")
+
+
+def test_expired_results_are_cleaned_up(backend: Backend) -> None:
+    backend.store_result("1", 42, states.SUCCESS)
+    backend.cleanup()
+    assert backend.task_result_exists("1")
+
+    backend.expires = timedelta(seconds=-1)
+    backend.cleanup()
+
+    assert not backend.task_result_exists("1")
+
+
+def test_children_and_stamps_come_back(app: Celery, backend: Backend) -> None:
+    request = Context(
+        id="1",
+        _children=[app.AsyncResult("child")],
+        stamped_headers=["by"],
+        stamps={"by": "me"},
+    )
+    backend.store_result("1", 42, states.SUCCESS, request=request)
+    meta = backend.get_task_meta("1")
+
+    assert [str(child) for child in app.AsyncResult("1").children or ()] == ["child"]
+    assert (meta["stamped_headers"], meta["by"]) == (["by"], "me")
+
+
+def test_a_pickled_result_is_refused_not_read(app: Celery, backend: Backend) -> None:
+    with backend.engine.begin() as connection:
+        row: dict[str, Any] = {
+            "task_id": "1",
+            "status": "SUCCESS",
+            "result": pickle.dumps(42),
+        }
+        connection.execute(insert(taskmeta).values(row))
+
+    with pytest.raises(PickledResult, match="pickle"):
+        app.AsyncResult("1").get(timeout=1)
+
+
+def test_another_serializer_than_json_is_refused(url: str) -> None:
+    app = Celery("tests", broker="memory://", backend=url, set_as_current=False)
+    app.conf.result_serializer = "pickle"
+
+    with pytest.raises(ImproperlyConfigured, match="JSON only"):
+        _ = app.backend
+
+
+def test_a_backend_survives_pickling(app: Celery, backend: Backend) -> None:
+    app.set_current()
+    backend.store_result("1", 42, states.SUCCESS)
+    copy = pickle.loads(pickle.dumps(backend))
+
+    assert copy.get_task_meta("1")["result"] == 42
+    copy.engine.dispose()
+
+
+def test_a_forked_child_opens_a_connection_of_its_own(backend: Backend) -> None:
+    backend.store_result("parent", 1, states.SUCCESS)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        before = backend.engine.pool.checkedin()  # type: ignore[attr-defined]
+        backend.store_result("child", 2, states.SUCCESS)
+        os.write(write, str(before).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert os.read(read, 10) == b"0"
+    assert backend.get_task_meta("child")["result"] == 2
+    os.close(read)
+    os.close(write)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from messages import message
+from sqlalchemy import select
+
+from cadasta.workertoolbox.results import upgrade
+from cadasta.workertoolbox.results._batch import Record, write_batch
+from cadasta.workertoolbox.results._engine import database_url, open_engine
+from cadasta.workertoolbox.results._message import keep_unread, read_task
+from cadasta.workertoolbox.results._tables import attempt, quarantine, task
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def read(retries: int, *, replaced: int = 0, name: str = "export.project") -> Record:
+    return read_task(
+        message(
+            [[retries], {}, {}],
+            retries=retries,
+            replaced_task_nesting=replaced,
+            task=name,
+            workertoolbox_published_at=f"2026-01-01T00:00:{replaced}{retries}+00:00",
+        ),
+        seen_at=NOW,
+    )
+
+
+def tables(url: str, *batches: Sequence[Record]) -> list[list[Any]]:
+    engine = open_engine(database_url(url))
+    for batch in batches:
+        with engine.begin() as connection:
+            write_batch(connection, batch)
+    with engine.connect() as connection:
+        rows = [
+            [tuple(row) for row in connection.execute(select(table))]
+            for table in (task, attempt, quarantine)
+        ]
+    engine.dispose()
+    return rows
+
+
+MESSAGES = [read(0), read(1), read(2), read(0, replaced=1, name="export.other")]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_any_order_and_any_batches_give_the_same_rows(
+    tmp_path: Path, size: int
+) -> None:
+    seen = []
+    for number, order in enumerate(itertools.permutations(MESSAGES)):
+        url = f"sqlite:///{tmp_path / f'{number}.sqlite3'}"
+        upgrade(url)
+        batches = [order[start : start + size] for start in range(0, 4, size)]
+        tasks, attempts, _ = tables(url, *batches)
+        seen.append((tasks, sorted(attempts)))
+
+    assert all(rows == seen[0] for rows in seen)
+    [[row], attempts] = seen[0]
+    values = dict(zip(task.c.keys(), row, strict=True))
+    assert (values["name"], values["args"]) == ("export.other", [0])
+    assert values["scheduled_at"] == datetime(2026, 1, 1, tzinfo=UTC)
+    assert len(attempts) == 4
+
+
+def test_writing_a_batch_again_changes_nothing(url: str) -> None:
+    batch = [*MESSAGES, keep_unread(message("x"), reason="no JSON", seen_at=NOW)]
+    once = tables(url, batch)
+    twice = tables(url, batch, [*reversed(batch), *batch])
+
+    assert once == twice
+    assert [len(rows) for rows in once] == [1, 4, 1]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, states
+from celery.bin.celery import celery
+from click.testing import CliRunner, Result
+from messages import message
+
+from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._message import read_task
+from cadasta.workertoolbox.results.backend import Backend
+
+KEYS = (
+    "id name status queue args kwargs root_id parent_id group_id retries "
+    "scheduled_at eta started_at finished_at worker result traceback"
+).split()
+
+
+def run(app: Celery, *words: str) -> Result:
+    return CliRunner().invoke(celery, ["-A", app, "tasks", *words])  # type: ignore[list-item]
+
+
+def objects(app: Celery, *words: str) -> list[dict[str, Any]]:
+    """Return what a command prints with `--json`."""
+    return [json.loads(line) for line in run(app, *words, "--json").output.splitlines()]
+
+
+def track(backend: Backend, *headers: dict[str, Any]) -> None:
+    records = [
+        read_task(message(**each), seen_at=datetime.now(UTC)) for each in headers
+    ]
+    with backend.engine.begin() as connection:
+        write_batch(connection, records)
+
+
+def test_the_commands_are_part_of_celerys_own(app: Celery) -> None:
+    result = run(app, "--help")
+
+    assert result.exit_code == 0
+    for command in ("upgrade", "monitor", "list", "show"):
+        assert command in result.output
+
+
+def test_list_as_json_has_one_object_per_line_with_the_documented_keys(
+    app: Celery, backend: Backend
+) -> None:
+    track(backend, {"id": "1"}, {"id": "2", "eta": "2999-01-01T00:00:00+00:00"})
+    backend.store_result("1", 42, states.SUCCESS)
+    lines = [
+        json.loads(line)
+        for line in run(app, "list", "--json").output.split("\n")
+        if line
+    ]
+
+    assert all(list(line) == KEYS for line in lines)
+    assert {line["id"]: line["status"] for line in lines} == {
+        "1": "SUCCESS",
+        "2": "SCHEDULED",
+    }
+
+
+def test_list_filters_and_leaves_out_celerys_own_tasks(
+    app: Celery, backend: Backend
+) -> None:
+    track(
+        backend,
+        {"id": "mine"},
+        {"id": "other", "task": "msg.notify", "routing_key": "msg"},
+        {"id": "unlock", "task": "celery.chord_unlock"},
+    )
+
+    def ids(*words: str) -> set[str]:
+        return {one["id"] for one in objects(app, "list", *words)}
+
+    assert ids() == {"mine", "other"}
+    assert ids("--internal") == {"mine", "other", "unlock"}
+    assert ids("--name", "msg.notify") == {"other"}
+    assert ids("--queue", "msg") == {"other"}
+    assert ids("--status", "QUEUED") == {"mine", "other"}
+    assert ids("--status", "FAILURE") == set()
+    assert len(ids("--limit", "1")) == 1
+
+
+def test_show_draws_the_whole_workflow_of_any_of_its_tasks(
+    app: Celery, backend: Backend
+) -> None:
+    track(
+        backend,
+        {"id": "root", "root_id": "root"},
+        {"id": "child", "root_id": "root", "parent_id": "root", "task": "msg.notify"},
+    )
+    result = run(app, "show", "child")
+
+    assert result.exit_code == 0
+    assert "export.project  QUEUED" in result.output
+    assert "▶ msg.notify" in result.output
+
+    ids = [
+        json.loads(line)["id"]
+        for line in run(app, "show", "child", "--json").output.splitlines()
+    ]
+    assert ids == ["root", "child"]
+
+
+def test_a_task_of_an_unseen_id_is_one_line_and_exit_code_1(app: Celery) -> None:
+    result = run(app, "show", "nobody")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: no task with id 'nobody'")
+    assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["list", "--limit", "0"], ["show"], ["list", "--nope"], ["nope"]]
+)
+def test_wrong_use_is_exit_code_2(app: Celery, words: list[str]) -> None:
+    assert run(app, *words).exit_code == 2
+
+
+def test_an_unreachable_database_is_one_line_that_names_it() -> None:
+    url = "workertoolbox+sqlite:////nowhere/at/all.sqlite3"
+    app = Celery("tests", backend=url, set_as_current=False)
+    result = run(app, "list")
+
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert "/nowhere/at/all.sqlite3" in result.output
+
+
+def test_a_monitor_of_an_app_without_a_monitor_queue_says_what_to_do(
+    app: Celery,
+) -> None:
+    result = run(app, "monitor")
+
+    assert result.exit_code == 1
+    assert "Config(queues=[…])" in result.output
+
+
+def test_tasks_of_one_second_are_listed_newest_first(
+    app: Celery, backend: Backend
+) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    track(
+        backend,
+        *(
+            {
+                "id": str(number),
+                "workertoolbox_published_at": (
+                    start + timedelta(milliseconds=number)
+                ).isoformat(),
+            }
+            for number in range(5)
+        ),
+    )
+
+    assert [one["id"] for one in objects(app, "list")] == list("43210")

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pickle
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from messages import PUBLISHED_AT, message
+
+from cadasta.workertoolbox.results._message import (
+    Unreadable,
+    keep_unread,
+    read_task,
+)
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def test_a_message_becomes_a_record() -> None:
+    record = read_task(
+        message(group="g", parent_id="p", retries=2, eta="2026-01-02T05:04:05+02:00"),
+        seen_at=NOW,
+    )
+
+    assert (record.id, record.name, record.queue) == ("1", "export.project", "export")
+    assert (record.args, record.kwargs) == (["a"], {"b": 1})
+    assert (record.root_id, record.parent_id, record.group_id) == ("1", "p", "g")
+    assert record.retries == 2
+    assert record.scheduled_at == datetime.fromisoformat(PUBLISHED_AT)
+    assert record.eta == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert record.seen_at == NOW
+
+
+def test_without_a_publishers_instant_the_monitors_counts() -> None:
+    record = read_task(message(workertoolbox_published_at=None), seen_at=NOW)
+
+    assert record.scheduled_at == NOW
+
+
+def test_an_eta_without_a_zone_is_utc() -> None:
+    record = read_task(message(eta="2026-01-02T03:04:05"), seen_at=NOW)
+
+    assert record.eta == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_what_postgresql_refuses_is_written_in_an_escaped_form() -> None:
+    body = r'[["a\u0000b", "\ud800", NaN, -Infinity, {"\u0000": 1e400}], {}, {}]'
+    record = read_task(message(body), seen_at=NOW)
+
+    assert record.args == [
+        r"a\x00b",
+        r"\ud800",
+        "NaN",
+        "-Infinity",
+        {r"\x00": "Infinity"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (message("{"), "no JSON"),
+        (message(""), "no JSON"),
+        (message("[" * 10_000 + "]" * 10_000), "no JSON"),
+        (message({"task": "export.project"}), "no protocol 2"),
+        (message([1, 2, 3]), "no protocol 2"),
+        (
+            message(
+                pickle.dumps(([], {}, {})),
+                content_type="application/x-python-serialize",
+            ),
+            "content type",
+        ),
+        (message(content_encoding="binary"), "encoding"),
+        (message(id=None), "'id'"),
+        (message(task=""), "'task'"),
+        (message(task=7), "'task'"),
+        (message(root_id=["1"]), "'root_id'"),
+        (message(retries="many"), "'retries'"),
+        (message(retries=-1), "'retries'"),
+        (message(eta="tomorrow"), "'eta'"),
+        (message(eta=5), "'eta'"),
+        (message("x", compression="application/x-gzip"), "decompressed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_task_message_is_unreadable(wrong: Any, reason: str) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        read_task(wrong, seen_at=NOW)
+
+
+def test_an_unreadable_message_is_kept_as_it_came() -> None:
+    body = b"\x80\x04pickle"
+    record = keep_unread(
+        message(body, tag=b"bytes", when=NOW), reason="because \0", seen_at=NOW
+    )
+
+    assert record.body == body
+    assert record.reason == r"because \x00"
+    assert record.routing_key == "export"
+    assert record.headers["task"] == "export.project"
+    assert record.headers["tag"] == repr(b"bytes")
+
+
+def test_a_message_that_comes_twice_has_one_digest() -> None:
+    first, again, other = (
+        keep_unread(message(body), reason="r", seen_at=NOW + timedelta(seconds=n))
+        for n, body in enumerate(("a", "a", "b"))
+    )
+
+    assert first.digest == again.digest
+    assert first.digest != other.digest

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from celery import Celery, states
+from sqlalchemy import text
+
+from cadasta.workertoolbox.results import (
+    DatabaseUnavailable,
+    InvalidURL,
+    SchemaOutdated,
+    TaskStore,
+    upgrade,
+)
+from cadasta.workertoolbox.results._engine import database_url, open_engine
+from cadasta.workertoolbox.results._schema import VERSION_TABLE
+from cadasta.workertoolbox.results._tables import metadata
+
+
+def test_the_schema_from_migrations_is_the_one_in_the_code(url: str) -> None:
+    engine = open_engine(database_url(url))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE}
+        )
+        differences = compare_metadata(context, metadata)
+    engine.dispose()
+
+    assert differences == []
+
+
+def test_upgrading_again_changes_nothing(url: str) -> None:
+    assert upgrade(url) == upgrade(url)
+
+
+def test_tables_that_celery_made_are_adopted_with_their_rows(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'celery.sqlite3'}"
+    app = Celery("old", broker="memory://", backend=f"db+{database}")
+    app.backend.store_result("1", 42, states.SUCCESS)
+    upgrade(database)
+    with TaskStore(database) as store:
+        task = store.get("1")
+
+    assert (task.status, task.result, task.tracked) == ("SUCCESS", 42, False)
+
+
+def test_a_database_without_tables_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(SchemaOutdated, match="tasks upgrade"):
+        TaskStore(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+
+
+def test_a_newer_schema_is_no_obstacle(url: str) -> None:
+    engine = open_engine(database_url(url))
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = 'later'"))
+    engine.dispose()
+    with TaskStore(url) as store:
+        assert store.list() == []
+
+
+def test_a_folder_that_does_not_exist_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailable, match="missing/results.sqlite3"):
+        upgrade(f"sqlite:///{tmp_path}/missing/results.sqlite3")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "redis://u:secret@localhost/0", "db+nonsense", "disabled://", None]
+)
+def test_what_is_no_sql_database_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InvalidURL, match="result_backend") as caught:
+        upgrade(url)
+
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import make_url
+
+from cadasta.workertoolbox.results import RESULT_BACKEND, InvalidTemplate, render_url
+
+VARIABLES = {
+    "RESULT_DB_USER": "worker",
+    "RESULT_DB_PASS": "p@ss:w/o?r%d {1}",
+    "RESULT_DB_HOST": "db.example",
+    "RESULT_DB_PORT": 5432,
+    "RESULT_DB_NAME": "workers",
+}
+
+
+def test_a_password_of_any_characters_comes_through_the_default_template() -> None:
+    rendered = render_url(RESULT_BACKEND, VARIABLES)
+    url = make_url(rendered.removeprefix("workertoolbox+"))
+
+    assert url.password == VARIABLES["RESULT_DB_PASS"]
+    assert (url.username, url.host, url.port) == ("worker", "db.example", 5432)
+    assert url.database == "workers"
+
+
+def test_a_url_without_variables_stays_as_it_is() -> None:
+    assert render_url("redis://localhost/0", VARIABLES) == "redis://localhost/0"
+
+
+def test_a_variable_may_be_named_without_its_zero() -> None:
+    assert render_url("db+sqlite:///{RESULT_DB_NAME}", VARIABLES).endswith("/workers")
+
+
+def test_doubled_braces_stand_for_braces() -> None:
+    assert render_url("db+sqlite:///a{{b}}", VARIABLES) == "db+sqlite:///a{b}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "postgresql://{0.NOPE}@localhost/x",
+        "postgresql://{0.RESULT_DB_USER@localhost/x",
+        "postgresql://RESULT_DB_USER}@localhost/x",
+        "postgresql://{}@localhost/x",
+        "postgresql://{0}@localhost/x",
+        "postgresql://{0.RESULT_DB_USER.__class__}@localhost/x",
+        "postgresql://{0.RESULT_DB_USER!r}@localhost/x",
+        "postgresql://{0.RESULT_DB_USER:>20}@localhost/x",
+    ],
+)
+def test_a_broken_template_is_one_error_that_shows_it(template: str) -> None:
+    with pytest.raises(InvalidTemplate) as caught:
+        render_url(template, VARIABLES)
+
+    assert template in str(caught.value)
+    assert "{0.RESULT_DB_HOST}" in str(caught.value) or "brace" in str(caught.value)

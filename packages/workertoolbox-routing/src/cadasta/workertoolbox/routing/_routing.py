@@ -1,0 +1,90 @@
+"""The settings of a service that publishes tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cadasta.workertoolbox.routing._broker import broker_settings
+from cadasta.workertoolbox.routing._errors import InvalidSetting
+from cadasta.workertoolbox.routing._names import check_queue_name, check_queues
+from cadasta.workertoolbox.routing._router import Router
+from cadasta.workertoolbox.routing._settings import Settings
+from cadasta.workertoolbox.routing._topology import (
+    DEFAULT_QUEUE,
+    EXCHANGE,
+    MONITOR,
+    topology,
+)
+
+
+class Routing(Settings):
+    """Celery settings with which every task is published with its copy.
+
+    Args:
+        queues: Names of the work queues, at least one. `celery` and the monitor
+            queue are declared without being named.
+        PLATFORM_QUEUE_NAME: The task-monitor queue.
+        QUEUE_PREFIX: What SQS puts before each queue name, without the hyphen.
+        settings: Any lowercase Celery setting.
+
+    Raises:
+        InvalidQueues: A name that cannot be used; see the message.
+        InvalidSetting: An uppercase name that is none of the toolbox's, or a setting
+            that would break the tracking.
+    """
+
+    def __init__(
+        self,
+        queues: Sequence[str],
+        *,
+        PLATFORM_QUEUE_NAME: str = MONITOR,
+        QUEUE_PREFIX: str = "dev",
+        **settings: Any,
+    ) -> None:
+        check_queue_name(PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
+        names = check_queues(queues, monitor=PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
+        _check_settings(settings)
+        declared = topology(names, monitor=PLATFORM_QUEUE_NAME)
+        router = Router(declared, settings.pop("task_routes", None))
+        broker = broker_settings(settings.get("broker_url"), prefix=QUEUE_PREFIX)
+        options = {
+            **broker.pop("broker_transport_options", {}),
+            **settings.pop("broker_transport_options", {}),
+        }
+        super().__init__(
+            {
+                "QUEUES": names,
+                "PLATFORM_QUEUE_NAME": PLATFORM_QUEUE_NAME,
+                "QUEUE_PREFIX": QUEUE_PREFIX,
+                "task_queues": declared,
+                "task_routes": (router,),
+                "task_default_queue": DEFAULT_QUEUE,
+                "task_default_exchange": EXCHANGE,
+                "task_default_exchange_type": "topic",
+                "task_default_routing_key": DEFAULT_QUEUE,
+                # A queue nobody declared has an exchange of its own: what is
+                # sent there is neither run nor tracked.
+                "task_create_missing_queues": False,
+                "task_serializer": "json",
+                "accept_content": ["json"],
+                **broker,
+                **settings,
+                "broker_transport_options": options,
+            }
+        )
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    for name in settings:
+        if not name.islower():
+            raise InvalidSetting(
+                f"{name!r} is no variable of the toolbox; Celery's settings are "
+                f"written in lowercase"
+            )
+    for name in ("task_queues", "task_default_exchange", "task_default_exchange_type"):
+        if name in settings:
+            raise InvalidSetting(
+                f"{name}={settings[name]!r} would take tasks past the monitor; "
+                "name the work queues in queues=[…]"
+            )

@@ -1,0 +1,70 @@
+"""Settings that cannot be changed, and do not tell secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+_MASK = "********"
+
+#: Names of settings and options whose values are masked.
+_SECRET = re.compile(
+    r"token|secret|passw|credential|(access|api|security)_key", re.IGNORECASE
+)
+
+#: What stands between `://user:` and the last `@` of a URL.
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):\S*(?=@)")
+
+
+class Settings(Mapping[str, Any]):
+    """Celery settings in lowercase and the toolbox's variables in uppercase.
+
+    A mapping, so that Celery takes it (`app.config_from_object`), and every name
+    is an attribute too.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_values", dict(settings))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in self._values:
+            return self._values[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(
+            f"{type(self).__name__} cannot be changed; make a new one with {name}=…"
+        )
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={_masked(name, value)!r}"
+            for name, value in self.items()
+            if name.islower()
+        )
+        return f"{type(self).__name__}({shown})"
+
+
+def mask_url(text: str) -> str:
+    """Return a URL, or several with `;` between, with every password masked."""
+    return ";".join(_PASSWORD.sub(rf"\1:{_MASK}", url) for url in text.split(";"))
+
+
+def _masked(name: str, value: object) -> object:
+    if value and _SECRET.search(name):
+        return _MASK
+    if isinstance(value, Mapping):
+        return {key: _masked(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_masked(name, item) for item in value)
+    return mask_url(value) if isinstance(value, str) else value

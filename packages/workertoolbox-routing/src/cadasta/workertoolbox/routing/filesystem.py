@@ -1,0 +1,206 @@
+"""A broker in a folder: kombu's file-system transport, made safe for many processes.
+
+kombu's own writes messages and bindings in place, so that another process may read
+half of one, and deletes a message when it is read, so that a process that is killed
+takes its messages along. Here each file appears whole, under its final name; a
+message that is read moves to a folder of its reader's, is deleted when it is
+acknowledged, and returns to its queue when its reader closes, rejects it or dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+from kombu.transport import filesystem, virtual
+from kombu.utils.json import dumps, loads
+
+#: Seconds between two looks for messages whose reader has died.
+RECOVERY_INTERVAL = 1.0
+
+
+class Channel(filesystem.Channel):
+    """Messages are files `<time>_<uuid>.<queue>.msg` in the data folder."""
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        for folder in (self._inbox, Path(self.data_folder_out), self.control_folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._claims: _Claims | None = None
+        self._recovered_at = float("-inf")
+
+    @property
+    def _inbox(self) -> Path:
+        return Path(self.data_folder_in)
+
+    def _put(  # type: ignore[override]  # kombu's two base classes disagree
+        self, queue: str, payload: dict[str, Any], **kwargs: Any
+    ) -> None:
+        name = f"{time.time_ns():020}_{uuid4()}.{queue}.msg"
+        _write(Path(self.data_folder_out, name), dumps(payload))
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
+        self._recover()
+        if self._claims is None:
+            self._claims = _Claims(self._inbox)
+        for name in _messages(self._inbox, queue):
+            with suppress(FileNotFoundError):  # another reader was first
+                text = self._claims.take(name)
+                payload: dict[str, Any] = loads(text)
+                # Copies of one message share a tag; a file name is its file's alone.
+                payload["properties"]["delivery_tag"] = name
+                return payload
+        raise Empty()
+
+    def _recover(self) -> None:
+        if time.monotonic() - self._recovered_at > RECOVERY_INTERVAL:
+            self._recovered_at = time.monotonic()
+            recover(self._inbox)
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        super().basic_ack(delivery_tag, multiple)
+        if self._claims:
+            self._claims.drop(delivery_tag)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        super().basic_reject(delivery_tag, requeue=requeue)
+        if self._claims and not requeue:
+            self._claims.drop(delivery_tag)
+
+    def _restore(self, message: virtual.Message) -> None:
+        # Back to the queue it was read from; kombu would route it anew, and give
+        # the monitor's copy to the work queue.
+        if self._claims:
+            self._claims.give_back(str(message.delivery_tag))
+
+    def close(self) -> None:
+        super().close()
+        if self._claims:
+            self._claims.close()
+            self._claims = None
+
+    def _queue_bind(
+        self, exchange: str, routing_key: str | None, pattern: Any, queue: str | None
+    ) -> None:
+        binding = [routing_key or "", pattern or "", queue or ""]
+        with self._bindings(exchange) as bindings:
+            if binding not in bindings:
+                bindings.insert(0, binding)
+
+    def _delete(self, queue: str, exchange: str, *binding: Any, **kwargs: Any) -> None:
+        self._purge(queue)
+        routing_key, pattern, name = (part or "" for part in binding)
+        with self._bindings(exchange) as bindings:
+            with suppress(ValueError):
+                bindings.remove([routing_key, pattern, name])
+
+    @contextmanager
+    def _bindings(self, exchange: str) -> Iterator[list[list[str]]]:
+        """Yield the bindings of an exchange, and write them back if they changed."""
+        file: Path = self._exchange_file(exchange)  # type: ignore[attr-defined]
+        with _locked(file.with_suffix(".lock")):
+            bindings = [list(binding) for binding in self.get_table(exchange)]
+            before = list(bindings)
+            yield bindings
+            if bindings != before:
+                _write(file, dumps(bindings))
+
+
+class Transport(filesystem.Transport):
+    """kombu's file-system transport with the channel above."""
+
+    Channel = Channel
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        # kombu's is one for the process, and knows one folder only.
+        self.state = virtual.BrokerState()
+
+
+class _Claims:
+    """The messages that one channel has read and not acknowledged.
+
+    They lie in a folder of their own, whose lock is held as long as the process
+    lives, however it ends.
+    """
+
+    def __init__(self, inbox: Path) -> None:
+        self._inbox = inbox
+        self._folder = inbox / "unacked" / str(uuid4())
+        self._folder.mkdir(parents=True)
+        # Held before it has the name by which others look for it.
+        unnamed = self._folder.with_suffix(".new")
+        self._lock = unnamed.open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unnamed.rename(self._folder.with_suffix(".lock"))
+
+    def take(self, name: str) -> str:
+        claimed = self._folder / name
+        os.rename(self._inbox / name, claimed)
+        return claimed.read_text("utf-8")
+
+    def drop(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    def give_back(self, name: str) -> None:
+        with suppress(FileNotFoundError):  # acknowledged in the meantime
+            os.rename(self._folder / name, self._inbox / name)
+
+    def close(self) -> None:
+        _give_all_back(self._folder, self._inbox)
+        self._lock.close()
+
+
+def recover(inbox: Path) -> None:
+    """Return to their queues the messages whose reader has died."""
+    for lock in inbox.glob("unacked/*.lock"):
+        with suppress(FileNotFoundError), lock.open("rb") as file:
+            if _try_lock(file):
+                _give_all_back(lock.with_suffix(""), inbox)
+
+
+def _give_all_back(folder: Path, inbox: Path) -> None:
+    for claimed in folder.glob("*.msg"):
+        with suppress(FileNotFoundError):
+            os.rename(claimed, inbox / claimed.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _messages(inbox: Path, queue: str) -> list[str]:
+    """Return the file names of a queue's messages, oldest first."""
+    return sorted(
+        name
+        for name in os.listdir(inbox)
+        if name.endswith(".msg") and name.partition(".")[2] == f"{queue}.msg"
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that no reader sees a part of it."""
+    part = path.with_name(f".{uuid4()}.part")
+    part.write_text(text, "utf-8")
+    os.replace(part, path)
