@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu import Connection, Exchange, Queue
+
+from cadasta.workertoolbox.routing import filesystem
+
+EXCHANGE = Exchange("tasks", type="topic")
+WORK = Queue("work", EXCHANGE, routing_key="work")
+COPIES = Queue("copies.fifo", EXCHANGE, routing_key="#")
+
+
+@contextmanager
+def connected(folder: Path) -> Iterator[Connection]:
+    options = {
+        "data_folder_in": str(folder / "queues"),
+        "data_folder_out": str(folder / "queues"),
+        "control_folder": str(folder / "bindings"),
+    }
+    transport = "cadasta.workertoolbox.routing.filesystem:Transport"
+    with Connection(
+        "filesystem://localhost/", transport=transport, transport_options=options
+    ) as connection:
+        for queue in (WORK, COPIES):
+            queue(connection.default_channel).declare()
+        yield connection
+
+
+def publish(connection: Connection, *bodies: Any) -> None:
+    producer = connection.Producer()
+    for body in bodies:
+        producer.publish(body, exchange=EXCHANGE, routing_key="work")
+
+
+def take(connection: Connection, queue: Queue, count: int = 100) -> list[Any]:
+    bound = queue(connection.default_channel)
+    messages = (bound.get() for _ in range(count))
+    return [message for message in messages if message is not None]
+
+
+def bodies(messages: list[Any]) -> list[Any]:
+    return [message.payload for message in messages]
+
+
+def test_messages_reach_every_bound_queue_in_their_order(tmp_path: Path) -> None:
+    with connected(tmp_path) as connection:
+        publish(connection, 1, 2, 3)
+
+        assert bodies(take(connection, WORK)) == [1, 2, 3]
+        assert bodies(take(connection, COPIES)) == [1, 2, 3]
+
+
+def test_a_message_is_gone_when_it_is_acknowledged(tmp_path: Path) -> None:
+    with connected(tmp_path) as connection:
+        publish(connection, 1)
+        take(connection, WORK)[0].ack()
+        take(connection, COPIES)[0].ack()
+
+    assert [path for path in tmp_path.rglob("*.msg")] == []
+
+
+def test_what_a_closed_reader_held_returns_to_the_queue_it_came_from(
+    tmp_path: Path,
+) -> None:
+    with connected(tmp_path) as connection:
+        publish(connection, 1, 2)
+        take(connection, COPIES)
+    with connected(tmp_path) as connection:
+        assert bodies(take(connection, COPIES)) == [1, 2]
+        assert bodies(take(connection, WORK)) == [1, 2]
+
+
+def test_a_requeued_message_returns_to_its_queue_only(tmp_path: Path) -> None:
+    with connected(tmp_path) as connection:
+        publish(connection, 1, 2)
+        take(connection, COPIES, 1)[0].requeue()
+
+        assert bodies(take(connection, COPIES)) == [1, 2]
+        assert bodies(take(connection, WORK)) == [1, 2]
+
+
+def test_a_rejected_message_is_gone(tmp_path: Path) -> None:
+    with connected(tmp_path) as connection:
+        publish(connection, 1)
+        take(connection, WORK)[0].reject()
+
+        assert take(connection, WORK) == []
+
+
+READER = """
+import os, sys, signal
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_filesystem import COPIES, connected, take
+with connected(Path(sys.argv[2])) as connection:
+    take(connection, COPIES)
+    print("holding", flush=True)
+    signal.pause()
+"""
+
+
+def test_what_a_killed_reader_held_returns_to_its_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystem, "RECOVERY_INTERVAL", 0.0)
+    with connected(tmp_path) as connection:
+        publish(connection, 1, 2)
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READER, str(Path(__file__).parent), str(tmp_path)],
+            stdout=subprocess.PIPE,
+        )
+        with reader:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == b"holding\n"
+            held = take(connection, COPIES)
+            reader.send_signal(signal.SIGKILL)
+
+        assert held == []
+        assert bodies(take(connection, COPIES)) == [1, 2]
+        assert bodies(take(connection, WORK)) == [1, 2]
+
+
+@contextmanager
+def forked(run: Callable[[int], None], processes: int) -> Iterator[None]:
+    """Run a function in processes of their own, and check that each succeeds."""
+    children = []
+    for number in range(processes):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                run(number)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    try:
+        yield
+    finally:
+        statuses = [os.waitpid(child, 0)[1] for child in children]
+    assert statuses == [0] * processes
+
+
+def test_writers_and_readers_in_many_processes_lose_and_double_nothing(
+    tmp_path: Path,
+) -> None:
+    writers, count = 4, 50
+    # Large enough that a file is not written in one go.
+    padding = "x" * 300_000
+
+    def write(number: int) -> None:
+        with connected(tmp_path) as connection:
+            publish(connection, *([number * count + n, padding] for n in range(count)))
+
+    seen: list[int] = []
+    with connected(tmp_path) as connection:
+        with forked(write, writers):
+            while len(seen) < writers * count:
+                for message in take(connection, WORK, 1):
+                    seen.append(message.payload[0])
+                    message.ack()
+
+        assert sorted(seen) == list(range(writers * count))
+        assert len(take(connection, COPIES, 1000)) == writers * count
+        assert take(connection, WORK) == []
+
+
+def test_bindings_that_many_processes_declare_at_once_are_all_kept(
+    tmp_path: Path,
+) -> None:
+    processes, count = 4, 50
+
+    def bind(number: int) -> None:
+        with connected(tmp_path) as connection:
+            for n in range(count):
+                name = f"{number}-{n}"
+                queue = Queue(name, EXCHANGE, routing_key=name)
+                queue(connection.default_channel).declare()
+
+    with forked(bind, processes):
+        pass
+    table = json.loads((tmp_path / "bindings" / "tasks.exchange").read_text())
+    bound = {queue for _, _, queue in table}
+
+    assert len(bound) == processes * count + len((WORK, COPIES))
+
+
+def test_a_deleted_queue_is_no_longer_bound(tmp_path: Path) -> None:
+    with connected(tmp_path) as connection:
+        COPIES(connection.default_channel).delete()
+        publish(connection, 1)
+
+        assert take(connection, COPIES) == []
+        assert bodies(take(connection, WORK)) == [1]

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from cadasta.workertoolbox import routing
+
+
+def test_every_public_name_is_there_and_sorted() -> None:
+    assert routing.__all__ == sorted(routing.__all__)
+    assert all(hasattr(routing, name) for name in routing.__all__)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        kind("something")
+        for kind in (getattr(routing, name) for name in routing.__all__)
+        if isinstance(kind, type) and issubclass(kind, routing.RoutingError)
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_survives_pickling(error: routing.RoutingError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+
+
+def test_importing_needs_neither_a_database_nor_aws() -> None:
+    program = (
+        "import sys, cadasta.workertoolbox.routing\n"
+        "print({'sqlalchemy', 'boto3', 'alembic', 'rich'} & set(sys.modules))"
+    )
+    output = subprocess.check_output([sys.executable, "-c", program], text=True)
+
+    assert output == "set()\n"

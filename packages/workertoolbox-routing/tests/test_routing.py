@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import QueueNotFound
+
+from cadasta.workertoolbox.routing import (
+    InvalidQueues,
+    InvalidSetting,
+    Routing,
+    RoutingError,
+)
+
+
+def app_with(**settings: Any) -> Celery:
+    app = Celery("tests", set_as_current=False)
+    app.config_from_object(
+        Routing(["export", "msg"], broker_url="memory://", **settings)
+    )
+    return app
+
+
+def queue_of(app: Celery, name: str, **options: Any) -> str:
+    route = app.amqp.router.route(options, name, (), {})
+    return str(route["queue"].name)
+
+
+def test_every_queue_is_bound_to_the_task_exchange() -> None:
+    queues = app_with().amqp.queues
+    bindings = {
+        name: (queue.exchange.name, queue.exchange.type, queue.routing_key)
+        for name, queue in queues.items()
+    }
+
+    assert bindings == {
+        "celery": ("task_exchange", "topic", "celery"),
+        "export": ("task_exchange", "topic", "export"),
+        "msg": ("task_exchange", "topic", "msg"),
+        "platform.fifo": ("task_exchange", "topic", "#"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "queue"),
+    [
+        ("export.project", "export"),
+        ("msg.notify.late", "msg"),
+        ("export", "celery"),
+        ("other.task", "celery"),
+        ("celery.chord_unlock", "celery"),
+        ("platform.fifo", "celery"),
+        ("exports.project", "celery"),
+        (".export", "celery"),
+    ],
+)
+def test_the_name_before_the_first_dot_picks_the_queue(task: str, queue: str) -> None:
+    assert queue_of(app_with(), task) == queue
+
+
+def test_a_queue_named_by_the_caller_wins() -> None:
+    assert queue_of(app_with(), "export.project", queue="msg") == "msg"
+
+
+def test_routes_of_the_users_own_come_first_and_are_declared_too() -> None:
+    app = app_with(task_routes={"export.slow.*": "msg", "other": {"queue": "msg"}})
+
+    assert queue_of(app, "export.slow.one") == "msg"
+    assert queue_of(app, "other") == "msg"
+    assert queue_of(app, "export.project") == "export"
+    route = app.amqp.router.route({}, "export.slow.one", (), {})
+    assert len(route["declare"]) == 4
+
+
+def test_every_message_brings_the_declaration_of_every_queue() -> None:
+    route = app_with().amqp.router.route({"queue": "msg"}, "export.project", (), {})
+
+    assert {queue.name for queue in route["declare"]} == {
+        "celery",
+        "export",
+        "msg",
+        "platform.fifo",
+    }
+
+
+def test_a_queue_nobody_declared_is_an_error_at_the_caller() -> None:
+    app = app_with()
+
+    with pytest.raises(QueueNotFound, match="'typo'"):
+        app.send_task("export.project", queue="typo")
+
+
+def test_the_monitor_queue_and_the_prefix_have_other_names_on_demand() -> None:
+    routing = Routing(
+        ["export"],
+        PLATFORM_QUEUE_NAME="copies",
+        QUEUE_PREFIX="live",
+        broker_url="sqs://",
+    )
+
+    assert [queue.name for queue in routing.task_queues] == [
+        "celery",
+        "export",
+        "copies",
+    ]
+    assert routing.broker_transport_options == {
+        "region": "us-west-2",
+        "queue_name_prefix": "live-",
+    }
+
+
+def test_options_for_sqs_are_kept_beside_ours() -> None:
+    routing = Routing(
+        ["export"],
+        broker_url="sqs://",
+        broker_transport_options={"region": "eu-west-1", "visibility_timeout": 60},
+    )
+
+    assert routing.broker_transport_options == {
+        "region": "eu-west-1",
+        "queue_name_prefix": "dev-",
+        "visibility_timeout": 60,
+    }
+
+
+@pytest.mark.parametrize("broker_url", ["amqp://localhost//", "redis://localhost/0"])
+def test_another_broker_gets_no_options_of_sqs(broker_url: str) -> None:
+    assert Routing(["export"], broker_url=broker_url).broker_transport_options == {}
+
+
+def test_the_broker_in_celerys_environment_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "amqp://localhost//")
+
+    assert Routing(["export"], broker_url="sqs://").broker_transport_options == {}
+
+
+@pytest.mark.parametrize(
+    ("queues", "said"),
+    [
+        ([], "queues is empty"),
+        ((), "queues is empty"),
+        ("export", "'export'"),
+        (None, "None"),
+        ({"export": 1}, "{'export': 1}"),
+        (7, "7"),
+        (["export", 7], "7"),
+        (["export", None], "None"),
+        (["export", "msg", "export"], "'export' is named 2 times"),
+        (["export", "platform.fifo"], "'platform.fifo' is the task monitor's own"),
+        (["ex port"], "'ex port'"),
+        (["export!"], "'export!'"),
+        (["exp\u00f6rt"], "'exp\u00f6rt'"),
+        (["a.b"], "'a.b'"),
+        ([".fifo"], "'.fifo'"),
+        (["export\n"], r"'export\n'"),
+        ([""], "''"),
+        (["x" * 77], "81 characters"),
+    ],
+)
+def test_a_queue_list_that_cannot_be_used_is_one_clear_error(
+    queues: Any, said: str
+) -> None:
+    with pytest.raises(InvalidQueues, match=re.escape(said)) as caught:
+        Routing(queues)
+
+    assert isinstance(caught.value, RoutingError) and isinstance(
+        caught.value, ValueError
+    )
+
+
+@pytest.mark.parametrize("name", ["x" * 76, "export.fifo", "Ex-port_1", "celery"])
+def test_names_that_sqs_takes_are_taken(name: str) -> None:
+    assert Routing([name]).QUEUES == (name,)
+
+
+def test_an_uppercase_name_that_is_not_the_toolboxs_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="'QEUES'"):
+        Routing(["export"], QEUES=["export"])
+
+
+@pytest.mark.parametrize(
+    "name", ["task_queues", "task_default_exchange", "task_default_exchange_type"]
+)
+def test_a_setting_that_takes_tasks_past_the_monitor_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSetting, match=name):
+        Routing(["export"], **{name: "other"})
+
+
+def test_routing_is_comparable_and_survives_pickling_and_copying() -> None:
+    routing = Routing(["export"], broker_url="sqs://", task_routes={"a": "export"})
+
+    assert pickle.loads(pickle.dumps(routing)) == routing
+    assert copy.deepcopy(routing) == routing
+    assert routing != Routing(["export"], broker_url="sqs://")
+
+
+def test_routing_cannot_be_changed() -> None:
+    routing = Routing(["export"])
+
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        routing.QUEUES = ("msg",)
+
+
+def test_repr_shows_settings_and_no_secret() -> None:
+    text = repr(
+        Routing(
+            ["export"],
+            broker_url=["amqp://me:s3cret@a//;amqp://me:s3c@ret/@b//", "amqp://c//"],
+            broker_transport_options={
+                "sqs": {"secret_access_key": "s3cret", "access_key_id": "me"},
+                "password": "s3cret",
+            },
+            redis_password="s3cret",
+        )
+    )
+
+    assert "s3c" not in text and "ret" not in text.replace("secret", "")
+    assert "amqp://me:********@a//;amqp://me:********@b//" in text
+    assert "task_default_exchange='task_exchange'" in text
+    assert "QUEUES" not in text
