@@ -31,6 +31,20 @@ def test_a_variable_may_be_named_without_its_zero() -> None:
     assert render_url("db+sqlite:///{RESULT_DB_NAME}", VARIABLES).endswith("/workers")
 
 
+def test_an_ipv6_address_stays_as_it_is() -> None:
+    rendered = render_url(RESULT_BACKEND, {**VARIABLES, "RESULT_DB_HOST": "[::1]"})
+
+    assert make_url(rendered.removeprefix("workertoolbox+")).host == "::1"
+
+
+def test_an_error_does_not_show_a_password_that_is_no_variable() -> None:
+    with pytest.raises(InvalidTemplate) as caught:
+        render_url("postgresql://me:geheim@{0.NOPE}/x", VARIABLES)
+
+    assert "geheim" not in str(caught.value)
+    assert "postgresql://me:********@{0.NOPE}/x" in str(caught.value)
+
+
 def test_doubled_braces_stand_for_braces() -> None:
     assert render_url("db+sqlite:///a{{b}}", VARIABLES) == "db+sqlite:///a{b}"
 

@@ -192,6 +192,41 @@ def test_a_setting_that_takes_tasks_past_the_monitor_is_refused(name: str) -> No
         Routing(["export"], **{name: "other"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task_serializer", "pickle"),
+        ("result_serializer", "pickle"),
+        ("event_serializer", "pickle"),
+        ("accept_content", ["json", "pickle"]),
+        ("accept_content", ["application/x-python-serialize"]),
+        ("result_accept_content", ("pickle",)),
+        ("task_serializer", "yaml"),
+        ("accept_content", "json"),
+        ("accept_content", []),
+    ],
+)
+def test_anything_but_json_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidSetting, match="JSON only") as caught:
+        Routing(["export"], **{name: value})
+
+    assert f"{name}={value!r}" in str(caught.value)
+
+
+def test_json_is_json_under_its_other_name_too() -> None:
+    routing = Routing(["export"], accept_content=("json", "application/json"))
+
+    assert routing.accept_content == ("json", "application/json")
+    assert routing.task_serializer == routing.result_serializer == "json"
+    assert routing.result_accept_content == ["json"]
+
+
+def test_two_routings_share_no_value_that_can_be_changed() -> None:
+    Routing(["export"]).accept_content.append("yaml")
+
+    assert Routing(["export"]).accept_content == ["json"]
+
+
 def test_routing_is_comparable_and_survives_pickling_and_copying() -> None:
     routing = Routing(["export"], broker_url="sqs://", task_routes={"a": "export"})
 
@@ -217,10 +252,12 @@ def test_repr_shows_settings_and_no_secret() -> None:
                 "password": "s3cret",
             },
             redis_password="s3cret",
+            result_backend="db+postgresql://me:s3c;ret@d/e?sslpassword=s3cret&a=b",
         )
     )
 
-    assert "s3c" not in text and "ret" not in text.replace("secret", "")
+    assert "s3c" not in text and "ret@" not in text
+    assert "me:********@d/e?sslpassword=********&a=b" in text
     assert "amqp://me:********@a//;amqp://me:********@b//" in text
     assert "task_default_exchange='task_exchange'" in text
     assert "QUEUES" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from string import Formatter
 from urllib.parse import quote
@@ -13,6 +14,10 @@ RESULT_BACKEND = (
     "workertoolbox+postgresql+psycopg2://{0.RESULT_DB_USER}:{0.RESULT_DB_PASS}"
     "@{0.RESULT_DB_HOST}:{0.RESULT_DB_PORT}/{0.RESULT_DB_NAME}"
 )
+
+
+#: A password that is no variable, in a template that goes into an error.
+_LITERAL = re.compile(r"(?<=://)([^:/@]*):[^@{}]+(?=@)")
 
 
 def render_url(template: str, variables: Mapping[str, object]) -> str:
@@ -29,8 +34,8 @@ def render_url(template: str, variables: Mapping[str, object]) -> str:
         parts = list(Formatter().parse(template))
     except ValueError as error:
         raise InvalidTemplate(
-            f"result_backend template {template!r} has a stray brace ({error}); "
-            "double the braces that are not around a variable"
+            f"result_backend template {_shown(template)!r} has a stray brace "
+            f"({error}); double the braces that are not around a variable"
         ) from error
     return "".join(
         text + ("" if field is None else _value(template, variables, field, rest))
@@ -47,7 +52,12 @@ def _value(
     name = field.removeprefix("0.")
     if name not in variables or any(rest):
         raise InvalidTemplate(
-            f"result_backend template {template!r}: {{{field}}} is no variable; "
-            f"use one of {', '.join(f'{{0.{known}}}' for known in variables)}"
+            f"result_backend template {_shown(template)!r}: {{{field}}} is no "
+            f"variable; use one of {', '.join(f'{{0.{known}}}' for known in variables)}"
         )
-    return quote(str(variables[name]), safe="")
+    # An IPv6 address stands in a URL as it is.
+    return quote(str(variables[name]), safe="[]:" if name.endswith("HOST") else "")
+
+
+def _shown(template: str) -> str:
+    return _LITERAL.sub(r"\1:********", template)

@@ -16,7 +16,7 @@ from cadasta.workertoolbox.routing._errors import (
 from cadasta.workertoolbox.routing._publication import PUBLISHED_AT
 from cadasta.workertoolbox.routing._router import Router
 from cadasta.workertoolbox.routing._routing import Routing
-from cadasta.workertoolbox.routing._settings import Settings
+from cadasta.workertoolbox.routing._settings import Settings, mask_url
 from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE, EXCHANGE, MONITOR
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Routing",
     "RoutingError",
     "Settings",
+    "mask_url",
 ]
 
 _publication.connect()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from cadasta.workertoolbox.routing._broker import broker_settings
 from cadasta.workertoolbox.routing._errors import InvalidSetting
 from cadasta.workertoolbox.routing._names import check_queue_name, check_queues
 from cadasta.workertoolbox.routing._router import Router
+from cadasta.workertoolbox.routing._serializers import JSON_ONLY, check_serializers
 from cadasta.workertoolbox.routing._settings import Settings
 from cadasta.workertoolbox.routing._topology import (
     DEFAULT_QUEUE,
@@ -45,6 +47,7 @@ class Routing(Settings):
         check_queue_name(PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
         names = check_queues(queues, monitor=PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
         _check_settings(settings)
+        check_serializers(settings)
         declared = topology(names, monitor=PLATFORM_QUEUE_NAME)
         router = Router(declared, settings.pop("task_routes", None))
         broker = broker_settings(settings.get("broker_url"), prefix=QUEUE_PREFIX)
@@ -66,8 +69,7 @@ class Routing(Settings):
                 # A queue nobody declared has an exchange of its own: what is
                 # sent there is neither run nor tracked.
                 "task_create_missing_queues": False,
-                "task_serializer": "json",
-                "accept_content": ["json"],
+                **deepcopy(JSON_ONLY),
                 **broker,
                 **settings,
                 "broker_transport_options": options,

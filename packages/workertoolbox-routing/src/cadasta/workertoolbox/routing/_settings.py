@@ -16,6 +16,12 @@ _SECRET = re.compile(
 #: What stands between `://user:` and the last `@` of a URL.
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):\S*(?=@)")
 
+#: A secret in the query of a URL, after its name and `=`.
+_QUERY = re.compile(r"([?&][^=&]*(?:token|secret|passw)[^=&]*=)[^&]*", re.IGNORECASE)
+
+#: Between two URLs of a failover list; a password may have a `;` too.
+_NEXT_URL = re.compile(r";(?=[\w.+-]+://)")
+
 
 class Settings(Mapping[str, Any]):
     """Celery settings in lowercase and the toolbox's variables in uppercase.
@@ -57,7 +63,8 @@ class Settings(Mapping[str, Any]):
 
 def mask_url(text: str) -> str:
     """Return a URL, or several with `;` between, with every password masked."""
-    return ";".join(_PASSWORD.sub(rf"\1:{_MASK}", url) for url in text.split(";"))
+    urls = (_PASSWORD.sub(rf"\1:{_MASK}", url) for url in _NEXT_URL.split(text))
+    return _QUERY.sub(rf"\1{_MASK}", ";".join(urls))
 
 
 def _masked(name: str, value: object) -> object:

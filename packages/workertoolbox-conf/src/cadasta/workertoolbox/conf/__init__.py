@@ -1,0 +1,36 @@
+"""Configure a Celery app whose every task is routed, tracked and stored.
+
+from celery import Celery
+from cadasta.workertoolbox.conf import Config
+
+app = Celery("export")
+app.config_from_object(Config(queues=["export", "msg"]))
+"""
+
+from cadasta.workertoolbox.conf._config import Config
+from cadasta.workertoolbox.conf._errors import (
+    BrokerUnreachable,
+    ConfError,
+    DeclarationRefused,
+    InvalidFolder,
+    InvalidValue,
+    InvalidVariable,
+    MissingQueues,
+    NotConfigured,
+    UnknownSetting,
+)
+from cadasta.workertoolbox.conf._setup import setup_app
+
+__all__ = [
+    "BrokerUnreachable",
+    "ConfError",
+    "Config",
+    "DeclarationRefused",
+    "InvalidFolder",
+    "InvalidValue",
+    "InvalidVariable",
+    "MissingQueues",
+    "NotConfigured",
+    "UnknownSetting",
+    "setup_app",
+]

@@ -1,0 +1,128 @@
+"""The configuration of a service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, Self
+
+from celery.utils.functional import maybe_list
+
+from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
+from cadasta.workertoolbox.conf._environment import FOLDER, PREFIX, read_environment
+from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
+from cadasta.workertoolbox.conf._variables import (
+    RESULT_DB,
+    check_names,
+    check_values,
+)
+from cadasta.workertoolbox.results import RESULT_BACKEND, render_url
+from cadasta.workertoolbox.routing import Routing, Settings
+
+#: What holds where neither a keyword nor the environment says otherwise.
+_DEFAULTS: dict[str, Any] = {
+    **{name: option.default for name, option in RESULT_DB.items()},
+    "CHORD_UNLOCK_MAX_RETRIES": None,
+    "broker_url": "sqs://",
+    "broker_connection_retry_on_startup": True,
+    "result_backend": RESULT_BACKEND,
+    "result_extended": True,
+    "task_track_started": True,
+}
+
+#: The variables that mean nothing to routing.
+_OWN = (*RESULT_DB, "CHORD_UNLOCK_MAX_RETRIES")
+
+
+class Config(Settings):
+    """Celery settings with which every task is routed, tracked and stored.
+
+    A keyword wins over the environment, and the environment over the default. A
+    setting is read from `WORKERTOOLBOX_<NAME>`, all in uppercase.
+
+    Args:
+        queues: Names of the work queues, at least one, unless the environment has
+            them. `celery` and the monitor queue are declared without being named.
+        ENV_PREFIX: What the names of the variables in the environment begin with.
+        settings: Variables of the toolbox in uppercase, and any setting of Celery's in
+            lowercase. `result_backend` may be a template, like the default.
+
+    Raises:
+        ConfError: See `cadasta.workertoolbox.conf`: one of its errors for each thing
+            that can be wrong.
+        RoutingError: Queues that cannot be used, or a setting that would break the
+            tracking.
+        InvalidTemplate: A `result_backend` that cannot be rendered.
+    """
+
+    def __init__(
+        self,
+        queues: Sequence[str] | None = None,
+        *,
+        ENV_PREFIX: str = PREFIX,
+        **settings: Any,
+    ) -> None:
+        check_names(settings)
+        if queues is not None:
+            if "QUEUES" in settings:
+                raise InvalidValue(
+                    f"queues={queues!r} and QUEUES={settings['QUEUES']!r} are both "
+                    "given; give the queues once"
+                )
+            settings["QUEUES"] = queues
+        values = {**deepcopy(_DEFAULTS), **read_environment(ENV_PREFIX), **settings}
+        if values.get("QUEUES") is None:
+            raise MissingQueues(
+                'no queues are given; write Config(queues=["export", "msg"]), or set '
+                f"{ENV_PREFIX}_QUEUES=export,msg in the environment"
+            )
+        check_values(values)
+        backend = values["result_backend"]
+        if isinstance(backend, str):
+            variables = {name: values[name] for name in RESULT_DB}
+            values["result_backend"] = render_url(backend, variables)
+        retries = values["CHORD_UNLOCK_MAX_RETRIES"]
+        if retries is not None:
+            values["task_annotations"] = [
+                {"celery.chord_unlock": {"max_retries": retries}},
+                *(maybe_list(values.get("task_annotations")) or ()),
+            ]
+        own = {name: values.pop(name) for name in _OWN}
+        routing = Routing(values.pop("QUEUES"), **values)
+        super().__init__({**routing, **own, "ENV_PREFIX": ENV_PREFIX})
+
+    @classmethod
+    def embedded(
+        cls,
+        queues: Sequence[str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        ENV_PREFIX: str = PREFIX,
+        **settings: Any,
+    ) -> Self:
+        """Return a configuration that needs no server: all is in one folder.
+
+        Its broker and its database are keywords to `Config`, and so win over the
+        environment; a keyword given here wins over them.
+
+        Args:
+            queues: As for `Config`.
+            folder: Where the messages and the results are; created where it does not
+                exist. `.workertoolbox` in the working directory, unless the
+                environment has another one in `WORKERTOOLBOX_FOLDER`.
+            ENV_PREFIX: As for `Config`.
+            settings: As for `Config`.
+
+        Raises:
+            InvalidFolder: The folder cannot be created.
+        """
+        if folder is None:
+            folder = os.environ.get(f"{ENV_PREFIX}_{FOLDER}") or ".workertoolbox"
+        embedded = embedded_settings(make_folder(folder))
+        options = {
+            **embedded["broker_transport_options"],
+            **settings.get("broker_transport_options", {}),
+        }
+        settings = {**embedded, **settings, "broker_transport_options": options}
+        return cls(queues, ENV_PREFIX=ENV_PREFIX, **settings)

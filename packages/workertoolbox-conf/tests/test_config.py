@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from cadasta.workertoolbox.conf import (
+    Config,
+    InvalidValue,
+    MissingQueues,
+    UnknownSetting,
+)
+from cadasta.workertoolbox.results import InvalidTemplate
+from cadasta.workertoolbox.routing import InvalidQueues, InvalidSetting, Routing
+
+
+def test_one_line_is_enough() -> None:
+    config = Config(queues=["export", "msg"])
+
+    assert config.QUEUES == ("export", "msg")
+    assert config.broker_url == "sqs://"
+    assert config.broker_transport_options == {
+        "region": "us-west-2",
+        "queue_name_prefix": "dev-",
+    }
+    assert config.result_backend == (
+        "workertoolbox+postgresql+psycopg2://worker:@localhost:5432/workers"
+    )
+    assert config.task_track_started is True
+    assert config.result_extended is True
+    assert config.broker_connection_retry_on_startup is True
+
+
+def test_it_publishes_as_a_service_does_that_has_routing_alone() -> None:
+    routing = Routing(["export"], broker_url="sqs://", QUEUE_PREFIX="live")
+    config = Config(["export"], QUEUE_PREFIX="live")
+
+    assert {name: config[name] for name in routing} == dict(routing)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(["export"]),
+        Config(queues=["export"]),
+        Config(queues=("export",)),
+        Config(QUEUES=("export",)),
+    ],
+)
+def test_queues_are_given_by_position_or_by_either_name(config: Config) -> None:
+    assert config == Config(["export"])
+
+
+def test_queues_given_twice_are_an_error_that_shows_both() -> None:
+    with pytest.raises(InvalidValue, match=r"\['export'\].*\('msg',\)") as caught:
+        Config(["export"], QUEUES=("msg",))
+
+    assert "once" in str(caught.value)
+
+
+def test_no_queues_anywhere_are_an_error_that_says_how_to_give_them() -> None:
+    with pytest.raises(MissingQueues) as caught:
+        Config(ENV_PREFIX="EXPORT")
+
+    assert "queues=[" in str(caught.value)
+    assert "EXPORT_QUEUES=" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "queues", [[], "export", [1], ["export", "export"], ["platform.fifo"], ["ex port"]]
+)
+def test_queues_that_routing_refuses_are_refused_by_the_same_error(
+    queues: Any,
+) -> None:
+    with pytest.raises(InvalidQueues):
+        Config(queues)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("broker_url", "redis://localhost/0"),
+        ("result_backend", "db+sqlite:///results.sqlite3"),
+        ("result_backend", None),
+        ("task_track_started", False),
+        ("result_extended", False),
+        ("broker_connection_retry_on_startup", False),
+        ("task_acks_late", True),
+        ("redbeat_lock_timeout", 30),
+    ],
+)
+def test_a_lowercase_setting_is_taken_as_it_is(name: str, value: Any) -> None:
+    assert Config(["export"], **{name: value})[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("RESULT_DB_PASSWORD", "RESULT_DB_PASS"),
+        ("QUEUE_PREFX", "QUEUE_PREFIX"),
+        ("ENV_PREFX", "ENV_PREFIX"),
+        ("BROKER_URL", "broker_url"),
+        ("CELERY_RESULT_BACKEND", "result_backend"),
+        ("Task_acks_late", "task_acks_late"),
+    ],
+)
+def test_an_unknown_uppercase_name_is_an_error_with_the_nearest_one(
+    name: str, known: str
+) -> None:
+    with pytest.raises(UnknownSetting, match=f"'{name}'.*'{known}'"):
+        Config(["export"], **{name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("task_qeues", "task_queues"), ("broker_ulr", "broker_url")],
+)
+def test_a_misspelt_setting_is_an_error_with_the_nearest_one(
+    name: str, known: str
+) -> None:
+    with pytest.raises(UnknownSetting, match=f"'{name}'.*'{known}'"):
+        Config(["export"], **{name: "x"})
+
+
+def test_a_setting_that_would_break_the_tracking_is_routings_error() -> None:
+    with pytest.raises(InvalidSetting, match="task_queues"):
+        Config(["export"], task_queues={})
+
+
+def test_a_password_of_any_characters_reaches_the_database() -> None:
+    config = Config(
+        ["export"],
+        RESULT_DB_USER="who@home",
+        RESULT_DB_PASS="p@s/s:w?o#r%d {0.RESULT_DB_USER}",
+        RESULT_DB_HOST="db.example",
+        RESULT_DB_PORT="5433",
+        RESULT_DB_NAME="tasks",
+    )
+    url = make_url(config.result_backend.removeprefix("workertoolbox+"))
+
+    assert url.username == "who@home"
+    assert url.password == "p@s/s:w?o#r%d {0.RESULT_DB_USER}"
+    assert (url.host, url.port, url.database) == ("db.example", 5433, "tasks")
+
+
+def test_a_result_backend_of_ones_own_may_be_a_template() -> None:
+    config = Config(
+        ["export"],
+        result_backend="db+postgresql+psycopg2://{0.RESULT_DB_USER}@db/{0.RESULT_DB_NAME}",
+        RESULT_DB_USER="reader",
+    )
+
+    assert config.result_backend == "db+postgresql+psycopg2://reader@db/workers"
+
+
+def test_a_result_backend_that_cannot_be_rendered_is_an_error_of_results() -> None:
+    with pytest.raises(InvalidTemplate, match="RESULT_DB_PASSWORD"):
+        Config(["export"], result_backend="db+x://{0.RESULT_DB_PASSWORD}@db/workers")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RESULT_DB_USER", None),
+        ("RESULT_DB_PASS", None),
+        ("RESULT_DB_HOST", ["db"]),
+        ("RESULT_DB_PORT", True),
+        ("RESULT_DB_PORT", "postgres"),
+        ("CHORD_UNLOCK_MAX_RETRIES", -1),
+        ("CHORD_UNLOCK_MAX_RETRIES", "ten"),
+        ("CHORD_UNLOCK_MAX_RETRIES", True),
+    ],
+)
+def test_a_variable_with_an_unusable_value_is_an_error_that_names_it(
+    name: str, value: Any
+) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Config(["export"], **{name: value})
+
+    assert str(caught.value).startswith(f"{name}={value!r}")
+
+
+def test_a_password_of_the_wrong_type_is_not_shown() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Config(["export"], RESULT_DB_PASS=b"geheim")
+
+    assert "geheim" not in str(caught.value)
+
+
+def test_results_are_json_only_too() -> None:
+    with pytest.raises(InvalidSetting, match="JSON only"):
+        Config(["export"], result_serializer="pickle")
+
+
+def test_two_configurations_share_no_value_that_can_be_changed() -> None:
+    Config(["export"]).accept_content.append("yaml")
+
+    assert Config(["export"]).accept_content == ["json"]
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        Config(["export"]).broker_url = "redis://"
+
+
+def test_configurations_compare_by_their_values() -> None:
+    assert Config(["export"]) == Config(["export"])
+    assert Config(["export"]) != Config(["export"], task_acks_late=True)
+
+
+def test_a_configuration_can_be_copied_and_pickled() -> None:
+    config = Config(["export"], task_routes={"a.b": {"queue": "export"}})
+
+    assert copy.deepcopy(config) == config
+    assert pickle.loads(pickle.dumps(config)) == config

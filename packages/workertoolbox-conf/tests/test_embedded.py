@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from sqlalchemy import create_engine, text
+
+from cadasta.workertoolbox.conf import Config, InvalidFolder
+
+#: Names with which a path breaks a URL, a template or a format that is not escaped.
+NAMES = ["a%20b", "a b", "a?b", "a#b", "{0.x}", "a:b@c", "ä", "a+b&c;d"]
+
+
+def test_everything_is_in_one_folder(tmp_path: Path) -> None:
+    config = Config.embedded(["export"], tmp_path / "new" / "folder")
+    folder = tmp_path / "new" / "folder"
+
+    assert folder.is_dir()
+    assert config.broker_url == "filesystem://localhost/"
+    assert config.broker_transport_options == {
+        "data_folder_in": f"{folder}/broker/queues",
+        "data_folder_out": f"{folder}/broker/queues",
+        "control_folder": f"{folder}/broker/bindings",
+        "polling_interval": 0.1,
+    }
+    assert config.result_backend == f"workertoolbox+sqlite:///{folder}/results.sqlite3"
+
+
+def test_the_folder_is_one_of_the_working_directory_unless_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert Config.embedded(["export"]) == Config.embedded(
+        ["export"], tmp_path / ".workertoolbox"
+    )
+
+
+def test_a_folder_in_the_environment_applies_where_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_FOLDER", str(tmp_path / "environment"))
+    given = Config.embedded(["export"], folder=str(tmp_path / "given"))
+
+    assert "/environment/" in Config.embedded(["export"]).result_backend
+    assert "/given/" in given.result_backend
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sqlite_opens_the_database_in_a_folder_of_any_name(
+    tmp_path: Path, name: str
+) -> None:
+    config = Config.embedded(["export"], tmp_path / name)
+    engine = create_engine(config.result_backend.removeprefix("workertoolbox+"))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE t (id INTEGER)"))
+    engine.dispose()
+
+    assert tmp_path.joinpath(name, "results.sqlite3").is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_is_written_with_its_copy_in_a_folder_of_any_name(
+    tmp_path: Path, name: str
+) -> None:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config.embedded(["export"], tmp_path / name))
+    app.send_task("export.report", ignore_result=True)
+    app.close()
+    written = tmp_path.joinpath(name, "broker", "queues").glob("*.msg")
+
+    assert sorted(path.name.partition(".")[2] for path in written) == [
+        "export.msg",
+        "platform.fifo.msg",
+    ]
+
+
+def test_it_wins_over_the_environment_and_a_keyword_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_QUEUES", "export")
+    monkeypatch.setenv("WORKERTOOLBOX_BROKER_URL", "sqs://")
+    monkeypatch.setenv("WORKERTOOLBOX_TASK_ACKS_LATE", "true")
+    config = Config.embedded(
+        folder=tmp_path,
+        result_backend="db+sqlite://",
+        broker_transport_options={"polling_interval": 2},
+    )
+
+    assert config.QUEUES == ("export",)
+    assert config.broker_url == "filesystem://localhost/"
+    assert config.task_acks_late is True
+    assert config.result_backend == "db+sqlite://"
+    assert config.broker_transport_options["polling_interval"] == 2
+    assert "control_folder" in config.broker_transport_options
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below", "\0"])
+def test_a_folder_that_cannot_be_is_one_clear_error(
+    tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").touch()
+    path = f"{tmp_path}/{folder}"
+    with pytest.raises(InvalidFolder) as caught:
+        Config.embedded(["export"], path)
+
+    assert repr(path) in str(caught.value)
+    assert "folder=" in str(caught.value)

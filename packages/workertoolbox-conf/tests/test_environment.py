@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from traceback import format_exception
+
+import pytest
+from celery.app.defaults import NAMESPACES, flatten
+
+from cadasta.workertoolbox.conf import Config, InvalidValue, InvalidVariable
+from cadasta.workertoolbox.conf._environment import _READERS
+
+
+def test_every_setting_of_celerys_has_a_type_that_can_be_read() -> None:
+    types = {option.type for _, option in dict(flatten(NAMESPACES)).items()}
+
+    assert {getattr(type_, "__name__", type_) for type_ in types} <= set(_READERS)
+
+
+@pytest.mark.parametrize("text", ["export,msg", " export, msg,", '["export", "msg"]'])
+def test_queues_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_QUEUES", text)
+
+    assert Config().QUEUES == ("export", "msg")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("PLATFORM_QUEUE_NAME", "monitor", "monitor"),
+        ("QUEUE_PREFIX", "live", "live"),
+        ("RESULT_DB_PASS", "1234", "1234"),
+        ("RESULT_DB_PORT", "5433", 5433),
+        ("CHORD_UNLOCK_MAX_RETRIES", "10", 10),
+        ("broker_url", "redis://localhost/0", "redis://localhost/0"),
+        ("broker_pool_limit", "20", 20),
+        ("broker_connection_timeout", "0.5", 0.5),
+        ("beat_cron_starting_deadline", "5", 5),
+        ("task_publish_retry_policy", '{"max_retries": 1}', {"max_retries": 1}),
+        ("imports", "a.tasks,b.tasks", ("a.tasks", "b.tasks")),
+        ("cassandra_servers", "a, b", ["a", "b"]),
+        ("security_key_password", "geheim", b"geheim"),
+        ("task_annotations", '{"*": {"rate_limit": 1}}', {"*": {"rate_limit": 1}}),
+        ("worker_concurrency", "4", 4),
+        ("worker_concurrency", "auto", "auto"),
+        ("task_default_priority", "5", 5),
+        ("task_default_delivery_mode", "transient", "transient"),
+        ("task_default_delivery_mode", "1", 1),
+        ("timezone", "", ""),
+        *[("task_acks_late", text, True) for text in ("true", "1", "YES", " on ")],
+        *[("task_track_started", text, False) for text in ("false", "0", "No", "off")],
+    ],
+)
+def test_a_value_is_read_by_the_type_of_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(f"WORKERTOOLBOX_{name.upper()}", text)
+    read = Config(["export"])[name]
+
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_a_keyword_wins_over_the_environment_and_that_over_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("QUEUES", "RESULT_DB_USER", "RESULT_DB_NAME"):
+        monkeypatch.setenv(f"WORKERTOOLBOX_{name}", "environment")
+    config = Config(["keyword"], RESULT_DB_USER="keyword")
+
+    assert config.QUEUES == ("keyword",)
+    assert config.result_backend.endswith("//keyword:@localhost:5432/environment")
+
+
+def test_a_result_backend_in_the_environment_is_a_template_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_RESULT_BACKEND", "db+x://{0.RESULT_DB_PASS}@db")
+    monkeypatch.setenv("WORKERTOOLBOX_RESULT_DB_PASS", "@")
+
+    assert Config(["export"]).result_backend == "db+x://%40@db"
+
+
+def test_another_prefix_reads_other_variables_and_those_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXPORT_QUEUES", "export")
+    monkeypatch.setenv("WORKERTOOLBOX_QUEUES", "msg")
+    monkeypatch.setenv("WORKERTOOLBOX_NO_SETTING", "")
+
+    assert Config(ENV_PREFIX="EXPORT").QUEUES == ("export",)
+
+
+@pytest.mark.parametrize("prefix", ["", "EXPORT_", "2X", "A-B", None])
+def test_a_prefix_that_no_variable_can_have_is_an_error(prefix: str) -> None:
+    with pytest.raises(InvalidValue, match="ENV_PREFIX="):
+        Config(["export"], ENV_PREFIX=prefix)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("WORKERTOOLBOX_RESULT_DB_PORT", "many", "integer"),
+        ("WORKERTOOLBOX_BROKER_CONNECTION_TIMEOUT", "long", "number"),
+        ("WORKERTOOLBOX_TASK_ACKS_LATE", "maybe", "boolean"),
+        ("WORKERTOOLBOX_TASK_ACKS_LATE", "", "boolean"),
+        ("WORKERTOOLBOX_QUEUES", '["export"', "list"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_an_error_that_says_what_is_expected(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, expected: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(InvalidVariable) as caught:
+        Config(["export"])
+
+    assert f"{variable}={text!r} in the environment is no {expected}" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("text", ['{"secret_access_key": "geheim"', '["geheim"]'])
+def test_an_object_that_cannot_be_read_shows_none_of_its_secrets(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS", text)
+    with pytest.raises(InvalidVariable, match="JSON object") as caught:
+        Config(["export"])
+
+    assert "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS" in str(caught.value)
+    assert "geheim" not in "".join(format_exception(caught.value))
+
+
+def test_a_variable_that_is_no_setting_is_an_error_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_RESULT_DB_PASSWORD", "geheim")
+    with pytest.raises(InvalidVariable) as caught:
+        Config(["export"])
+
+    assert "WORKERTOOLBOX_RESULT_DB_PASSWORD" in str(caught.value)
+    assert "did you mean WORKERTOOLBOX_RESULT_DB_PASS?" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["FOLDER", "TEST_AMQP_URL"])
+def test_variables_for_others_are_let_pass(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(f"WORKERTOOLBOX_{variable}", "x")
+
+    assert Config(["export"]) == Config(queues=["export"])
+    assert variable not in Config(["export"])

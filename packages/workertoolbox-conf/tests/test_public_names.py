@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pickle
+from inspect import isclass
+
+import pytest
+
+from cadasta.workertoolbox import conf
+
+ERRORS = [
+    value
+    for value in vars(conf).values()
+    if isclass(value) and issubclass(value, conf.ConfError)
+]
+
+
+def test_all_names_everything_public_and_is_sorted() -> None:
+    public = [
+        name
+        for name, value in vars(conf).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", "").startswith(conf.__name__)
+    ]
+
+    assert conf.__all__ == sorted(public)
+
+
+@pytest.mark.parametrize("name", conf.__all__)
+def test_a_public_name_has_a_docstring(name: str) -> None:
+    assert getattr(conf, name).__doc__
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_survives_pickling(error: type[Exception]) -> None:
+    original = error("broker_url='x' cannot be used; set another one")
+    copy = pickle.loads(pickle.dumps(original))
+
+    assert type(copy) is error
+    assert str(copy) == str(original)
+
+
+@pytest.mark.parametrize("error", [e for e in ERRORS if e is not conf.ConfError])
+def test_an_error_is_one_of_pythons_own_too(error: type[Exception]) -> None:
+    builtin = error.__bases__[1]
+
+    assert error.__bases__[0] is conf.ConfError
+    assert builtin.__module__ == "builtins"
+    assert builtin is not Exception

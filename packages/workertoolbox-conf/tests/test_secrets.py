@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from cadasta.workertoolbox.conf import Config
+
+SECRETS: list[dict[str, Any]] = [
+    {"RESULT_DB_PASS": "geheim"},
+    {"RESULT_DB_PASS": "ge/heim@{}"},
+    {"result_backend": "db+postgresql+psycopg2://me:geheim@db/workers"},
+    {"broker_url": "amqp://me:geheim@one//"},
+    {"broker_url": "amqp://me:geheim@one//;amqp://me:geheim@two//"},
+    {"broker_url": ["amqp://me:geheim@one//", "amqp://me:geheim@two//"]},
+    {"broker_transport_options": {"sentinel_kwargs": {"password": "geheim"}}},
+    {
+        "broker_transport_options": {
+            "predefined_queues": {"export": {"url": "", "secret_access_key": "geheim"}}
+        }
+    },
+]
+
+
+@pytest.mark.parametrize("settings", SECRETS, ids=str)
+def test_no_secret_is_in_the_repr(settings: dict[str, Any]) -> None:
+    shown = repr(Config(["export"], **settings))
+
+    assert "heim" not in shown
+    assert "********" in shown
+
+
+@pytest.mark.parametrize("settings", SECRETS, ids=str)
+def test_no_secret_is_in_celerys_bug_report(settings: dict[str, Any]) -> None:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config(["export"], **settings))
+    report = app.bugreport()
+
+    assert "export" in report
+    assert "heim" not in report
+
+
+def test_the_repr_shows_the_lowercase_settings_alone() -> None:
+    shown = repr(Config(["export"]))
+
+    assert shown.startswith("Config(")
+    assert "broker_url='sqs://'" in shown
+    assert "RESULT_DB_HOST" not in shown

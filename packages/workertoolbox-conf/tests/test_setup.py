@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu import Exchange
+
+from cadasta.workertoolbox.conf import (
+    BrokerUnreachable,
+    Config,
+    DeclarationRefused,
+    NotConfigured,
+    setup_app,
+)
+
+
+def configured(**settings: Any) -> Celery:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config(["export"], **settings))
+    return app
+
+
+def embedded(folder: Path, **settings: Any) -> Celery:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config.embedded(["export"], folder, **settings))
+    return app
+
+
+def bound(folder: Path) -> set[str]:
+    """Return the names of the queues that are bound to the task exchange."""
+    exchange = folder / "broker" / "bindings" / "task_exchange.exchange"
+    return {queue for _, _, queue in json.loads(exchange.read_text("utf-8"))}
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port on which something listens, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+class Refusal(BaseHTTPRequestHandler):
+    """What AWS answers to credentials it does not know."""
+
+    def do_POST(self) -> None:
+        body = b'{"__type": "InvalidClientTokenId", "message": "no such token"}'
+        self.send_response(403)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Leave the output of the tests alone."""
+
+
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """A port of a server that refuses every credential."""
+    with HTTPServer(("127.0.0.1", 0), Refusal) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_a_broker_that_is_not_there_is_one_error_with_its_masked_url(
+    closed_port: int,
+) -> None:
+    app = configured(broker_url=f"amqp://me:geheim@127.0.0.1:{closed_port}//")
+    with pytest.raises(BrokerUnreachable) as caught:
+        setup_app(app)
+
+    assert f"amqp://me:********@127.0.0.1:{closed_port}//" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+    assert "broker_url" in str(caught.value)
+
+
+def test_each_of_several_brokers_is_tried_and_named(
+    closed_port: int, silent_port: int
+) -> None:
+    ports = [closed_port, silent_port]
+    urls = [f"amqp://me:geheim@127.0.0.1:{port}//" for port in ports]
+    app = configured(broker_url=urls, broker_connection_timeout=0.2)
+    [failure] = setup_app(app, throw=False)
+
+    assert f":{closed_port}//;amqp://me:********@127.0.0.1:{silent_port}" in str(
+        failure
+    )
+    assert "geheim" not in str(failure)
+    assert "timed out" in str(failure)
+
+
+@pytest.mark.parametrize("scheme", ["amqp", "sqs"])
+def test_a_broker_that_never_answers_is_given_up(silent_port: int, scheme: str) -> None:
+    app = configured(
+        broker_url=f"{scheme}://me:geheim@127.0.0.1:{silent_port}//",
+        broker_transport_options={"is_secure": False} if scheme == "sqs" else {},
+        broker_connection_timeout=0.2,
+    )
+    [failure] = setup_app(app, throw=False)
+
+    assert isinstance(failure, BrokerUnreachable)
+    assert "timed out" in str(failure).lower() or "timeout" in str(failure).lower()
+
+
+def test_credentials_that_aws_refuses_are_told_with_its_reason(
+    refusing_port: int,
+) -> None:
+    app = configured(
+        broker_url=f"sqs://me:geheim@127.0.0.1:{refusing_port}/",
+        broker_transport_options={"is_secure": False},
+    )
+    with pytest.raises(BrokerUnreachable, match="no such token") as caught:
+        setup_app(app)
+
+    assert "geheim" not in str(caught.value)
+
+
+def test_what_failed_is_logged_and_returned_when_nothing_is_to_be_raised(
+    closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = configured(broker_url=f"amqp://me:geheim@127.0.0.1:{closed_port}//")
+    [failure] = setup_app(app, throw=False)
+
+    assert isinstance(failure, BrokerUnreachable)
+    assert isinstance(failure.__cause__, Exception)
+    assert caplog.record_tuples == [
+        ("cadasta.workertoolbox.conf._setup", logging.ERROR, str(failure))
+    ]
+
+
+def test_every_queue_is_declared(tmp_path: Path) -> None:
+    failures = setup_app(embedded(tmp_path))
+
+    assert failures == []
+    assert bound(tmp_path) == {"celery", "export", "platform.fifo"}
+
+
+def test_a_queue_that_is_refused_does_not_keep_the_others_from_being_declared(
+    tmp_path: Path,
+) -> None:
+    app = embedded(tmp_path)
+    app.amqp.queues["export"].exchange = Exchange("blocked", type="topic")
+    # A folder where the bindings of that exchange would be written.
+    tmp_path.joinpath("broker", "bindings", "blocked.exchange").mkdir(parents=True)
+    [failure] = setup_app(app, throw=False)
+
+    assert isinstance(failure, DeclarationRefused)
+    assert "'export'" in str(failure)
+    assert bound(tmp_path) == {"celery", "platform.fifo"}
+
+
+def test_an_app_without_the_toolbox_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(NotConfigured, match=r"'export'.*config_from_object"):
+        setup_app(Celery("export", set_as_current=False))

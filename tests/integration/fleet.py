@@ -1,0 +1,26 @@
+"""A small service for tests of the fleet: `celery -A fleet`."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+from cadasta.workertoolbox.conf import Config
+
+
+def make_app() -> Celery:
+    """Return the service's app, for the broker and database of the environment."""
+    embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
+    app = Celery("fleet")
+    configure = Config.embedded if embedded else Config
+    app.config_from_object(configure(["export", "msg"]))
+
+    @app.task(name="export.echo")  # type: ignore[untyped-decorator]
+    def echo(value: object) -> object:
+        return value
+
+    return app
+
+
+app = make_app()

@@ -1,0 +1,168 @@
+"""The monitor, as a process of its own, on each broker."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from sqlalchemy import Engine, create_engine, select, text
+
+from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results._tables import quarantine
+from integration.brokers import Broker
+from integration.fleet import make_app
+from polling import eventually
+from processes import Process, running
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def app(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    for name, value in broker.environment.items():
+        monkeypatch.setenv(name, value)
+    app = make_app()
+    upgrade(app.conf.result_backend)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def store(app: Celery) -> Iterator[TaskStore]:
+    with TaskStore.for_app(app) as store:
+        yield store
+
+
+def monitor(broker: Broker, tmp_path: Path) -> AbstractContextManager[Process]:
+    command = [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(HERE)]
+    return running(
+        [*command, "tasks", "monitor"],
+        folder=tmp_path,
+        environment=broker.environment,
+        name="monitor",
+    )
+
+
+def waiting(app: Celery, queue: str) -> int:
+    """Return how many messages wait in a queue, by taking them all out."""
+    with app.connection_for_read() as connection:
+        bound = app.amqp.queues[queue](connection.default_channel)
+        messages = list(iter(bound.get, None))
+        for message in messages:
+            message.ack()
+    return len(messages)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_monitor_that_is_stopped_loses_nothing_and_doubles_nothing(
+    app: Celery,
+    broker: Broker,
+    store: TaskStore,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    ids = {app.send_task("export.echo", [n]).id for n in range(20)}
+    with monitor(broker, tmp_path) as first:
+        eventually(lambda: store.list(limit=1))
+        ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
+        exit_code = first.stop(number)
+    ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
+    with monitor(broker, tmp_path):
+        eventually(lambda: len(store.list(limit=100)) >= len(ids))
+
+    assert exit_code == 0
+    assert {task.id for task in store.list(limit=100)} == ids
+    assert all(task.status == "QUEUED" for task in store.list(limit=100))
+    assert waiting(app, "platform.fifo") == 0
+    assert waiting(app, "export") == len(ids)
+
+
+def publish_raw(app: Celery, body: bytes, **properties: Any) -> None:
+    with app.producer_pool.acquire() as producer:
+        producer.publish(
+            body,
+            exchange="task_exchange",
+            routing_key="export",
+            declare=list(app.amqp.queues.values()),
+            **properties,
+        )
+
+
+def test_what_cannot_be_read_goes_into_quarantine_and_the_rest_goes_on(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    pickled = pickle.dumps(([], {}, {}))
+    publish_raw(
+        app,
+        pickled,
+        content_type="application/x-python-serialize",
+        content_encoding="binary",
+        headers={"id": "pickled", "task": "export.echo"},
+    )
+    publish_raw(app, b"{", content_type="application/json", content_encoding="utf-8")
+    id = app.send_task("export.echo", [1]).id
+    with monitor(broker, tmp_path):
+        eventually(lambda: store.find(id))
+        found = eventually(lambda: quarantined(app))
+
+    assert len(store.list()) == 1
+    assert {(row.reason.split()[1], bytes(row.body)) for row in found} == {
+        ("content", pickled),
+        ("body", b"{"),
+    }
+    assert waiting(app, "platform.fifo") == 0
+
+
+def quarantined(app: Celery) -> list[Any]:
+    engine = database(app)
+    with engine.connect() as connection:
+        rows = list(connection.execute(select(quarantine)))
+    engine.dispose()
+    assert len(rows) == 2, rows
+    return rows
+
+
+def database(app: Celery, **options: Any) -> Engine:
+    return create_engine(
+        app.conf.result_backend.removeprefix("workertoolbox+"), **options
+    )
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"], indirect=True)
+def test_while_the_database_is_away_messages_stay_in_the_queue(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    name = store._engine.url.database
+    maintenance = store._engine.url.set(database="postgres")
+    admin = create_engine(maintenance, isolation_level="AUTOCOMMIT")
+    with monitor(broker, tmp_path) as process:
+        first = app.send_task("export.echo", [1]).id
+        eventually(lambda: store.find(first))
+        store._engine.dispose()
+        with admin.connect() as connection:
+            connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'))
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = :name"
+                ),
+                {"name": name},
+            )
+            second = app.send_task("export.echo", [2]).id
+            process.wait_for("database away")
+            connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'))
+        eventually(lambda: store.find(second))
+        exit_code = process.stop()
+    admin.dispose()
+
+    assert exit_code == 0
+    assert {task.id for task in store.list()} == {first, second}
+    assert waiting(app, "platform.fifo") == 0
+    assert waiting(app, "export") == 2
