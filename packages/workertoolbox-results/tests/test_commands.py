@@ -98,12 +98,21 @@ def test_show_draws_the_whole_workflow_of_any_of_its_tasks(
     assert result.exit_code == 0
     assert "export.project  QUEUED" in result.output
     assert "▶ msg.notify" in result.output
+    assert max(len(line) for line in result.output.splitlines()) < 100
 
     ids = [
         json.loads(line)["id"]
         for line in run(app, "show", "child", "--json").output.splitlines()
     ]
     assert ids == ["root", "child"]
+
+
+def test_a_piped_tree_is_not_cut(app: Celery, backend: Backend) -> None:
+    name = "export." + "x" * 150
+    track(backend, {"id": "root", "root_id": "root", "task": name})
+    result = run(app, "show", "root")
+
+    assert f"{name}  QUEUED  root" in result.output
 
 
 def test_a_task_of_an_unseen_id_is_one_line_and_exit_code_1(app: Celery) -> None:

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Sequence,
     String,
     Table,
     Text,
@@ -26,7 +25,7 @@ metadata = MetaData()
 taskmeta = Table(
     "celery_taskmeta",
     metadata,
-    Column("id", Integer, Sequence("task_id_sequence"), primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("task_id", String(155), unique=True),
     Column("status", String(50)),
     Column("result", LargeBinary),
@@ -51,7 +50,7 @@ taskmeta = Table(
 tasksetmeta = Table(
     "celery_tasksetmeta",
     metadata,
-    Column("id", Integer, Sequence("taskset_id_sequence"), primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("taskset_id", String(155), unique=True),
     Column("result", LargeBinary),
     Column("date_done", DateTime, index=True),

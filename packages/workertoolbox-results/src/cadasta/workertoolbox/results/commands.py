@@ -22,6 +22,9 @@ from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._tree import duration, in_order, workflow_tree
 
+#: Characters on a line that no terminal shows.
+PIPE_WIDTH = 1000
+
 
 class _Commands(click.Group):
     """Errors of ours are one line and exit code 1."""
@@ -143,8 +146,9 @@ def _app(ctx: click.Context) -> Celery:
 
 
 def _console() -> Console:
-    # Text that is piped into a file is not cut to the width of some terminal.
-    return Console(soft_wrap=True, highlight=False, markup=False)
+    # What goes into a file or a pipe is not cut to the width of some terminal.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False)
 
 
 def _print_json(found: Iterable[Task]) -> None:
@@ -167,5 +171,4 @@ def _print_table(found: Iterable[Task]) -> None:
             *("" if s is None else duration(s) for s in (task.wait_s, task.run_s)),
             task.id,
         )
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False, markup=False).print(table)
+    _console().print(table)

@@ -107,7 +107,7 @@ def adopt(name: str, sequence: str, *columns: sa.Column[Any]) -> None:
     """Create one of Celery's tables, or give an existing one what it lacks."""
     inspector = sa.inspect(op.get_bind())
     if not inspector.has_table(name):
-        id = sa.Column("id", sa.Integer, sa.Sequence(sequence), primary_key=True)
+        id = sa.Column("id", sa.Integer, primary_key=True)
         op.create_table(name, id, *columns, sqlite_autoincrement=True)
     known = {column["name"] for column in inspector.get_columns(name)}
     for column in columns:
@@ -116,6 +116,10 @@ def adopt(name: str, sequence: str, *columns: sa.Column[Any]) -> None:
     op.create_index(
         f"ix_{name}_date_done", name, ["date_done"], unique=False, if_not_exists=True
     )
+    if op.get_bind().dialect.name == "postgresql":
+        # Celery takes its ids from this very sequence; others need not know of it.
+        op.execute(f"CREATE SEQUENCE IF NOT EXISTS {sequence}")
+        op.alter_column(name, "id", server_default=sa.func.nextval(sequence))
 
 
 def downgrade() -> None:
