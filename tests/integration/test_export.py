@@ -27,7 +27,6 @@ def test_the_whole_workflow_is_tracked_with_its_true_outcome(
 ) -> None:
     for name, value in broker.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.syspath_prepend(EXAMPLE)
     for name in [name for name in sys.modules if name.startswith("export_service")]:
         monkeypatch.delitem(sys.modules, name)
     from export_service.celery import app
@@ -61,7 +60,7 @@ def test_the_whole_workflow_is_tracked_with_its_true_outcome(
             workflow = store.workflow(export.id)
             plan = planned(store.get(export.id).result)
             assert find_problems(workflow, plan) == []
-            return workflow
+            return list(workflow)
 
         workflow = eventually(tracked)
     app.close()

@@ -13,9 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from export_service.client import schedule
-from export_service.verification import BrokenArchive, verify
-from export_service.workflow import find_failures, find_problems, planned
 from kombu.exceptions import OperationalError
 from rich.console import Console
 from rich.filesize import decimal
@@ -25,6 +22,9 @@ from cadasta.workertoolbox.results import ResultsError, TaskStore, upgrade
 from cadasta.workertoolbox.routing import RoutingError
 from export_demo.processes import SIGNALS, ProcessEnded, Processes
 from export_demo.progress import Progress
+from export_service.client import schedule
+from export_service.verification import BrokenArchive, verify
+from export_service.workflow import find_failures, find_problems, planned
 
 SERVICE = Path(__file__).resolve().parents[1]
 REPOSITORY = SERVICE.parents[1]

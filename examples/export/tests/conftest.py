@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from export_service.archive import bundle, describe_chunk, pack_chunk
 from export_service.folder import chunks, list_files
 from export_service.job import Job

@@ -8,6 +8,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
 from export_service.archive import (
     CHANGED,
     bundle,

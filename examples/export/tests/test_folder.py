@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from export_service.folder import (
     CHUNK_BYTES,
     CHUNK_FILES,

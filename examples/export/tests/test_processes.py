@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from export_demo import processes
 from export_demo.processes import SIGNALS, ProcessEnded, Processes
-
 from polling import eventually
 
 #: Tells its process id, and then does nothing for a minute.

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+
 from export_service.table import PROBE, Row, blocks, describe, load, read_rows, save
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -10,6 +10,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
 from export_service.archive import MANIFEST, read_manifest
 from export_service.table import Row, write_rows
 from export_service.verification import BrokenArchive, verify

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from export_service.workflow import RETRIES, find_failures, find_problems, planned
-
 from cadasta.workertoolbox.results import Task
+from export_service.workflow import RETRIES, find_failures, find_problems, planned
 
 
 def task(name: str, number: int = 0) -> Task:

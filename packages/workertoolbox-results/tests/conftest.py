@@ -29,13 +29,13 @@ def store(url: str) -> Iterator[TaskStore]:
 def app(url: str) -> Iterator[Celery]:
     app = Celery("tests", broker="memory://", backend=url, set_as_current=False)
     app.conf.result_extended = True
+    assert isinstance(app.backend, Backend)
     yield app
+    app.backend.engine.dispose()
     app.close()
 
 
 @pytest.fixture
-def backend(app: Celery) -> Iterator[Backend]:
-    backend = app.backend
-    assert isinstance(backend, Backend)
-    yield backend
-    backend.engine.dispose()
+def backend(app: Celery) -> Backend:
+    assert isinstance(app.backend, Backend)
+    return app.backend

@@ -73,8 +73,8 @@ class Monitor:
 
     def run(self) -> None:
         """Work until `stop` is called."""
-        check_schema(self._engine)
         try:
+            check_schema(self._engine)
             with self._connect(once=True) as connection:
                 _logger.info(
                     "copying tasks from queue %r of %s to %s",

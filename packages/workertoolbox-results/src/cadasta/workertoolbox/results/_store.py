@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._engine import (
     open_engine,
     reaching,
 )
-from cadasta.workertoolbox.results._errors import TaskNotFound
+from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
 from cadasta.workertoolbox.results._schema import check_schema
 from cadasta.workertoolbox.results._task import Task
 
@@ -39,7 +39,11 @@ class TaskStore:
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(database_url(url))
-        check_schema(self._engine)
+        try:
+            check_schema(self._engine)
+        except ResultsError:
+            self.close()
+            raise
 
     @classmethod
     def for_app(cls, app: Celery) -> Self:

@@ -1,0 +1,89 @@
+"""Install the servers of the shared tests that are missing, where apt-get can.
+
+Elsewhere it only tells which tests will be skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers.programs import find_postgresql, find_rabbitmq, find_redis
+
+#: Seconds to wait for another apt-get to end.
+LOCK_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, the Debian package that has it, and the variable that replaces it."""
+
+    name: str
+    package: str
+    variable: str
+    find: Callable[[], Path | None]
+
+    def is_missing(self) -> bool:
+        """Tell whether its tests could not run now."""
+        return not os.environ.get(self.variable) and self.find() is None
+
+
+SERVERS = (
+    Server("RabbitMQ", "rabbitmq-server", "WORKERTOOLBOX_TEST_AMQP_URL", find_rabbitmq),
+    Server("Redis", "redis-server", "WORKERTOOLBOX_TEST_REDIS_URL", find_redis),
+    Server(
+        "PostgreSQL", "postgresql", "WORKERTOOLBOX_TEST_POSTGRESQL_URL", find_postgresql
+    ),
+)
+
+
+def main() -> int:
+    """Install what is missing, and return the exit code of the program."""
+    code = 0
+    missing = [server for server in SERVERS if server.is_missing()]
+    if missing and _may_install():
+        code = _install([server.package for server in missing])
+    for server in SERVERS:
+        if server.is_missing():
+            print(
+                f"{server.name} is missing; its tests will be skipped. Install "
+                f"{server.package} or set {server.variable}."
+            )
+    return code
+
+
+def _may_install() -> bool:
+    is_linux = sys.platform == "linux"
+    return is_linux and os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def _install(packages: list[str]) -> int:
+    print(f"Installing {', '.join(packages)}", flush=True)
+    # The tests start servers of their own: in runlevel 1 Debian's scripts start none.
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    apt_get = ["apt-get", "--quiet", "-o", f"DPkg::Lock::Timeout={LOCK_TIMEOUT_S}"]
+    for arguments in (
+        ["update"],
+        ["install", "--yes", "--no-install-recommends", *packages],
+    ):
+        done = subprocess.run(
+            [*apt_get, *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode != 0:
+            print(f"apt-get {arguments[0]} failed:", done.stdout, sep="\n")
+            return 1 if os.environ.get("CI") else 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

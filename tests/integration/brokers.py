@@ -1,0 +1,55 @@
+"""What tells the processes of a fleet where their broker and database are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers.access import Access
+
+#: Every broker that the contract holds on.
+NAMES = ("rabbitmq", "redis", "sqs", "filesystem")
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker that one test has to itself.
+
+    Attributes:
+        name: One of `NAMES`.
+        environment: The variables that `Config` reads in each process of the fleet.
+    """
+
+    name: str
+    environment: dict[str, str]
+
+
+def served(name: str, access: Access, *, database: str) -> Broker:
+    """Return a broker that is a server.
+
+    Args:
+        name: Which one.
+        access: The part of it that the fleet gets.
+        database: The SQLAlchemy URL of a migrated database.
+    """
+    return Broker(
+        name,
+        {
+            "WORKERTOOLBOX_BROKER_URL": access.url,
+            "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS": json.dumps(
+                access.transport_options
+            ),
+            "WORKERTOOLBOX_RESULT_BACKEND": result_backend(database),
+        },
+    )
+
+
+def embedded(folder: Path) -> Broker:
+    """Return the broker that is a folder, with its database in it."""
+    return Broker("filesystem", {"WORKERTOOLBOX_FOLDER": str(folder)})
+
+
+def result_backend(database: str) -> str:
+    """Return the result-backend URL of a database that has a SQLAlchemy URL."""
+    return f"workertoolbox+{database}"

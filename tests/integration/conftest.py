@@ -1,0 +1,77 @@
+"""Servers for the session, started when the first test needs them; brokers and
+databases for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cadasta.workertoolbox.results import upgrade
+from integration.brokers import NAMES, Broker, embedded, result_backend, served
+from servers import postgresql as postgresql_server
+from servers import rabbitmq as rabbitmq_server
+from servers import redis as redis_server
+from servers import sqs as sqs_server
+from servers.access import BrokerServer
+from servers.postgresql import PostgreSQL
+from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
+from servers.redis import Redis
+from servers.sqs import SQS
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RabbitMQ | GivenRabbitMQ]:
+    """A RabbitMQ broker."""
+    with rabbitmq_server.serve(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A Redis server."""
+    with redis_server.serve(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQS]:
+    """An emulator of Amazon SQS."""
+    with sqs_server.serve(tmp_path_factory.mktemp("sqs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server."""
+    with postgresql_server.serve(lambda url: upgrade(result_backend(url))) as server:
+        yield server
+
+
+@pytest.fixture(params=NAMES)
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    """Each broker in turn, which the test has to itself, and an empty database."""
+    name: str = request.param
+    if name == "filesystem":
+        yield embedded(tmp_path / ".workertoolbox")
+        return
+    server: BrokerServer = request.getfixturevalue(name)
+    databases: PostgreSQL = request.getfixturevalue("postgresql")
+    with databases.database() as database, server.access() as access:
+        yield served(name, access, database=database)
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Each database in turn, migrated and empty, as a result-backend URL."""
+    if request.param == "sqlite":
+        url = result_backend(f"sqlite:///{tmp_path / 'results.sqlite'}")
+        upgrade(url)
+        yield url
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    with server.database() as database:
+        yield result_backend(database)

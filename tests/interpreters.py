@@ -1,0 +1,41 @@
+"""The interpreters of the version matrix."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+#: Minor versions of Python that the packages support.
+VERSIONS = ("3.11", "3.12", "3.13")
+
+
+def find_interpreters() -> list[str]:
+    """Return those of `VERSIONS` that can be run by their name."""
+    return [version for version in VERSIONS if _runs(f"python{version}")]
+
+
+def select_pyenv_versions() -> None:
+    """Let pyenv, where it is used, offer each of `VERSIONS` that it has.
+
+    By default it offers one, and Hatch would try to download the others.
+    """
+    pyenv = shutil.which("pyenv")
+    if pyenv is None:
+        return
+    listed = subprocess.run(
+        [pyenv, "versions", "--bare"], capture_output=True, text=True, check=False
+    )
+    supported = "|".join(re.escape(version) for version in VERSIONS)
+    names = re.findall(rf"^(?:{supported})\.\d+$", listed.stdout, re.MULTILINE)
+    if names:
+        os.environ["PYENV_VERSION"] = ":".join(names)
+
+
+def _runs(name: str) -> bool:
+    path = shutil.which(name)
+    # pyenv leaves a script under each name, which fails where it may not offer it.
+    return path is not None and (
+        subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
+    )

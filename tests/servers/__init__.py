@@ -1,0 +1,1 @@
+"""Real servers for the tests, each on free loopback ports of its own."""

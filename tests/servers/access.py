@@ -1,0 +1,28 @@
+"""What a client needs to reach its part of a broker."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Access:
+    """A part of a broker that one test has to itself.
+
+    Attributes:
+        url: kombu's URL of the broker.
+        transport_options: kombu's options that keep others out.
+    """
+
+    url: str
+    transport_options: dict[str, object] = field(default_factory=dict)
+
+
+class BrokerServer(Protocol):
+    """A server of any kind that brokers messages."""
+
+    def access(self) -> AbstractContextManager[Access]:
+        """Give a part of the broker away as long as the block lasts."""
+        ...

@@ -1,0 +1,150 @@
+"""A PostgreSQL server, in which each test gets a database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL, NullPool, create_engine, make_url
+from sqlalchemy.exc import OperationalError
+
+from processes import running
+from servers.missing import missing
+from servers.ports import HOST, free_ports
+from servers.programs import find_postgresql
+
+#: Root may not run it; Debian's packages create this account.
+ACCOUNT = "postgres"
+
+#: How its files are made.
+INITDB = (
+    "--username=postgres",
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--no-sync",
+)
+
+#: Its data is thrown away, so it need not survive a crash of the machine.
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "max_connections": "200",
+}
+
+
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A server, our own or a given one.
+
+    Attributes:
+        maintenance: The database to be connected to while others are created.
+        template: The migrated database that the others are copies of.
+    """
+
+    maintenance: URL
+    template: str
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Yield the URL of a migrated database that lasts as long as the block."""
+        name = _new_name()
+        _execute(self.maintenance, f"CREATE DATABASE {name} TEMPLATE {self.template}")
+        try:
+            yield _url_of(self.maintenance, name)
+        finally:
+            _execute(self.maintenance, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def serve(migrate: Callable[[str], object]) -> Iterator[PostgreSQL]:
+    """Run a server, or use the one of `WORKERTOOLBOX_TEST_POSTGRESQL_URL`.
+
+    Args:
+        migrate: Creates the schema in the database of a URL; called once.
+    """
+    with _maintenance() as maintenance:
+        template = _new_name()
+        _execute(maintenance, f"CREATE DATABASE {template} TEMPLATE template0")
+        try:
+            migrate(_url_of(maintenance, template))
+            yield PostgreSQL(maintenance, template)
+        finally:
+            _execute(maintenance, f"DROP DATABASE {template} WITH (FORCE)")
+
+
+@contextmanager
+def _maintenance() -> Iterator[URL]:
+    if url := os.environ.get("WORKERTOOLBOX_TEST_POSTGRESQL_URL"):
+        yield make_url(url).set(drivername="postgresql+psycopg2")
+        return
+    program = find_postgresql()
+    if program is None:
+        missing("PostgreSQL", "postgresql is not installed")
+    # Not in pytest's folders, which the other account may not enter.
+    with tempfile.TemporaryDirectory(prefix="workertoolbox-postgresql-") as folder:
+        with _run(program, Path(folder)) as maintenance:
+            yield maintenance
+
+
+@contextmanager
+def _run(program: Path, folder: Path) -> Iterator[URL]:
+    account = ACCOUNT if os.geteuid() == 0 else None
+    if account is not None:
+        shutil.chown(folder, account, account)
+    data = folder / "data"
+    with running(
+        [program.with_name("initdb"), "--pgdata", data, *INITDB],
+        folder=folder,
+        user=account,
+        shown=False,
+    ) as initdb:
+        if initdb.wait() != 0:
+            raise ChildProcessError(initdb.tail)
+    [port] = free_ports(1)
+    url = URL.create("postgresql+psycopg2", "postgres", None, HOST, port, "postgres")
+    settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+    with running(
+        [program, "-D", data, "-p", str(port), *settings],
+        folder=folder,
+        ready=lambda: _is_ready(url),
+        # Fast shutdown: it does not wait until the clients have left.
+        stop_signal=signal.SIGINT,
+        # Killed, it would leave a segment of shared memory behind.
+        death_signal=signal.SIGINT,
+        user=account,
+        shown=False,
+    ):
+        yield url
+
+
+def _execute(url: URL, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def _is_ready(url: URL) -> bool:
+    try:
+        _execute(url, "SELECT 1")
+    except OperationalError:
+        return False
+    return True
+
+
+def _url_of(maintenance: URL, name: str) -> str:
+    return maintenance.set(database=name).render_as_string(hide_password=False)
+
+
+def _new_name() -> str:
+    return f"workertoolbox_{uuid.uuid4().hex}"

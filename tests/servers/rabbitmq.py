@@ -1,0 +1,166 @@
+"""A RabbitMQ broker, in which each test gets a virtual host."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kombu import Connection, Exchange, Queue
+
+from processes import running
+from servers.access import Access
+from servers.missing import missing
+from servers.ports import HOST, free_ports, is_listening
+from servers.programs import find_rabbitmq
+
+#: What the toolbox declares, deleted around each use of a broker given by its URL.
+QUEUES = ("celery", "export", "msg", "platform.fifo")
+EXCHANGE = "task_exchange"
+
+#: It takes 8 s on two cores, most of them loading Erlang modules.
+START_TIMEOUT_S = 90.0
+
+CONFIGURATION = """\
+listeners.tcp.1 = {host}:{amqp}
+management.tcp.ip = {host}
+management.tcp.port = {management}
+management_agent.disable_metrics_collector = true
+log.console = true
+log.file = false
+disk_free_limit.absolute = 1MB
+"""
+
+
+@dataclass(frozen=True)
+class RabbitMQ:
+    """A broker of our own."""
+
+    amqp_port: int
+    management_port: int
+
+    @contextmanager
+    def vhost(self) -> Iterator[str]:
+        """Yield the URL of a virtual host that lasts as long as the block."""
+        name = uuid.uuid4().hex
+        self._manage("PUT", f"vhosts/{name}")
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        self._manage("PUT", f"permissions/{name}/guest", everything)
+        try:
+            yield f"amqp://guest:guest@{HOST}:{self.amqp_port}/{name}"
+        finally:
+            self._manage("DELETE", f"vhosts/{name}")
+
+    @contextmanager
+    def access(self) -> Iterator[Access]:
+        """Give a virtual host away."""
+        with self.vhost() as url:
+            yield Access(url)
+
+    def is_ready(self) -> bool:
+        """Tell whether clients and `vhost` are served."""
+        return is_listening(self.amqp_port) and is_listening(self.management_port)
+
+    # The management plugin creates a virtual host in 20 ms, `rabbitmqctl` in 500.
+    def _manage(self, method: str, path: str, body: object = None) -> None:
+        credentials = base64.b64encode(b"guest:guest").decode()
+        headers = {
+            "Authorization": f"Basic {credentials}",
+            "Content-Type": "application/json",
+        }
+        connection = http.client.HTTPConnection(HOST, self.management_port, 30)
+        try:
+            connection.request(method, f"/api/{path}", json.dumps(body), headers)
+            response = connection.getresponse()
+            answer = response.read()
+        finally:
+            connection.close()
+        if response.status >= 300:
+            raise OSError(f"{method} {path}: {response.status} {answer!r}")
+
+
+@dataclass(frozen=True)
+class GivenRabbitMQ:
+    """A broker somebody else runs, used as it is, by one test at a time."""
+
+    url: str
+
+    @contextmanager
+    def access(self) -> Iterator[Access]:
+        """Give it away; what the toolbox declares is deleted around the block."""
+        self._delete_declared()
+        try:
+            yield Access(self.url)
+        finally:
+            self._delete_declared()
+
+    def _delete_declared(self) -> None:
+        with Connection(self.url) as connection, connection.channel() as channel:
+            for queue in QUEUES:
+                Queue(queue, channel=channel).delete()
+            Exchange(EXCHANGE, channel=channel).delete()
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[RabbitMQ | GivenRabbitMQ]:
+    """Run a broker, or use the one of `WORKERTOOLBOX_TEST_AMQP_URL`."""
+    if url := os.environ.get("WORKERTOOLBOX_TEST_AMQP_URL"):
+        yield GivenRabbitMQ(url)
+        return
+    program, epmd = find_rabbitmq(), shutil.which("epmd")
+    if program is None or epmd is None:
+        missing("RabbitMQ", "rabbitmq-server or epmd is not installed")
+    names, amqp, management, distribution = free_ports(4)
+    server = RabbitMQ(amqp, management)
+    # Erlang starts this registry of node names where there is none, and leaves it
+    # behind; here it is ours and found by its port.
+    registry = {"ERL_EPMD_PORT": str(names), "ERL_EPMD_ADDRESS": HOST}
+    environment = registry | _environment(folder, distribution)
+    configuration = CONFIGURATION.format(host=HOST, amqp=amqp, management=management)
+    folder.joinpath("rabbitmq.conf").write_text(configuration, "utf-8")
+    folder.joinpath("plugins").write_text("[rabbitmq_management].\n", "utf-8")
+    with (
+        running(
+            [epmd],
+            folder=folder,
+            environment=registry,
+            ready=lambda: is_listening(names),
+            shown=False,
+        ),
+        running(
+            [program, "-noinput"],
+            folder=folder,
+            environment=environment,
+            ready=server.is_ready,
+            # Nothing is to be saved, and an orderly stop takes 6 s.
+            stop_signal=signal.SIGKILL,
+            timeout_s=START_TIMEOUT_S,
+            shown=False,
+        ),
+    ):
+        yield server
+
+
+def _environment(folder: Path, distribution_port: int) -> dict[str, str]:
+    return {
+        "HOME": str(folder),
+        "RABBITMQ_NODENAME": "workertoolbox@localhost",
+        "RABBITMQ_DIST_PORT": str(distribution_port),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        # Files of the machine's own broker, if these did not name others.
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+        # The script becomes the server, instead of waiting for it as its parent.
+        "RABBITMQ_ALLOW_INPUT": "true",
+    }
