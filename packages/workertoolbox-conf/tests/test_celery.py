@@ -38,7 +38,8 @@ def test_celery_routes_a_task_by_the_first_part_of_its_name(
     route = app.amqp.router.route({}, task, args=(), kwargs={})
 
     assert route["queue"].name == queue
-    assert [declared.name for declared in route["declare"]] == list(app.amqp.queues)
+    [topology] = route["declare"]
+    assert [queue.name for queue in topology.queues] == list(app.amqp.queues)
 
 
 def test_celery_lets_the_app_change_a_setting_afterwards(app: Celery) -> None:

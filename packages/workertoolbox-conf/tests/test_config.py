@@ -22,10 +22,8 @@ def test_one_line_is_enough() -> None:
 
     assert config.QUEUES == ("export", "msg")
     assert config.broker_url == "sqs://"
-    assert config.broker_transport_options == {
-        "region": "us-west-2",
-        "queue_name_prefix": "dev-",
-    }
+    assert config.broker_transport_options["region"] == "us-west-2"
+    assert config.broker_transport_options["queue_name_prefix"] == "dev-"
     assert config.result_backend == (
         "workertoolbox+postgresql+psycopg2://worker:@localhost:5432/workers"
     )

@@ -19,6 +19,7 @@ def test_everything_is_in_one_folder(tmp_path: Path) -> None:
     assert folder.is_dir()
     assert config.broker_url == "filesystem://localhost/"
     assert config.broker_transport_options == {
+        **Config(["export"]).broker_transport_options,
         "data_folder_in": f"{folder}/broker/queues",
         "data_folder_out": f"{folder}/broker/queues",
         "control_folder": f"{folder}/broker/bindings",

@@ -31,6 +31,27 @@ def test_a_message_becomes_a_record() -> None:
     assert record.seen_at == NOW
 
 
+@pytest.mark.parametrize(
+    "delivery_info",
+    [
+        {"exchange": "task_exchange", "routing_key": "export"},
+        {
+            "exchange": "",
+            "routing_key": "platform.fifo",
+            "workertoolbox_routing_key": "export",
+        },
+        {"exchange": "celery_delayed_27", "routing_key": "0.1." * 14 + "export"},
+    ],
+)
+def test_the_queue_is_the_one_it_was_published_for(
+    delivery_info: dict[str, str],
+) -> None:
+    one = message()
+    one.delivery_info = delivery_info
+
+    assert read_task(one, seen_at=NOW).queue == "export"
+
+
 def test_without_a_publishers_instant_the_monitors_counts() -> None:
     record = read_task(message(workertoolbox_published_at=None), seen_at=NOW)
 

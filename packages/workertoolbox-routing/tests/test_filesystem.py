@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from kombu import Connection, Exchange, Queue
 
-from cadasta.workertoolbox.routing import filesystem
+from cadasta.workertoolbox.routing.transports import filesystem
 
 EXCHANGE = Exchange("tasks", type="topic")
 WORK = Queue("work", EXCHANGE, routing_key="work")
@@ -27,7 +27,7 @@ def connected(folder: Path) -> Iterator[Connection]:
         "data_folder_out": str(folder / "queues"),
         "control_folder": str(folder / "bindings"),
     }
-    transport = "cadasta.workertoolbox.routing.filesystem:Transport"
+    transport = "cadasta.workertoolbox.routing.transports.filesystem:Transport"
     with Connection(
         "filesystem://localhost/", transport=transport, transport_options=options
     ) as connection:

@@ -17,9 +17,15 @@ def test_every_public_name_is_there_and_sorted() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        kind("something")
-        for kind in (getattr(routing, name) for name in routing.__all__)
-        if isinstance(kind, type) and issubclass(kind, routing.RoutingError)
+        routing.CopyFailed("platform.fifo", "1", "away"),
+        routing.InvalidQueues("queues is empty"),
+        routing.InvalidSetting("queue_type"),
+        routing.RemoteControlUnavailable("x.pidbox"),
+        routing.RoutingError("something"),
+        routing.UnknownQueue("exprot"),
+        routing.UnknownQueue("exprot", "export"),
+        routing.Unroutable("task_exchange", "export"),
+        routing.UntrackedExchange("media", "export.project"),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.exceptions import QueueNotFound
+from kombu import Exchange, Queue
 
 from cadasta.workertoolbox.routing import (
     InvalidQueues,
     InvalidSetting,
     Routing,
     RoutingError,
+    UnknownQueue,
+    UntrackedExchange,
 )
 
 
@@ -66,78 +68,123 @@ def test_a_queue_named_by_the_caller_wins() -> None:
     assert queue_of(app_with(), "export.project", queue="msg") == "msg"
 
 
-def test_routes_of_the_users_own_come_first_and_are_declared_too() -> None:
+def test_routes_of_the_users_own_come_first_and_are_copied_too() -> None:
     app = app_with(task_routes={"export.slow.*": "msg", "other": {"queue": "msg"}})
+    route = app.amqp.router.route({}, "export.slow.one", (), {})
 
     assert queue_of(app, "export.slow.one") == "msg"
     assert queue_of(app, "other") == "msg"
     assert queue_of(app, "export.project") == "export"
-    route = app.amqp.router.route({}, "export.slow.one", (), {})
-    assert len(route["declare"]) == 4
+    assert declared(route) == ["celery", "export", "msg", "platform.fifo"]
 
 
 def test_every_message_brings_the_declaration_of_every_queue() -> None:
     route = app_with().amqp.router.route({"queue": "msg"}, "export.project", (), {})
 
-    assert {queue.name for queue in route["declare"]} == {
-        "celery",
-        "export",
-        "msg",
-        "platform.fifo",
-    }
+    assert declared(route) == ["celery", "export", "msg", "platform.fifo"]
 
 
-def test_a_queue_nobody_declared_is_an_error_at_the_caller() -> None:
+def declared(route: dict[str, Any]) -> list[str]:
+    [topology] = route["declare"]
+    return [queue.name for queue in topology.queues]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queue": "exprot"},
+        {"queue": Queue("exprot", Exchange("exprot"))},
+        {"routing_key": "exprot"},
+        {"exchange": "task_exchange", "routing_key": "exprot"},
+        {"exchange": "", "routing_key": "exprot"},
+    ],
+)
+def test_a_queue_nobody_declared_is_an_error_at_the_caller(
+    options: dict[str, Any],
+) -> None:
     app = app_with()
 
-    with pytest.raises(QueueNotFound, match="'typo'"):
-        app.send_task("export.project", queue="typo")
+    for _ in range(2):
+        with pytest.raises(UnknownQueue, match="'exprot'.*mean 'export'"):
+            app.send_task("export.project", **options)
+
+
+def test_a_queue_like_no_other_is_not_guessed_at() -> None:
+    with pytest.raises(UnknownQueue) as caught:
+        app_with().send_task("export.project", queue="zzz")
+
+    assert caught.value.nearest is None
+
+
+def test_a_task_for_the_monitor_queue_is_refused() -> None:
+    with pytest.raises(UnknownQueue, match="'platform.fifo'"):
+        app_with().send_task("export.project", queue="platform.fifo")
+
+
+def test_an_exchange_that_makes_no_copies_is_refused() -> None:
+    app = app_with(task_routes={"export.*": {"exchange": "media", "routing_key": "x"}})
+
+    with pytest.raises(UntrackedExchange, match="'export.project'.*'media'"):
+        app.send_task("export.project")
+    with pytest.raises(UntrackedExchange, match="'media'"):
+        app.amqp.router.route({"exchange": Exchange("media")}, "other", (), {})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"exchange": "", "routing_key": "msg"},
+        {"exchange": "task_exchange", "routing_key": "msg"},
+        {"exchange": "task_exchange", "routing_key": ".".join("01" * 14) + ".msg"},
+    ],
+)
+def test_what_celerys_retry_says_of_a_delivery_is_understood(
+    options: dict[str, Any],
+) -> None:
+    app_with().amqp.router.route(options, "export.project", (), {})
 
 
 def test_the_monitor_queue_and_the_prefix_have_other_names_on_demand() -> None:
-    routing = Routing(
-        ["export"],
-        PLATFORM_QUEUE_NAME="copies",
-        QUEUE_PREFIX="live",
-        broker_url="sqs://",
-    )
+    routing = Routing(["export"], PLATFORM_QUEUE_NAME="copies", QUEUE_PREFIX="live")
 
     assert [queue.name for queue in routing.task_queues] == [
         "celery",
         "export",
         "copies",
     ]
-    assert routing.broker_transport_options == {
-        "region": "us-west-2",
-        "queue_name_prefix": "live-",
-    }
+    assert routing.broker_transport_options["queue_name_prefix"] == "live-"
 
 
-def test_options_for_sqs_are_kept_beside_ours() -> None:
-    routing = Routing(
-        ["export"],
-        broker_url="sqs://",
-        broker_transport_options={"region": "eu-west-1", "visibility_timeout": 60},
-    )
+def test_options_of_the_users_own_are_kept_beside_ours() -> None:
+    options = {"region": "eu-west-1", "visibility_timeout": 60}
+    routing = Routing(["export"], broker_transport_options=options)
 
     assert routing.broker_transport_options == {
         "region": "eu-west-1",
         "queue_name_prefix": "dev-",
+        "copy_failure": "log",
+        "confirm_publish": True,
         "visibility_timeout": 60,
     }
 
 
-@pytest.mark.parametrize("broker_url", ["amqp://localhost//", "redis://localhost/0"])
-def test_another_broker_gets_no_options_of_sqs(broker_url: str) -> None:
-    assert Routing(["export"], broker_url=broker_url).broker_transport_options == {}
+def test_quorum_queues_are_declared_as_such_and_copied_when_scheduled() -> None:
+    *work, monitor = Routing(["export"], queue_type="quorum").task_queues
+
+    for queue in (*work, monitor):
+        assert queue.queue_arguments == {"x-queue-type": "quorum"}
+    [delayed] = monitor.bindings
+    assert (delayed.exchange.name, delayed.routing_key) == ("celery_delayed_27", "#")
 
 
-def test_the_broker_in_celerys_environment_counts(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("name", "value"), [("queue_type", "qorum"), ("COPY_FAILURE", "ignore")]
+)
+def test_an_unknown_choice_is_refused_with_those_there_are(
+    name: str, value: str
 ) -> None:
-    monkeypatch.setenv("CELERY_BROKER_URL", "amqp://localhost//")
-
-    assert Routing(["export"], broker_url="sqs://").broker_transport_options == {}
+    with pytest.raises(InvalidSetting, match=f"{name}='{value}' is unknown.* or "):
+        Routing(["export"], **{name: value})
 
 
 @pytest.mark.parametrize(

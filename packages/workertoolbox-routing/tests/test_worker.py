@@ -35,6 +35,11 @@ def test_a_worker_told_to_consume_the_monitor_queue_says_that_it_will_not(
     assert "'platform.fifo'" in caplog.text
 
 
+def test_a_worker_of_a_queue_that_does_not_exist_ends_and_says_so() -> None:
+    with pytest.raises(SystemExit, match="'typo' is not declared.*celery, export, msg"):
+        consumed(queues=["export", "typo"])
+
+
 def test_a_worker_of_a_plain_app_is_left_as_it_is() -> None:
     app = Celery("plain", broker="memory://", set_as_current=False)
     app.Worker(pool="solo")

@@ -24,12 +24,16 @@ VARIABLES = {
     "QUEUES": Option(type="list"),
     "PLATFORM_QUEUE_NAME": Option(type="string"),
     "QUEUE_PREFIX": Option(type="string"),
+    "COPY_FAILURE": Option(type="string"),
     **RESULT_DB,
     "CHORD_UNLOCK_MAX_RETRIES": Option(type="int"),
 }
 
-#: Celery's settings, in lowercase.
-SETTINGS: dict[str, Option] = dict(flatten(NAMESPACES))
+#: Celery's settings, in lowercase, and the one of routing's that looks like them.
+SETTINGS: dict[str, Option] = {
+    **dict(flatten(NAMESPACES)),
+    "queue_type": Option(type="string"),
+}
 
 #: How alike an unknown setting and one of Celery's are when it is taken for a slip of
 #: the pen, and not for a setting of some extension: `task_qeues` has 0.95.

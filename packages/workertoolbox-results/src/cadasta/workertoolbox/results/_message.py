@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,13 @@ from cadasta.workertoolbox.results._storable import storable
 #: The header in which the publisher writes the instant of publication; the routing
 #: package has the same name (the two do not import each other).
 PUBLISHED_AT = "workertoolbox_published_at"
+
+#: Where the routing package's transports keep the routing key of a message when they
+#: pin it to the queue it was read from.
+ROUTING_KEY = "workertoolbox_routing_key"
+
+#: What RabbitMQ's delays put before a routing key: a countdown in 28 bits.
+_DELAY = re.compile(r"^(?:[01]\.){28}")
 
 #: Names of JSON in a message's content type and encoding.
 _JSON = "application/json"
@@ -73,7 +81,7 @@ def read_task(message: Message, *, seen_at: datetime) -> TaskRecord:
     return TaskRecord(
         id=_name(headers, "id"),
         name=_name(headers, "task"),
-        queue=storable(str((message.delivery_info or {}).get("routing_key", ""))),
+        queue=storable(_queue(message.delivery_info or {})),
         args=storable(args),
         kwargs=storable(kwargs),
         root_id=_optional_name(headers, "root_id"),
@@ -98,7 +106,7 @@ def keep_unread(
     body = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
     headers = storable(_printable(message.headers or {}))
     identity = json.dumps(headers, sort_keys=True).encode() + b"\0" + bytes(body)
-    routing_key = (message.delivery_info or {}).get("routing_key")
+    routing_key = _queue(message.delivery_info or {})
     return QuarantineRecord(
         digest=sha256(identity).hexdigest(),
         reason=storable(reason),
@@ -108,9 +116,15 @@ def keep_unread(
             message.content_encoding and storable(str(message.content_encoding))
         ),
         headers=headers,
-        routing_key=routing_key and storable(str(routing_key)),
+        routing_key=storable(routing_key),
         seen_at=seen_at,
     )
+
+
+def _queue(delivery_info: Mapping[str, Any]) -> str:
+    """Return the routing key that a message was published with: its work queue."""
+    key = delivery_info.get(ROUTING_KEY) or delivery_info.get("routing_key") or ""
+    return _DELAY.sub("", str(key))
 
 
 def _arguments(message: Message) -> tuple[Any, Any]:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 #: Region of the queues where the transport options name none.
 REGION = "us-west-2"
 
+#: Options below that RabbitMQ's client would not take.
+OPTIONS_OF_OTHERS = {"region", "queue_name_prefix", "copy_failure"}
 
-def broker_settings(broker_url: object, *, prefix: str) -> dict[str, Any]:
-    """Return Celery settings for the broker that the app will really use.
 
-    Celery lets `CELERY_BROKER_URL` in the environment win over any code, and so do
-    we. Without a URL from either there is nothing to add.
+def transport_options(*, prefix: str, copy_failure: str) -> dict[str, Any]:
+    """Return transport options for every broker at once.
+
+    The URL may come from the environment or be set later; each transport takes what
+    is for it.
+
+    Args:
+        prefix: What SQS puts before each queue name, without the hyphen.
+        copy_failure: What to do when a copy cannot be sent: `log` or `raise`.
     """
-    match _scheme(os.environ.get("CELERY_BROKER_URL") or broker_url):
-        case "sqs":
-            options = {"region": REGION, "queue_name_prefix": f"{prefix}-"}
-            return {"broker_transport_options": options}
-        case "filesystem":
-            transport = "cadasta.workertoolbox.routing.filesystem:Transport"
-            return {"broker_transport": transport}
-    return {}
-
-
-def _scheme(url: object) -> str:
-    if isinstance(url, list | tuple) and url:
-        url = url[0]
-    return url.partition("://")[0].lower() if isinstance(url, str) else ""
+    return {
+        # SQS
+        "region": REGION,
+        "queue_name_prefix": f"{prefix}-",
+        # where the client makes the copy
+        "copy_failure": copy_failure,
+        # RabbitMQ: without it, a message that is lost on the way is lost in silence
+        "confirm_publish": True,
+    }

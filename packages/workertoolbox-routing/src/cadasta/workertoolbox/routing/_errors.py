@@ -1,8 +1,13 @@
-"""What can be wrong with a routing configuration.
+"""What can be wrong with routing.
 
 RoutingError
+├── CopyFailed (RuntimeError)
 ├── InvalidQueues (ValueError)
-└── InvalidSetting (ValueError)
+├── InvalidSetting (ValueError)
+├── RemoteControlUnavailable (NotImplementedError)
+├── UnknownQueue (LookupError)
+├── Unroutable (LookupError)
+└── UntrackedExchange (ValueError)
 """
 
 from __future__ import annotations
@@ -12,9 +17,88 @@ class RoutingError(Exception):
     """The root of every error of this package."""
 
 
+class CopyFailed(RoutingError, RuntimeError):
+    """A task went out, but the copy for the monitor did not."""
+
+    def __init__(self, queue: str, id: str, reason: str) -> None:
+        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
+        super().__init__(queue, id, reason)
+        self.queue = queue
+        self.id = id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.id} went out, but its copy for queue {self.queue!r} did not: "
+            f"{self.reason}; until it has a result the database will not know of it"
+        )
+
+
 class InvalidQueues(RoutingError, ValueError):
     """The list of queues, or a name in it, cannot be used."""
 
 
 class InvalidSetting(RoutingError, ValueError):
     """A setting has a name or a value that cannot be used."""
+
+
+class RemoteControlUnavailable(RoutingError, NotImplementedError):
+    """Celery's remote control was asked of a broker that has none."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(queue)
+        self.queue = queue
+
+    def __str__(self) -> str:
+        return (
+            f"queue {self.queue!r} is not made: SQS has no remote control, so inspect "
+            "and control reach no worker; ask the database (`celery … tasks list`)"
+        )
+
+
+class UnknownQueue(RoutingError, LookupError):
+    """A task was sent to a queue that no configuration declares."""
+
+    def __init__(self, name: str, nearest: str | None = None) -> None:
+        super().__init__(name, nearest)
+        self.name = name
+        self.nearest = nearest
+
+    def __str__(self) -> str:
+        guess = f"did you mean {self.nearest!r}? " if self.nearest else ""
+        return (
+            f"queue {self.name!r} is not declared; {guess}Nobody would run the task: "
+            "add it to queues=[…], or name a queue that is there"
+        )
+
+
+class Unroutable(RoutingError, LookupError):
+    """The broker has no queue for a task."""
+
+    def __init__(self, exchange: str, routing_key: str) -> None:
+        super().__init__(exchange, routing_key)
+        self.exchange = exchange
+        self.routing_key = routing_key
+
+    def __str__(self) -> str:
+        return (
+            f"the broker has no queue bound to exchange {self.exchange!r} for routing "
+            f"key {self.routing_key!r}, so the task is not sent; was the queue deleted "
+            "there? A new connection declares it again"
+        )
+
+
+class UntrackedExchange(RoutingError, ValueError):
+    """A task was to go to an exchange of which the monitor gets no copy."""
+
+    def __init__(self, exchange: str, task: str) -> None:
+        super().__init__(exchange, task)
+        self.exchange = exchange
+        self.task = task
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task!r} is routed to exchange {self.exchange!r}, of which the "
+            "monitor gets no copy; route it by queue, as in "
+            f'task_routes={{"{self.task}": {{"queue": …}}}}'
+        )

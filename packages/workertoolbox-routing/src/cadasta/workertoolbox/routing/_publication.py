@@ -1,15 +1,14 @@
-"""When a task was published, written into its message."""
+"""What is added to a task on its way out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from celery.signals import before_task_publish
-from kombu import Queue
 
-from cadasta.workertoolbox.routing._topology import EXCHANGE
+from cadasta.workertoolbox.routing._topology import DELAYED_EXCHANGE, Delays, Topology
 
 #: The header with the instant of publication, in ISO 8601 and UTC: no broker keeps
 #: one, and the monitor may read the message much later.
@@ -17,12 +16,19 @@ PUBLISHED_AT = "workertoolbox_published_at"
 
 
 def connect() -> None:
-    """Have the instant written into every task that goes to the task exchange."""
-    before_task_publish.connect(_stamp, dispatch_uid=PUBLISHED_AT)
+    """Have it added to every task that our router has routed."""
+    before_task_publish.connect(_complete, dispatch_uid=PUBLISHED_AT)
 
 
-def _stamp(
-    headers: dict[str, Any], declare: Iterable[Queue] | None = None, **_: Any
+def _complete(
+    headers: dict[str, Any],
+    exchange: Any = None,
+    declare: Sequence[Any] | None = None,
+    **_: Any,
 ) -> None:
-    if any(queue.exchange.name == EXCHANGE for queue in declare or ()):
-        headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
+    if not (isinstance(declare, list) and any(type(d) is Topology for d in declare)):
+        return
+    headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
+    if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:
+        # Celery has its workers declare the delays; a producer may come before them.
+        declare.insert(0, Delays(declare[0].queues))

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
 from celery.app import routes
 from kombu import Queue
 
-from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE
+from cadasta.workertoolbox.routing._errors import UnknownQueue, UntrackedExchange
+from cadasta.workertoolbox.routing._topology import (
+    DEFAULT_QUEUE,
+    DELAYED_EXCHANGE,
+    EXCHANGE,
+    Topology,
+)
+
+#: What RabbitMQ's delays put before a routing key: Celery's retry brings it along.
+_DELAY = re.compile(r"^(?:[01]\.){28}")
+
+#: The default exchange, in which a routing key is the name of a queue.
+_EXCHANGES = {None, "", EXCHANGE, DELAYED_EXCHANGE}
 
 
 @dataclass(frozen=True)
@@ -39,9 +53,16 @@ class Router:
         task: Any = None,
         **_: Any,
     ) -> dict[str, Any]:
+        """Return the route of a task.
+
+        Raises:
+            UnknownQueue: Caller or route name a queue that is not declared.
+            UntrackedExchange: They name an exchange that makes no copies.
+        """
         route = self._users.lookup_route(name, args, kwargs, options, task)
         route = {"queue": self._queue_for(name)} if route is None else dict(route)
-        return {**route, "declare": list(self.queues)}
+        self._check({**route, **options}, name)
+        return {**route, "declare": [self._topology]}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Router, (self.queues, self.routes)
@@ -51,9 +72,27 @@ class Router:
         return routes.Router(routes.prepare(self.routes))
 
     @cached_property
-    def _prefixes(self) -> frozenset[str]:
+    def _topology(self) -> Topology:
+        return Topology(self.queues)
+
+    @cached_property
+    def _work(self) -> frozenset[str]:
         return frozenset(queue.name for queue in self.queues[:-1])
 
     def _queue_for(self, name: str) -> str:
         prefix, dot, _ = name.partition(".")
-        return prefix if dot and prefix in self._prefixes else DEFAULT_QUEUE
+        return prefix if dot and prefix in self._work else DEFAULT_QUEUE
+
+    def _check(self, route: Mapping[str, Any], name: str) -> None:
+        exchange = route.get("exchange")
+        exchange = getattr(exchange, "name", exchange)
+        if exchange not in _EXCHANGES:
+            raise UntrackedExchange(str(exchange), name)
+        queue = route.get("queue")
+        self._check_queue(getattr(queue, "name", queue))
+        self._check_queue(_DELAY.sub("", route.get("routing_key") or "") or None)
+
+    def _check_queue(self, name: str | None) -> None:
+        if name is not None and name not in self._work:
+            nearest = get_close_matches(name, self._work, n=1)
+            raise UnknownQueue(name, *nearest)

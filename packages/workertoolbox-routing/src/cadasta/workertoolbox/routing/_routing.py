@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from cadasta.workertoolbox.routing._broker import broker_settings
+from cadasta.workertoolbox.routing._broker import transport_options
 from cadasta.workertoolbox.routing._errors import InvalidSetting
 from cadasta.workertoolbox.routing._names import check_queue_name, check_queues
 from cadasta.workertoolbox.routing._router import Router
@@ -26,8 +26,11 @@ class Routing(Settings):
     Args:
         queues: Names of the work queues, at least one. `celery` and the monitor
             queue are declared without being named.
+        queue_type: `quorum` for RabbitMQ's quorum queues; other brokers do not mind.
         PLATFORM_QUEUE_NAME: The task-monitor queue.
         QUEUE_PREFIX: What SQS puts before each queue name, without the hyphen.
+        COPY_FAILURE: What to do when a task went out and its copy cannot: `log` an
+            error and go on, or `raise` one. RabbitMQ makes the copy itself.
         settings: Any lowercase Celery setting.
 
     Raises:
@@ -40,19 +43,21 @@ class Routing(Settings):
         self,
         queues: Sequence[str],
         *,
+        queue_type: str | None = None,
         PLATFORM_QUEUE_NAME: str = MONITOR,
         QUEUE_PREFIX: str = "dev",
+        COPY_FAILURE: str = "log",
         **settings: Any,
     ) -> None:
         check_queue_name(PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
         names = check_queues(queues, monitor=PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
+        _check_choice("queue_type", queue_type, (None, "classic", "quorum"))
+        _check_choice("COPY_FAILURE", COPY_FAILURE, ("log", "raise"))
         _check_settings(settings)
         check_serializers(settings)
-        declared = topology(names, monitor=PLATFORM_QUEUE_NAME)
-        router = Router(declared, settings.pop("task_routes", None))
-        broker = broker_settings(settings.get("broker_url"), prefix=QUEUE_PREFIX)
+        declared = topology(names, monitor=PLATFORM_QUEUE_NAME, queue_type=queue_type)
         options = {
-            **broker.pop("broker_transport_options", {}),
+            **transport_options(prefix=QUEUE_PREFIX, copy_failure=COPY_FAILURE),
             **settings.pop("broker_transport_options", {}),
         }
         super().__init__(
@@ -60,17 +65,14 @@ class Routing(Settings):
                 "QUEUES": names,
                 "PLATFORM_QUEUE_NAME": PLATFORM_QUEUE_NAME,
                 "QUEUE_PREFIX": QUEUE_PREFIX,
+                "COPY_FAILURE": COPY_FAILURE,
                 "task_queues": declared,
-                "task_routes": (router,),
+                "task_routes": (Router(declared, settings.pop("task_routes", None)),),
                 "task_default_queue": DEFAULT_QUEUE,
                 "task_default_exchange": EXCHANGE,
                 "task_default_exchange_type": "topic",
                 "task_default_routing_key": DEFAULT_QUEUE,
-                # A queue nobody declared has an exchange of its own: what is
-                # sent there is neither run nor tracked.
-                "task_create_missing_queues": False,
                 **deepcopy(JSON_ONLY),
-                **broker,
                 **settings,
                 "broker_transport_options": options,
             }
@@ -90,3 +92,9 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
                 f"{name}={settings[name]!r} would take tasks past the monitor; "
                 "name the work queues in queues=[…]"
             )
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        shown = " or ".join(repr(choice) for choice in choices if choice)
+        raise InvalidSetting(f"{name}={value!r} is unknown; write {shown}")

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from kombu import Exchange, Queue
+from kombu import Exchange, Queue, binding
+from kombu.abstract import MaybeChannelBound
+from kombu.transport.native_delayed_delivery import (
+    MAX_LEVEL,
+    bind_queue_to_native_delayed_delivery_exchange,
+    declare_native_delayed_delivery_exchanges_and_queues,
+    level_name,
+)
 
 #: The topic exchange that every task is published to.
 EXCHANGE = "task_exchange"
@@ -15,14 +23,78 @@ DEFAULT_QUEUE = "celery"
 #: The task-monitor queue unless `PLATFORM_QUEUE_NAME` says otherwise.
 MONITOR = "platform.fifo"
 
+#: Where Celery publishes a task with an ETA when the queues are quorum queues.
+DELAYED_EXCHANGE = level_name(MAX_LEVEL)
 
-def topology(queues: Iterable[str], *, monitor: str) -> tuple[Queue, ...]:
+
+def topology(
+    queues: Iterable[str], *, monitor: str, queue_type: str | None
+) -> tuple[Queue, ...]:
     """Return every queue of a fleet, bound to the task exchange.
 
     Work queues are bound by their literal names, because kombu's virtual transports
     read wildcards otherwise than AMQP does; the monitor queue, last, by `#`.
+
+    Args:
+        queue_type: RabbitMQ's `x-queue-type`, or None for its default.
     """
     exchange = Exchange(EXCHANGE, type="topic")
+    arguments = {"x-queue-type": queue_type} if queue_type else None
     names = dict.fromkeys([DEFAULT_QUEUE, *queues])
-    work = [Queue(name, exchange, routing_key=name) for name in names]
-    return (*work, Queue(monitor, exchange, routing_key="#"))
+    work = [
+        Queue(name, exchange, routing_key=name, queue_arguments=arguments)
+        for name in names
+    ]
+    # Celery sends a task with an ETA through RabbitMQ's delays if any queue is a
+    # quorum queue; the monitor is to see it when it is scheduled, not when it is due.
+    delayed = binding(Exchange(DELAYED_EXCHANGE, type="topic"), "#")
+    copies = Queue(
+        monitor,
+        exchange,
+        routing_key="#",
+        queue_arguments=arguments,
+        bindings=[delayed] if queue_type == "quorum" else [],
+    )
+    return (*work, copies)
+
+
+class Topology(MaybeChannelBound):
+    """Every queue of a fleet as one thing to declare, once for each connection."""
+
+    name = "workertoolbox"
+    can_cache_declaration = True
+
+    def __init__(self, queues: tuple[Queue, ...] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.queues = queues
+
+    def declare(self, channel: Any = None) -> None:
+        """Declare the exchange, the queues and their bindings."""
+        for queue in self.queues:
+            queue(channel or self.channel).declare()
+
+    def __copy__(self) -> Topology:
+        return type(self)(self.queues)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.queues,)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.queues == self.queues
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(queue.name for queue in self.queues)))
+
+
+class Delays(Topology):
+    """RabbitMQ's delays as Celery's workers declare them, for a producer alone."""
+
+    name = "workertoolbox-delays"
+
+    def declare(self, channel: Any = None) -> None:
+        """Declare the delays, and bind every work queue to their end."""
+        bound: Any = channel or self.channel
+        connection = bound.connection.client
+        declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
+        for queue in self.queues[:-1]:
+            bind_queue_to_native_delayed_delivery_exchange(connection, queue)

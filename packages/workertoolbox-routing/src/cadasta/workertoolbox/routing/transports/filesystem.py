@@ -23,11 +23,17 @@ from uuid import uuid4
 from kombu.transport import filesystem, virtual
 from kombu.utils.json import dumps, loads
 
+from cadasta.workertoolbox.routing.transports._virtual import (
+    TaskChannel,
+    TaskTransport,
+    pin,
+)
+
 #: Seconds between two looks for messages whose reader has died.
 RECOVERY_INTERVAL = 1.0
 
 
-class Channel(filesystem.Channel):
+class Channel(TaskChannel, filesystem.Channel):
     """Messages are files `<time>_<uuid>.<queue>.msg` in the data folder."""
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
@@ -41,9 +47,7 @@ class Channel(filesystem.Channel):
     def _inbox(self) -> Path:
         return Path(self.data_folder_in)
 
-    def _put(  # type: ignore[override]  # kombu's two base classes disagree
-        self, queue: str, payload: dict[str, Any], **kwargs: Any
-    ) -> None:
+    def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:
         name = f"{time.time_ns():020}_{uuid4()}.{queue}.msg"
         _write(Path(self.data_folder_out, name), dumps(payload))
 
@@ -57,7 +61,7 @@ class Channel(filesystem.Channel):
                 payload: dict[str, Any] = loads(text)
                 # Copies of one message share a tag; a file name is its file's alone.
                 payload["properties"]["delivery_tag"] = name
-                return payload
+                return pin(payload, queue)
         raise Empty()
 
     def _recover(self) -> None:
@@ -76,8 +80,7 @@ class Channel(filesystem.Channel):
             self._claims.drop(delivery_tag)
 
     def _restore(self, message: virtual.Message) -> None:
-        # Back to the queue it was read from; kombu would route it anew, and give
-        # the monitor's copy to the work queue.
+        # The file as it is, in its place in the order; kombu would put a new one.
         if self._claims:
             self._claims.give_back(str(message.delivery_tag))
 
@@ -105,7 +108,7 @@ class Channel(filesystem.Channel):
     @contextmanager
     def _bindings(self, exchange: str) -> Iterator[list[list[str]]]:
         """Yield the bindings of an exchange, and write them back if they changed."""
-        file: Path = self._exchange_file(exchange)  # type: ignore[attr-defined]
+        file: Path = self._exchange_file(exchange)
         with _locked(file.with_suffix(".lock")):
             bindings = [list(binding) for binding in self.get_table(exchange)]
             before = list(bindings)
@@ -114,7 +117,7 @@ class Channel(filesystem.Channel):
                 _write(file, dumps(bindings))
 
 
-class Transport(filesystem.Transport):
+class Transport(TaskTransport, filesystem.Transport):
     """kombu's file-system transport with the channel above."""
 
     Channel = Channel

@@ -1,0 +1,77 @@
+"""RabbitMQ, with and without TLS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import pyamqp
+
+from cadasta.workertoolbox.routing._broker import OPTIONS_OF_OTHERS
+from cadasta.workertoolbox.routing._errors import Unroutable
+from cadasta.workertoolbox.routing._topology import EXCHANGE
+
+
+class Channel(pyamqp.Channel):
+    """kombu's channel; where publishes are confirmed, a task must reach a queue."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._returned: Unroutable | None = None
+        self.events["basic_return"].add(self._keep_returned)
+
+    def _keep_returned(
+        self, error: Exception, exchange: str, routing_key: str, message: Any
+    ) -> None:
+        self._returned = Unroutable(exchange, routing_key)
+
+    def basic_publish_confirm(
+        self, msg: Any, exchange: str = "", routing_key: str = "", **kwargs: Any
+    ) -> Any:
+        """Publish, and wait until the broker has the message.
+
+        Raises:
+            Unroutable: No queue is bound for a task.
+        """
+        if exchange == EXCHANGE:
+            kwargs["mandatory"] = True
+        self._returned = None
+        result = super().basic_publish_confirm(msg, exchange, routing_key, **kwargs)
+        # Only now: the confirmation comes after the return.
+        if self._returned is not None:
+            raise self._returned
+        return result
+
+
+class Connection(pyamqp.Connection):
+    """kombu's connection with the channel above."""
+
+    Channel = Channel
+
+
+class _WithoutOptionsOfOthers:
+    """Leave out transport options that are for other brokers.
+
+    A configuration gives them all, because it may not know yet which broker the app
+    will use; and py-amqp takes none that it does not know.
+    """
+
+    client: Any
+
+    def establish_connection(self) -> Any:
+        options = self.client.transport_options or {}
+        self.client.transport_options = {
+            name: options[name] for name in options if name not in OPTIONS_OF_OTHERS
+        }
+        return super().establish_connection()
+
+
+class Transport(_WithoutOptionsOfOthers, pyamqp.Transport):
+    """kombu's transport with the connection above."""
+
+    Connection = Connection
+
+
+class SSLTransport(_WithoutOptionsOfOthers, pyamqp.SSLTransport):
+    """The same, with TLS."""
+
+    Connection = Connection
