@@ -14,7 +14,7 @@ def message(
     body: Any = None,
     *,
     content_type: str = "application/json",
-    content_encoding: str = "utf-8",
+    content_encoding: Any = "utf-8",
     routing_key: str = "export",
     **headers: Any,
 ) -> Message:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -112,6 +113,73 @@ def test_celerys_own_backend_reads_what_ours_wrote(backend: Backend, url: str) -
         [1, 2],
         "export.project",
     )
+
+
+IGNORED = Context(id="1", task="export.project", ignore_result=True)
+
+
+def test_a_task_that_ignores_its_result_still_leaves_its_end(
+    backend: Backend, store: TaskStore
+) -> None:
+    backend.mark_as_done("1", {"secret": 1}, request=IGNORED, store_result=False)
+    task = store.get("1")
+
+    assert (task.status, task.result) == ("SUCCESS", None)
+
+
+def test_a_task_that_ignores_its_result_still_leaves_its_failure(
+    backend: Backend, store: TaskStore
+) -> None:
+    error = ValueError("no way")
+    backend.mark_as_failure("1", error, request=IGNORED, store_result=False)
+    task = store.get("1")
+
+    assert task.status == "FAILURE"
+    assert task.result["exc_message"] == ["no way"]
+
+
+def test_names_longer_than_celerys_columns_are_cut(
+    backend: Backend, store: TaskStore
+) -> None:
+    request = Context(id="1", task="x" * 200, hostname="y" * 200)
+    backend.store_result("1", 42, states.SUCCESS, request=request)
+
+    assert store.get("1").name == "x" * 155
+
+
+def test_the_threads_of_a_process_share_one_connection(app: Celery) -> None:
+    engines: list[Any] = []
+
+    def look() -> None:
+        assert isinstance(app.backend, Backend)
+        engines.append(app.backend.engine)
+
+    threads = [Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(engines) == 4
+    assert len(set(engines)) == 1
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (float("nan"), "NaN"),
+        ({"a": float("-inf")}, {"a": "-Infinity"}),
+        ("a\0b", r"a\x00b"),
+        ("\ud800", r"\ud800"),
+        ("a string", "a string"),
+    ],
+)
+def test_any_result_of_celerys_json_is_shown(
+    backend: Backend, store: TaskStore, result: Any, shown: Any
+) -> None:
+    backend.store_result("1", result, states.SUCCESS)
+
+    assert store.get("1").result == shown
 
 
 def test_a_group_is_saved_and_restored(app: Celery) -> None:

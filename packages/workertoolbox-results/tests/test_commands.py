@@ -63,6 +63,22 @@ def test_list_as_json_has_one_object_per_line_with_the_documented_keys(
     }
 
 
+def test_an_untracked_task_without_any_instant_is_listed_last(
+    app: Celery, backend: Backend
+) -> None:
+    track(backend, {"id": "tracked"})
+    backend.store_result("other", {}, "PROGRESS")
+
+    assert [one["id"] for one in objects(app, "list")] == ["tracked", "other"]
+
+
+def test_the_id_is_never_cut(app: Celery, backend: Backend) -> None:
+    id = "8acede1d-80e2-46b8-bd08-9b65b3899849"
+    track(backend, {"id": id, "task": "export." + "x" * 150})
+
+    assert id in run(app, "list").output
+
+
 def test_list_filters_and_leaves_out_celerys_own_tasks(
     app: Celery, backend: Backend
 ) -> None:
@@ -116,15 +132,25 @@ def test_a_piped_tree_is_not_cut(app: Celery, backend: Backend) -> None:
 
 
 def test_a_task_of_an_unseen_id_is_one_line_and_exit_code_1(app: Celery) -> None:
-    result = run(app, "show", "nobody")
+    for id in ("nobody", "\udcff"):
+        assert run(app, "show", id).exit_code == 1
 
-    assert result.exit_code == 1
+    result = run(app, "show", "nobody")
     assert result.output.startswith("Error: no task with id 'nobody'")
     assert len(result.output.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    "words", [["list", "--limit", "0"], ["show"], ["list", "--nope"], ["nope"]]
+    "words",
+    [
+        ["list", "--limit", "0"],
+        ["list", "--limit", "99999999999999999999"],
+        ["monitor", "--batch-size", "40000"],
+        ["monitor", "--batch-wait", "nan"],
+        ["show"],
+        ["list", "--nope"],
+        ["nope"],
+    ],
 )
 def test_wrong_use_is_exit_code_2(app: Celery, words: list[str]) -> None:
     assert run(app, *words).exit_code == 2

@@ -13,6 +13,11 @@ from cadasta.workertoolbox.results._message import (
     read_task,
 )
 
+#: A list in a list, 500 times.
+NESTED: list[Any] = []
+for _ in range(500):
+    NESTED = [NESTED]
+
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
@@ -83,6 +88,11 @@ def test_what_postgresql_refuses_is_written_in_an_escaped_form() -> None:
         (message("{"), "no JSON"),
         (message(""), "no JSON"),
         (message("[" * 10_000 + "]" * 10_000), "no JSON"),
+        (message([NESTED, {}, {}]), "nested deeper than 100"),
+        (message([[], {"a": NESTED}, {}]), "nested deeper than 100"),
+        (message(content_encoding={"a": "dict"}), "encoding"),
+        (message(id="x" * 501), "'id' has 501 characters"),
+        (message(root_id="\ud800" * 100), "'root_id' has 600 characters"),
         (message({"task": "export.project"}), "no protocol 2"),
         (message([1, 2, 3]), "no protocol 2"),
         (
@@ -121,6 +131,24 @@ def test_an_unreadable_message_is_kept_as_it_came() -> None:
     assert record.routing_key == "export"
     assert record.headers["task"] == "export.project"
     assert record.headers["tag"] == repr(b"bytes")
+
+
+def test_headers_of_any_kind_are_kept() -> None:
+    deep, dated = (
+        keep_unread(message(b"x", odd=odd), reason="r", seen_at=NOW).headers
+        for odd in (NESTED, NOW)
+    )
+
+    assert list(deep) == ["repr"]
+    assert dated["odd"] == repr(NOW)
+
+
+@pytest.mark.parametrize("body", [None, {"a": 1}, 7, "\ud800", bytearray(b"x")])
+def test_a_body_of_any_kind_is_kept(body: Any) -> None:
+    odd = message(b"")
+    odd.body = body
+
+    assert isinstance(keep_unread(odd, reason="r", seen_at=NOW).body, bytes)
 
 
 def test_a_message_that_comes_twice_has_one_digest() -> None:

@@ -6,7 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from celery import Celery, states
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from cadasta.workertoolbox.results import (
     DatabaseUnavailable,
@@ -36,6 +36,22 @@ def test_upgrading_again_changes_nothing(url: str) -> None:
     assert upgrade(url) == upgrade(url)
 
 
+def test_an_upgrade_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'half.sqlite3'}"
+    engine = open_engine(database_url(database))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE workertoolbox_tasks (in_the_way TEXT)"))
+    with pytest.raises(DatabaseUnavailable, match="workertoolbox_tasks"):
+        upgrade(database)
+    tables = inspect(engine).get_table_names()
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE workertoolbox_tasks"))
+    engine.dispose()
+
+    assert tables == ["workertoolbox_tasks"]
+    assert upgrade(database)
+
+
 def test_tables_that_celery_made_are_adopted_with_their_rows(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'celery.sqlite3'}"
     app = Celery("old", broker="memory://", backend=f"db+{database}")
@@ -61,13 +77,29 @@ def test_a_newer_schema_is_no_obstacle(url: str) -> None:
         assert store.list() == []
 
 
+def test_a_file_that_is_no_database_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database at all, but long enough" * 10)
+    for use in (upgrade, TaskStore):
+        with pytest.raises(DatabaseUnavailable, match="not a database"):
+            use(f"sqlite:///{tmp_path / 'text'}")
+
+
 def test_a_folder_that_does_not_exist_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="missing/results.sqlite3"):
         upgrade(f"sqlite:///{tmp_path}/missing/results.sqlite3")
 
 
 @pytest.mark.parametrize(
-    "url", ["", "redis://u:secret@localhost/0", "db+nonsense", "disabled://", None]
+    "url",
+    [
+        "",
+        "redis://u:secret@localhost/0",
+        "postgresql+psycopg2:/me:secret@h/x",
+        "mysql://u:secret@localhost/0",
+        "db+nonsense",
+        "disabled://",
+        None,
+    ],
 )
 def test_what_is_no_sql_database_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(InvalidURL, match="result_backend") as caught:

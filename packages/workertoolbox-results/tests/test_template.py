@@ -45,6 +45,21 @@ def test_an_error_does_not_show_a_password_that_is_no_variable() -> None:
     assert "postgresql://me:********@{0.NOPE}/x" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "postgresql://me:ge{heim@h/x",
+        "postgresql://me:geheim{0.NOPE}@h/x",
+        "postgresql://{0.RESULT_DB_USER}:geheim@{0.NOPE}/x",
+    ],
+)
+def test_a_password_with_braces_is_not_shown_either(template: str) -> None:
+    with pytest.raises(InvalidTemplate) as caught:
+        render_url(template, VARIABLES)
+
+    assert "heim" not in str(caught.value)
+
+
 def test_doubled_braces_stand_for_braces() -> None:
     assert render_url("db+sqlite:///a{{b}}", VARIABLES) == "db+sqlite:///a{b}"
 

@@ -38,10 +38,10 @@ def task(id: str, parent: str | None = None, **values: Any) -> Task:
     )
 
 
-def drawn(*tasks: Task, marked: str | None = None) -> str:
+def drawn(*tasks: Task) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(workflow_tree(tasks, marked=marked))
+        console.print(workflow_tree(tasks))
     return capture.get()
 
 
@@ -67,6 +67,12 @@ def test_a_child_of_celerys_own_task_is_adopted_by_its_grandparent() -> None:
         (0, "root"),
         (1, "body"),
     ]
+
+
+def test_one_of_celerys_own_is_shown_if_it_was_asked_for() -> None:
+    tasks = [task("root"), task("unlock", "root", name="celery.chord_unlock")]
+
+    assert [one.id for _, one in in_order(tasks, asked="unlock")] == ["root", "unlock"]
 
 
 def test_a_task_whose_parent_is_unknown_stands_at_the_top() -> None:

@@ -64,6 +64,24 @@ def test_the_name_before_the_first_dot_picks_the_queue(task: str, queue: str) ->
     assert queue_of(app_with(), task) == queue
 
 
+def test_a_fifo_queue_is_picked_by_its_name_without_the_suffix() -> None:
+    app = Celery("tests", set_as_current=False)
+    app.config_from_object(Routing(["export.fifo", "msg", "msg.fifo"]))
+
+    assert queue_of(app, "export.project") == "export.fifo"
+    assert queue_of(app, "msg.notify") == "msg"
+
+
+@pytest.mark.parametrize("prefix", ["a b", "pr\xe9", "", None, 5, "a.b"])
+def test_a_prefix_that_sqs_would_refuse_is_refused(prefix: Any) -> None:
+    with pytest.raises(InvalidQueues, match=re.escape(f"QUEUE_PREFIX={prefix!r}")):
+        Routing(["export"], QUEUE_PREFIX=prefix)
+
+
+def test_no_transport_options_are_none() -> None:
+    assert Routing(["export"], broker_transport_options=None)
+
+
 def test_a_queue_named_by_the_caller_wins() -> None:
     assert queue_of(app_with(), "export.project", queue="msg") == "msg"
 
@@ -232,7 +250,7 @@ def test_an_uppercase_name_that_is_not_the_toolboxs_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["task_queues", "task_default_exchange", "task_default_exchange_type"]
+    "name", ["task_queues", "task_default_exchange", "task_default_queue"]
 )
 def test_a_setting_that_takes_tasks_past_the_monitor_is_refused(name: str) -> None:
     with pytest.raises(InvalidSetting, match=name):

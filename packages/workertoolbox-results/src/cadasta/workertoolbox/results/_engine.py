@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -14,6 +16,7 @@ from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
+    InterfaceError,
     NoSuchModuleError,
     OperationalError,
 )
@@ -27,6 +30,12 @@ CONNECT_TIMEOUT_S = 10
 #: Seconds to wait for another process that writes to the same SQLite file.
 BUSY_TIMEOUT_S = 60
 
+#: Errors that pass. PostgreSQL's by SQLSTATE: connection, rollback, resources, not
+#: available, shutdown, system (appendix A of its manual). SQLite's by name.
+_PASSING = re.compile(
+    r"08|40|53|55P03|55006|57P|58|SQLITE_(BUSY|LOCKED|CANTOPEN|IOERR|FULL|PROTOCOL)"
+)
+
 _engines: WeakSet[Engine] = WeakSet()
 
 
@@ -37,18 +46,15 @@ def database_url(result_backend: object) -> URL:
         result_backend: `workertoolbox+…`, Celery's `db+…`, or SQLAlchemy's own URL.
 
     Raises:
-        InvalidURL: It names no SQL database that can be opened here.
+        InvalidURL: It names no database of a kind that is supported.
     """
     text = str(result_backend or "").removeprefix("workertoolbox+").removeprefix("db+")
     try:
         url = make_url(text)
-        url.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        shown = text.partition("://")[0]
-        raise InvalidURL(
-            f"result_backend {shown!r} is no SQL database; set it to "
-            "workertoolbox+postgresql+psycopg2://… or workertoolbox+sqlite:///…"
-        ) from None
+    except (ArgumentError, ValueError):
+        raise InvalidURL(_unsupported(text.partition(":")[0])) from None
+    if url.get_backend_name() not in ("postgresql", "sqlite"):
+        raise InvalidURL(_unsupported(url.drivername))
     return url
 
 
@@ -56,42 +62,61 @@ def open_engine(url: URL, **options: Any) -> Engine:
     """Return an engine whose connections outlive neither a fork nor a dead server.
 
     Raises:
-        InvalidURL: The driver is not installed.
+        InvalidURL: The driver is unknown or not installed.
     """
-    sqlite = url.get_backend_name() == "sqlite"
+    embedded = url.get_backend_name() == "sqlite"
     timeout = (
         {"timeout": BUSY_TIMEOUT_S}
-        if sqlite
+        if embedded
         else {"connect_timeout": CONNECT_TIMEOUT_S}
     )
     try:
         engine = create_engine(url, connect_args=timeout, pool_pre_ping=True, **options)
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise InvalidURL(
-            f"the driver of {url.drivername!r} is not installed ({error.name}); "
-            "install workertoolbox-results[postgresql]"
+            f"the driver of {url.drivername!r} is not installed ({error}); install "
+            "workertoolbox-results[postgresql] and write postgresql+psycopg2://…"
         ) from error
-    if sqlite:
+    if embedded:
         event.listen(engine, "connect", _write_ahead)
     _engines.add(engine)
     return engine
 
 
+@cache
+def shared_engine(url: URL) -> Engine:
+    """Return the engine with the one connection that all of a process share.
+
+    Celery keeps a result backend for each thread.
+    """
+    return open_engine(url, pool_size=1, max_overflow=0)
+
+
+def _unsupported(scheme: str) -> str:
+    return (
+        f"result_backend {scheme!r} is no database that is supported; set it to "
+        "workertoolbox+postgresql+psycopg2://… or workertoolbox+sqlite:///…"
+    )
+
+
 @contextmanager
 def reaching(engine: Engine) -> Iterator[None]:
-    """Turn a database that cannot be reached into one clear error.
+    """Turn whatever a database refuses into one clear error.
 
     Raises:
         DatabaseUnavailable: With the masked URL and the driver's reason.
     """
     try:
         yield
-    except OperationalError as error:
+    except DBAPIError as error:
         shown = engine.url.render_as_string(hide_password=True)
         reason = " ".join(str(error.orig).split())
+        if is_outage(error):
+            advice = "check result_backend, and that the server runs"
+        else:
+            advice = "check result_backend, and what its role may do there"
         raise DatabaseUnavailable(
-            f"database {shown} cannot be used: {reason}; "
-            "check result_backend, and that the server runs"
+            f"database {shown} cannot be used: {reason}; {advice}"
         ) from error
 
 
@@ -106,8 +131,19 @@ def insert_into(table: Table, bind: Engine | Connection) -> Insert:
 
 
 def is_outage(error: DBAPIError) -> bool:
-    """Return whether the same statement may succeed later."""
-    return error.connection_invalidated or isinstance(error, OperationalError)
+    """Tell whether the same statement may succeed later.
+
+    The drivers' own classes do not: psycopg2 calls a row that is too large for an
+    index an `OperationalError`, as it does a server that is down.
+    """
+    if error.connection_invalidated:
+        return True
+    code = getattr(error.orig, "pgcode", None) or getattr(
+        error.orig, "sqlite_errorname", None
+    )
+    if code is None:  # no server has answered
+        return isinstance(error, OperationalError | InterfaceError)
+    return bool(_PASSING.match(code))
 
 
 def _write_ahead(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -22,12 +22,16 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: pin it to the queue it was read from.
 ROUTING_KEY = "workertoolbox_routing_key"
 
+#: Longest name or id in characters: within what a B-tree of PostgreSQL can index,
+#: which is 2,704 bytes.
+MAX_NAME = 500
+
 #: What RabbitMQ's delays put before a routing key: a countdown in 28 bits.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
 
 #: Names of JSON in a message's content type and encoding.
 _JSON = "application/json"
-_UTF8 = {"utf-8", "utf8", "us-ascii", None}
+_UTF8 = {"utf-8", "utf8", "us-ascii", "none"}
 
 
 class Unreadable(ValueError):
@@ -78,12 +82,16 @@ def read_task(message: Message, *, seen_at: datetime) -> TaskRecord:
     """
     headers = message.headers or {}
     args, kwargs = _arguments(message)
+    try:
+        args, kwargs = storable(args), storable(kwargs)
+    except ValueError as error:
+        raise Unreadable(f"its arguments are {error}") from error
     return TaskRecord(
         id=_name(headers, "id"),
         name=_name(headers, "task"),
         queue=storable(_queue(message.delivery_info or {})),
-        args=storable(args),
-        kwargs=storable(kwargs),
+        args=args,
+        kwargs=kwargs,
         root_id=_optional_name(headers, "root_id"),
         parent_id=_optional_name(headers, "parent_id"),
         group_id=_optional_name(headers, "group"),
@@ -102,21 +110,17 @@ def keep_unread(
     message: Message, *, reason: str, seen_at: datetime
 ) -> QuarantineRecord:
     """Keep a message as it came, with the reason why it could not be read."""
-    body = message.body or b""
-    body = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
-    headers = storable(_printable(message.headers or {}))
-    identity = json.dumps(headers, sort_keys=True).encode() + b"\0" + bytes(body)
-    routing_key = _queue(message.delivery_info or {})
+    body = _raw(message.body)
+    headers = _printable(message.headers or {})
+    identity = json.dumps(headers, sort_keys=True).encode() + b"\0" + body
     return QuarantineRecord(
         digest=sha256(identity).hexdigest(),
         reason=storable(reason),
-        body=bytes(body),
-        content_type=message.content_type and storable(str(message.content_type)),
-        content_encoding=(
-            message.content_encoding and storable(str(message.content_encoding))
-        ),
+        body=body,
+        content_type=storable(str(message.content_type)),
+        content_encoding=storable(str(message.content_encoding)),
         headers=headers,
-        routing_key=storable(routing_key),
+        routing_key=storable(_queue(message.delivery_info or {})),
         seen_at=seen_at,
     )
 
@@ -132,9 +136,8 @@ def _arguments(message: Message) -> tuple[Any, Any]:
         raise Unreadable(f"its body cannot be decompressed: {message.errors[0][1]!r}")
     if message.content_type != _JSON:
         raise Unreadable(f"its content type is {message.content_type!r}, not {_JSON}")
-    encoding = message.content_encoding
-    if encoding not in _UTF8 and str(encoding).lower() not in _UTF8:
-        raise Unreadable(f"its encoding is {encoding!r}, not utf-8")
+    if str(message.content_encoding).lower() not in _UTF8:
+        raise Unreadable(f"its encoding is {message.content_encoding!r}, not utf-8")
     try:
         body = json.loads(message.body or "")
     except (ValueError, TypeError, RecursionError) as error:
@@ -149,7 +152,12 @@ def _name(headers: Mapping[str, Any], key: str) -> str:
     value = headers.get(key)
     if not isinstance(value, str) or not value:
         raise Unreadable(f"its header {key!r} is {value!r}, not a name")
-    return str(storable(value))
+    name = str(storable(value))
+    if len(name) > MAX_NAME:
+        raise Unreadable(
+            f"its header {key!r} has {len(name)} characters, more than {MAX_NAME}"
+        )
+    return name
 
 
 def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
@@ -177,6 +185,16 @@ def _instant(headers: Mapping[str, Any], key: str) -> datetime | None:
         raise Unreadable(f"its header {key!r} is {value!r}, no instant") from error
 
 
-def _printable(value: Any) -> Any:
+def _raw(body: Any) -> bytes:
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    text = body if isinstance(body, str) else repr(body)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _printable(headers: Any) -> Any:
     """Return headers as JSON: what AMQP can carry and JSON cannot becomes its repr."""
-    return json.loads(json.dumps(value, default=repr, skipkeys=True))
+    try:
+        return storable(json.loads(json.dumps(headers, default=repr, skipkeys=True)))
+    except (ValueError, TypeError, RecursionError):
+        return {"repr": storable(repr(headers))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from celery import Celery
 from kombu import Connection, Consumer, Queue
 from kombu.exceptions import OperationalError as BrokerError
 from kombu.message import Message
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from cadasta.workertoolbox.results._batch import Record, write_batch
 from cadasta.workertoolbox.results._engine import database_url, is_outage, open_engine
@@ -63,81 +62,82 @@ class Monitor:
         self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
         self._batch_size = batch_size
         self._batch_wait_s = batch_wait_s
-        self._stopping = threading.Event()
+        # No `Event`: its lock is not safe in a signal handler.
+        self._stopping = False
         self._waiting: list[Message] = []
         self._waiting_since = 0.0
 
     def stop(self) -> None:
         """Have `run` write what it holds, and return. Safe in a signal handler."""
-        self._stopping.set()
+        self._stopping = True
 
     def run(self) -> None:
         """Work until `stop` is called."""
         try:
             check_schema(self._engine)
-            with self._connect(once=True) as connection:
-                _logger.info(
-                    "copying tasks from queue %r of %s to %s",
-                    self._queue.name,
-                    connection.as_uri(),
-                    self._engine.url.render_as_string(hide_password=True),
-                )
-            while not self._stopping.is_set():
+            self._check_broker()
+            while not self._stopping:
                 self._consume_until_cut()
         finally:
             self._engine.dispose()
 
-    def _consume_until_cut(self) -> None:
-        with self._connect() as connection:
-            cuts: tuple[type[BaseException], ...] = (
-                *connection.recoverable_connection_errors,
-                *connection.recoverable_channel_errors,
-            )
-            try:
-                self._consume(connection)
-            except cuts as error:
-                # Not acknowledged, so the broker delivers them again.
-                self._waiting.clear()
-                if not self._stopping.is_set():
-                    _logger.warning("connection to the broker lost: %r", error)
-
-    def _connect(self, *, once: bool = False) -> Connection:
-        """Return a connection to the broker, waiting for it unless `once`."""
-        connection: Connection = self._app.connection_for_read(
-            heartbeat=0, connect_timeout=CONNECT_TIMEOUT_S
-        )
-        absent: tuple[type[BaseException], ...] = (
-            BrokerError,
-            OSError,
-            *connection.recoverable_connection_errors,
-        )
-        while True:
-            try:
+    def _check_broker(self) -> None:
+        connection = self._connection()
+        shown = _shown(connection)
+        try:
+            with connection:
                 connection.connect()
-                return connection
-            except absent as error:
-                unavailable = BrokerUnavailable(
-                    f"broker {connection.as_uri()} cannot be reached: {error}; "
-                    "check broker_url, and that the server runs"
-                )
-                if once or self._stopping.wait(RETRY_S):
-                    raise unavailable from error
-                _logger.warning("%s", unavailable)
+                self._queue(connection.default_channel).declare()
+        except _broker_errors(connection) as error:
+            raise BrokerUnavailable(
+                f"broker {shown} cannot be used: {error}; check broker_url, and that "
+                "the server runs"
+            ) from error
+        _logger.info(
+            "copying tasks from queue %r of %s to %s",
+            self._queue.name,
+            shown,
+            self._engine.url.render_as_string(hide_password=True),
+        )
+
+    def _connection(self) -> Connection:
+        try:
+            connection: Connection = self._app.connection_for_read(
+                heartbeat=0, connect_timeout=CONNECT_TIMEOUT_S
+            )
+            _ = connection.transport
+        except (KeyError, ImportError) as error:
+            raise BrokerUnavailable(
+                f"the broker's kind is unknown, or its client is not installed: "
+                f"{error}; check broker_url"
+            ) from error
+        return connection
+
+    def _consume_until_cut(self) -> None:
+        connection = self._connection()
+        try:
+            with connection:
+                self._consume(connection)
+        except _broker_errors(connection) as error:
+            # Not acknowledged, so the broker delivers them again.
+            self._waiting.clear()
+            if not self._stopping:
+                _logger.warning("broker away, trying again: %r", error)
+                time.sleep(RETRY_S)
 
     def _consume(self, connection: Connection) -> None:
         # SQS hands out at most ten messages of a FIFO queue, and no more before
         # they are deleted: waiting for others would be in vain.
         one_drain = connection.transport.driver_type == "sqs"
         wait_s = 0.0 if one_drain else self._batch_wait_s
-        channel = connection.default_channel
         consumer = Consumer(
-            channel,
+            connection.default_channel,
             [self._queue],
             on_message=self._gather,
             prefetch_count=2 * self._batch_size,
         )
         with consumer:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 self._drain(connection, self._time_left(wait_s))
                 if self._is_due(wait_s):
                     self._flush()
@@ -168,23 +168,40 @@ class Monitor:
 
     def _flush(self) -> None:
         messages, self._waiting = self._waiting, []
-        if messages and self._write([_read(message) for message in messages]):
+        if messages and self._write(messages):
             for message in messages:
                 message.ack()
 
-    def _write(self, records: Sequence[Record]) -> bool:
-        """Commit records; return False if an outage lasts until the monitor stops."""
+    def _write(self, messages: Sequence[Message]) -> bool:
+        """Commit messages; return False if an outage lasts until the monitor stops."""
+        records = [_read(message) for message in messages]
         while True:
             try:
-                with self._engine.begin() as connection:
-                    write_batch(connection, records)
+                self._commit(records)
                 return True
             except DBAPIError as error:
                 if not is_outage(error):
-                    raise
+                    return self._write_each(messages, error)
                 _logger.warning("database away, trying again: %s", error.orig)
-            if self._stopping.wait(RETRY_S):
+            except (StatementError, ValueError) as error:
+                return self._write_each(messages, error)
+            if self._stopping:
                 return False
+            time.sleep(RETRY_S)
+
+    def _write_each(self, messages: Sequence[Message], error: Exception) -> bool:
+        """Find the message that a database refuses: it must not fail the others."""
+        if len(messages) > 1:
+            return all([self._write([message]) for message in messages])
+        [message] = messages
+        reason = f"the database refuses it: {error}"
+        _logger.warning("message put into quarantine: %s", reason)
+        self._commit([keep_unread(message, reason=reason, seen_at=datetime.now(UTC))])
+        return True
+
+    def _commit(self, records: Sequence[Record]) -> None:
+        with self._engine.begin() as connection:
+            write_batch(connection, records)
 
 
 def monitor_queue(app: Celery) -> Queue:
@@ -208,5 +225,23 @@ def _read(message: Message) -> Record:
     try:
         return read_task(message, seen_at=seen_at)
     except Unreadable as error:
-        _logger.warning("message put into quarantine: %s", error)
-        return keep_unread(message, reason=str(error), seen_at=seen_at)
+        reason = str(error)
+    except Exception as error:
+        # Whatever comes: one message must not keep the others from the database.
+        reason = f"it cannot be read: {error!r}"
+    _logger.warning("message put into quarantine: %s", reason)
+    return keep_unread(message, reason=reason, seen_at=seen_at)
+
+
+def _broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
+    """Return what a broker's client raises, for good or for a while."""
+    return (
+        OSError,
+        BrokerError,
+        *connection.connection_errors,
+        *connection.channel_errors,
+    )
+
+
+def _shown(connection: Connection) -> str:
+    return str(connection.as_uri())

@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, func, select
 
 from cadasta.workertoolbox.results._engine import (
     database_url,
@@ -19,6 +19,9 @@ from cadasta.workertoolbox.results._errors import SchemaOutdated
 
 #: Where alembic keeps the revision, beside any `alembic_version` of a user's own.
 VERSION_TABLE = "workertoolbox_version"
+
+#: Key of the advisory lock of an upgrade in PostgreSQL: any number, but always this.
+LOCK = 0x776F726B
 
 
 def upgrade(url: str) -> str:
@@ -34,6 +37,11 @@ def upgrade(url: str) -> str:
     engine = open_engine(database_url(url))
     try:
         with reaching(engine), engine.begin() as connection:
+            # One upgrade at a time, and all of it or nothing.
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
             command.upgrade(_config(connection), "head")
             return _revision(connection) or ""
     finally:

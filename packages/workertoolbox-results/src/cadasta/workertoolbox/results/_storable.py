@@ -6,14 +6,23 @@ import json
 import math
 from typing import Any
 
+#: Deepest nesting that is stored: far beyond what people write, and well within what
+#: Python's own JSON encoder takes on any stack.
+MAX_DEPTH = 100
 
-def storable(value: Any) -> Any:
+
+def storable(value: Any, depth: int = 0) -> Any:
     """Return a JSON value that PostgreSQL takes, as near to the original as it can be.
 
     `jsonb` and `text` refuse NUL and lone surrogates, and JSON has no NaN and no
     infinity: they are written as backslash escapes and as the strings `NaN`,
     `Infinity` and `-Infinity`.
+
+    Raises:
+        ValueError: It is nested deeper than `MAX_DEPTH`.
     """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     match value:
         case str():
             text = value.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -21,7 +30,9 @@ def storable(value: Any) -> Any:
         case float() if not math.isfinite(value):
             return json.dumps(value)
         case dict():
-            return {storable(key): storable(item) for key, item in value.items()}
+            return {
+                storable(key): storable(item, depth + 1) for key, item in value.items()
+            }
         case list():
-            return [storable(item) for item in value]
+            return [storable(item, depth + 1) for item in value]
     return value

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from celery import Celery
+from celery import Celery, states
 from sqlalchemy import Select, func, select
 
 from cadasta.workertoolbox.results import _tables
@@ -17,12 +18,26 @@ from cadasta.workertoolbox.results._engine import (
 )
 from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
 from cadasta.workertoolbox.results._schema import check_schema
+from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._task import Task
 
 _view = _tables.tasks
-_newest_first = func.coalesce(
-    _view.c.scheduled_at, _view.c.started_at, _view.c.finished_at
-).desc()
+_newest_first = (
+    func.coalesce(_view.c.scheduled_at, _view.c.started_at, _view.c.finished_at)
+    .desc()
+    .nulls_last()
+)
+
+#: The view's columns, with the result as it was stored.
+_tasks = select(
+    *(column for column in _view.c if column.name != "result"),
+    _tables.taskmeta.c.result.label("stored"),
+).join_from(
+    _view,
+    _tables.taskmeta,
+    _view.c.id == _tables.taskmeta.c.task_id,
+    isouter=True,
+)
 
 
 class TaskStore:
@@ -63,7 +78,7 @@ class TaskStore:
 
     def find(self, id: str) -> Task | None:
         """Return a task, or None if nobody has seen it."""
-        return next(iter(self._fetch(select(_view).where(_view.c.id == id))), None)
+        return next(iter(self._fetch(_tasks.where(_view.c.id == storable(id)))), None)
 
     def list(
         self,
@@ -80,7 +95,7 @@ class TaskStore:
             limit: Most tasks to return.
             internal: Whether to include Celery's own tasks, `celery.*`.
         """
-        query = select(_view).order_by(_newest_first).limit(limit)
+        query = _tasks.order_by(_newest_first).limit(limit)
         for column, wanted in (("name", name), ("status", status), ("queue", queue)):
             if wanted is not None:
                 query = query.where(_view.c[column] == wanted)
@@ -88,10 +103,8 @@ class TaskStore:
 
     def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return every task of the workflow that a task began, oldest first."""
-        query = (
-            select(_view)
-            .where(_view.c.root_id == root_id)
-            .order_by(_view.c.scheduled_at, _view.c.id)
+        query = _tasks.where(_view.c.root_id == root_id).order_by(
+            _view.c.scheduled_at, _view.c.id
         )
         return self._fetch(query, internal=internal)
 
@@ -114,4 +127,18 @@ class TaskStore:
         if not internal:
             query = query.where(func.coalesce(_view.c.name, "").notlike("celery.%"))
         with reaching(self._engine), self._engine.connect() as connection:
-            return [Task(**row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(query).mappings()
+            return [_task(**row) for row in rows]
+
+
+def _task(*, stored: bytes | None, **row: Any) -> Task:
+    result = None if row["status"] == states.STARTED else _decode(stored)
+    return Task(**row, result=result)
+
+
+def _decode(stored: bytes | None) -> Any:
+    """Decode a result exactly; the view cannot hold all that JSON of Python's can."""
+    try:
+        return None if stored is None else storable(json.loads(bytes(stored)))
+    except (ValueError, RecursionError):
+        return None  # a pickle of an older release, which nothing reads

@@ -16,8 +16,8 @@ RESULT_BACKEND = (
 )
 
 
-#: A password that is no variable, in a template that goes into an error.
-_LITERAL = re.compile(r"(?<=://)([^:/@]*):[^@{}]+(?=@)")
+#: A password in a template: what stands between `://user:` and the last `@`.
+_PASSWORD = re.compile(r"(?<=://)((?:\{[^{}]*\}|[^:/@{}])*):(\S*)(?=@)")
 
 
 def render_url(template: str, variables: Mapping[str, object]) -> str:
@@ -60,4 +60,11 @@ def _value(
 
 
 def _shown(template: str) -> str:
-    return _LITERAL.sub(r"\1:********", template)
+    """Return a template for an error: a password that is no variable is masked."""
+
+    def masked(match: re.Match[str]) -> str:
+        user, password = match.groups()
+        is_variable = re.fullmatch(r"\{[^{}]*\}", password)
+        return f"{user}:{password if is_variable else '********'}"
+
+    return _PASSWORD.sub(masked, template)

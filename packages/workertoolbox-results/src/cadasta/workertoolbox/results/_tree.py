@@ -24,15 +24,20 @@ _STYLES = {
 }
 
 
-def in_order(tasks: Iterable[Task]) -> Iterator[tuple[int, Task]]:
+def in_order(
+    tasks: Iterable[Task], *, asked: str | None = None
+) -> Iterator[tuple[int, Task]]:
     """Yield the tasks of a workflow with their depth, parents before children.
 
     Celery's own tasks are left out, and what they began is the child of their parent.
+
+    Args:
+        asked: Id of a task that is shown in any case.
     """
     known = {task.id: task for task in tasks}
     children: dict[str | None, list[Task]] = defaultdict(list)
     for task in known.values():
-        if not task.internal:
+        if not task.internal or task.id == asked:
             children[_parent(task, known)].append(task)
     pending = [(0, task) for task in reversed(children[None])]
     while pending:
@@ -41,17 +46,18 @@ def in_order(tasks: Iterable[Task]) -> Iterator[tuple[int, Task]]:
         pending += [(depth + 1, child) for child in reversed(children[task.id])]
 
 
-def workflow_tree(tasks: Iterable[Task], *, marked: str | None = None) -> Tree:
+def workflow_tree(tasks: Iterable[Task], *, asked: str | None = None) -> Tree:
     """Draw a workflow: name, status, wait, run time, and what came out.
 
     Args:
-        marked: Id of a task to point out.
+        asked: Id of the task that was asked for; it is marked if it is not the first.
     """
     tree = Tree("", hide_root=True)
     branches = [tree]
-    for depth, task in in_order(tasks):
+    for depth, task in in_order(tasks, asked=asked):
         del branches[depth + 1 :]
-        branches.append(branches[depth].add(_label(task, marked=task.id == marked)))
+        marked = task.id == asked and task.id != task.root_id
+        branches.append(branches[depth].add(_label(task, marked=marked)))
     return tree
 
 

@@ -20,11 +20,14 @@ from cadasta.workertoolbox.results._engine import (
     database_url,
     insert_into,
     is_outage,
-    open_engine,
+    shared_engine,
 )
 from cadasta.workertoolbox.results._errors import PickledResult
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._tables import taskmeta, tasksetmeta
+
+#: Characters of a name in Celery's own columns.
+NAME_LENGTH = 155
 
 #: First byte of every pickle of protocol 2 and later.
 _PICKLE = b"\x80"
@@ -62,21 +65,46 @@ class Backend(base.BaseBackend):
         if not app.conf.value_set_for("result_backend_always_retry"):
             self.always_retry = True
         if not app.conf.value_set_for("result_backend_max_retries"):
-            # Celery's database backend retries as often; its default is for ever.
-            self.max_retries = 3
+            # With Celery's waits, up to about ten seconds; its default is for ever.
+            self.max_retries = 10
         self._database = database_url(url)
-        self._engine: Engine | None = None
 
     @property
     def engine(self) -> Engine:
         """One connection for the process; a fork opens its own."""
-        if self._engine is None:
-            self._engine = open_engine(self._database, pool_size=1, max_overflow=0)
-        return self._engine
+        return shared_engine(self._database)
 
     def exception_safe_to_retry(self, error: Exception) -> bool:
         """Return whether the same statement may succeed later."""
         return isinstance(error, DBAPIError) and is_outage(error)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """Store a success; without its value where the task ignores its result."""
+        if request and (not store_result or request.ignore_result):
+            self.store_result(task_id, None, state, request=request)
+        super().mark_as_done(task_id, result, request, store_result, state)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: Exception,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """Store a failure, where the task ignores its result too."""
+        super().mark_as_failure(
+            task_id, exc, traceback, request, True, call_errbacks, state
+        )
 
     def _store_result(
         self,
@@ -96,6 +124,8 @@ class Backend(base.BaseBackend):
             encode=True,
         )
         row = {name: storable(meta.get(name)) for name in _META}
+        for name in ("name", "worker", "queue"):
+            row[name] = row[name] and row[name][:NAME_LENGTH]
         row["task_id"] = task_id
         row["date_done"] = _naive_utc(meta["date_done"])
         row["children"] = self._encode_optional(meta.get("children"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -41,6 +42,12 @@ def tasks() -> None:
     """Every task that was scheduled, and what became of it."""
 
 
+def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds")
+    return value
+
+
 _json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object per line."
 )
@@ -57,14 +64,15 @@ def upgrade(ctx: click.Context) -> None:
 @tasks.command()
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 10_000),
     default=500,
     show_default=True,
     help="Most messages that are written and acknowledged together.",
 )
 @click.option(
     "--batch-wait",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(0, 3600),
+    callback=_finite,
     default=0.2,
     show_default=True,
     help="Longest time in seconds that a message waits for others.",
@@ -105,7 +113,7 @@ def monitor(
 @click.option("--queue", help="Only tasks of this queue.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1_000_000),
     default=50,
     show_default=True,
     help="Most tasks to show, newest first.",
@@ -134,10 +142,9 @@ def show(ctx: click.Context, id: str, as_json: bool) -> None:
         # A task that no monitor saw may not know its root.
         workflow = store.workflow(task.root_id or id, internal=True) or [task]
     if as_json:
-        _print_json(task for _, task in in_order(workflow))
+        _print_json(task for _, task in in_order(workflow, asked=id))
     else:
-        marked = None if id == task.root_id else id
-        _console().print(workflow_tree(workflow, marked=marked))
+        _console().print(workflow_tree(workflow, asked=id))
 
 
 def _app(ctx: click.Context) -> Celery:
@@ -156,10 +163,13 @@ def _print_json(found: Iterable[Task]) -> None:
         click.echo(json.dumps(task.as_json(), ensure_ascii=False))
 
 
-def _print_table(found: Iterable[Task]) -> None:
+def _print_table(found: Sequence[Task]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("scheduled", "status", "queue", "name", "wait", "run", "id"):
+    for column in ("scheduled", "status", "queue", "name", "wait", "run"):
         table.add_column(column, no_wrap=True)
+    # Never cut: it is what `show` wants.
+    longest = max((len(task.id) for task in found), default=0)
+    table.add_column("id", no_wrap=True, min_width=longest)
     for task in found:
         table.add_row(
             "untracked"

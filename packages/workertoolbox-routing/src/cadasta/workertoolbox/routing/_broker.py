@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 #: Region of the queues where the transport options name none.
 REGION = "us-west-2"
 
-#: Options below that RabbitMQ's client would not take.
-OPTIONS_OF_OTHERS = {"region", "queue_name_prefix", "copy_failure"}
+#: The options below, some of which a broker's client may not take.
+_OURS = {"region", "queue_name_prefix", "copy_failure", "confirm_publish"}
 
 
 def transport_options(*, prefix: str, copy_failure: str) -> dict[str, Any]:
@@ -30,3 +32,22 @@ def transport_options(*, prefix: str, copy_failure: str) -> dict[str, Any]:
         # RabbitMQ: without it, a message that is lost on the way is lost in silence
         "confirm_publish": True,
     }
+
+
+@contextmanager
+def without_options_of_others(client: Any, *own: str) -> Iterator[None]:
+    """Leave out the options that are for other brokers, for as long as a block lasts.
+
+    Args:
+        client: The `kombu.Connection` that a transport belongs to.
+        own: Those among ours that this broker takes.
+    """
+    before = client.transport_options or {}
+    left_out = _OURS.difference(own)
+    client.transport_options = {
+        name: value for name, value in before.items() if name not in left_out
+    }
+    try:
+        yield
+    finally:
+        client.transport_options = before

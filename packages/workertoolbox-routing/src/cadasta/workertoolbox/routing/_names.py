@@ -14,6 +14,7 @@ MAX_LENGTH = 80
 
 #: The names SQS takes. They hold on every broker, so that a service can move.
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.fifo)?")
+_PREFIX = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def check_queues(queues: object, *, monitor: str, prefix: str) -> tuple[str, ...]:
@@ -46,6 +47,19 @@ def check_queues(queues: object, *, monitor: str, prefix: str) -> tuple[str, ...
         )
     _refuse_duplicates(queues)
     return tuple(queues)
+
+
+def check_prefix(prefix: object) -> None:
+    """Refuse a prefix with which SQS would take no name.
+
+    Raises:
+        InvalidQueues: It is no string, or has a character that SQS refuses.
+    """
+    if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+        raise InvalidQueues(
+            f"QUEUE_PREFIX={prefix!r} would be refused by SQS before a queue name; use "
+            "letters, digits, '-' and '_'"
+        )
 
 
 def check_queue_name(name: object, *, prefix: str) -> None:

@@ -26,7 +26,7 @@ def _complete(
     declare: Sequence[Any] | None = None,
     **_: Any,
 ) -> None:
-    if not (isinstance(declare, list) and any(type(d) is Topology for d in declare)):
+    if not (isinstance(declare, list) and declare and type(declare[0]) is Topology):
         return
     headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
     if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:

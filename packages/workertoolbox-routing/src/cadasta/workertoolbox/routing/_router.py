@@ -59,9 +59,13 @@ class Router:
             UnknownQueue: Caller or route name a queue that is not declared.
             UntrackedExchange: They name an exchange that makes no copies.
         """
-        route = self._users.lookup_route(name, args, kwargs, options, task)
-        route = {"queue": self._queue_for(name)} if route is None else dict(route)
-        self._check({**route, **options}, name)
+        route = None
+        if self.routes:
+            route = self._users.lookup_route(name, args, kwargs, options, task)
+        if route is None:
+            route = {"queue": self._queue_for(name)}
+        if len(route) > 1 or options:
+            self._check({**route, **options}, name)
         return {**route, "declare": [self._topology]}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -76,12 +80,19 @@ class Router:
         return Topology(self.queues)
 
     @cached_property
-    def _work(self) -> frozenset[str]:
-        return frozenset(queue.name for queue in self.queues[:-1])
+    def _work(self) -> dict[str, Queue]:
+        return {queue.name: queue for queue in self.queues[:-1]}
 
-    def _queue_for(self, name: str) -> str:
+    @cached_property
+    def _prefixes(self) -> dict[str, Queue]:
+        # A FIFO queue's name ends in `.fifo`, which no first part of a name can.
+        fifo = {queue.name.removesuffix(".fifo"): queue for queue in self.queues[:-1]}
+        return {**fifo, **self._work}
+
+    def _queue_for(self, name: str) -> Queue:
         prefix, dot, _ = name.partition(".")
-        return prefix if dot and prefix in self._work else DEFAULT_QUEUE
+        default = self._work[DEFAULT_QUEUE]
+        return self._prefixes.get(prefix, default) if dot else default
 
     def _check(self, route: Mapping[str, Any], name: str) -> None:
         exchange = route.get("exchange")

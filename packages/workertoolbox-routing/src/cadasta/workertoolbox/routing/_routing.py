@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from cadasta.workertoolbox.routing import _publication, _registry, _worker
 from cadasta.workertoolbox.routing._broker import transport_options
 from cadasta.workertoolbox.routing._errors import InvalidSetting
-from cadasta.workertoolbox.routing._names import check_queue_name, check_queues
+from cadasta.workertoolbox.routing._names import (
+    check_prefix,
+    check_queue_name,
+    check_queues,
+)
 from cadasta.workertoolbox.routing._router import Router
 from cadasta.workertoolbox.routing._serializers import JSON_ONLY, check_serializers
 from cadasta.workertoolbox.routing._settings import Settings
@@ -49,6 +54,7 @@ class Routing(Settings):
         COPY_FAILURE: str = "log",
         **settings: Any,
     ) -> None:
+        check_prefix(QUEUE_PREFIX)
         check_queue_name(PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
         names = check_queues(queues, monitor=PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
         _check_choice("queue_type", queue_type, (None, "classic", "quorum"))
@@ -58,7 +64,7 @@ class Routing(Settings):
         declared = topology(names, monitor=PLATFORM_QUEUE_NAME, queue_type=queue_type)
         options = {
             **transport_options(prefix=QUEUE_PREFIX, copy_failure=COPY_FAILURE),
-            **settings.pop("broker_transport_options", {}),
+            **(settings.pop("broker_transport_options", None) or {}),
         }
         super().__init__(
             {
@@ -79,6 +85,16 @@ class Routing(Settings):
         )
 
 
+#: What the tracking rests on.
+_FIXED = (
+    "task_queues",
+    "task_default_queue",
+    "task_default_exchange",
+    "task_default_exchange_type",
+    "task_default_routing_key",
+)
+
+
 def _check_settings(settings: Mapping[str, Any]) -> None:
     for name in settings:
         if not name.islower():
@@ -86,7 +102,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
                 f"{name!r} is no variable of the toolbox; Celery's settings are "
                 f"written in lowercase"
             )
-    for name in ("task_queues", "task_default_exchange", "task_default_exchange_type"):
+    for name in _FIXED:
         if name in settings:
             raise InvalidSetting(
                 f"{name}={settings[name]!r} would take tasks past the monitor; "
@@ -98,3 +114,9 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
     if value not in choices:
         shown = " or ".join(repr(choice) for choice in choices if choice)
         raise InvalidSetting(f"{name}={value!r} is unknown; write {shown}")
+
+
+# With the module, not with an object: one may come out of a pickle.
+_registry.register()
+_publication.connect()
+_worker.connect()

@@ -6,7 +6,7 @@ from typing import Any
 
 from kombu.transport import pyamqp
 
-from cadasta.workertoolbox.routing._broker import OPTIONS_OF_OTHERS
+from cadasta.workertoolbox.routing._broker import without_options_of_others
 from cadasta.workertoolbox.routing._errors import Unroutable
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 
@@ -48,30 +48,16 @@ class Connection(pyamqp.Connection):
     Channel = Channel
 
 
-class _WithoutOptionsOfOthers:
-    """Leave out transport options that are for other brokers.
-
-    A configuration gives them all, because it may not know yet which broker the app
-    will use; and py-amqp takes none that it does not know.
-    """
-
-    client: Any
-
-    def establish_connection(self) -> Any:
-        options = self.client.transport_options or {}
-        self.client.transport_options = {
-            name: options[name] for name in options if name not in OPTIONS_OF_OTHERS
-        }
-        return super().establish_connection()
-
-
-class Transport(_WithoutOptionsOfOthers, pyamqp.Transport):
+class Transport(pyamqp.Transport):
     """kombu's transport with the connection above."""
 
     Connection = Connection
 
+    def establish_connection(self) -> Any:
+        """Connect; py-amqp takes no option that it does not know."""
+        with without_options_of_others(self.client, "confirm_publish"):
+            return super().establish_connection()
 
-class SSLTransport(_WithoutOptionsOfOthers, pyamqp.SSLTransport):
+
+class SSLTransport(Transport, pyamqp.SSLTransport):
     """The same, with TLS."""
-
-    Connection = Connection

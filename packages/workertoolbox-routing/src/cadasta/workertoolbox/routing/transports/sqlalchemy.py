@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kombu.transport import sqlalchemy
 from sqlalchemy.exc import OperationalError
 
+from cadasta.workertoolbox.routing._broker import without_options_of_others
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
 
@@ -12,6 +15,10 @@ class Channel(TaskChannel, sqlalchemy.Channel):
     """kombu's channel, with tasks and copies kept apart."""
 
     transient_errors = (OSError, OperationalError)
+
+    def _engine_from_config(self) -> Any:
+        with without_options_of_others(self.connection.client):
+            return super()._engine_from_config()
 
 
 class Transport(TaskTransport, sqlalchemy.Transport):

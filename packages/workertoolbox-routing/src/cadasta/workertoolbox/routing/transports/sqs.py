@@ -143,9 +143,15 @@ class Channel(TaskChannel, SQS.Channel):
 
 
 class Transport(TaskTransport, SQS.Transport):
-    """kombu's transport with the channel above."""
+    """kombu's transport with the channel above.
+
+    What AWS answers counts as an error of the connection: consumers connect anew, and
+    Celery publishes again, as its retry policy says. kombu's ends on it.
+    """
 
     Channel = Channel
+    connection_errors = (*SQS.Transport.connection_errors, ClientError)
+    channel_errors = (*SQS.Transport.channel_errors, ClientError)
 
 
 def _put_in_order(message: dict[str, Any]) -> None:

@@ -126,14 +126,19 @@ def downgrade() -> None:
     raise NotImplementedError("the first revision has nothing to go back to")
 
 
-#: Text of Celery's is bytes; what is no JSON (a pickle of an older release) is null.
+#: Text of Celery's is bytes. What jsonb refuses (NaN, NUL) is shown as text, what is
+#: no text (a pickle of an older release) is null.
 DECODE = """
 CREATE FUNCTION workertoolbox_json(content bytea) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     RETURN convert_from(content, 'UTF8')::jsonb;
 EXCEPTION WHEN others THEN
-    RETURN NULL;
+    BEGIN
+        RETURN to_jsonb(convert_from(content, 'UTF8'));
+    EXCEPTION WHEN others THEN
+        RETURN NULL;
+    END;
 END $$
 """
 
@@ -174,7 +179,10 @@ READY = "('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')"
 
 def sqlite_json(column: str) -> str:
     text = f"CAST({column} AS TEXT)"
-    return f"CASE WHEN json_valid({text}) THEN {text} END"
+    return (
+        f"CASE WHEN json_valid({text}) THEN {text} "
+        f"WHEN substr({column}, 1, 1) <> x'80' THEN json_quote({text}) END"
+    )
 
 
 VIEW = {

@@ -1,0 +1,25 @@
+"""Run a benchmark: `hatch run bench NAME`."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NAMES = sorted(file.stem for file in HERE.glob("*.py"))
+NAMES = [name for name in NAMES if name not in ("run", "rounds")]
+
+
+def main(arguments: list[str]) -> int:
+    """Run one benchmark, and return the exit code."""
+    if len(arguments) != 1 or arguments[0] not in NAMES:
+        print(f"usage: hatch run bench {'|'.join(NAMES)}", file=sys.stderr)
+        return 2
+    sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+    runpy.run_path(str(HERE / f"{arguments[0]}.py"), run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
