@@ -6,18 +6,20 @@ import pickle
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import URL, Engine, create_engine, select, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._tables import quarantine
 from integration.brokers import Broker
 from integration.fleet import make_app
+from integration.proxy import proxied
 from polling import eventually
 from processes import Process, running
 
@@ -135,34 +137,106 @@ def database(app: Celery, **options: Any) -> Engine:
     )
 
 
-@pytest.mark.parametrize("broker", ["rabbitmq", "redis"], indirect=True)
+@contextmanager
+def away(database: URL) -> Iterator[None]:
+    """Have PostgreSQL refuse a database, and cut who is connected."""
+    maintenance = database.set(database="postgres")
+    admin = create_engine(maintenance, isolation_level="AUTOCOMMIT")
+    allow = f'ALTER DATABASE "{database.database}" ALLOW_CONNECTIONS'
+    cut = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+    )
+    with admin.connect() as connection:
+        connection.execute(text(f"{allow} false"))
+        connection.execute(cut, {"name": database.database})
+        try:
+            yield
+        finally:
+            connection.execute(text(f"{allow} true"))
+    admin.dispose()
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)
 def test_while_the_database_is_away_messages_stay_in_the_queue(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    name = store._engine.url.database
-    maintenance = store._engine.url.set(database="postgres")
-    admin = create_engine(maintenance, isolation_level="AUTOCOMMIT")
     with monitor(broker, tmp_path) as process:
         first = app.send_task("export.echo", [1]).id
         eventually(lambda: store.find(first))
-        store._engine.dispose()
-        with admin.connect() as connection:
-            connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'))
-            connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = :name"
-                ),
-                {"name": name},
-            )
+        store.close()
+        with away(store._engine.url):
             second = app.send_task("export.echo", [2]).id
             process.wait_for("database away")
-            connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'))
         eventually(lambda: store.find(second))
         exit_code = process.stop()
-    admin.dispose()
 
     assert exit_code == 0
     assert {task.id for task in store.list()} == {first, second}
     assert waiting(app, "platform.fifo") == 0
     assert waiting(app, "export") == 2
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"], indirect=True)
+def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    with monitor(broker, tmp_path) as process:
+        process.wait_for("copying tasks")
+        store.close()
+        with away(store._engine.url):
+            ids = {app.send_task("export.echo", [n]).id for n in range(5)}
+            process.wait_for("database away")
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert waiting(app, "export") == 5
+    with monitor(broker, tmp_path):
+        eventually(lambda: {task.id for task in store.list()} == ids)
+    assert waiting(app, "export") == 0
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    with store._engine.begin() as connection:
+        connection.execute(
+            text("ALTER TABLE workertoolbox_task ADD CHECK (name <> 'export.refused')")
+        )
+    ids = {app.send_task("export.echo", [n]).id for n in range(3)}
+    app.send_task("export.refused")
+    ids |= {app.send_task("export.echo", [n]).id for n in range(3)}
+    with monitor(broker, tmp_path):
+        eventually(lambda: {task.id for task in store.list()} == ids)
+        with store._engine.connect() as connection:
+            [row] = connection.execute(select(quarantine))
+
+    assert "the database refuses it" in row.reason
+    assert row.headers["task"] == "export.refused"
+    assert waiting(app, "platform.fifo") == 0
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)
+def test_a_monitor_waits_for_a_broker_that_goes_away(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    url = urlsplit(broker.environment["WORKERTOOLBOX_BROKER_URL"])
+    assert url.hostname and url.port
+    with proxied(url.hostname, url.port) as proxy:
+        netloc = url.netloc.replace(f":{url.port}", f":{proxy.port}")
+        far = url._replace(netloc=netloc).geturl()
+        environment = {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
+        with monitor(Broker(broker.name, environment), tmp_path) as process:
+            process.wait_for("copying tasks")
+            proxy.refuse()
+            proxy.cut()
+            process.wait_for("broker away")
+            id = app.send_task("export.echo", [1]).id
+            proxy.accept()
+            eventually(lambda: store.find(id))
+            proxy.refuse()
+            proxy.cut()
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert waiting(app, "export") == 1
