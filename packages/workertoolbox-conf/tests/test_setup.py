@@ -93,6 +93,11 @@ def test_a_broker_that_is_not_there_is_one_error_with_its_masked_url(
     assert "broker_url" in str(caught.value)
 
 
+def test_a_kind_of_broker_that_does_not_exist_is_one_error() -> None:
+    with pytest.raises(BrokerUnreachable, match="rabbit://.*unknown kind"):
+        setup_app(configured(broker_url="rabbit://localhost//"))
+
+
 def test_each_of_several_brokers_is_tried_and_named(
     closed_port: int, silent_port: int
 ) -> None:

@@ -64,7 +64,16 @@ def _failures(app: Celery) -> Iterator[ConfError]:
 def _undeclared(
     connection: Connection, queues: Iterable[Queue], shown: str
 ) -> Iterator[ConfError]:
-    connection.transport_options = _bounded(connection)
+    try:
+        connection.transport_options = _bounded(connection)
+    except (KeyError, ImportError) as error:
+        unknown = BrokerUnreachable(
+            f"broker {shown} is of an unknown kind, or its client is not installed: "
+            f"{_reason(error)}; set broker_url to one that is"
+        )
+        unknown.__cause__ = error
+        yield unknown
+        return
     errors = _broker_errors(connection)
     try:
         connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0))
@@ -119,16 +128,9 @@ def _bounded(connection: Connection) -> dict[str, Any]:
 
 
 def _broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
-    errors: tuple[type[BaseException], ...] = (
+    return (
         OSError,
         OperationalError,
         *connection.connection_errors,
         *connection.channel_errors,
     )
-    if connection.transport.driver_type != "sqs":
-        return errors
-    # What AWS answers is not among what kombu calls errors of the connection. Here,
-    # because boto3 is slow to import, and is not needed for any other broker.
-    from botocore.exceptions import ClientError  # type: ignore[import-untyped]
-
-    return (*errors, ClientError)
