@@ -56,16 +56,10 @@ def _failures(app: Celery) -> Iterator[ConfError]:
             "app.config_from_object(Config(queues=[…])) first"
         )
         return
-    with app.connection_for_write() as connection:
-        shown = _shown(app.conf.broker_write_url or connection.as_uri())
-        yield from _undeclared(connection, app.amqp.queues.values(), shown)
-
-
-def _undeclared(
-    connection: Connection, queues: Iterable[Queue], shown: str
-) -> Iterator[ConfError]:
+    shown = _shown(app.conf.broker_write_url or "")
     try:
-        connection.transport_options = _bounded(connection)
+        connection = app.connection_for_write()
+        _ = connection.transport
     except (KeyError, ImportError) as error:
         unknown = BrokerUnreachable(
             f"broker {shown} is of an unknown kind, or its client is not installed: "
@@ -74,6 +68,14 @@ def _undeclared(
         unknown.__cause__ = error
         yield unknown
         return
+    with connection:
+        yield from _undeclared(connection, app.amqp.queues.values(), shown)
+
+
+def _undeclared(
+    connection: Connection, queues: Iterable[Queue], shown: str
+) -> Iterator[ConfError]:
+    connection.transport_options = _bounded(connection)
     errors = _broker_errors(connection)
     try:
         connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0))
