@@ -20,6 +20,7 @@ def test_every_public_name_is_there_and_sorted() -> None:
         routing.CopyFailed("platform.fifo", "1", "away"),
         routing.InvalidQueues("queues is empty"),
         routing.InvalidSetting("queue_type"),
+        routing.PublishRefused("export"),
         routing.RemoteControlUnavailable("x.pidbox"),
         routing.RoutingError("something"),
         routing.UnknownQueue("exprot"),

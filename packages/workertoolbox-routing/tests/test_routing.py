@@ -127,6 +127,11 @@ def test_a_queue_nobody_declared_is_an_error_at_the_caller(
             app.send_task("export.project", **options)
 
 
+def test_a_route_to_a_queue_nobody_declared_is_an_error_at_the_caller() -> None:
+    with pytest.raises(UnknownQueue, match="'mgs'.*mean 'msg'"):
+        app_with(task_routes={"other": "mgs"}).send_task("other")
+
+
 def test_a_queue_like_no_other_is_not_guessed_at() -> None:
     with pytest.raises(UnknownQueue) as caught:
         app_with().send_task("export.project", queue="zzz")
@@ -154,6 +159,7 @@ def test_an_exchange_that_makes_no_copies_is_refused() -> None:
         {"exchange": "", "routing_key": "msg"},
         {"exchange": "task_exchange", "routing_key": "msg"},
         {"exchange": "task_exchange", "routing_key": ".".join("01" * 14) + ".msg"},
+        {"exchange": "celery_delayed_delivery", "routing_key": "0." * 28 + "msg"},
     ],
 )
 def test_what_celerys_retry_says_of_a_delivery_is_understood(
@@ -191,8 +197,10 @@ def test_quorum_queues_are_declared_as_such_and_copied_when_scheduled() -> None:
 
     for queue in (*work, monitor):
         assert queue.queue_arguments == {"x-queue-type": "quorum"}
-    [delayed] = monitor.bindings
-    assert (delayed.exchange.name, delayed.routing_key) == ("celery_delayed_27", "#")
+    assert {(each.exchange.name, each.routing_key) for each in monitor.bindings} == {
+        ("task_exchange", "#"),
+        ("celery_delayed_27", "#"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ RoutingError
 ├── CopyFailed (RuntimeError)
 ├── InvalidQueues (ValueError)
 ├── InvalidSetting (ValueError)
+├── PublishRefused (RuntimeError)
 ├── RemoteControlUnavailable (NotImplementedError)
 ├── UnknownQueue (LookupError)
 ├── Unroutable (LookupError)
@@ -42,8 +43,23 @@ class InvalidSetting(RoutingError, ValueError):
     """A setting has a name or a value that cannot be used."""
 
 
+class PublishRefused(RoutingError, RuntimeError):
+    """A broker refused a task for one of its queues, and does not say for which."""
+
+    def __init__(self, routing_key: str) -> None:
+        super().__init__(routing_key)
+        self.routing_key = routing_key
+
+    def __str__(self) -> str:
+        return (
+            f"the broker refused a task for routing key {self.routing_key!r}, or its "
+            "copy: a queue is full, or cannot be written; the task may have gone out, "
+            "so it is not sent again. Look at the lengths and policies of the queues"
+        )
+
+
 class RemoteControlUnavailable(RoutingError, NotImplementedError):
-    """Celery's remote control was asked of a broker that has none."""
+    """Remote control or events were asked of a broker that has none."""
 
     def __init__(self, queue: str) -> None:
         super().__init__(queue)
@@ -51,8 +67,8 @@ class RemoteControlUnavailable(RoutingError, NotImplementedError):
 
     def __str__(self) -> str:
         return (
-            f"queue {self.queue!r} is not made: SQS has no remote control, so inspect "
-            "and control reach no worker; ask the database (`celery … tasks list`)"
+            f"queue {self.queue!r} is not made: SQS has neither remote control nor "
+            "events; ask the database instead (`celery … tasks list`)"
         )
 
 

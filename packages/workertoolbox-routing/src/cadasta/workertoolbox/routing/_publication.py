@@ -31,4 +31,4 @@ def _complete(
     headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
     if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:
         # Celery has its workers declare the delays; a producer may come before them.
-        declare.insert(0, Delays(declare[0].queues))
+        declare.append(Delays(declare[0].queues))

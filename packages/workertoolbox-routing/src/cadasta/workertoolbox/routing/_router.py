@@ -16,6 +16,7 @@ from cadasta.workertoolbox.routing._errors import UnknownQueue, UntrackedExchang
 from cadasta.workertoolbox.routing._topology import (
     DEFAULT_QUEUE,
     DELAYED_EXCHANGE,
+    DELIVERY_EXCHANGE,
     EXCHANGE,
     Topology,
 )
@@ -23,8 +24,9 @@ from cadasta.workertoolbox.routing._topology import (
 #: What RabbitMQ's delays put before a routing key: Celery's retry brings it along.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
 
-#: The default exchange, in which a routing key is the name of a queue.
-_EXCHANGES = {None, "", EXCHANGE, DELAYED_EXCHANGE}
+#: Exchanges of which the monitor gets copies, or by which a task has come that Celery
+#: publishes again; the nameless one takes a queue's name for a routing key.
+_EXCHANGES = {None, "", EXCHANGE, DELAYED_EXCHANGE, DELIVERY_EXCHANGE}
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,11 @@ class Router:
             UnknownQueue: Caller or route name a queue that is not declared.
             UntrackedExchange: They name an exchange that makes no copies.
         """
-        route = None
+        users = None
         if self.routes:
-            route = self._users.lookup_route(name, args, kwargs, options, task)
-        if route is None:
-            route = {"queue": self._queue_for(name)}
-        if len(route) > 1 or options:
+            users = self._users.lookup_route(name, args, kwargs, options, task)
+        route = {"queue": self._queue_for(name)} if users is None else users
+        if options or users is not None:
             self._check({**route, **options}, name)
         return {**route, "declare": [self._topology]}
 

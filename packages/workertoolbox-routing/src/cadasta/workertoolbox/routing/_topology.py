@@ -8,6 +8,7 @@ from typing import Any
 from kombu import Exchange, Queue, binding
 from kombu.abstract import MaybeChannelBound
 from kombu.transport.native_delayed_delivery import (
+    CELERY_DELAYED_DELIVERY_EXCHANGE,
     MAX_LEVEL,
     bind_queue_to_native_delayed_delivery_exchange,
     declare_native_delayed_delivery_exchanges_and_queues,
@@ -25,6 +26,9 @@ MONITOR = "platform.fifo"
 
 #: Where Celery publishes a task with an ETA when the queues are quorum queues.
 DELAYED_EXCHANGE = level_name(MAX_LEVEL)
+
+#: Where such a task comes from when it is due.
+DELIVERY_EXCHANGE = CELERY_DELAYED_DELIVERY_EXCHANGE
 
 
 def topology(
@@ -47,13 +51,17 @@ def topology(
     ]
     # Celery sends a task with an ETA through RabbitMQ's delays if any queue is a
     # quorum queue; the monitor is to see it when it is scheduled, not when it is due.
-    delayed = binding(Exchange(DELAYED_EXCHANGE, type="topic"), "#")
+    # kombu forgets the exchange of a queue that has bindings: both are given as such.
+    delayed = [
+        binding(exchange, "#"),
+        binding(Exchange(DELAYED_EXCHANGE, type="topic"), "#"),
+    ]
     copies = Queue(
         monitor,
         exchange,
         routing_key="#",
         queue_arguments=arguments,
-        bindings=[delayed] if queue_type == "quorum" else [],
+        bindings=delayed if queue_type == "quorum" else [],
     )
     return (*work, copies)
 
@@ -70,8 +78,17 @@ class Topology(MaybeChannelBound):
 
     def declare(self, channel: Any = None) -> None:
         """Declare the exchange, the queues and their bindings."""
-        for queue in self.queues:
-            queue(channel or self.channel).declare()
+        bound: Any = channel or self.channel
+        *work, monitor = self.queues
+        for queue in work:
+            queue(bound).declare()
+        try:
+            monitor(bound).declare()
+        except Exception:
+            if not hasattr(bound, "bind_copies"):
+                raise
+            # Where the client makes the copies, each is tried, and its failure told.
+            bound.bind_copies(monitor)
 
     def __copy__(self) -> Topology:
         return type(self)(self.queues)

@@ -13,10 +13,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from copy import copy
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
+from kombu import Queue
 from kombu.transport import virtual
 from kombu.transport.virtual import exchange as exchanges
 
@@ -103,7 +104,7 @@ class TaskChannel(virtual.Channel):
         for queue in work:
             self._put(queue, separate(message), **kwargs)
         for queue in copies:
-            self.put_copy(queue, separate(message), **kwargs)
+            self.put_copy(queue, message, **kwargs)
 
     def put_copy(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Put a copy, several times if need be, without harm to the task itself.
@@ -112,7 +113,7 @@ class TaskChannel(virtual.Channel):
             CopyFailed: It could not be put, and `copy_failure` is `raise`.
         """
         try:
-            self.try_again(lambda: self._put(queue, message, **kwargs))
+            self.try_again(lambda: self._put(queue, separate(message), **kwargs))
         except Exception as error:
             # Whatever it is: the task has gone out, and must not go out again.
             id = message.get("headers", {}).get("id", "?")
@@ -137,6 +138,10 @@ class TaskChannel(virtual.Channel):
     def is_transient(self, error: Exception) -> bool:
         """Tell whether the same put may succeed a little later."""
         return isinstance(error, self.transient_errors)
+
+    def bind_copies(self, monitor: Queue) -> None:
+        """Bind a monitor queue that cannot be declared, so that copies are tried."""
+        self.queue_bind(monitor.name, EXCHANGE, "#")
 
     def warn_of_redelivery(self, message: Mapping[str, Any]) -> None:
         """Warn once of an ETA that lies beyond the visibility timeout."""
@@ -171,8 +176,13 @@ class TaskTransport(virtual.Transport):
 
 
 def separate(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message for one queue, for a put may change what it puts."""
-    return {**message, "properties": copy(message["properties"])}
+    """Return a message for one queue.
+
+    A put may change what it puts. And Redis keeps what is not acknowledged under the
+    delivery tag: with the same for task and copy, who acknowledges one loses the other.
+    """
+    properties = {**message["properties"], "delivery_tag": str(uuid4())}
+    return {**message, "properties": properties}
 
 
 def _instant(text: str) -> datetime:

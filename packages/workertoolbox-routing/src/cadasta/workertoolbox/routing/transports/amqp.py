@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from amqp.exceptions import MessageNacked
 from kombu.transport import pyamqp
 
 from cadasta.workertoolbox.routing._broker import without_options_of_others
-from cadasta.workertoolbox.routing._errors import Unroutable
+from cadasta.workertoolbox.routing._errors import PublishRefused, Unroutable
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 
 
@@ -30,12 +31,19 @@ class Channel(pyamqp.Channel):
         """Publish, and wait until the broker has the message.
 
         Raises:
+            PublishRefused: A queue does not take it. Celery would send it again, to
+                the others too.
             Unroutable: No queue is bound for a task.
         """
         if exchange == EXCHANGE:
             kwargs["mandatory"] = True
         self._returned = None
-        result = super().basic_publish_confirm(msg, exchange, routing_key, **kwargs)
+        try:
+            result = super().basic_publish_confirm(msg, exchange, routing_key, **kwargs)
+        except MessageNacked as error:
+            if exchange != EXCHANGE:
+                raise
+            raise PublishRefused(routing_key) from error
         # Only now: the confirmation comes after the return.
         if self._returned is not None:
             raise self._returned

@@ -205,5 +205,9 @@ def _messages(inbox: Path, queue: str) -> list[str]:
 def _write(path: Path, text: str) -> None:
     """Write a file so that no reader sees a part of it."""
     part = path.with_name(f".{uuid4()}.part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(text, "utf-8")
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

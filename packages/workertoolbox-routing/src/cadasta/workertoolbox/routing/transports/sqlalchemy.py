@@ -16,6 +16,14 @@ class Channel(TaskChannel, sqlalchemy.Channel):
 
     transient_errors = (OSError, OperationalError)
 
+    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
+        try:
+            super()._put(queue, payload, **kwargs)
+        except Exception:
+            # kombu does so after some errors; after others the next put would fail.
+            self.session.rollback()
+            raise
+
     def _engine_from_config(self) -> Any:
         with without_options_of_others(self.connection.client):
             return super()._engine_from_config()

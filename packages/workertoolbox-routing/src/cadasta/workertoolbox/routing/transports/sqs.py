@@ -33,6 +33,9 @@ _THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimitExceeded|OverLimit"
 #: marks, as the reference of SendMessage has it.
 _ID = re.compile(r"[!-~]{1,128}")
 
+#: Queues of remote control and of events.
+_OF_CONTROL = re.compile(r"\.pidbox$|^celeryev\.")
+
 #: Attributes that SQS takes for FIFO queues only.
 _FIFO_ONLY = {
     "FifoQueue",
@@ -68,17 +71,14 @@ class Channel(TaskChannel, SQS.Channel):
     ) -> None:
         with self._at_the_same_time(message, copies):
             for queue in work:
-                one = separate(message)
-                self.try_again(lambda: self._put(queue, separate(one), **kwargs))  # noqa: B023
+                self.try_again(lambda: self._put(queue, separate(message), **kwargs))  # noqa: B023
 
     @contextmanager
     def _at_the_same_time(
         self, message: dict[str, Any], copies: list[str]
     ) -> Iterator[None]:
         pool = self._pool()
-        copying = [
-            pool.submit(self.put_copy, queue, separate(message)) for queue in copies
-        ]
+        copying = [pool.submit(self.put_copy, queue, message) for queue in copies]
         try:
             yield
         except BaseException:
@@ -120,7 +120,7 @@ class Channel(TaskChannel, SQS.Channel):
         return pin(super()._message_to_python(message, queue_name, q_url), queue_name)
 
     def _new_queue(self, queue: str, **kwargs: Any) -> Any:
-        if queue.endswith(".pidbox") and not self.supports_fanout:
+        if _OF_CONTROL.search(queue) and not self.supports_fanout:
             raise RemoteControlUnavailable(queue)
         return super()._new_queue(queue, **kwargs)
 
