@@ -8,8 +8,17 @@ from pathlib import Path
 
 from servers.access import Access
 
-#: Every broker that the contract holds on.
+#: One broker of each kind, for tests of what does not depend on more.
 NAMES = ("rabbitmq", "redis", "sqs", "filesystem")
+
+#: Every broker that the contract holds on.
+EVERY = ("rabbitmq", "quorum", "redis", "sqs", "filesystem", "sqlalchemy")
+
+#: The fixture with the server behind each broker that has one.
+SERVERS = {"rabbitmq": "rabbitmq", "quorum": "rabbitmq", "redis": "redis", "sqs": "sqs"}
+
+#: What one broker needs beyond a server's URL and options.
+_OWN = {"quorum": {"WORKERTOOLBOX_QUEUE_TYPE": "quorum"}}
 
 
 @dataclass(frozen=True)
@@ -17,7 +26,7 @@ class Broker:
     """A broker that one test has to itself.
 
     Attributes:
-        name: One of `NAMES`.
+        name: One of `EVERY`.
         environment: The variables that `Config` reads in each process of the fleet.
     """
 
@@ -41,7 +50,16 @@ def served(name: str, access: Access, *, database: str) -> Broker:
                 access.transport_options
             ),
             "WORKERTOOLBOX_RESULT_BACKEND": result_backend(database),
+            **_OWN.get(name, {}),
         },
+    )
+
+
+def in_database(folder: Path) -> Broker:
+    """Return the broker that is a database, with another one for the results."""
+    access = Access(f"sqla+sqlite:///{folder / 'broker.sqlite'}")
+    return served(
+        "sqlalchemy", access, database=f"sqlite:///{folder / 'results.sqlite'}"
     )
 
 

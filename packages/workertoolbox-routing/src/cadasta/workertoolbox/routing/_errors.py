@@ -67,7 +67,7 @@ class RemoteControlUnavailable(RoutingError, NotImplementedError):
 
     def __str__(self) -> str:
         return (
-            f"queue {self.queue!r} is not made: SQS has neither remote control nor "
+            f"queue {self.queue!r} is not made: SQS has no remote control and no "
             "events; ask the database instead (`celery … tasks list`)"
         )
 

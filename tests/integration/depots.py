@@ -1,0 +1,221 @@
+"""What lies in a broker's queues, seen past kombu and past the toolbox."""
+
+from __future__ import annotations
+
+import base64
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from amqp import Connection as AMQPConnection
+from redis import Redis
+from sqlalchemy import create_engine, text
+
+from servers.access import Access, BrokerServer
+from servers.postgresql import PostgreSQL
+
+#: Every broker where the client makes the copies.
+VIRTUAL = ("redis", "sqs", "filesystem", "sqlalchemy")
+
+NAMES = ("rabbitmq", *VIRTUAL)
+
+
+class Depot(ABC):
+    """A part of a broker that one test has to itself, and what waits in its queues.
+
+    Attributes:
+        access: What a client needs to reach it.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+
+    @abstractmethod
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """Return the messages that wait in a queue, and leave them there."""
+
+    def ids(self, queue: str) -> list[str]:
+        """Return the ids of the tasks that wait in a queue, sorted."""
+        return sorted(message["headers"]["id"] for message in self.messages(queue))
+
+
+class RabbitMQDepot(Depot):
+    """Queues of a virtual host."""
+
+    @contextmanager
+    def channel(self) -> Iterator[Any]:
+        """Yield a channel of the client library's own."""
+        url = urlsplit(self.access.url)
+        with AMQPConnection(
+            host=f"{url.hostname}:{url.port}",
+            userid=url.username or "",
+            password=url.password or "",
+            virtual_host=url.path[1:],
+        ) as connection:
+            yield connection.channel()
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        # What is not acknowledged returns when the connection closes.
+        with self.channel() as channel:
+            found = iter(lambda: channel.basic_get(queue), None)
+            return [{"headers": message.headers} for message in found]
+
+
+class RedisDepot(Depot):
+    """Lists with a prefix of their own."""
+
+    @contextmanager
+    def connected(self) -> Iterator[Redis]:
+        """Yield a client of the client library's own."""
+        with Redis.from_url(self.access.url) as client:
+            yield client
+
+    def key(self, name: str) -> str:
+        """Return the whole name of a key."""
+        return f"{self.access.transport_options['global_keyprefix']}{name}"
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        with self.connected() as client:
+            found: Any = client.lrange(self.key(queue), 0, -1)
+        return [json.loads(message) for message in found]
+
+
+class SQSDepot(Depot):
+    """Queues with a prefix of their own.
+
+    A look shows ten messages at most. Look once where several are of one message group:
+    the emulator takes them for being held.
+    """
+
+    @property
+    def prefix(self) -> str:
+        """What each name of a queue begins with."""
+        return str(self.access.transport_options["queue_name_prefix"])
+
+    def client(self, key: str = "testing") -> Any:
+        """Return a client of the client library's own, with an access key."""
+        url = urlsplit(self.access.url)
+        session = boto3.Session(key, "secret", region_name="us-west-2")
+        return session.client("sqs", endpoint_url=f"http://{url.hostname}:{url.port}")
+
+    def url(self, queue: str) -> str:
+        """Return where a queue is."""
+        found = self.client().get_queue_url(QueueName=self.prefix + queue)
+        return str(found["QueueUrl"])
+
+    def queues(self) -> dict[str, str]:
+        """Return the URL of every queue by its name without the prefix."""
+        found = self.client().list_queues(QueueNamePrefix=self.prefix)
+        return {
+            url.rpartition("/")[2].removeprefix(self.prefix): url
+            for url in found.get("QueueUrls", [])
+        }
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        found = self.client().receive_message(
+            QueueUrl=self.url(queue),
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=0,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        )
+        return [
+            {
+                **json.loads(base64.b64decode(message["Body"])),
+                "message_attributes": message.get("MessageAttributes"),
+                "attributes": message["Attributes"],
+            }
+            for message in found.get("Messages", [])
+        ]
+
+
+class FileSystemDepot(Depot):
+    """Files in a folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the messages are."""
+        return Path(str(self.access.transport_options["data_folder_in"]))
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        files = self.folder.glob(f"*.{queue}.msg")
+        return [json.loads(file.read_text("utf-8")) for file in files]
+
+
+class SQLAlchemyDepot(Depot):
+    """Rows of a database.
+
+    Attributes:
+        database: Its SQLAlchemy URL.
+    """
+
+    def __init__(self, access: Access, database: str) -> None:
+        super().__init__(access)
+        self.database = database
+
+    def execute(self, statement: str, **values: object) -> list[Any]:
+        """Run one SQL statement, and return the rows it gives."""
+        engine = create_engine(self.database)
+        with engine.begin() as connection:
+            # kombu's sessions may hold locks for as long as they live.
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            result = connection.execute(text(statement), values)
+            rows = list(result) if result.returns_rows else []
+        engine.dispose()
+        return rows
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        rows = self.execute(
+            "SELECT payload FROM kombu_message JOIN kombu_queue"
+            " ON kombu_queue.id = queue_id WHERE visible AND name = :queue",
+            queue=queue,
+        )
+        return [json.loads(row.payload) for row in rows]
+
+
+@contextmanager
+def opened(name: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Depot]:
+    """Yield an empty depot that lasts as long as the block.
+
+    Args:
+        name: One of `NAMES`.
+        request: What gives the server.
+        folder: Where files can be kept.
+    """
+    if name == "filesystem":
+        yield FileSystemDepot(in_folder(folder))
+    elif name == "sqlalchemy":
+        databases: PostgreSQL = request.getfixturevalue("postgresql")
+        with databases.database() as database:
+            yield SQLAlchemyDepot(Access(f"sqla+{database}"), database)
+    else:
+        server: BrokerServer = request.getfixturevalue(name)
+        with server.access() as access:
+            yield _SERVED[name](access)
+
+
+_SERVED: dict[str, type[Depot]] = {
+    "rabbitmq": RabbitMQDepot,
+    "redis": RedisDepot,
+    "sqs": SQSDepot,
+}
+
+
+def in_folder(folder: Path) -> Access:
+    """Return what a client needs to keep messages in a folder."""
+    # The client looks every 100 ms: it is not told of new files.
+    return Access(
+        "filesystem://localhost/",
+        {
+            "data_folder_in": str(folder / "box"),
+            "data_folder_out": str(folder / "box"),
+            "control_folder": str(folder / "bindings"),
+            "polling_interval": 0.1,
+        },
+    )

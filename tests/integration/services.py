@@ -1,0 +1,108 @@
+"""Services on a depot: an app in this process, and processes of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from kombu import pools
+
+from integration import routed
+from integration.depots import Depot
+from polling import eventually
+from processes import Process, running
+
+#: How a worker is started, without what would only add messages to read past.
+WORKER = ("--without-gossip", "--without-mingle", "-l", "INFO")
+
+
+def settings_for(depot: Depot, **settings: Any) -> dict[str, Any]:
+    """Return keywords to `Routing`; transport options are added to the depot's."""
+    options = settings.pop("broker_transport_options", {})
+    return {
+        "broker_url": depot.access.url,
+        "broker_transport_options": {**depot.access.transport_options, **options},
+        **settings,
+    }
+
+
+@contextmanager
+def service(depot: Depot, **settings: Any) -> Iterator[Celery]:
+    """Yield an app of this process that is closed when the block ends."""
+    app = routed.make_app(settings_for(depot, **settings))
+    try:
+        yield app
+    finally:
+        # They are of the process, so that the next app would get these connections.
+        pools.reset()
+        app.close()
+
+
+def worker(
+    depot: Depot, folder: Path, *arguments: str, **settings: Any
+) -> AbstractContextManager[Process]:
+    """Run a worker process, which is ready once it says `ready`."""
+    options = (*WORKER, *arguments)
+    return _running(depot, folder, "worker", *options, **settings)
+
+
+def command(
+    depot: Depot, folder: Path, *arguments: str, **settings: Any
+) -> AbstractContextManager[Process]:
+    """Run a command of Celery's."""
+    return _running(depot, folder, *arguments, **settings)
+
+
+def sufferer(
+    depot: Depot, folder: Path, way: str, count: int, **settings: Any
+) -> AbstractContextManager[Process]:
+    """Run a process that holds copies and comes to one of the ends in `routed`."""
+    return _running(depot, folder, "suffer", way, str(count), **settings)
+
+
+def _running(
+    depot: Depot, folder: Path, *arguments: str, **settings: Any
+) -> AbstractContextManager[Process]:
+    return running(
+        [sys.executable, routed.__file__, *arguments],
+        folder=folder,
+        environment={
+            routed.SETTINGS: json.dumps(settings_for(depot, **settings)),
+            routed.JOURNAL: str(folder / "journal"),
+        },
+        name=arguments[0],
+        # A worker whose task hangs would not end by itself.
+        timeout_s=10.0,
+    )
+
+
+def executions(folder: Path) -> list[str]:
+    """Return the ids of the tasks that workers have executed, sorted."""
+    with suppress(FileNotFoundError):
+        return sorted((folder / "journal").read_text("utf-8").split())
+    return []
+
+
+def wait_for_executions(folder: Path, ids: list[str]) -> None:
+    """Wait until workers have executed these tasks, each as often as it is named."""
+
+    def look() -> bool:
+        seen = executions(folder)
+        assert seen == sorted(ids), f"executed {seen} instead of {sorted(ids)}"
+        return True
+
+    eventually(look)
+
+
+def take(app: Celery, queue: str, count: int) -> list[str]:
+    """Consume that many messages of a queue, and return their ids, sorted."""
+    with app.connection_for_read() as connection:
+        messages = routed.consume(app, connection, queue, count)
+        for message in messages:
+            message.ack()
+    return sorted(message.headers["id"] for message in messages)

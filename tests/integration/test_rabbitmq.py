@@ -1,0 +1,194 @@
+"""What RabbitMQ has and no other broker: confirms, returns, quorum queues, delays."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from amqp.exceptions import NotFound
+from celery import Celery
+from kombu import Producer
+
+from cadasta.workertoolbox.routing import Unroutable
+from integration.depots import RabbitMQDepot, opened
+from integration.services import service, wait_for_executions, worker
+from polling import eventually
+from servers.ports import HOST
+from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
+
+MONITOR = "platform.fifo"
+
+QUEUES = ["celery", "export", "msg", MONITOR]
+
+
+@pytest.fixture
+def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RabbitMQDepot]:
+    """RabbitMQ, of which the test has a virtual host to itself."""
+    with opened("rabbitmq", request, tmp_path) as depot:
+        assert isinstance(depot, RabbitMQDepot)
+        yield depot
+
+
+def delete_queues(depot: RabbitMQDepot) -> None:
+    """Delete every queue behind the service's back."""
+    with depot.channel() as channel:
+        for queue in QUEUES:
+            channel.queue_delete(queue)
+
+
+def declare_again(app: Celery) -> None:
+    """Have somebody else declare what is missing."""
+    with app.connection_for_write() as connection:
+        for queue in app.amqp.queues.values():
+            queue(connection.default_channel).declare()
+
+
+@contextmanager
+def producer_of(app: Celery) -> Iterator[Producer]:
+    """Yield a producer that keeps its channel whatever happens."""
+    with app.connection_for_write() as connection:
+        yield app.amqp.Producer(connection)
+
+
+def test_a_task_that_reaches_no_queue_is_an_error_at_the_caller(
+    depot: RabbitMQDepot,
+) -> None:
+    with service(depot) as app:
+        app.send_task("export.note")
+        for _ in range(2):
+            delete_queues(depot)
+            with pytest.raises(Unroutable, match="'task_exchange'.*'export'"):
+                app.send_task("export.note")
+            ids = sorted(app.send_task("export.note").id for _ in range(3))
+
+    assert depot.ids("export") == depot.ids(MONITOR) == ids
+
+
+def test_a_confirm_is_that_of_its_own_task(depot: RabbitMQDepot) -> None:
+    with service(depot) as app, producer_of(app) as producer:
+        app.send_task("export.note", producer=producer)
+        delete_queues(depot)
+        for _ in range(2):
+            with pytest.raises(Unroutable):
+                app.send_task("export.note", producer=producer)
+        declare_again(app)
+        ids = [app.send_task("export.note", producer=producer).id for _ in range(3)]
+
+    assert depot.ids("export") == depot.ids(MONITOR) == sorted(ids)
+
+
+def test_a_task_to_an_exchange_that_is_gone_is_an_error_at_the_caller(
+    depot: RabbitMQDepot,
+) -> None:
+    with service(depot) as app:
+        app.send_task("export.note", task_id="before")
+        with depot.channel() as channel:
+            channel.exchange_delete("task_exchange")
+        with pytest.raises(NotFound, match="task_exchange"):
+            app.send_task("export.note", task_id="1")
+        for id in ("2", "3"):
+            app.send_task("export.note", task_id=id)
+
+    assert depot.ids("export") == depot.ids(MONITOR) == ["2", "3", "before"]
+
+
+def test_without_confirms_nobody_is_told(depot: RabbitMQDepot) -> None:
+    options = {"confirm_publish": False}
+    with service(depot, broker_transport_options=options) as app:
+        app.send_task("export.note")
+        delete_queues(depot)
+        app.send_task("export.note")
+        declare_again(app)
+        id = app.send_task("export.note").id
+
+    assert depot.ids("export") == depot.ids(MONITOR) == [id]
+
+
+def test_one_setting_makes_every_queue_a_quorum_queue(depot: RabbitMQDepot) -> None:
+    with service(depot, queue_type="quorum") as app:
+        id = app.send_task("export.note").id
+
+    assert eventually(lambda: depot.ids("export")) == [id]
+    assert eventually(lambda: depot.ids(MONITOR)) == [id]
+    with depot.channel() as channel:
+        for queue in QUEUES:
+            # RabbitMQ refuses to declare what is of another type.
+            channel.queue_declare(
+                queue,
+                durable=True,
+                auto_delete=False,
+                arguments={"x-queue-type": "quorum"},
+            )
+
+
+def test_a_task_with_an_eta_is_seen_when_it_is_scheduled_and_work_when_it_is_due(
+    depot: RabbitMQDepot,
+) -> None:
+    with service(depot, queue_type="quorum") as app:
+        id = app.send_task("export.note", countdown=3).id
+        scheduled = depot.ids(MONITOR), depot.ids("export")
+        due = eventually(lambda: depot.ids("export"))
+
+    assert scheduled == ([id], [])
+    assert due == [id]
+    assert depot.ids(MONITOR) == [id, id]
+
+
+def test_a_retry_of_a_task_that_was_delayed_is_delayed_again(
+    depot: RabbitMQDepot, tmp_path: Path
+) -> None:
+    with service(depot, queue_type="quorum") as app:
+        id = app.send_task("export.again", countdown=1).id
+        with worker(depot, tmp_path, "-P", "solo", queue_type="quorum"):
+            wait_for_executions(tmp_path, [id, id])
+    headers = [message["headers"] for message in depot.messages(MONITOR)]
+    copies = [(header["id"], header["retries"]) for header in headers]
+
+    # Each when it was scheduled, and when it was due.
+    assert sorted(copies) == [(id, 0), (id, 0), (id, 1), (id, 1)]
+    assert depot.ids("export") == depot.ids("celery") == []
+
+
+@pytest.mark.parametrize("full", ["export", MONITOR])
+def test_a_queue_that_is_full_doubles_no_task(
+    depot: RabbitMQDepot, rabbitmq: RabbitMQ | GivenRabbitMQ, full: str
+) -> None:
+    if not isinstance(rabbitmq, RabbitMQ):
+        pytest.skip("the limit is set by the management of a broker of our own")
+    limit(depot, rabbitmq, full)
+    with service(depot) as app:
+        app.send_task("export.note", task_id="1")
+        with suppress(Exception):  # whether the task is there is not known
+            app.send_task("export.note", task_id="2")
+
+    assert depot.ids(full) == ["1"]
+    assert depot.ids("export").count("2") <= 1
+
+
+def limit(depot: RabbitMQDepot, server: RabbitMQ, queue: str) -> None:
+    """Have a queue refuse everything after the first message."""
+    vhost = urlsplit(depot.access.url).path[1:]
+    policy = {
+        "pattern": f"^{queue}$",
+        "definition": {"max-length": 1, "overflow": "reject-publish"},
+        "apply-to": "queues",
+    }
+    client = HTTPConnection(HOST, server.management_port)
+    client.request(
+        "PUT",
+        f"/api/policies/{vhost}/limit",
+        json.dumps(policy),
+        {
+            "Authorization": f"Basic {b64encode(b'guest:guest').decode()}",
+            "Content-Type": "application/json",
+        },
+    )
+    answer = client.getresponse()
+    client.close()
+    assert answer.status == 201

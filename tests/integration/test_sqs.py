@@ -1,0 +1,246 @@
+"""What SQS has and no other broker: FIFO queues, credentials for each queue."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from integration import aws
+from integration.depots import SQSDepot, opened
+from integration.services import (
+    command,
+    service,
+    take,
+    wait_for_executions,
+    worker,
+)
+from polling import eventually
+
+MONITOR = "platform.fifo"
+
+#: A work queue that keeps its order.
+FIFO = "export.fifo"
+
+#: What makes a FIFO queue take more than 300 calls a second.
+HIGH_THROUGHPUT = {
+    "DeduplicationScope": "messageGroup",
+    "FifoThroughputLimit": "perMessageGroupId",
+}
+
+
+@pytest.fixture
+def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSDepot]:
+    """SQS, of which the test has a prefix to itself."""
+    with opened("sqs", request, tmp_path) as depot:
+        assert isinstance(depot, SQSDepot)
+        yield depot
+
+
+def groups(depot: SQSDepot, queue: str) -> list[str]:
+    """Return the message groups in a queue, once for each message, sorted."""
+    messages = depot.messages(queue)
+    return sorted(message["attributes"]["MessageGroupId"] for message in messages)
+
+
+def test_the_tasks_of_one_workflow_are_one_group(depot: SQSDepot) -> None:
+    with service(depot, queues=[FIFO]) as app:
+        alone = app.send_task("export.note").id
+        for _ in range(2):
+            app.send_task("export.note", root_id="workflow")
+
+    assert groups(depot, FIFO) == sorted([alone, "workflow", "workflow"])
+    assert groups(depot, MONITOR) == sorted([alone, "workflow", "workflow"])
+
+
+@pytest.mark.parametrize("root", ["a workflow of its own", "x" * 129, "é"])
+def test_a_root_that_is_no_group_id_is_one_all_the_same(
+    depot: SQSDepot, root: str
+) -> None:
+    with service(depot) as app:
+        for _ in range(2):
+            app.send_task("export.note", root_id=root)
+        app.send_task("export.note", root_id=f"{root}!")
+    found = groups(depot, MONITOR)
+
+    assert len(found) == 3 and len(set(found)) == 2
+
+
+def test_a_message_that_is_sent_twice_is_stored_once(depot: SQSDepot) -> None:
+    with service(depot, queues=[FIFO]) as app:
+        for _ in range(2):
+            app.send_task("export.note", task_id="1")
+        app.send_task("export.note", task_id="2")
+
+    assert depot.ids(FIFO) == depot.ids(MONITOR) == ["1", "2"]
+
+
+def test_a_retry_is_not_the_same_message(depot: SQSDepot, tmp_path: Path) -> None:
+    with service(depot, queues=[FIFO]) as app:
+        id = app.send_task("export.again").id
+        with worker(depot, tmp_path, "-P", "solo", queues=[FIFO]):
+            wait_for_executions(tmp_path, [id, id])
+    headers = [message["headers"] for message in depot.messages(MONITOR)]
+    copies = [(header["id"], header["retries"]) for header in headers]
+
+    assert sorted(copies) == [(id, 0), (id, 1)]
+    assert depot.ids(FIFO) == []
+
+
+def created(requests: list[aws.Request], depot: SQSDepot) -> dict[str, dict[str, str]]:
+    """Return the attributes that each queue was created with, by its name."""
+    return {
+        request.body["QueueName"].removeprefix(depot.prefix): {
+            name: value
+            for name, value in request.body["Attributes"].items()
+            if name != "VisibilityTimeout"
+        }
+        for request in requests
+        if request.operation == "CreateQueue"
+    }
+
+
+def test_fifo_queues_and_no_others_are_made_for_high_throughput(
+    depot: SQSDepot,
+) -> None:
+    with aws.seen() as requests, service(depot, queues=["export", "msg.fifo"]) as app:
+        app.send_task("export.note")
+
+    fifo = {"FifoQueue": "true", **HIGH_THROUGHPUT}
+    assert created(requests, depot) == {
+        "celery": {},
+        "export": {},
+        "msg.fifo": fifo,
+        MONITOR: fifo,
+    }
+
+
+def test_attributes_of_the_users_own_win_where_sqs_takes_them(depot: SQSDepot) -> None:
+    own = {"MessageRetentionPeriod": "1209600", "FifoThroughputLimit": "perQueue"}
+    options = {"sqs-creation-attributes": own, "queue_tags": {"team": "export"}}
+    with (
+        aws.seen() as requests,
+        service(depot, broker_transport_options=options) as app,
+    ):
+        app.send_task("export.note")
+    tags = depot.client().list_queue_tags(QueueUrl=depot.url(MONITOR))["Tags"]
+
+    made = created(requests, depot)
+    assert made["export"] == {"MessageRetentionPeriod": "1209600"}
+    assert made[MONITOR] == {"FifoQueue": "true", **HIGH_THROUGHPUT, **own}
+    assert tags == {"team": "export"}
+
+
+def test_a_standard_monitor_queue_is_one_setting_away(depot: SQSDepot) -> None:
+    with (
+        aws.seen() as requests,
+        service(depot, PLATFORM_QUEUE_NAME="platform") as app,
+    ):
+        id = app.send_task("export.note").id
+        copied = take(app, "platform", 1)
+
+    assert copied == depot.ids("export") == [id]
+    assert created(requests, depot)["platform"] == {}
+    assert sorted(depot.queues()) == ["celery", "export", "msg", "platform"]
+
+
+def test_neither_a_worker_nor_inspect_leaves_a_queue_behind(
+    depot: SQSDepot, tmp_path: Path
+) -> None:
+    with service(depot) as app:
+        id = app.send_task("export.note").id
+        with worker(depot, tmp_path, "-P", "solo", "-E"):
+            wait_for_executions(tmp_path, [id])
+            with command(depot, tmp_path, "inspect", "ping") as inspect:
+                code = inspect.wait()
+
+    assert code != 0 and "SQS has no remote control" in inspect.text
+    assert sorted(depot.queues()) == ["celery", "export", "msg", MONITOR]
+
+
+def test_looking_for_events_leaves_no_queue_behind(
+    depot: SQSDepot, tmp_path: Path
+) -> None:
+    with command(depot, tmp_path, "events", "--dump") as events:
+        eventually(lambda: events.exit_code is not None or depot.queues())
+
+    assert [name for name in depot.queues() if name.startswith("celeryev")] == []
+
+
+def with_keys(depot: SQSDepot) -> dict[str, dict[str, str]]:
+    """Make queues, and return each with the only credentials that are for it."""
+    names = ["celery", "export", "msg", MONITOR]
+    for name in names:
+        attributes = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
+        depot.client().create_queue(
+            QueueName=depot.prefix + name, Attributes=attributes
+        )
+    return {
+        name: {
+            "url": depot.url(name),
+            "access_key_id": f"key-of-{name}",
+            "secret_access_key": "secret",
+        }
+        for name in names
+    }
+
+
+@contextmanager
+def recorded(depot: SQSDepot) -> Iterator[list[tuple[str, str, str]]]:
+    """Yield what the server gets from all processes, filled in at the end.
+
+    It is the operation, the queue, and the access key of each request to a queue.
+    """
+    asked: list[tuple[str, str, str]] = []
+    _post(depot, "reset-recording")
+    _post(depot, "start-recording")
+    yield asked
+    _post(depot, "stop-recording")
+    for line in _post(depot, "download-recording").splitlines():
+        record = json.loads(line)
+        url = json.loads(base64.b64decode(record["body"])).get("QueueUrl", "")
+        signed = re.search("Credential=([^/]+)/", record["headers"]["Authorization"])
+        if url and signed:
+            operation = record["headers"]["X-Amz-Target"].rpartition(".")[2]
+            name = url.rpartition("/")[2].removeprefix(depot.prefix)
+            asked.append((operation, name, signed[1]))
+
+
+def _post(depot: SQSDepot, command: str) -> bytes:
+    server = http.client.HTTPConnection(urlsplit(depot.access.url).netloc.split("@")[1])
+    method = "GET" if command.startswith("download") else "POST"
+    server.request(method, f"/moto-api/recorder/{command}")
+    answer = server.getresponse().read()
+    server.close()
+    return answer
+
+
+def test_each_predefined_queue_is_used_with_its_own_credentials(
+    depot: SQSDepot, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "predefined_queues": with_keys(depot),
+        "queue_name_prefix": "",
+    }
+    with (
+        recorded(depot) as asked,
+        service(depot, broker_transport_options=options) as app,
+    ):
+        ids = sorted(app.send_task("export.note").id for _ in range(3))
+        with worker(depot, tmp_path, "-P", "solo", broker_transport_options=options):
+            wait_for_executions(tmp_path, ids)
+        copied = take(app, MONITOR, 3)
+
+    assert copied == ids
+    assert {key == f"key-of-{name}" for _, name, key in asked} == {True}
+    for operation in ("SendMessage", "DeleteMessage"):
+        found = sorted(name for name_of, name, _ in asked if name_of == operation)
+        assert found == 3 * ["export"] + 3 * [MONITOR]
