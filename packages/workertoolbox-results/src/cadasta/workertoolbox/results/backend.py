@@ -199,6 +199,7 @@ class Backend(base.BaseBackend):
         """
         self._ensure_not_eager()
         missing = set(task_ids)
+        count = len(missing)
         for wait_s in waits(timeout, longest_s=interval or LONGEST_WAIT_S):
             for task_id, meta in self._ready(missing):
                 missing.discard(task_id)
@@ -211,7 +212,9 @@ class Backend(base.BaseBackend):
             if on_interval:
                 on_interval()
             if wait_s is None:
-                raise TimeoutError(f"{len(missing)} tasks not ready in {timeout} s")
+                raise TimeoutError(
+                    f"{len(missing)} of {count} results not there within {timeout} s"
+                )
             time.sleep(wait_s)
 
     def _ready(self, task_ids: set[str]) -> list[tuple[str, dict[str, Any]]]:
