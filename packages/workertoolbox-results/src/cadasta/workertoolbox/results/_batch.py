@@ -60,12 +60,12 @@ def _attempt(record: TaskRecord) -> dict[str, object]:
 
 
 def _insert_once(connection: Connection, table: Table) -> Insert:
-    return insert_into(table, connection).on_conflict_do_nothing()
+    return insert_into(table, connection.dialect.name).on_conflict_do_nothing()
 
 
 def _upsert_task(connection: Connection) -> Insert:
     """Keep the instant of the first message, and all else of the latest."""
-    insert = insert_into(_tables.task, connection)
+    insert = insert_into(_tables.task, connection.dialect.name)
     old, new = _tables.task.c, insert.excluded
     later = or_(
         new.replaced > old.replaced,

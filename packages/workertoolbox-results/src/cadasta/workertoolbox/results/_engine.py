@@ -13,6 +13,7 @@ from weakref import WeakSet
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -29,6 +30,9 @@ CONNECT_TIMEOUT_S = 10
 
 #: Seconds to wait for another process that writes to the same SQLite file.
 BUSY_TIMEOUT_S = 60
+
+#: Execution option of a statement that need not wait for the server's disk.
+NO_WAIT = "workertoolbox_no_wait"
 
 #: Errors that pass. PostgreSQL's by SQLSTATE: connection, rollback, resources, not
 #: available, shutdown, system (appendix A of its manual). SQLite's by name.
@@ -71,7 +75,9 @@ def open_engine(url: URL, **options: Any) -> Engine:
         else {"connect_timeout": CONNECT_TIMEOUT_S}
     )
     try:
-        engine = create_engine(url, connect_args=timeout, pool_pre_ping=True, **options)
+        engine = create_engine(
+            url, connect_args=timeout, **{"pool_pre_ping": True, **options}
+        )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise InvalidURL(
             f"the driver of {url.drivername!r} is not installed ({error}); install "
@@ -87,9 +93,20 @@ def open_engine(url: URL, **options: Any) -> Engine:
 def shared_engine(url: URL) -> Engine:
     """Return the engine with the one connection that all of a process share.
 
-    Celery keeps a result backend for each thread.
+    Celery keeps a result backend for each thread. Each statement is a transaction of
+    its own, and one round trip: no `BEGIN`, no `COMMIT`, and no ping before it, since
+    who gets a dead connection tries again.
     """
-    return open_engine(url, pool_size=1, max_overflow=0)
+    engine = open_engine(
+        url,
+        pool_size=1,
+        max_overflow=0,
+        pool_pre_ping=False,
+        isolation_level="AUTOCOMMIT",
+    )
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "before_cursor_execute", _do_not_wait, retval=True)
+    return engine
 
 
 def _unsupported(scheme: str) -> str:
@@ -120,12 +137,12 @@ def reaching(engine: Engine) -> Iterator[None]:
         ) from error
 
 
-def insert_into(table: Table, bind: Engine | Connection) -> Insert:
+def insert_into(table: Table, dialect: str) -> Insert:
     """Return an INSERT that can say ON CONFLICT.
 
     PostgreSQL and SQLite write it alike, and SQLAlchemy has a class for each.
     """
-    if bind.dialect.name == "sqlite":
+    if dialect == "sqlite":
         return cast(Insert, sqlite.insert(table))
     return postgresql.insert(table)
 
@@ -144,6 +161,20 @@ def is_outage(error: DBAPIError) -> bool:
     if code is None:  # no server has answered
         return isinstance(error, OperationalError | InterfaceError)
     return bool(_PASSING.match(code))
+
+
+def _do_not_wait(
+    connection: Connection,
+    cursor: Any,
+    statement: str,
+    parameters: Any,
+    context: ExecutionContext,
+    many: bool,
+) -> tuple[str, Any]:
+    # Two statements in one string are one transaction and one round trip.
+    if context.execution_options.get(NO_WAIT):
+        statement = f"SET LOCAL synchronous_commit TO off; {statement}"
+    return statement, parameters
 
 
 def _write_ahead(connection: Any, _: ConnectionPoolEntry) -> None:

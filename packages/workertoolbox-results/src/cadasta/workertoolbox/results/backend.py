@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, states
 from celery.app import app_or_default
 from celery.backends import base
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import ImproperlyConfigured, TimeoutError
 from celery.result import result_from_tuple
 from celery.utils.time import maybe_timedelta
 from kombu.utils.encoding import ensure_bytes
-from sqlalchemy import Engine, Table, delete, func, or_, select
+from sqlalchemy import Engine, RowMapping, Table, bindparam, delete, select
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._engine import (
@@ -23,8 +24,16 @@ from cadasta.workertoolbox.results._engine import (
     shared_engine,
 )
 from cadasta.workertoolbox.results._errors import PickledResult
+from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._tables import taskmeta, tasksetmeta
+from cadasta.workertoolbox.results._waits import waits
+
+#: Longest time in seconds between two looks for a result: Celery's own interval.
+LONGEST_WAIT_S = 0.5
+
+#: Task ids in one query: below SQLite's limit of 32,766 variables.
+IDS_IN_A_QUERY = 5000
 
 #: Characters of a name in Celery's own columns.
 NAME_LENGTH = 155
@@ -47,11 +56,16 @@ class Backend(base.BaseBackend):
         InvalidURL: The URL names no SQL database.
     """
 
+    #: Groups ask for all their results in one query.
+    supports_native_join = True
+
     # What Celery's class has and `celery-types` does not know.
     app: Celery
     expires: timedelta | None
     serializer: str
     url: str | None
+    _cache: Any
+    _ensure_not_eager: Callable[[], None]
     _ensure_retryable: Callable[..., Any]
     _get_result_meta: Callable[..., dict[str, Any]]
 
@@ -135,34 +149,105 @@ class Backend(base.BaseBackend):
         row["group_id"] = getattr(request, "group", None)
         if state == states.STARTED:
             row["started_at"] = datetime.now(UTC)
-        with self.engine.begin() as connection:
-            insert = insert_into(taskmeta, self.engine).values(row)
-            changes = {
-                name: value
-                if name in _OF_THE_STATE
-                else func.coalesce(value, taskmeta.c[name])
-                for name, value in insert.excluded.items()
-                if name in row
-            }
-            connection.execute(
-                insert.on_conflict_do_update(
-                    index_elements=[taskmeta.c.task_id],
-                    set_=changes,
-                    # As Celery since 5.7: the first success stays.
-                    where=or_(
-                        taskmeta.c.status != states.SUCCESS,
-                        taskmeta.c.status.is_(None),
-                    ),
-                )
-            )
+        else:
+            row["started_at"] = None
+        with self.engine.connect() as connection:
+            store(connection, row)
         return result
 
-    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        query = select(taskmeta).where(taskmeta.c.task_id == task_id)
+    def wait_for(
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        interval: float = LONGEST_WAIT_S,
+        no_ack: bool = True,
+        on_interval: Callable[[], object] | None = None,
+    ) -> dict[str, Any]:
+        """Wait for a task, and return its meta.
+
+        Args:
+            timeout: Seconds after which to give up, or None.
+            interval: Longest time in seconds between two looks; the first are short.
+
+        Raises:
+            celery.exceptions.TimeoutError: It took longer.
+        """
+        [(_, meta)] = self.get_many(
+            {task_id}, timeout=timeout, interval=interval, on_interval=on_interval
+        )
+        return meta
+
+    def get_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float = LONGEST_WAIT_S,
+        no_ack: bool = True,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        max_iterations: int | None = None,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the id and meta of each task when it is ready, all by one query a look.
+
+        Args:
+            timeout: Seconds after which to give up, or None.
+            interval: Longest time in seconds between two looks; the first are short.
+            max_iterations: Most looks.
+
+        Raises:
+            celery.exceptions.TimeoutError: Some were not ready in time.
+        """
+        self._ensure_not_eager()
+        missing = set(task_ids)
+        count = len(missing)
+        for wait_s in waits(timeout, longest_s=interval or LONGEST_WAIT_S):
+            for task_id, meta in self._ready(missing):
+                missing.discard(task_id)
+                if on_message is not None:
+                    on_message(meta)
+                yield task_id, meta
+            max_iterations = max_iterations and max_iterations - 1
+            if not missing or max_iterations == 0:
+                return
+            if on_interval:
+                on_interval()
+            if wait_s is None:
+                raise TimeoutError(
+                    f"{len(missing)} of {count} results not there within {timeout} s"
+                )
+            time.sleep(wait_s)
+
+    def _ready(self, task_ids: set[str]) -> list[tuple[str, dict[str, Any]]]:
+        cached = [
+            (task_id, self._cache[task_id])
+            for task_id in task_ids
+            if self.is_cached(task_id)
+            and self._cache[task_id]["status"] in states.READY_STATES
+        ]
+        unknown = task_ids.difference(task_id for task_id, _ in cached)
+        found: dict[str, dict[str, Any]] = self._ensure_retryable(
+            self._fetch_ready, list(unknown)
+        )
+        self._cache.update(found)
+        return [*cached, *found.items()]
+
+    def _fetch_ready(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
+        found = {}
         with self.engine.connect() as connection:
-            row = connection.execute(query).mappings().first()
+            for start in range(0, len(task_ids), IDS_IN_A_QUERY):
+                some = task_ids[start : start + IDS_IN_A_QUERY]
+                rows = connection.execute(_SELECT_READY, {"ids": some}).mappings()
+                found.update({row["task_id"]: self._meta(row) for row in rows})
+        return found
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        with self.engine.connect() as connection:
+            row = connection.execute(_SELECT, {"id": task_id}).mappings().first()
         if row is None:
             return {"task_id": task_id, "status": states.PENDING, "result": None}
+        return self._meta(row)
+
+    def _meta(self, row: RowMapping) -> dict[str, Any]:
         meta = {name: row[name] for name in ("task_id", *_META)}
         for name in ("result", "args", "kwargs", "children"):
             meta[name] = self._decode_optional(meta[name])
@@ -192,8 +277,8 @@ class Backend(base.BaseBackend):
             "result": ensure_bytes(self.encode(result.as_tuple())),
             "date_done": _naive_utc(datetime.now(UTC)),
         }
-        insert = insert_into(tasksetmeta, self.engine).values(row)
-        with self.engine.begin() as connection:
+        insert = insert_into(tasksetmeta, self.engine.dialect.name).values(row)
+        with self.engine.connect() as connection:
             connection.execute(
                 insert.on_conflict_do_update(
                     index_elements=[tasksetmeta.c.taskset_id], set_=row
@@ -224,7 +309,7 @@ class Backend(base.BaseBackend):
         return _rebuild, (type(self), (), {"url": self.url})
 
     def _delete(self, table: Table, condition: Any) -> None:
-        with self.engine.begin() as connection:
+        with self.engine.connect() as connection:
             connection.execute(delete(table).where(condition))
 
     def _encode_optional(self, value: Any) -> bytes | None:
@@ -238,9 +323,6 @@ class Backend(base.BaseBackend):
             raise PickledResult()
         return self.decode(content)
 
-
-#: Columns that belong to a state; a new one replaces them, by nothing too.
-_OF_THE_STATE = {"status", "result", "date_done", "traceback", "children"}
 
 #: Columns that Celery's result meta and the table name alike.
 _META = (
@@ -261,6 +343,14 @@ _META = (
 def _rebuild(cls: type[Backend], args: Any, kwargs: dict[str, Any]) -> Backend:
     """Unpickle a backend for the current app, which is not pickled along."""
     return cls(app_or_default(), *args, **kwargs)
+
+
+_SELECT = select(taskmeta).where(taskmeta.c.task_id == bindparam("id"))
+
+_SELECT_READY = select(taskmeta).where(
+    taskmeta.c.task_id.in_(bindparam("ids", expanding=True)),
+    taskmeta.c.status.in_(sorted(states.READY_STATES)),
+)
 
 
 def _naive_utc(instant: datetime | None) -> datetime | None:

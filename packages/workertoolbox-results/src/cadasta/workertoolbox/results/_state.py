@@ -1,0 +1,65 @@
+"""A state of a task into the table of results: one statement, one round trip."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from celery import states
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_
+from sqlalchemy.dialects.postgresql import Insert
+
+from cadasta.workertoolbox.results._engine import NO_WAIT, insert_into
+from cadasta.workertoolbox.results._tables import taskmeta
+
+#: States that a state on the way does not undo, however late it comes.
+_FINAL = sorted(states.READY_STATES)
+
+#: Columns that belong to a state; a new one replaces them, by nothing too. The others
+#: belong to the task, and stay where a state comes without them.
+_OF_THE_STATE = {"status", "result", "date_done", "traceback", "children"}
+
+
+def store(connection: Connection, row: dict[str, Any]) -> None:
+    """Store a state, unless a more final one is there already.
+
+    Args:
+        row: Values of the table's columns; None where there is none.
+    """
+    final = row["status"] in states.READY_STATES
+    given = {name: value for name, value in row.items() if value is not None}
+    insert = _insert(connection.dialect.name, frozenset(given), final)
+    # A state on the way is only news; if a crash of the server takes it, the end comes.
+    connection.execute(insert, given, execution_options={NO_WAIT: not final})
+
+
+@cache
+def _insert(dialect: str, given: frozenset[str], final: bool) -> Insert:
+    """Return a statement that is no longer than it has to be.
+
+    PostgreSQL reads and plans it anew each time, and that takes most of its time.
+    """
+    insert = insert_into(taskmeta, dialect).values(
+        {name: bindparam(name, type_=taskmeta.c[name].type) for name in sorted(given)}
+    )
+    changed = sorted((given | _OF_THE_STATE) - {"task_id"})
+    return insert.on_conflict_do_update(
+        index_elements=[taskmeta.c.task_id],
+        set_={name: insert.excluded[name] for name in changed},
+        where=_goes_on(insert, has_retries="retries" in given, final=final),
+    ).inline()
+
+
+def _goes_on(insert: Insert, *, has_retries: bool, final: bool) -> ColumnElement[bool]:
+    """Return whether the new state comes after the one that is there.
+
+    The first success stays, as in Celery since 5.7. On the way, an earlier attempt does
+    not undo a later one.
+    """
+    old = taskmeta.c
+    if final:
+        return or_(old.status.is_(None), old.status != states.SUCCESS)
+    on_the_way: ColumnElement[bool] = old.status.not_in(_FINAL)
+    if has_retries:
+        on_the_way &= func.coalesce(old.retries, 0) <= insert.excluded.retries
+    return or_(old.status.is_(None), on_the_way)

@@ -1,0 +1,70 @@
+"""Which state stays, whatever comes late, twice or out of order."""
+
+from __future__ import annotations
+
+import pytest
+from celery import Celery, states
+from celery.app.task import Context
+
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results.backend import Backend
+
+
+def put(backend: Backend, *given: str | tuple[str, int]) -> None:
+    for each in given:
+        state, retries = (each, 0) if isinstance(each, str) else each
+        request = Context(id="1", task="export.project", retries=retries)
+        backend.store_result("1", f"{state} {retries}", state, request=request)
+
+
+@pytest.mark.parametrize(
+    ("given", "stays"),
+    [
+        (["STARTED", "SUCCESS"], "SUCCESS"),
+        (["SUCCESS", "STARTED"], "SUCCESS"),
+        (["SUCCESS", "RETRY"], "SUCCESS"),
+        (["SUCCESS", "FAILURE"], "SUCCESS"),
+        (["SUCCESS", "REVOKED"], "SUCCESS"),
+        (["FAILURE", "STARTED"], "FAILURE"),
+        (["REVOKED", "STARTED"], "REVOKED"),
+        (["FAILURE", "PROGRESS"], "FAILURE"),
+        (["FAILURE", "SUCCESS"], "SUCCESS"),
+        (["REVOKED", "SUCCESS"], "SUCCESS"),
+        (["REVOKED", "FAILURE"], "FAILURE"),
+        (["STARTED", "PROGRESS"], "PROGRESS"),
+        (["PROGRESS", "STARTED"], "STARTED"),
+        (["STARTED", "RETRY", ("STARTED", 1), ("SUCCESS", 1)], "SUCCESS"),
+        ([("STARTED", 1), "RETRY"], "STARTED"),
+        ([("STARTED", 1), ("RETRY", 1)], "RETRY"),
+    ],
+)
+def test_a_state_does_not_undo_a_more_final_one(
+    backend: Backend, store: TaskStore, given: list[str | tuple[str, int]], stays: str
+) -> None:
+    put(backend, *given)
+
+    assert store.get("1").status == stays
+
+
+def test_the_first_success_keeps_its_value(app: Celery, backend: Backend) -> None:
+    put(backend, ("SUCCESS", 0), ("SUCCESS", 1))
+
+    assert app.AsyncResult("1").get(timeout=1) == "SUCCESS 0"
+
+
+def test_the_end_takes_traceback_and_children_of_an_earlier_state_away(
+    app: Celery, backend: Backend
+) -> None:
+    backend.store_result("1", ValueError("x"), states.RETRY, traceback="Traceback")
+    backend.store_result("1", 42, states.SUCCESS)
+
+    assert app.AsyncResult("1").traceback is None
+
+
+def test_what_a_request_tells_stays_where_a_later_state_has_none(
+    backend: Backend, store: TaskStore
+) -> None:
+    put(backend, "STARTED")
+    backend.store_result("1", "terminated", states.REVOKED)
+
+    assert store.get("1").name == "export.project"
