@@ -1,0 +1,140 @@
+"""A task and its copy find their queues wherever the broker's URL comes from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from kombu import Connection
+
+from integration.conformance import through
+from integration.programs import run_program
+from integration.proxy import proxied
+from servers.access import Access, BrokerServer
+from servers.ports import HOST
+
+#: Prints the id of the task that it sends, and the package of the transport it went by.
+PUBLISH = """\
+import json, sys
+from celery import Celery
+from cadasta.workertoolbox.{package} import {kind}
+
+url, settings = map(json.loads, sys.argv[1:])
+app = Celery("publisher"{app})
+app.config_from_object({kind}(["export"]{keyword}, **settings))
+{later}
+print(app.send_task("export.anything").id)
+with app.connection_for_write() as connection:
+    print(type(connection.transport).__module__.rpartition(".")[0])
+"""
+
+#: What a program is given, where its broker's URL comes from.
+SOURCES: dict[str, dict[str, str]] = {
+    "keyword": {"keyword": ", broker_url=url"},
+    "Celery": {"app": ", broker=url"},
+    "conf": {"later": "app.conf.broker_url = url"},
+    "environment": {},
+}
+
+PACKAGES = {"Config": "conf", "Routing": "routing"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of a broker as the toolbox and as kombu alone are told of it.
+
+    Attributes:
+        url: The broker's URL.
+        settings: What the toolbox is told beside it.
+        options: kombu's transport options that lead to the same queues.
+    """
+
+    url: str
+    settings: dict[str, Any]
+    options: dict[str, Any]
+
+    def take(self, queue: str) -> list[str]:
+        """Take the messages out of a queue, and return the ids of their tasks."""
+        connection = Connection(self.url, transport_options=self.options)
+        with connection:
+            channel: Any = connection.default_channel
+            ids = []
+            while (message := channel.basic_get(queue)) is not None:
+                channel.basic_ack(message.delivery_tag)
+                ids.append(message.headers["id"])
+            return ids
+
+
+def place_of(access: Access, *, prefix: str) -> Place:
+    """Return a place whose queues have a prefix on SQS."""
+    options = dict(access.transport_options)
+    given = {name: options[name] for name in options if name != "queue_name_prefix"}
+    settings = {"broker_transport_options": given, "QUEUE_PREFIX": prefix}
+    if "queue_name_prefix" in options:
+        # Nothing is waited for: what was sent is there.
+        options |= {"queue_name_prefix": f"{prefix}-", "wait_time_seconds": 0}
+    return Place(access.url, settings, options)
+
+
+@pytest.fixture(params=["rabbitmq", "redis", "sqs"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    server: BrokerServer = request.getfixturevalue(request.param)
+    with server.access() as access:
+        yield place_of(access, prefix=uuid.uuid4().hex[:12])
+
+
+def publish(place: Place, kind: str, source: str, *, url: object | None = None) -> str:
+    """Send one task from a process of its own, and return its id.
+
+    Args:
+        url: What is given as the URL, unless it is the place's.
+    """
+    parts = {"keyword": "", "app": "", "later": "", **SOURCES[source]}
+    program = PUBLISH.format(kind=kind, package=PACKAGES[kind], **parts)
+    environment = {"CELERY_BROKER_URL": place.url} if source == "environment" else {}
+    id, transports = run_program(
+        program, url or place.url, place.settings, environment=environment
+    )
+
+    assert transports == "cadasta.workertoolbox.routing.transports"
+    return id
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_a_task_and_its_copy_find_their_queues(
+    place: Place, kind: str, source: str
+) -> None:
+    id = publish(place, kind, source)
+
+    assert place.take("export") == [id]
+    assert place.take("platform.fifo") == [id]
+
+
+def test_the_prefix_on_sqs_is_dev_unless_told_otherwise(sqs: BrokerServer) -> None:
+    with sqs.access() as access:
+        place = place_of(access, prefix="dev")
+        del place.settings["QUEUE_PREFIX"]
+        for queue in ("export", "platform.fifo"):
+            place.take(queue)  # Others may have used the same.
+        ids = [publish(place, kind, "keyword") for kind in PACKAGES]
+
+    assert place.take("export") == ids
+    assert sorted(place.take("platform.fifo")) == sorted(ids)
+
+
+@pytest.mark.parametrize("join", [";".join, list], ids=["string", "list"])
+@pytest.mark.parametrize("place", ["rabbitmq", "redis"], indirect=True)
+def test_the_first_of_several_brokers_is_down(
+    place: Place, join: Callable[[list[str]], object]
+) -> None:
+    with proxied(HOST, 0) as down:
+        down.refuse()
+        urls = join([through(place.url, down), place.url])
+        ids = [publish(place, kind, "keyword", url=urls) for kind in PACKAGES]
+
+    assert place.take("export") == ids
+    assert place.take("platform.fifo") == ids
