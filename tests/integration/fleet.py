@@ -16,7 +16,7 @@ def make_app() -> Celery:
     configure = Config.embedded if embedded else Config
     app.config_from_object(configure(["export", "msg"]))
 
-    @app.task(name="export.echo")
+    @app.task(name="export.echo", shared=False)
     def echo(value: object) -> object:
         return value
 
