@@ -22,12 +22,16 @@ def connect() -> None:
 
 def _complete(
     headers: dict[str, Any],
+    properties: dict[str, Any],
     exchange: Any = None,
     declare: Sequence[Any] | None = None,
     **_: Any,
 ) -> None:
     if not (isinstance(declare, list) and declare and type(declare[0]) is Topology):
         return
+    # RabbitMQ would drop the monitor's copy with the task. Workers look at the header
+    # `expires`, and say that they have revoked it.
+    properties.pop("expiration", None)
     headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
     if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:
         # Celery has its workers declare the delays; a producer may come before them.
