@@ -1,0 +1,281 @@
+"""Every task is copied once and run once, on every broker.
+
+A case publishes, tells what it has published, and has the books compared: the messages
+in the monitor queue, and what the worker has run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, chain, chord, group, states
+
+from integration.brokers import EVERY, SERVERS
+from integration.conformance import Service, opened
+from integration.conformance_service import make_app
+from integration.ledger import ids_of
+from integration.programs import FORKS, ROUTING_ALONE, run_program
+from polling import eventually
+
+#: kombu's models, not ours, warn with this SQLAlchemy.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
+
+#: Seconds until a scheduled task is due: enough to look before, on a slow machine too.
+AHEAD_S = 3
+
+WORKER = ("worker", "-c", "2", "-l", "INFO")
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def untouched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Each broker in turn, on which nothing is declared and no worker has run."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with opened(request, folder) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def worked(untouched: Service) -> Iterator[Service]:
+    """The same with a worker, and nothing too many in the end."""
+    service = untouched
+    with service.running(*WORKER, ready="ready.") as worker:
+        service.worker = worker
+        yield service
+        service.settle()
+        worker.kill()
+
+
+@pytest.fixture
+def service(worked: Service) -> Iterator[Service]:
+    """The same for one test, with books that are balanced."""
+    yield worked
+    worked.ledger.write_off()
+
+
+@pytest.fixture
+def app(service: Service) -> Celery:
+    return service.app
+
+
+def settings_of(service: Service) -> dict[str, Any]:
+    """Return what routing has to be told to use the same broker."""
+    conf = service.app.conf
+    return {
+        "broker_url": conf.broker_url,
+        "broker_transport_options": conf.broker_transport_options,
+        "queue_type": "quorum" if service.broker.name == "quorum" else None,
+    }
+
+
+def test_before_any_worker_routing_alone_loses_nothing(
+    untouched: Service, request: pytest.FixtureRequest
+) -> None:
+    service = untouched
+    options = [{}, {"queue": "msg"}, {"countdown": AHEAD_S}]
+    *now, later = run_program(ROUTING_ALONE, settings_of(service), options)
+    service.ledger.wait_for_copies(*now, later)
+    service.expect(*now)
+    service.expect(later, scheduled=True)
+
+    assert service.worker is None, "this test has to be the first"
+    assert service.ledger.copied_early == {later}
+    request.getfixturevalue("service").settle()
+
+
+def test_delay_is_copied_and_run_once(service: Service, app: Celery) -> None:
+    service.expect(app.tasks["export.pass_on"].delay("delay").id)
+    service.settle()
+
+
+def test_a_task_for_a_queue_named_by_the_caller_is_copied(
+    service: Service, app: Celery
+) -> None:
+    service.expect(app.tasks["export.pass_on"].apply_async(("queue",), queue="msg").id)
+    service.settle()
+
+
+def test_a_task_sent_by_name_from_a_service_without_tasks_is_copied(
+    service: Service,
+) -> None:
+    client = make_app("client")
+    assert "export.pass_on" not in client.tasks
+    # Not from the pool, where what others have declared would be of help.
+    with client.connection_for_write() as connection:
+        sent = client.send_task("export.pass_on", ["by name"], connection=connection)
+    client.close()
+    service.expect(sent.id)
+
+    service.settle()
+
+
+def test_routing_alone_copies_where_others_were_before(service: Service) -> None:
+    options: list[dict[str, Any]] = [{}, {"queue": "celery"}]
+    service.expect(*run_program(ROUTING_ALONE, settings_of(service), options))
+    service.settle()
+
+
+def test_each_step_of_a_chain_is_copied_and_run_once(
+    service: Service, app: Celery
+) -> None:
+    step = app.tasks["export.pass_on"]
+    ids = ids_of(chain(step.s(1), step.s().set(queue="msg"), step.s())())
+
+    assert len(ids) == 3
+    service.expect(*ids)
+    service.settle()
+
+
+def test_each_task_of_a_group_is_copied_and_run_once(
+    service: Service, app: Celery
+) -> None:
+    ids = ids_of(group(app.tasks["export.pass_on"].s(n) for n in range(5))())
+
+    assert len(ids) == 5
+    service.expect(*ids)
+    service.settle()
+
+
+def test_each_task_of_a_chord_is_copied_and_run_once(
+    service: Service, app: Celery
+) -> None:
+    step, total = app.tasks["export.pass_on"], app.tasks["msg.total"]
+    ids = ids_of(chord([step.s(n) for n in range(5)], total.s())())
+
+    assert len(ids) == 6
+    service.expect(*ids)
+    service.settle()
+    check_polls(service)
+
+
+def test_each_task_of_a_chord_in_a_chain_is_copied_and_run_once(
+    service: Service, app: Celery
+) -> None:
+    step, total = app.tasks["export.pass_on"], app.tasks["msg.total"]
+    header = [step.si(1), step.si(2)]
+    ids = ids_of(chain(step.s(0), chord(header, total.s()), step.s())())
+
+    assert len(ids) == 5
+    service.expect(*ids)
+    service.settle()
+    check_polls(service)
+
+
+def check_polls(service: Service) -> None:
+    """Celery's own polls of a chord are copied like other tasks."""
+    polls = service.ledger.copied_internal
+
+    assert polls
+    assert set(polls.values()) == {service.copies_when_scheduled}
+    for id in {poll.id for poll in polls}:
+        retries = sorted(poll.retries for poll in polls if poll.id == id)
+        assert retries == list(range(len(retries)))
+
+
+def test_each_retry_is_copied_and_run_once(service: Service, app: Celery) -> None:
+    id = app.tasks["export.retry"].delay([0, 1, 1]).id
+    for retries, scheduled in enumerate([False, False, True, True]):
+        service.expect(id, retries=retries, scheduled=scheduled)
+    service.settle()
+
+
+def test_countdown_and_eta_are_copied_before_they_are_due(
+    service: Service, app: Celery
+) -> None:
+    step = app.tasks["export.pass_on"]
+    eta = datetime.now(UTC) + timedelta(seconds=AHEAD_S)
+    ids = {
+        step.apply_async(("countdown",), countdown=AHEAD_S).id,
+        step.apply_async(("eta",), eta=eta).id,
+    }
+    service.ledger.wait_for_copies(*ids)
+    service.expect(*ids, scheduled=True)
+
+    assert ids <= service.ledger.copied_early
+    service.settle()
+
+
+def test_an_expired_task_is_copied_and_not_run(service: Service, app: Celery) -> None:
+    step = app.tasks["export.pass_on"]
+    expired = step.apply_async(("expired",), expires=-1)
+    service.expect(expired.id, runs=0)
+    service.expect(step.apply_async(("valid",), expires=300).id)
+    service.settle()
+
+    eventually(lambda: str(expired.state) == states.REVOKED)
+
+
+def test_each_tick_of_beat_is_copied_and_run_once(service: Service) -> None:
+    files = ("--pidfile=", "--schedule", str(service.folder / "schedule"))
+    beat = ("beat", "-l", "DEBUG", "--max-interval", "1", *files)
+    with service.running(*beat, ready="beat: Starting") as process:
+        eventually(lambda: len(sent(process.text)) >= 2)
+        process.stop()
+    service.expect(*sent(process.text))
+    service.settle()
+
+
+def sent(log: str) -> list[str]:
+    """Return the ids that beat has written into its log."""
+    return re.findall(r"export\.pass_on sent\. id->(\S+)", log)
+
+
+def test_four_threads_on_pooled_connections_lose_and_double_nothing(
+    service: Service, app: Celery
+) -> None:
+    def publish(_: int) -> list[str]:
+        return [app.tasks["export.pass_on"].delay(n).id for n in range(50)]
+
+    with ThreadPoolExecutor(4) as threads:
+        ids = [id for ids in threads.map(publish, range(4)) for id in ids]
+
+    assert len(set(ids)) == 200
+    service.expect(*ids)
+    service.settle()
+
+
+def test_four_forked_processes_lose_and_double_nothing(service: Service) -> None:
+    ids = run_program(FORKS, environment=service.broker.environment)
+
+    assert len(set(ids)) == 42
+    service.expect(*ids)
+    service.settle()
+
+
+@pytest.mark.parametrize("untouched", SERVERS, indirect=True, scope="module")
+def test_a_publisher_that_is_cut_off_loses_and_doubles_nothing(
+    service: Service, app: Celery
+) -> None:
+    assert service.proxy is not None
+    for n in range(12):
+        if n % 4 == 2:
+            service.proxy.cut()
+        service.expect(app.tasks["export.pass_on"].delay(n).id)
+    service.settle()
+
+
+# Not SQS: what is cut while it is received comes again in half an hour.
+@pytest.mark.parametrize(
+    "untouched", ["rabbitmq", "quorum", "redis"], indirect=True, scope="module"
+)
+def test_a_worker_that_is_cut_off_loses_and_doubles_nothing(
+    service: Service, app: Celery
+) -> None:
+    assert service.worker is not None and service.worker_proxy is not None
+    step = app.tasks["export.pass_on"]
+    for _ in range(4):  # Both of its processes have published, and are connected.
+        service.expect(*ids_of(chain(step.s(1), step.s(), step.s())()))
+    service.settle()
+    for id in service.flush():
+        # Once it has, it has acknowledged the task, which thus does not come again.
+        service.worker.wait_for(f"[{id}] succeeded")
+    service.worker_proxy.cut()
+    for _ in range(4):
+        service.expect(*ids_of(chain(step.s(1), step.s(), step.s())()))
+    service.settle()
