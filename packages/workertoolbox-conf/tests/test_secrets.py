@@ -17,7 +17,10 @@ SECRETS: list[dict[str, Any]] = [
     {"broker_transport_options": {"sentinel_kwargs": {"password": "geheim"}}},
     {
         "broker_transport_options": {
-            "predefined_queues": {"export": {"url": "", "secret_access_key": "geheim"}}
+            "predefined_queues": {
+                name: {"url": "", "secret_access_key": "geheim"}
+                for name in ("celery", "export", "platform.fifo")
+            }
         }
     },
 ]

@@ -192,6 +192,38 @@ def test_options_of_the_users_own_are_kept_beside_ours() -> None:
     }
 
 
+def test_the_names_of_predefined_queues_are_whole() -> None:
+    predefined = {name: {"url": ""} for name in ("celery", "export", "platform.fifo")}
+    options = {"predefined_queues": predefined}
+    routing = Routing(["export"], broker_transport_options=options)
+
+    assert routing.broker_transport_options["queue_name_prefix"] == ""
+
+
+def test_predefined_queues_that_leave_one_out_are_refused() -> None:
+    options = {"predefined_queues": {"export": {"url": ""}}}
+
+    with pytest.raises(InvalidSetting, match="no 'celery' and no 'platform.fifo'"):
+        Routing(["export"], broker_transport_options=options)
+
+
+def test_names_are_checked_with_the_prefix_of_the_transport_options() -> None:
+    long = {"queue_name_prefix": "x" * 75}
+    strange = {"queue_name_prefix": "a b"}
+
+    with pytest.raises(InvalidQueues, match="'platform.fifo' has 88 characters"):
+        Routing(["export"], broker_transport_options=long)
+    with pytest.raises(InvalidQueues, match="queue_name_prefix='a b'"):
+        Routing(["export"], broker_transport_options=strange)
+
+
+def test_the_monitor_queue_is_a_quick_one_on_rabbitmq() -> None:
+    *work, monitor = Routing(["export"]).task_queues
+
+    assert monitor.queue_arguments == {"x-queue-version": 2}
+    assert not any(queue.queue_arguments for queue in work)
+
+
 def test_quorum_queues_are_declared_as_such_and_copied_when_scheduled() -> None:
     *work, monitor = Routing(["export"], queue_type="quorum").task_queues
 

@@ -23,7 +23,7 @@ def check_queues(queues: object, *, monitor: str, prefix: str) -> tuple[str, ...
     Args:
         queues: A list or tuple of names.
         monitor: Name of the task-monitor queue, which is no work queue.
-        prefix: What SQS puts before each name, without the hyphen.
+        prefix: What SQS puts before each name.
 
     Raises:
         InvalidQueues: No list, an empty one, or a name that is no string, occurs
@@ -49,15 +49,18 @@ def check_queues(queues: object, *, monitor: str, prefix: str) -> tuple[str, ...
     return tuple(queues)
 
 
-def check_prefix(prefix: object) -> None:
+def check_prefix(setting: str, prefix: object) -> None:
     """Refuse a prefix with which SQS would take no name.
+
+    Args:
+        setting: Where it was set.
 
     Raises:
         InvalidQueues: It is no string, or has a character that SQS refuses.
     """
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         raise InvalidQueues(
-            f"QUEUE_PREFIX={prefix!r} would be refused by SQS before a queue name; use "
+            f"{setting}={prefix!r} would be refused by SQS before a queue name; use "
             "letters, digits, '-' and '_'"
         )
 
@@ -76,11 +79,11 @@ def check_queue_name(name: object, *, prefix: str) -> None:
             f"queue name {name!r} would be refused by SQS; use letters, digits, "
             "'-' and '_', and '.fifo' only at the end"
         )
-    length = len(f"{prefix}-{name}")
+    length = len(prefix + name)
     if length > MAX_LENGTH:
         raise InvalidQueues(
             f"queue name {name!r} has {length} characters with its prefix "
-            f"{prefix + '-'!r}, and SQS takes {MAX_LENGTH}; shorten it"
+            f"{prefix!r}, and SQS takes {MAX_LENGTH}; shorten it"
         )
 
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from cadasta.workertoolbox.routing import _publication, _registry, _worker
-from cadasta.workertoolbox.routing._broker import transport_options
+from cadasta.workertoolbox.routing._broker import check_predefined, transport_options
 from cadasta.workertoolbox.routing._errors import InvalidSetting
 from cadasta.workertoolbox.routing._names import (
     check_prefix,
@@ -54,18 +54,21 @@ class Routing(Settings):
         COPY_FAILURE: str = "log",
         **settings: Any,
     ) -> None:
-        check_prefix(QUEUE_PREFIX)
-        check_queue_name(PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
-        names = check_queues(queues, monitor=PLATFORM_QUEUE_NAME, prefix=QUEUE_PREFIX)
+        check_prefix("QUEUE_PREFIX", QUEUE_PREFIX)
+        options = transport_options(
+            settings.pop("broker_transport_options", None) or {},
+            prefix=QUEUE_PREFIX,
+            copy_failure=COPY_FAILURE,
+        )
+        prefix = options["queue_name_prefix"]
+        check_queue_name(PLATFORM_QUEUE_NAME, prefix=prefix)
+        names = check_queues(queues, monitor=PLATFORM_QUEUE_NAME, prefix=prefix)
         _check_choice("queue_type", queue_type, (None, "classic", "quorum"))
         _check_choice("COPY_FAILURE", COPY_FAILURE, ("log", "raise"))
         _check_settings(settings)
         check_serializers(settings)
         declared = topology(names, monitor=PLATFORM_QUEUE_NAME, queue_type=queue_type)
-        options = {
-            **transport_options(prefix=QUEUE_PREFIX, copy_failure=COPY_FAILURE),
-            **(settings.pop("broker_transport_options", None) or {}),
-        }
+        check_predefined(options, (queue.name for queue in declared))
         super().__init__(
             {
                 "QUEUES": names,
