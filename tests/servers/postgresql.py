@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +32,17 @@ INITDB = (
     "--no-sync",
 )
 
-#: Its data is thrown away, so it need not survive a crash of the machine.
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
+    "max_connections": "200",
+}
+
+#: For data that is thrown away, and need not survive a crash of the machine.
+FLEETING = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
-    "max_connections": "200",
 }
 
 
@@ -67,13 +70,16 @@ class PostgreSQL:
 
 
 @contextmanager
-def serve(migrate: Callable[[str], object]) -> Iterator[PostgreSQL]:
+def serve(
+    migrate: Callable[[str], object], *, durable: bool = False
+) -> Iterator[PostgreSQL]:
     """Run a server, or use the one of `WORKERTOOLBOX_TEST_POSTGRESQL_URL`.
 
     Args:
         migrate: Creates the schema in the database of a URL; called once.
+        durable: A commit waits for the disk, as it does by default.
     """
-    with _maintenance() as maintenance:
+    with _maintenance({} if durable else FLEETING) as maintenance:
         template = _new_name()
         _execute(maintenance, f"CREATE DATABASE {template} TEMPLATE template0")
         try:
@@ -84,7 +90,7 @@ def serve(migrate: Callable[[str], object]) -> Iterator[PostgreSQL]:
 
 
 @contextmanager
-def _maintenance() -> Iterator[URL]:
+def _maintenance(settings: Mapping[str, str]) -> Iterator[URL]:
     if url := os.environ.get("WORKERTOOLBOX_TEST_POSTGRESQL_URL"):
         yield make_url(url).set(drivername="postgresql+psycopg2")
         return
@@ -93,12 +99,12 @@ def _maintenance() -> Iterator[URL]:
         missing("PostgreSQL", "postgresql is not installed")
     # Not in pytest's folders, which the other account may not enter.
     with tempfile.TemporaryDirectory(prefix="workertoolbox-postgresql-") as folder:
-        with _run(program, Path(folder)) as maintenance:
+        with _run(program, Path(folder), SETTINGS | settings) as maintenance:
             yield maintenance
 
 
 @contextmanager
-def _run(program: Path, folder: Path) -> Iterator[URL]:
+def _run(program: Path, folder: Path, settings: Mapping[str, str]) -> Iterator[URL]:
     account = ACCOUNT if os.geteuid() == 0 else None
     if account is not None:
         shutil.chown(folder, account, account)
@@ -113,9 +119,9 @@ def _run(program: Path, folder: Path) -> Iterator[URL]:
             raise ChildProcessError(initdb.tail)
     [port] = free_ports(1)
     url = URL.create("postgresql+psycopg2", "postgres", None, HOST, port, "postgres")
-    settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+    options = [f"--{name}={value}" for name, value in settings.items()]
     with running(
-        [program, "-D", data, "-p", str(port), *settings],
+        [program, "-D", data, "-p", str(port), *options],
         folder=folder,
         ready=lambda: _is_ready(url),
         # Fast shutdown: it does not wait until the clients have left.

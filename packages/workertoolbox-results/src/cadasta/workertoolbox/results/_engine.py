@@ -10,10 +10,9 @@ from functools import cache
 from typing import Any, cast
 from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import URL, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert
-from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -30,9 +29,6 @@ CONNECT_TIMEOUT_S = 10
 
 #: Seconds to wait for another process that writes to the same SQLite file.
 BUSY_TIMEOUT_S = 60
-
-#: Execution option of a statement that need not wait for the server's disk.
-NO_WAIT = "workertoolbox_no_wait"
 
 #: Errors that pass. PostgreSQL's by SQLSTATE: connection, rollback, resources, not
 #: available, shutdown, system (appendix A of its manual). SQLite's by name.
@@ -97,16 +93,13 @@ def shared_engine(url: URL) -> Engine:
     its own, and one round trip: no `BEGIN`, no `COMMIT`, and no ping before it, since
     who gets a dead connection tries again.
     """
-    engine = open_engine(
+    return open_engine(
         url,
         pool_size=1,
         max_overflow=0,
         pool_pre_ping=False,
         isolation_level="AUTOCOMMIT",
     )
-    if engine.dialect.name == "postgresql":
-        event.listen(engine, "before_cursor_execute", _do_not_wait, retval=True)
-    return engine
 
 
 def _unsupported(scheme: str) -> str:
@@ -161,20 +154,6 @@ def is_outage(error: DBAPIError) -> bool:
     if code is None:  # no server has answered
         return isinstance(error, OperationalError | InterfaceError)
     return bool(_PASSING.match(code))
-
-
-def _do_not_wait(
-    connection: Connection,
-    cursor: Any,
-    statement: str,
-    parameters: Any,
-    context: ExecutionContext,
-    many: bool,
-) -> tuple[str, Any]:
-    # Two statements in one string are one transaction and one round trip.
-    if context.execution_options.get(NO_WAIT):
-        statement = f"SET LOCAL synchronous_commit TO off; {statement}"
-    return statement, parameters
 
 
 def _write_ahead(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -151,8 +151,7 @@ class Backend(base.BaseBackend):
             row["started_at"] = datetime.now(UTC)
         else:
             row["started_at"] = None
-        with self.engine.connect() as connection:
-            store(connection, row)
+        store(self.engine, row)
         return result
 
     def wait_for(
