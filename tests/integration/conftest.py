@@ -38,6 +38,27 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
+def amqps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A RabbitMQ broker with TLS."""
+    with rabbitmq_server.serve_tls(tmp_path_factory.mktemp("amqps")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rediss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A Redis server with TLS."""
+    with redis_server.serve_tls(tmp_path_factory.mktemp("rediss")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A Redis server behind a sentinel."""
+    with redis_server.serve_sentinel(tmp_path_factory.mktemp("sentinel")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def sqs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQS]:
     """An emulator of Amazon SQS."""
     with sqs_server.serve(tmp_path_factory.mktemp("sqs")) as server:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from kombu import Connection
@@ -14,7 +18,9 @@ from integration.conformance import through
 from integration.programs import run_program
 from integration.proxy import proxied
 from servers.access import Access, BrokerServer
+from servers.certificates import issue
 from servers.ports import HOST
+from servers.redis import Redis
 
 #: Prints the id of the task that it sends, and the package of the transport it went by.
 PUBLISH = """\
@@ -41,6 +47,11 @@ SOURCES: dict[str, dict[str, str]] = {
 
 PACKAGES = {"Config": "conf", "Routing": "routing"}
 
+#: The fixtures with a broker whose certificate is verified.
+TLS = ["amqps", "rediss", "rediss_by_url"]
+
+BROKERS = ["rabbitmq", "redis", "sentinel", "sqs", *TLS]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -58,7 +69,8 @@ class Place:
 
     def take(self, queue: str) -> list[str]:
         """Take the messages out of a queue, and return the ids of their tasks."""
-        connection = Connection(self.url, transport_options=self.options)
+        tls = self.settings.get("broker_use_ssl", False)
+        connection = Connection(self.url, ssl=tls, transport_options=self.options)
         with connection:
             channel: Any = connection.default_channel
             ids = []
@@ -76,14 +88,37 @@ def place_of(access: Access, *, prefix: str) -> Place:
     if "queue_name_prefix" in options:
         # Nothing is waited for: what was sent is there.
         options |= {"queue_name_prefix": f"{prefix}-", "wait_time_seconds": 0}
+    if access.tls:
+        settings["broker_use_ssl"] = access.tls
     return Place(access.url, settings, options)
 
 
-@pytest.fixture(params=["rabbitmq", "redis", "sqs"])
+@pytest.fixture
+def rediss_by_url(rediss: Redis) -> Redis:
+    """A Redis server with the TLS options in its URL."""
+    return replace(rediss, broker=None)
+
+
+@pytest.fixture(params=BROKERS)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     server: BrokerServer = request.getfixturevalue(request.param)
     with server.access() as access:
         yield place_of(access, prefix=uuid.uuid4().hex[:12])
+
+
+def trusting(place: Place, authority: Path, **options: int) -> Place:
+    """Return a place whose certificate is to be of that authority.
+
+    Args:
+        options: TLS options to replace too, without the `ssl_` of Redis.
+    """
+    others = {"ca_certs": str(authority), **options}
+    tls = {
+        name: others.get(name.removeprefix("ssl_"), value)
+        for name, value in place.settings.get("broker_use_ssl", {}).items()
+    }
+    url = re.sub("(?<=ca_certs=)[^&]*", quote_plus(str(authority)), place.url)
+    return replace(place, url=url, settings={**place.settings, "broker_use_ssl": tls})
 
 
 def publish(place: Place, kind: str, source: str, *, url: object | None = None) -> str:
@@ -127,7 +162,7 @@ def test_the_prefix_on_sqs_is_dev_unless_told_otherwise(sqs: BrokerServer) -> No
 
 
 @pytest.mark.parametrize("join", [";".join, list], ids=["string", "list"])
-@pytest.mark.parametrize("place", ["rabbitmq", "redis"], indirect=True)
+@pytest.mark.parametrize("place", ["rabbitmq", "redis", *TLS], indirect=True)
 def test_the_first_of_several_brokers_is_down(
     place: Place, join: Callable[[list[str]], object]
 ) -> None:
@@ -138,3 +173,26 @@ def test_the_first_of_several_brokers_is_down(
 
     assert place.take("export") == ids
     assert place.take("platform.fifo") == ids
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+@pytest.mark.parametrize("place", TLS, indirect=True)
+def test_a_certificate_of_another_authority_is_refused(
+    place: Place, kind: str, tmp_path: Path
+) -> None:
+    deceived = trusting(place, issue(tmp_path).authority)
+
+    with pytest.raises(AssertionError, match="CERTIFICATE_VERIFY_FAILED"):
+        publish(deceived, kind, "keyword")
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+@pytest.mark.parametrize("place", ["amqps", "rediss"], indirect=True)
+def test_any_certificate_will_do_where_none_is_required(
+    place: Place, kind: str, tmp_path: Path
+) -> None:
+    authority = issue(tmp_path).authority
+    careless = trusting(place, authority, cert_reqs=ssl.CERT_NONE)
+    id = publish(careless, kind, "keyword")
+
+    assert place.take("export") == [id]

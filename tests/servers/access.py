@@ -13,11 +13,13 @@ class Access:
 
     Attributes:
         url: kombu's URL of the broker.
-        transport_options: kombu's options that keep others out.
+        transport_options: kombu's options that lead there and keep others out.
+        tls: kombu's TLS options, none where the URL says enough.
     """
 
     url: str
     transport_options: dict[str, object] = field(default_factory=dict)
+    tls: dict[str, object] = field(default_factory=dict)
 
 
 class BrokerServer(Protocol):

@@ -99,7 +99,7 @@ def _maintenance(settings: Mapping[str, str]) -> Iterator[URL]:
         missing("PostgreSQL", "postgresql is not installed")
     # Not in pytest's folders, which the other account may not enter.
     with tempfile.TemporaryDirectory(prefix="workertoolbox-postgresql-") as folder:
-        with _run(program, Path(folder), SETTINGS | settings) as maintenance:
+        with _run(program, Path(folder), {**SETTINGS, **settings}) as maintenance:
             yield maintenance
 
 

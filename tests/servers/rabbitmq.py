@@ -8,16 +8,18 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kombu import Connection, Exchange, Queue
 
 from processes import running
 from servers.access import Access
+from servers.certificates import Certificate, issue
 from servers.missing import missing
 from servers.ports import HOST, free_ports, is_listening
 from servers.programs import find_rabbitmq
@@ -30,7 +32,6 @@ EXCHANGE = "task_exchange"
 START_TIMEOUT_S = 90.0
 
 CONFIGURATION = """\
-listeners.tcp.1 = {host}:{amqp}
 management.tcp.ip = {host}
 management.tcp.port = {management}
 management_agent.disable_metrics_collector = true
@@ -39,13 +40,30 @@ log.file = false
 disk_free_limit.absolute = 1MB
 """
 
+PLAIN = """\
+listeners.tcp.1 = {host}:{amqp}
+"""
+
+TLS = """\
+listeners.tcp = none
+listeners.ssl.1 = {host}:{amqp}
+ssl_options.cacertfile = {certificate.authority}
+ssl_options.certfile = {certificate.server}
+ssl_options.keyfile = {certificate.key}
+"""
+
 
 @dataclass(frozen=True)
 class RabbitMQ:
-    """A broker of our own."""
+    """A broker of our own.
+
+    Attributes:
+        tls: kombu's TLS options, none where it speaks without.
+    """
 
     amqp_port: int
     management_port: int
+    tls: dict[str, object] = field(default_factory=dict)
 
     @contextmanager
     def vhost(self) -> Iterator[str]:
@@ -55,7 +73,8 @@ class RabbitMQ:
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self._manage("PUT", f"permissions/{name}/guest", everything)
         try:
-            yield f"amqp://guest:guest@{HOST}:{self.amqp_port}/{name}"
+            scheme = "amqps" if self.tls else "amqp"
+            yield f"{scheme}://guest:guest@{HOST}:{self.amqp_port}/{name}"
         finally:
             self._manage("DELETE", f"vhosts/{name}")
 
@@ -63,7 +82,7 @@ class RabbitMQ:
     def access(self) -> Iterator[Access]:
         """Give a virtual host away."""
         with self.vhost() as url:
-            yield Access(url)
+            yield Access(url, tls=self.tls)
 
     def is_ready(self) -> bool:
         """Tell whether clients and `vhost` are served."""
@@ -115,16 +134,31 @@ def serve(folder: Path) -> Iterator[RabbitMQ | GivenRabbitMQ]:
     if url := os.environ.get("WORKERTOOLBOX_TEST_AMQP_URL"):
         yield GivenRabbitMQ(url)
         return
+    with _serve(folder) as server:
+        yield server
+
+
+@contextmanager
+def serve_tls(folder: Path) -> Iterator[RabbitMQ]:
+    """Run a broker that speaks TLS only."""
+    with _serve(folder, issue(folder)) as server:
+        yield server
+
+
+@contextmanager
+def _serve(folder: Path, certificate: Certificate | None = None) -> Iterator[RabbitMQ]:
     program, epmd = find_rabbitmq(), shutil.which("epmd")
     if program is None or epmd is None:
         missing("RabbitMQ", "rabbitmq-server or epmd is not installed")
     names, amqp, management, distribution = free_ports(4)
-    server = RabbitMQ(amqp, management)
+    server = RabbitMQ(amqp, management, _tls_options(certificate))
     # Erlang starts this registry of node names where there is none, and leaves it
     # behind; here it is ours and found by its port.
     registry = {"ERL_EPMD_PORT": str(names), "ERL_EPMD_ADDRESS": HOST}
     environment = registry | _environment(folder, distribution)
-    configuration = CONFIGURATION.format(host=HOST, amqp=amqp, management=management)
+    configuration = (CONFIGURATION + (TLS if certificate else PLAIN)).format(
+        host=HOST, amqp=amqp, management=management, certificate=certificate
+    )
     folder.joinpath("rabbitmq.conf").write_text(configuration, "utf-8")
     folder.joinpath("plugins").write_text("[rabbitmq_management].\n", "utf-8")
     with (
@@ -147,6 +181,15 @@ def serve(folder: Path) -> Iterator[RabbitMQ | GivenRabbitMQ]:
         ),
     ):
         yield server
+
+
+def _tls_options(certificate: Certificate | None) -> dict[str, object]:
+    if certificate is None:
+        return {}
+    return {
+        "ca_certs": str(certificate.authority),
+        "cert_reqs": ssl.CERT_REQUIRED,
+    }
 
 
 def _environment(folder: Path, distribution_port: int) -> dict[str, str]:

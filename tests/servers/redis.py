@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import ssl
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from urllib.parse import urlencode
 
 import redis
 
 from processes import running
 from servers.access import Access
+from servers.certificates import issue
 from servers.missing import missing
 from servers.ports import HOST, free_ports, is_listening
 from servers.programs import find_redis
+
+#: What the sentinel calls its master.
+MASTER = "workertoolbox"
 
 
 @dataclass(frozen=True)
@@ -24,16 +31,20 @@ class Redis:
 
     Attributes:
         url: Where it is.
+        broker: How kombu gets there, where not by the URL.
     """
 
     url: str
+    broker: Access | None = None
 
     @contextmanager
     def access(self) -> Iterator[Access]:
         """Give a prefix away; keys that begin with it are deleted after the block."""
         prefix = f"{uuid.uuid4().hex}:"
+        broker = self.broker or Access(self.url)
+        options = {**broker.transport_options, "global_keyprefix": prefix}
         try:
-            yield Access(self.url, {"global_keyprefix": prefix})
+            yield replace(broker, transport_options=options)
         finally:
             with redis.Redis.from_url(self.url) as client:
                 for key in client.scan_iter(f"{prefix}*", count=1000):
@@ -46,15 +57,58 @@ def serve(folder: Path) -> Iterator[Redis]:
     if url := os.environ.get("WORKERTOOLBOX_TEST_REDIS_URL"):
         yield Redis(url)
         return
+    [port] = free_ports(1)
+    with _running(folder, port, "--port", str(port)):
+        yield Redis(f"redis://{HOST}:{port}/0")
+
+
+@contextmanager
+def serve_sentinel(folder: Path) -> Iterator[Redis]:
+    """Run a server that is found by way of a sentinel."""
+    master, port = free_ports(2)
+    # A file, because the sentinel writes what it learns into it.
+    configuration = folder / "sentinel.conf"
+    monitored = f"sentinel monitor {MASTER} {HOST} {master} 1\n"
+    configuration.write_text(monitored, "utf-8")
+    with (
+        _running(folder, master, "--port", str(master)),
+        _running(folder, port, configuration, "--sentinel", "--port", str(port)),
+    ):
+        broker = Access(f"sentinel://{HOST}:{port}/0", {"master_name": MASTER})
+        yield Redis(f"redis://{HOST}:{master}/0", broker)
+
+
+@contextmanager
+def serve_tls(folder: Path) -> Iterator[Redis]:
+    """Run a server that speaks TLS only."""
+    [port] = free_ports(1)
+    certificate = issue(folder)
+    arguments: dict[str, str | Path] = {
+        "--port": "0",
+        "--tls-port": str(port),
+        "--tls-cert-file": certificate.server,
+        "--tls-key-file": certificate.key,
+        "--tls-ca-cert-file": certificate.authority,
+        "--tls-auth-clients": "no",
+    }
+    authority = str(certificate.authority)
+    url = f"rediss://{HOST}:{port}/0"
+    query = urlencode({"ssl_ca_certs": authority, "ssl_cert_reqs": "required"})
+    tls = {"ssl_ca_certs": authority, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    with _running(folder, port, *chain(*arguments.items())):
+        yield Redis(f"{url}?{query}", Access(url, tls=tls))
+
+
+@contextmanager
+def _running(folder: Path, port: int, *arguments: str | Path) -> Iterator[None]:
     program = find_redis()
     if program is None:
         missing("Redis", "redis-server is not installed")
-    [port] = free_ports(1)
     keeping_nothing = ["--save", "", "--appendonly", "no"]
     with running(
-        [program, "--bind", HOST, "--port", str(port), *keeping_nothing],
+        [program, *arguments, "--bind", HOST, *keeping_nothing],
         folder=folder,
         ready=lambda: is_listening(port),
         shown=False,
     ):
-        yield Redis(f"redis://{HOST}:{port}/0")
+        yield

@@ -49,6 +49,7 @@ def test_queues_come_from_the_environment(
         ("timezone", "", ""),
         *[("task_acks_late", text, True) for text in ("true", "1", "YES", " on ")],
         *[("task_track_started", text, False) for text in ("false", "0", "No", "off")],
+        ("broker_use_ssl", '{"cert_reqs": 2}', {"cert_reqs": 2}),
     ],
 )
 def test_a_value_is_read_by_the_type_of_its_setting(

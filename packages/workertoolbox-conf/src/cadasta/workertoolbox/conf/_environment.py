@@ -27,6 +27,7 @@ _TESTS = "TEST_"
 
 #: Celery says `string` of both, and fails on the digits of a number.
 _CORRECTIONS = {
+    "broker_use_ssl": Option(type="any"),
     "task_default_delivery_mode": Option(type="any"),
     "task_default_priority": Option(type="int"),
 }
