@@ -21,7 +21,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from cadasta.workertoolbox.routing import Routing
-from rounds import compare
+from measuring.rounds import compare
 from servers import rabbitmq, sqs
 from servers.access import Access
 from servers.rabbitmq import GivenRabbitMQ, RabbitMQ

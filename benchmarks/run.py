@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = sorted(file.stem for file in HERE.glob("*.py"))
-NAMES = [name for name in NAMES if name not in ("run", "rounds")]
+NAMES = sorted(file.stem for file in HERE.glob("*.py") if file.stem != "run")
 
 
 def main(arguments: list[str]) -> int:

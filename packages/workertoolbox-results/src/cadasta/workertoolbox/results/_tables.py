@@ -112,6 +112,34 @@ quarantine = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
+#: A row per chord of our backend, by the id of the group that its header is.
+chord = Table(
+    "workertoolbox_chord",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # The results of the header, encoded, where groups are among them.
+    Column("header", LargeBinary),
+    # Tasks in the header, once all are published, and those added by `add_to_chord`.
+    Column("size", Integer),
+    Column("added", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("starters", Integer, nullable=False),
+    Column("started_at", Instant),
+    Column("touched_at", Instant, nullable=False),
+)
+
+#: A row per task of a header that is done, until the body starts. The same id may
+#: stand in a header twice.
+chord_part = Table(
+    "workertoolbox_chord_part",
+    metadata,
+    Column("chord_id", Text, primary_key=True),
+    Column("task_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),
+    Column("result", LargeBinary, nullable=False),
+)
+
 #: `workertoolbox_tasks`: a view that joins a task and its result. A status is
 #: Celery's, or `QUEUED` or `SCHEDULED` before there is one.
 tasks = Table(

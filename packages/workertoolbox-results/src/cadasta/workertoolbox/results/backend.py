@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results._engine import (
     shared_engine,
 )
 from cadasta.workertoolbox.results._errors import PickledResult
+from cadasta.workertoolbox.results._native_chords import NativeChords
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._tables import taskmeta, tasksetmeta
@@ -42,7 +43,7 @@ NAME_LENGTH = 155
 _PICKLE = b"\x80"
 
 
-class Backend(base.BaseBackend):
+class Backend(NativeChords, base.BaseBackend):
     """Store results in `celery_taskmeta` and `celery_tasksetmeta`.
 
     The tables are those of Celery's own database backend, so `db+…` reads what this

@@ -1,0 +1,103 @@
+"""Ways of doing the same, measured side by side."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What several rounds gave.
+
+    Attributes:
+        seconds: By way, how long an item took it in each round, in order.
+    """
+
+    seconds: dict[str, list[float]]
+
+    def median_s(self, way: str) -> float:
+        """Return seconds an item."""
+        return statistics.median(self.seconds[way])
+
+    def percentile_95_s(self, way: str) -> float:
+        """Return seconds an item, which nineteen of twenty rounds did not exceed."""
+        return statistics.quantiles(self.seconds[way], n=20, method="inclusive")[-1]
+
+    def ratio(self, way: str, other: str) -> float:
+        """Return the time of a way over that of another, the median over the rounds."""
+        pairs = zip(self.seconds[way], self.seconds[other], strict=True)
+        return statistics.median(one / another for one, another in pairs)
+
+
+@dataclass(frozen=True)
+class Comparison(Rounds):
+    """What several rounds of two ways gave, `ours` and `theirs`.
+
+    Attributes:
+        title: What was compared.
+    """
+
+    title: str
+
+    def __str__(self) -> str:
+        ours, theirs = (self.median_s(way) * 1e6 for way in ("ours", "theirs"))
+        ratio = self.ratio("ours", "theirs")
+        return (
+            f"{self.title}: ours {ours:,.0f} µs, theirs {theirs:,.0f} µs an item; "
+            f"ours takes {ratio:.3f} × the time, so {1 / ratio:.3f} × the rate"
+        )
+
+
+def alternate(ways: Mapping[str, Callable[[], float]], *, rounds: int = 7) -> Rounds:
+    """Go all ways in each round, in the opposite order of the round before.
+
+    Args:
+        ways: Each does some work, and returns the seconds that an item of it took.
+        rounds: How many after one that is not counted.
+    """
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    order = list(ways)
+    for number in range(rounds + 1):
+        order.reverse()
+        for way in order:
+            taken_s = ways[way]()
+            if number:
+                seconds[way].append(taken_s)
+    return Rounds(seconds)
+
+
+def timed(work: Callable[[int], object], items: int) -> float:
+    """Do work for a number of items, and return the seconds that each took."""
+    start = time.perf_counter()
+    work(items)
+    return (time.perf_counter() - start) / items
+
+
+def compare(
+    title: str,
+    *,
+    ours: Callable[[int], object],
+    theirs: Callable[[int], object],
+    items: int,
+    rounds: int = 7,
+    before: Callable[[], object] = lambda: None,
+) -> Comparison:
+    """Measure two ways.
+
+    Args:
+        ours: Does the work for a number of items.
+        theirs: The same in the other way.
+        items: How many in a round.
+        rounds: How many rounds after one that is not counted.
+        before: Done before each, and not counted.
+    """
+
+    def prepared(work: Callable[[int], object]) -> float:
+        before()
+        return timed(work, items)
+
+    ways = {"ours": lambda: prepared(ours), "theirs": lambda: prepared(theirs)}
+    return Comparison(alternate(ways, rounds=rounds).seconds, title)

@@ -1,0 +1,262 @@
+"""What it costs to store results, and to wait for them.
+
+Our backend against Celery's own two, for its databases and for Redis. All else is the
+same plain Celery: no-op tasks on RabbitMQ, in a virtual host for each backend; JSON,
+`task_track_started` and `result_extended`. PostgreSQL waits for the disk, as it does by
+default. Each figure is the median over paired rounds; the bound that it should meet is
+beside it.
+
+Celery's database backend is given fewer tasks, as many as take it about a second; of a
+group even fewer, once, because it reads results row by row.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, chord, group
+from celery.app.task import Context
+from sqlalchemy import URL, Engine, create_engine, make_url
+
+from measuring.fleet import DATABASE, OURS, REDIS, Servers, Service, serve
+from measuring.rounds import Rounds, alternate, timed
+from measuring.tasks import NOTHING, make_app
+
+#: Tasks in a round of a worker, by pool and backend.
+DRAINED = {
+    "prefork": {OURS: 1000, DATABASE: 200, REDIS: 1000},
+    "threads": {OURS: 1000, DATABASE: 60, REDIS: 1000},
+}
+
+#: Our rate over that of Celery's database backend, which outside a forked process opens
+#: a connection for each write.
+DATABASE_RATIO = {"prefork": 5, "threads": 20}
+
+#: Tasks in a group; of the second size for Celery's database backend.
+GROUP = 2000
+SMALL_GROUP = 200
+
+#: Header tasks of a chord.
+CHORD = 10
+
+#: How the driver alone is printed.
+INSERT = "bare INSERT"
+
+#: Rows in a round of the store without a worker.
+ROWS = 500
+
+#: Workers of a fleet, and processes of each.
+FLEET = 4
+
+
+def main() -> None:
+    """Print each figure as soon as it is known."""
+    with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as servers:
+        with servers.services(OURS, DATABASE, REDIS) as services:
+            apps = {backend: service.app for backend, service in services.items()}
+            with servers.workers(services.values(), "-P", "prefork", "-c", "2"):
+                _measure_drain("prefork", services)
+                _measure_get(apps)
+                _measure_chord(apps)
+                _measure_group(apps)
+            with servers.workers(services.values(), "-P", "threads", "-c", "2"):
+                _measure_drain("threads", services)
+        with servers.services(OURS) as services:
+            _measure_store(services[OURS])
+        _measure_connections(servers)
+
+
+def _measure_drain(pool: str, services: Mapping[str, Service]) -> None:
+    rounds = alternate(
+        {
+            backend: partial(_drain, service, DRAINED[pool][backend])
+            for backend, service in services.items()
+        }
+    )
+    title = f"worker of two, {pool}"
+    _print_rates(title, rounds, DATABASE, at_least=DATABASE_RATIO[pool])
+    _print_rates(title, rounds, REDIS, at_least=0.9)
+
+
+def _drain(service: Service, count: int) -> float:
+    """Return seconds a task, from the first tenth of a full queue to its last.
+
+    The worker consumes the queue once all tasks are in it.
+    """
+    queue = uuid.uuid4().hex
+    service.publish(count, queue=queue)
+    control = service.publisher.control
+    before = service.finished.count
+    control.add_consumer(queue)
+    tenth, start_s = service.finished.wait_for(before + count // 10)
+    all_, end_s = service.finished.wait_for(before + count)
+    control.cancel_consumer(queue)
+    return (end_s - start_s) / (all_ - tenth)
+
+
+def _measure_get(apps: Mapping[str, Celery]) -> None:
+    def call(app: Celery, _: int) -> None:
+        app.tasks[NOTHING].delay().get()
+
+    rounds = alternate(_ways(apps, call), rounds=60)
+    _print_times("delay().get()", rounds, DATABASE)
+    _print_times("delay().get()", rounds, REDIS, at_most=2)
+
+
+def _measure_chord(apps: Mapping[str, Celery]) -> None:
+    def call(app: Celery, _: int) -> None:
+        nothing = app.tasks[NOTHING]
+        chord([nothing.s(number) for number in range(CHORD)])(nothing.s()).get()
+
+    rounds = alternate(_ways(apps, call), rounds=15)
+    _print_times(f"chord of {CHORD}", rounds, DATABASE)
+    _print_times(f"chord of {CHORD}", rounds, REDIS, at_most=1)
+
+
+def _measure_group(apps: Mapping[str, Celery]) -> None:
+    def call(app: Celery, count: int) -> None:
+        nothing = app.tasks[NOTHING]
+        group(nothing.s(number) for number in range(count)).delay().get()
+
+    pair = {backend: apps[backend] for backend in (OURS, REDIS)}
+    rounds = alternate(_ways(pair, call, items=GROUP), rounds=5)
+    _print_rates(f"group of {GROUP:,}", rounds, REDIS, at_least=1)
+    task_s = timed(partial(call, apps[DATABASE]), SMALL_GROUP)
+    _print(f"group of {SMALL_GROUP}, once: {DATABASE} {1 / task_s:,.0f}/s")
+
+
+def _measure_store(service: Service) -> None:
+    """Compare with the driver alone, the second time without the wait for the disk.
+
+    That wait is the same for both, and may be most of the time.
+    """
+    url = make_url(service.settings["result_backend"])
+    _compare_store("store_result", url)
+    no_wait = {"options": "-c synchronous_commit=off"}
+    _compare_store("store_result, no disk", url.update_query_dict(no_wait))
+
+
+def _compare_store(title: str, url: URL) -> None:
+    result_backend = url.render_as_string(hide_password=False)
+    backend: Any = make_app({"result_backend": result_backend}).backend
+    request = _request()
+
+    def ours(count: int) -> None:
+        for _ in range(count):
+            backend.store_result(uuid.uuid4().hex, 42, "SUCCESS", request=request)
+
+    ours(1)
+    driver_url = result_backend.removeprefix("workertoolbox+")
+    engine = create_engine(driver_url, isolation_level="AUTOCOMMIT")
+    row = _any_row(engine)
+    statement = _upsert(list(row))
+    driver = engine.raw_connection()
+    cursor = driver.cursor()
+
+    def bare(count: int) -> None:
+        for _ in range(count):
+            cursor.execute(statement, {**row, "task_id": uuid.uuid4().hex})
+
+    ways = {OURS: partial(timed, ours, ROWS), INSERT: partial(timed, bare, ROWS)}
+    rounds = alternate(ways, rounds=9)
+    _print_rates(title, rounds, INSERT, at_least=0.8)
+    driver.close()
+    engine.dispose()
+
+
+def _request() -> Context:
+    """Return what a worker knows of a task when it stores the result."""
+    return Context(
+        task="export.export",
+        args=[17, "2026-10-01"],
+        kwargs={"format": "xlsx", "columns": ["id", "name", "geometry"]},
+        hostname="export@worker-7c9f",
+        delivery_info={"exchange": "export", "routing_key": "export"},
+        retries=0,
+        root_id=uuid.uuid4().hex,
+        parent_id=uuid.uuid4().hex,
+        group=uuid.uuid4().hex,
+    )
+
+
+def _any_row(engine: Engine) -> dict[str, Any]:
+    """Return what our backend has written for a task, as the driver takes it."""
+    with engine.connect() as connection:
+        query = "SELECT * FROM celery_taskmeta LIMIT 1"
+        row = connection.exec_driver_sql(query).mappings().one()
+    return {k: v for k, v in row.items() if v is not None and k != "id"}
+
+
+def _upsert(columns: list[str]) -> str:
+    values = ", ".join(f"%({name})s" for name in columns)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    return (
+        f"INSERT INTO celery_taskmeta ({', '.join(columns)}) VALUES ({values}) "
+        f"ON CONFLICT (task_id) DO UPDATE SET {changes}"
+    )
+
+
+def _measure_connections(servers: Servers) -> None:
+    counts = [
+        f"{backend} {_count_connections(servers, backend)}"
+        for backend in (OURS, DATABASE)
+    ]
+    title = f"connections of {FLEET} workers with {FLEET} processes each"
+    _print(f"{title}: {', '.join(counts)} (at most {FLEET * FLEET})")
+
+
+def _count_connections(servers: Servers, backend: str) -> int:
+    """Count those of a fleet of which each process has run a task."""
+    with servers.services(backend) as services:
+        service = services[backend]
+        options = ("-P", "prefork", "-c", str(FLEET))
+        with servers.workers([service] * FLEET, *options):
+            for published in range(100, 5000, 100):
+                service.publish(100)
+                service.finished.wait_for(published)
+                if len(service.finished.processes) == FLEET * FLEET:
+                    return servers.connections(service)
+    raise TimeoutError(f"{published} tasks did not reach every process of the fleet")
+
+
+def _ways(
+    apps: Mapping[str, Celery], call: Callable[[Celery, int], None], *, items: int = 1
+) -> dict[str, Callable[[], float]]:
+    return {
+        backend: partial(timed, partial(call, app), items)
+        for backend, app in apps.items()
+    }
+
+
+def _print_rates(title: str, rounds: Rounds, other: str, *, at_least: float) -> None:
+    ours, theirs = (1 / rounds.median_s(way) for way in (OURS, other))
+    _print(
+        f"{title}: {OURS} {ours:,.0f}/s, {other} {theirs:,.0f}/s; "
+        f"{1 / rounds.ratio(OURS, other):.2f} × the rate (at least {at_least:g})"
+    )
+
+
+def _print_times(
+    title: str, rounds: Rounds, other: str, *, at_most: float | None = None
+) -> None:
+    ours, theirs = (
+        f"{way} {rounds.median_s(way) * 1e3:,.1f} ms "
+        f"(95 % within {rounds.percentile_95_s(way) * 1e3:,.1f})"
+        for way in (OURS, other)
+    )
+    bound = "" if at_most is None else f" (at most {at_most:g})"
+    ratio = rounds.ratio(OURS, other)
+    _print(f"{title}: {ours}, {theirs}; {ratio:.3f} × the time{bound}")
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
