@@ -71,6 +71,7 @@ def test_the_start_is_kept_when_the_end_is_stored(
     backend: Backend, store: TaskStore
 ) -> None:
     backend.store_result("1", {"pid": 1}, states.STARTED, request=REQUEST)
+    backend.get_state("1")  # It is written, at the latest, when somebody looks.
     started = store.get("1")
     backend.store_result("1", 42, states.SUCCESS, request=REQUEST)
     done = store.get("1")

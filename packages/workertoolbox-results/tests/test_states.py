@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from awaited import eventually, status_of
 from celery import Celery, states
 from celery.app.task import Context
 
@@ -43,7 +44,7 @@ def test_a_state_does_not_undo_a_more_final_one(
 ) -> None:
     put(backend, *given)
 
-    assert store.get("1").status == stays
+    assert eventually(lambda: status_of(store, "1"), stays) == stays
 
 
 def test_the_first_success_keeps_its_value(app: Celery, backend: Backend) -> None:

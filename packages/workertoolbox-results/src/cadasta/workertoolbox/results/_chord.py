@@ -6,22 +6,21 @@ until the body starts (`workertoolbox_chord_part`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
-    Connection,
     Dialect,
     Engine,
     bindparam,
     delete,
     func,
-    literal,
+    null,
     select,
     update,
 )
@@ -31,6 +30,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from cadasta.workertoolbox.results._engine import insert_into
 from cadasta.workertoolbox.results._statement import Statement, compile_for, execute
 from cadasta.workertoolbox.results._tables import chord, chord_part
+from cadasta.workertoolbox.results._types import Instant
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ class Progress:
         size: Tasks in the header; None while they are being published.
         added: Tasks that were added to it later.
         done: How many of both are done.
-        started_at: When the body was published, or failed.
         starters: How many have taken it over to start the body.
+        started: Whether the body has been published, or has failed.
     """
 
     size: int | None
     added: int
     done: int
-    started_at: datetime | None
     starters: int
+    started: bool
 
     @property
     def complete(self) -> bool:
@@ -78,7 +78,7 @@ class Progress:
     @property
     def waiting(self) -> bool:
         """Whether all are done, and the body is not started."""
-        return self.complete and self.started_at is None
+        return self.complete and not self.started
 
 
 def begin(engine: Engine, id: str, header: bytes | None) -> None:
@@ -87,31 +87,22 @@ def begin(engine: Engine, id: str, header: bytes | None) -> None:
     Args:
         header: The results of the header, encoded, where they are no plain list.
     """
-    row = {
-        "header": header,
-        "size": None,
-        "added": 0,
-        "done": 0,
-        "starters": 0,
-        "started_at": None,
-        "touched_at": datetime.now(UTC),
-    }
-    insert = insert_into(chord, engine.dialect.name).values(id=id, **row)
-    with transaction(engine) as connection:
-        connection.execute(
-            insert.on_conflict_do_update(index_elements=["id"], set_=row)
-        )
-        connection.execute(delete(chord_part).where(chord_part.c.chord_id == id))
+    values = {"chord_id": id, "header": header, "touched_at": datetime.now(UTC)}
+    # The size comes before the last task does, and is on the disk only after this.
+    execute(engine, _begin(engine.dialect), values, wait=False)
 
 
 def set_size(engine: Engine, id: str, size: int) -> None:
     """Say how many tasks there are in the header."""
-    _change(engine, id, size=size)
+    values = {"chord_id": id, "new_size": size, "touched_at": datetime.now(UTC)}
+    execute(engine, _set_size(engine.dialect), values)
 
 
 def add(engine: Engine, id: str) -> None:
     """Say that there is one more."""
-    _change(engine, id, added=chord.c.added + 1)
+    with engine.connect() as connection:
+        one_more = update(chord).values(added=chord.c.added + 1)
+        connection.execute(one_more.where(chord.c.id == id))
 
 
 def record(engine: Engine, part: Part) -> tuple[Progress, bool]:
@@ -122,22 +113,15 @@ def record(engine: Engine, part: Part) -> tuple[Progress, bool]:
         exactly one sees it complete by its own news.
     """
     values = {**asdict(part), "touched_at": datetime.now(UTC)}
-    if engine.dialect.name == "sqlite":
-        with transaction(engine) as connection:
-            new = connection.execute(_insert_part("sqlite"), values).rowcount
-            upsert = _count("sqlite", new=literal(new))
-            row: Any = connection.execute(upsert, values).one()
-    else:
-        [row] = execute(engine, _record(engine.dialect), values)
-    *progress, new = row
-    return Progress(*progress), bool(new)
+    [[*progress, news]] = execute(engine, _record(engine.dialect), values)
+    return _progress(progress), bool(news)
 
 
 def find(engine: Engine, id: str) -> Progress | None:
     """Return how far a chord is, or None if it is not known."""
     with engine.connect() as connection:
         row = connection.execute(select(*_PROGRESS).where(chord.c.id == id)).first()
-    return None if row is None else Progress(*row)
+    return None if row is None else _progress(row)
 
 
 def take_over(engine: Engine, id: str, progress: Progress) -> bool:
@@ -151,60 +135,88 @@ def take_over(engine: Engine, id: str, progress: Progress) -> bool:
 
 def fetch(engine: Engine, id: str) -> tuple[bytes | None, list[Part]]:
     """Return the header as it was begun with, and the parts in its order."""
-    parts = select(chord_part).where(chord_part.c.chord_id == id)
-    parts = parts.order_by(chord_part.c.position, chord_part.c.task_id)
-    with engine.connect() as connection:
-        header = connection.scalar(select(chord.c.header).where(chord.c.id == id))
-        rows = connection.execute(parts).mappings()
-        return header, [Part(**row) for row in rows]
+    header, parts = _fetch(engine.dialect)
+    [[encoded]] = execute(engine, [header], {"chord_id": id})
+    rows = execute(engine, [parts], {"chord_id": id})
+    return encoded, [Part(*row) for row in rows]
 
 
 def end(engine: Engine, id: str) -> None:
     """Say that the body is started; what comes now comes late."""
-    now = datetime.now(UTC)
-    with transaction(engine) as connection:
-        connection.execute(
-            update(chord).where(chord.c.id == id).values(started_at=now, touched_at=now)
-        )
-        connection.execute(delete(chord_part).where(chord_part.c.chord_id == id))
-
-
-@contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """Have several statements be one transaction, on a connection that commits."""
-    embedded = engine.dialect.name == "sqlite"
-    level = "SERIALIZABLE" if embedded else "READ COMMITTED"
-    with engine.execution_options(isolation_level=level).begin() as connection:
-        yield connection
+    values = {"chord_id": id, "now": datetime.now(UTC)}
+    execute(engine, _end(engine.dialect), values)
 
 
 _PROGRESS = (
     chord.c.size,
     chord.c.added,
     chord.c.done,
-    chord.c.started_at,
     chord.c.starters,
+    chord.c.started_at,
 )
 
 
-def _change(engine: Engine, id: str, **values: Any) -> None:
-    values["touched_at"] = datetime.now(UTC)
-    with engine.connect() as connection:
-        connection.execute(update(chord).where(chord.c.id == id).values(values))
+def _progress(row: Sequence[Any]) -> Progress:
+    size, added, done, starters, started_at = row
+    return Progress(size, added, done, starters, started_at is not None)
+
+
+_ID: BindParameter[str] = bindparam("chord_id", type_=chord.c.id.type)
+_TOUCHED_AT: BindParameter[datetime] = bindparam("touched_at", type_=Instant())
 
 
 @cache
-def _record(dialect: Dialect) -> Statement:
-    """Both statements as one, and one round trip."""
-    part = _insert_part(dialect.name).returning(chord_part.c.task_id).cte("part")
-    news = select(func.count()).select_from(part).scalar_subquery()
-    return compile_for(dialect, _count(dialect.name, new=news))
+def _begin(dialect: Dialect) -> list[Statement]:
+    anew = {"size": null(), "started_at": null(), "added": 0, "done": 0, "starters": 0}
+    header = bindparam("header", type_=chord.c.header.type)
+    row = {**anew, "header": header, "touched_at": _TOUCHED_AT}
+    insert = insert_into(chord, dialect.name).values(id=_ID, **row)
+    upsert = insert.on_conflict_do_update(index_elements=[chord.c.id], set_=row)
+    return [compile_for(dialect, each) for each in (upsert, _DELETE_PARTS)]
+
+
+@cache
+def _set_size(dialect: Dialect) -> list[Statement]:
+    size = bindparam("new_size", type_=chord.c.size.type)
+    sized = update(chord).values(size=size, touched_at=_TOUCHED_AT)
+    return [compile_for(dialect, sized.where(chord.c.id == _ID))]
+
+
+@cache
+def _record(dialect: Dialect) -> list[Statement]:
+    part = _insert_part(dialect.name)
+    if dialect.name == "sqlite":
+        # How many rows the statement before has changed.
+        count = _count("sqlite", new=func.changes(type_=chord.c.done.type))
+        return [compile_for(dialect, each) for each in (part, count)]
+    inserted = part.returning(chord_part.c.task_id).cte("part")
+    news = select(func.count()).select_from(inserted).scalar_subquery()
+    return [compile_for(dialect, _count(dialect.name, new=news))]
+
+
+@cache
+def _fetch(dialect: Dialect) -> list[Statement]:
+    header = select(chord.c.header).where(chord.c.id == _ID)
+    parts = select(*chord_part.c).where(chord_part.c.chord_id == _ID)
+    parts = parts.order_by(chord_part.c.position, chord_part.c.task_id)
+    return [compile_for(dialect, each) for each in (header, parts)]
+
+
+@cache
+def _end(dialect: Dialect) -> list[Statement]:
+    now = bindparam("now", type_=Instant())
+    started = update(chord).values(started_at=now, touched_at=now)
+    started = started.where(chord.c.id == _ID)
+    return [compile_for(dialect, each) for each in (started, _DELETE_PARTS)]
+
+
+_DELETE_PARTS = delete(chord_part).where(chord_part.c.chord_id == _ID)
 
 
 def _insert_part(dialect: str) -> Insert:
     """Insert a part that is not known yet, of a chord whose body is not started."""
     late = select(chord.c.id).where(
-        chord.c.id == bindparam("chord_id", type_=chord.c.id.type),
+        chord.c.id == _ID,
         chord.c.started_at.is_not(None),
     )
     given = [bindparam(column.name, type_=column.type) for column in chord_part.c]
@@ -223,11 +235,11 @@ def _count(
     The row is locked by this, so one waits for the other.
     """
     insert = insert_into(chord, dialect).values(
-        id=bindparam("chord_id", type_=chord.c.id.type),
+        id=_ID,
         added=0,
         done=new,
         starters=0,
-        touched_at=bindparam("touched_at", type_=chord.c.touched_at.type),
+        touched_at=_TOUCHED_AT,
     )
     return insert.on_conflict_do_update(
         index_elements=[chord.c.id],

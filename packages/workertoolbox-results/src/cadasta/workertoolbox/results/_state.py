@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -22,12 +22,7 @@ _FINAL = sorted(states.READY_STATES)
 _OF_THE_STATE = {"status", "result", "date_done", "traceback", "children"}
 
 
-#: Before a statement that need not wait for the server's disk: two in one string are
-#: one transaction and one round trip.
-_NO_WAIT = "SET LOCAL synchronous_commit TO off; "
-
-
-def store(engine: Engine, row: dict[str, Any]) -> None:
+def store(engine: Engine, row: Mapping[str, Any]) -> None:
     """Store a state, unless a more final one is there already.
 
     Args:
@@ -36,7 +31,9 @@ def store(engine: Engine, row: dict[str, Any]) -> None:
     """
     given = {name: value for name, value in row.items() if value is not None}
     final = row["status"] in states.READY_STATES
-    execute(engine, _statement(engine.dialect, frozenset(given), final), given)
+    statement = _statement(engine.dialect, frozenset(given), final)
+    # A state on the way is only news; if a crash of the server takes it, the end comes.
+    execute(engine, [statement], given, wait=final)
 
 
 @cache
@@ -45,12 +42,7 @@ def _statement(dialect: Dialect, given: frozenset[str], final: bool) -> Statemen
 
     PostgreSQL reads and plans it anew each time, and that takes most of its time.
     """
-    statement = compile_for(dialect, _insert(dialect.name, given, final))
-    # A state on the way is only news; if a crash of the server takes it, the end comes.
-    # Only psycopg2 takes two statements at once.
-    if dialect.driver == "psycopg2" and not final:
-        return replace(statement, sql=_NO_WAIT + statement.sql)
-    return statement
+    return compile_for(dialect, _insert(dialect.name, given, final))
 
 
 def _insert(dialect: str, given: frozenset[str], final: bool) -> Insert:

@@ -7,8 +7,8 @@ where one is executed for every state of every task, it is left out of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from sqlalchemy import ClauseElement, Dialect, Engine
@@ -27,9 +27,9 @@ class Statement:
     """
 
     sql: str
-    constants: Mapping[str, Any]
-    processors: Mapping[str, Callable[[Any], Any]]
-    order: tuple[str, ...] | None
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    processors: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    order: tuple[str, ...] | None = None
 
     def parameters(self, values: Mapping[str, Any]) -> Any:
         """Return values as the driver takes them."""
@@ -37,6 +37,9 @@ class Statement:
         for name, process in self.processors.items():
             given[name] = process(given[name])
         return given if self.order is None else [given[name] for name in self.order]
+
+
+_NO_WAIT = Statement("SET LOCAL synchronous_commit TO off")
 
 
 def compile_for(dialect: Dialect, statement: ClauseElement) -> Statement:
@@ -55,26 +58,32 @@ def compile_for(dialect: Dialect, statement: ClauseElement) -> Statement:
 
 
 def execute(
-    engine: Engine, statement: Statement, values: Mapping[str, Any]
+    engine: Engine,
+    statements: Sequence[Statement],
+    values: Mapping[str, Any],
+    *,
+    wait: bool = True,
 ) -> Sequence[Any]:
-    """Execute a statement as a transaction of its own, and return its rows.
+    """Execute statements as one transaction, and return the rows of the last.
 
     Args:
         engine: Its connections commit by themselves.
-        values: One for each parameter that is no constant.
+        values: One for each parameter that is no constant; the statements share them.
+        wait: Whether a commit in PostgreSQL waits for its disk.
 
     Raises:
         DBAPIError: Whatever the driver raises, as SQLAlchemy would have it.
     """
     dialect = engine.dialect
+    if not wait and dialect.name == "postgresql":
+        statements = [_NO_WAIT, *statements]
     driver = cast(Any, dialect.loaded_dbapi)
     gone = True
     try:
         with closing(engine.raw_connection()) as connection:
             cursor = connection.cursor()
             try:
-                cursor.execute(statement.sql, statement.parameters(values))
-                return cursor.fetchall() if cursor.description else []
+                return _execute(dialect, cursor, statements, values)
             except driver.Error as error:
                 gone = dialect.is_disconnect(error, cast(Any, connection), cursor)
                 if gone:
@@ -85,7 +94,7 @@ def execute(
     except driver.Error as error:
         # The values are left out: they are the users' own.
         raise DBAPIError.instance(
-            statement.sql,
+            "; ".join(each.sql for each in statements),
             None,
             error,
             driver.Error,
@@ -93,3 +102,34 @@ def execute(
             connection_invalidated=gone,
             dialect=dialect,
         ) from error
+
+
+def _execute(
+    dialect: Dialect,
+    cursor: Any,
+    statements: Sequence[Statement],
+    values: Mapping[str, Any],
+) -> Sequence[Any]:
+    given = [(each.sql, each.parameters(values)) for each in statements]
+    if len(given) == 1:
+        cursor.execute(*given[0])
+        return _rows(cursor)
+    if dialect.driver == "psycopg2":
+        # As one string they are one transaction, and one round trip.
+        cursor.execute(b"; ".join(cursor.mogrify(*each) for each in given))
+        return _rows(cursor)
+    cursor.execute("BEGIN IMMEDIATE" if dialect.name == "sqlite" else "BEGIN")
+    try:
+        for each in given:
+            cursor.execute(*each)
+            rows = _rows(cursor)
+        cursor.execute("COMMIT")
+    except dialect.loaded_dbapi.Error:
+        with suppress(dialect.loaded_dbapi.Error):
+            cursor.execute("ROLLBACK")
+        raise
+    return rows
+
+
+def _rows(cursor: Any) -> Sequence[Any]:
+    return cursor.fetchall() if cursor.description else []

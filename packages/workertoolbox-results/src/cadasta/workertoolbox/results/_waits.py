@@ -9,9 +9,9 @@ from collections.abc import Iterator
 SHORTEST_S = 0.001
 
 #: Each wait is longer than the one before by this factor. So a result is seen late by a
-#: fifth of the time that it took, and a slow one costs few looks: 28 in the first
-#: second, two a second from then on.
-GROWTH = 1.2
+#: tenth of the time that it took at most, and a slow one costs few looks: 48 in the
+#: first second, and two a second after five.
+GROWTH = 1.1
 
 
 def waits(timeout_s: float | None, *, longest_s: float) -> Iterator[float | None]:

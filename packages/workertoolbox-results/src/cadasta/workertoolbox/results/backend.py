@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results._engine import (
 )
 from cadasta.workertoolbox.results._errors import PickledResult
 from cadasta.workertoolbox.results._native_chords import NativeChords
+from cadasta.workertoolbox.results._starts import Starts, starts_of
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._tables import taskmeta, tasksetmeta
@@ -89,6 +90,10 @@ class Backend(NativeChords, base.BaseBackend):
         """One connection for the process; a fork opens its own."""
         return shared_engine(self._database)
 
+    @property
+    def _starts(self) -> Starts:
+        return starts_of(self.engine)
+
     def exception_safe_to_retry(self, error: Exception) -> bool:
         """Return whether the same statement may succeed later."""
         return isinstance(error, DBAPIError) and is_outage(error)
@@ -150,8 +155,14 @@ class Backend(NativeChords, base.BaseBackend):
         row["group_id"] = getattr(request, "group", None)
         if state == states.STARTED:
             row["started_at"] = datetime.now(UTC)
-        else:
-            row["started_at"] = None
+            if request is not None:
+                request.workertoolbox_started_at = row["started_at"]
+            self._starts.put(row)
+            return result
+        row["started_at"] = getattr(request, "workertoolbox_started_at", None)
+        start = self._starts.take(task_id)
+        if start is not None and start["started_at"] != row["started_at"]:
+            store(self.engine, start)  # The row does not bring it along.
         store(self.engine, row)
         return result
 
@@ -241,6 +252,8 @@ class Backend(NativeChords, base.BaseBackend):
         return found
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        if (start := self._starts.take(task_id)) is not None:
+            store(self.engine, start)
         with self.engine.connect() as connection:
             row = connection.execute(_SELECT, {"id": task_id}).mappings().first()
         if row is None:
