@@ -17,6 +17,8 @@ from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Engine, RowMapping, Table, bindparam, delete, select
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.results import _chord
+from cadasta.workertoolbox.results._chord import Part
 from cadasta.workertoolbox.results._engine import (
     database_url,
     insert_into,
@@ -107,9 +109,14 @@ class Backend(NativeChords, base.BaseBackend):
         state: str = states.SUCCESS,
     ) -> None:
         """Store a success; without its value where the task ignores its result."""
-        if request and (not store_result or request.ignore_result):
-            self.store_result(task_id, None, state, request=request)
-        super().mark_as_done(task_id, result, request, store_result, state)
+        ignored = request and (not store_result or request.ignore_result)
+        part = None
+        if request and request.chord and request.group:
+            part = self.part_of(request, state, result)
+        kept = None if ignored else result
+        self.store_result(task_id, kept, state, request=request, part=part)
+        if part is not None:
+            self.on_chord_part_return(request, state, result)
 
     def mark_as_failure(
         self,
@@ -133,6 +140,7 @@ class Backend(NativeChords, base.BaseBackend):
         state: str,
         traceback: str | None = None,
         request: Any = None,
+        part: Part | None = None,
         **kwargs: Any,
     ) -> Any:
         meta = self._get_result_meta(
@@ -163,7 +171,11 @@ class Backend(NativeChords, base.BaseBackend):
         start = self._starts.take(task_id)
         if start is not None and start["started_at"] != row["started_at"]:
             store(self.engine, start)  # The row does not bring it along.
-        store(self.engine, row)
+        if part is None:
+            store(self.engine, row)
+        else:  # both or neither, whatever dies
+            counted = _chord.record(self.engine, part, state=row)
+            request.workertoolbox_counted = counted
         return result
 
     def wait_for(
