@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from datetime import timedelta
 from threading import Thread
 from typing import Any
 
@@ -197,17 +196,6 @@ def test_a_group_is_saved_and_restored(app: Celery) -> None:
 def test_a_forgotten_result_is_gone(app: Celery, backend: Backend) -> None:
     backend.store_result("1", 42, states.SUCCESS)
     app.AsyncResult("1").forget()
-
-    assert not backend.task_result_exists("1")
-
-
-def test_expired_results_are_cleaned_up(backend: Backend) -> None:
-    backend.store_result("1", 42, states.SUCCESS)
-    backend.cleanup()
-    assert backend.task_result_exists("1")
-
-    backend.expires = timedelta(seconds=-1)
-    backend.cleanup()
 
     assert not backend.task_result_exists("1")
 

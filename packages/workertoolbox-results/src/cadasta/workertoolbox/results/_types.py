@@ -28,5 +28,10 @@ class Instant(TypeDecorator[datetime]):
         return aware.astimezone(UTC)
 
 
+def naive_utc(instant: datetime) -> datetime:
+    """Return an instant as Celery's tables hold it: UTC, without saying so."""
+    return instant.astimezone(UTC).replace(tzinfo=None)
+
+
 #: JSON that SQL can look into.
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

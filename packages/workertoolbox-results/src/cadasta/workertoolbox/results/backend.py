@@ -19,6 +19,11 @@ from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results import _chord
 from cadasta.workertoolbox.results._chord import Part
+from cadasta.workertoolbox.results._cleanup import (
+    delete_chords,
+    delete_groups,
+    delete_results,
+)
 from cadasta.workertoolbox.results._engine import (
     database_url,
     insert_into,
@@ -31,6 +36,7 @@ from cadasta.workertoolbox.results._starts import Starts, starts_of
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._tables import taskmeta, tasksetmeta
+from cadasta.workertoolbox.results._types import naive_utc
 from cadasta.workertoolbox.results._waits import waits
 
 #: Longest time in seconds between two looks for a result: Celery's own interval.
@@ -155,7 +161,8 @@ class Backend(NativeChords, base.BaseBackend):
         for name in ("name", "worker", "queue"):
             row[name] = row[name] and row[name][:NAME_LENGTH]
         row["task_id"] = task_id
-        row["date_done"] = _naive_utc(meta["date_done"])
+        # As Celery's own backend: of a state on the way it is when that came.
+        row["date_done"] = naive_utc(meta["date_done"] or datetime.now(UTC))
         row["children"] = self._encode_optional(meta.get("children"))
         row["stamps"] = self._encode_optional(_stamps(meta))
         row["root_id"] = getattr(request, "root_id", None)
@@ -300,7 +307,7 @@ class Backend(NativeChords, base.BaseBackend):
         row = {
             "taskset_id": group_id,
             "result": ensure_bytes(self.encode(result.as_tuple())),
-            "date_done": _naive_utc(datetime.now(UTC)),
+            "date_done": naive_utc(datetime.now(UTC)),
         }
         insert = insert_into(tasksetmeta, self.engine.dialect.name).values(row)
         with self.engine.connect() as connection:
@@ -324,11 +331,15 @@ class Backend(NativeChords, base.BaseBackend):
         self._delete(tasksetmeta, tasksetmeta.c.taskset_id == group_id)
 
     def cleanup(self) -> None:
-        """Delete the results that are older than `result_expires`."""
+        """Delete what is older than `result_expires`, a bounded number of rows a time.
+
+        A state counts from when it was stored, a chord from its latest task.
+        """
         if self.expires:
-            before = _naive_utc(datetime.now(UTC) - self.expires)
-            for table in (taskmeta, tasksetmeta):
-                self._ensure_retryable(self._delete, table, table.c.date_done < before)
+            before = datetime.now(UTC) - self.expires
+            for delete_some in (delete_results, delete_groups, delete_chords):
+                while self._ensure_retryable(delete_some, self.engine, before):
+                    pass
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), (), {"url": self.url})
@@ -376,11 +387,6 @@ _SELECT_READY = select(taskmeta).where(
     taskmeta.c.task_id.in_(bindparam("ids", expanding=True)),
     taskmeta.c.status.in_(sorted(states.READY_STATES)),
 )
-
-
-def _naive_utc(instant: datetime | None) -> datetime | None:
-    """Return an instant as `celery_taskmeta` holds it: UTC, without saying so."""
-    return instant and instant.astimezone(UTC).replace(tzinfo=None)
 
 
 def _stamps(meta: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,0 +1,83 @@
+"""What `result_expires` takes away."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from awaited import eventually
+from celery import Celery, states
+from celery.app.task import Context
+from sqlalchemy import func, insert, select
+
+from cadasta.workertoolbox.results import _cleanup
+from cadasta.workertoolbox.results._tables import (
+    chord,
+    chord_part,
+    taskmeta,
+    tasksetmeta,
+)
+from cadasta.workertoolbox.results.backend import Backend
+
+DAY = timedelta(days=1)
+
+
+def rows(backend: Backend) -> list[int]:
+    with backend.engine.connect() as connection:
+        return [
+            connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in (taskmeta, tasksetmeta, chord, chord_part)
+        ]
+
+
+def test_what_is_young_stays_and_what_is_old_goes(
+    app: Celery, backend: Backend
+) -> None:
+    backend.store_result("1", 42, states.SUCCESS)
+    app.GroupResult("g", [app.AsyncResult("1")]).save()
+    request = Context(id="2", group="c", group_index=0, chord={"task": "body"})
+    backend.on_chord_part_return(request, states.SUCCESS, 42)
+    backend.cleanup()
+
+    assert rows(backend) == [1, 1, 1, 1]
+
+    backend.expires = timedelta(seconds=-1)
+    backend.cleanup()
+
+    assert rows(backend) == [0, 0, 0, 0]
+
+
+def test_a_start_whose_end_never_came_goes_too(backend: Backend) -> None:
+    backend.store_result("1", {}, states.STARTED)
+
+    assert eventually(lambda: rows(backend)[0], 1) == 1
+
+    backend.expires = timedelta(seconds=-1)
+    backend.cleanup()
+
+    assert rows(backend)[0] == 0
+
+
+def test_many_are_deleted_a_bounded_number_at_a_time(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cleanup, "ROWS", 10)
+    long_ago = datetime.now(UTC) - 2 * DAY
+    with backend.engine.connect() as connection:
+        old = [{"task_id": str(n), "date_done": long_ago} for n in range(25)]
+        connection.execute(insert(taskmeta), old)
+
+    assert _cleanup.delete_results(backend.engine, datetime.now(UTC) - DAY) == 10
+
+    backend.expires = DAY
+    backend.cleanup()
+
+    assert rows(backend)[0] == 0
+
+
+def test_without_an_expiry_nothing_goes(backend: Backend) -> None:
+    backend.expires = None
+    backend.store_result("1", 42, states.SUCCESS)
+    backend.cleanup()
+
+    assert rows(backend)[0] == 1
