@@ -6,7 +6,7 @@ until the body starts (`workertoolbox_chord_part`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -28,7 +28,6 @@ from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.sql.dml import ReturningInsert
 
 from cadasta.workertoolbox.results._engine import insert_into
-from cadasta.workertoolbox.results._state import upsert
 from cadasta.workertoolbox.results._statement import Statement, compile_for, execute
 from cadasta.workertoolbox.results._tables import chord, chord_part
 from cadasta.workertoolbox.results._types import Instant
@@ -106,26 +105,17 @@ def add(engine: Engine, id: str) -> None:
         connection.execute(one_more.where(chord.c.id == id))
 
 
-def record(
-    engine: Engine, part: Part, *, state: Mapping[str, Any] | None = None
-) -> tuple[Progress, bool]:
+def record(engine: Engine, part: Part) -> tuple[Progress, bool]:
     """Count a task that is done, once.
-
-    Args:
-        state: A row of the table of results that is stored in the same transaction.
 
     Returns:
         How far the chord is, and whether this was news; of all that record its parts,
         exactly one sees it complete by its own news.
     """
-    statements = list(_record(engine.dialect))
-    values = {f"part_{name}": value for name, value in asdict(part).items()}
-    values |= {"chord_id": part.chord_id, "touched_at": datetime.now(UTC)}
-    if state is not None:
-        stored, more = upsert(engine.dialect, state)
-        statements.insert(0, stored)
-        values |= more
-    [[*progress, news]] = execute(engine, statements, values)
+    values = {**asdict(part), "touched_at": datetime.now(UTC)}
+    # The state of the task follows, and is on the disk only after this.
+    statements = _record(engine.dialect)
+    [[*progress, news]] = execute(engine, statements, values, wait=False)
     return _progress(progress), bool(news)
 
 
@@ -231,7 +221,7 @@ def _insert_part(dialect: str) -> Insert:
         chord.c.id == _ID,
         chord.c.started_at.is_not(None),
     )
-    given = [bindparam(f"part_{each.name}", type_=each.type) for each in chord_part.c]
+    given = [bindparam(column.name, type_=column.type) for column in chord_part.c]
     return (
         insert_into(chord_part, dialect)
         .from_select(chord_part.c.keys(), select(*given).where(~late.exists()))

@@ -71,19 +71,15 @@ class NativeChords(base.BaseBackend):
         """Count a task of a header that is done, and start the body after the last."""
         if not request.group or not request.id:
             return
-        counted = getattr(request, "workertoolbox_counted", None)
-        if counted is None:
-            part = self.part_of(request, state, result)
-            counted = self._ensure_retryable(_chord.record, self.engine, part)
-        progress, news = counted
+        part = self._part(request, state, result)
+        progress, news = self._ensure_retryable(_chord.record, self.engine, part)
         if not progress.waiting:
             return
-        id, lost = request.group, isinstance(result, WorkerLostError)
-        if news or self._take_over(id, progress, at_once=lost):
-            self._start_body(id, maybe_signature(request.chord, self.app))
+        lost = isinstance(result, WorkerLostError)
+        if news or self._take_over(part.chord_id, progress, at_once=lost):
+            self._start_body(part.chord_id, maybe_signature(request.chord, self.app))
 
-    def part_of(self, request: Any, state: str, result: Any) -> Part:
-        """Return what a task of a header gives to its chord."""
+    def _part(self, request: Any, state: str, result: Any) -> Part:
         encoded = self.encode(self.encode_result(result, state))
         if state in states.PROPAGATE_STATES:
             # The first success stays, as in the table of results.

@@ -29,19 +29,11 @@ def store(engine: Engine, row: Mapping[str, Any]) -> None:
         engine: Its connections commit by themselves.
         row: Values of the table's columns; None where there is none.
     """
-    statement, values = upsert(engine.dialect, row)
-    # A state on the way is only news; if a crash of the server takes it, the end comes.
-    final = row["status"] in states.READY_STATES
-    execute(engine, [statement], values, wait=final)
-
-
-def upsert(
-    dialect: Dialect, row: Mapping[str, Any]
-) -> tuple[Statement, dict[str, Any]]:
-    """Return the statement that stores a state, and its values."""
     given = {name: value for name, value in row.items() if value is not None}
     final = row["status"] in states.READY_STATES
-    return _statement(dialect, frozenset(given), final), given
+    statement = _statement(engine.dialect, frozenset(given), final)
+    # A state on the way is only news; if a crash of the server takes it, the end comes.
+    execute(engine, [statement], given, wait=final)
 
 
 @cache

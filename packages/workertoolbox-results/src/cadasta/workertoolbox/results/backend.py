@@ -17,8 +17,6 @@ from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Engine, RowMapping, Table, bindparam, delete, select
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results import _chord
-from cadasta.workertoolbox.results._chord import Part
 from cadasta.workertoolbox.results._cleanup import (
     delete_chords,
     delete_groups,
@@ -115,14 +113,13 @@ class Backend(NativeChords, base.BaseBackend):
         state: str = states.SUCCESS,
     ) -> None:
         """Store a success; without its value where the task ignores its result."""
-        ignored = request and (not store_result or request.ignore_result)
-        part = None
-        if request and request.chord and request.group:
-            part = self.part_of(request, state, result)
-        kept = None if ignored else result
-        self.store_result(task_id, kept, state, request=request, part=part)
-        if part is not None:
+        if request and request.chord:
+            # First: a task whose success is stored is done to Celery, and if its
+            # process died then, nobody would start the body.
             self.on_chord_part_return(request, state, result)
+        if request and (not store_result or request.ignore_result):
+            result = None
+        self.store_result(task_id, result, state, request=request)
 
     def mark_as_failure(
         self,
@@ -146,7 +143,6 @@ class Backend(NativeChords, base.BaseBackend):
         state: str,
         traceback: str | None = None,
         request: Any = None,
-        part: Part | None = None,
         **kwargs: Any,
     ) -> Any:
         meta = self._get_result_meta(
@@ -178,11 +174,7 @@ class Backend(NativeChords, base.BaseBackend):
         start = self._starts.take(task_id)
         if start is not None and start["started_at"] != row["started_at"]:
             store(self.engine, start)  # The row does not bring it along.
-        if part is None:
-            store(self.engine, row)
-        else:  # both or neither, whatever dies
-            counted = _chord.record(self.engine, part, state=row)
-            request.workertoolbox_counted = counted
+        store(self.engine, row)
         return result
 
     def wait_for(
