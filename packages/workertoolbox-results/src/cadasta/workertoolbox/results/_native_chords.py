@@ -38,13 +38,10 @@ class NativeChords(base.BaseBackend):
     """
 
     app: Celery
+    #: Where the chords are; its connections commit by themselves.
+    engine: Engine
     _ensure_retryable: Callable[..., Any]
     _get_task_meta_for: Callable[[str], dict[str, Any]]
-
-    @property
-    def engine(self) -> Engine:
-        """Where the chords are; its connections commit by themselves."""
-        raise NotImplementedError
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Remember a chord whose header is going to be published."""

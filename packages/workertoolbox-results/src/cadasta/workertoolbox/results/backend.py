@@ -14,7 +14,7 @@ from celery.exceptions import ImproperlyConfigured, TimeoutError
 from celery.result import result_from_tuple
 from celery.utils.time import maybe_timedelta
 from kombu.utils.encoding import ensure_bytes
-from sqlalchemy import Engine, RowMapping, Table, bindparam, delete, select
+from sqlalchemy import RowMapping, Table, bindparam, delete, select
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._cleanup import (
@@ -30,7 +30,7 @@ from cadasta.workertoolbox.results._engine import (
 )
 from cadasta.workertoolbox.results._errors import PickledResult
 from cadasta.workertoolbox.results._native_chords import NativeChords
-from cadasta.workertoolbox.results._starts import Starts, starts_of
+from cadasta.workertoolbox.results._starts import starts_of
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._tables import taskmeta, tasksetmeta
@@ -61,7 +61,7 @@ class Backend(NativeChords, base.BaseBackend):
 
     Raises:
         ImproperlyConfigured: A serializer other than JSON.
-        InvalidURL: The URL names no SQL database.
+        InvalidURL: The URL names no SQL database, or its driver is not installed.
     """
 
     #: Groups ask for all their results in one query.
@@ -89,16 +89,9 @@ class Backend(NativeChords, base.BaseBackend):
         if not app.conf.value_set_for("result_backend_max_retries"):
             # With Celery's waits, up to about ten seconds; its default is for ever.
             self.max_retries = 10
-        self._database = database_url(url)
-
-    @property
-    def engine(self) -> Engine:
-        """One connection for the process; a fork opens its own."""
-        return shared_engine(self._database)
-
-    @property
-    def _starts(self) -> Starts:
-        return starts_of(self.engine)
+        # One connection for the process; a fork opens its own.
+        self.engine = shared_engine(database_url(url))
+        self._starts = starts_of(self.engine)
 
     def exception_safe_to_retry(self, error: Exception) -> bool:
         """Return whether the same statement may succeed later."""
