@@ -71,7 +71,7 @@ def test_a_group_is_asked_for_in_one_query_a_look(
 def test_a_group_of_more_than_a_query_takes_is_complete(
     app: Celery, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cadasta.workertoolbox.results.backend.IDS_IN_A_QUERY", 7)
+    monkeypatch.setattr("cadasta.workertoolbox.results._lookup.IDS_IN_A_QUERY", 7)
     put(backend, *range(50))
 
     assert len(group(app, 50).get(timeout=1)) == 50
