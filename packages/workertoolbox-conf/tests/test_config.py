@@ -13,7 +13,7 @@ from cadasta.workertoolbox.conf import (
     MissingQueues,
     UnknownSetting,
 )
-from cadasta.workertoolbox.results import InvalidTemplate
+from cadasta.workertoolbox.results import InvalidRedaction, InvalidTemplate
 from cadasta.workertoolbox.routing import InvalidQueues, InvalidSetting, Routing
 
 
@@ -214,3 +214,13 @@ def test_a_configuration_can_be_copied_and_pickled() -> None:
 
     assert copy.deepcopy(config) == config
     assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_rules_of_redaction_are_checked_where_they_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_REDACT", '{"export.*": ["folder", 0]}')
+
+    assert Config(["export"])["REDACT"] == {"export.*": ["folder", 0]}
+    with pytest.raises(InvalidRedaction, match="REDACT={'export': 'folder'}"):
+        Config(["export"], REDACT={"export": "folder"})

@@ -366,3 +366,19 @@ def test_repr_shows_settings_and_no_secret() -> None:
     assert "amqp://me:********@a//;amqp://me:********@b//" in text
     assert "task_default_exchange='task_exchange'" in text
     assert "QUEUES" not in text
+
+
+def test_what_the_caller_wants_to_be_shown_of_the_arguments_is_kept() -> None:
+    options: dict[str, Any] = {"argsrepr": "(…)", "headers": {"mine": 1}}
+    app_with().amqp.router.route(options, "export.project", ("s3cret",), {})
+
+    assert options["headers"] == {"mine": 1, "workertoolbox_shown": {"argsrepr": "(…)"}}
+
+
+def test_it_is_kept_in_a_retry_which_celery_publishes_without() -> None:
+    shown = {"kwargsrepr": "{…}"}
+    options: dict[str, Any] = {"headers": {"workertoolbox_shown": shown}}
+    app_with().amqp.router.route(options, "export.project", (), {"token": "s3cret"})
+
+    assert options["kwargsrepr"] == "{…}"
+    assert options["headers"] == {"workertoolbox_shown": shown}

@@ -17,13 +17,14 @@ from cadasta.workertoolbox.conf._variables import (
     check_names,
     check_values,
 )
-from cadasta.workertoolbox.results import RESULT_BACKEND, render_url
+from cadasta.workertoolbox.results import RESULT_BACKEND, Redaction, render_url
 from cadasta.workertoolbox.routing import Routing, Settings
 
 #: What holds where neither a keyword nor the environment says otherwise.
 _DEFAULTS: dict[str, Any] = {
     **{name: option.default for name, option in RESULT_DB.items()},
     "CHORD_UNLOCK_MAX_RETRIES": None,
+    "REDACT": {},
     "broker_url": "sqs://",
     "broker_connection_retry_on_startup": True,
     "result_backend": RESULT_BACKEND,
@@ -32,7 +33,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 #: The variables that mean nothing to routing.
-_OWN = (*RESULT_DB, "CHORD_UNLOCK_MAX_RETRIES")
+_OWN = (*RESULT_DB, "CHORD_UNLOCK_MAX_RETRIES", "REDACT")
 
 
 class Config(Settings):
@@ -53,6 +54,7 @@ class Config(Settings):
             that can be wrong.
         RoutingError: Queues that cannot be used, or a setting that would break the
             tracking.
+        InvalidRedaction: A rule of `REDACT` that cannot be understood.
         InvalidTemplate: A `result_backend` that cannot be rendered.
     """
 
@@ -78,6 +80,7 @@ class Config(Settings):
                 f"{ENV_PREFIX}_QUEUES=export,msg in the environment"
             )
         check_values(values)
+        Redaction(values["REDACT"])
         backend = values["result_backend"]
         if isinstance(backend, str):
             variables = {name: values[name] for name in RESULT_DB}

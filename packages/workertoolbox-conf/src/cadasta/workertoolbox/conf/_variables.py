@@ -27,6 +27,7 @@ VARIABLES = {
     "COPY_FAILURE": Option(type="string"),
     **RESULT_DB,
     "CHORD_UNLOCK_MAX_RETRIES": Option(type="int"),
+    "REDACT": Option(type="dict"),
 }
 
 #: Celery's settings, in lowercase, and the one of routing's that looks like them.

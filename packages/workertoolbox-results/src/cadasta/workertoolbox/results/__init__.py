@@ -10,6 +10,7 @@ with TaskStore("workertoolbox+postgresql+psycopg2://reader@db/workers") as store
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
+    InvalidRedaction,
     InvalidTemplate,
     InvalidURL,
     MonitorQueueUnknown,
@@ -19,6 +20,7 @@ from cadasta.workertoolbox.results._errors import (
     TaskNotFound,
 )
 from cadasta.workertoolbox.results._monitor import Monitor
+from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import upgrade
 from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
@@ -27,12 +29,14 @@ from cadasta.workertoolbox.results._template import RESULT_BACKEND, render_url
 __all__ = [
     "BrokerUnavailable",
     "DatabaseUnavailable",
+    "InvalidRedaction",
     "InvalidTemplate",
     "InvalidURL",
     "Monitor",
     "MonitorQueueUnknown",
     "PickledResult",
     "RESULT_BACKEND",
+    "Redaction",
     "ResultsError",
     "SchemaOutdated",
     "Task",

@@ -3,6 +3,7 @@
 ResultsError
 ├── BrokerUnavailable (ConnectionError)
 ├── DatabaseUnavailable (ConnectionError)
+├── InvalidRedaction (ValueError)
 ├── InvalidTemplate (ValueError)
 ├── InvalidURL (ValueError)
 ├── MonitorQueueUnknown (LookupError)
@@ -24,6 +25,22 @@ class BrokerUnavailable(ResultsError, ConnectionError):
 
 class DatabaseUnavailable(ResultsError, ConnectionError):
     """The database cannot be reached, or refuses us."""
+
+
+class InvalidRedaction(ResultsError, ValueError):
+    """A rule of `REDACT` cannot be understood."""
+
+    def __init__(self, rule: object) -> None:
+        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
+        super().__init__(rule)
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return (
+            f"REDACT={self.rule!r} is no rule; write "
+            'REDACT={"export.*": ["token", 0]} with names or positions of arguments, '
+            "or a function that takes args and kwargs and returns both"
+        )
 
 
 class InvalidTemplate(ResultsError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from kombu.message import Message
 
+from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._storable import storable
 
 #: The header in which the publisher writes the instant of publication; the routing
@@ -32,6 +33,9 @@ _DELAY = re.compile(r"^(?:[01]\.){28}")
 #: Names of JSON in a message's content type and encoding.
 _JSON = "application/json"
 _UTF8 = {"utf-8", "utf8", "us-ascii", "none"}
+
+
+_DEFAULT = Redaction()
 
 
 class Unreadable(ValueError):
@@ -74,8 +78,13 @@ class QuarantineRecord:
     seen_at: datetime
 
 
-def read_task(message: Message, *, seen_at: datetime) -> TaskRecord:
+def read_task(
+    message: Message, *, seen_at: datetime, redaction: Redaction = _DEFAULT
+) -> TaskRecord:
     """Read a task message.
+
+    Args:
+        redaction: What is hidden of its arguments.
 
     Raises:
         Unreadable: It is no task message, or not in JSON.
@@ -86,9 +95,11 @@ def read_task(message: Message, *, seen_at: datetime) -> TaskRecord:
         args, kwargs = storable(args), storable(kwargs)
     except ValueError as error:
         raise Unreadable(f"its arguments are {error}") from error
+    name = _name(headers, "task")
+    args, kwargs = redaction.shown(name, args, kwargs, headers)
     return TaskRecord(
         id=_name(headers, "id"),
-        name=_name(headers, "task"),
+        name=name,
         queue=storable(_queue(message.delivery_info or {})),
         args=args,
         kwargs=kwargs,

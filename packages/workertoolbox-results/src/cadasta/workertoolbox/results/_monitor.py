@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._errors import (
     MonitorQueueUnknown,
 )
 from cadasta.workertoolbox.results._message import Unreadable, keep_unread, read_task
+from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import check_schema
 
 _logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Monitor:
     Raises:
         BrokerUnavailable: On starting; later outages are waited for.
         DatabaseUnavailable: The same.
+        InvalidRedaction: A rule of `REDACT` that cannot be understood.
         InvalidURL: The result backend is no SQL database.
         MonitorQueueUnknown: The app declares no monitor queue.
         SchemaOutdated: The tables are missing or too old.
@@ -59,6 +61,7 @@ class Monitor:
     ) -> None:
         self._app = app
         self._queue = monitor_queue(app)
+        self._redaction = Redaction.of(app)
         self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
         self._batch_size = batch_size
         self._batch_wait_s = batch_wait_s
@@ -174,7 +177,7 @@ class Monitor:
 
     def _write(self, messages: Sequence[Message]) -> bool:
         """Commit messages; return False if an outage lasts until the monitor stops."""
-        records = [_read(message) for message in messages]
+        records = [_read(message, self._redaction) for message in messages]
         while True:
             try:
                 self._commit(records)
@@ -220,10 +223,10 @@ def monitor_queue(app: Celery) -> Queue:
     return queue
 
 
-def _read(message: Message) -> Record:
+def _read(message: Message, redaction: Redaction) -> Record:
     seen_at = datetime.now(UTC)
     try:
-        return read_task(message, seen_at=seen_at)
+        return read_task(message, seen_at=seen_at, redaction=redaction)
     except Unreadable as error:
         reason = str(error)
     except Exception as error:

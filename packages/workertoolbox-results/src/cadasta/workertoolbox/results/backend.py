@@ -29,6 +29,7 @@ from cadasta.workertoolbox.results._engine import (
 )
 from cadasta.workertoolbox.results._lookup import META, Lookup
 from cadasta.workertoolbox.results._native_chords import NativeChords
+from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._starts import starts_of
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
@@ -76,6 +77,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         # One connection for the process; a fork opens its own.
         self.engine = shared_engine(database_url(url))
         self._starts = starts_of(self.engine)
+        self._redaction = Redaction.of(app)
 
     def exception_safe_to_retry(self, error: Exception) -> bool:
         """Return whether the same statement may succeed later."""
@@ -152,6 +154,8 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
             format_date=False,
             encode=True,
         )
+        if meta.get("args") is not None:
+            meta.update(self._shown_arguments(request))
         row = {name: storable(meta.get(name)) for name in META}
         for name in ("name", "worker", "queue"):
             row[name] = row[name] and row[name][:NAME_LENGTH]
@@ -164,6 +168,18 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         row["parent_id"] = getattr(request, "parent_id", None)
         row["group_id"] = getattr(request, "group", None)
         return row
+
+    def _shown_arguments(self, request: Any) -> dict[str, bytes]:
+        """Return what may be stored of the arguments, where that is not all."""
+        name, given = (
+            getattr(request, "task", None) or "",
+            (request.args, request.kwargs),
+        )
+        shown = self._redaction.shown(name, *given, vars(request))
+        if shown == given:
+            return {}
+        args, kwargs = (ensure_bytes(self.encode(each)) for each in shown)
+        return {"args": args, "kwargs": kwargs}
 
     def _forget(self, task_id: str) -> None:
         self._delete(taskmeta, taskmeta.c.task_id == task_id)

@@ -24,6 +24,11 @@ from cadasta.workertoolbox.routing._topology import (
 #: What RabbitMQ's delays put before a routing key: Celery's retry brings it along.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
 
+#: The header with what a caller wants to be shown of the arguments (`argsrepr` and
+#: `kwargsrepr`). Celery writes some into every message, and its retries forget these.
+SHOWN = "workertoolbox_shown"
+_REPRS = ("argsrepr", "kwargsrepr")
+
 #: Exchanges of which the monitor gets copies, or by which a task has come that Celery
 #: publishes again; the nameless one takes a queue's name for a routing key.
 _EXCHANGES = {None, "", EXCHANGE, DELAYED_EXCHANGE, DELIVERY_EXCHANGE}
@@ -51,11 +56,11 @@ class Router:
         name: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        options: Mapping[str, Any],
+        options: dict[str, Any],
         task: Any = None,
         **_: Any,
     ) -> dict[str, Any]:
-        """Return the route of a task.
+        """Return the route of a task, and keep what is to be shown of its arguments.
 
         Raises:
             UnknownQueue: Caller or route name a queue that is not declared.
@@ -67,6 +72,7 @@ class Router:
         route = {"queue": self._queue_for(name)} if users is None else users
         if options or users is not None:
             self._check({**route, **options}, name)
+            _keep_shown(options)
         return {**route, "declare": [self._topology]}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -108,3 +114,12 @@ class Router:
         if name is not None and name not in self._work:
             nearest = get_close_matches(name, self._work, n=1)
             raise UnknownQueue(name, *nearest)
+
+
+def _keep_shown(options: dict[str, Any]) -> None:
+    headers = options.get("headers") or {}
+    shown = headers.get(SHOWN) or {}
+    shown = {name: options.get(name) or shown.get(name) for name in _REPRS}
+    shown = {name: text for name, text in shown.items() if text is not None}
+    if shown:
+        options.update(shown, headers={**headers, SHOWN: shown})

@@ -1,0 +1,116 @@
+"""What is hidden of a task's arguments."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from celery import Celery, states
+from celery.app.task import Context
+from messages import message
+
+from cadasta.workertoolbox.results import InvalidRedaction, Redaction, TaskStore
+from cadasta.workertoolbox.results._message import read_task
+from cadasta.workertoolbox.results._redaction import HIDDEN
+from cadasta.workertoolbox.results.backend import Backend
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["password", "PASSWORD", "db_password", "token", "api_key", "Authorization"],
+)
+def test_well_known_names_are_hidden_at_any_depth(key: str) -> None:
+    args, kwargs = Redaction().redact(
+        "export.project", [{"deep": [{key: "s3cret"}]}], {key: "s3cret", "folder": "a"}
+    )
+
+    assert args == [{"deep": [{key: HIDDEN}]}]
+    assert kwargs == {key: HIDDEN, "folder": "a"}
+
+
+@pytest.mark.parametrize("key", ["tokens_used", "secretary", "password_length"])
+def test_names_that_only_look_like_them_are_not(key: str) -> None:
+    assert Redaction().redact("export.project", [], {key: 7}) == ([], {key: 7})
+
+
+@pytest.mark.parametrize(
+    ("rules", "args", "kwargs"),
+    [
+        ({"export.project": ["folder"]}, ["a", "b"], {"folder": HIDDEN, "size": 1}),
+        ({"export.*": ["fold*"]}, ["a", "b"], {"folder": HIDDEN, "size": 1}),
+        ({"*": [1]}, ["a", HIDDEN], {"folder": "x", "size": 1}),
+        (
+            {"export.*": [0], "*": ["size"]},
+            [HIDDEN, "b"],
+            {"folder": "x", "size": HIDDEN},
+        ),
+        ({"msg.*": ["folder", 0]}, ["a", "b"], {"folder": "x", "size": 1}),
+        ({"*": lambda args, kwargs: (args[:1], {})}, ["a"], {}),
+    ],
+    ids=str,
+)
+def test_a_rule_hides_what_it_names_in_the_tasks_it_is_for(
+    rules: dict[str, Any], args: list[str], kwargs: dict[str, Any]
+) -> None:
+    redaction = Redaction(rules)
+    given = ["a", "b"], {"folder": "x", "size": 1}
+
+    assert redaction.redact("export.project", *given) == (args, kwargs)
+
+
+def test_a_name_hides_an_argument_given_by_its_position(app: Celery) -> None:
+    @app.task(name="export.login", shared=False)
+    def login(user: str, password: str, *, remember: bool) -> None: ...
+
+    shown, _ = Redaction.of(app).redact("export.login", ["me", "s3cret"], {})
+
+    assert shown == ["me", HIDDEN]
+
+
+def test_a_function_that_fails_hides_everything(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    redaction = Redaction({"*": lambda args, kwargs: args[9]})
+
+    assert redaction.redact("export.project", ["s3cret"], {}) == ([HIDDEN], {})
+    assert "export.project" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_what_the_publisher_wants_to_be_shown_wins() -> None:
+    headers = {"workertoolbox_shown": {"argsrepr": "(…)"}}
+
+    assert Redaction().shown("a", ["s3cret"], {"b": 1}, headers) == ("(…)", {"b": 1})
+
+
+@pytest.mark.parametrize(
+    "rules", [["token"], {"a": "token"}, {"a": [1.5]}, {1: ["token"]}, {"a": None}]
+)
+def test_what_is_no_rule_is_refused(rules: Any) -> None:
+    with pytest.raises(InvalidRedaction, match="REDACT=.* is no rule; write") as caught:
+        Redaction(rules)
+
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_the_monitor_stores_no_secret() -> None:
+    sent = message([["a"], {"token": "s3cret"}, {}])
+    record = read_task(sent, seen_at=datetime.now(UTC))
+
+    assert record.kwargs == {"token": HIDDEN}
+
+
+def test_the_result_backend_stores_no_secret(
+    app: Celery, url: str, store: TaskStore
+) -> None:
+    app.conf.REDACT = {"export.*": [0]}
+    backend = Backend(app, url.removeprefix("workertoolbox+"))
+    request = Context(
+        id="1", task="export.project", args=["s3cret", "b"], kwargs={"token": "s3cret"}
+    )
+    backend.store_result("1", 42, states.SUCCESS, request=request)
+    task = store.get("1")
+
+    assert (task.args, task.kwargs) == ([HIDDEN, "b"], {"token": HIDDEN})
