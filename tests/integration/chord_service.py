@@ -1,0 +1,207 @@
+"""A service whose chords meet accidents: `celery -A integration.chord_service`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, Task, chord, group, signature
+from celery.signals import before_task_publish, task_postrun, task_prerun
+
+from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.results import _native_chords
+from polling import eventually
+
+#: The variable with the folder where processes and tests tell each other things.
+FOLDER = "CHORDS_FOLDER"
+
+#: The file in it with a line for each thing that happens.
+JOURNAL = "journal"
+
+#: Seconds instead of half a minute, and still longer than a body takes to be published.
+TAKEOVER_S = 4.0
+
+
+def make_service() -> Celery:
+    """Return an app with the tasks below."""
+    embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
+    app = Celery("chords")
+    configure = Config.embedded if embedded else Config
+    app.config_from_object(configure(["export", "msg"]))
+    _add_values(app)
+    _add_replacements(app)
+    _add_accidents(app)
+    return app
+
+
+def _add_values(app: Celery) -> None:
+    @app.task(name="export.give", shared=False)
+    def give(value: object) -> object:
+        return value
+
+    @app.task(name="export.give_quietly", ignore_result=True, shared=False)
+    def give_quietly(value: object) -> object:
+        return value
+
+    @app.task(name="export.increase", shared=False)
+    def increase(number: int, by: int = 1) -> int:
+        return number + by
+
+    @app.task(name="export.give_after", shared=False)
+    def give_after(value: object, key: str) -> object:
+        eventually(lambda: is_said(key))
+        return value
+
+    @app.task(name="export.say", shared=False)
+    def say_it(value: object, key: str) -> object:
+        say(key)
+        return value
+
+    # A body; where what is done to the publishing of one would also hit the header.
+    for name in ("collect", "collect_after_kill", "collect_after_wait"):
+
+        @app.task(name=f"export.{name}", shared=False)
+        def collect(values: object) -> object:
+            return values
+
+    @app.task(name="export.errback", shared=False)
+    def errback(id: str, key: str) -> None:
+        note("errback", id, key)
+
+    @app.task(name="export.errback_of_three", shared=False)
+    def errback_of_three(request: Any, error: Any, traceback: Any, key: str) -> None:
+        note("errback", request.id, key)
+
+
+def _add_replacements(app: Celery) -> None:
+    @app.task(name="export.replace", bind=True, shared=False)
+    def replace(self: Task[Any, Any], by: dict[str, Any]) -> object:
+        return self.replace(signature(by, app=app))
+
+    @app.task(name="export.replace_by_group", bind=True, shared=False)
+    def replace_by_group(self: Task[Any, Any], numbers: list[int]) -> object:
+        give = app.tasks["export.give"]
+        return self.replace(group(give.s(number) for number in numbers))
+
+    @app.task(name="export.replace_by_chord", bind=True, shared=False)
+    def replace_by_chord(self: Task[Any, Any], numbers: list[int]) -> object:
+        give, collect = app.tasks["export.give"], app.tasks["export.collect"]
+        return self.replace(chord([give.s(n) for n in numbers], collect.s()))
+
+    @app.task(name="export.add_to_chord", bind=True, shared=False)
+    def add_to_chord(self: Task[Any, Any], value: object, added: object) -> object:
+        self.add_to_chord(app.tasks["export.give"].s(added))
+        return value
+
+
+def _add_accidents(app: Celery) -> None:
+    @app.task(name="export.retry", bind=True, shared=False)
+    def retry(self: Task[Any, Any], value: object) -> object:
+        if self.request.retries < 2:
+            raise self.retry(countdown=0)
+        return value
+
+    @app.task(name="export.fail", shared=False)
+    def fail(message: str) -> None:
+        raise ValueError(message)
+
+    @app.task(name="export.fail_of_values", shared=False)
+    def fail_of_values(values: object) -> None:
+        raise ValueError(f"refused: {values}")
+
+    @app.task(name="export.exit", shared=False)
+    def exit(code: int) -> None:
+        os._exit(code)
+
+    @app.task(name="export.die", shared=False)
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @app.task(name="export.die_once", bind=True, shared=False)
+    def die_once(self: Task[Any, Any], value: object) -> object:
+        if first(f"died {self.request.id}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    die_once.acks_late = die_once.reject_on_worker_lost = True
+
+    @app.task(name="export.hang_once", bind=True, acks_late=True, shared=False)
+    def hang_once(self: Task[Any, Any], value: object) -> object:
+        if first(f"hangs {self.request.id}"):
+            signal.pause()
+        return value
+
+    @app.task(name="export.give_late", acks_late=True, shared=False)
+    def give_late(value: object) -> object:
+        return value
+
+    @app.task(name="export.give_again", acks_late=True, shared=False)
+    def give_again(value: object) -> object:
+        return value
+
+    give_again.reject_on_worker_lost = True
+
+    @app.task(name="export.send_again", bind=True, shared=False)
+    def send_again(self: Task[Any, Any], value: object) -> object:
+        if first(f"sends {self.request.id}"):
+            # As a broker does that delivers a message twice.
+            self.signature_from_request(self.request, retries=0).apply_async()
+        return value
+
+
+def note(*words: object) -> None:
+    """Add a line to the journal."""
+    # One write at the end of the file: lines of many processes stay whole.
+    descriptor = os.open(folder() / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, (" ".join(map(str, words)) + "\n").encode())
+    finally:
+        os.close(descriptor)
+
+
+def folder() -> Path:
+    return Path(os.environ[FOLDER])
+
+
+def first(key: str) -> bool:
+    """Return whether nobody has said this before, and say it."""
+    try:
+        (folder() / key).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def say(key: str) -> None:
+    (folder() / key).touch()
+
+
+def is_said(key: str) -> bool:
+    return (folder() / key).exists()
+
+
+@task_prerun.connect
+def note_begin(task_id: str, task: Task[Any, Any], **_: Any) -> None:
+    note("begin", task_id, os.getpid())
+
+
+@task_postrun.connect
+def note_end(task_id: str, task: Task[Any, Any], **_: Any) -> None:
+    note("end", task_id, os.getpid())
+
+
+@before_task_publish.connect
+def meet_accident(sender: str, headers: dict[str, Any], **_: Any) -> None:
+    """Do what is to happen when a body is about to be published for the first time."""
+    if sender == "export.collect_after_kill" and first(f"killed {headers['id']}"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if sender == "export.collect_after_wait" and first(f"waits {headers['id']}"):
+        eventually(lambda: is_said(f"goes on {headers['id']}"))
+
+
+# For the test process, the environment comes later.
+if FOLDER in os.environ:
+    _native_chords.TAKEOVER_S = TAKEOVER_S
+    app = make_service()

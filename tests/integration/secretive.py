@@ -1,0 +1,27 @@
+"""A service whose tasks are given secrets: `celery -A secretive`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery, Task
+
+from cadasta.workertoolbox.conf import Config
+
+
+def make_app() -> Celery:
+    """Return the service's app, for the broker and database of the environment."""
+    embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
+    app = Celery("secretive")
+    app.config_from_object((Config.embedded if embedded else Config)(["export"]))
+
+    @app.task(name="export.pay", shared=False, bind=True, default_retry_delay=0)
+    def pay(self: Task[Any, Any], /, *args: object, **kwargs: object) -> None:
+        if not self.request.retries:
+            raise self.retry()
+
+    return app
+
+
+app = make_app()

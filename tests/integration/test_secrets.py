@@ -1,0 +1,99 @@
+"""No secret among the arguments of a task reaches the database, on any way."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from sqlalchemy import MetaData, create_engine, select
+
+from cadasta.workertoolbox.results import TaskStore, upgrade
+from integration.brokers import Broker
+from integration.secretive import make_app
+from polling import eventually
+from processes import running
+
+HERE = Path(__file__).parent
+SECRET = "s3cr3t-and-nobody-else-writes-this"
+
+
+@pytest.fixture
+def secretive(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    # From the environment, as a fleet would share it.
+    broker.environment["WORKERTOOLBOX_REDACT"] = json.dumps({"export.*": ["card", 1]})
+    for name, value in broker.environment.items():
+        monkeypatch.setenv(name, value)
+    app = make_app()
+    upgrade(app.conf.result_backend)
+    yield app
+    app.close()
+
+
+def everything_stored(app: Celery) -> str:
+    """Return all that is in the database, as text."""
+    engine = create_engine(app.conf.result_backend.removeprefix("workertoolbox+"))
+    found = []
+    metadata = MetaData()
+    metadata.reflect(engine)
+    with engine.connect() as connection:
+        for table in metadata.sorted_tables:
+            for row in connection.execute(select(table)):
+                found += [
+                    bytes(value).decode("utf-8", "replace")
+                    if isinstance(value, bytes | memoryview)
+                    else str(value)
+                    for value in row
+                ]
+    engine.dispose()
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "filesystem"], indirect=True)
+def test_no_secret_reaches_the_database(
+    secretive: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    pay = secretive.tasks["export.pay"]
+    reprs: dict[str, Any] = {"argsrepr": "(…)", "kwargsrepr": "{…}"}
+    sent = [
+        pay.delay("a", SECRET),
+        pay.delay(card=SECRET),
+        pay.delay("a", password=SECRET),
+        pay.delay({"deep": [{"api_key": SECRET}]}),
+        pay.apply_async((SECRET,), {"other": SECRET}, **reprs),
+    ]
+    celery = [sys.executable, "-m", "celery", "-A", "secretive", "--workdir", str(HERE)]
+    with (
+        running(
+            [*celery, "worker", "-P", "solo", "--without-gossip", "--without-mingle"],
+            folder=tmp_path,
+            environment=broker.environment,
+            name="worker",
+        ) as worker,
+        running(
+            [*celery, "tasks", "monitor"],
+            folder=tmp_path,
+            environment=broker.environment,
+            name="monitor",
+        ),
+        TaskStore.for_app(secretive) as store,
+    ):
+
+        def look() -> bool:
+            tasks = [store.find(result.id) for result in sent]
+            assert all(
+                task and task.tracked and task.status == "SUCCESS" and task.retries == 1
+                for task in tasks
+            ), tasks
+            return True
+
+        eventually(look)
+        shown = store.get(sent[-1].id)
+
+    assert SECRET not in everything_stored(secretive)
+    assert SECRET not in worker.text
+    assert (shown.args, shown.kwargs) == ("(…)", "{…}")
