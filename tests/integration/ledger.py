@@ -36,7 +36,7 @@ class Ledger:
         monitor: The monitor queue, bound to a channel.
         journal: The file where the workers add `<id> <retries>` for each run.
         copied: The copies taken out of the monitor queue.
-        copied_internal: The same of Celery's own tasks, such as the polls of a chord.
+        copied_internal: The same of Celery's own tasks, `celery.*`.
         copied_early: The ids of tasks with a copy taken out before they were due.
         to_copy: The copies that there have to be.
         to_run: The runs that there have to be.

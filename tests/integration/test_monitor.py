@@ -164,7 +164,7 @@ def test_while_the_database_is_away_messages_stay_in_the_queue(
         first = app.send_task("export.echo", [1]).id
         eventually(lambda: store.find(first))
         store.close()
-        with away(store._engine.url):
+        with away(store.engine.url):
             second = app.send_task("export.echo", [2]).id
             process.wait_for("database away")
         eventually(lambda: store.find(second))
@@ -183,7 +183,7 @@ def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
     with monitor(broker, tmp_path) as process:
         process.wait_for("copying tasks")
         store.close()
-        with away(store._engine.url):
+        with away(store.engine.url):
             ids = {app.send_task("export.echo", [n]).id for n in range(5)}
             process.wait_for("database away")
             exit_code = process.stop()
@@ -199,7 +199,7 @@ def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
 def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    with store._engine.begin() as connection:
+    with store.engine.begin() as connection:
         connection.execute(
             text("ALTER TABLE workertoolbox_task ADD CHECK (name <> 'export.refused')")
         )
@@ -208,7 +208,7 @@ def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
     ids |= {app.send_task("export.echo", [n]).id for n in range(3)}
     with monitor(broker, tmp_path):
         eventually(lambda: {task.id for task in store.list()} == ids)
-        with store._engine.connect() as connection:
+        with store.engine.connect() as connection:
             [row] = connection.execute(select(quarantine))
 
     assert "the database refuses it" in row.reason

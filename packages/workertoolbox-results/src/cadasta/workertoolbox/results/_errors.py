@@ -7,6 +7,7 @@ ResultsError
 ├── InvalidTemplate (ValueError)
 ├── InvalidURL (ValueError)
 ├── MonitorQueueUnknown (LookupError)
+├── NotInQuarantine (LookupError)
 ├── PickledResult (ValueError)
 ├── SchemaOutdated (RuntimeError)
 └── TaskNotFound (LookupError)
@@ -53,6 +54,21 @@ class InvalidURL(ResultsError, ValueError):
 
 class MonitorQueueUnknown(ResultsError, LookupError):
     """The app declares no task-monitor queue."""
+
+
+class NotInQuarantine(ResultsError, LookupError):
+    """No message in quarantine has this number."""
+
+    def __init__(self, id: int) -> None:
+        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"no message {self.id} is in quarantine; "
+            "`celery -A … tasks quarantine list` shows those that are"
+        )
 
 
 class PickledResult(ResultsError, ValueError):

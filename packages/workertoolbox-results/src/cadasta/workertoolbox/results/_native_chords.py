@@ -41,6 +41,7 @@ class NativeChords(base.BaseBackend):
     #: Where the chords are; its connections commit by themselves.
     engine: Engine
     _ensure_retryable: Callable[..., Any]
+    _fail_chain: Callable[..., None]
     _get_task_meta_for: Callable[[str], dict[str, Any]]
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
@@ -92,8 +93,9 @@ class NativeChords(base.BaseBackend):
             now = self._ensure_retryable(_chord.find, self.engine, id)
             if now != progress:
                 return False
-            if wait_s is not None:
-                time.sleep(wait_s)
+            if wait_s is None:
+                break
+            time.sleep(wait_s)
         taken: bool = self._ensure_retryable(
             _chord.take_over, self.engine, id, progress
         )
@@ -104,13 +106,19 @@ class NativeChords(base.BaseBackend):
             body.delay(self._ensure_retryable(self._header_results, id))
         except ChordError as error:
             logger.error("Chord %s: %s", id, error)
-            self.chord_error_from_stack(body, error)
+            self._fail_body(body, error)
         except Exception as error:
             # As Celery's own backends do: who waits for the body is told.
             logger.exception("Chord %s: its body cannot be published", id)
             failure = ChordError(f"Callback error: {error!r}")
-            self.chord_error_from_stack(body, failure)
+            self._fail_body(body, failure)
         self._ensure_retryable(_chord.end, self.engine, id)
+
+    def _fail_body(self, body: Any, error: ChordError) -> None:
+        # Celery's way to tell an outer chord, whose header the body is a task of; as
+        # it skips what has failed, it comes first.
+        self._fail_chain([body], error, None)
+        self.chord_error_from_stack(body, error)
 
     def _header_results(self, id: str) -> list[Any]:
         """Return the values of the header in its order.

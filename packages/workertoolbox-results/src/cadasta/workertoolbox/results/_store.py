@@ -46,6 +46,9 @@ class TaskStore:
     Args:
         url: As in `result_backend`: `workertoolbox+…`, `db+…` or SQLAlchemy's own.
 
+    Attributes:
+        engine: Its connections.
+
     Raises:
         DatabaseUnavailable: The database cannot be reached.
         InvalidURL: It names no SQL database.
@@ -53,9 +56,9 @@ class TaskStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(database_url(url))
+        self.engine = open_engine(database_url(url))
         try:
-            check_schema(self._engine)
+            check_schema(self.engine)
         except ResultsError:
             self.close()
             raise
@@ -110,7 +113,7 @@ class TaskStore:
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +129,7 @@ class TaskStore:
     def _fetch(self, query: Select[Any], *, internal: bool = True) -> Sequence[Task]:
         if not internal:
             query = query.where(func.coalesce(_view.c.name, "").notlike("celery.%"))
-        with reaching(self._engine), self._engine.connect() as connection:
+        with reaching(self.engine), self.engine.connect() as connection:
             rows = connection.execute(query).mappings()
             return [_task(**row) for row in rows]
 

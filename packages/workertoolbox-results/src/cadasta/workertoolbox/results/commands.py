@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import signal
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import click
-from celery import Celery
-from rich.console import Console
 from rich.table import Table
 
+from cadasta.workertoolbox.results._console import (
+    app_of,
+    console,
+    json_option,
+    print_json,
+)
 from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results._monitor import Monitor
+from cadasta.workertoolbox.results._purge_command import purge
+from cadasta.workertoolbox.results._quarantine_command import quarantine
 from cadasta.workertoolbox.results._schema import upgrade as upgrade_database
 from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._tree import duration, in_order, workflow_tree
-
-#: Characters on a line that no terminal shows.
-PIPE_WIDTH = 1000
 
 
 class _Commands(click.Group):
@@ -42,22 +43,21 @@ def tasks() -> None:
     """Every task that was scheduled, and what became of it."""
 
 
+tasks.add_command(purge)
+tasks.add_command(quarantine)
+
+
 def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
     if not math.isfinite(value):
         raise click.BadParameter(f"{value} is no number of seconds")
     return value
 
 
-_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
-)
-
-
 @tasks.command()
 @click.pass_context
 def upgrade(ctx: click.Context) -> None:
     """Create the tables, or bring them up to date."""
-    revision = upgrade_database(_app(ctx).conf.result_backend)
+    revision = upgrade_database(app_of(ctx).conf.result_backend)
     click.echo(f"tables are at revision {revision}")
 
 
@@ -96,7 +96,7 @@ def monitor(
         level=loglevel.upper(), format="[%(asctime)s: %(levelname)s] %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    worker = Monitor(_app(ctx), batch_size=batch_size, batch_wait_s=batch_wait)
+    worker = Monitor(app_of(ctx), batch_size=batch_size, batch_wait_s=batch_wait)
 
     def stop(number: int, _: FrameType | None) -> None:
         worker.stop()
@@ -119,48 +119,32 @@ def monitor(
     help="Most tasks to show, newest first.",
 )
 @click.option("--internal", is_flag=True, help="Show Celery's own tasks too.")
-@_json
+@json_option
 @click.pass_context
 def list_(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
     """Show the newest tasks."""
-    with TaskStore.for_app(_app(ctx)) as store:
+    with TaskStore.for_app(app_of(ctx)) as store:
         found = store.list(**filters)
     if as_json:
-        _print_json(found)
+        print_json(task.as_json() for task in found)
     else:
         _print_table(found)
 
 
 @tasks.command()
 @click.argument("id")
-@_json
+@json_option
 @click.pass_context
 def show(ctx: click.Context, id: str, as_json: bool) -> None:
     """Show the workflow of the task ID as a tree."""
-    with TaskStore.for_app(_app(ctx)) as store:
+    with TaskStore.for_app(app_of(ctx)) as store:
         task = store.get(id)
         # A task that no monitor saw may not know its root.
         workflow = store.workflow(task.root_id or id, internal=True) or [task]
     if as_json:
-        _print_json(task for _, task in in_order(workflow, asked=id))
+        print_json(task.as_json() for _, task in in_order(workflow, asked=id))
     else:
-        _console().print(workflow_tree(workflow, asked=id))
-
-
-def _app(ctx: click.Context) -> Celery:
-    app: Celery = ctx.obj.app
-    return app
-
-
-def _console() -> Console:
-    # What goes into a file or a pipe is not cut to the width of some terminal.
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False)
-
-
-def _print_json(found: Iterable[Task]) -> None:
-    for task in found:
-        click.echo(json.dumps(task.as_json(), ensure_ascii=False))
+        console().print(workflow_tree(workflow, asked=id))
 
 
 def _print_table(found: Sequence[Task]) -> None:
@@ -181,4 +165,4 @@ def _print_table(found: Sequence[Task]) -> None:
             *("" if s is None else duration(s) for s in (task.wait_s, task.run_s)),
             task.id,
         )
-    _console().print(table)
+    console().print(table)

@@ -1,0 +1,124 @@
+"""Messages that could not be read, and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kombu.message import Message
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._engine import is_outage, reaching
+from cadasta.workertoolbox.results._errors import NotInQuarantine
+from cadasta.workertoolbox.results._message import Unreadable, read_task
+from cadasta.workertoolbox.results._redaction import Redaction
+from cadasta.workertoolbox.results._tables import quarantine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A message that could not be read, as it came.
+
+    Attributes:
+        id: Its number in the quarantine.
+        digest: SHA-256 of headers and body.
+        routing_key: The queue of the task, if it was one.
+        seen_at: When a monitor read it first.
+    """
+
+    id: int
+    digest: str
+    reason: str
+    body: bytes
+    content_type: str | None
+    content_encoding: str | None
+    headers: Any
+    routing_key: str | None
+    seen_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for `--json`; what is no text of the body is escaped."""
+        text = self.body.decode("utf-8", "backslashreplace")
+        return {**asdict(self), "body": text, "seen_at": self.seen_at.isoformat()}
+
+
+def find_quarantined(engine: Engine, *, limit: int) -> Sequence[Quarantined]:
+    """Return messages in quarantine, the newest first.
+
+    Raises:
+        DatabaseUnavailable: It cannot be reached.
+    """
+    query = select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
+    with reaching(engine), engine.connect() as connection:
+        rows = connection.execute(query).mappings()
+        return [Quarantined(**{**row, "body": bytes(row["body"])}) for row in rows]
+
+
+def get_quarantined(engine: Engine, id: int) -> Quarantined:
+    """Return a message in quarantine.
+
+    Raises:
+        DatabaseUnavailable: It cannot be reached.
+        NotInQuarantine: There is none of this number.
+    """
+    query = select(quarantine).where(quarantine.c.id == id)
+    with reaching(engine), engine.connect() as connection:
+        row = connection.execute(query).mappings().first()
+    if row is None:
+        raise NotInQuarantine(id)
+    return Quarantined(**{**row, "body": bytes(row["body"])})
+
+
+def drop(engine: Engine, id: int) -> None:
+    """Delete a message from the quarantine.
+
+    Raises:
+        DatabaseUnavailable: It cannot be reached.
+        NotInQuarantine: There is none of this number.
+    """
+    with reaching(engine), engine.begin() as connection:
+        gone = connection.execute(delete(quarantine).where(quarantine.c.id == id))
+    if not gone.rowcount:
+        raise NotInQuarantine(id)
+
+
+def replay(engine: Engine, id: int, *, redaction: Redaction) -> str:
+    """Read a message again, and store the task if this release can.
+
+    It is not published again: the task itself was not in quarantine.
+
+    Returns:
+        Id of the task.
+
+    Raises:
+        DatabaseUnavailable: It cannot be reached.
+        NotInQuarantine: There is none of this number.
+        Unreadable: It stays where it is; says why.
+    """
+    kept = get_quarantined(engine, id)
+    record = read_task(_message(kept), seen_at=datetime.now(UTC), redaction=redaction)
+    with reaching(engine):
+        try:
+            with engine.begin() as connection:
+                write_batch(connection, [record])
+                connection.execute(delete(quarantine).where(quarantine.c.id == id))
+        except DBAPIError as error:
+            if is_outage(error):
+                raise
+            raise Unreadable(f"the database refuses it: {error.orig}") from error
+    return record.id
+
+
+def _message(kept: Quarantined) -> Message:
+    body: Any = kept.body
+    return Message(
+        body=body,
+        content_type=kept.content_type,
+        content_encoding=kept.content_encoding,
+        headers=kept.headers,
+        delivery_info={"routing_key": kept.routing_key},
+    )

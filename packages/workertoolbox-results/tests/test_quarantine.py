@@ -1,0 +1,91 @@
+"""What can be done with messages that could not be read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from celery import Celery
+from messages import message
+from test_commands import objects, run
+
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._message import keep_unread
+from cadasta.workertoolbox.results.backend import Backend
+
+
+@pytest.fixture
+def kept(backend: Backend) -> list[int]:
+    """Numbers of a message that can be read after all, and of one that cannot."""
+    messages = [message([["a"], {"token": "s3cret"}, {}]), message(b"\xff{")]
+    now = datetime.now(UTC)
+    for each in messages:
+        with backend.engine.begin() as connection:
+            record = keep_unread(each, reason="an older release", seen_at=now)
+            write_batch(connection, [record])
+    return [1, 2]
+
+
+def listed(app: Celery) -> list[Any]:
+    return [each["id"] for each in objects(app, "quarantine", "list")]
+
+
+def test_they_are_listed_with_their_reasons(app: Celery, kept: list[int]) -> None:
+    table = run(app, "quarantine", "list").output
+
+    assert listed(app) == [2, 1]
+    assert table.count("an older release") == 2
+
+
+def test_one_is_shown_as_it_came(app: Celery, kept: list[int]) -> None:
+    [shown] = objects(app, "quarantine", "show", "2")
+    text = run(app, "quarantine", "show", "2").output
+
+    assert shown["body"] == r"\xff{"
+    assert shown["headers"]["task"] == "export.project"
+    assert r"\xff{" in text
+
+
+def test_one_that_can_be_read_now_becomes_a_task(
+    app: Celery, kept: list[int], store: TaskStore
+) -> None:
+    result = run(app, "quarantine", "replay", "1")
+    task = store.get("1")
+
+    assert result.output == "1 is task 1\n"
+    assert (task.args, task.kwargs) == (["a"], {"token": "********"})
+    assert task.queue == "export"
+    assert listed(app) == [2]
+
+
+def test_one_that_cannot_stays_and_the_others_go_on(
+    app: Celery, kept: list[int], store: TaskStore
+) -> None:
+    result = run(app, "quarantine", "replay", "2", "1")
+
+    assert result.exit_code == 1
+    assert result.output.splitlines()[0].startswith("2 stays: its body is no JSON")
+    assert listed(app) == [2]
+    assert store.find("1") is not None
+
+
+def test_one_is_dropped(app: Celery, kept: list[int]) -> None:
+    assert run(app, "quarantine", "drop", "1").output == "1 deleted\n"
+    assert listed(app) == [2]
+
+
+@pytest.mark.parametrize("command", ["show", "replay", "drop"])
+def test_a_number_that_is_not_there_is_one_line(app: Celery, command: str) -> None:
+    result = run(app, "quarantine", command, "7")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: no message 7 is in quarantine; ")
+
+
+def test_json_of_a_body_is_json_whatever_it_holds(app: Celery, kept: list[int]) -> None:
+    line = run(app, "quarantine", "show", "2", "--json").output
+
+    assert json.loads(line)["reason"] == "an older release"
