@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterator
 from threading import Thread
 from typing import Any
 
 import pytest
-from celery import Celery, states
+from celery import Celery, Signature, chord, states
 from celery.app.task import Context
 from celery.exceptions import ImproperlyConfigured
+from celery.signals import before_task_publish
 from sqlalchemy import insert
 
 from cadasta.workertoolbox.results import PickledResult, TaskStore
@@ -259,3 +261,34 @@ def test_a_forked_child_opens_a_connection_of_its_own(backend: Backend) -> None:
     assert backend.get_task_meta("child")["result"] == 2
     os.close(read)
     os.close(write)
+
+
+def test_settings_of_retries_that_are_none_are_the_defaults(url: str) -> None:
+    app = Celery("tests", broker="memory://", backend=url, set_as_current=False)
+    app.conf.result_backend_always_retry = None
+    app.conf.result_backend_max_retries = None
+    backend: Any = app.backend
+
+    assert (backend.always_retry, backend.max_retries) == (True, 10)
+
+
+def test_a_generator_of_a_header_is_published_as_it_goes(
+    app: Celery, backend: Backend
+) -> None:
+    published: list[str] = []
+    asked: list[int] = []
+
+    def note(sender: str, **_: Any) -> None:
+        published.append(sender)
+
+    def header() -> Iterator[Signature[Any]]:
+        for number in range(5):
+            asked.append(len(published))
+            yield app.signature("export.project", (number,))
+
+    before_task_publish.connect(note)
+    chord(header(), app.signature("export.collect"), app=app)()
+    before_task_publish.disconnect(note)
+
+    assert len(published) == 5
+    assert asked[-1] > 0

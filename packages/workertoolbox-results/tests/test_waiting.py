@@ -7,7 +7,7 @@ from threading import Timer
 
 import pytest
 from celery import Celery, states
-from celery.exceptions import TimeoutError
+from celery.exceptions import ChordError, TimeoutError
 from celery.result import GroupResult
 from sqlalchemy import event
 
@@ -102,3 +102,14 @@ def test_every_way_to_join_gives_the_same(app: Celery, backend: Backend) -> None
     assert results.get(timeout=1) == [0, 10]
     assert results.join(timeout=1) == [0, 10]
     assert results.join_native(timeout=1) == [0, 10]
+
+
+def test_the_error_of_a_parent_comes_before_that_of_the_body(
+    app: Celery, backend: Backend
+) -> None:
+    backend.mark_as_failure("header", KeyError("the cause"))
+    backend.mark_as_failure("body", ChordError("what came of it"))
+    result = app.AsyncResult("body", parent=app.AsyncResult("header"))
+
+    with pytest.raises(KeyError, match="the cause"):
+        result.get(timeout=5)

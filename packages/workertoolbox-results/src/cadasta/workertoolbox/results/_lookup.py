@@ -99,8 +99,17 @@ class Lookup(base.BaseBackend):
         self._ensure_not_eager()
         missing = set(task_ids)
         count = len(missing)
-        for wait_s in waits(timeout, longest_s=interval or LONGEST_WAIT_S):
-            for task_id, meta in self._ready(missing):
+        longest_s = interval or LONGEST_WAIT_S
+        called_at = time.monotonic()
+        for wait_s in waits(timeout, longest_s=longest_s):
+            ready = self._ready(missing)
+            # By this Celery raises the error of a parent, rather than that of the body
+            # of its chord, which is stored after it; it asks for each parent by itself.
+            failed = any(meta["status"] in states.PROPAGATE_STATES for _, meta in ready)
+            if on_interval and (failed or time.monotonic() - called_at >= longest_s):
+                on_interval()
+                called_at = time.monotonic()
+            for task_id, meta in ready:
                 missing.discard(task_id)
                 if on_message is not None:
                     on_message(meta)
@@ -108,8 +117,6 @@ class Lookup(base.BaseBackend):
             max_iterations = max_iterations and max_iterations - 1
             if not missing or max_iterations == 0:
                 return
-            if on_interval:
-                on_interval()
             if wait_s is None:
                 raise TimeoutError(
                     f"{len(missing)} of {count} results not there within {timeout} s"

@@ -47,8 +47,9 @@ class NativeChords(base.BaseBackend):
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Remember a chord whose header is going to be published."""
         id, results = header_result_args
-        # A generator is not asked before its turn; what it yields is a plain list.
-        nested = isinstance(results, list) and any(
+        # A generator, wrapped in a subclass of `list`, is not asked before its turn;
+        # what it yields is a plain list.
+        nested = type(results) is list and any(
             isinstance(result, GroupResult) for result in results
         )
         header = self.app.GroupResult(id, results).as_tuple() if nested else None

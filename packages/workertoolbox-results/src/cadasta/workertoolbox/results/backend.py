@@ -69,9 +69,10 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
                 f"result_serializer {self.serializer!r} is refused: results are JSON "
                 "only; set result_serializer='json'"
             )
-        if not app.conf.value_set_for("result_backend_always_retry"):
+        # None is the default too, as in Celery's own database backend.
+        if not _is_set(app, "result_backend_always_retry"):
             self.always_retry = True
-        if not app.conf.value_set_for("result_backend_max_retries"):
+        if not _is_set(app, "result_backend_max_retries"):
             # With Celery's waits, up to about ten seconds; its default is for ever.
             self.max_retries = 10
         # One connection for the process; a fork opens its own.
@@ -231,6 +232,10 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
 
     def _encode_optional(self, value: Any) -> bytes | None:
         return ensure_bytes(self.encode(value)) if value else None
+
+
+def _is_set(app: Celery, name: str) -> bool:
+    return app.conf.value_set_for(name) and app.conf[name] is not None
 
 
 def _rebuild(cls: type[Backend], args: Any, kwargs: dict[str, Any]) -> Backend:
