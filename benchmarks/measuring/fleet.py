@@ -28,6 +28,7 @@ from servers.redis import Redis
 OURS = "ours"
 DATABASE = "Celery's database"
 REDIS = "Redis"
+NONE = "no backend"
 
 #: Where a worker finds its module.
 HERE = Path(__file__).parent.parent
@@ -102,6 +103,9 @@ class Servers:
 
     @contextmanager
     def _result_backend(self, name: str) -> Iterator[dict[str, Any]]:
+        if name == NONE:
+            yield {"result_backend": "disabled://"}
+            return
         if name == REDIS:
             with self.redis.access() as access:
                 yield {
