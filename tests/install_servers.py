@@ -13,7 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.programs import find_postgresql, find_rabbitmq, find_redis
+from servers.programs import (
+    find_pgbouncer,
+    find_postgresql,
+    find_rabbitmq,
+    find_redis,
+)
 
 #: Seconds to wait for another apt-get to end.
 LOCK_TIMEOUT_S = 120
@@ -21,16 +26,27 @@ LOCK_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Server:
-    """A server, the Debian package that has it, and the variable that replaces it."""
+    """A server, the Debian package that has it, and what replaces it.
+
+    Attributes:
+        variable: Of the environment, with the URL of another one, if there may be one.
+    """
 
     name: str
     package: str
-    variable: str
+    variable: str | None
     find: Callable[[], Path | None]
 
     def is_missing(self) -> bool:
         """Tell whether its tests could not run now."""
-        return not os.environ.get(self.variable) and self.find() is None
+        given = self.variable is not None and os.environ.get(self.variable)
+        return not given and self.find() is None
+
+    @property
+    def advice(self) -> str:
+        """What to do where it is missing."""
+        install = f"Install {self.package}"
+        return f"{install} or set {self.variable}." if self.variable else f"{install}."
 
 
 SERVERS = (
@@ -39,6 +55,7 @@ SERVERS = (
     Server(
         "PostgreSQL", "postgresql", "WORKERTOOLBOX_TEST_POSTGRESQL_URL", find_postgresql
     ),
+    Server("PgBouncer", "pgbouncer", None, find_pgbouncer),
 )
 
 
@@ -51,8 +68,7 @@ def main() -> int:
     for server in SERVERS:
         if server.is_missing():
             print(
-                f"{server.name} is missing; its tests will be skipped. Install "
-                f"{server.package} or set {server.variable}."
+                f"{server.name} is missing; its tests will be skipped. {server.advice}"
             )
     return code
 

@@ -51,6 +51,10 @@ class Proxy:
         if self._listener is None:
             self._listener = _Listener(self)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Pass new connections on to another server."""
+        self._server = host, port
+
     def close(self) -> None:
         """End every connection, and give the port back."""
         self.refuse()

@@ -23,6 +23,9 @@ from servers.programs import find_postgresql
 #: Root may not run it; Debian's packages create this account.
 ACCOUNT = "postgres"
 
+#: Where its files are, in its folder.
+DATA = "data"
+
 #: How its files are made.
 INITDB = (
     "--username=postgres",
@@ -89,49 +92,82 @@ def serve(
             _execute(maintenance, f"DROP DATABASE {template} WITH (FORCE)")
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """The files and the port of a server, which outlive its process.
+
+    Attributes:
+        url: Its first database.
+    """
+
+    url: URL
+    _program: Path
+    _folder: Path
+    _settings: Mapping[str, str]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the server as long as the block lasts."""
+        options = [f"--{name}={value}" for name, value in self._settings.items()]
+        data, port = self._folder / DATA, str(self.url.port)
+        with running(
+            [self._program, "-D", data, "-p", port, *options],
+            folder=self._folder,
+            ready=lambda: _is_ready(self.url),
+            # Fast shutdown: it does not wait until the clients have left.
+            stop_signal=signal.SIGINT,
+            # Killed, it would leave a segment of shared memory behind.
+            death_signal=signal.SIGINT,
+            user=account(),
+            shown=False,
+        ):
+            yield
+
+
+@contextmanager
+def cluster(settings: Mapping[str, str] = FLEETING) -> Iterator[Cluster]:
+    """Make a server that the test starts and stops itself."""
+    program = find_postgresql()
+    if program is None:
+        missing("PostgreSQL", "postgresql is not installed")
+    with folder_of("postgresql") as folder:
+        with running(
+            [program.with_name("initdb"), "--pgdata", folder / DATA, *INITDB],
+            folder=folder,
+            user=account(),
+            shown=False,
+        ) as initdb:
+            if initdb.wait() != 0:
+                raise ChildProcessError(initdb.tail)
+        [port] = free_ports(1)
+        url = URL.create(
+            "postgresql+psycopg2", "postgres", None, HOST, port, "postgres"
+        )
+        yield Cluster(url, program, folder, {**SETTINGS, **settings})
+
+
+@contextmanager
+def folder_of(server: str) -> Iterator[Path]:
+    """Yield an empty folder that belongs to the account."""
+    # Not in pytest's folders, which the other account may not enter.
+    with tempfile.TemporaryDirectory(prefix=f"workertoolbox-{server}-") as folder:
+        if name := account():
+            shutil.chown(folder, name, name)
+        yield Path(folder)
+
+
+def account() -> str | None:
+    """Return who has to run the server, where that is not who runs the tests."""
+    return ACCOUNT if os.geteuid() == 0 else None
+
+
 @contextmanager
 def _maintenance(settings: Mapping[str, str]) -> Iterator[URL]:
     if url := os.environ.get("WORKERTOOLBOX_TEST_POSTGRESQL_URL"):
         yield make_url(url).set(drivername="postgresql+psycopg2")
         return
-    program = find_postgresql()
-    if program is None:
-        missing("PostgreSQL", "postgresql is not installed")
-    # Not in pytest's folders, which the other account may not enter.
-    with tempfile.TemporaryDirectory(prefix="workertoolbox-postgresql-") as folder:
-        with _run(program, Path(folder), {**SETTINGS, **settings}) as maintenance:
-            yield maintenance
-
-
-@contextmanager
-def _run(program: Path, folder: Path, settings: Mapping[str, str]) -> Iterator[URL]:
-    account = ACCOUNT if os.geteuid() == 0 else None
-    if account is not None:
-        shutil.chown(folder, account, account)
-    data = folder / "data"
-    with running(
-        [program.with_name("initdb"), "--pgdata", data, *INITDB],
-        folder=folder,
-        user=account,
-        shown=False,
-    ) as initdb:
-        if initdb.wait() != 0:
-            raise ChildProcessError(initdb.tail)
-    [port] = free_ports(1)
-    url = URL.create("postgresql+psycopg2", "postgres", None, HOST, port, "postgres")
-    options = [f"--{name}={value}" for name, value in settings.items()]
-    with running(
-        [program, "-D", data, "-p", str(port), *options],
-        folder=folder,
-        ready=lambda: _is_ready(url),
-        # Fast shutdown: it does not wait until the clients have left.
-        stop_signal=signal.SIGINT,
-        # Killed, it would leave a segment of shared memory behind.
-        death_signal=signal.SIGINT,
-        user=account,
-        shown=False,
-    ):
-        yield url
+    with cluster(settings) as one, one.running():
+        yield one.url
 
 
 def _execute(url: URL, statement: str) -> None:

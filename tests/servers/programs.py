@@ -29,6 +29,13 @@ def find_postgresql() -> Path | None:
     return newest or _find("postgres")
 
 
+def find_pgbouncer() -> Path | None:
+    """Find PgBouncer, the pooler of connections to PostgreSQL."""
+    # Debian keeps it where only root's PATH leads.
+    debian = Path("/usr/sbin/pgbouncer")
+    return debian if debian.exists() else _find("pgbouncer")
+
+
 def _find(name: str) -> Path | None:
     path = shutil.which(name)
     return None if path is None else Path(path)

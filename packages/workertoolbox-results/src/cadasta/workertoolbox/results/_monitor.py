@@ -69,6 +69,7 @@ class Monitor:
         self._stopping = False
         self._waiting: list[Message] = []
         self._waiting_since = 0.0
+        self._multiple = False
 
     def stop(self) -> None:
         """Have `run` write what it holds, and return. Safe in a signal handler."""
@@ -132,6 +133,7 @@ class Monitor:
         # SQS hands out at most ten messages of a FIFO queue, and no more before
         # they are deleted: waiting for others would be in vain.
         one_drain = connection.transport.driver_type == "sqs"
+        self._multiple = connection.transport.driver_type == "amqp"
         wait_s = 0.0 if one_drain else self._batch_wait_s
         consumer = Consumer(
             connection.default_channel,
@@ -172,8 +174,15 @@ class Monitor:
     def _flush(self) -> None:
         messages, self._waiting = self._waiting, []
         if messages and self._write(messages):
-            for message in messages:
-                message.ack()
+            self._acknowledge(messages)
+
+    def _acknowledge(self, messages: Sequence[Message]) -> None:
+        if self._multiple:
+            # They are all that came on this channel, up to the last.
+            messages[-1].ack(multiple=True)
+            return
+        for message in messages:
+            message.ack()
 
     def _write(self, messages: Sequence[Message]) -> bool:
         """Commit messages; return False if an outage lasts until the monitor stops."""

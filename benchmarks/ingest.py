@@ -1,0 +1,243 @@
+"""How fast a monitor copies tasks into the database.
+
+Against a consumer of the same queue that does nothing but acknowledge: what is left
+is reading the messages and writing the rows. Messages are in the queue before the
+consumers, stopped until then, go on. PostgreSQL waits for the disk, as it does by
+default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from sqlalchemy import Engine, create_engine
+
+from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.results import upgrade
+from measuring.rounds import alternate
+from polling import eventually
+from processes import Process, running
+from servers import postgresql, rabbitmq
+from servers.access import Access
+
+#: Messages in a round, and rounds.
+MESSAGES = 50_000
+ROUNDS = 3
+
+#: Tasks that a full table holds.
+FULL = 5_000_000
+
+#: Messages that a consumer is sent before it acknowledges any.
+PREFETCHED = 1000
+
+MONITOR = "platform.fifo"
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A queue, a database, and what consumes the one into the other.
+
+    Attributes:
+        folder: Where processes write.
+        database: The URL of a migrated database.
+    """
+
+    folder: Path
+    access: Access
+    database: str
+
+    @cached_property
+    def app(self) -> Celery:
+        """An app that publishes to the queue."""
+        app = Celery("benchmark", set_as_current=False)
+        options = {**self.access.transport_options, "confirm_publish": False}
+        app.config_from_object(
+            Config(
+                ["export"],
+                broker_url=self.access.url,
+                broker_transport_options=options,
+                result_backend=f"workertoolbox+{self.database}",
+            )
+        )
+        return app
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Connections to the database."""
+        return create_engine(self.database, isolation_level="AUTOCOMMIT")
+
+    def fill(self) -> None:
+        """Publish the messages of a round, with a new id for each."""
+        for number in range(MESSAGES):
+            self.app.send_task("export.project", [number, "some/folder"], {"size": 1})
+        # Stopped consumers have been sent some of them.
+        eventually(lambda: self.waiting >= MESSAGES - 2 * PREFETCHED, timeout_s=60)
+        self.purge("export")
+
+    def purge(self, queue: str) -> None:
+        """Empty a queue."""
+        with self.app.connection_for_write() as connection:
+            channel: Any = connection.default_channel
+            channel.queue_purge(queue)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that no consumer has got."""
+        with self.app.connection_for_read() as connection:
+            channel: Any = connection.default_channel
+            return int(channel.queue_declare(MONITOR, passive=True).message_count)
+
+    @property
+    def stored(self) -> int:
+        """Messages in the database."""
+        with self.engine.connect() as connection:
+            count = "SELECT count(*) FROM workertoolbox_attempt"
+            return int(connection.exec_driver_sql(count).scalar_one())
+
+    @contextmanager
+    def monitor(self) -> Iterator[Process]:
+        """Run a monitor."""
+        settings = {
+            "WORKERTOOLBOX_QUEUES": "export",
+            "WORKERTOOLBOX_BROKER_URL": self.access.url,
+            "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS": json.dumps(
+                self.access.transport_options
+            ),
+            "WORKERTOOLBOX_RESULT_BACKEND": f"workertoolbox+{self.database}",
+            "PYTHONPATH": str(HERE),
+        }
+        celery = (sys.executable, "-m", "celery", "-A", "measuring.tracked")
+        with running(
+            [*celery, "tasks", "monitor"],
+            folder=self.folder,
+            environment=settings,
+            name=f"monitor-{uuid.uuid4().hex}",
+            shown=False,
+        ) as process:
+            process.wait_for("copying tasks")
+            yield process
+
+    @contextmanager
+    def drain(self) -> Iterator[Process]:
+        """Run a consumer that does nothing."""
+        program = HERE / "measuring" / "drain.py"
+        with running(
+            [sys.executable, program, self.access.url, MONITOR],
+            folder=self.folder,
+            name=f"drain-{uuid.uuid4().hex}",
+            shown=False,
+        ) as process:
+            process.wait_for("consuming")
+            yield process
+
+
+def main() -> None:
+    """Print the ratios."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        rabbitmq.serve(Path(folder)) as broker,
+        postgresql.serve(lambda url: None, durable=True) as databases,
+        broker.access() as access,
+        databases.database() as empty,
+        databases.database() as full,
+    ):
+        for url in (empty, full):
+            upgrade(url)
+        fleet = Fleet(Path(folder), access, empty)
+        fleet.app.send_task("export.project")  # The queues are there.
+        other = Fleet(Path(folder), access, full)
+        _fill_table(other.engine)
+        rounds = alternate(
+            {
+                "nothing": partial(_time, fleet, [fleet.drain], until=_drained),
+                "one": partial(_time, fleet, [fleet.monitor], until=_stored),
+                "two": partial(_time, fleet, [fleet.monitor] * 2, until=_stored),
+                "full": partial(_time, other, [other.monitor], until=_stored),
+            },
+            rounds=ROUNDS,
+        )
+        rates = {way: 1 / rounds.median_s(way) for way in rounds.seconds}
+        for title, way, base, bound in (
+            (
+                "one monitor against a consumer that does nothing",
+                "one",
+                "nothing",
+                0.85,
+            ),
+            ("two monitors against one, where cores allow", "two", "one", 1.6),
+            (f"into a table of {FULL:,} against an empty one", "full", "one", 0.9),
+        ):
+            print(
+                f"{title}: {rates[way]:,.0f}/s against {rates[base]:,.0f}/s; "
+                f"{1 / rounds.ratio(way, base):.2f} × the rate (at least {bound:g})"
+            )
+
+
+def _time(
+    fleet: Fleet,
+    consumers: list[Callable[[], AbstractContextManager[Process]]],
+    *,
+    until: Callable[[Fleet, int], None],
+) -> float:
+    """Return seconds a message, from when the consumers go on to the last."""
+    fleet.purge(MONITOR)  # What the consumer before was sent, and left.
+    before = fleet.stored
+    with ExitStack() as stack:
+        processes = [stack.enter_context(consumer()) for consumer in consumers]
+        for process in processes:
+            os.kill(process.pid, signal.SIGSTOP)
+        stack.callback(_go_on, processes)
+        fleet.fill()
+        start = time.perf_counter()
+        _go_on(processes)
+        until(fleet, before + MESSAGES)
+        return (time.perf_counter() - start) / MESSAGES
+
+
+def _go_on(processes: list[Process]) -> None:
+    for process in processes:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+def _drained(fleet: Fleet, _: int) -> None:
+    eventually(lambda: fleet.waiting == 0, timeout_s=120)
+
+
+def _stored(fleet: Fleet, count: int) -> None:
+    _drained(fleet, count)
+    eventually(lambda: fleet.stored == count, timeout_s=120)
+
+
+def _fill_table(engine: Engine) -> None:
+    """Store tasks of the last months, as monitors would have."""
+    with engine.connect() as connection:
+        for table, id in (("task", "id"), ("attempt", "task_id")):
+            more = ", origin, ignore_result" if table == "task" else ""
+            values = ", 'me@host', false" if table == "task" else ""
+            connection.exec_driver_sql(
+                f"INSERT INTO workertoolbox_{table} ({id}, name, queue, replaced, "
+                f"retries, scheduled_at, seen_at{more}) "
+                "SELECT gen_random_uuid(), 'export.project', 'export', 0, 0, "
+                "now() - n * interval '1 second', now() - n * interval '1 second'"
+                f"{values} FROM generate_series(1, {FULL}) n"
+            )
+            connection.exec_driver_sql(f"VACUUM ANALYZE workertoolbox_{table}")
+
+
+if __name__ == "__main__":
+    main()

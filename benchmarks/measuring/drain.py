@@ -1,0 +1,45 @@
+"""A consumer of a queue that does nothing but acknowledge, 500 messages at a time."""
+
+from __future__ import annotations
+
+import sys
+
+from kombu import Connection, Consumer, Queue
+from kombu.message import Message
+
+#: As many as the monitor writes and acknowledges together.
+BATCH = 500
+
+
+def main(url: str, name: str) -> None:
+    """Consume until the process is ended."""
+    waiting: list[Message] = []
+
+    def gather(message: Message) -> None:
+        waiting.append(message)
+        if len(waiting) >= BATCH:
+            acknowledge()
+
+    def acknowledge() -> None:
+        if waiting:
+            waiting[-1].ack(multiple=True)
+            waiting.clear()
+
+    with Connection(url, heartbeat=0) as connection:
+        queue = Queue(name, no_declare=True)
+        with Consumer(
+            connection.default_channel,
+            [queue],
+            on_message=gather,
+            prefetch_count=2 * BATCH,
+        ):
+            print("consuming", flush=True)
+            while True:
+                try:
+                    connection.drain_events(timeout=0.2)
+                except TimeoutError:
+                    acknowledge()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

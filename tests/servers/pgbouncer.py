@@ -1,0 +1,63 @@
+"""PgBouncer, which lets many clients share few connections to PostgreSQL."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL
+
+from processes import running
+from servers.missing import missing
+from servers.ports import HOST, free_ports, is_listening
+from servers.postgresql import account, folder_of
+from servers.programs import find_pgbouncer
+
+#: Any client is let in, and becomes the role that the server is given for it.
+CONFIGURATION = """\
+[databases]
+* = host={server.host} port={server.port} user={server.username}{password}
+
+[pgbouncer]
+listen_addr = {host}
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {size}
+max_client_conn = 200
+"""
+
+
+@contextmanager
+def pooled(server: URL, *, size: int) -> Iterator[URL]:
+    """Run it in transaction mode, and yield the database's URL through it.
+
+    Args:
+        server: A database.
+        size: Connections to the database that all clients share.
+    """
+    program = find_pgbouncer()
+    if program is None:
+        missing("PgBouncer", "pgbouncer is not installed")
+    [port] = free_ports(1)
+    password = f" password={server.password}" if server.password else ""
+    with folder_of("pgbouncer") as folder:
+        configuration = folder / "pgbouncer.ini"
+        configuration.write_text(
+            CONFIGURATION.format(
+                server=server, password=password, host=HOST, port=port, size=size
+            ),
+            "utf-8",
+        )
+        with running(
+            [program, configuration],
+            folder=folder,
+            ready=lambda: is_listening(port),
+            # It waits for transactions, and not for clients, in each of its versions.
+            stop_signal=signal.SIGINT,
+            user=account(),
+            shown=False,
+        ):
+            yield server.set(host=HOST, port=port)
