@@ -84,6 +84,7 @@ def test_a_state_is_stored_and_its_end_keeps_its_start(
 ) -> None:
     backend = service(database).backend
     backend.store_result("1", {}, states.STARTED, request=REQUEST)
+    backend.get_state("1")  # A start is written, at the latest, when it is asked for.
     started = store.get("1")
     backend.store_result("1", [1, "é"], states.SUCCESS, request=REQUEST)
     done = store.get("1")
