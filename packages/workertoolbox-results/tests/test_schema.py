@@ -68,6 +68,14 @@ def test_a_database_without_tables_says_how_to_make_them(tmp_path: Path) -> None
         TaskStore(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
 
 
+def test_a_worker_on_a_database_without_tables_says_so_too(tmp_path: Path) -> None:
+    url = f"workertoolbox+sqlite:///{tmp_path / 'empty.sqlite3'}"
+    app = Celery("new", broker="memory://", backend=url, set_as_current=False)
+    with pytest.raises(SchemaOutdated, match="tasks upgrade"):
+        app.backend.store_result("1", 42, states.SUCCESS)
+    app.close()
+
+
 def test_a_newer_schema_is_no_obstacle(url: str) -> None:
     engine = open_engine(database_url(url))
     with engine.begin() as connection:

@@ -14,6 +14,8 @@ from typing import Any, cast
 from sqlalchemy import ClauseElement, Dialect, Engine
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.results._errors import SchemaOutdated
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -73,6 +75,7 @@ def execute(
 
     Raises:
         DBAPIError: Whatever the driver raises, as SQLAlchemy would have it.
+        SchemaOutdated: A table is missing.
     """
     dialect = engine.dialect
     if not wait and dialect.name == "postgresql":
@@ -92,6 +95,11 @@ def execute(
             finally:
                 cursor.close()
     except driver.Error as error:
+        if _misses_a_table(error):
+            raise SchemaOutdated(
+                f"the database lacks a table that this release needs ({error}); run "
+                "`celery -A … tasks upgrade`"
+            ) from error
         # The values are left out: they are the users' own.
         raise DBAPIError.instance(
             "; ".join(each.sql for each in statements),
@@ -133,3 +141,8 @@ def _execute(
 
 def _rows(cursor: Any) -> Sequence[Any]:
     return cursor.fetchall() if cursor.description else []
+
+
+def _misses_a_table(error: Exception) -> bool:
+    # PostgreSQL's "undefined_table"; SQLite has only its words for it.
+    return getattr(error, "pgcode", None) == "42P01" or "no such table" in str(error)
