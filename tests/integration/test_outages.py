@@ -43,6 +43,15 @@ GRANT SELECT, INSERT, UPDATE, DELETE
 GRANT USAGE ON SEQUENCE task_id_sequence, taskset_id_sequence TO {role};
 """
 
+#: What a monitor's role has to be granted.
+MONITOR_GRANTS = """
+GRANT SELECT, INSERT, UPDATE
+    ON workertoolbox_task, workertoolbox_attempt, workertoolbox_quarantine
+    TO {role};
+GRANT USAGE ON SEQUENCE workertoolbox_quarantine_id_seq TO {role};
+GRANT SELECT ON workertoolbox_version TO {role};
+"""
+
 #: What a role has to be granted that only asks.
 READER_GRANTS = """
 GRANT SELECT
@@ -372,6 +381,46 @@ def test_a_worker_outlives_an_outage_that_outlasts_the_retries(
     assert lost.state == states.PENDING
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_task_acknowledged_late_runs_again_after_an_outage_of_any_length(
+    access: Access, database: str, tmp_path: Path, pool: str
+) -> None:
+    with ExitStack() as stack:
+        proxy = stack.enter_context(proxied(*location(database)))
+        fleet = stack.enter_context(opened(access, database, tmp_path))
+        worker = stack.enter_context(
+            fleet.with_backend(far(database, proxy)).worker(
+                *("-P", pool, "-c", "1"),
+                result_backend_max_retries=3,
+                task_acks_late=True,
+            )
+        )
+        fleet.publish(1)[0].get(timeout=TIMEOUT_S)
+        proxy.refuse()
+        proxy.cut()
+        success = fleet.publish(1)[0]
+        failure = fleet.app.send_task("export.fail")
+        echoes = [fleet.app.signature("export.echo", [n]) for n in range(3)]
+        total = chord(echoes, app=fleet.app)(fleet.app.signature("export.total"))
+        header: Any = total.parent
+        # Not the others of the header: the worker prefetches four, again and again.
+        for each in (success, failure, header.results[0]):
+            wait_for_deliveries(worker, each.id, 2)
+        proxy.accept()
+        values = success.get(timeout=TIMEOUT_S), total.get(timeout=TIMEOUT_S)
+        failure.get(timeout=TIMEOUT_S, propagate=False)
+
+        assert values == (0, 3)
+        assert failure.result.args == ("no",)
+        assert statuses(database) == {states.SUCCESS: 6, states.FAILURE: 1}
+
+
+def wait_for_deliveries(worker: Process, id: str, count: int) -> None:
+    eventually(
+        lambda: worker.text.count(f"[{id}] received") >= count, timeout_s=TIMEOUT_S
+    )
+
+
 def test_behind_pgbouncer_workers_share_two_connections(
     access: Access, database: str, tmp_path: Path
 ) -> None:
@@ -460,6 +509,23 @@ def test_a_workers_role_need_only_read_and_write_rows(
     assert not rows(database, "SELECT * FROM workertoolbox_chord")
 
 
+def test_the_role_of_a_monitor_need_only_add_to_its_tables(
+    access: Access, database: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        narrow = stack.enter_context(granted(database, MONITOR_GRANTS))
+        fleet = stack.enter_context(opened(access, narrow, tmp_path))
+        ids = {result.id for result in fleet.publish(3)}
+        fleet.app.send_task("export.echo", headers={"retries": -1})
+        stack.enter_context(fleet.command("tasks", "monitor"))
+        seen = "SELECT id FROM workertoolbox_task"
+        eventually(lambda: {id for [id] in rows(database, seen)} == ids)
+        unread = "SELECT reason FROM workertoolbox_quarantine"
+        reasons = eventually(lambda: rows(database, unread))
+
+    assert len(reasons) == 1
+
+
 def test_a_role_that_may_not_insert_is_one_error_and_no_retry(
     access: Access, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -530,6 +596,27 @@ def test_celerys_own_backend_shares_the_table_though_it_may_not_alter_it(
     assert before == states.PENDING
     assert read == {plain: [0, 1, 2, 0, 1, 2], fleet.app: [0, 1, 2, 0, 1, 2]}
     assert statuses(database) == {states.SUCCESS: 6}
+
+
+def test_all_threads_of_a_worker_share_one_connection(
+    access: Access, database: str, tmp_path: Path
+) -> None:
+    url = make_url(database).update_query_dict({"application_name": "threads"})
+    named = url.render_as_string(hide_password=False)
+    clients = "SELECT pid FROM pg_stat_activity WHERE application_name = 'threads'"
+    with ExitStack() as stack:
+        fleet = stack.enter_context(opened(access, database, tmp_path))
+        worker = stack.enter_context(
+            fleet.with_backend(named).worker("-P", "threads", "-c", "8")
+        )
+        used = fleet.app.send_task("export.connection")
+        echoes = fleet.publish(200)
+        values = [echo.get(timeout=TIMEOUT_S) for echo in echoes]
+        connected = rows(database, clients)
+
+        assert values == [*range(200)]
+        assert connected == [(used.get(timeout=TIMEOUT_S)[1],)]
+        assert used.get()[0] == worker.pid
 
 
 def test_a_worker_with_four_processes_and_a_monitor_share_an_sqlite_file(

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -37,6 +36,7 @@ _PASSING = re.compile(
 )
 
 _engines: WeakSet[Engine] = WeakSet()
+_shared: dict[URL, Engine] = {}
 
 
 def database_url(result_backend: object) -> URL:
@@ -85,7 +85,6 @@ def open_engine(url: URL, **options: Any) -> Engine:
     return engine
 
 
-@cache
 def shared_engine(url: URL) -> Engine:
     """Return the engine with the one connection that all of a process share.
 
@@ -93,13 +92,17 @@ def shared_engine(url: URL) -> Engine:
     its own, and one round trip: no `BEGIN`, no `COMMIT`, and no ping before it, since
     who gets a dead connection tries again.
     """
-    return open_engine(
-        url,
-        pool_size=1,
-        max_overflow=0,
-        pool_pre_ping=False,
-        isolation_level="AUTOCOMMIT",
-    )
+    engine = _shared.get(url)
+    if engine is None:
+        engine = open_engine(
+            url,
+            pool_size=1,
+            max_overflow=0,
+            pool_pre_ping=False,
+            isolation_level="AUTOCOMMIT",
+        )
+    # Of threads that come at once, all get that of the first; no other has connected.
+    return _shared.setdefault(url, engine)
 
 
 def _unsupported(scheme: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from functools import cache
 from threading import Condition, Thread
 from typing import Any
 
@@ -22,6 +21,8 @@ from cadasta.workertoolbox.results._state import store
 DELAY_S = 0.02
 
 logger = get_task_logger(__name__)
+
+_starts: dict[Engine, Starts] = {}
 
 
 class Starts:
@@ -77,7 +78,7 @@ class Starts:
             logger.warning("start of task %s not stored: %s", row["task_id"], error)
 
 
-@cache
 def starts_of(engine: Engine) -> Starts:
     """Return the starts of a process: Celery keeps a backend for each thread."""
-    return Starts(engine)
+    # Of threads that come at once, all get those of the first.
+    return _starts.get(engine) or _starts.setdefault(engine, Starts(engine))

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery, states
 from celery.app import app_or_default
 from celery.backends import base
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import ImproperlyConfigured, Reject
 from celery.result import result_from_tuple
 from celery.utils.time import maybe_timedelta
 from kombu.utils.encoding import ensure_bytes
@@ -30,6 +30,10 @@ from cadasta.workertoolbox.results._engine import (
 from cadasta.workertoolbox.results._lookup import META, Lookup
 from cadasta.workertoolbox.results._native_chords import NativeChords
 from cadasta.workertoolbox.results._redaction import Redaction
+from cadasta.workertoolbox.results._redelivery import (
+    EndNotStored,
+    requeued_in_an_outage,
+)
 from cadasta.workertoolbox.results._starts import starts_of
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
@@ -93,13 +97,14 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         state: str = states.SUCCESS,
     ) -> None:
         """Store a success; without its value where the task ignores its result."""
-        if request and request.chord:
-            # First: a task whose success is stored is done to Celery, and if its
-            # process died then, nobody would start the body.
-            self.on_chord_part_return(request, state, result)
-        if request and (not store_result or request.ignore_result):
-            result = None
-        self.store_result(task_id, result, state, request=request)
+        with requeued_in_an_outage(request):
+            if request and request.chord:
+                # First: a task whose success is stored is done to Celery, and if its
+                # process died then, nobody would start the body.
+                self.on_chord_part_return(request, state, result)
+            if request and (not store_result or request.ignore_result):
+                result = None
+            self.store_result(task_id, result, state, request=request)
 
     def mark_as_failure(
         self,
@@ -112,9 +117,18 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         state: str = states.FAILURE,
     ) -> None:
         """Store a failure, where the task ignores its result too."""
-        super().mark_as_failure(
-            task_id, exc, traceback, request, True, call_errbacks, state
-        )
+        if isinstance(exc, EndNotStored):
+            return  # It runs again, and has not failed.
+        with requeued_in_an_outage(request):
+            super().mark_as_failure(
+                task_id, exc, traceback, request, True, call_errbacks, state
+            )
+
+    def prepare_exception(self, exc: Any, serializer: str | None = None) -> Any:
+        """Return an error as it is stored, or as the worker gets to see it."""
+        if isinstance(exc, EndNotStored):
+            return Reject(str(exc), requeue=True)
+        return super().prepare_exception(exc, serializer)
 
     def _store_result(
         self,
