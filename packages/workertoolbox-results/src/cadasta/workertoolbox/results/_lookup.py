@@ -24,7 +24,7 @@ LONGEST_WAIT_S = 0.5
 IDS_IN_A_QUERY = 5000
 
 #: Columns that Celery's result meta and the table name alike.
-META = (
+_META = (
     "status",
     "result",
     "date_done",
@@ -156,7 +156,7 @@ class Lookup(base.BaseBackend):
         return self._meta(row)
 
     def _meta(self, row: RowMapping) -> dict[str, Any]:
-        meta = {name: row[name] for name in ("task_id", *META)}
+        meta = {name: row[name] for name in ("task_id", *_META)}
         for name in ("result", "args", "kwargs", "children"):
             meta[name] = self._decode_optional(meta[name])
         stamps = self._decode_optional(row["stamps"])

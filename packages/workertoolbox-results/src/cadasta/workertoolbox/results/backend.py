@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,7 +27,7 @@ from cadasta.workertoolbox.results._engine import (
     is_outage,
     shared_engine,
 )
-from cadasta.workertoolbox.results._lookup import META, Lookup
+from cadasta.workertoolbox.results._lookup import Lookup
 from cadasta.workertoolbox.results._native_chords import NativeChords
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._redelivery import (
@@ -64,7 +64,6 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
     serializer: str
     url: str | None
     _ensure_retryable: Callable[..., Any]
-    _get_result_meta: Callable[..., dict[str, Any]]
 
     def __init__(self, app: Celery, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app=app, url=url, expires_type=maybe_timedelta, **kwargs)
@@ -161,40 +160,42 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         traceback: str | None,
         request: Any,
     ) -> dict[str, Any]:
-        meta = self._get_result_meta(
-            result=ensure_bytes(self.encode(result)),
-            state=state,
-            traceback=traceback,
-            request=request,
-            format_date=False,
-            encode=True,
-        )
-        if meta.get("args") is not None:
-            meta.update(self._shown_arguments(request))
-        row = {name: storable(meta.get(name)) for name in META}
-        for name in ("name", "worker", "queue"):
-            row[name] = row[name] and row[name][:NAME_LENGTH]
-        row["task_id"] = task_id
-        # As Celery's own backend: of a state on the way it is when that came.
-        row["date_done"] = naive_utc(meta["date_done"] or datetime.now(UTC))
-        row["children"] = self._encode_optional(meta.get("children"))
-        row["stamps"] = self._encode_optional(_stamps(meta))
-        row["root_id"] = getattr(request, "root_id", None)
-        row["parent_id"] = getattr(request, "parent_id", None)
-        row["group_id"] = getattr(request, "group", None)
+        row = {
+            "task_id": task_id,
+            "status": state,
+            "result": ensure_bytes(self.encode(result)),
+            # As Celery's own backend: of a state on the way it is when that came.
+            "date_done": datetime.now(UTC).replace(tzinfo=None),
+            "traceback": storable(traceback),
+            "children": self._encoded(self.current_task_children(request) or None),
+        }
+        if request is not None:
+            row["root_id"] = getattr(request, "root_id", None)
+            row["parent_id"] = getattr(request, "parent_id", None)
+            row["group_id"] = getattr(request, "group", None)
+            if self.app.conf.result_extended:
+                row.update(self._described(request))
         return row
 
-    def _shown_arguments(self, request: Any) -> dict[str, bytes]:
-        """Return what may be stored of the arguments, where that is not all."""
-        name, given = (
-            getattr(request, "task", None) or "",
-            (request.args, request.kwargs),
+    def _described(self, request: Any) -> dict[str, Any]:
+        """Return what `result_extended` adds: what the task was and where it ran."""
+        name = getattr(request, "task", None)
+        args, kwargs = self._redaction.shown(
+            name or "", request.args, request.kwargs, vars(request)
         )
-        shown = self._redaction.shown(name, *given, vars(request))
-        if shown == given:
-            return {}
-        args, kwargs = (ensure_bytes(self.encode(each)) for each in shown)
-        return {"args": args, "kwargs": kwargs}
+        delivery = getattr(request, "delivery_info", None) or {}
+        return {
+            "name": _name(name),
+            "args": self._encoded(args),
+            "kwargs": self._encoded(kwargs),
+            "worker": _name(request.hostname),
+            "retries": request.retries,
+            "queue": _name(delivery.get("routing_key")),
+            "stamps": self._encoded(_stamps(request)),
+        }
+
+    def _encoded(self, value: Any) -> bytes | None:
+        return None if value is None else ensure_bytes(self.encode(value))
 
     def _forget(self, task_id: str) -> None:
         self._delete(taskmeta, taskmeta.c.task_id == task_id)
@@ -244,9 +245,6 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         with self.engine.connect() as connection:
             connection.execute(delete(table).where(condition))
 
-    def _encode_optional(self, value: Any) -> bytes | None:
-        return ensure_bytes(self.encode(value)) if value else None
-
 
 def _is_set(app: Celery, name: str) -> bool:
     return app.conf.value_set_for(name) and app.conf[name] is not None
@@ -257,9 +255,13 @@ def _rebuild(cls: type[Backend], args: Any, kwargs: dict[str, Any]) -> Backend:
     return cls(app_or_default(), *args, **kwargs)
 
 
-def _stamps(meta: Mapping[str, Any]) -> dict[str, Any] | None:
-    headers = meta.get("stamped_headers")
-    if not headers:
+def _name(text: str | None) -> str | None:
+    return text and str(storable(text))[:NAME_LENGTH]
+
+
+def _stamps(request: Any) -> dict[str, Any] | None:
+    headers = request.stamped_headers
+    if not request.stamps or not headers:
         return None
-    stamps = {name: meta[name] for name in headers if name in meta}
+    stamps = {name: request.stamps[name] for name in headers if name in request.stamps}
     return {"stamped_headers": headers, "stamps": stamps}
