@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import click
 from celery import Celery
@@ -14,9 +14,22 @@ from rich.console import Console
 #: Characters on a line that no terminal shows.
 PIPE_WIDTH = 1000
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object per line."
 )
+
+
+def limit_option(what: str) -> Callable[[Decorated], Decorated]:
+    """Return the option that bounds how many of something are shown."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(1, 1_000_000),
+        default=50,
+        show_default=True,
+        help=f"Most {what} to show, newest first.",
+    )
 
 
 def app_of(ctx: click.Context) -> Celery:

@@ -5,45 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from kombu.message import Message
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, RowMapping, delete, select
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._batch import write_batch
 from cadasta.workertoolbox.results._engine import is_outage, reaching
 from cadasta.workertoolbox.results._errors import NotInQuarantine
-from cadasta.workertoolbox.results._message import Unreadable, read_task
+from cadasta.workertoolbox.results._message import (
+    QuarantineRecord,
+    Unreadable,
+    read_task,
+)
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._tables import quarantine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quarantined:
+class Quarantined(QuarantineRecord):
     """A message that could not be read, as it came.
 
     Attributes:
         id: Its number in the quarantine.
-        digest: SHA-256 of headers and body.
-        routing_key: The queue of the task, if it was one.
-        seen_at: When a monitor read it first.
     """
 
     id: int
-    digest: str
-    reason: str
-    body: bytes
-    content_type: str | None
-    content_encoding: str | None
-    headers: Any
-    routing_key: str | None
-    seen_at: datetime
+
+    @classmethod
+    def of(cls, row: RowMapping) -> Self:
+        """Return what a row holds; a driver may have its own type for bytes."""
+        return cls(**{**row, "body": bytes(row["body"])})
 
     def as_json(self) -> dict[str, Any]:
         """Return it for `--json`; what is no text of the body is escaped."""
         text = self.body.decode("utf-8", "backslashreplace")
-        return {**asdict(self), "body": text, "seen_at": self.seen_at.isoformat()}
+        seen_at = self.seen_at.isoformat()
+        return {"id": self.id, **asdict(self), "body": text, "seen_at": seen_at}
 
 
 def find_quarantined(engine: Engine, *, limit: int) -> Sequence[Quarantined]:
@@ -55,7 +54,7 @@ def find_quarantined(engine: Engine, *, limit: int) -> Sequence[Quarantined]:
     query = select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
     with reaching(engine), engine.connect() as connection:
         rows = connection.execute(query).mappings()
-        return [Quarantined(**{**row, "body": bytes(row["body"])}) for row in rows]
+        return [Quarantined.of(row) for row in rows]
 
 
 def get_quarantined(engine: Engine, id: int) -> Quarantined:
@@ -70,7 +69,7 @@ def get_quarantined(engine: Engine, id: int) -> Quarantined:
         row = connection.execute(query).mappings().first()
     if row is None:
         raise NotInQuarantine(id)
-    return Quarantined(**{**row, "body": bytes(row["body"])})
+    return Quarantined.of(row)
 
 
 def drop(engine: Engine, id: int) -> None:

@@ -11,6 +11,7 @@ from cadasta.workertoolbox.results._console import (
     app_of,
     console,
     json_option,
+    limit_option,
     print_json,
 )
 from cadasta.workertoolbox.results._message import Unreadable
@@ -30,13 +31,7 @@ def quarantine() -> None:
 
 
 @quarantine.command("list")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 1_000_000),
-    default=50,
-    show_default=True,
-    help="Most messages to show, newest first.",
-)
+@limit_option("messages")
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, /, limit: int, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from cadasta.workertoolbox.results._console import (
     app_of,
     console,
     json_option,
+    limit_option,
     print_json,
 )
 from cadasta.workertoolbox.results._errors import ResultsError
@@ -111,13 +112,7 @@ def monitor(
 @click.option("--name", help="Only tasks of this name.")
 @click.option("--status", help="Only tasks of this status, such as FAILURE.")
 @click.option("--queue", help="Only tasks of this queue.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 1_000_000),
-    default=50,
-    show_default=True,
-    help="Most tasks to show, newest first.",
-)
+@limit_option("tasks")
 @click.option("--internal", is_flag=True, help="Show Celery's own tasks too.")
 @json_option
 @click.pass_context
