@@ -6,7 +6,8 @@ same plain Celery: no-op tasks on RabbitMQ, in a virtual host for each backend; 
 default. Each figure is the median over paired rounds; the bound that it should meet is
 beside it.
 
-A worker without a backend shows how much a backend can be ahead of another at all.
+A worker without a backend, and one whose backend does nothing but execute a prepared
+INSERT of three columns, show how much a backend can be ahead of another at all.
 
 Celery's database backend is given fewer tasks, as many as take it about a second; of a
 group even fewer, once, because it reads results row by row.
@@ -25,14 +26,23 @@ from celery import Celery, chord, group
 from celery.app.task import Context
 from sqlalchemy import URL, Engine, create_engine, make_url
 
-from measuring.fleet import DATABASE, NONE, OURS, REDIS, Servers, Service, serve
+from measuring.fleet import (
+    BARE,
+    DATABASE,
+    NONE,
+    OURS,
+    REDIS,
+    Servers,
+    Service,
+    serve,
+)
 from measuring.rounds import Rounds, alternate, timed
 from measuring.tasks import NOTHING, make_app
 
 #: Tasks in a round of a worker, by pool and backend.
 DRAINED = {
-    "prefork": {OURS: 1000, DATABASE: 200, REDIS: 1000, NONE: 2000},
-    "threads": {OURS: 1000, DATABASE: 60, REDIS: 1000, NONE: 2000},
+    "prefork": {OURS: 1000, DATABASE: 200, REDIS: 1000, BARE: 1000, NONE: 2000},
+    "threads": {OURS: 1000, DATABASE: 60, REDIS: 1000, BARE: 1000, NONE: 2000},
 }
 
 #: Our rate over that of Celery's database backend, which outside a forked process opens
@@ -46,9 +56,6 @@ SMALL_GROUP = 200
 #: Header tasks of a chord.
 CHORD = 10
 
-#: How the driver alone is printed.
-INSERT = "bare INSERT"
-
 #: Rows in a round of the store without a worker.
 ROWS = 500
 
@@ -59,7 +66,7 @@ FLEET = 4
 def main() -> None:
     """Print each figure as soon as it is known."""
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as servers:
-        with servers.services(OURS, DATABASE, REDIS, NONE) as services:
+        with servers.services(*DRAINED["prefork"]) as services:
             apps = {name: services[name].app for name in (OURS, DATABASE, REDIS)}
             with servers.workers(services.values(), "-P", "prefork", "-c", "2"):
                 _measure_drain("prefork", services)
@@ -83,7 +90,15 @@ def _measure_drain(pool: str, services: Mapping[str, Service]) -> None:
     title = f"worker of two, {pool}"
     _print_rates(title, rounds, DATABASE, at_least=DATABASE_RATIO[pool])
     _print_rates(title, rounds, REDIS, at_least=0.9)
+    _print_rates(title, rounds, BARE)
     _print_rates(title, rounds, NONE)
+    _print_ceiling(title, rounds)
+
+
+def _print_ceiling(title: str, rounds: Rounds) -> None:
+    """Print how far ahead of Celery's database backend any backend can be here."""
+    most, none = (1 / rounds.ratio(way, DATABASE) for way in (BARE, NONE))
+    _print(f"{title}: {BARE} {most:.2f}, {NONE} {none:.2f} × {DATABASE}")
 
 
 def _drain(service: Service, count: int) -> float:
@@ -165,9 +180,9 @@ def _compare_store(title: str, url: URL, *, at_least: float | None = None) -> No
         for _ in range(count):
             cursor.execute(statement, {**row, "task_id": uuid.uuid4().hex})
 
-    ways = {OURS: partial(timed, ours, ROWS), INSERT: partial(timed, bare, ROWS)}
-    rounds = alternate(ways, rounds=9)
-    _print_rates(title, rounds, INSERT, at_least=at_least)
+    ways = {OURS: partial(timed, ours, ROWS), BARE: partial(timed, bare, ROWS)}
+    rounds = alternate(ways, rounds=25)
+    _print_rates(title, rounds, BARE, at_least=at_least)
     driver.close()
     engine.dispose()
 

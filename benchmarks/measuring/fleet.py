@@ -28,7 +28,11 @@ from servers.redis import Redis
 OURS = "ours"
 DATABASE = "Celery's database"
 REDIS = "Redis"
+BARE = "bare INSERT"
 NONE = "no backend"
+
+#: What the URL of a database has before it, by backend.
+SCHEMES = {OURS: "workertoolbox", DATABASE: "db", BARE: "measuring.bare.Bare"}
 
 #: Where a worker finds its module.
 HERE = Path(__file__).parent.parent
@@ -114,10 +118,9 @@ class Servers:
                 }
             return
         with self.databases.database() as url:
-            if name == OURS:
+            if name != DATABASE:
                 upgrade(url)
-            scheme = "workertoolbox" if name == OURS else "db"
-            yield {"result_backend": f"{scheme}+{url}"}
+            yield {"result_backend": f"{SCHEMES[name]}+{url}"}
 
     @contextmanager
     def workers(self, services: Iterable[Service], *options: str) -> Iterator[None]:

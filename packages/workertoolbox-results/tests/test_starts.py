@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 from awaited import eventually, status_of
-from celery import states
+from celery import Celery, states
 from celery.app.task import Context
 
 from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._starts import DELAY_S
 from cadasta.workertoolbox.results.backend import Backend
 
 
@@ -46,6 +48,18 @@ def test_a_quick_task_is_written_once_with_its_start(
     assert len(written) == 1
     assert task.started_at is not None
     assert task.run_s is not None and task.run_s >= 0
+
+
+def test_a_start_that_cannot_be_written_does_not_keep_the_next(
+    app: Celery, backend: Backend, store: TaskStore
+) -> None:
+    app.conf.result_extended = True
+    changed = Context(id="1", task="export.project", args=[object()])
+    backend.store_result("1", {}, states.STARTED, request=changed)
+    time.sleep(3 * DELAY_S)
+    backend.store_result("2", {}, states.STARTED, request=request_of("2"))
+
+    assert eventually(lambda: status_of(store, "2"), "STARTED") == "STARTED"
 
 
 def test_a_forked_process_writes_its_own_starts_and_no_others(

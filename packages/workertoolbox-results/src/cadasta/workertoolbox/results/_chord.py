@@ -115,7 +115,7 @@ def record(engine: Engine, part: Part) -> tuple[Progress, bool]:
     values = {**asdict(part), "touched_at": datetime.now(UTC)}
     # The state of the task follows, and is on the disk only after this.
     statements = _record(engine.dialect)
-    [[*progress, news]] = execute(engine, statements, values, wait=False)
+    [[*progress, news]] = execute(engine, statements, values, wait=False).rows
     return _progress(progress), bool(news)
 
 
@@ -138,8 +138,8 @@ def take_over(engine: Engine, id: str, progress: Progress) -> bool:
 def fetch(engine: Engine, id: str) -> tuple[bytes | None, list[Part]]:
     """Return the header as it was begun with, and the parts in its order."""
     header, parts = _fetch(engine.dialect)
-    [[encoded]] = execute(engine, [header], {"chord_id": id})
-    rows = execute(engine, [parts], {"chord_id": id})
+    [[encoded]] = execute(engine, [header], {"chord_id": id}).rows
+    rows = execute(engine, [parts], {"chord_id": id}).rows
     return encoded, [Part(*row) for row in rows]
 
 

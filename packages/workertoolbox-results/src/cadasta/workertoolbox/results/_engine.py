@@ -99,6 +99,7 @@ def shared_engine(url: URL) -> Engine:
             pool_size=1,
             max_overflow=0,
             pool_pre_ping=False,
+            pool_reset_on_return=None,
             isolation_level="AUTOCOMMIT",
         )
     # Of threads that come at once, all get that of the first; no other has connected.

@@ -148,7 +148,7 @@ class Lookup(base.BaseBackend):
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         if (start := self._starts.take(task_id)) is not None:
-            store(self.engine, start)
+            store(self.engine, start.row())
         with self.engine.connect() as connection:
             row = connection.execute(_SELECT, {"id": task_id}).mappings().first()
         if row is None:

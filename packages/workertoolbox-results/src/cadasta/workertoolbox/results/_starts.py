@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from threading import Condition, Thread
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from threading import Event, Lock, Thread
+from typing import Any, NamedTuple
 
 from celery.utils.log import get_task_logger
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._state import store
 
@@ -25,8 +25,20 @@ logger = get_task_logger(__name__)
 _starts: dict[Engine, Starts] = {}
 
 
+class Start(NamedTuple):
+    """A start that is not written.
+
+    Attributes:
+        at: When the task started.
+        row: Makes the row, which costs as much as the row of the end.
+    """
+
+    at: datetime
+    row: Callable[[], Mapping[str, Any]]
+
+
 class Starts:
-    """Rows of tasks that have started in this process, by the id of the task.
+    """Tasks that have started in this process, by their id.
 
     Args:
         engine: Where they are written if the end does not come in time.
@@ -38,44 +50,46 @@ class Starts:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._rows: dict[str, tuple[float, Mapping[str, Any]]] = {}
-        self._changed = Condition()
+        self._due: dict[str, tuple[float, Start]] = {}
+        self._lock = Lock()
+        self._busy = Event()
         self._writer: Thread | None = None
 
-    def put(self, row: Mapping[str, Any]) -> None:
-        """Keep a row until it is due; a thread writes it then."""
-        with self._changed:
-            self._rows[row["task_id"]] = (time.monotonic() + DELAY_S, row)
+    def put(self, task_id: str, start: Start) -> None:
+        """Keep a start until it is due; a thread writes it then."""
+        with self._lock:
+            self._due[task_id] = (time.monotonic() + DELAY_S, start)
             if self._writer is None:
                 self._writer = Thread(target=self._write_due, daemon=True)
                 self._writer.start()
-            if len(self._rows) == 1:
-                self._changed.notify()
+            if not self._busy.is_set():
+                self._busy.set()
 
-    def take(self, task_id: str) -> Mapping[str, Any] | None:
-        """Return a row that is not written yet, and leave it to the caller."""
-        with self._changed:
-            _, row = self._rows.pop(task_id, (0.0, None))
-            return row
+    def take(self, task_id: str) -> Start | None:
+        """Return a start that is not written yet, and leave it to the caller."""
+        with self._lock:
+            due = self._due.pop(task_id, None)
+        return None if due is None else due[1]
 
     def _write_due(self) -> None:
-        while True:
-            with self._changed:
-                while not self._rows:
-                    self._changed.wait()
-                due_at, _ = next(iter(self._rows.values()))
-            time.sleep(max(0.0, due_at - time.monotonic()))
-            with self._changed:
+        # Awake once a `DELAY_S` while tasks come, however many: waking up for each
+        # would take longer than the rows themselves.
+        while self._busy.wait():
+            time.sleep(DELAY_S)
+            with self._lock:
                 now = time.monotonic()
-                for id in [id for id, (at, _) in self._rows.items() if at <= now]:
-                    self._write(self._rows.pop(id)[1])
+                for id in [id for id, (at, _) in self._due.items() if at <= now]:
+                    self._write(id, self._due.pop(id)[1])
+                if not self._due:
+                    self._busy.clear()
 
-    def _write(self, row: Mapping[str, Any]) -> None:
+    def _write(self, task_id: str, start: Start) -> None:
         try:
-            store(self._engine, row)
-        except DBAPIError as error:
-            # It is only news: the end is tried until it is stored.
-            logger.warning("start of task %s not stored: %s", row["task_id"], error)
+            store(self._engine, start.row())
+        except Exception as error:
+            # Of the database, or of arguments that the task is changing. It is only
+            # news: the end is tried until it is stored.
+            logger.warning("start of task %s not stored: %s", task_id, error)
 
 
 def starts_of(engine: Engine) -> Starts:

@@ -41,6 +41,19 @@ class Statement:
         return given if self.order is None else [given[name] for name in self.order]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a statement did.
+
+    Attributes:
+        rows: Those that it returned.
+        count: How many it returned or changed.
+    """
+
+    rows: Sequence[Any]
+    count: int
+
+
 _NO_WAIT = Statement("SET LOCAL synchronous_commit TO off")
 
 
@@ -65,8 +78,8 @@ def execute(
     values: Mapping[str, Any],
     *,
     wait: bool = True,
-) -> Sequence[Any]:
-    """Execute statements as one transaction, and return the rows of the last.
+) -> Outcome:
+    """Execute statements as one transaction, and return what the last did.
 
     Args:
         engine: Its connections commit by themselves.
@@ -117,30 +130,31 @@ def _execute(
     cursor: Any,
     statements: Sequence[Statement],
     values: Mapping[str, Any],
-) -> Sequence[Any]:
+) -> Outcome:
     given = [(each.sql, each.parameters(values)) for each in statements]
     if len(given) == 1:
         cursor.execute(*given[0])
-        return _rows(cursor)
+        return _outcome(cursor)
     if dialect.driver == "psycopg2":
         # As one string they are one transaction, and one round trip.
         cursor.execute(b"; ".join(cursor.mogrify(*each) for each in given))
-        return _rows(cursor)
+        return _outcome(cursor)
     cursor.execute("BEGIN IMMEDIATE" if dialect.name == "sqlite" else "BEGIN")
     try:
         for each in given:
             cursor.execute(*each)
-            rows = _rows(cursor)
+            outcome = _outcome(cursor)
         cursor.execute("COMMIT")
     except dialect.loaded_dbapi.Error:
         with suppress(dialect.loaded_dbapi.Error):
             cursor.execute("ROLLBACK")
         raise
-    return rows
+    return outcome
 
 
-def _rows(cursor: Any) -> Sequence[Any]:
-    return cursor.fetchall() if cursor.description else []
+def _outcome(cursor: Any) -> Outcome:
+    rows = cursor.fetchall() if cursor.description else ()
+    return Outcome(rows, cursor.rowcount)
 
 
 def _misses_a_table(error: Exception) -> bool:

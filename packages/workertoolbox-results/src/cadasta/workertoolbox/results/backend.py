@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from celery import Celery, states
@@ -34,7 +35,7 @@ from cadasta.workertoolbox.results._redelivery import (
     EndNotStored,
     requeued_in_an_outage,
 )
-from cadasta.workertoolbox.results._starts import starts_of
+from cadasta.workertoolbox.results._starts import Start, starts_of
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._tables import taskmeta, tasksetmeta
@@ -138,19 +139,33 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        row = self._row(task_id, result, state, traceback, request)
         if state == states.STARTED:
-            row["started_at"] = datetime.now(UTC)
+            start = self._start(task_id, result, traceback, request)
             if request is not None:
-                request.workertoolbox_started_at = row["started_at"]
-            self._starts.put(row)
+                request.workertoolbox_started_at = start.at
+            self._starts.put(task_id, start)
             return result
-        row["started_at"] = getattr(request, "workertoolbox_started_at", None)
-        start = self._starts.take(task_id)
-        if start is not None and start["started_at"] != row["started_at"]:
-            store(self.engine, start)  # The row does not bring it along.
-        store(self.engine, row)
+        row = self._row(task_id, result, state, traceback, request)
+        started_at = getattr(request, "workertoolbox_started_at", None)
+        row["started_at"] = started_at
+        earlier = self._starts.take(task_id)
+        brings_it = earlier is not None and earlier.at == started_at
+        if earlier is not None and not brings_it:
+            store(self.engine, earlier.row())
+        is_first = (brings_it or started_at is None) and not row.get("retries")
+        store(self.engine, row, is_first=is_first)
         return result
+
+    def _start(
+        self, task_id: str, result: Any, traceback: str | None, request: Any
+    ) -> Start:
+        now = datetime.now(UTC)
+
+        def row() -> dict[str, Any]:
+            values = self._row(task_id, result, states.STARTED, traceback, request)
+            return {**values, "date_done": naive_utc(now), "started_at": now}
+
+        return Start(now, row)
 
     def _row(
         self,
@@ -165,7 +180,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
             "status": state,
             "result": ensure_bytes(self.encode(result)),
             # As Celery's own backend: of a state on the way it is when that came.
-            "date_done": datetime.now(UTC).replace(tzinfo=None),
+            "date_done": naive_utc(datetime.now(UTC)),
             "traceback": storable(traceback),
             "children": self._encoded(self.current_task_children(request) or None),
         }
@@ -255,6 +270,7 @@ def _rebuild(cls: type[Backend], args: Any, kwargs: dict[str, Any]) -> Backend:
     return cls(app_or_default(), *args, **kwargs)
 
 
+@lru_cache(maxsize=1024)
 def _name(text: str | None) -> str | None:
     return text and str(storable(text))[:NAME_LENGTH]
 
