@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from celery import Celery, states
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._batch import write_batch
 from cadasta.workertoolbox.results._message import keep_unread, read_task
-from cadasta.workertoolbox.results._schema import VERSION_TABLE
+from cadasta.workertoolbox.results._schema import VERSION_TABLE, _config
 from cadasta.workertoolbox.results._tables import metadata
 from servers.postgresql import PostgreSQL
 
@@ -208,6 +209,24 @@ def test_an_eta_ahead_is_scheduled_and_one_gone_by_is_queued(
         "past": "QUEUED",
         "ahead": "SCHEDULED",
     }
+
+
+def test_a_role_keeps_its_grants_on_the_view_when_steps_are_added_to_it(
+    postgresql: PostgreSQL,
+) -> None:
+    pytest.importorskip("psycopg2")
+    granted = "SELECT has_table_privilege('reader', 'workertoolbox_tasks', 'SELECT')"
+    with postgresql.database() as database:
+        engine = create_engine(database)
+        with engine.begin() as connection:
+            command.upgrade(_config(connection), "0002")
+            connection.execute(text("CREATE ROLE reader"))
+            connection.execute(text("GRANT SELECT ON workertoolbox_tasks TO reader"))
+        upgrade(database)
+        with engine.begin() as connection:
+            assert connection.execute(text(granted)).scalar_one()
+            connection.execute(text("DROP OWNED BY reader; DROP ROLE reader"))
+        engine.dispose()
 
 
 def test_a_wrong_password_is_one_error_without_it(postgresql: PostgreSQL) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from celery import Celery
+from celery import Celery, chain, group
 from sqlalchemy import URL, Engine, create_engine, select, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
@@ -84,6 +84,20 @@ def test_a_monitor_that_is_stopped_loses_nothing_and_doubles_nothing(
     assert all(task.status == "QUEUED" for task in store.list(limit=100))
     assert waiting(app, "platform.fifo") == 0
     assert waiting(app, "export") == len(ids)
+
+
+def test_the_steps_that_are_to_come_are_planned(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    echo = app.signature("export.echo", [1])
+    last = chain(echo, group(echo.clone(), echo.clone()), echo.clone()).apply_async()
+    with monitor(broker, tmp_path):
+        eventually(store.list)
+
+    first, *planned = store.list()
+    assert (first.status, len(planned)) == ("QUEUED", 3)
+    assert {step.status for step in planned} == {"PLANNED"}
+    assert last.id in {step.id for step in planned}
 
 
 def publish_raw(app: Celery, body: bytes, **properties: Any) -> None:

@@ -46,7 +46,8 @@ GRANT USAGE ON SEQUENCE task_id_sequence, taskset_id_sequence TO {role};
 #: What a monitor's role has to be granted.
 MONITOR_GRANTS = """
 GRANT SELECT, INSERT, UPDATE
-    ON workertoolbox_task, workertoolbox_attempt, workertoolbox_quarantine
+    ON workertoolbox_task, workertoolbox_attempt, workertoolbox_planned,
+        workertoolbox_quarantine
     TO {role};
 GRANT USAGE ON SEQUENCE workertoolbox_quarantine_id_seq TO {role};
 GRANT SELECT ON workertoolbox_version TO {role};
@@ -516,14 +517,19 @@ def test_the_role_of_a_monitor_need_only_add_to_its_tables(
         narrow = stack.enter_context(granted(database, MONITOR_GRANTS))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         ids = {result.id for result in fleet.publish(3)}
+        echo = fleet.app.signature("export.echo", [1])
+        first, last = (echo | echo.clone()).apply_async().as_list()[::-1]
+        ids.add(str(first))
         fleet.app.send_task("export.echo", headers={"retries": -1})
         stack.enter_context(fleet.command("tasks", "monitor"))
         seen = "SELECT id FROM workertoolbox_task"
         eventually(lambda: {id for [id] in rows(database, seen)} == ids)
+        planned = rows(database, "SELECT id FROM workertoolbox_planned")
         unread = "SELECT reason FROM workertoolbox_quarantine"
         reasons = eventually(lambda: rows(database, unread))
 
     assert len(reasons) == 1
+    assert planned == [(str(last),)]
 
 
 def test_a_role_that_may_not_insert_is_one_error_and_no_retry(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -45,11 +46,15 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     read.sort(key=lambda record: record.id)
     unread.sort(key=lambda record: record.digest)
     if read:
-        _write(connection, _tables.task, _upsert_task, _rows(_merged(read)))
+        tasks = _rows(_merged(read), _tables.task.c.keys())
+        _write(connection, _tables.task, _upsert_task, tasks)
         _write(connection, _tables.attempt, _insert_once, _attempts(read))
+    if planned := _planned(read):
+        _write(connection, _tables.planned, _insert_once, planned)
     if unread:
         insert = insert_into(_tables.quarantine, connection.dialect.name)
-        connection.execute(_insert_once(insert), list(_rows(unread)))
+        names = [name for name in _tables.quarantine.c.keys() if name != "id"]
+        connection.execute(_insert_once(insert), list(_rows(unread, names)))
 
 
 def _write(
@@ -82,15 +87,31 @@ def _from_json(table: Table, completed: Callable[[Insert], Insert]) -> Insert:
     )
 
 
-def _rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+def _rows(records: Iterable[Record], names: Sequence[str]) -> Iterator[dict[str, Any]]:
     for record in records:
-        yield {name: getattr(record, name) for name in record.__slots__}
+        yield {name: getattr(record, name) for name in names}
 
 
 def _attempts(records: Iterable[TaskRecord]) -> Iterator[dict[str, Any]]:
     names = [name for name in _tables.attempt.c.keys() if name != "task_id"]
     for record in records:
         yield {"task_id": record.id, **{name: getattr(record, name) for name in names}}
+
+
+def _planned(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
+    """Return a row per step: all tasks of a chord's header announce the same body."""
+    rows = {
+        step.id: {
+            "id": step.id,
+            "name": step.name,
+            "root_id": record.root_id,
+            "parent_id": step.parent_id,
+            "seen_at": record.seen_at,
+        }
+        for record in records
+        for step in record.planned
+    }
+    return sorted(rows.values(), key=itemgetter("id"))
 
 
 def _merged(records: Iterable[TaskRecord]) -> Iterator[TaskRecord]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from kombu.message import Message
 
+from cadasta.workertoolbox.results._planned import Step, planned_steps
 from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._storable import storable
+from cadasta.workertoolbox.results._storable import MAX_NAME, storable
 
 #: The header in which the publisher writes the instant of publication; the routing
 #: package has the same name (the two do not import each other).
@@ -22,10 +23,6 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: Where the routing package's transports keep the routing key of a message when they
 #: pin it to the queue it was read from.
 ROUTING_KEY = "workertoolbox_routing_key"
-
-#: Longest name or id in characters: within what a B-tree of PostgreSQL can index,
-#: which is 2,704 bytes.
-MAX_NAME = 500
 
 #: What RabbitMQ's delays put before a routing key: a countdown in 28 bits.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
@@ -44,7 +41,11 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """One task message: columns of `workertoolbox_task`."""
+    """One task message: columns of `workertoolbox_task`.
+
+    Attributes:
+        planned: What it says is still to come.
+    """
 
     id: str
     name: str
@@ -62,6 +63,7 @@ class TaskRecord:
     origin: str | None
     ignore_result: bool
     seen_at: datetime
+    planned: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +92,15 @@ def read_task(
         Unreadable: It is no task message, or not in JSON.
     """
     headers = message.headers or {}
-    args, kwargs = _arguments(message)
+    args, kwargs, embedded = _parts(message)
     try:
         args, kwargs = storable(args), storable(kwargs)
     except ValueError as error:
         raise Unreadable(f"its arguments are {error}") from error
-    name = _name(headers, "task")
+    id, name = _name(headers, "id"), _name(headers, "task")
     args, kwargs = redaction.shown(name, args, kwargs, headers)
     return TaskRecord(
-        id=_name(headers, "id"),
+        id=id,
         name=name,
         queue=storable(_queue(message.delivery_info or {})),
         args=args,
@@ -114,6 +116,7 @@ def read_task(
         origin=_optional_name(headers, "origin"),
         ignore_result=bool(headers.get("ignore_result")),
         seen_at=seen_at,
+        planned=planned_steps(embedded, task_id=id),
     )
 
 
@@ -142,7 +145,7 @@ def _queue(delivery_info: Mapping[str, Any]) -> str:
     return _DELAY.sub("", str(key))
 
 
-def _arguments(message: Message) -> tuple[Any, Any]:
+def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     if message.errors:
         raise Unreadable(f"its body cannot be decompressed: {message.errors[0][1]!r}")
     if message.content_type != _JSON:
@@ -154,8 +157,8 @@ def _arguments(message: Message) -> tuple[Any, Any]:
     except (ValueError, TypeError, RecursionError) as error:
         raise Unreadable(f"its body is no JSON: {error}") from error
     match body:
-        case [list(args), dict(kwargs), dict()]:
-            return args, kwargs
+        case [list(args), dict(kwargs), dict(embedded)]:
+            return args, kwargs, embedded
     raise Unreadable("its body is not [args, kwargs, embedded]: no protocol 2")
 
 

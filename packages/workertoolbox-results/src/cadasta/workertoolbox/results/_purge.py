@@ -12,6 +12,7 @@ from cadasta.workertoolbox.results._tables import (
     attempt,
     chord,
     chord_part,
+    planned,
     task,
     taskmeta,
     tasks,
@@ -76,9 +77,9 @@ def erase(engine: Engine, *, task_id: str = "", root_id: str = "") -> int:
 def _old(
     before: datetime, *, status: str | None, name: str | None
 ) -> Iterator[Select[tuple[str]]]:
-    """Yield what finds the tasks of monitors, and what finds results without one.
+    """Yield what finds tasks of monitors, results without one, and planned steps.
 
-    Both by an index, and not by the view, which would be read as a whole.
+    By an index each, and not by the view, which would be read as a whole.
     """
     due = or_(task.c.eta.is_(None), task.c.eta < datetime.now(UTC))
     tracked = select(task.c.id).where(task.c.scheduled_at < before, due)
@@ -93,8 +94,18 @@ def _old(
         of_view = select(tasks.c.id).where(tasks.c.status == status)
         tracked = tracked.where(of_view.where(tasks.c.id == task.c.id).exists())
         untracked = untracked.where(taskmeta.c.status == status)
+    steps = select(planned.c.id).where(
+        planned.c.seen_at < before,
+        select(tasks.c.id)
+        .where(tasks.c.id == planned.c.id, tasks.c.status == "PLANNED")
+        .exists(),
+    )
+    if name is not None:
+        steps = steps.where(planned.c.name == name)
     yield tracked.order_by(task.c.id)
     yield untracked.order_by(taskmeta.c.task_id)
+    if status in (None, "PLANNED"):
+        yield steps.order_by(planned.c.id)
 
 
 def _batches(engine: Engine, query: Select[tuple[str]]) -> Iterator[Sequence[str]]:
@@ -112,6 +123,7 @@ def _batches(engine: Engine, query: Select[tuple[str]]) -> Iterator[Sequence[str
 
 def _delete(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(delete(attempt).where(attempt.c.task_id.in_(ids)))
+    connection.execute(delete(planned).where(planned.c.id.in_(ids)))
     connection.execute(delete(taskmeta).where(taskmeta.c.task_id.in_(ids)))
     connection.execute(delete(task).where(task.c.id.in_(ids)))
 

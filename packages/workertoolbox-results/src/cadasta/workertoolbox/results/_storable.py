@@ -10,6 +10,10 @@ from typing import Any
 #: Python's own JSON encoder takes on any stack.
 MAX_DEPTH = 100
 
+#: Longest name or id in characters: within what a B-tree of PostgreSQL can index,
+#: which is 2,704 bytes.
+MAX_NAME = 500
+
 
 def storable(value: Any, depth: int = 0) -> Any:
     """Return a JSON value that PostgreSQL takes, as near to the original as it can be.

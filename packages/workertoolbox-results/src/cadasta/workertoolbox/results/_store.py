@@ -105,9 +105,9 @@ class TaskStore:
         return self._fetch(query, internal=internal)
 
     def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
-        """Return every task of the workflow that a task began, oldest first."""
+        """Return every task of the workflow that a task began, the oldest first."""
         query = _tasks.where(_view.c.root_id == root_id).order_by(
-            _view.c.scheduled_at, _view.c.id
+            _view.c.scheduled_at.nulls_last(), _view.c.id
         )
         return self._fetch(query, internal=internal)
 

@@ -96,6 +96,18 @@ attempt = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
+#: A row per task that a message says is still to come; it stays when the task comes.
+planned = Table(
+    "workertoolbox_planned",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Column("seen_at", Instant, nullable=False),
+    Index("ix_workertoolbox_planned_root_id", "root_id"),
+)
+
 #: A row per message that could not be read, as it came.
 quarantine = Table(
     "workertoolbox_quarantine",
@@ -141,7 +153,7 @@ chord_part = Table(
 )
 
 #: `workertoolbox_tasks`: a view that joins a task and its result. A status is
-#: Celery's, or `QUEUED` or `SCHEDULED` before there is one.
+#: Celery's, or `QUEUED`, `SCHEDULED` or `PLANNED` before there is one.
 tasks = Table(
     "workertoolbox_tasks",
     MetaData(),

@@ -12,17 +12,18 @@ class Task:
     """One row of the view `workertoolbox_tasks`: a task joined with its result.
 
     Attributes:
-        status: Celery's, or `QUEUED` (its message was seen, nothing has run it yet)
-            or `SCHEDULED` (queued with an ETA still ahead).
+        status: Celery's, or `QUEUED` (its message was seen, nothing has run it yet),
+            `SCHEDULED` (queued with an ETA still ahead), or `PLANNED` (another
+            task's message says that it is to come; if that fails, it never does).
         queue: The routing key it was published with.
         args: As in the message; None where neither message nor result has them.
         retries: How often it has been retried so far.
-        scheduled_at: When it was first published; None if no monitor saw it.
+        scheduled_at: When it was first published; None if no monitor saw that.
         started_at: When its latest attempt began; None before, and where the
             service has `task_track_started` off.
         finished_at: When a final state was stored.
         result: The return value, or `exc_type` and `exc_message` of a failure.
-        tracked: Whether a monitor saw its message.
+        tracked: Whether a monitor saw its message, or one that announces it.
     """
 
     id: str

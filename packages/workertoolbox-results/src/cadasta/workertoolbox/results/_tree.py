@@ -21,6 +21,7 @@ _STYLES = {
     "REVOKED": "red",
     "RETRY": "yellow",
     "STARTED": "cyan",
+    "PLANNED": "dim",
 }
 
 

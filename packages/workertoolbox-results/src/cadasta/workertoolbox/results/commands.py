@@ -151,9 +151,7 @@ def _print_table(found: Sequence[Task]) -> None:
     table.add_column("id", no_wrap=True, min_width=longest)
     for task in found:
         table.add_row(
-            "untracked"
-            if task.scheduled_at is None
-            else f"{task.scheduled_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            _scheduled(task),
             task.status,
             task.queue,
             task.name,
@@ -161,3 +159,9 @@ def _print_table(found: Sequence[Task]) -> None:
             task.id,
         )
     console().print(table)
+
+
+def _scheduled(task: Task) -> str:
+    if task.scheduled_at is not None:
+        return f"{task.scheduled_at.astimezone():%Y-%m-%d %H:%M:%S}"
+    return "" if task.tracked else "untracked"

@@ -1,0 +1,187 @@
+"""The steps that are still to come, as Celery's own messages announce them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery, Signature, chain, chord, group, states
+from kombu.message import Message
+from messages import message
+
+from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._engine import database_url, open_engine
+from cadasta.workertoolbox.results._message import TaskRecord, read_task
+from cadasta.workertoolbox.results._planned import planned_steps
+from cadasta.workertoolbox.results._purge import purge
+from cadasta.workertoolbox.results.backend import Backend
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def nothing(*_: object) -> None:
+    pass
+
+
+@pytest.fixture
+def publisher() -> Iterator[Celery]:
+    app = Celery(
+        "planned",
+        broker="memory://",
+        backend="cache+memory://",
+        set_as_current=False,
+    )
+    app.conf.task_default_queue = "planned"
+    for name in "abcdef":
+        app.task(name=name)(nothing)
+    yield app
+    app.close()
+
+
+def published(app: Celery, signature: Signature[Any]) -> list[TaskRecord]:
+    """Return what the messages say that a canvas begins with."""
+    signature.apply_async()
+    records = []
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("planned")
+        while len(queue):
+            got: Message = queue.get()
+            records.append(read_task(got, seen_at=NOW))
+            got.ack()
+    return records
+
+
+def names(records: list[TaskRecord]) -> list[tuple[str, str | None]]:
+    """Return the name of each step of the first record, and that of its parent."""
+    [record, *_] = records
+    by_id = {step.id: step.name for step in record.planned} | {record.id: record.name}
+    return [(each.name, by_id.get(each.parent_id or "")) for each in record.planned]
+
+
+def test_the_rest_of_a_chain_is_planned_in_its_order(publisher: Celery) -> None:
+    a, b, c, *_ = (publisher.signature(name) for name in "abc")
+
+    assert names(published(publisher, chain(a, b, c))) == [("b", "a"), ("c", "b")]
+
+
+def test_the_body_of_a_chord_is_planned_once(publisher: Celery) -> None:
+    a, b, c = (publisher.signature(name) for name in "abc")
+    records = published(publisher, chord([a, b], c))
+
+    assert names(records) == [("c", None)]
+    assert len({record.planned for record in records}) == 1
+
+
+def test_a_chord_within_a_chain_is_planned_with_what_comes_after(
+    publisher: Celery,
+) -> None:
+    a, b, c, d, e = (publisher.signature(name) for name in "abcde")
+    records = published(publisher, chain(a, group(b, c), d, e))
+
+    assert names(records) == [("b", "a"), ("c", "a"), ("d", None), ("e", "d")]
+
+
+def test_a_callback_with_an_id_is_planned_and_one_for_failures_is_not(
+    publisher: Celery,
+) -> None:
+    a, b, c = (publisher.signature(name) for name in "abc")
+    b.freeze()
+    a.link(b)
+    a.link_error(c)
+
+    assert names(published(publisher, a)) == [("b", "a")]
+
+
+@pytest.mark.parametrize(
+    "embedded",
+    [
+        {"chain": "abc", "chord": [], "callbacks": 17},
+        {"chain": [None, 1, {"task": 5, "options": {"task_id": "x"}}]},
+        {"chain": [{"task": "b", "options": {"task_id": ["x"]}}]},
+        {"chain": [{"task": "b", "options": None}]},
+        {"chain": [{"task": "b" * 501, "options": {"task_id": "x"}}]},
+        {"chord": {"task": "celery.chord", "kwargs": {"header": 1, "body": 2}}},
+        {"chord": {"task": "celery.group", "kwargs": {"tasks": {"a": 1}}}},
+    ],
+)
+def test_what_is_no_signature_is_passed_over(embedded: Any) -> None:
+    assert planned_steps(embedded, task_id="1") == ()
+
+
+def test_a_plan_of_any_depth_and_size_is_read() -> None:
+    step = {"task": "b", "options": {"task_id": "2"}}
+    deep: Any = step
+    for _ in range(150):
+        deep = {"task": "celery.chord", "kwargs": {"header": [], "body": deep}}
+    body = json.dumps([[], {}, {"chain": [step] * 20_000, "chord": deep}])
+    record = read_task(message(body), seen_at=NOW)
+
+    assert {each.id for each in record.planned} == {"2"}
+    assert len(record.planned) == 10_000
+
+
+def write(store: TaskStore, records: list[TaskRecord]) -> None:
+    with store.engine.begin() as connection:
+        write_batch(connection, records)
+
+
+def test_a_step_is_planned_until_its_message_or_its_result_comes(
+    publisher: Celery, backend: Backend, store: TaskStore
+) -> None:
+    a, b, c = (publisher.signature(name) for name in "abc")
+    [record] = published(publisher, chain(a, b, c))
+    write(store, [record])
+    second, third = (step.id for step in record.planned)
+
+    first, *others = store.workflow(record.id)
+    assert (first.name, first.status) == ("a", "QUEUED")
+    assert {task.name: task.status for task in others} == {
+        "b": "PLANNED",
+        "c": "PLANNED",
+    }
+    assert (store.get(third).parent_id, store.get(third).root_id) == (second, record.id)
+
+    write(store, [read_task(message(id=second, task="b"), seen_at=NOW)])
+    backend.store_result(third, 42, states.SUCCESS)
+
+    assert store.get(second).status == "QUEUED"
+    assert (store.get(third).status, store.get(third).result) == ("SUCCESS", 42)
+
+
+def test_messages_in_any_order_give_the_same_steps(
+    publisher: Celery, tmp_path: Path
+) -> None:
+    a, b, c, d = (publisher.signature(name) for name in "abcd")
+    records = published(publisher, chord([a, b, c], d))
+    seen = []
+    for number, order in enumerate(itertools.permutations(records)):
+        url = f"sqlite:///{tmp_path / f'{number}.sqlite3'}"
+        upgrade(url)
+        with TaskStore(url) as store:
+            write(store, list(order))
+            tasks = store.list(limit=10)
+        seen.append(sorted((task.id, task.status, task.parent_id) for task in tasks))
+
+    assert all(each == seen[0] for each in seen)
+    assert [status for _, status, _ in seen[0]].count("PLANNED") == 1
+
+
+def test_a_purge_takes_steps_that_never_came(
+    publisher: Celery, store: TaskStore
+) -> None:
+    a, b = (publisher.signature(name) for name in "ab")
+    [record] = published(publisher, chain(a, b))
+    write(store, [record])
+    store.engine.dispose()
+    engine = open_engine(database_url(str(store.engine.url)))
+    count = purge(engine, before=datetime.now(UTC) + timedelta(days=1))
+    engine.dispose()
+
+    assert count == 2
+    assert store.list() == []
