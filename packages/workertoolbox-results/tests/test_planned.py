@@ -114,16 +114,24 @@ def test_what_is_no_signature_is_passed_over(embedded: Any) -> None:
     assert planned_steps(embedded, task_id="1") == ()
 
 
-def test_a_plan_of_any_depth_and_size_is_read() -> None:
+def steps_of(**embedded: Any) -> list[str]:
+    body = json.dumps([[], {}, embedded])
+    return [step.id for step in read_task(message(body), seen_at=NOW).planned]
+
+
+def test_no_more_steps_are_planned_than_a_bound() -> None:
     step = {"task": "b", "options": {"task_id": "2"}}
-    deep: Any = step
+
+    assert len(steps_of(chain=[step] * 20_000)) == 10_000
+
+
+def test_a_step_is_planned_down_to_a_bound() -> None:
+    deep: Any = {"task": "b", "options": {"task_id": "2"}}
     for _ in range(150):
         deep = {"task": "celery.chord", "kwargs": {"header": [], "body": deep}}
-    body = json.dumps([[], {}, {"chain": [step] * 20_000, "chord": deep}])
-    record = read_task(message(body), seen_at=NOW)
+    step = {"task": "c", "options": {"task_id": "3"}}
 
-    assert {each.id for each in record.planned} == {"2"}
-    assert len(record.planned) == 10_000
+    assert steps_of(chord=deep, callbacks=[step]) == ["3"]
 
 
 def write(store: TaskStore, records: list[TaskRecord]) -> None:
