@@ -95,7 +95,7 @@ def total(values):
 
 @app.task(name="export.connection")
 def connection():
-    with app.backend.engine.connect() as one:
+    with app.backend.database.connect() as one:
         return [os.getpid(), one.scalar(text("SELECT pg_backend_pid()"))]
 """
 
@@ -111,7 +111,7 @@ app = Celery("forks", broker="memory://", backend=json.loads(sys.argv[1]))
 
 def store(id):
     app.backend.store_result(id, id, states.SUCCESS)
-    with app.backend.engine.connect() as connection:
+    with app.backend.database.connect() as connection:
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
     os.write(1, f"{id}={pid}\\n".encode())  # In one piece beside the others.
 

@@ -31,7 +31,7 @@ def app(url: str) -> Iterator[Celery]:
     app.conf.result_extended = True
     assert isinstance(app.backend, Backend)
     yield app
-    app.backend.engine.dispose()
+    app.backend.database.close()
     app.close()
 
 

@@ -150,11 +150,11 @@ def test_names_longer_than_celerys_columns_are_cut(
 
 
 def test_the_threads_of_a_process_share_one_connection(app: Celery) -> None:
-    engines: list[Any] = []
+    databases: list[Any] = []
 
     def look() -> None:
         assert isinstance(app.backend, Backend)
-        engines.append(app.backend.engine)
+        databases.append(app.backend.database)
 
     threads = [Thread(target=look) for _ in range(4)]
     for thread in threads:
@@ -162,8 +162,8 @@ def test_the_threads_of_a_process_share_one_connection(app: Celery) -> None:
     for thread in threads:
         thread.join()
 
-    assert len(engines) == 4
-    assert len(set(engines)) == 1
+    assert len(databases) == 4
+    assert len(set(databases)) == 1
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_children_and_stamps_come_back(app: Celery, backend: Backend) -> None:
 
 
 def test_a_pickled_result_is_refused_not_read(app: Celery, backend: Backend) -> None:
-    with backend.engine.begin() as connection:
+    with backend.database.engine.begin() as connection:
         row: dict[str, Any] = {
             "task_id": "1",
             "status": "SUCCESS",
@@ -243,24 +243,26 @@ def test_a_backend_survives_pickling(app: Celery, backend: Backend) -> None:
     copy = pickle.loads(pickle.dumps(backend))
 
     assert copy.get_task_meta("1")["result"] == 42
-    copy.engine.dispose()
+    copy.database.close()
+
+
+def driver_connection(backend: Backend) -> object:
+    with backend.database.connect() as connection:
+        return connection.connection.dbapi_connection
 
 
 def test_a_forked_child_opens_a_connection_of_its_own(backend: Backend) -> None:
     backend.store_result("parent", 1, states.SUCCESS)
-    read, write = os.pipe()
+    inherited = driver_connection(backend)
     child = os.fork()
     if child == 0:  # pragma: no cover
-        before = backend.engine.pool.checkedin()  # type: ignore[attr-defined]
         backend.store_result("child", 2, states.SUCCESS)
-        os.write(write, str(before).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
+        os._exit(0 if driver_connection(backend) is not inherited else 1)
+    _, status = os.waitpid(child, 0)
 
-    assert os.read(read, 10) == b"0"
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert driver_connection(backend) is inherited
     assert backend.get_task_meta("child")["result"] == 2
-    os.close(read)
-    os.close(write)
 
 
 def test_settings_of_retries_that_are_none_are_the_defaults(url: str) -> None:

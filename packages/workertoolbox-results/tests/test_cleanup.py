@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 
 def rows(backend: Backend) -> list[int]:
-    with backend.engine.connect() as connection:
+    with backend.database.connect() as connection:
         return [
             connection.scalar(select(func.count()).select_from(table)) or 0
             for table in (taskmeta, tasksetmeta, chord, chord_part)
@@ -63,11 +63,11 @@ def test_many_are_deleted_a_bounded_number_at_a_time(
 ) -> None:
     monkeypatch.setattr(_cleanup, "ROWS", 10)
     long_ago = datetime.now(UTC) - 2 * DAY
-    with backend.engine.connect() as connection:
+    with backend.database.connect() as connection:
         old = [{"task_id": str(n), "date_done": long_ago} for n in range(25)]
         connection.execute(insert(taskmeta), old)
 
-    assert _cleanup.delete_results(backend.engine, datetime.now(UTC) - DAY) == 10
+    assert _cleanup.delete_results(backend.database, datetime.now(UTC) - DAY) == 10
 
     backend.expires = DAY
     backend.cleanup()

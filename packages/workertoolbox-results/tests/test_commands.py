@@ -33,7 +33,7 @@ def track(backend: Backend, *headers: dict[str, Any]) -> None:
     records = [
         read_task(message(**each), seen_at=datetime.now(UTC)) for each in headers
     ]
-    with backend.engine.begin() as connection:
+    with backend.database.engine.begin() as connection:
         write_batch(connection, records)
 
 

@@ -27,8 +27,8 @@ def ids(store: TaskStore) -> set[str]:
 
 def rows(backend: Backend) -> dict[str, int]:
     known = MetaData()
-    known.reflect(backend.engine)
-    with backend.engine.connect() as connection:
+    known.reflect(backend.database.engine)
+    with backend.database.engine.connect() as connection:
         counts = {
             name: connection.scalar(
                 select(func.count()).select_from(known.tables[name])

@@ -23,7 +23,7 @@ def kept(backend: Backend) -> list[int]:
     messages = [message([["a"], {"token": "s3cret"}, {}]), message(b"\xff{")]
     now = datetime.now(UTC)
     for each in messages:
-        with backend.engine.begin() as connection:
+        with backend.database.engine.begin() as connection:
             record = keep_unread(each, reason="an older release", seen_at=now)
             write_batch(connection, [record])
     return [1, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 from awaited import eventually, status_of
 from celery import Celery, states
@@ -22,9 +23,9 @@ def statements_of(backend: Backend) -> list[str]:
     """Return the list that what is written from now on gets into."""
     written: list[str] = []
     backend.task_result_exists("nothing")  # The connection is there.
-    connection = backend.engine.raw_connection()
-    connection.dbapi_connection.set_trace_callback(written.append)  # type: ignore[union-attr]
-    connection.close()
+    with backend.database.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_trace_callback(written.append)
     return written
 
 

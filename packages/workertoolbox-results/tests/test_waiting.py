@@ -58,7 +58,7 @@ def test_a_group_is_asked_for_in_one_query_a_look(
     put(backend, *range(50))
     statements: list[str] = []
     event.listen(
-        backend.engine,
+        backend.database.engine,
         "before_cursor_execute",
         lambda connection, cursor, statement, *_: statements.append(statement),
     )

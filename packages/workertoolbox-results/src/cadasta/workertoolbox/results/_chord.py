@@ -16,7 +16,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Dialect,
-    Engine,
     bindparam,
     delete,
     func,
@@ -27,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.sql.dml import ReturningInsert
 
+from cadasta.workertoolbox.results._database import Database
 from cadasta.workertoolbox.results._engine import insert_into
 from cadasta.workertoolbox.results._statement import Statement, compile_for, execute
 from cadasta.workertoolbox.results._tables import chord, chord_part
@@ -81,7 +81,7 @@ class Progress:
         return self.complete and not self.started
 
 
-def begin(engine: Engine, id: str, header: bytes | None) -> None:
+def begin(database: Database, id: str, header: bytes | None) -> None:
     """Remember a chord before its header is published; one that is run again, anew.
 
     Args:
@@ -89,23 +89,23 @@ def begin(engine: Engine, id: str, header: bytes | None) -> None:
     """
     values = {"chord_id": id, "header": header, "touched_at": datetime.now(UTC)}
     # The size comes before the last task does, and is on the disk only after this.
-    execute(engine, _begin(engine.dialect), values, wait=False)
+    execute(database, _begin(database.dialect), values, wait=False)
 
 
-def set_size(engine: Engine, id: str, size: int) -> None:
+def set_size(database: Database, id: str, size: int) -> None:
     """Say how many tasks there are in the header."""
     values = {"chord_id": id, "new_size": size, "touched_at": datetime.now(UTC)}
-    execute(engine, _set_size(engine.dialect), values)
+    execute(database, _set_size(database.dialect), values)
 
 
-def add(engine: Engine, id: str) -> None:
+def add(database: Database, id: str) -> None:
     """Say that there is one more."""
-    with engine.connect() as connection:
+    with database.connect() as connection:
         one_more = update(chord).values(added=chord.c.added + 1)
         connection.execute(one_more.where(chord.c.id == id))
 
 
-def record(engine: Engine, part: Part) -> tuple[Progress, bool]:
+def record(database: Database, part: Part) -> tuple[Progress, bool]:
     """Count a task that is done, once.
 
     Returns:
@@ -114,39 +114,39 @@ def record(engine: Engine, part: Part) -> tuple[Progress, bool]:
     """
     values = {**asdict(part), "touched_at": datetime.now(UTC)}
     # The state of the task follows, and is on the disk only after this.
-    statements = _record(engine.dialect)
-    [[*progress, news]] = execute(engine, statements, values, wait=False).rows
+    statements = _record(database.dialect)
+    [[*progress, news]] = execute(database, statements, values, wait=False).rows
     return _progress(progress), bool(news)
 
 
-def find(engine: Engine, id: str) -> Progress | None:
+def find(database: Database, id: str) -> Progress | None:
     """Return how far a chord is, or None if it is not known."""
-    with engine.connect() as connection:
+    with database.connect() as connection:
         row = connection.execute(select(*_PROGRESS).where(chord.c.id == id)).first()
     return None if row is None else _progress(row)
 
 
-def take_over(engine: Engine, id: str, progress: Progress) -> bool:
+def take_over(database: Database, id: str, progress: Progress) -> bool:
     """Be the one who starts the body, unless somebody has since `progress`."""
     same = (chord.c.id == id) & (chord.c.starters == progress.starters)
     statement = update(chord).where(same, chord.c.started_at.is_(None))
-    with engine.connect() as connection:
+    with database.connect() as connection:
         taken = connection.execute(statement.values(starters=chord.c.starters + 1))
         return taken.rowcount == 1
 
 
-def fetch(engine: Engine, id: str) -> tuple[bytes | None, list[Part]]:
+def fetch(database: Database, id: str) -> tuple[bytes | None, list[Part]]:
     """Return the header as it was begun with, and the parts in its order."""
-    header, parts = _fetch(engine.dialect)
-    [[encoded]] = execute(engine, [header], {"chord_id": id}).rows
-    rows = execute(engine, [parts], {"chord_id": id}).rows
+    header, parts = _fetch(database.dialect)
+    [[encoded]] = execute(database, [header], {"chord_id": id}).rows
+    rows = execute(database, [parts], {"chord_id": id}).rows
     return encoded, [Part(*row) for row in rows]
 
 
-def end(engine: Engine, id: str) -> None:
+def end(database: Database, id: str) -> None:
     """Say that the body is started; what comes now comes late."""
     values = {"chord_id": id, "now": datetime.now(UTC)}
-    execute(engine, _end(engine.dialect), values)
+    execute(database, _end(database.dialect), values)
 
 
 _PROGRESS = (

@@ -36,7 +36,6 @@ _PASSING = re.compile(
 )
 
 _engines: WeakSet[Engine] = WeakSet()
-_shared: dict[URL, Engine] = {}
 
 
 def database_url(result_backend: object) -> URL:
@@ -83,27 +82,6 @@ def open_engine(url: URL, **options: Any) -> Engine:
         event.listen(engine, "connect", _write_ahead)
     _engines.add(engine)
     return engine
-
-
-def shared_engine(url: URL) -> Engine:
-    """Return the engine with the one connection that all of a process share.
-
-    Celery keeps a result backend for each thread. Each statement is a transaction of
-    its own, and one round trip: no `BEGIN`, no `COMMIT`, and no ping before it, since
-    who gets a dead connection tries again.
-    """
-    engine = _shared.get(url)
-    if engine is None:
-        engine = open_engine(
-            url,
-            pool_size=1,
-            max_overflow=0,
-            pool_pre_ping=False,
-            pool_reset_on_return=None,
-            isolation_level="AUTOCOMMIT",
-        )
-    # Of threads that come at once, all get that of the first; no other has connected.
-    return _shared.setdefault(url, engine)
 
 
 def _unsupported(scheme: str) -> str:

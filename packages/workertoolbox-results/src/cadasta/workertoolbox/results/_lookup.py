@@ -9,8 +9,9 @@ from typing import Any
 from celery import states
 from celery.backends import base
 from celery.exceptions import TimeoutError
-from sqlalchemy import Engine, RowMapping, bindparam, select
+from sqlalchemy import RowMapping, bindparam, select
 
+from cadasta.workertoolbox.results._database import Database
 from cadasta.workertoolbox.results._errors import PickledResult
 from cadasta.workertoolbox.results._starts import Starts
 from cadasta.workertoolbox.results._state import store
@@ -48,7 +49,7 @@ class Lookup(base.BaseBackend):
     #: Groups ask for all their results in one query.
     supports_native_join = True
 
-    engine: Engine
+    database: Database
     _starts: Starts
     _cache: Any
     _ensure_not_eager: Callable[[], None]
@@ -139,7 +140,7 @@ class Lookup(base.BaseBackend):
 
     def _fetch_ready(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
         found = {}
-        with self.engine.connect() as connection:
+        with self.database.connect() as connection:
             for start in range(0, len(task_ids), IDS_IN_A_QUERY):
                 some = task_ids[start : start + IDS_IN_A_QUERY]
                 rows = connection.execute(_SELECT_READY, {"ids": some}).mappings()
@@ -148,8 +149,8 @@ class Lookup(base.BaseBackend):
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         if (start := self._starts.take(task_id)) is not None:
-            store(self.engine, start.row())
-        with self.engine.connect() as connection:
+            store(self.database, start.row())
+        with self.database.connect() as connection:
             row = connection.execute(_SELECT, {"id": task_id}).mappings().first()
         if row is None:
             return {"task_id": task_id, "status": states.PENDING, "result": None}
@@ -168,7 +169,7 @@ class Lookup(base.BaseBackend):
 
     def _task_result_exists(self, task_id: str) -> bool:
         query = select(taskmeta.c.id).where(taskmeta.c.task_id == task_id)
-        with self.engine.connect() as connection:
+        with self.database.connect() as connection:
             return connection.execute(query).first() is not None
 
     def task_result_exists(self, task_id: str) -> bool:

@@ -14,10 +14,10 @@ from celery.exceptions import ChordError
 from celery.result import GroupResult, result_from_tuple
 from celery.utils.log import get_task_logger
 from kombu.utils.encoding import ensure_bytes
-from sqlalchemy import Engine
 
 from cadasta.workertoolbox.results import _chord
 from cadasta.workertoolbox.results._chord import Part, Progress
+from cadasta.workertoolbox.results._database import Database
 from cadasta.workertoolbox.results._waits import waits
 
 #: Seconds after which a body that is due and not published is published by whoever runs
@@ -39,7 +39,7 @@ class NativeChords(base.BaseBackend):
 
     app: Celery
     #: Where the chords are; its connections commit by themselves.
-    engine: Engine
+    database: Database
     _ensure_retryable: Callable[..., Any]
     _fail_chain: Callable[..., None]
     _get_task_meta_for: Callable[[str], dict[str, Any]]
@@ -54,15 +54,15 @@ class NativeChords(base.BaseBackend):
         )
         header = self.app.GroupResult(id, results).as_tuple() if nested else None
         encoded = ensure_bytes(self.encode(header)) if nested else None
-        self._ensure_retryable(_chord.begin, self.engine, id, encoded)
+        self._ensure_retryable(_chord.begin, self.database, id, encoded)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Remember how many tasks the header has, before the last is published."""
-        self._ensure_retryable(_chord.set_size, self.engine, group_id, chord_size)
+        self._ensure_retryable(_chord.set_size, self.database, group_id, chord_size)
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
         """Wait for one more task, as `Task.add_to_chord` asks."""
-        self._ensure_retryable(_chord.add, self.engine, chord_id)
+        self._ensure_retryable(_chord.add, self.database, chord_id)
 
     def on_chord_part_return(
         self, request: Any, state: str, result: Any, **kwargs: Any
@@ -71,7 +71,7 @@ class NativeChords(base.BaseBackend):
         if not request.group or not request.id:
             return
         part = self._part(request, state, result)
-        progress, news = self._ensure_retryable(_chord.record, self.engine, part)
+        progress, news = self._ensure_retryable(_chord.record, self.database, part)
         if not progress.waiting:
             return
         lost = isinstance(result, WorkerLostError)
@@ -91,14 +91,14 @@ class NativeChords(base.BaseBackend):
     def _take_over(self, id: str, progress: Progress, *, at_once: bool) -> bool:
         """Wait for another to start the body; return whether it is ours to do."""
         for wait_s in waits(0 if at_once else TAKEOVER_S, longest_s=1):
-            now = self._ensure_retryable(_chord.find, self.engine, id)
+            now = self._ensure_retryable(_chord.find, self.database, id)
             if now != progress:
                 return False
             if wait_s is None:
                 break
             time.sleep(wait_s)
         taken: bool = self._ensure_retryable(
-            _chord.take_over, self.engine, id, progress
+            _chord.take_over, self.database, id, progress
         )
         return taken
 
@@ -113,7 +113,7 @@ class NativeChords(base.BaseBackend):
             logger.exception("Chord %s: its body cannot be published", id)
             failure = ChordError(f"Callback error: {error!r}")
             self._fail_body(body, failure)
-        self._ensure_retryable(_chord.end, self.engine, id)
+        self._ensure_retryable(_chord.end, self.database, id)
 
     def _fail_body(self, body: Any, error: ChordError) -> None:
         # Celery's way to tell an outer chord, whose header the body is a task of; as
@@ -127,7 +127,7 @@ class NativeChords(base.BaseBackend):
         Raises:
             ChordError: One of its tasks failed.
         """
-        header, parts = _chord.fetch(self.engine, id)
+        header, parts = _chord.fetch(self.database, id)
         values = [(part.task_id, self._value(part)) for part in parts]
         if header is None:
             return [value for _, value in values]

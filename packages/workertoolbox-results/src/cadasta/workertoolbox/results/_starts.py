@@ -13,8 +13,8 @@ from threading import Event, Lock, Thread
 from typing import Any, NamedTuple
 
 from celery.utils.log import get_task_logger
-from sqlalchemy import Engine
 
+from cadasta.workertoolbox.results._database import Database
 from cadasta.workertoolbox.results._state import store
 
 #: Seconds that a task has to run before its start is written by itself.
@@ -22,7 +22,7 @@ DELAY_S = 0.02
 
 logger = get_task_logger(__name__)
 
-_starts: dict[Engine, Starts] = {}
+_starts: dict[Database, Starts] = {}
 
 
 class Start(NamedTuple):
@@ -41,11 +41,11 @@ class Starts:
     """Tasks that have started in this process, by their id.
 
     Args:
-        engine: Where they are written if the end does not come in time.
+        database: Where they are written if the end does not come in time.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -85,14 +85,14 @@ class Starts:
 
     def _write(self, task_id: str, start: Start) -> None:
         try:
-            store(self._engine, start.row())
+            store(self._database, start.row())
         except Exception as error:
             # Of the database, or of arguments that the task is changing. It is only
             # news: the end is tried until it is stored.
             logger.warning("start of task %s not stored: %s", task_id, error)
 
 
-def starts_of(engine: Engine) -> Starts:
+def starts_of(database: Database) -> Starts:
     """Return the starts of a process: Celery keeps a backend for each thread."""
     # Of threads that come at once, all get those of the first.
-    return _starts.get(engine) or _starts.setdefault(engine, Starts(engine))
+    return _starts.get(database) or _starts.setdefault(database, Starts(database))

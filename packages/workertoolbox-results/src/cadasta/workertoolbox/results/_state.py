@@ -7,9 +7,10 @@ from functools import cache
 from typing import Any
 
 from celery import states
-from sqlalchemy import ColumnElement, Dialect, Engine, and_, bindparam, func, or_
+from sqlalchemy import ColumnElement, Dialect, and_, bindparam, func, or_
 from sqlalchemy.dialects.postgresql import Insert
 
+from cadasta.workertoolbox.results._database import Database
 from cadasta.workertoolbox.results._engine import insert_into
 from cadasta.workertoolbox.results._statement import Statement, compile_for, execute
 from cadasta.workertoolbox.results._tables import taskmeta
@@ -22,11 +23,13 @@ _FINAL = sorted(states.READY_STATES)
 _OF_THE_STATE = {"status", "result", "date_done", "traceback", "children"}
 
 
-def store(engine: Engine, row: Mapping[str, Any], *, is_first: bool = False) -> None:
+def store(
+    database: Database, row: Mapping[str, Any], *, is_first: bool = False
+) -> None:
     """Store a state, unless a more final one is there already.
 
     Args:
-        engine: Its connections commit by themselves.
+        database: Its connection commits by itself.
         row: Values of the table's columns; None where there is none.
         is_first: Whether nothing is likely to be stored of the task. It is only
             quicker: a statement that replaces nothing takes PostgreSQL less time.
@@ -36,11 +39,11 @@ def store(engine: Engine, row: Mapping[str, Any], *, is_first: bool = False) -> 
     # A state on the way is only news; if a crash of the server takes it, the end comes.
     final = row["status"] in states.READY_STATES
     if is_first:
-        insert = _insert(engine.dialect, names)
-        if execute(engine, [insert], given, wait=final).count:
+        insert = _insert(database.dialect, names)
+        if execute(database, [insert], given, wait=final).count:
             return
-    upsert = _upsert(engine.dialect, names, final)
-    execute(engine, [upsert], given, wait=final)
+    upsert = _upsert(database.dialect, names, final)
+    execute(database, [upsert], given, wait=final)
 
 
 # No statement is longer than it has to be: PostgreSQL reads and plans it anew each

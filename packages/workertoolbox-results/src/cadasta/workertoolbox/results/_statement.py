@@ -7,13 +7,14 @@ where one is executed for every state of every task, it is left out of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import ClauseElement, Dialect, Engine
+from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.results._database import Database
 from cadasta.workertoolbox.results._errors import SchemaOutdated
 
 
@@ -73,7 +74,7 @@ def compile_for(dialect: Dialect, statement: ClauseElement) -> Statement:
 
 
 def execute(
-    engine: Engine,
+    database: Database,
     statements: Sequence[Statement],
     values: Mapping[str, Any],
     *,
@@ -82,7 +83,7 @@ def execute(
     """Execute statements as one transaction, and return what the last did.
 
     Args:
-        engine: Its connections commit by themselves.
+        database: Its connection commits by itself.
         values: One for each parameter that is no constant; the statements share them.
         wait: Whether a commit in PostgreSQL waits for its disk.
 
@@ -90,23 +91,26 @@ def execute(
         DBAPIError: Whatever the driver raises, as SQLAlchemy would have it.
         SchemaOutdated: A table is missing.
     """
-    dialect = engine.dialect
+    dialect = database.dialect
     if not wait and dialect.name == "postgresql":
         statements = [_NO_WAIT, *statements]
     driver = cast(Any, dialect.loaded_dbapi)
     gone = True
     try:
-        with closing(engine.raw_connection()) as connection:
-            cursor = connection.cursor()
+        with database.connect() as connection:
+            proxied = connection.connection
+            cursor = proxied.cursor()
             try:
                 return _execute(dialect, cursor, statements, values)
             except driver.Error as error:
-                gone = dialect.is_disconnect(error, cast(Any, connection), cursor)
+                gone = dialect.is_disconnect(error, cast(Any, proxied), cursor)
                 if gone:
                     connection.invalidate(error)
                 raise
-            finally:
-                cursor.close()
+            except BaseException:
+                # Interrupted, in the midst of nobody knows what.
+                connection.invalidate()
+                raise
     except driver.Error as error:
         if _misses_a_table(error):
             raise SchemaOutdated(

@@ -22,11 +22,11 @@ from cadasta.workertoolbox.results._cleanup import (
     delete_groups,
     delete_results,
 )
+from cadasta.workertoolbox.results._database import database_at
 from cadasta.workertoolbox.results._engine import (
     database_url,
     insert_into,
     is_outage,
-    shared_engine,
 )
 from cadasta.workertoolbox.results._lookup import Lookup
 from cadasta.workertoolbox.results._native_chords import NativeChords
@@ -79,9 +79,8 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         if not _is_set(app, "result_backend_max_retries"):
             # With Celery's waits, up to about ten seconds; its default is for ever.
             self.max_retries = 10
-        # One connection for the process; a fork opens its own.
-        self.engine = shared_engine(database_url(url))
-        self._starts = starts_of(self.engine)
+        self.database = database_at(database_url(url))
+        self._starts = starts_of(self.database)
         self._redaction = Redaction.of(app)
 
     def exception_safe_to_retry(self, error: Exception) -> bool:
@@ -151,9 +150,9 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         earlier = self._starts.take(task_id)
         brings_it = earlier is not None and earlier.at == started_at
         if earlier is not None and not brings_it:
-            store(self.engine, earlier.row())
+            store(self.database, earlier.row())
         is_first = (brings_it or started_at is None) and not row.get("retries")
-        store(self.engine, row, is_first=is_first)
+        store(self.database, row, is_first=is_first)
         return result
 
     def _start(
@@ -221,8 +220,8 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
             "result": ensure_bytes(self.encode(result.as_tuple())),
             "date_done": naive_utc(datetime.now(UTC)),
         }
-        insert = insert_into(tasksetmeta, self.engine.dialect.name).values(row)
-        with self.engine.connect() as connection:
+        insert = insert_into(tasksetmeta, self.database.dialect.name).values(row)
+        with self.database.connect() as connection:
             connection.execute(
                 insert.on_conflict_do_update(
                     index_elements=[tasksetmeta.c.taskset_id], set_=row
@@ -232,7 +231,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
 
     def _restore_group(self, group_id: str) -> dict[str, Any] | None:
         query = select(tasksetmeta).where(tasksetmeta.c.taskset_id == group_id)
-        with self.engine.connect() as connection:
+        with self.database.connect() as connection:
             row = connection.execute(query).mappings().first()
         if row is None:
             return None
@@ -250,14 +249,14 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         if self.expires:
             before = datetime.now(UTC) - self.expires
             for delete_some in (delete_results, delete_groups, delete_chords):
-                while self._ensure_retryable(delete_some, self.engine, before):
+                while self._ensure_retryable(delete_some, self.database, before):
                     pass
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), (), {"url": self.url})
 
     def _delete(self, table: Table, condition: Any) -> None:
-        with self.engine.connect() as connection:
+        with self.database.connect() as connection:
             connection.execute(delete(table).where(condition))
 
 
