@@ -44,6 +44,7 @@ def test_a_connection_that_is_closed_is_opened_again(
 ) -> None:
     backend.store_result("1", 42, states.SUCCESS)
     with pytest.raises(DBAPIError), backend.database.connect() as connection:
+        connection.execute(text("SELECT 1"))
         cut: Any = connection.connection.dbapi_connection
         cut.close()
         connection.execute(text("SELECT 1"))
