@@ -10,6 +10,7 @@ from kombu.transport import pyamqp
 from cadasta.workertoolbox.routing._broker import without_options_of_others
 from cadasta.workertoolbox.routing._errors import PublishRefused, Unroutable
 from cadasta.workertoolbox.routing._topology import EXCHANGE
+from cadasta.workertoolbox.routing.transports._frames import reading_every_frame
 
 
 class Channel(pyamqp.Channel):
@@ -51,9 +52,12 @@ class Channel(pyamqp.Channel):
 
 
 class Connection(pyamqp.Connection):
-    """kombu's connection with the channel above."""
+    """kombu's connection with the channel above; it gets over unreadable messages."""
 
     Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, frame_handler=reading_every_frame, **kwargs)
 
 
 class Transport(pyamqp.Transport):
