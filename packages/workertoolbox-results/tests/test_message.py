@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import pickle
+import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ from cadasta.workertoolbox.results._message import (
     keep_unread,
     read_task,
 )
+from cadasta.workertoolbox.results._redaction import Redaction
 
 #: A list in a list, 500 times.
 NESTED: list[Any] = []
@@ -140,7 +143,57 @@ def test_headers_of_any_kind_are_kept() -> None:
     )
 
     assert list(deep) == ["repr"]
+    assert "export.project" in deep["repr"]
     assert dated["odd"] == repr(NOW)
+
+
+def test_headers_with_keys_of_any_kind_are_kept() -> None:
+    odd = message(b"x")
+    headers: Any = {b"\xff": 1, "\0": b"\0", 7: float("nan")}
+    odd.headers = headers
+
+    kept = keep_unread(odd, reason="r", seen_at=NOW).headers
+    assert kept == {r"b'\xff'": 1, r"\x00": r"b'\x00'", "7": "NaN"}
+
+
+def test_headers_nested_deeper_than_their_repr_can_be_are_kept() -> None:
+    deepest: list[Any] = []
+    for _ in range(100_000):
+        deepest = [deepest]
+    kept = keep_unread(message(b"x", odd=deepest), reason="r", seen_at=NOW).headers
+    # One level at a time: Python frees no list that deep in one go.
+    while deepest:
+        deepest = deepest[0]
+
+    assert list(kept) == ["repr"]
+
+
+def test_a_reason_is_short_whatever_the_message_is_like() -> None:
+    huge = "x" * 100_000
+    with pytest.raises(Unreadable) as caught:
+        read_task(message(retries=huge), seen_at=NOW)
+
+    assert len(str(caught.value)) < 100
+    assert len(keep_unread(message(), reason=huge, seen_at=NOW).reason) == 500
+
+
+@pytest.mark.parametrize("text", [b"\xff", {b"\xff": 1}, 7, None, NOW])
+def test_what_a_publisher_wants_to_be_shown_is_a_text(text: Any) -> None:
+    shown = {"argsrepr": text, "kwargsrepr": "\0"}
+    record = read_task(message(workertoolbox_shown=shown), seen_at=NOW)
+
+    assert record.args == ["a"]
+    assert record.kwargs == r"\x00"
+    json.dumps([record.args, record.kwargs])
+
+
+def test_a_rule_of_ones_own_may_return_anything() -> None:
+    shown: Any = [NOW, (1, "\0")], {3: {b"x"}}
+    redaction = Redaction({"*": lambda args, kwargs: shown})
+    record = read_task(message(), seen_at=NOW, redaction=redaction)
+
+    assert record.args == [repr(NOW), [1, r"\x00"]]
+    assert record.kwargs == {"3": "{b'x'}"}
 
 
 @pytest.mark.parametrize("body", [None, {"a": 1}, 7, "\ud800", bytearray(b"x")])
@@ -159,3 +212,29 @@ def test_a_message_that_comes_twice_has_one_digest() -> None:
 
     assert first.digest == again.digest
     assert first.digest != other.digest
+
+
+def test_messages_that_differ_in_one_thing_have_digests_of_their_own() -> None:
+    odd = [
+        message(b"x"),
+        message(b"y"),
+        message(b"x", content_type="application/x-yaml"),
+        message(b"x", content_encoding="binary"),
+        message(b"x", routing_key="msg"),
+        message(b"x", more=1),
+    ]
+    kept = [keep_unread(one, reason="r", seen_at=NOW) for one in odd]
+
+    assert len({record.digest for record in kept}) == len(odd)
+
+
+def test_a_message_that_was_decompressed_says_so_no_more() -> None:
+    gzip = {"compression": "application/x-gzip"}
+    whole, damaged = (
+        keep_unread(message(body, **gzip), reason="r", seen_at=NOW)
+        for body in (zlib.compress(b"["), b"[")
+    )
+
+    assert (whole.body, damaged.body) == (b"[", b"[")
+    assert "compression" not in whole.headers
+    assert damaged.headers["compression"] == "application/x-gzip"

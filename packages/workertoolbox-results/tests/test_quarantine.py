@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,6 +60,16 @@ def test_one_that_can_be_read_now_becomes_a_task(
     assert (task.args, task.kwargs) == (["a"], {"token": "********"})
     assert task.queue == "export"
     assert listed(app) == [2]
+
+
+def test_one_that_came_compressed_becomes_a_task(app: Celery, backend: Backend) -> None:
+    body = zlib.compress(b'[["a"], {}, {}]')
+    odd = message(body, compression="application/x-gzip")
+    record = keep_unread(odd, reason="an older release", seen_at=datetime.now(UTC))
+    with backend.engine.begin() as connection:
+        write_batch(connection, [record])
+
+    assert run(app, "quarantine", "replay", "1").output == "1 is task 1\n"
 
 
 def test_one_that_cannot_stays_and_the_others_go_on(

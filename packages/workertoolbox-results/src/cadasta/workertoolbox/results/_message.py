@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from kombu.message import Message
 
 from cadasta.workertoolbox.results._planned import Step, planned_steps
 from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._storable import MAX_NAME, storable
+from cadasta.workertoolbox.results._storable import MAX_DEPTH, MAX_NAME, storable
 
 #: The header in which the publisher writes the instant of publication; the routing
 #: package has the same name (the two do not import each other).
@@ -23,6 +24,9 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: Where the routing package's transports keep the routing key of a message when they
 #: pin it to the queue it was read from.
 ROUTING_KEY = "workertoolbox_routing_key"
+
+#: Longest reason in characters.
+MAX_REASON = 500
 
 #: What RabbitMQ's delays put before a routing key: a countdown in 28 bits.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
@@ -93,12 +97,14 @@ def read_task(
     """
     headers = message.headers or {}
     args, kwargs, embedded = _parts(message)
-    try:
-        args, kwargs = storable(args), storable(kwargs)
-    except ValueError as error:
-        raise Unreadable(f"its arguments are {error}") from error
     id, name = _name(headers, "id"), _name(headers, "task")
-    args, kwargs = redaction.shown(name, args, kwargs, headers)
+    try:
+        args, kwargs = redaction.shown(name, args, kwargs, headers)
+        args, kwargs = storable(args), storable(kwargs)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(
+            f"its arguments are nested deeper than {MAX_DEPTH} levels"
+        ) from error
     return TaskRecord(
         id=id,
         name=name,
@@ -126,15 +132,21 @@ def keep_unread(
     """Keep a message as it came, with the reason why it could not be read."""
     body = _raw(message.body)
     headers = _printable(message.headers or {})
-    identity = json.dumps(headers, sort_keys=True).encode() + b"\0" + body
+    if "compression" in headers and not message.errors:
+        del headers["compression"]  # The body is decompressed.
+    content_type = storable(str(message.content_type))
+    content_encoding = storable(str(message.content_encoding))
+    routing_key = storable(_queue(message.delivery_info or {}))
+    identity = [headers, content_type, content_encoding, routing_key]
+    digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0" + body)
     return QuarantineRecord(
-        digest=sha256(identity).hexdigest(),
-        reason=storable(reason),
+        digest=digest.hexdigest(),
+        reason=storable(reason)[:MAX_REASON],
         body=body,
-        content_type=storable(str(message.content_type)),
-        content_encoding=storable(str(message.content_encoding)),
+        content_type=content_type,
+        content_encoding=content_encoding,
         headers=headers,
-        routing_key=storable(_queue(message.delivery_info or {})),
+        routing_key=routing_key,
         seen_at=seen_at,
     )
 
@@ -165,7 +177,7 @@ def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]
 def _name(headers: Mapping[str, Any], key: str) -> str:
     value = headers.get(key)
     if not isinstance(value, str) or not value:
-        raise Unreadable(f"its header {key!r} is {value!r}, not a name")
+        raise Unreadable(f"its header {key!r} is {reprlib.repr(value)}, not a name")
     name = str(storable(value))
     if len(name) > MAX_NAME:
         raise Unreadable(
@@ -181,7 +193,7 @@ def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
 def _count(headers: Mapping[str, Any], key: str) -> int:
     value = headers.get(key) or 0
     if not isinstance(value, int) or not 0 <= value < 2**31:
-        raise Unreadable(f"its header {key!r} is {value!r}, not a count")
+        raise Unreadable(f"its header {key!r} is {reprlib.repr(value)}, not a count")
     return int(value)
 
 
@@ -196,7 +208,9 @@ def _instant(headers: Mapping[str, Any], key: str) -> datetime | None:
             instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
         )
     except (ValueError, TypeError, OverflowError) as error:
-        raise Unreadable(f"its header {key!r} is {value!r}, no instant") from error
+        raise Unreadable(
+            f"its header {key!r} is {reprlib.repr(value)}, no instant"
+        ) from error
 
 
 def _raw(body: Any) -> bytes:
@@ -209,6 +223,13 @@ def _raw(body: Any) -> bytes:
 def _printable(headers: Any) -> Any:
     """Return headers as JSON: what AMQP can carry and JSON cannot becomes its repr."""
     try:
-        return storable(json.loads(json.dumps(headers, default=repr, skipkeys=True)))
-    except (ValueError, TypeError, RecursionError):
-        return {"repr": storable(repr(headers))}
+        return storable(headers)
+    except (ValueError, RecursionError):
+        return {"repr": storable(_repr(headers))}
+
+
+def _repr(headers: Any) -> str:
+    try:
+        return repr(headers)
+    except RecursionError:
+        return reprlib.repr(headers)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from celery import Celery
 from kombu import Connection, Consumer, Queue
@@ -19,7 +20,12 @@ from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     MonitorQueueUnknown,
 )
-from cadasta.workertoolbox.results._message import Unreadable, keep_unread, read_task
+from cadasta.workertoolbox.results._message import (
+    QuarantineRecord,
+    Unreadable,
+    keep_unread,
+    read_task,
+)
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import check_schema
 
@@ -135,10 +141,14 @@ class Monitor:
         one_drain = connection.transport.driver_type == "sqs"
         self._multiple = connection.transport.driver_type == "amqp"
         wait_s = 0.0 if one_drain else self._batch_wait_s
+        channel: Any = connection.default_channel
+        # py-amqp would decode a body by whatever encoding its message names.
+        channel.auto_decode = False
         consumer = Consumer(
-            connection.default_channel,
+            channel,
             [self._queue],
             on_message=self._gather,
+            on_decode_error=lambda message, _: self._gather(message),
             prefetch_count=2 * self._batch_size,
         )
         with consumer:
@@ -207,8 +217,7 @@ class Monitor:
             return all([self._write([message]) for message in messages])
         [message] = messages
         reason = f"the database refuses it: {error}"
-        _logger.warning("message put into quarantine: %s", reason)
-        self._commit([keep_unread(message, reason=reason, seen_at=datetime.now(UTC))])
+        self._commit([_quarantined(message, reason, datetime.now(UTC))])
         return True
 
     def _commit(self, records: Sequence[Record]) -> None:
@@ -241,8 +250,13 @@ def _read(message: Message, redaction: Redaction) -> Record:
     except Exception as error:
         # Whatever comes: one message must not keep the others from the database.
         reason = f"it cannot be read: {error!r}"
-    _logger.warning("message put into quarantine: %s", reason)
-    return keep_unread(message, reason=reason, seen_at=seen_at)
+    return _quarantined(message, reason, seen_at)
+
+
+def _quarantined(message: Message, reason: str, seen_at: datetime) -> QuarantineRecord:
+    record = keep_unread(message, reason=reason, seen_at=seen_at)
+    _logger.warning("message put into quarantine: %s", record.reason)
+    return record
 
 
 def _broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:

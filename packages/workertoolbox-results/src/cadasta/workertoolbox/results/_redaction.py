@@ -106,8 +106,9 @@ class Redaction:
         args, kwargs = self.redact(name, args, kwargs)
         texts = headers.get(SHOWN)
         if isinstance(texts, Mapping):
-            args = texts.get("argsrepr", args)
-            kwargs = texts.get("kwargsrepr", kwargs)
+            given = texts.get("argsrepr"), texts.get("kwargsrepr")
+            args = given[0] if isinstance(given[0], str) else args
+            kwargs = given[1] if isinstance(given[1], str) else kwargs
         return args, kwargs
 
     def redact(self, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:

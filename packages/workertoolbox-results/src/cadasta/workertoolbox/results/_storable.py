@@ -20,7 +20,8 @@ def storable(value: Any, depth: int = 0) -> Any:
 
     `jsonb` and `text` refuse NUL and lone surrogates, and JSON has no NaN and no
     infinity: they are written as backslash escapes and as the strings `NaN`,
-    `Infinity` and `-Infinity`.
+    `Infinity` and `-Infinity`. What is no JSON, which only a function of `REDACT` or a
+    header can bring, becomes its repr.
 
     Raises:
         ValueError: It is nested deeper than `MAX_DEPTH`.
@@ -34,9 +35,13 @@ def storable(value: Any, depth: int = 0) -> Any:
         case float() if not math.isfinite(value):
             return json.dumps(value)
         case dict():
-            return {
-                storable(key): storable(item, depth + 1) for key, item in value.items()
-            }
-        case list():
+            return {_key(key): storable(item, depth + 1) for key, item in value.items()}
+        case list() | tuple():
             return [storable(item, depth + 1) for item in value]
-    return value
+        case None | bool() | int() | float():
+            return value
+    return storable(repr(value))
+
+
+def _key(key: Any) -> Any:
+    return storable(key if isinstance(key, str) else str(key))

@@ -1,0 +1,62 @@
+"""The monitor in this process, on kombu's broker in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from awaited import eventually
+from celery import Celery
+from kombu import Exchange, Queue
+from sqlalchemy import select
+
+from cadasta.workertoolbox.results import Monitor, TaskStore
+from cadasta.workertoolbox.results._tables import quarantine
+
+
+@pytest.fixture
+def queue(app: Celery) -> Iterator[Queue]:
+    """The monitor queue of the app, empty."""
+    queue = Queue("platform.fifo", Exchange("platform", type="direct"), "platform.fifo")
+    app.conf.task_queues = [queue]
+    app.conf.PLATFORM_QUEUE_NAME = queue.name
+    with app.connection_for_write() as connection:
+        bound = queue(connection.default_channel)
+        bound.declare()
+        bound.purge()
+    yield queue
+
+
+def publish(app: Celery, queue: Queue, body: str, **headers: Any) -> None:
+    with app.producer_or_acquire() as producer:
+        producer.publish(
+            body,
+            exchange=queue.exchange,
+            routing_key=queue.routing_key,
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers={"task": "export.project", **headers},
+        )
+
+
+def test_a_message_that_cannot_be_decompressed_does_not_end_it(
+    app: Celery, queue: Queue, store: TaskStore
+) -> None:
+    publish(app, queue, "[[], {}, {}]", id="1", compression="application/x-gzip")
+    publish(app, queue, "[[], {}, {}]", id="2")
+    monitor = Monitor(app, batch_wait_s=0.01)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(monitor.run)
+        found = eventually(
+            lambda: [task.id for task in store.list()] or running.done(), ["2"]
+        )
+        monitor.stop()
+        running.result()
+    with store.engine.connect() as connection:
+        [row] = connection.execute(select(quarantine))
+
+    assert found == ["2"]
+    assert row.reason.startswith("its body cannot be decompressed")
+    assert row.headers["id"] == "1"

@@ -1,0 +1,361 @@
+"""Task messages as a fleet sends them, and as it never should."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+#: One message in so many is whole, and has to be stored exactly.
+WHOLE_EVERY = 10
+
+#: One message in so many is sent a second time.
+DOUBLED_EVERY = 50
+
+#: One message in so many has arguments of a megabyte.
+LARGE_EVERY = 400
+
+#: When every message was published.
+PUBLISHED_AT = "2026-01-02T03:04:05.000006+00:00"
+
+#: What a header holds that should hold a name. RabbitMQ takes no header that is NaN or
+#: infinite.
+NO_NAMES: tuple[Any, ...] = (7, None, [], {}, True, 1.5, "", b"\xff", Decimal("1.5"))
+
+#: What a header holds that should hold something else.
+ODD: tuple[Any, ...] = (
+    *NO_NAMES,
+    -1,
+    2**62,
+    "\0",
+    "\ud800",
+    "NaN",
+    1e300,
+    datetime(9999, 12, 31),
+    {"a": [{"b": None}]},
+    {b"\xff": b"\xfe"},
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message for the monitor queue.
+
+    Attributes:
+        number: Which one it is; two have the same where one is sent twice.
+        stored: Whether its task has to be stored; None where that is open.
+    """
+
+    number: int
+    body: bytes
+    headers: dict[Any, Any] = field(repr=False)
+    content_type: Any = "application/json"
+    content_encoding: Any = "utf-8"
+    stored: bool | None = True
+    kind: str = "whole"
+
+    @property
+    def routing_key(self) -> str:
+        """Its mark, which both tables keep, however little can be read."""
+        return f"fuzz.{self.number}"
+
+    def publish(self, channel: Any, exchange: str) -> None:
+        """Send it as it is: no client of Celery's would."""
+        prepared = channel.prepare_message(
+            self.body,
+            content_type=self.content_type,
+            content_encoding=self.content_encoding,
+            headers=self.headers,
+        )
+        channel.basic_publish(prepared, exchange=exchange, routing_key=self.routing_key)
+
+
+def messages(seed: int, count: int) -> Iterator[Message]:
+    """Yield messages, the same for the same seed."""
+    chance = random.Random(seed)
+    sent: list[Message] = []
+    for number in range(count):
+        if number % DOUBLED_EVERY == DOUBLED_EVERY - 1:
+            yield chance.choice(sent)
+            continue
+        message = _whole(chance, number)
+        if number % LARGE_EVERY == LARGE_EVERY - 1:
+            message = _with_args(message, f'"{"x" * 2**20}"')
+        elif number % WHOLE_EVERY:
+            mutate = chance.choice(MUTATIONS)
+            message = replace(mutate(chance, message), kind=mutate.__name__)
+        sent.append(message)
+        yield message
+
+
+def _whole(chance: random.Random, number: int) -> Message:
+    id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
+    args = [_value(chance) for _ in range(chance.randrange(4))]
+    kwargs = {f"key {n}": _value(chance) for n in range(chance.randrange(4))}
+    embedded = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    headers = {
+        "lang": "py",
+        "id": id,
+        "task": chance.choice(["export.echo", "msg.send", "größe.messen"]),
+        "root_id": chance.choice([id, "root"]),
+        "parent_id": chance.choice([None, "parent"]),
+        "group": chance.choice([None, "group"]),
+        "retries": chance.randrange(4),
+        "eta": chance.choice([None, "2026-02-03T04:05:06+01:00"]),
+        "expires": None,
+        "origin": "gen1@host",
+        "ignore_result": chance.choice([True, False]),
+        "workertoolbox_published_at": PUBLISHED_AT,
+    }
+    body = json.dumps([args, kwargs, embedded], ensure_ascii=chance.random() < 0.5)
+    return Message(number=number, body=body.encode(), headers=headers)
+
+
+def _value(chance: random.Random, depth: int = 0) -> Any:
+    kind = chance.randrange(8 if depth < 4 else 6)
+    if kind == 6:
+        return [_value(chance, depth + 1) for _ in range(chance.randrange(4))]
+    if kind == 7:
+        return {f"k{n}": _value(chance, depth + 1) for n in range(chance.randrange(4))}
+    return chance.choice([None, True, "", "ä 😀 \\ \" '", 2**63, -7, 0.125])
+
+
+def _with_args(message: Message, args: str, **changes: Any) -> Message:
+    body = f"[[{args}], {{}}, {{}}]".encode("utf-8", "surrogatepass")
+    return replace(message, body=body, **changes)
+
+
+def _with_headers(message: Message, stored: bool | None, **headers: Any) -> Message:
+    return replace(message, headers={**message.headers, **headers}, stored=stored)
+
+
+def truncated(chance: random.Random, message: Message) -> Message:
+    body = message.body[: chance.randrange(len(message.body))]
+    return replace(message, body=body, stored=False)
+
+
+def flipped(chance: random.Random, message: Message) -> Message:
+    body = bytearray(message.body)
+    for _ in range(chance.randrange(1, 9)):
+        body[chance.randrange(len(body))] ^= 1 << chance.randrange(8)
+    return replace(message, body=bytes(body), stored=None)
+
+
+def noise(chance: random.Random, message: Message) -> Message:
+    body = chance.randbytes(chance.randrange(200))
+    return replace(message, body=body, stored=None)
+
+
+def misshapen(chance: random.Random, message: Message) -> Message:
+    body = chance.choice(
+        [
+            "{}",
+            "[]",
+            "[1, 2, 3]",
+            "[{}, [], {}]",
+            "[[], {}]",
+            "[[], {}, {}, {}]",
+            "[[], {}, null]",
+            "null",
+            '"x"',
+            "[[], {1: 2}, {}]",
+            "[[], {}, {}] []",
+            "[[\0], {}, {}]",
+        ]
+    )
+    return replace(message, body=body.encode(), stored=False)
+
+
+def protocol_1(chance: random.Random, message: Message) -> Message:
+    id, name = message.headers["id"], message.headers["task"]
+    body = {"id": id, "task": name, "args": [], "kwargs": {}, "retries": 0}
+    return replace(message, body=json.dumps(body).encode(), headers={}, stored=False)
+
+
+def without_a_header(chance: random.Random, message: Message) -> Message:
+    key = chance.choice(["id", "task"])
+    headers = {name: one for name, one in message.headers.items() if name != key}
+    return replace(message, headers=headers, stored=False)
+
+
+def without_headers(chance: random.Random, message: Message) -> Message:
+    return replace(message, headers={}, stored=False)
+
+
+def unnamed(chance: random.Random, message: Message) -> Message:
+    key = chance.choice(["id", "task"])
+    return _with_headers(message, False, **{key: chance.choice(NO_NAMES)})
+
+
+def odd_headers(chance: random.Random, message: Message) -> Message:
+    keys = [key for key in message.headers if key not in ("id", "task", "retries")]
+    chosen = chance.sample([*keys, "replaced_task_nesting", "stamps"], 2)
+    return _with_headers(message, None, **{key: chance.choice(ODD) for key in chosen})
+
+
+def odd_retries(chance: random.Random, message: Message) -> Message:
+    return _with_headers(message, None, retries=chance.choice(ODD))
+
+
+def odd_texts(chance: random.Random, message: Message) -> Message:
+    texts = {"argsrepr": chance.choice(ODD), "kwargsrepr": chance.choice(ODD)}
+    shown = chance.choice([texts, chance.choice(ODD)])
+    return _with_headers(message, None, workertoolbox_shown=shown)
+
+
+def unknown_headers(chance: random.Random, message: Message) -> Message:
+    headers = {chance.choice(["x", "\0", "\ud800", b"\xff"]): chance.choice(ODD)}
+    return replace(message, headers={**message.headers, **headers})
+
+
+def unencoded_names(chance: random.Random, message: Message) -> Message:
+    odd = chance.choice(["\0", "\ud800", "😀" * 200])
+    return _with_headers(message, True, id=f"{odd}{message.number}", task=odd)
+
+
+def huge_name(chance: random.Random, message: Message) -> Message:
+    key = chance.choice(["id", "task", "root_id", "parent_id", "group", "origin"])
+    return _with_headers(message, False, **{key: "x" * chance.choice([501, 100_000])})
+
+
+def huge_header(chance: random.Random, message: Message) -> Message:
+    return _with_headers(message, True, baggage="x" * 100_000)
+
+
+def deep_header(chance: random.Random, message: Message) -> Message:
+    deep: Any = None
+    for _ in range(chance.choice([90, 200, 400])):
+        deep = chance.choice([{"a": deep}, [deep]])
+    key = chance.choice(["baggage", "root_id"])
+    return _with_headers(message, key == "baggage", **{key: deep})
+
+
+def unprintable(chance: random.Random, message: Message) -> Message:
+    return _with_args(
+        message,
+        chance.choice([r'"\u0000"', r'"\ud800"', '"\ud800"', r'{"\u0000\udfff": 1}']),
+    )
+
+
+def not_finite(chance: random.Random, message: Message) -> Message:
+    return _with_args(message, "NaN, Infinity, -Infinity, 1e400, -1e400, 1e-400")
+
+
+def huge_number(chance: random.Random, message: Message) -> Message:
+    digits, stored = chance.choice([(4000, True), (5000, False), (200_000, False)])
+    return _with_args(message, "9" * digits, stored=stored)
+
+
+def deep(chance: random.Random, message: Message) -> Message:
+    levels, stored = chance.choice([(90, True), (300, False), (10_000, False)])
+    begin, end = chance.choice(["[]", ('{"a":', "}")])
+    return _with_args(message, begin * levels + "1" + end * levels, stored=stored)
+
+
+def other_content(chance: random.Random, message: Message) -> Message:
+    body, content_type, content_encoding = chance.choice(
+        [
+            (pickle.dumps(([], {}, {})), "application/x-python-serialize", "binary"),
+            (message.body, "application/x-python-serialize", "binary"),
+            (b"- []\n- {}\n- {}\n", "application/x-yaml", "utf-8"),
+            (b"\x93\x90\x80\x80", "application/x-msgpack", "binary"),
+            (message.body, None, "utf-8"),
+            (message.body, "application/json; charset=utf-8", "utf-8"),
+            (message.body, b"\xff\xfe", "utf-8"),
+            (message.body, "\0", "\ud800"),
+        ]
+    )
+    return replace(
+        message,
+        body=body,
+        content_type=content_type,
+        content_encoding=content_encoding,
+        stored=False,
+    )
+
+
+def other_encoding(chance: random.Random, message: Message) -> Message:
+    encoding = chance.choice(["utf-16", "binary", "klingon", b"\x80", "x" * 255])
+    return replace(message, content_encoding=encoding, stored=False)
+
+
+def compressed(chance: random.Random, message: Message) -> Message:
+    whole = zlib.compress(message.body)
+    damaged = bytearray(whole)
+    damaged[-1] ^= 1
+    body, method, stored = chance.choice(
+        [
+            (whole, "application/x-gzip", True),
+            (bytes(damaged), "application/x-gzip", False),
+            (message.body, "application/x-gzip", False),
+            (zlib.compress(b"["), "zlib", False),
+            (whole, "application/x-unheard-of", False),
+            (whole, 7, False),
+            (whole, [b"\xff"], False),
+        ]
+    )
+    return replace(_with_headers(message, stored, compression=method), body=body)
+
+
+def retried(chance: random.Random, message: Message) -> Message:
+    id = f"retried {chance.randrange(50)}"
+    return _with_headers(message, True, id=id, retries=message.number)
+
+
+def badly_timed(chance: random.Random, message: Message) -> Message:
+    instant = chance.choice(
+        [
+            "99999-01-01T00:00:00",
+            "0000-01-01T00:00:00+00:00",
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59-14:00",
+            "2026-02-30T00:00:00",
+            "2026-01-01T25:00:00",
+            "1e400",
+            "",
+            "\0",
+            1e300,
+            2**62,
+            datetime(2026, 1, 1),
+        ]
+    )
+    key = chance.choice(["eta", "expires", "workertoolbox_published_at"])
+    return _with_headers(message, False, **{key: instant})
+
+
+Mutation = Callable[[random.Random, Message], Message]
+
+MUTATIONS: tuple[Mutation, ...] = (
+    truncated,
+    flipped,
+    noise,
+    misshapen,
+    protocol_1,
+    without_a_header,
+    without_headers,
+    unnamed,
+    odd_headers,
+    odd_retries,
+    odd_texts,
+    unknown_headers,
+    unencoded_names,
+    huge_name,
+    huge_header,
+    deep_header,
+    unprintable,
+    not_finite,
+    huge_number,
+    deep,
+    other_content,
+    other_encoding,
+    compressed,
+    retried,
+    badly_timed,
+)
