@@ -86,8 +86,8 @@ def messages(seed: int, count: int) -> Iterator[Message]:
             yield chance.choice(sent)
             continue
         message = _whole(chance, number)
-        if number % LARGE_EVERY == LARGE_EVERY - 1:
-            message = _with_args(message, f'"{"x" * 2**20}"')
+        if number % LARGE_EVERY == 1:
+            message = _with_args(message, f'"{"x" * 2**20}"', kind="large")
         elif number % WHOLE_EVERY:
             mutate = chance.choice(MUTATIONS)
             message = replace(mutate(chance, message), kind=mutate.__name__)

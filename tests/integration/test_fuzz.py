@@ -18,7 +18,7 @@ from sqlalchemy import Engine, Row, Table, create_engine, func, select
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._tables import attempt, quarantine, task
 from integration.fleet import make_app
-from integration.mutations import PUBLISHED_AT, Message, messages
+from integration.mutations import LARGE_EVERY, PUBLISHED_AT, Message, messages
 from polling import eventually
 from processes import Process, running
 from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
@@ -94,6 +94,10 @@ def test_every_message_is_stored_or_kept_in_quarantine_as_it_came(
     assert len(whole) >= COUNT // 11
     for message in whole:
         assert_stored(message, stored[message.routing_key])
+    large = [message for message in sent.values() if message.kind == "large"]
+    assert len(large) == COUNT // LARGE_EVERY
+    for message in large:
+        assert stored[message.routing_key].args == ["<truncated: 1048578 bytes>"]
     with TaskStore(app.conf.result_backend) as store:
         assert len(store.list(limit=2 * COUNT)) == count(engine, task)
 

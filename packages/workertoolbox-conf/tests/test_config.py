@@ -170,6 +170,9 @@ def test_a_result_backend_that_cannot_be_rendered_is_an_error_of_results() -> No
         ("CHORD_UNLOCK_MAX_RETRIES", -1),
         ("CHORD_UNLOCK_MAX_RETRIES", "ten"),
         ("CHORD_UNLOCK_MAX_RETRIES", True),
+        ("MAX_ARGUMENT_BYTES", 0),
+        ("MAX_ARGUMENT_BYTES", "64k"),
+        ("MAX_ARGUMENT_BYTES", True),
     ],
 )
 def test_a_variable_with_an_unusable_value_is_an_error_that_names_it(

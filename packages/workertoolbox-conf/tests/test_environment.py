@@ -32,6 +32,7 @@ def test_queues_come_from_the_environment(
         ("RESULT_DB_PASS", "1234", "1234"),
         ("RESULT_DB_PORT", "5433", 5433),
         ("CHORD_UNLOCK_MAX_RETRIES", "10", 10),
+        ("MAX_ARGUMENT_BYTES", "1000", 1000),
         ("broker_url", "redis://localhost/0", "redis://localhost/0"),
         ("broker_pool_limit", "20", 20),
         ("broker_connection_timeout", "0.5", 0.5),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -41,22 +43,41 @@ def publish(app: Celery, queue: Queue, body: str, **headers: Any) -> None:
         )
 
 
+@contextmanager
+def copying(app: Celery) -> Iterator[None]:
+    """Run a monitor as long as the block lasts; it must not end before."""
+    monitor = Monitor(app, batch_wait_s=0.01)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(monitor.run)
+        try:
+            yield
+        finally:
+            monitor.stop()
+        running.result()
+
+
 def test_a_message_that_cannot_be_decompressed_does_not_end_it(
     app: Celery, queue: Queue, store: TaskStore
 ) -> None:
     publish(app, queue, "[[], {}, {}]", id="1", compression="application/x-gzip")
     publish(app, queue, "[[], {}, {}]", id="2")
-    monitor = Monitor(app, batch_wait_s=0.01)
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(monitor.run)
-        found = eventually(
-            lambda: [task.id for task in store.list()] or running.done(), ["2"]
-        )
-        monitor.stop()
-        running.result()
+    with copying(app):
+        found = eventually(lambda: [task.id for task in store.list()], ["2"])
     with store.engine.connect() as connection:
         [row] = connection.execute(select(quarantine))
 
     assert found == ["2"]
     assert row.reason.startswith("its body cannot be decompressed")
     assert row.headers["id"] == "1"
+
+
+def test_it_cuts_what_is_larger_than_the_limit_of_its_app(
+    app: Celery, queue: Queue, store: TaskStore
+) -> None:
+    app.conf.MAX_ARGUMENT_BYTES = 1500
+    data = "x" * 1998
+    publish(app, queue, json.dumps([["a"], {"data": data}, {}]), id="1")
+    with copying(app):
+        eventually(lambda: store.find("1") is not None, True)
+
+    assert store.get("1").kwargs == {"data": "<truncated: 2000 bytes>"}

@@ -25,6 +25,7 @@ _DEFAULTS: dict[str, Any] = {
     **{name: option.default for name, option in RESULT_DB.items()},
     "CHORD_UNLOCK_MAX_RETRIES": None,
     "REDACT": {},
+    "MAX_ARGUMENT_BYTES": None,
     "broker_url": "sqs://",
     "broker_connection_retry_on_startup": True,
     "result_backend": RESULT_BACKEND,
@@ -33,7 +34,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 #: The variables that mean nothing to routing.
-_OWN = (*RESULT_DB, "CHORD_UNLOCK_MAX_RETRIES", "REDACT")
+_OWN = (*RESULT_DB, "CHORD_UNLOCK_MAX_RETRIES", "REDACT", "MAX_ARGUMENT_BYTES")
 
 
 class Config(Settings):

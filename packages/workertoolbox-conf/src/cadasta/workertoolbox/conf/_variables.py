@@ -28,6 +28,7 @@ VARIABLES = {
     **RESULT_DB,
     "CHORD_UNLOCK_MAX_RETRIES": Option(type="int"),
     "REDACT": Option(type="dict"),
+    "MAX_ARGUMENT_BYTES": Option(type="int"),
 }
 
 #: Celery's settings, in lowercase, and the one of routing's that looks like them.
@@ -64,7 +65,7 @@ def check_values(values: Mapping[str, Any]) -> None:
 
     Raises:
         InvalidValue: A part of the database URL that is neither string nor integer, a
-            port without a number, or a number of retries that is none.
+            port without a number, or a number of retries or bytes that is none.
     """
     for name in RESULT_DB:
         if not isinstance(values[name], str) and not _is_number(values[name]):
@@ -83,6 +84,12 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise InvalidValue(
             f"CHORD_UNLOCK_MAX_RETRIES={retries!r} is no number of retries; write 0 or "
             "more, or leave it out for no bound"
+        )
+    limit = values.get("MAX_ARGUMENT_BYTES")
+    if limit is not None and not (_is_number(limit) and limit >= 1):
+        raise InvalidValue(
+            f"MAX_ARGUMENT_BYTES={limit!r} is no number of bytes; write 1 or more, or "
+            "leave it out for the default of results"
         )
 
 

@@ -10,6 +10,7 @@ with TaskStore("workertoolbox+postgresql+psycopg2://reader@db/workers") as store
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
+    InvalidLimit,
     InvalidRedaction,
     InvalidTemplate,
     InvalidURL,
@@ -30,6 +31,7 @@ from cadasta.workertoolbox.results._template import RESULT_BACKEND, render_url
 __all__ = [
     "BrokerUnavailable",
     "DatabaseUnavailable",
+    "InvalidLimit",
     "InvalidRedaction",
     "InvalidTemplate",
     "InvalidURL",

@@ -3,6 +3,7 @@
 ResultsError
 ├── BrokerUnavailable (ConnectionError)
 ├── DatabaseUnavailable (ConnectionError)
+├── InvalidLimit (ValueError)
 ├── InvalidRedaction (ValueError)
 ├── InvalidTemplate (ValueError)
 ├── InvalidURL (ValueError)
@@ -26,6 +27,21 @@ class BrokerUnavailable(ResultsError, ConnectionError):
 
 class DatabaseUnavailable(ResultsError, ConnectionError):
     """The database cannot be reached, or refuses us."""
+
+
+class InvalidLimit(ResultsError, ValueError):
+    """`MAX_ARGUMENT_BYTES` is no number of bytes."""
+
+    def __init__(self, limit: object) -> None:
+        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"MAX_ARGUMENT_BYTES={self.limit!r} is no number of bytes; write 1 or "
+            "more, or leave it out for the default"
+        )
 
 
 class InvalidRedaction(ResultsError, ValueError):

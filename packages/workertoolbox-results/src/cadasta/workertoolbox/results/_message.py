@@ -15,6 +15,7 @@ from kombu.message import Message
 
 from cadasta.workertoolbox.results._planned import Step, planned_steps
 from cadasta.workertoolbox.results._redaction import Redaction
+from cadasta.workertoolbox.results._size import MAX_BYTES, cut
 from cadasta.workertoolbox.results._storable import MAX_DEPTH, MAX_NAME, storable
 
 #: The header in which the publisher writes the instant of publication; the routing
@@ -85,12 +86,17 @@ class QuarantineRecord:
 
 
 def read_task(
-    message: Message, *, seen_at: datetime, redaction: Redaction = _DEFAULT
+    message: Message,
+    *,
+    seen_at: datetime,
+    redaction: Redaction = _DEFAULT,
+    max_bytes: int = MAX_BYTES,
 ) -> TaskRecord:
     """Read a task message.
 
     Args:
         redaction: What is hidden of its arguments.
+        max_bytes: Most bytes that are kept of them, of each of both kinds.
 
     Raises:
         Unreadable: It is no task message, or not in JSON.
@@ -109,8 +115,8 @@ def read_task(
         id=id,
         name=name,
         queue=storable(_queue(message.delivery_info or {})),
-        args=args,
-        kwargs=kwargs,
+        args=cut(args, max_bytes),
+        kwargs=cut(kwargs, max_bytes),
         root_id=_optional_name(headers, "root_id"),
         parent_id=_optional_name(headers, "parent_id"),
         group_id=_optional_name(headers, "group"),

@@ -28,6 +28,7 @@ from cadasta.workertoolbox.results._message import (
 )
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import check_schema
+from cadasta.workertoolbox.results._size import max_argument_bytes
 
 _logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Monitor:
     Raises:
         BrokerUnavailable: On starting; later outages are waited for.
         DatabaseUnavailable: The same.
+        InvalidLimit: A `MAX_ARGUMENT_BYTES` that is none.
         InvalidRedaction: A rule of `REDACT` that cannot be understood.
         InvalidURL: The result backend is no SQL database.
         MonitorQueueUnknown: The app declares no monitor queue.
@@ -68,6 +70,7 @@ class Monitor:
         self._app = app
         self._queue = monitor_queue(app)
         self._redaction = Redaction.of(app)
+        self._max_bytes = max_argument_bytes(app)
         self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
         self._batch_size = batch_size
         self._batch_wait_s = batch_wait_s
@@ -196,7 +199,7 @@ class Monitor:
 
     def _write(self, messages: Sequence[Message]) -> bool:
         """Commit messages; return False if an outage lasts until the monitor stops."""
-        records = [_read(message, self._redaction) for message in messages]
+        records = [self._read(message) for message in messages]
         while True:
             try:
                 self._commit(records)
@@ -210,6 +213,22 @@ class Monitor:
             if self._stopping:
                 return False
             time.sleep(RETRY_S)
+
+    def _read(self, message: Message) -> Record:
+        seen_at = datetime.now(UTC)
+        try:
+            return read_task(
+                message,
+                seen_at=seen_at,
+                redaction=self._redaction,
+                max_bytes=self._max_bytes,
+            )
+        except Unreadable as error:
+            reason = str(error)
+        except Exception as error:
+            # Whatever comes: one message must not keep the others from the database.
+            reason = f"it cannot be read: {error!r}"
+        return _quarantined(message, reason, seen_at)
 
     def _write_each(self, messages: Sequence[Message], error: Exception) -> bool:
         """Find the message that a database refuses: it must not fail the others."""
@@ -239,18 +258,6 @@ def monitor_queue(app: Celery) -> Queue:
         )
     queue: Queue = app.amqp.queues[name]
     return queue
-
-
-def _read(message: Message, redaction: Redaction) -> Record:
-    seen_at = datetime.now(UTC)
-    try:
-        return read_task(message, seen_at=seen_at, redaction=redaction)
-    except Unreadable as error:
-        reason = str(error)
-    except Exception as error:
-        # Whatever comes: one message must not keep the others from the database.
-        reason = f"it cannot be read: {error!r}"
-    return _quarantined(message, reason, seen_at)
 
 
 def _quarantined(message: Message, reason: str, seen_at: datetime) -> QuarantineRecord:

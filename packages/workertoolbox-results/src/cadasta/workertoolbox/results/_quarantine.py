@@ -85,10 +85,14 @@ def drop(engine: Engine, id: int) -> None:
         raise NotInQuarantine(id)
 
 
-def replay(engine: Engine, id: int, *, redaction: Redaction) -> str:
+def replay(engine: Engine, id: int, *, redaction: Redaction, max_bytes: int) -> str:
     """Read a message again, and store the task if this release can.
 
     It is not published again: the task itself was not in quarantine.
+
+    Args:
+        redaction: What is hidden of its arguments.
+        max_bytes: Most bytes that are kept of them, of each of both kinds.
 
     Returns:
         Id of the task.
@@ -99,7 +103,12 @@ def replay(engine: Engine, id: int, *, redaction: Redaction) -> str:
         Unreadable: It stays where it is; says why.
     """
     kept = get_quarantined(engine, id)
-    record = read_task(_message(kept), seen_at=datetime.now(UTC), redaction=redaction)
+    record = read_task(
+        _message(kept),
+        seen_at=datetime.now(UTC),
+        redaction=redaction,
+        max_bytes=max_bytes,
+    )
     with reaching(engine):
         try:
             with engine.begin() as connection:

@@ -22,6 +22,7 @@ from cadasta.workertoolbox.results._quarantine import (
     replay,
 )
 from cadasta.workertoolbox.results._redaction import Redaction
+from cadasta.workertoolbox.results._size import max_argument_bytes
 from cadasta.workertoolbox.results._store import TaskStore
 
 
@@ -72,11 +73,12 @@ def show(ctx: click.Context, id: int, as_json: bool) -> None:
 def replay_(ctx: click.Context, ids: tuple[int, ...]) -> None:
     """Read the messages IDS again, and store those that this release can read."""
     app = app_of(ctx)
+    redaction, limit = Redaction.of(app), max_argument_bytes(app)
     left: list[Any] = []
     with TaskStore.for_app(app) as store:
         for id in ids:
             try:
-                task = replay(store.engine, id, redaction=Redaction.of(app))
+                task = replay(store.engine, id, redaction=redaction, max_bytes=limit)
             except Unreadable as error:
                 left.append(id)
                 click.echo(f"{id} stays: {error}")

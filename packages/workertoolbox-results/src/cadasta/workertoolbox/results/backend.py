@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -35,6 +36,7 @@ from cadasta.workertoolbox.results._redelivery import (
     EndNotStored,
     requeued_in_an_outage,
 )
+from cadasta.workertoolbox.results._size import cut, max_argument_bytes
 from cadasta.workertoolbox.results._starts import Start, starts_of
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
@@ -56,6 +58,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
 
     Raises:
         ImproperlyConfigured: A serializer other than JSON.
+        InvalidLimit: A `MAX_ARGUMENT_BYTES` that is none.
         InvalidURL: The URL names no SQL database, or its driver is not installed.
     """
 
@@ -82,6 +85,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         self.database = database_at(database_url(url))
         self._starts = starts_of(self.database)
         self._redaction = Redaction.of(app)
+        self._max_bytes = max_argument_bytes(app)
 
     def exception_safe_to_retry(self, error: Exception) -> bool:
         """Return whether the same statement may succeed later."""
@@ -200,13 +204,21 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         delivery = getattr(request, "delivery_info", None) or {}
         return {
             "name": _name(name),
-            "args": self._encoded(args),
-            "kwargs": self._encoded(kwargs),
+            "args": self._encoded_arguments(args),
+            "kwargs": self._encoded_arguments(kwargs),
             "worker": _name(request.hostname),
             "retries": request.retries,
             "queue": _name(delivery.get("routing_key")),
             "stamps": self._encoded(_stamps(request)),
         }
+
+    def _encoded_arguments(self, arguments: Any) -> bytes:
+        encoded = ensure_bytes(self.encode(arguments))
+        if len(encoded) <= self._max_bytes:
+            return encoded
+        # As a message has them, so that a monitor stores the same.
+        cut_arguments = cut(json.loads(encoded), self._max_bytes)
+        return ensure_bytes(self.encode(cut_arguments))
 
     def _encoded(self, value: Any) -> bytes | None:
         return None if value is None else ensure_bytes(self.encode(value))

@@ -1,0 +1,143 @@
+"""How much is stored of the arguments of a task."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from celery import Celery, states
+from celery.app.task import Context
+from messages import message
+from test_commands import run
+
+from cadasta.workertoolbox.results import InvalidLimit, TaskStore
+from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._message import keep_unread, read_task
+from cadasta.workertoolbox.results._size import cut
+from cadasta.workertoolbox.results.backend import Backend
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+#: A text of 2,000 bytes as JSON, and one of 3,000.
+LARGE, LARGER = "x" * 1998, "é" * 499 + "xxxx"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stored"),
+    [
+        (["a", LARGE, 1], ["a", "<truncated: 2000 bytes>", 1]),
+        ({"a": 1, "b": LARGE}, {"a": 1, "b": "<truncated: 2000 bytes>"}),
+        ([LARGE, LARGER], ["<truncated: 2000 bytes>", "<truncated: 3000 bytes>"]),
+        ([{"folder": [LARGE]}], ["<truncated: 2014 bytes>"]),
+        (LARGE, "x" * 1024 + "<truncated: 2000 bytes>"),
+    ],
+    ids=["list", "dict", "both", "nested", "text"],
+)
+def test_large_arguments_are_cut_and_small_ones_stay(
+    arguments: Any, stored: Any
+) -> None:
+    assert cut(arguments, 1500) == stored
+
+
+def test_no_more_is_cut_than_has_to_be() -> None:
+    assert cut([LARGE, LARGER], 2500) == [LARGE, "<truncated: 3000 bytes>"]
+
+
+@pytest.mark.parametrize("arguments", [["a" * 96], {"k": "a" * 91}, "a" * 98])
+def test_what_just_fits_stays_whole(arguments: Any) -> None:
+    assert len(json.dumps(arguments)) == 100
+    assert cut(arguments, 100) == arguments
+    assert cut(arguments, 99) != arguments
+
+
+@pytest.mark.parametrize("count", [400, 1000, 100_000])
+def test_of_many_small_arguments_the_first_stay(count: int) -> None:
+    numbers = {f"key {n}": n for n in range(count)}
+    [*items, mark] = cut(list(numbers.values()), 1500)
+    named = cut(numbers, 1500)
+    rest = named.pop("<truncated>")
+
+    assert items == list(range(len(items)))
+    assert 100 < len(items) < count
+    assert f"<truncated: {count - len(items)} arguments, " in mark
+    assert named == dict(list(numbers.items())[: len(named)])
+    assert f"<truncated: {count - len(named)} arguments, " in rest
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [1] * 10_000,
+        [LARGE] * 1000,
+        {str(n): LARGE for n in range(1000)},
+        {LARGE: 1, LARGER: 2},
+        ["x" * 1000] * 1000,
+        [*range(100), LARGE, [LARGER] * 9],
+    ],
+    ids=["numbers", "large", "dict", "keys", "middling", "mixed"],
+)
+def test_what_is_stored_is_hardly_more_than_the_limit(arguments: Any) -> None:
+    assert len(json.dumps(cut(arguments, 1500))) < 1600
+
+
+@pytest.fixture
+def cutting(app: Celery, url: str) -> Backend:
+    """A backend that stores at most 1,500 bytes."""
+    app.conf.MAX_ARGUMENT_BYTES = 1500
+    return Backend(app, url.removeprefix("workertoolbox+"))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        (["a", LARGE, 1], {"size": 1, "data": LARGER}),
+        ([LARGER, "é😀"], {"token": LARGE}),
+        (list(range(2000)), {f"key {n}": n for n in range(2000)}),
+        ([], {"folder": [{"deep": LARGE}]}),
+        (["a" * 1496], {"k": "a" * 1490}),
+        (["a" * 1497], {"k": "a" * 1492}),
+    ],
+)
+def test_monitor_and_result_backend_store_the_same(
+    cutting: Backend, store: TaskStore, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    read = read_task(message([args, kwargs, {}]), seen_at=NOW, max_bytes=1500)
+    request = Context(id="1", task="export.project", args=args, kwargs=kwargs)
+    cutting.store_result("1", [LARGE] * 9, states.SUCCESS, request=request)
+    stored = store.get("1")
+
+    assert (stored.args, stored.kwargs) == (read.args, read.kwargs)
+    assert stored.result == [LARGE] * 9
+
+
+def test_a_megabyte_is_cut_where_no_limit_is_set(
+    backend: Backend, store: TaskStore
+) -> None:
+    huge = "x" * 2**20
+    request = Context(id="1", task="export.project", args=["a", huge], kwargs={})
+    backend.store_result("1", huge, states.SUCCESS, request=request)
+    read = read_task(message([["a", huge], {}, {}]), seen_at=NOW)
+    stored = store.get("1")
+
+    assert stored.args == read.args == ["a", "<truncated: 1048578 bytes>"]
+    assert stored.result == huge
+
+
+def test_a_message_that_is_replayed_is_cut(
+    app: Celery, cutting: Backend, store: TaskStore
+) -> None:
+    odd = message([[LARGE], {}, {}])
+    with cutting.engine.begin() as connection:
+        write_batch(connection, [keep_unread(odd, reason="r", seen_at=NOW)])
+    run(app, "quarantine", "replay", "1")
+
+    assert store.get("1").args == ["<truncated: 2000 bytes>"]
+
+
+@pytest.mark.parametrize("limit", [0, -1, "64k", 1.5, True])
+def test_a_limit_that_is_none_is_refused(app: Celery, url: str, limit: Any) -> None:
+    app.conf.MAX_ARGUMENT_BYTES = limit
+    with pytest.raises(InvalidLimit, match="MAX_ARGUMENT_BYTES=.* is no number"):
+        Backend(app, url.removeprefix("workertoolbox+"))
