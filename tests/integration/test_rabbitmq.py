@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from amqp import Message as AMQPMessage
 from amqp.exceptions import NotFound
 from celery import Celery
 from kombu import Producer
@@ -153,6 +154,23 @@ def test_a_retry_of_a_task_that_was_delayed_is_delayed_again(
     # Each when it was scheduled, and when it was due.
     assert sorted(copies) == [(id, 0), (id, 0), (id, 1), (id, 1)]
     assert depot.ids("export") == depot.ids("celery") == []
+
+
+def test_a_worker_gets_over_a_message_that_no_client_can_read(
+    depot: RabbitMQDepot, tmp_path: Path
+) -> None:
+    odd = AMQPMessage("[[], {}, {}]", content_type=b"\xff")
+    with service(depot) as app:
+        declare_again(app)
+        with depot.channel() as channel:
+            channel.basic_publish(odd, exchange="task_exchange", routing_key="export")
+        id = app.send_task("export.note").id
+    with worker(depot, tmp_path, "-P", "solo") as process:
+        wait_for_executions(tmp_path, [id])
+        exit_code = process.stop()
+
+    assert exit_code == 0
+    assert depot.messages("export") == []
 
 
 @pytest.mark.parametrize("full", ["export", MONITOR])
