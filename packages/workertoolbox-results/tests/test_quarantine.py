@@ -66,7 +66,7 @@ def test_one_that_came_compressed_becomes_a_task(app: Celery, backend: Backend) 
     body = zlib.compress(b'[["a"], {}, {}]')
     odd = message(body, compression="application/x-gzip")
     record = keep_unread(odd, reason="an older release", seen_at=datetime.now(UTC))
-    with backend.engine.begin() as connection:
+    with backend.database.engine.begin() as connection:
         write_batch(connection, [record])
 
     assert run(app, "quarantine", "replay", "1").output == "1 is task 1\n"

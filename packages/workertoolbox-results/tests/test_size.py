@@ -129,7 +129,7 @@ def test_a_message_that_is_replayed_is_cut(
     app: Celery, cutting: Backend, store: TaskStore
 ) -> None:
     odd = message([[LARGE], {}, {}])
-    with cutting.engine.begin() as connection:
+    with cutting.database.engine.begin() as connection:
         write_batch(connection, [keep_unread(odd, reason="r", seen_at=NOW)])
     run(app, "quarantine", "replay", "1")
 
