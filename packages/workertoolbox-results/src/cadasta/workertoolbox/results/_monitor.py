@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from celery import Celery
 from kombu import Connection, Consumer, Queue
@@ -13,13 +14,16 @@ from kombu.exceptions import OperationalError as BrokerError
 from kombu.message import Message
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from cadasta.workertoolbox.results._backoff import backoff
 from cadasta.workertoolbox.results._batch import Record, write_batch
 from cadasta.workertoolbox.results._engine import database_url, is_outage, open_engine
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     MonitorQueueUnknown,
 )
+from cadasta.workertoolbox.results._health import HealthFile
 from cadasta.workertoolbox.results._message import Unreadable, keep_unread, read_task
+from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import check_schema
 
@@ -31,8 +35,8 @@ CONNECT_TIMEOUT_S = 10
 #: Longest time in seconds between two looks whether to stop.
 TICK_S = 1.0
 
-#: Seconds between two tries during an outage.
-RETRY_S = 1.0
+#: Seconds between two lines in the log with what was written.
+REPORT_S = 60.0
 
 
 class Monitor:
@@ -46,6 +50,10 @@ class Monitor:
         app: An app whose queues and result backend the toolbox has set up.
         batch_size: Most messages in a batch.
         batch_wait_s: Longest time in seconds that a message waits for others.
+        report_s: Seconds between two lines in the log with rates and lag.
+        health_file: What is touched every few seconds, except during an outage, and
+            removed when `run` ends.
+        on_commit: Is told of each batch; it must neither fail nor wait.
 
     Raises:
         BrokerUnavailable: On starting; later outages are waited for.
@@ -57,7 +65,14 @@ class Monitor:
     """
 
     def __init__(
-        self, app: Celery, *, batch_size: int = 500, batch_wait_s: float = 0.2
+        self,
+        app: Celery,
+        *,
+        batch_size: int = 500,
+        batch_wait_s: float = 0.2,
+        report_s: float = REPORT_S,
+        health_file: Path | None = None,
+        on_commit: Callable[[CommittedBatch], object] | None = None,
     ) -> None:
         self._app = app
         self._queue = monitor_queue(app)
@@ -65,11 +80,15 @@ class Monitor:
         self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
         self._batch_size = batch_size
         self._batch_wait_s = batch_wait_s
+        self._meter = Meter(report_s)
+        self._health = None if health_file is None else HealthFile(health_file)
+        self._on_commit = on_commit
         # No `Event`: its lock is not safe in a signal handler.
         self._stopping = False
         self._waiting: list[Message] = []
         self._waiting_since = 0.0
         self._multiple = False
+        self._broker_waits_s = backoff()
 
     def stop(self) -> None:
         """Have `run` write what it holds, and return. Safe in a signal handler."""
@@ -82,6 +101,8 @@ class Monitor:
             self._check_broker()
             while not self._stopping:
                 self._consume_until_cut()
+            if self._health is not None:
+                self._health.remove()
         finally:
             self._engine.dispose()
 
@@ -127,7 +148,7 @@ class Monitor:
             self._waiting.clear()
             if not self._stopping:
                 _logger.warning("broker away, trying again: %r", error)
-                time.sleep(RETRY_S)
+                self._rest(next(self._broker_waits_s))
 
     def _consume(self, connection: Connection) -> None:
         # SQS hands out at most ten messages of a FIFO queue, and no more before
@@ -144,8 +165,10 @@ class Monitor:
         with consumer:
             while not self._stopping:
                 self._drain(connection, self._time_left(wait_s))
+                self._broker_waits_s = backoff()
                 if self._is_due(wait_s):
                     self._flush()
+                self._show_life()
             consumer.cancel()
             self._flush()
 
@@ -163,7 +186,8 @@ class Monitor:
     def _time_left(self, wait_s: float) -> float:
         if not self._waiting:
             return TICK_S
-        return max(0.001, self._waiting_since + wait_s - time.monotonic())
+        left_s = self._waiting_since + wait_s - time.monotonic()
+        return min(TICK_S, max(0.001, left_s))
 
     def _is_due(self, wait_s: float) -> bool:
         full = len(self._waiting) >= self._batch_size
@@ -187,6 +211,7 @@ class Monitor:
     def _write(self, messages: Sequence[Message]) -> bool:
         """Commit messages; return False if an outage lasts until the monitor stops."""
         records = [_read(message, self._redaction) for message in messages]
+        waits_s = backoff()
         while True:
             try:
                 self._commit(records)
@@ -199,7 +224,7 @@ class Monitor:
                 return self._write_each(messages, error)
             if self._stopping:
                 return False
-            time.sleep(RETRY_S)
+            self._rest(next(waits_s))
 
     def _write_each(self, messages: Sequence[Message], error: Exception) -> bool:
         """Find the message that a database refuses: it must not fail the others."""
@@ -212,8 +237,26 @@ class Monitor:
         return True
 
     def _commit(self, records: Sequence[Record]) -> None:
+        began_at = time.monotonic()
         with self._engine.begin() as connection:
             write_batch(connection, records)
+        duration_s = time.monotonic() - began_at
+        batch = CommittedBatch.of(records, duration_s=duration_s)
+        self._meter.add(batch)
+        if self._on_commit is not None:
+            self._on_commit(batch)
+
+    def _show_life(self) -> None:
+        self._meter.report_if_due()
+        if self._health is not None:
+            self._health.touch_if_due(self._engine)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait out a part of an outage, or until the monitor is to stop."""
+        until = time.monotonic() + seconds
+        while not self._stopping and (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, TICK_S))
+            self._meter.report_if_due()
 
 
 def monitor_queue(app: Celery) -> Queue:
