@@ -6,14 +6,14 @@ import pickle
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery
-from sqlalchemy import URL, Engine, create_engine, select, text
+from sqlalchemy import Engine, create_engine, select, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._tables import quarantine
@@ -22,6 +22,7 @@ from integration.fleet import make_app
 from integration.proxy import proxied
 from polling import eventually
 from processes import Process, running
+from servers.postgresql import away
 
 HERE = Path(__file__).parent
 
@@ -135,25 +136,6 @@ def database(app: Celery, **options: Any) -> Engine:
     return create_engine(
         app.conf.result_backend.removeprefix("workertoolbox+"), **options
     )
-
-
-@contextmanager
-def away(database: URL) -> Iterator[None]:
-    """Have PostgreSQL refuse a database, and cut who is connected."""
-    maintenance = database.set(database="postgres")
-    admin = create_engine(maintenance, isolation_level="AUTOCOMMIT")
-    allow = f'ALTER DATABASE "{database.database}" ALLOW_CONNECTIONS'
-    cut = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
-    )
-    with admin.connect() as connection:
-        connection.execute(text(f"{allow} false"))
-        connection.execute(cut, {"name": database.database})
-        try:
-            yield
-        finally:
-            connection.execute(text(f"{allow} true"))
-    admin.dispose()
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)

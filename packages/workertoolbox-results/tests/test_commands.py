@@ -147,6 +147,7 @@ def test_a_task_of_an_unseen_id_is_one_line_and_exit_code_1(app: Celery) -> None
         ["list", "--limit", "99999999999999999999"],
         ["monitor", "--batch-size", "40000"],
         ["monitor", "--batch-wait", "nan"],
+        ["monitor", "--health-file", "/nowhere/at/all/healthy"],
         ["show"],
         ["list", "--nope"],
         ["nope"],

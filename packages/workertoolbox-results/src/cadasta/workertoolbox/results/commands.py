@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
+import os
 from collections.abc import Sequence
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results._monitor import Monitor
 from cadasta.workertoolbox.results._purge_command import purge
 from cadasta.workertoolbox.results._quarantine_command import quarantine
 from cadasta.workertoolbox.results._schema import upgrade as upgrade_database
+from cadasta.workertoolbox.results._stopping import stop_on_signals
 from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._tree import duration, in_order, workflow_tree
@@ -54,6 +55,14 @@ def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> flo
     return value
 
 
+def _in_folder(
+    ctx: click.Context, parameter: click.Parameter, value: Path | None
+) -> Path | None:
+    if value is not None and not os.access(value.parent, os.W_OK):
+        raise click.BadParameter(f"no file can be made in {str(value.parent)!r}")
+    return value
+
+
 @tasks.command()
 @click.pass_context
 def upgrade(ctx: click.Context) -> None:
@@ -79,6 +88,12 @@ def upgrade(ctx: click.Context) -> None:
     help="Longest time in seconds that a message waits for others.",
 )
 @click.option(
+    "--health-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_in_folder,
+    help="Touched every few seconds while broker and database can be reached.",
+)
+@click.option(
     "-l",
     "--loglevel",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
@@ -87,24 +102,29 @@ def upgrade(ctx: click.Context) -> None:
 )
 @click.pass_context
 def monitor(
-    ctx: click.Context, batch_size: int, batch_wait: float, loglevel: str
+    ctx: click.Context,
+    batch_size: int,
+    batch_wait: float,
+    health_file: Path | None,
+    loglevel: str,
 ) -> None:
     """Write the copy of every task message to the database, until stopped.
 
-    SIGTERM and SIGINT stop it cleanly: what it holds is written first.
+    SIGTERM and SIGINT stop it cleanly: what it holds is written first. A second one
+    ends it at once.
     """
     logging.basicConfig(
         level=loglevel.upper(), format="[%(asctime)s: %(levelname)s] %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    worker = Monitor(app_of(ctx), batch_size=batch_size, batch_wait_s=batch_wait)
+    worker = Monitor(
+        app_of(ctx),
+        batch_size=batch_size,
+        batch_wait_s=batch_wait,
+        health_file=health_file,
+    )
 
-    def stop(number: int, _: FrameType | None) -> None:
-        worker.stop()
-        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    stop_on_signals(worker.stop)
     worker.run()
 
 
