@@ -9,20 +9,25 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
-from celery import Celery
-from sqlalchemy import text
+from celery import Celery, states
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import insert, select, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results._tables import quarantine, taskmeta
 from integration.brokers import Broker
 from integration.fleet import make_app
 from integration.proxy import proxied
 from polling import eventually
 from processes import Process, running
+from servers.ports import HOST, free_ports
 from servers.postgresql import away
 
 HERE = Path(__file__).parent
@@ -138,6 +143,79 @@ def test_a_health_file_grows_old_during_an_outage_and_goes_at_the_end(
 
     assert exit_code == 0
     assert not file.exists()
+
+
+def scraped(port: int) -> dict[tuple[str, ...], float]:
+    """Return the value of each metric of ours, by its name and its labels in order."""
+    with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return {
+            (
+                sample.name.removeprefix("workertoolbox_"),
+                *(value for _, value in sorted(sample.labels.items())),
+            ): sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name.startswith("workertoolbox_")
+        }
+
+
+def test_prometheus_sees_what_was_written_and_what_the_database_has(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    done, *_ = [app.send_task("export.echo", [number]).id for number in range(3)]
+    app.send_task("msg.notify")
+    app.send_task("msg.notify", countdown=3600)
+    send_unreadable(app)
+    ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=10)
+    success = {"status": states.SUCCESS, "date_done": ago}
+    with store.engine.begin() as connection:
+        connection.execute(
+            insert(taskmeta),
+            [{"task_id": id, **success} for id in (done, "lost 1", "lost 2")],
+        )
+    [port] = free_ports(1)
+    with monitor(
+        broker.environment, tmp_path, "--prometheus", f"{HOST}:{port}"
+    ) as process:
+        eventually(lambda: (len(store.list()), unread(store)) == (5 + 2, 1))
+        eventually(lambda: scraped(port)["messages_quarantined_total",] == 1)
+        seen = scraped(port)
+        exit_code = process.stop()
+
+    assert exit_code == 0
+    assert seen["messages_stored_total",] == 5
+    assert seen["messages_quarantined_total",] == 1
+    assert seen["batch_seconds_count",] >= 1
+    assert seen["lag_seconds_bucket", "60.0"] == seen["lag_seconds_count",] >= 1
+    assert {key[1:]: n for key, n in seen.items() if key[0] == "recent_tasks"} == {
+        ("export", "SUCCESS"): 1,
+        ("export", "QUEUED"): 2,
+        ("msg", "QUEUED"): 1,
+        ("msg", "SCHEDULED"): 1,
+    }
+    assert seen["recent_untracked",] == 2
+    assert seen["database_up",] == 1
+
+
+def unread(store: TaskStore) -> int:
+    with store.engine.connect() as connection:
+        return len(list(connection.execute(select(quarantine.c.id))))
+
+
+def test_prometheus_is_answered_while_the_database_is_away(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    with monitor(broker.environment, tmp_path, "--prometheus", str(port)) as process:
+        process.wait_for("copying tasks")
+        store.close()
+        with away(store.engine.url):
+            seen = scraped(port)
+        back = scraped(port)
+
+    assert seen["database_up",] == 0
+    assert back["database_up",] == 1
 
 
 def test_a_second_signal_ends_a_monitor_whose_database_says_nothing(
