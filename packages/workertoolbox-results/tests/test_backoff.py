@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import random
+import time
 from itertools import islice
 
 import pytest
 
-from cadasta.workertoolbox.results._backoff import backoff
+from cadasta.workertoolbox.results._backoff import backoff, rest
 
 
 class Highest(random.Random):
@@ -28,3 +29,19 @@ def test_two_monitors_do_not_wait_alike() -> None:
 
     assert all(a != b for a, b in zip(one, other, strict=True))
     assert all(0 <= wait_s <= 15 for wait_s in one + other)
+
+
+def test_a_rest_ends_within_about_a_second_of_a_stop() -> None:
+    answers = iter([False, True])
+    began_at = time.monotonic()
+    rest(60, is_over=lambda: next(answers))
+
+    assert time.monotonic() - began_at < 10
+    assert list(answers) == []
+
+
+def test_a_rest_that_is_not_ended_lasts_as_long_as_it_should() -> None:
+    began_at = time.monotonic()
+    rest(0.2, is_over=lambda: False)
+
+    assert 0.2 <= time.monotonic() - began_at < 5

@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._errors import (
     SchemaOutdated,
     TaskNotFound,
 )
+from cadasta.workertoolbox.results._meter import CommittedBatch
 from cadasta.workertoolbox.results._monitor import Monitor
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import upgrade
@@ -30,6 +31,7 @@ from cadasta.workertoolbox.results._template import RESULT_BACKEND, render_url
 
 __all__ = [
     "BrokerUnavailable",
+    "CommittedBatch",
     "DatabaseUnavailable",
     "InvalidRedaction",
     "InvalidTemplate",

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from kombu.message import Message
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from cadasta.workertoolbox.results._backoff import backoff
+from cadasta.workertoolbox.results._backoff import TICK_S, backoff, rest
 from cadasta.workertoolbox.results._batch import Record, write_batch
 from cadasta.workertoolbox.results._engine import database_url, is_outage, open_engine
 from cadasta.workertoolbox.results._errors import (
@@ -31,9 +31,6 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds to wait for a broker that does not answer when the monitor starts.
 CONNECT_TIMEOUT_S = 10
-
-#: Longest time in seconds between two looks whether to stop.
-TICK_S = 1.0
 
 #: Seconds between two lines in the log with what was written.
 REPORT_S = 60.0
@@ -148,7 +145,7 @@ class Monitor:
             self._waiting.clear()
             if not self._stopping:
                 _logger.warning("broker away, trying again: %r", error)
-                self._rest(next(self._broker_waits_s))
+                rest(next(self._broker_waits_s), is_over=self._is_rest_over)
 
     def _consume(self, connection: Connection) -> None:
         # SQS hands out at most ten messages of a FIFO queue, and no more before
@@ -224,7 +221,7 @@ class Monitor:
                 return self._write_each(messages, error)
             if self._stopping:
                 return False
-            self._rest(next(waits_s))
+            rest(next(waits_s), is_over=self._is_rest_over)
 
     def _write_each(self, messages: Sequence[Message], error: Exception) -> bool:
         """Find the message that a database refuses: it must not fail the others."""
@@ -251,12 +248,9 @@ class Monitor:
         if self._health is not None:
             self._health.touch_if_due(self._engine)
 
-    def _rest(self, seconds: float) -> None:
-        """Wait out a part of an outage, or until the monitor is to stop."""
-        until = time.monotonic() + seconds
-        while not self._stopping and (left_s := until - time.monotonic()) > 0:
-            time.sleep(min(left_s, TICK_S))
-            self._meter.report_if_due()
+    def _is_rest_over(self) -> bool:
+        self._meter.report_if_due()
+        return self._stopping
 
 
 def monitor_queue(app: Celery) -> Queue:
