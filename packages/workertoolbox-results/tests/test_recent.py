@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from cadasta.workertoolbox.results._batch import write_batch
 from cadasta.workertoolbox.results._message import read_task
-from cadasta.workertoolbox.results._recent import bounded, count_recent
+from cadasta.workertoolbox.results._recent import RecentTasks, bounded, count_recent
 from cadasta.workertoolbox.results._tables import taskmeta
 from cadasta.workertoolbox.results._types import naive_utc
 from cadasta.workertoolbox.results.backend import Backend
@@ -78,3 +78,25 @@ def test_labels_are_bounded_however_many_queues_there_are() -> None:
     }
     assert labels["FAILURE", "queue-1000"] == 7
     assert labels["SUCCESS", "other"] == sum(range(951))
+
+
+def test_an_answer_is_used_again_while_it_is_fresh(backend: Backend) -> None:
+    recent = RecentTasks(backend.engine, fresh_s=60)
+    before = recent.look()
+    track(backend, "1", published_at=ago(minutes=1), queue="export")
+
+    assert before is not None and not before.tasks
+    assert recent.look() is before
+
+
+def test_an_old_answer_is_not_given_instead_of_none(backend: Backend) -> None:
+    recent = RecentTasks(backend.engine, fresh_s=0)
+    before = recent.look()
+    with backend.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE celery_taskmeta RENAME TO away")
+    during = recent.look()
+    with backend.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO celery_taskmeta")
+
+    assert before == recent.look()
+    assert during is None

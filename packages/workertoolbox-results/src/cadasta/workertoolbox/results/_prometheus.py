@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Iterator
-from threading import Lock
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,20 +14,11 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._engine import open_engine
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
 from cadasta.workertoolbox.results._meter import CommittedBatch
-from cadasta.workertoolbox.results._recent import Recent, count_recent
-
-_logger = logging.getLogger(__name__)
-
-#: Seconds for which the answer of the database is used again.
-FRESH_S = 15.0
-
-#: Seconds that a scrape waits for another that asks the database.
-WAIT_S = 5.0
+from cadasta.workertoolbox.results._recent import RecentTasks
 
 #: Upper ends in seconds: from a monitor that keeps up to one that was off for a day.
 LAGS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
@@ -94,16 +82,13 @@ class Figures:
 
 class _Database:
     def __init__(self, url: URL) -> None:
-        self._engine = open_engine(url, pool_size=1)
-        self._asking = Lock()
-        self._asked_at = float("-inf")
-        self._recent: Recent | None = None
+        self._recent = RecentTasks(open_engine(url, pool_size=1))
 
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        recent = self._look()
+        recent = self._recent.look()
         yield GaugeMetricFamily(
             "workertoolbox_database_up",
             "Whether the database has answered.",
@@ -124,18 +109,3 @@ class _Database:
             "Of the newest 20,000 results of the last hour, those without a task.",
             value=recent.untracked,
         )
-
-    def _look(self) -> Recent | None:
-        # A server that says nothing holds up one scrape, and not one after the other.
-        if not self._asking.acquire(timeout=WAIT_S):
-            return None
-        try:
-            if time.monotonic() - self._asked_at >= FRESH_S:
-                self._recent = None
-                self._recent = count_recent(self._engine)
-                self._asked_at = time.monotonic()
-        except DBAPIError as error:
-            _logger.warning("recent tasks cannot be counted: %s", error.orig)
-        finally:
-            self._asking.release()
-        return self._recent

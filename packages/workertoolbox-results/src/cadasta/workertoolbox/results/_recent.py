@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 
 from celery import states
 from sqlalchemy import Connection, Engine, case, func, select, text
+from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._tables import task, taskmeta
 from cadasta.workertoolbox.results._types import naive_utc
+
+_logger = logging.getLogger(__name__)
 
 #: How far back to look.
 SPAN = timedelta(hours=1)
@@ -24,6 +30,12 @@ GRACE = timedelta(minutes=1)
 
 #: Milliseconds after which PostgreSQL gives up.
 TIMEOUT_MS = 5000
+
+#: Seconds for which an answer is used again.
+FRESH_S = 15.0
+
+#: Seconds to wait for another thread that asks the database.
+WAIT_S = 5.0
 
 #: Most queues to tell apart; the label of all others, and of unknown statuses.
 QUEUES = 50
@@ -44,6 +56,37 @@ class Recent:
 
     tasks: Mapping[tuple[str, str], int]
     untracked: int
+
+
+class RecentTasks:
+    """The tasks of the last hour, for many who ask.
+
+    Args:
+        fresh_s: Seconds for which an answer of the database is used again.
+    """
+
+    def __init__(self, engine: Engine, *, fresh_s: float = FRESH_S) -> None:
+        self._engine = engine
+        self._fresh_s = fresh_s
+        self._asking = Lock()
+        self._asked_at = float("-inf")
+        self._recent: Recent | None = None
+
+    def look(self) -> Recent | None:
+        """Return the counts, or None if the database does not answer."""
+        # A server that says nothing holds up one thread, and not one after the other.
+        if not self._asking.acquire(timeout=WAIT_S):
+            return None
+        try:
+            if time.monotonic() - self._asked_at >= self._fresh_s:
+                self._recent = None
+                self._recent = count_recent(self._engine)
+                self._asked_at = time.monotonic()
+        except DBAPIError as error:
+            _logger.warning("recent tasks cannot be counted: %s", error.orig)
+        finally:
+            self._asking.release()
+        return self._recent
 
 
 def count_recent(engine: Engine) -> Recent:
