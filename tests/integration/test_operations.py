@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._tables import quarantine, taskmeta
 from integration.brokers import Broker
 from integration.fleet import make_app
-from integration.proxy import proxied
+from integration.proxy import Proxy, proxied
 from polling import eventually
 from processes import Process, running
 from servers.ports import HOST, free_ports
@@ -118,16 +118,22 @@ def test_lines_of_the_log_tell_what_was_written(
     assert 0 < lag_s < 60
 
 
-def test_a_health_file_grows_old_during_an_outage_and_goes_at_the_end(
-    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
-) -> None:
+@contextmanager
+def far_away(broker: Broker) -> Iterator[tuple[Proxy, Mapping[str, str]]]:
+    """Yield what is between a broker and the processes of an environment."""
     url = urlsplit(broker.environment["WORKERTOOLBOX_BROKER_URL"])
     assert url.hostname and url.port
-    file = tmp_path / "healthy"
     with proxied(url.hostname, url.port) as proxy:
         netloc = url.netloc.replace(f":{url.port}", f":{proxy.port}")
         far = url._replace(netloc=netloc).geturl()
-        environment = {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
+        yield proxy, {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
+
+
+def test_a_health_file_grows_old_during_an_outage_and_goes_at_the_end(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "healthy"
+    with far_away(broker) as (proxy, environment):
         with monitor(environment, tmp_path, "--health-file", file) as process:
             eventually(file.exists)
             store.close()
@@ -143,6 +149,20 @@ def test_a_health_file_grows_old_during_an_outage_and_goes_at_the_end(
 
     assert exit_code == 0
     assert not file.exists()
+
+
+def test_a_monitor_whose_broker_is_away_tries_again_and_stops_soon(
+    app: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    with far_away(broker) as (proxy, environment):
+        with monitor(environment, tmp_path) as process:
+            process.wait_for("copying tasks")
+            proxy.refuse()
+            proxy.cut()
+            eventually(lambda: process.text.count("broker away") >= 4, timeout_s=12)
+            exit_code = process.stop(timeout_s=4)
+
+    assert exit_code == 0
 
 
 def scraped(port: int) -> dict[tuple[str, ...], float]:

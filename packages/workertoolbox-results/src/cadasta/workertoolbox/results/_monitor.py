@@ -148,6 +148,9 @@ class Monitor:
                 rest(next(self._broker_waits_s), is_over=self._is_rest_over)
 
     def _consume(self, connection: Connection) -> None:
+        # Each of its hosts once: kombu would go on for ten seconds, and not look
+        # whether to stop.
+        connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
         # SQS hands out at most ten messages of a FIFO queue, and no more before
         # they are deleted: waiting for others would be in vain.
         one_drain = connection.transport.driver_type == "sqs"
