@@ -198,6 +198,41 @@ def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
     assert waiting(app, "platform.fifo") == 0
 
 
+#: Ends the connection of the first that adds to the quarantine; no rollback reaches a
+#: sequence.
+CUT_ONCE = """
+CREATE SEQUENCE additions;
+CREATE FUNCTION cut_once() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('additions') = 1 THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER cut_once BEFORE INSERT ON workertoolbox_quarantine
+    FOR EACH ROW EXECUTE FUNCTION cut_once();
+ALTER TABLE workertoolbox_task ADD CHECK (name <> 'export.refused');
+"""
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+def test_an_outage_while_a_refused_task_goes_into_quarantine_is_waited_for(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(text(CUT_ONCE))
+    app.send_task("export.refused")
+    with monitor(broker, tmp_path) as process:
+        process.wait_for("database away")
+        with store.engine.connect() as connection:
+            query = select(quarantine.c.reason)
+            eventually(lambda: connection.execute(query).all())
+        exit_code = process.stop()
+
+    assert exit_code == 0
+    assert waiting(app, "platform.fifo") == 0
+
+
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)
 def test_a_monitor_waits_for_a_broker_that_goes_away(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,15 @@ logging.basicConfig(level="INFO")
 Monitor(app, report_s=0.5).run()
 """
 
+#: Celery's command line where every wait that is drawn is a minute.
+UNLUCKY = """\
+import random, sys
+from celery.__main__ import main
+
+random.uniform = lambda low, high: 60.0
+sys.exit(main())
+"""
+
 pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 
 
@@ -66,9 +75,12 @@ def store(app: Celery) -> Iterator[TaskStore]:
 
 
 def monitor(
-    environment: Mapping[str, str], folder: Path, *options: str | Path
+    environment: Mapping[str, str],
+    folder: Path,
+    *options: str | Path,
+    program: Sequence[str] = ("-m", "celery"),
 ) -> AbstractContextManager[Process]:
-    command = [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(HERE)]
+    command = [sys.executable, *program, "-A", "fleet", "--workdir", str(HERE)]
     return running(
         [*command, "tasks", "monitor", *options],
         folder=folder,
@@ -160,6 +172,21 @@ def test_a_monitor_whose_broker_is_away_tries_again_and_stops_soon(
             proxy.refuse()
             proxy.cut()
             eventually(lambda: process.text.count("broker away") >= 4, timeout_s=12)
+            exit_code = process.stop(timeout_s=4)
+
+    assert exit_code == 0
+
+
+def test_a_monitor_that_waits_long_for_another_try_stops_soon(
+    app: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    with far_away(broker) as (proxy, environment):
+        program = ("-c", UNLUCKY)
+        with monitor(environment, tmp_path, program=program) as process:
+            process.wait_for("copying tasks")
+            proxy.refuse()
+            proxy.cut()
+            process.wait_for("broker away")
             exit_code = process.stop(timeout_s=4)
 
     assert exit_code == 0

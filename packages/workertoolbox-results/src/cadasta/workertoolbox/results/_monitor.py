@@ -105,7 +105,7 @@ class Monitor:
 
     def _check_broker(self) -> None:
         connection = self._connection()
-        shown = _shown(connection)
+        shown = str(connection.as_uri())
         try:
             with connection:
                 connection.connect()
@@ -211,20 +211,10 @@ class Monitor:
     def _write(self, messages: Sequence[Message]) -> bool:
         """Commit messages; return False if an outage lasts until the monitor stops."""
         records = [_read(message, self._redaction) for message in messages]
-        waits_s = backoff()
-        while True:
-            try:
-                self._commit(records)
-                return True
-            except DBAPIError as error:
-                if not is_outage(error):
-                    return self._write_each(messages, error)
-                _logger.warning("database away, trying again: %s", error.orig)
-            except (StatementError, ValueError) as error:
-                return self._write_each(messages, error)
-            if self._stopping:
-                return False
-            rest(next(waits_s), is_over=self._is_rest_over)
+        try:
+            return self._commit_in_time(records)
+        except (StatementError, ValueError) as error:
+            return self._write_each(messages, error)
 
     def _write_each(self, messages: Sequence[Message], error: Exception) -> bool:
         """Find the message that a database refuses: it must not fail the others."""
@@ -233,8 +223,23 @@ class Monitor:
         [message] = messages
         reason = f"the database refuses it: {error}"
         _logger.warning("message put into quarantine: %s", reason)
-        self._commit([keep_unread(message, reason=reason, seen_at=datetime.now(UTC))])
-        return True
+        kept = keep_unread(message, reason=reason, seen_at=datetime.now(UTC))
+        return self._commit_in_time([kept])
+
+    def _commit_in_time(self, records: Sequence[Record]) -> bool:
+        """Commit records, after an outage if need be; return False as `_write` does."""
+        waits_s = backoff()
+        while True:
+            try:
+                self._commit(records)
+                return True
+            except DBAPIError as error:
+                if not is_outage(error):
+                    raise
+                _logger.warning("database away, trying again: %s", error.orig)
+            if self._stopping:
+                return False
+            rest(next(waits_s), is_over=self._is_rest_over)
 
     def _commit(self, records: Sequence[Record]) -> None:
         began_at = time.monotonic()
@@ -293,7 +298,3 @@ def _broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
         *connection.connection_errors,
         *connection.channel_errors,
     )
-
-
-def _shown(connection: Connection) -> str:
-    return str(connection.as_uri())
