@@ -229,6 +229,29 @@ def test_a_role_keeps_its_grants_on_the_view_when_steps_are_added_to_it(
         engine.dispose()
 
 
+def test_the_view_is_read_where_the_server_would_rather_do_it_in_parallel(
+    postgresql: PostgreSQL,
+) -> None:
+    pytest.importorskip("psycopg2")
+    eager = (
+        "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; "
+        "SET parallel_tuple_cost = 0"
+    )
+    fill = (
+        "INSERT INTO celery_taskmeta (id, task_id, status, result) "
+        "SELECT n, n, 'SUCCESS', '42' FROM generate_series(1, 10000) n"
+    )
+    with postgresql.database() as database:
+        upgrade(database)
+        engine = create_engine(database)
+        with engine.begin() as connection:
+            connection.execute(text(fill))
+            connection.execute(text(eager))
+            total = "SELECT sum(CAST(result AS integer)) FROM workertoolbox_tasks"
+            assert connection.execute(text(total)).scalar_one() == 420_000
+        engine.dispose()
+
+
 def test_a_wrong_password_is_one_error_without_it(postgresql: PostgreSQL) -> None:
     pytest.importorskip("psycopg2")
     with postgresql.database() as database:

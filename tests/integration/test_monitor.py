@@ -6,14 +6,14 @@ import pickle
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery, chain, group
-from sqlalchemy import URL, Engine, create_engine, select, text
+from sqlalchemy import Engine, create_engine, select, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._tables import quarantine
@@ -22,6 +22,7 @@ from integration.fleet import make_app
 from integration.proxy import proxied
 from polling import eventually
 from processes import Process, running
+from servers.postgresql import away
 
 HERE = Path(__file__).parent
 
@@ -151,25 +152,6 @@ def database(app: Celery, **options: Any) -> Engine:
     )
 
 
-@contextmanager
-def away(database: URL) -> Iterator[None]:
-    """Have PostgreSQL refuse a database, and cut who is connected."""
-    maintenance = database.set(database="postgres")
-    admin = create_engine(maintenance, isolation_level="AUTOCOMMIT")
-    allow = f'ALTER DATABASE "{database.database}" ALLOW_CONNECTIONS'
-    cut = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
-    )
-    with admin.connect() as connection:
-        connection.execute(text(f"{allow} false"))
-        connection.execute(cut, {"name": database.database})
-        try:
-            yield
-        finally:
-            connection.execute(text(f"{allow} true"))
-    admin.dispose()
-
-
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)
 def test_while_the_database_is_away_messages_stay_in_the_queue(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
@@ -227,6 +209,41 @@ def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
 
     assert "the database refuses it" in row.reason
     assert row.headers["task"] == "export.refused"
+    assert waiting(app, "platform.fifo") == 0
+
+
+#: Ends the connection of the first that adds to the quarantine; no rollback reaches a
+#: sequence.
+CUT_ONCE = """
+CREATE SEQUENCE additions;
+CREATE FUNCTION cut_once() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('additions') = 1 THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER cut_once BEFORE INSERT ON workertoolbox_quarantine
+    FOR EACH ROW EXECUTE FUNCTION cut_once();
+ALTER TABLE workertoolbox_task ADD CHECK (name <> 'export.refused');
+"""
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+def test_an_outage_while_a_refused_task_goes_into_quarantine_is_waited_for(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(text(CUT_ONCE))
+    app.send_task("export.refused")
+    with monitor(broker, tmp_path) as process:
+        process.wait_for("database away")
+        with store.engine.connect() as connection:
+            query = select(quarantine.c.reason)
+            eventually(lambda: connection.execute(query).all())
+        exit_code = process.stop()
+
+    assert exit_code == 0
     assert waiting(app, "platform.fifo") == 0
 
 

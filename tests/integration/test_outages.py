@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from celery import Celery, chord, group, states
@@ -31,7 +32,7 @@ from polling import eventually
 from processes import Process, running
 from servers.access import Access, BrokerServer
 from servers.pgbouncer import pooled
-from servers.ports import HOST
+from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL, cluster
 
 #: What a worker's role has to be granted in the database, beside a login.
@@ -52,6 +53,9 @@ GRANT SELECT, INSERT, UPDATE
 GRANT USAGE ON SEQUENCE workertoolbox_quarantine_id_seq TO {role};
 GRANT SELECT ON workertoolbox_version TO {role};
 """
+
+#: What it has to be granted besides if it runs with `--prometheus`.
+FIGURES_GRANTS = "GRANT SELECT ON celery_taskmeta TO {role};"
 
 #: What a role has to be granted that only asks.
 READER_GRANTS = """
@@ -530,6 +534,22 @@ def test_the_role_of_a_monitor_need_only_add_to_its_tables(
 
     assert len(reasons) == 1
     assert planned == [(str(last),)]
+
+
+def test_figures_for_prometheus_need_a_look_at_results(
+    access: Access, database: str, tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    with ExitStack() as stack:
+        grants = MONITOR_GRANTS + FIGURES_GRANTS
+        narrow = stack.enter_context(granted(database, grants))
+        fleet = stack.enter_context(opened(access, narrow, tmp_path))
+        command = fleet.command("tasks", "monitor", "--prometheus", str(port))
+        stack.enter_context(command).wait_for("copying tasks")
+        with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
+            figures = answer.read().decode().splitlines()
+
+    assert "workertoolbox_database_up 1.0" in figures
 
 
 def test_a_role_that_may_not_insert_is_one_error_and_no_retry(

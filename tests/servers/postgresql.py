@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, NullPool, create_engine, make_url
+from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from processes import running
@@ -144,6 +144,25 @@ def cluster(settings: Mapping[str, str] = FLEETING) -> Iterator[Cluster]:
             "postgresql+psycopg2", "postgres", None, HOST, port, "postgres"
         )
         yield Cluster(url, program, folder, {**SETTINGS, **settings})
+
+
+@contextmanager
+def away(database: URL) -> Iterator[None]:
+    """Have PostgreSQL refuse a database, and cut who is connected."""
+    maintenance = database.set(database="postgres")
+    admin = create_engine(maintenance, isolation_level="AUTOCOMMIT")
+    allow = f'ALTER DATABASE "{database.database}" ALLOW_CONNECTIONS'
+    cut = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+    )
+    with admin.connect() as connection:
+        connection.execute(text(f"{allow} false"))
+        connection.execute(cut, {"name": database.database})
+        try:
+            yield
+        finally:
+            connection.execute(text(f"{allow} true"))
+    admin.dispose()
 
 
 @contextmanager

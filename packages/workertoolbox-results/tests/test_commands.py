@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,6 +149,9 @@ def test_a_task_of_an_unseen_id_is_one_line_and_exit_code_1(app: Celery) -> None
         ["list", "--limit", "99999999999999999999"],
         ["monitor", "--batch-size", "40000"],
         ["monitor", "--batch-wait", "nan"],
+        ["monitor", "--health-file", "/nowhere/at/all/healthy"],
+        ["monitor", "--prometheus", "localhost"],
+        ["monitor", "--prometheus", "localhost:70000"],
         ["show"],
         ["list", "--nope"],
         ["nope"],
@@ -173,6 +178,34 @@ def test_a_monitor_of_an_app_without_a_monitor_queue_says_what_to_do(
 
     assert result.exit_code == 1
     assert "Config(queues=[…])" in result.output
+
+
+def test_a_monitor_without_the_library_of_prometheus_says_what_to_install(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(
+        sys.modules, "cadasta.workertoolbox.results._prometheus", raising=False
+    )
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    result = run(app, "monitor", "--prometheus", "9187")
+
+    assert result.exit_code == 1
+    assert "pip install workertoolbox-results[prometheus]" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:", ""])
+def test_a_port_that_is_taken_is_one_line_that_names_it(app: Celery, host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"{host}{taken.getsockname()[1]}"
+        result = run(app, "monitor", "--prometheus", address)
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: --prometheus ")
+    assert f"{address} cannot be listened on" in result.output
+    assert len(result.output.splitlines()) == 1
 
 
 def test_tasks_of_one_second_are_listed_newest_first(

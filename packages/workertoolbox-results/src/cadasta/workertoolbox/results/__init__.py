@@ -14,6 +14,7 @@ from cadasta.workertoolbox.results._errors import (
     InvalidRedaction,
     InvalidTemplate,
     InvalidURL,
+    MetricsUnavailable,
     MonitorQueueUnknown,
     NotInQuarantine,
     PickledResult,
@@ -21,6 +22,7 @@ from cadasta.workertoolbox.results._errors import (
     SchemaOutdated,
     TaskNotFound,
 )
+from cadasta.workertoolbox.results._meter import CommittedBatch
 from cadasta.workertoolbox.results._monitor import Monitor
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import upgrade
@@ -30,11 +32,13 @@ from cadasta.workertoolbox.results._template import RESULT_BACKEND, render_url
 
 __all__ = [
     "BrokerUnavailable",
+    "CommittedBatch",
     "DatabaseUnavailable",
     "InvalidLimit",
     "InvalidRedaction",
     "InvalidTemplate",
     "InvalidURL",
+    "MetricsUnavailable",
     "Monitor",
     "MonitorQueueUnknown",
     "NotInQuarantine",

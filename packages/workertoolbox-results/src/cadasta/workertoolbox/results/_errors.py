@@ -7,6 +7,7 @@ ResultsError
 ├── InvalidRedaction (ValueError)
 ├── InvalidTemplate (ValueError)
 ├── InvalidURL (ValueError)
+├── MetricsUnavailable (RuntimeError)
 ├── MonitorQueueUnknown (LookupError)
 ├── NotInQuarantine (LookupError)
 ├── PickledResult (ValueError)
@@ -66,6 +67,10 @@ class InvalidTemplate(ResultsError, ValueError):
 
 class InvalidURL(ResultsError, ValueError):
     """A URL does not name a SQL database."""
+
+
+class MetricsUnavailable(ResultsError, RuntimeError):
+    """Nothing can be served to Prometheus: no library, or no port."""
 
 
 class MonitorQueueUnknown(ResultsError, LookupError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -14,18 +15,21 @@ from kombu.exceptions import OperationalError as BrokerError
 from kombu.message import Message
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from cadasta.workertoolbox.results._backoff import TICK_S, backoff, rest
 from cadasta.workertoolbox.results._batch import Record, write_batch
 from cadasta.workertoolbox.results._engine import database_url, is_outage, open_engine
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     MonitorQueueUnknown,
 )
+from cadasta.workertoolbox.results._health import HealthFile
 from cadasta.workertoolbox.results._message import (
     QuarantineRecord,
     Unreadable,
     keep_unread,
     read_task,
 )
+from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import check_schema
 from cadasta.workertoolbox.results._size import max_argument_bytes
@@ -35,11 +39,8 @@ _logger = logging.getLogger(__name__)
 #: Seconds to wait for a broker that does not answer when the monitor starts.
 CONNECT_TIMEOUT_S = 10
 
-#: Longest time in seconds between two looks whether to stop.
-TICK_S = 1.0
-
-#: Seconds between two tries during an outage.
-RETRY_S = 1.0
+#: Seconds between two lines in the log with what was written.
+REPORT_S = 60.0
 
 
 class Monitor:
@@ -53,6 +54,10 @@ class Monitor:
         app: An app whose queues and result backend the toolbox has set up.
         batch_size: Most messages in a batch.
         batch_wait_s: Longest time in seconds that a message waits for others.
+        report_s: Seconds between two lines in the log with rates and lag.
+        health_file: What is touched every few seconds, except during an outage, and
+            removed when `run` ends.
+        on_commit: Is told of each batch; it must neither fail nor wait.
 
     Raises:
         BrokerUnavailable: On starting; later outages are waited for.
@@ -65,7 +70,14 @@ class Monitor:
     """
 
     def __init__(
-        self, app: Celery, *, batch_size: int = 500, batch_wait_s: float = 0.2
+        self,
+        app: Celery,
+        *,
+        batch_size: int = 500,
+        batch_wait_s: float = 0.2,
+        report_s: float = REPORT_S,
+        health_file: Path | None = None,
+        on_commit: Callable[[CommittedBatch], object] | None = None,
     ) -> None:
         self._app = app
         self._queue = monitor_queue(app)
@@ -74,11 +86,15 @@ class Monitor:
         self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
         self._batch_size = batch_size
         self._batch_wait_s = batch_wait_s
+        self._meter = Meter(report_s)
+        self._health = None if health_file is None else HealthFile(health_file)
+        self._on_commit = on_commit
         # No `Event`: its lock is not safe in a signal handler.
         self._stopping = False
         self._waiting: list[Message] = []
         self._waiting_since = 0.0
         self._multiple = False
+        self._broker_waits_s = backoff()
 
     def stop(self) -> None:
         """Have `run` write what it holds, and return. Safe in a signal handler."""
@@ -91,12 +107,14 @@ class Monitor:
             self._check_broker()
             while not self._stopping:
                 self._consume_until_cut()
+            if self._health is not None:
+                self._health.remove()
         finally:
             self._engine.dispose()
 
     def _check_broker(self) -> None:
         connection = self._connection()
-        shown = _shown(connection)
+        shown = str(connection.as_uri())
         try:
             with connection:
                 connection.connect()
@@ -136,9 +154,12 @@ class Monitor:
             self._waiting.clear()
             if not self._stopping:
                 _logger.warning("broker away, trying again: %r", error)
-                time.sleep(RETRY_S)
+                rest(next(self._broker_waits_s), is_over=self._is_rest_over)
 
     def _consume(self, connection: Connection) -> None:
+        # Each of its hosts once: kombu would go on for ten seconds, and not look
+        # whether to stop.
+        connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
         # SQS hands out at most ten messages of a FIFO queue, and no more before
         # they are deleted: waiting for others would be in vain.
         one_drain = connection.transport.driver_type == "sqs"
@@ -157,8 +178,10 @@ class Monitor:
         with consumer:
             while not self._stopping:
                 self._drain(connection, self._time_left(wait_s))
+                self._broker_waits_s = backoff()
                 if self._is_due(wait_s):
                     self._flush()
+                self._show_life()
             consumer.cancel()
             self._flush()
 
@@ -176,7 +199,8 @@ class Monitor:
     def _time_left(self, wait_s: float) -> float:
         if not self._waiting:
             return TICK_S
-        return max(0.001, self._waiting_since + wait_s - time.monotonic())
+        left_s = self._waiting_since + wait_s - time.monotonic()
+        return min(TICK_S, max(0.001, left_s))
 
     def _is_due(self, wait_s: float) -> bool:
         full = len(self._waiting) >= self._batch_size
@@ -200,19 +224,10 @@ class Monitor:
     def _write(self, messages: Sequence[Message]) -> bool:
         """Commit messages; return False if an outage lasts until the monitor stops."""
         records = [self._read(message) for message in messages]
-        while True:
-            try:
-                self._commit(records)
-                return True
-            except DBAPIError as error:
-                if not is_outage(error):
-                    return self._write_each(messages, error)
-                _logger.warning("database away, trying again: %s", error.orig)
-            except (StatementError, ValueError) as error:
-                return self._write_each(messages, error)
-            if self._stopping:
-                return False
-            time.sleep(RETRY_S)
+        try:
+            return self._commit_in_time(records)
+        except (StatementError, ValueError) as error:
+            return self._write_each(messages, error)
 
     def _read(self, message: Message) -> Record:
         seen_at = datetime.now(UTC)
@@ -236,12 +251,41 @@ class Monitor:
             return all([self._write([message]) for message in messages])
         [message] = messages
         reason = f"the database refuses it: {error}"
-        self._commit([_quarantined(message, reason, datetime.now(UTC))])
-        return True
+        return self._commit_in_time([_quarantined(message, reason, datetime.now(UTC))])
+
+    def _commit_in_time(self, records: Sequence[Record]) -> bool:
+        """Commit records, after an outage if need be; return False as `_write` does."""
+        waits_s = backoff()
+        while True:
+            try:
+                self._commit(records)
+                return True
+            except DBAPIError as error:
+                if not is_outage(error):
+                    raise
+                _logger.warning("database away, trying again: %s", error.orig)
+            if self._stopping:
+                return False
+            rest(next(waits_s), is_over=self._is_rest_over)
 
     def _commit(self, records: Sequence[Record]) -> None:
+        began_at = time.monotonic()
         with self._engine.begin() as connection:
             write_batch(connection, records)
+        duration_s = time.monotonic() - began_at
+        batch = CommittedBatch.of(records, duration_s=duration_s)
+        self._meter.add(batch)
+        if self._on_commit is not None:
+            self._on_commit(batch)
+
+    def _show_life(self) -> None:
+        self._meter.report_if_due()
+        if self._health is not None:
+            self._health.touch_if_due(self._engine)
+
+    def _is_rest_over(self) -> bool:
+        self._meter.report_if_due()
+        return self._stopping
 
 
 def monitor_queue(app: Celery) -> Queue:
@@ -274,7 +318,3 @@ def _broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
         *connection.connection_errors,
         *connection.channel_errors,
     )
-
-
-def _shown(connection: Connection) -> str:
-    return str(connection.as_uri())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-from collections.abc import Sequence
-from types import FrameType
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+from celery import Celery
 from rich.table import Table
 
 from cadasta.workertoolbox.results._console import (
@@ -19,11 +20,14 @@ from cadasta.workertoolbox.results._console import (
     limit_option,
     print_json,
 )
-from cadasta.workertoolbox.results._errors import ResultsError
+from cadasta.workertoolbox.results._engine import database_url
+from cadasta.workertoolbox.results._errors import MetricsUnavailable, ResultsError
+from cadasta.workertoolbox.results._meter import CommittedBatch
 from cadasta.workertoolbox.results._monitor import Monitor
 from cadasta.workertoolbox.results._purge_command import purge
 from cadasta.workertoolbox.results._quarantine_command import quarantine
 from cadasta.workertoolbox.results._schema import upgrade as upgrade_database
+from cadasta.workertoolbox.results._stopping import stop_on_signals
 from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._tree import duration, in_order, workflow_tree
@@ -54,6 +58,40 @@ def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> flo
     return value
 
 
+def _address(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise click.BadParameter(f"{value!r} is no port; write 9187 or 127.0.0.1:9187")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def _serve_figures(
+    app: Celery, host: str, port: int
+) -> Callable[[CommittedBatch], object]:
+    try:
+        from cadasta.workertoolbox.results._prometheus import Figures
+    except ImportError as error:
+        raise MetricsUnavailable(
+            f"--prometheus needs a library ({error}); "
+            "pip install workertoolbox-results[prometheus]"
+        ) from error
+    figures = Figures(database_url(app.conf.result_backend))
+    figures.serve(host, port)
+    return figures.add
+
+
+def _in_folder(
+    ctx: click.Context, parameter: click.Parameter, value: Path | None
+) -> Path | None:
+    if value is not None and not os.access(value.parent, os.W_OK):
+        raise click.BadParameter(f"no file can be made in {str(value.parent)!r}")
+    return value
+
+
 @tasks.command()
 @click.pass_context
 def upgrade(ctx: click.Context) -> None:
@@ -79,6 +117,18 @@ def upgrade(ctx: click.Context) -> None:
     help="Longest time in seconds that a message waits for others.",
 )
 @click.option(
+    "--prometheus",
+    metavar="[HOST:]PORT",
+    callback=_address,
+    help="Where to serve figures for Prometheus; on every address if HOST is left out.",
+)
+@click.option(
+    "--health-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_in_folder,
+    help="Touched every few seconds while broker and database can be reached.",
+)
+@click.option(
     "-l",
     "--loglevel",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
@@ -87,24 +137,32 @@ def upgrade(ctx: click.Context) -> None:
 )
 @click.pass_context
 def monitor(
-    ctx: click.Context, batch_size: int, batch_wait: float, loglevel: str
+    ctx: click.Context,
+    batch_size: int,
+    batch_wait: float,
+    prometheus: tuple[str, int] | None,
+    health_file: Path | None,
+    loglevel: str,
 ) -> None:
     """Write the copy of every task message to the database, until stopped.
 
-    SIGTERM and SIGINT stop it cleanly: what it holds is written first.
+    SIGTERM and SIGINT stop it cleanly: what it holds is written first. A second one
+    ends it at once.
     """
     logging.basicConfig(
         level=loglevel.upper(), format="[%(asctime)s: %(levelname)s] %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    worker = Monitor(app_of(ctx), batch_size=batch_size, batch_wait_s=batch_wait)
+    app = app_of(ctx)
+    worker = Monitor(
+        app,
+        batch_size=batch_size,
+        batch_wait_s=batch_wait,
+        health_file=health_file,
+        on_commit=None if prometheus is None else _serve_figures(app, *prometheus),
+    )
 
-    def stop(number: int, _: FrameType | None) -> None:
-        worker.stop()
-        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    stop_on_signals(worker.stop)
     worker.run()
 
 

@@ -1,0 +1,86 @@
+"""What a monitor has written, and how far behind it is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from cadasta.workertoolbox.results._batch import Record
+from cadasta.workertoolbox.results._message import TaskRecord
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedBatch:
+    """One transaction of a monitor.
+
+    Attributes:
+        stored: Task messages in it.
+        quarantined: Messages in it that could not be read.
+        duration_s: Seconds that the transaction took.
+        lag_s: Seconds from the publication of its oldest task message until now.
+    """
+
+    stored: int
+    quarantined: int
+    duration_s: float
+    lag_s: float
+
+    @classmethod
+    def of(cls, records: Sequence[Record], *, duration_s: float) -> Self:
+        """Measure a batch that has just been committed."""
+        published = [one.scheduled_at for one in records if isinstance(one, TaskRecord)]
+        now = datetime.now(UTC)
+        # The clock of a publisher may be ahead of ours.
+        lag_s = (now - min([*published, now])).total_seconds()
+        return cls(
+            stored=len(published),
+            quarantined=len(records) - len(published),
+            duration_s=duration_s,
+            lag_s=lag_s,
+        )
+
+
+class Meter:
+    """One line in the log for each interval, with what was written in it.
+
+    Args:
+        interval_s: Seconds between two lines.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._begin()
+
+    def _begin(self) -> None:
+        self._since = time.monotonic()
+        self._batches = self._stored = self._quarantined = 0
+        self._lag_s = 0.0
+
+    def add(self, batch: CommittedBatch) -> None:
+        """Count a batch."""
+        self._batches += 1
+        self._stored += batch.stored
+        self._quarantined += batch.quarantined
+        self._lag_s = max(self._lag_s, batch.lag_s)
+
+    def report_if_due(self) -> None:
+        """Write the line, if the interval is over."""
+        passed_s = time.monotonic() - self._since
+        if passed_s < self._interval_s:
+            return
+        _logger.info(
+            "%d messages in %.0f s (%.1f/s), %d batches, %d quarantined, lag %.1f s",
+            self._stored + self._quarantined,
+            passed_s,
+            (self._stored + self._quarantined) / passed_s,
+            self._batches,
+            self._quarantined,
+            self._lag_s,
+        )
+        self._begin()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from messages import message
+
+from cadasta.workertoolbox.results._message import keep_unread, read_task
+from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
+
+
+def batch(*ages_s: float, unread: int = 0) -> CommittedBatch:
+    """Return a batch of tasks that were published so many seconds ago."""
+    now = datetime.now(UTC)
+    published = [(now - timedelta(seconds=age_s)).isoformat() for age_s in ages_s]
+    read = [
+        read_task(message(workertoolbox_published_at=instant), seen_at=now)
+        for instant in published
+    ]
+    kept = [keep_unread(message(), reason="no task", seen_at=now)] * unread
+    return CommittedBatch.of([*read, *kept], duration_s=0.1)
+
+
+def test_a_batch_lags_by_the_age_of_its_oldest_message() -> None:
+    measured = batch(1, 30, 2, unread=3)
+
+    assert (measured.stored, measured.quarantined) == (3, 3)
+    assert measured.lag_s == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize("ages_s", [(), (-60,)], ids=["no task", "a clock ahead"])
+def test_a_lag_is_never_negative(ages_s: tuple[float, ...]) -> None:
+    assert batch(*ages_s, unread=1).lag_s == 0
+
+
+def test_a_line_tells_the_rates_of_its_interval_and_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    meter = Meter(interval_s=0)
+    meter.add(batch(5, 90))
+    meter.add(batch(7, unread=2))
+    meter.report_if_due()
+    meter.report_if_due()
+    first, second = caplog.messages
+
+    assert first.startswith("5 messages in 0 s (")
+    assert first.endswith("/s), 2 batches, 2 quarantined, lag 90.0 s")
+    assert second.startswith("0 messages in 0 s (0.0/s), 0 batches, 0 quarantined, lag")
+
+
+def test_there_is_no_line_before_the_interval_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    meter = Meter(interval_s=60)
+    meter.add(batch(1))
+    meter.report_if_due()
+
+    assert caplog.messages == []

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from celery import states
+from messages import message
+from sqlalchemy import insert
+
+from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._message import read_task
+from cadasta.workertoolbox.results._recent import RecentTasks, bounded, count_recent
+from cadasta.workertoolbox.results._tables import taskmeta
+from cadasta.workertoolbox.results._types import naive_utc
+from cadasta.workertoolbox.results.backend import Backend
+
+
+def ago(**duration: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**duration)
+
+
+def track(
+    backend: Backend, id: str, *, published_at: datetime, queue: str, **headers: str
+) -> None:
+    published = published_at.isoformat()
+    task = message(
+        id=id, routing_key=queue, workertoolbox_published_at=published, **headers
+    )
+    with backend.database.engine.begin() as connection:
+        write_batch(connection, [read_task(task, seen_at=datetime.now(UTC))])
+
+
+def end(backend: Backend, id: str, status: str, *, at: datetime) -> None:
+    row = {"task_id": id, "status": status, "date_done": naive_utc(at)}
+    with backend.database.engine.begin() as connection:
+        connection.execute(insert(taskmeta).values(row))
+
+
+def test_tasks_of_the_last_hour_are_counted_by_status_and_queue(
+    backend: Backend,
+) -> None:
+    for id in ("1", "2", "3"):
+        track(backend, id, published_at=ago(minutes=59), queue="export")
+    track(backend, "4", published_at=ago(minutes=1), queue="msg")
+    for id, minutes in (("due", 1), ("ahead", -1)):
+        eta = ago(minutes=minutes).isoformat()
+        track(backend, id, published_at=ago(minutes=2), queue="msg", eta=eta)
+    track(backend, "old", published_at=ago(minutes=61), queue="export")
+    end(backend, "1", states.SUCCESS, at=ago(minutes=58))
+    end(backend, "2", "PROGRESS", at=ago(minutes=58))
+
+    assert count_recent(backend.database.engine).tasks == {
+        ("SUCCESS", "export"): 1,
+        ("other", "export"): 1,
+        ("QUEUED", "export"): 1,
+        ("QUEUED", "msg"): 2,
+        ("SCHEDULED", "msg"): 1,
+    }
+
+
+def test_a_result_without_a_task_is_untracked_once_its_copy_had_time_to_come(
+    backend: Backend,
+) -> None:
+    track(backend, "tracked", published_at=ago(minutes=3), queue="export")
+    for id, minutes in (("tracked", 2), ("a", 2), ("b", 59), ("new", 0.5), ("old", 61)):
+        end(backend, id, states.SUCCESS, at=ago(minutes=minutes))
+
+    assert count_recent(backend.database.engine).untracked == 2
+
+
+def test_labels_are_bounded_however_many_queues_there_are() -> None:
+    counts = {("SUCCESS", f"queue-{number}"): number for number in range(1, 1001)}
+    counts["FAILURE", "queue-1000"] = 7
+    labels = bounded(counts)
+
+    assert {queue for _, queue in labels} == {
+        "other",
+        *(f"queue-{number}" for number in range(951, 1001)),
+    }
+    assert labels["FAILURE", "queue-1000"] == 7
+    assert labels["SUCCESS", "other"] == sum(range(951))
+
+
+def test_an_answer_is_used_again_while_it_is_fresh(backend: Backend) -> None:
+    recent = RecentTasks(backend.database.engine, fresh_s=60)
+    before = recent.look()
+    track(backend, "1", published_at=ago(minutes=1), queue="export")
+
+    assert before is not None and not before.tasks
+    assert recent.look() is before
+
+
+def test_an_old_answer_is_not_given_instead_of_none(backend: Backend) -> None:
+    recent = RecentTasks(backend.database.engine, fresh_s=0)
+    before = recent.look()
+    with backend.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE celery_taskmeta RENAME TO away")
+    during = recent.look()
+    with backend.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO celery_taskmeta")
+
+    assert before == recent.look()
+    assert during is None

@@ -1,0 +1,293 @@
+"""What those who operate a monitor see of it, and how they end it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+from celery import Celery, states
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import insert, select, text
+
+from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results._tables import quarantine, taskmeta
+from integration.brokers import Broker
+from integration.fleet import make_app
+from integration.proxy import Proxy, proxied
+from polling import eventually
+from processes import Process, running
+from servers.ports import HOST, free_ports
+from servers.postgresql import away
+
+HERE = Path(__file__).parent
+
+#: Seconds after which a file is old that is touched every two.
+STALE_S = 5.0
+
+#: A monitor that writes a line twice a second.
+TALKATIVE = """\
+import logging, sys
+sys.path.append(sys.argv[1])
+from cadasta.workertoolbox.results import Monitor
+from fleet import app
+
+logging.basicConfig(level="INFO")
+Monitor(app, report_s=0.5).run()
+"""
+
+#: Celery's command line where every wait that is drawn is a minute.
+UNLUCKY = """\
+import random, sys
+from celery.__main__ import main
+
+random.uniform = lambda low, high: 60.0
+sys.exit(main())
+"""
+
+pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+
+
+@pytest.fixture
+def app(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    for name, value in broker.environment.items():
+        monkeypatch.setenv(name, value)
+    app = make_app()
+    upgrade(app.conf.result_backend)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def store(app: Celery) -> Iterator[TaskStore]:
+    with TaskStore.for_app(app) as store:
+        yield store
+
+
+def monitor(
+    environment: Mapping[str, str],
+    folder: Path,
+    *options: str | Path,
+    program: Sequence[str] = ("-m", "celery"),
+) -> AbstractContextManager[Process]:
+    command = [sys.executable, *program, "-A", "fleet", "--workdir", str(HERE)]
+    return running(
+        [*command, "tasks", "monitor", *options],
+        folder=folder,
+        environment=environment,
+        name="monitor",
+        timeout_s=10,
+    )
+
+
+def send_unreadable(app: Celery) -> None:
+    app.send_task("export.echo", headers={"retries": -1})
+
+
+def age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def test_lines_of_the_log_tell_what_was_written(
+    app: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    for number in range(3):
+        app.send_task("export.echo", [number])
+    send_unreadable(app)
+    with running(
+        [sys.executable, "-c", TALKATIVE, HERE],
+        folder=tmp_path,
+        environment=broker.environment,
+        # It has no handler of signals, as a program of one's own.
+        stop_signal=signal.SIGKILL,
+    ) as process:
+        line = re.compile(
+            r"(\d+) messages in [01] s \(([\d.]+)/s\), (\d+) batches, "
+            r"(\d+) quarantined, lag ([\d.]+) s"
+        )
+
+        def sums() -> list[float]:
+            found = [map(float, each) for each in line.findall(process.text)]
+            return [sum(column) for column in zip(*found, strict=True)]
+
+        eventually(lambda: sums()[:1] == [4])
+        process.wait_for("0 messages in ")
+        messages, rate, batches, quarantined, lag_s = sums()
+
+    assert (messages, quarantined) == (4, 1)
+    assert rate > 0
+    assert 1 <= batches <= 4
+    assert 0 < lag_s < 60
+
+
+@contextmanager
+def far_away(broker: Broker) -> Iterator[tuple[Proxy, Mapping[str, str]]]:
+    """Yield what is between a broker and the processes of an environment."""
+    url = urlsplit(broker.environment["WORKERTOOLBOX_BROKER_URL"])
+    assert url.hostname and url.port
+    with proxied(url.hostname, url.port) as proxy:
+        netloc = url.netloc.replace(f":{url.port}", f":{proxy.port}")
+        far = url._replace(netloc=netloc).geturl()
+        yield proxy, {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
+
+
+def test_a_health_file_grows_old_during_an_outage_and_goes_at_the_end(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "healthy"
+    with far_away(broker) as (proxy, environment):
+        with monitor(environment, tmp_path, "--health-file", file) as process:
+            eventually(file.exists)
+            store.close()
+            with away(store.engine.url):
+                eventually(lambda: age_s(file) > STALE_S)
+            eventually(lambda: age_s(file) < STALE_S)
+            proxy.refuse()
+            proxy.cut()
+            eventually(lambda: age_s(file) > STALE_S)
+            proxy.accept()
+            eventually(lambda: age_s(file) < STALE_S)
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert not file.exists()
+
+
+def test_a_monitor_whose_broker_is_away_tries_again_and_stops_soon(
+    app: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    with far_away(broker) as (proxy, environment):
+        with monitor(environment, tmp_path) as process:
+            process.wait_for("copying tasks")
+            proxy.refuse()
+            proxy.cut()
+            eventually(lambda: process.text.count("broker away") >= 4, timeout_s=12)
+            exit_code = process.stop(timeout_s=4)
+
+    assert exit_code == 0
+
+
+def test_a_monitor_that_waits_long_for_another_try_stops_soon(
+    app: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    with far_away(broker) as (proxy, environment):
+        program = ("-c", UNLUCKY)
+        with monitor(environment, tmp_path, program=program) as process:
+            process.wait_for("copying tasks")
+            proxy.refuse()
+            proxy.cut()
+            process.wait_for("broker away")
+            exit_code = process.stop(timeout_s=4)
+
+    assert exit_code == 0
+
+
+def scraped(port: int) -> dict[tuple[str, ...], float]:
+    """Return the value of each metric of ours, by its name and its labels in order."""
+    with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return {
+            (
+                sample.name.removeprefix("workertoolbox_"),
+                *(value for _, value in sorted(sample.labels.items())),
+            ): sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name.startswith("workertoolbox_")
+        }
+
+
+def test_prometheus_sees_what_was_written_and_what_the_database_has(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    done, *_ = [app.send_task("export.echo", [number]).id for number in range(3)]
+    app.send_task("msg.notify")
+    app.send_task("msg.notify", countdown=3600)
+    send_unreadable(app)
+    ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=10)
+    success = {"status": states.SUCCESS, "date_done": ago}
+    with store.engine.begin() as connection:
+        connection.execute(
+            insert(taskmeta),
+            [{"task_id": id, **success} for id in (done, "lost 1", "lost 2")],
+        )
+    [port] = free_ports(1)
+    with monitor(
+        broker.environment, tmp_path, "--prometheus", f"{HOST}:{port}"
+    ) as process:
+        eventually(lambda: (len(store.list()), unread(store)) == (5 + 2, 1))
+        eventually(lambda: scraped(port)["messages_quarantined_total",] == 1)
+        seen = scraped(port)
+        exit_code = process.stop()
+
+    assert exit_code == 0
+    assert seen["messages_stored_total",] == 5
+    assert seen["messages_quarantined_total",] == 1
+    assert seen["batch_seconds_count",] >= 1
+    assert seen["lag_seconds_bucket", "60.0"] == seen["lag_seconds_count",] >= 1
+    assert {key[1:]: n for key, n in seen.items() if key[0] == "recent_tasks"} == {
+        ("export", "SUCCESS"): 1,
+        ("export", "QUEUED"): 2,
+        ("msg", "QUEUED"): 1,
+        ("msg", "SCHEDULED"): 1,
+    }
+    assert seen["recent_untracked",] == 2
+    assert seen["database_up",] == 1
+
+
+def unread(store: TaskStore) -> int:
+    with store.engine.connect() as connection:
+        return len(list(connection.execute(select(quarantine.c.id))))
+
+
+def test_prometheus_is_answered_while_the_database_is_away(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    with monitor(broker.environment, tmp_path, "--prometheus", str(port)) as process:
+        process.wait_for("copying tasks")
+        store.close()
+        with away(store.engine.url):
+            seen = scraped(port)
+        back = scraped(port)
+
+    assert seen["database_up",] == 0
+    assert back["database_up",] == 1
+
+
+def test_a_second_signal_ends_a_monitor_whose_database_says_nothing(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    with monitor(broker.environment, tmp_path) as process:
+        process.wait_for("copying tasks")
+        with store.engine.begin() as connection:
+            connection.execute(text("LOCK TABLE workertoolbox_task"))
+            app.send_task("export.echo", [1])
+            eventually(lambda: waits_for_lock(store))
+            process.popen.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout_s=2)
+            exit_code = process.stop(timeout_s=2)
+
+    assert exit_code == 128 + signal.SIGTERM
+
+
+def waits_for_lock(store: TaskStore) -> list[Any]:
+    with store.engine.connect() as connection:
+        return list(
+            connection.execute(
+                text(
+                    "SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+                )
+            )
+        )
