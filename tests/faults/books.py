@@ -38,6 +38,18 @@ class Books:
         """Add a task of a workflow whose first tasks have been published."""
         self._append("promised", id)
 
+    def allow(self, count: int) -> None:
+        """Say how many messages there may be until further notice."""
+        part = self._folder / "limit.part"
+        part.write_text(str(count), "utf-8")
+        part.replace(self._folder / "limit")
+
+    @property
+    def limit(self) -> int:
+        """How many messages there may be by now."""
+        file = self._folder / "limit"
+        return int(file.read_text("utf-8")) if file.exists() else 0
+
     def _append(self, book: str, line: str) -> None:
         # One write at the end of the file: lines of many processes stay whole.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT

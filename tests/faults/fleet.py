@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -28,8 +29,14 @@ CELERY += ["--workdir", str(TESTS)]
 #: How a worker is started, without what would only make that last longer.
 WORKER = ("worker", "--without-gossip", "--without-mingle", "-l", "INFO", "-c", "2")
 
-#: What a worker logs of each task once it works.
-RECEIVED = "] received"
+#: With what a worker ends that loses its pool while it starts, and a monitor
+#: that finds no broker or no database when it does.
+NO_POOL = "Could not start worker processes"
+UNAVAILABLE = "cannot be used"
+
+#: Messages published before a fault, beyond the run that it waits for: what the
+#: fleet is at while it lasts.
+AHEAD = 60
 
 #: Processes that publish at the same time.
 PRODUCERS = 2
@@ -68,7 +75,8 @@ class Fleet:
 
     def _start(self, stack: ExitStack, name: str, *command: str) -> None:
         member = Member(
-            lambda: self._running(name, [*CELERY, *command]), may_end=name in MONITORS
+            lambda: self._running(name, [*CELERY, *command]),
+            may_end_with=UNAVAILABLE if name in MONITORS else NO_POOL,
         )
         self.members[name] = member
         stack.callback(member.close)
@@ -101,7 +109,8 @@ class Fleet:
             TimeoutError: The fleet does not get as far as the next fault.
         """
         for fault in faults:
-            self._wait(lambda f=fault: self._is_due(f))  # type: ignore[misc]
+            self.books.allow(fault.after + AHEAD)
+            self._wait(partial(self._is_due, fault))
             print(fault, flush=True)
             self._befall(fault)
 
@@ -119,8 +128,6 @@ class Fleet:
                 _pass(fault.lasting_s)
                 member.start()
             case What.KILL_POOL if member:
-                # A worker that loses its pool while it starts ends, as Celery has it.
-                self._wait(lambda: RECEIVED in member.process.text)
                 member.kill_pool()
             case What.PAUSE if member:
                 member.process.pause()
@@ -144,6 +151,7 @@ class Fleet:
             TimeoutError: Not in time; says what is open.
         """
         ends = Ends(self.site.database)
+        self.books.allow(sys.maxsize)
 
         def look() -> bool:
             publishing = [each for each in producers if each.exit_code is None]

@@ -15,18 +15,18 @@ class Member:
 
     Args:
         run: Starts it, and ends it when the block does.
-        may_end: Whether it may leave it to others to start it again, as a monitor does
-            that finds no broker or no database when it starts.
+        may_end_with: What its output says where it may end by itself, and leave it to
+            others to start it again.
     """
 
     def __init__(
         self,
         run: Callable[[], AbstractContextManager[Process]],
         *,
-        may_end: bool = False,
+        may_end_with: str | None = None,
     ) -> None:
         self._run = run
-        self._may_end = may_end
+        self._may_end_with = may_end_with
         self._stack = ExitStack()
         self._process: Process | None = None
 
@@ -49,7 +49,8 @@ class Member:
         """
         if self.process.exit_code is None:
             return False
-        if not self._may_end:
+        allowed = self._may_end_with
+        if allowed is None or allowed not in self.process.text:
             raise ChildProcessError(f"{self.process} by itself: {self.process.log}")
         self.close()
         self.start()

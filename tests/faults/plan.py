@@ -58,12 +58,13 @@ def draw(
 
     Args:
         count: How many faults.
-        tasks: How many tasks the fleet runs; the last fault is well before the last.
+        tasks: How many tasks the fleet runs, with a fault in each part of equal size.
         longest_s: Seconds that a fault lasts at most.
     """
     random = Random(seed)
     shuffled = random.sample(kinds, len(kinds))
-    moments = sorted(random.randint(tasks // 20, tasks * 4 // 5) for _ in range(count))
+    part = tasks / (count + 1)
+    moments = [int(part * (n + random.random())) for n in range(count)]
     return [
         Fault(after, kind, random.uniform(0.1, longest_s))
         for after, kind in zip(moments, islice(cycle(shuffled), count), strict=True)
