@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +95,35 @@ class Process:
             self.popen.send_signal(number or self.stop_signal)
         return self.wait(timeout_s=timeout_s)
 
+    def descendants(self) -> list[int]:
+        """Return the ids of its children, of theirs, and so on."""
+        listed = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+        )
+        parents = {int(pid): int(ppid) for pid, ppid in _pairs(listed.stdout)}
+        found = [self.pid]
+        for parent in found:
+            found += [pid for pid, ppid in parents.items() if ppid == parent]
+        return found[1:]
+
+    def pause(self) -> None:
+        """Stop the process and its descendants where they are, as a host that hangs."""
+        self._send_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have them go on."""
+        self._send_all(signal.SIGCONT)
+
+    def _send_all(self, number: signal.Signals) -> None:
+        for pid in [self.pid, *self.descendants()]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> int:
         """End the process and all its children at once, as losing a container does."""
+        if self.exit_code is None:
+            # Those too that lead a session of their own, as PostgreSQL's do.
+            self._send_all(signal.SIGKILL)
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -191,6 +218,10 @@ def _wait_until(
     except (AssertionError, ChildProcessError) as error:
         error.add_note(process.tail)
         raise
+
+
+def _pairs(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
 
 
 def _dying_with_us(number: signal.Signals) -> list[str]:

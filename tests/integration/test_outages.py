@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 from celery import Celery, chord, group, states
+from celery.app.task import Context
 from celery.exceptions import BackendStoreError
 from celery.result import AsyncResult, GroupResult
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
@@ -33,7 +34,7 @@ from processes import Process, running
 from servers.access import Access, BrokerServer
 from servers.pgbouncer import pooled
 from servers.ports import HOST, free_ports
-from servers.postgresql import PostgreSQL, cluster
+from servers.postgresql import SURVIVING_KILLS, PostgreSQL, cluster
 
 #: What a worker's role has to be granted in the database, beside a login.
 WORKER_GRANTS = """
@@ -279,6 +280,30 @@ def test_every_task_that_runs_while_the_server_restarts_ends_with_its_success(
             assert values == [*range(100), *range(100)]
             assert all_done(database, results)
             worker.stop()
+
+
+def test_what_is_known_of_a_chord_survives_a_kill_of_the_server() -> None:
+    # What a commit has not waited for is lost, unless it is written in the meantime.
+    with cluster({**SURVIVING_KILLS, "wal_writer_delay": "10s"}) as server:
+        url = result_backend(server.url.render_as_string(hide_password=False))
+        app = Celery("chords", broker="memory://", backend=url, set_as_current=False)
+        backend: Any = app.backend
+        part = Context(id="1", group="chord", group_index=0, chord=None)
+        with server.running() as process:
+            upgrade(url)
+            backend.apply_chord(("chord", []), None)
+            process.kill()
+        with server.running() as process:
+            backend.set_chord_size("chord", 2)
+            backend.on_chord_part_return(part, states.SUCCESS, 1)
+            process.kill()
+        with server.running():
+            [[size, done]] = rows(
+                server.url, "SELECT size, done FROM workertoolbox_chord"
+            )
+            app.close()
+
+    assert (size, done) == (2, 1)
 
 
 @pytest.mark.parametrize("fault", ["terminated", "cut"])

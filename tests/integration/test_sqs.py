@@ -7,7 +7,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from integration import aws
+from integration.conformance import through
 from integration.depots import SQSDepot, opened
+from integration.proxy import proxied
 from integration.services import (
     command,
     service,
@@ -244,3 +246,29 @@ def test_each_predefined_queue_is_used_with_its_own_credentials(
     for operation in ("SendMessage", "DeleteMessage"):
         found = sorted(name for name_of, name, _ in asked if name_of == operation)
         assert found == 3 * ["export"] + 3 * [MONITOR]
+
+
+def test_a_worker_whose_polls_are_cut_off_goes_on(
+    depot: SQSDepot, tmp_path: Path
+) -> None:
+    url = urlsplit(depot.access.url)
+    # Seconds: the emulator may give a message to a poll that nobody waits for any more.
+    options = {"visibility_timeout": 3}
+    with ExitStack() as stack:
+        proxy = stack.enter_context(proxied(str(url.hostname), int(url.port or 0)))
+        app = stack.enter_context(service(depot, broker_transport_options=options))
+        process = stack.enter_context(
+            worker(
+                depot,
+                tmp_path,
+                broker_url=through(depot.access.url, proxy),
+                broker_transport_options=options,
+            )
+        )
+        ids = [app.send_task("export.note").id]
+        wait_for_executions(tmp_path, ids)
+        proxy.cut()
+        ids.append(app.send_task("export.note").id)
+        wait_for_executions(tmp_path, ids)
+
+        assert process.exit_code is None

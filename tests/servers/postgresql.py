@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from processes import running
+from processes import Process, running
 from servers.missing import missing
 from servers.ports import HOST, free_ports
 from servers.programs import find_postgresql
@@ -47,6 +47,9 @@ FLEETING = {
     "full_page_writes": "off",
     "synchronous_commit": "off",
 }
+
+#: For data that has to survive a crash of the server, but not one of the machine.
+SURVIVING_KILLS = {"fsync": "off", "full_page_writes": "off"}
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,8 @@ class Cluster:
     _settings: Mapping[str, str]
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Run the server as long as the block lasts."""
+    def running(self) -> Iterator[Process]:
+        """Run the server as long as the block lasts, or until it is killed."""
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         data, port = self._folder / DATA, str(self.url.port)
         with running(
@@ -120,8 +123,8 @@ class Cluster:
             death_signal=signal.SIGINT,
             user=account(),
             shown=False,
-        ):
-            yield
+        ) as process:
+            yield process
 
 
 @contextmanager

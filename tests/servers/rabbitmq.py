@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kombu import Connection, Exchange, Queue
 
-from processes import running
+from processes import Process, running
 from servers.access import Access
 from servers.certificates import Certificate, issue
 from servers.missing import missing
@@ -84,12 +85,18 @@ class RabbitMQ:
         with self.vhost() as url:
             yield Access(url, tls=self.tls)
 
+    def totals(self, vhost: str) -> dict[str, int]:
+        """Return how many messages are in each queue, with those not acknowledged."""
+        totals = "disable_stats=true&enable_queue_totals=true"
+        found = self._manage("GET", f"queues/{vhost}?{totals}")
+        return {queue["name"]: queue["messages"] for queue in found}
+
     def is_ready(self) -> bool:
         """Tell whether clients and `vhost` are served."""
         return is_listening(self.amqp_port) and is_listening(self.management_port)
 
     # The management plugin creates a virtual host in 20 ms, `rabbitmqctl` in 500.
-    def _manage(self, method: str, path: str, body: object = None) -> None:
+    def _manage(self, method: str, path: str, body: object = None) -> Any:
         credentials = base64.b64encode(b"guest:guest").decode()
         headers = {
             "Authorization": f"Basic {credentials}",
@@ -104,6 +111,7 @@ class RabbitMQ:
             connection.close()
         if response.status >= 300:
             raise OSError(f"{method} {path}: {response.status} {answer!r}")
+        return json.loads(answer) if answer else None
 
 
 @dataclass(frozen=True)
@@ -145,8 +153,38 @@ def serve_tls(folder: Path) -> Iterator[RabbitMQ]:
         yield server
 
 
+@dataclass(frozen=True)
+class Node:
+    """The files and the ports of a broker, which outlive its process.
+
+    Attributes:
+        server: What clients see of it.
+    """
+
+    server: RabbitMQ
+    _program: Path
+    _folder: Path
+    _environment: dict[str, str]
+
+    @contextmanager
+    def running(self) -> Iterator[Process]:
+        """Run the broker as long as the block lasts, or until it is killed."""
+        with running(
+            [self._program, "-noinput"],
+            folder=self._folder,
+            environment=self._environment,
+            ready=self.server.is_ready,
+            # Nothing is to be saved, and an orderly stop takes 6 s.
+            stop_signal=signal.SIGKILL,
+            timeout_s=START_TIMEOUT_S,
+            shown=False,
+        ) as process:
+            yield process
+
+
 @contextmanager
-def _serve(folder: Path, certificate: Certificate | None = None) -> Iterator[RabbitMQ]:
+def node(folder: Path, certificate: Certificate | None = None) -> Iterator[Node]:
+    """Make a broker that the test starts and stops itself."""
     program, epmd = find_rabbitmq(), shutil.which("epmd")
     if program is None or epmd is None:
         missing("RabbitMQ", "rabbitmq-server or epmd is not installed")
@@ -161,26 +199,20 @@ def _serve(folder: Path, certificate: Certificate | None = None) -> Iterator[Rab
     )
     folder.joinpath("rabbitmq.conf").write_text(configuration, "utf-8")
     folder.joinpath("plugins").write_text("[rabbitmq_management].\n", "utf-8")
-    with (
-        running(
-            [epmd],
-            folder=folder,
-            environment=registry,
-            ready=lambda: is_listening(names),
-            shown=False,
-        ),
-        running(
-            [program, "-noinput"],
-            folder=folder,
-            environment=environment,
-            ready=server.is_ready,
-            # Nothing is to be saved, and an orderly stop takes 6 s.
-            stop_signal=signal.SIGKILL,
-            timeout_s=START_TIMEOUT_S,
-            shown=False,
-        ),
+    with running(
+        [epmd],
+        folder=folder,
+        environment=registry,
+        ready=lambda: is_listening(names),
+        shown=False,
     ):
-        yield server
+        yield Node(server, program, folder, environment)
+
+
+@contextmanager
+def _serve(folder: Path, certificate: Certificate | None = None) -> Iterator[RabbitMQ]:
+    with node(folder, certificate) as one, one.running():
+        yield one.server
 
 
 def _tls_options(certificate: Certificate | None) -> dict[str, object]:

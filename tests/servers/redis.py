@@ -6,7 +6,7 @@ import os
 import ssl
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import redis
 
-from processes import running
+from processes import Process, running
 from servers.access import Access
 from servers.certificates import issue
 from servers.missing import missing
@@ -51,15 +51,38 @@ class Redis:
                     client.delete(key)
 
 
+@dataclass(frozen=True)
+class Node:
+    """The port of a server that the test starts and stops itself.
+
+    Attributes:
+        server: What clients see of it.
+    """
+
+    server: Redis
+    _folder: Path
+    _port: int
+
+    def running(self) -> AbstractContextManager[Process]:
+        """Run the server as long as the block lasts."""
+        return _running(self._folder, self._port, "--port", str(self._port))
+
+
+def node(folder: Path) -> Node:
+    """Make a server that is still to be started."""
+    [port] = free_ports(1)
+    return Node(Redis(f"redis://{HOST}:{port}/0"), folder, port)
+
+
 @contextmanager
 def serve(folder: Path) -> Iterator[Redis]:
     """Run a server, or use the one of `WORKERTOOLBOX_TEST_REDIS_URL`."""
     if url := os.environ.get("WORKERTOOLBOX_TEST_REDIS_URL"):
         yield Redis(url)
         return
-    [port] = free_ports(1)
-    with _running(folder, port, "--port", str(port)):
-        yield Redis(f"redis://{HOST}:{port}/0")
+    one = node(folder)
+    with one.running():
+        yield one.server
 
 
 @contextmanager
@@ -100,7 +123,7 @@ def serve_tls(folder: Path) -> Iterator[Redis]:
 
 
 @contextmanager
-def _running(folder: Path, port: int, *arguments: str | Path) -> Iterator[None]:
+def _running(folder: Path, port: int, *arguments: str | Path) -> Iterator[Process]:
     program = find_redis()
     if program is None:
         missing("Redis", "redis-server is not installed")
@@ -110,5 +133,5 @@ def _running(folder: Path, port: int, *arguments: str | Path) -> Iterator[None]:
         folder=folder,
         ready=lambda: is_listening(port),
         shown=False,
-    ):
-        yield
+    ) as process:
+        yield process

@@ -6,11 +6,11 @@ import importlib.util
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import running
+from processes import Process, running
 from servers.access import Access
 from servers.missing import missing
 from servers.ports import HOST, free_ports, is_listening
@@ -42,17 +42,41 @@ class SQS:
         )
 
 
-@contextmanager
-def serve(folder: Path) -> Iterator[SQS]:
-    """Run the emulator."""
+@dataclass(frozen=True)
+class Node:
+    """The port of an emulator that the test starts and stops itself.
+
+    Attributes:
+        server: What clients see of it.
+    """
+
+    server: SQS
+    _folder: Path
+    _port: int
+
+    def running(self) -> AbstractContextManager[Process]:
+        """Run the emulator, which keeps all in memory, as long as the block lasts."""
+        command = [sys.executable, "-m", "moto.server", "-H", HOST]
+        return running(
+            [*command, "-p", str(self._port)],
+            folder=self._folder,
+            name="moto",
+            ready=lambda: is_listening(self._port),
+            shown=False,
+        )
+
+
+def node(folder: Path) -> Node:
+    """Make an emulator that is still to be started."""
     if importlib.util.find_spec("moto") is None:
         missing("SQS", "moto[server] is not installed")
     [port] = free_ports(1)
-    with running(
-        [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)],
-        folder=folder,
-        name="moto",
-        ready=lambda: is_listening(port),
-        shown=False,
-    ):
-        yield SQS(f"sqs://testing:testing@{HOST}:{port}/")
+    return Node(SQS(f"sqs://testing:testing@{HOST}:{port}/"), folder, port)
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[SQS]:
+    """Run the emulator."""
+    one = node(folder)
+    with one.running():
+        yield one.server

@@ -88,8 +88,7 @@ def begin(database: Database, id: str, header: bytes | None) -> None:
         header: The results of the header, encoded, where they are no plain list.
     """
     values = {"chord_id": id, "header": header, "touched_at": datetime.now(UTC)}
-    # The size comes before the last task does, and is on the disk only after this.
-    execute(database, _begin(database.dialect), values, wait=False)
+    execute(database, _begin(database.dialect), values)
 
 
 def set_size(database: Database, id: str, size: int) -> None:
@@ -113,9 +112,10 @@ def record(database: Database, part: Part) -> tuple[Progress, bool]:
         exactly one sees it complete by its own news.
     """
     values = {**asdict(part), "touched_at": datetime.now(UTC)}
-    # The state of the task follows, and is on the disk only after this.
+    # On the disk before the state of the task is: if the server crashed in between, the
+    # state alone would be tried again.
     statements = _record(database.dialect)
-    [[*progress, news]] = execute(database, statements, values, wait=False).rows
+    [[*progress, news]] = execute(database, statements, values).rows
     return _progress(progress), bool(news)
 
 

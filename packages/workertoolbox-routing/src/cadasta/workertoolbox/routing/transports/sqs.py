@@ -119,6 +119,11 @@ class Channel(TaskChannel, SQS.Channel):
         # On every way in, that of the event loop too.
         return pin(super()._message_to_python(message, queue_name, q_url), queue_name)
 
+    def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
+        # A poll that is cut off, or that AWS answers with 5xx, gives an empty list,
+        # on which kombu's own ends the worker.
+        return super()._on_messages_ready(queue, qname, messages or {})
+
     def _new_queue(self, queue: str, **kwargs: Any) -> Any:
         if _OF_CONTROL.search(queue) and not self.supports_fanout:
             raise RemoteControlUnavailable(queue)

@@ -1,0 +1,92 @@
+"""Files in which the processes of a fleet write down what they do, line by line."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+#: The variable with the folder that the files are in.
+FOLDER = "FAULTS_BOOKS"
+
+
+class Entry(NamedTuple):
+    """A message with a task, or the run that it leads to."""
+
+    id: str
+    replaced: int
+    retries: int
+    queue: str
+
+
+class Books:
+    """The files of one fleet.
+
+    Args:
+        folder: Where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, book: str, entry: Entry) -> None:
+        """Add a line to the file `tried`, `published` or `executed`."""
+        self._append(book, " ".join(map(str, entry)))
+
+    def promise(self, id: str) -> None:
+        """Add a task of a workflow whose first tasks have been published."""
+        self._append("promised", id)
+
+    def allow(self, count: int) -> None:
+        """Say how many messages there may be until further notice."""
+        part = self._folder / "limit.part"
+        part.write_text(str(count), "utf-8")
+        part.replace(self._folder / "limit")
+
+    @property
+    def limit(self) -> int:
+        """How many messages there may be by now."""
+        file = self._folder / "limit"
+        return int(file.read_text("utf-8")) if file.exists() else 0
+
+    def _append(self, book: str, line: str) -> None:
+        # One write at the end of the file: lines of many processes stay whole.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        descriptor = os.open(self._folder / book, flags)
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    @property
+    def tried(self) -> Counter[Entry]:
+        """What was about to be published."""
+        return self._entries("tried")
+
+    @property
+    def published(self) -> Counter[Entry]:
+        """What was published, as the client saw it."""
+        return self._entries("published")
+
+    @property
+    def executed(self) -> Counter[Entry]:
+        """What workers began to run."""
+        return self._entries("executed")
+
+    @property
+    def promised(self) -> set[str]:
+        """The ids of the tasks of all workflows that went out."""
+        return set(self._lines("promised"))
+
+    def _entries(self, book: str) -> Counter[Entry]:
+        fields = (line.split() for line in self._lines(book))
+        return Counter(Entry(i, int(n), int(r), q) for i, n, r, q in fields)
+
+    def _lines(self, book: str) -> list[str]:
+        file = self._folder / book
+        return file.read_text("utf-8").splitlines() if file.exists() else []
+
+    def runs(self) -> int:
+        """Return how many runs have begun up to now."""
+        return len(self._lines("executed"))

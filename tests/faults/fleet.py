@@ -1,0 +1,238 @@
+"""A real fleet that works while faults befall it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from faults.books import FOLDER, Books
+from faults.member import Member
+from faults.plan import Fault, What, draw
+from faults.site import KINDS, MONITORS, WORKERS, Site, opened
+from faults.verdict import SHOWN, Ends, Summary, verify
+from polling import eventually
+from processes import Process, running
+
+TESTS = Path(__file__).parent.parent
+CELERY = [sys.executable, "-m", "celery", "-A", "faults.service"]
+CELERY += ["--workdir", str(TESTS)]
+
+#: How a worker is started, without what would only make that last longer.
+WORKER = ("worker", "--without-gossip", "--without-mingle", "-l", "INFO", "-c", "2")
+
+#: With what a worker ends that loses its pool while it starts, and a monitor
+#: that finds no broker or no database when it does.
+NO_POOL = "Could not start worker processes"
+UNAVAILABLE = "cannot be used"
+
+#: Messages published before a fault, beyond the run that it waits for: what the
+#: fleet is at while it lasts.
+AHEAD = 60
+
+#: Processes that publish at the same time.
+PRODUCERS = 2
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Producers, workers of two queues and two monitors on one site.
+
+    Attributes:
+        timeout_s: Seconds for the next fault to come due, and for the fleet to become
+            quiet after the last.
+        shown: Whether the output of the processes is printed at their end.
+    """
+
+    site: Site
+    folder: Path
+    books: Books
+    timeout_s: float
+    shown: bool
+    members: dict[str, Member] = field(default_factory=dict)
+
+    @contextmanager
+    def working(self, tasks: int, seed: int) -> Iterator[list[Process]]:
+        """Run it, and yield its producers."""
+        with ExitStack() as stack:
+            for name in MONITORS:
+                self._start(stack, name, "tasks", "monitor")
+            for name in WORKERS:
+                queue = name.removeprefix("worker-")
+                self._start(stack, name, *WORKER, "-Q", queue, "-n", f"{name}@%h")
+            yield [
+                stack.enter_context(self._producer(n, tasks // PRODUCERS, seed))
+                for n in range(PRODUCERS)
+            ]
+
+    def _start(self, stack: ExitStack, name: str, *command: str) -> None:
+        member = Member(
+            lambda: self._running(name, [*CELERY, *command]),
+            may_end_with=UNAVAILABLE if name in MONITORS else NO_POOL,
+        )
+        self.members[name] = member
+        stack.callback(member.close)
+        member.start()
+
+    def _producer(
+        self, number: int, tasks: int, seed: int
+    ) -> AbstractContextManager[Process]:
+        arguments = [str(tasks), str(seed * PRODUCERS + number)]
+        command = [sys.executable, "-m", "faults.producer", *arguments]
+        return self._running("producer", command)
+
+    def _running(
+        self, name: str, command: Sequence[str]
+    ) -> AbstractContextManager[Process]:
+        environment = {**self.site.environment, FOLDER: str(self.folder)}
+        environment["PYTHONPATH"] = _with_tests()
+        return running(
+            command,
+            folder=self.folder,
+            environment=environment,
+            name=name,
+            shown=self.shown,
+        )
+
+    def suffer(self, faults: Sequence[Fault]) -> None:
+        """Have the faults befall the fleet, each in its moment.
+
+        Raises:
+            TimeoutError: The fleet does not get as far as the next fault.
+        """
+        for fault in faults:
+            self.books.allow(fault.after + AHEAD)
+            self._wait(partial(self._is_due, fault))
+            print(fault, flush=True)
+            self._befall(fault)
+
+    def _is_due(self, fault: Fault) -> bool:
+        runs = self.books.runs()
+        assert runs >= fault.after, f"{runs} tasks run, waiting for: {fault}"
+        return True
+
+    def _befall(self, fault: Fault) -> None:
+        whom = fault.kind.whom
+        member = (self.members | self.site.servers).get(whom)
+        match fault.kind.what:
+            case What.KILL if member:
+                member.kill()
+                _pass(fault.lasting_s)
+                member.start()
+            case What.KILL_POOL if member:
+                member.kill_pool()
+            case What.PAUSE if member:
+                member.process.pause()
+                try:
+                    _pass(fault.lasting_s)
+                finally:
+                    member.process.resume()
+            case What.CUT:
+                self.site.proxies[whom].cut()
+            case What.LOCK:
+                with _locked(self.site.database):
+                    _pass(fault.lasting_s)
+            case _:
+                raise LookupError(f"no {whom!r} in this fleet")
+
+    def settle(self, producers: Sequence[Process]) -> None:
+        """Wait until all is published, run, tracked and acknowledged.
+
+        Raises:
+            ChildProcessError: A producer has failed.
+            TimeoutError: Not in time; says what is open.
+        """
+        ends = Ends(self.site.database)
+        self.books.allow(sys.maxsize)
+
+        def look() -> bool:
+            publishing = [each for each in producers if each.exit_code is None]
+            failed = [each for each in producers if each.exit_code]
+            if failed:
+                raise ChildProcessError(failed[0].tail)
+            assert not publishing, f"{len(publishing)} producers publish"
+            open = ends.open(self.books)
+            assert not open, f"{len(open)} tasks open, as {sorted(open)[:SHOWN]}"
+            left = {queue: n for queue, n in self.site.left().items() if n}
+            assert not left, f"messages in queues, or not acknowledged: {left}"
+            return True
+
+        self._wait(look)
+
+    def _wait(self, look: Callable[[], bool]) -> None:
+        def supervise() -> bool:
+            for name, member in self.members.items():
+                if member.supervise():
+                    print(f"started {name} again, which had ended", flush=True)
+            return look()
+
+        try:
+            eventually(supervise, timeout_s=self.timeout_s)
+        except AssertionError as error:
+            raise TimeoutError(str(error)) from error
+
+
+def run(
+    name: str,
+    folder: Path,
+    *,
+    tasks: int,
+    faults: int,
+    seed: int,
+    longest_s: float,
+    timeout_s: float,
+    shown: bool = True,
+) -> Summary:
+    """Run a fleet on a broker, with faults drawn from a seed, and verify what is left.
+
+    Args:
+        name: A broker, one of `KINDS`.
+        folder: Where its files go.
+        tasks: How many tasks are published at least.
+        faults: How many faults there are.
+        longest_s: Seconds that a fault lasts at most.
+        timeout_s: Seconds for the next fault to come due, and for the end.
+        shown: Whether the output of its processes is printed.
+
+    Raises:
+        AssertionError: An invariant does not hold.
+        TimeoutError: The fleet has not become quiet.
+    """
+    print(f"{name}: {tasks} tasks, seed {seed}", flush=True)
+    drawn = draw(seed, KINDS[name], count=faults, tasks=tasks, longest_s=longest_s)
+    books = Books(folder)
+    with opened(name, folder) as site:
+        fleet = Fleet(site, folder, books, timeout_s, shown)
+        with fleet.working(tasks, seed) as producers:
+            fleet.suffer(drawn)
+            fleet.settle(producers)
+        summary = verify(books, Ends(site.database), site.left())
+    print(f"{name}: {len(drawn)} faults, {summary}", flush=True)
+    return summary
+
+
+def _with_tests() -> str:
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join(filter(None, [str(TESTS), inherited]))
+
+
+def _pass(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() >= until, timeout_s=seconds + 1)
+
+
+@contextmanager
+def _locked(database: str) -> Iterator[None]:
+    """Hold the lock of a file with a database, so that nobody else can write."""
+    with closing(sqlite3.connect(make_url(database).database or "")) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.rollback()

@@ -1,0 +1,93 @@
+"""The service that meets the faults: `celery -A faults.service`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, Task
+from celery.signals import after_task_publish, before_task_publish, task_prerun
+
+from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.results import _native_chords
+from faults.books import FOLDER, Books, Entry
+
+#: How long a message is tried to be published, in tries up to a second apart. Celery's
+#: three tries within a second are less than a broker takes to come back, and the next
+#: step of a chain that cannot be published is lost.
+PATIENCE = {
+    "max_retries": 120,
+    "interval_start": 0.1,
+    "interval_step": 0.2,
+    "interval_max": 1.0,
+}
+
+#: Seconds instead of half a minute; a body that takes longer is published twice, with
+#: the same id.
+TAKEOVER_S = 10.0
+
+
+def make_service() -> Celery:
+    """Return an app with the tasks below, none of which fails by itself."""
+    embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
+    app = Celery("faults")
+    app.config_from_object(
+        (Config.embedded if embedded else Config)(
+            ["export", "msg"],
+            task_acks_late=True,
+            task_reject_on_worker_lost=True,
+            task_publish_retry_policy=PATIENCE,
+        )
+    )
+    for queue in ("export", "msg"):
+
+        @app.task(name=f"{queue}.count", shared=False)
+        def count(number: int | list[int] = 0) -> int:
+            return 1 + (sum(number) if isinstance(number, list) else number)
+
+    @app.task(name="export.retry", bind=True, shared=False)
+    def retry(self: Task[Any, Any], number: int = 0) -> int:
+        if not self.request.retries:
+            raise self.retry(countdown=0)
+        return 1 + number
+
+    @app.task(name="msg.replace", bind=True, shared=False)
+    def replace(self: Task[Any, Any]) -> Any:
+        return self.replace(app.tasks["export.count"].s())
+
+    return app
+
+
+@before_task_publish.connect
+def _write_tried(**signal: Any) -> None:
+    _books().write("tried", _message(signal))
+
+
+@after_task_publish.connect
+def _write_published(**signal: Any) -> None:
+    _books().write("published", _message(signal))
+
+
+@task_prerun.connect
+def _write_executed(task_id: str, task: Task[Any, Any], **_: Any) -> None:
+    request: Any = task.request
+    replaced = request.replaced_task_nesting or 0
+    queue = request.delivery_info["routing_key"]
+    _books().write("executed", Entry(task_id, replaced, request.retries, queue))
+
+
+def _message(signal: dict[str, Any]) -> Entry:
+    headers = signal["headers"]
+    replaced = headers.get("replaced_task_nesting") or 0
+    return Entry(headers["id"], replaced, headers["retries"], signal["routing_key"])
+
+
+def _books() -> Books:
+    return Books(Path(os.environ[FOLDER]))
+
+
+# For the process that plays the faults, the environment comes later.
+if FOLDER in os.environ:
+    _native_chords.TAKEOVER_S = TAKEOVER_S
+    app = make_service()

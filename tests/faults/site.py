@@ -1,0 +1,216 @@
+"""Where a fleet finds its broker and its database, and what can befall them.
+
+Each broker meets what it survives by its own contract:
+
+- RabbitMQ: everything. It confirms a message once that is on disk.
+- Redis: all are paused, and the pools of workers are killed. A reader that is killed or
+  cut off between `BRPOP` and noting what it holds takes one message along, in kombu's
+  transport; so workers, monitors and Redis itself are not killed, nor cut off.
+- SQS: the emulator keeps all in memory, so it is paused and not killed. Nor is it cut
+  off; that a worker outlives it has a test of its own, in `test_sqs.py`.
+- File system: no server. The database in a file is locked, not paused. Workers are
+  killed as a whole: one of which only the processes of its pool were killed ran nothing
+  more. By its source, they share a lock where a broker has no event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kombu import Connection
+from sqlalchemy import URL
+
+from cadasta.workertoolbox.results import upgrade
+from faults.member import Member
+from faults.plan import Kind, What
+from integration.brokers import embedded, result_backend, served
+from integration.conformance import through
+from integration.depots import RedisDepot, SQSDepot
+from integration.proxy import Proxy, proxied
+from processes import Process
+from servers import postgresql, rabbitmq, redis, sqs
+from servers.access import Access, BrokerServer
+from servers.ports import HOST
+
+#: The queues of a fleet, by the names that its configuration has for them.
+QUEUES = ("celery", "export", "msg", "platform.fifo")
+
+#: A message of Redis or SQS that was not acknowledged is delivered again after seconds
+#: instead of an hour or half of one.
+RESTORING: dict[str, object] = {"visibility_timeout": 5}
+
+#: What SQS counts: messages that wait, that are held, and that are not due.
+COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+WORKERS = ("worker-export", "worker-msg")
+MONITORS = ("monitor-1", "monitor-2")
+
+_KILLS = [Kind(What.KILL, whom) for whom in (*MONITORS, *WORKERS)]
+_PAUSES = [Kind(What.PAUSE, whom) for whom in (MONITORS[0], WORKERS[0])]
+_POOLS = [Kind(What.KILL_POOL, whom) for whom in WORKERS]
+_DATABASE = [Kind(what, "database") for what in (What.KILL, What.PAUSE, What.CUT)]
+_PAUSE = Kind(What.PAUSE, "broker")
+_CUT = Kind(What.CUT, "broker")
+
+KINDS = {
+    "rabbitmq": [
+        Kind(What.KILL, "broker"),
+        _PAUSE,
+        _CUT,
+        *_KILLS,
+        *_PAUSES,
+        *_POOLS,
+        *_DATABASE,
+    ],
+    "redis": [_PAUSE, *_PAUSES, *_POOLS, *_DATABASE],
+    "sqs": [_PAUSE, *_KILLS, *_PAUSES, *_POOLS, *_DATABASE],
+    "filesystem": [Kind(What.LOCK, "database"), *_KILLS, *_PAUSES],
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A broker and a database of one fleet.
+
+    Attributes:
+        environment: What the processes of the fleet are told.
+        database: The SQLAlchemy URL that leads to it past any proxy.
+        left: Returns how many messages each queue has, with those not acknowledged.
+        servers: What can be killed and paused: `broker` and `database`.
+        proxies: What can be cut.
+    """
+
+    environment: dict[str, str]
+    database: str
+    left: Callable[[], dict[str, int]]
+    servers: dict[str, Member] = field(default_factory=dict)
+    proxies: dict[str, Proxy] = field(default_factory=dict)
+
+
+@contextmanager
+def opened(name: str, folder: Path) -> Iterator[Site]:
+    """Run the servers of a site as long as the block lasts.
+
+    Args:
+        name: One of `KINDS`.
+    """
+    with ExitStack() as stack:
+        if name == "filesystem":
+            yield _in_folder(folder / ".workertoolbox")
+            return
+        broker = stack.enter_context(_BROKERS[name](folder))
+        cluster = stack.enter_context(postgresql.cluster(postgresql.SURVIVING_KILLS))
+        servers = {"broker": Member(broker.run), "database": Member(cluster.running)}
+        for member in servers.values():
+            stack.callback(member.close)
+            member.start()
+        upgrade(result_backend(_shown(cluster.url)))
+        access = stack.enter_context(broker.server.access())
+        at = Connection(access.url).info()
+        proxies = {
+            "broker": stack.enter_context(proxied(at["hostname"], at["port"])),
+            "database": stack.enter_context(proxied(HOST, cluster.url.port or 0)),
+        }
+        far = replace(
+            access,
+            url=through(access.url, proxies["broker"]),
+            transport_options={**access.transport_options, **broker.options},
+        )
+        away = cluster.url.set(port=proxies["database"].port)
+        yield Site(
+            served(name, far, database=_shown(away)).environment,
+            _shown(cluster.url),
+            lambda: broker.left(access),
+            servers,
+            proxies,
+        )
+
+
+@dataclass(frozen=True)
+class _Broker:
+    """A kind of broker.
+
+    Attributes:
+        server: What gives a part of it away.
+        run: Runs its process.
+        left: Returns how many messages each queue of a part has.
+        options: kombu's options beside those that lead there.
+    """
+
+    server: BrokerServer
+    run: Callable[[], AbstractContextManager[Process]]
+    left: Callable[[Access], dict[str, int]]
+    options: dict[str, object] = field(default_factory=dict)
+
+
+@contextmanager
+def _rabbitmq(folder: Path) -> Iterator[_Broker]:
+    with rabbitmq.node(folder) as node:
+        server = node.server
+        yield _Broker(
+            server,
+            node.running,
+            lambda access: server.totals(access.url.rpartition("/")[2]),
+        )
+
+
+@contextmanager
+def _redis(folder: Path) -> Iterator[_Broker]:
+    node = redis.node(folder)
+    yield _Broker(node.server, node.running, _left_in_redis, RESTORING)
+
+
+def _left_in_redis(access: Access) -> dict[str, int]:
+    depot = RedisDepot(access)
+    with depot.connected() as client:
+        left: dict[str, Any] = {
+            queue: client.llen(depot.key(queue)) for queue in QUEUES
+        }
+        return {**left, "unacked": client.hlen(depot.key("unacked"))}
+
+
+@contextmanager
+def _sqs(folder: Path) -> Iterator[_Broker]:
+    node = sqs.node(folder)
+    yield _Broker(node.server, node.running, _left_in_sqs, RESTORING)
+
+
+def _left_in_sqs(access: Access) -> dict[str, int]:
+    depot = SQSDepot(access)
+    client = depot.client()
+    left = {}
+    for queue, url in depot.queues().items():
+        found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        counts = [int(found["Attributes"][name]) for name in COUNTS]
+        left[queue] = sum(counts)
+    return left
+
+
+_BROKERS = {"rabbitmq": _rabbitmq, "redis": _redis, "sqs": _sqs}
+
+
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def _in_folder(folder: Path) -> Site:
+    broker = embedded(folder)
+
+    def left() -> dict[str, int]:
+        # Those that a reader holds lie in folders of their own.
+        names = [path.name for path in folder.rglob("*.msg")]
+        queues = [name.partition(".")[2].removesuffix(".msg") for name in names]
+        return {queue: queues.count(queue) for queue in QUEUES}
+
+    database = f"sqlite:///{folder / 'results.sqlite3'}"
+    folder.mkdir(parents=True)
+    upgrade(result_backend(database))
+    return Site(broker.environment, database, left)

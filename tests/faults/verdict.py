@@ -1,0 +1,114 @@
+"""What has to be true of a fleet once it is quiet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import NullPool, create_engine, text
+
+from faults.books import Books, Entry
+
+#: Ids that a message about many of them shows.
+SHOWN = 3
+
+#: Rows that only half of a writer can have left behind.
+HALF_WRITTEN = """
+SELECT id FROM workertoolbox_tasks
+WHERE name IS NULL OR queue IS NULL OR args IS NULL OR kwargs IS NULL
+    OR retries IS NULL OR scheduled_at IS NULL OR root_id IS NULL
+    OR started_at IS NULL OR finished_at IS NULL OR worker IS NULL
+    OR result IS NULL OR traceback IS NOT NULL OR NOT tracked
+    OR finished_at < started_at
+"""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a fleet has done.
+
+    Attributes:
+        tasks: How many there were.
+        attempts: How many messages they had.
+        again: Runs beside the first of a message: it was delivered more than once, or
+            published more than once because no answer came.
+    """
+
+    tasks: int
+    attempts: int
+    again: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tasks} tasks tracked once, {self.attempts} attempts accounted for, "
+            f"{self.again} runs again"
+        )
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The database of a fleet.
+
+    Attributes:
+        database: Its SQLAlchemy URL.
+    """
+
+    database: str
+
+    def rows(self, query: str) -> list[Any]:
+        """Return the rows of a query on a connection of its own."""
+        with create_engine(self.database, poolclass=NullPool).connect() as connection:
+            return list(connection.execute(text(query)))
+
+    def statuses(self) -> list[tuple[str, str]]:
+        """Return id and status of each row of the view."""
+        return [
+            (i, s) for i, s in self.rows("SELECT id, status FROM workertoolbox_tasks")
+        ]
+
+    def open(self, books: Books) -> set[str]:
+        """Return the ids of tasks that are published or promised, and have no end."""
+        known = {entry.id for entry in books.published} | books.promised
+        return known - {id for id, status in self.statuses() if status == "SUCCESS"}
+
+
+def verify(books: Books, ends: Ends, left: dict[str, int]) -> Summary:
+    """Compare what was published and run with what is in the database.
+
+    Args:
+        left: How many messages each queue has, with those not acknowledged.
+
+    Raises:
+        AssertionError: Something is missing, too many, or half written.
+    """
+    tried, published, executed = books.tried, books.published, books.executed
+    statuses = ends.statuses()
+    rows = Counter(id for id, _ in statuses)
+    attempts = _attempts(ends)
+    known = {entry.id for entry in published} | books.promised
+
+    _none([id for id, count in rows.items() if count > 1], "have more than one row")
+    _none(known - set(rows), "were published and have no row")
+    _none(set(rows) - {entry.id for entry in tried}, "have a row and no publication")
+    _none([id for id, status in statuses if status != "SUCCESS"], "have no success")
+    _none(set(published) - attempts, "were published and have no attempt")
+    _none(attempts - set(tried), "are attempts that nobody published")
+    _none(set(executed) - set(tried), "ran where nobody published them")
+    _none(set(published) - set(executed), "were published and never ran")
+    _none([row.id for row in ends.rows(HALF_WRITTEN)], "are half written")
+    for table in ("workertoolbox_quarantine", "workertoolbox_chord_part"):
+        assert not ends.rows(f"SELECT * FROM {table}"), f"{table} is not empty"
+    waiting = {queue: count for queue, count in left.items() if count}
+    assert not waiting, f"messages are left: {waiting}"
+    return Summary(len(rows), len(attempts), executed.total() - len(executed))
+
+
+def _attempts(ends: Ends) -> set[Entry]:
+    query = "SELECT task_id, replaced, retries, queue FROM workertoolbox_attempt"
+    return {Entry(*row) for row in ends.rows(query)}
+
+
+def _none(found: Collection[object], what: str) -> None:
+    assert not found, f"{len(found)} {what}, as {list(found)[:SHOWN]}"
