@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
 
@@ -11,6 +12,7 @@ from celery import Celery, Signature, chord, states
 from celery.app.task import Context
 from celery.exceptions import ImproperlyConfigured
 from celery.signals import before_task_publish
+from kombu.exceptions import EncodeError
 from sqlalchemy import insert
 
 from cadasta.workertoolbox.results import PickledResult, TaskStore
@@ -29,6 +31,11 @@ REQUEST = Context(
     parent_id="0",
     group="g",
 )
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
 
 
 def test_celery_finds_the_backend_by_its_url(app: Celery) -> None:
@@ -214,6 +221,25 @@ def test_children_and_stamps_come_back(app: Celery, backend: Backend) -> None:
 
     assert [str(child) for child in app.AsyncResult("1").children or ()] == ["child"]
     assert (meta["stamped_headers"], meta["by"]) == (["by"], "me")
+
+
+@pytest.mark.parametrize(
+    "value", [[1, "é", None, {"a": [True, 1.5]}], NOON, {"at": [NOON]}, b"bytes"]
+)
+def test_a_value_comes_back_as_kombu_would_have_it(
+    app: Celery, backend: Backend, value: Any
+) -> None:
+    backend.store_result("1", value, states.SUCCESS)
+
+    assert app.AsyncResult("1").get(timeout=1) == value
+
+
+@pytest.mark.parametrize("value", [CIRCLE, object()], ids=["circle", "object"])
+def test_a_value_that_is_no_json_is_the_same_error_as_ever(
+    backend: Backend, value: Any
+) -> None:
+    with pytest.raises(EncodeError):
+        backend.store_result("1", value, states.SUCCESS)
 
 
 def test_a_pickled_result_is_refused_not_read(app: Celery, backend: Backend) -> None:

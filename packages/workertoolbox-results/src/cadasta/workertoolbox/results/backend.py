@@ -87,6 +87,13 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         self._redaction = Redaction.of(app)
         self._max_bytes = max_argument_bytes(app)
 
+    def encode(self, data: Any) -> Any:
+        """Return JSON. What JSON has no type for is left to kombu, which is slower."""
+        try:
+            return json.dumps(data)
+        except (TypeError, ValueError, RecursionError):
+            return super().encode(data)
+
     def exception_safe_to_retry(self, error: Exception) -> bool:
         """Return whether the same statement may succeed later."""
         return isinstance(error, DBAPIError) and is_outage(error)
