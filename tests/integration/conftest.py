@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
-from cadasta.workertoolbox.results import upgrade
+from cadasta.workertoolbox.results import TaskStore, upgrade
 from integration.brokers import NAMES, Broker, embedded, result_backend, served
+from integration.fleet import make_app
 from servers import postgresql as postgresql_server
 from servers import rabbitmq as rabbitmq_server
 from servers import redis as redis_server
@@ -83,6 +85,24 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     databases: PostgreSQL = request.getfixturevalue("postgresql")
     with databases.database() as database, server.access() as access:
         yield served(name, access, database=database)
+
+
+@pytest.fixture
+def app(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    """The service `fleet` on that broker and database, which is migrated."""
+    for name, value in broker.environment.items():
+        monkeypatch.setenv(name, value)
+    app = make_app()
+    upgrade(app.conf.result_backend)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def store(app: Celery) -> Iterator[TaskStore]:
+    """What is known of the tasks of `app`."""
+    with TaskStore.for_app(app) as store:
+        yield store
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +17,11 @@ from sqlalchemy import Engine, Row, Table, create_engine, func, select
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._tables import attempt, quarantine, task
 from integration.fleet import make_app
+from integration.monitors import monitor
 from integration.mutations import LARGE_EVERY, PUBLISHED_AT, Message, messages
 from polling import eventually
-from processes import Process, running
+from processes import Process
 from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
-
-HERE = Path(__file__).parent
 
 #: Messages of a run.
 COUNT = 10_000
@@ -66,21 +64,15 @@ def test_every_message_is_stored_or_kept_in_quarantine_as_it_came(
     app: Celery, environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
     print("seed", SEED)
-    command = [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(HERE)]
-    with running(
-        [*command, "tasks", "monitor", "-l", "ERROR"],
-        folder=tmp_path,
-        environment=environment,
-        name="monitor",
-    ) as monitor:
+    with monitor(environment, tmp_path, "-l", "ERROR") as process:
         sent = publish(app)
-        eventually(lambda: accounted(engine, monitor, len(sent)), timeout_s=60)
-        exit_code = monitor.stop()
+        eventually(lambda: accounted(engine, process, len(sent)), timeout_s=60)
+        exit_code = process.stop()
 
     attempts = rows(engine, attempt, "queue")
     kept = rows(engine, quarantine, "routing_key")
     assert exit_code == 0
-    assert monitor.text == ""
+    assert process.text == ""
     assert left(app) == 0
     assert attempts.keys() | kept.keys() == sent.keys()
     assert attempts.keys() & kept.keys() == set()

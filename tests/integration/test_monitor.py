@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pickle
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,42 +12,13 @@ import pytest
 from celery import Celery, chain, group
 from sqlalchemy import Engine, create_engine, select, text
 
-from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._tables import quarantine
 from integration.brokers import Broker
-from integration.fleet import make_app
+from integration.monitors import monitor
 from integration.proxy import proxied
 from polling import eventually
-from processes import Process, running
 from servers.postgresql import away
-
-HERE = Path(__file__).parent
-
-
-@pytest.fixture
-def app(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
-    for name, value in broker.environment.items():
-        monkeypatch.setenv(name, value)
-    app = make_app()
-    upgrade(app.conf.result_backend)
-    yield app
-    app.close()
-
-
-@pytest.fixture
-def store(app: Celery) -> Iterator[TaskStore]:
-    with TaskStore.for_app(app) as store:
-        yield store
-
-
-def monitor(broker: Broker, tmp_path: Path) -> AbstractContextManager[Process]:
-    command = [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(HERE)]
-    return running(
-        [*command, "tasks", "monitor"],
-        folder=tmp_path,
-        environment=broker.environment,
-        name="monitor",
-    )
 
 
 def waiting(app: Celery, queue: str) -> int:
@@ -72,12 +40,12 @@ def test_a_monitor_that_is_stopped_loses_nothing_and_doubles_nothing(
     number: signal.Signals,
 ) -> None:
     ids = {app.send_task("export.echo", [n]).id for n in range(20)}
-    with monitor(broker, tmp_path) as first:
+    with monitor(broker.environment, tmp_path) as first:
         eventually(lambda: store.list(limit=1))
         ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
         exit_code = first.stop(number)
     ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
-    with monitor(broker, tmp_path):
+    with monitor(broker.environment, tmp_path):
         eventually(lambda: len(store.list(limit=100)) >= len(ids))
 
     assert exit_code == 0
@@ -92,7 +60,7 @@ def test_the_steps_that_are_to_come_are_planned(
 ) -> None:
     echo = app.signature("export.echo", [1])
     last = chain(echo, group(echo.clone(), echo.clone()), echo.clone()).apply_async()
-    with monitor(broker, tmp_path):
+    with monitor(broker.environment, tmp_path):
         eventually(store.list)
 
     first, *planned = store.list()
@@ -125,7 +93,7 @@ def test_what_cannot_be_read_goes_into_quarantine_and_the_rest_goes_on(
     )
     publish_raw(app, b"{", content_type="application/json", content_encoding="utf-8")
     id = app.send_task("export.echo", [1]).id
-    with monitor(broker, tmp_path):
+    with monitor(broker.environment, tmp_path):
         eventually(lambda: store.find(id))
         found = eventually(lambda: quarantined(app))
 
@@ -156,7 +124,7 @@ def database(app: Celery, **options: Any) -> Engine:
 def test_while_the_database_is_away_messages_stay_in_the_queue(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    with monitor(broker, tmp_path) as process:
+    with monitor(broker.environment, tmp_path) as process:
         first = app.send_task("export.echo", [1]).id
         eventually(lambda: store.find(first))
         store.close()
@@ -176,7 +144,7 @@ def test_while_the_database_is_away_messages_stay_in_the_queue(
 def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    with monitor(broker, tmp_path) as process:
+    with monitor(broker.environment, tmp_path) as process:
         process.wait_for("copying tasks")
         store.close()
         with away(store.engine.url):
@@ -186,7 +154,7 @@ def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
 
     assert exit_code == 0
     assert waiting(app, "export") == 5
-    with monitor(broker, tmp_path):
+    with monitor(broker.environment, tmp_path):
         eventually(lambda: {task.id for task in store.list()} == ids)
     assert waiting(app, "export") == 0
 
@@ -202,7 +170,7 @@ def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
     ids = {app.send_task("export.echo", [n]).id for n in range(3)}
     app.send_task("export.refused")
     ids |= {app.send_task("export.echo", [n]).id for n in range(3)}
-    with monitor(broker, tmp_path):
+    with monitor(broker.environment, tmp_path):
         eventually(lambda: {task.id for task in store.list()} == ids)
         with store.engine.connect() as connection:
             [row] = connection.execute(select(quarantine))
@@ -236,7 +204,7 @@ def test_an_outage_while_a_refused_task_goes_into_quarantine_is_waited_for(
     with store.engine.begin() as connection:
         connection.execute(text(CUT_ONCE))
     app.send_task("export.refused")
-    with monitor(broker, tmp_path) as process:
+    with monitor(broker.environment, tmp_path) as process:
         process.wait_for("database away")
         with store.engine.connect() as connection:
             query = select(quarantine.c.reason)
@@ -257,7 +225,7 @@ def test_a_monitor_waits_for_a_broker_that_goes_away(
         netloc = url.netloc.replace(f":{url.port}", f":{proxy.port}")
         far = url._replace(netloc=netloc).geturl()
         environment = {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
-        with monitor(Broker(broker.name, environment), tmp_path) as process:
+        with monitor(environment, tmp_path) as process:
             process.wait_for("copying tasks")
             proxy.refuse()
             proxy.cut()

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from celery import Celery, states
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert, select, text
 
-from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._tables import quarantine, taskmeta
 from integration.brokers import Broker
-from integration.fleet import make_app
+from integration.monitors import monitor
 from integration.proxy import Proxy, proxied
 from polling import eventually
-from processes import Process, running
+from processes import running
 from servers.ports import HOST, free_ports
 from servers.postgresql import away
 
@@ -56,38 +56,6 @@ sys.exit(main())
 """
 
 pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
-
-
-@pytest.fixture
-def app(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
-    for name, value in broker.environment.items():
-        monkeypatch.setenv(name, value)
-    app = make_app()
-    upgrade(app.conf.result_backend)
-    yield app
-    app.close()
-
-
-@pytest.fixture
-def store(app: Celery) -> Iterator[TaskStore]:
-    with TaskStore.for_app(app) as store:
-        yield store
-
-
-def monitor(
-    environment: Mapping[str, str],
-    folder: Path,
-    *options: str | Path,
-    program: Sequence[str] = ("-m", "celery"),
-) -> AbstractContextManager[Process]:
-    command = [sys.executable, *program, "-A", "fleet", "--workdir", str(HERE)]
-    return running(
-        [*command, "tasks", "monitor", *options],
-        folder=folder,
-        environment=environment,
-        name="monitor",
-        timeout_s=10,
-    )
 
 
 def send_unreadable(app: Celery) -> None:
