@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from kombu.message import Message
 
 from cadasta.workertoolbox.results._planned import Step, planned_steps
 from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._size import MAX_BYTES, cut
+from cadasta.workertoolbox.results._size import MAX_BYTES, cut_both
 from cadasta.workertoolbox.results._storable import MAX_DEPTH, MAX_NAME, storable
 
 #: The header in which the publisher writes the instant of publication; the routing
@@ -39,16 +39,20 @@ _UTF8 = {"utf-8", "utf8", "us-ascii", "none"}
 
 _DEFAULT = Redaction()
 
+# `json.loads` looks at all its options first, which takes as long again.
+_decode = json.JSONDecoder().decode
+
 
 class Unreadable(ValueError):
     """A message is no task message of protocol 2 in JSON; says what is wrong."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRecord:
+class TaskRecord(NamedTuple):
     """One task message: columns of `workertoolbox_task`.
 
     Attributes:
+        args: A list, or the text that is shown instead; never None.
+        kwargs: A dict, or the text that is shown instead; never None.
         planned: What it says is still to come.
     """
 
@@ -106,7 +110,7 @@ def read_task(
     id, name = _name(headers, "id"), _name(headers, "task")
     try:
         args, kwargs = redaction.shown(name, args, kwargs, headers)
-        args, kwargs = storable(args), storable(kwargs)
+        args, kwargs = cut_both(storable(args), storable(kwargs), max_bytes)
     except (ValueError, RecursionError) as error:
         raise Unreadable(
             f"its arguments are nested deeper than {MAX_DEPTH} levels"
@@ -115,8 +119,8 @@ def read_task(
         id=id,
         name=name,
         queue=storable(_queue(message.delivery_info or {})),
-        args=cut(args, max_bytes),
-        kwargs=cut(kwargs, max_bytes),
+        args=args,
+        kwargs=kwargs,
         root_id=_optional_name(headers, "root_id"),
         parent_id=_optional_name(headers, "parent_id"),
         group_id=_optional_name(headers, "group"),
@@ -171,13 +175,17 @@ def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]
     if str(message.content_encoding).lower() not in _UTF8:
         raise Unreadable(f"its encoding is {message.content_encoding!r}, not utf-8")
     try:
-        body = json.loads(message.body or "")
+        body = _decode(_text(message.body))
     except (ValueError, TypeError, RecursionError) as error:
         raise Unreadable(f"its body is no JSON: {error}") from error
     match body:
         case [list(args), dict(kwargs), dict(embedded)]:
             return args, kwargs, embedded
     raise Unreadable("its body is not [args, kwargs, embedded]: no protocol 2")
+
+
+def _text(body: Any) -> str:
+    return body if isinstance(body, str) else str(body or b"", "utf-8")
 
 
 def _name(headers: Mapping[str, Any], key: str) -> str:
