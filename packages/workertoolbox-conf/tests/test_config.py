@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-import pickle
 from typing import Any
 
 import pytest
@@ -194,29 +192,6 @@ def test_a_password_of_the_wrong_type_is_not_shown() -> None:
 def test_results_are_json_only_too() -> None:
     with pytest.raises(InvalidSetting, match="JSON only"):
         Config(["export"], result_serializer="pickle")
-
-
-def test_two_configurations_share_no_value_that_can_be_changed() -> None:
-    Config(["export"]).accept_content.append("yaml")
-
-    assert Config(["export"]).accept_content == ["json"]
-
-
-def test_a_configuration_cannot_be_changed() -> None:
-    with pytest.raises(AttributeError, match="cannot be changed"):
-        Config(["export"]).broker_url = "redis://"
-
-
-def test_configurations_compare_by_their_values() -> None:
-    assert Config(["export"]) == Config(["export"])
-    assert Config(["export"]) != Config(["export"], task_acks_late=True)
-
-
-def test_a_configuration_can_be_copied_and_pickled() -> None:
-    config = Config(["export"], task_routes={"a.b": {"queue": "export"}})
-
-    assert copy.deepcopy(config) == config
-    assert pickle.loads(pickle.dumps(config)) == config
 
 
 def test_rules_of_redaction_are_checked_where_they_are_given(

@@ -60,7 +60,7 @@ def test_a_value_is_read_by_the_type_of_its_setting(
     read = Config(["export"])[name]
 
     assert read == value
-    assert type(read) is type(value)
+    assert isinstance(read, type(value))
 
 
 def test_a_keyword_wins_over_the_environment_and_that_over_the_default(
