@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from celery import Celery
 from sqlalchemy import make_url
 
 from cadasta.workertoolbox.conf import (
@@ -108,6 +109,32 @@ def test_an_unknown_uppercase_name_is_an_error_with_the_nearest_one(
 ) -> None:
     with pytest.raises(UnknownSetting, match=f"'{name}'.*'{known}'"):
         Config(["export"], **{name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "new"),
+    [
+        ("CELERY_TASK_SERIALIZER", "task_serializer"),
+        ("CELERY_TASK_RESULT_EXPIRES", "result_expires"),
+        ("CELERY_QUEUES", "task_queues"),
+        ("CELERY_ACCEPT_CONTENT", "accept_content"),
+        ("CELERYD_CONCURRENCY", "worker_concurrency"),
+        ("CELERY_WORKER_CONCURRENCY", "worker_concurrency"),
+        ("CELERYBEAT_SCHEDULE", "beat_schedule"),
+        ("BROKER_URL", "broker_url"),
+        ("celery_result_backend", "result_backend"),
+    ],
+)
+def test_an_old_name_is_an_error_with_the_new_one(name: str, new: str) -> None:
+    with pytest.raises(UnknownSetting, match=f"'{name}' is an old name.*'{new}'"):
+        Config(["export"], **{name: "x"})
+
+
+def test_a_setting_of_ones_own_is_kept() -> None:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config(["export"], export_folder="/x"))
+
+    assert app.conf.export_folder == "/x"
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,9 @@ from celery.utils.functional import maybe_list
 from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
 from cadasta.workertoolbox.conf._environment import FOLDER, PREFIX, read_environment
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
-from cadasta.workertoolbox.conf._variables import (
-    RESULT_DB,
-    check_names,
-    check_values,
-)
+from cadasta.workertoolbox.conf._names import check_names
+from cadasta.workertoolbox.conf._values import check_values
+from cadasta.workertoolbox.conf._variables import RESULT_DB
 from cadasta.workertoolbox.results import RESULT_BACKEND, Redaction, render_url
 from cadasta.workertoolbox.routing import Routing, Settings
 
