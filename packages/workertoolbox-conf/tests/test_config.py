@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from sqlalchemy import make_url
 
 from cadasta.workertoolbox.conf import (
     Config,
@@ -12,7 +11,7 @@ from cadasta.workertoolbox.conf import (
     MissingQueues,
     UnknownSetting,
 )
-from cadasta.workertoolbox.results import InvalidRedaction, InvalidTemplate
+from cadasta.workertoolbox.results import InvalidRedaction
 from cadasta.workertoolbox.routing import InvalidQueues, InvalidSetting, Routing
 
 
@@ -151,37 +150,6 @@ def test_a_misspelt_setting_is_an_error_with_the_nearest_one(
 def test_a_setting_that_would_break_the_tracking_is_routings_error() -> None:
     with pytest.raises(InvalidSetting, match="task_queues"):
         Config(["export"], task_queues={})
-
-
-def test_a_password_of_any_characters_reaches_the_database() -> None:
-    config = Config(
-        ["export"],
-        RESULT_DB_USER="who@home",
-        RESULT_DB_PASS="p@s/s:w?o#r%d {0.RESULT_DB_USER}",
-        RESULT_DB_HOST="db.example",
-        RESULT_DB_PORT="5433",
-        RESULT_DB_NAME="tasks",
-    )
-    url = make_url(config.result_backend.removeprefix("workertoolbox+"))
-
-    assert url.username == "who@home"
-    assert url.password == "p@s/s:w?o#r%d {0.RESULT_DB_USER}"
-    assert (url.host, url.port, url.database) == ("db.example", 5433, "tasks")
-
-
-def test_a_result_backend_of_ones_own_may_be_a_template() -> None:
-    config = Config(
-        ["export"],
-        result_backend="db+postgresql+psycopg2://{0.RESULT_DB_USER}@db/{0.RESULT_DB_NAME}",
-        RESULT_DB_USER="reader",
-    )
-
-    assert config.result_backend == "db+postgresql+psycopg2://reader@db/workers"
-
-
-def test_a_result_backend_that_cannot_be_rendered_is_an_error_of_results() -> None:
-    with pytest.raises(InvalidTemplate, match="RESULT_DB_PASSWORD"):
-        Config(["export"], result_backend="db+x://{0.RESULT_DB_PASSWORD}@db/workers")
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ class Settings(Mapping[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copy = type(self).__new__(type(self))
-        for name, values in vars(self).items():
-            object.__setattr__(copy, name, frozen_settings(deepcopy(values, memo)))
+        values = frozen_settings(deepcopy(self._values, memo))
+        vars(copy).update(deepcopy(vars(self), memo), _values=values)
         return copy
 
     def __repr__(self) -> str:
