@@ -19,6 +19,7 @@ from cadasta.workertoolbox.conf._errors import (
     NotConfigured,
     UnknownSetting,
 )
+from cadasta.workertoolbox.conf._overrides import OverriddenSetting
 from cadasta.workertoolbox.conf._setup import setup_app
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "InvalidVariable",
     "MissingQueues",
     "NotConfigured",
+    "OverriddenSetting",
     "UnknownSetting",
     "setup_app",
 ]

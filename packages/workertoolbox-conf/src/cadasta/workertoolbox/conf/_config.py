@@ -12,6 +12,7 @@ from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
 from cadasta.workertoolbox.conf._environment import FOLDER, PREFIX, read_environment
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
 from cadasta.workertoolbox.conf._names import check_names
+from cadasta.workertoolbox.conf._overrides import warn_of_overrides
 from cadasta.workertoolbox.conf._templates import render
 from cadasta.workertoolbox.conf._values import check_values
 from cadasta.workertoolbox.conf._variables import RESULT_DB, VARIABLES
@@ -119,6 +120,7 @@ class Config(Settings):
         routing = Routing(others.pop("QUEUES"), **others)
         super().__init__({**routing, **own, "ENV_PREFIX": prefix})
         object.__setattr__(self, "_given", Settings(given))
+        warn_of_overrides(values, given)
 
     @classmethod
     def embedded(
