@@ -11,6 +11,7 @@ from cadasta.workertoolbox.conf._config import Config
 from cadasta.workertoolbox.conf._errors import (
     BrokerUnreachable,
     ConfError,
+    Contradiction,
     DeclarationRefused,
     InvalidFolder,
     InvalidValue,
@@ -26,6 +27,7 @@ __all__ = [
     "BrokerUnreachable",
     "ConfError",
     "Config",
+    "Contradiction",
     "DeclarationRefused",
     "InvalidFolder",
     "InvalidValue",

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from celery.utils.functional import maybe_list
 
+from cadasta.workertoolbox.conf._contradictions import check_contradictions
 from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
 from cadasta.workertoolbox.conf._environment import FOLDER, PREFIX, read_environment
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
@@ -120,6 +121,7 @@ class Config(Settings):
         routing = Routing(others.pop("QUEUES"), **others)
         super().__init__({**routing, **own, "ENV_PREFIX": prefix})
         object.__setattr__(self, "_given", Settings(given))
+        check_contradictions(values, given)
         warn_of_overrides(values, given)
 
     @classmethod
@@ -152,7 +154,7 @@ class Config(Settings):
         embedded = embedded_settings(make_folder(folder))
         options = {
             **embedded["broker_transport_options"],
-            **settings.get("broker_transport_options", {}),
+            **(settings.get("broker_transport_options") or {}),
         }
         settings = {**embedded, **settings, "broker_transport_options": options}
         return cls(queues, ENV_PREFIX=ENV_PREFIX, **settings)

@@ -1,4 +1,4 @@
-"""Values of the toolbox's variables that can be used."""
+"""Values that can be used."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from cadasta.workertoolbox.conf._variables import RESULT_DB
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Refuse values of the toolbox's variables that would fail later, and obscurely.
+    """Refuse values that would fail later, and obscurely.
 
     Raises:
         InvalidValue: A part of the database URL that is neither string nor integer, a
-            port without a number, or a number of retries or bytes that is none.
+            port without a number, a number of retries or bytes that is none, or
+            transport options that are no dictionary.
     """
+    options = values.get("broker_transport_options")
+    if not isinstance(options, Mapping | None):
+        # Not its value, which may be secret.
+        raise InvalidValue(
+            f"broker_transport_options is a {type(options).__name__}; write a "
+            'dictionary, as in {"region": "us-west-2"}'
+        )
     for name in RESULT_DB:
         if not isinstance(values[name], str) and not _is_number(values[name]):
             shown = "********" if values[name] and "PASS" in name else values[name]
