@@ -10,13 +10,18 @@ from celery.utils.functional import maybe_list
 
 from cadasta.workertoolbox.conf._contradictions import check_contradictions
 from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
-from cadasta.workertoolbox.conf._environment import FOLDER, PREFIX, read_environment
+from cadasta.workertoolbox.conf._environment import FOLDER, read_environment
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
 from cadasta.workertoolbox.conf._names import check_names
 from cadasta.workertoolbox.conf._overrides import warn_of_overrides
 from cadasta.workertoolbox.conf._templates import render
 from cadasta.workertoolbox.conf._values import check_values
-from cadasta.workertoolbox.conf._variables import RESULT_DB, VARIABLES
+from cadasta.workertoolbox.conf._variables import (
+    ARGUMENTS,
+    PREFIX,
+    RESULT_DB,
+    VARIABLES,
+)
 from cadasta.workertoolbox.results import RESULT_BACKEND, Redaction
 from cadasta.workertoolbox.routing import Routing, Settings
 
@@ -150,7 +155,8 @@ class Config(Settings):
             InvalidFolder: The folder cannot be created.
         """
         if folder is None:
-            folder = os.environ.get(f"{ENV_PREFIX}_{FOLDER}") or ".workertoolbox"
+            folder = os.environ.get(f"{ENV_PREFIX}_{FOLDER}")
+            folder = folder or str(ARGUMENTS["folder"].default)
         embedded = embedded_settings(make_folder(folder))
         options = {
             **embedded["broker_transport_options"],

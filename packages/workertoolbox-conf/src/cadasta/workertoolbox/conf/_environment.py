@@ -14,11 +14,8 @@ from cadasta.workertoolbox.conf._names import OLD_NAMES
 from cadasta.workertoolbox.conf._readers import READERS
 from cadasta.workertoolbox.conf._settings import SETTINGS
 from cadasta.workertoolbox.conf._spelling import nearest
-from cadasta.workertoolbox.conf._variables import VARIABLES, Variable
+from cadasta.workertoolbox.conf._variables import PREFIX, VARIABLES, Variable
 from cadasta.workertoolbox.routing import mask_url
-
-#: What the names of the variables begin with, unless `ENV_PREFIX` says otherwise.
-PREFIX = "WORKERTOOLBOX"
 
 #: The folder of an embedded configuration, which is no setting.
 FOLDER = "FOLDER"

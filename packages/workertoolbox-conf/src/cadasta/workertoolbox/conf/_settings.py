@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from celery.app.defaults import NAMESPACES, Option, flatten
 
+from cadasta.workertoolbox.conf._variables import ROUTINGS
+
 _CELERYS: dict[str, Option] = dict(flatten(NAMESPACES))
 
 #: Celery's numbers that are whole seconds. Its floats are all seconds but one.
@@ -30,5 +32,5 @@ SETTINGS: dict[str, Option] = {
     "broker_use_ssl": Option(type="any"),
     "task_default_delivery_mode": Option(type="any"),
     "task_default_priority": Option(type="int"),
-    "queue_type": Option(type="string"),
+    **{name: Option(type=variable.type) for name, variable in ROUTINGS.items()},
 }

@@ -7,6 +7,10 @@ from typing import Any
 
 from cadasta.workertoolbox.routing import MONITOR
 
+#: What the names of the variables in the environment begin with, unless `ENV_PREFIX`
+#: says otherwise.
+PREFIX = "WORKERTOOLBOX"
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -63,5 +67,26 @@ VARIABLES = {
         "int",
         "how often `celery.chord_unlock` looks for the end of a chord; without bound "
         "where it is not given",
+    ),
+}
+
+#: The setting of routing's that looks like one of Celery's.
+ROUTINGS = {
+    "queue_type": Variable(
+        "string",
+        "`quorum` for RabbitMQ's quorum queues, or `classic`; a keyword in lowercase, "
+        "like Celery's",
+    ),
+}
+
+#: Arguments that are no settings.
+ARGUMENTS = {
+    "folder": Variable(
+        "string",
+        "of `Config.embedded`: where messages and results are",
+        ".workertoolbox",
+    ),
+    "ENV_PREFIX": Variable(
+        "string", "what names in the environment begin with; a keyword only", PREFIX
     ),
 }
