@@ -177,6 +177,15 @@ def test_a_variable_with_an_unusable_value_is_an_error_that_names_it(
     assert str(caught.value).startswith(f"{name}={value!r}")
 
 
+@pytest.mark.parametrize("name", ["broker_url", "broker_read_url", "broker_write_url"])
+@pytest.mark.parametrize("value", [5, b"redis://:geheim@x", {"x": 1}, ["sqs://", 5]])
+def test_a_broker_url_of_another_type_is_an_error(name: str, value: Any) -> None:
+    with pytest.raises(InvalidValue, match=f"{name} is no string") as caught:
+        Config(["export"], **{name: value})
+
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_password_of_the_wrong_type_is_not_shown() -> None:
     with pytest.raises(InvalidValue) as caught:
         Config(["export"], RESULT_DB_PASS=b"geheim")

@@ -69,7 +69,7 @@ class Config(Settings):
     RESULT_DB_PORT: str | int
     RESULT_DB_NAME: str | int
     CHORD_UNLOCK_MAX_RETRIES: int | None
-    REDACT: dict[str, list[str | int]]
+    REDACT: dict[str, Any]
     MAX_ARGUMENT_BYTES: int | None
     ENV_PREFIX: str
 
@@ -158,11 +158,11 @@ class Config(Settings):
             folder = os.environ.get(f"{ENV_PREFIX}_{FOLDER}")
             folder = folder or str(ARGUMENTS["folder"].default)
         embedded = embedded_settings(make_folder(folder))
-        options = {
-            **embedded["broker_transport_options"],
-            **(settings.get("broker_transport_options") or {}),
-        }
-        settings = {**embedded, **settings, "broker_transport_options": options}
+        options = settings.get("broker_transport_options") or {}
+        settings = {**embedded, **settings}
+        if isinstance(options, Mapping):
+            options = {**embedded["broker_transport_options"], **options}
+        settings["broker_transport_options"] = options
         return cls(queues, ENV_PREFIX=ENV_PREFIX, **settings)
 
 

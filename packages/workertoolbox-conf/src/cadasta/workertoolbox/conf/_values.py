@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from celery.utils.functional import maybe_list
+
 from cadasta.workertoolbox.conf._errors import InvalidValue
 from cadasta.workertoolbox.conf._variables import RESULT_DB
 
@@ -14,8 +16,8 @@ def check_values(values: Mapping[str, Any]) -> None:
 
     Raises:
         InvalidValue: A part of the database URL that is neither string nor integer, a
-            port without a number, a number of retries or bytes that is none, or
-            transport options that are no dictionary.
+            port without a number, a number of retries or bytes that is none, a broker
+            URL that is no string, or transport options that are no dictionary.
     """
     options = values.get("broker_transport_options")
     if not isinstance(options, Mapping | None):
@@ -24,6 +26,13 @@ def check_values(values: Mapping[str, Any]) -> None:
             f"broker_transport_options is a {type(options).__name__}; write a "
             'dictionary, as in {"region": "us-west-2"}'
         )
+    for name in ("broker_url", "broker_read_url", "broker_write_url"):
+        urls = maybe_list(values.get(name)) or ()
+        if not all(isinstance(url, str) for url in urls):
+            raise InvalidValue(
+                f"{name} is no string and no list of strings; write a URL, as in "
+                "'amqp://localhost//', or several for failover"
+            )
     for name in RESULT_DB:
         if not isinstance(values[name], str) and not _is_number(values[name]):
             shown = "********" if values[name] and "PASS" in name else values[name]
