@@ -28,7 +28,11 @@ from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import upgrade
 from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results._template import RESULT_BACKEND, render_url
+from cadasta.workertoolbox.results._template import (
+    RESULT_BACKEND,
+    render_text,
+    render_url,
+)
 
 __all__ = [
     "BrokerUnavailable",
@@ -50,6 +54,7 @@ __all__ = [
     "Task",
     "TaskNotFound",
     "TaskStore",
+    "render_text",
     "render_url",
     "upgrade",
 ]
