@@ -16,7 +16,12 @@ from kombu.message import Message
 from cadasta.workertoolbox.results._planned import Step, planned_steps
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._size import MAX_BYTES, cut_both
-from cadasta.workertoolbox.results._storable import MAX_DEPTH, MAX_NAME, storable
+from cadasta.workertoolbox.results._storable import (
+    MAX_DEPTH,
+    MAX_NAME,
+    storable,
+    storable_text,
+)
 
 #: The header in which the publisher writes the instant of publication; the routing
 #: package has the same name (the two do not import each other).
@@ -178,10 +183,11 @@ def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]
         body = _decode(_text(message.body))
     except (ValueError, TypeError, RecursionError) as error:
         raise Unreadable(f"its body is no JSON: {error}") from error
-    match body:
-        case [list(args), dict(kwargs), dict(embedded)]:
-            return args, kwargs, embedded
-    raise Unreadable("its body is not [args, kwargs, embedded]: no protocol 2")
+    shape = [type(part) for part in body] if isinstance(body, list) else None
+    if shape != [list, dict, dict]:
+        raise Unreadable("its body is not [args, kwargs, embedded]: no protocol 2")
+    args, kwargs, embedded = body
+    return args, kwargs, embedded
 
 
 def _text(body: Any) -> str:
@@ -189,19 +195,23 @@ def _text(body: Any) -> str:
 
 
 def _name(headers: Mapping[str, Any], key: str) -> str:
+    return _as_name(headers.get(key), key)
+
+
+def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
     value = headers.get(key)
+    return None if value is None else _as_name(value, key)
+
+
+def _as_name(value: Any, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise Unreadable(f"its header {key!r} is {reprlib.repr(value)}, not a name")
-    name = str(storable(value))
+    name = storable_text(value)
     if len(name) > MAX_NAME:
         raise Unreadable(
             f"its header {key!r} has {len(name)} characters, more than {MAX_NAME}"
         )
     return name
-
-
-def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
-    return None if headers.get(key) is None else _name(headers, key)
 
 
 def _count(headers: Mapping[str, Any], key: str) -> int:

@@ -30,12 +30,12 @@ def storable(value: Any, depth: int = 0) -> Any:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     match value:
         case str():
-            return _text(value)
+            return storable_text(value)
         case None | bool() | int():
             return value
         case dict():
             return {
-                _text(key if isinstance(key, str) else str(key)): storable(
+                storable_text(key if isinstance(key, str) else str(key)): storable(
                     item, depth + 1
                 )
                 for key, item in value.items()
@@ -44,10 +44,11 @@ def storable(value: Any, depth: int = 0) -> Any:
             return [storable(item, depth + 1) for item in value]
         case float():
             return value if math.isfinite(value) else json.dumps(value)
-    return _text(repr(value))
+    return storable_text(repr(value))
 
 
-def _text(text: str) -> str:
+def storable_text(text: str) -> str:
+    """Return a text without what PostgreSQL refuses, as `storable` does."""
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text.replace("\0", r"\x00") if "\0" in text else text
