@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from cadasta.workertoolbox.results._backoff import TICK_S, backoff, rest
 from cadasta.workertoolbox.results._batch import Record, write_batch
+from cadasta.workertoolbox.results._compression import left_compressed
 from cadasta.workertoolbox.results._engine import database_url, is_outage, open_engine
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
@@ -38,6 +39,10 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds to wait for a broker that does not answer when the monitor starts.
 CONNECT_TIMEOUT_S = 10
+
+#: Bytes of bodies that are not kept waiting for others: a thousand large messages may
+#: be prefetched.
+FULL_BYTES = 32 * 1024 * 1024
 
 #: Seconds between two lines in the log with what was written.
 REPORT_S = 60.0
@@ -93,6 +98,7 @@ class Monitor:
         self._stopping = False
         self._waiting: list[Message] = []
         self._waiting_since = 0.0
+        self._waiting_bytes = 0
         self._multiple = False
         self._broker_waits_s = backoff()
 
@@ -168,6 +174,7 @@ class Monitor:
         channel: Any = connection.default_channel
         # py-amqp would decode a body by whatever encoding its message names.
         channel.auto_decode = False
+        channel.Message = left_compressed(channel.Message)
         consumer = Consumer(
             channel,
             [self._queue],
@@ -194,7 +201,9 @@ class Monitor:
     def _gather(self, message: Message) -> None:
         if not self._waiting:
             self._waiting_since = time.monotonic()
+            self._waiting_bytes = 0
         self._waiting.append(message)
+        self._waiting_bytes += len(message.body or b"")
 
     def _time_left(self, wait_s: float) -> float:
         if not self._waiting:
@@ -204,8 +213,12 @@ class Monitor:
 
     def _is_due(self, wait_s: float) -> bool:
         full = len(self._waiting) >= self._batch_size
-        return full or (
-            bool(self._waiting) and time.monotonic() - self._waiting_since >= wait_s
+        return (
+            full
+            or self._waiting_bytes >= FULL_BYTES
+            or (
+                bool(self._waiting) and time.monotonic() - self._waiting_since >= wait_s
+            )
         )
 
     def _flush(self) -> None:
