@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from kombu.message import Message
 
+from cadasta.workertoolbox.results._compression import MAX_BODY, decompress
 from cadasta.workertoolbox.results._planned import Step, planned_steps
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._size import MAX_BYTES, cut_both
@@ -30,6 +31,14 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: Where the routing package's transports keep the routing key of a message when they
 #: pin it to the queue it was read from.
 ROUTING_KEY = "workertoolbox_routing_key"
+
+#: The header that the routing package's transports give to what is no message of
+#: kombu's, or has properties that no client can read.
+UNREADABLE = "workertoolbox_unreadable"
+
+#: Most bytes of a body that are kept in quarantine: what RabbitMQ 3 takes by default.
+#: PostgreSQL takes no statement of a gigabyte, and a byte is two characters there.
+MAX_KEPT = 128 * 1024 * 1024
 
 #: Longest reason in characters.
 MAX_REASON = 500
@@ -101,7 +110,7 @@ def read_task(
     redaction: Redaction = _DEFAULT,
     max_bytes: int = MAX_BYTES,
 ) -> TaskRecord:
-    """Read a task message.
+    """Read a task message, whose body is as it came: compressed, if it was.
 
     Args:
         redaction: What is hidden of its arguments.
@@ -146,14 +155,16 @@ def keep_unread(
 ) -> QuarantineRecord:
     """Keep a message as it came, with the reason why it could not be read."""
     body = _raw(message.body)
+    if len(body) > MAX_KEPT:
+        reason = f"{reason}; {MAX_KEPT} of its {len(body)} bytes are kept"
+        body = body[:MAX_KEPT]
     headers = _printable(message.headers or {})
-    if "compression" in headers and not message.errors:
-        del headers["compression"]  # The body is decompressed.
     content_type = storable(str(message.content_type))
     content_encoding = storable(str(message.content_encoding))
     routing_key = storable(_queue(message.delivery_info or {}))
     identity = [headers, content_type, content_encoding, routing_key]
-    digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0" + body)
+    digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0")
+    digest.update(body)
     return QuarantineRecord(
         digest=digest.hexdigest(),
         reason=storable(reason)[:MAX_REASON],
@@ -173,14 +184,15 @@ def _queue(delivery_info: Mapping[str, Any]) -> str:
 
 
 def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    if message.errors:
-        raise Unreadable(f"its body cannot be decompressed: {message.errors[0][1]!r}")
+    if (unread := (message.headers or {}).get(UNREADABLE)) is not None:
+        raise Unreadable(f"it is no message: {_error(unread)}")
     if message.content_type != _JSON:
         raise Unreadable(f"its content type is {message.content_type!r}, not {_JSON}")
     if str(message.content_encoding).lower() not in _UTF8:
         raise Unreadable(f"its encoding is {message.content_encoding!r}, not utf-8")
+    whole = _whole(message)
     try:
-        body = _decode(_text(message.body))
+        body = _decode(str(whole, "utf-8", "surrogatepass"))
     except (ValueError, TypeError, RecursionError) as error:
         raise Unreadable(f"its body is no JSON: {error}") from error
     shape = [type(part) for part in body] if isinstance(body, list) else None
@@ -190,8 +202,23 @@ def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]
     return args, kwargs, embedded
 
 
-def _text(body: Any) -> str:
-    return body if isinstance(body, str) else str(body or b"", "utf-8")
+def _whole(message: Message) -> bytes:
+    body = _raw(message.body or b"")
+    if len(body) > MAX_BODY:
+        raise Unreadable(f"its body has {len(body)} bytes, more than {MAX_BODY}")
+    method = (message.headers or {}).get("compression")
+    if not method:
+        return body
+    try:
+        return decompress(body, method)
+    except Exception as error:
+        # Of any kind: each library has its own.
+        raise Unreadable(f"its body cannot be decompressed: {error}") from error
+
+
+def _error(unread: Any) -> str:
+    text = unread.get("error") if isinstance(unread, Mapping) else unread
+    return text if isinstance(text, str) else reprlib.repr(text)
 
 
 def _name(headers: Mapping[str, Any], key: str) -> str:

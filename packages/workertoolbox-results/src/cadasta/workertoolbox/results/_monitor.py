@@ -15,11 +15,13 @@ from kombu.exceptions import OperationalError as BrokerError
 from kombu.message import Message
 
 from cadasta.workertoolbox.results._backoff import TICK_S, backoff, rest
+from cadasta.workertoolbox.results._compression import left_compressed
 from cadasta.workertoolbox.results._engine import database_url, open_engine
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     MonitorQueueUnknown,
 )
+from cadasta.workertoolbox.results._gathering import Gathering
 from cadasta.workertoolbox.results._health import HealthFile
 from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
 from cadasta.workertoolbox.results._redaction import Redaction
@@ -79,7 +81,7 @@ class Monitor:
         self._app = app
         self._queue = monitor_queue(app)
         self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
-        self._batch_size = batch_size
+        self._prefetch_count = 2 * batch_size
         self._batch_wait_s = batch_wait_s
         self._meter = Meter(report_s)
         self._health = None if health_file is None else HealthFile(health_file)
@@ -96,8 +98,7 @@ class Monitor:
         self._thread = ThreadPoolExecutor(1, "writer")
         # No `Event`: its lock is not safe in a signal handler.
         self._stopping = False
-        self._gathered: list[Message] = []
-        self._gathering_since = 0.0
+        self._gathering = Gathering(batch_size)
         self._writing: tuple[list[Message], Future[bool]] | None = None
         self._touching: Future[None] | None = None
         self._is_amqp = False
@@ -160,7 +161,7 @@ class Monitor:
                 self._consume(connection)
         except _broker_errors(connection) as error:
             # Not acknowledged, so the broker delivers them again.
-            self._gathered.clear()
+            self._gathering.take()
             self._writing = None
             if not self._stopping:
                 _logger.warning("broker away, trying again: %r", error)
@@ -178,16 +179,17 @@ class Monitor:
         channel: Any = connection.default_channel
         # py-amqp would decode a body by whatever encoding its message names.
         channel.auto_decode = False
+        channel.Message = left_compressed(channel.Message)
         consumer = Consumer(
             channel,
             [self._queue],
-            on_message=self._gather,
-            on_decode_error=lambda message, _: self._gather(message),
-            prefetch_count=2 * self._batch_size,
+            on_message=self._gathering.add,
+            on_decode_error=lambda message, _: self._gathering.add(message),
+            prefetch_count=self._prefetch_count,
         )
         with consumer:
             while not self._stopping:
-                is_due = self._gather_batch(connection, wait_s)
+                is_due = self._gather(connection, wait_s)
                 self._broker_waits_s = backoff()
                 if is_due:
                     self._hand_over()
@@ -198,36 +200,31 @@ class Monitor:
             self._hand_over()
             self._settle()
 
-    def _gather_batch(self, connection: Connection, wait_s: float) -> bool:
+    def _gather(self, connection: Connection, wait_s: float) -> bool:
         """Gather messages; return whether they are to be written now.
 
         It also returns if nothing comes, and soon if a batch is being written.
         """
         tick_s = TICK_S if self._writing is None else SETTLE_S
         look_at = time.monotonic() + tick_s
-        while len(self._gathered) < self._batch_size and not self._stopping:
-            due_at = self._gathering_since + wait_s if self._gathered else look_at
-            left_s = min(due_at, look_at) - time.monotonic()
+        while not self._gathering.is_full() and not self._stopping:
+            left_s = look_at - time.monotonic()
+            if self._gathering:
+                left_s = min(left_s, self._gathering.left_s(wait_s))
             if left_s <= 0:
                 break
             try:
                 connection.drain_events(timeout=left_s)
             except TimeoutError:
                 break
-        if len(self._gathered) >= self._batch_size:
+        if self._gathering.is_full():
             return True
-        age_s = time.monotonic() - self._gathering_since
-        return bool(self._gathered) and age_s >= wait_s
-
-    def _gather(self, message: Message) -> None:
-        if not self._gathered:
-            self._gathering_since = time.monotonic()
-        self._gathered.append(message)
+        return bool(self._gathering) and self._gathering.left_s(wait_s) <= 0
 
     def _hand_over(self) -> None:
         """Have what is gathered written, as soon as the batch before is."""
         self._settle()
-        messages, self._gathered = self._gathered, []
+        messages = self._gathering.take()
         if not messages:
             return
         self._writing = messages, self._thread.submit(self._writer.write, messages)
