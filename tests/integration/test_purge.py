@@ -186,15 +186,20 @@ def test_a_monitor_goes_on_beside_a_purge_and_loses_nothing(
     assert remaining["workertoolbox_attempt"] == remaining["workertoolbox_task"]
 
 
-WAITS_FOR_A_ROW = """
+#: How many statements with these words wait for a row that somebody else holds.
+WAIT_FOR_A_ROW = """
 SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND query LIKE 'INSERT INTO workertoolbox_task%'
-AND wait_event_type = 'Lock'
+WHERE datname = current_database() AND query LIKE :words
+AND wait_event_type = 'Lock' AND wait_event <> 'advisory'
 """
 
 SEEN_AGAIN = """
 SELECT 1 FROM workertoolbox_attempt WHERE task_id = :id AND retries = 2
 """
+
+
+def wait_until_blocked(database: str, words: str) -> None:
+    eventually(lambda: execute(database, WAIT_FOR_A_ROW, words=words) == [(1,)])
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
@@ -216,7 +221,7 @@ def test_a_monitor_waits_for_no_more_than_the_transaction_that_has_its_task(
             eventually(lambda id=id: execute(database, SEEN_AGAIN, id=id))  # type: ignore[misc]
         eventually(lambda: new <= left(database)["workertoolbox_task"])
         app.send_task("export.echo", task_id=held_up, retries=2)
-        eventually(lambda: execute(database, WAITS_FOR_A_ROW) == [(1,)])
+        wait_until_blocked(database, "INSERT INTO workertoolbox_task%")
         release()
         eventually(lambda: execute(database, SEEN_AGAIN, id=held_up))
         last = last_line(process)
@@ -419,3 +424,26 @@ LATE_RESULT = """
 INSERT INTO celery_taskmeta (task_id, status, date_done, root_id)
 VALUES ('late-result', 'SUCCESS', now(), 'old-00001')
 """
+
+
+def test_an_erasure_waits_for_a_monitor_and_not_in_a_circle(
+    database: str, purging: Callable[..., AbstractContextManager[Process]]
+) -> None:
+    fill(database, 3)
+    write = "UPDATE workertoolbox_task SET retries = 1 WHERE id = :id"
+    # The first id is in the last place now.
+    execute(database, write, id="old-00001")
+    engine = create_engine(database)
+    with engine.connect() as monitor:
+        monitor.execute(text(write), {"id": "old-00001"})
+        with purging("--root-id", "old-00001") as process:
+            wait_until_blocked(database, "SELECT workertoolbox_task.id%FOR UPDATE")
+            # A batch is written in the order of its ids.
+            monitor.execute(text(write), {"id": "old-00003"})
+            monitor.commit()
+            last = last_line(process)
+    engine.dispose()
+
+    assert last == "3 tasks deleted"
+    assert deadlocks(database) == 0
+    assert left(database) == NOTHING
