@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -447,3 +448,54 @@ def test_an_erasure_waits_for_a_monitor_and_not_in_a_circle(
     assert last == "3 tasks deleted"
     assert deadlocks(database) == 0
     assert left(database) == NOTHING
+
+
+def test_the_oldest_are_found_by_an_index_and_each_is_looked_at_once(
+    database: str,
+) -> None:
+    fill(database, 20 * ROWS)
+    execute(database, "DELETE FROM workertoolbox_task WHERE id > 'old-10000'")
+    engine = create_engine(database)
+    plans: dict[str, list[str]] = {}
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def explain(_: Any, cursor: Any, statement: str, values: Any, *__: Any) -> None:
+        if "LIMIT" in statement:
+            cursor.execute(f"EXPLAIN (ANALYZE, TIMING off) {statement}", values)
+            plan = "\n".join(line for [line] in cursor.fetchall())
+            plans.setdefault(statement.split(".")[0].split()[-1], []).append(plan)
+
+    deleted = sum(purge(engine, before=datetime.now(UTC)), Counter[str]())
+    engine.dispose()
+
+    assert deleted == {"tasks": 20 * ROWS}
+    for table, index, windows in (
+        ("workertoolbox_task", "ix_workertoolbox_task_scheduled_at", 11),
+        ("celery_taskmeta", "ix_celery_taskmeta_date_done", 11),
+    ):
+        assert len(plans[table]) == windows
+        for plan in plans[table]:
+            [scan] = re.findall(rf"Scan using {index} .*actual rows=(\d+)", plan)
+            # Beside those of a window, the last of the one before.
+            assert int(scan) <= ROWS + 2, plan
+
+
+def test_cleaning_up_leaves_what_is_being_written(database: str) -> None:
+    fill(database, 3)
+    impatient = f"{database}?options=-c%20lock_timeout%3D1000"
+    app = Celery("cleaning", backend=result_backend(impatient), set_as_current=False)
+    backend: Any = app.backend
+    backend.expires = timedelta(days=30)
+    engine = create_engine(database)
+    with engine.begin() as worker, closing(backend.database):
+        worker.execute(
+            text("UPDATE celery_taskmeta SET retries = 1 WHERE task_id = 'old-00002'")
+        )
+        backend.cleanup()
+        kept = left(database)["celery_taskmeta"]
+        worker.rollback()
+        backend.cleanup()
+    engine.dispose()
+
+    assert kept == {"old-00002"}
+    assert left(database)["celery_taskmeta"] == set()
