@@ -222,7 +222,7 @@ def test_a_monitor_waits_for_no_more_than_the_transaction_that_has_its_task(
             eventually(lambda id=id: execute(database, SEEN_AGAIN, id=id))  # type: ignore[misc]
         eventually(lambda: new <= left(database)["workertoolbox_task"])
         app.send_task("export.echo", task_id=held_up, retries=2)
-        wait_until_blocked(database, "INSERT INTO workertoolbox_task%")
+        wait_until_blocked(database, "WITH message%")
         release()
         eventually(lambda: execute(database, SEEN_AGAIN, id=held_up))
         last = last_line(process)

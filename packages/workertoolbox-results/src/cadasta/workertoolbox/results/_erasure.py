@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, collate, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, select
 
 from cadasta.workertoolbox.results._engine import reaching
 from cadasta.workertoolbox.results._purge import ROWS, begin_writing, delete_from
@@ -84,8 +84,8 @@ def _delete_tasks(
 ) -> None:
     ids = [row.id for row in rows]
     if connection.dialect.name != "sqlite":
-        # Waited for, in the order in which monitors write them: Python's of text.
-        ordered = select(task.c.id).order_by(collate(task.c.id, "C"))
+        # Waited for, in the order in which monitors write them: the database's.
+        ordered = select(task.c.id).order_by(task.c.id)
         connection.execute(ordered.where(task.c.id.in_(ids)).with_for_update())
     delete_from(connection, _OF_A_TASK, ids)
     if with_groups:
