@@ -90,11 +90,14 @@ def _insert_messages() -> Insert:
     )
     task = insert_into(_tables.task, "postgresql")
     upsert = _upsert_task(task.from_select(_tables.task.c.keys(), latest))
-    attempts = select(*(message.c[name] for name in _ATTEMPT.values()))
-    attempt = insert_into(_tables.attempt, "postgresql")
-    return _insert_once(attempt.from_select(list(_ATTEMPT), attempts)).add_cte(
-        upsert.cte("task")
+    upserted = upsert.returning(_tables.task.c.id).cte("task")
+    # Counted, so that the tasks are locked first: as everywhere else.
+    count = select(func.count()).select_from(upserted).scalar_subquery()
+    attempts = select(*(message.c[name] for name in _ATTEMPT.values())).where(
+        count >= 0
     )
+    attempt = insert_into(_tables.attempt, "postgresql")
+    return _insert_once(attempt.from_select(list(_ATTEMPT), attempts))
 
 
 def _elements(column: Column[Any]) -> Cast[Any]:
