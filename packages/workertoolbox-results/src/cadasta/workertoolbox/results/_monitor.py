@@ -213,12 +213,9 @@ class Monitor:
 
     def _is_due(self, wait_s: float) -> bool:
         full = len(self._waiting) >= self._batch_size
-        return (
-            full
-            or self._waiting_bytes >= FULL_BYTES
-            or (
-                bool(self._waiting) and time.monotonic() - self._waiting_since >= wait_s
-            )
+        full |= self._waiting_bytes >= FULL_BYTES
+        return full or (
+            bool(self._waiting) and time.monotonic() - self._waiting_since >= wait_s
         )
 
     def _flush(self) -> None:
