@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,12 @@ def test_a_message_of_any_size_takes_no_more_memory_than_a_limit_allows(
         found = [one.id for one in store.list()]
 
     assert exit_code == 0
+    assert peak_bytes < PEAK_BYTES[kind == "plain"]
     assert found == ["next"]
-    assert kept.body == body
+    # Of one that differs pytest would show every line.
+    assert sha256(kept.body).digest() == sha256(body).digest()
     assert str(MAX_BODY) in kept.reason
     assert kept.headers.get("compression") == compression.get("compression")
-    assert peak_bytes < PEAK_BYTES[kind == "plain"]
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
