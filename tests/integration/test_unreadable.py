@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from integration.depots import VIRTUAL, Depot, SQSDepot, opened
-from integration.intruders import BYTES, NOTIFICATION, TEXTS
-from integration.services import service, wait_for_executions, worker
+from integration.intruders import BYTES, NOTIFICATION, TEXTS, envelope
+from integration.routed import consume
+from integration.services import service, take, wait_for_executions, worker
 from polling import eventually
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
@@ -61,6 +62,25 @@ def test_a_worker_rejects_what_is_no_message_and_shows_it(
     assert json.dumps(NOTIFICATION) in process.text
     if name in BINARY:
         assert r"\xff\xfe{" in process.text
+
+
+@pytest.mark.parametrize("exchange", ["", "celery", None, []])
+def test_what_claims_to_be_for_a_work_queue_returns_to_where_it_was(
+    depot: Depot, exchange: object
+) -> None:
+    claim = {"exchange": exchange, "routing_key": "export"}
+    with service(depot) as app:
+        with app.connection_for_read() as connection:
+            for queue in app.amqp.queues.values():
+                queue(connection.default_channel).declare()
+            depot.put(
+                "platform.fifo", json.dumps(envelope(delivery_info=claim)).encode()
+            )
+            [held] = consume(app, connection, "platform.fifo", 1)
+            held.requeue()
+
+        assert take(app, "platform.fifo", 1) == ["intruder"]
+    assert depot.is_empty("export")
 
 
 def test_what_is_no_message_ends_among_the_dead_letters_of_sqs(
