@@ -48,9 +48,13 @@ GRANT USAGE ON SEQUENCE task_id_sequence, taskset_id_sequence TO {role};
 #: What a monitor's role has to be granted.
 MONITOR_GRANTS = """
 GRANT SELECT, INSERT, UPDATE
-    ON workertoolbox_task, workertoolbox_attempt, workertoolbox_planned,
-        workertoolbox_quarantine
+    ON workertoolbox_task, workertoolbox_attempt, workertoolbox_quarantine
     TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE
+    ON workertoolbox_planned, workertoolbox_queued
+    TO {role};
+GRANT SELECT, UPDATE ON workertoolbox_watermark TO {role};
+GRANT SELECT (task_id) ON celery_taskmeta TO {role};
 GRANT USAGE ON SEQUENCE workertoolbox_quarantine_id_seq TO {role};
 GRANT SELECT ON workertoolbox_version TO {role};
 """
@@ -61,7 +65,9 @@ FIGURES_GRANTS = "GRANT SELECT ON celery_taskmeta TO {role};"
 #: What a role has to be granted that only asks.
 READER_GRANTS = """
 GRANT SELECT
-    ON celery_taskmeta, celery_tasksetmeta, workertoolbox_tasks, workertoolbox_version
+    ON celery_taskmeta, celery_tasksetmeta, workertoolbox_task, workertoolbox_planned,
+        workertoolbox_queued, workertoolbox_watermark, workertoolbox_tasks,
+        workertoolbox_version
     TO {role};
 """
 
@@ -539,7 +545,7 @@ def test_a_workers_role_need_only_read_and_write_rows(
     assert not rows(database, "SELECT * FROM workertoolbox_chord")
 
 
-def test_the_role_of_a_monitor_need_only_add_to_its_tables(
+def test_the_role_of_a_monitor_need_do_no_more_than_is_granted(
     access: Access, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
@@ -554,6 +560,8 @@ def test_the_role_of_a_monitor_need_only_add_to_its_tables(
         seen = "SELECT id FROM workertoolbox_task"
         eventually(lambda: {id for [id] in rows(database, seen)} == ids)
         planned = rows(database, "SELECT id FROM workertoolbox_planned")
+        swept = "SELECT FROM workertoolbox_watermark WHERE seen_at > '1970-01-02'"
+        eventually(lambda: rows(database, swept))
         unread = "SELECT reason FROM workertoolbox_quarantine"
         reasons = eventually(lambda: rows(database, unread))
 

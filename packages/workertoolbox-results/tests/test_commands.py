@@ -11,9 +11,11 @@ from celery import Celery, states
 from celery.bin.celery import celery
 from click.testing import CliRunner, Result
 from messages import message
+from sqlalchemy import update
 
 from cadasta.workertoolbox.results._batch import write_batch
 from cadasta.workertoolbox.results._message import read_task
+from cadasta.workertoolbox.results._tables import taskmeta
 from cadasta.workertoolbox.results.backend import Backend
 
 KEYS = (
@@ -70,6 +72,8 @@ def test_an_untracked_task_without_any_instant_is_listed_last(
 ) -> None:
     track(backend, {"id": "tracked"})
     backend.store_result("other", {}, "PROGRESS")
+    with backend.database.engine.begin() as connection:
+        connection.execute(update(taskmeta).values(date_done=None))
 
     assert [one["id"] for one in objects(app, "list")] == ["tracked", "other"]
 

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import Insert
 from cadasta.workertoolbox.results import _tables
 from cadasta.workertoolbox.results._engine import insert_into
 from cadasta.workertoolbox.results._message import QuarantineRecord, TaskRecord
+from cadasta.workertoolbox.results._queued import late_rows
 
 Record = TaskRecord | QuarantineRecord
 
@@ -55,6 +56,9 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
         insert = insert_into(_tables.quarantine, connection.dialect.name)
         names = [name for name in _tables.quarantine.c.keys() if name != "id"]
         connection.execute(_insert_once(insert), list(_rows(unread, names)))
+    # Last: by now the watermark may have passed what was on time before.
+    if late := late_rows(read):
+        _write(connection, _tables.queued, _insert_once, late)
 
 
 def _write(

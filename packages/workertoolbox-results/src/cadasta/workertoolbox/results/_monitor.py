@@ -30,6 +30,7 @@ from cadasta.workertoolbox.results._message import (
     read_task,
 )
 from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
+from cadasta.workertoolbox.results._queued import Sweep
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import check_schema
 from cadasta.workertoolbox.results._size import max_argument_bytes
@@ -89,6 +90,7 @@ class Monitor:
         self._meter = Meter(report_s)
         self._health = None if health_file is None else HealthFile(health_file)
         self._on_commit = on_commit
+        self._sweep = Sweep()
         # No `Event`: its lock is not safe in a signal handler.
         self._stopping = False
         self._waiting: list[Message] = []
@@ -182,6 +184,7 @@ class Monitor:
                 if self._is_due(wait_s):
                     self._flush()
                 self._show_life()
+                self._sweep.go_on_if_due(self._engine)
             consumer.cancel()
             self._flush()
 

@@ -13,6 +13,7 @@ from cadasta.workertoolbox.results._tables import (
     chord,
     chord_part,
     planned,
+    queued,
     task,
     taskmeta,
     tasks,
@@ -124,6 +125,7 @@ def _batches(engine: Engine, query: Select[tuple[str]]) -> Iterator[Sequence[str
 def _delete(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(delete(attempt).where(attempt.c.task_id.in_(ids)))
     connection.execute(delete(planned).where(planned.c.id.in_(ids)))
+    connection.execute(delete(queued).where(queued.c.task_id.in_(ids)))
     connection.execute(delete(taskmeta).where(taskmeta.c.task_id.in_(ids)))
     connection.execute(delete(task).where(task.c.id.in_(ids)))
 

@@ -1,0 +1,28 @@
+"""Lengths of time on the command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import click
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Age(click.ParamType[timedelta]):
+    """A length of time like `30d`: a number and one of s, m, h, d, w."""
+
+    name = "age"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Read an age from the command line."""
+        read = re.fullmatch(r"(\d{1,6})([smhdw])", str(value))
+        if read is None:
+            self.fail(
+                f"{value!r} is no age; write a number and a unit, as in 30d or 12h"
+            )
+        return timedelta(**{_UNITS[read[2]]: int(read[1])})

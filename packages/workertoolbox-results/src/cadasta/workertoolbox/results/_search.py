@@ -1,0 +1,303 @@
+"""The ids of the tasks that a query is about, found by indexes.
+
+Each source is asked by itself, for no more than is shown: tasks whose message a monitor
+has seen, results, and steps to come. Where a row of another table is needed, it is
+looked up for each by a subquery; of a join a planner might read the other table as a
+whole, when it takes more tasks to be queued, or more results untracked, than are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from heapq import merge
+from itertools import islice
+from typing import Any, NamedTuple
+
+from celery import states
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    SQLColumnExpression,
+    func,
+    or_,
+    select,
+    union,
+)
+
+from cadasta.workertoolbox.results._queued import (
+    due_at,
+    has_come,
+    has_message,
+    has_result,
+)
+from cadasta.workertoolbox.results._tables import (
+    planned,
+    queued,
+    task,
+    taskmeta,
+    watermark,
+)
+from cadasta.workertoolbox.results._types import naive_utc
+
+Condition = ColumnElement[bool]
+
+#: Statuses of tasks that have no result.
+BEFORE_RESULT = ("QUEUED", "SCHEDULED", "PLANNED")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which tasks are asked for; all that is given has to fit.
+
+    Attributes:
+        internal: Whether Celery's own tasks, `celery.*`, are among them.
+    """
+
+    name: str | None = None
+    status: str | None = None
+    queue: str | None = None
+    worker: str | None = None
+    internal: bool = False
+
+    @property
+    def by_state(self) -> bool:
+        """Whether the tasks are found by their latest state.
+
+        Few are in one other than success, and those may be anywhere in the history.
+        """
+        usual = (*BEFORE_RESULT, states.SUCCESS, None)
+        return self.worker is not None or self.status not in usual
+
+
+class _Found(NamedTuple):
+    at: datetime
+    id: str
+
+
+def newest(connection: Connection, filters: Filters, limit: int) -> Sequence[str]:
+    """Return the ids of the newest tasks, in the order of `TaskStore.list`."""
+    if filters.status in BEFORE_RESULT and filters.worker is not None:
+        return []
+    if filters.status == "PLANNED":
+        return _planned(connection, filters, limit)
+    if filters.status in BEFORE_RESULT:
+        sources = _waiting(connection, filters, limit)
+        return _first(sources, limit, reverse=True)
+    if filters.by_state:
+        conditions = list(_of_result(filters))
+        ids = [found.id for found in _results(connection, conditions, limit)]
+        return ids + _undated(connection, conditions, limit - len(ids))
+    tracked = _fetch(connection, _tracked(filters), limit)
+    since = tracked[-1].at if len(tracked) == limit else None
+    conditions = [*_of_untracked(filters), ~has_message(taskmeta.c.task_id)]
+    untracked = _results(connection, conditions, limit, since=since)
+    ids = _first([tracked, untracked], limit, reverse=True)
+    ids += _undated(connection, conditions, limit - len(ids))
+    if filters.status is None:
+        ids += _planned(connection, filters, limit - len(ids))
+    return ids
+
+
+def stuck(
+    connection: Connection, filters: Filters, limit: int, *, before: datetime
+) -> Sequence[str]:
+    """Return the ids of tasks that wait or run since before an instant, longest first.
+
+    One that is to be retried waits since its error, or since its ETA.
+    """
+    waiting = [due_at < before, *_of_task(filters)]
+    kept = (
+        select(queued.c.due_at, queued.c.task_id)
+        .where(queued.c.due_at < before, ~has_result(queued.c.task_id))
+        .where(_has_message_like(queued.c.task_id, waiting))
+    )
+    sources = [
+        _fetch(connection, kept.order_by(queued.c.due_at), limit),
+        _fetch(connection, _unswept(connection, due_at, waiting), limit),
+    ]
+    result = taskmeta.c
+    ahead = _has_message_like(result.task_id, [task.c.eta >= before])
+    for status in (states.STARTED, states.RETRY):
+        query = select(result.date_done, result.task_id).where(
+            result.status == status,
+            result.date_done < naive_utc(before),
+            *_of_result(filters),
+        )
+        if status == states.RETRY:
+            query = query.where(~ahead)
+        sources.append(_fetch(connection, query.order_by(result.date_done), limit))
+    return _first(sources, limit)
+
+
+def of_workflow(connection: Connection, root_id: str) -> Sequence[str]:
+    """Return the ids of the tasks of a workflow."""
+    result = taskmeta.c
+    query = union(
+        select(task.c.id).where(task.c.root_id == root_id),
+        select(planned.c.id).where(planned.c.root_id == root_id),
+        # As the index has it, and the one that it leaves out. The root of a task is
+        # what its message says, where a monitor has seen that.
+        select(result.task_id).where(
+            result.root_id == root_id,
+            result.root_id != result.task_id,
+            ~has_message(result.task_id),
+        ),
+        select(result.task_id).where(
+            result.root_id == root_id,
+            result.task_id == root_id,
+            ~has_message(result.task_id),
+        ),
+    )
+    return [str(id) for id in connection.scalars(query)]
+
+
+def _of_task(filters: Filters) -> Iterator[Condition]:
+    yield from _named(filters, task.c.name, task.c.queue)
+
+
+def _of_untracked(filters: Filters) -> Iterator[Condition]:
+    yield from _named(filters, taskmeta.c.name, taskmeta.c.queue)
+    if filters.status is not None:
+        yield taskmeta.c.status == filters.status
+
+
+def _of_result(filters: Filters) -> Iterator[Condition]:
+    """Yield conditions on results; name and queue are those of the message, if any."""
+    name, queue = (
+        func.coalesce(
+            select(task.c[column])
+            .where(task.c.id == taskmeta.c.task_id)
+            .scalar_subquery(),
+            taskmeta.c[column],
+        )
+        for column in ("name", "queue")
+    )
+    yield from _named(filters, name, queue)
+    if filters.status is not None:
+        yield taskmeta.c.status == filters.status
+    if filters.status not in (None, states.SUCCESS):
+        yield taskmeta.c.status != states.SUCCESS  # as the index has it
+    if filters.worker is not None:
+        yield taskmeta.c.worker == filters.worker
+
+
+def _named(
+    filters: Filters, name: SQLColumnExpression[Any], queue: SQLColumnExpression[Any]
+) -> Iterator[Condition]:
+    if filters.name is not None:
+        yield name == filters.name
+    if filters.queue is not None:
+        yield queue == filters.queue
+    if not filters.internal:
+        yield func.coalesce(name, "").notlike("celery.%")
+
+
+def _tracked(filters: Filters) -> Select[Any]:
+    query = select(task.c.scheduled_at, task.c.id).where(*_of_task(filters))
+    if filters.status is not None:
+        status = select(taskmeta.c.status).where(taskmeta.c.task_id == task.c.id)
+        query = query.where(status.scalar_subquery() == filters.status)
+    return query.order_by(task.c.scheduled_at.desc())
+
+
+def _waiting(
+    connection: Connection, filters: Filters, limit: int
+) -> Sequence[Sequence[_Found]]:
+    now = datetime.now(UTC)
+    ahead = task.c.eta > now
+    if filters.status == "QUEUED":
+        ahead = or_(task.c.eta.is_(None), task.c.eta <= now)
+    conditions = [ahead, *_of_task(filters)]
+    kept = (
+        select(queued.c.scheduled_at, queued.c.task_id)
+        .where(~has_result(queued.c.task_id))
+        .where(_has_message_like(queued.c.task_id, conditions))
+        .order_by(queued.c.scheduled_at.desc())
+    )
+    unswept = _unswept(connection, task.c.scheduled_at, conditions, latest_first=True)
+    return [_fetch(connection, each, limit) for each in (kept, unswept)]
+
+
+def _unswept(
+    connection: Connection,
+    at: ColumnElement[datetime],
+    conditions: Sequence[Condition],
+    *,
+    latest_first: bool = False,
+) -> Select[Any]:
+    """Return a query for tasks above the watermark that are not in its table."""
+    # The value, by which the planner sees how many there are.
+    swept_at = connection.scalars(select(watermark.c.seen_at)).one()
+    found = (
+        select(at.label("at"), task.c.id)
+        .where(task.c.seen_at > swept_at, ~has_result(task.c.id), *conditions)
+        .cte("unswept")
+        # All of them are few; the order would lead through the history instead.
+        .prefix_with("MATERIALIZED")
+    )
+    order = found.c.at.desc() if latest_first else found.c.at
+    return select(found.c.at, found.c.id).order_by(order)
+
+
+def _has_message_like(
+    task_id: ColumnElement[str], conditions: Sequence[Condition]
+) -> Condition:
+    found = select(task.c.id).where(task.c.id == task_id, *conditions)
+    return found.scalar_subquery().is_not(None)
+
+
+def _results(
+    connection: Connection,
+    conditions: Iterable[Condition],
+    limit: int,
+    *,
+    since: datetime | None = None,
+) -> Sequence[_Found]:
+    date = taskmeta.c.date_done
+    query = select(date, taskmeta.c.task_id).where(date.is_not(None), *conditions)
+    if since is not None:
+        query = query.where(date >= naive_utc(since))
+    return _fetch(connection, query.order_by(date.desc()), limit)
+
+
+def _undated(
+    connection: Connection, conditions: Iterable[Condition], limit: int
+) -> list[str]:
+    """Return ids of results of which nobody has noted when they came."""
+    if limit <= 0:
+        return []
+    query = select(taskmeta.c.task_id).where(
+        taskmeta.c.date_done.is_(None), *conditions
+    )
+    return [str(id) for id in connection.scalars(query.limit(limit))]
+
+
+def _planned(connection: Connection, filters: Filters, limit: int) -> list[str]:
+    """Return ids of steps that have not come, the latest announced first."""
+    if filters.queue is not None or limit <= 0:
+        return []
+    query = (
+        select(planned.c.id)
+        .where(~has_come(planned.c.id))
+        .where(*_named(filters, planned.c.name, planned.c.name))
+        .order_by(planned.c.seen_at.desc())
+    )
+    return [str(id) for id in connection.scalars(query.limit(limit))]
+
+
+def _fetch(connection: Connection, query: Select[Any], limit: int) -> Sequence[_Found]:
+    return [
+        _Found(at if at.tzinfo else at.replace(tzinfo=UTC), id)
+        for at, id in connection.execute(query.limit(limit))
+    ]
+
+
+def _first(
+    sources: Iterable[Sequence[_Found]], limit: int, *, reverse: bool = False
+) -> list[str]:
+    """Merge sources in their order, and return the first ids, each once."""
+    merged = merge(*sources, key=lambda found: found.at, reverse=reverse)
+    return list(islice(dict.fromkeys(found.id for found in merged), limit))
