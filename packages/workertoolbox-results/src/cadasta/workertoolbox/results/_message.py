@@ -114,7 +114,7 @@ def read_task(
     return TaskRecord(
         id=id,
         name=name,
-        queue=storable(_queue(message.delivery_info or {})),
+        queue=storable(work_queue(message.delivery_info or {})),
         args=cut(args, max_bytes),
         kwargs=cut(kwargs, max_bytes),
         root_id=_optional_name(headers, "root_id"),
@@ -142,7 +142,7 @@ def keep_unread(
         del headers["compression"]  # The body is decompressed.
     content_type = storable(str(message.content_type))
     content_encoding = storable(str(message.content_encoding))
-    routing_key = storable(_queue(message.delivery_info or {}))
+    routing_key = storable(work_queue(message.delivery_info or {}))
     identity = [headers, content_type, content_encoding, routing_key]
     digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0" + body)
     return QuarantineRecord(
@@ -157,7 +157,7 @@ def keep_unread(
     )
 
 
-def _queue(delivery_info: Mapping[str, Any]) -> str:
+def work_queue(delivery_info: Mapping[str, Any]) -> str:
     """Return the routing key that a message was published with: its work queue."""
     key = delivery_info.get(ROUTING_KEY) or delivery_info.get("routing_key") or ""
     return _DELAY.sub("", str(key))

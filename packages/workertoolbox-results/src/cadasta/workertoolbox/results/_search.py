@@ -9,7 +9,7 @@ whole, when it takes more tasks to be queued, or more results untracked, than ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
@@ -34,6 +34,7 @@ from cadasta.workertoolbox.results._queued import (
     has_result,
 )
 from cadasta.workertoolbox.results._tables import (
+    NAME_LENGTH,
     planned,
     queued,
     task,
@@ -87,9 +88,12 @@ def newest(connection: Connection, filters: Filters, limit: int) -> Sequence[str
         sources = _waiting(connection, filters, limit)
         return _first(sources, limit, reverse=True)
     if filters.by_state:
-        conditions = list(_of_result(filters))
-        ids = [found.id for found in _results(connection, conditions, limit)]
-        return ids + _undated(connection, conditions, limit - len(ids))
+        ways = [list(conditions) for conditions in _of_result(filters)]
+        sources = [_results(connection, each, limit) for each in ways]
+        ids = _first(sources, limit, reverse=True)
+        for each in ways:
+            ids += _undated(connection, each, limit - len(ids))
+        return ids
     tracked = _fetch(connection, _tracked(filters), limit)
     since = tracked[-1].at if len(tracked) == limit else None
     conditions = [*_of_untracked(filters), ~has_message(taskmeta.c.task_id)]
@@ -111,24 +115,24 @@ def stuck(
     waiting = [due_at < before, *_of_task(filters)]
     kept = (
         select(queued.c.due_at, queued.c.task_id)
-        .where(queued.c.due_at < before, ~has_result(queued.c.task_id))
+        .where(queued.c.due_at < before)
         .where(_has_message_like(queued.c.task_id, waiting))
+        .where(~has_result(queued.c.task_id))
     )
     sources = [
         _fetch(connection, kept.order_by(queued.c.due_at), limit),
         _fetch(connection, _unswept(connection, due_at, waiting), limit),
     ]
-    result = taskmeta.c
-    ahead = _has_message_like(result.task_id, [task.c.eta >= before])
+    date = taskmeta.c.date_done
+    ahead = _has_message_like(taskmeta.c.task_id, [task.c.eta >= before])
     for status in (states.STARTED, states.RETRY):
-        query = select(result.date_done, result.task_id).where(
-            result.status == status,
-            result.date_done < naive_utc(before),
-            *_of_result(filters),
-        )
-        if status == states.RETRY:
-            query = query.where(~ahead)
-        sources.append(_fetch(connection, query.order_by(result.date_done), limit))
+        for conditions in _of_result(replace(filters, status=status)):
+            query = select(date, taskmeta.c.task_id).where(
+                date < naive_utc(before), *conditions
+            )
+            if status == states.RETRY:
+                query = query.where(~ahead)
+            sources.append(_fetch(connection, query.order_by(date), limit))
     return _first(sources, limit)
 
 
@@ -164,24 +168,38 @@ def _of_untracked(filters: Filters) -> Iterator[Condition]:
         yield taskmeta.c.status == filters.status
 
 
-def _of_result(filters: Filters) -> Iterator[Condition]:
-    """Yield conditions on results; name and queue are those of the message, if any."""
-    name, queue = (
-        func.coalesce(
-            select(task.c[column])
-            .where(task.c.id == taskmeta.c.task_id)
-            .scalar_subquery(),
-            taskmeta.c[column],
-        )
-        for column in ("name", "queue")
-    )
-    yield from _named(filters, name, queue)
+def _of_result(filters: Filters) -> Iterator[Sequence[Condition]]:
+    """Yield conditions on results; all together are met by those that are asked for.
+
+    Name and queue are those of the run; where it has stored none, of the message.
+    """
+    result = taskmeta.c
+    state: list[Condition] = []
     if filters.status is not None:
-        yield taskmeta.c.status == filters.status
+        state.append(result.status == filters.status)
     if filters.status not in (None, states.SUCCESS):
-        yield taskmeta.c.status != states.SUCCESS  # as the index has it
+        state.append(result.status != states.SUCCESS)  # as the index has it
     if filters.worker is not None:
-        yield taskmeta.c.worker == filters.worker
+        state.append(result.worker == filters.worker)
+    name = func.coalesce(result.name, _of_message("name"))
+    queue = func.coalesce(result.queue, _of_message("queue"))
+    conditions = [*state, *_named(filters, name, queue)]
+    # Either by itself is served by an index.
+    if filters.name is not None:
+        of_run = result.name == filters.name[:NAME_LENGTH]
+        others = _named(replace(filters, name=None), name, queue)
+        yield [of_run, *state, *others]
+        yield [result.name.is_(None), *conditions]
+    elif filters.queue is not None:
+        yield [result.queue == filters.queue, *conditions]
+        yield [result.queue.is_(None), *conditions]
+    else:
+        yield conditions
+
+
+def _of_message(column: str) -> ColumnElement[Any]:
+    found = select(task.c[column]).where(task.c.id == taskmeta.c.task_id)
+    return found.scalar_subquery()
 
 
 def _named(
@@ -213,8 +231,8 @@ def _waiting(
     conditions = [ahead, *_of_task(filters)]
     kept = (
         select(queued.c.scheduled_at, queued.c.task_id)
-        .where(~has_result(queued.c.task_id))
         .where(_has_message_like(queued.c.task_id, conditions))
+        .where(~has_result(queued.c.task_id))
         .order_by(queued.c.scheduled_at.desc())
     )
     unswept = _unswept(connection, task.c.scheduled_at, conditions, latest_first=True)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from celery import Celery, states
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, select, text
 
 from cadasta.workertoolbox.results import _search, _tables
 from cadasta.workertoolbox.results._engine import (
@@ -100,7 +100,8 @@ class TaskStore:
 
         A task is as new as its first message, or as its latest state if no monitor
         saw a message. All are by their latest state if a worker is asked for, or a
-        status of Celery's other than `SUCCESS`. Steps that are still to come are last.
+        status of Celery's other than `SUCCESS`; name and queue are then those of the
+        run that stored it. Steps that are still to come are last.
 
         Args:
             limit: Most tasks to return.
@@ -186,6 +187,8 @@ class TaskStore:
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
+                # A query that it takes for long it would compile first, for longer.
+                connection.execute(text("SET LOCAL jit = off"))
             yield connection
 
 

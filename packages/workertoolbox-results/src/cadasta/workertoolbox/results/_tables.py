@@ -21,6 +21,9 @@ from cadasta.workertoolbox.results._types import Document, Instant
 
 metadata = MetaData()
 
+#: Characters of a name in Celery's own columns.
+NAME_LENGTH = 155
+
 
 def _partial(name: str, *columns: str, rows: str) -> Index:
     """Return an index of some rows only, which others cost nothing."""
