@@ -51,10 +51,12 @@ GRANT SELECT, INSERT, UPDATE
     ON workertoolbox_task, workertoolbox_attempt, workertoolbox_quarantine
     TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE
-    ON workertoolbox_planned, workertoolbox_queued
+    ON workertoolbox_planned, workertoolbox_queued, workertoolbox_untracked
     TO {role};
 GRANT SELECT, UPDATE ON workertoolbox_watermark TO {role};
-GRANT SELECT (task_id) ON celery_taskmeta TO {role};
+GRANT SELECT (task_id, date_done, name, queue, root_id, parent_id)
+    ON celery_taskmeta
+    TO {role};
 GRANT USAGE ON SEQUENCE workertoolbox_quarantine_id_seq TO {role};
 GRANT SELECT ON workertoolbox_version TO {role};
 """
@@ -66,8 +68,8 @@ FIGURES_GRANTS = "GRANT SELECT ON celery_taskmeta TO {role};"
 READER_GRANTS = """
 GRANT SELECT
     ON celery_taskmeta, celery_tasksetmeta, workertoolbox_task, workertoolbox_planned,
-        workertoolbox_queued, workertoolbox_watermark, workertoolbox_tasks,
-        workertoolbox_version
+        workertoolbox_queued, workertoolbox_untracked, workertoolbox_watermark,
+        workertoolbox_tasks, workertoolbox_version
     TO {role};
 """
 

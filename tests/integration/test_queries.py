@@ -163,13 +163,17 @@ def test_workflows_and_children_are_those_of_the_whole_view(
     rows = rows_of(seed, 200)
     fill(store.engine, rows)
     roots = {row["root_id"] for some in rows.values() for row in some}
-    for root in roots:
-        with store.engine.connect() as connection:
-            for find, column in (
-                (store.workflow, tasks.c.root_id),
-                (store.children, tasks.c.parent_id),
-            ):
-                ids = set(connection.scalars(select(tasks.c.id).where(column == root)))
+    for until in (None, NOW - at_most / 2, NOW):
+        if until is not None:
+            sweep(store, until)
+        for find, column in (
+            (store.workflow, tasks.c.root_id),
+            (store.children, tasks.c.parent_id),
+        ):
+            for root in roots:
+                query = select(tasks.c.id).where(column == root)
+                with store.engine.connect() as connection:
+                    ids = set(connection.scalars(query))
                 assert {each.id for each in find(root, internal=True)} == ids
     assert len(roots) == 50
     assert max(len(store.workflow(root)) for root in roots) > 1

@@ -1,4 +1,4 @@
-"""What is queued, and the watermark below which it is kept apart."""
+"""What is queued or untracked, and the watermarks up to which it is kept apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from celery import Celery, states
 from messages import message
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select
 from test_commands import objects, run
 
 from cadasta.workertoolbox.results import TaskStore, _queued, upgrade
@@ -20,7 +20,14 @@ from cadasta.workertoolbox.results._batch import write_batch
 from cadasta.workertoolbox.results._engine import database_url, open_engine
 from cadasta.workertoolbox.results._message import TaskRecord, read_task
 from cadasta.workertoolbox.results._queued import GRACE, Sweep
-from cadasta.workertoolbox.results._tables import planned, queued, task, watermark
+from cadasta.workertoolbox.results._tables import (
+    planned,
+    queued,
+    task,
+    taskmeta,
+    untracked,
+    watermark,
+)
 from cadasta.workertoolbox.results.backend import Backend
 
 HOUR = timedelta(hours=1)
@@ -192,6 +199,80 @@ def test_the_watermark_is_not_moved_back(store: TaskStore) -> None:
     assert swept_at(store) == now
 
 
+def store_at(store: TaskStore, id: str, status: str, age: timedelta) -> None:
+    """Store a state as a worker did then, in place of any before."""
+    row = {"task_id": id, "status": status, "name": "export.project", "queue": "export"}
+    row |= {"root_id": "root", "parent_id": "parent"}
+    with store.engine.begin() as connection:
+        connection.execute(delete(taskmeta).where(taskmeta.c.task_id == id))
+        connection.execute(insert(taskmeta).values(**row, date_done=naive(age)))
+
+
+def naive(age: timedelta) -> datetime:
+    return ago(age).replace(tzinfo=None)
+
+
+def kept_untracked(store: TaskStore) -> set[str]:
+    with store.engine.connect() as connection:
+        return set(connection.scalars(select(untracked.c.task_id)))
+
+
+def everywhere(store: TaskStore) -> list[list[str]]:
+    """Return the ids that each query finds which may be about untracked tasks."""
+    found = (
+        store.list(),
+        store.list(name="export.project"),
+        store.list(queue="export"),
+        store.workflow("root"),
+        store.children("parent"),
+    )
+    return [[task.id for task in tasks] for tasks in found]
+
+
+def test_an_untracked_task_is_found_whether_or_not_anybody_sweeps(
+    store: TaskStore,
+) -> None:
+    store_at(store, "1", states.SUCCESS, 2 * HOUR)
+    store_at(store, "2", states.STARTED, HOUR)
+    store_at(store, "3", states.SUCCESS, MINUTE)
+    before = everywhere(store)
+    sweep(store)
+
+    assert before == everywhere(store)
+    assert before == [["3", "2", "1"]] * 3 + [["1", "2", "3"]] * 2
+    assert kept_untracked(store) == {"1", "2"}
+
+
+def test_an_untracked_task_is_as_new_as_its_latest_state(store: TaskStore) -> None:
+    store_at(store, "1", states.STARTED, 3 * HOUR)
+    store_at(store, "2", states.SUCCESS, HOUR)
+    sweep(store, ago(2 * HOUR))
+    store_at(store, "1", states.SUCCESS, HOUR / 2)
+    before = everywhere(store)[0]
+    sweep(store)
+
+    assert before == everywhere(store)[0] == ["1", "2"]
+    assert listed(store, "SUCCESS") == ["1", "2"]
+
+
+def test_a_result_whose_message_comes_late_is_no_longer_untracked(
+    store: TaskStore,
+) -> None:
+    for id in ("tracked", "untracked", "forgotten"):
+        store_at(store, id, states.SUCCESS, HOUR)
+    sweep(store)
+    write(store, late("tracked", 3 * HOUR))
+    with store.engine.begin() as connection:
+        connection.execute(delete(taskmeta).where(taskmeta.c.task_id == "forgotten"))
+    before = everywhere(store)
+    sweep(store)
+
+    assert before == everywhere(store)
+    assert before[0] == ["untracked", "tracked"]
+    assert before[3:] == [["untracked"]] * 2
+    assert kept_untracked(store) == {"untracked"}
+
+
 def test_a_task_that_was_deleted_is_no_longer_queued(store: TaskStore) -> None:
     write_as_before(store, record("1", HOUR))
     sweep(store)
@@ -203,12 +284,16 @@ def test_a_task_that_was_deleted_is_no_longer_queued(store: TaskStore) -> None:
     assert kept(store) == set()
 
 
-def test_a_purge_takes_queued_tasks(app: Celery, store: TaskStore) -> None:
+def test_a_purge_takes_queued_and_untracked_tasks(
+    app: Celery, store: TaskStore
+) -> None:
     write_as_before(store, record("1", 48 * HOUR))
+    store_at(store, "2", states.SUCCESS, 48 * HOUR)
     sweep(store)
-    run(app, "purge", "--older-than", "1d")
+    result = run(app, "purge", "--older-than", "1d")
 
-    assert kept(store) == set()
+    assert result.output == "2 tasks deleted\n"
+    assert kept(store) == kept_untracked(store) == set()
 
 
 def test_a_step_that_has_come_is_no_longer_planned(
@@ -259,22 +344,15 @@ def test_what_runs_or_waits_for_a_retry_for_long_is_stuck(
         record("done", 6 * HOUR),
         record("started now", 6 * HOUR),
     )
-    at = {
-        "started": (states.STARTED, 3 * HOUR),
-        "untracked": (states.STARTED, 5 * HOUR),
-        "to be retried": (states.RETRY, 2 * HOUR),
-        "to be retried later": (states.RETRY, 5 * HOUR),
-        "done": (states.FAILURE, 5 * HOUR),
-        "started now": (states.STARTED, MINUTE),
-    }
-    with store.engine.begin() as connection:
-        for id, (status, age) in at.items():
-            done = ago(age).replace(tzinfo=None).isoformat(" ")
-            connection.exec_driver_sql(
-                "INSERT INTO celery_taskmeta (task_id, status, date_done)"
-                " VALUES (?, ?, ?)",
-                (id, status, done),
-            )
+    for id, status, age in (
+        ("started", states.STARTED, 3 * HOUR),
+        ("untracked", states.STARTED, 5 * HOUR),
+        ("to be retried", states.RETRY, 2 * HOUR),
+        ("to be retried later", states.RETRY, 5 * HOUR),
+        ("done", states.FAILURE, 5 * HOUR),
+        ("started now", states.STARTED, MINUTE),
+    ):
+        store_at(store, id, status, age)
 
     assert stuck(store) == ["untracked", "queued", "started", "to be retried"]
     assert [each.id for each in store.stuck(5 * MINUTE, limit=2)] == [

@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._tables import (
     taskmeta,
     tasks,
     tasksetmeta,
+    untracked,
 )
 from cadasta.workertoolbox.results._types import naive_utc
 
@@ -126,6 +127,7 @@ def _delete(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(delete(attempt).where(attempt.c.task_id.in_(ids)))
     connection.execute(delete(planned).where(planned.c.id.in_(ids)))
     connection.execute(delete(queued).where(queued.c.task_id.in_(ids)))
+    connection.execute(delete(untracked).where(untracked.c.task_id.in_(ids)))
     connection.execute(delete(taskmeta).where(taskmeta.c.task_id.in_(ids)))
     connection.execute(delete(task).where(task.c.id.in_(ids)))
 

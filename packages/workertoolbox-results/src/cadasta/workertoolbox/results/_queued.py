@@ -1,9 +1,10 @@
-"""Tasks that nothing has run yet, kept apart from the history.
+"""Tasks without a result and results without a task, kept apart from the history.
 
-In the history they are those without a result, and to find them there is to look for
-the result of every task. So each that has none a while after its message was seen is
-put into `workertoolbox_queued`. The watermark is the instant up to which this is done;
-of what was seen later, every task is looked at. The monitors move the watermark on. If
+To find them there is to look for the result of every task, and for the task of every
+result. So a task that has no result a while after its message was seen is put into
+`workertoolbox_queued`, and a result that has no task a while after it was stored into
+`workertoolbox_untracked`. The watermarks are the instants up to which this is done; of
+what was seen or stored later, everything is looked at. The monitors move them on. If
 none does, whoever asks gets the same answer, only later.
 """
 
@@ -37,13 +38,15 @@ from cadasta.workertoolbox.results._tables import (
     queued,
     task,
     taskmeta,
+    untracked,
     watermark,
 )
+from cadasta.workertoolbox.results._types import naive_utc
 
 _logger = logging.getLogger(__name__)
 
-#: How far the watermark stays behind: time for a message to be committed once it is
-#: read, and for most tasks to get a result.
+#: How far the watermarks stay behind: time for a message to be committed once it is
+#: read, for a result to be stored once it is there, and for most of both to meet.
 GRACE = timedelta(minutes=2)
 
 #: Age of a message that is committed only now, as after an outage, from which the
@@ -110,7 +113,7 @@ def late_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
 
 
 class Sweep:
-    """The moving of the watermark, a bounded number of tasks at a time.
+    """The moving of the watermarks, a bounded number of rows at a time.
 
     Of several monitors, one does it.
     """
@@ -118,10 +121,11 @@ class Sweep:
     def __init__(self) -> None:
         self._next_at = 0.0
         self._queued_after = ""
+        self._untracked_after = ""
         self._planned_after = ""
 
     def go_on_if_due(self, engine: Engine) -> None:
-        """Move the watermark on; an error is only logged, and tried again."""
+        """Move the watermarks on; an error is only logged, and tried again."""
         if time.monotonic() < self._next_at:
             return
         wait_s = INTERVAL_S
@@ -135,48 +139,85 @@ class Sweep:
         self._next_at = time.monotonic() + wait_s
 
     def go_on(self, connection: Connection, *, until: datetime) -> bool:
-        """Move the watermark towards an instant, and return whether it got there.
+        """Move the watermarks towards an instant, and return whether they got there.
 
-        Tasks that have a result by now are no longer queued, and steps that have come
-        are no longer planned: some of them are deleted, next time the next.
+        Tasks that have a result by now are no longer queued, results whose message has
+        come no longer untracked, and steps that have come no longer planned: some of
+        them are deleted, next time the next.
         """
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        ours = select(watermark.c.seen_at).with_for_update(skip_locked=True)
-        since = connection.scalar(ours)
+        ours = select(watermark).with_for_update(skip_locked=True)
+        since = connection.execute(ours).one_or_none()
         if since is None:  # another monitor is at it
             return True
-        done = _advance(connection, since=since, until=until)
+        is_done = all(
+            [
+                _keep_queued(connection, since=since.seen_at, until=until),
+                _keep_untracked(
+                    connection, since=since.date_done, until=naive_utc(until)
+                ),
+            ]
+        )
         id = queued.c.task_id
         over = or_(has_result(id), ~has_message(id))
         self._queued_after = _delete_some(connection, id, self._queued_after, over)
+        id = untracked.c.task_id
+        over = or_(has_message(id), ~has_result(id))
+        after = self._untracked_after
+        self._untracked_after = _delete_some(connection, id, after, over)
         id = planned.c.id
         over = (planned.c.seen_at <= until) & has_come(id)
         self._planned_after = _delete_some(connection, id, self._planned_after, over)
-        return done
+        return is_done
 
 
-def _advance(connection: Connection, *, since: datetime, until: datetime) -> bool:
-    if until <= since:
-        return True
-    seen = task.c.seen_at
-    last = connection.scalar(
-        select(seen)
-        .where(seen > since, seen <= until)
-        .order_by(seen)
-        .offset(ROWS - 1)
-        .limit(1)
-    )
-    reached = until if last is None else last
+def _keep_queued(connection: Connection, *, since: datetime, until: datetime) -> bool:
+    reached = _reached(connection, task.c.seen_at, since, until)
     without = select(task.c.id, task.c.scheduled_at, due_at).where(
-        seen > since, seen <= reached, ~has_result(task.c.id)
+        task.c.seen_at > since, task.c.seen_at <= reached, ~has_result(task.c.id)
     )
     insert = insert_into(queued, connection.dialect.name)
     connection.execute(
         insert.from_select(queued.c.keys(), without).on_conflict_do_nothing()
     )
     connection.execute(update(watermark).values(seen_at=reached))
-    return last is None
+    return reached >= until
+
+
+def _keep_untracked(
+    connection: Connection, *, since: datetime, until: datetime
+) -> bool:
+    date = taskmeta.c.date_done
+    reached = _reached(connection, date, since, until)
+    names = untracked.c.keys()
+    without = select(*(taskmeta.c[name] for name in names)).where(
+        date > since, date <= reached, ~has_message(taskmeta.c.task_id)
+    )
+    insert = insert_into(untracked, connection.dialect.name)
+    # Its state may have been stored before, too.
+    changes = {name: insert.excluded[name] for name in names if name != "task_id"}
+    connection.execute(
+        insert.from_select(names, without).on_conflict_do_update(
+            index_elements=[untracked.c.task_id], set_=changes
+        )
+    )
+    connection.execute(update(watermark).values(date_done=reached))
+    return reached >= until
+
+
+def _reached(
+    connection: Connection, column: Column[Any], since: datetime, until: datetime
+) -> datetime:
+    """Return how far one go gets; all rows of an instant go together."""
+    last: datetime | None = connection.scalar(
+        select(column)
+        .where(column > since, column <= until)
+        .order_by(column)
+        .offset(ROWS - 1)
+        .limit(1)
+    )
+    return max(since, until) if last is None else last
 
 
 def _delete_some(

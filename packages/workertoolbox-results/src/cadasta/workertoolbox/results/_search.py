@@ -39,6 +39,7 @@ from cadasta.workertoolbox.results._tables import (
     queued,
     task,
     taskmeta,
+    untracked,
     watermark,
 )
 from cadasta.workertoolbox.results._types import naive_utc
@@ -78,6 +79,14 @@ class _Found(NamedTuple):
     id: str
 
 
+class _Swept(NamedTuple):
+    seen: datetime
+    stored: datetime
+
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def newest(connection: Connection, filters: Filters, limit: int) -> Sequence[str]:
     """Return the ids of the newest tasks, in the order of `TaskStore.list`."""
     if filters.status in BEFORE_RESULT and filters.worker is not None:
@@ -95,10 +104,16 @@ def newest(connection: Connection, filters: Filters, limit: int) -> Sequence[str
             ids += _undated(connection, each, limit - len(ids))
         return ids
     tracked = _fetch(connection, _tracked(filters), limit)
-    since = tracked[-1].at if len(tracked) == limit else None
+    since = tracked[-1].at if len(tracked) == limit else _NEVER
     conditions = [*_of_untracked(filters), ~has_message(taskmeta.c.task_id)]
-    untracked = _results(connection, conditions, limit, since=since)
-    ids = _first([tracked, untracked], limit, reverse=True)
+    sources = [
+        tracked,
+        _kept_untracked(connection, filters, limit, since=since),
+        _results(
+            connection, conditions, limit, since=max(since, _swept(connection).stored)
+        ),
+    ]
+    ids = _first(sources, limit, reverse=True)
     ids += _undated(connection, conditions, limit - len(ids))
     if filters.status is None:
         ids += _planned(connection, filters, limit - len(ids))
@@ -136,24 +151,21 @@ def stuck(
     return _first(sources, limit)
 
 
-def of_workflow(connection: Connection, root_id: str) -> Sequence[str]:
-    """Return the ids of the tasks of a workflow."""
+def related(connection: Connection, column: str, id: str) -> Sequence[str]:
+    """Return the ids of tasks that may have a root, or a parent.
+
+    Args:
+        column: `root_id` or `parent_id`.
+    """
     result = taskmeta.c
+    since = naive_utc(_swept(connection).stored)
+    new = [result[column] == id, ~has_message(result.task_id)]
     query = union(
-        select(task.c.id).where(task.c.root_id == root_id),
-        select(planned.c.id).where(planned.c.root_id == root_id),
-        # As the index has it, and the one that it leaves out. The root of a task is
-        # what its message says, where a monitor has seen that.
-        select(result.task_id).where(
-            result.root_id == root_id,
-            result.root_id != result.task_id,
-            ~has_message(result.task_id),
-        ),
-        select(result.task_id).where(
-            result.root_id == root_id,
-            result.task_id == root_id,
-            ~has_message(result.task_id),
-        ),
+        select(task.c.id).where(task.c[column] == id),
+        select(planned.c.id).where(planned.c[column] == id),
+        select(untracked.c.task_id).where(untracked.c[column] == id),
+        select(result.task_id).where(result.date_done > since, *new),
+        select(result.task_id).where(result.date_done.is_(None), *new),
     )
     return [str(id) for id in connection.scalars(query)]
 
@@ -221,6 +233,24 @@ def _tracked(filters: Filters) -> Select[Any]:
     return query.order_by(task.c.scheduled_at.desc())
 
 
+def _kept_untracked(
+    connection: Connection, filters: Filters, limit: int, *, since: datetime
+) -> Sequence[_Found]:
+    kept = untracked.c
+    result = select(taskmeta.c.status).where(taskmeta.c.task_id == kept.task_id)
+    status = result.scalar_subquery()
+    query = (
+        select(kept.date_done, kept.task_id)
+        .where(kept.date_done >= naive_utc(since), ~has_message(kept.task_id))
+        .where(*_named(filters, kept.name, kept.queue))
+        .where(
+            status.is_not(None) if filters.status is None else status == filters.status
+        )
+        .order_by(kept.date_done.desc())
+    )
+    return _fetch(connection, query, limit)
+
+
 def _waiting(
     connection: Connection, filters: Filters, limit: int
 ) -> Sequence[Sequence[_Found]]:
@@ -247,17 +277,24 @@ def _unswept(
     latest_first: bool = False,
 ) -> Select[Any]:
     """Return a query for tasks above the watermark that are not in its table."""
-    # The value, by which the planner sees how many there are.
-    swept_at = connection.scalars(select(watermark.c.seen_at)).one()
+    seen_at = _swept(connection).seen
     found = (
         select(at.label("at"), task.c.id)
-        .where(task.c.seen_at > swept_at, ~has_result(task.c.id), *conditions)
+        .where(task.c.seen_at > seen_at, ~has_result(task.c.id), *conditions)
         .cte("unswept")
         # All of them are few; the order would lead through the history instead.
         .prefix_with("MATERIALIZED")
     )
     order = found.c.at.desc() if latest_first else found.c.at
     return select(found.c.at, found.c.id).order_by(order)
+
+
+def _swept(connection: Connection) -> _Swept:
+    # As values, by which the planner sees how many rows there are beyond.
+    seen, stored = connection.execute(
+        select(watermark.c.seen_at, watermark.c.date_done)
+    ).one()
+    return _Swept(seen, stored.replace(tzinfo=UTC))
 
 
 def _has_message_like(
@@ -272,12 +309,12 @@ def _results(
     conditions: Iterable[Condition],
     limit: int,
     *,
-    since: datetime | None = None,
+    since: datetime = _NEVER,
 ) -> Sequence[_Found]:
     date = taskmeta.c.date_done
-    query = select(date, taskmeta.c.task_id).where(date.is_not(None), *conditions)
-    if since is not None:
-        query = query.where(date >= naive_utc(since))
+    query = select(date, taskmeta.c.task_id).where(
+        date >= naive_utc(since), *conditions
+    )
     return _fetch(connection, query.order_by(date.desc()), limit)
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from celery import Celery, states
-from sqlalchemy import ColumnElement, Connection, select, text
+from sqlalchemy import Connection, select, text
 
 from cadasta.workertoolbox.results import _search, _tables
 from cadasta.workertoolbox.results._engine import (
@@ -151,18 +151,21 @@ class TaskStore:
 
     def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return every task of the workflow that a task began, the oldest first."""
-        with self._snapshot() as connection:
-            ids = _search.of_workflow(connection, storable(root_id))
-            return _oldest_first(_read(connection, ids), internal=internal)
+        return self._related("root_id", root_id, internal=internal)
 
     def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return the tasks that a task has published, the oldest first.
 
         Steps that are to come after it and no other are among them.
         """
+        return self._related("parent_id", parent_id, internal=internal)
+
+    def _related(self, column: str, id: str, *, internal: bool) -> Sequence[Task]:
+        id = storable(id)
         with self._snapshot() as connection:
-            found = _rows(connection, _view.c.parent_id == storable(parent_id))
-            return _oldest_first(found, internal=internal)
+            tasks = _read(connection, _search.related(connection, column, id))
+        found = [task for task in tasks if getattr(task, column) == id]
+        return _oldest_first(found, internal=internal)
 
     def close(self) -> None:
         """Close the connections."""
@@ -197,13 +200,9 @@ def _read(connection: Connection, ids: Sequence[str]) -> Sequence[Task]:
     found: dict[str, Task] = {}
     for start in range(0, len(ids), IDS):
         some = ids[start : start + IDS]
-        found |= {task.id: task for task in _rows(connection, _view.c.id.in_(some))}
+        rows = connection.execute(_tasks.where(_view.c.id.in_(some))).mappings()
+        found |= {task.id: task for task in (_task(**row) for row in rows)}
     return [found[id] for id in ids if id in found]
-
-
-def _rows(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Task]:
-    rows = connection.execute(_tasks.where(wanted)).mappings()
-    return [_task(**row) for row in rows]
 
 
 def _oldest_first(found: Sequence[Task], *, internal: bool) -> Sequence[Task]:

@@ -59,14 +59,12 @@ taskmeta = Table(
     Column("root_id", Text),
     Column("parent_id", Text),
     Column("group_id", Text),
-    Index("ix_workertoolbox_result_name", "name", "date_done"),
-    Index("ix_workertoolbox_result_queue", "queue", "date_done"),
+    # Few, since each costs every worker that stores a result.
     Index("ix_workertoolbox_result_worker", "worker", "date_done"),
-    # Most rows are successes, which are found by the others.
     _partial("result_status", "status", "date_done", rows="status <> 'SUCCESS'"),
-    # A task that begins its workflow is found by its id.
-    _partial("result_root_id", "root_id", rows="root_id <> task_id"),
-    _partial("result_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
+    _partial(
+        "result_status_name", "status", "name", "date_done", rows="status <> 'SUCCESS'"
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -153,12 +151,32 @@ queued = Table(
     Index("ix_workertoolbox_queued_due_at", "due_at"),
 )
 
-#: One row: up to which `seen_at` of a task `workertoolbox_queued` is complete.
+#: A row per result that is stored up to the watermark, and whose task no monitor has
+#: seen. One whose message has come since stays for a while.
+untracked = Table(
+    "workertoolbox_untracked",
+    metadata,
+    Column("task_id", Text, primary_key=True),
+    Column("date_done", DateTime, nullable=False),
+    Column("name", Text),
+    Column("queue", Text),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Index("ix_workertoolbox_untracked_date_done", "date_done"),
+    Index("ix_workertoolbox_untracked_name", "name", "date_done"),
+    Index("ix_workertoolbox_untracked_queue", "queue", "date_done"),
+    Index("ix_workertoolbox_untracked_root_id", "root_id"),
+    Index("ix_workertoolbox_untracked_parent_id", "parent_id"),
+)
+
+#: One row: up to which `seen_at` of a task `workertoolbox_queued` is complete, and up
+#: to which `date_done` of a result `workertoolbox_untracked`.
 watermark = Table(
     "workertoolbox_watermark",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("seen_at", Instant, nullable=False),
+    Column("date_done", DateTime, nullable=False),
 )
 
 #: A row per message that could not be read, as it came.

@@ -1,4 +1,4 @@
-"""Create the tables of what is queued, and have roles keep what they can do.
+"""Create tables of what is queued or untracked, and have roles keep what they can do.
 
 Before deployment.
 """
@@ -21,12 +21,14 @@ GRANTS = (
         "workertoolbox_tasks",
         "SELECT",
         "GRANT SELECT ON workertoolbox_task, workertoolbox_planned, "
-        "workertoolbox_queued, workertoolbox_watermark TO {role}",
+        "workertoolbox_queued, workertoolbox_untracked, workertoolbox_watermark "
+        "TO {role}",
     ),
     (
         "workertoolbox_task",
         "INSERT",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON workertoolbox_queued TO {role}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE "
+        "ON workertoolbox_queued, workertoolbox_untracked TO {role}",
     ),
     (
         "workertoolbox_task",
@@ -54,13 +56,33 @@ def upgrade() -> None:
         op.create_index(
             f"ix_workertoolbox_queued_{column}", "workertoolbox_queued", [column]
         )
+    op.create_table(
+        "workertoolbox_untracked",
+        sa.Column("task_id", sa.Text, primary_key=True),
+        sa.Column("date_done", sa.DateTime, nullable=False),
+        sa.Column("name", sa.Text),
+        sa.Column("queue", sa.Text),
+        sa.Column("root_id", sa.Text),
+        sa.Column("parent_id", sa.Text),
+    )
+    for name, *columns in (
+        ("date_done", "date_done"),
+        ("name", "name", "date_done"),
+        ("queue", "queue", "date_done"),
+        ("root_id", "root_id"),
+        ("parent_id", "parent_id"),
+    ):
+        op.create_index(
+            f"ix_workertoolbox_untracked_{name}", "workertoolbox_untracked", columns
+        )
     watermark = op.create_table(
         "workertoolbox_watermark",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("seen_at", instant, nullable=False),
+        sa.Column("date_done", sa.DateTime, nullable=False),
     )
     epoch = sa.text("'1970-01-01 00:00:00.000000'")
-    op.execute(watermark.insert().values(id=1, seen_at=epoch))
+    op.execute(watermark.insert().values(id=1, seen_at=epoch, date_done=epoch))
     if op.get_bind().dialect.name == "postgresql":
         keep_grants()
 
@@ -76,4 +98,5 @@ def keep_grants() -> None:
 
 def downgrade() -> None:
     op.drop_table("workertoolbox_watermark")
+    op.drop_table("workertoolbox_untracked")
     op.drop_table("workertoolbox_queued")

@@ -28,8 +28,6 @@ INDEXES = (
     ("planned_name", "workertoolbox_planned", ("name", "seen_at"), None),
     ("planned_seen_at", "workertoolbox_planned", ("seen_at",), None),
     ("planned_parent_id", "workertoolbox_planned", ("parent_id",), None),
-    ("result_name", "celery_taskmeta", ("name", "date_done"), None),
-    ("result_queue", "celery_taskmeta", ("queue", "date_done"), None),
     ("result_worker", "celery_taskmeta", ("worker", "date_done"), None),
     (
         "result_status",
@@ -37,8 +35,12 @@ INDEXES = (
         ("status", "date_done"),
         "status <> 'SUCCESS'",
     ),
-    ("result_root_id", "celery_taskmeta", ("root_id",), "root_id <> task_id"),
-    ("result_parent_id", "celery_taskmeta", ("parent_id",), "parent_id IS NOT NULL"),
+    (
+        "result_status_name",
+        "celery_taskmeta",
+        ("status", "name", "date_done"),
+        "status <> 'SUCCESS'",
+    ),
 )
 
 VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
