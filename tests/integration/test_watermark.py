@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 from kombu.message import Message
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, text
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._batch import write_batch
@@ -106,6 +106,8 @@ def test_of_two_sweeps_at_once_one_leaves_it_to_the_other(
         now = datetime.now(UTC)
         with store.engine.begin() as one, store.engine.begin() as another:
             Sweep().go_on(one, until=now - GRACE)
+            # Whoever waited would do so for ever here.
+            another.execute(text("SET LOCAL lock_timeout = '1s'"))
             Sweep().go_on(another, until=now)
 
         assert swept_at(store) == now - GRACE

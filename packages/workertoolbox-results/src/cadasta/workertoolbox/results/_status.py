@@ -11,8 +11,8 @@ from cadasta.workertoolbox.results._errors import UnknownStatus
 #: Celery's, and those of a task before it has one. A task may set others of its own.
 STATUSES = sorted({*states.ALL_STATES, "QUEUED", "SCHEDULED", "PLANNED"})
 
-#: How like a known name another one has to be: `SUCESS` is, `PROGRESS` is not.
-LIKENESS = 0.8
+#: How like a known name another one has to be: `SUCESS` is, `SENDING` is not.
+LIKENESS = 0.85
 
 
 def check_status(status: str) -> None:
