@@ -26,9 +26,18 @@ def rights(role: str) -> Iterator[tuple[str, str]]:
     for match in map(_GRANT.fullmatch, grants(role)):
         assert match
         kind = "SEQUENCE " if "ON SEQUENCE" in match[0] else ""
-        for right in match[1].split(","):
+        for right in _single(match[1]):
             for name in match[2].split(","):
-                yield right.strip(), kind + name.strip()
+                yield right, kind + name.strip()
+
+
+def _single(listed: str) -> Iterator[str]:
+    """Yield each right of a list, column by column where it is of some columns."""
+    for right, columns in re.findall(r"(\w+)(?:\s+\(([^)]*)\))?", listed):
+        names = [name.strip() for name in columns.split(",") if columns]
+        yield from (f"{right} ({name})" for name in names)
+        if not names:
+            yield right
 
 
 @contextmanager

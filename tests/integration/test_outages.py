@@ -496,7 +496,7 @@ def test_a_workers_role_need_only_read_and_write_rows(
     assert not rows(database, "SELECT * FROM workertoolbox_chord")
 
 
-def test_the_role_of_a_monitor_need_only_add_to_its_tables(
+def test_the_role_of_a_monitor_need_do_no_more_than_is_granted(
     access: Access, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
@@ -511,6 +511,8 @@ def test_the_role_of_a_monitor_need_only_add_to_its_tables(
         seen = "SELECT id FROM workertoolbox_task"
         eventually(lambda: {id for [id] in rows(database, seen)} == ids)
         planned = rows(database, "SELECT id FROM workertoolbox_planned")
+        swept = "SELECT FROM workertoolbox_watermark WHERE seen_at > '1970-01-02'"
+        eventually(lambda: rows(database, swept))
         unread = "SELECT reason FROM workertoolbox_quarantine"
         reasons = eventually(lambda: rows(database, unread))
 

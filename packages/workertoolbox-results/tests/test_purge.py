@@ -44,6 +44,7 @@ def rows(backend: Backend) -> dict[str, int]:
             )
             for name in metadata.tables
         }
+    del counts["workertoolbox_watermark"]  # of no task
     return {name: count for name, count in counts.items() if count}
 
 

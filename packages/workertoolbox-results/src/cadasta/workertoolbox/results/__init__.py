@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._errors import (
     ResultsError,
     SchemaOutdated,
     TaskNotFound,
+    UnknownStatus,
 )
 from cadasta.workertoolbox.results._meter import CommittedBatch
 from cadasta.workertoolbox.results._monitor import Monitor
@@ -54,6 +55,7 @@ __all__ = [
     "Task",
     "TaskNotFound",
     "TaskStore",
+    "UnknownStatus",
     "render_text",
     "render_url",
     "upgrade",

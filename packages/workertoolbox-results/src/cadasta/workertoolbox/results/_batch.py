@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import Insert, distinct_on
 from cadasta.workertoolbox.results import _tables
 from cadasta.workertoolbox.results._engine import insert_into
 from cadasta.workertoolbox.results._message import QuarantineRecord, TaskRecord
+from cadasta.workertoolbox.results._queued import late_rows
 from cadasta.workertoolbox.results._types import Document
 
 Record = TaskRecord | QuarantineRecord
@@ -52,6 +53,8 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     rows = {
         _tables.planned: _planned(read),
         _tables.quarantine: [asdict(record) for record in unread],
+        # Last: by now the watermark may have passed what was on time before.
+        _tables.queued: late_rows(read),
     }
     for table, values in rows.items():
         if values:

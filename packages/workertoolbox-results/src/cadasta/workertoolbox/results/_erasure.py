@@ -18,13 +18,22 @@ from cadasta.workertoolbox.results._tables import (
     chord_part,
     planned,
     quarantine,
+    queued,
     task,
     taskmeta,
     tasks,
     tasksetmeta,
+    untracked,
 )
 
-_OF_A_TASK = (task.c.id, attempt.c.task_id, planned.c.id, taskmeta.c.task_id)
+_OF_A_TASK = (
+    task.c.id,
+    attempt.c.task_id,
+    planned.c.id,
+    queued.c.task_id,
+    untracked.c.task_id,
+    taskmeta.c.task_id,
+)
 _OF_A_GROUP = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)
 
 

@@ -22,12 +22,10 @@ class HealthFile:
         self._path = path
         self._due_at = 0.0
 
-    def is_due(self) -> bool:
-        """Return whether it was touched too long ago."""
-        return time.monotonic() >= self._due_at
-
-    def touch(self, engine: Engine) -> None:
+    def touch_if_due(self, engine: Engine) -> None:
         """Touch it if the database answers; the broker just has."""
+        if time.monotonic() < self._due_at:
+            return
         try:
             engine.connect().close()  # the pool pings what it hands out
             self._path.touch()

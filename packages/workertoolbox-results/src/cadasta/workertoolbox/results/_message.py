@@ -132,7 +132,7 @@ def read_task(
     return TaskRecord(
         id=id,
         name=name,
-        queue=storable(_queue(message.delivery_info or {})),
+        queue=storable(work_queue(message.delivery_info or {})),
         args=args,
         kwargs=kwargs,
         root_id=_optional_name(headers, "root_id"),
@@ -161,7 +161,7 @@ def keep_unread(
     headers = _printable(message.headers or {})
     content_type = storable(str(message.content_type))
     content_encoding = storable(str(message.content_encoding))
-    routing_key = storable(_queue(message.delivery_info or {}))
+    routing_key = storable(work_queue(message.delivery_info or {}))
     identity = [headers, content_type, content_encoding, routing_key]
     digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0")
     digest.update(body)
@@ -177,7 +177,7 @@ def keep_unread(
     )
 
 
-def _queue(delivery_info: Mapping[str, Any]) -> str:
+def work_queue(delivery_info: Mapping[str, Any]) -> str:
     """Return the routing key that a message was published with: its work queue."""
     key = delivery_info.get(ROUTING_KEY) or delivery_info.get("routing_key") or ""
     return _DELAY.sub("", str(key))

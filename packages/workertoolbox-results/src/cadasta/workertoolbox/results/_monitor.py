@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results._errors import (
 from cadasta.workertoolbox.results._gathering import Gathering
 from cadasta.workertoolbox.results._health import HealthFile
 from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
+from cadasta.workertoolbox.results._queued import Sweep
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import check_schema
 from cadasta.workertoolbox.results._size import max_argument_bytes
@@ -96,11 +97,13 @@ class Monitor:
         # One thread has the database; the one that calls `run` has the broker, whose
         # client no other may use.
         self._thread = ThreadPoolExecutor(1, "writer")
+        self._sweep = Sweep()
         # No `Event`: its lock is not safe in a signal handler.
         self._stopping = False
         self._gathering = Gathering(batch_size)
         self._writing: tuple[list[Message], Future[bool]] | None = None
-        self._touching: Future[None] | None = None
+        self._chores: Future[None] | None = None
+        self._chores_at = 0.0
         self._is_amqp = False
         self._broker_waits_s = backoff()
 
@@ -195,7 +198,7 @@ class Monitor:
                     self._hand_over()
                 elif self._writing is not None and self._writing[1].done():
                     self._settle()
-                self._show_life()
+                self._look_after()
             consumer.cancel()
             self._hand_over()
             self._settle()
@@ -256,13 +259,23 @@ class Monitor:
         if self._on_commit is not None:
             self._on_commit(batch)
 
-    def _show_life(self) -> None:
+    def _look_after(self) -> None:
+        """Do what is due from time to time, behind the batch that is being written."""
         self._meter.report_if_due()
-        if self._health is None or not self._health.is_due():
+        now = time.monotonic()
+        if now < self._chores_at:
             return
-        # Behind the batch that is being written: an outage is no life.
-        if self._touching is None or self._touching.done():
-            self._touching = self._thread.submit(self._health.touch, self._engine)
+        if self._chores is not None:
+            if not self._chores.done():
+                return
+            self._chores.result()
+        self._chores = self._thread.submit(self._do_chores)
+        self._chores_at = now + TICK_S
+
+    def _do_chores(self) -> None:
+        if self._health is not None:
+            self._health.touch_if_due(self._engine)
+        self._sweep.go_on_if_due(self._engine)
 
     def _is_rest_over(self) -> bool:
         self._meter.report_if_due()

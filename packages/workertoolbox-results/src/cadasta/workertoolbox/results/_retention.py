@@ -15,9 +15,11 @@ from cadasta.workertoolbox.results._tables import (
     chord_part,
     planned,
     quarantine,
+    queued,
     task,
     taskmeta,
     tasksetmeta,
+    untracked,
 )
 from cadasta.workertoolbox.results._types import naive_utc
 
@@ -78,7 +80,7 @@ def _tasks(before: datetime, status: str | None, name: str | None) -> Kind:
     aged = and_(task.c.scheduled_at < before, _named(task.c.name, name))
     due = or_(task.c.eta.is_(None), task.c.eta < before)
     chosen = select(task.c.id).where(aged, due)
-    columns = [task.c.id, attempt.c.task_id, planned.c.id]
+    columns = [task.c.id, attempt.c.task_id, planned.c.id, queued.c.task_id]
     result = taskmeta.c.task_id == task.c.id
     if status == "QUEUED":
         # A result that comes meanwhile is none of a task that is queued: it stays.
@@ -97,7 +99,8 @@ def _results(before: datetime, status: str | None, name: str | None) -> Kind:
     chosen = select(id).where(aged, ~select(task.c.id).where(task.c.id == id).exists())
     if status is not None:
         chosen = chosen.where(taskmeta.c.status == status)
-    return Kind(TASKS, (taskmeta.c.date_done, id), aged, chosen, (id, planned.c.id))
+    columns = (id, planned.c.id, untracked.c.task_id)
+    return Kind(TASKS, (taskmeta.c.date_done, id), aged, chosen, columns)
 
 
 def _steps(before: datetime, name: str | None) -> Kind:
