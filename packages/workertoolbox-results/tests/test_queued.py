@@ -258,8 +258,8 @@ def test_an_untracked_task_is_as_new_as_its_latest_state(store: TaskStore) -> No
 def test_a_result_whose_message_comes_late_is_no_longer_untracked(
     store: TaskStore,
 ) -> None:
-    for id in ("tracked", "untracked", "forgotten"):
-        store_at(store, id, states.SUCCESS, HOUR)
+    for id, age in (("tracked", HOUR / 2), ("untracked", HOUR), ("forgotten", HOUR)):
+        store_at(store, id, states.SUCCESS, age)
     sweep(store)
     write(store, late("tracked", 3 * HOUR))
     with store.engine.begin() as connection:

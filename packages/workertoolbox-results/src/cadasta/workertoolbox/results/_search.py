@@ -186,27 +186,26 @@ def _of_result(filters: Filters) -> Iterator[Sequence[Condition]]:
     Name and queue are those of the run; where it has stored none, of the message.
     """
     result = taskmeta.c
-    state: list[Condition] = []
-    if filters.status is not None:
-        state.append(result.status == filters.status)
-    if filters.status not in (None, states.SUCCESS):
-        state.append(result.status != states.SUCCESS)  # as the index has it
-    if filters.worker is not None:
-        state.append(result.worker == filters.worker)
     name = func.coalesce(result.name, _of_message("name"))
     queue = func.coalesce(result.queue, _of_message("queue"))
+    state: list[Condition] = []
+    if filters.worker is not None:
+        state.append(result.worker == filters.worker)
+    if filters.status is not None:
+        state.append(result.status == filters.status)
     conditions = [*state, *_named(filters, name, queue)]
-    # Either by itself is served by an index.
-    if filters.name is not None:
-        of_run = result.name == filters.name[:NAME_LENGTH]
-        others = _named(replace(filters, name=None), name, queue)
-        yield [of_run, *state, *others]
-        yield [result.name.is_(None), *conditions]
-    elif filters.queue is not None:
-        yield [result.queue == filters.queue, *conditions]
-        yield [result.queue.is_(None), *conditions]
-    else:
+    if filters.status in (None, states.SUCCESS):
         yield conditions
+        return
+    partly = result.status != states.SUCCESS  # as the indexes have it
+    if filters.name is None:
+        yield [partly, *conditions]
+        return
+    # Either by itself is served by an index.
+    of_run = result.name == filters.name[:NAME_LENGTH]
+    others = _named(replace(filters, name=None), name, queue)
+    yield [partly, of_run, *state, *others]
+    yield [partly, result.name.is_(None), *conditions]
 
 
 def _of_message(column: str) -> ColumnElement[Any]:
