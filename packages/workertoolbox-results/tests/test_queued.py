@@ -382,7 +382,9 @@ def test_the_command_narrows_it_down(app: Celery, store: TaskStore) -> None:
     assert "msg.send" in run(app, "stuck", "--older-than", "15m").output
 
 
-@pytest.mark.parametrize("words", [[], ["--older-than", "15"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--older-than", "15"], ["--older-than", "999999w"]]
+)
 def test_an_age_is_needed(app: Celery, words: list[str]) -> None:
     assert run(app, "stuck", *words).exit_code == 2
 

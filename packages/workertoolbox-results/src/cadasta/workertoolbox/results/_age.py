@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+#: So that there is such an instant: a hundred years.
+LONGEST = timedelta(days=36_500)
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -25,4 +28,7 @@ class Age(click.ParamType[timedelta]):
             self.fail(
                 f"{value!r} is no age; write a number and a unit, as in 30d or 12h"
             )
-        return timedelta(**{_UNITS[read[2]]: int(read[1])})
+        age = timedelta(**{_UNITS[read[2]]: int(read[1])})
+        if age > LONGEST:
+            self.fail(f"{value!r} is longer than anything is kept")
+        return age
