@@ -257,8 +257,8 @@ def test_an_untracked_task_is_as_new_as_its_latest_state(store: TaskStore) -> No
 def test_a_result_whose_message_comes_late_is_no_longer_untracked(
     store: TaskStore,
 ) -> None:
-    for id in ("tracked", "untracked", "forgotten"):
-        store_at(store, id, states.SUCCESS, HOUR)
+    for id, age in (("tracked", HOUR / 2), ("untracked", HOUR), ("forgotten", HOUR)):
+        store_at(store, id, states.SUCCESS, age)
     sweep(store)
     write(store, late("tracked", 3 * HOUR))
     with store.engine.begin() as connection:
@@ -381,7 +381,9 @@ def test_the_command_narrows_it_down(app: Celery, store: TaskStore) -> None:
     assert "msg.send" in run(app, "stuck", "--older-than", "15m").output
 
 
-@pytest.mark.parametrize("words", [[], ["--older-than", "15"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--older-than", "15"], ["--older-than", "999999w"]]
+)
 def test_an_age_is_needed(app: Celery, words: list[str]) -> None:
     assert run(app, "stuck", *words).exit_code == 2
 

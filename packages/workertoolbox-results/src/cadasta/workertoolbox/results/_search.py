@@ -8,8 +8,8 @@ whole, when it takes more tasks to be queued, or more results untracked, than ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
@@ -20,13 +20,20 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    SQLColumnExpression,
-    func,
     or_,
     select,
     union,
 )
 
+from cadasta.workertoolbox.results._filters import (
+    BEFORE_RESULT,
+    Condition,
+    Filters,
+    named,
+    of_results,
+    of_tasks,
+    of_untracked,
+)
 from cadasta.workertoolbox.results._queued import (
     due_at,
     has_come,
@@ -34,7 +41,6 @@ from cadasta.workertoolbox.results._queued import (
     has_result,
 )
 from cadasta.workertoolbox.results._tables import (
-    NAME_LENGTH,
     planned,
     queued,
     task,
@@ -43,35 +49,6 @@ from cadasta.workertoolbox.results._tables import (
     watermark,
 )
 from cadasta.workertoolbox.results._types import naive_utc
-
-Condition = ColumnElement[bool]
-
-#: Statuses of tasks that have no result.
-BEFORE_RESULT = ("QUEUED", "SCHEDULED", "PLANNED")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """Which tasks are asked for; all that is given has to fit.
-
-    Attributes:
-        internal: Whether Celery's own tasks, `celery.*`, are among them.
-    """
-
-    name: str | None = None
-    status: str | None = None
-    queue: str | None = None
-    worker: str | None = None
-    internal: bool = False
-
-    @property
-    def by_state(self) -> bool:
-        """Whether the tasks are found by their latest state.
-
-        Few are in one other than success, and those may be anywhere in the history.
-        """
-        usual = (*BEFORE_RESULT, states.SUCCESS, None)
-        return self.worker is not None or self.status not in usual
 
 
 class _Found(NamedTuple):
@@ -97,7 +74,7 @@ def newest(connection: Connection, filters: Filters, limit: int) -> Sequence[str
         sources = _waiting(connection, filters, limit)
         return _first(sources, limit, reverse=True)
     if filters.by_state:
-        ways = [list(conditions) for conditions in _of_result(filters)]
+        ways = [list(conditions) for conditions in of_results(filters)]
         sources = [_results(connection, each, limit) for each in ways]
         ids = _first(sources, limit, reverse=True)
         for each in ways:
@@ -105,7 +82,7 @@ def newest(connection: Connection, filters: Filters, limit: int) -> Sequence[str
         return ids
     tracked = _fetch(connection, _tracked(filters), limit)
     since = tracked[-1].at if len(tracked) == limit else _NEVER
-    conditions = [*_of_untracked(filters), ~has_message(taskmeta.c.task_id)]
+    conditions = [*of_untracked(filters), ~has_message(taskmeta.c.task_id)]
     sources = [
         tracked,
         _kept_untracked(connection, filters, limit, since=since),
@@ -127,7 +104,7 @@ def stuck(
 
     One that is to be retried waits since its error, or since its ETA.
     """
-    waiting = [due_at < before, *_of_task(filters)]
+    waiting = [due_at < before, *of_tasks(filters)]
     kept = (
         select(queued.c.due_at, queued.c.task_id)
         .where(queued.c.due_at < before)
@@ -141,7 +118,7 @@ def stuck(
     date = taskmeta.c.date_done
     ahead = _has_message_like(taskmeta.c.task_id, [task.c.eta >= before])
     for status in (states.STARTED, states.RETRY):
-        for conditions in _of_result(replace(filters, status=status)):
+        for conditions in of_results(replace(filters, status=status)):
             query = select(date, taskmeta.c.task_id).where(
                 date < naive_utc(before), *conditions
             )
@@ -170,63 +147,8 @@ def related(connection: Connection, column: str, id: str) -> Sequence[str]:
     return [str(id) for id in connection.scalars(query)]
 
 
-def _of_task(filters: Filters) -> Iterator[Condition]:
-    yield from _named(filters, task.c.name, task.c.queue)
-
-
-def _of_untracked(filters: Filters) -> Iterator[Condition]:
-    yield from _named(filters, taskmeta.c.name, taskmeta.c.queue)
-    if filters.status is not None:
-        yield taskmeta.c.status == filters.status
-
-
-def _of_result(filters: Filters) -> Iterator[Sequence[Condition]]:
-    """Yield conditions on results; all together are met by those that are asked for.
-
-    Name and queue are those of the run; where it has stored none, of the message.
-    """
-    result = taskmeta.c
-    state: list[Condition] = []
-    if filters.status is not None:
-        state.append(result.status == filters.status)
-    if filters.status not in (None, states.SUCCESS):
-        state.append(result.status != states.SUCCESS)  # as the index has it
-    if filters.worker is not None:
-        state.append(result.worker == filters.worker)
-    name = func.coalesce(result.name, _of_message("name"))
-    queue = func.coalesce(result.queue, _of_message("queue"))
-    conditions = [*state, *_named(filters, name, queue)]
-    # Either by itself is served by an index.
-    if filters.name is not None:
-        of_run = result.name == filters.name[:NAME_LENGTH]
-        others = _named(replace(filters, name=None), name, queue)
-        yield [of_run, *state, *others]
-        yield [result.name.is_(None), *conditions]
-    elif filters.queue is not None:
-        yield [result.queue == filters.queue, *conditions]
-        yield [result.queue.is_(None), *conditions]
-    else:
-        yield conditions
-
-
-def _of_message(column: str) -> ColumnElement[Any]:
-    found = select(task.c[column]).where(task.c.id == taskmeta.c.task_id)
-    return found.scalar_subquery()
-
-
-def _named(
-    filters: Filters, name: SQLColumnExpression[Any], queue: SQLColumnExpression[Any]
-) -> Iterator[Condition]:
-    if filters.name is not None:
-        yield name == filters.name
-    if filters.queue is not None:
-        yield queue == filters.queue
-    if not filters.internal:
-        yield func.coalesce(name, "").notlike("celery.%")
-
-
 def _tracked(filters: Filters) -> Select[Any]:
-    query = select(task.c.scheduled_at, task.c.id).where(*_of_task(filters))
+    query = select(task.c.scheduled_at, task.c.id).where(*of_tasks(filters))
     if filters.status is not None:
         status = select(taskmeta.c.status).where(taskmeta.c.task_id == task.c.id)
         query = query.where(status.scalar_subquery() == filters.status)
@@ -242,7 +164,7 @@ def _kept_untracked(
     query = (
         select(kept.date_done, kept.task_id)
         .where(kept.date_done >= naive_utc(since), ~has_message(kept.task_id))
-        .where(*_named(filters, kept.name, kept.queue))
+        .where(*named(filters, kept.name, kept.queue))
         .where(
             status.is_not(None) if filters.status is None else status == filters.status
         )
@@ -258,7 +180,7 @@ def _waiting(
     ahead = task.c.eta > now
     if filters.status == "QUEUED":
         ahead = or_(task.c.eta.is_(None), task.c.eta <= now)
-    conditions = [ahead, *_of_task(filters)]
+    conditions = [ahead, *of_tasks(filters)]
     kept = (
         select(queued.c.scheduled_at, queued.c.task_id)
         .where(_has_message_like(queued.c.task_id, conditions))
@@ -337,7 +259,7 @@ def _planned(connection: Connection, filters: Filters, limit: int) -> list[str]:
     query = (
         select(planned.c.id)
         .where(~has_come(planned.c.id))
-        .where(*_named(filters, planned.c.name, planned.c.name))
+        .where(*named(filters, planned.c.name, planned.c.name))
         .order_by(planned.c.seen_at.desc())
     )
     return [str(id) for id in connection.scalars(query.limit(limit))]

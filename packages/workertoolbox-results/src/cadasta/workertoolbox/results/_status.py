@@ -12,7 +12,7 @@ from cadasta.workertoolbox.results._errors import UnknownStatus
 STATUSES = sorted({*states.ALL_STATES, "QUEUED", "SCHEDULED", "PLANNED"})
 
 #: How like a known name another one has to be: `SUCESS` is, `SENDING` is not.
-LIKENESS = 0.85
+LIKENESS = 0.9
 
 
 def check_status(status: str) -> None:

@@ -19,8 +19,8 @@ from cadasta.workertoolbox.results._engine import (
     reaching,
 )
 from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
+from cadasta.workertoolbox.results._filters import Filters
 from cadasta.workertoolbox.results._schema import check_schema
-from cadasta.workertoolbox.results._search import Filters
 from cadasta.workertoolbox.results._status import check_status
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._task import Task
