@@ -134,6 +134,7 @@ EXECUTE FUNCTION audit();
 
 AUDITED = """
 SELECT jsonb_object_agg(of, count) FROM audit WHERE count > 0 GROUP BY txid
+HAVING bool_or(of = 'workertoolbox_task')  -- A monitor deletes steps that have come.
 """
 
 BETWEEN = """
@@ -179,12 +180,12 @@ def test_a_monitor_goes_on_beside_a_purge_and_loses_nothing(
     assert max(row["workertoolbox_task"] for row in audited) == ROWS
     assert all(
         row["workertoolbox_task"]
-        == row["workertoolbox_planned"]
         == row["celery_taskmeta"]
         <= row["workertoolbox_attempt"] / 2
         for row in audited
     )
     assert remaining["workertoolbox_attempt"] == remaining["workertoolbox_task"]
+    assert remaining["workertoolbox_planned"] <= remaining["workertoolbox_task"]
 
 
 #: How many statements with these words wait for a row that somebody else holds.

@@ -228,5 +228,7 @@ def _delete_some(
         select(id).where(id > after).order_by(id).offset(ROWS - 1).limit(1)
     )
     some = [id > after] if last is None else [id > after, id <= last]
-    connection.execute(delete(id.table).where(*some, over))
+    # What a purge is at is its own: no monitor waits for one.
+    free = select(id).where(*some, over).with_for_update(skip_locked=True)
+    connection.execute(delete(id.table).where(id.in_(free)))
     return last or ""
