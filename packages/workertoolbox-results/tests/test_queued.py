@@ -185,9 +185,9 @@ def test_a_sweep_takes_a_bounded_number_and_goes_on(
     left = []
     for _ in range(4):
         with store.engine.begin() as connection:
-            goes_on.go_on(connection, until=ago(GRACE))
-        left.append(len(kept(store)))
-    assert left == [6, 3, 0, 0]
+            is_all = goes_on.go_on(connection, until=ago(GRACE))
+        left.append((len(kept(store)), is_all))
+    assert left == [(6, False), (3, False), (0, False), (0, True)]
 
 
 def test_the_watermark_is_not_moved_back(store: TaskStore) -> None:
@@ -403,3 +403,18 @@ def test_a_sweep_that_fails_is_no_failure_of_a_monitor(
 
     assert [entry.levelname for entry in caplog.records] == ["WARNING"]
     assert "no such table: workertoolbox_watermark" in caplog.text
+
+
+@pytest.mark.parametrize(("rest", "goes"), [(0, 4), (1e9, 1)])
+def test_a_sweep_that_is_behind_goes_on_after_a_rest(
+    store: TaskStore, monkeypatch: pytest.MonkeyPatch, rest: float, goes: int
+) -> None:
+    monkeypatch.setattr(_queued, "ROWS", 3)
+    monkeypatch.setattr(_queued, "BEHIND_S", 0)
+    monkeypatch.setattr(_queued, "REST", rest)
+    write_as_before(store, *(record(str(n), HOUR) for n in range(10)))
+    goes_on = Sweep()
+    for _ in range(4):
+        goes_on.go_on_if_due(store.engine)
+
+    assert len(kept(store)) == min(3 * goes, 10)

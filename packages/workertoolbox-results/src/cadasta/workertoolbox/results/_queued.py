@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +25,6 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    or_,
     select,
     update,
 )
@@ -53,13 +52,17 @@ GRACE = timedelta(minutes=2)
 #: watermark may have passed it. The other half is for the clocks of the monitors.
 LATE = GRACE / 2
 
-#: Most tasks that are looked at in one go: some tenths of a second for PostgreSQL.
-ROWS = 50_000
+#: Most rows of each table that are looked at in one go: some tenths of a second for
+#: PostgreSQL, in which the monitor stores no messages.
+ROWS = 10_000
 
 #: Seconds between two goes; when there was more than fits into one; after an error.
 INTERVAL_S = 10.0
-BEHIND_S = 2.0
+BEHIND_S = 1.0
 FAILED_S = 60.0
+
+#: Times as long as a go took that a monitor does nothing but store messages.
+REST = 9
 
 #: When a task may run: its ETA, or when it was scheduled.
 due_at: ColumnElement[datetime] = case(
@@ -120,15 +123,14 @@ class Sweep:
 
     def __init__(self) -> None:
         self._next_at = 0.0
-        self._queued_after = ""
-        self._untracked_after = ""
-        self._planned_after = ""
+        self._after: dict[str, str] = {}
 
     def go_on_if_due(self, engine: Engine) -> None:
         """Move the watermarks on; an error is only logged, and tried again."""
         if time.monotonic() < self._next_at:
             return
         wait_s = INTERVAL_S
+        began_at = time.monotonic()
         try:
             with engine.begin() as connection:
                 if not self.go_on(connection, until=datetime.now(UTC) - GRACE):
@@ -136,10 +138,11 @@ class Sweep:
         except DBAPIError as error:
             _logger.warning("queued tasks cannot be told apart now: %s", error.orig)
             wait_s = FAILED_S
-        self._next_at = time.monotonic() + wait_s
+        ended_at = time.monotonic()
+        self._next_at = ended_at + max(wait_s, REST * (ended_at - began_at))
 
     def go_on(self, connection: Connection, *, until: datetime) -> bool:
-        """Move the watermarks towards an instant, and return whether they got there.
+        """Move the watermarks towards an instant, and return whether that is all.
 
         Tasks that have a result by now are no longer queued, results whose message has
         come no longer untracked, and steps that have come no longer planned: some of
@@ -151,25 +154,27 @@ class Sweep:
         since = connection.execute(ours).one_or_none()
         if since is None:  # another monitor is at it
             return True
-        is_done = all(
-            [
-                _keep_queued(connection, since=since.seen_at, until=until),
-                _keep_untracked(
-                    connection, since=since.date_done, until=naive_utc(until)
-                ),
-            ]
+        is_done = _keep_queued(connection, since=since.seen_at, until=until)
+        is_done &= _keep_untracked(
+            connection, since=since.date_done, until=naive_utc(until)
         )
-        id = queued.c.task_id
-        over = or_(has_result(id), ~has_message(id))
-        self._queued_after = _delete_some(connection, id, self._queued_after, over)
-        id = untracked.c.task_id
-        over = or_(has_message(id), ~has_result(id))
-        after = self._untracked_after
-        self._untracked_after = _delete_some(connection, id, after, over)
-        id = planned.c.id
-        over = (planned.c.seen_at <= until) & has_come(id)
-        self._planned_after = _delete_some(connection, id, self._planned_after, over)
+        for id, over in _over(until):
+            after = self._after.get(id.table.name, "")
+            after, deleted = _delete_some(connection, id, after, over)
+            self._after[id.table.name] = after
+            # Where they are many, they come faster than one go in a while takes them.
+            is_done &= deleted <= ROWS // 10
         return is_done
+
+
+def _over(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool]]]:
+    """Yield the ids of the tables, and which of their rows are not needed any more."""
+    id = queued.c.task_id
+    yield id, has_result(id) | ~has_message(id)
+    id = untracked.c.task_id
+    yield id, has_message(id) | ~has_result(id)
+    id = planned.c.id
+    yield id, (planned.c.seen_at <= until) & has_come(id)
 
 
 def _keep_queued(connection: Connection, *, since: datetime, until: datetime) -> bool:
@@ -222,13 +227,17 @@ def _reached(
 
 def _delete_some(
     connection: Connection, id: Column[Any], after: str, over: ColumnElement[bool]
-) -> str:
-    """Delete what is over among the rows after an id; return where to go on."""
+) -> tuple[str, int]:
+    """Delete what is over among the rows after an id.
+
+    Returns:
+        The id to go on after, and how many were deleted.
+    """
     last: str | None = connection.scalar(
         select(id).where(id > after).order_by(id).offset(ROWS - 1).limit(1)
     )
     some = [id > after] if last is None else [id > after, id <= last]
     # What a purge is at is its own: no monitor waits for one.
     free = select(id).where(*some, over).with_for_update(skip_locked=True)
-    connection.execute(delete(id.table).where(id.in_(free)))
-    return last or ""
+    deleted = connection.execute(delete(id.table).where(id.in_(free))).rowcount
+    return last or "", deleted
