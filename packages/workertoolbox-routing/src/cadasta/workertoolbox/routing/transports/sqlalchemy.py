@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu.transport import sqlalchemy
+from kombu.transport import sqlalchemy, virtual
 from sqlalchemy.exc import OperationalError
 
 from cadasta.workertoolbox.routing._broker import without_options_of_others
@@ -33,3 +33,7 @@ class Transport(TaskTransport, sqlalchemy.Transport):
     """kombu's transport with the channel above."""
 
     Channel = Channel
+    connection_errors: Any = (
+        *sqlalchemy.Transport.connection_errors,
+        *virtual.Transport.connection_errors,
+    )
