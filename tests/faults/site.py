@@ -3,11 +3,8 @@
 Each broker meets what it survives by its own contract:
 
 - RabbitMQ: everything. It confirms a message once that is on disk.
-- Redis: all are paused, and the pools of workers are killed. A reader that is killed or
-  cut off between `BRPOP` and noting what it holds takes one message along, in kombu's
-  transport; so workers, monitors and Redis itself are not killed, nor cut off.
-- SQS: the emulator keeps all in memory, so it is paused and not killed. Nor is it cut
-  off; that a worker outlives it has a test of its own, in `test_sqs.py`.
+- Redis: all but a kill of the server itself, which keeps all in memory here.
+- SQS: the emulator keeps all in memory, so it is paused and cut off, and not killed.
 - File system: no server. The database in a file is locked, not paused. Workers are
   killed as a whole: one of which only the processes of its pool were killed ran nothing
   more. By its source, they share a lock where a broker has no event loop.
@@ -70,8 +67,8 @@ KINDS = {
         *_POOLS,
         *_DATABASE,
     ],
-    "redis": [_PAUSE, *_PAUSES, *_POOLS, *_DATABASE],
-    "sqs": [_PAUSE, *_KILLS, *_PAUSES, *_POOLS, *_DATABASE],
+    "redis": [_PAUSE, _CUT, *_KILLS, *_PAUSES, *_POOLS, *_DATABASE],
+    "sqs": [_PAUSE, _CUT, *_KILLS, *_PAUSES, *_POOLS, *_DATABASE],
     "filesystem": [Kind(What.LOCK, "database"), *_KILLS, *_PAUSES],
 }
 

@@ -85,6 +85,11 @@ class RedisDepot(Depot):
             found: Any = client.lrange(self.key(queue), 0, -1)
         return [json.loads(message) for message in found]
 
+    def blocked(self) -> int:
+        """Return how many clients of the server wait for a message."""
+        with self.connected() as client:
+            return int(client.info("clients")["blocked_clients"])
+
 
 class SQSDepot(Depot):
     """Queues with a prefix of their own.

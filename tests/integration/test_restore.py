@@ -97,6 +97,23 @@ def test_a_worker_that_restores_what_a_killed_monitor_held_makes_no_work(
     assert overdue(depot) == 0
 
 
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_what_is_on_its_way_to_a_killed_reader_returns(
+    depot: RedisDepot, tmp_path: Path
+) -> None:
+    with service(depot, broker_transport_options=SOON) as app:
+        with sufferer(depot, tmp_path, "killed", 2) as process:
+            eventually(lambda: depot.blocked() == 1)
+            process.pause()
+            ids = sorted(app.send_task("export.note").id for _ in range(2))
+            # The server has answered a reader that hears nothing.
+            eventually(lambda: len(depot.ids(MONITOR)) == 1)
+            process.kill()
+        returned = take(app, MONITOR, 2)
+
+    assert returned == depot.ids("export") == ids
+
+
 def overdue(depot: RedisDepot) -> int:
     """Return how many messages have been held for longer than `SOON` allows."""
     with depot.connected() as client:

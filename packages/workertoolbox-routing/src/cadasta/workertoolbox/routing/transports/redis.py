@@ -5,11 +5,12 @@ from __future__ import annotations
 from kombu.transport import redis
 from redis.exceptions import ConnectionError, TimeoutError
 
+from cadasta.workertoolbox.routing.transports._holding import HoldingChannel
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
 
-class Channel(TaskChannel, redis.Channel):
-    """kombu's channel, with tasks and copies kept apart.
+class Channel(HoldingChannel):
+    """kombu's channel, with tasks and copies kept apart, and no message lost.
 
     What a reader has not acknowledged lies in Redis with exchange and routing key, and
     any worker returns it after the visibility timeout: it is pinned before that.
@@ -23,15 +24,13 @@ class Channel(TaskChannel, redis.Channel):
     visibility_timeout = redis.Channel.visibility_timeout
 
 
-class SentinelChannel(TaskChannel, redis.SentinelChannel):
+class SentinelChannel(Channel, redis.SentinelChannel):
     """The same, behind sentinels."""
 
     from_transport_options = (
         *redis.SentinelChannel.from_transport_options,
         *TaskChannel.from_transport_options,
     )
-    transient_errors = Channel.transient_errors
-    visibility_timeout = redis.SentinelChannel.visibility_timeout
 
 
 class Transport(TaskTransport, redis.Transport):
