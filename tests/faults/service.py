@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
-from celery.signals import after_task_publish, before_task_publish, task_prerun
+from celery.signals import (
+    after_task_publish,
+    before_task_publish,
+    task_prerun,
+    task_received,
+)
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import _native_chords
@@ -69,18 +74,26 @@ def _write_published(**signal: Any) -> None:
     _books().write("published", _message(signal))
 
 
-@task_prerun.connect
-def _write_executed(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    request: Any = task.request
-    replaced = request.replaced_task_nesting or 0
+@task_received.connect
+def _write_delivered(request: Any, **_: Any) -> None:
     queue = request.delivery_info["routing_key"]
-    _books().write("executed", Entry(task_id, replaced, request.retries, queue))
+    _books().write("delivered", _entry(request.request_dict, queue))
+
+
+@task_prerun.connect
+def _write_executed(task: Task[Any, Any], **_: Any) -> None:
+    request: Any = task.request
+    queue = request.delivery_info["routing_key"]
+    _books().write("executed", _entry(vars(request), queue))
 
 
 def _message(signal: dict[str, Any]) -> Entry:
-    headers = signal["headers"]
+    return _entry(signal["headers"], signal["routing_key"])
+
+
+def _entry(headers: dict[str, Any], queue: str) -> Entry:
     replaced = headers.get("replaced_task_nesting") or 0
-    return Entry(headers["id"], replaced, headers["retries"], signal["routing_key"])
+    return Entry(headers["id"], replaced, headers["retries"], queue)
 
 
 def _books() -> Books:
