@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from kombu import Consumer, Message
 
 from integration import unrouted
+from integration.conformance import through
 from integration.depots import (
     NAMES,
     Depot,
@@ -19,6 +22,7 @@ from integration.depots import (
     SQSDepot,
     opened,
 )
+from integration.proxy import proxied
 from integration.services import (
     executions,
     service,
@@ -112,6 +116,35 @@ def test_what_is_on_its_way_to_a_killed_reader_returns(
         returned = take(app, MONITOR, 2)
 
     assert returned == depot.ids("export") == ids
+
+
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_a_reader_that_waits_can_be_closed_when_the_server_is_gone(
+    depot: RedisDepot,
+) -> None:
+    url = urlsplit(depot.access.url)
+    with (
+        proxied(str(url.hostname), int(url.port or 0)) as proxy,
+        service(depot, broker_transport_options=SOON) as app,
+    ):
+        id = app.send_task("export.note").id
+        far = app.connection_for_read(through(depot.access.url, proxy))
+        held: list[Message] = []
+        for channel, name in ((far.default_channel, MONITOR), (far.channel(), "msg")):
+            queue = app.amqp.queues[name]
+            Consumer(channel, [queue], on_message=held.append).consume()
+        while not held:
+            far.drain_events(timeout=10)
+        with pytest.raises(TimeoutError):
+            far.drain_events(timeout=0.1)
+        proxy.refuse()
+        proxy.cut()
+        # As a worker does.
+        far.collect()
+        far.close()
+        returned = take(app, MONITOR, 1)
+
+    assert [message.headers["id"] for message in held] == returned == [id]
 
 
 def overdue(depot: RedisDepot) -> int:

@@ -12,6 +12,7 @@ runs right after.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty
 from time import monotonic, time
 from typing import Any
@@ -99,6 +100,14 @@ class HoldingChannel(TaskChannel, redis.Channel):
         if no_ack and message is not None:
             self._forget(message)
         return message
+
+    def close(self) -> None:
+        """Close; where the server is gone, what is on its way is held there."""
+        # kombu's own fails then when it is called first, and otherwise when again.
+        with suppress(Empty, *self.connection_errors):
+            if self._in_poll:
+                self._brpop_read()
+        super().close()
 
     def _forget(self, message: Any) -> None:
         tag = message.delivery_tag
