@@ -28,6 +28,10 @@ PATIENCE = {
     "interval_max": 1.0,
 }
 
+#: The same for the database: a producer that cannot say how large a chord is has an
+#: error, and its body never starts.
+DATABASE_RETRIES = 100
+
 #: Seconds instead of half a minute; a body that takes longer is published twice, with
 #: the same id.
 TAKEOVER_S = 10.0
@@ -43,6 +47,7 @@ def make_service() -> Celery:
             task_acks_late=True,
             task_reject_on_worker_lost=True,
             task_publish_retry_policy=PATIENCE,
+            result_backend_max_retries=DATABASE_RETRIES,
         )
     )
     for queue in ("export", "msg"):
