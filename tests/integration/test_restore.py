@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -116,6 +117,21 @@ def test_what_is_on_its_way_to_a_killed_reader_returns(
         returned = take(app, MONITOR, 2)
 
     assert returned == depot.ids("export") == ids
+
+
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_a_message_that_is_asked_for_again_is_taken_once(depot: RedisDepot) -> None:
+    # With `retry_on_timeout`, redis-py sends again what got no answer.
+    with service(depot) as app, app.connection_for_read() as connection:
+        ids = [app.send_task("export.note").id for _ in range(2)]
+        channel: Any = connection.default_channel
+        ask = channel._taking([MONITOR], "tag")
+        with depot.connected() as client:
+            execute: Any = client.execute_command
+            taken = [execute(*ask) for _ in range(2)]
+
+    assert taken[0] == taken[1] and ids[0].encode() in taken[0]
+    assert depot.ids(MONITOR) == ids[1:]
 
 
 @pytest.mark.parametrize("depot", ["redis"], indirect=True)
