@@ -135,6 +135,19 @@ def test_a_message_that_is_asked_for_again_is_taken_once(depot: RedisDepot) -> N
 
 
 @pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_what_is_no_json_is_not_held(depot: RedisDepot) -> None:
+    with service(depot) as app, app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        with depot.connected() as client:
+            client.lpush(depot.key(MONITOR), "{half a mess")
+            execute: Any = client.execute_command
+            taken = execute(*channel._taking([MONITOR], "tag"))
+
+            assert b"{half a mess" in taken
+            assert client.hlen(depot.key("unacked")) == 0
+
+
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
 def test_a_reader_that_waits_can_be_closed_when_the_server_is_gone(
     depot: RedisDepot,
 ) -> None:

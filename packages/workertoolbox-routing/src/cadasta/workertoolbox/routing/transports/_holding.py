@@ -32,7 +32,8 @@ WAIT_IN_TURN_S = 0.1
 
 #: Takes the first message there is, and returns it as kombu keeps what is held: with an
 #: exchange, the default one, and a routing key, by which it returns to its queue.
-#: It may be sent again where no answer came, and answers the same then.
+#: It may be sent again where no answer came, and answers the same then. What is no JSON
+#: is not held: kombu would end on it when it returns what is held for too long.
 TAKE = """
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held then return held end
@@ -40,8 +41,10 @@ for i = 3, #KEYS do
     local message = redis.call('RPOP', KEYS[i])
     if message then
         held = '[' .. message .. ', "", ' .. ARGV[i] .. ']'
-        redis.call('HSET', KEYS[1], ARGV[1], held)
-        redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+        if pcall(cjson.decode, held) then
+            redis.call('HSET', KEYS[1], ARGV[1], held)
+            redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+        end
         return held
     end
 end
