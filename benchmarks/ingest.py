@@ -55,11 +55,13 @@ class Fleet:
     Attributes:
         folder: Where processes write.
         database: The URL of a migrated database.
+        messages: How many are published in a round.
     """
 
     folder: Path
     access: Access
     database: str
+    messages: int = MESSAGES
 
     @cached_property
     def app(self) -> Celery:
@@ -83,10 +85,10 @@ class Fleet:
 
     def fill(self) -> None:
         """Publish the messages of a round, with a new id for each."""
-        for number in range(MESSAGES):
+        for number in range(self.messages):
             self.app.send_task("export.project", [number, "some/folder"], {"size": 1})
         # Stopped consumers have been sent some of them.
-        eventually(lambda: self.waiting >= MESSAGES - 2 * PREFETCHED, timeout_s=60)
+        eventually(lambda: self.waiting >= self.messages - 2 * PREFETCHED, timeout_s=60)
         self.purge("export")
 
     def purge(self, queue: str) -> None:
@@ -112,6 +114,12 @@ class Fleet:
     @contextmanager
     def monitor(self) -> Iterator[Process]:
         """Run a monitor."""
+        with self.command("monitor") as process:
+            process.wait_for("copying tasks")
+            yield process
+
+    def command(self, *words: str) -> AbstractContextManager[Process]:
+        """Run a command of `tasks`."""
         settings = {
             "WORKERTOOLBOX_QUEUES": "export",
             "WORKERTOOLBOX_BROKER_URL": self.access.url,
@@ -122,15 +130,13 @@ class Fleet:
             "PYTHONPATH": str(HERE),
         }
         celery = (sys.executable, "-m", "celery", "-A", "measuring.tracked")
-        with running(
-            [*celery, "tasks", "monitor"],
+        return running(
+            [*celery, "tasks", *words],
             folder=self.folder,
             environment=settings,
-            name=f"monitor-{uuid.uuid4().hex}",
+            name=f"{words[0]}-{uuid.uuid4().hex}",
             shown=False,
-        ) as process:
-            process.wait_for("copying tasks")
-            yield process
+        )
 
     @contextmanager
     def drain(self) -> Iterator[Process]:
@@ -161,13 +167,15 @@ def main() -> None:
         fleet = Fleet(Path(folder), access, empty)
         fleet.app.send_task("export.project")  # The queues are there.
         other = Fleet(Path(folder), access, full)
-        _fill_table(other.engine)
+        fill_table(other.engine, FULL)
         rounds = alternate(
             {
-                "nothing": partial(_time, fleet, [fleet.drain], until=_drained),
-                "one": partial(_time, fleet, [fleet.monitor], until=_stored),
-                "two": partial(_time, fleet, [fleet.monitor] * 2, until=_stored),
-                "full": partial(_time, other, [other.monitor], until=_stored),
+                "nothing": partial(time_round, fleet, [fleet.drain], until=_drained),
+                "one": partial(time_round, fleet, [fleet.monitor], until=all_stored),
+                "two": partial(
+                    time_round, fleet, [fleet.monitor] * 2, until=all_stored
+                ),
+                "full": partial(time_round, other, [other.monitor], until=all_stored),
             },
             rounds=ROUNDS,
         )
@@ -188,7 +196,7 @@ def main() -> None:
             )
 
 
-def _time(
+def time_round(
     fleet: Fleet,
     consumers: list[Callable[[], AbstractContextManager[Process]]],
     *,
@@ -205,8 +213,8 @@ def _time(
         fleet.fill()
         start = time.perf_counter()
         _go_on(processes)
-        until(fleet, before + MESSAGES)
-        return (time.perf_counter() - start) / MESSAGES
+        until(fleet, before + fleet.messages)
+        return (time.perf_counter() - start) / fleet.messages
 
 
 def _go_on(processes: list[Process]) -> None:
@@ -218,12 +226,13 @@ def _drained(fleet: Fleet, _: int) -> None:
     eventually(lambda: fleet.waiting == 0, timeout_s=120)
 
 
-def _stored(fleet: Fleet, count: int) -> None:
+def all_stored(fleet: Fleet, count: int) -> None:
+    """Wait until the queue is empty, and so many are stored."""
     _drained(fleet, count)
     eventually(lambda: fleet.stored == count, timeout_s=120)
 
 
-def _fill_table(engine: Engine) -> None:
+def fill_table(engine: Engine, count: int) -> None:
     """Store tasks of the last months, as monitors would have."""
     with engine.connect() as connection:
         for table, id in (("task", "id"), ("attempt", "task_id")):
@@ -234,7 +243,7 @@ def _fill_table(engine: Engine) -> None:
                 f"retries, scheduled_at, seen_at{more}) "
                 "SELECT gen_random_uuid(), 'export.project', 'export', 0, 0, "
                 "now() - n * interval '1 second', now() - n * interval '1 second'"
-                f"{values} FROM generate_series(1, {FULL}) n"
+                f"{values} FROM generate_series(1, {count}) n"
             )
             connection.exec_driver_sql(f"VACUUM ANALYZE workertoolbox_{table}")
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import boto3  # type: ignore[import-untyped]
 import pytest
 from amqp import Connection as AMQPConnection
+from amqp import Message as AMQPMessage
 from redis import Redis
 from sqlalchemy import create_engine, text
 
@@ -39,6 +44,14 @@ class Depot(ABC):
     @abstractmethod
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """Return the messages that wait in a queue, and leave them there."""
+
+    @abstractmethod
+    def put(self, queue: str, raw: bytes) -> None:
+        """Put anything at all into a queue that exists."""
+
+    @abstractmethod
+    def is_empty(self, queue: str) -> bool:
+        """Tell whether nothing waits in a queue, which nobody reads any more."""
 
     def ids(self, queue: str) -> list[str]:
         """Return the ids of the tasks that wait in a queue, sorted."""
@@ -66,6 +79,14 @@ class RabbitMQDepot(Depot):
             found = iter(lambda: channel.basic_get(queue), None)
             return [{"headers": message.headers} for message in found]
 
+    def put(self, queue: str, raw: bytes) -> None:
+        with self.channel() as channel:
+            channel.basic_publish(AMQPMessage(raw), routing_key=queue)
+
+    def is_empty(self, queue: str) -> bool:
+        with self.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count) == 0
+
 
 class RedisDepot(Depot):
     """Lists with a prefix of their own."""
@@ -89,6 +110,16 @@ class RedisDepot(Depot):
         """Return how many clients of the server wait for a message."""
         with self.connected() as client:
             return int(client.info("clients")["blocked_clients"])
+
+    def put(self, queue: str, raw: bytes) -> None:
+        with self.connected() as client:
+            client.lpush(self.key(queue), raw)
+
+    def is_empty(self, queue: str) -> bool:
+        with self.connected() as client:
+            waiting: Any = client.llen(self.key(queue))
+            held: Any = client.hlen(self.key("unacked"))
+        return bool(waiting + held == 0)
 
 
 class SQSDepot(Depot):
@@ -139,6 +170,29 @@ class SQSDepot(Depot):
             for message in found.get("Messages", [])
         ]
 
+    @cached_property
+    def _client(self) -> Any:
+        return self.client()
+
+    @cache  # noqa: B019
+    def _url(self, queue: str) -> str:
+        return self.url(queue)
+
+    def put(self, queue: str, raw: bytes) -> None:
+        order = {"MessageGroupId": uuid4().hex, "MessageDeduplicationId": uuid4().hex}
+        self._client.send_message(
+            QueueUrl=self._url(queue),
+            MessageBody=raw.decode(),
+            **(order if queue.endswith(".fifo") else {}),
+        )
+
+    def is_empty(self, queue: str) -> bool:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self._client.get_queue_attributes(
+            QueueUrl=self._url(queue), AttributeNames=names
+        )
+        return all(int(found["Attributes"][name]) == 0 for name in names)
+
 
 class FileSystemDepot(Depot):
     """Files in a folder."""
@@ -151,6 +205,15 @@ class FileSystemDepot(Depot):
     def messages(self, queue: str) -> list[dict[str, Any]]:
         files = self.folder.glob(f"*.{queue}.msg")
         return [json.loads(file.read_text("utf-8")) for file in files]
+
+    def put(self, queue: str, raw: bytes) -> None:
+        name = f"{time.time_ns():020}_{uuid4()}.{queue}.msg"
+        part = self.folder / f".{name}.part"
+        part.write_bytes(raw)
+        part.rename(self.folder / name)
+
+    def is_empty(self, queue: str) -> bool:
+        return next(self.folder.rglob(f"*.{queue}.msg"), None) is None
 
 
 class SQLAlchemyDepot(Depot):
@@ -182,6 +245,23 @@ class SQLAlchemyDepot(Depot):
             queue=queue,
         )
         return [json.loads(row.payload) for row in rows]
+
+    def put(self, queue: str, raw: bytes) -> None:
+        self.execute(
+            "INSERT INTO kombu_message (id, visible, timestamp, payload, version, "
+            "queue_id) SELECT nextval('message_id_sequence'), true, :now, :payload, 1, "
+            "id FROM kombu_queue WHERE name = :queue",
+            now=datetime.now(UTC).replace(tzinfo=None),
+            payload=raw.decode(),
+            queue=queue,
+        )
+
+    def is_empty(self, queue: str) -> bool:
+        return not self.execute(
+            "SELECT 1 FROM kombu_message JOIN kombu_queue ON kombu_queue.id = queue_id"
+            " WHERE visible AND name = :queue",
+            queue=queue,
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The monitor of the service `fleet`, as a process of its own."""
+"""The monitor of the service `fleet`, and its other commands, as processes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,21 @@ def monitor(
         options: Of the command `tasks monitor`.
         program: Python's options for Celery's command line.
     """
-    command = [sys.executable, *program, "-A", "fleet", "--workdir", str(HERE)]
+    return command(environment, folder, "monitor", *options, program=program)
+
+
+def command(
+    environment: Mapping[str, str],
+    folder: Path,
+    name: str,
+    *options: str | Path,
+    program: Sequence[str] = ("-m", "celery"),
+) -> AbstractContextManager[Process]:
+    """Run a command of `tasks`; the arguments are as for `monitor`."""
+    celery = [sys.executable, *program, "-A", "fleet", "--workdir", str(HERE)]
     return running(
-        [*command, "tasks", "monitor", *options],
+        [*celery, "tasks", name, *options],
         folder=folder,
         environment=environment,
-        name="monitor",
+        name=name,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -14,13 +15,13 @@ from alembic.migration import MigrationContext
 from celery import Celery, states
 from celery.app.task import Context
 from kombu.message import Message
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, delete, select, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._batch import write_batch
 from cadasta.workertoolbox.results._message import keep_unread, read_task
 from cadasta.workertoolbox.results._schema import VERSION_TABLE, _config
-from cadasta.workertoolbox.results._tables import metadata
+from cadasta.workertoolbox.results._tables import attempt, metadata, task
 from servers.postgresql import PostgreSQL
 
 REQUEST = Context(
@@ -157,10 +158,10 @@ def test_text_that_postgresql_refuses_is_stored_in_an_escaped_form(
                 keep_unread(message("\ud800", tag="\0"), reason="\0", seen_at=now),
             ],
         )
-    task = store.get("1")
+    stored = store.get("1")
 
-    assert task.name == r"export.\x00\ud800"
-    assert task.args == [
+    assert stored.name == r"export.\x00\ud800"
+    assert stored.args == [
         r"\x00",
         r"\ud800",
         "NaN",
@@ -168,6 +169,40 @@ def test_text_that_postgresql_refuses_is_stored_in_an_escaped_form(
         "-Infinity",
         {r"\x00": "é"},
     ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_messages_of_a_task_give_the_same_rows_in_any_order(
+    engine: Engine, store: TaskStore, size: int
+) -> None:
+    now = datetime.now(UTC)
+    messages = [
+        read_task(
+            message(
+                f"[[{retries}], {{}}, {{}}]",
+                retries=retries,
+                replaced_task_nesting=replaced,
+                workertoolbox_published_at=f"2026-01-01T00:00:{replaced}{retries}Z",
+            ),
+            seen_at=now,
+        )
+        for replaced, retries in ((0, 0), (0, 1), (0, 2), (1, 0))
+    ]
+    seen = []
+    for order in permutations(messages):
+        with engine.begin() as connection:
+            for table in (task, attempt):
+                connection.execute(delete(table))
+            for start in range(0, len(order), size):
+                write_batch(connection, order[start : start + size])
+            rows = sorted(map(tuple, connection.execute(select(attempt))))
+        seen.append((store.get("1"), rows))
+
+    assert all(each == seen[0] for each in seen)
+    known, attempts = seen[0]
+    assert (known.args, known.retries) == ([0], 0)
+    assert known.scheduled_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert len(attempts) == 4
 
 
 def test_a_pickled_result_is_null_in_the_view_and_hides_nothing_else(

@@ -4,27 +4,62 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
+import zlib
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import kombu.compression
 import pytest
+from amqp import Message as AMQPMessage
 from celery import Celery
 from kombu import Connection
 from sqlalchemy import Engine, Row, Table, create_engine, func, select
 
 from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._compression import MAX_BODY
 from cadasta.workertoolbox.results._tables import attempt, quarantine, task
+from integration.brokers import served
+from integration.depots import Depot, SQSDepot, opened
+from integration.envelopes import BREAKS, sealed
 from integration.fleet import make_app
 from integration.monitors import monitor
 from integration.mutations import LARGE_EVERY, PUBLISHED_AT, Message, messages
 from polling import eventually
 from processes import Process
+from servers.postgresql import PostgreSQL
 from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
 
-#: Messages of a run.
+#: Messages of a run on RabbitMQ.
 COUNT = 10_000
+
+#: Messages of a run on a broker where kombu puts them into envelopes.
+COUNTS = {"redis": 2_000, "sqs": 400, "filesystem": 1_000}
+
+#: One envelope in so many is broken.
+BROKEN_EVERY = 4
+
+#: Most bytes of a message on SQS, in base64.
+SQS_BYTES = 256 * 1024
+
+#: Bytes of a large message that is not compressed: RabbitMQ 3 takes 128 MiB.
+PLAIN_BYTES = 64 * 2**20
+
+#: Bytes that a bomb grows to.
+BOMB_BYTES = 512 * 2**20
+
+#: Messages of a mebibyte, all of which a monitor could prefetch.
+MANY = 250
+
+#: Most bytes of memory that a monitor may take for a bomb; and for a large message, of
+#: which the database's driver has several copies, twice as long each.
+PEAK_BYTES = (250 * 2**20, 900 * 2**20)
 
 #: What they are made from; another number makes others.
 SEED = int(os.environ.get("WORKERTOOLBOX_TEST_FUZZ_SEED", "20261124"))
@@ -136,9 +171,173 @@ def left(app: Celery) -> int:
         return int(channel.queue_declare("platform.fifo", passive=True).message_count)
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "plain"])
+def test_a_message_of_any_size_takes_no_more_memory_than_a_limit_allows(
+    app: Celery, environment: dict[str, str], engine: Engine, tmp_path: Path, kind: str
+) -> None:
+    body = bytes(PLAIN_BYTES) if kind == "plain" else bomb(kind)
+    compression = {} if kind == "plain" else {"compression": kind}
+    with monitor(environment, tmp_path, "-l", "ERROR") as process:
+        send(app, body, "huge", **compression)
+        send(app, b"[[], {}, {}]", "next")
+        eventually(lambda: accounted(engine, process, 2), timeout_s=60)
+        peak_bytes = peak_of(process)
+        exit_code = process.stop()
+    [kept] = kept_rows(engine)
+    with TaskStore(app.conf.result_backend) as store:
+        found = [one.id for one in store.list()]
+
+    assert exit_code == 0
+    assert peak_bytes < PEAK_BYTES[kind == "plain"]
+    assert found == ["next"]
+    # Of one that differs pytest would show every line.
+    assert sha256(kept.body).digest() == sha256(body).digest()
+    assert str(MAX_BODY) in kept.reason
+    assert kept.headers.get("compression") == compression.get("compression")
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_queue_full_of_large_messages_takes_no_more_memory_than_some_of_them(
+    app: Celery, environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    body = json.dumps([["x" * 2**20], {}, {}]).encode()
+    send(app, body, *(str(number) for number in range(MANY)))
+    with monitor(environment, tmp_path, "-l", "ERROR", "--batch-wait", "5") as process:
+        eventually(lambda: accounted(engine, process, MANY), timeout_s=60)
+        peak_bytes = peak_of(process)
+
+    assert count(engine, task) == MANY
+    assert peak_bytes < PEAK_BYTES[0]
+
+
+def bomb(method: str) -> bytes:
+    """Return zeros, compressed."""
+    one: Any = {
+        "gzip": zlib.compressobj,
+        "zstd": getattr(kombu.compression, "zstd").ZstdCompressor,  # noqa: B009
+    }[method]()
+    chunk = bytes(2**24)
+    count = BOMB_BYTES // len(chunk)
+    return b"".join([*(one.compress(chunk) for _ in range(count)), one.flush()])
+
+
+def send(app: Celery, body: bytes, *ids: str, **headers: Any) -> None:
+    """Put a task into the monitor queue, once for each id."""
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        app.amqp.queues["platform.fifo"](channel).declare()
+        for id in ids:
+            one = AMQPMessage(
+                body,
+                content_type="application/json",
+                content_encoding="utf-8",
+                application_headers={"id": id, "task": "export.echo", **headers},
+            )
+            channel.basic_publish(one, exchange="", routing_key="platform.fifo")
+
+
+def peak_of(process: Process) -> int:
+    """Return the most bytes of memory that a process has had."""
+    status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    [kibibytes] = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    print("peak of the monitor in MiB", int(kibibytes) // 1024)
+    return int(kibibytes) * 1024
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_every_envelope_is_opened_or_kept_in_quarantine_as_it_came(
+    name: str,
+    request: pytest.FixtureRequest,
+    postgresql: PostgreSQL,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    print("seed", SEED)
+    with ExitStack() as stack:
+        depot = stack.enter_context(opened(name, request, tmp_path))
+        database = stack.enter_context(postgresql.database())
+        broker = served(name, depot.access, database=database)
+        for key, value in broker.environment.items():
+            monkeypatch.setenv(key, value)
+        app = stack.enter_context(closing(make_app()))
+        with app.connection_for_write() as connection:
+            app.amqp.queues["platform.fifo"](connection.default_channel).declare()
+        whole, broken = put(depot, COUNTS[name])
+        engine = create_engine(database)
+        stack.callback(engine.dispose)
+        with monitor(broker.environment, tmp_path, "-l", "ERROR") as process:
+            eventually(lambda: drained(depot, process), timeout_s=120)
+            exit_code = process.stop()
+
+        assert exit_code == 0
+        assert process.text == ""
+        attempts, kept = rows(engine, attempt, "queue"), kept_rows(engine)
+        known = {row.routing_key: row for row in kept if row.routing_key in whole}
+        assert sorted(whole.keys() - attempts.keys() - known.keys()) == []
+        assert sorted(attempts.keys() & known.keys()) == []
+        for key, message in whole.items():
+            if message.stored is not None:
+                assert (key in attempts) == message.stored, (message, known.get(key))
+            if key in known:
+                assert_kept(message, known[key])
+        stored = rows(engine, task, "queue")
+        for message in whole.values():
+            if message.kind == "whole":
+                assert_stored(message, stored[message.routing_key])
+        unopened = {bytes(row.body): row.reason for row in kept}
+        certain = [raw for raw, certain in broken.items() if certain]
+        assert [raw for raw in certain if raw not in unopened] == []
+        for raw in certain:
+            assert unopened[raw].startswith("it is no message: ")
+        # What was changed by a letter may still be a task, but it is one row.
+        found = len(attempts) + len(kept)
+        assert found == len(whole) + len(broken)
+
+
+def drained(depot: Depot, monitor: Process) -> bool:
+    if monitor.exit_code is not None:
+        raise ChildProcessError(f"{monitor}:\n{monitor.tail}")
+    return depot.is_empty("platform.fifo")
+
+
+def put(depot: Depot, count: int) -> tuple[dict[str, Message], dict[bytes, bool]]:
+    """Put messages into the monitor queue, some in envelopes that are broken.
+
+    Returns:
+        By their marks those whose envelope is whole, and of the others what was put,
+        with whether it is certain that it cannot be opened.
+    """
+    chance = random.Random(SEED)
+    whole: dict[str, Message] = {}
+    broken: dict[bytes, bool] = {}
+    broken_marks = set()
+    for number, message in enumerate(messages(SEED, count)):
+        raw = sealed(message)
+        if isinstance(depot, SQSDepot) and len(raw) > SQS_BYTES * 3 // 4:
+            continue
+        mark = message.routing_key
+        if mark in broken_marks:
+            continue  # The second one would be the same, if the first can be opened.
+        if number % BROKEN_EVERY == 1 and mark not in whole:
+            raw, certain = chance.choice(BREAKS)(chance, raw)
+            broken[raw] = certain
+            broken_marks.add(mark)
+        else:
+            whole[mark] = message
+            if isinstance(depot, SQSDepot):
+                raw = b64encode(raw)
+        depot.put("platform.fifo", raw)
+    return whole, broken
+
+
+def kept_rows(engine: Engine) -> list[Row[Any]]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(quarantine)))
+
+
 def assert_kept(message: Message, row: Row[Any]) -> None:
-    if "compression" not in message.headers:
-        assert row.body == message.body, message
+    assert row.body == message.body, message
     for refused in ("the database refuses it", "it cannot be read"):
         assert not row.reason.startswith(refused), (message, row.reason)
     assert len(row.reason) < 1000, message

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -29,41 +28,13 @@ from cadasta.workertoolbox.results import TaskStore, upgrade
 from integration.brokers import result_backend, served
 from integration.programs import run_program
 from integration.proxy import Proxy, proxied
+from integration.roles import granted
 from polling import eventually
 from processes import Process, running
 from servers.access import Access, BrokerServer
 from servers.pgbouncer import pooled
 from servers.ports import HOST, free_ports
 from servers.postgresql import SURVIVING_KILLS, PostgreSQL, cluster
-
-#: What a worker's role has to be granted in the database, beside a login.
-WORKER_GRANTS = """
-GRANT SELECT, INSERT, UPDATE, DELETE
-    ON celery_taskmeta, celery_tasksetmeta,
-        workertoolbox_chord, workertoolbox_chord_part
-    TO {role};
-GRANT USAGE ON SEQUENCE task_id_sequence, taskset_id_sequence TO {role};
-"""
-
-#: What a monitor's role has to be granted.
-MONITOR_GRANTS = """
-GRANT SELECT, INSERT, UPDATE
-    ON workertoolbox_task, workertoolbox_attempt, workertoolbox_planned,
-        workertoolbox_quarantine
-    TO {role};
-GRANT USAGE ON SEQUENCE workertoolbox_quarantine_id_seq TO {role};
-GRANT SELECT ON workertoolbox_version TO {role};
-"""
-
-#: What it has to be granted besides if it runs with `--prometheus`.
-FIGURES_GRANTS = "GRANT SELECT ON celery_taskmeta TO {role};"
-
-#: What a role has to be granted that only asks.
-READER_GRANTS = """
-GRANT SELECT
-    ON celery_taskmeta, celery_tasksetmeta, workertoolbox_tasks, workertoolbox_version
-    TO {role};
-"""
 
 #: Seconds until what is expected has to be there; much more than it takes.
 TIMEOUT_S = 60.0
@@ -507,25 +478,11 @@ def connections(database: str) -> int:
     return int(count)
 
 
-@contextmanager
-def granted(database: str, grants: str) -> Iterator[str]:
-    """Yield a database's URL for a role of its own with nothing but these rights."""
-    url = make_url(database)
-    role = f"role_{uuid.uuid4().hex}"
-    rows(database, f"CREATE ROLE {role} LOGIN PASSWORD 'geheim'")
-    try:
-        rows(database, grants.format(role=role))
-        narrow = url.set(username=role, password="geheim")
-        yield narrow.render_as_string(hide_password=False)
-    finally:
-        rows(database, f"DROP OWNED BY {role}; DROP ROLE {role}")
-
-
 def test_a_workers_role_need_only_read_and_write_rows(
     access: Access, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, WORKER_GRANTS))
+        narrow = stack.enter_context(granted(database, "worker"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         stack.enter_context(fleet.worker("-c", "2"))
         total, members, failure = workflows(fleet.app)
@@ -539,11 +496,11 @@ def test_a_workers_role_need_only_read_and_write_rows(
     assert not rows(database, "SELECT * FROM workertoolbox_chord")
 
 
-def test_the_role_of_a_monitor_need_only_add_to_its_tables(
+def test_the_role_of_a_monitor_need_do_no_more_than_is_granted(
     access: Access, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, MONITOR_GRANTS))
+        narrow = stack.enter_context(granted(database, "monitor"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         ids = {result.id for result in fleet.publish(3)}
         echo = fleet.app.signature("export.echo", [1])
@@ -554,6 +511,8 @@ def test_the_role_of_a_monitor_need_only_add_to_its_tables(
         seen = "SELECT id FROM workertoolbox_task"
         eventually(lambda: {id for [id] in rows(database, seen)} == ids)
         planned = rows(database, "SELECT id FROM workertoolbox_planned")
+        swept = "SELECT FROM workertoolbox_watermark WHERE seen_at > '1970-01-02'"
+        eventually(lambda: rows(database, swept))
         unread = "SELECT reason FROM workertoolbox_quarantine"
         reasons = eventually(lambda: rows(database, unread))
 
@@ -566,8 +525,7 @@ def test_figures_for_prometheus_need_a_look_at_results(
 ) -> None:
     [port] = free_ports(1)
     with ExitStack() as stack:
-        grants = MONITOR_GRANTS + FIGURES_GRANTS
-        narrow = stack.enter_context(granted(database, grants))
+        narrow = stack.enter_context(granted(database, "monitor"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         command = fleet.command("tasks", "monitor", "--prometheus", str(port))
         stack.enter_context(command).wait_for("copying tasks")
@@ -581,7 +539,7 @@ def test_a_role_that_may_not_insert_is_one_error_and_no_retry(
     access: Access, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, READER_GRANTS))
+        narrow = stack.enter_context(granted(database, "reader"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         refused = "permission denied for table celery_taskmeta"
         with pytest.raises(ProgrammingError, match=refused) as caught:
@@ -607,7 +565,7 @@ def test_a_readers_role_gets_results_and_lists_tasks(
             for result in results:
                 result.get(timeout=TIMEOUT_S)
         GroupResult("all", results, app=fleet.app).save()
-        narrow = stack.enter_context(granted(database, READER_GRANTS))
+        narrow = stack.enter_context(granted(database, "reader"))
         reader = stack.enter_context(opened(access, narrow, tmp_path))
         values = [reader.app.AsyncResult(each.id).get(timeout=1) for each in results]
         members = GroupResult.restore("all", app=reader.app).get(timeout=1)
@@ -627,7 +585,7 @@ def test_celerys_own_backend_shares_the_table_though_it_may_not_alter_it(
     access: Access, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, WORKER_GRANTS))
+        narrow = stack.enter_context(granted(database, "worker"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         plain = Celery("plain", backend=f"db+{narrow}", set_as_current=False)
         plain.conf.result_extended = True

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 from sqlalchemy import create_engine, text
 
-from cadasta.workertoolbox.conf import Config, InvalidFolder
+from cadasta.workertoolbox.conf import Config, InvalidFolder, InvalidValue
 
 #: Names with which a path breaks a URL, a template or a format that is not escaped.
 NAMES = ["a%20b", "a b", "a?b", "a#b", "{0.x}", "a:b@c", "ä", "a+b&c;d"]
@@ -95,6 +95,14 @@ def test_it_wins_over_the_environment_and_a_keyword_over_it(
     assert config.result_backend == "db+sqlite://"
     assert config.broker_transport_options["polling_interval"] == 2
     assert "control_folder" in config.broker_transport_options
+
+
+def test_transport_options_of_another_type_are_an_error(tmp_path: Path) -> None:
+    assert Config.embedded(
+        ["export"], tmp_path, broker_transport_options=None
+    ) == Config.embedded(["export"], tmp_path)
+    with pytest.raises(InvalidValue, match="broker_transport_options is a str"):
+        Config.embedded(["export"], tmp_path, broker_transport_options="x")
 
 
 @pytest.mark.parametrize("folder", ["file", "file/below", "\0"])

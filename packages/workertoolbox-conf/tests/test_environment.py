@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+from math import inf
 from traceback import format_exception
 
 import pytest
 from celery.app.defaults import NAMESPACES, flatten
 
 from cadasta.workertoolbox.conf import Config, InvalidValue, InvalidVariable
-from cadasta.workertoolbox.conf._environment import _READERS
+from cadasta.workertoolbox.conf._readers import READERS
 
 
 def test_every_setting_of_celerys_has_a_type_that_can_be_read() -> None:
     types = {option.type for _, option in dict(flatten(NAMESPACES)).items()}
 
-    assert {getattr(type_, "__name__", type_) for type_ in types} <= set(_READERS)
+    assert {getattr(type_, "__name__", type_) for type_ in types} <= set(READERS)
 
 
 @pytest.mark.parametrize("text", ["export,msg", " export, msg,", '["export", "msg"]'])
@@ -48,6 +49,15 @@ def test_queues_come_from_the_environment(
         ("task_default_delivery_mode", "transient", "transient"),
         ("task_default_delivery_mode", "1", 1),
         ("timezone", "", ""),
+        ("task_time_limit", "30s", 30.0),
+        ("task_soft_time_limit", " 1.5 h ", 5400.0),
+        ("result_expires", "2d", 172_800.0),
+        ("worker_lost_wait", "250ms", 0.25),
+        ("result_chord_join_timeout", ".5", 0.5),
+        ("redis_socket_timeout", "5m", 300.0),
+        ("broker_heartbeat", "2m", 120),
+        ("beat_cron_starting_deadline", "1d", 86_400),
+        ("result_backend_max_retries", "inf", inf),
         *[("task_acks_late", text, True) for text in ("true", "1", "YES", " on ")],
         *[("task_track_started", text, False) for text in ("false", "0", "No", "off")],
         ("broker_use_ssl", '{"cert_reqs": 2}', {"cert_reqs": 2}),
@@ -60,7 +70,7 @@ def test_a_value_is_read_by_the_type_of_its_setting(
     read = Config(["export"])[name]
 
     assert read == value
-    assert type(read) is type(value)
+    assert isinstance(read, type(value))
 
 
 def test_a_keyword_wins_over_the_environment_and_that_over_the_default(
@@ -103,7 +113,16 @@ def test_a_prefix_that_no_variable_can_have_is_an_error(prefix: str) -> None:
     ("variable", "text", "expected"),
     [
         ("WORKERTOOLBOX_RESULT_DB_PORT", "many", "integer"),
-        ("WORKERTOOLBOX_BROKER_CONNECTION_TIMEOUT", "long", "number"),
+        ("WORKERTOOLBOX_RESULT_BACKEND_MAX_RETRIES", "many", "number"),
+        ("WORKERTOOLBOX_WORKER_MAX_TASKS_PER_CHILD", "2h", "integer"),
+        *[
+            ("WORKERTOOLBOX_TASK_TIME_LIMIT", text, "duration")
+            for text in ("long", "", "2 hours", "-1", "nan", "1h30", "h", "1.2.3s")
+        ],
+        *[
+            ("WORKERTOOLBOX_BROKER_HEARTBEAT", text, "number of whole seconds")
+            for text in ("often", "0.5s", "500ms", "9" * 400)
+        ],
         ("WORKERTOOLBOX_TASK_ACKS_LATE", "maybe", "boolean"),
         ("WORKERTOOLBOX_TASK_ACKS_LATE", "", "boolean"),
         ("WORKERTOOLBOX_QUEUES", '["export"', "list"),

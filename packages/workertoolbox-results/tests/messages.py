@@ -1,4 +1,4 @@
-"""Task messages as kombu hands them to a consumer."""
+"""Task messages as kombu hands them to a monitor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from kombu.message import Message
+
+from cadasta.workertoolbox.results._compression import left_compressed
 
 PUBLISHED_AT = "2026-01-02T03:04:05.000006+00:00"
 
@@ -33,7 +35,7 @@ def message(
         "eta": None,
         "workertoolbox_published_at": PUBLISHED_AT,
     }
-    return Message(
+    return left_compressed(Message)(
         body=body,
         content_type=content_type,
         content_encoding=content_encoding,

@@ -147,6 +147,15 @@ def test_a_task_that_ignores_its_result_still_leaves_its_failure(
     assert task.result["exc_message"] == ["no way"]
 
 
+def test_the_queue_is_that_of_the_message_though_rabbitmq_has_delayed_it(
+    backend: Backend, store: TaskStore
+) -> None:
+    delayed = Context(id="1", delivery_info={"routing_key": f"{'0.' * 28}export"})
+    backend.store_result("1", 42, states.SUCCESS, request=delayed)
+
+    assert store.get("1").queue == "export"
+
+
 def test_names_longer_than_celerys_columns_are_cut(
     backend: Backend, store: TaskStore
 ) -> None:

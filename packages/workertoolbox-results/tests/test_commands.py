@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from celery import Celery, states
+from celery.app.task import Context
 from celery.bin.celery import celery
 from click.testing import CliRunner, Result
 from messages import message
+from sqlalchemy import update
 
 from cadasta.workertoolbox.results._batch import write_batch
 from cadasta.workertoolbox.results._message import read_task
+from cadasta.workertoolbox.results._tables import taskmeta
 from cadasta.workertoolbox.results.backend import Backend
 
 KEYS = (
@@ -70,6 +73,8 @@ def test_an_untracked_task_without_any_instant_is_listed_last(
 ) -> None:
     track(backend, {"id": "tracked"})
     backend.store_result("other", {}, "PROGRESS")
+    with backend.database.engine.begin() as connection:
+        connection.execute(update(taskmeta).values(date_done=None))
 
     assert [one["id"] for one in objects(app, "list")] == ["tracked", "other"]
 
@@ -101,6 +106,53 @@ def test_list_filters_and_leaves_out_celerys_own_tasks(
     assert ids("--status", "QUEUED") == {"mine", "other"}
     assert ids("--status", "FAILURE") == set()
     assert len(ids("--limit", "1")) == 1
+
+
+def test_list_shows_what_a_worker_ran(app: Celery, backend: Backend) -> None:
+    for id, host in (("1", "one@host"), ("2", "two@host"), ("3", "one@host")):
+        request = Context(id=id, task="export.project", hostname=host)
+        backend.store_result(id, 42, states.SUCCESS, request=request)
+
+    def ids(*words: str) -> list[str]:
+        return [one["id"] for one in objects(app, "list", *words)]
+
+    assert ids("--worker", "one@host") == ["3", "1"]
+    assert ids("--worker", "one@host", "--status", "QUEUED") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "meant"),
+    [
+        ("failure", "FAILURE"),
+        ("Queued", "QUEUED"),
+        ("SUCESS", "SUCCESS"),
+        ("PENDING", "QUEUED"),
+    ],
+)
+def test_a_status_that_can_only_be_a_slip_of_the_pen_is_an_error(
+    app: Celery, backend: Backend, status: str, meant: str
+) -> None:
+    result = run(app, "list", "--status", status)
+
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: no task has the status {status!r}; did you mean {meant!r}?\n"
+    )
+
+
+@pytest.mark.parametrize("status", ["FAILURE", "PROGRESS", "sending"])
+def test_a_status_that_may_be_a_tasks_own_is_none(app: Celery, status: str) -> None:
+    result = run(app, "list", "--status", status, "--json")
+
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_status_of_a_tasks_own_is_shown_though_it_resembles_another(
+    app: Celery, backend: Backend
+) -> None:
+    backend.store_result("1", {}, "failure")
+
+    assert [one["id"] for one in objects(app, "list", "--status", "failure")] == ["1"]
 
 
 def test_show_draws_the_whole_workflow_of_any_of_its_tasks(

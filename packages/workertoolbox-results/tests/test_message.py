@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from messages import PUBLISHED_AT, message
 
+from cadasta.workertoolbox.results._compression import MAX_BODY
 from cadasta.workertoolbox.results._message import (
+    MAX_KEPT,
     Unreadable,
     keep_unread,
     read_task,
@@ -228,13 +230,30 @@ def test_messages_that_differ_in_one_thing_have_digests_of_their_own() -> None:
     assert len({record.digest for record in kept}) == len(odd)
 
 
-def test_a_message_that_was_decompressed_says_so_no_more() -> None:
-    gzip = {"compression": "application/x-gzip"}
-    whole, damaged = (
-        keep_unread(message(body, **gzip), reason="r", seen_at=NOW)
-        for body in (zlib.compress(b"["), b"[")
+def test_a_compressed_message_is_kept_as_it_came() -> None:
+    body = zlib.compress(b"[")
+    kept = keep_unread(
+        message(body, compression="application/x-gzip"), reason="r", seen_at=NOW
     )
 
-    assert (whole.body, damaged.body) == (b"[", b"[")
-    assert "compression" not in whole.headers
-    assert damaged.headers["compression"] == "application/x-gzip"
+    assert kept.body == body
+    assert kept.headers["compression"] == "application/x-gzip"
+
+
+def test_of_a_huge_body_no_more_is_kept_than_a_database_takes() -> None:
+    kept = keep_unread(message(bytes(MAX_KEPT + 1)), reason="r", seen_at=NOW)
+
+    assert kept.body == bytes(MAX_KEPT)
+    assert kept.reason == f"r; {MAX_KEPT} of its {MAX_KEPT + 1} bytes are kept"
+
+
+def test_a_body_over_the_limit_is_not_read() -> None:
+    with pytest.raises(Unreadable, match=f"{MAX_BODY + 12} bytes, more than"):
+        read_task(message(f'[["{"x" * MAX_BODY}"],{{}},{{}}]'), seen_at=NOW)
+
+
+@pytest.mark.parametrize("unread", [{"error": "half of it"}, "half of it"])
+def test_what_is_no_message_has_the_reason_of_who_found_that(unread: Any) -> None:
+    odd = message("x", content_type="", workertoolbox_unreadable=unread)
+    with pytest.raises(Unreadable, match="^it is no message: half of it$"):
+        read_task(odd, seen_at=NOW)

@@ -57,6 +57,15 @@ def test_tasks_of_the_last_hour_are_counted_by_status_and_queue(
     }
 
 
+def test_tasks_of_celerys_own_are_not_counted(backend: Backend) -> None:
+    own = {"unlock": "celery.chord_unlock", "cleanup": "celery.backend_cleanup"}
+    for id, name in own.items():
+        track(backend, id, published_at=ago(minutes=1), queue="celery", task=name)
+    track(backend, "1", published_at=ago(minutes=1), queue="celery")
+
+    assert count_recent(backend.database.engine).tasks == {("QUEUED", "celery"): 1}
+
+
 def test_a_result_without_a_task_is_untracked_once_its_copy_had_time_to_come(
     backend: Backend,
 ) -> None:

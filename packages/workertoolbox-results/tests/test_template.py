@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import make_url
 
-from cadasta.workertoolbox.results import RESULT_BACKEND, InvalidTemplate, render_url
+from cadasta.workertoolbox.results import (
+    RESULT_BACKEND,
+    InvalidTemplate,
+    render_text,
+    render_url,
+)
 
 VARIABLES = {
     "RESULT_DB_USER": "worker",
@@ -83,3 +88,16 @@ def test_a_broken_template_is_one_error_that_shows_it(template: str) -> None:
 
     assert template in str(caught.value)
     assert "{0.RESULT_DB_HOST}" in str(caught.value) or "brace" in str(caught.value)
+
+
+def test_a_text_that_is_no_url_gets_its_values_as_they_are() -> None:
+    text = render_text(
+        "{0.RESULT_DB_PASS} {RESULT_DB_HOST} {{}}", VARIABLES, setting="x"
+    )
+
+    assert text == "p@ss:w/o?r%d {1} db.example {}"
+
+
+def test_an_error_names_the_setting_that_has_the_template() -> None:
+    with pytest.raises(InvalidTemplate, match="^broker_url template 'amqp://{0.NOPE}'"):
+        render_url("amqp://{0.NOPE}", VARIABLES, setting="broker_url")

@@ -18,6 +18,7 @@ def test_every_public_name_is_there_and_sorted() -> None:
     "error",
     [
         routing.CopyFailed("platform.fifo", "1", "away"),
+        routing.FrozenSettings("broker_url"),
         routing.InvalidQueues("queues is empty"),
         routing.InvalidSetting("queue_type"),
         routing.PublishRefused("export"),

@@ -10,6 +10,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from cadasta.workertoolbox.routing import (
+    FrozenSettings,
     InvalidQueues,
     InvalidSetting,
     Routing,
@@ -326,10 +327,14 @@ def test_json_is_json_under_its_other_name_too() -> None:
     assert routing.result_accept_content == ["json"]
 
 
-def test_two_routings_share_no_value_that_can_be_changed() -> None:
-    Routing(["export"]).accept_content.append("yaml")
+def test_a_routing_and_the_values_in_it_cannot_be_changed() -> None:
+    routing = Routing(["export"])
 
-    assert Routing(["export"]).accept_content == ["json"]
+    with pytest.raises(FrozenSettings, match="Routing.*broker_url=…"):
+        routing.broker_url = "redis://"
+    with pytest.raises(FrozenSettings, match="list.*app.conf"):
+        routing.accept_content.append("yaml")
+    assert routing == Routing(["export"])
 
 
 def test_routing_is_comparable_and_survives_pickling_and_copying() -> None:

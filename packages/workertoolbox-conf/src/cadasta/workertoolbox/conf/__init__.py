@@ -11,6 +11,7 @@ from cadasta.workertoolbox.conf._config import Config
 from cadasta.workertoolbox.conf._errors import (
     BrokerUnreachable,
     ConfError,
+    Contradiction,
     DeclarationRefused,
     InvalidFolder,
     InvalidValue,
@@ -19,18 +20,21 @@ from cadasta.workertoolbox.conf._errors import (
     NotConfigured,
     UnknownSetting,
 )
+from cadasta.workertoolbox.conf._overrides import OverriddenSetting
 from cadasta.workertoolbox.conf._setup import setup_app
 
 __all__ = [
     "BrokerUnreachable",
     "ConfError",
     "Config",
+    "Contradiction",
     "DeclarationRefused",
     "InvalidFolder",
     "InvalidValue",
     "InvalidVariable",
     "MissingQueues",
     "NotConfigured",
+    "OverriddenSetting",
     "UnknownSetting",
     "setup_app",
 ]

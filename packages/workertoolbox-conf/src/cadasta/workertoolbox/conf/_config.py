@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from celery.utils.functional import maybe_list
 
+from cadasta.workertoolbox.conf._contradictions import check_contradictions
 from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
-from cadasta.workertoolbox.conf._environment import FOLDER, PREFIX, read_environment
+from cadasta.workertoolbox.conf._environment import FOLDER, read_environment
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
+from cadasta.workertoolbox.conf._names import check_names
+from cadasta.workertoolbox.conf._overrides import warn_of_overrides
+from cadasta.workertoolbox.conf._templates import render
+from cadasta.workertoolbox.conf._values import check_values
 from cadasta.workertoolbox.conf._variables import (
+    ARGUMENTS,
+    PREFIX,
     RESULT_DB,
-    check_names,
-    check_values,
+    VARIABLES,
 )
-from cadasta.workertoolbox.results import RESULT_BACKEND, Redaction, render_url
+from cadasta.workertoolbox.results import RESULT_BACKEND, Redaction
 from cadasta.workertoolbox.routing import Routing, Settings
 
 #: What holds where neither a keyword nor the environment says otherwise.
 _DEFAULTS: dict[str, Any] = {
-    **{name: option.default for name, option in RESULT_DB.items()},
-    "CHORD_UNLOCK_MAX_RETRIES": None,
-    "REDACT": {},
-    "MAX_ARGUMENT_BYTES": None,
+    **{name: variable.default for name, variable in VARIABLES.items()},
     "broker_url": "sqs://",
     "broker_connection_retry_on_startup": True,
     "result_backend": RESULT_BACKEND,
@@ -41,14 +43,16 @@ class Config(Settings):
     """Celery settings with which every task is routed, tracked and stored.
 
     A keyword wins over the environment, and the environment over the default. A
-    setting is read from `WORKERTOOLBOX_<NAME>`, all in uppercase.
+    setting is read from `WORKERTOOLBOX_<NAME>`, all in uppercase, or from the file
+    that `WORKERTOOLBOX_<NAME>_FILE` names.
 
     Args:
         queues: Names of the work queues, at least one, unless the environment has
             them. `celery` and the monitor queue are declared without being named.
         ENV_PREFIX: What the names of the variables in the environment begin with.
-        settings: Variables of the toolbox in uppercase, and any setting of Celery's in
-            lowercase. `result_backend` may be a template, like the default.
+        settings: Variables of the toolbox in uppercase, and any setting of Celery's,
+            or of the service's own, in lowercase. A string may be a template, like
+            the default of `result_backend`.
 
     Raises:
         ConfError: See `cadasta.workertoolbox.conf`: one of its errors for each thing
@@ -56,8 +60,18 @@ class Config(Settings):
         RoutingError: Queues that cannot be used, or a setting that would break the
             tracking.
         InvalidRedaction: A rule of `REDACT` that cannot be understood.
-        InvalidTemplate: A `result_backend` that cannot be rendered.
+        InvalidTemplate: A template that cannot be rendered.
     """
+
+    RESULT_DB_USER: str | int
+    RESULT_DB_PASS: str | int
+    RESULT_DB_HOST: str | int
+    RESULT_DB_PORT: str | int
+    RESULT_DB_NAME: str | int
+    CHORD_UNLOCK_MAX_RETRIES: int | None
+    REDACT: dict[str, Any]
+    MAX_ARGUMENT_BYTES: int | None
+    ENV_PREFIX: str
 
     def __init__(
         self,
@@ -66,35 +80,54 @@ class Config(Settings):
         ENV_PREFIX: str = PREFIX,
         **settings: Any,
     ) -> None:
-        check_names(settings)
-        if queues is not None:
-            if "QUEUES" in settings:
-                raise InvalidValue(
-                    f"queues={queues!r} and QUEUES={settings['QUEUES']!r} are both "
-                    "given; give the queues once"
-                )
-            settings["QUEUES"] = queues
-        values = {**deepcopy(_DEFAULTS), **read_environment(ENV_PREFIX), **settings}
-        if values.get("QUEUES") is None:
+        keywords = _keywords(queues, settings)
+        self._set({**read_environment(ENV_PREFIX), **keywords}, ENV_PREFIX)
+
+    def copy(self, queues: Sequence[str] | None = None, **changes: Any) -> Self:
+        """Return a configuration with changes, checked and rendered anew.
+
+        The environment is not read again.
+
+        Args:
+            queues: As for `Config`.
+            changes: As `settings` for `Config`.
+
+        Raises:
+            ConfError: As for `Config`, and so on.
+        """
+        if "ENV_PREFIX" in changes:
+            raise InvalidValue(
+                f"ENV_PREFIX={changes['ENV_PREFIX']!r} would change nothing: a copy "
+                "reads no environment; make a new configuration with it"
+            )
+        copy = type(self).__new__(type(self))
+        copy._set({**self._given, **_keywords(queues, changes)}, self.ENV_PREFIX)
+        return copy
+
+    def _set(self, given: Mapping[str, Any], prefix: str) -> None:
+        """Check and render what is given, and keep it too, for copies."""
+        values = {**_DEFAULTS, **given}
+        if values["QUEUES"] is None:
             raise MissingQueues(
                 'no queues are given; write Config(queues=["export", "msg"]), or set '
-                f"{ENV_PREFIX}_QUEUES=export,msg in the environment"
+                f"{prefix}_QUEUES=export,msg in the environment"
             )
         check_values(values)
         Redaction(values["REDACT"])
-        backend = values["result_backend"]
-        if isinstance(backend, str):
-            variables = {name: values[name] for name in RESULT_DB}
-            values["result_backend"] = render_url(backend, variables)
+        values = render(values)
         retries = values["CHORD_UNLOCK_MAX_RETRIES"]
         if retries is not None:
             values["task_annotations"] = [
                 {"celery.chord_unlock": {"max_retries": retries}},
                 *(maybe_list(values.get("task_annotations")) or ()),
             ]
-        own = {name: values.pop(name) for name in _OWN}
-        routing = Routing(values.pop("QUEUES"), **values)
-        super().__init__({**routing, **own, "ENV_PREFIX": ENV_PREFIX})
+        own = {name: values[name] for name in _OWN}
+        others = {name: values[name] for name in values if name not in _OWN}
+        routing = Routing(others.pop("QUEUES"), **others)
+        super().__init__({**routing, **own, "ENV_PREFIX": prefix})
+        object.__setattr__(self, "_given", Settings(given))
+        check_contradictions(values, given)
+        warn_of_overrides(values, given)
 
     @classmethod
     def embedded(
@@ -122,11 +155,24 @@ class Config(Settings):
             InvalidFolder: The folder cannot be created.
         """
         if folder is None:
-            folder = os.environ.get(f"{ENV_PREFIX}_{FOLDER}") or ".workertoolbox"
+            folder = os.environ.get(f"{ENV_PREFIX}_{FOLDER}")
+            folder = folder or str(ARGUMENTS["folder"].default)
         embedded = embedded_settings(make_folder(folder))
-        options = {
-            **embedded["broker_transport_options"],
-            **settings.get("broker_transport_options", {}),
-        }
-        settings = {**embedded, **settings, "broker_transport_options": options}
+        options = settings.get("broker_transport_options") or {}
+        settings = {**embedded, **settings}
+        if isinstance(options, Mapping):
+            options = {**embedded["broker_transport_options"], **options}
+        settings["broker_transport_options"] = options
         return cls(queues, ENV_PREFIX=ENV_PREFIX, **settings)
+
+
+def _keywords(queues: object, settings: dict[str, Any]) -> dict[str, Any]:
+    check_names(settings)
+    if queues is None:
+        return settings
+    if "QUEUES" in settings:
+        raise InvalidValue(
+            f"queues={queues!r} and QUEUES={settings['QUEUES']!r} are both given; give "
+            "the queues once"
+        )
+    return {**settings, "QUEUES": queues}

@@ -1,23 +1,21 @@
-"""Settings from environment variables."""
+"""Settings from environment variables, and from files that these name."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from celery.app.defaults import Option
 
 from cadasta.workertoolbox.conf._errors import InvalidValue, InvalidVariable
+from cadasta.workertoolbox.conf._names import OLD_NAMES
+from cadasta.workertoolbox.conf._readers import READERS
+from cadasta.workertoolbox.conf._settings import SETTINGS
 from cadasta.workertoolbox.conf._spelling import nearest
-from cadasta.workertoolbox.conf._variables import SETTINGS, VARIABLES
+from cadasta.workertoolbox.conf._variables import PREFIX, VARIABLES, Variable
 from cadasta.workertoolbox.routing import mask_url
-
-#: What the names of the variables begin with, unless `ENV_PREFIX` says otherwise.
-PREFIX = "WORKERTOOLBOX"
 
 #: The folder of an embedded configuration, which is no setting.
 FOLDER = "FOLDER"
@@ -25,32 +23,14 @@ FOLDER = "FOLDER"
 #: Variables of test suites, which are no settings either.
 _TESTS = "TEST_"
 
-#: Celery says `string` of both, and fails on the digits of a number.
-_CORRECTIONS = {
-    "broker_use_ssl": Option(type="any"),
-    "task_default_delivery_mode": Option(type="any"),
-    "task_default_priority": Option(type="int"),
+#: What follows the name of a setting whose value is in a file, as containers mount
+#: secrets.
+_FILE = "_FILE"
+
+_KNOWN: dict[str, tuple[str, Option | Variable]] = {
+    **{name.upper(): (name, option) for name, option in SETTINGS.items()},
+    **{name: (name, variable) for name, variable in VARIABLES.items()},
 }
-
-_KNOWN = {
-    name.upper(): (name, option)
-    for name, option in {**SETTINGS, **_CORRECTIONS, **VARIABLES}.items()
-}
-
-_BOOLEANS = {
-    **dict.fromkeys(("true", "yes", "on", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "0"), False),
-}
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """How a value of one type is read, and what to say when it cannot be."""
-
-    read: Callable[[str], Any]
-    expected: str = ""
-    #: Whether a value may hold credentials where nobody can tell them apart.
-    secret: bool = False
 
 
 def read_environment(prefix: str) -> dict[str, Any]:
@@ -61,85 +41,78 @@ def read_environment(prefix: str) -> dict[str, Any]:
 
     Raises:
         InvalidValue: The prefix is none.
-        InvalidVariable: A variable with the prefix is no setting, or its value cannot
-            be read.
+        InvalidVariable: A variable with the prefix is no setting, its value cannot be
+            read, nor can the file that it names, or the value is given twice.
     """
     if not isinstance(prefix, str) or not re.fullmatch(r"[A-Za-z]\w*(?<!_)", prefix):
         raise InvalidValue(
             f"ENV_PREFIX={prefix!r} cannot begin the name of a variable; write letters "
             f"and digits, without the '_' that follows, as in {PREFIX!r}"
         )
+    given = {
+        variable.removeprefix(f"{prefix}_"): text
+        for variable, text in os.environ.items()
+        if variable.startswith(f"{prefix}_")
+    }
     values = {}
-    for variable, text in os.environ.items():
-        if not variable.startswith(f"{prefix}_"):
-            continue
-        rest = variable.removeprefix(f"{prefix}_")
+    for rest, text in given.items():
         if rest == FOLDER or rest.startswith(_TESTS):
             continue
-        if rest not in _KNOWN:
+        variable = f"{prefix}_{rest}"
+        setting = rest if rest in _KNOWN else rest.removesuffix(_FILE)
+        if setting not in _KNOWN:
             raise InvalidVariable(
                 f"{variable} in the environment is no setting; did you mean "
-                f"{prefix}_{nearest(rest, _KNOWN)}? Unset it if it is not for the "
+                f"{prefix}_{_nearest(rest)}? Unset it if it is not for the "
                 "toolbox, or choose other names with ENV_PREFIX=…"
             )
-        name, option = _KNOWN[rest]
-        values[name] = _value(variable, text, option)
+        name, option = _KNOWN[setting]
+        if setting == rest:
+            values[name] = _value(variable, text, option)
+        elif setting in given:
+            raise InvalidVariable(
+                f"{prefix}_{setting} and {variable} are both in the environment; unset "
+                "one of them"
+            )
+        else:
+            content = _content(variable, text)
+            values[name] = _value(variable, content, option, file=text)
     return values
 
 
-def _value(variable: str, text: str, option: Option) -> Any:
-    # Celery gives one of its types as a class, and the others as their names.
-    reader = _READERS[str(getattr(option.type, "__name__", option.type))]
+def _nearest(rest: str) -> str:
+    if old := OLD_NAMES.get(rest):
+        return old.upper()
+    return nearest(rest, [*_KNOWN, *(f"{name}{_FILE}" for name in _KNOWN)])
+
+
+def _content(variable: str, path: str) -> str:
+    """Return what is in a file, without the line end that editors add."""
     try:
-        return reader.read(text)
-    except ValueError as error:
-        shown = "********" if reader.secret else mask_url(text)
-        place = f" (character {error.pos})" if hasattr(error, "pos") else ""
-        # The cause would show the whole value.
+        return Path(path).read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        # The cause would show what is in the file.
         raise InvalidVariable(
-            f"{variable}={shown!r} in the environment is no {reader.expected}{place}"
+            f"{variable}={path!r} in the environment names a file that cannot be read "
+            f"({reason}); name one that this process can read"
         ) from None
 
 
-def _boolean(text: str) -> bool:
+def _value(
+    variable: str, text: str, option: Option | Variable, *, file: str | None = None
+) -> Any:
+    # Celery gives one of its types as a class, and the others as their names.
+    reader = READERS[str(getattr(option.type, "__name__", option.type))]
     try:
-        return _BOOLEANS[text.strip().lower()]
-    except KeyError as error:
-        raise ValueError(text) from error
-
-
-def _list(text: str) -> list[Any]:
-    if not text.strip().startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    items: list[Any] = json.loads(text)
-    return items
-
-
-def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(text)
-    return value
-
-
-def _anything(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-_READERS = {
-    "string": _Reader(str),
-    "str": _Reader(str),
-    "bytes": _Reader(str.encode),
-    "any": _Reader(_anything),
-    "int": _Reader(int, "integer; write digits, as in 10"),
-    "float": _Reader(float, "number; write digits, as in 0.5"),
-    "bool": _Reader(_boolean, "boolean; write true or false"),
-    "list": _Reader(_list, "list; write a,b or a JSON list"),
-    "tuple": _Reader(lambda text: tuple(_list(text)), "list; write a,b or a JSON list"),
-    "dict": _Reader(
-        _object, 'JSON object; write one, as in {"region": "us-west-2"}', secret=True
-    ),
-}
+        return reader.read(text)
+    except ValueError as error:
+        shown = "********" if reader.is_secret else mask_url(text)
+        place = f" (character {error.pos})" if hasattr(error, "pos") else ""
+        where = (
+            f"{variable}={shown!r} in the environment"
+            if file is None
+            else f"what is in {file!r}, which {variable} names,"
+        )
+        # The cause would show the whole value.
+        raise InvalidVariable(f"{where} is no {reader.expected}{place}") from None

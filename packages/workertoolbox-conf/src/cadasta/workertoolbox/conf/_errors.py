@@ -2,6 +2,7 @@
 
 ConfError
 ├── BrokerUnreachable (ConnectionError)
+├── Contradiction (ValueError)
 ├── DeclarationRefused (RuntimeError)
 ├── InvalidFolder (OSError)
 ├── InvalidValue (ValueError)
@@ -24,6 +25,10 @@ class ConfError(Exception):
 
 class BrokerUnreachable(ConfError, ConnectionError):
     """The broker does not answer, or does not let us in."""
+
+
+class Contradiction(ConfError, ValueError):
+    """Two settings that cannot hold at the same time."""
 
 
 class DeclarationRefused(ConfError, RuntimeError):

@@ -2,96 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from celery.app.defaults import NAMESPACES, Option, flatten
+from cadasta.workertoolbox.routing import MONITOR
 
-from cadasta.workertoolbox.conf._errors import InvalidValue, UnknownSetting
-from cadasta.workertoolbox.conf._spelling import likeness, nearest
+#: What the names of the variables in the environment begin with, unless `ENV_PREFIX`
+#: says otherwise.
+PREFIX = "WORKERTOOLBOX"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable, as Celery describes its settings, and what it means.
+
+    Attributes:
+        type: What an environment variable is read as: see `_readers.py`.
+        meaning: A phrase for the table in the README.
+        default: What holds where it is not given; None where it has no default, or
+            one that is not conf's.
+    """
+
+    type: str
+    meaning: str
+    default: Any = None
+
 
 #: What the result-backend URL is rendered from, with PostgreSQL's own port.
 RESULT_DB = {
-    "RESULT_DB_USER": Option("worker", type="string"),
-    "RESULT_DB_PASS": Option("", type="string"),
-    "RESULT_DB_HOST": Option("localhost", type="string"),
-    "RESULT_DB_PORT": Option(5432, type="int"),
-    "RESULT_DB_NAME": Option("workers", type="string"),
+    "RESULT_DB_USER": Variable("string", "who writes results", "worker"),
+    "RESULT_DB_PASS": Variable("string", "the user's password", ""),
+    "RESULT_DB_HOST": Variable("string", "the PostgreSQL server", "localhost"),
+    "RESULT_DB_PORT": Variable("int", "its port", 5432),
+    "RESULT_DB_NAME": Variable("string", "its database", "workers"),
 }
 
-#: The variables that an environment can give; Celery describes its settings so too.
+#: The variables that a keyword or the environment can give.
 VARIABLES = {
-    "QUEUES": Option(type="list"),
-    "PLATFORM_QUEUE_NAME": Option(type="string"),
-    "QUEUE_PREFIX": Option(type="string"),
-    "COPY_FAILURE": Option(type="string"),
+    "QUEUES": Variable(
+        "list", "the work queues; the argument `queues` under its older name"
+    ),
+    "PLATFORM_QUEUE_NAME": Variable("string", "the task-monitor queue", MONITOR),
+    "QUEUE_PREFIX": Variable(
+        "string", "before each queue's name on SQS, with a hyphen between", "dev"
+    ),
+    "COPY_FAILURE": Variable(
+        "string",
+        "when a task went out and its copy cannot: `log` an error, or `raise` one",
+        "log",
+    ),
     **RESULT_DB,
-    "CHORD_UNLOCK_MAX_RETRIES": Option(type="int"),
-    "REDACT": Option(type="dict"),
-    "MAX_ARGUMENT_BYTES": Option(type="int"),
+    "REDACT": Variable(
+        "dict",
+        "what is hidden of tasks' arguments, beside passwords and the like: see "
+        "results",
+        {},
+    ),
+    "MAX_ARGUMENT_BYTES": Variable(
+        "int",
+        "how much is stored of a task's `args`, and of its `kwargs`; 65,536 where it "
+        "is not given: see results",
+    ),
+    "CHORD_UNLOCK_MAX_RETRIES": Variable(
+        "int",
+        "how often `celery.chord_unlock` looks for the end of a chord; without bound "
+        "where it is not given",
+    ),
 }
 
-#: Celery's settings, in lowercase, and the one of routing's that looks like them.
-SETTINGS: dict[str, Option] = {
-    **dict(flatten(NAMESPACES)),
-    "queue_type": Option(type="string"),
+#: The setting of routing's that looks like one of Celery's.
+ROUTINGS = {
+    "queue_type": Variable(
+        "string",
+        "`quorum` for RabbitMQ's quorum queues, or `classic`; a keyword in lowercase, "
+        "like Celery's",
+    ),
 }
 
-#: How alike an unknown setting and one of Celery's are when it is taken for a slip of
-#: the pen, and not for a setting of some extension: `task_qeues` has 0.95.
-_SLIP = 0.9
-
-
-def check_names(names: Mapping[str, object]) -> None:
-    """Refuse keywords that would be ignored in silence.
-
-    Raises:
-        UnknownSetting: An uppercase name that is none of the toolbox's, or a lowercase
-            one that is nearly one of Celery's.
-    """
-    for name in names:
-        if name in VARIABLES or name in SETTINGS:
-            continue
-        known = nearest(name, [*SETTINGS, *VARIABLES, "ENV_PREFIX"])
-        if not name.islower() or likeness(name, known) >= _SLIP:
-            raise UnknownSetting(
-                f"{name!r} is no variable of the toolbox and no setting of Celery's; "
-                f"did you mean {known!r}?"
-            )
-
-
-def check_values(values: Mapping[str, Any]) -> None:
-    """Refuse values of the toolbox's variables that would fail later, and obscurely.
-
-    Raises:
-        InvalidValue: A part of the database URL that is neither string nor integer, a
-            port without a number, or a number of retries or bytes that is none.
-    """
-    for name in RESULT_DB:
-        if not isinstance(values[name], str) and not _is_number(values[name]):
-            shown = "********" if values[name] and "PASS" in name else values[name]
-            raise InvalidValue(
-                f"{name}={shown!r} is neither a string nor an integer; "
-                f"leave it out for the default, {RESULT_DB[name].default!r}"
-            )
-    port = str(values["RESULT_DB_PORT"])
-    if not port.isdecimal():
-        raise InvalidValue(
-            f"RESULT_DB_PORT={port!r} is no port; write its number, as in 5432"
-        )
-    retries = values.get("CHORD_UNLOCK_MAX_RETRIES")
-    if retries is not None and not (_is_number(retries) and retries >= 0):
-        raise InvalidValue(
-            f"CHORD_UNLOCK_MAX_RETRIES={retries!r} is no number of retries; write 0 or "
-            "more, or leave it out for no bound"
-        )
-    limit = values.get("MAX_ARGUMENT_BYTES")
-    if limit is not None and not (_is_number(limit) and limit >= 1):
-        raise InvalidValue(
-            f"MAX_ARGUMENT_BYTES={limit!r} is no number of bytes; write 1 or more, or "
-            "leave it out for the default of results"
-        )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+#: Arguments that are no settings.
+ARGUMENTS = {
+    "folder": Variable(
+        "string",
+        "of `Config.embedded`: where messages and results are",
+        ".workertoolbox",
+    ),
+    "ENV_PREFIX": Variable(
+        "string", "what names in the environment begin with; a keyword only", PREFIX
+    ),
+}

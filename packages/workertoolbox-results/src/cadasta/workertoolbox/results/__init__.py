@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._errors import (
     ResultsError,
     SchemaOutdated,
     TaskNotFound,
+    UnknownStatus,
 )
 from cadasta.workertoolbox.results._meter import CommittedBatch
 from cadasta.workertoolbox.results._monitor import Monitor
@@ -28,7 +29,11 @@ from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import upgrade
 from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results._template import RESULT_BACKEND, render_url
+from cadasta.workertoolbox.results._template import (
+    RESULT_BACKEND,
+    render_text,
+    render_url,
+)
 
 __all__ = [
     "BrokerUnavailable",
@@ -50,6 +55,8 @@ __all__ = [
     "Task",
     "TaskNotFound",
     "TaskStore",
+    "UnknownStatus",
+    "render_text",
     "render_url",
     "upgrade",
 ]

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import cache
-from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Cast,
+    Column,
     Connection,
-    Table,
     Text,
     and_,
     bindparam,
     case,
     cast,
-    column,
     func,
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
 from cadasta.workertoolbox.results import _tables
 from cadasta.workertoolbox.results._engine import insert_into
 from cadasta.workertoolbox.results._message import QuarantineRecord, TaskRecord
+from cadasta.workertoolbox.results._queued import late_rows
+from cadasta.workertoolbox.results._types import Document
 
 Record = TaskRecord | QuarantineRecord
 
@@ -43,59 +44,88 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     read = [record for record in records if isinstance(record, TaskRecord)]
     unread = [record for record in records if isinstance(record, QuarantineRecord)]
     # In the order of ids, so that two monitors do not wait for each other's rows.
-    read.sort(key=lambda record: record.id)
-    unread.sort(key=lambda record: record.digest)
+    read.sort(key=attrgetter("id"))
+    unread.sort(key=attrgetter("digest"))
+    is_postgresql = connection.dialect.name == "postgresql"
+    write = _write_arrays if is_postgresql else _write_rows
     if read:
-        tasks = _rows(_merged(read), _tables.task.c.keys())
-        _write(connection, _tables.task, _upsert_task, tasks)
-        _write(connection, _tables.attempt, _insert_once, _attempts(read))
-    if planned := _planned(read):
-        _write(connection, _tables.planned, _insert_once, planned)
-    if unread:
-        insert = insert_into(_tables.quarantine, connection.dialect.name)
-        names = [name for name in _tables.quarantine.c.keys() if name != "id"]
-        connection.execute(_insert_once(insert), list(_rows(unread, names)))
+        write(connection, read)
+    rows = {
+        _tables.planned: _planned(read),
+        _tables.quarantine: [asdict(record) for record in unread],
+        # Last: by now the watermark may have passed what was on time before.
+        _tables.queued: late_rows(read),
+    }
+    for table, values in rows.items():
+        if values:
+            insert = insert_into(table, connection.dialect.name)
+            connection.execute(_insert_once(insert), values)
 
 
-def _write(
-    connection: Connection,
-    table: Table,
-    completed: Callable[[Insert], Insert],
-    rows: Iterable[dict[str, Any]],
-) -> None:
-    """Insert rows by one statement.
+def _write_arrays(connection: Connection, records: Sequence[TaskRecord]) -> None:
+    """Write both tables by one statement.
 
-    PostgreSQL gets them as one JSON document: it reads that faster than values, and
-    nothing is done for each of them here.
+    PostgreSQL gets an array in JSON for each column: of all that it takes, that is what
+    it reads the fastest (half the time of an object for each row, a tenth of that of
+    values), and what Python makes the fastest.
     """
-    if connection.dialect.name != "postgresql":
-        insert = insert_into(table, connection.dialect.name)
-        connection.execute(completed(insert), list(rows))
-        return
-    document = json.dumps(list(rows), default=datetime.isoformat)
-    connection.execute(_from_json(table, completed), {"rows": document})
+    names = _tables.task.c.keys()
+    columns = zip(*map(attrgetter(*names), records), strict=True)
+    arrays = {
+        name: _encode(column) for name, column in zip(names, columns, strict=True)
+    }
+    connection.execute(_insert_messages(), arrays)
+
+
+_encode = json.JSONEncoder(default=datetime.isoformat, check_circular=False).encode
 
 
 @cache
-def _from_json(table: Table, completed: Callable[[Insert], Insert]) -> Insert:
-    columns = [column(each.name, each.type) for each in table.c]
-    document = cast(bindparam("rows", type_=Text), JSON)
-    rows = func.json_to_recordset(document).table_valued(*columns, name="rows")
-    selected = select(rows.render_derived(with_types=True))
-    return completed(
-        insert_into(table, "postgresql").from_select(table.c.keys(), selected)
+def _insert_messages() -> Insert:
+    elements = (_elements(column).label(column.name) for column in _tables.task.c)
+    message = select(*elements).cte("message")
+    # A row can be upserted once in a statement: of a task's messages, it is the latest.
+    first = func.min(message.c.scheduled_at).over(partition_by=message.c.id)
+    latest = (
+        select(*(first if each.name == "scheduled_at" else each for each in message.c))
+        .ext(distinct_on(message.c.id))
+        .order_by(message.c.id, message.c.replaced.desc(), message.c.retries.desc())
     )
+    task = insert_into(_tables.task, "postgresql")
+    upsert = _upsert_task(task.from_select(_tables.task.c.keys(), latest))
+    upserted = upsert.returning(_tables.task.c.id).cte("task")
+    # Counted, so that the tasks are locked first: as everywhere else.
+    count = select(func.count()).select_from(upserted).scalar_subquery()
+    attempts = select(*(message.c[name] for name in _ATTEMPT.values())).where(
+        count >= 0
+    )
+    attempt = insert_into(_tables.attempt, "postgresql")
+    return _insert_once(attempt.from_select(list(_ATTEMPT), attempts))
 
 
-def _rows(records: Iterable[Record], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for record in records:
-        yield {name: getattr(record, name) for name in names}
+def _elements(column: Column[Any]) -> Cast[Any]:
+    array = cast(bindparam(column.name, type_=Text), JSON)
+    if column.type is Document:
+        return cast(func.json_array_elements(array), column.type)
+    return cast(func.json_array_elements_text(array), column.type)
 
 
-def _attempts(records: Iterable[TaskRecord]) -> Iterator[dict[str, Any]]:
-    names = [name for name in _tables.attempt.c.keys() if name != "task_id"]
-    for record in records:
-        yield {"task_id": record.id, **{name: getattr(record, name) for name in names}}
+#: Columns of an attempt, and what they are in a record.
+_ATTEMPT = {
+    column.name: "id" if column.name == "task_id" else column.name
+    for column in _tables.attempt.c
+}
+
+
+def _write_rows(connection: Connection, records: Sequence[TaskRecord]) -> None:
+    tasks = [record._asdict() for record in records]
+    for task in tasks:
+        del task["planned"]
+    attempts = [{name: task[key] for name, key in _ATTEMPT.items()} for task in tasks]
+    upsert = _upsert_task(insert_into(_tables.task, "sqlite"))
+    connection.execute(upsert, tasks)
+    insert = _insert_once(insert_into(_tables.attempt, "sqlite"))
+    connection.execute(insert, attempts)
 
 
 def _planned(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
@@ -112,18 +142,6 @@ def _planned(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
         for step in record.planned
     }
     return sorted(rows.values(), key=itemgetter("id"))
-
-
-def _merged(records: Iterable[TaskRecord]) -> Iterator[TaskRecord]:
-    """Merge the messages of a task as `_upsert_task` does; they come side by side."""
-    for _, messages in groupby(records, key=lambda record: record.id):
-        first, *others = messages
-        merged = first
-        for message in others:
-            earliest = min(merged.scheduled_at, message.scheduled_at)
-            latest = max(merged, message, key=lambda one: (one.replaced, one.retries))
-            merged = replace(latest, scheduled_at=earliest)
-        yield merged
 
 
 def _insert_once(insert: Insert) -> Insert:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Table, delete, select
+from sqlalchemy import Table, delete, select
 
 from cadasta.workertoolbox.results._database import Database
 from cadasta.workertoolbox.results._tables import (
@@ -21,13 +21,12 @@ ROWS = 1000
 
 def delete_results(database: Database, before: datetime) -> int:
     """Delete some results that are older, and return how many."""
-    return _delete_some(database, taskmeta, taskmeta.c.date_done < naive_utc(before))
+    return _delete_some(database, taskmeta, before)
 
 
 def delete_groups(database: Database, before: datetime) -> int:
     """Delete some saved groups that are older, and return how many."""
-    old = tasksetmeta.c.date_done < naive_utc(before)
-    return _delete_some(database, tasksetmeta, old)
+    return _delete_some(database, tasksetmeta, before)
 
 
 def delete_chords(database: Database, before: datetime) -> int:
@@ -40,7 +39,13 @@ def delete_chords(database: Database, before: datetime) -> int:
     return len(ids)
 
 
-def _delete_some(database: Database, table: Table, old: ColumnElement[bool]) -> int:
-    some = select(table.c.id).where(old).limit(ROWS)
+def _delete_some(database: Database, table: Table, before: datetime) -> int:
+    oldest = select(table.c.id).where(table.c.date_done < naive_utc(before))
+    oldest = oldest.order_by(table.c.date_done).limit(ROWS)
+    # Rows that others hold are left to them, a purge or a worker. As a CTE, since
+    # PostgreSQL may execute a subquery more than once, and lock more than these.
+    some = oldest.with_for_update(skip_locked=True).cte("some")
+    old = delete(table).where(table.c.id.in_(select(some.c.id)))
     with database.connect() as connection:
-        return connection.execute(delete(table).where(table.c.id.in_(some))).rowcount
+        # SQLite's driver does not count what a statement with a CTE deletes.
+        return len(connection.execute(old.returning(table.c.id)).all())

@@ -21,14 +21,16 @@ json_option = click.option(
 )
 
 
-def limit_option(what: str) -> Callable[[Decorated], Decorated]:
+def limit_option(
+    what: str, *, order: str = "newest first"
+) -> Callable[[Decorated], Decorated]:
     """Return the option that bounds how many of something are shown."""
     return click.option(
         "--limit",
         type=click.IntRange(1, 1_000_000),
         default=50,
         show_default=True,
-        help=f"Most {what} to show, newest first.",
+        help=f"Most {what} to show, {order}.",
     )
 
 

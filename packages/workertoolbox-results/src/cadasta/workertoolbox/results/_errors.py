@@ -12,7 +12,8 @@ ResultsError
 ├── NotInQuarantine (LookupError)
 ├── PickledResult (ValueError)
 ├── SchemaOutdated (RuntimeError)
-└── TaskNotFound (LookupError)
+├── TaskNotFound (LookupError)
+└── UnknownStatus (ValueError)
 """
 
 from __future__ import annotations
@@ -119,3 +120,7 @@ class TaskNotFound(ResultsError, LookupError):
             f"no task with id {self.id!r} has been seen; "
             "`celery -A … tasks list` shows those that have"
         )
+
+
+class UnknownStatus(ResultsError, ValueError):
+    """No task has this status, and its name resembles one that tasks have."""

@@ -9,14 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from kombu.message import Message
 
+from cadasta.workertoolbox.results._compression import MAX_BODY, decompress
 from cadasta.workertoolbox.results._planned import Step, planned_steps
 from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._size import MAX_BYTES, cut
-from cadasta.workertoolbox.results._storable import MAX_DEPTH, MAX_NAME, storable
+from cadasta.workertoolbox.results._size import MAX_BYTES, cut_both
+from cadasta.workertoolbox.results._storable import (
+    MAX_DEPTH,
+    MAX_NAME,
+    storable,
+    storable_text,
+)
 
 #: The header in which the publisher writes the instant of publication; the routing
 #: package has the same name (the two do not import each other).
@@ -25,6 +31,14 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: Where the routing package's transports keep the routing key of a message when they
 #: pin it to the queue it was read from.
 ROUTING_KEY = "workertoolbox_routing_key"
+
+#: The header that the routing package's transports give to what is no message of
+#: kombu's, or has properties that no client can read.
+UNREADABLE = "workertoolbox_unreadable"
+
+#: Most bytes of a body that are kept in quarantine: what RabbitMQ 3 takes by default.
+#: PostgreSQL takes no statement of a gigabyte, and a byte is two characters there.
+MAX_KEPT = 128 * 1024 * 1024
 
 #: Longest reason in characters.
 MAX_REASON = 500
@@ -39,16 +53,20 @@ _UTF8 = {"utf-8", "utf8", "us-ascii", "none"}
 
 _DEFAULT = Redaction()
 
+# `json.loads` looks at all its options first, which takes as long again.
+_decode = json.JSONDecoder().decode
+
 
 class Unreadable(ValueError):
     """A message is no task message of protocol 2 in JSON; says what is wrong."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRecord:
+class TaskRecord(NamedTuple):
     """One task message: columns of `workertoolbox_task`.
 
     Attributes:
+        args: A list, or the text that is shown instead; never None.
+        kwargs: A dict, or the text that is shown instead; never None.
         planned: What it says is still to come.
     """
 
@@ -92,7 +110,7 @@ def read_task(
     redaction: Redaction = _DEFAULT,
     max_bytes: int = MAX_BYTES,
 ) -> TaskRecord:
-    """Read a task message.
+    """Read a task message, whose body is as it came: compressed, if it was.
 
     Args:
         redaction: What is hidden of its arguments.
@@ -106,7 +124,7 @@ def read_task(
     id, name = _name(headers, "id"), _name(headers, "task")
     try:
         args, kwargs = redaction.shown(name, args, kwargs, headers)
-        args, kwargs = storable(args), storable(kwargs)
+        args, kwargs = cut_both(storable(args), storable(kwargs), max_bytes)
     except (ValueError, RecursionError) as error:
         raise Unreadable(
             f"its arguments are nested deeper than {MAX_DEPTH} levels"
@@ -114,9 +132,9 @@ def read_task(
     return TaskRecord(
         id=id,
         name=name,
-        queue=storable(_queue(message.delivery_info or {})),
-        args=cut(args, max_bytes),
-        kwargs=cut(kwargs, max_bytes),
+        queue=storable(work_queue(message.delivery_info or {})),
+        args=args,
+        kwargs=kwargs,
         root_id=_optional_name(headers, "root_id"),
         parent_id=_optional_name(headers, "parent_id"),
         group_id=_optional_name(headers, "group"),
@@ -137,14 +155,16 @@ def keep_unread(
 ) -> QuarantineRecord:
     """Keep a message as it came, with the reason why it could not be read."""
     body = _raw(message.body)
+    if len(body) > MAX_KEPT:
+        reason = f"{reason}; {MAX_KEPT} of its {len(body)} bytes are kept"
+        body = body[:MAX_KEPT]
     headers = _printable(message.headers or {})
-    if "compression" in headers and not message.errors:
-        del headers["compression"]  # The body is decompressed.
     content_type = storable(str(message.content_type))
     content_encoding = storable(str(message.content_encoding))
-    routing_key = storable(_queue(message.delivery_info or {}))
+    routing_key = storable(work_queue(message.delivery_info or {}))
     identity = [headers, content_type, content_encoding, routing_key]
-    digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0" + body)
+    digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0")
+    digest.update(body)
     return QuarantineRecord(
         digest=digest.hexdigest(),
         reason=storable(reason)[:MAX_REASON],
@@ -157,43 +177,68 @@ def keep_unread(
     )
 
 
-def _queue(delivery_info: Mapping[str, Any]) -> str:
+def work_queue(delivery_info: Mapping[str, Any]) -> str:
     """Return the routing key that a message was published with: its work queue."""
     key = delivery_info.get(ROUTING_KEY) or delivery_info.get("routing_key") or ""
     return _DELAY.sub("", str(key))
 
 
 def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    if message.errors:
-        raise Unreadable(f"its body cannot be decompressed: {message.errors[0][1]!r}")
+    if (unread := (message.headers or {}).get(UNREADABLE)) is not None:
+        raise Unreadable(f"it is no message: {_error(unread)}")
     if message.content_type != _JSON:
         raise Unreadable(f"its content type is {message.content_type!r}, not {_JSON}")
     if str(message.content_encoding).lower() not in _UTF8:
         raise Unreadable(f"its encoding is {message.content_encoding!r}, not utf-8")
+    whole = _whole(message)
     try:
-        body = json.loads(message.body or "")
+        body = _decode(str(whole, "utf-8", "surrogatepass"))
     except (ValueError, TypeError, RecursionError) as error:
         raise Unreadable(f"its body is no JSON: {error}") from error
-    match body:
-        case [list(args), dict(kwargs), dict(embedded)]:
-            return args, kwargs, embedded
-    raise Unreadable("its body is not [args, kwargs, embedded]: no protocol 2")
+    shape = [type(part) for part in body] if isinstance(body, list) else None
+    if shape != [list, dict, dict]:
+        raise Unreadable("its body is not [args, kwargs, embedded]: no protocol 2")
+    args, kwargs, embedded = body
+    return args, kwargs, embedded
+
+
+def _whole(message: Message) -> bytes:
+    body = _raw(message.body or b"")
+    if len(body) > MAX_BODY:
+        raise Unreadable(f"its body has {len(body)} bytes, more than {MAX_BODY}")
+    method = (message.headers or {}).get("compression")
+    if not method:
+        return body
+    try:
+        return decompress(body, method)
+    except Exception as error:
+        # Of any kind: each library has its own.
+        raise Unreadable(f"its body cannot be decompressed: {error}") from error
+
+
+def _error(unread: Any) -> str:
+    text = unread.get("error") if isinstance(unread, Mapping) else unread
+    return text if isinstance(text, str) else reprlib.repr(text)
 
 
 def _name(headers: Mapping[str, Any], key: str) -> str:
+    return _as_name(headers.get(key), key)
+
+
+def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
     value = headers.get(key)
+    return None if value is None else _as_name(value, key)
+
+
+def _as_name(value: Any, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise Unreadable(f"its header {key!r} is {reprlib.repr(value)}, not a name")
-    name = str(storable(value))
+    name = storable_text(value)
     if len(name) > MAX_NAME:
         raise Unreadable(
             f"its header {key!r} has {len(name)} characters, more than {MAX_NAME}"
         )
     return name
-
-
-def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
-    return None if headers.get(key) is None else _name(headers, key)
 
 
 def _count(headers: Mapping[str, Any], key: str) -> int:

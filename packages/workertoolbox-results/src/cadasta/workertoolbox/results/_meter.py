@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Self
 
 from cadasta.workertoolbox.results._batch import Record
@@ -49,38 +50,39 @@ class CommittedBatch:
 class Meter:
     """One line in the log for each interval, with what was written in it.
 
+    Batches may be added in one thread, and reported in another.
+
     Args:
         interval_s: Seconds between two lines.
     """
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
-        self._begin()
-
-    def _begin(self) -> None:
         self._since = time.monotonic()
-        self._batches = self._stored = self._quarantined = 0
-        self._lag_s = 0.0
+        self._lock = Lock()
+        self._batches: list[CommittedBatch] = []
 
     def add(self, batch: CommittedBatch) -> None:
         """Count a batch."""
-        self._batches += 1
-        self._stored += batch.stored
-        self._quarantined += batch.quarantined
-        self._lag_s = max(self._lag_s, batch.lag_s)
+        with self._lock:
+            self._batches.append(batch)
 
     def report_if_due(self) -> None:
         """Write the line, if the interval is over."""
         passed_s = time.monotonic() - self._since
         if passed_s < self._interval_s:
             return
+        with self._lock:
+            batches, self._batches = self._batches, []
+        self._since = time.monotonic()
+        quarantined = sum(batch.quarantined for batch in batches)
+        messages = quarantined + sum(batch.stored for batch in batches)
         _logger.info(
             "%d messages in %.0f s (%.1f/s), %d batches, %d quarantined, lag %.1f s",
-            self._stored + self._quarantined,
+            messages,
             passed_s,
-            (self._stored + self._quarantined) / passed_s,
-            self._batches,
-            self._quarantined,
-            self._lag_s,
+            messages / passed_s,
+            len(batches),
+            quarantined,
+            max((batch.lag_s for batch in batches), default=0.0),
         )
-        self._begin()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,31 @@ from celery import Celery
 from kombu import Connection, Consumer, Queue
 from kombu.exceptions import OperationalError as BrokerError
 from kombu.message import Message
-from sqlalchemy.exc import DBAPIError, StatementError
 
 from cadasta.workertoolbox.results._backoff import TICK_S, backoff, rest
-from cadasta.workertoolbox.results._batch import Record, write_batch
-from cadasta.workertoolbox.results._engine import database_url, is_outage, open_engine
+from cadasta.workertoolbox.results._compression import left_compressed
+from cadasta.workertoolbox.results._engine import database_url, open_engine
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     MonitorQueueUnknown,
 )
+from cadasta.workertoolbox.results._gathering import Gathering
 from cadasta.workertoolbox.results._health import HealthFile
-from cadasta.workertoolbox.results._message import (
-    QuarantineRecord,
-    Unreadable,
-    keep_unread,
-    read_task,
-)
 from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
+from cadasta.workertoolbox.results._queued import Sweep
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._schema import check_schema
 from cadasta.workertoolbox.results._size import max_argument_bytes
+from cadasta.workertoolbox.results._writer import Writer
 
 _logger = logging.getLogger(__name__)
 
 #: Seconds to wait for a broker that does not answer when the monitor starts.
 CONNECT_TIMEOUT_S = 10
+
+#: Longest time in seconds until a batch that is written is acknowledged, if nothing
+#: else comes.
+SETTLE_S = 0.02
 
 #: Seconds between two lines in the log with what was written.
 REPORT_S = 60.0
@@ -81,19 +81,30 @@ class Monitor:
     ) -> None:
         self._app = app
         self._queue = monitor_queue(app)
-        self._redaction = Redaction.of(app)
-        self._max_bytes = max_argument_bytes(app)
         self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
-        self._batch_size = batch_size
+        self._prefetch_count = 2 * batch_size
         self._batch_wait_s = batch_wait_s
         self._meter = Meter(report_s)
         self._health = None if health_file is None else HealthFile(health_file)
         self._on_commit = on_commit
+        self._writer = Writer(
+            self._engine,
+            redaction=Redaction.of(app),
+            max_bytes=max_argument_bytes(app),
+            on_commit=self._count,
+            is_over=lambda: self._stopping,
+        )
+        # One thread has the database; the one that calls `run` has the broker, whose
+        # client no other may use.
+        self._thread = ThreadPoolExecutor(1, "writer")
+        self._sweep = Sweep()
         # No `Event`: its lock is not safe in a signal handler.
         self._stopping = False
-        self._waiting: list[Message] = []
-        self._waiting_since = 0.0
-        self._multiple = False
+        self._gathering = Gathering(batch_size)
+        self._writing: tuple[list[Message], Future[bool]] | None = None
+        self._chores: Future[None] | None = None
+        self._chores_at = 0.0
+        self._is_amqp = False
         self._broker_waits_s = backoff()
 
     def stop(self) -> None:
@@ -107,10 +118,12 @@ class Monitor:
             self._check_broker()
             while not self._stopping:
                 self._consume_until_cut()
-            if self._health is not None:
-                self._health.remove()
         finally:
+            self._stopping = True
+            self._thread.shutdown()
             self._engine.dispose()
+        if self._health is not None:
+            self._health.remove()
 
     def _check_broker(self) -> None:
         connection = self._connection()
@@ -151,7 +164,8 @@ class Monitor:
                 self._consume(connection)
         except _broker_errors(connection) as error:
             # Not acknowledged, so the broker delivers them again.
-            self._waiting.clear()
+            self._gathering.take()
+            self._writing = None
             if not self._stopping:
                 _logger.warning("broker away, trying again: %r", error)
                 rest(next(self._broker_waits_s), is_over=self._is_rest_over)
@@ -163,125 +177,105 @@ class Monitor:
         # SQS hands out at most ten messages of a FIFO queue, and no more before
         # they are deleted: waiting for others would be in vain.
         one_drain = connection.transport.driver_type == "sqs"
-        self._multiple = connection.transport.driver_type == "amqp"
         wait_s = 0.0 if one_drain else self._batch_wait_s
+        self._is_amqp = connection.transport.driver_type == "amqp"
         channel: Any = connection.default_channel
         # py-amqp would decode a body by whatever encoding its message names.
         channel.auto_decode = False
+        channel.Message = left_compressed(channel.Message)
         consumer = Consumer(
             channel,
             [self._queue],
-            on_message=self._gather,
-            on_decode_error=lambda message, _: self._gather(message),
-            prefetch_count=2 * self._batch_size,
+            on_message=self._gathering.add,
+            on_decode_error=lambda message, _: self._gathering.add(message),
+            prefetch_count=self._prefetch_count,
         )
         with consumer:
             while not self._stopping:
-                self._drain(connection, self._time_left(wait_s))
+                is_due = self._gather(connection, wait_s)
                 self._broker_waits_s = backoff()
-                if self._is_due(wait_s):
-                    self._flush()
-                self._show_life()
+                if is_due:
+                    self._hand_over()
+                elif self._writing is not None and self._writing[1].done():
+                    self._settle()
+                self._look_after()
             consumer.cancel()
-            self._flush()
+            self._hand_over()
+            self._settle()
 
-    def _drain(self, connection: Connection, timeout_s: float) -> None:
-        try:
-            connection.drain_events(timeout=timeout_s)
-        except TimeoutError:
-            pass
+    def _gather(self, connection: Connection, wait_s: float) -> bool:
+        """Gather messages; return whether they are to be written now.
 
-    def _gather(self, message: Message) -> None:
-        if not self._waiting:
-            self._waiting_since = time.monotonic()
-        self._waiting.append(message)
+        It also returns if nothing comes, and soon if a batch is being written.
+        """
+        tick_s = TICK_S if self._writing is None else SETTLE_S
+        look_at = time.monotonic() + tick_s
+        while not self._gathering.is_full() and not self._stopping:
+            left_s = look_at - time.monotonic()
+            if self._gathering:
+                left_s = min(left_s, self._gathering.left_s(wait_s))
+            if left_s <= 0:
+                break
+            try:
+                connection.drain_events(timeout=left_s)
+            except TimeoutError:
+                break
+        if self._gathering.is_full():
+            return True
+        return bool(self._gathering) and self._gathering.left_s(wait_s) <= 0
 
-    def _time_left(self, wait_s: float) -> float:
-        if not self._waiting:
-            return TICK_S
-        left_s = self._waiting_since + wait_s - time.monotonic()
-        return min(TICK_S, max(0.001, left_s))
+    def _hand_over(self) -> None:
+        """Have what is gathered written, as soon as the batch before is."""
+        self._settle()
+        messages = self._gathering.take()
+        if not messages:
+            return
+        self._writing = messages, self._thread.submit(self._writer.write, messages)
+        if not self._is_amqp:
+            # A virtual transport may poll for seconds before it lets us acknowledge.
+            self._settle()
 
-    def _is_due(self, wait_s: float) -> bool:
-        full = len(self._waiting) >= self._batch_size
-        return full or (
-            bool(self._waiting) and time.monotonic() - self._waiting_since >= wait_s
-        )
-
-    def _flush(self) -> None:
-        messages, self._waiting = self._waiting, []
-        if messages and self._write(messages):
+    def _settle(self) -> None:
+        """Wait for the batch that is being written, and acknowledge it."""
+        if self._writing is None:
+            return
+        messages, written = self._writing
+        while not wait([written], timeout=TICK_S).done:
+            self._meter.report_if_due()
+        self._writing = None
+        if written.result():
             self._acknowledge(messages)
 
     def _acknowledge(self, messages: Sequence[Message]) -> None:
-        if self._multiple:
+        if self._is_amqp:
             # They are all that came on this channel, up to the last.
             messages[-1].ack(multiple=True)
             return
         for message in messages:
             message.ack()
 
-    def _write(self, messages: Sequence[Message]) -> bool:
-        """Commit messages; return False if an outage lasts until the monitor stops."""
-        records = [self._read(message) for message in messages]
-        try:
-            return self._commit_in_time(records)
-        except (StatementError, ValueError) as error:
-            return self._write_each(messages, error)
-
-    def _read(self, message: Message) -> Record:
-        seen_at = datetime.now(UTC)
-        try:
-            return read_task(
-                message,
-                seen_at=seen_at,
-                redaction=self._redaction,
-                max_bytes=self._max_bytes,
-            )
-        except Unreadable as error:
-            reason = str(error)
-        except Exception as error:
-            # Whatever comes: one message must not keep the others from the database.
-            reason = f"it cannot be read: {error!r}"
-        return _quarantined(message, reason, seen_at)
-
-    def _write_each(self, messages: Sequence[Message], error: Exception) -> bool:
-        """Find the message that a database refuses: it must not fail the others."""
-        if len(messages) > 1:
-            return all([self._write([message]) for message in messages])
-        [message] = messages
-        reason = f"the database refuses it: {error}"
-        return self._commit_in_time([_quarantined(message, reason, datetime.now(UTC))])
-
-    def _commit_in_time(self, records: Sequence[Record]) -> bool:
-        """Commit records, after an outage if need be; return False as `_write` does."""
-        waits_s = backoff()
-        while True:
-            try:
-                self._commit(records)
-                return True
-            except DBAPIError as error:
-                if not is_outage(error):
-                    raise
-                _logger.warning("database away, trying again: %s", error.orig)
-            if self._stopping:
-                return False
-            rest(next(waits_s), is_over=self._is_rest_over)
-
-    def _commit(self, records: Sequence[Record]) -> None:
-        began_at = time.monotonic()
-        with self._engine.begin() as connection:
-            write_batch(connection, records)
-        duration_s = time.monotonic() - began_at
-        batch = CommittedBatch.of(records, duration_s=duration_s)
+    def _count(self, batch: CommittedBatch) -> None:
         self._meter.add(batch)
         if self._on_commit is not None:
             self._on_commit(batch)
 
-    def _show_life(self) -> None:
+    def _look_after(self) -> None:
+        """Do what is due from time to time, behind the batch that is being written."""
         self._meter.report_if_due()
+        now = time.monotonic()
+        if now < self._chores_at:
+            return
+        if self._chores is not None:
+            if not self._chores.done():
+                return
+            self._chores.result()
+        self._chores = self._thread.submit(self._do_chores)
+        self._chores_at = now + TICK_S
+
+    def _do_chores(self) -> None:
         if self._health is not None:
             self._health.touch_if_due(self._engine)
+        self._sweep.go_on_if_due(self._engine)
 
     def _is_rest_over(self) -> bool:
         self._meter.report_if_due()
@@ -302,12 +296,6 @@ def monitor_queue(app: Celery) -> Queue:
         )
     queue: Queue = app.amqp.queues[name]
     return queue
-
-
-def _quarantined(message: Message, reason: str, seen_at: datetime) -> QuarantineRecord:
-    record = keep_unread(message, reason=reason, seen_at=seen_at)
-    _logger.warning("message put into quarantine: %s", record.reason)
-    return record
 
 
 def _broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:

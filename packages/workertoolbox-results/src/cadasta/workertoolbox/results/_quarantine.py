@@ -12,6 +12,7 @@ from sqlalchemy import Engine, RowMapping, delete, select
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._compression import left_compressed
 from cadasta.workertoolbox.results._engine import is_outage, reaching
 from cadasta.workertoolbox.results._errors import NotInQuarantine
 from cadasta.workertoolbox.results._message import (
@@ -123,7 +124,7 @@ def replay(engine: Engine, id: int, *, redaction: Redaction, max_bytes: int) -> 
 
 def _message(kept: Quarantined) -> Message:
     body: Any = kept.body
-    return Message(
+    return left_compressed(Message)(
         body=body,
         content_type=kept.content_type,
         content_encoding=kept.content_encoding,

@@ -49,8 +49,9 @@ class Recent:
     """Tasks of the last hour, of which the newest 20,000 are counted.
 
     Attributes:
-        tasks: How many there are of each status and queue. Statuses of a task's own
-            are one, and queues after the 50 with most tasks are one.
+        tasks: How many there are of each status and queue, without Celery's own,
+            `celery.*`. Statuses of a task's own are one, and queues after the 50 with
+            most tasks are one.
         untracked: Results whose task no monitor has seen.
     """
 
@@ -100,7 +101,7 @@ def count_recent(engine: Engine) -> Recent:
 
 def _tasks(connection: Connection, since: datetime) -> Mapping[tuple[str, str], int]:
     newest = (
-        select(task.c.id, task.c.queue, task.c.eta)
+        select(task.c.id, task.c.name, task.c.queue, task.c.eta)
         .where(task.c.scheduled_at >= since)
         .order_by(task.c.scheduled_at.desc())
         .limit(ROWS)
@@ -110,7 +111,8 @@ def _tasks(connection: Connection, since: datetime) -> Mapping[tuple[str, str], 
     result = select(taskmeta.c.status).where(taskmeta.c.task_id == newest.c.id)
     waiting = case((newest.c.eta > datetime.now(UTC), "SCHEDULED"), else_="QUEUED")
     status = func.coalesce(result.scalar_subquery(), waiting)
-    shown = select(status.label("state"), newest.c.queue).subquery()
+    own = newest.c.name.like("celery.%")
+    shown = select(status.label("state"), newest.c.queue).where(~own).subquery()
     query = select(shown, func.count()).group_by(*shown.c)
     counts = {(status, queue): n for status, queue, n in connection.execute(query)}
     return bounded(counts)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, text
 
 from cadasta.workertoolbox.results._engine import (
     database_url,
@@ -23,9 +26,14 @@ VERSION_TABLE = "workertoolbox_version"
 #: Key of the advisory lock of an upgrade in PostgreSQL: any number, but always this.
 LOCK = 0x776F726B
 
+#: Seconds between two looks whether another upgrade has ended.
+LOOK_S = 0.2
+
 
 def upgrade(url: str) -> str:
     """Create the tables, or bring them up to date, and return the revision.
+
+    Of two at a time one waits. What is interrupted is either undone or gone on with.
 
     Args:
         url: As in `result_backend`. Its role must be allowed to create tables.
@@ -36,16 +44,30 @@ def upgrade(url: str) -> str:
     """
     engine = open_engine(database_url(url))
     try:
-        with reaching(engine), engine.begin() as connection:
-            # One upgrade at a time, and all of it or nothing.
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            else:
-                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        with reaching(engine), _alone(engine) as connection:
             command.upgrade(_config(connection), "head")
             return _revision(connection) or ""
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection for an upgrade when no other one is under way."""
+    if engine.dialect.name == "sqlite":
+        with engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+        return
+    # On a connection of its own, because the migrations end their transactions, and a
+    # lock of the session would be lost behind pgbouncer.
+    with engine.connect() as guard, engine.connect() as connection:
+        # Whoever waited within the server would in turn be waited for by the indexes.
+        while not guard.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
+            guard.rollback()
+            time.sleep(LOOK_S)
+        guard.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        yield connection
 
 
 def check_schema(engine: Engine) -> None:

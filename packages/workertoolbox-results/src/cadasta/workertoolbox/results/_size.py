@@ -39,6 +39,13 @@ def max_argument_bytes(app: Celery) -> int:
     return limit
 
 
+def cut_both(args: Any, kwargs: Any, max_bytes: int) -> tuple[Any, Any]:
+    """Return `args` and `kwargs`, or as much of each as is stored."""
+    if _size([args, kwargs]) <= max_bytes:
+        return args, kwargs
+    return cut(args, max_bytes), cut(kwargs, max_bytes)
+
+
 def cut(arguments: Any, max_bytes: int) -> Any:
     """Return `args` or `kwargs`, or as much of them as is stored.
 

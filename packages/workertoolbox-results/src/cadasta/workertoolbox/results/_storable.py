@@ -30,18 +30,25 @@ def storable(value: Any, depth: int = 0) -> Any:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     match value:
         case str():
-            text = value.encode("utf-8", "backslashreplace").decode("utf-8")
-            return text.replace("\0", r"\x00")
-        case float() if not math.isfinite(value):
-            return json.dumps(value)
+            return storable_text(value)
+        case None | bool() | int():
+            return value
         case dict():
-            return {_key(key): storable(item, depth + 1) for key, item in value.items()}
+            return {
+                storable_text(key if isinstance(key, str) else str(key)): storable(
+                    item, depth + 1
+                )
+                for key, item in value.items()
+            }
         case list() | tuple():
             return [storable(item, depth + 1) for item in value]
-        case None | bool() | int() | float():
-            return value
-    return storable(repr(value))
+        case float():
+            return value if math.isfinite(value) else json.dumps(value)
+    return storable_text(repr(value))
 
 
-def _key(key: Any) -> Any:
-    return storable(key if isinstance(key, str) else str(key))
+def storable_text(text: str) -> str:
+    """Return a text without what PostgreSQL refuses, as `storable` does."""
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.replace("\0", r"\x00") if "\0" in text else text

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from celery import Celery, states
-from sqlalchemy import Select, func, select
+from sqlalchemy import Connection, select, text
 
-from cadasta.workertoolbox.results import _tables
+from cadasta.workertoolbox.results import _search, _tables
 from cadasta.workertoolbox.results._engine import (
     database_url,
     open_engine,
     reaching,
 )
 from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
+from cadasta.workertoolbox.results._filters import Filters
 from cadasta.workertoolbox.results._schema import check_schema
+from cadasta.workertoolbox.results._status import check_status
 from cadasta.workertoolbox.results._storable import storable
 from cadasta.workertoolbox.results._task import Task
 
 _view = _tables.tasks
-_newest_first = (
-    func.coalesce(_view.c.scheduled_at, _view.c.started_at, _view.c.finished_at)
-    .desc()
-    .nulls_last()
-)
+
+#: Tasks that are read by one statement.
+IDS = 1000
 
 #: The view's columns, with the result as it was stored.
 _tasks = select(
@@ -81,7 +83,8 @@ class TaskStore:
 
     def find(self, id: str) -> Task | None:
         """Return a task, or None if nobody has seen it."""
-        return next(iter(self._fetch(_tasks.where(_view.c.id == storable(id)))), None)
+        with self._snapshot() as connection:
+            return next(iter(_read(connection, [storable(id)])), None)
 
     def list(
         self,
@@ -90,26 +93,79 @@ class TaskStore:
         name: str | None = None,
         status: str | None = None,
         queue: str | None = None,
+        worker: str | None = None,
         internal: bool = False,
     ) -> Sequence[Task]:
         """Return tasks, newest first.
 
+        A task is as new as its first message, or as its latest state if no monitor
+        saw a message. All are by their latest state if a worker is asked for, or a
+        status of Celery's other than `SUCCESS`; name and queue are then those of the
+        run that stored it. Steps that are still to come are last.
+
         Args:
             limit: Most tasks to return.
+            worker: Only what this worker ran, such as `celery@host`.
             internal: Whether to include Celery's own tasks, `celery.*`.
+
+        Raises:
+            DatabaseUnavailable: It cannot be reached or refuses.
+            UnknownStatus: There is no such task, and the status resembles a known one.
         """
-        query = _tasks.order_by(_newest_first).limit(limit)
-        for column, wanted in (("name", name), ("status", status), ("queue", queue)):
-            if wanted is not None:
-                query = query.where(_view.c[column] == wanted)
-        return self._fetch(query, internal=internal)
+        filters = Filters(
+            name=name, status=status, queue=queue, worker=worker, internal=internal
+        )
+        with self._snapshot() as connection:
+            found = _read(connection, _search.newest(connection, filters, limit))
+        if not found and status is not None:
+            check_status(status)
+        return found
+
+    def stuck(
+        self,
+        longer_than: timedelta,
+        *,
+        limit: int = 50,
+        name: str | None = None,
+        queue: str | None = None,
+        internal: bool = False,
+    ) -> Sequence[Task]:
+        """Return tasks that are queued or started for long, the longest first.
+
+        A task is queued from when it could run: from its ETA, if it has one. One that
+        is to be retried is queued again.
+
+        Args:
+            longer_than: How long at least.
+            limit: Most tasks to return.
+            internal: Whether to include Celery's own tasks, `celery.*`.
+
+        Raises:
+            DatabaseUnavailable: It cannot be reached or refuses.
+        """
+        filters = Filters(name=name, queue=queue, internal=internal)
+        before = datetime.now(UTC) - longer_than
+        with self._snapshot() as connection:
+            ids = _search.stuck(connection, filters, limit, before=before)
+            return _read(connection, ids)
 
     def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return every task of the workflow that a task began, the oldest first."""
-        query = _tasks.where(_view.c.root_id == root_id).order_by(
-            _view.c.scheduled_at.nulls_last(), _view.c.id
-        )
-        return self._fetch(query, internal=internal)
+        return self._related("root_id", root_id, internal=internal)
+
+    def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
+        """Return the tasks that a task has published, the oldest first.
+
+        Steps that are to come after it and no other are among them.
+        """
+        return self._related("parent_id", parent_id, internal=internal)
+
+    def _related(self, column: str, id: str, *, internal: bool) -> Sequence[Task]:
+        id = storable(id)
+        with self._snapshot() as connection:
+            tasks = _read(connection, _search.related(connection, column, id))
+        found = [task for task in tasks if getattr(task, column) == id]
+        return _oldest_first(found, internal=internal)
 
     def close(self) -> None:
         """Close the connections."""
@@ -126,12 +182,33 @@ class TaskStore:
     ) -> None:
         self.close()
 
-    def _fetch(self, query: Select[Any], *, internal: bool = True) -> Sequence[Task]:
-        if not internal:
-            query = query.where(func.coalesce(_view.c.name, "").notlike("celery.%"))
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """Yield a connection to which all statements show the same tasks."""
         with reaching(self.engine), self.engine.connect() as connection:
-            rows = connection.execute(query).mappings()
-            return [_task(**row) for row in rows]
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+                # A query that it takes for long it would compile first, for longer.
+                connection.execute(text("SET LOCAL jit = off"))
+            yield connection
+
+
+def _read(connection: Connection, ids: Sequence[str]) -> Sequence[Task]:
+    """Return tasks in the order of their ids."""
+    found: dict[str, Task] = {}
+    for start in range(0, len(ids), IDS):
+        some = ids[start : start + IDS]
+        rows = connection.execute(_tasks.where(_view.c.id.in_(some))).mappings()
+        found |= {task.id: task for task in (_task(**row) for row in rows)}
+    return [found[id] for id in ids if id in found]
+
+
+def _oldest_first(found: Sequence[Task], *, internal: bool) -> Sequence[Task]:
+    last = datetime.max.replace(tzinfo=UTC)
+    shown = (task for task in found if internal or not task.internal)
+    return sorted(shown, key=lambda task: (task.scheduled_at or last, task.id))
 
 
 def _task(*, stored: bytes | None, **row: Any) -> Task:

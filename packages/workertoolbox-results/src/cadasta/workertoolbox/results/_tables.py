@@ -14,11 +14,27 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 from cadasta.workertoolbox.results._types import Document, Instant
 
 metadata = MetaData()
+
+#: Characters of a name in Celery's own columns.
+NAME_LENGTH = 155
+
+
+def _partial(name: str, *columns: str, rows: str) -> Index:
+    """Return an index of some rows only, which others cost nothing."""
+    where = text(rows)
+    return Index(
+        f"ix_workertoolbox_{name}",
+        *columns,
+        postgresql_where=where,
+        sqlite_where=where,
+    )
+
 
 #: Celery's own table of results in its extended shape, with columns of ours that
 #: Celery does not know and leaves empty. `date_done` is UTC without saying so.
@@ -43,6 +59,12 @@ taskmeta = Table(
     Column("root_id", Text),
     Column("parent_id", Text),
     Column("group_id", Text),
+    # Few, since each costs every worker that stores a result.
+    Index("ix_workertoolbox_result_worker", "worker", "date_done"),
+    _partial("result_status", "status", "date_done", rows="status <> 'SUCCESS'"),
+    _partial(
+        "result_status_name", "status", "name", "date_done", rows="status <> 'SUCCESS'"
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -79,6 +101,10 @@ task = Table(
     Column("seen_at", Instant, nullable=False),
     Index("ix_workertoolbox_task_scheduled_at", "scheduled_at"),
     Index("ix_workertoolbox_task_root_id", "root_id"),
+    Index("ix_workertoolbox_task_name", "name", "scheduled_at"),
+    Index("ix_workertoolbox_task_queue", "queue", "scheduled_at"),
+    Index("ix_workertoolbox_task_seen_at", "seen_at"),
+    _partial("task_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
 )
 
 #: A row per message: a task is published anew when it is retried (`retries`) and
@@ -96,7 +122,8 @@ attempt = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
-#: A row per task that a message says is still to come; it stays when the task comes.
+#: A row per task that a message says is still to come; it stays for a while when the
+#: task comes.
 planned = Table(
     "workertoolbox_planned",
     metadata,
@@ -106,6 +133,50 @@ planned = Table(
     Column("parent_id", Text),
     Column("seen_at", Instant, nullable=False),
     Index("ix_workertoolbox_planned_root_id", "root_id"),
+    Index("ix_workertoolbox_planned_parent_id", "parent_id"),
+    Index("ix_workertoolbox_planned_name", "name", "seen_at"),
+    Index("ix_workertoolbox_planned_seen_at", "seen_at"),
+)
+
+#: A row per task that a monitor has seen up to the watermark, and that has no result.
+#: One that has got a result since stays for a while.
+queued = Table(
+    "workertoolbox_queued",
+    metadata,
+    Column("task_id", Text, primary_key=True),
+    Column("scheduled_at", Instant, nullable=False),
+    # The ETA, where there is one.
+    Column("due_at", Instant, nullable=False),
+    Index("ix_workertoolbox_queued_scheduled_at", "scheduled_at"),
+    Index("ix_workertoolbox_queued_due_at", "due_at"),
+)
+
+#: A row per result that is stored up to the watermark, and whose task no monitor has
+#: seen. One whose message has come since stays for a while.
+untracked = Table(
+    "workertoolbox_untracked",
+    metadata,
+    Column("task_id", Text, primary_key=True),
+    Column("date_done", DateTime, nullable=False),
+    Column("name", Text),
+    Column("queue", Text),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Index("ix_workertoolbox_untracked_date_done", "date_done"),
+    Index("ix_workertoolbox_untracked_name", "name", "date_done"),
+    Index("ix_workertoolbox_untracked_queue", "queue", "date_done"),
+    Index("ix_workertoolbox_untracked_root_id", "root_id"),
+    Index("ix_workertoolbox_untracked_parent_id", "parent_id"),
+)
+
+#: One row: up to which `seen_at` of a task `workertoolbox_queued` is complete, and up
+#: to which `date_done` of a result `workertoolbox_untracked`.
+watermark = Table(
+    "workertoolbox_watermark",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("date_done", DateTime, nullable=False),
 )
 
 #: A row per message that could not be read, as it came.

@@ -20,43 +20,60 @@ RESULT_BACKEND = (
 _PASSWORD = re.compile(r"(?<=://)((?:\{[^{}]*\}|[^:/@{}])*):(\S*)(?=@)")
 
 
-def render_url(template: str, variables: Mapping[str, object]) -> str:
+def render_url(
+    template: str, variables: Mapping[str, object], *, setting: str = "result_backend"
+) -> str:
     """Return a URL with each `{0.NAME}`, or `{NAME}`, replaced by its variable.
 
     Values are escaped for a URL, so that a password may hold any character. Braces
     that are meant as such are doubled, as in `str.format`.
 
+    Args:
+        setting: What an error calls the template.
+
     Raises:
         InvalidTemplate: A variable that does not exist, a stray brace, or a format
             that is more than a name.
     """
+    escaped = {name: _escaped(name, value) for name, value in variables.items()}
+    return render_text(template, escaped, setting=setting)
+
+
+def render_text(template: str, variables: Mapping[str, object], *, setting: str) -> str:
+    """Return a text that is no URL with its variables replaced by their values.
+
+    Args:
+        setting: What an error calls the template.
+
+    Raises:
+        InvalidTemplate: As for `render_url`.
+    """
+    shown = f"{setting} template {_shown(template)!r}"
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
         raise InvalidTemplate(
-            f"result_backend template {_shown(template)!r} has a stray brace "
-            f"({error}); double the braces that are not around a variable"
+            f"{shown} has a stray brace ({error}); double the braces that are not "
+            "around a variable"
         ) from error
-    return "".join(
-        text + ("" if field is None else _value(template, variables, field, rest))
-        for text, field, *rest in parts
-    )
+    rendered = []
+    for text, field, *rest in parts:
+        rendered.append(text)
+        if field is None:
+            continue
+        name = field.removeprefix("0.")
+        if name not in variables or any(rest):
+            known = ", ".join(f"{{0.{name}}}" for name in variables)
+            raise InvalidTemplate(
+                f"{shown}: {{{field}}} is no variable; use one of {known}"
+            )
+        rendered.append(str(variables[name]))
+    return "".join(rendered)
 
 
-def _value(
-    template: str,
-    variables: Mapping[str, object],
-    field: str,
-    rest: list[str | None],
-) -> str:
-    name = field.removeprefix("0.")
-    if name not in variables or any(rest):
-        raise InvalidTemplate(
-            f"result_backend template {_shown(template)!r}: {{{field}}} is no "
-            f"variable; use one of {', '.join(f'{{0.{known}}}' for known in variables)}"
-        )
+def _escaped(name: str, value: object) -> str:
     # An IPv6 address stands in a URL as it is.
-    return quote(str(variables[name]), safe="[]:" if name.endswith("HOST") else "")
+    return quote(str(value), safe="[]:" if name.endswith("HOST") else "")
 
 
 def _shown(template: str) -> str:

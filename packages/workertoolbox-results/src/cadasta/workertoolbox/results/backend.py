@@ -30,6 +30,7 @@ from cadasta.workertoolbox.results._engine import (
     is_outage,
 )
 from cadasta.workertoolbox.results._lookup import Lookup
+from cadasta.workertoolbox.results._message import work_queue
 from cadasta.workertoolbox.results._native_chords import NativeChords
 from cadasta.workertoolbox.results._redaction import Redaction
 from cadasta.workertoolbox.results._redelivery import (
@@ -40,11 +41,8 @@ from cadasta.workertoolbox.results._size import cut, max_argument_bytes
 from cadasta.workertoolbox.results._starts import Start, starts_of
 from cadasta.workertoolbox.results._state import store
 from cadasta.workertoolbox.results._storable import storable
-from cadasta.workertoolbox.results._tables import taskmeta, tasksetmeta
+from cadasta.workertoolbox.results._tables import NAME_LENGTH, taskmeta, tasksetmeta
 from cadasta.workertoolbox.results._types import naive_utc
-
-#: Characters of a name in Celery's own columns.
-NAME_LENGTH = 155
 
 
 class Backend(Lookup, NativeChords, base.BaseBackend):
@@ -215,7 +213,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
             "kwargs": self._encoded_arguments(kwargs),
             "worker": _name(request.hostname),
             "retries": request.retries,
-            "queue": _name(delivery.get("routing_key")),
+            "queue": _name(work_queue(delivery) or None),
             "stamps": self._encoded(_stamps(request)),
         }
 

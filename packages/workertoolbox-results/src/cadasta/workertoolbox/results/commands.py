@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 from celery import Celery
 from rich.table import Table
 
+from cadasta.workertoolbox.results._age import Age
 from cadasta.workertoolbox.results._console import (
     app_of,
     console,
@@ -170,6 +172,7 @@ def monitor(
 @click.option("--name", help="Only tasks of this name.")
 @click.option("--status", help="Only tasks of this status, such as FAILURE.")
 @click.option("--queue", help="Only tasks of this queue.")
+@click.option("--worker", help="Only tasks that this worker ran, as celery@host.")
 @limit_option("tasks")
 @click.option("--internal", is_flag=True, help="Show Celery's own tasks too.")
 @json_option
@@ -177,11 +180,28 @@ def monitor(
 def list_(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
     """Show the newest tasks."""
     with TaskStore.for_app(app_of(ctx)) as store:
-        found = store.list(**filters)
-    if as_json:
-        print_json(task.as_json() for task in found)
-    else:
-        _print_table(found)
+        _print(store.list(**filters), as_json=as_json)
+
+
+@tasks.command()
+@click.option(
+    "--older-than",
+    type=Age(),
+    required=True,
+    help="Only tasks that wait or run for longer, as 15m.",
+)
+@click.option("--name", help="Only tasks of this name.")
+@click.option("--queue", help="Only tasks of this queue.")
+@limit_option("tasks", order="longest first")
+@click.option("--internal", is_flag=True, help="Show Celery's own tasks too.")
+@json_option
+@click.pass_context
+def stuck(
+    ctx: click.Context, /, as_json: bool, older_than: timedelta, **filters: Any
+) -> None:
+    """Show tasks that are queued or started for long."""
+    with TaskStore.for_app(app_of(ctx)) as store:
+        _print(store.stuck(older_than, **filters), as_json=as_json)
 
 
 @tasks.command()
@@ -198,6 +218,13 @@ def show(ctx: click.Context, id: str, as_json: bool) -> None:
         print_json(task.as_json() for _, task in in_order(workflow, asked=id))
     else:
         console().print(workflow_tree(workflow, asked=id))
+
+
+def _print(found: Sequence[Task], *, as_json: bool) -> None:
+    if as_json:
+        print_json(task.as_json() for task in found)
+    else:
+        _print_table(found)
 
 
 def _print_table(found: Sequence[Task]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cadasta.workertoolbox.routing._errors import (
         CopyFailed,
+        FrozenSettings,
         InvalidQueues,
         InvalidSetting,
         PublishRefused,
@@ -32,6 +33,7 @@ __all__ = [
     "CopyFailed",
     "DEFAULT_QUEUE",
     "EXCHANGE",
+    "FrozenSettings",
     "InvalidQueues",
     "InvalidSetting",
     "MONITOR",

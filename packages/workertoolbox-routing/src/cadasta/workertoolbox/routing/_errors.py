@@ -2,6 +2,7 @@
 
 RoutingError
 ├── CopyFailed (RuntimeError)
+├── FrozenSettings (AttributeError, TypeError)
 ├── InvalidQueues (ValueError)
 ├── InvalidSetting (ValueError)
 ├── PublishRefused (RuntimeError)
@@ -33,6 +34,10 @@ class CopyFailed(RoutingError, RuntimeError):
             f"task {self.id} went out, but its copy for queue {self.queue!r} did not: "
             f"{self.reason}; until it has a result the database will not know of it"
         )
+
+
+class FrozenSettings(RoutingError, AttributeError, TypeError):
+    """Settings, or a dictionary or list in them, were to be changed."""
 
 
 class InvalidQueues(RoutingError, ValueError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 from cadasta.workertoolbox.routing import _publication, _registry, _worker
@@ -81,7 +80,7 @@ class Routing(Settings):
                 "task_default_exchange": EXCHANGE,
                 "task_default_exchange_type": "topic",
                 "task_default_routing_key": DEFAULT_QUEUE,
-                **deepcopy(JSON_ONLY),
+                **JSON_ONLY,
                 **settings,
                 "broker_transport_options": options,
             }

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from copy import deepcopy
+from typing import Any, NoReturn, Self
+
+from cadasta.workertoolbox.routing._errors import FrozenSettings
+from cadasta.workertoolbox.routing._frozen import frozen_settings
 
 _MASK = "********"
 
@@ -27,11 +31,19 @@ class Settings(Mapping[str, Any]):
     """Celery settings in lowercase and the toolbox's variables in uppercase.
 
     A mapping, so that Celery takes it (`app.config_from_object`), and every name
-    is an attribute too.
+    is an attribute too. They cannot be changed, nor can the dictionaries and lists in
+    them, but for the two that Celery and kombu write to: `beat_schedule` and
+    `broker_use_ssl`. `app.conf.x = …` changes the app alone.
     """
 
+    QUEUES: tuple[str, ...]
+    PLATFORM_QUEUE_NAME: str
+    QUEUE_PREFIX: str
+    COPY_FAILURE: str
+    broker_transport_options: dict[str, Any]
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        object.__setattr__(self, "_values", dict(settings))
+        object.__setattr__(self, "_values", frozen_settings(settings))
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -48,9 +60,24 @@ class Settings(Mapping[str, Any]):
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(
+        raise FrozenSettings(
             f"{type(self).__name__} cannot be changed; make a new one with {name}=…"
         )
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenSettings(
+            f"{type(self).__name__} cannot be changed; make a new one without {name}"
+        )
+
+    def __hash__(self) -> int:
+        # Equal settings have equal names; values may be dictionaries.
+        return hash(frozenset(self._values))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copy = type(self).__new__(type(self))
+        values = frozen_settings(deepcopy(self._values, memo))
+        vars(copy).update(deepcopy(vars(self), memo), _values=values)
+        return copy
 
     def __repr__(self) -> str:
         shown = ", ".join(

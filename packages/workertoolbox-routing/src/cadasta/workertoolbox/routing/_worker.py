@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery.signals import worker_init
+from celery.signals import task_rejected, worker_init
+
+from cadasta.workertoolbox.routing.transports._unreadable import UNREADABLE
 
 _logger = logging.getLogger(__name__)
 
+#: Most bytes that are shown of what could not be read.
+MAX_SHOWN = 10_000
+
 
 def connect() -> None:
-    """Check what any worker of this process is about to consume."""
+    """Check what any worker of this process is about to consume, and does not."""
     worker_init.connect(_consume_work_only, dispatch_uid=__name__)
+    task_rejected.connect(_show_unreadable, dispatch_uid=__name__)
 
 
 def _consume_work_only(sender: Any, **_: Any) -> None:
@@ -36,3 +42,19 @@ def _consume_work_only(sender: Any, **_: Any) -> None:
             monitor,
         )
     queues.deselect([monitor])
+
+
+def _show_unreadable(message: Any, **_: Any) -> None:
+    """Log what is no message: where no dead letters are kept, nobody else has it."""
+    found = (message.headers or {}).get(UNREADABLE)
+    if found is None:
+        return
+    body = message.body or b""
+    raw = body.encode() if isinstance(body, str) else bytes(body)
+    _logger.error(
+        "what lay in queue %r is no message, and is rejected: %s\n%d bytes: %s",
+        message.delivery_info.get("routing_key"),
+        found,
+        len(raw),
+        raw[:MAX_SHOWN].decode("utf-8", "backslashreplace"),
+    )

@@ -9,6 +9,8 @@ from amqp.basic_message import Message
 from amqp.method_framing import frame_handler
 from amqp.serialization import decode_properties_basic
 
+from cadasta.workertoolbox.routing.transports._unreadable import unreadable
+
 #: A frame: its type, its channel, and what is in it.
 Frame = tuple[int, int, Any]
 
@@ -17,9 +19,6 @@ PROPERTIES = 2
 
 #: Bytes before the properties: class, weight, and size of the body.
 PREFIX = 12
-
-#: The header with properties that could not be read, backslash-escaped.
-UNREADABLE = "workertoolbox_unreadable"
 
 
 def reading_every_frame(
@@ -57,6 +56,6 @@ def _is_readable(buffer: Any) -> bool:
 
 def _readable(buffer: Any, error: Exception) -> bytes:
     shown = bytes(buffer[PREFIX:]).decode("ascii", "backslashreplace")
-    headers = {UNREADABLE: {"error": repr(error), "properties": shown}}
+    headers = unreadable(error, properties=shown)
     message: Any = Message("", application_headers=headers)
     return bytes(buffer[:PREFIX]) + bytes(message._serialize_properties())

@@ -21,7 +21,8 @@ from uuid import uuid4
 from kombu.transport import redis, virtual
 from kombu.utils.json import dumps, loads
 
-from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, pin
+from cadasta.workertoolbox.routing.transports._unreadable import UNREADABLE
+from cadasta.workertoolbox.routing.transports._virtual import TaskChannel
 
 #: Seconds that a reader of one queue waits at most; it looks for messages with another
 #: priority than 0 in between, which lie in lists of their own.
@@ -40,8 +41,8 @@ if held then return held end
 for i = 3, #KEYS do
     local message = redis.call('RPOP', KEYS[i])
     if message then
-        held = '[' .. message .. ', "", ' .. ARGV[i] .. ']'
-        if pcall(cjson.decode, held) then
+        held = '[' .. message .. ', "", ' .. ARGV[i + 1] .. ']'
+        if ARGV[3] == '1' and pcall(cjson.decode, held) then
             redis.call('HSET', KEYS[1], ARGV[1], held)
             redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
         end
@@ -67,7 +68,7 @@ class QoS(redis.QoS):
 class HoldingChannel(TaskChannel, redis.Channel):
     """kombu's channel, which loses no message when its process does.
 
-    Without `ack_emulation` nothing is held, and all is as in kombu's.
+    Without `ack_emulation` nothing is held.
     """
 
     QoS = QoS
@@ -119,19 +120,14 @@ class HoldingChannel(TaskChannel, redis.Channel):
             self.qos.ack(tag)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
-        if not self.ack_emulation:
-            return super()._get(queue, timeout)
         tag = str(uuid4())
         with self.conn_or_acquire() as client:
             held = client.execute_command(*self._taking([queue], tag))
             self._maybe_update_queues_expire(client, queue)
         message, _ = self._read(held, tag)
-        return pin(message, queue)
+        return message
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        if not self.ack_emulation:
-            super()._brpop_start(timeout)
-            return
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
@@ -149,8 +145,6 @@ class HoldingChannel(TaskChannel, redis.Channel):
         connection.send_packed_command(connection.pack_commands(commands))
 
     def _brpop_read(self, **options: Any) -> bool:
-        if not self.ack_emulation:
-            return bool(super()._brpop_read(**options))
         try:
             held = self._answer(**options)
             self._has_found = held is not None
@@ -183,7 +177,7 @@ class HoldingChannel(TaskChannel, redis.Channel):
         ]
         names = [self.unacked_key, self.unacked_index_key, *(key for key, _ in lists)]
         keys = [f"{self.global_keyprefix}{name}" for name in names]
-        values = [tag, time(), *(queue for _, queue in lists)]
+        values = [tag, time(), int(self.ack_emulation), *(queue for _, queue in lists)]
         return ("EVAL", TAKE, len(keys), *keys, *values)
 
     def _read(self, held: bytes | None, tag: str) -> tuple[dict[str, Any], str]:
@@ -194,12 +188,11 @@ class HoldingChannel(TaskChannel, redis.Channel):
         """
         if held is None:
             raise Empty()
-        try:
-            message, _, queue = loads(held)
-            message["properties"]["delivery_tag"] = tag
-        except (ValueError, KeyError, TypeError):
-            # No message of kombu's; held, it would end whoever restores it too.
-            self.qos._remove_from_indices(tag).execute()
-            raise
-        self.taken.add(tag)
+        raw, _, name = held[1:-1].rpartition(b', "", ')
+        queue: str = loads(name)
+        message = self.open(raw, queue)
+        message["properties"]["delivery_tag"] = tag
+        # What cannot be read is held as it is told, not as it lay in the queue.
+        if self.ack_emulation and UNREADABLE not in (message.get("headers") or {}):
+            self.taken.add(tag)
         return message, queue

@@ -24,6 +24,7 @@ from kombu.transport.virtual import exchange as exchanges
 
 from cadasta.workertoolbox.routing._errors import CopyFailed, UnknownQueue
 from cadasta.workertoolbox.routing._topology import EXCHANGE
+from cadasta.workertoolbox.routing.transports._envelope import opened
 
 _logger = logging.getLogger(__name__)
 
@@ -33,17 +34,6 @@ ROUTING_KEY = "workertoolbox_routing_key"
 #: Seconds before each new try of a put that failed for a passing reason: long enough
 #: for a connection to be made anew, short enough for a caller to wait.
 DELAYS_S = (0.1, 0.4)
-
-
-def pin(message: dict[str, Any], queue: str) -> dict[str, Any]:
-    """Have a message that is not acknowledged return to the queue it was read from."""
-    info = message.get("properties", {}).get("delivery_info", {})
-    if info.get("exchange") == EXCHANGE:
-        info[ROUTING_KEY] = info.get("routing_key")
-        # The default exchange, where a routing key is a queue's name. Celery's retry
-        # knows this form too.
-        info.update(exchange="", routing_key=queue)
-    return message
 
 
 class TopicExchange(exchanges.TopicExchange):
@@ -175,8 +165,35 @@ class TaskChannel(virtual.Channel):
                 self.visibility_timeout,
             )
 
+    def open(self, raw: bytes | str, queue: str) -> dict[str, Any]:
+        """Return the message that lies in a queue, whatever that is, for delivery."""
+        message = self.pin(opened(raw), queue)
+        # A tag that is forged, or that a copy of the message has too, would have one
+        # acknowledged for another.
+        message["properties"]["delivery_tag"] = str(uuid4())
+        return message
+
+    def pin(self, message: dict[str, Any], queue: str) -> dict[str, Any]:
+        """Have a message return to the queue it was read from, if not acknowledged."""
+        info = message["properties"]["delivery_info"]
+        exchange, key = info.get("exchange"), info.get("routing_key")
+        if (exchange, key) != ("", queue) and not self._is_of_others(exchange, key):
+            info[ROUTING_KEY] = key
+            # The default exchange, where a routing key is a queue's name. Celery's
+            # retry knows this form too.
+            info.update(exchange="", routing_key=queue)
+        return message
+
+    def _is_of_others(self, exchange: Any, key: Any) -> bool:
+        return (
+            isinstance(exchange, str)
+            and isinstance(key, str)
+            and exchange not in ("", EXCHANGE)
+            and exchange in (self.state.exchanges or ())
+        )
+
     def _get(self, queue: str, timeout: float | None = None) -> Any:
-        return pin(super()._get(queue), queue)
+        return self.pin(super()._get(queue), queue)
 
 
 class TaskTransport(virtual.Transport):
@@ -184,9 +201,6 @@ class TaskTransport(virtual.Transport):
 
     #: Whether this connection has warned of an ETA.
     has_warned = False
-
-    def _deliver(self, message: dict[str, Any], queue: str) -> None:
-        super()._deliver(pin(message, queue), queue)
 
 
 def separate(message: dict[str, Any]) -> dict[str, Any]:

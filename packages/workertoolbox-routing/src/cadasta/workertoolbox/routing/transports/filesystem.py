@@ -21,13 +21,9 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from kombu.transport import filesystem, virtual
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 
-from cadasta.workertoolbox.routing.transports._virtual import (
-    TaskChannel,
-    TaskTransport,
-    pin,
-)
+from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
 #: Seconds between two looks for messages whose reader has died.
 RECOVERY_INTERVAL = 1.0
@@ -57,11 +53,9 @@ class Channel(TaskChannel, filesystem.Channel):
             self._claims = _Claims(self._inbox)
         for name in _messages(self._inbox, queue):
             with suppress(FileNotFoundError):  # another reader was first
-                text = self._claims.take(name)
-                payload: dict[str, Any] = loads(text)
-                # Copies of one message share a tag; a file name is its file's alone.
-                payload["properties"]["delivery_tag"] = name
-                return pin(payload, queue)
+                message = self.open(self._claims.take(name), queue)
+                message["properties"]["delivery_tag"] = name
+                return message
         raise Empty()
 
     def _recover(self) -> None:
@@ -145,10 +139,10 @@ class _Claims:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         unnamed.rename(self._folder.with_suffix(".lock"))
 
-    def take(self, name: str) -> str:
+    def take(self, name: str) -> bytes:
         claimed = self._folder / name
         os.rename(self._inbox / name, claimed)
-        return claimed.read_text("utf-8")
+        return claimed.read_bytes()
 
     def drop(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from queue import Empty
 from typing import Any
 
 from kombu.transport import sqlalchemy, virtual
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from cadasta.workertoolbox.routing._broker import without_options_of_others
@@ -23,6 +25,28 @@ class Channel(TaskChannel, sqlalchemy.Channel):
             # kombu does so after some errors; after others the next put would fail.
             self.session.rollback()
             raise
+
+    def _get(self: Any, queue: str, timeout: float | None = None) -> dict[str, Any]:
+        # kombu's own, which loses what it cannot read.
+        asked = self._get_or_create(queue)
+        if self.session.bind.name == "sqlite":
+            self.session.execute(text("BEGIN IMMEDIATE TRANSACTION"))
+        try:
+            message = (
+                self.session.query(self.message_cls)
+                .with_for_update()
+                .filter(self.message_cls.queue_id == asked.id)
+                .filter(self.message_cls.visible != False)  # noqa: E712
+                .order_by(self.message_cls.sent_at, self.message_cls.id)
+                .first()
+            )
+            if message is None:
+                raise Empty()
+            message.visible = False
+            opened: dict[str, Any] = self.open(message.payload, queue)
+            return opened
+        finally:
+            self.session.commit()
 
     def _engine_from_config(self) -> Any:
         with without_options_of_others(self.connection.client):

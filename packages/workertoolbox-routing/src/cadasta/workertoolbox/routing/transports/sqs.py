@@ -23,7 +23,6 @@ from cadasta.workertoolbox.routing._errors import RemoteControlUnavailable
 from cadasta.workertoolbox.routing.transports._virtual import (
     TaskChannel,
     TaskTransport,
-    pin,
     separate,
 )
 
@@ -122,7 +121,12 @@ class Channel(TaskChannel, SQS.Channel):
 
     def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
         # On every way in, that of the event loop too.
-        return pin(super()._message_to_python(message, queue_name, q_url), queue_name)
+        body = self._decode_python_message_body(message["Body"])
+        payload = self.open(body, queue_name)
+        if queue_name in self._noack_queues:
+            self._delete_message(queue_name, message)
+            return payload
+        return self._envelope_payload(payload, None, message, q_url)
 
     def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
         # A poll that is cut off, or that AWS answers with 5xx, gives an empty list,

@@ -1,0 +1,73 @@
+"""How much memory a monitor takes, over a million messages.
+
+Each has its own id, and names of tasks and of arguments that few others have, so that
+whatever is remembered of messages shows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from cadasta.workertoolbox.results import upgrade
+from ingest import Fleet
+from polling import eventually
+from processes import Process
+from servers import postgresql, rabbitmq
+
+#: Messages in all, and between two looks.
+MESSAGES = 1_000_000
+INTERVAL = 100_000
+
+#: Names of tasks, and of arguments of each.
+NAMES = 20_000
+
+#: Most that may be taken after the last message, of what is taken after the first two
+#: intervals, in which libraries load what they need.
+BOUND = 1.05
+
+
+def main() -> None:
+    """Print what is taken at each look, and how much it grew."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        rabbitmq.serve(Path(folder)) as broker,
+        postgresql.serve(lambda url: None) as databases,
+        broker.access() as access,
+        databases.database() as database,
+    ):
+        upgrade(database)
+        fleet = Fleet(Path(folder), access, database)
+        with fleet.monitor() as monitor:
+            taken = [
+                _after(fleet, monitor, number)
+                for number in range(INTERVAL, MESSAGES + 1, INTERVAL)
+            ]
+    print(
+        f"from {2 * INTERVAL:,} to {MESSAGES:,} messages: "
+        f"{taken[-1] / taken[1]:.3f} × the memory (at most {BOUND:g})"
+    )
+
+
+def _after(fleet: Fleet, monitor: Process, number: int) -> int:
+    """Publish up to a number of messages, and return the memory then, in KiB."""
+    for each in range(number - INTERVAL, number):
+        name = each % NAMES
+        fleet.app.send_task(
+            f"export.project_{name}", [each, "x" * (each % 500)], {f"key_{name}": each}
+        )
+    fleet.purge("export")
+    eventually(lambda: fleet.stored == number, timeout_s=600)
+    kib = _resident_kib(monitor.pid)
+    print(f"{number:>9,} messages: {kib / 1024:.1f} MiB", flush=True)
+    return kib
+
+
+def _resident_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    [line] = (line for line in lines if line.startswith("VmRSS:"))
+    return int(line.split()[1])
+
+
+if __name__ == "__main__":
+    main()

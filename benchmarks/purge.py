@@ -1,0 +1,138 @@
+"""How fast old tasks are deleted, and what a monitor beside it notices.
+
+From tables of two million tasks with their results, nearly all of them old. The purge
+is measured against one statement that deletes as many in one transaction, which would
+hold up every monitor meanwhile; and a monitor with a purge beside it, which has a
+core to itself only where there are enough, against one that is alone. PostgreSQL waits
+for the disk, as it does by default.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, text
+
+from cadasta.workertoolbox.results import upgrade
+from cadasta.workertoolbox.results._purge import ROWS, purge
+from ingest import Fleet, all_stored, fill_table, time_round
+from measuring.rounds import alternate, timed
+from processes import Process
+from servers import postgresql, rabbitmq
+
+#: Tasks in the tables, a second apart.
+TASKS = 2_000_000
+
+#: Tasks that are deleted in a round, messages that are copied in one, and rounds.
+DELETED = 50 * ROWS
+MESSAGES = 20_000
+ROUNDS = 3
+
+#: How old a task has to be: all but the newest days are.
+AGE = timedelta(days=2)
+
+RESULTS = """
+INSERT INTO celery_taskmeta (task_id, status, result, date_done, name)
+SELECT id, 'SUCCESS', '42', scheduled_at AT TIME ZONE 'UTC', name
+FROM workertoolbox_task
+"""
+
+AT_ONCE = """
+WITH gone AS (
+    DELETE FROM workertoolbox_task WHERE id IN (
+        SELECT id FROM workertoolbox_task
+        WHERE scheduled_at < :before ORDER BY scheduled_at LIMIT :count
+    ) RETURNING id
+),
+attempts AS (
+    DELETE FROM workertoolbox_attempt WHERE task_id IN (SELECT id FROM gone)
+),
+steps AS (DELETE FROM workertoolbox_planned WHERE id IN (SELECT id FROM gone))
+DELETE FROM celery_taskmeta WHERE task_id IN (SELECT id FROM gone)
+"""
+
+
+@dataclass(frozen=True)
+class Purged(Fleet):
+    """A fleet whose old tasks are being deleted."""
+
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def stored(self) -> int:
+        """Tasks in the database that have been published in the rounds."""
+        newer = "SELECT count(*) FROM workertoolbox_task WHERE scheduled_at >= :since"
+        with self.engine.connect() as connection:
+            return int(connection.scalar(text(newer), {"since": self.began_at}) or 0)
+
+    @contextmanager
+    def purging(self) -> Iterator[Process]:
+        """Run a purge of more than there is time for."""
+        with self.command("purge", "--older-than", f"{AGE.days}d") as process:
+            yield process
+            if process.exit_code is not None:
+                raise ChildProcessError(f"{process} before the monitor was done")
+
+
+def main() -> None:
+    """Print the ratios."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        rabbitmq.serve(Path(folder)) as broker,
+        postgresql.serve(lambda url: None, durable=True) as databases,
+        broker.access() as access,
+        databases.database() as database,
+    ):
+        upgrade(database)
+        fleet = Purged(Path(folder), access, database, MESSAGES)
+        fleet.app.send_task("export.project")  # The queues are there.
+        fill_table(fleet.engine, TASKS)
+        with fleet.engine.connect() as connection:
+            connection.exec_driver_sql(RESULTS)
+            connection.exec_driver_sql("VACUUM ANALYZE celery_taskmeta")
+        engine = create_engine(database)
+        rounds = alternate(
+            {
+                "purge": lambda: timed(partial(_purge, engine), DELETED),
+                "at once": lambda: timed(partial(_at_once, engine), DELETED),
+                "alone": partial(time_round, fleet, [fleet.monitor], until=all_stored),
+                "beside": partial(
+                    time_round, fleet, [fleet.monitor, fleet.purging], until=all_stored
+                ),
+            },
+            rounds=ROUNDS,
+        )
+        engine.dispose()
+        rates = {way: 1 / rounds.median_s(way) for way in rounds.seconds}
+        for title, way, base, bound in (
+            ("a purge against one statement for all", "purge", "at once", 0.6),
+            ("a monitor beside a purge against one alone", "beside", "alone", 0.6),
+        ):
+            print(
+                f"{title}: {rates[way]:,.0f}/s against {rates[base]:,.0f}/s; "
+                f"{1 / rounds.ratio(way, base):.2f} × the rate (at least {bound:g})"
+            )
+
+
+def _purge(engine: Engine, count: int) -> None:
+    steps = purge(engine, before=datetime.now(UTC) - AGE)
+    deleted = sum(step["tasks"] for step in islice(steps, count // ROWS))
+    if deleted != count:
+        raise ValueError(f"{deleted} deleted, not {count}")
+
+
+def _at_once(engine: Engine, count: int) -> None:
+    values = {"before": datetime.now(UTC) - AGE, "count": count}
+    with engine.begin() as connection:
+        connection.execute(text(AT_ONCE), values)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""How long queries take among ten million tasks, against ten thousand.
+
+Each reads a page, so it should take about as long in both. Times are those of a server
+whose memory holds most of the tables; each query has been asked before.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results._queued import GRACE, Sweep
+from history import fill, task_id
+from measuring.rounds import timed
+from plans import plans, sequential_scans
+from servers import postgresql
+
+#: Tasks in the two databases.
+MANY = 10_000_000
+FEW = 10_000
+
+#: How often each query is asked in each of them.
+ROUNDS = 15
+
+#: Tables that hold a row of each task.
+BIG = {"workertoolbox_task", "celery_taskmeta"}
+
+Query = Callable[[TaskStore], object]
+
+
+def main() -> None:
+    """Print a line for each query."""
+    with (
+        postgresql.serve(lambda url: None) as databases,
+        databases.database() as many,
+        databases.database() as few,
+        filled(many, MANY) as large,
+        filled(few, FEW) as small,
+    ):
+        report(large, small)
+
+
+@contextmanager
+def filled(url: str, count: int) -> Iterator[TaskStore]:
+    """Yield a database with that many tasks, swept as monitors leave it."""
+    upgrade(url)
+    with TaskStore(url) as store:
+        with store.engine.begin() as connection:
+            fill(connection, count)
+        prepare(store.engine)
+        yield store
+
+
+def prepare(engine: Engine) -> None:
+    """Sweep, and have the planner know the tables."""
+    sweep, until = Sweep(), datetime.now(UTC) - GRACE
+    is_done = False
+    while not is_done:
+        with engine.begin() as connection:
+            is_done = sweep.go_on(connection, until=until)
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("VACUUM ANALYZE")
+
+
+def report(large: TaskStore, small: TaskStore) -> None:
+    """Print what each query takes in both."""
+    for (title, one), another in zip(
+        queries(large).items(), queries(small).values(), strict=True
+    ):
+        seconds = [
+            [timed(lambda _: query(), 1) for _ in range(ROUNDS)]  # noqa: B023
+            for query in (another, one)
+        ]
+        base, median = (statistics.median(each[1:]) for each in seconds)
+        with plans(large.engine) as found:
+            one()
+        scans = set().union(*(sequential_scans(plan) & BIG for plan in found))
+        print(
+            f"{title:<34} {median * 1000:8.1f} ms, {median / base:6.2f} × the time; "
+            f"read as a whole: {', '.join(sorted(scans)) or 'none'}"
+        )
+
+
+def queries(store: TaskStore) -> dict[str, Callable[[], object]]:
+    """Return what is asked, by title."""
+    with store.engine.connect() as connection:
+        count = _count(connection)
+        done, child = (
+            str(connection.exec_driver_sql(f"SELECT {task_id(n)}").scalar_one())
+            for n in (count // 2 + 5, count // 2)
+        )
+    age = timedelta(minutes=15)
+    lists: dict[str, dict[str, Any]] = {
+        "the newest": {},
+        "of a name": {"name": "export.3"},
+        "of a rare name": {"name": "export.rare"},
+        "of a queue": {"queue": "queue3"},
+        "of a worker": {"worker": "worker7@host"},
+        "of a worker and a name": {"worker": "worker7@host", "name": "export.3"},
+        **{
+            status: {"status": status}
+            for status in (
+                "SUCCESS",
+                "FAILURE",
+                "STARTED",
+                "QUEUED",
+                "SCHEDULED",
+                "PLANNED",
+            )
+        },
+        "FAILURE of a name": {"status": "FAILURE", "name": "export.3"},
+        "FAILURE of a rare name": {"status": "FAILURE", "name": "export.rare"},
+        "QUEUED of a name": {"status": "QUEUED", "name": "export.3"},
+    }
+    return {
+        **{f"list: {title}": partial(store.list, **w) for title, w in lists.items()},
+        "get: one task": partial(store.get, done),
+        "workflow: by its root": partial(store.workflow, child),
+        "children: by their parent": partial(store.children, child),
+        "stuck: for longer than 15 minutes": partial(store.stuck, age),
+        "stuck: of a name": partial(store.stuck, age, name="export.3"),
+    }
+
+
+def _count(connection: Connection) -> int:
+    """Return how many tasks there are, as `VACUUM` has counted them."""
+    query = "SELECT reltuples FROM pg_class WHERE relname = 'workertoolbox_task'"
+    counted: float = connection.exec_driver_sql(query).scalar_one()
+    return round(counted / FEW) * FEW
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Values that can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery.utils.functional import maybe_list
+
+from cadasta.workertoolbox.conf._errors import InvalidValue
+from cadasta.workertoolbox.conf._variables import RESULT_DB
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """Refuse values that would fail later, and obscurely.
+
+    Raises:
+        InvalidValue: A part of the database URL that is neither string nor integer, a
+            port without a number, a number of retries or bytes that is none, a broker
+            URL that is no string, or transport options that are no dictionary.
+    """
+    options = values.get("broker_transport_options")
+    if not isinstance(options, Mapping | None):
+        # Not its value, which may be secret.
+        raise InvalidValue(
+            f"broker_transport_options is a {type(options).__name__}; write a "
+            'dictionary, as in {"region": "us-west-2"}'
+        )
+    for name in ("broker_url", "broker_read_url", "broker_write_url"):
+        urls = maybe_list(values.get(name)) or ()
+        if not all(isinstance(url, str) for url in urls):
+            raise InvalidValue(
+                f"{name} is no string and no list of strings; write a URL, as in "
+                "'amqp://localhost//', or several for failover"
+            )
+    for name in RESULT_DB:
+        if not isinstance(values[name], str) and not _is_number(values[name]):
+            shown = "********" if values[name] and "PASS" in name else values[name]
+            raise InvalidValue(
+                f"{name}={shown!r} is neither a string nor an integer; "
+                f"leave it out for the default, {RESULT_DB[name].default!r}"
+            )
+    port = str(values["RESULT_DB_PORT"])
+    if not port.isdecimal():
+        raise InvalidValue(
+            f"RESULT_DB_PORT={port!r} is no port; write its number, as in 5432"
+        )
+    retries = values.get("CHORD_UNLOCK_MAX_RETRIES")
+    if retries is not None and not (_is_number(retries) and retries >= 0):
+        raise InvalidValue(
+            f"CHORD_UNLOCK_MAX_RETRIES={retries!r} is no number of retries; write 0 or "
+            "more, or leave it out for no bound"
+        )
+    limit = values.get("MAX_ARGUMENT_BYTES")
+    if limit is not None and not (_is_number(limit) and limit >= 1):
+        raise InvalidValue(
+            f"MAX_ARGUMENT_BYTES={limit!r} is no number of bytes; write 1 or more, or "
+            "leave it out for the default of results"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

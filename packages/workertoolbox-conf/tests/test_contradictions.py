@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from kombu.transport.SQS import Channel
+
+from cadasta.workertoolbox.conf import Config, Contradiction, InvalidValue
+from cadasta.workertoolbox.conf._visibility import VISIBILITY_S
+from cadasta.workertoolbox.routing import InvalidSetting
+
+REDIS = "redis://me:se;cret@localhost/0"
+
+
+def attributes(**given: str) -> dict[str, Any]:
+    return {"broker_transport_options": {"sqs-creation-attributes": given}}
+
+
+def predefined(urls: Mapping[str, str | None]) -> dict[str, Any]:
+    queues = {
+        name: {"url": urls.get(name)} for name in ("celery", "export", "platform.fifo")
+    }
+    return {"broker_transport_options": {"predefined_queues": queues}}
+
+
+def visible(seconds: object) -> dict[str, Any]:
+    return {"broker_transport_options": {"visibility_timeout": seconds}}
+
+
+@pytest.mark.parametrize(
+    "name", ["queue_type", "task_default_queue_type", "task_create_missing_queue_type"]
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"broker_url": REDIS},
+        {"broker_url": ["amqp://localhost//", REDIS]},
+        {"broker_url": f"amqp://localhost//;{REDIS}"},
+        {"broker_read_url": REDIS, "broker_url": "amqp://localhost//"},
+        {"broker_write_url": REDIS},
+    ],
+)
+def test_quorum_queues_on_another_broker_are_an_error_with_both(
+    name: str, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(Contradiction) as caught:
+        Config(["export"], **{name: "quorum"}, **settings)
+
+    assert str(caught.value).startswith(f"{name}='quorum'")
+    assert "'redis://me:********@localhost/0'" in str(caught.value)
+    assert f"leave {name} out, or set broker_url" in str(caught.value)
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["WORKERTOOLBOX_BROKER_URL", "CELERY_BROKER_URL"])
+def test_the_broker_may_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "sqs://")
+    monkeypatch.setenv("WORKERTOOLBOX_QUEUE_TYPE", "quorum")
+    with pytest.raises(Contradiction, match="queue_type='quorum'.*'sqs://'"):
+        Config(["export"])
+
+
+def test_a_broker_that_wins_by_celerys_variable_is_the_one_that_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "amqp://localhost//")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = Config(["export"], queue_type="quorum", broker_url=REDIS)
+
+    assert config.task_queues[0].queue_arguments == {"x-queue-type": "quorum"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},  # The app may name its broker, as in Celery(broker=…).
+        {"broker_url": "amqp://localhost//"},
+        {"broker_url": "amqps://localhost//;pyamqp://localhost//"},
+        {"broker_url": "localhost"},
+        {"broker_url": "memory://"},
+        {"broker_url": REDIS, "broker_transport": "pyamqp"},
+        {"broker_url": REDIS, "broker_transport": "export.transport:Transport"},
+    ],
+)
+def test_quorum_queues_are_taken_where_rabbitmq_is_or_may_be(
+    settings: dict[str, Any],
+) -> None:
+    config = Config(["export"], queue_type="quorum", **settings)
+
+    assert config.task_queues[0].queue_arguments == {"x-queue-type": "quorum"}
+
+
+def test_a_transport_wins_over_the_url() -> None:
+    with pytest.raises(Contradiction, match="'redis://'"):
+        Config(
+            ["export"],
+            queue_type="quorum",
+            broker_url="amqp://localhost//",
+            broker_transport="redis",
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (attributes(FifoQueue="true"), r"FifoQueue='true'.*'export'.*'export\.fifo'"),
+        (
+            attributes(DeduplicationScope="queue") | {"PLATFORM_QUEUE_NAME": "m"},
+            r"DeduplicationScope='queue'.*name a queue so",
+        ),
+        (
+            predefined({"export": "https://sqs/1/export.fifo"}),
+            r"'export' has the url 'https://sqs/1/export\.fifo'",
+        ),
+        (
+            predefined({"platform.fifo": "https://sqs/1/platform"}),
+            r"'platform\.fifo' has the url 'https://sqs/1/platform'",
+        ),
+    ],
+)
+def test_fifo_without_its_suffix_is_an_error_that_names_the_queue(
+    settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Contradiction, match=said):
+        Config(["export"], **settings)
+
+
+@pytest.mark.parametrize(
+    ("queue", "settings"),
+    [
+        ("export.fifo", attributes(FifoQueue="true")),
+        ("export", attributes(FifoQueue="false")),
+        ("export", attributes(DeduplicationScope="queue")),
+        ("export", attributes(KmsMasterKeyId="x") | {"PLATFORM_QUEUE_NAME": "m"}),
+        ("export", predefined({"platform.fifo": "https://sqs/1/platform.fifo"})),
+    ],
+)
+def test_fifo_by_its_suffix_is_taken(queue: str, settings: dict[str, Any]) -> None:
+    assert Config([queue], **settings).QUEUES == (queue,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"task_time_limit": 61}, "task_time_limit=61"),
+        ({"task_soft_time_limit": 60.5}, "task_soft_time_limit=60.5"),
+        (
+            {"task_annotations": {"*": {"time_limit": 61}}},
+            "task_annotations['*']['time_limit']=61",
+        ),
+        (
+            {"task_annotations": [{"a.b": {"default_retry_delay": 61}}]},
+            "task_annotations['a.b']['default_retry_delay']=61",
+        ),
+        (
+            {"task_annotations": {"a.b": {"retry_backoff_max": 61}}},
+            "task_annotations['a.b']['retry_backoff_max']=61",
+        ),
+        (
+            {"task_routes": {"a.b": {"queue": "export", "soft_time_limit": 61}}},
+            "task_routes['a.b']['soft_time_limit']=61",
+        ),
+        (
+            {"beat_schedule": {"x": {"task": "a.b", "options": {"countdown": 61}}}},
+            "beat_schedule['x']['options']['countdown']=61",
+        ),
+    ],
+)
+def test_a_time_above_the_visibility_timeout_is_an_error_that_names_it(
+    settings: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(Contradiction) as caught:
+        Config(["export"], **visible(60), **settings)
+
+    assert str(caught.value).startswith(f"{name} is above the 60 seconds")
+    assert name.rpartition("=")[2] + " or more, or lower" in str(caught.value)
+    assert '"visibility_timeout"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("broker", "seconds"),
+    [
+        ("sqs://", 1_800),
+        ("SQS://", 1_800),
+        ("redis://localhost", 3_600),
+        ("rediss://localhost", 3_600),
+        ("sentinel://localhost", 3_600),
+    ],
+)
+def test_a_broker_has_a_visibility_timeout_where_none_is_given(
+    broker: str, seconds: int
+) -> None:
+    config = Config(["export"], broker_url=broker, task_time_limit=seconds)
+
+    with pytest.raises(Contradiction, match=f"above the {seconds} seconds"):
+        config.copy(task_time_limit=seconds + 1)
+
+
+def test_the_timeout_on_sqs_is_kombus() -> None:
+    assert VISIBILITY_S["sqs"] == Channel.default_visibility_timeout
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"broker_url": "amqp://localhost//"},
+        {
+            "broker_url": "amqp://",
+            "broker_transport_options": {"visibility_timeout": 1},
+        },
+        {
+            "broker_url": "sqs://",
+            "broker_transport_options": {"visibility_timeout": 9e3},
+        },
+        {"broker_url": "sqs://", **predefined({})},
+        {},  # The app may name its broker, as in Celery(broker=…).
+    ],
+)
+def test_a_long_task_is_taken_where_its_message_is_not_delivered_again(
+    settings: dict[str, Any],
+) -> None:
+    config = Config(["export"], task_time_limit=9_000, **settings)
+
+    assert config.task_time_limit == 9_000
+
+
+@pytest.mark.parametrize("seconds", ["1h", "60", 0, -1, True])
+def test_a_visibility_timeout_that_is_no_number_is_an_error(seconds: object) -> None:
+    with pytest.raises(InvalidValue, match=f"visibility_timeout={seconds!r}"):
+        Config(["export"], **visible(seconds))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("geheim", "broker_transport_options is a str"),
+        ({"sqs-creation-attributes": "geheim"}, "sqs-creation-attributes in .* a str"),
+        (
+            {"predefined_queues": ["celery", "geheim", "platform.fifo"]},
+            "predefined_queues in .* is a list",
+        ),
+    ],
+)
+def test_transport_options_of_another_type_are_an_error_without_them(
+    options: Any, said: str
+) -> None:
+    with pytest.raises(InvalidValue, match=said) as caught:
+        Config(["geheim"], broker_transport_options=options)
+
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        (
+            {"task_annotations": {"a.b": {"serializer": "pickle"}}},
+            "task_annotations['a.b']",
+        ),
+        (
+            {"task_routes": [{"a.b": {"queue": "export", "serializer": "yaml"}}]},
+            "task_routes['a.b']",
+        ),
+        (
+            {
+                "beat_schedule": {
+                    "x": {"task": "a.b", "options": {"serializer": "pickle"}}
+                }
+            },
+            "beat_schedule['x']['options']",
+        ),
+    ],
+)
+def test_a_task_with_another_serializer_is_an_error_that_says_where(
+    settings: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(InvalidValue, match="JSON only") as caught:
+        Config(["export"], **settings)
+
+    assert str(caught.value).startswith(f"{place} has serializer='")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task_serializer", "pickle"),
+        ("result_serializer", "pickle"),
+        ("event_serializer", "pickle"),
+        ("accept_content", ["json", "pickle"]),
+        ("result_accept_content", ["application/x-python-serialize"]),
+    ],
+)
+def test_pickle_is_an_error_wherever_it_is_set(name: str, value: Any) -> None:
+    with pytest.raises(InvalidSetting, match=f"^{name}=.*JSON only"):
+        Config(["export"], **{name: value})
+
+
+def test_options_as_objects_or_functions_are_taken() -> None:
+    def route(*_: object, **__: object) -> None: ...
+
+    settings: dict[str, Any] = {
+        "task_annotations": [object()],
+        "task_routes": [route, ("a.b", {"queue": "export"}), {"a.c": "export"}],
+        "beat_schedule": {"x": {"task": "a.b", "schedule": 10}, "y": object()},
+    }
+
+    assert Config(["export"], **settings).beat_schedule["x"]["schedule"] == 10

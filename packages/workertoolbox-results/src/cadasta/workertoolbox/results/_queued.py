@@ -1,0 +1,232 @@
+"""Tasks without a result and results without a task, kept apart from the history.
+
+To find them there is to look for the result of every task, and for the task of every
+result. So a task that has no result a while after its message was seen is put into
+`workertoolbox_queued`, and a result that has no task a while after it was stored into
+`workertoolbox_untracked`. The watermarks are the instants up to which this is done; of
+what was seen or stored later, everything is looked at. The monitors move them on. If
+none does, whoever asks gets the same answer, only later.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    ScalarSelect,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.results._engine import insert_into
+from cadasta.workertoolbox.results._message import TaskRecord
+from cadasta.workertoolbox.results._tables import (
+    planned,
+    queued,
+    task,
+    taskmeta,
+    untracked,
+    watermark,
+)
+from cadasta.workertoolbox.results._types import naive_utc
+
+_logger = logging.getLogger(__name__)
+
+#: How far the watermarks stay behind: time for a message to be committed once it is
+#: read, for a result to be stored once it is there, and for most of both to meet.
+GRACE = timedelta(minutes=2)
+
+#: Age of a message that is committed only now, as after an outage, from which the
+#: watermark may have passed it. The other half is for the clocks of the monitors.
+LATE = GRACE / 2
+
+#: Most tasks that are looked at in one go: some tenths of a second for PostgreSQL.
+ROWS = 50_000
+
+#: Seconds between two goes; when there was more than fits into one; after an error.
+INTERVAL_S = 10.0
+BEHIND_S = 2.0
+FAILED_S = 60.0
+
+#: When a task may run: its ETA, or when it was scheduled.
+due_at: ColumnElement[datetime] = case(
+    (task.c.eta > task.c.scheduled_at, task.c.eta), else_=task.c.scheduled_at
+)
+
+
+def has_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return whether anything has run a task.
+
+    It is looked up for each by an index: of a join, a planner might read all results.
+    """
+    return _result(task_id).is_not(None)
+
+
+def has_message(task_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return whether a monitor has seen a task; as above."""
+    return _message(task_id).is_not(None)
+
+
+def has_come(task_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return whether either is so."""
+    # As one condition, of which a planner takes a few to be so, and not hardly any.
+    return func.coalesce(_message(task_id), _result(task_id)).is_not(None)
+
+
+def _result(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
+    found = select(taskmeta.c.task_id).where(taskmeta.c.task_id == task_id)
+    return found.scalar_subquery()
+
+
+def _message(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
+    return select(task.c.id).where(task.c.id == task_id).scalar_subquery()
+
+
+def late_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
+    """Return rows of `workertoolbox_queued` for messages that were seen long ago.
+
+    To be called at the end of the transaction that stores them.
+    """
+    late = datetime.now(UTC) - LATE
+    return [
+        {
+            "task_id": record.id,
+            "scheduled_at": record.scheduled_at,
+            "due_at": max(filter(None, (record.scheduled_at, record.eta))),
+        }
+        for record in records
+        if record.seen_at < late
+    ]
+
+
+class Sweep:
+    """The moving of the watermarks, a bounded number of rows at a time.
+
+    Of several monitors, one does it.
+    """
+
+    def __init__(self) -> None:
+        self._next_at = 0.0
+        self._queued_after = ""
+        self._untracked_after = ""
+        self._planned_after = ""
+
+    def go_on_if_due(self, engine: Engine) -> None:
+        """Move the watermarks on; an error is only logged, and tried again."""
+        if time.monotonic() < self._next_at:
+            return
+        wait_s = INTERVAL_S
+        try:
+            with engine.begin() as connection:
+                if not self.go_on(connection, until=datetime.now(UTC) - GRACE):
+                    wait_s = BEHIND_S
+        except DBAPIError as error:
+            _logger.warning("queued tasks cannot be told apart now: %s", error.orig)
+            wait_s = FAILED_S
+        self._next_at = time.monotonic() + wait_s
+
+    def go_on(self, connection: Connection, *, until: datetime) -> bool:
+        """Move the watermarks towards an instant, and return whether they got there.
+
+        Tasks that have a result by now are no longer queued, results whose message has
+        come no longer untracked, and steps that have come no longer planned: some of
+        them are deleted, next time the next.
+        """
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        ours = select(watermark).with_for_update(skip_locked=True)
+        since = connection.execute(ours).one_or_none()
+        if since is None:  # another monitor is at it
+            return True
+        is_done = all(
+            [
+                _keep_queued(connection, since=since.seen_at, until=until),
+                _keep_untracked(
+                    connection, since=since.date_done, until=naive_utc(until)
+                ),
+            ]
+        )
+        id = queued.c.task_id
+        over = or_(has_result(id), ~has_message(id))
+        self._queued_after = _delete_some(connection, id, self._queued_after, over)
+        id = untracked.c.task_id
+        over = or_(has_message(id), ~has_result(id))
+        after = self._untracked_after
+        self._untracked_after = _delete_some(connection, id, after, over)
+        id = planned.c.id
+        over = (planned.c.seen_at <= until) & has_come(id)
+        self._planned_after = _delete_some(connection, id, self._planned_after, over)
+        return is_done
+
+
+def _keep_queued(connection: Connection, *, since: datetime, until: datetime) -> bool:
+    reached = _reached(connection, task.c.seen_at, since, until)
+    without = select(task.c.id, task.c.scheduled_at, due_at).where(
+        task.c.seen_at > since, task.c.seen_at <= reached, ~has_result(task.c.id)
+    )
+    insert = insert_into(queued, connection.dialect.name)
+    connection.execute(
+        insert.from_select(queued.c.keys(), without).on_conflict_do_nothing()
+    )
+    connection.execute(update(watermark).values(seen_at=reached))
+    return reached >= until
+
+
+def _keep_untracked(
+    connection: Connection, *, since: datetime, until: datetime
+) -> bool:
+    date = taskmeta.c.date_done
+    reached = _reached(connection, date, since, until)
+    names = untracked.c.keys()
+    without = select(*(taskmeta.c[name] for name in names)).where(
+        date > since, date <= reached, ~has_message(taskmeta.c.task_id)
+    )
+    insert = insert_into(untracked, connection.dialect.name)
+    # Its state may have been stored before, too.
+    changes = {name: insert.excluded[name] for name in names if name != "task_id"}
+    connection.execute(
+        insert.from_select(names, without).on_conflict_do_update(
+            index_elements=[untracked.c.task_id], set_=changes
+        )
+    )
+    connection.execute(update(watermark).values(date_done=reached))
+    return reached >= until
+
+
+def _reached(
+    connection: Connection, column: Column[Any], since: datetime, until: datetime
+) -> datetime:
+    """Return how far one go gets; all rows of an instant go together."""
+    last: datetime | None = connection.scalar(
+        select(column)
+        .where(column > since, column <= until)
+        .order_by(column)
+        .offset(ROWS - 1)
+        .limit(1)
+    )
+    return max(since, until) if last is None else last
+
+
+def _delete_some(
+    connection: Connection, id: Column[Any], after: str, over: ColumnElement[bool]
+) -> str:
+    """Delete what is over among the rows after an id; return where to go on."""
+    last: str | None = connection.scalar(
+        select(id).where(id > after).order_by(id).offset(ROWS - 1).limit(1)
+    )
+    some = [id > after] if last is None else [id > after, id <= last]
+    connection.execute(delete(id.table).where(*some, over))
+    return last or ""

@@ -1,0 +1,142 @@
+"""What is too old to keep, table by table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, true
+
+from cadasta.workertoolbox.results._tables import (
+    attempt,
+    chord,
+    chord_part,
+    planned,
+    quarantine,
+    queued,
+    task,
+    taskmeta,
+    tasksetmeta,
+    untracked,
+)
+from cadasta.workertoolbox.results._types import naive_utc
+
+#: What the parts of a count are called.
+TASKS = "tasks"
+GROUPS = "groups"
+CHORDS = "chords"
+UNREAD = "messages in quarantine"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Rows of one table that go when they are old, with what belongs to them.
+
+    Attributes:
+        name: What they are called in a count.
+        order: Columns of an index, in which they are looked through; the last is the
+            id.
+        aged: What they are looked through for, which that index finds.
+        chosen: Those that go, by their id.
+        columns: Where the id stands, in the order in which the rows are deleted.
+    """
+
+    name: str
+    order: tuple[Column[Any], ...]
+    aged: ColumnElement[bool]
+    chosen: Select[tuple[str]]
+    columns: tuple[Column[Any], ...]
+
+    @property
+    def id(self) -> Column[Any]:
+        """The column of the id."""
+        return self.order[-1]
+
+
+def old_kinds(
+    before: datetime, *, status: str | None = None, name: str | None = None
+) -> Iterator[Kind]:
+    """Yield what is older, tasks before what else there may be of them.
+
+    Groups, chords and the quarantine have neither status nor name: they go where
+    neither is given.
+    """
+    if status != "PLANNED":
+        yield _tasks(before, status, name)
+    if status not in ("PLANNED", "QUEUED"):
+        yield _results(before, status, name)
+    if status in (None, "PLANNED"):
+        yield _steps(before, name)
+    if status is None and name is None:
+        yield _groups(before)
+        yield _chords(before)
+        yield _unread(before)
+
+
+def _tasks(before: datetime, status: str | None, name: str | None) -> Kind:
+    """Return tasks that were to run before, by their latest message."""
+    aged = and_(task.c.scheduled_at < before, _named(task.c.name, name))
+    due = or_(task.c.eta.is_(None), task.c.eta < before)
+    chosen = select(task.c.id).where(aged, due)
+    columns = [task.c.id, attempt.c.task_id, planned.c.id, queued.c.task_id]
+    result = taskmeta.c.task_id == task.c.id
+    if status == "QUEUED":
+        # A result that comes meanwhile is none of a task that is queued: it stays.
+        chosen = chosen.where(~select(taskmeta.c.id).where(result).exists())
+    else:
+        columns.append(taskmeta.c.task_id)
+        if status is not None:
+            chosen = chosen.join(taskmeta, result).where(taskmeta.c.status == status)
+    return Kind(TASKS, (task.c.scheduled_at, task.c.id), aged, chosen, (*columns,))
+
+
+def _results(before: datetime, status: str | None, name: str | None) -> Kind:
+    """Return results that were stored before, and whose task no monitor has seen."""
+    id = taskmeta.c.task_id
+    aged = and_(taskmeta.c.date_done < naive_utc(before), _named(taskmeta.c.name, name))
+    chosen = select(id).where(aged, ~select(task.c.id).where(task.c.id == id).exists())
+    if status is not None:
+        chosen = chosen.where(taskmeta.c.status == status)
+    columns = (id, planned.c.id, untracked.c.task_id)
+    return Kind(TASKS, (taskmeta.c.date_done, id), aged, chosen, columns)
+
+
+def _steps(before: datetime, name: str | None) -> Kind:
+    """Return steps that were announced before, and never came."""
+    id = planned.c.id
+    aged = and_(planned.c.seen_at < before, _named(planned.c.name, name))
+    chosen = select(id).where(
+        aged,
+        ~select(task.c.id).where(task.c.id == id).exists(),
+        ~select(taskmeta.c.id).where(taskmeta.c.task_id == id).exists(),
+    )
+    return Kind(TASKS, (planned.c.seen_at, id), aged, chosen, (id,))
+
+
+def _groups(before: datetime) -> Kind:
+    id = tasksetmeta.c.taskset_id
+    aged = tasksetmeta.c.date_done < naive_utc(before)
+    return Kind(
+        GROUPS, (tasksetmeta.c.date_done, id), aged, select(id).where(aged), (id,)
+    )
+
+
+def _chords(before: datetime) -> Kind:
+    """Return chords of which no task was done since."""
+    aged = chord.c.touched_at < before
+    chosen = select(chord.c.id).where(aged)
+    return Kind(
+        CHORDS, (chord.c.id,), aged, chosen, (chord.c.id, chord_part.c.chord_id)
+    )
+
+
+def _unread(before: datetime) -> Kind:
+    id = quarantine.c.id
+    aged = quarantine.c.seen_at < before
+    return Kind(UNREAD, (id,), aged, select(id).where(aged), (id,))
+
+
+def _named(column: Column[Any], name: str | None) -> ColumnElement[bool]:
+    return true() if name is None else column == name

@@ -1,0 +1,102 @@
+"""Create tables of what is queued or untracked, and have roles keep what they can do.
+
+Before deployment.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+instant = sa.DateTime(timezone=True)
+
+#: By which a reader sees what the view has shown it, and a monitor goes on as before.
+GRANTS = (
+    (
+        "workertoolbox_tasks",
+        "SELECT",
+        "GRANT SELECT ON workertoolbox_task, workertoolbox_planned, "
+        "workertoolbox_queued, workertoolbox_untracked, workertoolbox_watermark "
+        "TO {role}",
+    ),
+    (
+        "workertoolbox_task",
+        "INSERT",
+        "GRANT SELECT, INSERT, UPDATE, DELETE "
+        "ON workertoolbox_queued, workertoolbox_untracked TO {role}",
+    ),
+    (
+        "workertoolbox_task",
+        "INSERT",
+        "GRANT SELECT, UPDATE ON workertoolbox_watermark TO {role}",
+    ),
+)
+
+ROLES = """
+SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+FROM pg_class, aclexplode(relacl)
+WHERE pg_class.oid = to_regclass(:relation)
+AND privilege_type = :privilege AND grantee <> relowner
+"""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "workertoolbox_queued",
+        sa.Column("task_id", sa.Text, primary_key=True),
+        sa.Column("scheduled_at", instant, nullable=False),
+        sa.Column("due_at", instant, nullable=False),
+    )
+    for column in ("scheduled_at", "due_at"):
+        op.create_index(
+            f"ix_workertoolbox_queued_{column}", "workertoolbox_queued", [column]
+        )
+    op.create_table(
+        "workertoolbox_untracked",
+        sa.Column("task_id", sa.Text, primary_key=True),
+        sa.Column("date_done", sa.DateTime, nullable=False),
+        sa.Column("name", sa.Text),
+        sa.Column("queue", sa.Text),
+        sa.Column("root_id", sa.Text),
+        sa.Column("parent_id", sa.Text),
+    )
+    for name, *columns in (
+        ("date_done", "date_done"),
+        ("name", "name", "date_done"),
+        ("queue", "queue", "date_done"),
+        ("root_id", "root_id"),
+        ("parent_id", "parent_id"),
+    ):
+        op.create_index(
+            f"ix_workertoolbox_untracked_{name}", "workertoolbox_untracked", columns
+        )
+    watermark = op.create_table(
+        "workertoolbox_watermark",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("seen_at", instant, nullable=False),
+        sa.Column("date_done", sa.DateTime, nullable=False),
+    )
+    epoch = sa.text("'1970-01-01 00:00:00.000000'")
+    op.execute(watermark.insert().values(id=1, seen_at=epoch, date_done=epoch))
+    if op.get_bind().dialect.name == "postgresql":
+        keep_grants()
+
+
+def keep_grants() -> None:
+    """Grant rights on the new tables to roles that had them on the old."""
+    connection = op.get_bind()
+    for relation, privilege, grant in GRANTS:
+        given = {"relation": relation, "privilege": privilege}
+        for role in connection.execute(sa.text(ROLES), given).scalars().all():
+            connection.exec_driver_sql(grant.format(role=role))
+
+
+def downgrade() -> None:
+    op.drop_table("workertoolbox_watermark")
+    op.drop_table("workertoolbox_untracked")
+    op.drop_table("workertoolbox_queued")

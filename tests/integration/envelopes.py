@@ -1,0 +1,125 @@
+"""Messages in the envelopes of kombu's virtual transports, and envelopes that break."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+import uuid
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+
+from kombu.utils.json import dumps
+
+from integration.intruders import TEXTS
+from integration.mutations import Message
+
+
+def sealed(message: Message) -> bytes:
+    """Return a message as kombu writes it."""
+    envelope = {
+        "body": b64encode(message.body).decode(),
+        "content-encoding": _text(message.content_encoding),
+        "content-type": _text(message.content_type),
+        "headers": _named(message.headers),
+        "properties": {
+            "body_encoding": "base64",
+            "delivery_info": {
+                "exchange": "task_exchange",
+                "routing_key": message.routing_key,
+            },
+            "delivery_mode": 2,
+            "delivery_tag": str(uuid.UUID(int=message.number)),
+            "priority": 0,
+        },
+    }
+    return str(dumps(envelope)).encode()
+
+
+def _named(value: Any) -> Any:
+    """Return a value with its keys as text, as JSON has them."""
+    match value:
+        case dict():
+            return {_text(key): _named(item) for key, item in value.items()}
+        case list():
+            return [_named(item) for item in value]
+    return value
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+Break = Callable[[random.Random, bytes], tuple[bytes, bool]]
+
+
+def cut(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
+    return raw[: chance.randrange(1, len(raw))], True
+
+
+def intruder(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
+    """Return one that differs from the others: the same is kept once."""
+    text = chance.choice([text for text in TEXTS if text.startswith("{")])
+    return f"{text}{' ' * chance.randrange(1, 5000)}".encode(), True
+
+
+def without_a_part(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
+    envelope = json.loads(raw)
+    del envelope[chance.choice(["body", "properties"])]
+    return json.dumps(envelope).encode(), True
+
+
+def misshapen(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
+    envelope = json.loads(raw)
+    odd: Any = chance.choice([7, [], [[]], True, 1.5])
+    key, part = chance.choice(
+        [
+            ("body", envelope),
+            ("content-type", envelope),
+            ("content-encoding", envelope),
+            ("headers", envelope),
+            ("body_encoding", envelope["properties"]),
+            ("delivery_info", envelope["properties"]),
+        ]
+    )
+    part[key] = odd
+    return json.dumps(envelope).encode(), True
+
+
+def other_encoding(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
+    envelope = json.loads(raw)
+    if chance.random() < 0.5:
+        envelope["properties"]["body_encoding"] = chance.choice(["hex", "base65"])
+    else:
+        envelope["body"] += chance.choice(["A", "!", "=A", "ä"])
+    return json.dumps(envelope).encode(), True
+
+
+def astray(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
+    """Have it say that it is for a work queue, of whatever exchange."""
+    envelope = json.loads(raw)
+    envelope["properties"]["delivery_info"] = {
+        "exchange": chance.choice(["", "celery", None, []]),
+        "routing_key": f"{chance.choice(['export', 'astray'])}.{uuid.uuid4()}",
+    }
+    envelope["properties"]["delivery_tag"] = chance.choice([None, [], "x", "\ud800"])
+    return json.dumps(envelope).encode(), False
+
+
+def retyped(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
+    """Change one letter."""
+    changed = bytearray(raw)
+    changed[chance.randrange(len(changed))] = ord(chance.choice(string.printable[:90]))
+    return bytes(changed), False
+
+
+BREAKS: tuple[Break, ...] = (
+    cut,
+    intruder,
+    without_a_part,
+    misshapen,
+    other_encoding,
+    astray,
+    retyped,
+)

@@ -1,0 +1,308 @@
+"""Queries over many tasks: what they find, by which indexes, and schemas between."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, select, text
+
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._queued import GRACE, Sweep
+from cadasta.workertoolbox.results._tables import (
+    planned,
+    task,
+    taskmeta,
+    tasks,
+)
+from history import fill as fill_history
+from integration.brokers import result_backend
+from plans import plans, sequential_scans
+from servers.postgresql import PostgreSQL
+
+NOW = datetime.now(UTC)
+
+NAMES = ("export.a", "export.b", "celery.chord_unlock")
+QUEUES = ("export", "msg")
+WORKERS = ("one@host", "two@host")
+STATUSES = ("SUCCESS", "SUCCESS", "FAILURE", "STARTED", "RETRY", "PROGRESS", None)
+
+
+def rows_of(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
+    """Return rows of tasks in all states, no two of which are equally old."""
+    chance = random.Random(seed)
+    ages = (timedelta(seconds=3 * n + chance.random()) for n in itertools.count())
+    rows: dict[Any, list[dict[str, Any]]] = {task: [], taskmeta: [], planned: []}
+    for n in range(count):
+        id, root = f"id{n}", f"id{n - n % 4}"
+        parent = None if id == root else root
+        at = NOW - next(ages)
+        common = {"name": chance.choice(NAMES), "root_id": root, "parent_id": parent}
+        queue = chance.choice(QUEUES)
+        status = chance.choice(STATUSES)
+        is_tracked = chance.random() < 0.8
+        if is_tracked:
+            eta = chance.choice((None, None, NOW + timedelta(hours=1), NOW - at_most))
+            rows[task].append(
+                {
+                    "id": id,
+                    **common,
+                    "queue": queue,
+                    "replaced": 0,
+                    "retries": 0,
+                    "scheduled_at": at,
+                    "eta": eta,
+                    "ignore_result": False,
+                    "seen_at": at + chance.choice((0, 40)) * timedelta(seconds=1),
+                }
+            )
+        if status is not None:
+            done = NOW - chance.random() * at_most
+            extended = common | {"queue": queue, "worker": chance.choice(WORKERS)}
+            is_extended = chance.random() < 0.8 or not is_tracked
+            rows[taskmeta].append(
+                {
+                    "id": n + 1,
+                    "task_id": id,
+                    "status": status,
+                    "result": b"42",
+                    "date_done": None if n == 7 else done.replace(tzinfo=None),
+                    **dict.fromkeys(extended),
+                    **(extended if is_extended else {"root_id": root}),
+                }
+            )
+        if not is_tracked and status is None or chance.random() < 0.1:
+            rows[planned].append({"id": id, **common, "seen_at": at})
+    return rows
+
+
+at_most = timedelta(minutes=10)
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[TaskStore]:
+    with TaskStore(database) as store:
+        yield store
+
+
+def fill(engine: Engine, rows: dict[Any, list[dict[str, Any]]]) -> None:
+    with engine.begin() as connection:
+        for table, some in rows.items():
+            connection.execute(insert(table), some)
+
+
+def of_view(
+    store: TaskStore, *, by_state: bool = False, **wanted: str | None
+) -> list[str]:
+    """Return what `list` should, from the whole view."""
+    query = (
+        select(tasks, taskmeta.c.date_done, planned.c.seen_at)
+        .outerjoin_from(tasks, taskmeta, tasks.c.id == taskmeta.c.task_id)
+        .outerjoin(planned, tasks.c.id == planned.c.id)
+    )
+    for name, value in wanted.items():
+        if value is not None:
+            query = query.where(tasks.c[name] == value)
+    never = datetime.min.replace(tzinfo=UTC)
+
+    def age(row: Any) -> tuple[bool, datetime]:
+        if row.status == "PLANNED":
+            return False, row.seen_at
+        stored_at = row.date_done and row.date_done.replace(tzinfo=UTC)
+        at = stored_at if by_state or row.scheduled_at is None else row.scheduled_at
+        return True, at or never
+
+    with store.engine.connect() as connection:
+        rows = list(connection.execute(query))
+    shown = [row for row in rows if not (row.name or "").startswith("celery.")]
+    return [row.id for row in sorted(shown, key=age, reverse=True)]
+
+
+def sweep(store: TaskStore, until: datetime) -> None:
+    with store.engine.begin() as connection:
+        Sweep().go_on(connection, until=until)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_list_is_the_newest_of_the_whole_view(store: TaskStore, seed: int) -> None:
+    fill(store.engine, rows_of(seed, 200))
+    of_state = {"FAILURE", "STARTED", "RETRY", "PROGRESS"}
+    status_filters = (None, "SUCCESS", "QUEUED", "SCHEDULED", "PLANNED", *of_state)
+    compared = 0
+    for until in (None, NOW - at_most / 2, NOW):
+        if until is not None:
+            sweep(store, until)
+        for name, queue, worker, status in itertools.product(
+            (None, "export.a"), (None, "msg"), (None, "one@host"), status_filters
+        ):
+            wanted: dict[str, Any] = {
+                "name": name,
+                "queue": queue,
+                "worker": worker,
+                "status": status,
+            }
+            by_state = worker is not None or status in of_state
+            expected = of_view(store, by_state=by_state, **wanted)
+            for limit in (1, 10, 1000):
+                found = [each.id for each in store.list(limit=limit, **wanted)]
+                assert found == expected[:limit], wanted
+                compared += len(found)
+
+    assert compared > 1000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_workflows_and_children_are_those_of_the_whole_view(
+    store: TaskStore, seed: int
+) -> None:
+    rows = rows_of(seed, 200)
+    fill(store.engine, rows)
+    roots = {row["root_id"] for some in rows.values() for row in some}
+    for until in (None, NOW - at_most / 2, NOW):
+        if until is not None:
+            sweep(store, until)
+        for find, column in (
+            (store.workflow, tasks.c.root_id),
+            (store.children, tasks.c.parent_id),
+        ):
+            for root in roots:
+                query = select(tasks.c.id).where(column == root)
+                with store.engine.connect() as connection:
+                    ids = set(connection.scalars(query))
+                assert {each.id for each in find(root, internal=True)} == ids
+    assert len(roots) == 50
+    assert max(len(store.workflow(root)) for root in roots) > 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stuck_tasks_are_those_of_the_whole_view(store: TaskStore, seed: int) -> None:
+    fill(store.engine, rows_of(seed, 200))
+    before = NOW - at_most / 2
+
+    def since(row: Any) -> datetime:
+        due_at = max(filter(None, (row.scheduled_at, row.eta)), default=before)
+        if row.status == "QUEUED":
+            return due_at
+        stored_at: datetime = (row.date_done or NOW).replace(tzinfo=UTC)
+        if row.status == "RETRY" and row.eta is not None and row.eta >= before:
+            return NOW
+        return stored_at
+
+    query = select(tasks, taskmeta.c.date_done).outerjoin_from(
+        tasks, taskmeta, tasks.c.id == taskmeta.c.task_id
+    )
+    with store.engine.connect() as connection:
+        rows = [
+            row
+            for row in connection.execute(query)
+            if row.status in ("QUEUED", "STARTED", "RETRY") and since(row) < before
+        ]
+    expected = [row.id for row in sorted(rows, key=since)]
+    assert len(expected) > 20
+    for until in (None, NOW - at_most * 0.7, NOW):
+        if until is not None:
+            sweep(store, until)
+        for limit in (1, 10, 1000):
+            longer_than = datetime.now(UTC) - before
+            found = store.stuck(longer_than, limit=limit, internal=True)
+            assert [each.id for each in found] == expected[:limit]
+
+
+#: Tables that grow with the history, and their rows in the test of the plans.
+BIG = {"workertoolbox_task", "celery_taskmeta", "workertoolbox_planned"}
+MANY = 30_000
+
+#: Steps that will never come.
+STEPS = f"""
+INSERT INTO workertoolbox_planned (id, name, root_id, parent_id, seen_at)
+SELECT 'never' || n, 'export.' || n % 50, 'root' || n, 'root' || n,
+    now() - n * interval '1 s'
+FROM generate_series(1, {MANY}) n
+"""
+
+
+@pytest.fixture(scope="module")
+def history(postgresql: PostgreSQL) -> Iterator[TaskStore]:
+    """Tens of thousands of tasks, most of them done, and swept but for the newest."""
+    pytest.importorskip("psycopg2")
+    with ExitStack() as stack:
+        database = stack.enter_context(postgresql.database())
+        store = stack.enter_context(TaskStore(result_backend(database)))
+        with store.engine.begin() as connection:
+            fill_history(connection, MANY)
+            connection.execute(text(STEPS))
+        sweep(store, datetime.now(UTC) - GRACE)
+        with store.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.execute(text("VACUUM ANALYZE"))
+        yield store
+
+
+STATES = ("SUCCESS", "FAILURE", "STARTED", "PROGRESS")
+
+LISTS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "of a name": {"name": "export.3"},
+    "of a rare name": {"name": "export.rare"},
+    "of a name that nothing has": {"name": "nothing"},
+    "of a queue": {"queue": "queue3"},
+    "of a queue that nothing has": {"queue": "nothing"},
+    "of a worker": {"worker": "worker7@host"},
+    "of a name and a worker": {"name": "export.3", "worker": "worker7@host"},
+    **{
+        status: {"status": status}
+        for status in (
+            "SUCCESS",
+            "FAILURE",
+            "STARTED",
+            "QUEUED",
+            "SCHEDULED",
+            "PLANNED",
+            "PROGRESS",
+        )
+    },
+    "failures of a name": {"status": "FAILURE", "name": "export.3"},
+    "queued of a rare name": {"status": "QUEUED", "name": "export.rare"},
+}
+
+
+@pytest.mark.parametrize("wanted", LISTS.values(), ids=LISTS)
+def test_a_list_reads_no_big_table(history: TaskStore, wanted: dict[str, Any]) -> None:
+    with plans(history.engine) as found:
+        history.list(**wanted)
+
+    assert_no_big_table_is_read(found)
+
+
+def test_no_other_query_reads_a_big_table(history: TaskStore) -> None:
+    [first, *_] = history.list(status="FAILURE")
+    [child, *_] = [task for task in history.list(limit=100) if task.parent_id]
+    with plans(history.engine) as found:
+        assert history.get(first.id) == first
+        assert len(history.workflow(child.root_id or "")) >= 4
+        assert len(history.children(child.parent_id or "")) >= 3
+        assert history.workflow("nobody") == history.children("nobody") == []
+        assert history.stuck(timedelta(minutes=15))
+        assert history.stuck(timedelta(minutes=15), name="export.3")
+        assert history.find("nobody") is None
+
+    assert_no_big_table_is_read(found)
+
+
+def test_no_sweep_reads_a_big_table(history: TaskStore) -> None:
+    with plans(history.engine) as found:
+        sweep(history, datetime.now(UTC) - GRACE)
+
+    # It looks at all steps that are planned, in parts.
+    assert_no_big_table_is_read(found, but="workertoolbox_planned")
+
+
+def assert_no_big_table_is_read(found: Sequence[str], *, but: str = "") -> None:
+    assert found
+    for plan in found:
+        assert not sequential_scans(plan) & (BIG - {but}), plan

@@ -1,0 +1,184 @@
+"""Each right that docs/database.md grants is enough, and is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, states
+from celery.app.task import Context
+from kombu.message import Message
+from sqlalchemy import Connection, NullPool, create_engine, make_url
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._engine import open_engine
+from cadasta.workertoolbox.results._erasure import erase_workflow
+from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
+from cadasta.workertoolbox.results._message import keep_unread, read_task
+from cadasta.workertoolbox.results._purge import purge
+from cadasta.workertoolbox.results._queued import LATE, Sweep
+from cadasta.workertoolbox.results._recent import count_recent
+from cadasta.workertoolbox.results._schema import check_schema
+from integration.brokers import result_backend
+from integration.roles import granted, rights
+from servers.postgresql import PostgreSQL
+
+CHORD = {"task": "export.total", "options": {"task_id": "3"}}
+
+#: A message that announces the body of its chord.
+BODY: Any = (
+    b'[[], {}, {"chord": {"task": "export.total", "options": {"task_id": "3"}}}]'
+)
+
+
+def opened(database: str) -> Celery:
+    return Celery("roles", backend=result_backend(database), set_as_current=False)
+
+
+def work(database: str) -> None:
+    """Store results, a group and a chord, and clean up."""
+    app = opened(database)
+    backend: Any = app.backend
+    with closing(backend.database):
+        store_all(app)
+        backend.forget("1")
+        backend.expires = timedelta(microseconds=1)
+        backend.cleanup()
+
+
+def store_all(app: Celery) -> None:
+    backend: Any = app.backend
+    request = Context(id="1", root_id="1", group="g", group_index=0, chord=CHORD)
+    for state in ("PROGRESS", states.SUCCESS, states.SUCCESS):
+        backend.store_result("1", 42, state, request=request)
+    result = app.GroupResult("g", [app.AsyncResult("1")])
+    result.save()
+    app.GroupResult.restore("g", backend=backend)
+    backend.apply_chord(("g", result.results), None)
+    backend.set_chord_size("g", 2)
+    backend.on_chord_part_return(request, states.SUCCESS, 42)
+
+
+def copy(database: str) -> None:
+    """Store tasks, steps and an unread message, as a monitor does."""
+    engine = open_engine(make_url(database), poolclass=NullPool)
+    check_schema(engine)
+    headers: dict[str, Any] = {"task": "export.echo", "id": "1", "root_id": "1"}
+    headers["group"] = "g"
+    for headers["retries"] in range(2):
+        message = Message(
+            body=BODY,
+            headers=dict(headers),
+            content_type="application/json",
+            content_encoding="utf-8",
+        )
+        now = datetime.now(UTC)
+        unread = keep_unread(message, reason="x", seen_at=now)
+        with engine.begin() as connection:
+            write_batch(connection, [read_task(message, seen_at=now), unread])
+            write_batch(connection, [read_task(message, seen_at=now - LATE)])
+        with engine.begin() as connection:
+            Sweep().go_on(connection, until=now)
+
+
+def monitor(database: str) -> None:
+    """Do so, and count what is recent, as with `--prometheus`."""
+    copy(database)
+    count_recent(open_engine(make_url(database), poolclass=NullPool))
+
+
+def read(database: str) -> None:
+    """Get a result and a group, and list tasks."""
+    app = opened(database)
+    backend: Any = app.backend
+    with closing(backend.database), TaskStore(result_backend(database)) as store:
+        app.AsyncResult("1").get(timeout=1)
+        app.GroupResult.restore("g", backend=backend)
+        assert {task.id for task in store.workflow("1")} == {"1", "3"}
+        assert not store.list(status="QUEUED")
+
+
+def delete(database: str) -> None:
+    """Purge what is old, and erase a workflow."""
+    with TaskStore(result_backend(database)) as store:
+        for _ in purge(store.engine, before=datetime.now(UTC) + timedelta(days=1)):
+            pass
+        for _ in erase_workflow(store.engine, "1"):
+            pass
+
+
+@pytest.fixture
+def database(postgresql: PostgreSQL) -> Iterator[str]:
+    """A migrated and empty database in PostgreSQL."""
+    with postgresql.database() as database:
+        yield database
+
+
+def populate(database: str) -> None:
+    app = opened(database)
+    backend: Any = app.backend
+    copy(database)
+    with closing(backend.database):
+        store_all(app)
+        backend.store_result("2", 42, states.SUCCESS)
+
+
+@pytest.fixture
+def owner(database: str) -> Iterator[Connection]:
+    """A connection to it of who owns the tables."""
+    engine = create_engine(database, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("role", "use"),
+    [("worker", work), ("monitor", monitor), ("reader", read), ("purger", delete)],
+)
+def test_a_role_has_the_rights_that_it_needs_and_no_more(
+    database: str, owner: Connection, role: str, use: Callable[[str], None]
+) -> None:
+    needless = []
+    with granted(database, role) as narrow:
+        user = make_url(narrow).username
+        populate(database)
+        use(narrow)
+        for right, where in rights(role):
+            populate(database)
+            owner.exec_driver_sql(f"REVOKE {right} ON {where} FROM {user}")
+            try:
+                use(narrow)
+            except (DBAPIError, ResultsError) as error:
+                assert "permission denied" in str(error)
+            else:
+                needless.append((right, where))
+            owner.exec_driver_sql(f"GRANT {right} ON {where} TO {user}")
+        use(narrow)
+
+    assert needless == []
+
+
+def test_a_monitor_without_prometheus_need_not_see_what_became_of_tasks(
+    database: str, owner: Connection
+) -> None:
+    with granted(database, "monitor") as narrow:
+        user = make_url(narrow).username
+        owner.exec_driver_sql(f"REVOKE SELECT (status) ON celery_taskmeta FROM {user}")
+        copy(narrow)
+
+
+@pytest.mark.parametrize("role", ["worker", "monitor", "reader"])
+def test_no_other_role_may_purge(database: str, role: str) -> None:
+    populate(database)
+    with granted(database, role) as narrow:
+        with pytest.raises(DatabaseUnavailable, match="permission denied"):
+            delete(narrow)
+        with TaskStore(result_backend(database)) as store:
+            kept = store.list()
+
+    assert len(kept) == 3

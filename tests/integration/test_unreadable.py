@@ -1,0 +1,114 @@
+"""Workers and queues in which something lies that is no message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.depots import VIRTUAL, Depot, SQSDepot, opened
+from integration.intruders import BYTES, NOTIFICATION, TEXTS, envelope
+from integration.routed import consume
+from integration.services import service, take, wait_for_executions, worker
+from polling import eventually
+
+#: kombu's models, not ours, warn with this SQLAlchemy.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
+
+#: Those that hold bytes, and not only text.
+BINARY = ("redis", "filesystem")
+
+
+@pytest.fixture(params=VIRTUAL)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each broker in turn where the client makes the envelope."""
+    return str(request.param)
+
+
+@pytest.fixture
+def depot(request: pytest.FixtureRequest, tmp_path: Path, name: str) -> Iterator[Depot]:
+    """A part of that broker."""
+    with opened(name, request, tmp_path) as depot:
+        yield depot
+
+
+@pytest.fixture
+def sqs_depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSDepot]:
+    """SQS, of which the test has a prefix to itself."""
+    with opened("sqs", request, tmp_path) as depot:
+        assert isinstance(depot, SQSDepot)
+        yield depot
+
+
+def test_a_worker_rejects_what_is_no_message_and_shows_it(
+    depot: Depot, name: str, tmp_path: Path
+) -> None:
+    intruders = [text.encode("utf-8") for text in TEXTS]
+    intruders += BYTES if name in BINARY else ()
+    with service(depot) as app:
+        first = app.send_task("export.note").id
+        for raw in intruders:
+            depot.put("export", raw)
+        last = app.send_task("export.note").id
+        with worker(depot, tmp_path, "-P", "solo") as process:
+            wait_for_executions(tmp_path, [first, last])
+            eventually(lambda: process.text.count("is no message") == len(intruders))
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert depot.is_empty("export")
+    assert json.dumps(NOTIFICATION) in process.text
+    if name in BINARY:
+        assert r"\xff\xfe{" in process.text
+
+
+@pytest.mark.parametrize("exchange", ["", "celery", None, []])
+def test_what_claims_to_be_for_a_work_queue_returns_to_where_it_was(
+    depot: Depot, exchange: object
+) -> None:
+    claim = {"exchange": exchange, "routing_key": "export"}
+    with service(depot) as app:
+        with app.connection_for_read() as connection:
+            for queue in app.amqp.queues.values():
+                queue(connection.default_channel).declare()
+            depot.put(
+                "platform.fifo", json.dumps(envelope(delivery_info=claim)).encode()
+            )
+            [held] = consume(app, connection, "platform.fifo", 1)
+            held.requeue()
+
+        assert take(app, "platform.fifo", 1) == ["intruder"]
+    assert depot.is_empty("export")
+
+
+def test_what_is_no_message_ends_among_the_dead_letters_of_sqs(
+    sqs_depot: SQSDepot, tmp_path: Path
+) -> None:
+    client = sqs_depot.client()
+    dead = client.create_queue(QueueName=f"{sqs_depot.prefix}dead")["QueueUrl"]
+    found = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+    redrive = {
+        "deadLetterTargetArn": found["Attributes"]["QueueArn"],
+        "maxReceiveCount": 1,
+    }
+    # Seconds, after which it is received for the second time.
+    options = {"visibility_timeout": 1}
+    raw = json.dumps(NOTIFICATION)
+    with service(sqs_depot, broker_transport_options=options) as app:
+        first = app.send_task("export.note").id
+        client.set_queue_attributes(
+            QueueUrl=sqs_depot.url("export"),
+            Attributes={"RedrivePolicy": json.dumps(redrive)},
+        )
+        sqs_depot.put("export", raw.encode())
+        with worker(
+            sqs_depot, tmp_path, "-P", "solo", broker_transport_options=options
+        ):
+            wait_for_executions(tmp_path, [first])
+            letters = eventually(
+                lambda: client.receive_message(QueueUrl=dead).get("Messages")
+            )
+
+    assert [letter["Body"] for letter in letters] == [raw]

@@ -1,0 +1,113 @@
+"""The watermark that monitors move, of this release and of those before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from kombu.message import Message
+from sqlalchemy import delete, insert, select, text
+
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._batch import write_batch
+from cadasta.workertoolbox.results._message import TaskRecord, read_task
+from cadasta.workertoolbox.results._queued import GRACE, Sweep
+from cadasta.workertoolbox.results._tables import queued, task, watermark
+from integration.brokers import Broker
+from integration.monitors import monitor
+from polling import eventually
+from servers.postgresql import PostgreSQL
+
+
+@pytest.fixture
+def known(database: str) -> Iterator[TaskStore]:
+    with TaskStore(database) as store:
+        yield store
+
+
+def sweep(store: TaskStore, until: datetime) -> None:
+    with store.engine.begin() as connection:
+        Sweep().go_on(connection, until=until)
+
+
+def record(id: str, age: timedelta) -> TaskRecord:
+    """Return what the message of a task said that was seen then."""
+    message = Message(
+        body="[[], {}, {}]",
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={"id": id, "task": "export.project"},
+    )
+    return read_task(message, seen_at=datetime.now(UTC) - age)
+
+
+def test_a_monitor_that_knows_no_watermark_goes_on_beside_one_that_does(
+    known: TaskStore,
+) -> None:
+    """One of release 0.1 before the watermark wrote its tasks, and no more."""
+    now = datetime.now(UTC)
+    columns = {name: None for name in ("args", "kwargs", "eta", "expires", "origin")}
+    for number in range(3):
+        sweep(known, datetime.now(UTC))
+        with known.engine.begin() as connection:
+            connection.execute(
+                insert(task).values(
+                    id=f"id{number}",
+                    name="export.a",
+                    queue="export",
+                    root_id=f"id{number}",
+                    replaced=0,
+                    retries=0,
+                    # It waited in the queue, until a monitor was started.
+                    scheduled_at=now - timedelta(hours=3 - number),
+                    seen_at=datetime.now(UTC),
+                    ignore_result=False,
+                    **columns,
+                )
+            )
+        found = [task.id for task in known.stuck(timedelta(minutes=30))]
+        assert found == [f"id{n}" for n in range(number + 1)]
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+def test_a_monitor_moves_the_watermark(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    with store.engine.begin() as connection:
+        write_batch(connection, [record("old", timedelta(hours=1))])
+        connection.execute(delete(queued))
+    with monitor(broker.environment, tmp_path), monitor(broker.environment, tmp_path):
+        found = eventually(lambda: kept(store))
+
+    assert found == ["old"]
+    assert [task.id for task in store.stuck(timedelta(minutes=15))] == ["old"]
+    assert swept_at(store) > datetime.now(UTC) - 2 * GRACE
+
+
+def kept(store: TaskStore) -> list[str]:
+    with store.engine.connect() as connection:
+        return list(connection.scalars(select(queued.c.task_id)))
+
+
+def swept_at(store: TaskStore) -> datetime:
+    with store.engine.connect() as connection:
+        at: datetime = connection.scalars(select(watermark.c.seen_at)).one()
+        return at
+
+
+def test_of_two_sweeps_at_once_one_leaves_it_to_the_other(
+    postgresql: PostgreSQL,
+) -> None:
+    pytest.importorskip("psycopg2")
+    with postgresql.database() as database, TaskStore(database) as store:
+        now = datetime.now(UTC)
+        with store.engine.begin() as one, store.engine.begin() as another:
+            Sweep().go_on(one, until=now - GRACE)
+            # Whoever waited would do so for ever here.
+            another.execute(text("SET LOCAL lock_timeout = '1s'"))
+            Sweep().go_on(another, until=now)
+
+        assert swept_at(store) == now - GRACE

@@ -1,0 +1,37 @@
+"""How PostgreSQL goes about queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+_EXPLAINED = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
+
+
+@contextmanager
+def plans(engine: Engine) -> Iterator[list[str]]:
+    """Yield the plans of the statements that are executed meanwhile."""
+    found: list[str] = []
+
+    def explain(
+        connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> None:
+        if _EXPLAINED.match(statement) and "pg_catalog" not in statement:
+            with connection.connection.cursor() as another:
+                another.execute(f"EXPLAIN {statement}", parameters)
+                found.append("\n".join(line for [line] in another.fetchall()))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "before_cursor_execute", explain)
+
+
+def sequential_scans(plan: str) -> set[str]:
+    """Return the tables that a plan reads as a whole."""
+    return set(re.findall(r"Seq Scan on (\w+)", plan))
