@@ -31,7 +31,7 @@ class Books:
         self._folder = folder
 
     def write(self, book: str, entry: Entry) -> None:
-        """Add a line to the file `tried`, `published` or `executed`."""
+        """Add a line to the file `tried`, `published`, `delivered` or `executed`."""
         self._append(book, " ".join(map(str, entry)))
 
     def promise(self, id: str) -> None:
@@ -68,6 +68,11 @@ class Books:
     def published(self) -> Counter[Entry]:
         """What was published, as the client saw it."""
         return self._entries("published")
+
+    @property
+    def delivered(self) -> Counter[Entry]:
+        """What workers got from the broker."""
+        return self._entries("delivered")
 
     @property
     def executed(self) -> Counter[Entry]:

@@ -29,10 +29,10 @@ CELERY += ["--workdir", str(TESTS)]
 #: How a worker is started, without what would only make that last longer.
 WORKER = ("worker", "--without-gossip", "--without-mingle", "-l", "INFO", "-c", "2")
 
-#: With what a worker ends that loses its pool while it starts, and a monitor
-#: that finds no broker or no database when it does.
-NO_POOL = "Could not start worker processes"
-UNAVAILABLE = "cannot be used"
+#: With what a worker of Celery's ends that loses its pool while it starts, or a process
+#: of it and the broker at once; and a monitor that finds no broker or no database.
+NO_POOL = ("Could not start worker processes", "file descriptor is None")
+UNAVAILABLE = ("cannot be used",)
 
 #: Messages published before a fault, beyond the run that it waits for: what the
 #: fleet is at while it lasts.
@@ -58,20 +58,21 @@ class Fleet:
     timeout_s: float
     shown: bool
     members: dict[str, Member] = field(default_factory=dict)
+    producers: list[Process] = field(default_factory=list)
 
     @contextmanager
-    def working(self, tasks: int, seed: int) -> Iterator[list[Process]]:
-        """Run it, and yield its producers."""
+    def working(self, tasks: int, seed: int) -> Iterator[None]:
+        """Run it as long as the block lasts."""
         with ExitStack() as stack:
             for name in MONITORS:
                 self._start(stack, name, "tasks", "monitor")
             for name in WORKERS:
                 queue = name.removeprefix("worker-")
                 self._start(stack, name, *WORKER, "-Q", queue, "-n", f"{name}@%h")
-            yield [
-                stack.enter_context(self._producer(n, tasks // PRODUCERS, seed))
-                for n in range(PRODUCERS)
-            ]
+            for number in range(PRODUCERS):
+                producer = self._producer(number, tasks // PRODUCERS, seed)
+                self.producers.append(stack.enter_context(producer))
+            yield
 
     def _start(self, stack: ExitStack, name: str, *command: str) -> None:
         member = Member(
@@ -106,6 +107,7 @@ class Fleet:
         """Have the faults befall the fleet, each in its moment.
 
         Raises:
+            ChildProcessError: A producer has failed.
             TimeoutError: The fleet does not get as far as the next fault.
         """
         for fault in faults:
@@ -143,7 +145,7 @@ class Fleet:
             case _:
                 raise LookupError(f"no {whom!r} in this fleet")
 
-    def settle(self, producers: Sequence[Process]) -> None:
+    def settle(self) -> None:
         """Wait until all is published, run, tracked and acknowledged.
 
         Raises:
@@ -154,10 +156,7 @@ class Fleet:
         self.books.allow(sys.maxsize)
 
         def look() -> bool:
-            publishing = [each for each in producers if each.exit_code is None]
-            failed = [each for each in producers if each.exit_code]
-            if failed:
-                raise ChildProcessError(failed[0].tail)
+            publishing = [each for each in self.producers if each.exit_code is None]
             assert not publishing, f"{len(publishing)} producers publish"
             open = ends.open(self.books)
             assert not open, f"{len(open)} tasks open, as {sorted(open)[:SHOWN]}"
@@ -169,6 +168,9 @@ class Fleet:
 
     def _wait(self, look: Callable[[], bool]) -> None:
         def supervise() -> bool:
+            for producer in self.producers:
+                if producer.exit_code:
+                    raise ChildProcessError(producer.tail)
             for name, member in self.members.items():
                 if member.supervise():
                     print(f"started {name} again, which had ended", flush=True)
@@ -211,9 +213,9 @@ def run(
     books = Books(folder)
     with opened(name, folder) as site:
         fleet = Fleet(site, folder, books, timeout_s, shown)
-        with fleet.working(tasks, seed) as producers:
+        with fleet.working(tasks, seed):
             fleet.suffer(drawn)
-            fleet.settle(producers)
+            fleet.settle()
         summary = verify(books, Ends(site.database), site.left())
     print(f"{name}: {len(drawn)} faults, {summary}", flush=True)
     return summary

@@ -15,15 +15,15 @@ class Member:
 
     Args:
         run: Starts it, and ends it when the block does.
-        may_end_with: What its output says where it may end by itself, and leave it to
-            others to start it again.
+        may_end_with: What its output says, one or the other, where it may end by itself
+            and leave it to others to start it again.
     """
 
     def __init__(
         self,
         run: Callable[[], AbstractContextManager[Process]],
         *,
-        may_end_with: str | None = None,
+        may_end_with: tuple[str, ...] = (),
     ) -> None:
         self._run = run
         self._may_end_with = may_end_with
@@ -49,8 +49,8 @@ class Member:
         """
         if self.process.exit_code is None:
             return False
-        allowed = self._may_end_with
-        if allowed is None or allowed not in self.process.text:
+        text = self.process.text
+        if not any(reason in text for reason in self._may_end_with):
             raise ChildProcessError(f"{self.process} by itself: {self.process.log}")
         self.close()
         self.start()

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
-from celery.signals import after_task_publish, before_task_publish, task_prerun
+from celery.signals import (
+    after_task_publish,
+    before_task_publish,
+    task_prerun,
+    task_received,
+)
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import _native_chords
@@ -22,6 +27,10 @@ PATIENCE = {
     "interval_step": 0.2,
     "interval_max": 1.0,
 }
+
+#: The same for the database: a producer that cannot say how large a chord is has an
+#: error, and its body never starts.
+DATABASE_RETRIES = 100
 
 #: Seconds instead of half a minute; a body that takes longer is published twice, with
 #: the same id.
@@ -38,6 +47,7 @@ def make_service() -> Celery:
             task_acks_late=True,
             task_reject_on_worker_lost=True,
             task_publish_retry_policy=PATIENCE,
+            result_backend_max_retries=DATABASE_RETRIES,
         )
     )
     for queue in ("export", "msg"):
@@ -69,18 +79,26 @@ def _write_published(**signal: Any) -> None:
     _books().write("published", _message(signal))
 
 
-@task_prerun.connect
-def _write_executed(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    request: Any = task.request
-    replaced = request.replaced_task_nesting or 0
+@task_received.connect
+def _write_delivered(request: Any, **_: Any) -> None:
     queue = request.delivery_info["routing_key"]
-    _books().write("executed", Entry(task_id, replaced, request.retries, queue))
+    _books().write("delivered", _entry(request.request_dict, queue))
+
+
+@task_prerun.connect
+def _write_executed(task: Task[Any, Any], **_: Any) -> None:
+    request: Any = task.request
+    queue = request.delivery_info["routing_key"]
+    _books().write("executed", _entry(vars(request), queue))
 
 
 def _message(signal: dict[str, Any]) -> Entry:
-    headers = signal["headers"]
+    return _entry(signal["headers"], signal["routing_key"])
+
+
+def _entry(headers: dict[str, Any], queue: str) -> Entry:
     replaced = headers.get("replaced_task_nesting") or 0
-    return Entry(headers["id"], replaced, headers["retries"], signal["routing_key"])
+    return Entry(headers["id"], replaced, headers["retries"], queue)
 
 
 def _books() -> Books:

@@ -3,11 +3,8 @@
 Each broker meets what it survives by its own contract:
 
 - RabbitMQ: everything. It confirms a message once that is on disk.
-- Redis: all are paused, and the pools of workers are killed. A reader that is killed or
-  cut off between `BRPOP` and noting what it holds takes one message along, in kombu's
-  transport; so workers, monitors and Redis itself are not killed, nor cut off.
-- SQS: the emulator keeps all in memory, so it is paused and not killed. Nor is it cut
-  off; that a worker outlives it has a test of its own, in `test_sqs.py`.
+- Redis: everything, as its file is appended to before it confirms.
+- SQS: the emulator keeps all in memory, so it is paused and cut off, and not killed.
 - File system: no server. The database in a file is locked, not paused. Workers are
   killed as a whole: one of which only the processes of its pool were killed ran nothing
   more. By its source, they share a lock where a broker has no event loop.
@@ -57,21 +54,13 @@ _KILLS = [Kind(What.KILL, whom) for whom in (*MONITORS, *WORKERS)]
 _PAUSES = [Kind(What.PAUSE, whom) for whom in (MONITORS[0], WORKERS[0])]
 _POOLS = [Kind(What.KILL_POOL, whom) for whom in WORKERS]
 _DATABASE = [Kind(what, "database") for what in (What.KILL, What.PAUSE, What.CUT)]
-_PAUSE = Kind(What.PAUSE, "broker")
-_CUT = Kind(What.CUT, "broker")
+_BROKER = [Kind(What.PAUSE, "broker"), Kind(What.CUT, "broker")]
+_SERVED = [*_BROKER, *_KILLS, *_PAUSES, *_POOLS, *_DATABASE]
 
 KINDS = {
-    "rabbitmq": [
-        Kind(What.KILL, "broker"),
-        _PAUSE,
-        _CUT,
-        *_KILLS,
-        *_PAUSES,
-        *_POOLS,
-        *_DATABASE,
-    ],
-    "redis": [_PAUSE, *_PAUSES, *_POOLS, *_DATABASE],
-    "sqs": [_PAUSE, *_KILLS, *_PAUSES, *_POOLS, *_DATABASE],
+    "rabbitmq": [Kind(What.KILL, "broker"), *_SERVED],
+    "redis": [Kind(What.KILL, "broker"), *_SERVED],
+    "sqs": _SERVED,
     "filesystem": [Kind(What.LOCK, "database"), *_KILLS, *_PAUSES],
 }
 
@@ -164,7 +153,7 @@ def _rabbitmq(folder: Path) -> Iterator[_Broker]:
 
 @contextmanager
 def _redis(folder: Path) -> Iterator[_Broker]:
-    node = redis.node(folder)
+    node = redis.node(folder, redis.SURVIVING_KILLS)
     yield _Broker(node.server, node.running, _left_in_redis, RESTORING)
 
 

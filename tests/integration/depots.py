@@ -106,6 +106,11 @@ class RedisDepot(Depot):
             found: Any = client.lrange(self.key(queue), 0, -1)
         return [json.loads(message) for message in found]
 
+    def blocked(self) -> int:
+        """Return how many clients of the server wait for a message."""
+        with self.connected() as client:
+            return int(client.info("clients")["blocked_clients"])
+
     def put(self, queue: str, raw: bytes) -> None:
         with self.connected() as client:
             client.lpush(self.key(queue), raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import socketserver
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock, Thread
@@ -32,6 +33,7 @@ class Proxy:
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
         self._listener: _Listener | None = None
+        self._limits: deque[int | None] = deque()
 
     def cut(self) -> None:
         """End every connection that is up; new ones are passed on as before."""
@@ -39,6 +41,15 @@ class Proxy:
             for one in self._sockets:
                 with suppress(OSError):  # it has ended by itself
                     one.shutdown(socket.SHUT_RDWR)
+
+    def break_off(self, number: int, *, after: int) -> None:
+        """End one of the connections to come in the middle of what the server says.
+
+        Args:
+            number: Which one, from 1.
+            after: How many bytes of the server's are passed on before.
+        """
+        self._limits = deque([*[None] * (number - 1), after])
 
     def refuse(self) -> None:
         """Refuse new connections, as a port does that nothing listens on."""
@@ -68,7 +79,8 @@ class Proxy:
                 server.connect(self._server)
             except OSError:
                 return
-            back = Thread(target=_pass, args=(server, client), daemon=True)
+            limit = self._limits.popleft() if self._limits else None
+            back = Thread(target=_pass, args=(server, client, limit), daemon=True)
             back.start()
             _pass(client, server)
             back.join()
@@ -130,11 +142,15 @@ def _bound(port: int) -> socket.socket:
     return bound
 
 
-def _pass(source: socket.socket, target: socket.socket) -> None:
-    """Pass bytes on, one way, until either socket ends; then end both."""
+def _pass(
+    source: socket.socket, target: socket.socket, limit: int | None = None
+) -> None:
+    """Pass bytes on, one way, until either socket ends, or the limit; then end both."""
     with suppress(OSError):
-        while chunk := source.recv(CHUNK):
+        while chunk := source.recv(CHUNK if limit is None else min(limit, CHUNK)):
             target.sendall(chunk)
+            if limit is not None:
+                limit -= len(chunk)
     for one in (source, target):
         with suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)

@@ -295,3 +295,22 @@ def test_a_wrong_password_is_one_error_without_it(postgresql: PostgreSQL) -> Non
             TaskStore(wrong.render_as_string(hide_password=False))
 
     assert "geheim" not in str(caught.value)
+
+
+def test_a_chord_that_is_published_again_stays_as_far_as_it_is(
+    database: str, engine: Engine
+) -> None:
+    with service(database) as app:
+        backend: Any = app.backend
+        for number in range(2):
+            backend.apply_chord(("chord", []), None)
+            part = Context(id=f"{number}", group="chord", group_index=number)
+            backend.on_chord_part_return(part, states.SUCCESS, number)
+            # Who publishes it for the second time is killed before this.
+            if number == 0:
+                backend.set_chord_size("chord", 3)
+    with engine.connect() as connection:
+        query = text("SELECT size, done, started_at FROM workertoolbox_chord")
+        [row] = list(connection.execute(query))
+
+    assert row == (3, 2, None)

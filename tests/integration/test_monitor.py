@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import signal
 from pathlib import Path
@@ -15,10 +16,15 @@ from sqlalchemy import Engine, create_engine, select, text
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._tables import quarantine
 from integration.brokers import Broker
+from integration.depots import RedisDepot
 from integration.monitors import monitor
 from integration.proxy import proxied
 from polling import eventually
+from servers.access import Access
 from servers.postgresql import away
+
+#: The variable with the options of a broker's client.
+OPTIONS = "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS"
 
 
 def waiting(app: Celery, queue: str) -> int:
@@ -239,3 +245,26 @@ def test_a_monitor_waits_for_a_broker_that_goes_away(
 
     assert exit_code == 0
     assert waiting(app, "export") == 1
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_a_monitor_that_is_killed_as_it_takes_a_message_loses_none(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    soon = {"visibility_timeout": 1, "unacked_restore_throttle": 1}
+    environment = broker.environment | {
+        OPTIONS: json.dumps(app.conf.broker_transport_options | soon)
+    }
+    depot = RedisDepot(Access(app.conf.broker_url, app.conf.broker_transport_options))
+    with monitor(environment, tmp_path) as process:
+        eventually(lambda: depot.blocked() == 1)
+        process.pause()
+        id = app.send_task("export.echo", [1]).id
+        # The server has answered a monitor that hears nothing.
+        eventually(lambda: depot.ids("export") and not depot.ids("platform.fifo"))
+        process.kill()
+    with monitor(environment, tmp_path):
+        eventually(lambda: store.find(id))
+
+        assert depot.ids("platform.fifo") == []
+    assert [task.id for task in store.list()] == [id]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from cadasta.workertoolbox.routing import UnknownQueue
+from integration.conformance import through
 from integration.depots import Depot, RedisDepot, opened
+from integration.proxy import proxied
 from integration.services import service
 
 MONITOR = "platform.fifo"
@@ -50,6 +53,20 @@ def test_a_queue_that_nobody_declared_is_not_made(depot: RedisDepot) -> None:
 
     assert depot.ids("export") == depot.ids(MONITOR) == [id]
     assert depot.ids("exprot") == depot.ids("mgs") == []
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader")
+@pytest.mark.parametrize("depot", ["redis", "sqlalchemy"], indirect=True)
+def test_a_connection_that_ends_as_queues_are_declared_costs_no_task(
+    depot: Depot,
+) -> None:
+    url = urlsplit(depot.access.url)
+    with proxied(str(url.hostname), int(url.port or 0)) as proxy:
+        proxy.break_off(1, after=1)
+        with service(depot, broker_url=through(depot.access.url, proxy)) as app:
+            id = app.send_task("export.note").id
+
+    assert depot.ids("export") == depot.ids(MONITOR) == [id]
 
 
 @pytest.mark.parametrize("depot", ["redis", "sqs"], indirect=True)

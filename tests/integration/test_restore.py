@@ -7,10 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from kombu import Consumer, Message
 
 from integration import unrouted
+from integration.conformance import through
 from integration.depots import (
     NAMES,
     Depot,
@@ -19,6 +23,7 @@ from integration.depots import (
     SQSDepot,
     opened,
 )
+from integration.proxy import proxied
 from integration.services import (
     executions,
     service,
@@ -95,6 +100,80 @@ def test_a_worker_that_restores_what_a_killed_monitor_held_makes_no_work(
     assert depot.ids("msg") == []
     assert executions(tmp_path) == []
     assert overdue(depot) == 0
+
+
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_what_is_on_its_way_to_a_killed_reader_returns(
+    depot: RedisDepot, tmp_path: Path
+) -> None:
+    with service(depot, broker_transport_options=SOON) as app:
+        with sufferer(depot, tmp_path, "killed", 2) as process:
+            eventually(lambda: depot.blocked() == 1)
+            process.pause()
+            ids = sorted(app.send_task("export.note").id for _ in range(2))
+            # The server has answered a reader that hears nothing.
+            eventually(lambda: len(depot.ids(MONITOR)) == 1)
+            process.kill()
+        returned = take(app, MONITOR, 2)
+
+    assert returned == depot.ids("export") == ids
+
+
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_a_message_that_is_asked_for_again_is_taken_once(depot: RedisDepot) -> None:
+    # With `retry_on_timeout`, redis-py sends again what got no answer.
+    with service(depot) as app, app.connection_for_read() as connection:
+        ids = [app.send_task("export.note").id for _ in range(2)]
+        channel: Any = connection.default_channel
+        ask = channel._taking([MONITOR], "tag")
+        with depot.connected() as client:
+            execute: Any = client.execute_command
+            taken = [execute(*ask) for _ in range(2)]
+
+    assert taken[0] == taken[1] and ids[0].encode() in taken[0]
+    assert depot.ids(MONITOR) == ids[1:]
+
+
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_what_is_no_json_is_not_held(depot: RedisDepot) -> None:
+    with service(depot) as app, app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        with depot.connected() as client:
+            client.lpush(depot.key(MONITOR), "{half a mess")
+            execute: Any = client.execute_command
+            taken = execute(*channel._taking([MONITOR], "tag"))
+
+            assert b"{half a mess" in taken
+            assert client.hlen(depot.key("unacked")) == 0
+
+
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_a_reader_that_waits_can_be_closed_when_the_server_is_gone(
+    depot: RedisDepot,
+) -> None:
+    url = urlsplit(depot.access.url)
+    with (
+        proxied(str(url.hostname), int(url.port or 0)) as proxy,
+        service(depot, broker_transport_options=SOON) as app,
+    ):
+        id = app.send_task("export.note").id
+        far = app.connection_for_read(through(depot.access.url, proxy))
+        held: list[Message] = []
+        for channel, name in ((far.default_channel, MONITOR), (far.channel(), "msg")):
+            queue = app.amqp.queues[name]
+            Consumer(channel, [queue], on_message=held.append).consume()
+        while not held:
+            far.drain_events(timeout=10)
+        with pytest.raises(TimeoutError):
+            far.drain_events(timeout=0.1)
+        proxy.refuse()
+        proxy.cut()
+        # As a worker does.
+        far.collect()
+        far.close()
+        returned = take(app, MONITOR, 1)
+
+    assert [message.headers["id"] for message in held] == returned == [id]
 
 
 def overdue(depot: RedisDepot) -> int:

@@ -272,3 +272,24 @@ def test_a_worker_whose_polls_are_cut_off_goes_on(
         wait_for_executions(tmp_path, ids)
 
         assert process.exit_code is None
+
+
+#: Bytes of an answer: some of its headers; these and a part of its body.
+PARTS = {"headers": 40, "body": 310}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_answer_that_breaks_off_costs_no_task_and_doubles_none(
+    depot: SQSDepot, part: str
+) -> None:
+    url = urlsplit(depot.access.url)
+    ids = []
+    with proxied(str(url.hostname), int(url.port or 0)) as proxy:
+        far = through(depot.access.url, proxy)
+        # Each connection asks for the queues, then for each queue, and sends two.
+        for number in range(1, 8):
+            with service(depot, broker_url=far) as app:
+                proxy.break_off(number, after=PARTS[part])
+                ids.append(app.send_task("export.note").id)
+
+    assert depot.ids("export") == depot.ids(MONITOR) == sorted(ids)

@@ -21,6 +21,12 @@ from servers.missing import missing
 from servers.ports import HOST, free_ports, is_listening
 from servers.programs import find_redis
 
+#: Options of a server that forgets all when it ends, which is quicker.
+FORGETTING = ("--save", "", "--appendonly", "no")
+
+#: Options of one that has on its disk what it has confirmed.
+SURVIVING_KILLS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
+
 #: What the sentinel calls its master.
 MASTER = "workertoolbox"
 
@@ -62,16 +68,18 @@ class Node:
     server: Redis
     _folder: Path
     _port: int
+    _options: tuple[str, ...]
 
     def running(self) -> AbstractContextManager[Process]:
         """Run the server as long as the block lasts."""
-        return _running(self._folder, self._port, "--port", str(self._port))
+        options = ("--port", str(self._port), *self._options)
+        return _running(self._folder, self._port, *options)
 
 
-def node(folder: Path) -> Node:
+def node(folder: Path, options: tuple[str, ...] = FORGETTING) -> Node:
     """Make a server that is still to be started."""
     [port] = free_ports(1)
-    return Node(Redis(f"redis://{HOST}:{port}/0"), folder, port)
+    return Node(Redis(f"redis://{HOST}:{port}/0"), folder, port, options)
 
 
 @contextmanager
@@ -94,7 +102,7 @@ def serve_sentinel(folder: Path) -> Iterator[Redis]:
     monitored = f"sentinel monitor {MASTER} {HOST} {master} 1\n"
     configuration.write_text(monitored, "utf-8")
     with (
-        _running(folder, master, "--port", str(master)),
+        _running(folder, master, "--port", str(master), *FORGETTING),
         _running(folder, port, configuration, "--sentinel", "--port", str(port)),
     ):
         broker = Access(f"sentinel://{HOST}:{port}/0", {"master_name": MASTER})
@@ -118,7 +126,7 @@ def serve_tls(folder: Path) -> Iterator[Redis]:
     url = f"rediss://{HOST}:{port}/0"
     query = urlencode({"ssl_ca_certs": authority, "ssl_cert_reqs": "required"})
     tls = {"ssl_ca_certs": authority, "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    with _running(folder, port, *chain(*arguments.items())):
+    with _running(folder, port, *chain(*arguments.items()), *FORGETTING):
         yield Redis(f"{url}?{query}", Access(url, tls=tls))
 
 
@@ -127,9 +135,8 @@ def _running(folder: Path, port: int, *arguments: str | Path) -> Iterator[Proces
     program = find_redis()
     if program is None:
         missing("Redis", "redis-server is not installed")
-    keeping_nothing = ["--save", "", "--appendonly", "no"]
     with running(
-        [program, *arguments, "--bind", HOST, *keeping_nothing],
+        [program, *arguments, "--bind", HOST],
         folder=folder,
         ready=lambda: is_listening(port),
         shown=False,

@@ -91,6 +91,20 @@ def test_only_one_takes_a_chord_over(database: Database) -> None:
     assert taken == [True, False]
 
 
+def test_what_is_counted_stays_if_who_publishes_the_header_runs_again(
+    database: Database,
+) -> None:
+    _chord.set_size(database, "g", 2)
+    _chord.record(database, part(0))
+    _chord.begin(database, "g", b"[]")
+    again, news = _chord.record(database, part(0))
+    last, _ = _chord.record(database, part(1))
+
+    assert not news and not again.complete
+    assert last.waiting
+    assert _chord.fetch(database, "g") == (b"[]", [part(0), part(1)])
+
+
 def test_a_chord_that_is_run_again_begins_anew(database: Database) -> None:
     _chord.set_size(database, "g", 1)
     _chord.record(database, PART)

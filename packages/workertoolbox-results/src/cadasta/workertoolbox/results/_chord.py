@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     bindparam,
+    case,
     delete,
     func,
     null,
@@ -82,7 +83,10 @@ class Progress:
 
 
 def begin(database: Database, id: str, header: bytes | None) -> None:
-    """Remember a chord before its header is published; one that is run again, anew.
+    """Remember a chord before its header is published.
+
+    Whoever publishes it may be run twice: what is counted stays, as the header has the
+    same ids. One whose body has started begins anew.
 
     Args:
         header: The results of the header, encoded, where they are no plain list.
@@ -169,12 +173,16 @@ _TOUCHED_AT: BindParameter[datetime] = bindparam("touched_at", type_=Instant())
 
 @cache
 def _begin(dialect: Dialect) -> list[Statement]:
-    anew = {"size": null(), "started_at": null(), "added": 0, "done": 0, "starters": 0}
+    anew = {"size": null(), "added": 0, "done": 0, "starters": 0}
     header = bindparam("header", type_=chord.c.header.type)
-    row = {**anew, "header": header, "touched_at": _TOUCHED_AT}
-    insert = insert_into(chord, dialect.name).values(id=_ID, **row)
-    upsert = insert.on_conflict_do_update(index_elements=[chord.c.id], set_=row)
-    return [compile_for(dialect, each) for each in (upsert, _DELETE_PARTS)]
+    known = {"header": header, "touched_at": _TOUCHED_AT, "started_at": null()}
+    insert = insert_into(chord, dialect.name).values(id=_ID, **anew, **known)
+    started = chord.c.started_at.is_not(None)
+    again = {name: case((started, anew[name]), else_=chord.c[name]) for name in anew}
+    upsert = insert.on_conflict_do_update(
+        index_elements=[chord.c.id], set_={**again, **known}
+    )
+    return [compile_for(dialect, upsert)]
 
 
 @cache

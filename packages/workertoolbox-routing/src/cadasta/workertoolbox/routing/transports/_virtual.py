@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from amqp.exceptions import RecoverableConnectionError
 from kombu import Queue
 from kombu.transport import virtual
 from kombu.transport.virtual import exchange as exchanges
@@ -81,6 +82,19 @@ class TaskChannel(virtual.Channel):
 
     #: Seconds after which the broker delivers an unacknowledged message again.
     visibility_timeout: float | None = None
+
+    def basic_publish(
+        self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
+    ) -> Any:
+        """Publish a message.
+
+        Raises:
+            RecoverableConnectionError: The channel is closed: kombu has connected anew
+                to declare the queues, and publishes on the channel of before.
+        """
+        if self.connection is None:
+            raise RecoverableConnectionError("the channel is closed")
+        return super().basic_publish(message, exchange, routing_key, **kwargs)
 
     def put_task(
         self, message: dict[str, Any], work: list[str], copies: list[str], **kwargs: Any

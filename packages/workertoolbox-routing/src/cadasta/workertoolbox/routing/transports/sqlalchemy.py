@@ -5,7 +5,7 @@ from __future__ import annotations
 from queue import Empty
 from typing import Any
 
-from kombu.transport import sqlalchemy
+from kombu.transport import sqlalchemy, virtual
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -57,3 +57,7 @@ class Transport(TaskTransport, sqlalchemy.Transport):
     """kombu's transport with the channel above."""
 
     Channel = Channel
+    connection_errors: Any = (
+        *sqlalchemy.Transport.connection_errors,
+        *virtual.Transport.connection_errors,
+    )

@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
 )
@@ -49,6 +50,10 @@ _HIGH_THROUGHPUT = {
     "DeduplicationScope": "messageGroup",
     "FifoThroughputLimit": "perMessageGroupId",
 }
+
+#: What is asked for its answer. The others have done their work once a status comes,
+#: and a message must not be sent again for the rest of it.
+_QUESTIONS = ("CreateQueue", "GetQueueAttributes", "ListQueues", "ReceiveMessage")
 
 
 class Channel(TaskChannel, SQS.Channel):
@@ -133,6 +138,12 @@ class Channel(TaskChannel, SQS.Channel):
             raise RemoteControlUnavailable(queue)
         return super()._new_queue(queue, **kwargs)
 
+    def _new_boto_client(self, service: str, *args: Any, **kwargs: Any) -> Any:
+        client = super()._new_boto_client(service, *args, **kwargs)
+        for operation in _QUESTIONS:
+            client.meta.events.register(f"after-call.sqs.{operation}", _check_whole)
+        return client
+
     def _create_queue(self, queue_name: str, attributes: dict[str, str]) -> Any:
         if self.predefined_queues:
             return super()._create_queue(queue_name, attributes)
@@ -161,6 +172,19 @@ class Transport(TaskTransport, SQS.Transport):
     Channel = Channel
     connection_errors = (*SQS.Transport.connection_errors, ClientError)
     channel_errors = (*SQS.Transport.channel_errors, ClientError)
+
+
+def _check_whole(http_response: Any, **_: Any) -> None:
+    """Refuse an answer that broke off, which botocore takes for one that says nothing.
+
+    Raises:
+        ConnectionClosedError: The connection ended after the status line; whoever asked
+            may ask again on a new one.
+    """
+    # Without the header the end of the headers is missing, and all of the body.
+    expected = int(http_response.headers.get("Content-Length") or 1)
+    if len(http_response.content) < expected:
+        raise ConnectionClosedError(endpoint_url=http_response.url)
 
 
 def _put_in_order(message: dict[str, Any]) -> None:

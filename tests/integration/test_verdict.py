@@ -1,0 +1,302 @@
+"""The verdict on a fleet under faults names each promise that is broken.
+
+The books and the database are those of a small fleet that kept all of them; each test
+breaks one, as a fault could that nothing survives.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from cadasta.workertoolbox.results import _tables
+from faults.books import Books, Entry
+from faults.verdict import Ends, Summary, verify
+
+#: A task that was retried once, and one that was not.
+MESSAGES = (
+    Entry("retried", 0, 0, "export"),
+    Entry("retried", 0, 1, "export"),
+    Entry("plain", 0, 0, "msg"),
+)
+
+#: A message that none of them had.
+FOREIGN = Entry("foreign", 0, 0, "msg")
+
+#: When the first was published.
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+NOTHING_LEFT = {"export": 0, "msg": 0, "platform.fifo": 0}
+
+#: Adds an attempt to one task.
+SECOND_RETRY = """
+INSERT INTO workertoolbox_attempt
+    (task_id, replaced, retries, name, queue, scheduled_at, seen_at)
+SELECT task_id, replaced, 2, name, queue, scheduled_at, seen_at
+FROM workertoolbox_attempt WHERE retries = 1
+"""
+
+#: Statements that break the database, and what the verdict says then.
+BROKEN_DATABASES = {
+    "a task without any row": (
+        [
+            "DELETE FROM workertoolbox_task WHERE id = 'plain'",
+            "DELETE FROM celery_taskmeta WHERE task_id = 'plain'",
+        ],
+        "1 were published and have no row, as ['plain']",
+    ),
+    "a task with two rows": (
+        [
+            "CREATE TABLE once AS SELECT * FROM workertoolbox_tasks",
+            "DROP VIEW workertoolbox_tasks",
+            "CREATE VIEW workertoolbox_tasks AS SELECT * FROM once"
+            " UNION ALL SELECT * FROM once WHERE id = 'plain'",
+        ],
+        "1 have more than one row, as ['plain']",
+    ),
+    "a task that nobody published": (
+        ["UPDATE workertoolbox_task SET id = 'foreign' WHERE id = 'plain'"],
+        "1 have a row and no publication, as ['foreign']",
+    ),
+    "a result that was not stored": (
+        ["DELETE FROM celery_taskmeta WHERE task_id = 'plain'"],
+        "1 have no success, as ['plain']",
+    ),
+    "an end that is none": (
+        ["UPDATE celery_taskmeta SET status = 'RETRY' WHERE task_id = 'retried'"],
+        "1 have no success, as ['retried']",
+    ),
+    "an attempt that was not tracked": (
+        ["DELETE FROM workertoolbox_attempt WHERE retries = 1"],
+        "1 were published and have no attempt",
+    ),
+    "an attempt too many": (
+        [SECOND_RETRY],
+        "1 are attempts that nobody published",
+    ),
+    "an attempt in another queue": (
+        ["UPDATE workertoolbox_attempt SET queue = 'celery' WHERE retries = 1"],
+        "1 were published and have no attempt",
+    ),
+    "a result without a task": (
+        ["DELETE FROM workertoolbox_task WHERE id = 'plain'"],
+        "1 are half written, as ['plain']",
+    ),
+    "no worker": (
+        ["UPDATE celery_taskmeta SET worker = NULL WHERE task_id = 'plain'"],
+        "1 are half written, as ['plain']",
+    ),
+    "no start": (
+        ["UPDATE celery_taskmeta SET started_at = NULL WHERE task_id = 'plain'"],
+        "1 are half written, as ['plain']",
+    ),
+    "no end": (
+        ["UPDATE celery_taskmeta SET date_done = NULL WHERE task_id = 'plain'"],
+        "1 are half written, as ['plain']",
+    ),
+    "no result": (
+        ["UPDATE celery_taskmeta SET result = NULL WHERE task_id = 'plain'"],
+        "1 are half written, as ['plain']",
+    ),
+    "no root": (
+        [
+            "UPDATE workertoolbox_task SET root_id = NULL WHERE id = 'plain'",
+            "UPDATE celery_taskmeta SET root_id = NULL WHERE task_id = 'plain'",
+        ],
+        "1 are half written, as ['plain']",
+    ),
+    "no arguments": (
+        [
+            "UPDATE workertoolbox_task SET args = NULL WHERE id = 'plain'",
+            "UPDATE celery_taskmeta SET args = NULL WHERE task_id = 'plain'",
+        ],
+        "1 are half written, as ['plain']",
+    ),
+    "no keywords": (
+        [
+            "UPDATE workertoolbox_task SET kwargs = NULL WHERE id = 'plain'",
+            "UPDATE celery_taskmeta SET kwargs = NULL WHERE task_id = 'plain'",
+        ],
+        "1 are half written, as ['plain']",
+    ),
+    "a traceback of a success": (
+        ["UPDATE celery_taskmeta SET traceback = 'x' WHERE task_id = 'plain'"],
+        "1 are half written, as ['plain']",
+    ),
+    "an end before the start": (
+        [
+            "UPDATE celery_taskmeta SET date_done = '2025-01-01 00:00:00.000000'"
+            " WHERE task_id = 'plain'"
+        ],
+        "1 are half written, as ['plain']",
+    ),
+    "a message in quarantine": (
+        [
+            "INSERT INTO workertoolbox_quarantine (digest, reason, body, headers,"
+            " seen_at) VALUES ('0', 'cut', '{', '{}', '2026-01-02 03:04:05')"
+        ],
+        "workertoolbox_quarantine is not empty",
+    ),
+    "a chord that was not tidied up": (
+        [
+            "INSERT INTO workertoolbox_chord_part VALUES"
+            " ('chord', 'plain', 0, 'SUCCESS', '1')"
+        ],
+        "workertoolbox_chord_part is not empty",
+    ),
+}
+
+#: What is written into a book, and what the verdict says then.
+BROKEN_BOOKS = {
+    "a run that nobody published": (
+        ["delivered", "executed"],
+        FOREIGN,
+        "1 ran where nobody published them",
+    ),
+    "a run in another queue": (
+        ["delivered", "executed"],
+        Entry("plain", 0, 0, "export"),
+        "1 ran where nobody published them",
+    ),
+    "a run that was not delivered": (
+        ["executed"],
+        MESSAGES[2],
+        "1 ran more often than the broker delivered them",
+    ),
+    "a message that was not tracked": (
+        ["tried", "published"],
+        Entry("plain", 1, 0, "msg"),
+        "1 were published and have no attempt",
+    ),
+    "a task that was not tracked": (
+        ["tried", "published", "delivered", "executed"],
+        FOREIGN,
+        "1 were published and have no row, as ['foreign']",
+    ),
+}
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Books:
+    """The books of the fleet."""
+    folder = tmp_path / "books"
+    folder.mkdir()
+    books = Books(folder)
+    for message in MESSAGES:
+        for book in ("tried", "published", "delivered", "executed"):
+            books.write(book, message)
+        books.promise(message.id)
+    return books
+
+
+@pytest.fixture
+def ends(database: str) -> Ends:
+    """Its database."""
+    ends = Ends(database.removeprefix("workertoolbox+"))
+    engine = create_engine(ends.database)
+    with engine.begin() as connection:
+        for message in MESSAGES:
+            connection.execute(_tables.attempt.insert().values(_attempt(message)))
+        for message in MESSAGES[1:]:
+            connection.execute(_tables.task.insert().values(_task(message)))
+            connection.execute(_tables.taskmeta.insert().values(_result(message)))
+    engine.dispose()
+    return ends
+
+
+def _attempt(message: Entry) -> dict[str, object]:
+    return {
+        "task_id": message.id,
+        "replaced": message.replaced,
+        "retries": message.retries,
+        "name": f"{message.queue}.count",
+        "queue": message.queue,
+        "scheduled_at": AT,
+        "seen_at": AT,
+    }
+
+
+def _task(message: Entry) -> dict[str, object]:
+    attempt = _attempt(message)
+    id = attempt.pop("task_id")
+    return {
+        **attempt,
+        "id": id,
+        "args": [],
+        "kwargs": {},
+        "root_id": message.id,
+        "ignore_result": False,
+    }
+
+
+def _result(message: Entry) -> dict[str, object]:
+    return {
+        "task_id": message.id,
+        "status": "SUCCESS",
+        "result": b"1",
+        "name": f"{message.queue}.count",
+        "args": b"[]",
+        "kwargs": b"{}",
+        "queue": message.queue,
+        "retries": message.retries,
+        "root_id": message.id,
+        "date_done": (AT + timedelta(seconds=2)).replace(tzinfo=None),
+        "started_at": AT + timedelta(seconds=1),
+        "worker": "worker@host",
+    }
+
+
+def breaking(ends: Ends, *statements: str) -> None:
+    """Run statements in the database of a fleet."""
+    engine = create_engine(ends.database)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_a_fleet_that_keeps_its_promises_is_summed_up(books: Books, ends: Ends) -> None:
+    for book in ("delivered", "executed"):
+        books.write(book, MESSAGES[0])
+
+    assert verify(books, ends, NOTHING_LEFT) == Summary(tasks=2, attempts=3, again=1)
+
+
+@pytest.mark.parametrize("name", BROKEN_DATABASES)
+def test_what_the_database_lacks_is_named(books: Books, ends: Ends, name: str) -> None:
+    statements, message = BROKEN_DATABASES[name]
+    breaking(ends, *statements)
+
+    with pytest.raises(AssertionError) as raised:
+        verify(books, ends, NOTHING_LEFT)
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("name", BROKEN_BOOKS)
+def test_what_the_books_say_otherwise_is_named(
+    books: Books, ends: Ends, name: str
+) -> None:
+    chosen, message, said = BROKEN_BOOKS[name]
+    for book in chosen:
+        books.write(book, message)
+
+    with pytest.raises(AssertionError) as raised:
+        verify(books, ends, NOTHING_LEFT)
+    assert str(raised.value).startswith(said)
+
+
+def test_a_message_that_never_ran_is_named(books: Books, ends: Ends) -> None:
+    breaking(ends, SECOND_RETRY)
+    for book in ("tried", "published", "delivered"):
+        books.write(book, Entry("retried", 0, 2, "export"))
+
+    with pytest.raises(AssertionError, match="1 were published and never ran"):
+        verify(books, ends, NOTHING_LEFT)
+
+
+def test_a_message_that_is_left_is_named(books: Books, ends: Ends) -> None:
+    with pytest.raises(AssertionError, match="messages are left: {'msg': 1}"):
+        verify(books, ends, NOTHING_LEFT | {"msg": 1})
