@@ -47,9 +47,9 @@ def running(app: Celery) -> Iterator[Celery]:
         yield app
 
 
-def _change(app: Celery, statement: str, **values: object) -> None:
+def _change(app: Celery, statement: str, id: str) -> None:
     with TaskStore.for_app(app) as store, store.engine.begin() as connection:
-        connection.execute(text(statement), values)
+        connection.execute(text(statement), {"id": id})
 
 
 def test_a_task_that_ran(running: Celery) -> None:
@@ -143,6 +143,19 @@ def test_a_step_that_is_announced_and_never_came(app: Celery) -> None:
     assert f"task {result.id}: another task announces it" in str(caught.value)
 
 
+def test_an_attempt_whose_message_was_lost(running: Celery) -> None:
+    add = running.tasks["export.add"]
+    result = chain(add.s(1), add.s())()
+    result.get(timeout=10)
+    assert_tracked(running, result)
+    _change(running, "DELETE FROM workertoolbox_attempt WHERE task_id = :id", result.id)
+    with pytest.raises(AssertionError) as caught:
+        assert_tracked(running, result, timeout_s=0.2)
+
+    said = f"task {result.id}: no monitor saw the message of its attempt 1"
+    assert said in str(caught.value)
+
+
 def test_a_message_that_cannot_be_read(running: Celery) -> None:
     running.conf.accept_content = ["json", "pickle"]
     result = running.tasks["export.add"].apply_async((1,), serializer="pickle")
@@ -167,12 +180,12 @@ def test_a_row_that_disagrees_with_the_result(
     result.get(timeout=10)
     assert_tracked(running, result)
     change = f"UPDATE workertoolbox_task SET {column} = 'other' WHERE id = :id"
-    _change(running, change, id=result.id)
+    _change(running, change, result.id)
     _change(
         running,
         "UPDATE celery_taskmeta SET root_id = NULL, parent_id = NULL "
         "WHERE task_id = :id",
-        id=result.id,
+        result.id,
     )
     with pytest.raises(AssertionError) as caught:
         assert_tracked(running, result, timeout_s=0.2)

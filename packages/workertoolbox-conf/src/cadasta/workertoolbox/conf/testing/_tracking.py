@@ -39,6 +39,9 @@ class _Expected:
         if not task.tracked:
             yield f"a worker says {task.status}, and no monitor saw a message of it"
             return
+        retries = self.result.retries or 0
+        for attempt in sorted({*range(retries + 1)} - _attempts(store, task.id)):
+            yield f"no monitor saw the message of its attempt {attempt + 1}"
         for what, expected, seen in self._facts(task):
             if expected is not None and seen != expected:
                 yield f"its {what} is {seen!r} in the database, and not {expected!r}"
@@ -64,9 +67,9 @@ def assert_tracked(
 ) -> Sequence[Task]:
     """Wait until every task of a result is tracked, and return them.
 
-    Of each the database has its message, with the status, name and queue that its
-    result has; steps of a chain have their parent and its root, and members of a group
-    their group.
+    Of each the database has a message for each attempt, and the status, name and queue
+    that its result has; steps of a chain have their parent and its root, and members
+    of a group their group.
 
     Args:
         app: The app that published it.
@@ -131,6 +134,12 @@ def _queue(app: Celery) -> str:
     if count:
         return f"queue {name!r} holds {count} messages: is a monitor running?"
     return f"queue {name!r} is empty: was the message published by the toolbox's route?"
+
+
+def _attempts(store: TaskStore, id: str) -> set[int]:
+    query = text("SELECT retries FROM workertoolbox_attempt WHERE task_id = :id")
+    with store.engine.connect() as connection:
+        return {*connection.execute(query, {"id": id}).scalars()}
 
 
 def _quarantine(store: TaskStore) -> Iterator[str]:
