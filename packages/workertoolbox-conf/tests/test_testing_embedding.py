@@ -13,6 +13,7 @@ from celery.app import app_or_default
 
 from cadasta.workertoolbox.conf import Config, InvalidFolder, NotConfigured
 from cadasta.workertoolbox.conf.testing import (
+    assert_tracked,
     embedded,
     running_monitor,
     running_worker,
@@ -76,6 +77,7 @@ def test_a_task_that_was_imported_before_runs_in_the_folder(
         result = task.delay(21)
 
         assert result.get(timeout=10) == 42
+        assert_tracked(app, result)
     assert tmp_path.joinpath("results.sqlite3").is_file()
 
 

@@ -32,11 +32,8 @@ _NEUTRAL: dict[str, Any] = {
     "broker_read_url": None,
     "broker_write_url": None,
     "broker_transport": None,
-    "broker_use_ssl": None,
     "task_always_eager": False,
     "worker_state_db": None,
-    "worker_enable_remote_control": False,
-    "worker_send_task_events": False,
 }
 
 #: Which app Celery takes where none is named.
