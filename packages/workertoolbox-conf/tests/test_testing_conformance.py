@@ -16,6 +16,7 @@ TESTS = """\
 from broken import failing, fail
 from celery import signature
 from cadasta.workertoolbox.conf.testing import conformance
+from sound import app
 
 TestSound = conformance(
     "sound:app", run=[signature("export.double", (21,)), signature("export.forget")]
@@ -28,6 +29,10 @@ TestGreedy = conformance("broken:greedy", timeout_s=2)
 TestFailing = conformance(failing, run=[fail.s()])
 TestPlain = conformance("broken:plain")
 TestMissing = conformance("no_such_module:app")
+
+def test_the_app_is_as_it_was():
+    assert [name for name in app.tasks if "conformance" in name] == []
+    assert app.conf.broker_url == "amqp://nobody:secret@127.0.0.1:1//"
 """
 
 #: Others of one service would but wait for what does not come.
@@ -121,6 +126,10 @@ def _failed(tests: dict[str, str | None]) -> dict[str, str]:
 def test_a_sound_service_passes(outcomes: Outcomes, service: str, own: int) -> None:
     assert _failed(outcomes[service]) == {}
     assert len(outcomes[service]) == COUNT + own
+
+
+def test_nothing_is_left_in_a_service(outcomes: Outcomes) -> None:
+    assert outcomes["test_services"] == {"test_the_app_is_as_it_was": None}
 
 
 @pytest.mark.parametrize(("service", "test", "message"), FAILURES)
