@@ -1,0 +1,1 @@
+"""A service that adds up orders and sends invoices."""

@@ -1,0 +1,125 @@
+"""A service's app, moved for a while to a broker and a database in a folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from celery import Celery, _state
+from celery.app.utils import find_app
+from kombu import pools
+
+from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
+from cadasta.workertoolbox.conf._errors import NotConfigured
+from cadasta.workertoolbox.results import upgrade
+
+#: Seconds between two looks for messages: a test waits for several of them.
+POLLING_INTERVAL_S = 0.02
+
+#: What Celery reads from the environment before its configuration.
+_FOREIGN = (
+    "CELERY_BROKER_URL",
+    "CELERY_BROKER_READ_URL",
+    "CELERY_BROKER_WRITE_URL",
+    "CELERY_RESULT_BACKEND",
+)
+
+#: What would lead a test past the folder, or have a worker write somewhere else.
+_NEUTRAL: dict[str, Any] = {
+    "broker_read_url": None,
+    "broker_write_url": None,
+    "broker_transport": None,
+    "task_always_eager": False,
+    "worker_state_db": None,
+}
+
+#: Which app Celery takes where none is named.
+_celery: Any = _state
+
+
+def find_service(app: Celery | str) -> Celery:
+    """Return an app that is configured with the toolbox.
+
+    Args:
+        app: The app, or what stands after `celery -A`, as in `proj.app:app`.
+
+    Raises:
+        NotConfigured: It has no configuration of the toolbox's.
+    """
+    found: Celery = find_app(app) if isinstance(app, str) else app
+    if found.conf.get("PLATFORM_QUEUE_NAME") is None:
+        raise NotConfigured(
+            f"app {found.main!r} is not configured with the toolbox; call "
+            "app.config_from_object(Config(queues=[…])) in its module"
+        )
+    return found
+
+
+@contextmanager
+def embedded(
+    app: Celery, folder: str | os.PathLike[str], **settings: Any
+) -> Iterator[Celery]:
+    """Have an app use a broker and a database in a folder as long as a block lasts.
+
+    It is the same app, so tasks that were imported before go there too. Everything
+    else of its configuration holds, except `task_always_eager`. The tables are made.
+
+    Args:
+        app: An app that is configured with the toolbox.
+        folder: Created where it does not exist, and left as it is in the end.
+        settings: Lowercase settings of Celery's that hold meanwhile, over ours.
+
+    Raises:
+        InvalidFolder: The folder cannot be created.
+        NotConfigured: The app has no configuration of the toolbox's.
+    """
+    changes = {**_NEUTRAL, **embedded_settings(make_folder(folder))}
+    changes["broker_transport_options"]["polling_interval"] = POLLING_INTERVAL_S
+    with _reconfigured(find_service(app), {**changes, **settings}):
+        upgrade(app.conf.result_backend)
+        yield app
+
+
+@contextmanager
+def _reconfigured(app: Celery, changes: Mapping[str, Any]) -> Iterator[None]:
+    # What Celery keeps in private: it has no way to give an app other settings once
+    # it is connected.
+    inner: Any = app
+    conf = inner.conf
+    before = dict(conf.changes)
+    variables = {name: os.environ.pop(name) for name in _FOREIGN if name in os.environ}
+    kept = inner._pool, inner._local, inner._backend_cache
+    amqp = vars(app).pop("amqp", None)
+    current, default = _celery._tls.current_app, _celery.default_app
+    inner._pool, inner._local, inner._backend_cache = None, threading.local(), None
+    for name, value in changes.items():
+        conf[name] = value
+    app.set_current()
+    app.set_default()
+    try:
+        yield
+    finally:
+        _disconnect(app)
+        vars(app).pop("amqp", None)
+        if amqp is not None:
+            vars(app)["amqp"] = amqp
+        inner._pool, inner._local, inner._backend_cache = kept
+        conf.changes.clear()
+        conf.changes.update(before)
+        os.environ.update(variables)
+        _celery._set_current_app(current)
+        _celery.set_default_app(default)
+
+
+def _disconnect(app: Celery) -> None:
+    connection = app.connection_for_write()
+    for group in (pools.producers, pools.connections):
+        with suppress(KeyError):
+            group[connection].force_close_all()
+            del group[connection]
+    database = getattr(app.backend, "database", None)
+    if database is not None:
+        database.close()

@@ -1,0 +1,34 @@
+"""A monitor in a thread of the process that runs the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from celery import Celery
+
+from cadasta.workertoolbox.results import Monitor
+
+#: Longest time in seconds that a task waits for others before it is written.
+BATCH_WAIT_S = 0.02
+
+
+@contextmanager
+def running_monitor(app: Celery) -> Iterator[Monitor]:
+    """Run a monitor in a thread as long as a block lasts.
+
+    Args:
+        app: An app, usually inside `embedded`.
+
+    Raises:
+        ResultsError: It cannot run; see `cadasta.workertoolbox.results.Monitor`.
+    """
+    monitor = Monitor(app, batch_wait_s=BATCH_WAIT_S)
+    with ThreadPoolExecutor(1, "toolbox monitor") as thread:
+        running = thread.submit(monitor.run)
+        try:
+            yield monitor
+        finally:
+            monitor.stop()
+        running.result()

@@ -1,0 +1,121 @@
+"""A worker in a thread of the process that runs the tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery, _state
+from celery.exceptions import WorkerShutdown
+from celery.worker import WorkController, state
+from celery.worker.consumer import Consumer
+
+from cadasta.workertoolbox.conf.testing._errors import WorkerFailed
+
+#: Seconds between two looks whether to stop; Celery's own are two.
+TICK_S = 0.05
+
+#: Longest time in seconds that a worker may take to start, or to end.
+TIMEOUT_S = 30.0
+
+_celery: Any = _state
+
+
+class _Consumer(Consumer):
+    controller: _Worker
+
+    def connect(self) -> Any:
+        connection: Any = super().connect()
+        drain = connection.drain_events
+
+        def drain_events(timeout: float | None = None) -> Any:
+            if self.controller.stopping.is_set():
+                raise WorkerShutdown(0)
+            return drain(timeout=TICK_S)
+
+        connection.drain_events = drain_events
+        return connection
+
+
+class _Worker(WorkController):
+    def __init__(self, **options: Any) -> None:
+        self.ready = threading.Event()
+        self.stopping = threading.Event()
+        super().__init__(**options)
+
+    def on_consumer_ready(self, consumer: Any) -> None:
+        self.ready.set()
+
+    def run(self) -> None:
+        self.app.set_current()
+        try:
+            self.start()
+        finally:
+            self.ready.set()
+
+
+@contextmanager
+def running_worker(
+    app: Celery, *, pool: str = "solo", concurrency: int = 1, **options: Any
+) -> Iterator[WorkController]:
+    """Run a worker in a thread as long as a block lasts.
+
+    It ends when the task that it is running has, and leaves other messages where they
+    are.
+
+    Args:
+        app: An app, usually inside `embedded`.
+        pool: `solo` or `threads`: tasks run in this process, so that what a test
+            patches is patched for them too.
+        concurrency: Tasks at a time.
+        options: Others of Celery's `WorkController`.
+
+    Raises:
+        WorkerFailed: It does not start, ends by itself, or does not end.
+    """
+    app.finalize()
+    worker = _make(app, pool=pool, concurrency=concurrency, **options)
+    thread = threading.Thread(target=worker.run, name="toolbox worker", daemon=True)
+    thread.start()
+    started = worker.ready.wait(TIMEOUT_S) and thread.is_alive()
+    # Celery takes the whole process for one task, which must not wait for others.
+    _celery._set_task_join_will_block(False)
+    if not started:
+        raise WorkerFailed(f"{_named(worker)} did not start; its log says why")
+    try:
+        yield worker
+    finally:
+        ended_early = not thread.is_alive()
+        worker.stopping.set()
+        thread.join(TIMEOUT_S)
+    if thread.is_alive():
+        tasks = sorted(str(request.name) for request in state.active_requests)
+        raise WorkerFailed(
+            f"{_named(worker)} did not end within {TIMEOUT_S:g} s; it runs "
+            f"{', '.join(tasks) or 'no task'}"
+        )
+    if ended_early:
+        raise WorkerFailed(f"{_named(worker)} ended too early; its log says why")
+
+
+def _make(app: Celery, **options: Any) -> _Worker:
+    try:
+        return _Worker(
+            app=app,
+            consumer_cls=_Consumer,
+            # Celery's other loop would not see that it is to stop.
+            use_eventloop=False,
+            without_heartbeat=True,
+            without_mingle=True,
+            without_gossip=True,
+            **options,
+        )
+    except SystemExit as error:
+        # It would end pytest.
+        raise WorkerFailed(f"no worker of app {app.main!r} can run: {error}") from error
+
+
+def _named(worker: WorkController) -> str:
+    return f"the worker of app {worker.app.main!r}"
