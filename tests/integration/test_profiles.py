@@ -15,7 +15,9 @@ import pytest
 from billiard.exceptions import WorkerLostError
 from celery import Celery
 from kombu import pools
+from sqlalchemy import NullPool, create_engine, text
 
+from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import upgrade
 from integration import aws, profiled
 from integration.depots import Depot, RedisDepot, SQSDepot, opened
@@ -258,3 +260,21 @@ def test_predefined_queues_are_used_with_credentials_from_awss_own_chain(
         for request in requests
         if request.operation == "SendMessage"
     ) == ["export", "platform.fifo"]
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader")
+def test_a_broker_that_only_the_app_names_does_not_mind_the_default(
+    tmp_path: Path,
+) -> None:
+    broker = f"sqla+sqlite:///{tmp_path / 'broker.sqlite'}"
+    app = Celery("profiled", broker=broker, set_as_current=False)
+    app.config_from_object(Config(["export"], result_backend=None))
+    id = app.send_task("export.note").id
+    app.close()
+    pools.reset()
+    engine = create_engine(broker.removeprefix("sqla+"), poolclass=NullPool)
+    with engine.connect() as connection:
+        payloads = list(connection.scalars(text("SELECT payload FROM kombu_message")))
+
+    assert len(payloads) == 2
+    assert all(id in payload for payload in payloads)
