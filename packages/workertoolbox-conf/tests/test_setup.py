@@ -227,7 +227,7 @@ def test_chords_of_other_backends_get_a_bound(tmp_path: Path) -> None:
     app = embedded(tmp_path)
     setup_app(app)
 
-    assert app.tasks["celery.chord_unlock"].max_retries == 43_200
+    assert app.tasks["celery.chord_unlock"].max_retries == 21_600
 
 
 def test_a_bound_of_ones_own_stays(tmp_path: Path) -> None:

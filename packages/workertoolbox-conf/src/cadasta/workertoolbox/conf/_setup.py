@@ -23,9 +23,9 @@ _logger = logging.getLogger(__name__)
 
 
 #: How often `celery.chord_unlock` looks for the end of a chord at most, once a second:
-#: for half a day. Celery's looks for ever where a task of the header never ends
-#: (celery#1700).
-CHORD_UNLOCK_MAX_RETRIES = 43_200
+#: for six hours, as the toolbox always had it. Celery's looks for ever where a task of
+#: the header never ends (celery#1700).
+CHORD_UNLOCK_MAX_RETRIES = 21_600
 
 
 def setup_app(app: Celery, throw: bool = True) -> list[ConfError | ResultsError]:
@@ -33,7 +33,7 @@ def setup_app(app: Celery, throw: bool = True) -> list[ConfError | ResultsError]
 
     Nothing needs this, but a service that calls it learns when it starts what is
     missing. `celery.chord_unlock`, which other result backends than the toolbox's
-    need, gets a bound of half a day where the configuration has none.
+    need, gets a bound of six hours where the configuration has none.
 
     Each broker URL is tried once, for `broker_connection_timeout` seconds at most; the
     database, where `result_backend` is the toolbox's, for ten.
