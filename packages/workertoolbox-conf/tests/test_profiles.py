@@ -57,8 +57,8 @@ def test_a_row_has_the_setting_its_value_its_brokers_and_the_reason() -> None:
     choice = Choice("broker_heartbeat", 30, "because", (CLASSIC, QUORUM), late=True)
 
     assert row(choice) == (
-        "| `broker_heartbeat` | `30` | RabbitMQ, quorum, with `task_acks_late` "
-        "| because |\n"
+        "| `broker_heartbeat` | `30` "
+        "| RabbitMQ classic, RabbitMQ quorum, with `task_acks_late` | because |\n"
     )
     assert table().count("\n") == len(CHOICES) + 2
 
@@ -105,7 +105,7 @@ def test_an_option_of_ones_own_leaves_the_others_of_a_profile() -> None:
         "read_timeout": 45,
         "tcp_keepalive": True,
     }
-    assert config.broker_transport_options["wait_time_seconds"] == 20
+    assert config.broker_transport_options["wait_time_seconds"] == 10
 
 
 def test_tasks_are_acknowledged_late_only_where_that_is_asked_for() -> None:
@@ -144,7 +144,7 @@ def test_where_no_broker_is_named_others_than_sqs_do_not_suffer() -> None:
     config = Config(["export"])
 
     assert config.worker_prefetch_multiplier == 1
-    assert config.broker_transport_options["wait_time_seconds"] == 20
+    assert config.broker_transport_options["wait_time_seconds"] == 10
     assert "visibility_timeout" not in config.broker_transport_options
     assert "worker_enable_remote_control" not in config
 

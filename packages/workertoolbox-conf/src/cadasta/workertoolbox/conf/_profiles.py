@@ -10,8 +10,8 @@ from cadasta.workertoolbox.conf._brokers import RABBITMQ, named_urls, scheme
 from cadasta.workertoolbox.conf._visibility import VISIBILITY_S
 
 SQS = "SQS"
-CLASSIC = "RabbitMQ"
-QUORUM = "quorum"
+CLASSIC = "RabbitMQ classic"
+QUORUM = "RabbitMQ quorum"
 REDIS = "Redis"
 
 #: The brokers that have a profile.
@@ -82,9 +82,9 @@ CHOICES = (
     Choice(
         "broker_heartbeat",
         30,
-        "seconds: a peer that is gone without a word is noticed within a minute, "
-        "where Celery's 120 take four; not less, since a `solo` worker is silent "
-        "while a task runs",
+        "seconds: a peer that is gone without a word is noticed within a minute; "
+        "Celery's 120, of which RabbitMQ makes 60, take two. Not less, since a `solo` "
+        "worker is silent while a task runs",
         (CLASSIC, QUORUM),
     ),
     Choice(
@@ -134,9 +134,10 @@ CHOICES = (
     ),
     Choice(
         "broker_transport_options.wait_time_seconds",
-        20,
-        "the longest that SQS waits for a message: half as many empty answers to pay "
-        "for as kombu's 10",
+        10,
+        "seconds, kombu's own; 20, SQS's most, has fewer empty answers to pay for, but "
+        "keeps a monitor that is stopped, and a worker of several queues without an "
+        "event loop, in a poll for as long",
         (SQS,),
     ),
     Choice(
