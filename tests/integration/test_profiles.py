@@ -223,16 +223,6 @@ def test_a_publish_on_a_connection_that_fell_silent_goes_out_on_another(
 
 
 @pytest.mark.parametrize("depot", ["sqs"], indirect=True)
-def test_a_worker_makes_no_queue_for_what_sqs_does_not_have(
-    settings: dict[str, Any], tmp_path: Path, depot: SQSDepot
-) -> None:
-    with worker(settings, tmp_path, "-E") as process:
-        process.wait_for("ready.")
-
-    assert depot.queues().keys() == {"celery", "export"}
-
-
-@pytest.mark.parametrize("depot", ["sqs"], indirect=True)
 def test_predefined_queues_are_used_with_credentials_from_awss_own_chain(
     depot: SQSDepot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

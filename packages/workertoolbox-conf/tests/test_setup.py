@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from celery import Celery
@@ -64,7 +64,10 @@ def silent_port() -> Iterator[int]:
 class Refusal(BaseHTTPRequestHandler):
     """What AWS answers to credentials it does not know."""
 
+    agents: ClassVar[list[str]] = []
+
     def do_POST(self) -> None:
+        self.agents.append(self.headers["User-Agent"])
         body = b'{"__type": "InvalidClientTokenId", "message": "no such token"}'
         self.send_response(403)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
@@ -143,6 +146,21 @@ def test_credentials_that_aws_refuses_are_told_with_its_reason(
         setup_app(app)
 
     assert "geheim" not in str(caught.value)
+
+
+def test_options_of_ones_own_for_the_client_of_aws_are_kept(
+    refusing_port: int,
+) -> None:
+    app = configured(
+        broker_url=f"sqs://me:geheim@127.0.0.1:{refusing_port}/",
+        broker_transport_options={
+            "is_secure": False,
+            "client-config": {"user_agent_extra": "of-my-own"},
+        },
+    )
+    setup_app(app, throw=False)
+
+    assert "of-my-own" in Refusal.agents[-1]
 
 
 def test_what_failed_is_logged_and_returned_when_nothing_is_to_be_raised(
