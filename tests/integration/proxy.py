@@ -105,7 +105,7 @@ class Proxy:
     def _pass(
         self, source: socket.socket, target: socket.socket, limit: int | None = None
     ) -> None:
-        """Pass bytes on, one way, until either socket ends, or the limit; then end both."""
+        """Pass bytes on, one way, until a socket ends, or the limit; then end both."""
         with suppress(OSError):
             while chunk := source.recv(CHUNK if limit is None else min(limit, CHUNK)):
                 if source not in self._silent:
