@@ -28,6 +28,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._server = host, port
         self._sockets: set[socket.socket] = set()
+        self._silent: set[socket.socket] = set()
         self._lock = Lock()
         # Not listening, it keeps the port ours while nothing else has it.
         self._reserved = _bound(0)
@@ -50,6 +51,11 @@ class Proxy:
             after: How many bytes of the server's are passed on before.
         """
         self._limits = deque([*[None] * (number - 1), after])
+
+    def silence(self) -> None:
+        """Pass on nothing more between those that are connected, without a word."""
+        with self._lock:
+            self._silent.update(self._sockets)
 
     def refuse(self) -> None:
         """Refuse new connections, as a port does that nothing listens on."""
@@ -80,9 +86,9 @@ class Proxy:
             except OSError:
                 return
             limit = self._limits.popleft() if self._limits else None
-            back = Thread(target=_pass, args=(server, client, limit), daemon=True)
+            back = Thread(target=self._pass, args=(server, client, limit), daemon=True)
             back.start()
-            _pass(client, server)
+            self._pass(client, server)
             back.join()
 
     @contextmanager
@@ -94,6 +100,21 @@ class Proxy:
         finally:
             with self._lock:
                 self._sockets.difference_update(pair)
+                self._silent.difference_update(pair)
+
+    def _pass(
+        self, source: socket.socket, target: socket.socket, limit: int | None = None
+    ) -> None:
+        """Pass bytes on, one way, until a socket ends, or the limit; then end both."""
+        with suppress(OSError):
+            while chunk := source.recv(CHUNK if limit is None else min(limit, CHUNK)):
+                if source not in self._silent:
+                    target.sendall(chunk)
+                if limit is not None:
+                    limit -= len(chunk)
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 class _Listener(socketserver.ThreadingTCPServer):
@@ -140,17 +161,3 @@ def _bound(port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     bound.bind((HOST, port))
     return bound
-
-
-def _pass(
-    source: socket.socket, target: socket.socket, limit: int | None = None
-) -> None:
-    """Pass bytes on, one way, until either socket ends, or the limit; then end both."""
-    with suppress(OSError):
-        while chunk := source.recv(CHUNK if limit is None else min(limit, CHUNK)):
-            target.sendall(chunk)
-            if limit is not None:
-                limit -= len(chunk)
-    for one in (source, target):
-        with suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)

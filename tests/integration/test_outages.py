@@ -394,6 +394,7 @@ def test_a_task_acknowledged_late_runs_again_after_an_outage_of_any_length(
                 *("-P", pool, "-c", "1"),
                 result_backend_max_retries=3,
                 task_acks_late=True,
+                worker_prefetch_multiplier=4,
             )
         )
         fleet.publish(1)[0].get(timeout=TIMEOUT_S)

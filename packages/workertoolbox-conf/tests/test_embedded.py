@@ -7,6 +7,7 @@ from celery import Celery
 from sqlalchemy import create_engine, text
 
 from cadasta.workertoolbox.conf import Config, InvalidFolder, InvalidValue
+from cadasta.workertoolbox.routing import Routing
 
 #: Names with which a path breaks a URL, a template or a format that is not escaped.
 NAMES = ["a%20b", "a b", "a?b", "a#b", "{0.x}", "a:b@c", "ä", "a+b&c;d"]
@@ -19,7 +20,7 @@ def test_everything_is_in_one_folder(tmp_path: Path) -> None:
     assert folder.is_dir()
     assert config.broker_url == "filesystem://localhost/"
     assert config.broker_transport_options == {
-        **Config(["export"]).broker_transport_options,
+        **Routing(["export"]).broker_transport_options,
         "data_folder_in": f"{folder}/broker/queues",
         "data_folder_out": f"{folder}/broker/queues",
         "control_folder": f"{folder}/broker/bindings",

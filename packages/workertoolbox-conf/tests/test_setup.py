@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from celery import Celery
@@ -20,17 +20,23 @@ from cadasta.workertoolbox.conf import (
     NotConfigured,
     setup_app,
 )
+from cadasta.workertoolbox.results import (
+    DatabaseUnavailable,
+    SchemaOutdated,
+    upgrade,
+)
 
 
 def configured(**settings: Any) -> Celery:
     app = Celery("export", set_as_current=False)
-    app.config_from_object(Config(["export"], **settings))
+    app.config_from_object(Config(["export"], **{"result_backend": None, **settings}))
     return app
 
 
 def embedded(folder: Path, **settings: Any) -> Celery:
     app = Celery("export", set_as_current=False)
     app.config_from_object(Config.embedded(["export"], folder, **settings))
+    upgrade(app.conf.result_backend)
     return app
 
 
@@ -58,7 +64,10 @@ def silent_port() -> Iterator[int]:
 class Refusal(BaseHTTPRequestHandler):
     """What AWS answers to credentials it does not know."""
 
+    agents: ClassVar[list[str]] = []
+
     def do_POST(self) -> None:
+        self.agents.append(self.headers["User-Agent"])
         body = b'{"__type": "InvalidClientTokenId", "message": "no such token"}'
         self.send_response(403)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
@@ -139,6 +148,21 @@ def test_credentials_that_aws_refuses_are_told_with_its_reason(
     assert "geheim" not in str(caught.value)
 
 
+def test_options_of_ones_own_for_the_client_of_aws_are_kept(
+    refusing_port: int,
+) -> None:
+    app = configured(
+        broker_url=f"sqs://me:geheim@127.0.0.1:{refusing_port}/",
+        broker_transport_options={
+            "is_secure": False,
+            "client-config": {"user_agent_extra": "of-my-own"},
+        },
+    )
+    setup_app(app, throw=False)
+
+    assert "of-my-own" in Refusal.agents[-1]
+
+
 def test_what_failed_is_logged_and_returned_when_nothing_is_to_be_raised(
     closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,3 +200,56 @@ def test_a_queue_that_is_refused_does_not_keep_the_others_from_being_declared(
 def test_an_app_without_the_toolbox_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(NotConfigured, match=r"'export'.*config_from_object"):
         setup_app(Celery("export", set_as_current=False))
+
+
+def test_a_database_without_tables_is_an_error_that_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config.embedded(["export"], tmp_path))
+    with pytest.raises(SchemaOutdated, match="tasks upgrade"):
+        setup_app(app)
+
+    assert bound(tmp_path) == {"celery", "export", "platform.fifo"}
+
+
+def test_a_database_of_another_backend_is_its_own_affair(tmp_path: Path) -> None:
+    database = f"db+sqlite:///{tmp_path / 'none' / 'results.sqlite3'}"
+    app = embedded(tmp_path)
+    app.conf.update(result_backend=database)
+
+    assert setup_app(app) == []
+
+
+def test_the_first_of_several_failures_is_raised_with_the_others_as_notes(
+    closed_port: int,
+) -> None:
+    app = configured(
+        broker_url=f"amqp://me:geheim@127.0.0.1:{closed_port}//",
+        result_backend=(
+            "workertoolbox+postgresql+psycopg2://me:geheim@127.0.0.1:"
+            f"{closed_port}/workers"
+        ),
+    )
+    with pytest.raises(BrokerUnreachable) as caught:
+        setup_app(app)
+    first, second = setup_app(app, throw=False)
+
+    assert isinstance(first, BrokerUnreachable)
+    assert isinstance(second, DatabaseUnavailable)
+    assert caught.value.__notes__ == [f"and {second}"]
+    assert "geheim" not in str(caught.value.__notes__)
+
+
+def test_chords_of_other_backends_get_a_bound(tmp_path: Path) -> None:
+    app = embedded(tmp_path)
+    setup_app(app)
+
+    assert app.tasks["celery.chord_unlock"].max_retries == 21_600
+
+
+def test_a_bound_of_ones_own_stays(tmp_path: Path) -> None:
+    app = embedded(tmp_path, CHORD_UNLOCK_MAX_RETRIES=7)
+    setup_app(app)
+
+    assert app.tasks["celery.chord_unlock"].max_retries == 7

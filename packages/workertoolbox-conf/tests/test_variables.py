@@ -12,10 +12,15 @@ from cadasta.workertoolbox.conf._variables import ARGUMENTS, ROUTINGS, VARIABLES
 from cadasta.workertoolbox.results._size import MAX_BYTES
 from cadasta.workertoolbox.routing import Routing
 
+LINES = "\n".join(
+    f"{name}=https://sqs/1/{name}" for name in ("celery", "export", "platform.fifo")
+)
+
 #: What the environment says of each, and what is read, where it is not the text `some`.
 TEXTS: dict[str, tuple[str, object]] = {
     "QUEUES": ("some", ["some"]),
     "COPY_FAILURE": ("raise", "raise"),
+    "PREDEFINED_QUEUES": (LINES, LINES),
     "REDACT": ('{"export.*": [0]}', {"export.*": [0]}),
     "queue_type": ("classic", "classic"),
     "RESULT_DB_PORT": ("7", 7),

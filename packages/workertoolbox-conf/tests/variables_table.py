@@ -21,7 +21,13 @@ _HEAD = """\
 """
 _TABLE = re.compile(rf"{re.escape(_HEAD.splitlines()[0])}\n(\|.*\n)*")
 
-_TYPES = {"string": "string", "int": "integer", "list": "list", "dict": "JSON object"}
+_TYPES = {
+    "any": "text or JSON",
+    "dict": "JSON object",
+    "int": "integer",
+    "list": "list",
+    "string": "string",
+}
 
 
 def table() -> str:

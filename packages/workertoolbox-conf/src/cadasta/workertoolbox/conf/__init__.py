@@ -20,6 +20,7 @@ from cadasta.workertoolbox.conf._errors import (
     NotConfigured,
     UnknownSetting,
 )
+from cadasta.workertoolbox.conf._followups import extract_followups
 from cadasta.workertoolbox.conf._overrides import OverriddenSetting
 from cadasta.workertoolbox.conf._setup import setup_app
 
@@ -36,5 +37,6 @@ __all__ = [
     "NotConfigured",
     "OverriddenSetting",
     "UnknownSetting",
+    "extract_followups",
     "setup_app",
 ]

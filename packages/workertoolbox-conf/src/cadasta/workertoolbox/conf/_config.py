@@ -14,6 +14,8 @@ from cadasta.workertoolbox.conf._environment import FOLDER, read_environment
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
 from cadasta.workertoolbox.conf._names import check_names
 from cadasta.workertoolbox.conf._overrides import warn_of_overrides
+from cadasta.workertoolbox.conf._predefined import with_predefined
+from cadasta.workertoolbox.conf._profiles import with_profile
 from cadasta.workertoolbox.conf._templates import render
 from cadasta.workertoolbox.conf._values import check_values
 from cadasta.workertoolbox.conf._variables import (
@@ -25,26 +27,32 @@ from cadasta.workertoolbox.conf._variables import (
 from cadasta.workertoolbox.results import RESULT_BACKEND, Redaction
 from cadasta.workertoolbox.routing import Routing, Settings
 
-#: What holds where neither a keyword nor the environment says otherwise.
+#: What holds where neither a keyword, nor the environment, nor the profile of the
+#: broker says otherwise.
 _DEFAULTS: dict[str, Any] = {
     **{name: variable.default for name, variable in VARIABLES.items()},
     "broker_url": "sqs://",
-    "broker_connection_retry_on_startup": True,
     "result_backend": RESULT_BACKEND,
     "result_extended": True,
     "task_track_started": True,
 }
 
 #: The variables that mean nothing to routing.
-_OWN = (*RESULT_DB, "CHORD_UNLOCK_MAX_RETRIES", "REDACT", "MAX_ARGUMENT_BYTES")
+_OWN = (
+    *RESULT_DB,
+    "CHORD_UNLOCK_MAX_RETRIES",
+    "REDACT",
+    "MAX_ARGUMENT_BYTES",
+    "PREDEFINED_QUEUES",
+)
 
 
 class Config(Settings):
     """Celery settings with which every task is routed, tracked and stored.
 
-    A keyword wins over the environment, and the environment over the default. A
-    setting is read from `WORKERTOOLBOX_<NAME>`, all in uppercase, or from the file
-    that `WORKERTOOLBOX_<NAME>_FILE` names.
+    A keyword wins over the environment, the environment over the profile of the
+    broker, and that over the default. A setting is read from `WORKERTOOLBOX_<NAME>`,
+    all in uppercase, or from the file that `WORKERTOOLBOX_<NAME>_FILE` names.
 
     Args:
         queues: Names of the work queues, at least one, unless the environment has
@@ -71,6 +79,7 @@ class Config(Settings):
     CHORD_UNLOCK_MAX_RETRIES: int | None
     REDACT: dict[str, Any]
     MAX_ARGUMENT_BYTES: int | None
+    PREDEFINED_QUEUES: str | dict[str, Any] | None
     ENV_PREFIX: str
 
     def __init__(
@@ -113,6 +122,7 @@ class Config(Settings):
                 f"{prefix}_QUEUES=export,msg in the environment"
             )
         check_values(values)
+        values = with_profile(with_predefined(values), given)
         Redaction(values["REDACT"])
         values = render(values)
         retries = values["CHORD_UNLOCK_MAX_RETRIES"]

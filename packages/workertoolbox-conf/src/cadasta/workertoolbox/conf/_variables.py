@@ -51,6 +51,11 @@ VARIABLES = {
         "when a task went out and its copy cannot: `log` an error, or `raise` one",
         "log",
     ),
+    "PREDEFINED_QUEUES": Variable(
+        "any",
+        "queues of SQS that were made elsewhere: a line `name=url` for each, or a JSON "
+        "object of names and URLs",
+    ),
     **RESULT_DB,
     "REDACT": Variable(
         "dict",

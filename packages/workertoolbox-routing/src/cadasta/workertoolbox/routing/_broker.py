@@ -12,8 +12,16 @@ from cadasta.workertoolbox.routing._names import check_prefix
 #: Region of the queues where the transport options name none.
 REGION = "us-west-2"
 
-#: The options below, some of which a broker's client may not take.
-_OURS = {"region", "queue_name_prefix", "copy_failure", "confirm_publish"}
+#: Options that we give for every broker at once, below or in conf, some of which a
+#: broker's client may not take.
+_OURS = {
+    "client-config",
+    "confirm_publish",
+    "copy_failure",
+    "queue_name_prefix",
+    "region",
+    "wait_time_seconds",
+}
 
 
 def transport_options(

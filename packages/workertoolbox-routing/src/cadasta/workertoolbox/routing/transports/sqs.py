@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from hashlib import sha256
 from typing import Any
 
@@ -69,6 +70,15 @@ class Channel(TaskChannel, SQS.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._copier: tuple[int, ThreadPoolExecutor] | None = None
         super().__init__(*args, **kwargs)
+
+    @property
+    def transport_options(self) -> dict[str, Any]:
+        """The connection's, with what botocore writes to as a copy."""
+        client: Any = self.connection.client
+        options: dict[str, Any] = client.transport_options or {}
+        if config := options.get("client-config"):
+            return {**options, "client-config": deepcopy(config)}
+        return options
 
     def put_task(
         self, message: dict[str, Any], work: list[str], copies: list[str], **kwargs: Any

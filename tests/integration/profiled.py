@@ -1,0 +1,53 @@
+"""A service with a whole configuration: `python profiled.py worker`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery, Task
+
+from cadasta.workertoolbox.conf import Config
+
+#: The environment's variable with the keywords to `Config`, in JSON.
+SETTINGS = "PROFILED_SETTINGS"
+
+#: The environment's variable with the file that gets a line for each execution.
+JOURNAL = "PROFILED_JOURNAL"
+
+
+def make_app(settings: Mapping[str, Any]) -> Celery:
+    """Return the service's app.
+
+    Args:
+        settings: Keywords to `Config`.
+    """
+    app = Celery("profiled", set_as_current=False)
+    app.config_from_object(Config(["export"], **{"result_backend": None, **settings}))
+    app.task(name="export.note", bind=True)(_note)
+    app.task(name="export.hang", bind=True)(_hang)
+    app.task(name="export.die", bind=True, max_retries=1, default_retry_delay=0)(_die)
+    return app
+
+
+def _note(self: Task[..., Any]) -> None:
+    with open(os.environ[JOURNAL], "a", encoding="utf-8") as journal:
+        journal.write(f"{self.request.id}\n")
+
+
+def _hang(self: Task[..., Any]) -> None:
+    _note(self)
+    signal.pause()
+
+
+def _die(self: Task[..., Any]) -> None:
+    _note(self)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    make_app(json.loads(os.environ[SETTINGS])).start(sys.argv[1:])

@@ -1,0 +1,70 @@
+"""Code that was written for `cadasta-workertoolbox` 0.6 runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cadasta.workertoolbox.results import TaskStore, upgrade
+from integration.depots import Depot, opened
+from integration.programs import HERE, run_program
+from integration.services import WORKER
+from polling import eventually
+from processes import running
+
+#: Publishes a task with a callback, as a caller of that release did.
+PUBLISH = """\
+from old_style import app
+
+result = app.send_task("export.project", link=app.signature("msg.notify"))
+print(result.id, app.tasks["celery.chord_unlock"].max_retries)
+"""
+
+
+@pytest.fixture
+def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
+    """The broker of the test's parameter, which the test has to itself."""
+    with opened(request.param, request, tmp_path) as depot:
+        yield depot
+
+
+@pytest.mark.parametrize("depot", ["rabbitmq", "redis", "sqs"], indirect=True)
+def test_a_task_hands_its_followups_on_to_another_one(
+    depot: Depot, tmp_path: Path
+) -> None:
+    environment = {
+        "WORKERTOOLBOX_BROKER_URL": depot.access.url,
+        "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS": json.dumps(
+            depot.access.transport_options
+        ),
+        "OLD_DATABASE": str(tmp_path / "results.sqlite3"),
+        "OLD_JOURNAL": str(tmp_path / "journal"),
+    }
+    database = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite3'}"
+    upgrade(database)
+    id, bound = run_program(PUBLISH, environment=environment)
+    with running(
+        [sys.executable, HERE / "old_style.py", "worker", *WORKER, "-c", "1"],
+        folder=tmp_path,
+        environment=environment,
+        name="worker",
+    ):
+        done = eventually(lambda: lines(tmp_path, 3))
+
+    assert done == ["project", "pack", "a folder, packed"]
+    assert bound == "60"
+    assert len(depot.messages("monitor")) == 3
+    with TaskStore(database) as store:
+        assert store.get(id).status == "SUCCESS"
+
+
+def lines(folder: Path, count: int) -> list[str]:
+    """Return what has been done, once that is enough."""
+    journal = folder / "journal"
+    found = journal.read_text("utf-8").splitlines() if journal.exists() else []
+    assert len(found) >= count, found
+    return found

@@ -1,0 +1,285 @@
+"""What the profile of a broker is good for, shown on that broker."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import Timer
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from billiard.exceptions import WorkerLostError
+from celery import Celery
+from kombu import pools
+from sqlalchemy import NullPool, create_engine, text
+
+from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.results import upgrade
+from integration import aws, profiled
+from integration.depots import Depot, RedisDepot, SQSDepot, opened
+from integration.proxy import Proxy, proxied
+from integration.services import WORKER, executions, wait_for_executions
+from processes import Process, running
+
+BROKERS = ("rabbitmq", "quorum", "redis", "sqs")
+
+#: Options with which Redis and SQS deliver again as soon as they can.
+SOON = {
+    "visibility_timeout": 1,
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+}
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, depot: Depot) -> dict[str, Any]:
+    """Keywords to `Config` for the broker of the test."""
+    found: dict[str, Any] = {
+        "broker_url": depot.access.url,
+        "broker_transport_options": dict(depot.access.transport_options),
+    }
+    if request.node.callspec.params.get("depot") == "quorum":
+        found["queue_type"] = "quorum"
+    return found
+
+
+@pytest.fixture
+def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
+    """The broker of the test's parameter, which the test has to itself."""
+    name = {"quorum": "rabbitmq"}.get(request.param, request.param)
+    with opened(name, request, tmp_path) as depot:
+        yield depot
+
+
+@contextmanager
+def service(settings: Mapping[str, Any]) -> Iterator[Celery]:
+    """Yield an app of this process that is closed when the block ends."""
+    app = profiled.make_app(settings)
+    try:
+        yield app
+    finally:
+        # They are of the process, so that the next app would get these connections.
+        pools.reset()
+        app.close()
+
+
+def worker(
+    settings: Mapping[str, Any], folder: Path, *arguments: str
+) -> AbstractContextManager[Process]:
+    """Run a worker process with one child."""
+    return running(
+        [sys.executable, profiled.__file__, "worker", *WORKER, "-c", "1", *arguments],
+        folder=folder,
+        environment={
+            profiled.SETTINGS: json.dumps(settings),
+            profiled.JOURNAL: str(folder / "journal"),
+        },
+        name="worker",
+        timeout_s=10.0,
+    )
+
+
+def through(proxy: Proxy, url: str) -> str:
+    """Return a URL that leads through a proxy."""
+    port = urlsplit(url).port
+    return url.replace(f":{port}", f":{proxy.port}", 1)
+
+
+@pytest.fixture
+def proxy(depot: Depot) -> Iterator[Proxy]:
+    """A network in front of the broker."""
+    url = urlsplit(depot.access.url)
+    assert url.hostname and url.port
+    with proxied(url.hostname, url.port) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("depot", BROKERS, indirect=True)
+def test_with_late_acks_a_task_runs_again_whose_worker_is_killed(
+    settings: dict[str, Any], tmp_path: Path, depot: Depot
+) -> None:
+    settings["task_acks_late"] = True
+    if isinstance(depot, RedisDepot | SQSDepot):
+        settings["broker_transport_options"] |= SOON
+    with service(settings) as app:
+        id = app.send_task("export.hang").id
+        for count in (1, 2):
+            with worker(settings, tmp_path) as process:
+                wait_for_executions(tmp_path, count * [id])
+                process.kill()
+
+
+@pytest.mark.parametrize("depot", BROKERS, indirect=True)
+def test_without_them_it_does_not(
+    settings: dict[str, Any], tmp_path: Path, depot: Depot
+) -> None:
+    with service(settings) as app:
+        lost = app.send_task("export.hang").id
+        with worker(settings, tmp_path) as process:
+            wait_for_executions(tmp_path, [lost])
+            process.kill()
+        seen = app.send_task("export.note").id
+        with worker(settings, tmp_path):
+            wait_for_executions(tmp_path, [lost, seen])
+
+    assert depot.ids("export") == []
+    assert held(depot) == 0
+    assert executions(tmp_path) == sorted([lost, seen])
+
+
+def held(depot: Depot) -> int:
+    """Return how many messages come again after the visibility timeout."""
+    if isinstance(depot, RedisDepot):
+        with depot.connected() as client:
+            count: Any = client.hlen(depot.key("unacked"))
+        return int(count)
+    if isinstance(depot, SQSDepot):
+        name = "ApproximateNumberOfMessagesNotVisible"
+        found = depot.client().get_queue_attributes(
+            QueueUrl=depot.url("export"), AttributeNames=[name]
+        )
+        return int(found["Attributes"][name])
+    return 0
+
+
+@pytest.mark.parametrize("depot", ["rabbitmq", "redis"], indirect=True)
+def test_a_task_that_takes_its_process_along_is_retried_and_then_given_up(
+    settings: dict[str, Any], tmp_path: Path, depot: Depot
+) -> None:
+    database = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite'}"
+    upgrade(database)
+    settings |= {"task_acks_late": True, "result_backend": database}
+    with service(settings) as app, worker(settings, tmp_path):
+        result = app.send_task("export.die")
+        with pytest.raises(WorkerLostError):
+            result.get(timeout=20)
+
+    assert executions(tmp_path) == [result.id, result.id]
+    assert depot.ids("export") == []
+
+
+@pytest.mark.parametrize("depot", ["rabbitmq", "redis"], indirect=True)
+def test_a_worker_waits_for_a_broker_that_comes_later(
+    settings: dict[str, Any], tmp_path: Path, proxy: Proxy
+) -> None:
+    with service(settings) as app:
+        id = app.send_task("export.note").id
+    proxy.refuse()
+    settings["broker_url"] = through(proxy, settings["broker_url"])
+    with worker(settings, tmp_path) as process:
+        process.wait_for("Trying again in")
+        proxy.accept()
+        wait_for_executions(tmp_path, [id])
+
+
+@pytest.mark.parametrize("depot", ["rabbitmq", "redis"], indirect=True)
+def test_a_publish_waits_for_a_broker_that_is_away_for_some_seconds(
+    settings: dict[str, Any], proxy: Proxy, depot: Depot
+) -> None:
+    settings["broker_url"] = through(proxy, settings["broker_url"])
+    with service(settings) as app:
+        first = app.send_task("export.note").id
+        proxy.refuse()
+        proxy.cut()
+        later = Timer(2.0, proxy.accept)
+        later.start()
+        second = app.send_task("export.note").id
+        later.join()
+
+    assert depot.ids("export") == sorted([first, second])
+
+
+@pytest.mark.parametrize("depot", ["rabbitmq"], indirect=True)
+def test_a_connection_has_the_heartbeat_of_the_profile(
+    settings: dict[str, Any],
+) -> None:
+    with (
+        service(settings) as app,
+        app.connection_for_read(heartbeat=app.conf.broker_heartbeat) as connection,
+    ):
+        amqp: Any = connection.connection
+
+        assert amqp.heartbeat == 30
+        assert amqp.confirm_publish is True
+
+
+@pytest.mark.parametrize("depot", ["rabbitmq"], indirect=True)
+def test_a_worker_whose_broker_falls_silent_connects_again(
+    settings: dict[str, Any], tmp_path: Path, proxy: Proxy
+) -> None:
+    through_proxy = {
+        **settings,
+        "broker_url": through(proxy, settings["broker_url"]),
+        "broker_heartbeat": 1,
+    }
+    with service(settings) as app, worker(through_proxy, tmp_path) as process:
+        process.wait_for("ready.")
+        proxy.silence()
+        id = app.send_task("export.note").id
+        wait_for_executions(tmp_path, [id])
+
+
+@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+def test_a_publish_on_a_connection_that_fell_silent_goes_out_on_another(
+    settings: dict[str, Any], proxy: Proxy, depot: Depot
+) -> None:
+    settings["broker_url"] = through(proxy, settings["broker_url"])
+    settings["broker_transport_options"]["socket_timeout"] = 1
+    with service(settings) as app:
+        first = app.send_task("export.note").id
+        proxy.silence()
+        second = app.send_task("export.note").id
+
+    assert depot.ids("export") == sorted([first, second])
+
+
+@pytest.mark.parametrize("depot", ["sqs"], indirect=True)
+def test_predefined_queues_are_used_with_credentials_from_awss_own_chain(
+    depot: SQSDepot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = urlsplit(depot.access.url)
+    names = ("celery", "export", "platform.fifo")
+    for name in names:
+        fifo = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
+        depot.client().create_queue(QueueName=depot.prefix + name, Attributes=fifo)
+    lines = "\n".join(f"{name}={depot.url(name)}" for name in names)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "CHAIN")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("WORKERTOOLBOX_PREDEFINED_QUEUES", lines)
+    settings = {
+        "broker_url": f"sqs://{url.hostname}:{url.port}/",
+        "broker_transport_options": {"is_secure": False},
+    }
+    with aws.seen() as requests, service(settings) as app:
+        id = app.send_task("export.note").id
+
+    assert depot.ids("export") == [id]
+    assert depot.ids("platform.fifo") == [id]
+    assert {request.key for request in requests} == {"CHAIN"}
+    assert sorted(
+        request.queue.removeprefix(depot.prefix)
+        for request in requests
+        if request.operation == "SendMessage"
+    ) == ["export", "platform.fifo"]
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader")
+def test_a_broker_that_only_the_app_names_does_not_mind_the_default(
+    tmp_path: Path,
+) -> None:
+    broker = f"sqla+sqlite:///{tmp_path / 'broker.sqlite'}"
+    app = Celery("profiled", broker=broker, set_as_current=False)
+    app.config_from_object(Config(["export"], result_backend=None))
+    id = app.send_task("export.note").id
+    app.close()
+    pools.reset()
+    engine = create_engine(broker.removeprefix("sqla+"), poolclass=NullPool)
+    with engine.connect() as connection:
+        payloads = list(connection.scalars(text("SELECT payload FROM kombu_message")))
+
+    assert len(payloads) == 2
+    assert all(id in payload for payload in payloads)
