@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from celery import Celery
 from kombu import Connection, Queue
-from kombu.exceptions import OperationalError
 
 from cadasta.workertoolbox.conf._errors import (
     BrokerUnreachable,
@@ -16,7 +14,12 @@ from cadasta.workertoolbox.conf._errors import (
     DeclarationRefused,
     NotConfigured,
 )
-from cadasta.workertoolbox.routing import mask_url
+from cadasta.workertoolbox.conf._reach import (
+    bounded_options,
+    broker_errors,
+    in_one_line,
+    masked,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -56,14 +59,14 @@ def _failures(app: Celery) -> Iterator[ConfError]:
             "app.config_from_object(Config(queues=[…])) first"
         )
         return
-    shown = _shown(app.conf.broker_write_url or "")
+    shown = masked(app.conf.broker_write_url or "")
     try:
         connection = app.connection_for_write()
         _ = connection.transport
     except (KeyError, ImportError) as error:
         unknown = BrokerUnreachable(
             f"broker {shown} is of an unknown kind, or its client is not installed: "
-            f"{_reason(error)}; set broker_url to one that is"
+            f"{in_one_line(error)}; set broker_url to one that is"
         )
         unknown.__cause__ = error
         yield unknown
@@ -75,13 +78,13 @@ def _failures(app: Celery) -> Iterator[ConfError]:
 def _undeclared(
     connection: Connection, queues: Iterable[Queue], shown: str
 ) -> Iterator[ConfError]:
-    connection.transport_options = _bounded(connection)
-    errors = _broker_errors(connection)
+    connection.transport_options = bounded_options(connection)
+    errors = broker_errors(connection)
     try:
         connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0))
     except errors as error:
         failure: ConfError = BrokerUnreachable(
-            f"broker {shown} cannot be used: {_reason(error)}; start it, or set "
+            f"broker {shown} cannot be used: {in_one_line(error)}; start it, or set "
             "broker_url to one that runs"
         )
         failure.__cause__ = error
@@ -95,44 +98,8 @@ def _undeclared(
         except errors as error:
             failure = DeclarationRefused(
                 f"broker {shown} does not declare queue {queue.name!r}: "
-                f"{_reason(error)}; delete the queue there if it was made otherwise, "
-                "or let this service declare it"
+                f"{in_one_line(error)}; delete the queue there if it was made "
+                "otherwise, or let this service declare it"
             )
             failure.__cause__ = error
             yield failure
-
-
-def _reason(error: BaseException) -> str:
-    return mask_url(" ".join(str(error).split()))
-
-
-def _shown(urls: str | Sequence[str]) -> str:
-    return mask_url(urls if isinstance(urls, str) else ";".join(urls))
-
-
-def _bounded(connection: Connection) -> dict[str, Any]:
-    """Return transport options that bound the wait for a server that is silent."""
-    options = connection.transport_options or {}
-    timeout = connection.connect_timeout
-    match connection.transport.driver_type:
-        case "redis":
-            bounds = {"socket_connect_timeout": timeout, "socket_timeout": timeout}
-            return {**bounds, **options}
-        case "sqs":
-            client = {
-                "connect_timeout": timeout,
-                "read_timeout": timeout,
-                "retries": {"total_max_attempts": 1},
-                **options.get("client-config", {}),
-            }
-            return {**options, "client-config": client}
-    return options
-
-
-def _broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
-    return (
-        OSError,
-        OperationalError,
-        *connection.connection_errors,
-        *connection.channel_errors,
-    )
