@@ -13,9 +13,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import botocore  # type: ignore[import-untyped]
 import pytest
 import redis as redis_client
 from celery import Celery
@@ -406,10 +409,14 @@ def test_a_work_queue_that_rabbitmq_has_not_bound_is_bound_again(
         channel: Any = connection.default_channel
         channel.queue_unbind("export", "task_exchange", "export")
     checked = check(app)
-    id = app.send_task("export.echo", [1]).id
+    with app.connection_for_write() as connection:
+        # Past the toolbox, which would bind it itself.
+        channel = connection.default_channel
+        message = channel.prepare_message(b"", headers={"id": "1"})
+        channel.basic_publish(message, "task_exchange", "export")
 
     assert "bound by 'export' (again" in checked.of("ok")["queue export"]
-    assert waiting(app, "export") == [id]
+    assert waiting(app, "export") == ["1"]
 
 
 def test_an_exchange_of_another_type(declared_on: Callable[[str], Celery]) -> None:
@@ -674,7 +681,7 @@ def test_a_clock_of_the_database_that_is_wrong(
     assert f"{abs(skew_s)}.0 s {side}" in checked.of(status)["clock of the database"]
 
 
-def test_a_clock_of_the_broker_that_is_wrong(
+def test_a_clock_of_redis_that_is_wrong(
     declared_on: Callable[[str], Celery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = declared_on("redis")
@@ -685,6 +692,27 @@ def test_a_clock_of_the_broker_that_is_wrong(
     checked = check(app)
 
     assert "30.0 s ahead" in checked.of("warning")["clock of the broker"]
+
+
+def test_a_clock_of_aws_that_is_wrong(declared_on: Callable[[str], Celery]) -> None:
+    def delay(parsed: dict[str, Any], **_: object) -> None:
+        headers = parsed["ResponseMetadata"]["HTTPHeaders"]
+        date = parsedate_to_datetime(headers["date"]) - timedelta(minutes=3)
+        headers["date"] = format_datetime(date)
+
+    def install(session: Any) -> None:
+        session.register("after-call.sqs", delay)
+
+    app = declared_on("sqs")
+    botocore.register_initializer(install)
+    try:
+        checked = check(app)
+    finally:
+        botocore.unregister_initializer(install)
+
+    clock = checked.of("failed")["clock of the broker"]
+    assert 179 <= float(clock.partition(" ")[0]) <= 181
+    assert "behind" in clock
 
 
 def test_quarantined_messages_and_untracked_results_are_warnings(
