@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,26 @@ def test_the_commands_are_part_of_celerys_own(app: Celery) -> None:
     assert result.exit_code == 0
     for command in ("upgrade", "monitor", "list", "show"):
         assert command in result.output
+
+
+def test_another_distribution_can_add_a_command(
+    app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "greeting-1.0.dist-info"
+    metadata.mkdir()
+    metadata.joinpath("METADATA").write_text("Name: greeting\nVersion: 1.0\n", "utf-8")
+    metadata.joinpath("entry_points.txt").write_text(
+        "[workertoolbox.commands]\ngreet = greeting:greet\nlist = greeting:greet\n"
+    )
+    tmp_path.joinpath("greeting.py").write_text(
+        "import click\n\n@click.command(help='Be polite.')\n"
+        "def greet():\n    click.echo('hello')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert "greet       Be polite." in run(app, "--help").output
+    assert run(app, "greet").output == "hello\n"
+    assert run(app, "list").output != "hello\n"
 
 
 def test_list_as_json_has_one_object_per_line_with_the_documented_keys(

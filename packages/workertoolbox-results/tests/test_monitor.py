@@ -14,7 +14,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 from sqlalchemy import select
 
-from cadasta.workertoolbox.results import Monitor, TaskStore
+from cadasta.workertoolbox.results import PROBE, Monitor, TaskStore
 from cadasta.workertoolbox.results._tables import quarantine
 
 
@@ -40,6 +40,18 @@ def publish(app: Celery, queue: Queue, body: str, **headers: Any) -> None:
             content_type="application/json",
             content_encoding="utf-8",
             headers={"task": "export.project", **headers},
+        )
+
+
+def publish_probe(app: Celery, queue: Queue, **headers: Any) -> None:
+    with app.producer_or_acquire() as producer:
+        producer.publish(
+            "null",
+            exchange=queue.exchange,
+            routing_key=queue.routing_key,
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers=headers,
         )
 
 
@@ -81,3 +93,30 @@ def test_it_cuts_what_is_larger_than_the_limit_of_its_app(
         eventually(lambda: store.find("1") is not None, True)
 
     assert store.get("1").kwargs == {"data": "<truncated: 2000 bytes>"}
+
+
+def test_a_probe_is_acknowledged_and_kept_nowhere(
+    app: Celery, queue: Queue, store: TaskStore
+) -> None:
+    publish_probe(app, queue, **{PROBE: "1"})
+    publish_probe(app, queue, of="no check-up")
+    publish(app, queue, "[[], {}, {}]", id="2")
+    with copying(app):
+        eventually(lambda: [task.id for task in store.list()], ["2"])
+    with store.engine.connect() as connection:
+        rows = list(connection.execute(select(quarantine)))
+    with app.connection_for_read() as connection:
+        left = queue(connection.default_channel).get()
+
+    assert [row.headers.get("of") for row in rows] == ["no check-up"]
+    assert left is None
+
+
+def test_a_task_with_the_header_of_a_probe_is_still_a_task(
+    app: Celery, queue: Queue, store: TaskStore
+) -> None:
+    publish(app, queue, "[[], {}, {}]", id="1", **{PROBE: "1"})
+    with copying(app):
+        found = eventually(lambda: [task.id for task in store.list()], ["1"])
+
+    assert found == ["1"]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
 
 from celery import Celery
 from kombu import Connection, Queue
-from kombu.exceptions import OperationalError
 
 from cadasta.workertoolbox.conf._errors import (
     BrokerUnreachable,
@@ -16,8 +14,13 @@ from cadasta.workertoolbox.conf._errors import (
     DeclarationRefused,
     NotConfigured,
 )
+from cadasta.workertoolbox.conf._reach import (
+    bounded_options,
+    broker_errors,
+    in_one_line,
+    masked,
+)
 from cadasta.workertoolbox.results import ResultsError, TaskStore
-from cadasta.workertoolbox.routing import mask_url
 
 _logger = logging.getLogger(__name__)
 
@@ -80,14 +83,14 @@ def _failures(app: Celery) -> Iterator[ConfError | ResultsError]:
 
 
 def _broker_failures(app: Celery) -> Iterator[ConfError]:
-    shown = _shown(app.conf.broker_write_url or "")
+    shown = masked(app.conf.broker_write_url or "")
     try:
         connection = app.connection_for_write()
         _ = connection.transport
     except (KeyError, ImportError) as error:
         unknown = BrokerUnreachable(
             f"broker {shown} is of an unknown kind, or its client is not installed: "
-            f"{_reason(error)}; set broker_url to one that is"
+            f"{in_one_line(error)}; set broker_url to one that is"
         )
         unknown.__cause__ = error
         yield unknown
@@ -108,12 +111,12 @@ def _database_failures(result_backend: str | None) -> Iterator[ResultsError]:
 def _undeclared(
     connection: Connection, queues: Collection[Queue], shown: str
 ) -> Iterator[ConfError]:
-    connection.transport_options = _bounded(connection)
+    connection.transport_options = bounded_options(connection)
     try:
         connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0))
-    except _broker_errors(connection) as error:
+    except broker_errors(connection) as error:
         failure = BrokerUnreachable(
-            f"broker {shown} cannot be used: {_reason(error)}; start it, or set "
+            f"broker {shown} cannot be used: {in_one_line(error)}; start it, or set "
             "broker_url to one that runs"
         )
         failure.__cause__ = error
@@ -132,8 +135,8 @@ def _refused(
             refused.add(name)
             yield _declaration_refused(
                 f"broker {shown} does not declare exchange {name!r} of type "
-                f"{exchange.type!r}: {_reason(error)}; delete the exchange there if it "
-                "was made otherwise, or let this service declare it",
+                f"{exchange.type!r}: {in_one_line(error)}; delete the exchange there "
+                "if it was made otherwise, or let this service declare it",
                 error,
             )
     for queue in queues:
@@ -143,8 +146,8 @@ def _refused(
         if error := _refusal(connection, declare):
             yield _declaration_refused(
                 f"broker {shown} does not declare queue {queue.name!r}: "
-                f"{_reason(error)}; delete the queue there if it was made otherwise, "
-                "or let this service declare it",
+                f"{in_one_line(error)}; delete the queue there if it was made "
+                "otherwise, or let this service declare it",
                 error,
             )
 
@@ -156,7 +159,7 @@ def _refusal(
         # A channel for each: a broker closes the one it refuses something on.
         with connection.channel() as channel:
             declare(channel=channel)
-    except _broker_errors(connection) as error:
+    except broker_errors(connection) as error:
         return error
     return None
 
@@ -165,39 +168,3 @@ def _declaration_refused(message: str, cause: BaseException) -> DeclarationRefus
     refused = DeclarationRefused(message)
     refused.__cause__ = cause
     return refused
-
-
-def _reason(error: BaseException) -> str:
-    return mask_url(" ".join(str(error).split()))
-
-
-def _shown(urls: str | Sequence[str]) -> str:
-    return mask_url(urls if isinstance(urls, str) else ";".join(urls))
-
-
-def _bounded(connection: Connection) -> dict[str, Any]:
-    """Return transport options that bound the wait for a server that is silent."""
-    options = connection.transport_options or {}
-    timeout = connection.connect_timeout
-    match connection.transport.driver_type:
-        case "redis":
-            bounds = {"socket_connect_timeout": timeout, "socket_timeout": timeout}
-            return {**options, **bounds}
-        case "sqs":
-            client = {
-                **options.get("client-config", {}),
-                "connect_timeout": timeout,
-                "read_timeout": timeout,
-                "retries": {"total_max_attempts": 1},
-            }
-            return {**options, "client-config": client}
-    return options
-
-
-def _broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
-    return (
-        OSError,
-        OperationalError,
-        *connection.connection_errors,
-        *connection.channel_errors,
-    )

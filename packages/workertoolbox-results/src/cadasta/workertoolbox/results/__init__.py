@@ -7,6 +7,7 @@ with TaskStore("workertoolbox+postgresql+psycopg2://reader@db/workers") as store
         print(task.id, task.name, task.result)
 """
 
+from cadasta.workertoolbox.results._engine import database_url, open_engine
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
@@ -25,8 +26,10 @@ from cadasta.workertoolbox.results._errors import (
 )
 from cadasta.workertoolbox.results._meter import CommittedBatch
 from cadasta.workertoolbox.results._monitor import Monitor
+from cadasta.workertoolbox.results._probe import PROBE
+from cadasta.workertoolbox.results._recent import Recent, count_recent
 from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._schema import upgrade
+from cadasta.workertoolbox.results._schema import check_schema, upgrade
 from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._template import (
@@ -47,8 +50,10 @@ __all__ = [
     "Monitor",
     "MonitorQueueUnknown",
     "NotInQuarantine",
+    "PROBE",
     "PickledResult",
     "RESULT_BACKEND",
+    "Recent",
     "Redaction",
     "ResultsError",
     "SchemaOutdated",
@@ -56,6 +61,10 @@ __all__ = [
     "TaskNotFound",
     "TaskStore",
     "UnknownStatus",
+    "check_schema",
+    "count_recent",
+    "database_url",
+    "open_engine",
     "render_text",
     "render_url",
     "upgrade",

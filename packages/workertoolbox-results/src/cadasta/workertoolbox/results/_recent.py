@@ -91,7 +91,12 @@ class RecentTasks:
 
 
 def count_recent(engine: Engine) -> Recent:
-    """Count the tasks of the last hour."""
+    """Count the tasks of the last hour, and the results whose task nobody has seen.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: The database cannot be reached, takes more than five
+            seconds, or does not let us read `workertoolbox_task` or `celery_taskmeta`.
+    """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))

@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._message import (
     read_task,
 )
 from cadasta.workertoolbox.results._meter import CommittedBatch
+from cadasta.workertoolbox.results._probe import is_probe
 from cadasta.workertoolbox.results._redaction import Redaction
 
 _logger = logging.getLogger(__name__)
@@ -54,9 +55,13 @@ class Writer:
     def write(self, messages: Sequence[Message]) -> bool:
         """Commit messages; return False if it was over before the end of an outage."""
         seen_at = datetime.now(UTC)
-        records = [self._read(message, seen_at) for message in messages]
+        records = [
+            self._read(message, seen_at)
+            for message in messages
+            if not is_probe(message)
+        ]
         try:
-            return self._commit_in_time(records)
+            return not records or self._commit_in_time(records)
         except (StatementError, ValueError) as error:
             return self._write_each(messages, error)
 

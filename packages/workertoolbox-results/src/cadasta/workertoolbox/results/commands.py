@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,24 @@ from cadasta.workertoolbox.results._store import TaskStore
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._tree import duration, in_order, workflow_tree
 
+#: The entry points by which other distributions add commands to ours.
+GROUP = "workertoolbox.commands"
+
 
 class _Commands(click.Group):
-    """Errors of ours are one line and exit code 1."""
+    """Errors of ours are one line and exit code 1.
+
+    The commands of other distributions are imported when one of them is asked for.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_others()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is None and (other := _others().get(cmd_name)):
+            command = other.load()
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -52,6 +68,10 @@ def tasks() -> None:
 
 tasks.add_command(purge)
 tasks.add_command(quarantine)
+
+
+def _others() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> float:

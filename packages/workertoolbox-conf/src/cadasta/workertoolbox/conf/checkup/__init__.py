@@ -1,0 +1,11 @@
+"""Whether what a configuration names is there, and lets us do what we have to.
+
+for finding in check_up(Site(app)):
+    print(finding.check, finding.status, finding.detail)
+"""
+
+from cadasta.workertoolbox.conf.checkup._checks import check_up
+from cadasta.workertoolbox.conf.checkup._finding import Finding, Status
+from cadasta.workertoolbox.conf.checkup._site import Site
+
+__all__ = ["Finding", "Site", "Status", "check_up"]

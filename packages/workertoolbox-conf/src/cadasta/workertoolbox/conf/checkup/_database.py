@@ -1,0 +1,92 @@
+"""Whether the database answers, and has the tables that this code needs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, skipped
+from cadasta.workertoolbox.conf.checkup._site import Site
+from cadasta.workertoolbox.results import (
+    DatabaseUnavailable,
+    InvalidURL,
+    SchemaOutdated,
+    check_schema,
+    database_url,
+    open_engine,
+)
+
+#: PostgreSQL's `insufficient_privilege`: appendix A of its manual.
+_DENIED = "42501"
+
+_UPGRADE = "run `celery -A … tasks upgrade`"
+
+
+def database(site: Site) -> Iterator[Finding]:
+    """Connect, and say to which server and by which driver."""
+    try:
+        engine = open_engine(database_url(site.app.conf.result_backend))
+    except InvalidURL as error:
+        yield failed("database", *_halves(error))
+        return
+    site.engine = engine
+    shown = engine.url.render_as_string(hide_password=True)
+    file = engine.url.database
+    # SQLite would make it.
+    if engine.dialect.name == "sqlite" and file and not Path(file).exists():
+        yield failed("database", f"{shown} is no file", _UPGRADE)
+        return
+    try:
+        server = _server(engine)
+    except DBAPIError as error:
+        yield failed(
+            "database",
+            f"{shown} cannot be used: {' '.join(str(error.orig).split())}",
+            "check result_backend, and that the server runs",
+        )
+    else:
+        yield ok("database", f"{shown} answers: {server}")
+
+
+def schema(site: Site) -> Iterator[Finding]:
+    """Compare the revision of the tables with the one of this code."""
+    try:
+        check_schema(site.database)
+    except SchemaOutdated as error:
+        yield failed("schema", *_halves(error))
+    except DatabaseUnavailable as error:
+        if is_denied(error.__cause__):
+            yield skipped("schema", "this role may not read workertoolbox_version")
+        else:
+            yield failed("schema", *_halves(error))
+    else:
+        with site.database.connect() as connection:
+            query = text("SELECT version_num FROM workertoolbox_version")
+            yield ok("schema", f"revision {connection.scalar(query)}")
+
+
+def is_denied(error: BaseException | None) -> bool:
+    """Tell whether PostgreSQL does not let a role do something."""
+    return getattr(getattr(error, "orig", None), "pgcode", None) == _DENIED
+
+
+def _server(engine: Engine) -> str:
+    driver: object = engine.dialect.dbapi
+    # psycopg2 says more behind a blank.
+    version = str(getattr(driver, "__version__", "")).partition(" ")[0]
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.execute(text("SELECT 1 FROM sqlite_master"))
+            return f"SQLite {sqlite3.sqlite_version}"
+        server = str(connection.scalar(text("SHOW server_version"))).partition(" ")[0]
+    return f"PostgreSQL {server}, by {engine.dialect.driver} {version}"
+
+
+def _halves(error: Exception) -> tuple[str, str]:
+    """Return what an error of ours says, and what it says to do."""
+    detail, _, advice = str(error).rpartition("; ")
+    return detail, advice

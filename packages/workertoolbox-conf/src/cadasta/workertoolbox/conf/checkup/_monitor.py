@@ -1,0 +1,90 @@
+"""Whether a monitor takes the copies, and how far behind it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
+from cadasta.workertoolbox.conf.checkup._site import Site
+
+#: Seconds in which a monitor takes a message out of a queue: twice its longest poll,
+#: and for SQS the time until a count is right, most often.
+_PATIENCE_S = 3.0
+
+#: Seconds between two looks at the queue.
+_INTERVAL_S = 0.2
+
+#: A lag that is worth a look: see `docs/operations.md`.
+_LAG = timedelta(seconds=60)
+
+_START = "start one: `celery -A … tasks monitor`"
+
+#: By the index on `scheduled_at`.
+_NEWEST = text(
+    "SELECT scheduled_at, seen_at FROM workertoolbox_task"
+    " ORDER BY scheduled_at DESC LIMIT 1"
+)
+
+
+def monitor(site: Site) -> Iterator[Finding]:
+    """Look who consumes the monitor queue, or whether the probe leaves it."""
+    name = site.monitor_queue.name
+    if site.kind == "amqp":
+        with site.opened() as channel:
+            _, waiting, consumers = channel.queue_declare(name, passive=True)
+        is_alive, who = consumers > 0, f"{consumers} consumers of {name!r}"
+    else:
+        waiting, is_alive = _watched(site)
+        seen = "is taken from" if is_alive else "stays in"
+        who = f"what is put into {name!r} {seen} it"
+    lag, stored = _newest(site)
+    detail = f"{who}, {waiting} waiting{stored}"
+    if not is_alive:
+        yield failed("monitor", f"none: {detail}", _START)
+    elif lag is not None and lag > _LAG:
+        yield warning("monitor", detail, "start another, or look at the database")
+    else:
+        yield ok("monitor", detail)
+
+
+def _watched(site: Site) -> tuple[int, bool]:
+    """Return how many messages wait, the probe among them, and whether one leaves."""
+    name = site.monitor_queue.name
+    until = time.monotonic() + _PATIENCE_S
+    before = size = site.channel._size(name)
+    while 0 < size >= before and time.monotonic() < until:
+        time.sleep(_INTERVAL_S)
+        before, size = max(before, size), site.channel._size(name)
+    return size, size == 0 or size < before
+
+
+def _newest(site: Site) -> tuple[timedelta | None, str]:
+    """Return the lag of the newest task that is stored, and words for it."""
+    if site.engine is None:
+        return None, ""
+    try:
+        with site.engine.connect() as connection:
+            row = connection.execute(_NEWEST).first()
+    except DBAPIError:
+        return None, "; this role cannot see the newest task"
+    if row is None:
+        return None, "; no task is stored yet"
+    scheduled_at, seen_at = map(_instant, row)
+    lag = seen_at - scheduled_at
+    age = datetime.now(UTC) - scheduled_at
+    return lag, (
+        f"; the newest task was published {age.total_seconds():.0f} s ago, and stored "
+        f"{lag.total_seconds():.1f} s later"
+    )
+
+
+def _instant(value: datetime | str) -> datetime:
+    """Return an instant; SQLite gives its text, which is in UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,61 @@
+"""What the database does not know of, or could not read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.conf.checkup._database import is_denied
+from cadasta.workertoolbox.conf.checkup._finding import (
+    Finding,
+    failed,
+    ok,
+    skipped,
+    warning,
+)
+from cadasta.workertoolbox.conf.checkup._site import Site
+from cadasta.workertoolbox.results import count_recent
+
+_COUNT = text("SELECT count(*) FROM workertoolbox_quarantine")
+
+
+def untracked(site: Site) -> Iterator[Finding]:
+    """Count the results of the last hour whose task no monitor has seen."""
+    yield _counted(
+        "untracked",
+        lambda: count_recent(site.database).untracked,
+        what="results of the last hour without a task",
+        advice="find who runs or publishes tasks without the toolbox, or why copies "
+        "could not be sent",
+    )
+
+
+def quarantine(site: Site) -> Iterator[Finding]:
+    """Count the messages that no monitor could read."""
+
+    def count() -> int:
+        with site.database.connect() as connection:
+            return int(connection.execute(_COUNT).scalar_one())
+
+    yield _counted(
+        "quarantine",
+        count,
+        what="messages in quarantine",
+        advice="look at `celery -A … tasks quarantine list`",
+    )
+
+
+def _counted(
+    check: str, count: Callable[[], int], *, what: str, advice: str
+) -> Finding:
+    try:
+        number = count()
+    except DBAPIError as error:
+        if is_denied(error):
+            return skipped(check, "this role may not read the tables")
+        detail = f"cannot be counted: {' '.join(str(error.orig).split())}"
+        return failed(check, detail, "run `celery -A … tasks upgrade`")
+    detail = f"{number} {what}"
+    return warning(check, detail, advice) if number else ok(check, detail)

@@ -1,0 +1,155 @@
+"""A check-up in a folder, and what becomes of a check that fails in its own way."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from celery.bin.celery import celery
+from click.testing import CliRunner, Result
+
+from cadasta.workertoolbox.conf import Config, setup_app
+from cadasta.workertoolbox.conf.checkup import Finding, Site, Status, check_up
+from cadasta.workertoolbox.conf.checkup._checks import Check, _in_time
+from cadasta.workertoolbox.conf.checkup._clock import _compared
+from cadasta.workertoolbox.results import upgrade
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Celery]:
+    """A service in a folder, whose tables are there."""
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config.embedded(["export"], tmp_path / "box"))
+    upgrade(app.conf.result_backend)
+    yield app
+    app.close()
+
+
+def run(app: Celery, *options: str) -> Result:
+    words = ["-A", app, "tasks", "check", *options]
+    return CliRunner().invoke(celery, words)  # type: ignore[arg-type]
+
+
+def test_the_command_is_one_of_those_of_results(app: Celery) -> None:
+    result = CliRunner().invoke(celery, ["-A", app, "tasks", "--help"])  # type: ignore[list-item]
+
+    assert result.exit_code == 0
+    assert "Connect to broker and database" in result.output
+
+
+def test_warnings_do_not_fail_it(app: Celery) -> None:
+    result = run(app)
+
+    assert result.exit_code == 0
+    assert "warning exchange" in result.output
+    assert result.output.splitlines()[-1].endswith(
+        " ok, 1 warning, 0 failed, 2 skipped"
+    )
+
+
+def test_a_failure_is_exit_code_1_with_advice_below(app: Celery) -> None:
+    setup_app(app)
+    result = run(app)
+    lines = result.output.splitlines()
+    [number] = [n for n, line in enumerate(lines) if line.startswith("failed ")]
+
+    assert result.exit_code == 1
+    assert lines[number].startswith("failed  monitor")
+    assert lines[number + 1].endswith("→ start one: `celery -A … tasks monitor`")
+
+
+def test_as_json_each_line_is_a_finding(app: Celery) -> None:
+    lines = run(app, "--json").output.splitlines()
+    found = list(check_up(Site(app)))
+
+    assert [json.loads(line)["check"] for line in lines] == [one.check for one in found]
+    for line in lines:
+        assert list(json.loads(line)) == ["check", "status", "detail", "advice"]
+
+
+def test_who_looks_changes_nothing_but_the_probes_that_wait(
+    app: Celery, tmp_path: Path
+) -> None:
+    setup_app(app)
+    bindings = tmp_path / "box" / "broker" / "bindings" / "task_exchange.exchange"
+    before = bindings.read_text("utf-8")
+    found = {each.check: each.status for each in check_up(Site(app))}
+    names = {
+        path.name.partition(".")[2]
+        for path in tmp_path.joinpath("box", "broker", "queues").glob("*.msg")
+    }
+
+    assert found["probe"] is Status.OK
+    assert bindings.read_text("utf-8") == before
+    assert names == {"platform.fifo.msg"}
+
+
+def in_time(check: Check, timeout_s: float = 5.0) -> list[Finding]:
+    return list(_in_time(check, Site(Celery("none", set_as_current=False)), timeout_s))
+
+
+def test_a_check_that_raises_is_one_line_without_a_password() -> None:
+    def broken(_: Site) -> Iterator[Finding]:
+        raise KeyError("amqp://me:geheim@mq//\nis of no use")
+        yield
+
+    [found] = in_time(Check("broken", broken))
+
+    assert (found.check, found.status) == ("broken", Status.FAILED)
+    assert found.detail.startswith("KeyError: ")
+    assert "\n" not in found.detail
+    assert "geheim" not in found.detail
+
+
+def test_a_check_that_hangs_is_left_behind_with_what_it_has_found() -> None:
+    release = threading.Event()
+
+    def hanging(_: Site) -> Iterator[Finding]:
+        yield Finding("first", Status.OK, "seen")
+        release.wait()
+
+    began_at = time.monotonic()
+    found = in_time(Check("hanging", hanging), timeout_s=0.2)
+    lasted_s = time.monotonic() - began_at
+    release.set()
+
+    assert [each.check for each in found] == ["first", "hanging"]
+    assert found[1].detail == "no answer within 0.2 s"
+    assert lasted_s < 2
+
+
+def test_what_needs_a_check_that_failed_is_skipped_with_the_reason() -> None:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(
+        Config(["export"], broker_url="rabbit://", result_backend="redis://")
+    )
+    found = {each.check: each for each in check_up(Site(app))}
+
+    assert found["broker"].status is found["database"].status is Status.FAILED
+    assert "unknown kind" in found["broker"].detail
+    assert "no database that is supported" in found["database"].detail
+    assert found["probe"].status is Status.SKIPPED
+    assert found["probe"].detail == "not without 'broker'"
+    assert found["quarantine"].detail == "not without 'database'"
+    assert found["versions"].status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "doubt_s", "status"),
+    [
+        (1.9, 0.0, Status.OK),
+        (-2.1, 0.0, Status.WARNING),
+        (2.1, 0.5, Status.OK),
+        (60.4, 0.5, Status.WARNING),
+        (-61.0, 0.5, Status.FAILED),
+    ],
+)
+def test_a_clock_is_wrong_where_no_doubt_is_left(
+    skew_s: float, doubt_s: float, status: Status
+) -> None:
+    assert _compared("clock", skew_s, doubt_s).status is status
