@@ -576,7 +576,7 @@ def test_tables_that_are_not_there(embedded: Celery, database: str) -> None:
     assert "tasks upgrade" in checked.advice("privileges")
 
 
-@pytest.mark.parametrize("role", ["worker", "monitor", "reader"])
+@pytest.mark.parametrize("role", ["worker", "monitor", "reader", "purger"])
 def test_the_documented_grants_are_enough_and_not_more(
     embedded: Celery, database: str, role: str
 ) -> None:
