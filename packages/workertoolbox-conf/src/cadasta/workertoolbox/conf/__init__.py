@@ -20,6 +20,7 @@ from cadasta.workertoolbox.conf._errors import (
     NotConfigured,
     UnknownSetting,
 )
+from cadasta.workertoolbox.conf._formatters import JSONFormatter, PlainFormatter
 from cadasta.workertoolbox.conf._overrides import OverriddenSetting
 from cadasta.workertoolbox.conf._setup import setup_app
 
@@ -32,9 +33,11 @@ __all__ = [
     "InvalidFolder",
     "InvalidValue",
     "InvalidVariable",
+    "JSONFormatter",
     "MissingQueues",
     "NotConfigured",
     "OverriddenSetting",
+    "PlainFormatter",
     "UnknownSetting",
     "setup_app",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from celery.utils.functional import maybe_list
 
+from cadasta.workertoolbox.conf import _worker
 from cadasta.workertoolbox.conf._contradictions import check_contradictions
 from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
 from cadasta.workertoolbox.conf._environment import FOLDER, read_environment
@@ -36,7 +37,13 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 #: The variables that mean nothing to routing.
-_OWN = (*RESULT_DB, "CHORD_UNLOCK_MAX_RETRIES", "REDACT", "MAX_ARGUMENT_BYTES")
+_OWN = (
+    *RESULT_DB,
+    "CHORD_UNLOCK_MAX_RETRIES",
+    "LOG_FORMAT",
+    "MAX_ARGUMENT_BYTES",
+    "REDACT",
+)
 
 
 class Config(Settings):
@@ -71,6 +78,7 @@ class Config(Settings):
     CHORD_UNLOCK_MAX_RETRIES: int | None
     REDACT: dict[str, Any]
     MAX_ARGUMENT_BYTES: int | None
+    LOG_FORMAT: str | None
     ENV_PREFIX: str
 
     def __init__(
@@ -176,3 +184,7 @@ def _keywords(queues: object, settings: dict[str, Any]) -> dict[str, Any]:
             "the queues once"
         )
     return {**settings, "QUEUES": queues}
+
+
+# With the module, not with an object: one may come out of a pickle.
+_worker.connect()
