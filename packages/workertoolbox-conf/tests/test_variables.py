@@ -23,6 +23,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "PREDEFINED_QUEUES": (LINES, LINES),
     "REDACT": ('{"export.*": [0]}', {"export.*": [0]}),
     "queue_type": ("classic", "classic"),
+    "LOG_FORMAT": ("json", "json"),
     "RESULT_DB_PORT": ("7", 7),
     "MAX_ARGUMENT_BYTES": ("7", 7),
     "CHORD_UNLOCK_MAX_RETRIES": ("7", 7),

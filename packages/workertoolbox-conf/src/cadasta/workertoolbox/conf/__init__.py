@@ -21,6 +21,7 @@ from cadasta.workertoolbox.conf._errors import (
     UnknownSetting,
 )
 from cadasta.workertoolbox.conf._followups import extract_followups
+from cadasta.workertoolbox.conf._formatters import JSONFormatter, PlainFormatter
 from cadasta.workertoolbox.conf._overrides import OverriddenSetting
 from cadasta.workertoolbox.conf._setup import setup_app
 
@@ -33,9 +34,11 @@ __all__ = [
     "InvalidFolder",
     "InvalidValue",
     "InvalidVariable",
+    "JSONFormatter",
     "MissingQueues",
     "NotConfigured",
     "OverriddenSetting",
+    "PlainFormatter",
     "UnknownSetting",
     "extract_followups",
     "setup_app",

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from celery.utils.functional import maybe_list
 
+from cadasta.workertoolbox.conf import _worker
 from cadasta.workertoolbox.conf._contradictions import check_contradictions
 from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
 from cadasta.workertoolbox.conf._environment import FOLDER, read_environment
@@ -41,9 +42,10 @@ _DEFAULTS: dict[str, Any] = {
 _OWN = (
     *RESULT_DB,
     "CHORD_UNLOCK_MAX_RETRIES",
-    "REDACT",
+    "LOG_FORMAT",
     "MAX_ARGUMENT_BYTES",
     "PREDEFINED_QUEUES",
+    "REDACT",
 )
 
 
@@ -80,6 +82,7 @@ class Config(Settings):
     REDACT: dict[str, Any]
     MAX_ARGUMENT_BYTES: int | None
     PREDEFINED_QUEUES: str | dict[str, Any] | None
+    LOG_FORMAT: str | None
     ENV_PREFIX: str
 
     def __init__(
@@ -186,3 +189,7 @@ def _keywords(queues: object, settings: dict[str, Any]) -> dict[str, Any]:
             "the queues once"
         )
     return {**settings, "QUEUES": queues}
+
+
+# With the module, not with an object: one may come out of a pickle.
+_worker.connect()

@@ -9,6 +9,7 @@ from celery.utils.functional import maybe_list
 
 from cadasta.workertoolbox.conf._errors import InvalidValue
 from cadasta.workertoolbox.conf._variables import RESULT_DB
+from cadasta.workertoolbox.conf._worker import FORMATTERS
 
 
 def check_values(values: Mapping[str, Any]) -> None:
@@ -16,8 +17,9 @@ def check_values(values: Mapping[str, Any]) -> None:
 
     Raises:
         InvalidValue: A part of the database URL that is neither string nor integer, a
-            port without a number, a number of retries or bytes that is none, a broker
-            URL that is no string, or transport options that are no dictionary.
+            port without a number, a number of retries or bytes that is none, a format
+            of logs that is unknown, a broker URL that is no string, or transport
+            options that are no dictionary.
     """
     options = values.get("broker_transport_options")
     if not isinstance(options, Mapping | None):
@@ -56,6 +58,12 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise InvalidValue(
             f"MAX_ARGUMENT_BYTES={limit!r} is no number of bytes; write 1 or more, or "
             "leave it out for the default of results"
+        )
+    if (log_format := values.get("LOG_FORMAT")) not in (None, *FORMATTERS):
+        known = " or ".join(map(repr, FORMATTERS))
+        raise InvalidValue(
+            f"LOG_FORMAT={log_format!r} is unknown; write {known}, or leave it out for "
+            "Celery's own format"
         )
 
 

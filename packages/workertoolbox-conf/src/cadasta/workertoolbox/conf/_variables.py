@@ -68,6 +68,11 @@ VARIABLES = {
         "how much is stored of a task's `args`, and of its `kwargs`; 65,536 where it "
         "is not given: see results",
     ),
+    "LOG_FORMAT": Variable(
+        "string",
+        "how workers and beat log, with the ids of the task on each line: `json` or "
+        "`plain`; as Celery does where it is not given",
+    ),
     "CHORD_UNLOCK_MAX_RETRIES": Variable(
         "int",
         "how often `celery.chord_unlock` looks for the end of a chord; without bound "

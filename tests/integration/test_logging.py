@@ -1,0 +1,165 @@
+"""What the log of a worker has of its tasks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from cadasta.workertoolbox.results import upgrade
+from integration.brokers import Broker
+from integration.logging_service import make_app
+from polling import eventually
+from processes import Process, running
+
+HERE = Path(__file__).parent
+SECRET = "s3cr3t-and-nobody-else-writes-this"
+IDS = ("task_id", "root_id", "queue", "task_name")
+
+pytestmark = pytest.mark.parametrize("broker", ["filesystem"], indirect=True)
+
+
+@pytest.fixture
+def service(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    """The service that logs, whose database is migrated."""
+    for name, value in broker.environment.items():
+        monkeypatch.setenv(name, value)
+    app = make_app()
+    upgrade(app.conf.result_backend)
+    yield app
+    app.close()
+
+
+def worker(
+    broker: Broker, folder: Path, *arguments: str, **environment: str
+) -> AbstractContextManager[Process]:
+    """Run a worker of the service."""
+    options = ("-c", "2", "--without-gossip", "--without-mingle", *arguments)
+    return program(broker, folder, "worker", *options, **environment)
+
+
+def program(
+    broker: Broker, folder: Path, name: str, *arguments: str, **environment: str
+) -> AbstractContextManager[Process]:
+    """Run one of Celery's programs, without its banner."""
+    command = [sys.executable, "-m", "celery", "-q", "-A", "logging_service"]
+    return running(
+        [*command, "--workdir", str(HERE), name, "-l", "INFO", *arguments],
+        folder=folder,
+        environment={**broker.environment, **environment},
+        name=name,
+    )
+
+
+def lines(process: Process) -> list[dict[str, Any]]:
+    """Return what is logged, without what Celery writes before and after."""
+    written = process.text.splitlines()
+    return [json.loads(line) for line in written if line.startswith("{")]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_every_line_about_a_task_has_its_ids(
+    service: Celery, broker: Broker, tmp_path: Path, pool: str
+) -> None:
+    first = service.tasks["export.work"].delay("again", password=SECRET)
+    failed = service.tasks["export.fail"].delay(SECRET)
+    with worker(
+        broker, tmp_path, "-P", pool, WORKERTOOLBOX_LOG_FORMAT="json"
+    ) as process:
+        process.wait_for("it fails")
+        process.wait_for(f'"root_id": "{first.id}"')
+        found = wait_for_lines(process, "succeeded", 2)
+        process.stop()
+    [second] = {line["task_id"] for line in found if is_second(line, first.id)}
+    expected = {
+        "celery.worker.strategy": "received",
+        "tasks": "one\ntwo",
+        "library": "of a library",
+        "celery.redirected": "printed",
+        "celery.app.trace": "succeeded",
+    }
+
+    for task_id in (first.id, second):
+        ids = dict(zip(IDS, (task_id, first.id, "export", "export.work"), strict=True))
+        about = [line for line in found if line["task_id"] == task_id]
+        assert {line["logger"] for line in about} == expected.keys()
+        for line in about:
+            assert {name: line[name] for name in IDS} == ids
+            assert expected[line["logger"]] in line["message"]
+    [error] = [line for line in found if line["level"] == "ERROR"]
+    assert error["task_id"] == failed.id
+    assert error["exception"].endswith("LookupError: it fails")
+    assert "extra" not in error
+    [told] = {json.dumps(line["extra"]) for line in found if line["logger"] == "tasks"}
+    assert "odd" in told
+    assert any(line["task_id"] is None for line in found)
+    assert SECRET not in process.text
+
+
+def is_second(line: dict[str, Any], root_id: str) -> bool:
+    """Tell whether a line is of the task that another one sent."""
+    return bool(line["root_id"] == root_id != line["task_id"])
+
+
+def wait_for_lines(process: Process, text: str, count: int) -> list[dict[str, Any]]:
+    """Wait until the log has a text so often, and return its lines."""
+    eventually(lambda: process.text.count(text) >= count)
+    return lines(process)
+
+
+def test_a_task_that_is_killed_is_named(
+    service: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    hung = service.tasks["export.hang"].delay()
+    with worker(broker, tmp_path, WORKERTOOLBOX_LOG_FORMAT="json") as process:
+        process.wait_for("Hard time limit")
+        # A worker that is asked to stop just after it killed a task may hang.
+        process.kill()
+    [line] = [line for line in lines(process) if "Hard time" in line["message"]]
+
+    assert [line[name] for name in IDS] == [hung.id, hung.id, "export", "export.hang"]
+
+
+def test_a_plain_log_has_the_ids_on_one_line(
+    service: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    sent = service.tasks["export.work"].delay()
+    with worker(broker, tmp_path, WORKERTOOLBOX_LOG_FORMAT="plain") as process:
+        process.wait_for("succeeded")
+        process.stop()
+    ids = f"task_id={sent.id} root_id={sent.id} queue=export task_name=export.work"
+
+    assert f"INFO tasks: {ids} one\\ntwo\n" in process.text
+    assert f"INFO celery.worker.strategy: {ids} Task export.work" in process.text
+    assert f"WARNING library: {ids} of a library\n" in process.text
+
+
+def test_beat_logs_so_too(service: Celery, broker: Broker, tmp_path: Path) -> None:
+    schedule = str(tmp_path / "schedule")
+    with program(
+        broker, tmp_path, "beat", "-s", schedule, WORKERTOOLBOX_LOG_FORMAT="json"
+    ) as process:
+        process.wait_for("Sending due task")
+        process.stop()
+    [line, *_] = [line for line in lines(process) if "Sending due" in line["message"]]
+
+    assert line["logger"] == "celery.beat"
+    assert [line[name] for name in IDS] == [None] * len(IDS)
+
+
+def test_without_the_setting_the_log_is_celerys(
+    service: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    sent = service.tasks["export.work"].delay()
+    with worker(broker, tmp_path) as process:
+        process.wait_for("succeeded")
+        process.stop()
+
+    assert f"INFO/MainProcess] Task export.work[{sent.id}] received\n" in process.text
+    assert "root_id" not in process.text
