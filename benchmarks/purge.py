@@ -86,7 +86,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
-        postgresql.serve(lambda url: None, durable=True) as databases,
+        postgresql.serve(lambda url: None, settings=postgresql.DURABLE) as databases,
         broker.access() as access,
         databases.database() as database,
     ):

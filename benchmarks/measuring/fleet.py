@@ -162,7 +162,7 @@ def serve(folder: Path) -> Iterator[Servers]:
     """Run the servers."""
     with (
         rabbitmq.serve(folder) as broker,
-        postgresql.serve(lambda url: None, durable=True) as databases,
+        postgresql.serve(lambda url: None, settings=postgresql.DURABLE) as databases,
         redis.serve(folder) as store,
     ):
         if not isinstance(broker, RabbitMQ):

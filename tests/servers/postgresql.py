@@ -48,6 +48,9 @@ FLEETING = {
     "synchronous_commit": "off",
 }
 
+#: For what is measured: a commit waits for the disk, as it does by default.
+DURABLE: Mapping[str, str] = {}
+
 #: For data that has to survive a crash of the server, but not one of the machine.
 SURVIVING_KILLS = {"fsync": "off", "full_page_writes": "off"}
 
@@ -77,15 +80,15 @@ class PostgreSQL:
 
 @contextmanager
 def serve(
-    migrate: Callable[[str], object], *, durable: bool = False
+    migrate: Callable[[str], object], *, settings: Mapping[str, str] = FLEETING
 ) -> Iterator[PostgreSQL]:
     """Run a server, or use the one of `WORKERTOOLBOX_TEST_POSTGRESQL_URL`.
 
     Args:
         migrate: Creates the schema in the database of a URL; called once.
-        durable: A commit waits for the disk, as it does by default.
+        settings: Of our own server, beside those that every test needs.
     """
-    with _maintenance({} if durable else FLEETING) as maintenance:
+    with _maintenance(settings) as maintenance:
         template = _new_name()
         _execute(maintenance, f"CREATE DATABASE {template} TEMPLATE template0")
         try:
