@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._queued import GRACE, Sweep
-from history import fill, task_id
+from history import LISTS, fill, task_id
 from measuring.rounds import timed
 from plans import plans, sequential_scans
 from servers import postgresql
@@ -98,30 +97,8 @@ def queries(store: TaskStore) -> dict[str, Callable[[], object]]:
             for n in (count // 2 + 5, count // 2)
         )
     age = timedelta(minutes=15)
-    lists: dict[str, dict[str, Any]] = {
-        "the newest": {},
-        "of a name": {"name": "export.3"},
-        "of a rare name": {"name": "export.rare"},
-        "of a queue": {"queue": "queue3"},
-        "of a worker": {"worker": "worker7@host"},
-        "of a worker and a name": {"worker": "worker7@host", "name": "export.3"},
-        **{
-            status: {"status": status}
-            for status in (
-                "SUCCESS",
-                "FAILURE",
-                "STARTED",
-                "QUEUED",
-                "SCHEDULED",
-                "PLANNED",
-            )
-        },
-        "FAILURE of a name": {"status": "FAILURE", "name": "export.3"},
-        "FAILURE of a rare name": {"status": "FAILURE", "name": "export.rare"},
-        "QUEUED of a name": {"status": "QUEUED", "name": "export.3"},
-    }
     return {
-        **{f"list: {title}": partial(store.list, **w) for title, w in lists.items()},
+        **{f"list: {title}": partial(store.list, **w) for title, w in LISTS.items()},
         "get: one task": partial(store.get, done),
         "workflow: by its root": partial(store.workflow, child),
         "children: by their parent": partial(store.children, child),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, text
 
 #: Of the newest tasks, how many to one of all; every second of them is queued.
@@ -83,6 +85,32 @@ FROM (
     FROM generate_series(1, :count) n
 ) kinds
 """
+
+#: Pages that are asked for, by what is listed.
+LISTS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "of a name": {"name": "export.3"},
+    "of a rare name": {"name": "export.rare"},
+    "of a name that nothing has": {"name": "nothing"},
+    "of a queue": {"queue": "queue3"},
+    "of a queue that nothing has": {"queue": "nothing"},
+    "of a worker": {"worker": "worker7@host"},
+    "of a name and a worker": {"name": "export.3", "worker": "worker7@host"},
+    **{
+        status: {"status": status}
+        for status in (
+            "SUCCESS",
+            "FAILURE",
+            "STARTED",
+            "QUEUED",
+            "SCHEDULED",
+            "PLANNED",
+            "PROGRESS",
+        )
+    },
+    "failures of a name": {"status": "FAILURE", "name": "export.3"},
+    "queued of a rare name": {"status": "QUEUED", "name": "export.rare"},
+}
 
 
 def fill(connection: Connection, count: int) -> None:

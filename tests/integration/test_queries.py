@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._tables import (
     taskmeta,
     tasks,
 )
+from history import LISTS
 from history import fill as fill_history
 from integration.brokers import result_backend
 from plans import plans, sequential_scans
@@ -244,31 +245,6 @@ def history(postgresql: PostgreSQL) -> Iterator[TaskStore]:
 
 
 STATES = ("SUCCESS", "FAILURE", "STARTED", "PROGRESS")
-
-LISTS: dict[str, dict[str, Any]] = {
-    "all": {},
-    "of a name": {"name": "export.3"},
-    "of a rare name": {"name": "export.rare"},
-    "of a name that nothing has": {"name": "nothing"},
-    "of a queue": {"queue": "queue3"},
-    "of a queue that nothing has": {"queue": "nothing"},
-    "of a worker": {"worker": "worker7@host"},
-    "of a name and a worker": {"name": "export.3", "worker": "worker7@host"},
-    **{
-        status: {"status": status}
-        for status in (
-            "SUCCESS",
-            "FAILURE",
-            "STARTED",
-            "QUEUED",
-            "SCHEDULED",
-            "PLANNED",
-            "PROGRESS",
-        )
-    },
-    "failures of a name": {"status": "FAILURE", "name": "export.3"},
-    "queued of a rare name": {"status": "QUEUED", "name": "export.rare"},
-}
 
 
 @pytest.mark.parametrize("wanted", LISTS.values(), ids=LISTS)
