@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from profiles_table import README, row, table, with_table
+from profiles_table import row, table
+from readme import README, with_table
 
 from cadasta.workertoolbox.conf import Config, InvalidValue
 from cadasta.workertoolbox.conf._profiles import (
@@ -50,7 +51,7 @@ def unlike(value: Any) -> Any:
 def test_the_table_in_the_readme_is_that_of_the_code() -> None:
     text = README.read_text("utf-8")
 
-    assert with_table(text) == text
+    assert with_table(text, table()) == text
 
 
 def test_a_row_has_the_setting_its_value_its_brokers_and_the_reason() -> None:

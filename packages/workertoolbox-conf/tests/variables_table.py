@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from readme import write
 
 from cadasta.workertoolbox.conf._variables import (
     ARGUMENTS,
@@ -13,13 +12,10 @@ from cadasta.workertoolbox.conf._variables import (
     Variable,
 )
 
-README = Path(__file__).parents[1] / "README.md"
-
 _HEAD = """\
 | variable | type | default | in the environment | meaning |
 |---|---|---|---|---|
 """
-_TABLE = re.compile(rf"{re.escape(_HEAD.splitlines()[0])}\n(\|.*\n)*")
 
 _TYPES = {
     "any": "text or JSON",
@@ -36,18 +32,6 @@ def table() -> str:
     return _HEAD + "".join(_row(name, rows[name]) for name in rows)
 
 
-def with_table(text: str) -> str:
-    """Return a README with its table replaced.
-
-    Raises:
-        ValueError: It has none, or several.
-    """
-    text, count = _TABLE.subn(lambda _: table(), text)
-    if count != 1:
-        raise ValueError(f"{README} has {count} tables that begin with {_HEAD}")
-    return text
-
-
 def _row(name: str, variable: Variable) -> str:
     default = "" if variable.default is None else f"`{variable.default}`"
     if variable.default == "":
@@ -58,4 +42,4 @@ def _row(name: str, variable: Variable) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text("utf-8")), "utf-8")
+    write(table())
