@@ -28,9 +28,11 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
     """
     app = Celery("profiled", set_as_current=False)
     app.config_from_object(Config(["export"], **{"result_backend": None, **settings}))
-    app.task(name="export.note", bind=True)(_note)
-    app.task(name="export.hang", bind=True)(_hang)
-    app.task(name="export.die", bind=True, max_retries=1, default_retry_delay=0)(_die)
+    app.task(name="export.note", bind=True, shared=False)(_note)
+    app.task(name="export.hang", bind=True, shared=False)(_hang)
+    app.task(
+        name="export.die", bind=True, shared=False, max_retries=1, default_retry_delay=0
+    )(_die)
     return app
 
 

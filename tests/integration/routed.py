@@ -38,9 +38,9 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
     """
     app = Celery("routed", set_as_current=False)
     app.config_from_object(Routing(**{"queues": ["export", "msg"], **settings}))
-    app.task(name="export.note", bind=True)(_note)
-    app.task(name="export.again", bind=True)(_again)
-    app.task(name="export.hang", bind=True, acks_late=True)(_hang)
+    app.task(name="export.note", bind=True, shared=False)(_note)
+    app.task(name="export.again", bind=True, shared=False)(_again)
+    app.task(name="export.hang", bind=True, shared=False, acks_late=True)(_hang)
     return app
 
 
