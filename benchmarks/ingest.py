@@ -46,7 +46,7 @@ FULL = 5_000_000
 SERVER = {**postgresql.DURABLE, "shared_buffers": "2GB", "max_wal_size": "16GB"}
 
 #: Messages that a consumer is sent before it acknowledges any.
-PREFETCHED = 1000
+PREFETCHED = 2000
 
 MONITOR = "platform.fifo"
 

@@ -82,7 +82,8 @@ class Monitor:
         self._app = app
         self._queue = monitor_queue(app)
         self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
-        self._prefetch_count = 2 * batch_size
+        # One batch is written and one is gathered, while two are on their way.
+        self._prefetch_count = 4 * batch_size
         self._batch_wait_s = batch_wait_s
         self._meter = Meter(report_s)
         self._health = None if health_file is None else HealthFile(health_file)
