@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+from celery import Celery
+
+from cadasta.workertoolbox.results import upgrade
 from servers.access import Access
 
 #: One broker of each kind, for tests of what does not depend on more.
@@ -32,6 +38,19 @@ class Broker:
 
     name: str
     environment: dict[str, str]
+
+
+@contextmanager
+def app_on(
+    broker: Broker, make_app: Callable[[], Celery], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Celery]:
+    """Yield a service's app on a broker and a database, which is migrated."""
+    for name, value in broker.environment.items():
+        monkeypatch.setenv(name, value)
+    app = make_app()
+    upgrade(app.conf.result_backend)
+    yield app
+    app.close()
 
 
 def served(name: str, access: Access, *, database: str) -> Broker:

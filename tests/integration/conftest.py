@@ -10,7 +10,14 @@ import pytest
 from celery import Celery
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from integration.brokers import NAMES, Broker, embedded, result_backend, served
+from integration.brokers import (
+    NAMES,
+    Broker,
+    app_on,
+    embedded,
+    result_backend,
+    served,
+)
 from integration.fleet import make_app
 from servers import postgresql as postgresql_server
 from servers import rabbitmq as rabbitmq_server
@@ -90,12 +97,8 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
 @pytest.fixture
 def app(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """The service `fleet` on that broker and database, which is migrated."""
-    for name, value in broker.environment.items():
-        monkeypatch.setenv(name, value)
-    app = make_app()
-    upgrade(app.conf.result_backend)
-    yield app
-    app.close()
+    with app_on(broker, make_app, monkeypatch) as app:
+        yield app
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from cadasta.workertoolbox.results import upgrade
-from integration.brokers import Broker
+from integration.brokers import Broker, app_on
 from integration.logging_service import make_app
 from polling import eventually
 from processes import Process, running
@@ -28,12 +27,8 @@ pytestmark = pytest.mark.parametrize("broker", ["filesystem"], indirect=True)
 @pytest.fixture
 def service(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """The service that logs, whose database is migrated."""
-    for name, value in broker.environment.items():
-        monkeypatch.setenv(name, value)
-    app = make_app()
-    upgrade(app.conf.result_backend)
-    yield app
-    app.close()
+    with app_on(broker, make_app, monkeypatch) as app:
+        yield app
 
 
 def worker(

@@ -12,7 +12,6 @@ from threading import Event
 from typing import Any
 
 import click
-from celery import states
 
 from cadasta.workertoolbox.results._age import Age
 from cadasta.workertoolbox.results._console import app_of
@@ -20,12 +19,11 @@ from cadasta.workertoolbox.results._erasure import erase_task, erase_workflow
 from cadasta.workertoolbox.results._purge import count as count_old
 from cadasta.workertoolbox.results._purge import purge as delete_old
 from cadasta.workertoolbox.results._retention import TASKS
+from cadasta.workertoolbox.results._status import STATUSES
 from cadasta.workertoolbox.results._store import TaskStore
 
 #: Seconds between two lines that say how far it is.
 REPORT_S = 5.0
-
-_STATUSES = {*states.ALL_STATES, "QUEUED", "PLANNED"}
 
 
 class Status(click.ParamType[str]):
@@ -42,7 +40,7 @@ class Status(click.ParamType[str]):
             self.fail(
                 f"{status!r} tasks are never old: their ETA is ahead; write QUEUED"
             )
-        if status.upper() in _STATUSES and status not in _STATUSES:
+        if status.upper() in STATUSES and status not in STATUSES:
             self.fail(f"{status!r} is no status; write {status.upper()}")
         return status
 
