@@ -125,6 +125,7 @@ def test_a_failure_is_one_event_with_ids_and_without_secrets(
         "unknown": [],
         "last": [(last, last, "export", "export.fail", "0")],
     }
+    assert failed["extra"] == {}
     assert failed["transaction"] == "export.fail"
     assert failed["exception"]["values"][0]["type"] == "LookupError"
     assert sorted(each["logger"] for each in others) == [
