@@ -25,6 +25,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "REDACT": ('{"export.*": [0]}', {"export.*": [0]}),
     "queue_type": ("classic", "classic"),
     "LOG_FORMAT": ("json", "json"),
+    "SENTRY": ("false", False),
     "RESULT_DB_PORT": ("7", 7),
     "MAX_ARGUMENT_BYTES": ("7", 7),
     "CHORD_UNLOCK_MAX_RETRIES": ("7", 7),

@@ -19,6 +19,7 @@ _HEAD = """\
 
 _TYPES = {
     "any": "text or JSON",
+    "bool": "boolean",
     "dict": "JSON object",
     "int": "integer",
     "list": "list",

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from celery import Celery, Signature, chord, states
 from celery.app.task import Context
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import ImproperlyConfigured, NotRegistered
 from celery.signals import before_task_publish
+from celery.utils.objects import Bunch
 from kombu.exceptions import EncodeError
 from sqlalchemy import insert
 
@@ -109,6 +110,16 @@ def test_what_only_the_request_knew_outlives_a_state_without_one(
     backend.store_result("1", "terminated", states.REVOKED)
 
     assert store.get("1").name == "export.project"
+
+
+def test_a_task_that_a_worker_does_not_know_is_stored_as_failed(
+    app: Celery, backend: Backend
+) -> None:
+    # What the worker has instead of a request.
+    request = Bunch(name="typo", chord=None, root_id="0", errbacks=None)
+    backend.mark_as_failure("1", NotRegistered("typo"), request=request)
+
+    assert app.AsyncResult("1").state == states.FAILURE
 
 
 def test_celerys_own_backend_reads_what_ours_wrote(backend: Backend, url: str) -> None:

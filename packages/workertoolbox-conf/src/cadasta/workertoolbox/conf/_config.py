@@ -46,6 +46,7 @@ _OWN = (
     "MAX_ARGUMENT_BYTES",
     "PREDEFINED_QUEUES",
     "REDACT",
+    "SENTRY",
 )
 
 
@@ -83,6 +84,7 @@ class Config(Settings):
     MAX_ARGUMENT_BYTES: int | None
     PREDEFINED_QUEUES: str | dict[str, Any] | None
     LOG_FORMAT: str | None
+    SENTRY: bool
     ENV_PREFIX: str
 
     def __init__(

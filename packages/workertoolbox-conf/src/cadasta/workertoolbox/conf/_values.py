@@ -18,8 +18,8 @@ def check_values(values: Mapping[str, Any]) -> None:
     Raises:
         InvalidValue: A part of the database URL that is neither string nor integer, a
             port without a number, a number of retries or bytes that is none, a format
-            of logs that is unknown, a broker URL that is no string, or transport
-            options that are no dictionary.
+            of logs that is unknown, a switch that is no boolean, a broker URL that is
+            no string, or transport options that are no dictionary.
     """
     options = values.get("broker_transport_options")
     if not isinstance(options, Mapping | None):
@@ -64,6 +64,11 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise InvalidValue(
             f"LOG_FORMAT={log_format!r} is unknown; write {known}, or leave it out for "
             "Celery's own format"
+        )
+    if not isinstance(sentry := values["SENTRY"], bool):
+        raise InvalidValue(
+            f"SENTRY={sentry!r} is neither True nor False; the DSN belongs into the "
+            "environment, as SENTRY_DSN"
         )
 
 

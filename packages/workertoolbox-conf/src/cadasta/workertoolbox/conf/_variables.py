@@ -73,6 +73,12 @@ VARIABLES = {
         "how workers and beat log, with the ids of the task on each line: `json` or "
         "`plain`; as Celery does where it is not given",
     ),
+    "SENTRY": Variable(
+        "bool",
+        "whether workers and beat send errors to Sentry where `SENTRY_DSN` is in the "
+        "environment and its SDK is installed",
+        True,
+    ),
     "CHORD_UNLOCK_MAX_RETRIES": Variable(
         "int",
         "how often `celery.chord_unlock` looks for the end of a chord; without bound "

@@ -9,12 +9,16 @@ from celery.signals import (
     after_setup_logger,
     after_setup_task_logger,
     beat_init,
+    celeryd_after_setup,
     worker_init,
 )
 from celery.utils.log import ColorFormatter, get_multiprocessing_logger
 
+from cadasta.workertoolbox.conf import _sentry
 from cadasta.workertoolbox.conf._formatters import JSONFormatter, PlainFormatter
 from cadasta.workertoolbox.conf._requests import name_tasks
+
+_logger = logging.getLogger(__name__)
 
 #: Formatters by the values of `LOG_FORMAT`.
 FORMATTERS: dict[str, type[logging.Formatter]] = {
@@ -32,9 +36,14 @@ def connect() -> None:
 def _on_worker(sender: Any, **_: Any) -> None:
     conf = sender.app.conf
     name = conf.get("LOG_FORMAT")
+    is_sentry_wanted = _sentry.is_wanted(conf)
     if name is not None:
         _format_logs(FORMATTERS[name]())
+    if name is not None or is_sentry_wanted:
         name_tasks(sender.app)
+    # Before Celery loads what the SDK patches, and so before there is a log.
+    if is_sentry_wanted and (problem := _sentry.start()):
+        _warn_later(problem)
 
 
 def _on_beat(sender: Any, **_: Any) -> None:
@@ -45,6 +54,20 @@ def _on_beat(sender: Any, **_: Any) -> None:
         # In beat, Celery has set them up before.
         for logger in ("root", "celery.task"):
             _format(logging.getLogger(logger), formatter)
+    if _sentry.is_wanted(sender.app.conf) and (problem := _sentry.start()):
+        _logger.warning("%s", problem)
+
+
+def _warn_later(problem: str) -> None:
+    """Log something once, as soon as Celery has set up the log of a worker."""
+    uid = f"{__name__}:sentry"
+
+    def warn(**_: Any) -> None:
+        celeryd_after_setup.disconnect(dispatch_uid=uid)
+        _logger.warning("%s", problem)
+
+    celeryd_after_setup.disconnect(dispatch_uid=uid)
+    celeryd_after_setup.connect(warn, weak=False, dispatch_uid=uid)
 
 
 def _format_logs(formatter: logging.Formatter) -> None:

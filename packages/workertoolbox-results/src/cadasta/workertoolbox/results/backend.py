@@ -196,7 +196,8 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
             row["root_id"] = getattr(request, "root_id", None)
             row["parent_id"] = getattr(request, "parent_id", None)
             row["group_id"] = getattr(request, "group", None)
-            if self.app.conf.result_extended:
+            # A worker that does not know the task gives little more than its id.
+            if self.app.conf.result_extended and hasattr(request, "args"):
                 row.update(self._described(request))
         return row
 

@@ -1,0 +1,74 @@
+"""A server that takes what Sentry's SDK sends."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+#: Takes the bytes apart as the SDK puts them together: it has brotli only if somebody
+#: else has installed it.
+_DECODERS = {"gzip": gzip.decompress}
+
+
+@dataclass(frozen=True)
+class Sentry:
+    """What has come, in the order of its arrival.
+
+    Attributes:
+        dsn: Where the SDK sends to.
+        bodies: The envelopes, decompressed.
+    """
+
+    dsn: str
+    bodies: list[bytes] = field(default_factory=list)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events in the envelopes."""
+        return [event for body in self.bodies for event in _events(body)]
+
+    def events_of(self, **tags: str) -> list[dict[str, Any]]:
+        """Return the events with some tags."""
+        return [each for each in self.events if tags.items() <= each["tags"].items()]
+
+
+@contextmanager
+def sentry_server() -> Iterator[Sentry]:
+    """Listen on a free port of the loopback interface as long as a block lasts."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            sentry.bodies.append(_DECODERS[self.headers["Content-Encoding"]](body))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Leave the output of the tests alone."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        sentry = Sentry(f"http://key@127.0.0.1:{server.server_port}/1")
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield sentry
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _events(envelope: bytes) -> Iterator[dict[str, Any]]:
+    rest = envelope.partition(b"\n")[2]
+    while rest:
+        line, _, rest = rest.partition(b"\n")
+        head = json.loads(line)
+        payload, rest = rest[: head["length"]], rest[head["length"] + 1 :]
+        if head["type"] == "event":
+            yield json.loads(payload)

@@ -1,0 +1,72 @@
+"""A service whose tasks fail in many ways: `celery -A sentry_service`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any, NoReturn
+
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject
+
+from cadasta.workertoolbox.conf import Config
+
+_logger = logging.getLogger("library")
+
+
+def make_app() -> Celery:
+    """Return the service's app, for the broker and database of the environment."""
+    app = Celery("sentry")
+    app.config_from_object(Config.embedded(["export"]))
+    app.conf.beat_schedule = {
+        "tick": {"task": "export.work", "schedule": 1.0},
+        "lost": {
+            "task": "export.fail",
+            "schedule": 1.0,
+            "kwargs": {"password": os.environ.get("PASSWORD")},
+            "options": {"queue": "nowhere"},
+        },
+    }
+
+    @app.task(name="export.work", shared=False)
+    def work() -> None:
+        _logger.info("it works")
+
+    @app.task(name="export.fail", shared=False)
+    def fail(password: str) -> NoReturn:
+        copied = password
+        raise LookupError(f"nothing of {len(copied)} letters")
+
+    @app.task(name="export.fail_in_turn", shared=False, bind=True, max_retries=1)
+    def fail_in_turn(self: Task[Any, Any], password: str) -> NoReturn:
+        try:
+            raise LookupError("again")
+        except LookupError as error:
+            raise self.retry(exc=error, countdown=0) from error
+
+    @app.task(name="export.ignore", shared=False)
+    def ignore() -> NoReturn:
+        raise Ignore
+
+    @app.task(name="export.reject", shared=False)
+    def reject() -> NoReturn:
+        raise Reject("no", requeue=False)
+
+    @app.task(name="export.log", shared=False)
+    def log(password: str) -> None:
+        _logger.error("no answer of amqp://me:%s@mq//", password)
+
+    @app.task(name="export.hang", shared=False, time_limit=1)
+    def hang(password: str) -> None:
+        time.sleep(60)
+
+    return app
+
+
+if "OWN_DSN" in os.environ:
+    import sentry_sdk
+
+    sentry_sdk.init(os.environ["OWN_DSN"], release="own")
+
+app = make_app()

@@ -1,0 +1,225 @@
+"""What Sentry gets of a worker, and what it never gets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from integration.brokers import Broker, app_on
+from integration.depots import FileSystemDepot
+from integration.sentry_server import Sentry, sentry_server
+from integration.sentry_service import make_app
+from polling import eventually
+from processes import Process, running
+from servers.access import Access
+
+HERE = Path(__file__).parent
+SECRET = "s3cr3t-and-nobody-else-writes-this"
+TAGS = ("task_id", "root_id", "queue", "task_name", "retries")
+
+#: Makes the SDK one that is not installed, for a process with its folder on the path.
+WITHOUT_SDK = 'import sys\nsys.modules["sentry_sdk"] = None\n'
+
+pytestmark = pytest.mark.parametrize("broker", ["filesystem"], indirect=True)
+
+
+@pytest.fixture
+def service(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    """The service that fails, whose database is migrated."""
+    with app_on(broker, make_app, monkeypatch) as app:
+        yield app
+
+
+@pytest.fixture
+def sentry() -> Iterator[Sentry]:
+    """A server that takes what is sent to Sentry."""
+    with sentry_server() as server:
+        yield server
+
+
+def program(
+    broker: Broker, folder: Path, *arguments: str, **environment: str
+) -> AbstractContextManager[Process]:
+    """Run one of Celery's programs, with a broker's password on its command line."""
+    url = f"filesystem://me:{SECRET}@localhost/"
+    command = [sys.executable, "-m", "celery", "-q", "-b", url, "-A", "sentry_service"]
+    return running(
+        [*command, "--workdir", str(HERE), *arguments, "-l", "INFO"],
+        folder=folder,
+        environment={**broker.environment, "PASSWORD": SECRET, **environment},
+        name=arguments[0],
+    )
+
+
+def worker(
+    broker: Broker, folder: Path, *arguments: str, **environment: str
+) -> AbstractContextManager[Process]:
+    """Run a worker of the service."""
+    options = ("-c", "2", "--without-gossip", "--without-mingle")
+    return program(broker, folder, "worker", *options, *arguments, **environment)
+
+
+def tags_of(event: dict[str, Any]) -> tuple[str | None, ...]:
+    """Return the tags that tell of a task."""
+    return tuple(event["tags"].get(name) for name in TAGS)
+
+
+def send_all(service: Celery) -> dict[str, str]:
+    """Send a task of each kind, and what is none, and return the ids of the tasks."""
+    ids = {
+        name.removeprefix("export."): service.send_task(name, kwargs=kwargs).id
+        for name, kwargs in {
+            "export.work": {},
+            "export.fail": {"password": SECRET},
+            "export.fail_in_turn": {"password": SECRET},
+            "export.ignore": {},
+            "export.reject": {},
+            "export.log": {"password": SECRET},
+            "export.hang": {"password": SECRET},
+            "export.unknown": {"password": SECRET},
+        }.items()
+    }
+    options = service.conf.broker_transport_options
+    depot = FileSystemDepot(Access(service.conf.broker_url, options))
+    depot.put("export", SECRET.encode())
+    return ids
+
+
+def test_a_failure_is_one_event_with_ids_and_without_secrets(
+    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+) -> None:
+    ids = send_all(service)
+    with worker(broker, tmp_path, SENTRY_DSN=sentry.dsn) as process:
+        process.wait_for("Hard time limit")
+        process.wait_for("is no message")
+        eventually(lambda: sentry.events_of(task_id=ids["fail_in_turn"]))
+        # Its event is sent by a process that ends with the worker.
+        last = service.send_task("export.fail", kwargs={"password": SECRET}).id
+        process.wait_for(f"export.fail[{last}] raised")
+        process.stop()
+    ids["last"] = last
+    found = {
+        name: [tags_of(each) for each in sentry.events_of(task_id=task_id)]
+        for name, task_id in ids.items()
+    }
+    [failed] = sentry.events_of(task_id=ids["fail"])
+    others = [each for each in sentry.events if "task_id" not in each["tags"]]
+
+    assert found == {
+        "work": [],
+        "fail": [(ids["fail"], ids["fail"], "export", "export.fail", "0")],
+        "fail_in_turn": [
+            (*[ids["fail_in_turn"]] * 2, "export", "export.fail_in_turn", "1")
+        ],
+        "ignore": [],
+        "reject": [],
+        "log": [(ids["log"], ids["log"], "export", "export.log", "0")],
+        "hang": [(ids["hang"], ids["hang"], "export", "export.hang", None)],
+        "unknown": [],
+        "last": [(last, last, "export", "export.fail", "0")],
+    }
+    assert failed["extra"] == {}
+    assert failed["transaction"] == "export.fail"
+    assert failed["exception"]["values"][0]["type"] == "LookupError"
+    assert sorted(each["logger"] for each in others) == [
+        "cadasta.workertoolbox.routing._worker",
+        "celery.worker.consumer.consumer",
+    ]
+    assert SECRET in process.text
+    assert SECRET.encode() not in b"".join(sentry.bodies)
+
+
+def test_threads_send_too(
+    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+) -> None:
+    sent = service.send_task("export.fail", kwargs={"password": SECRET}).id
+    with worker(broker, tmp_path, "-P", "threads", SENTRY_DSN=sentry.dsn) as process:
+        process.wait_for("raised unexpected")
+        process.stop()
+    [event] = sentry.events
+
+    assert tags_of(event) == (sent, sent, "export", "export.fail", "0")
+    assert SECRET.encode() not in b"".join(sentry.bodies)
+
+
+def test_one_setting_switches_it_off(
+    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+) -> None:
+    service.send_task("export.fail", kwargs={"password": SECRET})
+    with worker(
+        broker,
+        tmp_path,
+        "-P",
+        "solo",
+        SENTRY_DSN=sentry.dsn,
+        WORKERTOOLBOX_SENTRY="false",
+    ) as process:
+        process.wait_for("raised unexpected")
+        process.stop()
+
+    assert sentry.bodies == []
+
+
+def test_what_a_service_has_set_up_itself_stays(
+    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+) -> None:
+    service.send_task("export.fail", kwargs={"password": SECRET})
+    with (
+        sentry_server() as unused,
+        worker(broker, tmp_path, SENTRY_DSN=unused.dsn, OWN_DSN=sentry.dsn) as process,
+    ):
+        eventually(lambda: sentry.events)
+        process.kill()
+    [event] = sentry.events
+
+    assert unused.bodies == []
+    assert event["release"] == "own"
+    assert "celery-job" in event["extra"]
+    assert "task_id" not in event["tags"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("worker", "-P", "solo"), ("beat", "-S", "celery.beat:Scheduler")]
+)
+def test_without_the_sdk_one_line_says_what_to_install(
+    service: Celery,
+    broker: Broker,
+    tmp_path: Path,
+    sentry: Sentry,
+    arguments: tuple[str, ...],
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_SDK)
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    service.send_task("export.work")
+    arguments = tuple(
+        each.replace("schedule", str(tmp_path / "s")) for each in arguments
+    )
+    with program(
+        broker, tmp_path, *arguments, SENTRY_DSN=sentry.dsn, PYTHONPATH=path
+    ) as process:
+        process.wait_for("succeeded" if "solo" in arguments else "Sending due task")
+        process.kill()
+    [line] = [line for line in process.text.splitlines() if "SENTRY" in line]
+
+    assert "WARNING" in line
+    assert "workertoolbox-conf[sentry]" in line
+    assert sentry.bodies == []
+
+
+def test_beat_sends_what_it_cannot_publish(
+    broker: Broker, tmp_path: Path, sentry: Sentry
+) -> None:
+    arguments = ("beat", "-S", "celery.beat:Scheduler")
+    with program(broker, tmp_path, *arguments, SENTRY_DSN=sentry.dsn) as process:
+        eventually(lambda: sentry.events)
+        process.stop()
+
+    assert "'nowhere' is not declared" in sentry.events[0]["logentry"]["formatted"]
+    assert SECRET.encode() not in b"".join(sentry.bodies)
