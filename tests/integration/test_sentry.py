@@ -198,9 +198,6 @@ def test_without_the_sdk_one_line_says_what_to_install(
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_SDK)
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     service.send_task("export.work")
-    arguments = tuple(
-        each.replace("schedule", str(tmp_path / "s")) for each in arguments
-    )
     with program(
         broker, tmp_path, *arguments, SENTRY_DSN=sentry.dsn, PYTHONPATH=path
     ) as process:
