@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,12 @@ from interpreters import VERSIONS, find_interpreters, select_pyenv_versions
 #: Hatch is a dependency of the environment this runs in: the one that started it
 #: need not be on PATH.
 HATCH = [sys.executable, "-m", "hatch"]
+
+#: For pytest: most tests of the shared suite wait, so two run at once, of two files.
+PARALLEL = ["-n", "2", "--dist", "loadfile"]
+
+#: Names servers of whoever runs the tests, which serve one test at a time.
+GIVEN = re.compile("WORKERTOOLBOX_TEST_.*_URL")
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +34,8 @@ def main(arguments: list[str]) -> int:
         return 1
     install = [sys.executable, str(Path(__file__).with_name("install_servers.py"))]
     unit = [*HATCH, "run", f"+python={','.join(versions)}", "unit:test"]
-    wheels = [*HATCH, "run", "wheels:test", *arguments]
+    parallel = [] if any(map(GIVEN.fullmatch, os.environ)) else PARALLEL
+    wheels = [*HATCH, "run", "wheels:test", *parallel, *arguments]
     for title, command in (
         ("Servers", install),
         (f"Each package alone, on Python {', '.join(versions)}", unit),
