@@ -49,7 +49,6 @@ def test_names_that_only_look_like_them_are_not(key: str) -> None:
         ({"msg.*": ["folder", 0]}, ["a", "b"], {"folder": "x", "size": 1}),
         ({"*": lambda args, kwargs: (args[:1], {})}, ["a"], {}),
     ],
-    ids=str,
 )
 def test_a_rule_hides_what_it_names_in_the_tasks_it_is_for(
     rules: dict[str, Any], args: list[str], kwargs: dict[str, Any]
