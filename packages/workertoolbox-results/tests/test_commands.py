@@ -115,16 +115,18 @@ def test_list_filters_and_leaves_out_celerys_own_tasks(
         {"id": "mine"},
         {"id": "other", "task": "msg.notify", "routing_key": "msg"},
         {"id": "unlock", "task": "celery.chord_unlock"},
+        {"id": "loud", "task": "Celery.report", "routing_key": "loud"},
     )
 
     def ids(*words: str) -> set[str]:
         return {one["id"] for one in objects(app, "list", *words)}
 
-    assert ids() == {"mine", "other"}
-    assert ids("--internal") == {"mine", "other", "unlock"}
+    assert ids() == {"mine", "other", "loud"}
+    assert ids("--internal") == {"mine", "other", "loud", "unlock"}
+    assert ids("--name", "celery.chord_unlock") == {"unlock"}
     assert ids("--name", "msg.notify") == {"other"}
     assert ids("--queue", "msg") == {"other"}
-    assert ids("--status", "QUEUED") == {"mine", "other"}
+    assert ids("--status", "QUEUED") == {"mine", "other", "loud"}
     assert ids("--status", "FAILURE") == set()
     assert len(ids("--limit", "1")) == 1
 

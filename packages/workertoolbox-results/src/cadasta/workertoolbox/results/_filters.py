@@ -10,6 +10,7 @@ from celery import states
 from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
 
 from cadasta.workertoolbox.results._tables import NAME_LENGTH, task, taskmeta
+from cadasta.workertoolbox.results._task import INTERNAL
 
 Condition = ColumnElement[bool]
 
@@ -22,7 +23,8 @@ class Filters:
     """Which tasks are asked for; all that is given has to fit.
 
     Attributes:
-        internal: Whether Celery's own tasks, `celery.*`, are among them.
+        internal: Whether Celery's own tasks, `celery.*`, are among them; the one that
+            is named is in any case.
     """
 
     name: str | None = None
@@ -76,7 +78,7 @@ def of_results(filters: Filters) -> Iterator[Sequence[Condition]]:
         return
     # Either by itself is served by an index.
     of_run = result.name == filters.name[:NAME_LENGTH]
-    others = named(replace(filters, name=None), name, queue)
+    others = named(replace(filters, name=None, internal=True), name, queue)
     yield [partly, of_run, *state, *others]
     yield [partly, result.name.is_(None), *conditions]
 
@@ -94,5 +96,11 @@ def named(
         yield name == filters.name
     if filters.queue is not None:
         yield queue == filters.queue
-    if not filters.internal:
-        yield func.coalesce(name, "").notlike("celery.%")
+    if filters.name is None and not filters.internal:
+        yield ~is_internal(name)
+
+
+def is_internal(name: SQLColumnExpression[Any]) -> Condition:
+    """Return whether a name is that of one of Celery's own tasks."""
+    # Not LIKE, to which upper and lower case are the same in SQLite.
+    return func.substr(func.coalesce(name, ""), 1, len(INTERNAL)) == INTERNAL

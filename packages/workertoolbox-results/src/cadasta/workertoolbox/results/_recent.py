@@ -14,6 +14,7 @@ from celery import states
 from sqlalchemy import Connection, Engine, case, func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.results._filters import is_internal
 from cadasta.workertoolbox.results._tables import task, taskmeta
 from cadasta.workertoolbox.results._types import naive_utc
 
@@ -116,7 +117,7 @@ def _tasks(connection: Connection, since: datetime) -> Mapping[tuple[str, str], 
     result = select(taskmeta.c.status).where(taskmeta.c.task_id == newest.c.id)
     waiting = case((newest.c.eta > datetime.now(UTC), "SCHEDULED"), else_="QUEUED")
     status = func.coalesce(result.scalar_subquery(), waiting)
-    own = newest.c.name.like("celery.%")
+    own = is_internal(newest.c.name)
     shown = select(status.label("state"), newest.c.queue).where(~own).subquery()
     query = select(shown, func.count()).group_by(*shown.c)
     counts = {(status, queue): n for status, queue, n in connection.execute(query)}

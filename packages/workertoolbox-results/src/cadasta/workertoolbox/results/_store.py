@@ -106,7 +106,8 @@ class TaskStore:
         Args:
             limit: Most tasks to return.
             worker: Only what this worker ran, such as `celery@host`.
-            internal: Whether to include Celery's own tasks, `celery.*`.
+            internal: Whether to include Celery's own tasks, `celery.*`; one that is
+                asked for by its name is shown in any case.
 
         Raises:
             DatabaseUnavailable: It cannot be reached or refuses.
@@ -138,7 +139,8 @@ class TaskStore:
         Args:
             longer_than: How long at least.
             limit: Most tasks to return.
-            internal: Whether to include Celery's own tasks, `celery.*`.
+            internal: Whether to include Celery's own tasks, `celery.*`; one that is
+                asked for by its name is shown in any case.
 
         Raises:
             DatabaseUnavailable: It cannot be reached or refuses.

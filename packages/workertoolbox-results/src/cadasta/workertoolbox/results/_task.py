@@ -6,6 +6,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+#: What the names of Celery's own tasks begin with.
+INTERNAL = "celery."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -48,7 +51,7 @@ class Task:
     @property
     def internal(self) -> bool:
         """Whether it is one of Celery's own, such as `celery.chord_unlock`."""
-        return (self.name or "").startswith("celery.")
+        return (self.name or "").startswith(INTERNAL)
 
     @property
     def wait_s(self) -> float | None:
