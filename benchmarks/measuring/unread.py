@@ -1,0 +1,86 @@
+"""A consumer that reads no message, and writes a row for each that was made before.
+
+As the monitor does it: 500 messages by one statement, by a thread of its own. It is the
+most that a monitor can reach to which reading, redacting and encoding cost nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from kombu import Connection, Consumer, Queue
+from kombu.message import Message
+from sqlalchemy import create_engine
+
+from cadasta.workertoolbox.results import _batch, _tables
+from measuring.drain import BATCH
+
+
+def main(url: str, name: str, database: str, messages: str) -> None:
+    """Consume until the process is ended, at most so many messages."""
+    engine = create_engine(database)
+    batches = [_arrays() for _ in range(int(messages) // BATCH)]
+    waiting: list[Message] = []
+    writing: list[tuple[Message, Future[None]]] = []
+
+    def write() -> None:
+        with engine.begin() as connection:
+            connection.execute(_batch._insert_messages(), batches.pop())
+
+    def gather(message: Message) -> None:
+        waiting.append(message)
+        if len(waiting) >= BATCH:
+            settle()
+            writing.append((message, thread.submit(write)))
+            waiting.clear()
+
+    def settle() -> None:
+        while writing:
+            last, written = writing.pop()
+            written.result()
+            last.ack(multiple=True)
+
+    with Connection(url, heartbeat=0) as connection, ThreadPoolExecutor(1) as thread:
+        queue = Queue(name, no_declare=True)
+        with Consumer(
+            connection.default_channel,
+            [queue],
+            on_message=gather,
+            prefetch_count=4 * BATCH,
+        ):
+            print("consuming", flush=True)
+            while True:
+                try:
+                    connection.drain_events(timeout=0.2)
+                except TimeoutError:
+                    settle()
+
+
+def _arrays() -> dict[str, str]:
+    """Return a batch as the monitor sends it: a column each."""
+    now = datetime.now(UTC)
+    row = {
+        "name": "export.project",
+        "queue": "export",
+        "args": [1, "some/folder"],
+        "kwargs": {"size": 1},
+        "replaced": 0,
+        "retries": 0,
+        "scheduled_at": now,
+        "seen_at": now,
+        "origin": "me@host",
+        "ignore_result": False,
+    }
+    ids = sorted(str(uuid.uuid4()) for _ in range(BATCH))
+    own = {"id": ids, "root_id": ids}
+    return {
+        column: _batch._encode(own.get(column) or [row.get(column)] * BATCH)
+        for column in _tables.task.c.keys()
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
