@@ -166,6 +166,10 @@ def test_fifo_by_its_suffix_is_taken(queue: str, settings: dict[str, Any]) -> No
             "task_routes['a.b']['soft_time_limit']=61",
         ),
         (
+            {"task_routes": ([("a.*", {"countdown": 61})],)},
+            "task_routes['a.*']['countdown']=61",
+        ),
+        (
             {"beat_schedule": {"x": {"task": "a.b", "options": {"countdown": 61}}}},
             "beat_schedule['x']['options']['countdown']=61",
         ),
@@ -267,6 +271,10 @@ def test_transport_options_of_another_type_are_an_error_without_them(
             "task_routes['a.b']",
         ),
         (
+            {"task_routes": ([("a.*", "export"), ("a.b", {"serializer": "pickle"})],)},
+            "task_routes['a.b']",
+        ),
+        (
             {
                 "beat_schedule": {
                     "x": {"task": "a.b", "options": {"serializer": "pickle"}}
@@ -305,7 +313,7 @@ def test_options_as_objects_or_functions_are_taken() -> None:
 
     settings: dict[str, Any] = {
         "task_annotations": [object()],
-        "task_routes": [route, ("a.b", {"queue": "export"}), {"a.c": "export"}],
+        "task_routes": [route, [("a.b", {"queue": "export"})], {"a.c": "export"}],
         "beat_schedule": {"x": {"task": "a.b", "schedule": 10}, "y": object()},
     }
 
