@@ -267,6 +267,10 @@ def test_transport_options_of_another_type_are_an_error_without_them(
             "task_annotations['a.b']",
         ),
         (
+            {"task_annotations": {"a.c": {"serializer": "application/json"}}},
+            "task_annotations['a.c']",
+        ),
+        (
             {"task_routes": [{"a.b": {"queue": "export", "serializer": "yaml"}}]},
             "task_routes['a.b']",
         ),
