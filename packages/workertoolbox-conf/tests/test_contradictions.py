@@ -233,6 +233,15 @@ def test_a_long_task_is_taken_where_its_message_is_not_delivered_again(
     assert config.task_time_limit == 9_000
 
 
+def test_a_visibility_timeout_that_sqs_does_not_take_is_an_error() -> None:
+    config = Config(["export"], broker_url="sqs://", **visible(43_200))
+
+    with pytest.raises(Contradiction, match="visibility_timeout=43201.*the 43200 sec"):
+        config.copy(**visible(43_201))
+    redis = config.copy(broker_url="redis://mq", **visible(43_201))
+    assert redis.broker_transport_options["visibility_timeout"] == 43_201
+
+
 @pytest.mark.parametrize("seconds", ["1h", "60", 0, -1, True])
 def test_a_visibility_timeout_that_is_no_number_is_an_error(seconds: object) -> None:
     with pytest.raises(InvalidValue, match=f"visibility_timeout={seconds!r}"):
