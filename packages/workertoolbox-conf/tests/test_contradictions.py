@@ -166,6 +166,10 @@ def test_fifo_by_its_suffix_is_taken(queue: str, settings: dict[str, Any]) -> No
             "task_routes['a.b']['soft_time_limit']=61",
         ),
         (
+            {"task_routes": ([("a.*", {"countdown": 61})],)},
+            "task_routes['a.*']['countdown']=61",
+        ),
+        (
             {"beat_schedule": {"x": {"task": "a.b", "options": {"countdown": 61}}}},
             "beat_schedule['x']['options']['countdown']=61",
         ),
@@ -229,6 +233,15 @@ def test_a_long_task_is_taken_where_its_message_is_not_delivered_again(
     assert config.task_time_limit == 9_000
 
 
+def test_a_visibility_timeout_that_sqs_does_not_take_is_an_error() -> None:
+    config = Config(["export"], broker_url="sqs://", **visible(43_200))
+
+    with pytest.raises(Contradiction, match="visibility_timeout=43201.*the 43200 sec"):
+        config.copy(**visible(43_201))
+    redis = config.copy(broker_url="redis://mq", **visible(43_201))
+    assert redis.broker_transport_options["visibility_timeout"] == 43_201
+
+
 @pytest.mark.parametrize("seconds", ["1h", "60", 0, -1, True])
 def test_a_visibility_timeout_that_is_no_number_is_an_error(seconds: object) -> None:
     with pytest.raises(InvalidValue, match=f"visibility_timeout={seconds!r}"):
@@ -263,7 +276,15 @@ def test_transport_options_of_another_type_are_an_error_without_them(
             "task_annotations['a.b']",
         ),
         (
+            {"task_annotations": {"a.c": {"serializer": "application/json"}}},
+            "task_annotations['a.c']",
+        ),
+        (
             {"task_routes": [{"a.b": {"queue": "export", "serializer": "yaml"}}]},
+            "task_routes['a.b']",
+        ),
+        (
+            {"task_routes": ([("a.*", "export"), ("a.b", {"serializer": "pickle"})],)},
             "task_routes['a.b']",
         ),
         (
@@ -305,7 +326,7 @@ def test_options_as_objects_or_functions_are_taken() -> None:
 
     settings: dict[str, Any] = {
         "task_annotations": [object()],
-        "task_routes": [route, ("a.b", {"queue": "export"}), {"a.c": "export"}],
+        "task_routes": [route, [("a.b", {"queue": "export"})], {"a.c": "export"}],
         "beat_schedule": {"x": {"task": "a.b", "schedule": 10}, "y": object()},
     }
 

@@ -152,6 +152,17 @@ def test_an_object_that_cannot_be_read_shows_none_of_its_secrets(
     assert "geheim" not in "".join(format_exception(caught.value))
 
 
+@pytest.mark.parametrize("name", ["BROKER_USE_SSL", "PREDEFINED_QUEUES"])
+def test_json_that_breaks_off_is_no_text(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"WORKERTOOLBOX_{name}", '{"secret_access_key": "geheim"')
+    with pytest.raises(InvalidVariable, match=f"{name}=.*is no JSON") as caught:
+        Config(["export"])
+
+    assert "geheim" not in "".join(format_exception(caught.value))
+
+
 def test_a_variable_that_is_no_setting_is_an_error_with_the_nearest_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -97,6 +97,18 @@ def test_no_value_in_it_can_be_changed(
     assert config == Config(["export"], **NESTED)
 
 
+def test_a_set_in_it_cannot_be_changed_either() -> None:
+    content = {"json"}
+    config = Config(["export"], accept_content=content, own={"a": [content]})
+    content.add("yaml")
+
+    assert config.accept_content == frozenset({"json"})
+    assert config.own == {"a": [frozenset({"json"})]}
+    assert not hasattr(config.accept_content, "add")
+    assert not hasattr(config.own["a"][0], "add")
+    assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config
+
+
 def test_no_secret_is_in_the_error_of_a_change() -> None:
     config = Config(["export"], broker_transport_options={"password": "geheim"})
     with pytest.raises(FrozenSettings) as caught:

@@ -71,6 +71,12 @@ def test_a_password_from_the_environment_reaches_the_database(
             ["amqp://a%2Fb@1", "amqp://dev@2"],
         ),
         (
+            {"broker_url": ("amqp://{0.RESULT_DB_USER}@1", "amqp://2")},
+            "broker_url",
+            ("amqp://a%2Fb@1", "amqp://2"),
+        ),
+        ({"imports": ("{0.QUEUE_PREFIX}.x",)}, "imports", ("dev.x",)),
+        (
             {"beat_schedule_filename": "{0.RESULT_DB_USER}-{0.QUEUE_PREFIX}"},
             "beat_schedule_filename",
             "a/b-dev",

@@ -18,6 +18,7 @@ from cadasta.workertoolbox.conf.testing import (
     running_worker,
 )
 from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.routing import EXCHANGE
 
 
 @pytest.fixture
@@ -158,7 +159,17 @@ def test_an_attempt_whose_message_was_lost(running: Celery) -> None:
 
 def test_a_message_that_cannot_be_read(running: Celery) -> None:
     running.conf.accept_content = ["json", "pickle"]
-    result = running.tasks["export.add"].apply_async((1,), serializer="pickle")
+    result = running.AsyncResult("pickled")
+    with running.producer_or_acquire() as producer:
+        # As a service does that has no router of ours.
+        producer.publish(
+            ([1], {}, {}),
+            serializer="pickle",
+            exchange=EXCHANGE,
+            routing_key="export",
+            declare=list(running.amqp.queues.values()),
+            headers={"id": result.id, "task": "export.add"},
+        )
     with pytest.raises(AssertionError, match="messages in quarantine: 1, the latest: "):
         assert_tracked(running, result, timeout_s=1)
 

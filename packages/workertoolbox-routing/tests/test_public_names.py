@@ -27,6 +27,7 @@ def test_every_public_name_is_there_and_sorted() -> None:
         routing.UnknownQueue("exprot"),
         routing.UnknownQueue("exprot", "export"),
         routing.Unroutable("task_exchange", "export"),
+        routing.NotJSON("pickle", "export.project"),
         routing.UntrackedExchange("media", "export.project"),
     ],
     ids=lambda error: type(error).__name__,

@@ -13,6 +13,7 @@ from cadasta.workertoolbox.routing import (
     FrozenSettings,
     InvalidQueues,
     InvalidSetting,
+    NotJSON,
     Routing,
     RoutingError,
     UnknownQueue,
@@ -154,9 +155,25 @@ def test_an_exchange_that_makes_no_copies_is_refused() -> None:
         app.amqp.router.route({"exchange": Exchange("media")}, "other", (), {})
 
 
+def test_a_task_with_another_serializer_is_an_error_at_the_caller() -> None:
+    app = app_with(task_routes={"msg.*": {"queue": "msg", "serializer": "yaml"}})
+
+    @app.task(name="export.pickled", serializer="pickle", shared=False)
+    def pickled() -> None: ...
+
+    with pytest.raises(NotJSON, match=r"'export\.pickled'.*'pickle'.*JSON only"):
+        pickled.delay()
+    with pytest.raises(NotJSON, match=r"'export\.project'.*'msgpack'"):
+        app.send_task("export.project", serializer="msgpack")
+    with pytest.raises(NotJSON, match=r"'msg\.notify'.*'yaml'"):
+        app.send_task("msg.notify")
+
+
 @pytest.mark.parametrize(
     "options",
     [
+        {"serializer": "json"},
+        {"serializer": None},
         {"exchange": "", "routing_key": "msg"},
         {"exchange": "task_exchange", "routing_key": "msg"},
         {"exchange": "task_exchange", "routing_key": ".".join("01" * 14) + ".msg"},

@@ -73,6 +73,9 @@ def _anything(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
+        # What begins like JSON was meant as such.
+        if text.lstrip().startswith(("{", "[")):
+            raise
         return text
 
 
@@ -81,7 +84,11 @@ READERS = {
     "string": Reader(str),
     "str": Reader(str),
     "bytes": Reader(str.encode),
-    "any": Reader(_anything),
+    "any": Reader(
+        _anything,
+        "JSON, as which it begins; write a whole object or list, or a text",
+        is_secret=True,
+    ),
     "int": Reader(int, "integer; write digits, as in 10"),
     "float": Reader(float, "number; write digits, as in 0.5"),
     "duration": Reader(

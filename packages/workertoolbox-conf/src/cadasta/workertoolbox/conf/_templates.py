@@ -16,7 +16,7 @@ def render(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings and variables with the templates among the settings rendered.
 
     `result_backend` is a template in any case; another string, or one of several in a
-    list, where it has a `{0.`.
+    list or tuple, where it has a `{0.`.
 
     Raises:
         InvalidTemplate: A variable that does not exist, or a stray brace.
@@ -34,6 +34,6 @@ def _rendered(name: str, value: Any, variables: Mapping[str, object]) -> Any:
             return render_url(value, variables, setting=name)
         case str() if name == "result_backend" or "{0." in value:
             return render_text(value, variables, setting=name)
-        case list():
-            return [_rendered(name, item, variables) for item in value]
+        case list() | tuple() if type(value) in (list, tuple):
+            return type(value)(_rendered(name, item, variables) for item in value)
     return value

@@ -13,6 +13,9 @@ from cadasta.workertoolbox.conf._task_options import task_options
 #: acknowledged, where `visibility_timeout` does not say otherwise.
 VISIBILITY_S = {"sqs": 1_800, "redis": 3_600, "rediss": 3_600, "sentinel": 3_600}
 
+#: Seconds that SQS lets a message be invisible at most.
+_SQS_MOST_S = 43_200
+
 #: Options of a task for how long its message may stay without an acknowledgement, in
 #: seconds. A message that was fetched ahead waits for the task before it, too.
 _WAITS = (
@@ -32,7 +35,7 @@ def check_visibility(values: Mapping[str, Any], urls: Sequence[str]) -> None:
         urls: The broker URLs that are named.
 
     Raises:
-        Contradiction: A time above it.
+        Contradiction: A time above it, or it is above what SQS takes.
         InvalidValue: It is no number of seconds.
     """
     options = values.get("broker_transport_options") or {}
@@ -43,6 +46,13 @@ def check_visibility(values: Mapping[str, Any], urls: Sequence[str]) -> None:
         raise InvalidValue(
             f"visibility_timeout={visibility_s!r} in broker_transport_options is no "
             "number of seconds; write one, as in 3600"
+        )
+    is_sqs = any(scheme(url) == "sqs" for url in urls)
+    if is_sqs and visibility_s is not None and visibility_s > _SQS_MOST_S:
+        raise Contradiction(
+            f"visibility_timeout={visibility_s!r} in broker_transport_options is above "
+            f"the {_SQS_MOST_S} seconds that SQS takes; lower it to them, and have "
+            "tasks take and wait for less"
         )
     known = [VISIBILITY_S[scheme(url)] for url in urls if scheme(url) in VISIBILITY_S]
     if visibility_s is None:

@@ -5,6 +5,7 @@ RoutingError
 ├── FrozenSettings (AttributeError, TypeError)
 ├── InvalidQueues (ValueError)
 ├── InvalidSetting (ValueError)
+├── NotJSON (ValueError)
 ├── PublishRefused (RuntimeError)
 ├── RemoteControlUnavailable (NotImplementedError)
 ├── UnknownQueue (LookupError)
@@ -46,6 +47,22 @@ class InvalidQueues(RoutingError, ValueError):
 
 class InvalidSetting(RoutingError, ValueError):
     """A setting has a name or a value that cannot be used."""
+
+
+class NotJSON(RoutingError, ValueError):
+    """A task was to be published with another serializer than JSON."""
+
+    def __init__(self, serializer: str, task: str) -> None:
+        super().__init__(serializer, task)
+        self.serializer = serializer
+        self.task = task
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task!r} is published with serializer={self.serializer!r}: the "
+            "toolbox speaks JSON only, and neither monitor nor worker would read it; "
+            "leave serializer out, at the task and at the caller"
+        )
 
 
 class PublishRefused(RoutingError, RuntimeError):

@@ -55,7 +55,7 @@ class FrozenList(list[Any]):
 
 
 def frozen(value: Any) -> Any:
-    """Return a value with the dictionaries, lists and tuples in it copied and frozen.
+    """Return a value with the dictionaries, lists, tuples and sets in it frozen.
 
     What is of another type, a subclass of these too, stays the object it is.
     """
@@ -65,6 +65,8 @@ def frozen(value: Any) -> Any:
         return FrozenList(map(frozen, value))
     if type(value) is tuple:
         return tuple(map(frozen, value))
+    if type(value) is set:
+        return frozenset(value)
     return value
 
 

@@ -12,7 +12,11 @@ from typing import Any
 from celery.app import routes
 from kombu import Queue
 
-from cadasta.workertoolbox.routing._errors import UnknownQueue, UntrackedExchange
+from cadasta.workertoolbox.routing._errors import (
+    NotJSON,
+    UnknownQueue,
+    UntrackedExchange,
+)
 from cadasta.workertoolbox.routing._topology import (
     DEFAULT_QUEUE,
     DELAYED_EXCHANGE,
@@ -65,6 +69,7 @@ class Router:
         Raises:
             UnknownQueue: Caller or route name a queue that is not declared.
             UntrackedExchange: They name an exchange that makes no copies.
+            NotJSON: They, or the task, name another serializer than JSON.
         """
         users = None
         if self.routes:
@@ -109,6 +114,9 @@ class Router:
         queue = route.get("queue")
         self._check_queue(getattr(queue, "name", queue))
         self._check_queue(_DELAY.sub("", route.get("routing_key") or "") or None)
+        serializer = route.get("serializer")
+        if serializer not in (None, "json"):
+            raise NotJSON(str(serializer), name)
 
     def _check_queue(self, name: str | None) -> None:
         if name is not None and name not in self._work:

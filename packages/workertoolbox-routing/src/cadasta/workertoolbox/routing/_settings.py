@@ -31,7 +31,7 @@ class Settings(Mapping[str, Any]):
     """Celery settings in lowercase and the toolbox's variables in uppercase.
 
     A mapping, so that Celery takes it (`app.config_from_object`), and every name
-    is an attribute too. They cannot be changed, nor can the dictionaries and lists in
+    is an attribute too. They cannot be changed, nor can dictionaries, lists and sets in
     them, but for the two that Celery and kombu write to: `beat_schedule` and
     `broker_use_ssl`. `app.conf.x = …` changes the app alone.
     """
