@@ -94,3 +94,24 @@ TEXTS: tuple[str, ...] = (
 
 #: What is no text either.
 BYTES: tuple[bytes, ...] = (b"\xff\xfe{\x00}\x00", b"\x80\x04\x95N.", b"")
+
+_NOTE = {"id": "intruder", "task": "export.note"}
+_NOTHING: Any = [[], {}, {}]
+_NO_TEXTS: tuple[Any, ...] = (None, 7, [], ["x"], {})
+_NO_LIMITS: tuple[Any, ...] = (7, [1], ["a", None])
+_NO_BODIES: tuple[Any, ...] = (None, 7, "x", [], {}, [1, 2], [[], {}, 7])
+
+#: Headers and bodies of messages that no task can be made of.
+MISSHAPEN: tuple[tuple[dict[str, Any], Any], ...] = (
+    ({"task": "export.note"}, _NOTHING),
+    ({"task": "export.unknown"}, _NOTHING),
+    *(({**_NOTE, "id": id}, _NOTHING) for id in _NO_TEXTS),
+    *(({**_NOTE, "task": task}, _NOTHING) for task in _NO_TEXTS),
+    *(({**_NOTE, "timelimit": limit}, _NOTHING) for limit in _NO_LIMITS),
+    ({**_NOTE, "shadow": ["x"]}, _NOTHING),
+    ({**_NOTE, "expires": []}, _NOTHING),
+    *((_NOTE, body) for body in _NO_BODIES),
+    ({}, {"task": ["x"], "id": "intruder"}),
+    ({}, {"task": "export.note"}),
+    ({}, {"task": "export.note", "id": []}),
+)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
+from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.utils.log import get_task_logger
 
 from cadasta.workertoolbox.conf import Config
@@ -14,12 +17,20 @@ from cadasta.workertoolbox.conf import Config
 _task_logger = get_task_logger("tasks")
 _library_logger = logging.getLogger("library")
 
+#: How many tasks wait for each other.
+PARTIES = 4
+
+#: Seconds that they wait at most.
+PATIENCE_S = 20.0
+
 
 def make_app() -> Celery:
     """Return the service's app, for the broker and database of the environment."""
     embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
     app = Celery("logging")
     app.config_from_object((Config.embedded if embedded else Config)(["export"]))
+    # Seconds that Celery waits for the result of a task whose process has ended.
+    app.conf.worker_lost_wait = 0.5
     app.conf.beat_schedule = {"tick": {"task": "export.work", "schedule": 1.0}}
 
     @app.task(name="export.work", shared=False)
@@ -37,6 +48,19 @@ def make_app() -> Celery:
     @app.task(name="export.hang", shared=False, time_limit=1)
     def hang() -> None:
         time.sleep(60)
+
+    @app.task(name="export.vanish", shared=False)
+    def vanish() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    barrier = threading.Barrier(PARTIES)
+
+    @app.task(name="export.meet", shared=False, bind=True)
+    def meet(self: Task[Any, Any]) -> None:
+        _task_logger.info("%s comes", self.request.id)
+        barrier.wait(PATIENCE_S)
+        _library_logger.warning("%s goes", self.request.id)
+        barrier.wait(PATIENCE_S)
 
     return app
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from typing import Any, NoReturn
 
@@ -19,6 +20,8 @@ def make_app() -> Celery:
     """Return the service's app, for the broker and database of the environment."""
     app = Celery("sentry")
     app.config_from_object(Config.embedded(["export"]))
+    # Seconds that Celery waits for the result of a task whose process has ended.
+    app.conf.worker_lost_wait = 0.5
     app.conf.beat_schedule = {
         "tick": {"task": "export.work", "schedule": 1.0},
         "lost": {
@@ -60,6 +63,21 @@ def make_app() -> Celery:
     @app.task(name="export.hang", shared=False, time_limit=1)
     def hang(password: str) -> None:
         time.sleep(60)
+
+    @app.task(name="export.vanish", shared=False)
+    def vanish(password: str) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @app.task(
+        name="export.vanish_in_turn",
+        shared=False,
+        acks_late=True,
+        retry_on_worker_lost=True,
+        max_retries=1,
+        default_retry_delay=0,
+    )
+    def vanish_in_turn(password: str) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
     return app
 

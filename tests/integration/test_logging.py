@@ -12,16 +12,29 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from integration.brokers import Broker, app_on
-from integration.logging_service import make_app
+from integration.brokers import Broker, app_on, embedded, served
+from integration.logging_service import PARTIES, make_app
 from polling import eventually
 from processes import Process, running
+from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
 
 HERE = Path(__file__).parent
 SECRET = "s3cr3t-and-nobody-else-writes-this"
 IDS = ("task_id", "root_id", "queue", "task_name")
 
-pytestmark = pytest.mark.parametrize("broker", ["filesystem"], indirect=True)
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Broker:
+    """A folder, which is broker and database."""
+    return embedded(tmp_path / ".workertoolbox")
+
+
+@pytest.fixture
+def quorum(rabbitmq: RabbitMQ | GivenRabbitMQ, tmp_path: Path) -> Iterator[Broker]:
+    """RabbitMQ, which delays tasks itself."""
+    database = f"sqlite:///{tmp_path / 'results.sqlite'}"
+    with rabbitmq.access() as access:
+        yield served("quorum", access, database=database)
 
 
 @pytest.fixture
@@ -108,17 +121,62 @@ def wait_for_lines(process: Process, text: str, count: int) -> list[dict[str, An
     return lines(process)
 
 
-def test_a_task_that_is_killed_is_named(
+def test_tasks_that_are_killed_are_named(
     service: Celery, broker: Broker, tmp_path: Path
 ) -> None:
-    hung = service.tasks["export.hang"].delay()
+    hung = service.tasks["export.hang"].delay().id
+    lost = service.tasks["export.vanish"].delay().id
     with worker(broker, tmp_path, WORKERTOOLBOX_LOG_FORMAT="json") as process:
         process.wait_for("Hard time limit")
+        process.wait_for("WorkerLostError")
         # A worker that is asked to stop just after it killed a task may hang.
         process.kill()
-    [line] = [line for line in lines(process) if "Hard time" in line["message"]]
+    [late] = [line for line in lines(process) if "Hard time" in line["message"]]
+    [gone] = [line for line in lines(process) if "WorkerLostError" in str(line)]
 
-    assert [line[name] for name in IDS] == [hung.id, hung.id, "export", "export.hang"]
+    assert [late[name] for name in IDS] == [hung, hung, "export", "export.hang"]
+    assert [gone[name] for name in IDS] == [lost, lost, "export", "export.vanish"]
+    assert (gone["process"], gone["level"]) == (process.pid, "ERROR")
+
+
+def test_tasks_that_run_at_once_have_their_own_ids(
+    service: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    ids = {service.tasks["export.meet"].delay().id for _ in range(PARTIES)}
+    options = ("-P", "threads", "-c", str(PARTIES))
+    with worker(broker, tmp_path, *options, WORKERTOOLBOX_LOG_FORMAT="json") as process:
+        found = wait_for_lines(process, "succeeded", PARTIES)
+        process.kill()
+    about = [line for line in found if line["task_name"] == "export.meet"]
+
+    for task_id in ids:
+        own = [line for line in about if task_id in line["message"]]
+        assert sorted(line["logger"] for line in own) == [
+            "celery.app.trace",
+            "celery.worker.strategy",
+            "library",
+            "tasks",
+        ]
+        assert {(line["task_id"], line["root_id"]) for line in own} == {(task_id,) * 2}
+    assert len(about) == 4 * PARTIES
+
+
+def test_a_task_that_rabbitmq_delays_is_of_its_work_queue(
+    quorum: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (
+        app_on(quorum, make_app, monkeypatch) as app,
+        worker(
+            quorum, tmp_path, "-P", "solo", WORKERTOOLBOX_LOG_FORMAT="json"
+        ) as process,
+    ):
+        sent = app.tasks["export.work"].apply_async(countdown=1)
+        process.wait_for("succeeded")
+        process.kill()
+    about = [line for line in lines(process) if sent.id in str(line)]
+
+    assert {line["logger"] for line in about} >= {"celery.worker.strategy", "tasks"}
+    assert {line["queue"] for line in about} == {"export"}
 
 
 def test_a_plain_log_has_the_ids_on_one_line(

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,33 @@ def test_a_failure_is_one_event_with_ids_and_without_secrets(
         "celery.worker.consumer.consumer",
     ]
     assert SECRET in process.text
+    assert SECRET.encode() not in b"".join(sentry.bodies)
+
+
+def test_a_task_that_is_lost_is_one_event_unless_it_runs_again(
+    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+) -> None:
+    lost, retried = (
+        service.send_task(name, kwargs={"password": SECRET}).id
+        for name in ("export.vanish", "export.vanish_in_turn")
+    )
+    with worker(broker, tmp_path, SENTRY_DSN=sentry.dsn) as process:
+        for task_id in (lost, retried):
+            eventually(partial(sentry.events_of, task_id=task_id))
+        exit_code = process.stop()
+    found = {
+        task_id: [tags_of(each) for each in sentry.events_of(task_id=task_id)]
+        for task_id in (lost, retried)
+    }
+    texts = [each["logentry"]["formatted"] for each in sentry.events]
+
+    assert exit_code == 0
+    assert process.text.count("exited with 'signal 9 (SIGKILL)'") == 3
+    assert found == {
+        lost: [(lost, lost, "export", "export.vanish", None)],
+        retried: [(retried, retried, "export", "export.vanish_in_turn", None)],
+    }
+    assert ["WorkerLostError" in text for text in texts] == [True, True]
     assert SECRET.encode() not in b"".join(sentry.bodies)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.depots import VIRTUAL, Depot, SQSDepot, opened
-from integration.intruders import BYTES, NOTIFICATION, TEXTS, envelope
+from integration.depots import NAMES, VIRTUAL, Depot, SQSDepot, opened
+from integration.intruders import BYTES, MISSHAPEN, NOTIFICATION, TEXTS, envelope
 from integration.routed import consume
 from integration.services import service, take, wait_for_executions, worker
 from polling import eventually
@@ -62,6 +62,27 @@ def test_a_worker_rejects_what_is_no_message_and_shows_it(
     assert json.dumps(NOTIFICATION) in process.text
     if name in BINARY:
         assert r"\xff\xfe{" in process.text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_worker_rejects_what_is_no_task_and_goes_on(
+    depot: Depot, name: str, tmp_path: Path
+) -> None:
+    with service(depot) as app:
+        first = app.send_task("export.note").id
+        with app.connection_for_write() as connection:
+            producer = connection.Producer(serializer="json")
+            for headers, body in MISSHAPEN:
+                producer.publish(body, routing_key="export", headers=headers)
+        last = app.send_task("export.note").id
+        with worker(depot, tmp_path, "-P", "prefork", "-c", "1") as process:
+            wait_for_executions(tmp_path, [first, last])
+            eventually(lambda: process.text.count("is no task") == len(MISSHAPEN))
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert depot.is_empty("export")
+    assert process.text.count("ERROR/") == len(MISSHAPEN)
 
 
 @pytest.mark.parametrize("exchange", ["", "celery", None, []])

@@ -80,12 +80,16 @@ class Routing(Settings):
                 "task_default_exchange": EXCHANGE,
                 "task_default_exchange_type": "topic",
                 "task_default_routing_key": DEFAULT_QUEUE,
+                "worker_consumer": _CONSUMER,
                 **JSON_ONLY,
                 **settings,
                 "broker_transport_options": options,
             }
         )
 
+
+#: What reads the work queues, for Celery to find; only workers load it.
+_CONSUMER = "cadasta.workertoolbox.routing.consumer:Consumer"
 
 #: What the tracking rests on.
 _FIXED = (

@@ -45,16 +45,25 @@ def _consume_work_only(sender: Any, **_: Any) -> None:
 
 
 def _show_unreadable(message: Any, **_: Any) -> None:
-    """Log what is no message: where no dead letters are kept, nobody else has it."""
     found = (message.headers or {}).get(UNREADABLE)
-    if found is None:
-        return
+    if found is not None:
+        show_rejected(message, "message", found)
+
+
+def show_rejected(message: Any, what: str, reason: object) -> None:
+    """Log what is rejected: where no dead letters are kept, nobody else has it.
+
+    Args:
+        what: What it should have been.
+        reason: Why it is none.
+    """
     body = message.body or b""
     raw = body.encode() if isinstance(body, str) else bytes(body)
     _logger.error(
-        "what lay in queue %r is no message, and is rejected: %s\n%d bytes: %s",
+        "what lay in queue %r is no %s, and is rejected: %s\n%d bytes: %s",
         message.delivery_info.get("routing_key"),
-        found,
+        what,
+        reason,
         len(raw),
         raw[:MAX_SHOWN].decode("utf-8", "backslashreplace"),
     )
