@@ -209,3 +209,21 @@ def test_rules_of_redaction_are_checked_where_they_are_given(
     assert Config(["export"])["REDACT"] == {"export.*": ["folder", 0]}
     with pytest.raises(InvalidRedaction, match="REDACT={'export': 'folder'}"):
         Config(["export"], REDACT={"export": "folder"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "wanted"),
+    [
+        ("task_acks_late", "yes", "True or False"),
+        ("worker_prefetch_multiplier", "4", "a number"),
+        ("task_time_limit", "1h", "seconds, as in 0.5"),
+        ("broker_heartbeat", "30", "seconds, as in 30"),
+    ],
+)
+def test_a_text_for_a_number_or_a_boolean_is_an_error(
+    setting: str, value: str, wanted: str
+) -> None:
+    with pytest.raises(
+        InvalidValue, match=f"{setting}='{value}' is a text; .*{wanted}"
+    ):
+        Config(["export"], **{setting: value})

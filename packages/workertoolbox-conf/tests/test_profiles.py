@@ -194,6 +194,7 @@ def test_predefined_queues_are_names_and_urls(given: Any, place: str) -> None:
         ("export", "line 'export' that is no name"),
         (2 * lines({"export": "https://sqs.example/1/export"}), "'export' twice"),
         (17, "is a int"),
+        ('{"export": {"url": "…", "secret_access_key": "geheim"', "is JSON in a text"),
     ],
 )
 def test_a_predefined_queue_without_a_url_is_an_error_that_shows_it(
@@ -203,6 +204,7 @@ def test_a_predefined_queue_without_a_url_is_an_error_that_shows_it(
         Config(["export"], PREDEFINED_QUEUES=given)
 
     assert "PREDEFINED_QUEUES" in str(caught.value)
+    assert "geheim" not in str(caught.value)
     assert "export=https://…/export" in str(caught.value) or "twice" in said
 
 

@@ -40,6 +40,12 @@ def with_predefined(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _queues(place: str, given: Any) -> dict[str, Any]:
+    if isinstance(given, str) and given.lstrip().startswith(("{", "[")):
+        # Not its value, as below.
+        raise InvalidValue(
+            f"{place} is JSON in a text; write a dictionary of names and URLs, or a "
+            f"text with a line {_EXAMPLE} for each queue"
+        )
     if isinstance(given, str):
         pairs = list(_lines(place, given))
     elif isinstance(given, Mapping):

@@ -8,8 +8,18 @@ from typing import Any
 from celery.utils.functional import maybe_list
 
 from cadasta.workertoolbox.conf._errors import InvalidValue
+from cadasta.workertoolbox.conf._settings import SETTINGS
 from cadasta.workertoolbox.conf._variables import RESULT_DB
 from cadasta.workertoolbox.conf._worker import FORMATTERS
+
+#: What to write for a setting of Celery's, by its type, instead of a text.
+_NO_TEXTS = {
+    "bool": "True or False",
+    "int": "a number, as in 10",
+    "float": "a number, as in 10",
+    "seconds": "seconds, as in 30",
+    "duration": "seconds, as in 0.5, or a timedelta",
+}
 
 
 def check_values(values: Mapping[str, Any]) -> None:
@@ -19,8 +29,13 @@ def check_values(values: Mapping[str, Any]) -> None:
         InvalidValue: A part of the database URL that is neither string nor integer, a
             port without a number, a number of retries or bytes that is none, a format
             of logs that is unknown, a switch that is no boolean, a broker URL that is
-            no string, or transport options that are no dictionary.
+            no string, transport options that are no dictionary, or a text for a number
+            or a boolean of Celery's.
     """
+    for name, value in values.items():
+        wanted = _NO_TEXTS.get(str(SETTINGS[name].type)) if name in SETTINGS else None
+        if wanted and isinstance(value, str):
+            raise InvalidValue(f"{name}={value!r} is a text; write {wanted}")
     options = values.get("broker_transport_options")
     if not isinstance(options, Mapping | None):
         # Not its value, which may be secret.

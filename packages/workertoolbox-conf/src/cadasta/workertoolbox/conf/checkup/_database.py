@@ -20,8 +20,10 @@ from cadasta.workertoolbox.results import (
     open_engine,
 )
 
-#: PostgreSQL's `insufficient_privilege`: appendix A of its manual.
+#: PostgreSQL's `insufficient_privilege` and `undefined_table`: see appendix A of its
+#: manual.
 _DENIED = "42501"
+_NO_TABLE = "42P01"
 
 _UPGRADE = "run `celery -A … tasks upgrade`"
 
@@ -71,7 +73,21 @@ def schema(site: Site) -> Iterator[Finding]:
 
 def is_denied(error: BaseException | None) -> bool:
     """Tell whether PostgreSQL does not let a role do something."""
-    return getattr(getattr(error, "orig", None), "pgcode", None) == _DENIED
+    return _code(error) == _DENIED
+
+
+def unseen(error: BaseException | None) -> str | None:
+    """Return why tables cannot be read; None where the failure is of another kind."""
+    if is_denied(error):
+        return "this role may not read the tables"
+    orig = getattr(error, "orig", None)
+    if _code(error) == _NO_TABLE or "no such table" in str(orig):
+        return "the tables are not there"
+    return None
+
+
+def _code(error: BaseException | None) -> str | None:
+    return getattr(getattr(error, "orig", None), "pgcode", None)
 
 
 def _server(engine: Engine) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.conf.checkup._database import unseen
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
 from cadasta.workertoolbox.conf.checkup._site import Site
 
@@ -70,8 +71,8 @@ def _newest(site: Site) -> tuple[timedelta | None, str]:
     try:
         with site.engine.connect() as connection:
             row = connection.execute(_NEWEST).first()
-    except DBAPIError:
-        return None, "; this role cannot see the newest task"
+    except DBAPIError as error:
+        return None, f"; the newest task cannot be seen: {unseen(error) or error.orig}"
     if row is None:
         return None, "; no task is stored yet"
     scheduled_at, seen_at = map(_instant, row)

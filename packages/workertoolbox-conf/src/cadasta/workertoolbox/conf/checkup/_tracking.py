@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.conf.checkup._database import is_denied
+from cadasta.workertoolbox.conf.checkup._database import unseen
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
     failed,
@@ -53,9 +53,9 @@ def _counted(
     try:
         number = count()
     except DBAPIError as error:
-        if is_denied(error):
-            return skipped(check, "this role may not read the tables")
+        if reason := unseen(error):
+            return skipped(check, reason)
         detail = f"cannot be counted: {' '.join(str(error.orig).split())}"
-        return failed(check, detail, "run `celery -A … tasks upgrade`")
+        return failed(check, detail, "look at the log of the database")
     detail = f"{number} {what}"
     return warning(check, detail, advice) if number else ok(check, detail)
