@@ -150,6 +150,11 @@ def test_a_misspelt_setting_is_an_error_with_the_nearest_one(
         Config(["export"], **{name: "x"})
 
 
+def test_a_name_that_is_like_none_is_not_compared_with_any() -> None:
+    with pytest.raises(UnknownSetting, match="'SETUP_LOGGING' is no .*; leave it out"):
+        Config(["export"], SETUP_LOGGING=True)
+
+
 def test_a_setting_that_would_break_the_tracking_is_routings_error() -> None:
     with pytest.raises(InvalidSetting, match="task_queues"):
         Config(["export"], task_queues={})

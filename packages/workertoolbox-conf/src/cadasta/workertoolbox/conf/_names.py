@@ -15,6 +15,10 @@ from cadasta.workertoolbox.conf._variables import VARIABLES
 #: the pen, and not for a setting of some extension: `task_qeues` has 0.95.
 _SLIP = 0.9
 
+#: How alike they are where it helps to name the known one: `SECRET_KEY` and
+#: `security_key` have 0.82, and `SETUP_LOGGING` is not meant for any.
+_ALIKE = 0.7
+
 
 def _before_celery_4(namespace: str, key: str, option: Option) -> list[tuple[str, str]]:
     return [(old.format(key).upper(), namespace + key) for old in option.old]
@@ -46,8 +50,14 @@ def check_names(names: Iterable[str]) -> None:
                 f"write {old!r}"
             )
         known = nearest(name, [*SETTINGS, *VARIABLES, "ENV_PREFIX"])
-        if not name.islower() or likeness(name, known) >= _SLIP:
+        alike = likeness(name, known)
+        if not name.islower() or alike >= _SLIP:
+            hint = (
+                f"did you mean {known!r}?"
+                if alike >= _ALIKE
+                else "leave it out, or write it in lowercase if it is your own"
+            )
             raise UnknownSetting(
                 f"{name!r} is no variable of the toolbox and no setting of Celery's; "
-                f"did you mean {known!r}?"
+                f"{hint}"
             )
