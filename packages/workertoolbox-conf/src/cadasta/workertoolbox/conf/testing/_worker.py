@@ -10,9 +10,9 @@ from typing import Any
 from celery import Celery, _state
 from celery.exceptions import WorkerShutdown
 from celery.worker import WorkController, state
-from celery.worker.consumer import Consumer
 
 from cadasta.workertoolbox.conf.testing._errors import WorkerFailed
+from cadasta.workertoolbox.routing.consumer import Consumer
 
 #: Seconds between two looks whether to stop; Celery's own are two.
 TICK_S = 0.05
@@ -41,19 +41,22 @@ class _Consumer(Consumer):
 
 class _Worker(WorkController):
     def __init__(self, **options: Any) -> None:
-        self.ready = threading.Event()
+        #: Set once it is ready, or has ended before it was.
+        self.settled = threading.Event()
+        self.is_ready = False
         self.stopping = threading.Event()
         super().__init__(**options)
 
     def on_consumer_ready(self, consumer: Any) -> None:
-        self.ready.set()
+        self.is_ready = True
+        self.settled.set()
 
     def run(self) -> None:
         self.app.set_current()
         try:
             self.start()
         finally:
-            self.ready.set()
+            self.settled.set()
 
 
 @contextmanager
@@ -79,10 +82,11 @@ def running_worker(
     worker = _make(app, pool=pool, concurrency=concurrency, **options)
     thread = threading.Thread(target=worker.run, name="toolbox worker", daemon=True)
     thread.start()
-    started = worker.ready.wait(TIMEOUT_S) and thread.is_alive()
+    if worker.settled.wait(TIMEOUT_S) and not worker.is_ready:
+        thread.join(TIMEOUT_S)
     # Celery takes the whole process for one task, which must not wait for others.
     _celery._set_task_join_will_block(False)
-    if not started:
+    if not worker.is_ready:
         raise WorkerFailed(f"{_named(worker)} did not start; its log says why")
     try:
         yield worker
