@@ -85,6 +85,20 @@ def test_a_worker_rejects_what_is_no_task_and_goes_on(
     assert process.text.count("ERROR/") == len(MISSHAPEN)
 
 
+@pytest.mark.parametrize("name", ["filesystem"])
+def test_a_task_is_not_rejected_for_what_is_wrong_with_the_worker(
+    depot: Depot, tmp_path: Path
+) -> None:
+    with service(depot) as app:
+        app.send_task("export.note")
+        with worker(depot, tmp_path, worker_pool="broken_pool:Pool") as process:
+            process.wait()
+
+    assert "this pool takes nothing" in process.text
+    assert "is no task" not in process.text
+    assert not depot.is_empty("export")
+
+
 @pytest.mark.parametrize("exchange", ["", "celery", None, []])
 def test_what_claims_to_be_for_a_work_queue_returns_to_where_it_was(
     depot: Depot, exchange: object
