@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 from kombu import Connection, Consumer, Queue
 from kombu.message import Message
@@ -25,20 +27,32 @@ def main(url: str, name: str) -> None:
             waiting[-1].ack(multiple=True)
             waiting.clear()
 
+    consume(url, name, gather, when_idle=acknowledge, prefetched=2 * BATCH)
+
+
+def consume(
+    url: str,
+    name: str,
+    take: Callable[[Message], None],
+    *,
+    when_idle: Callable[[], object],
+    prefetched: int,
+) -> NoReturn:
+    """Consume a queue, and say so, until the process is ended."""
     with Connection(url, heartbeat=0) as connection:
         queue = Queue(name, no_declare=True)
         with Consumer(
             connection.default_channel,
             [queue],
-            on_message=gather,
-            prefetch_count=2 * BATCH,
+            on_message=take,
+            prefetch_count=prefetched,
         ):
             print("consuming", flush=True)
             while True:
                 try:
                     connection.drain_events(timeout=0.2)
                 except TimeoutError:
-                    acknowledge()
+                    when_idle()
 
 
 if __name__ == "__main__":

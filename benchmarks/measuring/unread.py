@@ -11,12 +11,11 @@ import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from kombu import Connection, Consumer, Queue
 from kombu.message import Message
 from sqlalchemy import create_engine
 
 from cadasta.workertoolbox.results import _batch, _tables
-from measuring.drain import BATCH
+from measuring.drain import BATCH, consume
 
 
 def main(url: str, name: str, database: str, messages: str) -> None:
@@ -43,20 +42,8 @@ def main(url: str, name: str, database: str, messages: str) -> None:
             written.result()
             last.ack(multiple=True)
 
-    with Connection(url, heartbeat=0) as connection, ThreadPoolExecutor(1) as thread:
-        queue = Queue(name, no_declare=True)
-        with Consumer(
-            connection.default_channel,
-            [queue],
-            on_message=gather,
-            prefetch_count=4 * BATCH,
-        ):
-            print("consuming", flush=True)
-            while True:
-                try:
-                    connection.drain_events(timeout=0.2)
-                except TimeoutError:
-                    settle()
+    with ThreadPoolExecutor(1) as thread:
+        consume(url, name, gather, when_idle=settle, prefetched=4 * BATCH)
 
 
 def _arrays() -> dict[str, str]:

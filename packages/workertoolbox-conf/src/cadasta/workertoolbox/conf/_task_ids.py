@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,11 +9,10 @@ from typing import Any
 
 from celery._state import get_current_task
 
+from cadasta.workertoolbox.routing import without_delay
+
 #: What is told of a task; None of each where there is none.
 NAMES = ("task_id", "root_id", "queue", "task_name")
-
-#: What RabbitMQ's delays put before a routing key: a countdown in 28 bits.
-_DELAY = re.compile(r"^(?:[01]\.){28}")
 
 _NONE: dict[str, str | None] = dict.fromkeys(NAMES)
 _handled: ContextVar[dict[str, str | None]] = ContextVar("handled", default=_NONE)
@@ -56,7 +54,7 @@ def _ids(
     task_name: str,
 ) -> dict[str, str | None]:
     key = (delivery_info or {}).get("routing_key")
-    queue = None if key is None else _DELAY.sub("", str(key))
+    queue = None if key is None else without_delay(str(key))
     return dict(
         zip(NAMES, (task_id, root_id or task_id, queue, task_name), strict=True)
     )

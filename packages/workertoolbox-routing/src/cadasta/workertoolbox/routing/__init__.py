@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.routing._router import Router
     from cadasta.workertoolbox.routing._routing import Routing
     from cadasta.workertoolbox.routing._settings import Settings, mask_url
-    from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE, EXCHANGE, MONITOR
+    from cadasta.workertoolbox.routing._topology import (
+        DEFAULT_QUEUE,
+        EXCHANGE,
+        MONITOR,
+        without_delay,
+    )
 
 __all__ = [
     "CopyFailed",
@@ -50,6 +55,7 @@ __all__ = [
     "Unroutable",
     "UntrackedExchange",
     "mask_url",
+    "without_delay",
 ]
 
 #: Where a name is, if not among the errors. Celery and kombu import what they have on
@@ -63,6 +69,7 @@ _HOMES = {
     "Routing": "_routing",
     "Settings": "_settings",
     "mask_url": "_settings",
+    "without_delay": "_topology",
 }
 
 

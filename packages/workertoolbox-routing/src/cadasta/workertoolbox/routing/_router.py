@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,10 +22,8 @@ from cadasta.workertoolbox.routing._topology import (
     DELIVERY_EXCHANGE,
     EXCHANGE,
     Topology,
+    without_delay,
 )
-
-#: What RabbitMQ's delays put before a routing key: Celery's retry brings it along.
-_DELAY = re.compile(r"^(?:[01]\.){28}")
 
 #: The header with what a caller wants to be shown of the arguments (`argsrepr` and
 #: `kwargsrepr`). Celery writes some into every message, and its retries forget these.
@@ -113,7 +110,8 @@ class Router:
             raise UntrackedExchange(str(exchange), name)
         queue = route.get("queue")
         self._check_queue(getattr(queue, "name", queue))
-        self._check_queue(_DELAY.sub("", route.get("routing_key") or "") or None)
+        # Celery's retry brings a delay along.
+        self._check_queue(without_delay(route.get("routing_key") or "") or None)
         serializer = route.get("serializer")
         if serializer not in (None, "json"):
             raise NotJSON(str(serializer), name)

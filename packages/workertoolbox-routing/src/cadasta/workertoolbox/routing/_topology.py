@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,9 @@ MONITOR = "platform.fifo"
 
 #: Where Celery publishes a task with an ETA when the queues are quorum queues.
 DELAYED_EXCHANGE = level_name(MAX_LEVEL)
+
+#: What such a delay puts before a routing key: a countdown in 28 bits.
+_DELAY = re.compile(r"^(?:[01]\.){28}")
 
 #: What makes the monitor's a quick queue on RabbitMQ from 3.10 on, whose memory does
 #: not grow with its length. Version 1 writes each message to a journal of the queue:
@@ -69,6 +73,11 @@ def topology(
         bindings=delayed if queue_type == "quorum" else [],
     )
     return (*work, copies)
+
+
+def without_delay(routing_key: str) -> str:
+    """Return the key that a task was published by, without a delay of RabbitMQ's."""
+    return _DELAY.sub("", routing_key)
 
 
 class Topology(MaybeChannelBound):
