@@ -29,10 +29,10 @@ from sqlalchemy import Engine, create_engine
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import upgrade
 from measuring.rounds import alternate
-from polling import eventually
-from processes import Process, running
 from servers import postgresql, rabbitmq
 from servers.access import Access
+from support.polling import eventually
+from support.processes import Process, running
 
 #: Messages in a round, and rounds.
 MESSAGES = 50_000

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cadasta.workertoolbox.results import upgrade
 from ingest import Fleet
-from polling import eventually
-from processes import Process
 from servers import postgresql, rabbitmq
+from support.polling import eventually
+from support.processes import Process
 
 #: Messages in all, and between two looks.
 MESSAGES = 1_000_000

@@ -21,11 +21,11 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, text
 
 from cadasta.workertoolbox.results import upgrade
-from cadasta.workertoolbox.results._purge import ROWS, purge
+from cadasta.workertoolbox.results._history.purge import ROWS, purge
 from ingest import Fleet, all_stored, fill_table, time_round
 from measuring.rounds import alternate, timed
-from processes import Process
 from servers import postgresql, rabbitmq
+from support.processes import Process
 
 #: Tasks in the tables, a second apart.
 TASKS = 2_000_000

@@ -15,11 +15,11 @@ from functools import partial
 from sqlalchemy import Connection, Engine
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from cadasta.workertoolbox.results._queued import GRACE, Sweep
-from history import LISTS, fill, task_id
+from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
 from measuring.rounds import timed
-from plans import plans, sequential_scans
 from servers import postgresql
+from support.history import LISTS, fill, task_id
+from support.plans import plans, sequential_scans
 
 #: Tasks in the two databases.
 MANY = 10_000_000

@@ -18,11 +18,11 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from cadasta.workertoolbox.results import upgrade
 from measuring.finished import Finished
 from measuring.tasks import NOTHING, make_app
-from processes import Process, running
 from servers import postgresql, rabbitmq, redis
 from servers.postgresql import PostgreSQL
 from servers.rabbitmq import RabbitMQ
 from servers.redis import Redis
+from support.processes import Process, running
 
 #: The backends, as they are printed.
 OURS = "ours"

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from kombu.message import Message
 from sqlalchemy import create_engine
 
-from cadasta.workertoolbox.results import _batch, _tables
+from cadasta.workertoolbox.results._database import tables as _tables
+from cadasta.workertoolbox.results._monitor import upserts as _batch
 from measuring.drain import BATCH, consume
 
 

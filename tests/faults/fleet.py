@@ -14,13 +14,13 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from faults.books import FOLDER, Books
+from faults.journal import FOLDER, Books
 from faults.member import Member
 from faults.plan import Fault, What, draw
 from faults.site import KINDS, MONITORS, WORKERS, Site, opened
 from faults.verdict import SHOWN, Ends, Summary, verify
-from polling import eventually
-from processes import Process, running
+from support.polling import eventually
+from support.processes import Process, running
 
 TESTS = Path(__file__).parent.parent
 CELERY = [sys.executable, "-m", "celery", "-A", "faults.service"]

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 
-from processes import Process
+from support.processes import Process
 
 
 class Member:

@@ -10,10 +10,10 @@ from typing import Any
 
 from celery import Celery, chain, chord, group
 
-from faults.books import FOLDER, Books
+from faults.journal import FOLDER, Books
 from faults.service import make_service
-from integration.ledger import ids_of
-from polling import eventually
+from support.ledger import ids_of
+from support.polling import eventually
 
 #: Seconds until the next messages may be published, whatever befalls the fleet.
 TIMEOUT_S = 600.0

@@ -15,8 +15,8 @@ from celery.signals import (
 )
 
 from cadasta.workertoolbox.conf import Config
-from cadasta.workertoolbox.results import _native_chords
-from faults.books import FOLDER, Books, Entry
+from cadasta.workertoolbox.results._backend import chords as _native_chords
+from faults.journal import FOLDER, Books, Entry
 
 #: How long a message is tried to be published, in tries up to a second apart. Celery's
 #: three tries within a second are less than a broker takes to come back, and the next

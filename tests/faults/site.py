@@ -24,14 +24,14 @@ from sqlalchemy import URL
 from cadasta.workertoolbox.results import upgrade
 from faults.member import Member
 from faults.plan import Kind, What
-from integration.brokers import embedded, result_backend, served
-from integration.conformance import through
-from integration.depots import RedisDepot, SQSDepot
-from integration.proxy import Proxy, proxied
-from processes import Process
 from servers import postgresql, rabbitmq, redis, sqs
 from servers.access import Access, BrokerServer
 from servers.ports import HOST
+from support.brokers import embedded, result_backend, served
+from support.conformance import through
+from support.processes import Process
+from support.proxy import Proxy, proxied
+from support.queue_contents import RedisDepot, SQSDepot
 
 #: The queues of a fleet, by the names that its configuration has for them.
 QUEUES = ("celery", "export", "msg", "platform.fifo")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import NullPool, create_engine, text
 
-from faults.books import Books, Entry
+from faults.journal import Books, Entry
 
 #: Ids that a message about many of them shows.
 SHOWN = 3

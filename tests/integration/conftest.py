@@ -10,15 +10,6 @@ import pytest
 from celery import Celery
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from integration.brokers import (
-    NAMES,
-    Broker,
-    app_on,
-    embedded,
-    result_backend,
-    served,
-)
-from integration.fleet import make_app
 from servers import postgresql as postgresql_server
 from servers import rabbitmq as rabbitmq_server
 from servers import redis as redis_server
@@ -28,6 +19,15 @@ from servers.postgresql import PostgreSQL
 from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
 from servers.redis import Redis
 from servers.sqs import SQS
+from support.brokers import (
+    NAMES,
+    Broker,
+    app_on,
+    embedded,
+    result_backend,
+    served,
+)
+from support.fleet import make_app
 
 
 @pytest.fixture(scope="session")

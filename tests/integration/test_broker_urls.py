@@ -14,13 +14,13 @@ from urllib.parse import quote_plus
 import pytest
 from kombu import Connection
 
-from integration.conformance import through
-from integration.programs import run_program
-from integration.proxy import proxied
 from servers.access import Access, BrokerServer
 from servers.certificates import issue
 from servers.ports import HOST
 from servers.redis import Redis
+from support.conformance import through
+from support.programs import run_program
+from support.proxy import proxied
 
 #: Prints the id of the task that it sends, and the package of the transport it went by.
 PUBLISH = """\

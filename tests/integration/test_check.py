@@ -29,15 +29,15 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 
 from cadasta.workertoolbox.conf import setup_app
 from cadasta.workertoolbox.results import upgrade
-from integration import aws
-from integration.brokers import Broker, result_backend
-from integration.fleet import make_app
-from integration.monitors import HERE, monitor
-from polling import eventually
-from processes import FOREIGN
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL
 from servers.redis import Redis
+from support import aws
+from support.brokers import Broker, result_backend
+from support.fleet import make_app
+from support.monitors import SERVICES, monitor
+from support.polling import eventually
+from support.processes import FOREIGN
 
 DATABASE = Path(__file__).parents[2] / "docs" / "database.md"
 
@@ -96,7 +96,7 @@ def check_process(environment: dict[str, str], *options: str) -> Checked:
     """Run the command as a process of the service `fleet`."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(HERE)]
+        [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(SERVICES)]
         + ["tasks", "check", *options],
         env={**inherited, **environment},
         text=True,

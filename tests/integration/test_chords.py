@@ -10,9 +10,9 @@ import pytest
 from celery import Celery, chain, chord, group, states
 from celery.exceptions import ChordError
 
-from integration.chord_service import is_said, say
-from integration.chords import OTHER, SHARED, TIMEOUT_S, Chords, header_of, opened
-from polling import eventually
+from support.chord_service import is_said, say
+from support.chords import OTHER, SHARED, TIMEOUT_S, Chords, header_of, opened
+from support.polling import eventually
 
 #: Makes a signature from the name of one of the service's tasks, and its arguments.
 Make: TypeAlias = Callable[..., Any]

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from integration.brokers import result_backend
 from servers.access import BrokerServer
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL
+from support.brokers import result_backend
 
-HERE = Path(__file__).parent
-COMMAND = [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(HERE)]
+SERVICES = Path(__file__).parents[1] / "support"
+COMMAND = [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(SERVICES)]
 
 #: Nothing listens there.
 DEAD = f"amqp://me:geheim@{HOST}:1//"

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group, states
 
-from integration.brokers import EVERY, SERVERS
-from integration.conformance import Service, opened
-from integration.conformance_service import make_app
-from integration.ledger import ids_of
-from integration.programs import FORKS, ROUTING_ALONE, run_program
-from polling import eventually
+from support.brokers import EVERY, SERVERS
+from support.conformance import Service, opened
+from support.conformance_service import make_app
+from support.ledger import ids_of
+from support.polling import eventually
+from support.programs import FORKS, ROUTING_ALONE, run_program
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")

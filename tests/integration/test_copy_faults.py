@@ -17,9 +17,10 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from cadasta.workertoolbox.routing import CopyFailed
-from integration import aws
-from integration.conformance import through
-from integration.depots import (
+from support import aws
+from support.conformance import through
+from support.proxy import proxied
+from support.queue_contents import (
     VIRTUAL,
     Depot,
     FileSystemDepot,
@@ -29,8 +30,7 @@ from integration.depots import (
     in_folder,
     opened,
 )
-from integration.proxy import proxied
-from integration.services import service
+from support.services import service
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")

@@ -18,10 +18,10 @@ from kombu.message import Message
 from sqlalchemy import Connection, Engine, create_engine, delete, select, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._message import keep_unread, read_task
-from cadasta.workertoolbox.results._schema import VERSION_TABLE, _config
-from cadasta.workertoolbox.results._tables import attempt, metadata, task
+from cadasta.workertoolbox.results._database.schema import VERSION_TABLE, _config
+from cadasta.workertoolbox.results._database.tables import attempt, metadata, task
+from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
 
 REQUEST = Context(

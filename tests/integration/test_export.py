@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cadasta.workertoolbox.results import Task, TaskStore, upgrade
-from integration.brokers import Broker
-from polling import eventually
-from processes import running
+from support.brokers import Broker
+from support.polling import eventually
+from support.processes import running
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "export"
 CELERY = [sys.executable, "-m", "celery", "-A", "export_service"]

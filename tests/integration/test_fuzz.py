@@ -23,18 +23,18 @@ from kombu import Connection
 from sqlalchemy import Engine, Row, Table, create_engine, func, select
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._compression import MAX_BODY
-from cadasta.workertoolbox.results._tables import attempt, quarantine, task
-from integration.brokers import served
-from integration.depots import Depot, SQSDepot, opened
-from integration.envelopes import BREAKS, sealed
-from integration.fleet import make_app
-from integration.monitors import monitor
-from integration.mutations import LARGE_EVERY, PUBLISHED_AT, Message, messages
-from polling import eventually
-from processes import Process
+from cadasta.workertoolbox.results._database.tables import attempt, quarantine, task
+from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY
 from servers.postgresql import PostgreSQL
 from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
+from support.brokers import served
+from support.envelopes import BREAKS, sealed
+from support.fleet import make_app
+from support.monitors import monitor
+from support.mutations import LARGE_EVERY, PUBLISHED_AT, Message, messages
+from support.polling import eventually
+from support.processes import Process
+from support.queue_contents import Depot, SQSDepot, opened
 
 #: Messages of a run on RabbitMQ.
 COUNT = 10_000

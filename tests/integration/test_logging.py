@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from integration.brokers import Broker, app_on, embedded, served
-from integration.logging_service import PARTIES, make_app
-from polling import eventually
-from processes import Process, running
 from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
+from support.brokers import Broker, app_on, embedded, served
+from support.logging_service import PARTIES, make_app
+from support.polling import eventually
+from support.processes import Process, running
 
-HERE = Path(__file__).parent
+SERVICES = Path(__file__).parents[1] / "support"
 SECRET = "s3cr3t-and-nobody-else-writes-this"
 IDS = ("task_id", "root_id", "queue", "task_name")
 
@@ -58,7 +58,7 @@ def program(
     """Run one of Celery's programs, without its banner."""
     command = [sys.executable, "-m", "celery", "-q", "-A", "logging_service"]
     return running(
-        [*command, "--workdir", str(HERE), name, "-l", "INFO", *arguments],
+        [*command, "--workdir", str(SERVICES), name, "-l", "INFO", *arguments],
         folder=folder,
         environment={**broker.environment, **environment},
         name=name,

@@ -14,14 +14,14 @@ from celery import Celery, chain, group
 from sqlalchemy import Engine, create_engine, select, text
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._tables import quarantine
-from integration.brokers import Broker
-from integration.depots import RedisDepot
-from integration.monitors import monitor
-from integration.proxy import proxied
-from polling import eventually
+from cadasta.workertoolbox.results._database.tables import quarantine
 from servers.access import Access
 from servers.postgresql import away
+from support.brokers import Broker
+from support.monitors import monitor
+from support.polling import eventually
+from support.proxy import proxied
+from support.queue_contents import RedisDepot
 
 #: The variable with the options of a broker's client.
 OPTIONS = "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS"

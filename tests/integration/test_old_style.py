@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from integration.depots import Depot, opened
-from integration.programs import HERE, run_program
-from integration.services import WORKER
-from polling import eventually
-from processes import running
+from support.polling import eventually
+from support.processes import running
+from support.programs import SERVICES, run_program
+from support.queue_contents import Depot, opened
+from support.services import WORKER
 
 #: Publishes a task with a callback, as a caller of that release did.
 PUBLISH = """\
@@ -48,7 +48,7 @@ def test_a_task_hands_its_followups_on_to_another_one(
     upgrade(database)
     id, bound = run_program(PUBLISH, environment=environment)
     with running(
-        [sys.executable, HERE / "old_style.py", "worker", *WORKER, "-c", "1"],
+        [sys.executable, SERVICES / "old_style.py", "worker", *WORKER, "-c", "1"],
         folder=tmp_path,
         environment=environment,
         name="worker",

@@ -21,16 +21,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert, select, text
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._tables import quarantine, taskmeta
-from integration.brokers import Broker
-from integration.monitors import monitor
-from integration.proxy import Proxy, proxied
-from polling import eventually
-from processes import running
+from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
 from servers.ports import HOST, free_ports
 from servers.postgresql import away
+from support.brokers import Broker
+from support.monitors import monitor
+from support.polling import eventually
+from support.processes import running
+from support.proxy import Proxy, proxied
 
-HERE = Path(__file__).parent
+SERVICES = Path(__file__).parents[1] / "support"
 
 #: Seconds after which a file is old that is touched every two.
 STALE_S = 5.0
@@ -73,7 +73,7 @@ def test_lines_of_the_log_tell_what_was_written(
         app.send_task("export.echo", [number])
     send_unreadable(app)
     with running(
-        [sys.executable, "-c", TALKATIVE, HERE],
+        [sys.executable, "-c", TALKATIVE, SERVICES],
         folder=tmp_path,
         environment=broker.environment,
         # It has no handler of signals, as a program of one's own.

@@ -25,16 +25,16 @@ from sqlalchemy.exc import ProgrammingError
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from integration.brokers import result_backend, served
-from integration.programs import run_program
-from integration.proxy import Proxy, proxied
-from integration.roles import granted
-from polling import eventually
-from processes import Process, running
 from servers.access import Access, BrokerServer
 from servers.pgbouncer import pooled
 from servers.ports import HOST, free_ports
 from servers.postgresql import SURVIVING_KILLS, PostgreSQL, cluster
+from support.brokers import result_backend, served
+from support.polling import eventually
+from support.processes import Process, running
+from support.programs import run_program
+from support.proxy import Proxy, proxied
+from support.roles import granted
 
 #: Seconds until what is expected has to be there; much more than it takes.
 TIMEOUT_S = 60.0

@@ -19,11 +19,11 @@ from sqlalchemy import NullPool, create_engine, text
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import upgrade
-from integration import aws, profiled
-from integration.depots import Depot, RedisDepot, SQSDepot, opened
-from integration.proxy import Proxy, proxied
-from integration.services import WORKER, executions, wait_for_executions
-from processes import Process, running
+from support import aws, profiled
+from support.processes import Process, running
+from support.proxy import Proxy, proxied
+from support.queue_contents import Depot, RedisDepot, SQSDepot, opened
+from support.services import WORKER, executions, wait_for_executions
 
 BROKERS = ("rabbitmq", "quorum", "redis", "sqs")
 

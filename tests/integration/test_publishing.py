@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from cadasta.workertoolbox.routing import UnknownQueue
-from integration.conformance import through
-from integration.depots import Depot, RedisDepot, opened
-from integration.proxy import proxied
-from integration.services import service
+from support.conformance import through
+from support.proxy import proxied
+from support.queue_contents import Depot, RedisDepot, opened
+from support.services import service
 
 MONITOR = "platform.fifo"
 

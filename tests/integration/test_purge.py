@@ -16,9 +16,10 @@ from celery import Celery
 from sqlalchemy import create_engine, event, text
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._purge import ROWS, purge
-from integration.brokers import Broker, result_backend
-from integration.histories import (
+from cadasta.workertoolbox.results._history.purge import ROWS, purge
+from servers.postgresql import PostgreSQL
+from support.brokers import Broker, result_backend
+from support.histories import (
     TABLES,
     deadlocks,
     execute,
@@ -27,10 +28,9 @@ from integration.histories import (
     left,
     wait_until_held,
 )
-from integration.monitors import command, monitor
-from polling import eventually
-from processes import Process
-from servers.postgresql import PostgreSQL
+from support.monitors import command, monitor
+from support.polling import eventually
+from support.processes import Process
 
 NOTHING: dict[str, set[str]] = {table: set() for table in TABLES}
 

@@ -13,18 +13,18 @@ import pytest
 from sqlalchemy import Engine, insert, select, text
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._queued import GRACE, Sweep
-from cadasta.workertoolbox.results._tables import (
+from cadasta.workertoolbox.results._database.tables import (
     planned,
     task,
     taskmeta,
     tasks,
 )
-from history import LISTS
-from history import fill as fill_history
-from integration.brokers import result_backend
-from plans import plans, sequential_scans
+from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
 from servers.postgresql import PostgreSQL
+from support.brokers import result_backend
+from support.history import LISTS
+from support.history import fill as fill_history
+from support.plans import plans, sequential_scans
 
 NOW = datetime.now(UTC)
 

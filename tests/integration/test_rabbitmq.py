@@ -17,11 +17,11 @@ from celery import Celery
 from kombu import Producer
 
 from cadasta.workertoolbox.routing import Unroutable
-from integration.depots import RabbitMQDepot, opened
-from integration.services import service, wait_for_executions, worker
-from polling import eventually
 from servers.ports import HOST
 from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
+from support.polling import eventually
+from support.queue_contents import RabbitMQDepot, opened
+from support.services import service, wait_for_executions, worker
 
 MONITOR = "platform.fifo"
 

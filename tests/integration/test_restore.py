@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from kombu import Consumer, Message
 
-from integration import unrouted
-from integration.conformance import through
-from integration.depots import (
+from support import unrouted
+from support.conformance import through
+from support.polling import eventually
+from support.processes import Process, running
+from support.proxy import proxied
+from support.queue_contents import (
     NAMES,
     Depot,
     RedisDepot,
@@ -23,8 +26,7 @@ from integration.depots import (
     SQSDepot,
     opened,
 )
-from integration.proxy import proxied
-from integration.services import (
+from support.services import (
     executions,
     service,
     sufferer,
@@ -32,8 +34,6 @@ from integration.services import (
     wait_for_executions,
     worker,
 )
-from polling import eventually
-from processes import Process, running
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")

@@ -15,18 +15,18 @@ from sqlalchemy import Connection, NullPool, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._engine import open_engine
-from cadasta.workertoolbox.results._erasure import erase_workflow
+from cadasta.workertoolbox.results._database.engine import open_engine
+from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
-from cadasta.workertoolbox.results._message import keep_unread, read_task
-from cadasta.workertoolbox.results._purge import purge
-from cadasta.workertoolbox.results._queued import LATE, Sweep
-from cadasta.workertoolbox.results._recent import count_recent
-from cadasta.workertoolbox.results._schema import check_schema
-from integration.brokers import result_backend
-from integration.roles import granted, rights
+from cadasta.workertoolbox.results._history.erase import erase_workflow
+from cadasta.workertoolbox.results._history.purge import purge
+from cadasta.workertoolbox.results._history.watermark import LATE, Sweep
+from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._store.recent import count_recent
 from servers.postgresql import PostgreSQL
+from support.brokers import result_backend
+from support.roles import granted, rights
 
 CHORD = {"task": "export.total", "options": {"task_id": "3"}}
 

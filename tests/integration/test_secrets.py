@@ -13,12 +13,12 @@ from celery import Celery
 from sqlalchemy import MetaData, create_engine, select
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from integration.brokers import Broker
-from integration.secretive import make_app
-from polling import eventually
-from processes import running
+from support.brokers import Broker
+from support.polling import eventually
+from support.processes import running
+from support.secretive import make_app
 
-HERE = Path(__file__).parent
+SERVICES = Path(__file__).parents[1] / "support"
 SECRET = "s3cr3t-and-nobody-else-writes-this"
 
 
@@ -66,7 +66,8 @@ def test_no_secret_reaches_the_database(
         pay.delay({"deep": [{"api_key": SECRET}]}),
         pay.apply_async((SECRET,), {"other": SECRET}, **reprs),
     ]
-    celery = [sys.executable, "-m", "celery", "-A", "secretive", "--workdir", str(HERE)]
+    celery = [sys.executable, "-m", "celery", "-A", "secretive"]
+    celery += ["--workdir", str(SERVICES)]
     with (
         running(
             [*celery, "worker", "-P", "solo", "--without-gossip", "--without-mingle"],

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from integration.brokers import Broker, app_on
-from integration.depots import FileSystemDepot
-from integration.sentry_server import Sentry, sentry_server
-from integration.sentry_service import make_app
-from polling import eventually
-from processes import Process, running
 from servers.access import Access
+from support.brokers import Broker, app_on
+from support.polling import eventually
+from support.processes import Process, running
+from support.queue_contents import FileSystemDepot
+from support.sentry_server import Sentry, sentry_server
+from support.sentry_service import make_app
 
-HERE = Path(__file__).parent
+SERVICES = Path(__file__).parents[1] / "support"
 SECRET = "s3cr3t-and-nobody-else-writes-this"
 TAGS = ("task_id", "root_id", "queue", "task_name", "retries")
 
@@ -52,7 +52,7 @@ def program(
     url = f"filesystem://me:{SECRET}@localhost/"
     command = [sys.executable, "-m", "celery", "-q", "-b", url, "-A", "sentry_service"]
     return running(
-        [*command, "--workdir", str(HERE), *arguments, "-l", "INFO"],
+        [*command, "--workdir", str(SERVICES), *arguments, "-l", "INFO"],
         folder=folder,
         environment={**broker.environment, "PASSWORD": SECRET, **environment},
         name=arguments[0],

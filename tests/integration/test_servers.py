@@ -13,10 +13,10 @@ import pytest
 from kombu import Connection
 from sqlalchemy import NullPool, create_engine, inspect, text
 
-from integration.brokers import Broker
-from polling import eventually
-from processes import running
 from servers.missing import missing
+from support.brokers import Broker
+from support.polling import eventually
+from support.processes import running
 
 SERVED = ["rabbitmq", "redis", "sqs"]
 
@@ -24,7 +24,7 @@ SERVED = ["rabbitmq", "redis", "sqs"]
 PARENT = """\
 import pathlib, sys
 sys.path.append(sys.argv[1])
-from processes import running
+from support.processes import running
 with running(["sleep", "3600"], folder=pathlib.Path(sys.argv[2])) as child:
     print("child", child.pid, "started")
     child.wait(timeout_s=3600)

@@ -17,10 +17,10 @@ from cadasta.workertoolbox.conf import (
     setup_app,
 )
 from cadasta.workertoolbox.results import DatabaseUnavailable, SchemaOutdated
-from integration.brokers import result_backend
-from integration.depots import RabbitMQDepot, opened
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL, away
+from support.brokers import result_backend
+from support.queue_contents import RabbitMQDepot, opened
 
 
 @pytest.fixture

@@ -14,18 +14,18 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from integration import aws
-from integration.conformance import through
-from integration.depots import SQSDepot, opened
-from integration.proxy import proxied
-from integration.services import (
+from support import aws
+from support.conformance import through
+from support.polling import eventually
+from support.proxy import proxied
+from support.queue_contents import SQSDepot, opened
+from support.services import (
     command,
     service,
     take,
     wait_for_executions,
     worker,
 )
-from polling import eventually
 
 MONITOR = "platform.fifo"
 

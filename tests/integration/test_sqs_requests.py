@@ -12,9 +12,9 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from cadasta.workertoolbox.routing import CopyFailed
-from integration import aws
-from integration.depots import SQSDepot, opened
-from integration.services import service
+from support import aws
+from support.queue_contents import SQSDepot, opened
+from support.services import service
 
 MONITOR = "platform.fifo"
 

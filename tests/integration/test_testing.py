@@ -15,7 +15,7 @@ from cadasta.workertoolbox.conf.testing import (
     running_monitor,
     running_worker,
 )
-from integration.brokers import Broker
+from support.brokers import Broker
 
 
 def test_a_service_is_tested_on_a_real_broker(broker: Broker, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from integration.depots import NAMES, VIRTUAL, Depot, SQSDepot, opened
-from integration.intruders import BYTES, MISSHAPEN, NOTIFICATION, TEXTS, envelope
-from integration.routed import consume
-from integration.services import service, take, wait_for_executions, worker
-from polling import eventually
+from support.malformed_messages import BYTES, MISSHAPEN, NOTIFICATION, TEXTS, envelope
+from support.polling import eventually
+from support.queue_contents import NAMES, VIRTUAL, Depot, SQSDepot, opened
+from support.routed import consume
+from support.services import service, take, wait_for_executions, worker
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")

@@ -12,11 +12,11 @@ from kombu.message import Message
 from sqlalchemy import Engine, create_engine, text
 
 from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore, upgrade
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._message import read_task
-from cadasta.workertoolbox.results._schema import _config
-from history import fill
+from cadasta.workertoolbox.results._database.schema import _config
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
+from support.history import fill
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from cadasta.workertoolbox.results import _tables
-from faults.books import Books, Entry
+from cadasta.workertoolbox.results._database import tables as _tables
+from faults.journal import Books, Entry
 from faults.verdict import Ends, Summary, verify
 
 #: A task that was retried once, and one that was not.

@@ -12,14 +12,14 @@ from kombu.message import Message
 from sqlalchemy import delete, insert, select, text
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._message import TaskRecord, read_task
-from cadasta.workertoolbox.results._queued import GRACE, Sweep
-from cadasta.workertoolbox.results._tables import queued, task, watermark
-from integration.brokers import Broker
-from integration.monitors import monitor
-from polling import eventually
+from cadasta.workertoolbox.results._database.tables import queued, task, watermark
+from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
+from cadasta.workertoolbox.results._monitor.message import TaskRecord, read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
+from support.brokers import Broker
+from support.monitors import monitor
+from support.polling import eventually
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from sqlalchemy import URL
 
-from processes import running
 from servers.missing import missing
 from servers.ports import HOST, free_ports, is_listening
 from servers.postgresql import account, folder_of
 from servers.programs import find_pgbouncer
+from support.processes import running
 
 #: Any client is let in, and becomes the role that the server is given for it.
 CONFIGURATION = """\

@@ -15,10 +15,10 @@ from pathlib import Path
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from processes import Process, running
 from servers.missing import missing
 from servers.ports import HOST, free_ports
 from servers.programs import find_postgresql
+from support.processes import Process, running
 
 #: Root may not run it; Debian's packages create this account.
 ACCOUNT = "postgres"

@@ -18,12 +18,12 @@ from typing import Any
 
 from kombu import Connection, Exchange, Queue
 
-from processes import Process, running
 from servers.access import Access
 from servers.certificates import Certificate, issue
 from servers.missing import missing
 from servers.ports import HOST, free_ports, is_listening
 from servers.programs import find_rabbitmq
+from support.processes import Process, running
 
 #: What the toolbox declares, deleted around each use of a broker given by its URL.
 QUEUES = ("celery", "export", "msg", "platform.fifo")

@@ -14,12 +14,12 @@ from urllib.parse import urlencode
 
 import redis
 
-from processes import Process, running
 from servers.access import Access
 from servers.certificates import issue
 from servers.missing import missing
 from servers.ports import HOST, free_ports, is_listening
 from servers.programs import find_redis
+from support.processes import Process, running
 
 #: Options of a server that forgets all when it ends, which is quicker.
 FORGETTING = ("--save", "", "--appendonly", "no")

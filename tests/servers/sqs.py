@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import Process, running
 from servers.access import Access
 from servers.missing import missing
 from servers.ports import HOST, free_ports, is_listening
+from support.processes import Process, running
 
 
 @dataclass(frozen=True)

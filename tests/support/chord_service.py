@@ -1,4 +1,4 @@
-"""A service whose chords meet accidents: `celery -A integration.chord_service`."""
+"""A service whose chords meet accidents: `celery -A support.chord_service`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from celery import Celery, Task, chord, group, signature
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
 from cadasta.workertoolbox.conf import Config
-from cadasta.workertoolbox.results import _native_chords
-from polling import eventually
+from cadasta.workertoolbox.results._backend import chords as _native_chords
+from support.polling import eventually
 
 #: The variable with the folder where processes and tests tell each other things.
 FOLDER = "CHORDS_FOLDER"

@@ -17,17 +17,17 @@ from celery.result import AsyncResult, GroupResult
 from kombu import Connection, Queue
 
 from cadasta.workertoolbox.results import upgrade
-from integration.brokers import Broker, embedded, served
-from integration.chord_service import FOLDER, JOURNAL, make_service
-from integration.conformance import URL, through
-from integration.proxy import Proxy, proxied
-from polling import eventually
-from processes import Process, running
 from servers.access import BrokerServer
 from servers.postgresql import PostgreSQL
+from support.brokers import Broker, embedded, served
+from support.chord_service import FOLDER, JOURNAL, make_service
+from support.conformance import URL, through
+from support.polling import eventually
+from support.processes import Process, running
+from support.proxy import Proxy, proxied
 
 TESTS = Path(__file__).parent.parent
-CELERY = [sys.executable, "-m", "celery", "-A", "integration.chord_service"]
+CELERY = [sys.executable, "-m", "celery", "-A", "support.chord_service"]
 CELERY += ["--workdir", str(TESTS)]
 
 #: How a worker is started, without what would only make that last longer.

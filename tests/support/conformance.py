@@ -14,18 +14,18 @@ from celery import Celery
 from kombu import Connection
 
 from cadasta.workertoolbox.results import upgrade
-from integration.brokers import SERVERS, Broker, embedded, in_database, served
-from integration.conformance_service import EXECUTIONS, make_service
-from integration.ledger import Attempt, Ledger
-from integration.proxy import Proxy, proxied
-from processes import Process, running
 from servers.access import BrokerServer
 from servers.ports import HOST
 from servers.postgresql import PostgreSQL
+from support.brokers import SERVERS, Broker, embedded, in_database, served
+from support.conformance_service import EXECUTIONS, make_service
+from support.ledger import Attempt, Ledger
+from support.processes import Process, running
+from support.proxy import Proxy, proxied
 
-HERE = Path(__file__).parent
+SERVICES = Path(__file__).parent
 CELERY = [sys.executable, "-m", "celery", "-A", "conformance_service"]
-CELERY += ["--workdir", str(HERE)]
+CELERY += ["--workdir", str(SERVICES)]
 
 #: The work queues, each of which has to be empty before the books are compared.
 WORK = ("celery", "export", "msg")

@@ -12,8 +12,8 @@ from typing import Any
 
 from kombu.utils.json import dumps
 
-from integration.intruders import TEXTS
-from integration.mutations import Message
+from support.malformed_messages import TEXTS
+from support.mutations import Message
 
 
 def sealed(message: Message) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import NullPool, create_engine, text
 
-from polling import eventually
+from support.polling import eventually
 
 #: Ids of old tasks are `old-00001` and so on: the first is the oldest.
 TASK = """

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from celery.result import GroupResult
 from kombu import Queue
 
-from polling import eventually
+from support.polling import eventually
 
 #: Seconds until what is expected has to be there; much more than it takes.
 TIMEOUT_S = 60.0

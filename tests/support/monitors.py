@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from processes import Process, running
+from support.processes import Process, running
 
-HERE = Path(__file__).parent
+SERVICES = Path(__file__).parent
 
 
 def monitor(
@@ -37,7 +37,7 @@ def command(
     program: Sequence[str] = ("-m", "celery"),
 ) -> AbstractContextManager[Process]:
     """Run a command of `tasks`; the arguments are as for `monitor`."""
-    celery = [sys.executable, *program, "-A", "fleet", "--workdir", str(HERE)]
+    celery = [sys.executable, *program, "-A", "fleet", "--workdir", str(SERVICES)]
     return running(
         [*celery, "tasks", name, *options],
         folder=folder,

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from polling import eventually
+from support.polling import eventually
 
 #: Variables of whoever runs the tests that would beat what a test configures.
 FOREIGN = ("CELERY_", "WORKERTOOLBOX_")

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from processes import FOREIGN
+from support.processes import FOREIGN
 
 #: Where the programs run, and so what they can import from.
-HERE = Path(__file__).parent
+SERVICES = Path(__file__).parent
 
 #: Prints the id of each task that it sends, and fails where routing brings more along.
 ROUTING_ALONE = """\
@@ -76,7 +76,7 @@ def run_program(
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
     done = subprocess.run(
         [sys.executable, "-c", program, *map(json.dumps, arguments)],
-        cwd=HERE,
+        cwd=SERVICES,
         env={**inherited, **(environment or {})},
         text=True,
         capture_output=True,

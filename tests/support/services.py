@@ -12,10 +12,10 @@ from typing import Any
 from celery import Celery
 from kombu import pools
 
-from integration import routed
-from integration.depots import Depot
-from polling import eventually
-from processes import Process, running
+from support import routed
+from support.polling import eventually
+from support.processes import Process, running
+from support.queue_contents import Depot
 
 #: How a worker is started, without what would only add messages to read past.
 WORKER = ("--without-gossip", "--without-mingle", "-l", "INFO")

@@ -11,7 +11,7 @@ import pytest
 
 from export_demo import processes
 from export_demo.processes import SIGNALS, ProcessEnded, Processes
-from polling import eventually
+from support.polling import eventually
 
 #: Tells its process id, and then does nothing for a minute.
 IDLE = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"

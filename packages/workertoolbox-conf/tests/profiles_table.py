@@ -6,7 +6,7 @@ import json
 
 from readme import write
 
-from cadasta.workertoolbox.conf._profiles import CHOICES, Choice
+from cadasta.workertoolbox.conf._brokers.profiles import CHOICES, Choice
 
 _HEAD = """\
 | setting | value | for | why |

@@ -8,7 +8,7 @@ import pytest
 from kombu.transport.SQS import Channel
 
 from cadasta.workertoolbox.conf import Config, Contradiction, InvalidValue
-from cadasta.workertoolbox.conf._visibility import VISIBILITY_S
+from cadasta.workertoolbox.conf._brokers.visibility import VISIBILITY_S
 from cadasta.workertoolbox.routing import InvalidSetting
 
 REDIS = "redis://me:se;cret@localhost/0"

@@ -7,7 +7,7 @@ import pytest
 from celery.app.defaults import NAMESPACES, flatten
 
 from cadasta.workertoolbox.conf import Config, InvalidValue, InvalidVariable
-from cadasta.workertoolbox.conf._readers import READERS
+from cadasta.workertoolbox.conf._settings.parsing import READERS
 
 
 def test_every_setting_of_celerys_has_a_type_that_can_be_read() -> None:

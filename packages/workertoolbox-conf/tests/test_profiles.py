@@ -8,7 +8,7 @@ from profiles_table import row, table
 from readme import README, with_table
 
 from cadasta.workertoolbox.conf import Config, InvalidValue
-from cadasta.workertoolbox.conf._profiles import (
+from cadasta.workertoolbox.conf._brokers.profiles import (
     BROKERS,
     CHOICES,
     CLASSIC,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from cadasta.workertoolbox.conf import Config, InvalidValue, _sentry
+from cadasta.workertoolbox.conf import Config, InvalidValue
+from cadasta.workertoolbox.conf._logging import sentry as _sentry
 
 #: Prints whether a configured app has loaded the SDK.
 PROGRAM = """

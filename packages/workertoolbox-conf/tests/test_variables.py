@@ -9,8 +9,12 @@ from readme import README, with_table
 from variables_table import table
 
 from cadasta.workertoolbox.conf import Config
-from cadasta.workertoolbox.conf._variables import ARGUMENTS, ROUTINGS, VARIABLES
-from cadasta.workertoolbox.results._size import MAX_BYTES
+from cadasta.workertoolbox.conf._settings.variables import (
+    ARGUMENTS,
+    ROUTINGS,
+    VARIABLES,
+)
+from cadasta.workertoolbox.results._arguments.truncation import MAX_BYTES
 from cadasta.workertoolbox.routing import Routing
 
 LINES = "\n".join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from readme import write
 
-from cadasta.workertoolbox.conf._variables import (
+from cadasta.workertoolbox.conf._settings.variables import (
     ARGUMENTS,
     PREFIX,
     ROUTINGS,

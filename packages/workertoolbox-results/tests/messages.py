@@ -7,7 +7,7 @@ from typing import Any
 
 from kombu.message import Message
 
-from cadasta.workertoolbox.results._compression import left_compressed
+from cadasta.workertoolbox.results._monitor.decompression import left_compressed
 
 PUBLISHED_AT = "2026-01-02T03:04:05.000006+00:00"
 

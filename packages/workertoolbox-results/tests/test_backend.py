@@ -17,7 +17,7 @@ from kombu.exceptions import EncodeError
 from sqlalchemy import insert
 
 from cadasta.workertoolbox.results import PickledResult, TaskStore
-from cadasta.workertoolbox.results._tables import taskmeta
+from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results.backend import Backend
 
 REQUEST = Context(

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from cadasta.workertoolbox.results._backoff import backoff, rest
+from cadasta.workertoolbox.results._monitor.backoff import backoff, rest
 
 
 class Highest(random.Random):

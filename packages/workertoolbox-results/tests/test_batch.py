@@ -11,10 +11,10 @@ from messages import message
 from sqlalchemy import select
 
 from cadasta.workertoolbox.results import upgrade
-from cadasta.workertoolbox.results._batch import Record, write_batch
-from cadasta.workertoolbox.results._engine import database_url, open_engine
-from cadasta.workertoolbox.results._message import keep_unread, read_task
-from cadasta.workertoolbox.results._tables import attempt, quarantine, task
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.tables import attempt, quarantine, task
+from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._monitor.upserts import Record, write_batch
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from cadasta.workertoolbox.results import _chord
-from cadasta.workertoolbox.results._chord import Part, Progress
-from cadasta.workertoolbox.results._database import Database
+from cadasta.workertoolbox.results._backend import chord_progress as _chord
+from cadasta.workertoolbox.results._backend.chord_progress import Part, Progress
+from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results.backend import Backend
 
 PART = Part("g", "0", 0, "SUCCESS", b"0")

@@ -10,13 +10,13 @@ from celery import Celery, states
 from celery.app.task import Context
 from sqlalchemy import func, insert, select
 
-from cadasta.workertoolbox.results import _cleanup
-from cadasta.workertoolbox.results._tables import (
+from cadasta.workertoolbox.results._database.tables import (
     chord,
     chord_part,
     taskmeta,
     tasksetmeta,
 )
+from cadasta.workertoolbox.results._history import cleanup as _cleanup
 from cadasta.workertoolbox.results.backend import Backend
 
 DAY = timedelta(days=1)

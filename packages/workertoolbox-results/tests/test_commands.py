@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from messages import message
 from sqlalchemy import update
 
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._message import read_task
-from cadasta.workertoolbox.results._tables import taskmeta
+from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
 KEYS = (
@@ -259,7 +259,7 @@ def test_a_monitor_without_the_library_of_prometheus_says_what_to_install(
     app: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(
-        sys.modules, "cadasta.workertoolbox.results._prometheus", raising=False
+        sys.modules, "cadasta.workertoolbox.results._monitor.metrics", raising=False
     )
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     result = run(app, "monitor", "--prometheus", "9187")

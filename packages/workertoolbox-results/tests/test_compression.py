@@ -8,7 +8,7 @@ import kombu.compression
 import pytest
 from kombu import Connection
 
-from cadasta.workertoolbox.results._compression import (
+from cadasta.workertoolbox.results._monitor.decompression import (
     MAX_BODY,
     decompress,
     left_compressed,

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._statement import Statement, execute
+from cadasta.workertoolbox.results._database.statement import Statement, execute
 from cadasta.workertoolbox.results.backend import Backend
 
 FIRST = Statement("INSERT INTO workertoolbox_chord_part VALUES ('g', '1', 0, 'x', '')")

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from messages import PUBLISHED_AT, message
 
-from cadasta.workertoolbox.results._compression import MAX_BODY
-from cadasta.workertoolbox.results._message import (
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY
+from cadasta.workertoolbox.results._monitor.message import (
     MAX_KEPT,
     Unreadable,
     keep_unread,
     read_task,
 )
-from cadasta.workertoolbox.results._redaction import Redaction
 
 #: A list in a list, 500 times.
 NESTED: list[Any] = []

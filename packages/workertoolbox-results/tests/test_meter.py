@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from messages import message
 
-from cadasta.workertoolbox.results._message import keep_unread, read_task
-from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
+from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Meter
 
 
 def batch(*ages_s: float, unread: int = 0) -> CommittedBatch:

@@ -15,7 +15,7 @@ from kombu import Exchange, Queue
 from sqlalchemy import select
 
 from cadasta.workertoolbox.results import PROBE, Monitor, TaskStore
-from cadasta.workertoolbox.results._tables import quarantine
+from cadasta.workertoolbox.results._database.tables import quarantine
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from kombu.message import Message
 from messages import message
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._engine import database_url, open_engine
-from cadasta.workertoolbox.results._message import TaskRecord, read_task
-from cadasta.workertoolbox.results._planned import planned_steps
-from cadasta.workertoolbox.results._purge import purge
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._history.purge import purge
+from cadasta.workertoolbox.results._monitor.message import TaskRecord, read_task
+from cadasta.workertoolbox.results._monitor.planned import planned_steps
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

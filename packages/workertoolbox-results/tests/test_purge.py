@@ -12,10 +12,12 @@ from messages import message
 from sqlalchemy import MetaData, func, select, update
 from test_commands import run, track
 
-from cadasta.workertoolbox.results import TaskStore, _purge, _purge_command
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._message import keep_unread
-from cadasta.workertoolbox.results._tables import metadata, quarantine
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._commands import purge as _purge_command
+from cadasta.workertoolbox.results._database.tables import metadata, quarantine
+from cadasta.workertoolbox.results._history import purge as _purge
+from cadasta.workertoolbox.results._monitor.message import keep_unread
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
 NOW = datetime.now(UTC)

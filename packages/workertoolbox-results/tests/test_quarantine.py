@@ -13,8 +13,8 @@ from messages import message
 from test_commands import objects, run
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._message import keep_unread
+from cadasta.workertoolbox.results._monitor.message import keep_unread
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
 

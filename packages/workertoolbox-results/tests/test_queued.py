@@ -14,12 +14,9 @@ from messages import message
 from sqlalchemy import delete, insert, select
 from test_commands import objects, run
 
-from cadasta.workertoolbox.results import TaskStore, _queued, upgrade
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._engine import database_url, open_engine
-from cadasta.workertoolbox.results._message import TaskRecord, read_task
-from cadasta.workertoolbox.results._queued import GRACE, Sweep
-from cadasta.workertoolbox.results._tables import (
+from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.tables import (
     planned,
     queued,
     task,
@@ -27,6 +24,10 @@ from cadasta.workertoolbox.results._tables import (
     untracked,
     watermark,
 )
+from cadasta.workertoolbox.results._history import watermark as _queued
+from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
+from cadasta.workertoolbox.results._monitor.message import TaskRecord, read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
 HOUR = timedelta(hours=1)

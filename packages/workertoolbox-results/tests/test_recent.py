@@ -6,11 +6,15 @@ from celery import states
 from messages import message
 from sqlalchemy import insert
 
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._message import read_task
-from cadasta.workertoolbox.results._recent import RecentTasks, bounded, count_recent
-from cadasta.workertoolbox.results._tables import taskmeta
-from cadasta.workertoolbox.results._types import naive_utc
+from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._store.recent import (
+    RecentTasks,
+    bounded,
+    count_recent,
+)
 from cadasta.workertoolbox.results.backend import Backend
 
 

@@ -12,8 +12,8 @@ from celery.app.task import Context
 from messages import message
 
 from cadasta.workertoolbox.results import InvalidRedaction, Redaction, TaskStore
-from cadasta.workertoolbox.results._message import read_task
-from cadasta.workertoolbox.results._redaction import HIDDEN
+from cadasta.workertoolbox.results._arguments.redaction import HIDDEN
+from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results.backend import Backend
 
 

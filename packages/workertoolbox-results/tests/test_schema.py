@@ -15,9 +15,9 @@ from cadasta.workertoolbox.results import (
     TaskStore,
     upgrade,
 )
-from cadasta.workertoolbox.results._engine import database_url, open_engine
-from cadasta.workertoolbox.results._schema import VERSION_TABLE
-from cadasta.workertoolbox.results._tables import metadata
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
+from cadasta.workertoolbox.results._database.tables import metadata
 
 
 def test_the_schema_from_migrations_is_the_one_in_the_code(url: str) -> None:

@@ -13,9 +13,9 @@ from messages import message
 from test_commands import run
 
 from cadasta.workertoolbox.results import InvalidLimit, TaskStore
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._message import keep_unread, read_task
-from cadasta.workertoolbox.results._size import cut
+from cadasta.workertoolbox.results._arguments.truncation import cut
+from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from celery import Celery, states
 from celery.app.task import Context
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._starts import DELAY_S
+from cadasta.workertoolbox.results._backend.deferred_starts import DELAY_S
 from cadasta.workertoolbox.results.backend import Backend
 
 

@@ -7,7 +7,11 @@ import pytest
 from rich.console import Console
 
 from cadasta.workertoolbox.results import Task
-from cadasta.workertoolbox.results._tree import duration, in_order, workflow_tree
+from cadasta.workertoolbox.results._commands.tree import (
+    duration,
+    in_order,
+    workflow_tree,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

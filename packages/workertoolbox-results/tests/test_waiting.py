@@ -11,7 +11,8 @@ from celery.exceptions import ChordError, TimeoutError
 from celery.result import GroupResult
 from sqlalchemy import event
 
-from cadasta.workertoolbox.results._waits import waits
+from cadasta.workertoolbox.results._backend import reading
+from cadasta.workertoolbox.results._backend.polling import waits
 from cadasta.workertoolbox.results.backend import Backend
 
 
@@ -71,7 +72,7 @@ def test_a_group_is_asked_for_in_one_query_a_look(
 def test_a_group_of_more_than_a_query_takes_is_complete(
     app: Celery, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cadasta.workertoolbox.results._lookup.IDS_IN_A_QUERY", 7)
+    monkeypatch.setattr(reading, "IDS_IN_A_QUERY", 7)
     put(backend, *range(50))
 
     assert len(group(app, 50).get(timeout=1)) == 50

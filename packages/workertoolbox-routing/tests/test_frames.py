@@ -10,7 +10,7 @@ import pytest
 from amqp.basic_message import Message
 from amqp.spec import Basic
 
-from cadasta.workertoolbox.routing.transports._frames import reading_every_frame
+from cadasta.workertoolbox.routing.transports._amqp_frames import reading_every_frame
 from cadasta.workertoolbox.routing.transports._unreadable import UNREADABLE
 
 

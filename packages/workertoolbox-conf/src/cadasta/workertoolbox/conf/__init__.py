@@ -21,8 +21,8 @@ from cadasta.workertoolbox.conf._errors import (
     UnknownSetting,
 )
 from cadasta.workertoolbox.conf._followups import extract_followups
-from cadasta.workertoolbox.conf._formatters import JSONFormatter, PlainFormatter
-from cadasta.workertoolbox.conf._overrides import OverriddenSetting
+from cadasta.workertoolbox.conf._logging.formatters import JSONFormatter, PlainFormatter
+from cadasta.workertoolbox.conf._settings.overrides import OverriddenSetting
 from cadasta.workertoolbox.conf._setup import setup_app
 
 __all__ = [

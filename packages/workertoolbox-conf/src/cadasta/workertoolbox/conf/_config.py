@@ -8,18 +8,18 @@ from typing import Any, Self
 
 from celery.utils.functional import maybe_list
 
-from cadasta.workertoolbox.conf import _worker
-from cadasta.workertoolbox.conf._contradictions import check_contradictions
-from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
-from cadasta.workertoolbox.conf._environment import FOLDER, read_environment
+from cadasta.workertoolbox.conf._brokers.conflicts import check_contradictions
+from cadasta.workertoolbox.conf._brokers.folder import embedded_settings, make_folder
+from cadasta.workertoolbox.conf._brokers.predefined_queues import with_predefined
+from cadasta.workertoolbox.conf._brokers.profiles import with_profile
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
-from cadasta.workertoolbox.conf._names import check_names
-from cadasta.workertoolbox.conf._overrides import warn_of_overrides
-from cadasta.workertoolbox.conf._predefined import with_predefined
-from cadasta.workertoolbox.conf._profiles import with_profile
-from cadasta.workertoolbox.conf._templates import render
-from cadasta.workertoolbox.conf._values import check_values
-from cadasta.workertoolbox.conf._variables import (
+from cadasta.workertoolbox.conf._logging import setup as _worker
+from cadasta.workertoolbox.conf._settings.environment import FOLDER, read_environment
+from cadasta.workertoolbox.conf._settings.names import check_names
+from cadasta.workertoolbox.conf._settings.overrides import warn_of_overrides
+from cadasta.workertoolbox.conf._settings.templates import render
+from cadasta.workertoolbox.conf._settings.values import check_values
+from cadasta.workertoolbox.conf._settings.variables import (
     ARGUMENTS,
     PREFIX,
     RESULT_DB,

@@ -8,17 +8,17 @@ from collections.abc import Callable, Collection, Iterator
 from celery import Celery
 from kombu import Connection, Queue
 
+from cadasta.workertoolbox.conf._brokers.connection import (
+    bounded_options,
+    broker_errors,
+    in_one_line,
+    masked,
+)
 from cadasta.workertoolbox.conf._errors import (
     BrokerUnreachable,
     ConfError,
     DeclarationRefused,
     NotConfigured,
-)
-from cadasta.workertoolbox.conf._reach import (
-    bounded_options,
-    broker_errors,
-    in_one_line,
-    masked,
 )
 from cadasta.workertoolbox.results import ResultsError, TaskStore
 

@@ -7,7 +7,14 @@ with TaskStore("workertoolbox+postgresql+psycopg2://reader@db/workers") as store
         print(task.id, task.name, task.result)
 """
 
-from cadasta.workertoolbox.results._engine import database_url, open_engine
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.schema import check_schema, upgrade
+from cadasta.workertoolbox.results._database.url import (
+    RESULT_BACKEND,
+    render_text,
+    render_url,
+)
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
@@ -24,19 +31,12 @@ from cadasta.workertoolbox.results._errors import (
     TaskNotFound,
     UnknownStatus,
 )
-from cadasta.workertoolbox.results._meter import CommittedBatch
-from cadasta.workertoolbox.results._monitor import Monitor
-from cadasta.workertoolbox.results._probe import PROBE
-from cadasta.workertoolbox.results._recent import Recent, count_recent
-from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._schema import check_schema, upgrade
-from cadasta.workertoolbox.results._store import TaskStore
-from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results._template import (
-    RESULT_BACKEND,
-    render_text,
-    render_url,
-)
+from cadasta.workertoolbox.results._monitor.consumer import Monitor
+from cadasta.workertoolbox.results._monitor.probe import PROBE
+from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+from cadasta.workertoolbox.results._store.recent import Recent, count_recent
+from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.task import Task
 
 __all__ = [
     "BrokerUnavailable",

@@ -18,31 +18,35 @@ from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Table, delete, select
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._cleanup import (
-    delete_chords,
-    delete_groups,
-    delete_results,
+from cadasta.workertoolbox.results._arguments.jsonable import storable
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._arguments.truncation import cut, max_argument_bytes
+from cadasta.workertoolbox.results._backend.chords import NativeChords
+from cadasta.workertoolbox.results._backend.deferred_starts import Start, starts_of
+from cadasta.workertoolbox.results._backend.reading import Lookup
+from cadasta.workertoolbox.results._backend.requeue import (
+    EndNotStored,
+    requeued_in_an_outage,
 )
-from cadasta.workertoolbox.results._database import database_at
-from cadasta.workertoolbox.results._engine import (
+from cadasta.workertoolbox.results._backend.states import store
+from cadasta.workertoolbox.results._database.connection import database_at
+from cadasta.workertoolbox.results._database.engine import (
     database_url,
     insert_into,
     is_outage,
 )
-from cadasta.workertoolbox.results._lookup import Lookup
-from cadasta.workertoolbox.results._message import work_queue
-from cadasta.workertoolbox.results._native_chords import NativeChords
-from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._redelivery import (
-    EndNotStored,
-    requeued_in_an_outage,
+from cadasta.workertoolbox.results._database.tables import (
+    NAME_LENGTH,
+    taskmeta,
+    tasksetmeta,
 )
-from cadasta.workertoolbox.results._size import cut, max_argument_bytes
-from cadasta.workertoolbox.results._starts import Start, starts_of
-from cadasta.workertoolbox.results._state import store
-from cadasta.workertoolbox.results._storable import storable
-from cadasta.workertoolbox.results._tables import NAME_LENGTH, taskmeta, tasksetmeta
-from cadasta.workertoolbox.results._types import naive_utc
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.cleanup import (
+    delete_chords,
+    delete_groups,
+    delete_results,
+)
+from cadasta.workertoolbox.results._monitor.message import work_queue
 
 
 class Backend(Lookup, NativeChords, base.BaseBackend):

@@ -15,25 +15,29 @@ import click
 from celery import Celery
 from rich.table import Table
 
-from cadasta.workertoolbox.results._age import Age
-from cadasta.workertoolbox.results._console import (
+from cadasta.workertoolbox.results._commands.options import Age
+from cadasta.workertoolbox.results._commands.output import (
     app_of,
     console,
     json_option,
     limit_option,
     print_json,
 )
-from cadasta.workertoolbox.results._engine import database_url
+from cadasta.workertoolbox.results._commands.purge import purge
+from cadasta.workertoolbox.results._commands.quarantine import quarantine
+from cadasta.workertoolbox.results._commands.tree import (
+    duration,
+    in_order,
+    workflow_tree,
+)
+from cadasta.workertoolbox.results._database.engine import database_url
+from cadasta.workertoolbox.results._database.schema import upgrade as upgrade_database
 from cadasta.workertoolbox.results._errors import MetricsUnavailable, ResultsError
-from cadasta.workertoolbox.results._meter import CommittedBatch
-from cadasta.workertoolbox.results._monitor import Monitor
-from cadasta.workertoolbox.results._purge_command import purge
-from cadasta.workertoolbox.results._quarantine_command import quarantine
-from cadasta.workertoolbox.results._schema import upgrade as upgrade_database
-from cadasta.workertoolbox.results._stopping import stop_on_signals
-from cadasta.workertoolbox.results._store import TaskStore
-from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results._tree import duration, in_order, workflow_tree
+from cadasta.workertoolbox.results._monitor.consumer import Monitor
+from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
+from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.task import Task
 
 #: The entry points by which other distributions add commands to ours.
 GROUP = "workertoolbox.commands"
@@ -95,7 +99,7 @@ def _serve_figures(
     app: Celery, host: str, port: int
 ) -> Callable[[CommittedBatch], object]:
     try:
-        from cadasta.workertoolbox.results._prometheus import Figures
+        from cadasta.workertoolbox.results._monitor.metrics import Figures
     except ImportError as error:
         raise MetricsUnavailable(
             f"--prometheus needs a library ({error}); "

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cadasta.workertoolbox.routing import _publication, _registry, _worker
-from cadasta.workertoolbox.routing._broker import check_predefined, transport_options
+from cadasta.workertoolbox.routing import _publication, _worker
 from cadasta.workertoolbox.routing._errors import InvalidSetting
-from cadasta.workertoolbox.routing._names import (
+from cadasta.workertoolbox.routing._json_only import JSON_ONLY, check_serializers
+from cadasta.workertoolbox.routing._queue_names import (
     check_prefix,
     check_queue_name,
     check_queues,
 )
 from cadasta.workertoolbox.routing._router import Router
-from cadasta.workertoolbox.routing._serializers import JSON_ONLY, check_serializers
 from cadasta.workertoolbox.routing._settings import Settings
 from cadasta.workertoolbox.routing._topology import (
     DEFAULT_QUEUE,
@@ -22,6 +21,11 @@ from cadasta.workertoolbox.routing._topology import (
     MONITOR,
     topology,
 )
+from cadasta.workertoolbox.routing._transport_options import (
+    check_predefined,
+    transport_options,
+)
+from cadasta.workertoolbox.routing.transports import _registration
 
 
 class Routing(Settings):
@@ -123,6 +127,6 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
 
 
 # With the module, not with an object: one may come out of a pickle.
-_registry.register()
+_registration.register()
 _publication.connect()
 _worker.connect()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cadasta.workertoolbox.routing._errors import InvalidSetting
-from cadasta.workertoolbox.routing._names import check_prefix
+from cadasta.workertoolbox.routing._queue_names import check_prefix
 
 #: Region of the queues where the transport options name none.
 REGION = "us-west-2"

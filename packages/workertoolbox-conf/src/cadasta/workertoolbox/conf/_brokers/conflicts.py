@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
-from cadasta.workertoolbox.conf._brokers import (
+from cadasta.workertoolbox.conf._brokers.task_options import task_options
+from cadasta.workertoolbox.conf._brokers.urls import (
     RABBITMQ,
     named_urls,
     scheme,
     transport_option,
 )
+from cadasta.workertoolbox.conf._brokers.visibility import check_visibility
 from cadasta.workertoolbox.conf._errors import Contradiction, InvalidValue
-from cadasta.workertoolbox.conf._task_options import task_options
-from cadasta.workertoolbox.conf._visibility import check_visibility
 from cadasta.workertoolbox.routing import mask_url
 
 #: Settings that ask for quorum queues.

@@ -6,8 +6,8 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cadasta.workertoolbox.conf._brokers import RABBITMQ, named_urls, scheme
-from cadasta.workertoolbox.conf._visibility import VISIBILITY_S
+from cadasta.workertoolbox.conf._brokers.urls import RABBITMQ, named_urls, scheme
+from cadasta.workertoolbox.conf._brokers.visibility import VISIBILITY_S
 
 SQS = "SQS"
 CLASSIC = "RabbitMQ classic"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cadasta.workertoolbox.conf._brokers import scheme
+from cadasta.workertoolbox.conf._brokers.task_options import task_options
+from cadasta.workertoolbox.conf._brokers.urls import scheme
 from cadasta.workertoolbox.conf._errors import Contradiction, InvalidValue
-from cadasta.workertoolbox.conf._task_options import task_options
 
 #: Seconds after which kombu's transports deliver a message again that is not
 #: acknowledged, where `visibility_timeout` does not say otherwise.

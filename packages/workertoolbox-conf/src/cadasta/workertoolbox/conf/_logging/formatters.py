@@ -9,7 +9,7 @@ from typing import Any
 
 from kombu.utils.encoding import safe_repr, safe_str
 
-from cadasta.workertoolbox.conf._task_ids import task_ids
+from cadasta.workertoolbox.conf._logging.task_context import task_ids
 
 #: What every record has; the rest is what a caller gave as `extra`.
 _COMMON = {*vars(logging.makeLogRecord({})), "message", "asctime"}

@@ -11,7 +11,7 @@ from celery.app.task import Task
 from celery.worker import request
 from celery.worker.strategy import default
 
-from cadasta.workertoolbox.conf._task_ids import handling
+from cadasta.workertoolbox.conf._logging.task_context import handling
 
 
 class Request(request.Request):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery._state import get_current_task
 
-from cadasta.workertoolbox.conf._task_ids import task_ids
+from cadasta.workertoolbox.conf._logging.task_context import task_ids
 from cadasta.workertoolbox.routing import mask_url
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from celery.signals import (
 )
 from celery.utils.log import ColorFormatter, get_multiprocessing_logger
 
-from cadasta.workertoolbox.conf import _sentry
-from cadasta.workertoolbox.conf._formatters import JSONFormatter, PlainFormatter
-from cadasta.workertoolbox.conf._requests import name_tasks
+from cadasta.workertoolbox.conf._logging import sentry as _sentry
+from cadasta.workertoolbox.conf._logging.formatters import JSONFormatter, PlainFormatter
+from cadasta.workertoolbox.conf._logging.requests import name_tasks
 
 _logger = logging.getLogger(__name__)
 

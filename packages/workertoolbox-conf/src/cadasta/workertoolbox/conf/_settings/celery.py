@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery.app.defaults import NAMESPACES, Option, flatten
 
-from cadasta.workertoolbox.conf._variables import ROUTINGS
+from cadasta.workertoolbox.conf._settings.variables import ROUTINGS
 
 _CELERYS: dict[str, Option] = dict(flatten(NAMESPACES))
 

@@ -10,11 +10,11 @@ from typing import Any
 from celery.app.defaults import Option
 
 from cadasta.workertoolbox.conf._errors import InvalidValue, InvalidVariable
-from cadasta.workertoolbox.conf._names import OLD_NAMES
-from cadasta.workertoolbox.conf._readers import READERS
-from cadasta.workertoolbox.conf._settings import SETTINGS
-from cadasta.workertoolbox.conf._spelling import nearest
-from cadasta.workertoolbox.conf._variables import PREFIX, VARIABLES, Variable
+from cadasta.workertoolbox.conf._settings.celery import SETTINGS
+from cadasta.workertoolbox.conf._settings.names import OLD_NAMES
+from cadasta.workertoolbox.conf._settings.parsing import READERS
+from cadasta.workertoolbox.conf._settings.spelling import nearest
+from cadasta.workertoolbox.conf._settings.variables import PREFIX, VARIABLES, Variable
 from cadasta.workertoolbox.routing import mask_url
 
 #: The folder of an embedded configuration, which is no setting.

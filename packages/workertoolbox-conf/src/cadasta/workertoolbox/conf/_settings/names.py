@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from celery.app.defaults import NAMESPACES, Option, flatten
 
 from cadasta.workertoolbox.conf._errors import UnknownSetting
-from cadasta.workertoolbox.conf._settings import SETTINGS
-from cadasta.workertoolbox.conf._spelling import likeness, nearest
-from cadasta.workertoolbox.conf._variables import VARIABLES
+from cadasta.workertoolbox.conf._settings.celery import SETTINGS
+from cadasta.workertoolbox.conf._settings.spelling import likeness, nearest
+from cadasta.workertoolbox.conf._settings.variables import VARIABLES
 
 #: How alike an unknown setting and one of Celery's are when it is taken for a slip of
 #: the pen, and not for a setting of some extension: `task_qeues` has 0.95.

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Container, Mapping
 from typing import Any
 
-from cadasta.workertoolbox.conf._variables import RESULT_DB
+from cadasta.workertoolbox.conf._settings.variables import RESULT_DB
 from cadasta.workertoolbox.routing import mask_url
 
 #: Celery's own variables, and the settings that each wins over, the nearest one first.

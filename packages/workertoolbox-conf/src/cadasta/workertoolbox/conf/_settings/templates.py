@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cadasta.workertoolbox.conf._variables import RESULT_DB
+from cadasta.workertoolbox.conf._settings.variables import RESULT_DB
 from cadasta.workertoolbox.results import render_text, render_url
 
 #: What a template may have, as `{0.NAME}`.

@@ -8,9 +8,9 @@ from typing import Any
 from celery.utils.functional import maybe_list
 
 from cadasta.workertoolbox.conf._errors import InvalidValue
-from cadasta.workertoolbox.conf._settings import SETTINGS
-from cadasta.workertoolbox.conf._variables import RESULT_DB
-from cadasta.workertoolbox.conf._worker import FORMATTERS
+from cadasta.workertoolbox.conf._logging.setup import FORMATTERS
+from cadasta.workertoolbox.conf._settings.celery import SETTINGS
+from cadasta.workertoolbox.conf._settings.variables import RESULT_DB
 
 #: What to write for a setting of Celery's, by its type, instead of a text.
 _NO_TEXTS = {

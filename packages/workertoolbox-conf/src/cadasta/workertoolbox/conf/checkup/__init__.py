@@ -5,7 +5,7 @@ for finding in check_up(Site(app)):
 """
 
 from cadasta.workertoolbox.conf.checkup._checks import check_up
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import Finding, Status
-from cadasta.workertoolbox.conf.checkup._site import Site
 
 __all__ = ["Finding", "Site", "Status", "check_up"]

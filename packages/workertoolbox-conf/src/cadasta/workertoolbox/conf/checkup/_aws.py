@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cadasta.workertoolbox.conf._reach import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import in_one_line
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
     failed,
     ok,
     warning,
 )
-from cadasta.workertoolbox.conf.checkup._site import Site
 from cadasta.workertoolbox.results import PROBE
 
 #: What kombu does with a new connection.

@@ -8,10 +8,14 @@ from typing import Any
 
 from kombu import Connection
 
-from cadasta.workertoolbox.conf._reach import broker_errors, in_one_line, masked
+from cadasta.workertoolbox.conf._brokers.connection import (
+    broker_errors,
+    in_one_line,
+    masked,
+)
 from cadasta.workertoolbox.conf.checkup._aws import LIST, is_denied
+from cadasta.workertoolbox.conf.checkup._context import Site, once
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok
-from cadasta.workertoolbox.conf.checkup._site import Site, once
 
 _ADVICE = "start it, or set broker_url to one that runs and lets this service in"
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Thread
 
-from cadasta.workertoolbox.conf._reach import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import in_one_line
 from cadasta.workertoolbox.conf.checkup._aws import aws
 from cadasta.workertoolbox.conf.checkup._broker import broker
 from cadasta.workertoolbox.conf.checkup._clock import broker_clock, database_clock
 from cadasta.workertoolbox.conf.checkup._connections import connections
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._database import database, schema
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
@@ -23,7 +24,6 @@ from cadasta.workertoolbox.conf.checkup._finding import (
 from cadasta.workertoolbox.conf.checkup._monitor import monitor
 from cadasta.workertoolbox.conf.checkup._privileges import privileges
 from cadasta.workertoolbox.conf.checkup._probe import probe
-from cadasta.workertoolbox.conf.checkup._site import Site
 from cadasta.workertoolbox.conf.checkup._topology import topology
 from cadasta.workertoolbox.conf.checkup._tracking import quarantine, untracked
 from cadasta.workertoolbox.conf.checkup._versions import versions

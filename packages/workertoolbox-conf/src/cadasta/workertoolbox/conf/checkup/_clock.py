@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import text
 
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
-from cadasta.workertoolbox.conf.checkup._site import Site
 
 #: Seconds from which on waits and lags are plainly wrong.
 _WARNING_S = 2.0

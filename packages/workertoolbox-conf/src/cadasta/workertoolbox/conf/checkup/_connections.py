@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from sqlalchemy import text
 
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
-from cadasta.workertoolbox.conf.checkup._site import Site
 
 #: Share of the connections beyond which one more host may be one too many.
 _FULL = 0.8

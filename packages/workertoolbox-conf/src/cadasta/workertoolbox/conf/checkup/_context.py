@@ -11,7 +11,7 @@ from celery import Celery
 from kombu import Connection, Queue
 from sqlalchemy import Engine
 
-from cadasta.workertoolbox.conf._reach import bounded_options
+from cadasta.workertoolbox.conf._brokers.connection import bounded_options
 
 
 @dataclass

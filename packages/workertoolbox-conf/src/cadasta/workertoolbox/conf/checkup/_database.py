@@ -9,8 +9,8 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, skipped
-from cadasta.workertoolbox.conf.checkup._site import Site
 from cadasta.workertoolbox.results import (
     DatabaseUnavailable,
     InvalidURL,

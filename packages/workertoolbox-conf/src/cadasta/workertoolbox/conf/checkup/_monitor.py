@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._database import unseen
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
-from cadasta.workertoolbox.conf.checkup._site import Site
 
 #: Seconds in which a monitor takes a message out of a queue: twice its longest poll,
 #: and for SQS the time until a count is right, most often.

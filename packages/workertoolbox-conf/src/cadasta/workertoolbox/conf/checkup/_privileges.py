@@ -10,8 +10,8 @@ from itertools import chain
 
 from sqlalchemy import Connection, text
 
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
-from cadasta.workertoolbox.conf.checkup._site import Site
 
 
 def _each(names: str, *privileges: str) -> set[tuple[str, str]]:

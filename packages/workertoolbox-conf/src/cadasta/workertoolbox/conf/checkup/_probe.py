@@ -21,7 +21,8 @@ from uuid import uuid4
 
 from amqp.exceptions import AccessRefused, NotFound
 
-from cadasta.workertoolbox.conf._reach import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import in_one_line
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
     failed,
@@ -29,7 +30,6 @@ from cadasta.workertoolbox.conf.checkup._finding import (
     skipped,
     warning,
 )
-from cadasta.workertoolbox.conf.checkup._site import Site
 from cadasta.workertoolbox.results import PROBE
 from cadasta.workertoolbox.routing import EXCHANGE, CopyFailed, Unroutable
 

@@ -16,7 +16,8 @@ from amqp.exceptions import AMQPError, NotFound
 from kombu import Queue
 from kombu.transport.virtual import Channel
 
-from cadasta.workertoolbox.conf._reach import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import in_one_line
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
     Status,
@@ -24,7 +25,6 @@ from cadasta.workertoolbox.conf.checkup._finding import (
     ok,
     warning,
 )
-from cadasta.workertoolbox.conf.checkup._site import Site
 from cadasta.workertoolbox.routing import EXCHANGE
 
 _DECLARE = "publish a task on a new connection, or call setup_app: both declare it"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._database import unseen
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
@@ -15,7 +16,6 @@ from cadasta.workertoolbox.conf.checkup._finding import (
     skipped,
     warning,
 )
-from cadasta.workertoolbox.conf.checkup._site import Site
 from cadasta.workertoolbox.results import count_recent
 
 _COUNT = text("SELECT count(*) FROM workertoolbox_quarantine")

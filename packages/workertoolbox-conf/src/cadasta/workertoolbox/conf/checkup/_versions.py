@@ -6,8 +6,8 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import version
 
+from cadasta.workertoolbox.conf.checkup._context import Site
 from cadasta.workertoolbox.conf.checkup._finding import Finding, ok
-from cadasta.workertoolbox.conf.checkup._site import Site
 
 _DISTRIBUTIONS = (
     "workertoolbox-conf",

@@ -12,7 +12,7 @@ from celery import Celery, _state
 from celery.app.utils import find_app
 from kombu import pools
 
-from cadasta.workertoolbox.conf._embedded import embedded_settings, make_folder
+from cadasta.workertoolbox.conf._brokers.folder import embedded_settings, make_folder
 from cadasta.workertoolbox.conf._errors import NotConfigured
 from cadasta.workertoolbox.results import upgrade
 

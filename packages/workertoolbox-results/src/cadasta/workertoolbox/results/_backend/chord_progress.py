@@ -27,11 +27,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.sql.dml import ReturningInsert
 
-from cadasta.workertoolbox.results._database import Database
-from cadasta.workertoolbox.results._engine import insert_into
-from cadasta.workertoolbox.results._statement import Statement, compile_for, execute
-from cadasta.workertoolbox.results._tables import chord, chord_part
-from cadasta.workertoolbox.results._types import Instant
+from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.statement import (
+    Statement,
+    compile_for,
+    execute,
+)
+from cadasta.workertoolbox.results._database.tables import chord, chord_part
+from cadasta.workertoolbox.results._database.types import Instant
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from celery.result import GroupResult, result_from_tuple
 from celery.utils.log import get_task_logger
 from kombu.utils.encoding import ensure_bytes
 
-from cadasta.workertoolbox.results import _chord
-from cadasta.workertoolbox.results._chord import Part, Progress
-from cadasta.workertoolbox.results._database import Database
-from cadasta.workertoolbox.results._waits import waits
+from cadasta.workertoolbox.results._backend import chord_progress as _chord
+from cadasta.workertoolbox.results._backend.chord_progress import Part, Progress
+from cadasta.workertoolbox.results._backend.polling import waits
+from cadasta.workertoolbox.results._database.connection import Database
 
 #: Seconds after which a body that is due and not published is published by whoever runs
 #: a task of the header again: longer than it takes to publish one, since its publisher

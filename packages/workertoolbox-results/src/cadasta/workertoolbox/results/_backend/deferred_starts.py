@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from celery.utils.log import get_task_logger
 
-from cadasta.workertoolbox.results._database import Database
-from cadasta.workertoolbox.results._state import store
+from cadasta.workertoolbox.results._backend.states import store
+from cadasta.workertoolbox.results._database.connection import Database
 
 #: Seconds that a task has to run before its start is written by itself.
 DELAY_S = 0.02

@@ -11,12 +11,12 @@ from celery.backends import base
 from celery.exceptions import TimeoutError
 from sqlalchemy import RowMapping, bindparam, select
 
-from cadasta.workertoolbox.results._database import Database
+from cadasta.workertoolbox.results._backend.deferred_starts import Starts
+from cadasta.workertoolbox.results._backend.polling import waits
+from cadasta.workertoolbox.results._backend.states import store
+from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import PickledResult
-from cadasta.workertoolbox.results._starts import Starts
-from cadasta.workertoolbox.results._state import store
-from cadasta.workertoolbox.results._tables import taskmeta
-from cadasta.workertoolbox.results._waits import waits
 
 #: Longest time in seconds between two looks for a result: Celery's own interval.
 LONGEST_WAIT_S = 0.5

@@ -16,7 +16,7 @@ from celery._state import get_current_task
 from celery.exceptions import BackendStoreError
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._engine import is_outage
+from cadasta.workertoolbox.results._database.engine import is_outage
 
 
 class EndNotStored(BackendStoreError):

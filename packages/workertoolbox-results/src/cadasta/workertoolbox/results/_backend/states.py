@@ -10,10 +10,14 @@ from celery import states
 from sqlalchemy import ColumnElement, Dialect, and_, bindparam, func, or_
 from sqlalchemy.dialects.postgresql import Insert
 
-from cadasta.workertoolbox.results._database import Database
-from cadasta.workertoolbox.results._engine import insert_into
-from cadasta.workertoolbox.results._statement import Statement, compile_for, execute
-from cadasta.workertoolbox.results._tables import taskmeta
+from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.statement import (
+    Statement,
+    compile_for,
+    execute,
+)
+from cadasta.workertoolbox.results._database.tables import taskmeta
 
 #: States that a state on the way does not undo, however late it comes.
 _FINAL = sorted(states.READY_STATES)

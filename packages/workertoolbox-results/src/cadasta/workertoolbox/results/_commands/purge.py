@@ -13,14 +13,14 @@ from typing import Any
 
 import click
 
-from cadasta.workertoolbox.results._age import Age
-from cadasta.workertoolbox.results._console import app_of
-from cadasta.workertoolbox.results._erasure import erase_task, erase_workflow
-from cadasta.workertoolbox.results._purge import count as count_old
-from cadasta.workertoolbox.results._purge import purge as delete_old
-from cadasta.workertoolbox.results._retention import TASKS
-from cadasta.workertoolbox.results._status import STATUSES
-from cadasta.workertoolbox.results._store import TaskStore
+from cadasta.workertoolbox.results._commands.options import Age
+from cadasta.workertoolbox.results._commands.output import app_of
+from cadasta.workertoolbox.results._history.erase import erase_task, erase_workflow
+from cadasta.workertoolbox.results._history.purge import count as count_old
+from cadasta.workertoolbox.results._history.purge import purge as delete_old
+from cadasta.workertoolbox.results._history.retention import TASKS
+from cadasta.workertoolbox.results._store.status import STATUSES
+from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: Seconds between two lines that say how far it is.
 REPORT_S = 5.0

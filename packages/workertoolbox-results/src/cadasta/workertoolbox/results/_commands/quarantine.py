@@ -7,23 +7,23 @@ from typing import Any
 import click
 from rich.table import Table
 
-from cadasta.workertoolbox.results._console import (
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
+from cadasta.workertoolbox.results._commands.output import (
     app_of,
     console,
     json_option,
     limit_option,
     print_json,
 )
-from cadasta.workertoolbox.results._message import Unreadable
-from cadasta.workertoolbox.results._quarantine import (
+from cadasta.workertoolbox.results._monitor.message import Unreadable
+from cadasta.workertoolbox.results._monitor.quarantine import (
     drop,
     find_quarantined,
     get_quarantined,
     replay,
 )
-from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._size import max_argument_bytes
-from cadasta.workertoolbox.results._store import TaskStore
+from cadasta.workertoolbox.results._store.store import TaskStore
 
 
 @click.group()

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results._store.task import Task
 
 #: Most characters of a result or of an argument list on one line.
 WIDTH = 60

@@ -9,7 +9,7 @@ from threading import RLock
 
 from sqlalchemy import URL, Connection, Dialect, NullPool
 
-from cadasta.workertoolbox.results._engine import open_engine
+from cadasta.workertoolbox.results._database.engine import open_engine
 
 _databases: dict[URL, Database] = {}
 

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select, text
 
-from cadasta.workertoolbox.results._engine import (
+from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,
     reaching,
@@ -95,9 +95,8 @@ def check_schema(engine: Engine) -> None:
 
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option(
-        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
-    )
+    folder = Path(__file__).parents[1] / "migrations"
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._database import Database
+from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._errors import SchemaOutdated
 
 

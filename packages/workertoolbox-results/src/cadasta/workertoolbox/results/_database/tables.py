@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from cadasta.workertoolbox.results._types import Document, Instant
+from cadasta.workertoolbox.results._database.types import Document, Instant
 
 metadata = MetaData()
 

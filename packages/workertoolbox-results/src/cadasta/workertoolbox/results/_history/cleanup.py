@@ -6,14 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import Table, delete, select
 
-from cadasta.workertoolbox.results._database import Database
-from cadasta.workertoolbox.results._tables import (
+from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.tables import (
     chord,
     chord_part,
     taskmeta,
     tasksetmeta,
 )
-from cadasta.workertoolbox.results._types import naive_utc
+from cadasta.workertoolbox.results._database.types import naive_utc
 
 #: Rows in one transaction.
 ROWS = 1000

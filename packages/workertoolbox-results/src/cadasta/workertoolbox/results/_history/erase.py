@@ -8,11 +8,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, select
 
-from cadasta.workertoolbox.results._engine import reaching
-from cadasta.workertoolbox.results._purge import ROWS, begin_writing, delete_from
-from cadasta.workertoolbox.results._retention import TASKS, UNREAD
-from cadasta.workertoolbox.results._storable import storable
-from cadasta.workertoolbox.results._tables import (
+from cadasta.workertoolbox.results._arguments.jsonable import storable
+from cadasta.workertoolbox.results._database.engine import reaching
+from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
     chord_part,
@@ -25,6 +23,12 @@ from cadasta.workertoolbox.results._tables import (
     tasksetmeta,
     untracked,
 )
+from cadasta.workertoolbox.results._history.purge import (
+    ROWS,
+    begin_writing,
+    delete_from,
+)
+from cadasta.workertoolbox.results._history.retention import TASKS, UNREAD
 
 _OF_A_TASK = (
     task.c.id,

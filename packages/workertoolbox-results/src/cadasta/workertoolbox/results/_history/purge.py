@@ -18,8 +18,8 @@ from sqlalchemy import (
     tuple_,
 )
 
-from cadasta.workertoolbox.results._engine import reaching
-from cadasta.workertoolbox.results._retention import Kind, old_kinds
+from cadasta.workertoolbox.results._database.engine import reaching
+from cadasta.workertoolbox.results._history.retention import Kind, old_kinds
 
 #: Tasks that are looked at, and at most deleted, in one transaction: a monitor or a
 #: worker that writes one of them waits for no more.

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, true
 
-from cadasta.workertoolbox.results._tables import (
+from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
     chord_part,
@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results._tables import (
     tasksetmeta,
     untracked,
 )
-from cadasta.workertoolbox.results._types import naive_utc
+from cadasta.workertoolbox.results._database.types import naive_utc
 
 #: What the parts of a count are called.
 TASKS = "tasks"

@@ -30,9 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._engine import insert_into
-from cadasta.workertoolbox.results._message import TaskRecord
-from cadasta.workertoolbox.results._tables import (
+from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.tables import (
     planned,
     queued,
     task,
@@ -40,7 +39,8 @@ from cadasta.workertoolbox.results._tables import (
     untracked,
     watermark,
 )
-from cadasta.workertoolbox.results._types import naive_utc
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._monitor.message import TaskRecord
 
 _logger = logging.getLogger(__name__)
 

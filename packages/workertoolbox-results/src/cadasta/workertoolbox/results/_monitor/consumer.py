@@ -14,21 +14,21 @@ from kombu import Connection, Consumer, Queue
 from kombu.exceptions import OperationalError as BrokerError
 from kombu.message import Message
 
-from cadasta.workertoolbox.results._backoff import TICK_S, backoff, rest
-from cadasta.workertoolbox.results._compression import left_compressed
-from cadasta.workertoolbox.results._engine import database_url, open_engine
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     MonitorQueueUnknown,
 )
-from cadasta.workertoolbox.results._gathering import Gathering
-from cadasta.workertoolbox.results._health import HealthFile
-from cadasta.workertoolbox.results._meter import CommittedBatch, Meter
-from cadasta.workertoolbox.results._queued import Sweep
-from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._schema import check_schema
-from cadasta.workertoolbox.results._size import max_argument_bytes
-from cadasta.workertoolbox.results._writer import Writer
+from cadasta.workertoolbox.results._history.watermark import Sweep
+from cadasta.workertoolbox.results._monitor.backoff import TICK_S, backoff, rest
+from cadasta.workertoolbox.results._monitor.buffer import Gathering
+from cadasta.workertoolbox.results._monitor.decompression import left_compressed
+from cadasta.workertoolbox.results._monitor.health import HealthFile
+from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Meter
+from cadasta.workertoolbox.results._monitor.writer import Writer
 
 _logger = logging.getLogger(__name__)
 

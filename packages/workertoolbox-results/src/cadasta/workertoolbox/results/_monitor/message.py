@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 from kombu.message import Message
 
-from cadasta.workertoolbox.results._compression import MAX_BODY, decompress
-from cadasta.workertoolbox.results._planned import Step, planned_steps
-from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._size import MAX_BYTES, cut_both
-from cadasta.workertoolbox.results._storable import (
+from cadasta.workertoolbox.results._arguments.jsonable import (
     MAX_DEPTH,
     MAX_NAME,
     storable,
     storable_text,
 )
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._arguments.truncation import MAX_BYTES, cut_both
+from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY, decompress
+from cadasta.workertoolbox.results._monitor.planned import Step, planned_steps
 
 #: The header in which the publisher writes the instant of publication; the routing
 #: package has the same name (the two do not import each other).

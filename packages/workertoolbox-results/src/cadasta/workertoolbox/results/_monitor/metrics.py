@@ -15,10 +15,10 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import URL
 
-from cadasta.workertoolbox.results._engine import open_engine
+from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
-from cadasta.workertoolbox.results._meter import CommittedBatch
-from cadasta.workertoolbox.results._recent import RecentTasks
+from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+from cadasta.workertoolbox.results._store.recent import RecentTasks
 
 #: Upper ends in seconds: from a monitor that keeps up to one that was off for a day.
 LAGS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)

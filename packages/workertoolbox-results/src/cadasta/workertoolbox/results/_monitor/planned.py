@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from cadasta.workertoolbox.results._storable import MAX_DEPTH, MAX_NAME, storable
+from cadasta.workertoolbox.results._arguments.jsonable import (
+    MAX_DEPTH,
+    MAX_NAME,
+    storable,
+)
 
 #: Most steps that are taken from one message: more than fit on a page, and few enough
 #: that a message of many cannot hold the others up.

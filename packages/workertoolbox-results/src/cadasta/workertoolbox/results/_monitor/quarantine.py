@@ -11,17 +11,17 @@ from kombu.message import Message
 from sqlalchemy import Engine, RowMapping, delete, select
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._batch import write_batch
-from cadasta.workertoolbox.results._compression import left_compressed
-from cadasta.workertoolbox.results._engine import is_outage, reaching
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._database.engine import is_outage, reaching
+from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._errors import NotInQuarantine
-from cadasta.workertoolbox.results._message import (
+from cadasta.workertoolbox.results._monitor.decompression import left_compressed
+from cadasta.workertoolbox.results._monitor.message import (
     QuarantineRecord,
     Unreadable,
     read_task,
 )
-from cadasta.workertoolbox.results._redaction import Redaction
-from cadasta.workertoolbox.results._tables import quarantine
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

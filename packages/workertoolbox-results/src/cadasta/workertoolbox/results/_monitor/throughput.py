@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Self
 
-from cadasta.workertoolbox.results._batch import Record
-from cadasta.workertoolbox.results._message import TaskRecord
+from cadasta.workertoolbox.results._monitor.message import TaskRecord
+from cadasta.workertoolbox.results._monitor.upserts import Record
 
 _logger = logging.getLogger(__name__)
 

@@ -26,11 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
-from cadasta.workertoolbox.results import _tables
-from cadasta.workertoolbox.results._engine import insert_into
-from cadasta.workertoolbox.results._message import QuarantineRecord, TaskRecord
-from cadasta.workertoolbox.results._queued import late_rows
-from cadasta.workertoolbox.results._types import Document
+from cadasta.workertoolbox.results._database import tables as _tables
+from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.types import Document
+from cadasta.workertoolbox.results._history.watermark import late_rows
+from cadasta.workertoolbox.results._monitor.message import QuarantineRecord, TaskRecord
 
 Record = TaskRecord | QuarantineRecord
 

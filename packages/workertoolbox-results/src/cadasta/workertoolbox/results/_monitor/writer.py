@@ -11,18 +11,18 @@ from kombu.message import Message
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from cadasta.workertoolbox.results._backoff import backoff, rest
-from cadasta.workertoolbox.results._batch import Record, write_batch
-from cadasta.workertoolbox.results._engine import is_outage
-from cadasta.workertoolbox.results._message import (
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._database.engine import is_outage
+from cadasta.workertoolbox.results._monitor.backoff import backoff, rest
+from cadasta.workertoolbox.results._monitor.message import (
     QuarantineRecord,
     Unreadable,
     keep_unread,
     read_task,
 )
-from cadasta.workertoolbox.results._meter import CommittedBatch
-from cadasta.workertoolbox.results._probe import is_probe
-from cadasta.workertoolbox.results._redaction import Redaction
+from cadasta.workertoolbox.results._monitor.probe import is_probe
+from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+from cadasta.workertoolbox.results._monitor.upserts import Record, write_batch
 
 _logger = logging.getLogger(__name__)
 

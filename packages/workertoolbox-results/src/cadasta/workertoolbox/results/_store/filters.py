@@ -9,8 +9,8 @@ from typing import Any
 from celery import states
 from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
 
-from cadasta.workertoolbox.results._tables import NAME_LENGTH, task, taskmeta
-from cadasta.workertoolbox.results._task import INTERNAL
+from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, task, taskmeta
+from cadasta.workertoolbox.results._store.task import INTERNAL
 
 Condition = ColumnElement[bool]
 

@@ -14,9 +14,9 @@ from celery import states
 from sqlalchemy import Connection, Engine, case, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._filters import is_internal
-from cadasta.workertoolbox.results._tables import task, taskmeta
-from cadasta.workertoolbox.results._types import naive_utc
+from cadasta.workertoolbox.results._database.tables import task, taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._store.filters import is_internal
 
 _logger = logging.getLogger(__name__)
 

@@ -25,7 +25,22 @@ from sqlalchemy import (
     union,
 )
 
-from cadasta.workertoolbox.results._filters import (
+from cadasta.workertoolbox.results._database.tables import (
+    planned,
+    queued,
+    task,
+    taskmeta,
+    untracked,
+    watermark,
+)
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.watermark import (
+    due_at,
+    has_come,
+    has_message,
+    has_result,
+)
+from cadasta.workertoolbox.results._store.filters import (
     BEFORE_RESULT,
     Condition,
     Filters,
@@ -34,21 +49,6 @@ from cadasta.workertoolbox.results._filters import (
     of_tasks,
     of_untracked,
 )
-from cadasta.workertoolbox.results._queued import (
-    due_at,
-    has_come,
-    has_message,
-    has_result,
-)
-from cadasta.workertoolbox.results._tables import (
-    planned,
-    queued,
-    task,
-    taskmeta,
-    untracked,
-    watermark,
-)
-from cadasta.workertoolbox.results._types import naive_utc
 
 
 class _Found(NamedTuple):

@@ -12,18 +12,19 @@ from typing import Any, Self
 from celery import Celery, states
 from sqlalchemy import Connection, select, text
 
-from cadasta.workertoolbox.results import _search, _tables
-from cadasta.workertoolbox.results._engine import (
+from cadasta.workertoolbox.results._arguments.jsonable import storable
+from cadasta.workertoolbox.results._database import tables as _tables
+from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,
     reaching,
 )
+from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
-from cadasta.workertoolbox.results._filters import Filters
-from cadasta.workertoolbox.results._schema import check_schema
-from cadasta.workertoolbox.results._status import check_status
-from cadasta.workertoolbox.results._storable import storable
-from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results._store import search as _search
+from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.status import check_status
+from cadasta.workertoolbox.results._store.task import Task
 
 _view = _tables.tasks
 

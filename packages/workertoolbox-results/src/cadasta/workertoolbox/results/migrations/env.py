@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from cadasta.workertoolbox.results._schema import VERSION_TABLE
-from cadasta.workertoolbox.results._tables import metadata
+from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
+from cadasta.workertoolbox.results._database.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -7,10 +7,10 @@ from typing import Any
 from amqp.exceptions import MessageNacked
 from kombu.transport import pyamqp
 
-from cadasta.workertoolbox.routing._broker import without_options_of_others
 from cadasta.workertoolbox.routing._errors import PublishRefused, Unroutable
 from cadasta.workertoolbox.routing._topology import EXCHANGE
-from cadasta.workertoolbox.routing.transports._frames import reading_every_frame
+from cadasta.workertoolbox.routing._transport_options import without_options_of_others
+from cadasta.workertoolbox.routing.transports._amqp_frames import reading_every_frame
 
 
 class Channel(pyamqp.Channel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kombu.transport import redis
 from redis.exceptions import ConnectionError, TimeoutError
 
-from cadasta.workertoolbox.routing.transports._holding import HoldingChannel
+from cadasta.workertoolbox.routing.transports._redis_fetch import HoldingChannel
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
 

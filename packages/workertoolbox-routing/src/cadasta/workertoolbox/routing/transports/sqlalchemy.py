@@ -9,7 +9,7 @@ from kombu.transport import sqlalchemy, virtual
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from cadasta.workertoolbox.routing._broker import without_options_of_others
+from cadasta.workertoolbox.routing._transport_options import without_options_of_others
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
 
