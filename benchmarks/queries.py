@@ -63,7 +63,7 @@ def prepare(engine: Engine) -> None:
     is_done = False
     while not is_done:
         with engine.begin() as connection:
-            is_done = sweep.go_on(connection, until=until)
+            is_done = sweep.advance(connection, until=until)
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql("VACUUM ANALYZE")

@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 from faults.journal import FOLDER, Books
 from faults.member import Member
 from faults.plan import Fault, What, draw
-from faults.site import KINDS, MONITORS, WORKERS, Site, opened
+from faults.site import KINDS, MONITORS, WORKERS, CheckContext, opened
 from faults.verdict import SHOWN, Ends, Summary, verify
 from support.polling import eventually
 from support.processes import Process, running
@@ -52,7 +52,7 @@ class Fleet:
         shown: Whether the output of the processes is printed at their end.
     """
 
-    site: Site
+    site: CheckContext
     folder: Path
     books: Books
     timeout_s: float

@@ -66,7 +66,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Site:
+class CheckContext:
     """A broker and a database of one fleet.
 
     Attributes:
@@ -85,7 +85,7 @@ class Site:
 
 
 @contextmanager
-def opened(name: str, folder: Path) -> Iterator[Site]:
+def opened(name: str, folder: Path) -> Iterator[CheckContext]:
     """Run the servers of a site as long as the block lasts.
 
     Args:
@@ -114,7 +114,7 @@ def opened(name: str, folder: Path) -> Iterator[Site]:
             transport_options={**access.transport_options, **broker.options},
         )
         away = cluster.url.set(port=proxies["database"].port)
-        yield Site(
+        yield CheckContext(
             served(name, far, database=_shown(away)).environment,
             _shown(cluster.url),
             lambda: broker.left(access),
@@ -190,7 +190,7 @@ def _shown(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _in_folder(folder: Path) -> Site:
+def _in_folder(folder: Path) -> CheckContext:
     broker = embedded(folder)
 
     def left() -> dict[str, int]:
@@ -202,4 +202,4 @@ def _in_folder(folder: Path) -> Site:
     database = f"sqlite:///{folder / 'results.sqlite3'}"
     folder.mkdir(parents=True)
     upgrade(result_backend(database))
-    return Site(broker.environment, database, left)
+    return CheckContext(broker.environment, database, left)

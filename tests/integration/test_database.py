@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, delete, select, text
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._database.schema import VERSION_TABLE, _config
 from cadasta.workertoolbox.results._database.tables import attempt, metadata, task
-from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
 
@@ -155,7 +155,9 @@ def test_text_that_postgresql_refuses_is_stored_in_an_escaped_form(
             connection,
             [
                 read_task(odd, seen_at=now),
-                keep_unread(message("\ud800", tag="\0"), reason="\0", seen_at=now),
+                quarantine_record(
+                    message("\ud800", tag="\0"), reason="\0", seen_at=now
+                ),
             ],
         )
     stored = store.get("1")

@@ -126,7 +126,7 @@ def of_view(
 
 def sweep(store: TaskStore, until: datetime) -> None:
     with store.engine.begin() as connection:
-        Sweep().go_on(connection, until=until)
+        Sweep().advance(connection, until=until)
 
 
 @pytest.mark.parametrize("seed", range(3))

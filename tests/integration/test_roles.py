@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsEr
 from cadasta.workertoolbox.results._history.erase import erase_workflow
 from cadasta.workertoolbox.results._history.purge import purge
 from cadasta.workertoolbox.results._history.watermark import LATE, Sweep
-from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import count_recent
 from servers.postgresql import PostgreSQL
@@ -78,12 +78,12 @@ def copy(database: str) -> None:
             content_encoding="utf-8",
         )
         now = datetime.now(UTC)
-        unread = keep_unread(message, reason="x", seen_at=now)
+        unread = quarantine_record(message, reason="x", seen_at=now)
         with engine.begin() as connection:
             write_batch(connection, [read_task(message, seen_at=now), unread])
             write_batch(connection, [read_task(message, seen_at=now - LATE)])
         with engine.begin() as connection:
-            Sweep().go_on(connection, until=now)
+            Sweep().advance(connection, until=now)
 
 
 def monitor(database: str) -> None:

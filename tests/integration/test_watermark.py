@@ -30,7 +30,7 @@ def known(database: str) -> Iterator[TaskStore]:
 
 def sweep(store: TaskStore, until: datetime) -> None:
     with store.engine.begin() as connection:
-        Sweep().go_on(connection, until=until)
+        Sweep().advance(connection, until=until)
 
 
 def record(id: str, age: timedelta) -> TaskRecord:
@@ -105,9 +105,9 @@ def test_of_two_sweeps_at_once_one_leaves_it_to_the_other(
     with postgresql.database() as database, TaskStore(database) as store:
         now = datetime.now(UTC)
         with store.engine.begin() as one, store.engine.begin() as another:
-            Sweep().go_on(one, until=now - GRACE)
+            Sweep().advance(one, until=now - GRACE)
             # Whoever waited would do so for ever here.
             another.execute(text("SET LOCAL lock_timeout = '1s'"))
-            Sweep().go_on(another, until=now)
+            Sweep().advance(another, until=now)
 
         assert swept_at(store) == now - GRACE

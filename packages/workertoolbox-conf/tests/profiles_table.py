@@ -6,7 +6,7 @@ import json
 
 from readme import write
 
-from cadasta.workertoolbox.conf._brokers.profiles import CHOICES, Choice
+from cadasta.workertoolbox.conf._brokers.profiles import PRESETS, Preset
 
 _HEAD = """\
 | setting | value | for | why |
@@ -16,17 +16,17 @@ _HEAD = """\
 
 def table() -> str:
     """Return the table as Markdown."""
-    return _HEAD + "".join(map(row, CHOICES))
+    return _HEAD + "".join(map(row, PRESETS))
 
 
-def row(choice: Choice) -> str:
+def row(preset: Preset) -> str:
     """Return one line of the table."""
-    brokers = ", ".join(choice.brokers) or "every broker"
-    if choice.late:
+    brokers = ", ".join(preset.brokers) or "every broker"
+    if preset.needs_acks_late:
         brokers += ", with `task_acks_late`"
-    value = choice.value
+    value = preset.value
     shown = value if isinstance(value, bool) else json.dumps(value)
-    cells = [f"`{choice.setting}`", f"`{shown}`", brokers, choice.reason]
+    cells = [f"`{preset.setting}`", f"`{shown}`", brokers, preset.reason]
     return f"| {' | '.join(cells)} |\n"
 
 

@@ -14,7 +14,7 @@ from celery.bin.celery import celery
 from click.testing import CliRunner, Result
 
 from cadasta.workertoolbox.conf import Config, setup_app
-from cadasta.workertoolbox.conf.checkup import Finding, Site, Status, check_up
+from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
 from cadasta.workertoolbox.conf.checkup._checks import Check, _in_time
 from cadasta.workertoolbox.conf.checkup._clock import _compared
 from cadasta.workertoolbox.results import upgrade
@@ -65,7 +65,7 @@ def test_a_failure_is_exit_code_1_with_advice_below(app: Celery) -> None:
 
 def test_as_json_each_line_is_a_finding(app: Celery) -> None:
     lines = run(app, "--json").output.splitlines()
-    found = list(check_up(Site(app)))
+    found = list(check_up(CheckContext(app)))
 
     assert [json.loads(line)["check"] for line in lines] == [one.check for one in found]
     for line in lines:
@@ -78,7 +78,7 @@ def test_who_looks_changes_nothing_but_the_probes_that_wait(
     setup_app(app)
     bindings = tmp_path / "box" / "broker" / "bindings" / "task_exchange.exchange"
     before = bindings.read_text("utf-8")
-    found = {each.check: each.status for each in check_up(Site(app))}
+    found = {each.check: each.status for each in check_up(CheckContext(app))}
     names = {
         path.name.partition(".")[2]
         for path in tmp_path.joinpath("box", "broker", "queues").glob("*.msg")
@@ -90,11 +90,13 @@ def test_who_looks_changes_nothing_but_the_probes_that_wait(
 
 
 def in_time(check: Check, timeout_s: float = 5.0) -> list[Finding]:
-    return list(_in_time(check, Site(Celery("none", set_as_current=False)), timeout_s))
+    return list(
+        _in_time(check, CheckContext(Celery("none", set_as_current=False)), timeout_s)
+    )
 
 
 def test_a_check_that_raises_is_one_line_without_a_password() -> None:
-    def broken(_: Site) -> Iterator[Finding]:
+    def broken(_: CheckContext) -> Iterator[Finding]:
         raise KeyError("amqp://me:geheim@mq//\nis of no use")
         yield
 
@@ -109,7 +111,7 @@ def test_a_check_that_raises_is_one_line_without_a_password() -> None:
 def test_a_check_that_hangs_is_left_behind_with_what_it_has_found() -> None:
     release = threading.Event()
 
-    def hanging(_: Site) -> Iterator[Finding]:
+    def hanging(_: CheckContext) -> Iterator[Finding]:
         yield Finding("first", Status.OK, "seen")
         release.wait()
 
@@ -128,7 +130,7 @@ def test_what_needs_a_check_that_failed_is_skipped_with_the_reason() -> None:
     app.config_from_object(
         Config(["export"], broker_url="rabbit://", result_backend="redis://")
     )
-    found = {each.check: each for each in check_up(Site(app))}
+    found = {each.check: each for each in check_up(CheckContext(app))}
 
     assert found["broker"].status is found["database"].status is Status.FAILED
     assert "unknown kind" in found["broker"].detail

@@ -10,12 +10,12 @@ from readme import README, with_table
 from cadasta.workertoolbox.conf import Config, InvalidValue
 from cadasta.workertoolbox.conf._brokers.profiles import (
     BROKERS,
-    CHOICES,
     CLASSIC,
+    PRESETS,
     QUORUM,
     REDIS,
     SQS,
-    Choice,
+    Preset,
 )
 from cadasta.workertoolbox.routing import InvalidSetting
 
@@ -55,43 +55,45 @@ def test_the_table_in_the_readme_is_that_of_the_code() -> None:
 
 
 def test_a_row_has_the_setting_its_value_its_brokers_and_the_reason() -> None:
-    choice = Choice("broker_heartbeat", 30, "because", (CLASSIC, QUORUM), late=True)
+    preset = Preset(
+        "broker_heartbeat", 30, "because", (CLASSIC, QUORUM), needs_acks_late=True
+    )
 
-    assert row(choice) == (
+    assert row(preset) == (
         "| `broker_heartbeat` | `30` "
         "| RabbitMQ classic, RabbitMQ quorum, with `task_acks_late` | because |\n"
     )
-    assert table().count("\n") == len(CHOICES) + 2
+    assert table().count("\n") == len(PRESETS) + 2
 
 
 @pytest.mark.parametrize("broker", BROKERS)
 def test_a_broker_that_is_named_has_every_choice_of_its_profile(broker: str) -> None:
     config = Config(["export"], task_acks_late=True, **NAMED[broker])
 
-    for choice in CHOICES:
-        if not choice.brokers or broker in choice.brokers:
-            assert found(config, choice.setting) == choice.value, choice
+    for preset in PRESETS:
+        if not preset.brokers or broker in preset.brokers:
+            assert found(config, preset.setting) == preset.value, preset
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.setting)
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.setting)
 def test_a_keyword_and_the_environment_win_over_a_profile(
-    choice: Choice, monkeypatch: pytest.MonkeyPatch
+    preset: Preset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broker = NAMED[choice.brokers[0] if choice.brokers else SQS]
-    name, *path = choice.setting.split(".")
-    other = unlike(choice.value)
+    broker = NAMED[preset.brokers[0] if preset.brokers else SQS]
+    name, *path = preset.setting.split(".")
+    other = unlike(preset.value)
     given: Any = other
     for part in reversed(path):
         given = {part: given}
     settings = {"task_acks_late": True, **broker}
 
-    assert found(Config(["export"], **settings, **{name: given}), choice.setting) == (
+    assert found(Config(["export"], **settings, **{name: given}), preset.setting) == (
         other
     )
 
     variable = f"WORKERTOOLBOX_{name.upper()}"
     monkeypatch.setenv(variable, json.dumps(given))
-    assert found(Config(["export"], **settings), choice.setting) == other
+    assert found(Config(["export"], **settings), preset.setting) == other
 
 
 def test_an_option_of_ones_own_leaves_the_others_of_a_profile() -> None:

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from cadasta.workertoolbox.results._monitor.backoff import backoff, rest
+from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 
 
 class Highest(random.Random):
@@ -34,7 +34,7 @@ def test_two_monitors_do_not_wait_alike() -> None:
 def test_a_rest_ends_within_about_a_second_of_a_stop() -> None:
     answers = iter([False, True])
     began_at = time.monotonic()
-    rest(60, is_over=lambda: next(answers))
+    sleep_unless(60, is_over=lambda: next(answers))
 
     assert time.monotonic() - began_at < 10
     assert list(answers) == []
@@ -42,6 +42,6 @@ def test_a_rest_ends_within_about_a_second_of_a_stop() -> None:
 
 def test_a_rest_that_is_not_ended_lasts_as_long_as_it_should() -> None:
     began_at = time.monotonic()
-    rest(0.2, is_over=lambda: False)
+    sleep_unless(0.2, is_over=lambda: False)
 
     assert 0.2 <= time.monotonic() - began_at < 5

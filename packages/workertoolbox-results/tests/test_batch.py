@@ -13,7 +13,7 @@ from sqlalchemy import select
 from cadasta.workertoolbox.results import upgrade
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import attempt, quarantine, task
-from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.upserts import Record, write_batch
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -70,7 +70,7 @@ def test_any_order_and_any_batches_give_the_same_rows(
 
 
 def test_writing_a_batch_again_changes_nothing(url: str) -> None:
-    batch = [*MESSAGES, keep_unread(message("x"), reason="no JSON", seen_at=NOW)]
+    batch = [*MESSAGES, quarantine_record(message("x"), reason="no JSON", seen_at=NOW)]
     once = tables(url, batch)
     twice = tables(url, batch, [*reversed(batch), *batch])
 

@@ -14,7 +14,7 @@ from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY
 from cadasta.workertoolbox.results._monitor.message import (
     MAX_KEPT,
     Unreadable,
-    keep_unread,
+    quarantine_record,
     read_task,
 )
 
@@ -127,7 +127,7 @@ def test_what_is_no_task_message_is_unreadable(wrong: Any, reason: str) -> None:
 
 def test_an_unreadable_message_is_kept_as_it_came() -> None:
     body = b"\x80\x04pickle"
-    record = keep_unread(
+    record = quarantine_record(
         message(body, tag=b"bytes", when=NOW), reason="because \0", seen_at=NOW
     )
 
@@ -140,7 +140,7 @@ def test_an_unreadable_message_is_kept_as_it_came() -> None:
 
 def test_headers_of_any_kind_are_kept() -> None:
     deep, dated = (
-        keep_unread(message(b"x", odd=odd), reason="r", seen_at=NOW).headers
+        quarantine_record(message(b"x", odd=odd), reason="r", seen_at=NOW).headers
         for odd in (NESTED, NOW)
     )
 
@@ -154,7 +154,7 @@ def test_headers_with_keys_of_any_kind_are_kept() -> None:
     headers: Any = {b"\xff": 1, "\0": b"\0", 7: float("nan")}
     odd.headers = headers
 
-    kept = keep_unread(odd, reason="r", seen_at=NOW).headers
+    kept = quarantine_record(odd, reason="r", seen_at=NOW).headers
     assert kept == {r"b'\xff'": 1, r"\x00": r"b'\x00'", "7": "NaN"}
 
 
@@ -162,7 +162,9 @@ def test_headers_nested_deeper_than_their_repr_can_be_are_kept() -> None:
     deepest: list[Any] = []
     for _ in range(100_000):
         deepest = [deepest]
-    kept = keep_unread(message(b"x", odd=deepest), reason="r", seen_at=NOW).headers
+    kept = quarantine_record(
+        message(b"x", odd=deepest), reason="r", seen_at=NOW
+    ).headers
     # One level at a time: Python frees no list that deep in one go.
     while deepest:
         deepest = deepest[0]
@@ -176,7 +178,7 @@ def test_a_reason_is_short_whatever_the_message_is_like() -> None:
         read_task(message(retries=huge), seen_at=NOW)
 
     assert len(str(caught.value)) < 100
-    assert len(keep_unread(message(), reason=huge, seen_at=NOW).reason) == 500
+    assert len(quarantine_record(message(), reason=huge, seen_at=NOW).reason) == 500
 
 
 @pytest.mark.parametrize("text", [b"\xff", {b"\xff": 1}, 7, None, NOW])
@@ -203,12 +205,12 @@ def test_a_body_of_any_kind_is_kept(body: Any) -> None:
     odd = message(b"")
     odd.body = body
 
-    assert isinstance(keep_unread(odd, reason="r", seen_at=NOW).body, bytes)
+    assert isinstance(quarantine_record(odd, reason="r", seen_at=NOW).body, bytes)
 
 
 def test_a_message_that_comes_twice_has_one_digest() -> None:
     first, again, other = (
-        keep_unread(message(body), reason="r", seen_at=NOW + timedelta(seconds=n))
+        quarantine_record(message(body), reason="r", seen_at=NOW + timedelta(seconds=n))
         for n, body in enumerate(("a", "a", "b"))
     )
 
@@ -225,14 +227,14 @@ def test_messages_that_differ_in_one_thing_have_digests_of_their_own() -> None:
         message(b"x", routing_key="msg"),
         message(b"x", more=1),
     ]
-    kept = [keep_unread(one, reason="r", seen_at=NOW) for one in odd]
+    kept = [quarantine_record(one, reason="r", seen_at=NOW) for one in odd]
 
     assert len({record.digest for record in kept}) == len(odd)
 
 
 def test_a_compressed_message_is_kept_as_it_came() -> None:
     body = zlib.compress(b"[")
-    kept = keep_unread(
+    kept = quarantine_record(
         message(body, compression="application/x-gzip"), reason="r", seen_at=NOW
     )
 
@@ -241,7 +243,7 @@ def test_a_compressed_message_is_kept_as_it_came() -> None:
 
 
 def test_of_a_huge_body_no_more_is_kept_than_a_database_takes() -> None:
-    kept = keep_unread(message(bytes(MAX_KEPT + 1)), reason="r", seen_at=NOW)
+    kept = quarantine_record(message(bytes(MAX_KEPT + 1)), reason="r", seen_at=NOW)
 
     assert kept.body == bytes(MAX_KEPT)
     assert kept.reason == f"r; {MAX_KEPT} of its {MAX_KEPT + 1} bytes are kept"

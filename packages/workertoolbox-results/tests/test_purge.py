@@ -16,7 +16,7 @@ from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._commands import purge as _purge_command
 from cadasta.workertoolbox.results._database.tables import metadata, quarantine
 from cadasta.workertoolbox.results._history import purge as _purge
-from cadasta.workertoolbox.results._monitor.message import keep_unread
+from cadasta.workertoolbox.results._monitor.message import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -162,7 +162,7 @@ def keep_others(app: Celery, backend: Backend) -> None:
     request = Context(id="2", group="c", group_index=0, chord={"task": "body"})
     backend.on_chord_part_return(request, states.SUCCESS, 42)
     unread = [
-        keep_unread(message(id=id, root_id="1"), reason="x", seen_at=NOW)
+        quarantine_record(message(id=id, root_id="1"), reason="x", seen_at=NOW)
         for id in ("1", "2")
     ]
     with backend.database.engine.begin() as connection:

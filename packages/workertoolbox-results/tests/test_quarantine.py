@@ -13,7 +13,7 @@ from messages import message
 from test_commands import objects, run
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._monitor.message import keep_unread
+from cadasta.workertoolbox.results._monitor.message import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -25,7 +25,7 @@ def kept(backend: Backend) -> list[int]:
     now = datetime.now(UTC)
     for each in messages:
         with backend.database.engine.begin() as connection:
-            record = keep_unread(each, reason="an older release", seen_at=now)
+            record = quarantine_record(each, reason="an older release", seen_at=now)
             write_batch(connection, [record])
     return [1, 2]
 
@@ -65,7 +65,9 @@ def test_one_that_can_be_read_now_becomes_a_task(
 def test_one_that_came_compressed_becomes_a_task(app: Celery, backend: Backend) -> None:
     body = zlib.compress(b'[["a"], {}, {}]')
     odd = message(body, compression="application/x-gzip")
-    record = keep_unread(odd, reason="an older release", seen_at=datetime.now(UTC))
+    record = quarantine_record(
+        odd, reason="an older release", seen_at=datetime.now(UTC)
+    )
     with backend.database.engine.begin() as connection:
         write_batch(connection, [record])
 

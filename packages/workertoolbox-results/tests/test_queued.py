@@ -65,7 +65,7 @@ def write_as_before(store: TaskStore, *records: TaskRecord) -> None:
 
 def sweep(store: TaskStore, until: datetime | None = None) -> bool:
     with store.engine.begin() as connection:
-        return Sweep().go_on(connection, until=until or ago(GRACE))
+        return Sweep().advance(connection, until=until or ago(GRACE))
 
 
 def kept(store: TaskStore) -> set[str]:
@@ -186,7 +186,7 @@ def test_a_sweep_takes_a_bounded_number_and_goes_on(
     left = []
     for _ in range(4):
         with store.engine.begin() as connection:
-            is_all = goes_on.go_on(connection, until=ago(GRACE))
+            is_all = goes_on.advance(connection, until=ago(GRACE))
         left.append((len(kept(store)), is_all))
     assert left == [(6, False), (3, False), (0, False), (0, True)]
 

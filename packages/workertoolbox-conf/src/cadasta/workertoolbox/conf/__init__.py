@@ -11,7 +11,7 @@ from cadasta.workertoolbox.conf._config import Config
 from cadasta.workertoolbox.conf._errors import (
     BrokerUnreachable,
     ConfError,
-    Contradiction,
+    ConflictingSettings,
     DeclarationRefused,
     InvalidFolder,
     InvalidValue,
@@ -29,7 +29,7 @@ __all__ = [
     "BrokerUnreachable",
     "ConfError",
     "Config",
-    "Contradiction",
+    "ConflictingSettings",
     "DeclarationRefused",
     "InvalidFolder",
     "InvalidValue",

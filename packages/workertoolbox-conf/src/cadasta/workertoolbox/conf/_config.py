@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from celery.utils.functional import maybe_list
 
-from cadasta.workertoolbox.conf._brokers.conflicts import check_contradictions
+from cadasta.workertoolbox.conf._brokers.conflicts import check_conflicts
 from cadasta.workertoolbox.conf._brokers.folder import embedded_settings, make_folder
 from cadasta.workertoolbox.conf._brokers.predefined_queues import with_predefined
 from cadasta.workertoolbox.conf._brokers.profiles import with_profile
@@ -141,7 +141,7 @@ class Config(Settings):
         routing = Routing(others.pop("QUEUES"), **others)
         super().__init__({**routing, **own, "ENV_PREFIX": prefix})
         object.__setattr__(self, "_given", Settings(given))
-        check_contradictions(values, given)
+        check_conflicts(values, given)
         warn_of_overrides(values, given)
 
     @classmethod

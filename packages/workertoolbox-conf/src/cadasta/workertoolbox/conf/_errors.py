@@ -2,7 +2,7 @@
 
 ConfError
 ├── BrokerUnreachable (ConnectionError)
-├── Contradiction (ValueError)
+├── ConflictingSettings (ValueError)
 ├── DeclarationRefused (RuntimeError)
 ├── InvalidFolder (OSError)
 ├── InvalidValue (ValueError)
@@ -27,7 +27,7 @@ class BrokerUnreachable(ConfError, ConnectionError):
     """The broker does not answer, or does not let us in."""
 
 
-class Contradiction(ConfError, ValueError):
+class ConflictingSettings(ConfError, ValueError):
     """Two settings that cannot hold at the same time."""
 
 

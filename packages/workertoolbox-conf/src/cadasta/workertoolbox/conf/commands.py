@@ -12,7 +12,7 @@ from celery import Celery
 from rich.console import Console
 
 from cadasta.workertoolbox.conf._errors import NotConfigured
-from cadasta.workertoolbox.conf.checkup import Finding, Site, Status, check_up
+from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
 from cadasta.workertoolbox.conf.checkup._checks import TIMEOUT_S
 from cadasta.workertoolbox.conf.checkup._privileges import NEEDED
 
@@ -73,9 +73,9 @@ def check(
                 )
             )
         )
-    site = Site(app, roles, processes)
+    context = CheckContext(app, roles, processes)
     counts: Counter[Status] = Counter()
-    counted = _counting(check_up(site, timeout_s=timeout), counts)
+    counted = _counting(check_up(context, timeout_s=timeout), counts)
     if as_json:
         for finding in counted:
             click.echo(json.dumps(finding.as_json(), ensure_ascii=False))

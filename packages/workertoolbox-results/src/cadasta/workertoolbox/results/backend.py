@@ -18,17 +18,23 @@ from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Table, delete, select
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._arguments.jsonable import storable
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._arguments.truncation import cut, max_argument_bytes
+from cadasta.workertoolbox.results._arguments.truncation import (
+    max_argument_bytes,
+    truncate,
+)
 from cadasta.workertoolbox.results._backend.chords import NativeChords
-from cadasta.workertoolbox.results._backend.deferred_starts import Start, starts_of
+from cadasta.workertoolbox.results._backend.deferred_starts import (
+    Start,
+    deferred_starts_of,
+)
 from cadasta.workertoolbox.results._backend.reading import Lookup
 from cadasta.workertoolbox.results._backend.requeue import (
     EndNotStored,
     requeued_in_an_outage,
 )
-from cadasta.workertoolbox.results._backend.states import store
+from cadasta.workertoolbox.results._backend.states import write_state
 from cadasta.workertoolbox.results._database.connection import database_at
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
@@ -85,7 +91,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
             # With Celery's waits, up to about ten seconds; its default is for ever.
             self.max_retries = 10
         self.database = database_at(database_url(url))
-        self._starts = starts_of(self.database)
+        self._starts = deferred_starts_of(self.database)
         self._redaction = Redaction.of(app)
         self._max_bytes = max_argument_bytes(app)
 
@@ -163,9 +169,9 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         earlier = self._starts.take(task_id)
         brings_it = earlier is not None and earlier.at == started_at
         if earlier is not None and not brings_it:
-            store(self.database, earlier.row())
+            write_state(self.database, earlier.row())
         is_first = (brings_it or started_at is None) and not row.get("retries")
-        store(self.database, row, is_first=is_first)
+        write_state(self.database, row, is_first=is_first)
         return result
 
     def _start(
@@ -193,7 +199,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
             "result": ensure_bytes(self.encode(result)),
             # As Celery's own backend: of a state on the way it is when that came.
             "date_done": naive_utc(datetime.now(UTC)),
-            "traceback": storable(traceback),
+            "traceback": jsonable(traceback),
             "children": self._encoded(self.current_task_children(request) or None),
         }
         if request is not None:
@@ -227,7 +233,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         if len(encoded) <= self._max_bytes:
             return encoded
         # As a message has them, so that a monitor stores the same.
-        cut_arguments = cut(json.loads(encoded), self._max_bytes)
+        cut_arguments = truncate(json.loads(encoded), self._max_bytes)
         return ensure_bytes(self.encode(cut_arguments))
 
     def _encoded(self, value: Any) -> bytes | None:
@@ -293,7 +299,7 @@ def _rebuild(cls: type[Backend], args: Any, kwargs: dict[str, Any]) -> Backend:
 
 @lru_cache(maxsize=1024)
 def _name(text: str | None) -> str | None:
-    return text and str(storable(text))[:NAME_LENGTH]
+    return text and str(jsonable(text))[:NAME_LENGTH]
 
 
 def _stamps(request: Any) -> dict[str, Any] | None:

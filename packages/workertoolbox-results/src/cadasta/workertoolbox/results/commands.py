@@ -99,15 +99,15 @@ def _serve_figures(
     app: Celery, host: str, port: int
 ) -> Callable[[CommittedBatch], object]:
     try:
-        from cadasta.workertoolbox.results._monitor.metrics import Figures
+        from cadasta.workertoolbox.results._monitor.metrics import Metrics
     except ImportError as error:
         raise MetricsUnavailable(
             f"--prometheus needs a library ({error}); "
             "pip install workertoolbox-results[prometheus]"
         ) from error
-    figures = Figures(database_url(app.conf.result_backend))
-    figures.serve(host, port)
-    return figures.add
+    metrics = Metrics(database_url(app.conf.result_backend))
+    metrics.serve(host, port)
+    return metrics.add
 
 
 def _in_folder(

@@ -27,7 +27,7 @@ from cadasta.workertoolbox.routing._topology import (
 
 #: The header with what a caller wants to be shown of the arguments (`argsrepr` and
 #: `kwargsrepr`). Celery writes some into every message, and its retries forget these.
-SHOWN = "workertoolbox_shown"
+DISPLAY_REPRS = "workertoolbox_shown"
 _REPRS = ("argsrepr", "kwargsrepr")
 
 #: Exchanges of which the monitor gets copies, or by which a task has come that Celery
@@ -124,8 +124,8 @@ class Router:
 
 def _keep_shown(options: dict[str, Any]) -> None:
     headers = options.get("headers") or {}
-    shown = headers.get(SHOWN) or {}
+    shown = headers.get(DISPLAY_REPRS) or {}
     shown = {name: options.get(name) or shown.get(name) for name in _REPRS}
     shown = {name: text for name, text in shown.items() if text is not None}
     if shown:
-        options.update(shown, headers={**headers, SHOWN: shown})
+        options.update(shown, headers={**headers, DISPLAY_REPRS: shown})

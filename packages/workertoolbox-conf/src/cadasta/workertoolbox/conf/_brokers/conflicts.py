@@ -13,7 +13,7 @@ from cadasta.workertoolbox.conf._brokers.urls import (
     transport_option,
 )
 from cadasta.workertoolbox.conf._brokers.visibility import check_visibility
-from cadasta.workertoolbox.conf._errors import Contradiction, InvalidValue
+from cadasta.workertoolbox.conf._errors import ConflictingSettings, InvalidValue
 from cadasta.workertoolbox.routing import mask_url
 
 #: Settings that ask for quorum queues.
@@ -32,7 +32,7 @@ _FIFO_ATTRIBUTES = {
 }
 
 
-def check_contradictions(values: Mapping[str, Any], given: Container[str]) -> None:
+def check_conflicts(values: Mapping[str, Any], given: Container[str]) -> None:
     """Refuse settings of which one would make another useless, or harmful.
 
     Args:
@@ -40,7 +40,7 @@ def check_contradictions(values: Mapping[str, Any], given: Container[str]) -> No
         given: The names that a keyword or the environment gives.
 
     Raises:
-        Contradiction: Quorum queues with another broker than RabbitMQ, FIFO for a
+        ConflictingSettings: Quorum queues with another broker than RabbitMQ, FIFO for a
             queue whose name does not end in `.fifo`, or a visibility timeout below a
             time that a task may take or wait.
         InvalidValue: A task with another serializer than JSON, or a visibility timeout
@@ -69,7 +69,7 @@ def _check_queue_types(values: Mapping[str, Any], urls: list[str]) -> None:
     others = [url for url in urls if scheme(url) not in RABBITMQ | {"memory", ""}]
     for name in _QUEUE_TYPES:
         if values.get(name) == "quorum" and others:
-            raise Contradiction(
+            raise ConflictingSettings(
                 f"{name}='quorum' is for RabbitMQ, and the broker is "
                 f"{mask_url(others[0])!r}, which has no quorum queues; leave {name} "
                 "out, or set broker_url to RabbitMQ's, as in 'amqp://…'"
@@ -81,7 +81,7 @@ def _check_fifo(values: Mapping[str, Any]) -> None:
     is_fifo = str(attributes.get("FifoQueue", "")).lower() == "true"
     for name in values["QUEUES"]:
         if is_fifo and not name.endswith(".fifo"):
-            raise Contradiction(
+            raise ConflictingSettings(
                 f"FifoQueue={attributes['FifoQueue']!r} in sqs-creation-attributes "
                 f"does not make queue {name!r} one: SQS goes by its name; leave the "
                 f"attribute out, and name the queue '{name}.fifo'"
@@ -89,7 +89,7 @@ def _check_fifo(values: Mapping[str, Any]) -> None:
     names = [*values["QUEUES"], values["PLATFORM_QUEUE_NAME"]]
     useless = sorted(_FIFO_ATTRIBUTES & attributes.keys())
     if useless and not any(name.endswith(".fifo") for name in names):
-        raise Contradiction(
+        raise ConflictingSettings(
             f"{useless[0]}={attributes[useless[0]]!r} in sqs-creation-attributes is "
             "for FIFO queues, and the name of none ends in '.fifo'; leave it out, or "
             "name a queue so"
@@ -97,7 +97,7 @@ def _check_fifo(values: Mapping[str, Any]) -> None:
     for name, queue in transport_option(values, "predefined_queues").items():
         url = str(queue.get("url") or name) if isinstance(queue, Mapping) else name
         if url.endswith(".fifo") != name.endswith(".fifo"):
-            raise Contradiction(
+            raise ConflictingSettings(
                 f"predefined queue {name!r} has the url {mask_url(url)!r}: kombu "
                 "takes a queue for FIFO by its name; have both end in '.fifo', or none"
             )

@@ -19,7 +19,7 @@ BROKERS = (SQS, CLASSIC, QUORUM, REDIS)
 
 
 @dataclass(frozen=True)
-class Choice:
+class Preset:
     """A setting that an expert would make.
 
     Attributes:
@@ -36,32 +36,32 @@ class Choice:
     value: Any
     reason: str
     brokers: tuple[str, ...] = ()
-    late: bool = False
-    named: bool = False
+    needs_acks_late: bool = False
+    needs_broker_url: bool = False
 
 
-CHOICES = (
-    Choice(
+PRESETS = (
+    Preset(
         "broker_connection_retry_on_startup",
         True,
         "a worker that starts before its broker waits for it",
     ),
-    Choice(
+    Preset(
         "task_retry_on_worker_lost",
         True,
         "a task whose process is killed runs again, as a retry: `max_retries` bounds "
         "it, and each is tracked; `task_reject_on_worker_lost` has no bound, and a "
         "task that takes its process along would run for ever",
-        late=True,
+        needs_acks_late=True,
     ),
-    Choice(
+    Preset(
         "worker_prefetch_multiplier",
         1,
         "what is fetched ahead waits behind a long task while other workers are idle, "
         "and its visibility timeout runs; 4 is Celery's, for very short tasks",
         BROKERS,
     ),
-    Choice(
+    Preset(
         "task_publish_retry_policy",
         {
             "max_retries": 5,
@@ -73,13 +73,13 @@ CHOICES = (
         "next step of a chain",
         BROKERS,
     ),
-    Choice(
+    Preset(
         "broker_transport_options.confirm_publish",
         True,
         "without it, what the broker loses is lost in silence",
         (CLASSIC, QUORUM),
     ),
-    Choice(
+    Preset(
         "broker_heartbeat",
         30,
         "seconds: a peer that is gone without a word is noticed within a minute; "
@@ -87,52 +87,52 @@ CHOICES = (
         "worker is silent while a task runs",
         (CLASSIC, QUORUM),
     ),
-    Choice(
+    Preset(
         "worker_detect_quorum_queues",
         True,
         "such queues take a limit for each consumer only, and delay tasks in the "
         "broker",
         (QUORUM,),
     ),
-    Choice(
+    Preset(
         "broker_transport_options.visibility_timeout",
         VISIBILITY_S["redis"],
         "seconds, kombu's own: what a killed worker held comes again after that, and "
         "with `task_acks_late` what takes longer runs twice",
         (REDIS,),
-        named=True,
+        needs_broker_url=True,
     ),
-    Choice(
+    Preset(
         "broker_transport_options.socket_keepalive",
         True,
         "a connection that is idle is not forgotten by a firewall on the way",
         (REDIS,),
-        named=True,
+        needs_broker_url=True,
     ),
-    Choice(
+    Preset(
         "broker_transport_options.socket_connect_timeout",
         5,
         "seconds; kombu's client waits as long as the kernel does, two minutes",
         (REDIS,),
-        named=True,
+        needs_broker_url=True,
     ),
-    Choice(
+    Preset(
         "broker_transport_options.socket_timeout",
         30,
         "seconds; without it a publish waits for ever on a connection that is dead, "
         "and kombu's checks of its health do not run",
         (REDIS,),
-        named=True,
+        needs_broker_url=True,
     ),
-    Choice(
+    Preset(
         "broker_transport_options.visibility_timeout",
         VISIBILITY_S["sqs"],
         "seconds, kombu's own, of queues that are made; as for Redis. Not with "
         "predefined queues, which have their own",
         (SQS,),
-        named=True,
+        needs_broker_url=True,
     ),
-    Choice(
+    Preset(
         "broker_transport_options.wait_time_seconds",
         10,
         "seconds, kombu's own; 20, SQS's most, has fewer empty answers to pay for, but "
@@ -140,37 +140,37 @@ CHOICES = (
         "event loop, in a poll for as long",
         (SQS,),
     ),
-    Choice(
+    Preset(
         "broker_transport_options.client-config.connect_timeout",
         5,
         "seconds; 60 are botocore's",
         (SQS,),
     ),
-    Choice(
+    Preset(
         "broker_transport_options.client-config.read_timeout",
         30,
         "seconds: above the longest poll, and half of botocore's",
         (SQS,),
     ),
-    Choice(
+    Preset(
         "broker_transport_options.client-config.tcp_keepalive",
         True,
         "as for Redis",
         (SQS,),
     ),
-    Choice(
+    Preset(
         "worker_enable_remote_control",
         False,
         "it does not exist there",
         (SQS,),
-        named=True,
+        needs_broker_url=True,
     ),
-    Choice(
+    Preset(
         "worker_send_task_events",
         False,
         "events do not exist there; the monitor has its copies instead",
         (SQS,),
-        named=True,
+        needs_broker_url=True,
     ),
 )
 
@@ -189,27 +189,27 @@ def with_profile(values: Mapping[str, Any], given: Container[str]) -> dict[str, 
         given: The names that a keyword or the environment gives.
     """
     completed = dict(values)
-    for choice in _chosen(values, given):
-        _fill(completed, choice.setting.split("."), choice.value)
+    for preset in _chosen(values, given):
+        _fill(completed, preset.setting.split("."), preset.value)
     return completed
 
 
-def _chosen(values: Mapping[str, Any], given: Container[str]) -> Iterator[Choice]:
+def _chosen(values: Mapping[str, Any], given: Container[str]) -> Iterator[Preset]:
     urls = named_urls(values, given)
     broker = _broker(urls or ["sqs://"], values)
     is_late = values.get("task_acks_late") and "task_reject_on_worker_lost" not in given
     options = values.get("broker_transport_options") or {}
-    for choice in CHOICES:
+    for preset in PRESETS:
         if (
-            (not choice.brokers or broker in choice.brokers)
-            and (is_late or not choice.late)
-            and (urls or not choice.named)
+            (not preset.brokers or broker in preset.brokers)
+            and (is_late or not preset.needs_acks_late)
+            and (urls or not preset.needs_broker_url)
             and not (
-                choice.setting.endswith(".visibility_timeout")
+                preset.setting.endswith(".visibility_timeout")
                 and options.get("predefined_queues")
             )
         ):
-            yield choice
+            yield preset
 
 
 def _broker(urls: list[str], values: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cadasta.workertoolbox.conf._brokers.task_options import task_options
 from cadasta.workertoolbox.conf._brokers.urls import scheme
-from cadasta.workertoolbox.conf._errors import Contradiction, InvalidValue
+from cadasta.workertoolbox.conf._errors import ConflictingSettings, InvalidValue
 
 #: Seconds after which kombu's transports deliver a message again that is not
 #: acknowledged, where `visibility_timeout` does not say otherwise.
@@ -35,7 +35,7 @@ def check_visibility(values: Mapping[str, Any], urls: Sequence[str]) -> None:
         urls: The broker URLs that are named.
 
     Raises:
-        Contradiction: A time above it, or it is above what SQS takes.
+        ConflictingSettings: A time above it, or it is above what SQS takes.
         InvalidValue: It is no number of seconds.
     """
     options = values.get("broker_transport_options") or {}
@@ -49,7 +49,7 @@ def check_visibility(values: Mapping[str, Any], urls: Sequence[str]) -> None:
         )
     is_sqs = any(scheme(url) == "sqs" for url in urls)
     if is_sqs and visibility_s is not None and visibility_s > _SQS_MOST_S:
-        raise Contradiction(
+        raise ConflictingSettings(
             f"visibility_timeout={visibility_s!r} in broker_transport_options is above "
             f"the {_SQS_MOST_S} seconds that SQS takes; lower it to them, and have "
             "tasks take and wait for less"
@@ -64,7 +64,7 @@ def check_visibility(values: Mapping[str, Any], urls: Sequence[str]) -> None:
         return
     for name, seconds in _waits(values):
         if seconds > visibility_s:
-            raise Contradiction(
+            raise ConflictingSettings(
                 f"{name}={seconds!r} is above the {visibility_s} seconds of the "
                 "visibility timeout, after which the broker delivers a message again "
                 "that is not acknowledged: a task may run twice; set "

@@ -1,11 +1,11 @@
 """Whether what a configuration names is there, and lets us do what we have to.
 
-for finding in check_up(Site(app)):
+for finding in check_up(CheckContext(app)):
     print(finding.check, finding.status, finding.detail)
 """
 
 from cadasta.workertoolbox.conf.checkup._checks import check_up
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, Status
 
-__all__ = ["Finding", "Site", "Status", "check_up"]
+__all__ = ["CheckContext", "Finding", "Status", "check_up"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cadasta.workertoolbox.conf._brokers.connection import in_one_line
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
     failed,
@@ -54,23 +54,23 @@ _ACTIONS: dict[str, _Request] = {
 }
 
 
-def aws(site: Site) -> Iterator[Finding]:
+def aws(context: CheckContext) -> Iterator[Finding]:
     """Try each action on every queue that is there."""
-    if site.kind != "sqs":
+    if context.kind != "sqs":
         return
-    channel = site.channel
+    channel = context.channel
     if not channel.predefined_queues:
         yield ok(LIST, "allowed")
     there = {
         queue.name: channel._queue_cache[whole]
-        for queue in site.queues
+        for queue in context.queues
         if (whole := channel.canonical_queue_name(queue.name)) in channel._queue_cache
     }
     if not there:
         return
     clients = {name: channel.sqs(channel.canonical_queue_name(name)) for name in there}
     if not channel.predefined_queues:
-        is_needed = len(there) < len(site.queues)
+        is_needed = len(there) < len(context.queues)
         yield _creation(channel, next(iter(there)), is_needed=is_needed)
     yield from _attributes(channel, clients, there)
     for action, request in _ACTIONS.items():

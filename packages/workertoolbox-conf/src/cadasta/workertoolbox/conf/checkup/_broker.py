@@ -14,16 +14,16 @@ from cadasta.workertoolbox.conf._brokers.connection import (
     masked,
 )
 from cadasta.workertoolbox.conf.checkup._aws import LIST, is_denied
-from cadasta.workertoolbox.conf.checkup._context import Site, once
+from cadasta.workertoolbox.conf.checkup._context import CheckContext, once
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok
 
 _ADVICE = "start it, or set broker_url to one that runs and lets this service in"
 
 
-def broker(site: Site) -> Iterator[Finding]:
+def broker(context: CheckContext) -> Iterator[Finding]:
     """Connect for writing, and for reading where that is another URL."""
-    app, conf = site.app, site.app.conf
-    site.connection, found = _connect(
+    app, conf = context.app, context.app.conf
+    context.connection, found = _connect(
         "broker", app.connection_for_write, conf.broker_write_url
     )
     yield from found

@@ -13,7 +13,7 @@ from cadasta.workertoolbox.conf.checkup._aws import aws
 from cadasta.workertoolbox.conf.checkup._broker import broker
 from cadasta.workertoolbox.conf.checkup._clock import broker_clock, database_clock
 from cadasta.workertoolbox.conf.checkup._connections import connections
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._database import database, schema
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
@@ -46,7 +46,7 @@ class Check:
     """
 
     name: str
-    run: Callable[[Site], Iterator[Finding]]
+    run: Callable[[CheckContext], Iterator[Finding]]
     needs: tuple[str, ...] = ()
 
 
@@ -68,7 +68,9 @@ CHECKS = (
 )
 
 
-def check_up(site: Site, *, timeout_s: float = TIMEOUT_S) -> Iterator[Finding]:
+def check_up(
+    context: CheckContext, *, timeout_s: float = TIMEOUT_S
+) -> Iterator[Finding]:
     """Yield what is found, as it is found; no check raises.
 
     Args:
@@ -80,24 +82,26 @@ def check_up(site: Site, *, timeout_s: float = TIMEOUT_S) -> Iterator[Finding]:
         found = (
             iter([skipped(check.name, f"not without {reasons[0]!r}")])
             if reasons
-            else _in_time(check, site, timeout_s)
+            else _in_time(check, context, timeout_s)
         )
         for finding in found:
             if finding.status in (Status.FAILED, Status.SKIPPED):
                 unseen.add(check.name)
             yield finding
-    closing = Thread(target=site.close, daemon=True)
+    closing = Thread(target=context.close, daemon=True)
     closing.start()
     closing.join(_CLOSING_S)
 
 
-def _in_time(check: Check, site: Site, timeout_s: float) -> Iterator[Finding]:
+def _in_time(
+    check: Check, context: CheckContext, timeout_s: float
+) -> Iterator[Finding]:
     """Run a check in a thread, since no client can be told to give up its wait."""
     found: Queue[Finding | None] = Queue()
 
     def work() -> None:
         try:
-            for finding in check.run(site):
+            for finding in check.run(context):
                 found.put(finding)
         except Exception as error:
             # Whatever a client raises: the others are to be seen too.

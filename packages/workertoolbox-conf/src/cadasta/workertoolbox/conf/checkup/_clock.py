@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
 
 #: Seconds from which on waits and lags are plainly wrong.
@@ -26,12 +26,12 @@ _FAILED_S = 60.0
 _ADVICE = "synchronise the clocks, by NTP"
 
 
-def database_clock(site: Site) -> Iterator[Finding]:
+def database_clock(context: CheckContext) -> Iterator[Finding]:
     """Compare the database's clock with the one of this host."""
-    if site.database.dialect.name == "sqlite":
+    if context.database.dialect.name == "sqlite":
         yield ok("clock of the database", "it is the one of this host")
         return
-    with site.database.connect() as connection:
+    with context.database.connect() as connection:
         connection.execute(text("SELECT 1"))  # to have begun
 
         def ask() -> float:
@@ -43,13 +43,13 @@ def database_clock(site: Site) -> Iterator[Finding]:
         yield _compared("clock of the database", *_skew(ask))
 
 
-def broker_clock(site: Site) -> Iterator[Finding]:
+def broker_clock(context: CheckContext) -> Iterator[Finding]:
     """Compare the broker's clock with the one of this host."""
-    match site.kind:
+    match context.kind:
         case "redis":
-            yield _compared("clock of the broker", *_skew(lambda: _of_redis(site)))
+            yield _compared("clock of the broker", *_skew(lambda: _of_redis(context)))
         case "sqs":
-            skew_s, doubt_s = _skew(lambda: _of_sqs(site))
+            skew_s, doubt_s = _skew(lambda: _of_sqs(context))
             # The header has whole seconds, cut off.
             yield _compared("clock of the broker", skew_s + 0.5, doubt_s + 0.5)
 
@@ -62,14 +62,14 @@ def _skew(ask: Callable[[], float]) -> tuple[float, float]:
     return theirs - (before + after) / 2, (after - before) / 2
 
 
-def _of_redis(site: Site) -> float:
-    client: Any = site.channel.client
+def _of_redis(context: CheckContext) -> float:
+    client: Any = context.channel.client
     seconds, microseconds = client.time()
     return float(seconds) + float(microseconds) / 1e6
 
 
-def _of_sqs(site: Site) -> float:
-    channel = site.channel
+def _of_sqs(context: CheckContext) -> float:
+    channel = context.channel
     if channel.predefined_queues:
         name, url = next(iter(channel._queue_cache.items()))
         answer = channel.sqs(name).get_queue_attributes(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import text
 
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
 
 #: Share of the connections beyond which one more host may be one too many.
@@ -31,16 +31,16 @@ _LIMITS = text(
 )
 
 
-def connections(site: Site) -> Iterator[Finding]:
+def connections(context: CheckContext) -> Iterator[Finding]:
     """Compare the processes with what server, database and role allow.
 
     Each process of a worker holds one connection. Those of the role to this database
     count as workers; the others stay. A pool between is not seen.
     """
-    if site.database.dialect.name == "sqlite":
+    if context.database.dialect.name == "sqlite":
         yield ok("connections", "SQLite has no limit")
         return
-    with site.database.connect() as connection:
+    with context.database.connect() as connection:
         row = connection.execute(_LIMITS).one()
     rooms = {
         "the server": row.of_server - (row.connected - row.ours),
@@ -53,10 +53,10 @@ def connections(site: Site) -> Iterator[Finding]:
         del rooms["the role"]
     narrowest = min(rooms, key=lambda name: rooms[name])
     room = max(rooms[narrowest], 0)
-    if site.processes is None:
+    if context.processes is None:
         wanted, who = row.ours, f"{row.ours} are connected as this role, with this one"
     else:
-        wanted, who = site.processes, f"{site.processes} processes need one each"
+        wanted, who = context.processes, f"{context.processes} processes need one each"
     detail = f"{who}, and {narrowest} has room for {room}"
     if wanted > room:
         advice = "start fewer processes, raise the limit, or put pgbouncer between"

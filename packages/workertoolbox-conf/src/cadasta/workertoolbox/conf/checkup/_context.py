@@ -15,7 +15,7 @@ from cadasta.workertoolbox.conf._brokers.connection import bounded_options
 
 
 @dataclass
-class Site:
+class CheckContext:
     """An app, and the connections that its check-up has opened.
 
     Attributes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, skipped
 from cadasta.workertoolbox.results import (
     DatabaseUnavailable,
@@ -28,14 +28,14 @@ _NO_TABLE = "42P01"
 _UPGRADE = "run `celery -A … tasks upgrade`"
 
 
-def database(site: Site) -> Iterator[Finding]:
+def database(context: CheckContext) -> Iterator[Finding]:
     """Connect, and say to which server and by which driver."""
     try:
-        engine = open_engine(database_url(site.app.conf.result_backend))
+        engine = open_engine(database_url(context.app.conf.result_backend))
     except InvalidURL as error:
         yield failed("database", *_halves(error))
         return
-    site.engine = engine
+    context.engine = engine
     shown = engine.url.render_as_string(hide_password=True)
     file = engine.url.database
     # SQLite would make it.
@@ -54,10 +54,10 @@ def database(site: Site) -> Iterator[Finding]:
         yield ok("database", f"{shown} answers: {server}")
 
 
-def schema(site: Site) -> Iterator[Finding]:
+def schema(context: CheckContext) -> Iterator[Finding]:
     """Compare the revision of the tables with the one of this code."""
     try:
-        check_schema(site.database)
+        check_schema(context.database)
     except SchemaOutdated as error:
         yield failed("schema", *_halves(error))
     except DatabaseUnavailable as error:
@@ -66,7 +66,7 @@ def schema(site: Site) -> Iterator[Finding]:
         else:
             yield failed("schema", *_halves(error))
     else:
-        with site.database.connect() as connection:
+        with context.database.connect() as connection:
             query = text("SELECT version_num FROM workertoolbox_version")
             yield ok("schema", f"revision {connection.scalar(query)}")
 

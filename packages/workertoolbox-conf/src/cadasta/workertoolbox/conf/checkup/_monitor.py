@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._database import unseen
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
 
@@ -32,18 +32,18 @@ _NEWEST = text(
 )
 
 
-def monitor(site: Site) -> Iterator[Finding]:
+def monitor(context: CheckContext) -> Iterator[Finding]:
     """Look who consumes the monitor queue, or whether the probe leaves it."""
-    name = site.monitor_queue.name
-    if site.kind == "amqp":
-        with site.opened() as channel:
+    name = context.monitor_queue.name
+    if context.kind == "amqp":
+        with context.opened() as channel:
             _, waiting, consumers = channel.queue_declare(name, passive=True)
         is_alive, who = consumers > 0, f"{consumers} consumers of {name!r}"
     else:
-        waiting, is_alive = _watched(site)
+        waiting, is_alive = _watched(context)
         seen = "is taken from" if is_alive else "stays in"
         who = f"what is put into {name!r} {seen} it"
-    lag, stored = _newest(site)
+    lag, stored = _newest(context)
     detail = f"{who}, {waiting} waiting{stored}"
     if not is_alive:
         yield failed("monitor", f"none: {detail}", _START)
@@ -53,23 +53,23 @@ def monitor(site: Site) -> Iterator[Finding]:
         yield ok("monitor", detail)
 
 
-def _watched(site: Site) -> tuple[int, bool]:
+def _watched(context: CheckContext) -> tuple[int, bool]:
     """Return how many messages wait, the probe among them, and whether one leaves."""
-    name = site.monitor_queue.name
+    name = context.monitor_queue.name
     until = time.monotonic() + _PATIENCE_S
-    before = size = site.channel._size(name)
+    before = size = context.channel._size(name)
     while 0 < size >= before and time.monotonic() < until:
         time.sleep(_INTERVAL_S)
-        before, size = max(before, size), site.channel._size(name)
+        before, size = max(before, size), context.channel._size(name)
     return size, size == 0 or size < before
 
 
-def _newest(site: Site) -> tuple[timedelta | None, str]:
+def _newest(context: CheckContext) -> tuple[timedelta | None, str]:
     """Return the lag of the newest task that is stored, and words for it."""
-    if site.engine is None:
+    if context.engine is None:
         return None, ""
     try:
-        with site.engine.connect() as connection:
+        with context.engine.connect() as connection:
             row = connection.execute(_NEWEST).first()
     except DBAPIError as error:
         return None, f"; the newest task cannot be seen: {unseen(error) or error.orig}"

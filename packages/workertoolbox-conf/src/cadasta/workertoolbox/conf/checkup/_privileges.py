@@ -10,7 +10,7 @@ from itertools import chain
 
 from sqlalchemy import Connection, text
 
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
 
 
@@ -91,16 +91,16 @@ _HELD = text(
 _CREATE = text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
 
 
-def privileges(site: Site) -> Iterator[Finding]:
+def privileges(context: CheckContext) -> Iterator[Finding]:
     """Compare what PostgreSQL grants the role with what it is used for."""
-    if site.database.dialect.name == "sqlite":
+    if context.database.dialect.name == "sqlite":
         yield ok("privileges", "SQLite has none, but those of the file")
         return
     needed: set[tuple[str, str]] = set()
-    for role in site.roles:
+    for role in context.roles:
         needed |= NEEDED[role]
-    used = " and ".join(f"a {role}" for role in site.roles)
-    with site.database.connect() as connection:
+    used = " and ".join(f"a {role}" for role in context.roles)
+    with context.database.connect() as connection:
         user = connection.scalar(text("SELECT current_user"))
         missing = _names(connection, _MISSING)
         if missing & {name for name, _ in needed}:

@@ -22,7 +22,7 @@ from uuid import uuid4
 from amqp.exceptions import AccessRefused, NotFound
 
 from cadasta.workertoolbox.conf._brokers.connection import in_one_line
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
     failed,
@@ -39,21 +39,21 @@ _EXPIRATION = "1000"
 _UNDECLARED = "nothing is declared yet"
 
 
-def probe(site: Site) -> Iterator[Finding]:
+def probe(context: CheckContext) -> Iterator[Finding]:
     """Send a probe, and take it out again."""
-    match site.kind:
+    match context.kind:
         case "amqp":
-            yield from _through_rabbitmq(site)
+            yield from _through_rabbitmq(context)
         case "sqs" | "sql":
-            yield from _to_the_monitor(site)
+            yield from _to_the_monitor(context)
         case _:
-            yield from _through_the_client(site)
+            yield from _through_the_client(context)
 
 
-def _through_rabbitmq(site: Site) -> Iterator[Finding]:
-    monitor, name = site.monitor_queue.name, _name()
+def _through_rabbitmq(context: CheckContext) -> Iterator[Finding]:
+    monitor, name = context.monitor_queue.name, _name()
     try:
-        with site.opened() as channel:
+        with context.opened() as channel:
             channel.exchange_declare(EXCHANGE, "topic", passive=True)
             _publish(channel, name, expiration=_EXPIRATION)
     except NotFound:
@@ -68,7 +68,7 @@ def _through_rabbitmq(site: Site) -> Iterator[Finding]:
         return
     copied = f"{EXCHANGE!r} has a queue bound by '#' that got it"
     try:
-        with site.opened() as channel:
+        with context.opened() as channel:
             channel.queue_declare(name, exclusive=True, auto_delete=True)
             channel.queue_bind(name, EXCHANGE, name)
             _publish(channel, name, expiration=_EXPIRATION)
@@ -83,14 +83,14 @@ def _through_rabbitmq(site: Site) -> Iterator[Finding]:
     yield _arrived(message, name, f"{copied}; so did a queue bound by its routing key")
 
 
-def _through_the_client(site: Site) -> Iterator[Finding]:
-    monitor, name = site.monitor_queue.name, _name()
-    with site.opened() as channel:
-        if site.kind != "memory" and not channel.get_table(EXCHANGE):
+def _through_the_client(context: CheckContext) -> Iterator[Finding]:
+    monitor, name = context.monitor_queue.name, _name()
+    with context.opened() as channel:
+        if context.kind != "memory" and not channel.get_table(EXCHANGE):
             yield skipped("probe", _UNDECLARED)
             return
         channel.copy_failure = "raise"
-        site.queues[0].exchange(channel).declare()
+        context.queues[0].exchange(channel).declare()
         channel.queue_declare(name)
         channel.queue_bind(name, EXCHANGE, name)
         channel.queue_bind(monitor, EXCHANGE, "#")
@@ -108,10 +108,10 @@ def _through_the_client(site: Site) -> Iterator[Finding]:
             channel.queue_delete(name)
 
 
-def _to_the_monitor(site: Site) -> Iterator[Finding]:
-    monitor = site.monitor_queue.name
-    with site.opened() as channel:
-        if site.kind == "sqs":
+def _to_the_monitor(context: CheckContext) -> Iterator[Finding]:
+    monitor = context.monitor_queue.name
+    with context.opened() as channel:
+        if context.kind == "sqs":
             whole = channel.canonical_queue_name(monitor)
             if whole not in channel._queue_cache:
                 yield skipped("probe", _UNDECLARED)

@@ -17,7 +17,7 @@ from kombu import Queue
 from kombu.transport.virtual import Channel
 
 from cadasta.workertoolbox.conf._brokers.connection import in_one_line
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
     Status,
@@ -30,15 +30,15 @@ from cadasta.workertoolbox.routing import EXCHANGE
 _DECLARE = "publish a task on a new connection, or call setup_app: both declare it"
 
 
-def topology(site: Site) -> Iterator[Finding]:
+def topology(context: CheckContext) -> Iterator[Finding]:
     """Look at the exchange and at each queue."""
-    match site.kind:
+    match context.kind:
         case "amqp":
-            found = list(_on_rabbitmq(site))
+            found = list(_on_rabbitmq(context))
         case "redis" | "filesystem":
-            found = list(_in_table(site))
+            found = list(_in_table(context))
         case "sqs":
-            found = list(_on_sqs(site))
+            found = list(_on_sqs(context))
         case _:
             yield ok("exchange", "each client has its own, and declares it")
             return
@@ -48,8 +48,8 @@ def topology(site: Site) -> Iterator[Finding]:
         yield from found
 
 
-def _on_rabbitmq(site: Site) -> Iterator[Finding]:
-    exchange = site.queues[0].exchange
+def _on_rabbitmq(context: CheckContext) -> Iterator[Finding]:
+    exchange = context.queues[0].exchange
 
     def exchange_is_there(channel: Any) -> None:
         exchange(channel).declare(passive=True)
@@ -58,14 +58,16 @@ def _on_rabbitmq(site: Site) -> Iterator[Finding]:
         exchange(channel).declare()
 
     is_there, findings = _tried(
-        site, "exchange", repr(EXCHANGE), [exchange_is_there, exchange_is_equal]
+        context, "exchange", repr(EXCHANGE), [exchange_is_there, exchange_is_equal]
     )
     yield from findings or [ok("exchange", f"{EXCHANGE!r} is there, a topic exchange")]
-    for queue in site.queues:
-        yield from _queue_on_rabbitmq(site, queue, bind=is_there)
+    for queue in context.queues:
+        yield from _queue_on_rabbitmq(context, queue, bind=is_there)
 
 
-def _queue_on_rabbitmq(site: Site, queue: Queue, *, bind: bool) -> Iterator[Finding]:
+def _queue_on_rabbitmq(
+    context: CheckContext, queue: Queue, *, bind: bool
+) -> Iterator[Finding]:
     def is_there(channel: Any) -> None:
         queue(channel).queue_declare(passive=True)
 
@@ -77,21 +79,21 @@ def _queue_on_rabbitmq(site: Site, queue: Queue, *, bind: bool) -> Iterator[Find
 
     steps: list[Callable[[Any], None]] = [is_there, is_equal]
     detail = "is there, as configured"
-    if queue != site.monitor_queue and bind:
+    if queue != context.monitor_queue and bind:
         steps.append(is_bound)
         detail += f", and bound by {queue.routing_key!r} (again: RabbitMQ is silent)"
     check = f"queue {queue.name}"
-    _, findings = _tried(site, check, "the queue", steps)
+    _, findings = _tried(context, check, "the queue", steps)
     yield from findings or [ok(check, detail)]
 
 
 def _tried(
-    site: Site, check: str, what: str, steps: list[Callable[[Any], None]]
+    context: CheckContext, check: str, what: str, steps: list[Callable[[Any], None]]
 ) -> tuple[bool, list[Finding]]:
     for step in steps:
         try:
             # A channel for each: RabbitMQ closes the one it refuses something on.
-            with site.opened() as channel:
+            with context.opened() as channel:
                 step(channel)
         except NotFound:
             return False, [failed(check, f"{what} is not there", _DECLARE)]
@@ -102,10 +104,10 @@ def _tried(
     return True, []
 
 
-def _in_table(site: Site) -> Iterator[Finding]:
-    channel: Channel = site.channel
+def _in_table(context: CheckContext) -> Iterator[Finding]:
+    channel: Channel = context.channel
     bound = {(key, queue) for key, _, queue in channel.get_table(EXCHANGE)}
-    for queue in site.queues:
+    for queue in context.queues:
         key = queue.routing_key
         detail = f"bound to {EXCHANGE!r} by {key!r}"
         if (key, queue.name) in bound:
@@ -114,14 +116,14 @@ def _in_table(site: Site) -> Iterator[Finding]:
             yield failed(f"queue {queue.name}", f"not {detail}", _DECLARE)
 
 
-def _on_sqs(site: Site) -> Iterator[Finding]:
+def _on_sqs(context: CheckContext) -> Iterator[Finding]:
     from kombu.transport.SQS.exceptions import DoesNotExistQueueException
 
-    for queue in site.queues:
+    for queue in context.queues:
         check = f"queue {queue.name}"
-        name = site.channel.canonical_queue_name(queue.name)
+        name = context.channel.canonical_queue_name(queue.name)
         try:
-            site.channel._resolve_queue_url(queue.name)
+            context.channel._resolve_queue_url(queue.name)
         except DoesNotExistQueueException:
             yield failed(check, f"there is no {name!r}", _DECLARE)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.conf.checkup._context import Site
+from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._database import unseen
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
@@ -21,22 +21,22 @@ from cadasta.workertoolbox.results import count_recent
 _COUNT = text("SELECT count(*) FROM workertoolbox_quarantine")
 
 
-def untracked(site: Site) -> Iterator[Finding]:
+def untracked(context: CheckContext) -> Iterator[Finding]:
     """Count the results of the last hour whose task no monitor has seen."""
     yield _counted(
         "untracked",
-        lambda: count_recent(site.database).untracked,
+        lambda: count_recent(context.database).untracked,
         what="results of the last hour without a task",
         advice="find who runs or publishes tasks without the toolbox, or why copies "
         "could not be sent",
     )
 
 
-def quarantine(site: Site) -> Iterator[Finding]:
+def quarantine(context: CheckContext) -> Iterator[Finding]:
     """Count the messages that no monitor could read."""
 
     def count() -> int:
-        with site.database.connect() as connection:
+        with context.database.connect() as connection:
             return int(connection.execute(_COUNT).scalar_one())
 
     yield _counted(

@@ -15,7 +15,7 @@ MAX_DEPTH = 100
 MAX_NAME = 500
 
 
-def storable(value: Any, depth: int = 0) -> Any:
+def jsonable(value: Any, depth: int = 0) -> Any:
     """Return a JSON value that PostgreSQL takes, as near to the original as it can be.
 
     `jsonb` and `text` refuse NUL and lone surrogates, and JSON has no NaN and no
@@ -30,24 +30,24 @@ def storable(value: Any, depth: int = 0) -> Any:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     match value:
         case str():
-            return storable_text(value)
+            return jsonable_text(value)
         case None | bool() | int():
             return value
         case dict():
             return {
-                storable_text(key if isinstance(key, str) else str(key)): storable(
+                jsonable_text(key if isinstance(key, str) else str(key)): jsonable(
                     item, depth + 1
                 )
                 for key, item in value.items()
             }
         case list() | tuple():
-            return [storable(item, depth + 1) for item in value]
+            return [jsonable(item, depth + 1) for item in value]
         case float():
             return value if math.isfinite(value) else json.dumps(value)
-    return storable_text(repr(value))
+    return jsonable_text(repr(value))
 
 
-def storable_text(text: str) -> str:
+def jsonable_text(text: str) -> str:
     """Return a text without what PostgreSQL refuses, as `storable` does."""
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -40,7 +40,7 @@ KEYS = (
 
 #: The header with what a publisher wants to be shown instead; the routing package has
 #: the same name (the two do not import each other).
-SHOWN = "workertoolbox_shown"
+DISPLAY_REPRS = "workertoolbox_shown"
 
 _logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Redaction:
                 or `kwargsrepr` wins.
         """
         args, kwargs = self.redact(name, args, kwargs)
-        texts = headers.get(SHOWN)
+        texts = headers.get(DISPLAY_REPRS)
         if isinstance(texts, Mapping):
             given = texts.get("argsrepr"), texts.get("kwargsrepr")
             args = given[0] if isinstance(given[0], str) else args

@@ -39,14 +39,14 @@ def max_argument_bytes(app: Celery) -> int:
     return limit
 
 
-def cut_both(args: Any, kwargs: Any, max_bytes: int) -> tuple[Any, Any]:
+def truncate_both(args: Any, kwargs: Any, max_bytes: int) -> tuple[Any, Any]:
     """Return `args` and `kwargs`, or as much of each as is stored."""
     if _size([args, kwargs]) <= max_bytes:
         return args, kwargs
-    return cut(args, max_bytes), cut(kwargs, max_bytes)
+    return truncate(args, max_bytes), truncate(kwargs, max_bytes)
 
 
-def cut(arguments: Any, max_bytes: int) -> Any:
+def truncate(arguments: Any, max_bytes: int) -> Any:
     """Return `args` or `kwargs`, or as much of them as is stored.
 
     The largest arguments are replaced by `<truncated: … bytes>` until the rest fits.
@@ -62,15 +62,15 @@ def cut(arguments: Any, max_bytes: int) -> Any:
         return arguments
     match arguments:
         case dict():
-            kept, rest = _cut(arguments.items(), size, max_bytes)
+            kept, rest = _truncated_items(arguments.items(), size, max_bytes)
             return dict(kept) | ({REST: rest} if rest else {})
         case list():
-            kept, rest = _cut(enumerate(arguments), size, max_bytes)
+            kept, rest = _truncated_items(enumerate(arguments), size, max_bytes)
             return [item for _, item in kept] + ([rest] if rest else [])
     return f"{arguments[: min(LARGE, max_bytes)]}{_mark(size)}"
 
 
-def _cut(
+def _truncated_items(
     items: Iterable[tuple[Any, Any]], size: int, max_bytes: int
 ) -> tuple[list[tuple[Any, Any]], str | None]:
     """Return the items that are stored, by their keys, and the mark of the others."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from celery.utils.log import get_task_logger
 
-from cadasta.workertoolbox.results._backend.states import store
+from cadasta.workertoolbox.results._backend.states import write_state
 from cadasta.workertoolbox.results._database.connection import Database
 
 #: Seconds that a task has to run before its start is written by itself.
@@ -22,7 +22,7 @@ DELAY_S = 0.02
 
 logger = get_task_logger(__name__)
 
-_starts: dict[Database, Starts] = {}
+_starts: dict[Database, DeferredStarts] = {}
 
 
 class Start(NamedTuple):
@@ -37,7 +37,7 @@ class Start(NamedTuple):
     row: Callable[[], Mapping[str, Any]]
 
 
-class Starts:
+class DeferredStarts:
     """Tasks that have started in this process, by their id.
 
     Args:
@@ -85,14 +85,16 @@ class Starts:
 
     def _write(self, task_id: str, start: Start) -> None:
         try:
-            store(self._database, start.row())
+            write_state(self._database, start.row())
         except Exception as error:
             # Of the database, or of arguments that the task is changing. It is only
             # news: the end is tried until it is stored.
             logger.warning("start of task %s not stored: %s", task_id, error)
 
 
-def starts_of(database: Database) -> Starts:
+def deferred_starts_of(database: Database) -> DeferredStarts:
     """Return the starts of a process: Celery keeps a backend for each thread."""
     # Of threads that come at once, all get those of the first.
-    return _starts.get(database) or _starts.setdefault(database, Starts(database))
+    return _starts.get(database) or _starts.setdefault(
+        database, DeferredStarts(database)
+    )

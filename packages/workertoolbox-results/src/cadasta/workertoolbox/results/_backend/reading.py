@@ -11,9 +11,9 @@ from celery.backends import base
 from celery.exceptions import TimeoutError
 from sqlalchemy import RowMapping, bindparam, select
 
-from cadasta.workertoolbox.results._backend.deferred_starts import Starts
+from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStarts
 from cadasta.workertoolbox.results._backend.polling import waits
-from cadasta.workertoolbox.results._backend.states import store
+from cadasta.workertoolbox.results._backend.states import write_state
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import PickledResult
@@ -50,7 +50,7 @@ class Lookup(base.BaseBackend):
     supports_native_join = True
 
     database: Database
-    _starts: Starts
+    _starts: DeferredStarts
     _cache: Any
     _ensure_not_eager: Callable[[], None]
     _ensure_retryable: Callable[..., Any]
@@ -149,7 +149,7 @@ class Lookup(base.BaseBackend):
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         if (start := self._starts.take(task_id)) is not None:
-            store(self.database, start.row())
+            write_state(self.database, start.row())
         with self.database.connect() as connection:
             row = connection.execute(_SELECT, {"id": task_id}).mappings().first()
         if row is None:

@@ -27,7 +27,7 @@ _FINAL = sorted(states.READY_STATES)
 _OF_THE_STATE = {"status", "result", "date_done", "traceback", "children"}
 
 
-def store(
+def write_state(
     database: Database, row: Mapping[str, Any], *, is_first: bool = False
 ) -> None:
     """Store a state, unless a more final one is there already.
@@ -67,7 +67,7 @@ def _upsert(dialect: Dialect, given: frozenset[str], final: bool) -> Statement:
     upsert = insert.on_conflict_do_update(
         index_elements=[taskmeta.c.task_id],
         set_={name: insert.excluded[name] for name in changed},
-        where=_goes_on(insert, has_retries="retries" in given, final=final),
+        where=_advances(insert, has_retries="retries" in given, final=final),
     )
     return compile_for(dialect, upsert.inline())
 
@@ -78,7 +78,7 @@ def _values(dialect: Dialect, given: frozenset[str]) -> Insert:
     )
 
 
-def _goes_on(insert: Insert, *, has_retries: bool, final: bool) -> ColumnElement[bool]:
+def _advances(insert: Insert, *, has_retries: bool, final: bool) -> ColumnElement[bool]:
     """Return whether the new state comes after the one that is there.
 
     The first success stays, as in Celery since 5.7. On the way, an earlier attempt does

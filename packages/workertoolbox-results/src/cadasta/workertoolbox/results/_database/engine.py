@@ -92,7 +92,7 @@ def _unsupported(scheme: str) -> str:
 
 
 @contextmanager
-def reaching(engine: Engine) -> Iterator[None]:
+def translate_errors(engine: Engine) -> Iterator[None]:
     """Turn whatever a database refuses into one clear error.
 
     Raises:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,
-    reaching,
+    translate_errors,
 )
 from cadasta.workertoolbox.results._errors import SchemaOutdated
 
@@ -44,7 +44,7 @@ def upgrade(url: str) -> str:
     """
     engine = open_engine(database_url(url))
     try:
-        with reaching(engine), _alone(engine) as connection:
+        with translate_errors(engine), _alone(engine) as connection:
             command.upgrade(_config(connection), "head")
             return _revision(connection) or ""
     finally:
@@ -80,7 +80,7 @@ def check_schema(engine: Engine) -> None:
         DatabaseUnavailable: The database cannot be reached.
         SchemaOutdated: Says which revision is there and how to upgrade.
     """
-    with reaching(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         revision = _revision(connection)
         scripts = ScriptDirectory.from_config(_config(connection))
     older = {script.revision for script in scripts.walk_revisions()}

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, select
 
-from cadasta.workertoolbox.results._arguments.jsonable import storable
-from cadasta.workertoolbox.results._database.engine import reaching
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
@@ -43,7 +43,7 @@ _OF_A_GROUP = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)
 
 def erase_task(engine: Engine, id: str) -> Iterator[Counter[str]]:
     """Delete one task, as `erase_workflow` does."""
-    id = storable(id)
+    id = jsonable(id)
     headers = quarantine.c.headers
     return _erase(engine, tasks.c.id == id, headers["id"].as_string() == id)
 
@@ -60,7 +60,7 @@ def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
     Raises:
         DatabaseUnavailable: It cannot be reached or refuses.
     """
-    id = storable(root_id)
+    id = jsonable(root_id)
     wanted = or_(tasks.c.root_id == id, tasks.c.id == id)
     headers = quarantine.c.headers
     unread = or_(headers["root_id"].as_string() == id, headers["id"].as_string() == id)
@@ -75,7 +75,7 @@ def _erase(
     with_groups: bool = False,
 ) -> Iterator[Counter[str]]:
     query = select(tasks.c.id, tasks.c.group_id).where(wanted)
-    with reaching(engine):
+    with translate_errors(engine):
         while True:
             with engine.connect() as connection:
                 rows = connection.execute(query).all()

@@ -18,8 +18,11 @@ from sqlalchemy import (
     tuple_,
 )
 
-from cadasta.workertoolbox.results._database.engine import reaching
-from cadasta.workertoolbox.results._history.retention import Kind, old_kinds
+from cadasta.workertoolbox.results._database.engine import translate_errors
+from cadasta.workertoolbox.results._history.retention import (
+    RetentionRule,
+    retention_rules,
+)
 
 #: Tasks that are looked at, and at most deleted, in one transaction: a monitor or a
 #: worker that writes one of them waits for no more.
@@ -39,10 +42,10 @@ def count(
         DatabaseUnavailable: It cannot be reached or refuses.
     """
     total: Counter[str] = Counter()
-    with reaching(engine), engine.connect() as connection:
-        for kind in old_kinds(before, status=status, name=name):
-            query = select(func.count()).select_from(kind.chosen.subquery())
-            total[kind.name] += connection.scalars(query).one()
+    with translate_errors(engine), engine.connect() as connection:
+        for rule in retention_rules(before, status=status, name=name):
+            query = select(func.count()).select_from(rule.deletable.subquery())
+            total[rule.name] += connection.scalars(query).one()
     return +total  # Without what there is none of.
 
 
@@ -64,10 +67,10 @@ def purge(
     Raises:
         DatabaseUnavailable: It cannot be reached or refuses.
     """
-    with reaching(engine):
-        for kind in old_kinds(before, status=status, name=name):
-            for ids in _windows(engine, kind):
-                yield Counter({kind.name: _delete_chosen(engine, kind, ids)})
+    with translate_errors(engine):
+        for rule in retention_rules(before, status=status, name=name):
+            for ids in _windows(engine, rule):
+                yield Counter({rule.name: _delete_rows(engine, rule, ids)})
 
 
 def begin_writing(connection: Connection) -> None:
@@ -84,9 +87,9 @@ def delete_from(
         connection.execute(delete(column.table).where(column.in_(ids)))
 
 
-def _windows(engine: Engine, kind: Kind) -> Iterator[Sequence[Any]]:
+def _windows(engine: Engine, rule: RetentionRule) -> Iterator[Sequence[Any]]:
     """Yield ids in the order of age, each once: who stays is not looked at again."""
-    query = select(*kind.order).where(kind.aged).order_by(*kind.order).limit(ROWS)
+    query = select(*rule.order).where(rule.expired).order_by(*rule.order).limit(ROWS)
     after = query
     while True:
         with engine.connect() as connection:
@@ -94,22 +97,22 @@ def _windows(engine: Engine, kind: Kind) -> Iterator[Sequence[Any]]:
         if not rows:
             return
         yield [row[-1] for row in rows]
-        last = (literal(*each) for each in zip(rows[-1], _types(kind), strict=True))
-        after = query.where(tuple_(*kind.order) > tuple_(*last))
+        last = (literal(*each) for each in zip(rows[-1], _types(rule), strict=True))
+        after = query.where(tuple_(*rule.order) > tuple_(*last))
 
 
-def _types(kind: Kind) -> Iterator[Any]:
-    return (column.type for column in kind.order)
+def _types(rule: RetentionRule) -> Iterator[Any]:
+    return (column.type for column in rule.order)
 
 
-def _delete_chosen(engine: Engine, kind: Kind, ids: Sequence[Any]) -> int:
-    chosen = kind.chosen.where(kind.id.in_(ids))
+def _delete_rows(engine: Engine, rule: RetentionRule, ids: Sequence[Any]) -> int:
+    deletable = rule.deletable.where(rule.id.in_(ids))
     with engine.begin() as connection:
         begin_writing(connection)
         # As they are now. Skipped, not waited for: of who waits for nobody, nobody
         # waits in a circle.
-        locked = chosen.with_for_update(skip_locked=True)
+        locked = deletable.with_for_update(skip_locked=True)
         found = connection.scalars(locked).all()
         if found:
-            delete_from(connection, kind.columns, found)
+            delete_from(connection, rule.columns, found)
     return len(found)

@@ -31,7 +31,7 @@ UNREAD = "messages in quarantine"
 
 
 @dataclass(frozen=True)
-class Kind:
+class RetentionRule:
     """Rows of one table that go when they are old, with what belongs to them.
 
     Attributes:
@@ -45,8 +45,8 @@ class Kind:
 
     name: str
     order: tuple[Column[Any], ...]
-    aged: ColumnElement[bool]
-    chosen: Select[tuple[str]]
+    expired: ColumnElement[bool]
+    deletable: Select[tuple[str]]
     columns: tuple[Column[Any], ...]
 
     @property
@@ -55,9 +55,9 @@ class Kind:
         return self.order[-1]
 
 
-def old_kinds(
+def retention_rules(
     before: datetime, *, status: str | None = None, name: str | None = None
-) -> Iterator[Kind]:
+) -> Iterator[RetentionRule]:
     """Yield what is older, tasks before what else there may be of them.
 
     Groups, chords and the quarantine have neither status nor name: they go where
@@ -75,67 +75,75 @@ def old_kinds(
         yield _unread(before)
 
 
-def _tasks(before: datetime, status: str | None, name: str | None) -> Kind:
+def _tasks(before: datetime, status: str | None, name: str | None) -> RetentionRule:
     """Return tasks that were to run before, by their latest message."""
-    aged = and_(task.c.scheduled_at < before, _named(task.c.name, name))
+    expired = and_(task.c.scheduled_at < before, _named(task.c.name, name))
     due = or_(task.c.eta.is_(None), task.c.eta < before)
-    chosen = select(task.c.id).where(aged, due)
+    deletable = select(task.c.id).where(expired, due)
     columns = [task.c.id, attempt.c.task_id, planned.c.id, queued.c.task_id]
     result = taskmeta.c.task_id == task.c.id
     if status == "QUEUED":
         # A result that comes meanwhile is none of a task that is queued: it stays.
-        chosen = chosen.where(~select(taskmeta.c.id).where(result).exists())
+        deletable = deletable.where(~select(taskmeta.c.id).where(result).exists())
     else:
         columns.append(taskmeta.c.task_id)
         if status is not None:
-            chosen = chosen.join(taskmeta, result).where(taskmeta.c.status == status)
-    return Kind(TASKS, (task.c.scheduled_at, task.c.id), aged, chosen, (*columns,))
+            deletable = deletable.join(taskmeta, result).where(
+                taskmeta.c.status == status
+            )
+    return RetentionRule(
+        TASKS, (task.c.scheduled_at, task.c.id), expired, deletable, (*columns,)
+    )
 
 
-def _results(before: datetime, status: str | None, name: str | None) -> Kind:
+def _results(before: datetime, status: str | None, name: str | None) -> RetentionRule:
     """Return results that were stored before, and whose task no monitor has seen."""
     id = taskmeta.c.task_id
-    aged = and_(taskmeta.c.date_done < naive_utc(before), _named(taskmeta.c.name, name))
-    chosen = select(id).where(aged, ~select(task.c.id).where(task.c.id == id).exists())
+    expired = and_(
+        taskmeta.c.date_done < naive_utc(before), _named(taskmeta.c.name, name)
+    )
+    deletable = select(id).where(
+        expired, ~select(task.c.id).where(task.c.id == id).exists()
+    )
     if status is not None:
-        chosen = chosen.where(taskmeta.c.status == status)
+        deletable = deletable.where(taskmeta.c.status == status)
     columns = (id, planned.c.id, untracked.c.task_id)
-    return Kind(TASKS, (taskmeta.c.date_done, id), aged, chosen, columns)
+    return RetentionRule(TASKS, (taskmeta.c.date_done, id), expired, deletable, columns)
 
 
-def _steps(before: datetime, name: str | None) -> Kind:
+def _steps(before: datetime, name: str | None) -> RetentionRule:
     """Return steps that were announced before, and never came."""
     id = planned.c.id
-    aged = and_(planned.c.seen_at < before, _named(planned.c.name, name))
-    chosen = select(id).where(
-        aged,
+    expired = and_(planned.c.seen_at < before, _named(planned.c.name, name))
+    deletable = select(id).where(
+        expired,
         ~select(task.c.id).where(task.c.id == id).exists(),
         ~select(taskmeta.c.id).where(taskmeta.c.task_id == id).exists(),
     )
-    return Kind(TASKS, (planned.c.seen_at, id), aged, chosen, (id,))
+    return RetentionRule(TASKS, (planned.c.seen_at, id), expired, deletable, (id,))
 
 
-def _groups(before: datetime) -> Kind:
+def _groups(before: datetime) -> RetentionRule:
     id = tasksetmeta.c.taskset_id
-    aged = tasksetmeta.c.date_done < naive_utc(before)
-    return Kind(
-        GROUPS, (tasksetmeta.c.date_done, id), aged, select(id).where(aged), (id,)
+    expired = tasksetmeta.c.date_done < naive_utc(before)
+    return RetentionRule(
+        GROUPS, (tasksetmeta.c.date_done, id), expired, select(id).where(expired), (id,)
     )
 
 
-def _chords(before: datetime) -> Kind:
+def _chords(before: datetime) -> RetentionRule:
     """Return chords of which no task was done since."""
-    aged = chord.c.touched_at < before
-    chosen = select(chord.c.id).where(aged)
-    return Kind(
-        CHORDS, (chord.c.id,), aged, chosen, (chord.c.id, chord_part.c.chord_id)
+    expired = chord.c.touched_at < before
+    deletable = select(chord.c.id).where(expired)
+    return RetentionRule(
+        CHORDS, (chord.c.id,), expired, deletable, (chord.c.id, chord_part.c.chord_id)
     )
 
 
-def _unread(before: datetime) -> Kind:
+def _unread(before: datetime) -> RetentionRule:
     id = quarantine.c.id
-    aged = quarantine.c.seen_at < before
-    return Kind(UNREAD, (id,), aged, select(id).where(aged), (id,))
+    expired = quarantine.c.seen_at < before
+    return RetentionRule(UNREAD, (id,), expired, select(id).where(expired), (id,))
 
 
 def _named(column: Column[Any], name: str | None) -> ColumnElement[bool]:

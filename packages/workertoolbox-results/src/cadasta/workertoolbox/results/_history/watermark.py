@@ -133,7 +133,7 @@ class Sweep:
         began_at = time.monotonic()
         try:
             with engine.begin() as connection:
-                if not self.go_on(connection, until=datetime.now(UTC) - GRACE):
+                if not self.advance(connection, until=datetime.now(UTC) - GRACE):
                     wait_s = BEHIND_S
         except DBAPIError as error:
             _logger.warning("queued tasks cannot be told apart now: %s", error.orig)
@@ -141,7 +141,7 @@ class Sweep:
         ended_at = time.monotonic()
         self._next_at = ended_at + max(wait_s, REST * (ended_at - began_at))
 
-    def go_on(self, connection: Connection, *, until: datetime) -> bool:
+    def advance(self, connection: Connection, *, until: datetime) -> bool:
         """Move the watermarks towards an instant, and return whether that is all.
 
         Tasks that have a result by now are no longer queued, results whose message has
@@ -158,7 +158,7 @@ class Sweep:
         is_done &= _keep_untracked(
             connection, since=since.date_done, until=naive_utc(until)
         )
-        for id, over in _over(until):
+        for id, over in _obsolete(until):
             after = self._after.get(id.table.name, "")
             after, deleted = _delete_some(connection, id, after, over)
             self._after[id.table.name] = after
@@ -167,7 +167,7 @@ class Sweep:
         return is_done
 
 
-def _over(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool]]]:
+def _obsolete(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool]]]:
     """Yield the ids of the tables, and which of their rows are not needed any more."""
     id = queued.c.task_id
     yield id, has_result(id) | ~has_message(id)

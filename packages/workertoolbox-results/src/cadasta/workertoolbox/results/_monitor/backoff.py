@@ -28,7 +28,7 @@ def backoff() -> Iterator[float]:
         limit_s = min(2 * limit_s, LONGEST_S)
 
 
-def rest(seconds: float, *, is_over: Callable[[], bool]) -> None:
+def sleep_unless(seconds: float, *, is_over: Callable[[], bool]) -> None:
     """Wait, but no longer than until something is over, which is asked each second."""
     until = time.monotonic() + seconds
     while not is_over() and (left_s := until - time.monotonic()) > 0:

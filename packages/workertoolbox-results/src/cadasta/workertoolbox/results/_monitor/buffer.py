@@ -11,7 +11,7 @@ from kombu.message import Message
 FULL_BYTES = 32 * 1024 * 1024
 
 
-class Gathering:
+class MessageBuffer:
     """Messages that have come and are not yet written.
 
     Args:

@@ -23,11 +23,11 @@ from cadasta.workertoolbox.results._errors import (
     MonitorQueueUnknown,
 )
 from cadasta.workertoolbox.results._history.watermark import Sweep
-from cadasta.workertoolbox.results._monitor.backoff import TICK_S, backoff, rest
-from cadasta.workertoolbox.results._monitor.buffer import Gathering
+from cadasta.workertoolbox.results._monitor.backoff import TICK_S, backoff, sleep_unless
+from cadasta.workertoolbox.results._monitor.buffer import MessageBuffer
 from cadasta.workertoolbox.results._monitor.decompression import left_compressed
 from cadasta.workertoolbox.results._monitor.health import HealthFile
-from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Meter
+from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 from cadasta.workertoolbox.results._monitor.writer import Writer
 
 _logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Monitor:
         # One batch is written and one is gathered, while two are on their way.
         self._prefetch_count = 4 * batch_size
         self._batch_wait_s = batch_wait_s
-        self._meter = Meter(report_s)
+        self._throughput = Throughput(report_s)
         self._health = None if health_file is None else HealthFile(health_file)
         self._on_commit = on_commit
         self._writer = Writer(
@@ -101,7 +101,7 @@ class Monitor:
         self._sweep = Sweep()
         # No `Event`: its lock is not safe in a signal handler.
         self._stopping = False
-        self._gathering = Gathering(batch_size)
+        self._buffer = MessageBuffer(batch_size)
         self._writing: tuple[list[Message], Future[bool]] | None = None
         self._chores: Future[None] | None = None
         self._chores_at = 0.0
@@ -165,11 +165,11 @@ class Monitor:
                 self._consume(connection)
         except _broker_errors(connection) as error:
             # Not acknowledged, so the broker delivers them again.
-            self._gathering.take()
+            self._buffer.take()
             self._writing = None
             if not self._stopping:
                 _logger.warning("broker away, trying again: %r", error)
-                rest(next(self._broker_waits_s), is_over=self._is_rest_over)
+                sleep_unless(next(self._broker_waits_s), is_over=self._is_rest_over)
 
     def _consume(self, connection: Connection) -> None:
         # Each of its hosts once: kombu would go on for ten seconds, and not look
@@ -187,8 +187,8 @@ class Monitor:
         consumer = Consumer(
             channel,
             [self._queue],
-            on_message=self._gathering.add,
-            on_decode_error=lambda message, _: self._gathering.add(message),
+            on_message=self._buffer.add,
+            on_decode_error=lambda message, _: self._buffer.add(message),
             prefetch_count=self._prefetch_count,
         )
         with consumer:
@@ -196,13 +196,13 @@ class Monitor:
                 is_due = self._gather(connection, wait_s)
                 self._broker_waits_s = backoff()
                 if is_due:
-                    self._hand_over()
+                    self._submit_batch()
                 elif self._writing is not None and self._writing[1].done():
-                    self._settle()
-                self._look_after()
+                    self._acknowledge_written()
+                self._run_housekeeping()
             consumer.cancel()
-            self._hand_over()
-            self._settle()
+            self._submit_batch()
+            self._acknowledge_written()
 
     def _gather(self, connection: Connection, wait_s: float) -> bool:
         """Gather messages; return whether they are to be written now.
@@ -211,38 +211,38 @@ class Monitor:
         """
         tick_s = TICK_S if self._writing is None else SETTLE_S
         look_at = time.monotonic() + tick_s
-        while not self._gathering.is_full() and not self._stopping:
+        while not self._buffer.is_full() and not self._stopping:
             left_s = look_at - time.monotonic()
-            if self._gathering:
-                left_s = min(left_s, self._gathering.left_s(wait_s))
+            if self._buffer:
+                left_s = min(left_s, self._buffer.left_s(wait_s))
             if left_s <= 0:
                 break
             try:
                 connection.drain_events(timeout=left_s)
             except TimeoutError:
                 break
-        if self._gathering.is_full():
+        if self._buffer.is_full():
             return True
-        return bool(self._gathering) and self._gathering.left_s(wait_s) <= 0
+        return bool(self._buffer) and self._buffer.left_s(wait_s) <= 0
 
-    def _hand_over(self) -> None:
+    def _submit_batch(self) -> None:
         """Have what is gathered written, as soon as the batch before is."""
-        self._settle()
-        messages = self._gathering.take()
+        self._acknowledge_written()
+        messages = self._buffer.take()
         if not messages:
             return
         self._writing = messages, self._thread.submit(self._writer.write, messages)
         if not self._is_amqp:
             # A virtual transport may poll for seconds before it lets us acknowledge.
-            self._settle()
+            self._acknowledge_written()
 
-    def _settle(self) -> None:
+    def _acknowledge_written(self) -> None:
         """Wait for the batch that is being written, and acknowledge it."""
         if self._writing is None:
             return
         messages, written = self._writing
         while not wait([written], timeout=TICK_S).done:
-            self._meter.report_if_due()
+            self._throughput.report_if_due()
         self._writing = None
         if written.result():
             self._acknowledge(messages)
@@ -256,13 +256,13 @@ class Monitor:
             message.ack()
 
     def _count(self, batch: CommittedBatch) -> None:
-        self._meter.add(batch)
+        self._throughput.add(batch)
         if self._on_commit is not None:
             self._on_commit(batch)
 
-    def _look_after(self) -> None:
+    def _run_housekeeping(self) -> None:
         """Do what is due from time to time, behind the batch that is being written."""
-        self._meter.report_if_due()
+        self._throughput.report_if_due()
         now = time.monotonic()
         if now < self._chores_at:
             return
@@ -279,7 +279,7 @@ class Monitor:
         self._sweep.go_on_if_due(self._engine)
 
     def _is_rest_over(self) -> bool:
-        self._meter.report_if_due()
+        self._throughput.report_if_due()
         return self._stopping
 
 

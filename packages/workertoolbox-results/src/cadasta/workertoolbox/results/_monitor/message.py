@@ -16,11 +16,11 @@ from kombu.message import Message
 from cadasta.workertoolbox.results._arguments.jsonable import (
     MAX_DEPTH,
     MAX_NAME,
-    storable,
-    storable_text,
+    jsonable,
+    jsonable_text,
 )
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._arguments.truncation import MAX_BYTES, cut_both
+from cadasta.workertoolbox.results._arguments.truncation import MAX_BYTES, truncate_both
 from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY, decompress
 from cadasta.workertoolbox.results._monitor.planned import Step, planned_steps
 
@@ -120,11 +120,11 @@ def read_task(
         Unreadable: It is no task message, or not in JSON.
     """
     headers = message.headers or {}
-    args, kwargs, embedded = _parts(message)
+    args, kwargs, embedded = _decode_body(message)
     id, name = _name(headers, "id"), _name(headers, "task")
     try:
         args, kwargs = redaction.shown(name, args, kwargs, headers)
-        args, kwargs = cut_both(storable(args), storable(kwargs), max_bytes)
+        args, kwargs = truncate_both(jsonable(args), jsonable(kwargs), max_bytes)
     except (ValueError, RecursionError) as error:
         raise Unreadable(
             f"its arguments are nested deeper than {MAX_DEPTH} levels"
@@ -132,7 +132,7 @@ def read_task(
     return TaskRecord(
         id=id,
         name=name,
-        queue=storable(work_queue(message.delivery_info or {})),
+        queue=jsonable(work_queue(message.delivery_info or {})),
         args=args,
         kwargs=kwargs,
         root_id=_optional_name(headers, "root_id"),
@@ -150,7 +150,7 @@ def read_task(
     )
 
 
-def keep_unread(
+def quarantine_record(
     message: Message, *, reason: str, seen_at: datetime
 ) -> QuarantineRecord:
     """Keep a message as it came, with the reason why it could not be read."""
@@ -159,15 +159,15 @@ def keep_unread(
         reason = f"{reason}; {MAX_KEPT} of its {len(body)} bytes are kept"
         body = body[:MAX_KEPT]
     headers = _printable(message.headers or {})
-    content_type = storable(str(message.content_type))
-    content_encoding = storable(str(message.content_encoding))
-    routing_key = storable(work_queue(message.delivery_info or {}))
+    content_type = jsonable(str(message.content_type))
+    content_encoding = jsonable(str(message.content_encoding))
+    routing_key = jsonable(work_queue(message.delivery_info or {}))
     identity = [headers, content_type, content_encoding, routing_key]
     digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0")
     digest.update(body)
     return QuarantineRecord(
         digest=digest.hexdigest(),
-        reason=storable(reason)[:MAX_REASON],
+        reason=jsonable(reason)[:MAX_REASON],
         body=body,
         content_type=content_type,
         content_encoding=content_encoding,
@@ -183,14 +183,14 @@ def work_queue(delivery_info: Mapping[str, Any]) -> str:
     return _DELAY.sub("", str(key))
 
 
-def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+def _decode_body(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     if (unread := (message.headers or {}).get(UNREADABLE)) is not None:
         raise Unreadable(f"it is no message: {_error(unread)}")
     if message.content_type != _JSON:
         raise Unreadable(f"its content type is {message.content_type!r}, not {_JSON}")
     if str(message.content_encoding).lower() not in _UTF8:
         raise Unreadable(f"its encoding is {message.content_encoding!r}, not utf-8")
-    whole = _whole(message)
+    whole = _decompressed_body(message)
     try:
         body = _decode(str(whole, "utf-8", "surrogatepass"))
     except (ValueError, TypeError, RecursionError) as error:
@@ -202,7 +202,7 @@ def _parts(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]
     return args, kwargs, embedded
 
 
-def _whole(message: Message) -> bytes:
+def _decompressed_body(message: Message) -> bytes:
     body = _raw(message.body or b"")
     if len(body) > MAX_BODY:
         raise Unreadable(f"its body has {len(body)} bytes, more than {MAX_BODY}")
@@ -233,7 +233,7 @@ def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
 def _as_name(value: Any, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise Unreadable(f"its header {key!r} is {reprlib.repr(value)}, not a name")
-    name = storable_text(value)
+    name = jsonable_text(value)
     if len(name) > MAX_NAME:
         raise Unreadable(
             f"its header {key!r} has {len(name)} characters, more than {MAX_NAME}"
@@ -274,9 +274,9 @@ def _raw(body: Any) -> bytes:
 def _printable(headers: Any) -> Any:
     """Return headers as JSON: what AMQP can carry and JSON cannot becomes its repr."""
     try:
-        return storable(headers)
+        return jsonable(headers)
     except (ValueError, RecursionError):
-        return {"repr": storable(_repr(headers))}
+        return {"repr": jsonable(_repr(headers))}
 
 
 def _repr(headers: Any) -> str:

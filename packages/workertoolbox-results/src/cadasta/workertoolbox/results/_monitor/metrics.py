@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results._store.recent import RecentTasks
 LAGS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 
-class Figures:
+class Metrics:
     """What one monitor has written, and recent tasks as the database has them.
 
     Args:

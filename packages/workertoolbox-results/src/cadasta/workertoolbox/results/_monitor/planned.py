@@ -10,7 +10,7 @@ from typing import Any
 from cadasta.workertoolbox.results._arguments.jsonable import (
     MAX_DEPTH,
     MAX_NAME,
-    storable,
+    jsonable,
 )
 
 #: Most steps that are taken from one message: more than fit on a page, and few enough
@@ -79,8 +79,8 @@ def _steps(signature: Any, after: str | None, depth: int) -> Iterator[Step]:
         case {"task": str(name), "options": {"task_id": str(id), **options}} if (
             0 < len(name) <= MAX_NAME and 0 < len(id) <= MAX_NAME
         ):
-            yield Step(storable(id), storable(name), after)
-            yield from _following(options, storable(id), depth + 1)
+            yield Step(jsonable(id), jsonable(name), after)
+            yield from _following(options, jsonable(id), depth + 1)
 
 
 def _last(signature: Any, depth: int) -> str | None:
@@ -93,7 +93,7 @@ def _last(signature: Any, depth: int) -> str | None:
         case {"task": "celery.chord", "kwargs": {"body": body}}:
             return _last(body, depth + 1) if depth <= MAX_DEPTH else None
         case {"options": {"task_id": str(id)}}:
-            return str(storable(id))
+            return str(jsonable(id))
     return None
 
 

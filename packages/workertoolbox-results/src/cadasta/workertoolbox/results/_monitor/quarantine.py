@@ -12,7 +12,7 @@ from sqlalchemy import Engine, RowMapping, delete, select
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._database.engine import is_outage, reaching
+from cadasta.workertoolbox.results._database.engine import is_outage, translate_errors
 from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._errors import NotInQuarantine
 from cadasta.workertoolbox.results._monitor.decompression import left_compressed
@@ -53,7 +53,7 @@ def find_quarantined(engine: Engine, *, limit: int) -> Sequence[Quarantined]:
         DatabaseUnavailable: It cannot be reached.
     """
     query = select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
-    with reaching(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         rows = connection.execute(query).mappings()
         return [Quarantined.of(row) for row in rows]
 
@@ -66,7 +66,7 @@ def get_quarantined(engine: Engine, id: int) -> Quarantined:
         NotInQuarantine: There is none of this number.
     """
     query = select(quarantine).where(quarantine.c.id == id)
-    with reaching(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         row = connection.execute(query).mappings().first()
     if row is None:
         raise NotInQuarantine(id)
@@ -80,7 +80,7 @@ def drop(engine: Engine, id: int) -> None:
         DatabaseUnavailable: It cannot be reached.
         NotInQuarantine: There is none of this number.
     """
-    with reaching(engine), engine.begin() as connection:
+    with translate_errors(engine), engine.begin() as connection:
         gone = connection.execute(delete(quarantine).where(quarantine.c.id == id))
     if not gone.rowcount:
         raise NotInQuarantine(id)
@@ -110,7 +110,7 @@ def replay(engine: Engine, id: int, *, redaction: Redaction, max_bytes: int) -> 
         redaction=redaction,
         max_bytes=max_bytes,
     )
-    with reaching(engine):
+    with translate_errors(engine):
         try:
             with engine.begin() as connection:
                 write_batch(connection, [record])

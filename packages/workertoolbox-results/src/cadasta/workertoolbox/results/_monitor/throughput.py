@@ -47,7 +47,7 @@ class CommittedBatch:
         )
 
 
-class Meter:
+class Throughput:
     """One line in the log for each interval, with what was written in it.
 
     Batches may be added in one thread, and reported in another.

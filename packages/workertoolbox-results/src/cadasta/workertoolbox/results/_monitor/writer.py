@@ -13,11 +13,11 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.engine import is_outage
-from cadasta.workertoolbox.results._monitor.backoff import backoff, rest
+from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.message import (
     QuarantineRecord,
     Unreadable,
-    keep_unread,
+    quarantine_record,
     read_task,
 )
 from cadasta.workertoolbox.results._monitor.probe import is_probe
@@ -101,7 +101,7 @@ class Writer:
                 _logger.warning("database away, trying again: %s", error.orig)
             if self._is_over():
                 return False
-            rest(next(waits_s), is_over=self._is_over)
+            sleep_unless(next(waits_s), is_over=self._is_over)
 
     def _commit(self, records: Sequence[Record]) -> None:
         began_at = time.monotonic()
@@ -112,6 +112,6 @@ class Writer:
 
 
 def _quarantined(message: Message, reason: str, seen_at: datetime) -> QuarantineRecord:
-    record = keep_unread(message, reason=reason, seen_at=seen_at)
+    record = quarantine_record(message, reason=reason, seen_at=seen_at)
     _logger.warning("message put into quarantine: %s", record.reason)
     return record

@@ -113,7 +113,7 @@ def stuck(
     )
     sources = [
         _fetch(connection, kept.order_by(queued.c.due_at), limit),
-        _fetch(connection, _unswept(connection, due_at, waiting), limit),
+        _fetch(connection, _above_watermark(connection, due_at, waiting), limit),
     ]
     date = taskmeta.c.date_done
     ahead = _has_message_like(taskmeta.c.task_id, [task.c.eta >= before])
@@ -187,11 +187,13 @@ def _waiting(
         .where(~has_result(queued.c.task_id))
         .order_by(queued.c.scheduled_at.desc())
     )
-    unswept = _unswept(connection, task.c.scheduled_at, conditions, latest_first=True)
-    return [_fetch(connection, each, limit) for each in (kept, unswept)]
+    above_watermark = _above_watermark(
+        connection, task.c.scheduled_at, conditions, latest_first=True
+    )
+    return [_fetch(connection, each, limit) for each in (kept, above_watermark)]
 
 
-def _unswept(
+def _above_watermark(
     connection: Connection,
     at: ColumnElement[datetime],
     conditions: Sequence[Condition],

@@ -12,12 +12,12 @@ from typing import Any, Self
 from celery import Celery, states
 from sqlalchemy import Connection, select, text
 
-from cadasta.workertoolbox.results._arguments.jsonable import storable
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database import tables as _tables
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,
-    reaching,
+    translate_errors,
 )
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
@@ -85,7 +85,7 @@ class TaskStore:
     def find(self, id: str) -> Task | None:
         """Return a task, or None if nobody has seen it."""
         with self._snapshot() as connection:
-            return next(iter(_read(connection, [storable(id)])), None)
+            return next(iter(_read(connection, [jsonable(id)])), None)
 
     def list(
         self,
@@ -164,7 +164,7 @@ class TaskStore:
         return self._related("parent_id", parent_id, internal=internal)
 
     def _related(self, column: str, id: str, *, internal: bool) -> Sequence[Task]:
-        id = storable(id)
+        id = jsonable(id)
         with self._snapshot() as connection:
             tasks = _read(connection, _search.related(connection, column, id))
         found = [task for task in tasks if getattr(task, column) == id]
@@ -188,7 +188,7 @@ class TaskStore:
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:
         """Yield a connection to which all statements show the same tasks."""
-        with reaching(self.engine), self.engine.connect() as connection:
+        with translate_errors(self.engine), self.engine.connect() as connection:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             else:
@@ -222,6 +222,6 @@ def _task(*, stored: bytes | None, **row: Any) -> Task:
 def _decode(stored: bytes | None) -> Any:
     """Decode a result exactly; the view cannot hold all that JSON of Python's can."""
     try:
-        return None if stored is None else storable(json.loads(bytes(stored)))
+        return None if stored is None else jsonable(json.loads(bytes(stored)))
     except (ValueError, RecursionError):
         return None  # a pickle of an older release, which nothing reads

@@ -65,7 +65,7 @@ class QoS(redis.QoS):
             super().append(message, delivery_tag)
 
 
-class HoldingChannel(TaskChannel, redis.Channel):
+class AtomicFetchChannel(TaskChannel, redis.Channel):
     """kombu's channel, which loses no message when its process does.
 
     Without `ack_emulation` nothing is held.

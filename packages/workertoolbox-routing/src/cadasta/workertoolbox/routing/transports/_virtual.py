@@ -106,7 +106,7 @@ class TaskChannel(virtual.Channel):
             Exception: The task could not be put; then nothing was.
         """
         for queue in work:
-            self._put(queue, separate(message), **kwargs)
+            self._put(queue, with_new_tag(message), **kwargs)
         for queue in copies:
             self.put_copy(queue, message, **kwargs)
 
@@ -117,7 +117,7 @@ class TaskChannel(virtual.Channel):
             CopyFailed: It could not be put, and `copy_failure` is `raise`.
         """
         try:
-            self.try_again(lambda: self._put(queue, separate(message), **kwargs))
+            self.try_again(lambda: self._put(queue, with_new_tag(message), **kwargs))
         except Exception as error:
             # Whatever it is: the task has gone out, and must not go out again.
             id = message.get("headers", {}).get("id", "?")
@@ -203,7 +203,7 @@ class TaskTransport(virtual.Transport):
     has_warned = False
 
 
-def separate(message: dict[str, Any]) -> dict[str, Any]:
+def with_new_tag(message: dict[str, Any]) -> dict[str, Any]:
     """Return a message for one queue.
 
     A put may change what it puts. And Redis keeps what is not acknowledged under the

@@ -5,11 +5,11 @@ from __future__ import annotations
 from kombu.transport import redis
 from redis.exceptions import ConnectionError, TimeoutError
 
-from cadasta.workertoolbox.routing.transports._redis_fetch import HoldingChannel
+from cadasta.workertoolbox.routing.transports._redis_fetch import AtomicFetchChannel
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
 
-class Channel(HoldingChannel):
+class Channel(AtomicFetchChannel):
     """kombu's channel, with tasks and copies kept apart, and no message lost.
 
     What a reader has not acknowledged lies in Redis with exchange and routing key, and

@@ -24,7 +24,7 @@ from cadasta.workertoolbox.routing._errors import RemoteControlUnavailable
 from cadasta.workertoolbox.routing.transports._virtual import (
     TaskChannel,
     TaskTransport,
-    separate,
+    with_new_tag,
 )
 
 #: What AWS answers when it is asked too often: "Error handling in AWS SDKs".
@@ -85,7 +85,9 @@ class Channel(TaskChannel, SQS.Channel):
     ) -> None:
         with self._at_the_same_time(message, copies):
             for queue in work:
-                self.try_again(lambda: self._put(queue, separate(message), **kwargs))  # noqa: B023
+                self.try_again(
+                    lambda: self._put(queue, with_new_tag(message), **kwargs)  # noqa: B023
+                )
 
     @contextmanager
     def _at_the_same_time(

@@ -13,8 +13,8 @@ from messages import message
 from test_commands import run
 
 from cadasta.workertoolbox.results import InvalidLimit, TaskStore
-from cadasta.workertoolbox.results._arguments.truncation import cut
-from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
+from cadasta.workertoolbox.results._arguments.truncation import truncate
+from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -38,25 +38,25 @@ LARGE, LARGER = "x" * 1998, "é" * 499 + "xxxx"
 def test_large_arguments_are_cut_and_small_ones_stay(
     arguments: Any, stored: Any
 ) -> None:
-    assert cut(arguments, 1500) == stored
+    assert truncate(arguments, 1500) == stored
 
 
 def test_no_more_is_cut_than_has_to_be() -> None:
-    assert cut([LARGE, LARGER], 2500) == [LARGE, "<truncated: 3000 bytes>"]
+    assert truncate([LARGE, LARGER], 2500) == [LARGE, "<truncated: 3000 bytes>"]
 
 
 @pytest.mark.parametrize("arguments", [["a" * 96], {"k": "a" * 91}, "a" * 98])
 def test_what_just_fits_stays_whole(arguments: Any) -> None:
     assert len(json.dumps(arguments)) == 100
-    assert cut(arguments, 100) == arguments
-    assert cut(arguments, 99) != arguments
+    assert truncate(arguments, 100) == arguments
+    assert truncate(arguments, 99) != arguments
 
 
 @pytest.mark.parametrize("count", [400, 1000, 100_000])
 def test_of_many_small_arguments_the_first_stay(count: int) -> None:
     numbers = {f"key {n}": n for n in range(count)}
-    [*items, mark] = cut(list(numbers.values()), 1500)
-    named = cut(numbers, 1500)
+    [*items, mark] = truncate(list(numbers.values()), 1500)
+    named = truncate(numbers, 1500)
     rest = named.pop("<truncated>")
 
     assert items == list(range(len(items)))
@@ -79,7 +79,7 @@ def test_of_many_small_arguments_the_first_stay(count: int) -> None:
     ids=["numbers", "large", "dict", "keys", "middling", "mixed"],
 )
 def test_what_is_stored_is_hardly_more_than_the_limit(arguments: Any) -> None:
-    assert len(json.dumps(cut(arguments, 1500))) < 1600
+    assert len(json.dumps(truncate(arguments, 1500))) < 1600
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_message_that_is_replayed_is_cut(
 ) -> None:
     odd = message([[LARGE], {}, {}])
     with cutting.database.engine.begin() as connection:
-        write_batch(connection, [keep_unread(odd, reason="r", seen_at=NOW)])
+        write_batch(connection, [quarantine_record(odd, reason="r", seen_at=NOW)])
     run(app, "quarantine", "replay", "1")
 
     assert store.get("1").args == ["<truncated: 2000 bytes>"]

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from messages import message
 
-from cadasta.workertoolbox.results._monitor.message import keep_unread, read_task
-from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Meter
+from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
+from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 
 
 def batch(*ages_s: float, unread: int = 0) -> CommittedBatch:
@@ -18,7 +18,7 @@ def batch(*ages_s: float, unread: int = 0) -> CommittedBatch:
         read_task(message(workertoolbox_published_at=instant), seen_at=now)
         for instant in published
     ]
-    kept = [keep_unread(message(), reason="no task", seen_at=now)] * unread
+    kept = [quarantine_record(message(), reason="no task", seen_at=now)] * unread
     return CommittedBatch.of([*read, *kept], duration_s=0.1)
 
 
@@ -38,11 +38,11 @@ def test_a_line_tells_the_rates_of_its_interval_and_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    meter = Meter(interval_s=0)
-    meter.add(batch(5, 90))
-    meter.add(batch(7, unread=2))
-    meter.report_if_due()
-    meter.report_if_due()
+    throughput = Throughput(interval_s=0)
+    throughput.add(batch(5, 90))
+    throughput.add(batch(7, unread=2))
+    throughput.report_if_due()
+    throughput.report_if_due()
     first, second = caplog.messages
 
     assert first.startswith("5 messages in 0 s (")
@@ -54,8 +54,8 @@ def test_there_is_no_line_before_the_interval_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    meter = Meter(interval_s=60)
-    meter.add(batch(1))
-    meter.report_if_due()
+    throughput = Throughput(interval_s=60)
+    throughput.add(batch(1))
+    throughput.report_if_due()
 
     assert caplog.messages == []

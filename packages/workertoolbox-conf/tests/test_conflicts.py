@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kombu.transport.SQS import Channel
 
-from cadasta.workertoolbox.conf import Config, Contradiction, InvalidValue
+from cadasta.workertoolbox.conf import Config, ConflictingSettings, InvalidValue
 from cadasta.workertoolbox.conf._brokers.visibility import VISIBILITY_S
 from cadasta.workertoolbox.routing import InvalidSetting
 
@@ -45,7 +45,7 @@ def visible(seconds: object) -> dict[str, Any]:
 def test_quorum_queues_on_another_broker_are_an_error_with_both(
     name: str, settings: dict[str, Any]
 ) -> None:
-    with pytest.raises(Contradiction) as caught:
+    with pytest.raises(ConflictingSettings) as caught:
         Config(["export"], **{name: "quorum"}, **settings)
 
     assert str(caught.value).startswith(f"{name}='quorum'")
@@ -60,7 +60,7 @@ def test_the_broker_may_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv(variable, "sqs://")
     monkeypatch.setenv("WORKERTOOLBOX_QUEUE_TYPE", "quorum")
-    with pytest.raises(Contradiction, match="queue_type='quorum'.*'sqs://'"):
+    with pytest.raises(ConflictingSettings, match="queue_type='quorum'.*'sqs://'"):
         Config(["export"])
 
 
@@ -96,7 +96,7 @@ def test_quorum_queues_are_taken_where_rabbitmq_is_or_may_be(
 
 
 def test_a_transport_wins_over_the_url() -> None:
-    with pytest.raises(Contradiction, match="'redis://'"):
+    with pytest.raises(ConflictingSettings, match="'redis://'"):
         Config(
             ["export"],
             queue_type="quorum",
@@ -126,7 +126,7 @@ def test_a_transport_wins_over_the_url() -> None:
 def test_fifo_without_its_suffix_is_an_error_that_names_the_queue(
     settings: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(Contradiction, match=said):
+    with pytest.raises(ConflictingSettings, match=said):
         Config(["export"], **settings)
 
 
@@ -178,7 +178,7 @@ def test_fifo_by_its_suffix_is_taken(queue: str, settings: dict[str, Any]) -> No
 def test_a_time_above_the_visibility_timeout_is_an_error_that_names_it(
     settings: dict[str, Any], name: str
 ) -> None:
-    with pytest.raises(Contradiction) as caught:
+    with pytest.raises(ConflictingSettings) as caught:
         Config(["export"], **visible(60), **settings)
 
     assert str(caught.value).startswith(f"{name} is above the 60 seconds")
@@ -201,7 +201,7 @@ def test_a_broker_has_a_visibility_timeout_where_none_is_given(
 ) -> None:
     config = Config(["export"], broker_url=broker, task_time_limit=seconds)
 
-    with pytest.raises(Contradiction, match=f"above the {seconds} seconds"):
+    with pytest.raises(ConflictingSettings, match=f"above the {seconds} seconds"):
         config.copy(task_time_limit=seconds + 1)
 
 
@@ -236,7 +236,9 @@ def test_a_long_task_is_taken_where_its_message_is_not_delivered_again(
 def test_a_visibility_timeout_that_sqs_does_not_take_is_an_error() -> None:
     config = Config(["export"], broker_url="sqs://", **visible(43_200))
 
-    with pytest.raises(Contradiction, match="visibility_timeout=43201.*the 43200 sec"):
+    with pytest.raises(
+        ConflictingSettings, match="visibility_timeout=43201.*the 43200 sec"
+    ):
         config.copy(**visible(43_201))
     redis = config.copy(broker_url="redis://mq", **visible(43_201))
     assert redis.broker_transport_options["visibility_timeout"] == 43_201
