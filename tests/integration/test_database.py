@@ -18,8 +18,9 @@ from kombu.message import Message
 from sqlalchemy import Connection, Engine, create_engine, delete, select, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from cadasta.workertoolbox.results._database.schema import VERSION_TABLE, _config
+from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
 from cadasta.workertoolbox.results._database.tables import attempt, metadata, task
+from cadasta.workertoolbox.results._database.upgrade import alembic_config
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
@@ -256,7 +257,7 @@ def test_a_role_keeps_its_grants_on_the_view_when_steps_are_added_to_it(
     with postgresql.database() as database:
         engine = create_engine(database)
         with engine.begin() as connection:
-            command.upgrade(_config(connection), "0002")
+            command.upgrade(alembic_config(connection), "0002")
             connection.execute(text("CREATE ROLE reader"))
             connection.execute(text("GRANT SELECT ON workertoolbox_tasks TO reader"))
         upgrade(database)

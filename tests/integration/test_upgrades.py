@@ -12,7 +12,7 @@ from kombu.message import Message
 from sqlalchemy import Engine, create_engine, text
 
 from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore, upgrade
-from cadasta.workertoolbox.results._database.schema import _config
+from cadasta.workertoolbox.results._database.upgrade import alembic_config
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
@@ -30,7 +30,7 @@ def at_revision(server: PostgreSQL, revision: str) -> Iterator[tuple[str, Engine
                 connection.execute(text("DROP SCHEMA public CASCADE"))
                 connection.execute(text("CREATE SCHEMA public"))
                 connection.execute(text("GRANT USAGE ON SCHEMA public TO PUBLIC"))
-                command.upgrade(_config(connection), revision)
+                command.upgrade(alembic_config(connection), revision)
             yield database, engine
         finally:
             engine.dispose()

@@ -1,13 +1,19 @@
+"""The revision of the schema, and databases that do not have it."""
+
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from celery import Celery, states
 from sqlalchemy import inspect, text
 
+from cadasta.workertoolbox import results
 from cadasta.workertoolbox.results import (
     DatabaseUnavailable,
     InvalidURL,
@@ -16,8 +22,26 @@ from cadasta.workertoolbox.results import (
     upgrade,
 )
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
-from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
+from cadasta.workertoolbox.results._database.schema import (
+    HEAD_REVISION,
+    VERSION_TABLE,
+)
 from cadasta.workertoolbox.results._database.tables import metadata
+from cadasta.workertoolbox.results._database.upgrade import alembic_config
+
+#: Imports the module without the package above it, and prints what that loads.
+LOADED_MODULES = f"""
+import sys
+from types import ModuleType
+
+package = ModuleType("cadasta.workertoolbox.results")
+package.__path__ = {list(results.__path__)!r}
+sys.modules[package.__name__] = package
+
+import cadasta.workertoolbox.results._database.schema
+
+print(*sys.modules)
+"""
 
 
 def test_the_schema_from_migrations_is_the_one_in_the_code(url: str) -> None:
@@ -30,6 +54,38 @@ def test_the_schema_from_migrations_is_the_one_in_the_code(url: str) -> None:
     engine.dispose()
 
     assert differences == []
+
+
+def test_the_head_revision_is_the_newest_migration(url: str) -> None:
+    engine = open_engine(database_url(url))
+    with engine.connect() as connection:
+        scripts = ScriptDirectory.from_config(alembic_config(connection))
+    engine.dispose()
+    newest_first = [script.revision for script in scripts.walk_revisions()]
+
+    assert scripts.get_heads() == [HEAD_REVISION]
+    # `check_schema` compares revisions as text.
+    assert newest_first == sorted(newest_first, reverse=True)
+    assert upgrade(url) == HEAD_REVISION
+
+
+def test_checking_the_schema_does_not_load_alembic() -> None:
+    run = [sys.executable, "-c", LOADED_MODULES]
+    output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    packages = {name.partition(".")[0] for name in output.split()}
+
+    assert "sqlalchemy" in packages
+    assert packages.isdisjoint({"alembic", "mako"})
+
+
+@pytest.mark.parametrize("older", ["0001", "0006"])
+def test_an_older_schema_is_refused(url: str, older: str) -> None:
+    engine = open_engine(database_url(url))
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '{older}'"))
+    engine.dispose()
+    with pytest.raises(SchemaOutdated, match=f"has only {older}; run .* tasks upgrade"):
+        TaskStore(url)
 
 
 def test_upgrading_again_changes_nothing(url: str) -> None:

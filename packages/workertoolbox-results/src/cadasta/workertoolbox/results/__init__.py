@@ -9,7 +9,8 @@ with TaskStore("workertoolbox+postgresql+psycopg2://reader@db/workers") as store
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
-from cadasta.workertoolbox.results._database.schema import check_schema, upgrade
+from cadasta.workertoolbox.results._database.schema import check_schema
+from cadasta.workertoolbox.results._database.upgrade import upgrade
 from cadasta.workertoolbox.results._database.url import (
     RESULT_BACKEND,
     render_text,

@@ -31,7 +31,7 @@ from cadasta.workertoolbox.results._commands.tree import (
     workflow_tree,
 )
 from cadasta.workertoolbox.results._database.engine import database_url
-from cadasta.workertoolbox.results._database.schema import upgrade as upgrade_database
+from cadasta.workertoolbox.results._database.upgrade import upgrade as upgrade_database
 from cadasta.workertoolbox.results._errors import MetricsUnavailable, ResultsError
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals

@@ -1,4 +1,7 @@
-"""Run by alembic; `_schema` hands over the connection."""
+"""Run the migrations over the connection that `upgrade` passes in.
+
+Alembic executes this file.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""Upgrades of a database to the newest revision of the schema, by alembic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, func, select, text
+
+from cadasta.workertoolbox.results._database.engine import (
+    database_url,
+    open_engine,
+    translate_errors,
+)
+from cadasta.workertoolbox.results._database.schema import current_revision
+
+#: Key of PostgreSQL's advisory lock for upgrades. The number is arbitrary, but must
+#: never change.
+ADVISORY_LOCK_KEY = 0x776F726B
+
+#: Seconds between two attempts to get that lock.
+LOCK_RETRY_S = 0.2
+
+
+def upgrade(url: str) -> str:
+    """Create the tables, or bring them up to date, and return the revision.
+
+    If two upgrades run at the same time, one waits for the other. An interrupted
+    upgrade is rolled back, or the next upgrade continues it.
+
+    Args:
+        url: As in `result_backend`. Its role must be allowed to create tables.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached or reports an error.
+        InvalidURL: The URL does not name a supported database.
+    """
+    engine = open_engine(database_url(url))
+    try:
+        with translate_errors(engine), _locked_connection(engine) as connection:
+            command.upgrade(alembic_config(connection), "head")
+            return current_revision(connection) or ""
+    finally:
+        engine.dispose()
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Return the configuration with which alembic migrates over a connection."""
+    config = Config()
+    folder = Path(__file__).parents[1] / "migrations"
+    # ConfigParser interpolates values, so a percent sign is doubled.
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _locked_connection(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection for an upgrade while no other upgrade runs."""
+    if engine.dialect.name == "sqlite":
+        with engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+        return
+    # A second connection holds the lock: the migrations end their transactions, and
+    # pgbouncer does not keep a lock of the session.
+    with engine.connect() as guard, engine.connect() as connection:
+        # Polled, because CREATE INDEX CONCURRENTLY of the running upgrade would wait
+        # for a transaction that waits for the lock: a deadlock.
+        while not guard.scalar(
+            select(func.pg_try_advisory_xact_lock(ADVISORY_LOCK_KEY))
+        ):
+            guard.rollback()
+            time.sleep(LOCK_RETRY_S)
+        guard.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        yield connection
