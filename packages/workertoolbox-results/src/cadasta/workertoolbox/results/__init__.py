@@ -16,6 +16,7 @@ from cadasta.workertoolbox.results._database.url import (
     render_text,
     render_url,
 )
+from cadasta.workertoolbox.results._durations import DURATION_FORM, parse_duration
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
@@ -42,6 +43,7 @@ from cadasta.workertoolbox.results._store.task import Task
 __all__ = [
     "BrokerUnavailable",
     "CommittedBatch",
+    "DURATION_FORM",
     "DatabaseUnavailable",
     "InvalidLimit",
     "InvalidRedaction",
@@ -66,6 +68,7 @@ __all__ = [
     "count_recent",
     "database_url",
     "open_engine",
+    "parse_duration",
     "render_text",
     "render_url",
     "upgrade",
