@@ -14,7 +14,8 @@ from sqlalchemy import delete, insert, select, text
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import queued, task, watermark
 from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
-from cadasta.workertoolbox.results._monitor.message import TaskRecord, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
 from support.brokers import Broker

@@ -14,7 +14,8 @@ from cadasta.workertoolbox.results import upgrade
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import attempt, quarantine, task
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
-from cadasta.workertoolbox.results._monitor.upserts import Record, write_batch
+from cadasta.workertoolbox.results._monitor.records import Record
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

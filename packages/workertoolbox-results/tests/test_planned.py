@@ -18,8 +18,9 @@ from messages import message
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._history.purge import purge
-from cadasta.workertoolbox.results._monitor.message import TaskRecord, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.planned import planned_steps
+from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 

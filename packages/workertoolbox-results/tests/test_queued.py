@@ -26,7 +26,8 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._history import watermark as _queued
 from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
-from cadasta.workertoolbox.results._monitor.message import TaskRecord, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 

@@ -33,8 +33,8 @@ from cadasta.workertoolbox.results._errors import (
     TaskNotFound,
     UnknownStatus,
 )
+from cadasta.workertoolbox.results._headers import PROBE
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
-from cadasta.workertoolbox.results._monitor.probe import PROBE
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
 from cadasta.workertoolbox.results._store.recent import Recent, count_recent
 from cadasta.workertoolbox.results._store.store import TaskStore

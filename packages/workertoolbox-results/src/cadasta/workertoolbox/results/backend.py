@@ -47,12 +47,12 @@ from cadasta.workertoolbox.results._database.tables import (
     tasksetmeta,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._headers import work_queue
 from cadasta.workertoolbox.results._history.cleanup import (
     delete_chords,
     delete_groups,
     delete_results,
 )
-from cadasta.workertoolbox.results._monitor.message import work_queue
 
 
 class Backend(Lookup, NativeChords, base.BaseBackend):

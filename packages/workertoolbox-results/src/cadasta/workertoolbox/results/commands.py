@@ -30,12 +30,13 @@ from cadasta.workertoolbox.results._commands.tree import (
     in_order,
     workflow_tree,
 )
-from cadasta.workertoolbox.results._database.engine import database_url
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.upgrade import upgrade as upgrade_database
 from cadasta.workertoolbox.results._errors import MetricsUnavailable, ResultsError
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+from cadasta.workertoolbox.results._store.recent import RecentTasks
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.task import Task
 
@@ -105,7 +106,8 @@ def _serve_figures(
             f"--prometheus needs a library ({error}); "
             "pip install workertoolbox-results[prometheus]"
         ) from error
-    metrics = Metrics(database_url(app.conf.result_backend))
+    engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
+    metrics = Metrics(RecentTasks(engine).look)
     metrics.serve(host, port)
     return metrics.add
 

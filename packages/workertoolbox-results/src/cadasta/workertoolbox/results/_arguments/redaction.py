@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery
 
 from cadasta.workertoolbox.results._errors import InvalidRedaction
+from cadasta.workertoolbox.results._headers import DISPLAY_REPRS
 
 #: What stands where something is hidden.
 HIDDEN = "********"
@@ -37,10 +38,6 @@ KEYS = (
     "credentials",
     "cookie",
 )
-
-#: The header with what a publisher wants to be shown instead; the routing package has
-#: the same name (the two do not import each other).
-DISPLAY_REPRS = "workertoolbox_shown"
 
 _logger = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ from cadasta.workertoolbox.results._database.tables import (
     watermark,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._monitor.message import TaskRecord
+from cadasta.workertoolbox.results._monitor.records import TaskRecord
 
 _logger = logging.getLogger(__name__)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 from kombu.message import Message
 
@@ -21,20 +19,15 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
 )
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import MAX_BYTES, truncate_both
+from cadasta.workertoolbox.results._headers import (
+    PROBE,
+    PUBLISHED_AT,
+    UNREADABLE,
+    work_queue,
+)
 from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY, decompress
-from cadasta.workertoolbox.results._monitor.planned import Step, planned_steps
-
-#: The header in which the publisher writes the instant of publication; the routing
-#: package has the same name (the two do not import each other).
-PUBLISHED_AT = "workertoolbox_published_at"
-
-#: Where the routing package's transports keep the routing key of a message when they
-#: pin it to the queue it was read from.
-ROUTING_KEY = "workertoolbox_routing_key"
-
-#: The header that the routing package's transports give to what is no message of
-#: kombu's, or has properties that no client can read.
-UNREADABLE = "workertoolbox_unreadable"
+from cadasta.workertoolbox.results._monitor.planned import planned_steps
+from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, TaskRecord
 
 #: Most bytes of a body that are kept in quarantine: what RabbitMQ 3 takes by default.
 #: PostgreSQL takes no statement of a gigabyte, and a byte is two characters there.
@@ -42,9 +35,6 @@ MAX_KEPT = 128 * 1024 * 1024
 
 #: Longest reason in characters.
 MAX_REASON = 500
-
-#: What RabbitMQ's delays put before a routing key: a countdown in 28 bits.
-_DELAY = re.compile(r"^(?:[01]\.){28}")
 
 #: Names of JSON in a message's content type and encoding.
 _JSON = "application/json"
@@ -59,48 +49,6 @@ _decode = json.JSONDecoder().decode
 
 class Unreadable(ValueError):
     """A message is no task message of protocol 2 in JSON; says what is wrong."""
-
-
-class TaskRecord(NamedTuple):
-    """One task message: columns of `workertoolbox_task`.
-
-    Attributes:
-        args: A list, or the text that is shown instead; never None.
-        kwargs: A dict, or the text that is shown instead; never None.
-        planned: What it says is still to come.
-    """
-
-    id: str
-    name: str
-    queue: str
-    args: Any
-    kwargs: Any
-    root_id: str | None
-    parent_id: str | None
-    group_id: str | None
-    replaced: int
-    retries: int
-    scheduled_at: datetime
-    eta: datetime | None
-    expires: datetime | None
-    origin: str | None
-    ignore_result: bool
-    seen_at: datetime
-    planned: tuple[Step, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineRecord:
-    """One message that could not be read: columns of `workertoolbox_quarantine`."""
-
-    digest: str
-    reason: str
-    body: bytes
-    content_type: str | None
-    content_encoding: str | None
-    headers: Any
-    routing_key: str | None
-    seen_at: datetime
 
 
 def read_task(
@@ -177,10 +125,10 @@ def quarantine_record(
     )
 
 
-def work_queue(delivery_info: Mapping[str, Any]) -> str:
-    """Return the routing key that a message was published with: its work queue."""
-    key = delivery_info.get(ROUTING_KEY) or delivery_info.get("routing_key") or ""
-    return _DELAY.sub("", str(key))
+def is_probe(message: Message) -> bool:
+    """Return whether a message is a probe of the check-up, and not a task."""
+    headers = message.headers
+    return isinstance(headers, Mapping) and PROBE in headers and "task" not in headers
 
 
 def _decode_body(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,25 +14,35 @@ from prometheus_client import (
     start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily
-from sqlalchemy import URL
 
-from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.recent import RecentTasks
 
 #: Upper ends in seconds: from a monitor that keeps up to one that was off for a day.
 LAGS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 
+class RecentTasks(Protocol):
+    """Recent tasks, as the database counts them."""
+
+    @property
+    def tasks(self) -> Mapping[tuple[str, str], int]:
+        """Number of tasks by status and queue."""
+
+    @property
+    def untracked(self) -> int:
+        """Number of results without a task."""
+
+
 class Metrics:
-    """What one monitor has written, and recent tasks as the database has them.
+    """What one monitor has written, and the recent tasks of all.
 
     Args:
-        url: The database, asked on a connection of its own.
+        find_recent: Returns the recent tasks, or None if the database does not answer.
+            It is called at each scrape, in a thread of its own.
     """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, find_recent: Callable[[], RecentTasks | None]) -> None:
         self._registry = CollectorRegistry()
         self._stored = Counter(
             "workertoolbox_messages_stored",
@@ -55,7 +66,7 @@ class Metrics:
             registry=self._registry,
         )
         ProcessCollector(registry=self._registry)
-        self._registry.register(_Database(url))
+        self._registry.register(_RecentTasksCollector(find_recent))
 
     def add(self, batch: CommittedBatch) -> None:
         """Count a batch."""
@@ -80,15 +91,15 @@ class Metrics:
             ) from error
 
 
-class _Database:
-    def __init__(self, url: URL) -> None:
-        self._recent = RecentTasks(open_engine(url, pool_size=1))
+class _RecentTasksCollector:
+    def __init__(self, find_recent: Callable[[], RecentTasks | None]) -> None:
+        self._find_recent = find_recent
 
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        recent = self._recent.look()
+        recent = self._find_recent()
         yield GaugeMetricFamily(
             "workertoolbox_database_up",
             "Whether the database has answered.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -12,23 +11,11 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
     MAX_NAME,
     jsonable,
 )
+from cadasta.workertoolbox.results._monitor.records import Step
 
 #: Most steps that are taken from one message: more than fit on a page, and few enough
 #: that a message of many cannot hold the others up.
 MAX_STEPS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A task that has its id and its name, and no message yet.
-
-    Attributes:
-        parent_id: The step that it comes after, where it comes after one only.
-    """
-
-    id: str
-    name: str
-    parent_id: str | None
 
 
 def planned_steps(embedded: Mapping[str, Any], *, task_id: str) -> tuple[Step, ...]:

@@ -17,10 +17,10 @@ from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._errors import NotInQuarantine
 from cadasta.workertoolbox.results._monitor.decompression import left_compressed
 from cadasta.workertoolbox.results._monitor.message import (
-    QuarantineRecord,
     Unreadable,
     read_task,
 )
+from cadasta.workertoolbox.results._monitor.records import QuarantineRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 
 

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Self
 
-from cadasta.workertoolbox.results._monitor.message import TaskRecord
-from cadasta.workertoolbox.results._monitor.upserts import Record
+from cadasta.workertoolbox.results._monitor.records import Record, TaskRecord
 
 _logger = logging.getLogger(__name__)
 

@@ -30,9 +30,11 @@ from cadasta.workertoolbox.results._database import tables as _tables
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._history.watermark import late_rows
-from cadasta.workertoolbox.results._monitor.message import QuarantineRecord, TaskRecord
-
-Record = TaskRecord | QuarantineRecord
+from cadasta.workertoolbox.results._monitor.records import (
+    QuarantineRecord,
+    Record,
+    TaskRecord,
+)
 
 
 def write_batch(connection: Connection, records: Sequence[Record]) -> None:

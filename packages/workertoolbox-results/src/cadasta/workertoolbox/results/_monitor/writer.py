@@ -15,14 +15,14 @@ from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.engine import is_outage
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.message import (
-    QuarantineRecord,
     Unreadable,
+    is_probe,
     quarantine_record,
     read_task,
 )
-from cadasta.workertoolbox.results._monitor.probe import is_probe
+from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, Record
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._monitor.upserts import Record, write_batch
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 
 _logger = logging.getLogger(__name__)
 

@@ -1,0 +1,44 @@
+"""Names on the wire: headers and delivery information that this package reads.
+
+The routing package and the check-up write them. The packages do not import each other,
+so the routing package has constants of the same names and values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+#: Header with the instant of publication, in ISO 8601.
+PUBLISHED_AT = "workertoolbox_published_at"
+
+#: Key of the delivery information with the routing key that a message was published
+#: with. The routing package's transports set it where they replace the routing key by
+#: the name of the queue that the message was read from.
+ROUTING_KEY = "workertoolbox_routing_key"
+
+#: Header that the routing package's transports add to a message that kombu cannot
+#: parse, or whose properties no client can read.
+UNREADABLE = "workertoolbox_unreadable"
+
+#: Header with the texts that a publisher gave as `argsrepr` and `kwargsrepr`, to be
+#: shown instead of the arguments.
+DISPLAY_REPRS = "workertoolbox_shown"
+
+#: Header of a message that the check-up sends to test the way to the monitor. A monitor
+#: acknowledges the message and does not store it.
+PROBE = "workertoolbox_probe"
+
+#: What RabbitMQ's delayed delivery puts before a routing key: a countdown in 28 bits.
+_DELAY = re.compile(r"^(?:[01]\.){28}")
+
+
+def work_queue(delivery_info: Mapping[str, Any]) -> str:
+    """Return the work queue of a message: the routing key it was published with.
+
+    Args:
+        delivery_info: As kombu gives it, in a message or in the request of a task.
+    """
+    key = delivery_info.get(ROUTING_KEY) or delivery_info.get("routing_key") or ""
+    return _DELAY.sub("", str(key))
