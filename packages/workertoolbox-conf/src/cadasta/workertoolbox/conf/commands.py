@@ -14,7 +14,7 @@ from rich.console import Console
 from cadasta.workertoolbox.conf._errors import NotConfigured
 from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
 from cadasta.workertoolbox.conf.checkup._checks import TIMEOUT_S
-from cadasta.workertoolbox.conf.checkup._privileges import NEEDED
+from cadasta.workertoolbox.results import ROLE_PRIVILEGES
 
 #: How each status looks on a terminal.
 _STYLES = {
@@ -32,7 +32,7 @@ _STATUS, _CHECK = 7, 28
 @click.option(
     "--role",
     "roles",
-    type=click.Choice(sorted(NEEDED)),
+    type=click.Choice(sorted(ROLE_PRIVILEGES)),
     multiple=True,
     default=["worker"],
     show_default=True,

@@ -9,6 +9,12 @@ with TaskStore("workertoolbox+postgresql+psycopg2://reader@db/workers") as store
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.privileges import (
+    ROLE_PRIVILEGES,
+    HeldPrivileges,
+    Privilege,
+    compare_privileges,
+)
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._database.upgrade import upgrade
 from cadasta.workertoolbox.results._database.url import (
@@ -45,6 +51,7 @@ __all__ = [
     "CommittedBatch",
     "DURATION_FORM",
     "DatabaseUnavailable",
+    "HeldPrivileges",
     "InvalidLimit",
     "InvalidRedaction",
     "InvalidTemplate",
@@ -55,7 +62,9 @@ __all__ = [
     "NotInQuarantine",
     "PROBE",
     "PickledResult",
+    "Privilege",
     "RESULT_BACKEND",
+    "ROLE_PRIVILEGES",
     "Recent",
     "Redaction",
     "ResultsError",
@@ -65,6 +74,7 @@ __all__ = [
     "TaskStore",
     "UnknownStatus",
     "check_schema",
+    "compare_privileges",
     "count_recent",
     "database_url",
     "open_engine",

@@ -57,7 +57,7 @@ def database(context: CheckContext) -> Iterator[Finding]:
 def schema(context: CheckContext) -> Iterator[Finding]:
     """Compare the revision of the tables with the one of this code."""
     try:
-        check_schema(context.database)
+        revision = check_schema(context.database)
     except SchemaOutdated as error:
         yield failed("schema", *_halves(error))
     except DatabaseUnavailable as error:
@@ -66,9 +66,7 @@ def schema(context: CheckContext) -> Iterator[Finding]:
         else:
             yield failed("schema", *_halves(error))
     else:
-        with context.database.connect() as connection:
-            query = text("SELECT version_num FROM workertoolbox_version")
-            yield ok("schema", f"revision {connection.scalar(query)}")
+        yield ok("schema", f"revision {revision}")
 
 
 def is_denied(error: BaseException | None) -> bool:

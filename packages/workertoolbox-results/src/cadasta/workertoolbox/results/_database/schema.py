@@ -20,15 +20,16 @@ VERSION_TABLE = "workertoolbox_version"
 _version = table(VERSION_TABLE, column("version_num"))
 
 
-def check_schema(engine: Engine) -> None:
-    """Raise an error if the tables of a database are missing or outdated.
+def check_schema(engine: Engine) -> str:
+    """Return the revision of a database, or raise an error if it is outdated.
 
     A newer schema is accepted: during the upgrade of a fleet, old code runs against
     the new schema.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
-        SchemaOutdated: The message says which revision was found and how to upgrade.
+        SchemaOutdated: The tables are missing, or older than this code. The message
+            says which revision was found and how to upgrade.
     """
     with translate_errors(engine), engine.connect() as connection:
         revision = current_revision(connection)
@@ -38,6 +39,7 @@ def check_schema(engine: Engine) -> None:
         raise SchemaOutdated(
             f"database {shown} has {found}; run `celery -A … tasks upgrade`"
         )
+    return revision
 
 
 def current_revision(connection: Connection) -> str | None:

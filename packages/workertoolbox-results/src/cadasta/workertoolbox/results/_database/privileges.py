@@ -1,0 +1,184 @@
+"""The privileges that database roles need on the tables, and those that a role holds.
+
+`docs/database.md` lists the same privileges as GRANT statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, TextClause, text
+
+
+class Privilege(NamedTuple):
+    """A privilege on a table, view or sequence.
+
+    Attributes:
+        relation: Name of the table, view or sequence.
+        action: As in GRANT: `SELECT`, `USAGE`, or on a column, `SELECT (name)`.
+    """
+
+    relation: str
+    action: str
+
+
+def _grant(relations: str, *actions: str) -> frozenset[Privilege]:
+    return frozenset(
+        Privilege(relation, action)
+        for relation in relations.split()
+        for action in actions
+    )
+
+
+#: What a role needs, by what it is used for. A monitor that runs with `--prometheus`
+#: also needs `SELECT (status)` on `celery_taskmeta`.
+ROLE_PRIVILEGES = {
+    "worker": _grant(
+        "celery_taskmeta celery_tasksetmeta workertoolbox_chord",
+        *("SELECT", "INSERT", "UPDATE", "DELETE"),
+    )
+    | _grant("workertoolbox_chord_part", "SELECT", "INSERT", "DELETE")
+    | _grant("task_id_sequence taskset_id_sequence", "USAGE"),
+    "monitor": _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")
+    | _grant("workertoolbox_attempt", "INSERT")
+    | _grant("workertoolbox_quarantine", "SELECT", "INSERT")
+    | _grant(
+        "workertoolbox_planned workertoolbox_queued workertoolbox_untracked",
+        *("SELECT", "INSERT", "UPDATE", "DELETE"),
+    )
+    | _grant("workertoolbox_watermark", "SELECT", "UPDATE")
+    | _grant(
+        "celery_taskmeta",
+        *("SELECT (task_id)", "SELECT (date_done)", "SELECT (name)"),
+        *("SELECT (queue)", "SELECT (root_id)", "SELECT (parent_id)"),
+    )
+    | _grant("workertoolbox_quarantine_id_seq", "USAGE")
+    | _grant("workertoolbox_version", "SELECT"),
+    "reader": _grant(
+        "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
+        "workertoolbox_queued workertoolbox_untracked workertoolbox_watermark "
+        "workertoolbox_tasks workertoolbox_version",
+        "SELECT",
+    ),
+    "purger": _grant(
+        "workertoolbox_task workertoolbox_planned workertoolbox_quarantine "
+        "workertoolbox_chord celery_taskmeta celery_tasksetmeta",
+        *("SELECT", "UPDATE (id)", "DELETE"),
+    )
+    | _grant(
+        "workertoolbox_attempt workertoolbox_chord_part workertoolbox_queued "
+        "workertoolbox_untracked",
+        *("SELECT", "DELETE"),
+    )
+    | _grant("workertoolbox_tasks workertoolbox_version", "SELECT"),
+}
+
+_ALL = frozenset[Privilege]().union(*ROLE_PRIVILEGES.values())
+_RELATIONS = frozenset(each.relation for each in _ALL)
+_SEQUENCES = frozenset(each.relation for each in _ALL if each.action == "USAGE")
+
+#: Privileges on whole tables and views that are looked for beyond the needed ones.
+_TABLE_ACTIONS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
+
+_ATTRIBUTES = text(
+    "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
+    " FROM pg_roles WHERE rolname = current_user"
+)
+_MISSING = text(
+    "SELECT name FROM unnest(CAST(:names AS text[])) AS name"
+    " WHERE to_regclass(name) IS NULL"
+)
+_OWNED = text(
+    "SELECT name FROM unnest(CAST(:names AS text[])) AS name JOIN pg_class"
+    " ON pg_class.oid = to_regclass(name) WHERE pg_has_role(relowner, 'USAGE')"
+)
+_HELD = text(
+    "SELECT CASE WHEN action = 'USAGE' THEN has_sequence_privilege(name, action)"
+    " WHEN column_name <> '' THEN has_column_privilege(name, column_name, action)"
+    " ELSE has_table_privilege(name, action) END"
+    " FROM (SELECT CAST(:name AS text) AS name, CAST(:action AS text) AS action,"
+    " CAST(:column AS text) AS column_name) AS asked"
+)
+_CREATE = text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+
+
+@dataclass(frozen=True)
+class HeldPrivileges:
+    """What the role of a connection holds, compared with what it needs.
+
+    Attributes:
+        user: The role's name.
+        missing_relations: Needed tables, views and sequences that do not exist. If
+            there are any, nothing else is compared.
+        lacking: Needed privileges that the role does not hold.
+        is_superuser: Whether the role is a superuser; if so, the following are empty.
+        attributes: Of `createrole`, `createdb`, `replication` and `bypassrls` those
+            that the role has.
+        can_create: Whether the role may create tables in the schema.
+        owned_relations: Tables, views and sequences of the toolbox that the role owns.
+            If there are any, `excess` is empty.
+        excess: Privileges on tables of the toolbox that the role does not need.
+    """
+
+    user: str
+    missing_relations: frozenset[str] = frozenset()
+    lacking: frozenset[Privilege] = frozenset()
+    is_superuser: bool = False
+    attributes: tuple[str, ...] = ()
+    can_create: bool = False
+    owned_relations: frozenset[str] = frozenset()
+    excess: frozenset[Privilege] = frozenset()
+
+
+def compare_privileges(connection: Connection, roles: Iterable[str]) -> HeldPrivileges:
+    """Compare what PostgreSQL grants the role of a connection with what it needs.
+
+    Args:
+        connection: A connection to PostgreSQL. SQLite has no privileges.
+        roles: What the role is used for: keys of `ROLE_PRIVILEGES`.
+    """
+    needed = frozenset[Privilege]().union(*(ROLE_PRIVILEGES[role] for role in roles))
+    user = str(connection.scalar(text("SELECT current_user")))
+    missing = _relations(connection, _MISSING)
+    if missing_relations := missing & {each.relation for each in needed}:
+        return HeldPrivileges(user, missing_relations)
+    lacking = needed - _held(connection, needed)
+    attributes = dict(connection.execute(_ATTRIBUTES).mappings().one())
+    if attributes.pop("rolsuper"):
+        return HeldPrivileges(user, lacking=lacking, is_superuser=True)
+    owned = _relations(connection, _OWNED)
+    tables = " ".join(_RELATIONS - missing - _SEQUENCES)
+    unneeded = _grant(tables, *_TABLE_ACTIONS) - needed
+    return HeldPrivileges(
+        user,
+        lacking=lacking,
+        attributes=tuple(
+            name.removeprefix("rol") for name, value in attributes.items() if value
+        ),
+        can_create=bool(connection.scalar(_CREATE)),
+        owned_relations=owned,
+        excess=frozenset() if owned else _held(connection, unneeded),
+    )
+
+
+def _relations(connection: Connection, query: TextClause) -> frozenset[str]:
+    return frozenset(connection.scalars(query, {"names": sorted(_RELATIONS)}))
+
+
+def _held(
+    connection: Connection, privileges: Iterable[Privilege]
+) -> frozenset[Privilege]:
+    """Return the privileges that the role of a connection holds."""
+    return frozenset(each for each in privileges if _holds(connection, each))
+
+
+def _holds(connection: Connection, privilege: Privilege) -> bool:
+    action, _, column = privilege.action.partition(" ")
+    asked: dict[str, Any] = {
+        "name": privilege.relation,
+        "action": action,
+        "column": column.strip("()"),
+    }
+    return bool(connection.scalar(_HELD, asked))
