@@ -11,7 +11,7 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import (
-    RecentTasks,
+    RecentCountsCache,
     bounded,
     count_recent,
 )
@@ -94,22 +94,22 @@ def test_labels_are_bounded_however_many_queues_there_are() -> None:
 
 
 def test_an_answer_is_used_again_while_it_is_fresh(backend: Backend) -> None:
-    recent = RecentTasks(backend.database.engine, fresh_s=60)
-    before = recent.look()
+    recent = RecentCountsCache(backend.database.engine, fresh_s=60)
+    before = recent.get()
     track(backend, "1", published_at=ago(minutes=1), queue="export")
 
     assert before is not None and not before.tasks
-    assert recent.look() is before
+    assert recent.get() is before
 
 
 def test_an_old_answer_is_not_given_instead_of_none(backend: Backend) -> None:
-    recent = RecentTasks(backend.database.engine, fresh_s=0)
-    before = recent.look()
+    recent = RecentCountsCache(backend.database.engine, fresh_s=0)
+    before = recent.get()
     with backend.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE celery_taskmeta RENAME TO away")
-    during = recent.look()
+    during = recent.get()
     with backend.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE away RENAME TO celery_taskmeta")
 
-    assert before == recent.look()
+    assert before == recent.get()
     assert during is None

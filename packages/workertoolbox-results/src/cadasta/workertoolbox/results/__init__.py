@@ -42,7 +42,7 @@ from cadasta.workertoolbox.results._errors import (
 from cadasta.workertoolbox.results._headers import PROBE
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.recent import Recent, count_recent
+from cadasta.workertoolbox.results._store.recent import RecentCounts, count_recent
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.task import Task
 
@@ -65,7 +65,7 @@ __all__ = [
     "Privilege",
     "RESULT_BACKEND",
     "ROLE_PRIVILEGES",
-    "Recent",
+    "RecentCounts",
     "Redaction",
     "ResultsError",
     "SchemaOutdated",

@@ -36,7 +36,7 @@ from cadasta.workertoolbox.results._errors import MetricsUnavailable, ResultsErr
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.recent import RecentTasks
+from cadasta.workertoolbox.results._store.recent import RecentCountsCache
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.task import Task
 
@@ -107,7 +107,7 @@ def _serve_figures(
             "pip install workertoolbox-results[prometheus]"
         ) from error
     engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
-    metrics = Metrics(RecentTasks(engine).look)
+    metrics = Metrics(RecentCountsCache(engine).get)
     metrics.serve(host, port)
     return metrics.add
 

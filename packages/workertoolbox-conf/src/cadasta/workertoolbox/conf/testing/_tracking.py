@@ -16,9 +16,6 @@ from cadasta.workertoolbox.results import Task, TaskStore
 #: Seconds between two looks into the database.
 INTERVAL_S = 0.05
 
-#: What the database calls a task of which no worker has said anything.
-_WAITING = ("QUEUED", "SCHEDULED")
-
 
 @dataclass(frozen=True)
 class _Expected:
@@ -54,7 +51,7 @@ class _Expected:
 
     def _facts(self, task: Task) -> Iterator[tuple[str, str | None, str | None]]:
         status = self.result.state
-        waiting = status == states.PENDING and task.status in _WAITING
+        waiting = status == states.PENDING and task.waiting
         yield "status", None if waiting else status, task.status
         yield "name", self.result.name, task.name
         yield "queue", self.result.queue, task.queue

@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStart
 from cadasta.workertoolbox.results._backend.polling import waits
 from cadasta.workertoolbox.results._backend.states import write_state
 from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import PickledResult
 
@@ -128,8 +129,7 @@ class Lookup(base.BaseBackend):
         cached = [
             (task_id, self._cache[task_id])
             for task_id in task_ids
-            if self.is_cached(task_id)
-            and self._cache[task_id]["status"] in states.READY_STATES
+            if self.is_cached(task_id) and self._cache[task_id]["status"] in FINAL
         ]
         unknown = task_ids.difference(task_id for task_id, _ in cached)
         found: dict[str, dict[str, Any]] = self._ensure_retryable(
@@ -190,5 +190,5 @@ _SELECT = select(taskmeta).where(taskmeta.c.task_id == bindparam("id"))
 
 _SELECT_READY = select(taskmeta).where(
     taskmeta.c.task_id.in_(bindparam("ids", expanding=True)),
-    taskmeta.c.status.in_(sorted(states.READY_STATES)),
+    taskmeta.c.status.in_(FINAL),
 )

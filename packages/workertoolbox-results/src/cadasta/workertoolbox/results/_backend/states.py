@@ -17,10 +17,8 @@ from cadasta.workertoolbox.results._database.statement import (
     compile_for,
     execute,
 )
+from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
-
-#: States that a state on the way does not undo, however late it comes.
-_FINAL = sorted(states.READY_STATES)
 
 #: Columns that belong to a state; a new one replaces them, by nothing too. The others
 #: belong to the task, and stay where a state comes without them.
@@ -41,7 +39,7 @@ def write_state(
     given = {name: value for name, value in row.items() if value is not None}
     names = frozenset(given)
     # A state on the way is only news; if a crash of the server takes it, the end comes.
-    final = row["status"] in states.READY_STATES
+    final = row["status"] in FINAL
     if is_first:
         insert = _insert(database.dialect, names)
         if execute(database, [insert], given, wait=final).count:
@@ -87,7 +85,7 @@ def _advances(insert: Insert, *, has_retries: bool, final: bool) -> ColumnElemen
     old = taskmeta.c
     if final:
         return or_(old.status.is_(None), old.status != states.SUCCESS)
-    on_the_way = and_(*(old.status != state for state in _FINAL))
+    on_the_way = and_(*(old.status != state for state in FINAL))
     if has_retries:
         on_the_way &= func.coalesce(old.retries, 0) <= insert.excluded.retries
     return or_(old.status.is_(None), on_the_way)

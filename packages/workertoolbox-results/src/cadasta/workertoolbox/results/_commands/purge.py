@@ -15,11 +15,11 @@ import click
 
 from cadasta.workertoolbox.results._commands.options import Age
 from cadasta.workertoolbox.results._commands.output import app_of
+from cadasta.workertoolbox.results._database.statuses import SCHEDULED, STATUSES
 from cadasta.workertoolbox.results._history.erase import erase_task, erase_workflow
 from cadasta.workertoolbox.results._history.purge import count as count_old
 from cadasta.workertoolbox.results._history.purge import purge as delete_old
 from cadasta.workertoolbox.results._history.retention import TASKS
-from cadasta.workertoolbox.results._store.status import STATUSES
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: Seconds between two lines that say how far it is.
@@ -36,7 +36,7 @@ class Status(click.ParamType[str]):
     ) -> str:
         """Read a status from the command line."""
         status = str(value)
-        if status.upper() == "SCHEDULED":
+        if status.upper() == SCHEDULED:
             self.fail(
                 f"{status!r} tasks are never old: their ETA is ahead; write QUEUED"
             )

@@ -9,13 +9,11 @@ from typing import Any
 from celery import states
 from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
 
+from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, task, taskmeta
 from cadasta.workertoolbox.results._store.task import INTERNAL
 
 Condition = ColumnElement[bool]
-
-#: Statuses of tasks that have no result.
-BEFORE_RESULT = ("QUEUED", "SCHEDULED", "PLANNED")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from celery import states
 from sqlalchemy import Connection, Engine, case, func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.results._database.statuses import (
+    QUEUED,
+    SCHEDULED,
+    STATUSES,
+)
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._store.filters import is_internal
@@ -42,11 +46,9 @@ WAIT_S = 5.0
 QUEUES = 50
 OTHER = "other"
 
-_STATUSES = {*states.ALL_STATES, "QUEUED", "SCHEDULED"}
-
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentCounts:
     """Tasks of the last hour, of which the newest 20,000 are counted.
 
     Attributes:
@@ -60,7 +62,7 @@ class Recent:
     untracked: int
 
 
-class RecentTasks:
+class RecentCountsCache:
     """The tasks of the last hour, for many who ask.
 
     Args:
@@ -72,9 +74,9 @@ class RecentTasks:
         self._fresh_s = fresh_s
         self._asking = Lock()
         self._asked_at = float("-inf")
-        self._recent: Recent | None = None
+        self._recent: RecentCounts | None = None
 
-    def look(self) -> Recent | None:
+    def get(self) -> RecentCounts | None:
         """Return the counts, or None if the database does not answer."""
         # A server that says nothing holds up one thread, and not one after the other.
         if not self._asking.acquire(timeout=WAIT_S):
@@ -91,7 +93,7 @@ class RecentTasks:
         return self._recent
 
 
-def count_recent(engine: Engine) -> Recent:
+def count_recent(engine: Engine) -> RecentCounts:
     """Count the tasks of the last hour, and the results whose task nobody has seen.
 
     Raises:
@@ -102,7 +104,7 @@ def count_recent(engine: Engine) -> Recent:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
         since = datetime.now(UTC) - SPAN
-        return Recent(_tasks(connection, since), _untracked(connection, since))
+        return RecentCounts(_tasks(connection, since), _untracked(connection, since))
 
 
 def _tasks(connection: Connection, since: datetime) -> Mapping[tuple[str, str], int]:
@@ -115,7 +117,7 @@ def _tasks(connection: Connection, since: datetime) -> Mapping[tuple[str, str], 
     )
     # Looked up for each row, by its index: a join would read a whole table.
     result = select(taskmeta.c.status).where(taskmeta.c.task_id == newest.c.id)
-    waiting = case((newest.c.eta > datetime.now(UTC), "SCHEDULED"), else_="QUEUED")
+    waiting = case((newest.c.eta > datetime.now(UTC), SCHEDULED), else_=QUEUED)
     status = func.coalesce(result.scalar_subquery(), waiting)
     own = is_internal(newest.c.name)
     shown = select(status.label("state"), newest.c.queue).where(~own).subquery()
@@ -148,7 +150,7 @@ def bounded(counts: Mapping[tuple[str, str], int]) -> Mapping[tuple[str, str], i
     together: Counter[tuple[str, str]] = Counter()
     for (status, queue), number in counts.items():
         label = (
-            status if status in _STATUSES else OTHER,
+            status if status in STATUSES else OTHER,
             queue if queue in shown else OTHER,
         )
         together[label] += number

@@ -25,6 +25,11 @@ from sqlalchemy import (
     union,
 )
 
+from cadasta.workertoolbox.results._database.statuses import (
+    BEFORE_RESULT,
+    PLANNED,
+    QUEUED,
+)
 from cadasta.workertoolbox.results._database.tables import (
     planned,
     queued,
@@ -41,7 +46,6 @@ from cadasta.workertoolbox.results._history.watermark import (
     has_result,
 )
 from cadasta.workertoolbox.results._store.filters import (
-    BEFORE_RESULT,
     Condition,
     Filters,
     named,
@@ -68,7 +72,7 @@ def newest(connection: Connection, filters: Filters, limit: int) -> Sequence[str
     """Return the ids of the newest tasks, in the order of `TaskStore.list`."""
     if filters.status in BEFORE_RESULT and filters.worker is not None:
         return []
-    if filters.status == "PLANNED":
+    if filters.status == PLANNED:
         return _planned(connection, filters, limit)
     if filters.status in BEFORE_RESULT:
         sources = _waiting(connection, filters, limit)
@@ -178,7 +182,7 @@ def _waiting(
 ) -> Sequence[Sequence[_Found]]:
     now = datetime.now(UTC)
     ahead = task.c.eta > now
-    if filters.status == "QUEUED":
+    if filters.status == QUEUED:
         ahead = or_(task.c.eta.is_(None), task.c.eta <= now)
     conditions = [ahead, *of_tasks(filters)]
     kept = (

@@ -1,4 +1,4 @@
-"""The names of the statuses."""
+"""Checking of a status that a user has written."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from difflib import get_close_matches
 
 from celery import states
 
+from cadasta.workertoolbox.results._database.statuses import QUEUED, STATUSES
 from cadasta.workertoolbox.results._errors import UnknownStatus
 
-#: Celery's, and those of a task before it has one. A task may set others of its own.
-STATUSES = sorted({*states.ALL_STATES, "QUEUED", "SCHEDULED", "PLANNED"})
-
-#: How like a known name another one has to be: `SUCESS` is, `SENDING` is not.
-LIKENESS = 0.9
+#: Similarity, as `difflib` measures it from 0 to 1, at which a name counts as a slip:
+#: `SUCESS` does, `SENDING` does not.
+MIN_SIMILARITY = 0.9
 
 
 def check_status(status: str) -> None:
-    """Refuse a status that no task has and that can only be a slip of the pen.
+    """Refuse a status that no task has and that looks like a slip.
+
+    Other unknown names pass: a task may store states with names of its own.
 
     Raises:
-        UnknownStatus: It resembles a known one, or is in lower case, or is `PENDING`,
-            as Celery calls a task that it knows nothing of.
+        UnknownStatus: The status resembles a known one, or is a known one in lower
+            case, or is `PENDING`, which is what Celery calls a task it knows nothing
+            about.
     """
-    near = ["QUEUED"] if status == states.PENDING else []
+    near = [QUEUED] if status == states.PENDING else []
     if status not in STATUSES:
-        near = get_close_matches(status.upper(), STATUSES, n=1, cutoff=LIKENESS)
+        near = get_close_matches(status.upper(), STATUSES, n=1, cutoff=MIN_SIMILARITY)
     if near:
         raise UnknownStatus(
             f"no task has the status {status!r}; did you mean {near[0]!r}?"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
+
 #: What the names of Celery's own tasks begin with.
 INTERNAL = "celery."
 
@@ -52,6 +54,11 @@ class Task:
     def internal(self) -> bool:
         """Whether it is one of Celery's own, such as `celery.chord_unlock`."""
         return (self.name or "").startswith(INTERNAL)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is `QUEUED`, `SCHEDULED` or `PLANNED`: no worker has a state."""
+        return self.status in BEFORE_RESULT
 
     @property
     def wait_s(self) -> float | None:

@@ -1,0 +1,23 @@
+"""The statuses of a task: Celery's own, and those before a worker stores a state."""
+
+from __future__ import annotations
+
+from celery import states
+
+#: A monitor has seen the task's message, and no worker has stored a state yet.
+QUEUED = "QUEUED"
+
+#: As `QUEUED`, with an ETA that is still ahead.
+SCHEDULED = "SCHEDULED"
+
+#: The message of another task announces the task; its own has not been seen.
+PLANNED = "PLANNED"
+
+#: Statuses of tasks without a row in `celery_taskmeta`, as the view shows them.
+BEFORE_RESULT = (QUEUED, SCHEDULED, PLANNED)
+
+#: Celery's final states, sorted so that statements are always the same text.
+FINAL = tuple(sorted(states.READY_STATES))
+
+#: All of them. A task may also store states with names of its own.
+STATUSES = tuple(sorted({*states.ALL_STATES, *BEFORE_RESULT}))
