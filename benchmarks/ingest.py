@@ -30,8 +30,8 @@ from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import upgrade
 from measuring.rounds import alternate
 from servers import postgresql, rabbitmq
-from servers.access import Access
-from support.polling import eventually
+from servers.access import BrokerAccess
+from support.polling import wait_until
 from support.processes import Process, running
 
 #: Messages in a round, and rounds.
@@ -65,7 +65,7 @@ class Fleet:
     """
 
     folder: Path
-    access: Access
+    access: BrokerAccess
     database: str
     messages: int = MESSAGES
 
@@ -94,7 +94,7 @@ class Fleet:
         for number in range(self.messages):
             self.app.send_task("export.project", [number, "some/folder"], {"size": 1})
         # Stopped consumers have been sent some of them.
-        eventually(lambda: self.waiting >= self.messages - 2 * PREFETCHED, timeout_s=60)
+        wait_until(lambda: self.waiting >= self.messages - 2 * PREFETCHED, timeout_s=60)
         self.purge("export")
 
     def purge(self, queue: str) -> None:
@@ -141,7 +141,7 @@ class Fleet:
             folder=self.folder,
             environment=settings,
             name=f"{words[0]}-{uuid.uuid4().hex}",
-            shown=False,
+            print_output=False,
         )
 
     def drain(self) -> AbstractContextManager[Process]:
@@ -160,7 +160,7 @@ class Fleet:
             folder=self.folder,
             environment={"PYTHONPATH": str(HERE)},
             name=f"{name}-{uuid.uuid4().hex}",
-            shown=False,
+            print_output=False,
         ) as process:
             process.wait_for("consuming")
             yield process
@@ -235,13 +235,13 @@ def _go_on(processes: list[Process]) -> None:
 
 
 def _drained(fleet: Fleet, _: int) -> None:
-    eventually(lambda: fleet.waiting == 0, timeout_s=120)
+    wait_until(lambda: fleet.waiting == 0, timeout_s=120)
 
 
 def all_stored(fleet: Fleet, count: int) -> None:
     """Wait until the queue is empty, and so many are stored."""
     _drained(fleet, count)
-    eventually(lambda: fleet.stored == count, timeout_s=120)
+    wait_until(lambda: fleet.stored == count, timeout_s=120)
 
 
 def fill_table(engine: Engine, count: int) -> None:

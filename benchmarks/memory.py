@@ -12,7 +12,7 @@ from pathlib import Path
 from cadasta.workertoolbox.results import upgrade
 from ingest import Fleet
 from servers import postgresql, rabbitmq
-from support.polling import eventually
+from support.polling import wait_until
 from support.processes import Process
 
 #: Messages in all, and between two looks.
@@ -57,7 +57,7 @@ def _after(fleet: Fleet, monitor: Process, number: int) -> int:
             f"export.project_{name}", [each, "x" * (each % 500)], {f"key_{name}": each}
         )
     fleet.purge("export")
-    eventually(lambda: fleet.stored == number, timeout_s=600)
+    wait_until(lambda: fleet.stored == number, timeout_s=600)
     kib = _resident_kib(monitor.pid)
     print(f"{number:>9,} messages: {kib / 1024:.1f} MiB", flush=True)
     return kib

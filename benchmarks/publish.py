@@ -23,8 +23,8 @@ from kombu import Exchange, Queue
 from cadasta.workertoolbox.routing import Routing
 from measuring.rounds import compare
 from servers import rabbitmq, sqs
-from servers.access import Access
-from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
+from servers.access import BrokerAccess
+from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
 from servers.sqs import SQS
 
 #: Tasks in a round: 7,000 in the seven rounds that count, and few on SQS, since the
@@ -46,7 +46,7 @@ def main() -> None:
             _compare_sqs(server)
 
 
-def _compare_rabbitmq(server: RabbitMQ | GivenRabbitMQ, *, confirm: bool) -> None:
+def _compare_rabbitmq(server: RabbitMQ | ExternalRabbitMQ, *, confirm: bool) -> None:
     options = {"confirm_publish": confirm}
     for title, other in (("plain", _plain), ("plain with two queues", _plain_twice)):
         with server.access() as ours, server.access() as theirs:
@@ -97,7 +97,7 @@ def _compare_sqs(server: SQS) -> None:
         )
 
 
-def _ours(access: Access, options: dict[str, Any]) -> Celery:
+def _ours(access: BrokerAccess, options: dict[str, Any]) -> Celery:
     app = Celery("ours", set_as_current=False)
     options = {**access.transport_options, **options}
     app.config_from_object(
@@ -106,14 +106,14 @@ def _ours(access: Access, options: dict[str, Any]) -> Celery:
     return app
 
 
-def _plain(access: Access, options: dict[str, Any]) -> Celery:
+def _plain(access: BrokerAccess, options: dict[str, Any]) -> Celery:
     app = Celery("plain", broker=access.url, set_as_current=False)
     app.conf.broker_transport_options = {**access.transport_options, **options}
     app.conf.task_default_queue = "export"
     return app
 
 
-def _plain_twice(access: Access, options: dict[str, Any]) -> Celery:
+def _plain_twice(access: BrokerAccess, options: dict[str, Any]) -> Celery:
     app = _plain(access, options)
     exchange = Exchange("tasks", type="topic")
     app.conf.task_queues = [

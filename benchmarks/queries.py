@@ -18,8 +18,8 @@ from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
 from measuring.rounds import timed
 from servers import postgresql
-from support.history import LISTS, fill, task_id
-from support.plans import plans, sequential_scans
+from support.query_plans import record_plans, sequential_scans
+from support.sample_tasks import LISTINGS, insert_sample_tasks, task_id
 
 #: Tasks in the two databases.
 MANY = 10_000_000
@@ -52,7 +52,7 @@ def filled(url: str, count: int) -> Iterator[TaskStore]:
     upgrade(url)
     with TaskStore(url) as store:
         with store.engine.begin() as connection:
-            fill(connection, count)
+            insert_sample_tasks(connection, count)
         prepare(store.engine)
         yield store
 
@@ -79,7 +79,7 @@ def report(large: TaskStore, small: TaskStore) -> None:
             for query in (another, one)
         ]
         base, median = (statistics.median(each[1:]) for each in seconds)
-        with plans(large.engine) as found:
+        with record_plans(large.engine) as found:
             one()
         scans = set().union(*(sequential_scans(plan) & BIG for plan in found))
         print(
@@ -98,7 +98,7 @@ def queries(store: TaskStore) -> dict[str, Callable[[], object]]:
         )
     age = timedelta(minutes=15)
     return {
-        **{f"list: {title}": partial(store.list, **w) for title, w in LISTS.items()},
+        **{f"list: {title}": partial(store.list, **w) for title, w in LISTINGS.items()},
         "get: one task": partial(store.get, done),
         "workflow: by its root": partial(store.workflow, child),
         "children: by their parent": partial(store.children, child),

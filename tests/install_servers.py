@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.programs import (
+from servers.executables import (
     find_pgbouncer,
     find_postgresql,
     find_rabbitmq,

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from random import randrange
 
-from faults.fleet import run
-from faults.site import KINDS
+from faults.environment import FAULT_KINDS
+from faults.fleet import run_fleet
 
 #: Tasks for each fault, so that a fleet works as it should in between.
 TASKS_PER_FAULT = 50
@@ -25,15 +25,15 @@ TIMEOUT_S = 600.0
 def main(arguments: list[str]) -> int:
     """Run a fleet on each broker asked for; return 1 if one of them fails."""
     parser = argparse.ArgumentParser(prog="faults", description=__doc__)
-    parser.add_argument("--broker", choices=[*KINDS, "all"], default="all")
+    parser.add_argument("--broker", choices=[*FAULT_KINDS, "all"], default="all")
     parser.add_argument("--tasks", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=randrange(10**6))
     asked = parser.parse_args(arguments)
     code = 0
-    for name in KINDS if asked.broker == "all" else [asked.broker]:
+    for name in FAULT_KINDS if asked.broker == "all" else [asked.broker]:
         folder = Path(tempfile.mkdtemp(prefix=f"workertoolbox-faults-{name}-"))
         try:
-            run(
+            run_fleet(
                 name,
                 folder,
                 tasks=asked.tasks,
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
                 seed=asked.seed,
                 longest_s=LONGEST_S,
                 timeout_s=TIMEOUT_S,
-                shown=False,
+                print_output=False,
             )
         except (AssertionError, ChildProcessError, TimeoutError) as error:
             print(f"{name}: seed {asked.seed} FAILED, files in {folder}: {error}")

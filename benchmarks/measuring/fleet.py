@@ -144,7 +144,7 @@ class Servers:
                 "BENCHMARK_FINISHED": str(service.finished.path),
             },
             ready=lambda: control.ping(destination=[name], timeout=0.2),
-            shown=False,
+            print_output=False,
         )
 
     def connections(self, service: Service) -> int:

@@ -14,16 +14,22 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from faults.journal import FOLDER, Books
-from faults.member import Member
-from faults.plan import Fault, What, draw
-from faults.site import KINDS, MONITORS, WORKERS, CheckContext, opened
-from faults.verdict import SHOWN, Ends, Summary, verify
-from support.polling import eventually
+from faults.environment import (
+    FAULT_KINDS,
+    MONITORS,
+    WORKERS,
+    FleetEnvironment,
+    open_environment,
+)
+from faults.journal import FOLDER, Journal
+from faults.plan import Fault, FaultAction, draw_faults
+from faults.restartable import RestartableProcess
+from faults.verification import SHOWN_IDS, ResultDatabase, Summary, verify
+from support.polling import wait_until
 from support.processes import Process, running
 
 TESTS = Path(__file__).parent.parent
-CELERY = [sys.executable, "-m", "celery", "-A", "faults.service"]
+CELERY = [sys.executable, "-m", "celery", "-A", "faults.fault_service"]
 CELERY += ["--workdir", str(TESTS)]
 
 #: How a worker is started, without what would only make that last longer.
@@ -49,15 +55,15 @@ class Fleet:
     Attributes:
         timeout_s: Seconds for the next fault to come due, and for the fleet to become
             quiet after the last.
-        shown: Whether the output of the processes is printed at their end.
+        print_output: Whether the output of the processes is printed at their end.
     """
 
-    site: CheckContext
+    site: FleetEnvironment
     folder: Path
-    books: Books
+    books: Journal
     timeout_s: float
-    shown: bool
-    members: dict[str, Member] = field(default_factory=dict)
+    print_output: bool
+    members: dict[str, RestartableProcess] = field(default_factory=dict)
     producers: list[Process] = field(default_factory=list)
 
     @contextmanager
@@ -75,7 +81,7 @@ class Fleet:
             yield
 
     def _start(self, stack: ExitStack, name: str, *command: str) -> None:
-        member = Member(
+        member = RestartableProcess(
             lambda: self._running(name, [*CELERY, *command]),
             may_end_with=UNAVAILABLE if name in MONITORS else NO_POOL,
         )
@@ -100,7 +106,7 @@ class Fleet:
             folder=self.folder,
             environment=environment,
             name=name,
-            shown=self.shown,
+            print_output=self.print_output,
         )
 
     def suffer(self, faults: Sequence[Fault]) -> None:
@@ -125,21 +131,21 @@ class Fleet:
         whom = fault.kind.whom
         member = (self.members | self.site.servers).get(whom)
         match fault.kind.what:
-            case What.KILL if member:
+            case FaultAction.KILL if member:
                 member.kill()
                 _pass(fault.lasting_s)
                 member.start()
-            case What.KILL_POOL if member:
+            case FaultAction.KILL_POOL if member:
                 member.kill_pool()
-            case What.PAUSE if member:
+            case FaultAction.PAUSE if member:
                 member.process.pause()
                 try:
                     _pass(fault.lasting_s)
                 finally:
                     member.process.resume()
-            case What.CUT:
+            case FaultAction.CUT:
                 self.site.proxies[whom].cut()
-            case What.LOCK:
+            case FaultAction.LOCK:
                 with _locked(self.site.database):
                     _pass(fault.lasting_s)
             case _:
@@ -152,14 +158,14 @@ class Fleet:
             ChildProcessError: A producer has failed.
             TimeoutError: Not in time; says what is open.
         """
-        ends = Ends(self.site.database)
+        ends = ResultDatabase(self.site.database)
         self.books.allow(sys.maxsize)
 
         def look() -> bool:
             publishing = [each for each in self.producers if each.exit_code is None]
             assert not publishing, f"{len(publishing)} producers publish"
             open = ends.open(self.books)
-            assert not open, f"{len(open)} tasks open, as {sorted(open)[:SHOWN]}"
+            assert not open, f"{len(open)} tasks open, as {sorted(open)[:SHOWN_IDS]}"
             left = {queue: n for queue, n in self.site.left().items() if n}
             assert not left, f"messages in queues, or not acknowledged: {left}"
             return True
@@ -177,12 +183,12 @@ class Fleet:
             return look()
 
         try:
-            eventually(supervise, timeout_s=self.timeout_s)
+            wait_until(supervise, timeout_s=self.timeout_s)
         except AssertionError as error:
             raise TimeoutError(str(error)) from error
 
 
-def run(
+def run_fleet(
     name: str,
     folder: Path,
     *,
@@ -191,7 +197,7 @@ def run(
     seed: int,
     longest_s: float,
     timeout_s: float,
-    shown: bool = True,
+    print_output: bool = True,
 ) -> Summary:
     """Run a fleet on a broker, with faults drawn from a seed, and verify what is left.
 
@@ -202,21 +208,23 @@ def run(
         faults: How many faults there are.
         longest_s: Seconds that a fault lasts at most.
         timeout_s: Seconds for the next fault to come due, and for the end.
-        shown: Whether the output of its processes is printed.
+        print_output: Whether the output of its processes is printed.
 
     Raises:
         AssertionError: An invariant does not hold.
         TimeoutError: The fleet has not become quiet.
     """
     print(f"{name}: {tasks} tasks, seed {seed}", flush=True)
-    drawn = draw(seed, KINDS[name], count=faults, tasks=tasks, longest_s=longest_s)
-    books = Books(folder)
-    with opened(name, folder) as site:
-        fleet = Fleet(site, folder, books, timeout_s, shown)
+    drawn = draw_faults(
+        seed, FAULT_KINDS[name], count=faults, tasks=tasks, longest_s=longest_s
+    )
+    books = Journal(folder)
+    with open_environment(name, folder) as site:
+        fleet = Fleet(site, folder, books, timeout_s, print_output)
         with fleet.working(tasks, seed):
             fleet.suffer(drawn)
             fleet.settle()
-        summary = verify(books, Ends(site.database), site.left())
+        summary = verify(books, ResultDatabase(site.database), site.left())
     print(f"{name}: {len(drawn)} faults, {summary}", flush=True)
     return summary
 
@@ -228,7 +236,7 @@ def _with_tests() -> str:
 
 def _pass(seconds: float) -> None:
     until = time.monotonic() + seconds
-    eventually(lambda: time.monotonic() >= until, timeout_s=seconds + 1)
+    wait_until(lambda: time.monotonic() >= until, timeout_s=seconds + 1)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     queue: str
 
 
-class Books:
+class Journal:
     """The files of one fleet.
 
     Args:

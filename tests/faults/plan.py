@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from random import Random
 
 
-class What(StrEnum):
+class FaultAction(StrEnum):
     """What can befall a part of a fleet."""
 
     KILL = "kill -9"
@@ -20,14 +20,14 @@ class What(StrEnum):
 
 
 #: What is over at once.
-MOMENTARY = (What.CUT, What.KILL_POOL)
+MOMENTARY = (FaultAction.CUT, FaultAction.KILL_POOL)
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """A part of a fleet, and what befalls it."""
 
-    what: What
+    what: FaultAction
     whom: str
 
 
@@ -42,7 +42,7 @@ class Fault:
     """
 
     after: int
-    kind: Kind
+    kind: FaultKind
     lasting_s: float
 
     def __str__(self) -> str:
@@ -51,8 +51,8 @@ class Fault:
         return f"after {self.after} tasks: {what} {whom}{lasts}"
 
 
-def draw(
-    seed: int, kinds: Sequence[Kind], *, count: int, tasks: int, longest_s: float
+def draw_faults(
+    seed: int, kinds: Sequence[FaultKind], *, count: int, tasks: int, longest_s: float
 ) -> list[Fault]:
     """Return faults in their order; each kind comes before any comes twice.
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from celery import Celery, chain, chord, group
 
-from faults.journal import FOLDER, Books
-from faults.service import make_service
-from support.ledger import ids_of
-from support.polling import eventually
+from faults.fault_service import make_service
+from faults.journal import FOLDER, Journal
+from support.delivery_counts import workflow_ids
+from support.polling import wait_until
 
 #: Seconds until the next messages may be published, whatever befalls the fleet.
 TIMEOUT_S = 600.0
@@ -21,11 +21,11 @@ TIMEOUT_S = 600.0
 
 def main(count: int, seed: int) -> None:
     """Publish workflows until they have that many tasks."""
-    app, books, random = make_service(), Books(Path(environ[FOLDER])), Random(seed)
+    app, books, random = make_service(), Journal(Path(environ[FOLDER])), Random(seed)
     promised = 0
     while promised < count:
-        eventually(lambda: books.published.total() < books.limit, timeout_s=TIMEOUT_S)
-        ids = ids_of(_workflow(app, random).apply_async())
+        wait_until(lambda: books.published.total() < books.limit, timeout_s=TIMEOUT_S)
+        ids = workflow_ids(_workflow(app, random).apply_async())
         for id in ids:
             books.promise(id)
         promised += len(ids)

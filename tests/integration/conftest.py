@@ -16,24 +16,24 @@ from servers import redis as redis_server
 from servers import sqs as sqs_server
 from servers.access import BrokerServer
 from servers.postgresql import PostgreSQL
-from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
+from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
 from servers.redis import Redis
 from servers.sqs import SQS
 from support.brokers import (
-    NAMES,
+    MAIN_BROKERS,
     Broker,
-    app_on,
-    embedded,
-    result_backend,
-    served,
+    folder_broker,
+    open_app,
+    result_backend_url,
+    server_broker,
 )
-from support.fleet import make_app
+from support.echo_service import make_app
 
 
 @pytest.fixture(scope="session")
 def rabbitmq(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RabbitMQ | GivenRabbitMQ]:
+) -> Iterator[RabbitMQ | ExternalRabbitMQ]:
     """A RabbitMQ broker."""
     with rabbitmq_server.serve(tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
@@ -77,27 +77,29 @@ def sqs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQS]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     """A PostgreSQL server."""
-    with postgresql_server.serve(lambda url: upgrade(result_backend(url))) as server:
+    with postgresql_server.serve(
+        lambda url: upgrade(result_backend_url(url))
+    ) as server:
         yield server
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=MAIN_BROKERS)
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     """Each broker in turn, which the test has to itself, and an empty database."""
     name: str = request.param
     if name == "filesystem":
-        yield embedded(tmp_path / ".workertoolbox")
+        yield folder_broker(tmp_path / ".workertoolbox")
         return
     server: BrokerServer = request.getfixturevalue(name)
     databases: PostgreSQL = request.getfixturevalue("postgresql")
     with databases.database() as database, server.access() as access:
-        yield served(name, access, database=database)
+        yield server_broker(name, access, database=database)
 
 
 @pytest.fixture
 def app(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """The service `fleet` on that broker and database, which is migrated."""
-    with app_on(broker, make_app, monkeypatch) as app:
+    with open_app(broker, make_app, monkeypatch) as app:
         yield app
 
 
@@ -112,10 +114,10 @@ def store(app: Celery) -> Iterator[TaskStore]:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Each database in turn, migrated and empty, as a result-backend URL."""
     if request.param == "sqlite":
-        url = result_backend(f"sqlite:///{tmp_path / 'results.sqlite'}")
+        url = result_backend_url(f"sqlite:///{tmp_path / 'results.sqlite'}")
         upgrade(url)
         yield url
         return
     server: PostgreSQL = request.getfixturevalue("postgresql")
     with server.database() as database:
-        yield result_backend(database)
+        yield result_backend_url(database)

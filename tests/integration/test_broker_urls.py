@@ -14,13 +14,12 @@ from urllib.parse import quote_plus
 import pytest
 from kombu import Connection
 
-from servers.access import Access, BrokerServer
-from servers.certificates import issue
+from servers.access import BrokerAccess, BrokerServer
+from servers.certificates import issue_certificate
 from servers.ports import HOST
 from servers.redis import Redis
-from support.conformance import through
-from support.programs import run_program
-from support.proxy import proxied
+from support.proxy import proxied_url, run_proxy
+from support.publisher_scripts import run_script
 
 #: Prints the id of the task that it sends, and the package of the transport it went by.
 PUBLISH = """\
@@ -80,7 +79,7 @@ class Place:
             return ids
 
 
-def place_of(access: Access, *, prefix: str) -> Place:
+def place_of(access: BrokerAccess, *, prefix: str) -> Place:
     """Return a place whose queues have a prefix on SQS."""
     options = dict(access.transport_options)
     given = {name: options[name] for name in options if name != "queue_name_prefix"}
@@ -130,7 +129,7 @@ def publish(place: Place, kind: str, source: str, *, url: object | None = None) 
     parts = {"keyword": "", "app": "", "later": "", **SOURCES[source]}
     program = PUBLISH.format(kind=kind, package=PACKAGES[kind], **parts)
     environment = {"CELERY_BROKER_URL": place.url} if source == "environment" else {}
-    id, transports = run_program(
+    id, transports = run_script(
         program, url or place.url, place.settings, environment=environment
     )
 
@@ -166,9 +165,9 @@ def test_the_prefix_on_sqs_is_dev_unless_told_otherwise(sqs: BrokerServer) -> No
 def test_the_first_of_several_brokers_is_down(
     place: Place, join: Callable[[list[str]], object]
 ) -> None:
-    with proxied(HOST, 0) as down:
+    with run_proxy(HOST, 0) as down:
         down.refuse()
-        urls = join([through(place.url, down), place.url])
+        urls = join([proxied_url(place.url, down), place.url])
         ids = [publish(place, kind, "keyword", url=urls) for kind in PACKAGES]
 
     assert place.take("export") == ids
@@ -180,7 +179,7 @@ def test_the_first_of_several_brokers_is_down(
 def test_a_certificate_of_another_authority_is_refused(
     place: Place, kind: str, tmp_path: Path
 ) -> None:
-    deceived = trusting(place, issue(tmp_path).authority)
+    deceived = trusting(place, issue_certificate(tmp_path).authority)
 
     with pytest.raises(AssertionError, match="CERTIFICATE_VERIFY_FAILED"):
         publish(deceived, kind, "keyword")
@@ -191,7 +190,7 @@ def test_a_certificate_of_another_authority_is_refused(
 def test_any_certificate_will_do_where_none_is_required(
     place: Place, kind: str, tmp_path: Path
 ) -> None:
-    authority = issue(tmp_path).authority
+    authority = issue_certificate(tmp_path).authority
     careless = trusting(place, authority, cert_reqs=ssl.CERT_NONE)
     id = publish(careless, kind, "keyword")
 

@@ -32,12 +32,12 @@ from cadasta.workertoolbox.results import upgrade
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL
 from servers.redis import Redis
-from support import aws
-from support.brokers import Broker, result_backend
-from support.fleet import make_app
-from support.monitors import SERVICES, monitor
-from support.polling import eventually
-from support.processes import FOREIGN
+from support import sqs_requests
+from support.brokers import Broker, result_backend_url
+from support.echo_service import make_app
+from support.polling import wait_until
+from support.processes import IGNORED_PREFIXES
+from support.task_commands import SERVICES, run_monitor
 
 DATABASE = Path(__file__).parents[2] / "docs" / "database.md"
 
@@ -94,9 +94,19 @@ def check(app: Celery, *options: str) -> Checked:
 
 def check_process(environment: dict[str, str], *options: str) -> Checked:
     """Run the command as a process of the service `fleet`."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(IGNORED_PREFIXES)
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(SERVICES)]
+        [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "echo_service",
+            "--workdir",
+            str(SERVICES),
+        ]
         + ["tasks", "check", *options],
         env={**inherited, **environment},
         text=True,
@@ -147,7 +157,9 @@ def declared_on(
                 settings = {
                     "broker_url": access.url,
                     "broker_transport_options": json.dumps(access.transport_options),
-                    "result_backend": result_backend(f"sqlite:///{tmp_path}/sqlite"),
+                    "result_backend": result_backend_url(
+                        f"sqlite:///{tmp_path}/sqlite"
+                    ),
                 }
             app = stack.enter_context(configured(monkeypatch, **settings))
             upgrade(app.conf.result_backend)
@@ -165,7 +177,7 @@ def database(postgresql: PostgreSQL) -> Iterator[str]:
 
 def on(app: Celery, database: str) -> Celery:
     """Return an app with its results in that database."""
-    return changed(app, result_backend=result_backend(database))
+    return changed(app, result_backend=result_backend_url(database))
 
 
 def changed(app: Celery, **settings: object) -> Celery:
@@ -219,11 +231,11 @@ def test_a_healthy_fleet_is_well_and_its_tasks_are_left_alone(
     app: Celery, broker: Broker, tmp_path: Path
 ) -> None:
     id = app.send_task("export.echo", [1]).id
-    with monitor(broker.environment, tmp_path) as process:
+    with run_monitor(broker.environment, tmp_path) as process:
         process.wait_for("copying tasks")
         checked = check_process(broker.environment, "--json")
         again = check_process(broker.environment)
-        eventually(lambda: "newest task" in check(app).of("ok").get("monitor", ""))
+        wait_until(lambda: "newest task" in check(app).of("ok").get("monitor", ""))
         tasks = waiting(app, "export")
         output = process.text
 
@@ -275,7 +287,9 @@ def test_a_broker_that_is_down_is_one_line(scheme: str, tmp_path: Path) -> None:
     environment = {
         "WORKERTOOLBOX_BROKER_URL": url,
         "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS": options,
-        "WORKERTOOLBOX_RESULT_BACKEND": result_backend(f"sqlite:///{tmp_path}/none"),
+        "WORKERTOOLBOX_RESULT_BACKEND": result_backend_url(
+            f"sqlite:///{tmp_path}/none"
+        ),
     }
     began_at = time.monotonic()
     checked = check_process(environment, "--json")
@@ -444,11 +458,13 @@ def test_a_queue_of_another_type(declared_on: Callable[[str], Celery]) -> None:
     assert "inequivalent arg 'x-queue-type'" in checked.of("failed")["queue msg"]
 
 
-def denied(action: str) -> Callable[[aws.Request], aws.Refusal | None]:
+def denied(
+    action: str,
+) -> Callable[[sqs_requests.Request], sqs_requests.ErrorResponse | None]:
     """Return what answers as AWS does to who may not do one thing."""
     names = {action.partition(":")[2], f"{action.partition(':')[2]}Batch"}
 
-    def answer(request: aws.Request) -> aws.Refusal | None:
+    def answer(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
         return (403, "AccessDeniedException") if request.operation in names else None
 
     return answer
@@ -459,7 +475,7 @@ def test_an_action_that_aws_denies_is_named(
     declared_on: Callable[[str], Celery], action: str
 ) -> None:
     app = declared_on("sqs")
-    with aws.seen(denied(action)):
+    with sqs_requests.recorded(denied(action)):
         checked = check(app, "--timeout", "5")
 
     assert checked.exit_code == 1
@@ -474,7 +490,7 @@ def test_no_action_is_tried_with_a_message(
 ) -> None:
     app = declared_on("sqs")
     id = app.send_task("export.echo", [1]).id
-    with aws.seen() as requests:
+    with sqs_requests.recorded() as requests:
         check(app)
 
     assert waiting(app, "export") == [id]
@@ -489,7 +505,7 @@ def test_queues_need_only_be_made_where_one_is_missing(
     app = declared_on("sqs")
     if missing:
         deleted_on_sqs(app, "msg", "msg")
-    with aws.seen(denied("sqs:CreateQueue")):
+    with sqs_requests.recorded(denied("sqs:CreateQueue")):
         checked = check(app)
 
     status = "failed" if missing else "ok"
@@ -501,7 +517,7 @@ def test_a_list_of_queues_that_aws_denies_is_named(
 ) -> None:
     app = declared_on("sqs")
     pools.reset()
-    with aws.seen(denied("sqs:ListQueues")):
+    with sqs_requests.recorded(denied("sqs:ListQueues")):
         checked = check(app)
 
     assert list(checked.of("failed")) == ["sqs:ListQueues"]
@@ -745,7 +761,7 @@ def test_a_monitor_that_is_behind_is_a_warning(
         " scheduled_at, ignore_result, seen_at) VALUES ('1', 'export.echo', 'export',"
         " 0, 0, now() - interval '10 min', false, now())",
     )
-    with monitor(environment, tmp_path) as process:
+    with run_monitor(environment, tmp_path) as process:
         process.wait_for("copying tasks")
         checked = check(app)
 

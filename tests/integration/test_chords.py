@@ -10,9 +10,16 @@ import pytest
 from celery import Celery, chain, chord, group, states
 from celery.exceptions import ChordError
 
-from support.chord_service import is_said, say
-from support.chords import OTHER, SHARED, TIMEOUT_S, Chords, header_of, opened
-from support.polling import eventually
+from support.chord_harness import (
+    ACCIDENT_QUEUE,
+    SHARED_QUEUES,
+    TIMEOUT_S,
+    ChordHarness,
+    header_of,
+    open_chord_harness,
+)
+from support.chord_service import is_flag_set, set_flag
+from support.polling import wait_until
 
 #: Makes a signature from the name of one of the service's tasks, and its arguments.
 Make: TypeAlias = Callable[..., Any]
@@ -21,19 +28,19 @@ Make: TypeAlias = Callable[..., Any]
 @pytest.fixture(scope="module", params=["rabbitmq", "filesystem"])
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Chords]:
+) -> Iterator[ChordHarness]:
     """The service on a server and in a folder, with two workers of two processes."""
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp(request.param)
-        service = stack.enter_context(opened(request, folder))
+        service = stack.enter_context(open_chord_harness(request, folder))
         for _ in range(2):
-            worker = stack.enter_context(service.worker(queues=SHARED))
+            worker = stack.enter_context(service.worker(queues=SHARED_QUEUES))
             stack.callback(worker.kill)
         yield service
 
 
 @pytest.fixture
-def chords(service: Chords) -> Iterator[Chords]:
+def chords(service: ChordHarness) -> Iterator[ChordHarness]:
     """The same for one test, in which nothing polls for the end of a header."""
     yield service
     service.publications("")
@@ -42,7 +49,7 @@ def chords(service: Chords) -> Iterator[Chords]:
 
 
 @pytest.fixture
-def app(chords: Chords) -> Celery:
+def app(chords: ChordHarness) -> Celery:
     return chords.app
 
 
@@ -64,7 +71,7 @@ def task(app: Celery) -> Make:
 
 @pytest.mark.parametrize("size", [1, 10, 1000])
 def test_a_body_gets_the_values_of_its_header_in_their_order(
-    chords: Chords, task: Make, size: int
+    chords: ChordHarness, task: Make, size: int
 ) -> None:
     result = chord([task("give", n) for n in range(size)], task("collect"))()
 
@@ -72,7 +79,7 @@ def test_a_body_gets_the_values_of_its_header_in_their_order(
 
 
 def test_the_order_is_that_of_the_header_and_not_that_of_the_ends(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     header = [task("give_after", 1, "first"), task("say", 2, "first")]
 
@@ -80,19 +87,19 @@ def test_the_order_is_that_of_the_header_and_not_that_of_the_ends(
 
 
 def test_the_body_of_an_empty_header_is_started_at_once(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     assert chords.value(chord([], task("collect"))()) == []
 
 
-def test_a_header_may_be_a_generator(chords: Chords, task: Make) -> None:
+def test_a_header_may_be_a_generator(chords: ChordHarness, task: Make) -> None:
     result = chord((task("give", n) for n in range(5)), task("collect"))()
 
     assert chords.value(result) == [0, 1, 2, 3, 4]
 
 
 def test_a_chord_in_a_header_gives_the_value_of_its_body(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     inner = chord([task("give", 1), task("give", 2)], task("collect"))
     result = chord([task("give", 0), inner, task("give", 3)], task("collect"))()
@@ -101,7 +108,7 @@ def test_a_chord_in_a_header_gives_the_value_of_its_body(
 
 
 def test_the_tasks_of_a_group_in_a_header_are_tasks_of_the_header(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     inner = group(task("give", 1), task("give", 2), group(task("give", 3)))
     result = chord([task("give", 0), inner, task("give", 4)], task("collect"))()
@@ -112,7 +119,7 @@ def test_the_tasks_of_a_group_in_a_header_are_tasks_of_the_header(
 
 
 def test_a_group_at_the_end_of_a_chain_in_a_header_gives_a_list(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     inner = chain(task("give", 1), group(task("increase", 1), task("increase", 2)))
     result = chord([inner, task("give", 0)], task("collect"))()
@@ -121,7 +128,7 @@ def test_a_group_at_the_end_of_a_chain_in_a_header_gives_a_list(
 
 
 def test_a_chain_in_a_header_gives_the_value_of_its_last_task(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     inner = chain(task("give", 1), task("increase"), task("increase"))
     result = chord([inner, task("give", 0)], task("collect"))()
@@ -129,14 +136,18 @@ def test_a_chain_in_a_header_gives_the_value_of_its_last_task(
     assert chords.value(result) == [3, 0]
 
 
-def test_a_chord_in_the_middle_of_a_chain_is_a_step(chords: Chords, task: Make) -> None:
+def test_a_chord_in_the_middle_of_a_chain_is_a_step(
+    chords: ChordHarness, task: Make
+) -> None:
     header = [task("increase", 1), task("increase", 2)]
     steps = chain(task("give", 1), chord(header, task("collect")), task("collect"))
 
     assert chords.value(steps()) == [2, 3]
 
 
-def test_groups_in_a_chain_wait_for_each_other(chords: Chords, task: Make) -> None:
+def test_groups_in_a_chain_wait_for_each_other(
+    chords: ChordHarness, task: Make
+) -> None:
     first = group(task("give", 1), task("give", 2))
     second = group(task("collect"), task("collect"))
     result = chain(first, second, task("collect"))()
@@ -144,21 +155,21 @@ def test_groups_in_a_chain_wait_for_each_other(chords: Chords, task: Make) -> No
     assert chords.value(result) == [[1, 2], [1, 2]]
 
 
-def test_a_body_may_be_a_chord(chords: Chords, task: Make) -> None:
+def test_a_body_may_be_a_chord(chords: ChordHarness, task: Make) -> None:
     body = chord([task("collect"), task("collect")], task("collect"))
     result = chord([task("give", 1), task("give", 2)], body)()
 
     assert chords.value(result) == [[1, 2], [1, 2]]
 
 
-def test_a_body_may_be_a_chain(chords: Chords, task: Make) -> None:
+def test_a_body_may_be_a_chain(chords: ChordHarness, task: Make) -> None:
     body = chain(task("collect"), task("collect"))
     result = chord([task("give", 1), task("give", 2)], body)()
 
     assert chords.value(result) == [1, 2]
 
 
-def test_a_body_may_be_a_group(chords: Chords, task: Make) -> None:
+def test_a_body_may_be_a_group(chords: ChordHarness, task: Make) -> None:
     body = group(task("collect"), task("collect"))
     result = chord([task("give", 1), task("give", 2)], body)()
 
@@ -166,7 +177,7 @@ def test_a_body_may_be_a_group(chords: Chords, task: Make) -> None:
 
 
 def test_the_same_frozen_signature_may_be_in_a_header_twice(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     twice = task("give", 1)
     twice.freeze()
@@ -175,7 +186,7 @@ def test_the_same_frozen_signature_may_be_in_a_header_twice(
     assert chords.value(result) == [1, 2, 1]
 
 
-def test_the_same_chord_may_be_applied_twice(chords: Chords, task: Make) -> None:
+def test_the_same_chord_may_be_applied_twice(chords: ChordHarness, task: Make) -> None:
     twice = chord([task("give", 1), task("give", 2)], task("collect"))
     results = twice(), twice()
 
@@ -184,7 +195,7 @@ def test_the_same_chord_may_be_applied_twice(chords: Chords, task: Make) -> None
 
 
 def test_the_tasks_of_a_header_may_ignore_their_results(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     header = [task("give_quietly", 1), task("give", 2).set(ignore_result=True)]
 
@@ -192,7 +203,7 @@ def test_the_tasks_of_a_header_may_ignore_their_results(
 
 
 def test_a_task_of_a_header_may_be_replaced_by_a_task(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     header = [task("replace", task("give", 1)), task("give", 2)]
 
@@ -200,7 +211,7 @@ def test_a_task_of_a_header_may_be_replaced_by_a_task(
 
 
 def test_a_task_of_a_header_may_be_replaced_by_a_group(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     header = [task("replace_by_group", [1, 2]), task("give", 3)]
 
@@ -208,14 +219,14 @@ def test_a_task_of_a_header_may_be_replaced_by_a_group(
 
 
 def test_a_task_of_a_header_may_be_replaced_by_a_chord(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     header = [task("replace_by_chord", [1, 2]), task("give", 3)]
 
     assert chords.value(chord(header, task("collect"))()) == [[1, 2], 3]
 
 
-def test_a_task_of_a_header_may_add_one_to_it(chords: Chords, task: Make) -> None:
+def test_a_task_of_a_header_may_add_one_to_it(chords: ChordHarness, task: Make) -> None:
     header = [task("give", 1), task("add_to_chord", 2, 3)]
 
     assert sorted(chords.value(chord(header, task("collect"))())) == [1, 2, 3]
@@ -223,7 +234,7 @@ def test_a_task_of_a_header_may_add_one_to_it(chords: Chords, task: Make) -> Non
 
 @on_rabbitmq
 def test_a_task_of_a_header_that_is_retried_is_waited_for(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     header = [task("retry", 1), task("give", 2)]
     result = chord(header, task("collect"))()
@@ -234,7 +245,7 @@ def test_a_task_of_a_header_that_is_retried_is_waited_for(
 
 @on_rabbitmq
 def test_two_workers_that_end_a_header_at_once_start_its_body_once(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     results = [
         chord([task("give", n) for n in range(200)], task("collect"))()
@@ -247,7 +258,7 @@ def test_two_workers_that_end_a_header_at_once_start_its_body_once(
 
 @on_rabbitmq
 def test_a_failed_task_fails_its_chord_and_the_others_run(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     body = task("collect").on_error(task("errback", "failed-task"))
     result = chord([task("fail", "no"), task("give", 1), task("give", 2)], body)()
@@ -259,14 +270,14 @@ def test_a_failed_task_fails_its_chord_and_the_others_run(
     assert [chords.runs(other.id) for other in others] == [1, 1]
     assert [other.get(timeout=TIMEOUT_S) for other in others] == [1, 2]
     assert result.state == states.FAILURE
-    eventually(lambda: chords.errbacks("failed-task"))
+    wait_until(lambda: chords.errbacks("failed-task"))
     chords.settle()
     assert chords.errbacks("failed-task") == [result.id]
 
 
 @on_rabbitmq
 def test_an_errback_that_takes_the_request_is_called_once(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     key = "request"
     body = task("collect").on_error(task("errback_of_three", key=key))
@@ -278,7 +289,9 @@ def test_an_errback_that_takes_the_request_is_called_once(
 
 
 @on_rabbitmq
-def test_a_failed_step_of_a_chain_fails_the_chord(chords: Chords, task: Make) -> None:
+def test_a_failed_step_of_a_chain_fails_the_chord(
+    chords: ChordHarness, task: Make
+) -> None:
     inner = chain(task("give", 1), task("fail_of_values"), task("increase"))
     result = chord([inner, task("give", 2)], task("collect"))()
     last = header_of(result)[0]
@@ -291,7 +304,7 @@ def test_a_failed_step_of_a_chain_fails_the_chord(chords: Chords, task: Make) ->
 @on_rabbitmq
 @pytest.mark.parametrize("kind", ["task", "chain", "group", "chord"])
 def test_a_failed_chord_in_a_header_fails_the_outer_one(
-    chords: Chords, task: Make, kind: str
+    chords: ChordHarness, task: Make, kind: str
 ) -> None:
     body = {
         "task": task("collect"),
@@ -309,7 +322,7 @@ def test_a_failed_chord_in_a_header_fails_the_outer_one(
 
 @on_rabbitmq
 def test_a_failed_body_of_a_chord_in_a_header_fails_the_outer_one(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     inner = chord([task("give", 1)], task("fail_of_values"))
     result = chord([inner, task("give", 2)], task("collect"))()
@@ -322,7 +335,7 @@ def test_a_failed_body_of_a_chord_in_a_header_fails_the_outer_one(
 
 @on_rabbitmq
 def test_a_failed_header_fails_each_task_of_a_body_that_is_a_group(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     body = group(task("collect"), task("collect"))
     result = chord([task("give", 1), task("fail", "no")], body)()
@@ -332,11 +345,13 @@ def test_a_failed_header_fails_each_task_of_a_body_that_is_a_group(
 
 
 @on_rabbitmq
-def test_a_failed_body_is_a_failure_of_its_own(chords: Chords, task: Make) -> None:
+def test_a_failed_body_is_a_failure_of_its_own(
+    chords: ChordHarness, task: Make
+) -> None:
     body = task("fail_of_values").on_error(task("errback", "failed-body"))
     result = chord([task("give", 1)], body)()
     error = chords.value(result)
-    eventually(lambda: chords.errbacks("failed-body"))
+    wait_until(lambda: chords.errbacks("failed-body"))
     chords.settle()
 
     assert repr(error) == "ValueError('refused: [1]')"
@@ -345,7 +360,7 @@ def test_a_failed_body_is_a_failure_of_its_own(chords: Chords, task: Make) -> No
 
 @on_rabbitmq
 def test_a_revoked_task_fails_the_chord(
-    chords: Chords, app: Celery, task: Make
+    chords: ChordHarness, app: Celery, task: Make
 ) -> None:
     revoked = task("give", 1)
     id = revoked.freeze().id
@@ -360,7 +375,7 @@ def test_a_revoked_task_fails_the_chord(
 
 @on_rabbitmq
 def test_a_task_that_takes_its_process_along_fails_the_chord(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     accidents = [task("die"), task("exit", 0), task("exit", 3)]
     results = [
@@ -377,14 +392,14 @@ def test_a_task_that_takes_its_process_along_fails_the_chord(
 
 @on_rabbitmq
 def test_a_task_that_is_delivered_twice_is_counted_once(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     header = [task("send_again", 1), task("give_after", 2, "ran twice")]
     result = chord(header, task("collect"))()
     twice = header_of(result)[0].id
-    eventually(lambda: chords.ends(twice) == 2)
+    wait_until(lambda: chords.ends(twice) == 2)
     early = chords.publications(result.id)
-    say("ran twice")
+    set_flag("ran twice")
 
     assert early == 0
     assert chords.value(result) == [1, 2]
@@ -392,15 +407,15 @@ def test_a_task_that_is_delivered_twice_is_counted_once(
 
 @on_rabbitmq
 def test_a_task_that_is_delivered_twice_leaves_the_body_to_who_publishes_it(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     result = chord([task("send_again", 1)], task("collect_after_wait"))()
     twice = header_of(result)[0].id
-    eventually(lambda: is_said(f"waits {result.id}") and chords.runs(twice) == 2)
+    wait_until(lambda: is_flag_set(f"waits {result.id}") and chords.runs(twice) == 2)
     # Time for the other one to see that the body is due.
     chord([task("give", 1)], task("collect"))().get(timeout=TIMEOUT_S)
     early = chords.publications(result.id)
-    say(f"goes on {result.id}")
+    set_flag(f"goes on {result.id}")
 
     assert early == 0
     assert chords.value(result) == [1]
@@ -408,7 +423,7 @@ def test_a_task_that_is_delivered_twice_leaves_the_body_to_who_publishes_it(
 
 @on_rabbitmq
 def test_a_task_that_comes_again_after_its_process_died_is_counted_once(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     result = chord([task("die_once", 1), task("give", 2)], task("collect"))()
 
@@ -418,7 +433,7 @@ def test_a_task_that_comes_again_after_its_process_died_is_counted_once(
 
 @on_rabbitmq
 def test_a_process_that_dies_before_it_publishes_the_body_does_not_lose_it(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
     names = ["give", "give_quietly", "give_late", "give_again"]
     results = [chord([task(name, 1)], task("collect_after_kill"))() for name in names]
@@ -426,17 +441,17 @@ def test_a_process_that_dies_before_it_publishes_the_body_does_not_lose_it(
         value = chords.value(result)
 
         assert value == [1], name
-        assert is_said(f"killed {result.id}")
+        assert is_flag_set(f"killed {result.id}")
 
 
 @on_rabbitmq
 def test_a_task_of_a_killed_worker_comes_again_and_is_counted_once(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("hang_once", 1).set(queue=OTHER), task("give", 2)]
+    header = [task("hang_once", 1).set(queue=ACCIDENT_QUEUE), task("give", 2)]
     with chords.worker() as first:
         result = chord(header, task("collect"))()
-        eventually(lambda: is_said(f"hangs {header_of(result)[0].id}"))
+        wait_until(lambda: is_flag_set(f"hangs {header_of(result)[0].id}"))
         first.kill()
     with chords.worker():
         assert chords.value(result) == [1, 2]
@@ -445,9 +460,9 @@ def test_a_task_of_a_killed_worker_comes_again_and_is_counted_once(
 
 @on_rabbitmq
 def test_a_worker_that_is_killed_before_it_publishes_the_body_does_not_lose_it(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("give_late", n).set(queue=OTHER) for n in range(3)]
+    header = [task("give_late", n).set(queue=ACCIDENT_QUEUE) for n in range(3)]
     with chords.worker("-P", "solo") as first:
         result = chord(header, task("collect_after_kill"))()
         killed = first.wait()
@@ -455,21 +470,21 @@ def test_a_worker_that_is_killed_before_it_publishes_the_body_does_not_lose_it(
         value = chords.value(result)
 
     assert killed == -9
-    assert is_said(f"killed {result.id}")
+    assert is_flag_set(f"killed {result.id}")
     assert value == [0, 1, 2]
 
 
 @on_rabbitmq
 def test_a_broker_that_is_cut_off_while_the_body_is_published_gets_it_once(
-    chords: Chords, task: Make
+    chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("give", n).set(queue=OTHER) for n in range(3)]
+    header = [task("give", n).set(queue=ACCIDENT_QUEUE) for n in range(3)]
     with chords.worker(through_proxy=True):
         result = chord(header, task("collect_after_wait"))()
-        eventually(lambda: is_said(f"waits {result.id}"))
+        wait_until(lambda: is_flag_set(f"waits {result.id}"))
         assert chords.proxy is not None
         chords.proxy.cut()
-        say(f"goes on {result.id}")
+        set_flag(f"goes on {result.id}")
         value = chords.value(result)
 
     assert value == [0, 1, 2]

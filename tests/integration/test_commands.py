@@ -15,10 +15,18 @@ from sqlalchemy import create_engine, text
 from servers.access import BrokerServer
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL
-from support.brokers import result_backend
+from support.brokers import result_backend_url
 
 SERVICES = Path(__file__).parents[1] / "support"
-COMMAND = [sys.executable, "-m", "celery", "-A", "fleet", "--workdir", str(SERVICES)]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "celery",
+    "-A",
+    "echo_service",
+    "--workdir",
+    str(SERVICES),
+]
 
 #: Nothing listens there.
 DEAD = f"amqp://me:geheim@{HOST}:1//"
@@ -45,7 +53,7 @@ def environment(*, broker: str, database: str) -> Mapping[str, str]:
     return {
         **inherited,
         "WORKERTOOLBOX_BROKER_URL": broker,
-        "WORKERTOOLBOX_RESULT_BACKEND": result_backend(database),
+        "WORKERTOOLBOX_RESULT_BACKEND": result_backend_url(database),
     }
 
 

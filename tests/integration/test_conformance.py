@@ -15,12 +15,16 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group, states
 
-from support.brokers import EVERY, SERVERS
-from support.conformance import Service, opened
+from support.brokers import ALL_BROKERS, SERVER_FIXTURES
+from support.conformance_harness import ConformanceHarness, open_conformance_harness
 from support.conformance_service import make_app
-from support.ledger import ids_of
-from support.polling import eventually
-from support.programs import FORKS, ROUTING_ALONE, run_program
+from support.delivery_counts import workflow_ids
+from support.polling import wait_until
+from support.publisher_scripts import (
+    PUBLISH_FROM_FORKS,
+    PUBLISH_WITH_ROUTING_ONLY,
+    run_script,
+)
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
@@ -31,18 +35,18 @@ AHEAD_S = 3
 WORKER = ("worker", "-c", "2", "-l", "INFO")
 
 
-@pytest.fixture(scope="module", params=EVERY)
+@pytest.fixture(scope="module", params=ALL_BROKERS)
 def untouched(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
+) -> Iterator[ConformanceHarness]:
     """Each broker in turn, on which nothing is declared and no worker has run."""
     folder = tmp_path_factory.mktemp(request.param)
-    with opened(request, folder) as service:
+    with open_conformance_harness(request, folder) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def worked(untouched: Service) -> Iterator[Service]:
+def worked(untouched: ConformanceHarness) -> Iterator[ConformanceHarness]:
     """The same with a worker, and nothing too many in the end."""
     service = untouched
     with service.running(*WORKER, ready="ready.") as worker:
@@ -53,18 +57,18 @@ def worked(untouched: Service) -> Iterator[Service]:
 
 
 @pytest.fixture
-def service(worked: Service) -> Iterator[Service]:
+def service(worked: ConformanceHarness) -> Iterator[ConformanceHarness]:
     """The same for one test, with books that are balanced."""
     yield worked
-    worked.ledger.write_off()
+    worked.counts.accept_current()
 
 
 @pytest.fixture
-def app(service: Service) -> Celery:
+def app(service: ConformanceHarness) -> Celery:
     return service.app
 
 
-def settings_of(service: Service) -> dict[str, Any]:
+def settings_of(service: ConformanceHarness) -> dict[str, Any]:
     """Return what routing has to be told to use the same broker."""
     conf = service.app.conf
     return {
@@ -75,34 +79,34 @@ def settings_of(service: Service) -> dict[str, Any]:
 
 
 def test_before_any_worker_routing_alone_loses_nothing(
-    untouched: Service, request: pytest.FixtureRequest
+    untouched: ConformanceHarness, request: pytest.FixtureRequest
 ) -> None:
     service = untouched
     options = [{}, {"queue": "msg"}, {"countdown": AHEAD_S}]
-    *now, later = run_program(ROUTING_ALONE, settings_of(service), options)
-    service.ledger.wait_for_copies(*now, later)
+    *now, later = run_script(PUBLISH_WITH_ROUTING_ONLY, settings_of(service), options)
+    service.counts.wait_for_copies(*now, later)
     service.expect(*now)
     service.expect(later, scheduled=True)
 
     assert service.worker is None, "this test has to be the first"
-    assert service.ledger.copied_early == {later}
+    assert service.counts.early_copies == {later}
     request.getfixturevalue("service").settle()
 
 
-def test_delay_is_copied_and_run_once(service: Service, app: Celery) -> None:
+def test_delay_is_copied_and_run_once(service: ConformanceHarness, app: Celery) -> None:
     service.expect(app.tasks["export.pass_on"].delay("delay").id)
     service.settle()
 
 
 def test_a_task_for_a_queue_named_by_the_caller_is_copied(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
     service.expect(app.tasks["export.pass_on"].apply_async(("queue",), queue="msg").id)
     service.settle()
 
 
 def test_a_task_sent_by_name_from_a_service_without_tasks_is_copied(
-    service: Service,
+    service: ConformanceHarness,
 ) -> None:
     client = make_app("client")
     assert "export.pass_on" not in client.tasks
@@ -115,17 +119,21 @@ def test_a_task_sent_by_name_from_a_service_without_tasks_is_copied(
     service.settle()
 
 
-def test_routing_alone_copies_where_others_were_before(service: Service) -> None:
+def test_routing_alone_copies_where_others_were_before(
+    service: ConformanceHarness,
+) -> None:
     options: list[dict[str, Any]] = [{}, {"queue": "celery"}]
-    service.expect(*run_program(ROUTING_ALONE, settings_of(service), options))
+    service.expect(
+        *run_script(PUBLISH_WITH_ROUTING_ONLY, settings_of(service), options)
+    )
     service.settle()
 
 
 def test_each_step_of_a_chain_is_copied_and_run_once(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
     step = app.tasks["export.pass_on"]
-    ids = ids_of(chain(step.s(1), step.s().set(queue="msg"), step.s())())
+    ids = workflow_ids(chain(step.s(1), step.s().set(queue="msg"), step.s())())
 
     assert len(ids) == 3
     service.expect(*ids)
@@ -133,9 +141,9 @@ def test_each_step_of_a_chain_is_copied_and_run_once(
 
 
 def test_each_task_of_a_group_is_copied_and_run_once(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
-    ids = ids_of(group(app.tasks["export.pass_on"].s(n) for n in range(5))())
+    ids = workflow_ids(group(app.tasks["export.pass_on"].s(n) for n in range(5))())
 
     assert len(ids) == 5
     service.expect(*ids)
@@ -143,10 +151,10 @@ def test_each_task_of_a_group_is_copied_and_run_once(
 
 
 def test_each_task_of_a_chord_is_copied_and_run_once(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
     step, total = app.tasks["export.pass_on"], app.tasks["msg.total"]
-    ids = ids_of(chord([step.s(n) for n in range(5)], total.s())())
+    ids = workflow_ids(chord([step.s(n) for n in range(5)], total.s())())
 
     assert len(ids) == 6
     service.expect(*ids)
@@ -155,11 +163,11 @@ def test_each_task_of_a_chord_is_copied_and_run_once(
 
 
 def test_each_task_of_a_chord_in_a_chain_is_copied_and_run_once(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
     step, total = app.tasks["export.pass_on"], app.tasks["msg.total"]
     header = [step.si(1), step.si(2)]
-    ids = ids_of(chain(step.s(0), chord(header, total.s()), step.s())())
+    ids = workflow_ids(chain(step.s(0), chord(header, total.s()), step.s())())
 
     assert len(ids) == 5
     service.expect(*ids)
@@ -167,12 +175,14 @@ def test_each_task_of_a_chord_in_a_chain_is_copied_and_run_once(
     check_no_polls(service)
 
 
-def check_no_polls(service: Service) -> None:
+def check_no_polls(service: ConformanceHarness) -> None:
     """Celery's other SQL backend publishes a task a second to look for the end."""
-    assert not service.ledger.copied_internal
+    assert not service.counts.internal_copies
 
 
-def test_each_retry_is_copied_and_run_once(service: Service, app: Celery) -> None:
+def test_each_retry_is_copied_and_run_once(
+    service: ConformanceHarness, app: Celery
+) -> None:
     id = app.tasks["export.retry"].delay([0, 1, 1]).id
     for retries, scheduled in enumerate([False, False, True, True]):
         service.expect(id, retries=retries, scheduled=scheduled)
@@ -180,7 +190,7 @@ def test_each_retry_is_copied_and_run_once(service: Service, app: Celery) -> Non
 
 
 def test_countdown_and_eta_are_copied_before_they_are_due(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
     step = app.tasks["export.pass_on"]
     eta = datetime.now(UTC) + timedelta(seconds=AHEAD_S)
@@ -188,28 +198,30 @@ def test_countdown_and_eta_are_copied_before_they_are_due(
         step.apply_async(("countdown",), countdown=AHEAD_S).id,
         step.apply_async(("eta",), eta=eta).id,
     }
-    service.ledger.wait_for_copies(*ids)
+    service.counts.wait_for_copies(*ids)
     service.expect(*ids, scheduled=True)
 
-    assert ids <= service.ledger.copied_early
+    assert ids <= service.counts.early_copies
     service.settle()
 
 
-def test_an_expired_task_is_copied_and_not_run(service: Service, app: Celery) -> None:
+def test_an_expired_task_is_copied_and_not_run(
+    service: ConformanceHarness, app: Celery
+) -> None:
     step = app.tasks["export.pass_on"]
     expired = step.apply_async(("expired",), expires=-1)
     service.expect(expired.id, runs=0)
     service.expect(step.apply_async(("valid",), expires=300).id)
     service.settle()
 
-    eventually(lambda: str(expired.state) == states.REVOKED)
+    wait_until(lambda: str(expired.state) == states.REVOKED)
 
 
-def test_each_tick_of_beat_is_copied_and_run_once(service: Service) -> None:
+def test_each_tick_of_beat_is_copied_and_run_once(service: ConformanceHarness) -> None:
     files = ("--pidfile=", "--schedule", str(service.folder / "schedule"))
     beat = ("beat", "-l", "DEBUG", "--max-interval", "1", *files)
     with service.running(*beat, ready="beat: Starting") as process:
-        eventually(lambda: len(sent(process.text)) >= 2)
+        wait_until(lambda: len(sent(process.text)) >= 2)
         process.stop()
     service.expect(*sent(process.text))
     service.settle()
@@ -221,7 +233,7 @@ def sent(log: str) -> list[str]:
 
 
 def test_four_threads_on_pooled_connections_lose_and_double_nothing(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
     def publish(_: int) -> list[str]:
         return [app.tasks["export.pass_on"].delay(n).id for n in range(50)]
@@ -234,17 +246,19 @@ def test_four_threads_on_pooled_connections_lose_and_double_nothing(
     service.settle()
 
 
-def test_four_forked_processes_lose_and_double_nothing(service: Service) -> None:
-    ids = run_program(FORKS, environment=service.broker.environment)
+def test_four_forked_processes_lose_and_double_nothing(
+    service: ConformanceHarness,
+) -> None:
+    ids = run_script(PUBLISH_FROM_FORKS, environment=service.broker.environment)
 
     assert len(set(ids)) == 42
     service.expect(*ids)
     service.settle()
 
 
-@pytest.mark.parametrize("untouched", SERVERS, indirect=True, scope="module")
+@pytest.mark.parametrize("untouched", SERVER_FIXTURES, indirect=True, scope="module")
 def test_a_publisher_that_is_cut_off_loses_and_doubles_nothing(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
     assert service.proxy is not None
     for n in range(12):
@@ -259,17 +273,17 @@ def test_a_publisher_that_is_cut_off_loses_and_doubles_nothing(
     "untouched", ["rabbitmq", "quorum", "redis"], indirect=True, scope="module"
 )
 def test_a_worker_that_is_cut_off_loses_and_doubles_nothing(
-    service: Service, app: Celery
+    service: ConformanceHarness, app: Celery
 ) -> None:
     assert service.worker is not None and service.worker_proxy is not None
     step = app.tasks["export.pass_on"]
     for _ in range(4):  # Both of its processes have published, and are connected.
-        service.expect(*ids_of(chain(step.s(1), step.s(), step.s())()))
+        service.expect(*workflow_ids(chain(step.s(1), step.s(), step.s())()))
     service.settle()
     for id in service.flush():
         # Once it has, it has acknowledged the task, which thus does not come again.
         service.worker.wait_for(f"[{id}] succeeded")
     service.worker_proxy.cut()
     for _ in range(4):
-        service.expect(*ids_of(chain(step.s(1), step.s(), step.s())()))
+        service.expect(*workflow_ids(chain(step.s(1), step.s(), step.s())()))
     service.settle()

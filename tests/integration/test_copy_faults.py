@@ -17,20 +17,19 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from cadasta.workertoolbox.routing import CopyFailed
-from support import aws
-from support.conformance import through
-from support.proxy import proxied
+from support import sqs_requests
+from support.proxy import proxied_url, run_proxy
 from support.queue_contents import (
-    VIRTUAL,
-    Depot,
-    FileSystemDepot,
-    RedisDepot,
-    SQLAlchemyDepot,
-    SQSDepot,
-    in_folder,
-    opened,
+    VIRTUAL_BROKERS,
+    FileSystemContents,
+    QueueContents,
+    RedisContents,
+    SQLAlchemyContents,
+    SQSContents,
+    folder_access,
+    open_queue_contents,
 )
-from support.services import service
+from support.routing_processes import routing_app
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
@@ -75,60 +74,62 @@ RETRIED = {
 TRIED_ONCE = {"client-config": {"retries": {"total_max_attempts": 1}}}
 
 
-@pytest.fixture(params=VIRTUAL)
-def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
+@pytest.fixture(params=VIRTUAL_BROKERS)
+def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
     """Each broker in turn on which the client makes the copies."""
-    with opened(request.param, request, tmp_path) as depot:
-        yield depot
+    with open_queue_contents(request.param, request, tmp_path) as queues:
+        yield queues
 
 
 @contextmanager
-def refused(depot: Depot, queue: str, **settings: Any) -> Iterator[Celery]:
+def refused(queues: QueueContents, queue: str, **settings: Any) -> Iterator[Celery]:
     """Yield an app whose connection is up when its broker refuses one queue.
 
     That ends with the block.
     """
     settings = {"queues": QUEUES, **RETRIED, **settings}
     with ExitStack() as stack:
-        if isinstance(depot, SQSDepot):
-            name = depot.prefix + queue
-            stack.enter_context(aws.seen(lambda one: _denied(one, name)))
-        elif isinstance(depot, FileSystemDepot):
-            path = too_long_a_path(depot.folder, queue)
+        if isinstance(queues, SQSContents):
+            name = queues.prefix + queue
+            stack.enter_context(sqs_requests.recorded(lambda one: _denied(one, name)))
+        elif isinstance(queues, FileSystemContents):
+            path = too_long_a_path(queues.folder, queue)
             settings["broker_transport_options"] = {"data_folder_out": path}
-        app = stack.enter_context(service(depot, **settings))
-        if not isinstance(depot, FileSystemDepot):
+        app = stack.enter_context(routing_app(queues, **settings))
+        if not isinstance(queues, FileSystemContents):
             app.send_task("export.note", task_id="before", queue="msg")
-        if isinstance(depot, RedisDepot):
-            stack.enter_context(_no_list(depot, queue))
-        elif isinstance(depot, SQLAlchemyDepot):
-            stack.enter_context(_no_row(depot, queue))
+        if isinstance(queues, RedisContents):
+            stack.enter_context(_no_list(queues, queue))
+        elif isinstance(queues, SQLAlchemyContents):
+            stack.enter_context(_no_row(queues, queue))
         yield app
 
 
-def _denied(request: aws.Request, queue: str) -> aws.Refusal | None:
+def _denied(
+    request: sqs_requests.Request, queue: str
+) -> sqs_requests.ErrorResponse | None:
     if request.operation != "SendMessage" or request.queue != queue:
         return None
     return None if b'"before"' in b64decode(request.body["MessageBody"]) else DENIED
 
 
 @contextmanager
-def _no_list(depot: RedisDepot, queue: str) -> Iterator[None]:
-    with depot.connected() as client:
-        before = client.dump(depot.key(queue))
-        client.set(depot.key(queue), "no list")
+def _no_list(queues: RedisContents, queue: str) -> Iterator[None]:
+    with queues.connected() as client:
+        before = client.dump(queues.key(queue))
+        client.set(queues.key(queue), "no list")
         yield
-        client.delete(depot.key(queue))
+        client.delete(queues.key(queue))
         if before:
-            client.restore(depot.key(queue), 0, before)
+            client.restore(queues.key(queue), 0, before)
 
 
 @contextmanager
-def _no_row(depot: SQLAlchemyDepot, queue: str) -> Iterator[None]:
+def _no_row(queues: SQLAlchemyContents, queue: str) -> Iterator[None]:
     for statement in REFUSING_ROWS:
-        depot.execute(statement.format(queue=queue))
+        queues.execute(statement.format(queue=queue))
     yield
-    depot.execute("DROP TRIGGER refuse ON kombu_message")
+    queues.execute("DROP TRIGGER refuse ON kombu_message")
 
 
 def too_long_a_path(folder: Path, queue: str) -> str:
@@ -155,94 +156,96 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_failing_monitor_queue_neither_doubles_nor_stops_a_task(
-    depot: Depot, caplog: pytest.LogCaptureFixture
+    queues: QueueContents, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with refused(depot, MONITOR) as app:
+    with refused(queues, MONITOR) as app:
         caplog.clear()
         ids = sorted(app.send_task("export.note").id for _ in range(3))
         logged = errors(caplog)
-    with service(depot) as app:
+    with routing_app(queues) as app:
         later = app.send_task("export.note").id
 
-    assert depot.ids("export") == sorted([*ids, later])
-    assert later in depot.ids(MONITOR) and not {*ids} & {*depot.ids(MONITOR)}
+    assert queues.ids("export") == sorted([*ids, later])
+    assert later in queues.ids(MONITOR) and not {*ids} & {*queues.ids(MONITOR)}
     assert len(logged) == 3
     for id in ids:
         assert sum(id in line and repr(MONITOR) in line for line in logged) == 1
 
 
 def test_a_failing_monitor_queue_is_an_error_on_demand_after_the_task_went_out(
-    depot: Depot,
+    queues: QueueContents,
 ) -> None:
     caught = []
-    with refused(depot, MONITOR, COPY_FAILURE="raise") as app:
+    with refused(queues, MONITOR, COPY_FAILURE="raise") as app:
         for _ in range(2):
             with pytest.raises(CopyFailed) as raised:
                 app.send_task("export.note")
             caught.append(raised.value)
 
-    assert depot.ids("export") == sorted(error.id for error in caught)
+    assert queues.ids("export") == sorted(error.id for error in caught)
     assert {error.queue for error in caught} == {MONITOR}
 
 
 def test_a_failing_work_queue_is_an_error_at_the_caller_that_can_try_again(
-    depot: Depot,
+    queues: QueueContents,
 ) -> None:
-    with refused(depot, FAR) as app:
+    with refused(queues, FAR) as app:
         with pytest.raises(Exception) as raised:
             app.send_task("export.note", queue=FAR, task_id="1")
-    first = depot.ids(FAR)
-    with service(depot, queues=QUEUES) as app:
+    first = queues.ids(FAR)
+    with routing_app(queues, queues=QUEUES) as app:
         app.send_task("export.note", queue=FAR, task_id="1")
 
     assert not isinstance(raised.value, CopyFailed)
     assert first == []
-    assert depot.ids(FAR) == ["1"]
-    assert [id for id in depot.ids(MONITOR) if id != "before"] == ["1"]
+    assert queues.ids(FAR) == ["1"]
+    assert [id for id in queues.ids(MONITOR) if id != "before"] == ["1"]
 
 
-@pytest.mark.parametrize("depot", ["redis", "sqs"], indirect=True)
+@pytest.mark.parametrize("queues", ["redis", "sqs"], indirect=True)
 def test_a_monitor_queue_that_cannot_be_declared_stops_no_task(
-    depot: Depot, caplog: pytest.LogCaptureFixture
+    queues: QueueContents, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ExitStack() as stack:
-        if isinstance(depot, RedisDepot):
-            stack.enter_context(_no_list(depot, MONITOR))
+        if isinstance(queues, RedisContents):
+            stack.enter_context(_no_list(queues, MONITOR))
         else:
-            stack.enter_context(aws.seen(_denied_monitor))
-        app = stack.enter_context(service(depot))
+            stack.enter_context(sqs_requests.recorded(_denied_monitor))
+        app = stack.enter_context(routing_app(queues))
         id = app.send_task("export.note").id
         logged = errors(caplog)
 
-    assert depot.ids("export") == [id]
+    assert queues.ids("export") == [id]
     assert any(repr(MONITOR) in line for line in logged)
 
 
-def _denied_monitor(request: aws.Request) -> aws.Refusal | None:
+def _denied_monitor(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
     name = request.body.get("QueueName", request.queue)
     return DENIED if name.endswith(MONITOR) else None
 
 
 def test_a_put_that_failed_leaves_no_file_behind(tmp_path: Path) -> None:
-    depot = FileSystemDepot(in_folder(tmp_path))
-    with refused(depot, MONITOR) as app:
+    queues = FileSystemContents(folder_access(tmp_path))
+    with refused(queues, MONITOR) as app:
         app.send_task("export.note")
-    [left] = [path.name for path in depot.folder.iterdir() if path.is_file()]
+    [left] = [path.name for path in queues.folder.iterdir() if path.is_file()]
 
     assert left.endswith(".export.msg")
 
 
 @pytest.mark.parametrize(
-    "depot", ["rabbitmq", "redis", "sqs", "sqlalchemy"], indirect=True
+    "queues", ["rabbitmq", "redis", "sqs", "sqlalchemy"], indirect=True
 )
 def test_a_broker_that_is_away_is_an_error_at_the_caller_that_can_try_again(
-    depot: Depot,
+    queues: QueueContents,
 ) -> None:
-    url = urlsplit(depot.access.url)
-    options = TRIED_ONCE if isinstance(depot, SQSDepot) else {}
-    with proxied(str(url.hostname), int(url.port or 0)) as proxy:
-        away = {"broker_url": through(depot.access.url, proxy)}
-        with service(depot, broker_transport_options=options, **RETRIED | away) as app:
+    url = urlsplit(queues.access.url)
+    options = TRIED_ONCE if isinstance(queues, SQSContents) else {}
+    with run_proxy(str(url.hostname), int(url.port or 0)) as proxy:
+        away = {"broker_url": proxied_url(queues.access.url, proxy)}
+        with routing_app(
+            queues, broker_transport_options=options, **RETRIED | away
+        ) as app:
             app.send_task("export.note", task_id="before")
             proxy.refuse()
             proxy.cut()
@@ -251,4 +254,4 @@ def test_a_broker_that_is_away_is_an_error_at_the_caller_that_can_try_again(
             proxy.accept()
             app.send_task("export.note", task_id="1")
 
-    assert depot.ids("export") == depot.ids(MONITOR) == ["1", "before"]
+    assert queues.ids("export") == queues.ids(MONITOR) == ["1", "before"]

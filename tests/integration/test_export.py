@@ -11,7 +11,7 @@ import pytest
 
 from cadasta.workertoolbox.results import Task, TaskStore, upgrade
 from support.brokers import Broker
-from support.polling import eventually
+from support.polling import wait_until
 from support.processes import running
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "export"
@@ -62,7 +62,7 @@ def test_the_whole_workflow_is_tracked_with_its_true_outcome(
             assert find_problems(workflow, plan) == []
             return list(workflow)
 
-        workflow = eventually(tracked)
+        workflow = wait_until(tracked)
     app.close()
 
     assert verify(output, FOLDER, exported_at=exported_at).files

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from faults.fleet import run
-from faults.site import KINDS
+from faults.environment import FAULT_KINDS
+from faults.fleet import run_fleet
 
 #: Drawn once; another one moves the faults to other moments, and in another order.
 SEED = 1126
 
 
-@pytest.mark.parametrize("broker", KINDS)
+@pytest.mark.parametrize("broker", FAULT_KINDS)
 def test_after_faults_every_task_is_tracked_once_and_nothing_is_left(
     broker: str, tmp_path: Path
 ) -> None:
-    summary = run(
+    summary = run_fleet(
         broker,
         tmp_path,
         tasks=200,
         # Of each kind one.
-        faults=len(KINDS[broker]),
+        faults=len(FAULT_KINDS[broker]),
         seed=SEED,
         longest_s=1.0,
         timeout_s=60.0,

@@ -26,15 +26,15 @@ from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import attempt, quarantine, task
 from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY
 from servers.postgresql import PostgreSQL
-from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
-from support.brokers import served
-from support.envelopes import BREAKS, sealed
-from support.fleet import make_app
-from support.monitors import monitor
-from support.mutations import LARGE_EVERY, PUBLISHED_AT, Message, messages
-from support.polling import eventually
+from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
+from support.brokers import server_broker
+from support.echo_service import make_app
+from support.envelopes import CORRUPTIONS, encode_envelope
+from support.fuzz_messages import LARGE_EVERY, PUBLISHED_AT, Message, generate_messages
+from support.polling import wait_until
 from support.processes import Process
-from support.queue_contents import Depot, SQSDepot, opened
+from support.queue_contents import QueueContents, SQSContents, open_queue_contents
+from support.task_commands import run_monitor
 
 #: Messages of a run on RabbitMQ.
 COUNT = 10_000
@@ -67,7 +67,7 @@ SEED = int(os.environ.get("WORKERTOOLBOX_TEST_FUZZ_SEED", "20261124"))
 
 @pytest.fixture
 def environment(
-    rabbitmq: RabbitMQ | GivenRabbitMQ, database: str
+    rabbitmq: RabbitMQ | ExternalRabbitMQ, database: str
 ) -> Iterator[dict[str, str]]:
     """A queue of RabbitMQ and each database in turn."""
     with rabbitmq.access() as access:
@@ -99,9 +99,9 @@ def test_every_message_is_stored_or_kept_in_quarantine_as_it_came(
     app: Celery, environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
     print("seed", SEED)
-    with monitor(environment, tmp_path, "-l", "ERROR") as process:
+    with run_monitor(environment, tmp_path, "-l", "ERROR") as process:
         sent = publish(app)
-        eventually(lambda: accounted(engine, process, len(sent)), timeout_s=60)
+        wait_until(lambda: accounted(engine, process, len(sent)), timeout_s=60)
         exit_code = process.stop()
 
     attempts = rows(engine, attempt, "queue")
@@ -136,15 +136,15 @@ def publish(app: Celery) -> dict[str, Message]:
         with app.connection_for_write() as declaring:
             app.amqp.queues["platform.fifo"](declaring.default_channel).declare()
         channel: Any = connection.default_channel
-        for message in messages(SEED, COUNT):
+        for message in generate_messages(SEED, COUNT):
             message.publish(channel, "task_exchange")
             sent[message.routing_key] = message
     return sent
 
 
-def accounted(engine: Engine, monitor: Process, expected: int) -> bool:
-    if monitor.exit_code is not None:
-        raise ChildProcessError(f"{monitor}:\n{monitor.tail}")
+def accounted(engine: Engine, run_monitor: Process, expected: int) -> bool:
+    if run_monitor.exit_code is not None:
+        raise ChildProcessError(f"{run_monitor}:\n{run_monitor.tail}")
     found = count(engine, attempt) + count(engine, quarantine)
     assert found >= expected, f"{found} of {expected} messages in the database"
     return True
@@ -178,10 +178,10 @@ def test_a_message_of_any_size_takes_no_more_memory_than_a_limit_allows(
 ) -> None:
     body = bytes(PLAIN_BYTES) if kind == "plain" else bomb(kind)
     compression = {} if kind == "plain" else {"compression": kind}
-    with monitor(environment, tmp_path, "-l", "ERROR") as process:
+    with run_monitor(environment, tmp_path, "-l", "ERROR") as process:
         send(app, body, "huge", **compression)
         send(app, b"[[], {}, {}]", "next")
-        eventually(lambda: accounted(engine, process, 2), timeout_s=60)
+        wait_until(lambda: accounted(engine, process, 2), timeout_s=60)
         peak_bytes = peak_of(process)
         exit_code = process.stop()
     [kept] = kept_rows(engine)
@@ -203,8 +203,10 @@ def test_a_queue_full_of_large_messages_takes_no_more_memory_than_some_of_them(
 ) -> None:
     body = json.dumps([["x" * 2**20], {}, {}]).encode()
     send(app, body, *(str(number) for number in range(MANY)))
-    with monitor(environment, tmp_path, "-l", "ERROR", "--batch-wait", "5") as process:
-        eventually(lambda: accounted(engine, process, MANY), timeout_s=60)
+    with run_monitor(
+        environment, tmp_path, "-l", "ERROR", "--batch-wait", "5"
+    ) as process:
+        wait_until(lambda: accounted(engine, process, MANY), timeout_s=60)
         peak_bytes = peak_of(process)
 
     assert count(engine, task) == MANY
@@ -255,19 +257,19 @@ def test_every_envelope_is_opened_or_kept_in_quarantine_as_it_came(
 ) -> None:
     print("seed", SEED)
     with ExitStack() as stack:
-        depot = stack.enter_context(opened(name, request, tmp_path))
+        queues = stack.enter_context(open_queue_contents(name, request, tmp_path))
         database = stack.enter_context(postgresql.database())
-        broker = served(name, depot.access, database=database)
+        broker = server_broker(name, queues.access, database=database)
         for key, value in broker.environment.items():
             monkeypatch.setenv(key, value)
         app = stack.enter_context(closing(make_app()))
         with app.connection_for_write() as connection:
             app.amqp.queues["platform.fifo"](connection.default_channel).declare()
-        whole, broken = put(depot, COUNTS[name])
+        whole, broken = put(queues, COUNTS[name])
         engine = create_engine(database)
         stack.callback(engine.dispose)
-        with monitor(broker.environment, tmp_path, "-l", "ERROR") as process:
-            eventually(lambda: drained(depot, process), timeout_s=120)
+        with run_monitor(broker.environment, tmp_path, "-l", "ERROR") as process:
+            wait_until(lambda: drained(queues, process), timeout_s=120)
             exit_code = process.stop()
 
         assert exit_code == 0
@@ -295,13 +297,15 @@ def test_every_envelope_is_opened_or_kept_in_quarantine_as_it_came(
         assert found == len(whole) + len(broken)
 
 
-def drained(depot: Depot, monitor: Process) -> bool:
-    if monitor.exit_code is not None:
-        raise ChildProcessError(f"{monitor}:\n{monitor.tail}")
-    return depot.is_empty("platform.fifo")
+def drained(queues: QueueContents, run_monitor: Process) -> bool:
+    if run_monitor.exit_code is not None:
+        raise ChildProcessError(f"{run_monitor}:\n{run_monitor.tail}")
+    return queues.is_empty("platform.fifo")
 
 
-def put(depot: Depot, count: int) -> tuple[dict[str, Message], dict[bytes, bool]]:
+def put(
+    queues: QueueContents, count: int
+) -> tuple[dict[str, Message], dict[bytes, bool]]:
     """Put messages into the monitor queue, some in envelopes that are broken.
 
     Returns:
@@ -312,22 +316,22 @@ def put(depot: Depot, count: int) -> tuple[dict[str, Message], dict[bytes, bool]
     whole: dict[str, Message] = {}
     broken: dict[bytes, bool] = {}
     broken_marks = set()
-    for number, message in enumerate(messages(SEED, count)):
-        raw = sealed(message)
-        if isinstance(depot, SQSDepot) and len(raw) > SQS_BYTES * 3 // 4:
+    for number, message in enumerate(generate_messages(SEED, count)):
+        raw = encode_envelope(message)
+        if isinstance(queues, SQSContents) and len(raw) > SQS_BYTES * 3 // 4:
             continue
         mark = message.routing_key
         if mark in broken_marks:
             continue  # The second one would be the same, if the first can be opened.
         if number % BROKEN_EVERY == 1 and mark not in whole:
-            raw, certain = chance.choice(BREAKS)(chance, raw)
+            raw, certain = chance.choice(CORRUPTIONS)(chance, raw)
             broken[raw] = certain
             broken_marks.add(mark)
         else:
             whole[mark] = message
-            if isinstance(depot, SQSDepot):
+            if isinstance(queues, SQSContents):
                 raw = b64encode(raw)
-        depot.put("platform.fifo", raw)
+        queues.put("platform.fifo", raw)
     return whole, broken
 
 

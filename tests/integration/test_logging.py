@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
-from support.brokers import Broker, app_on, embedded, served
-from support.logging_service import PARTIES, make_app
-from support.polling import eventually
+from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
+from support.brokers import Broker, folder_broker, open_app, server_broker
+from support.logging_service import BARRIER_PARTIES, make_app
+from support.polling import wait_until
 from support.processes import Process, running
 
 SERVICES = Path(__file__).parents[1] / "support"
@@ -26,21 +26,21 @@ IDS = ("task_id", "root_id", "queue", "task_name")
 @pytest.fixture
 def broker(tmp_path: Path) -> Broker:
     """A folder, which is broker and database."""
-    return embedded(tmp_path / ".workertoolbox")
+    return folder_broker(tmp_path / ".workertoolbox")
 
 
 @pytest.fixture
-def quorum(rabbitmq: RabbitMQ | GivenRabbitMQ, tmp_path: Path) -> Iterator[Broker]:
+def quorum(rabbitmq: RabbitMQ | ExternalRabbitMQ, tmp_path: Path) -> Iterator[Broker]:
     """RabbitMQ, which delays tasks itself."""
     database = f"sqlite:///{tmp_path / 'results.sqlite'}"
     with rabbitmq.access() as access:
-        yield served("quorum", access, database=database)
+        yield server_broker("quorum", access, database=database)
 
 
 @pytest.fixture
 def service(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """The service that logs, whose database is migrated."""
-    with app_on(broker, make_app, monkeypatch) as app:
+    with open_app(broker, make_app, monkeypatch) as app:
         yield app
 
 
@@ -117,7 +117,7 @@ def is_second(line: dict[str, Any], root_id: str) -> bool:
 
 def wait_for_lines(process: Process, text: str, count: int) -> list[dict[str, Any]]:
     """Wait until the log has a text so often, and return its lines."""
-    eventually(lambda: process.text.count(text) >= count)
+    wait_until(lambda: process.text.count(text) >= count)
     return lines(process)
 
 
@@ -142,10 +142,10 @@ def test_tasks_that_are_killed_are_named(
 def test_tasks_that_run_at_once_have_their_own_ids(
     service: Celery, broker: Broker, tmp_path: Path
 ) -> None:
-    ids = {service.tasks["export.meet"].delay().id for _ in range(PARTIES)}
-    options = ("-P", "threads", "-c", str(PARTIES))
+    ids = {service.tasks["export.meet"].delay().id for _ in range(BARRIER_PARTIES)}
+    options = ("-P", "threads", "-c", str(BARRIER_PARTIES))
     with worker(broker, tmp_path, *options, WORKERTOOLBOX_LOG_FORMAT="json") as process:
-        found = wait_for_lines(process, "succeeded", PARTIES)
+        found = wait_for_lines(process, "succeeded", BARRIER_PARTIES)
         process.kill()
     about = [line for line in found if line["task_name"] == "export.meet"]
 
@@ -158,14 +158,14 @@ def test_tasks_that_run_at_once_have_their_own_ids(
             "tasks",
         ]
         assert {(line["task_id"], line["root_id"]) for line in own} == {(task_id,) * 2}
-    assert len(about) == 4 * PARTIES
+    assert len(about) == 4 * BARRIER_PARTIES
 
 
 def test_a_task_that_rabbitmq_delays_is_of_its_work_queue(
     quorum: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with (
-        app_on(quorum, make_app, monkeypatch) as app,
+        open_app(quorum, make_app, monkeypatch) as app,
         worker(
             quorum, tmp_path, "-P", "solo", WORKERTOOLBOX_LOG_FORMAT="json"
         ) as process,

@@ -15,13 +15,13 @@ from sqlalchemy import Engine, create_engine, select, text
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import quarantine
-from servers.access import Access
-from servers.postgresql import away
+from servers.access import BrokerAccess
+from servers.postgresql import refuse_connections
 from support.brokers import Broker
-from support.monitors import monitor
-from support.polling import eventually
-from support.proxy import proxied
-from support.queue_contents import RedisDepot
+from support.polling import wait_until
+from support.proxy import run_proxy
+from support.queue_contents import RedisContents
+from support.task_commands import run_monitor
 
 #: The variable with the options of a broker's client.
 OPTIONS = "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS"
@@ -46,13 +46,13 @@ def test_a_monitor_that_is_stopped_loses_nothing_and_doubles_nothing(
     number: signal.Signals,
 ) -> None:
     ids = {app.send_task("export.echo", [n]).id for n in range(20)}
-    with monitor(broker.environment, tmp_path) as first:
-        eventually(lambda: store.list(limit=1))
+    with run_monitor(broker.environment, tmp_path) as first:
+        wait_until(lambda: store.list(limit=1))
         ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
         exit_code = first.stop(number)
     ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
-    with monitor(broker.environment, tmp_path):
-        eventually(lambda: len(store.list(limit=100)) >= len(ids))
+    with run_monitor(broker.environment, tmp_path):
+        wait_until(lambda: len(store.list(limit=100)) >= len(ids))
 
     assert exit_code == 0
     assert {task.id for task in store.list(limit=100)} == ids
@@ -66,8 +66,8 @@ def test_the_steps_that_are_to_come_are_planned(
 ) -> None:
     echo = app.signature("export.echo", [1])
     last = chain(echo, group(echo.clone(), echo.clone()), echo.clone()).apply_async()
-    with monitor(broker.environment, tmp_path):
-        eventually(store.list)
+    with run_monitor(broker.environment, tmp_path):
+        wait_until(store.list)
 
     first, *planned = store.list()
     assert (first.status, len(planned)) == ("QUEUED", 3)
@@ -99,9 +99,9 @@ def test_what_cannot_be_read_goes_into_quarantine_and_the_rest_goes_on(
     )
     publish_raw(app, b"{", content_type="application/json", content_encoding="utf-8")
     id = app.send_task("export.echo", [1]).id
-    with monitor(broker.environment, tmp_path):
-        eventually(lambda: store.find(id))
-        found = eventually(lambda: quarantined(app))
+    with run_monitor(broker.environment, tmp_path):
+        wait_until(lambda: store.find(id))
+        found = wait_until(lambda: quarantined(app))
 
     assert len(store.list()) == 1
     assert {(row.reason.split()[1], bytes(row.body)) for row in found} == {
@@ -130,14 +130,14 @@ def database(app: Celery, **options: Any) -> Engine:
 def test_while_the_database_is_away_messages_stay_in_the_queue(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    with monitor(broker.environment, tmp_path) as process:
+    with run_monitor(broker.environment, tmp_path) as process:
         first = app.send_task("export.echo", [1]).id
-        eventually(lambda: store.find(first))
+        wait_until(lambda: store.find(first))
         store.close()
-        with away(store.engine.url):
+        with refuse_connections(store.engine.url):
             second = app.send_task("export.echo", [2]).id
             process.wait_for("database away")
-        eventually(lambda: store.find(second))
+        wait_until(lambda: store.find(second))
         exit_code = process.stop()
 
     assert exit_code == 0
@@ -150,18 +150,18 @@ def test_while_the_database_is_away_messages_stay_in_the_queue(
 def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    with monitor(broker.environment, tmp_path) as process:
+    with run_monitor(broker.environment, tmp_path) as process:
         process.wait_for("copying tasks")
         store.close()
-        with away(store.engine.url):
+        with refuse_connections(store.engine.url):
             ids = {app.send_task("export.echo", [n]).id for n in range(5)}
             process.wait_for("database away")
             exit_code = process.stop()
 
     assert exit_code == 0
     assert waiting(app, "export") == 5
-    with monitor(broker.environment, tmp_path):
-        eventually(lambda: {task.id for task in store.list()} == ids)
+    with run_monitor(broker.environment, tmp_path):
+        wait_until(lambda: {task.id for task in store.list()} == ids)
     assert waiting(app, "export") == 0
 
 
@@ -176,8 +176,8 @@ def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
     ids = {app.send_task("export.echo", [n]).id for n in range(3)}
     app.send_task("export.refused")
     ids |= {app.send_task("export.echo", [n]).id for n in range(3)}
-    with monitor(broker.environment, tmp_path):
-        eventually(lambda: {task.id for task in store.list()} == ids)
+    with run_monitor(broker.environment, tmp_path):
+        wait_until(lambda: {task.id for task in store.list()} == ids)
         with store.engine.connect() as connection:
             [row] = connection.execute(select(quarantine))
 
@@ -210,11 +210,11 @@ def test_an_outage_while_a_refused_task_goes_into_quarantine_is_waited_for(
     with store.engine.begin() as connection:
         connection.execute(text(CUT_ONCE))
     app.send_task("export.refused")
-    with monitor(broker.environment, tmp_path) as process:
+    with run_monitor(broker.environment, tmp_path) as process:
         process.wait_for("database away")
         with store.engine.connect() as connection:
             query = select(quarantine.c.reason)
-            eventually(lambda: connection.execute(query).all())
+            wait_until(lambda: connection.execute(query).all())
         exit_code = process.stop()
 
     assert exit_code == 0
@@ -227,18 +227,18 @@ def test_a_monitor_waits_for_a_broker_that_goes_away(
 ) -> None:
     url = urlsplit(broker.environment["WORKERTOOLBOX_BROKER_URL"])
     assert url.hostname and url.port
-    with proxied(url.hostname, url.port) as proxy:
+    with run_proxy(url.hostname, url.port) as proxy:
         netloc = url.netloc.replace(f":{url.port}", f":{proxy.port}")
         far = url._replace(netloc=netloc).geturl()
         environment = {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
-        with monitor(environment, tmp_path) as process:
+        with run_monitor(environment, tmp_path) as process:
             process.wait_for("copying tasks")
             proxy.refuse()
             proxy.cut()
             process.wait_for("broker away")
             id = app.send_task("export.echo", [1]).id
             proxy.accept()
-            eventually(lambda: store.find(id))
+            wait_until(lambda: store.find(id))
             proxy.refuse()
             proxy.cut()
             exit_code = process.stop()
@@ -255,16 +255,18 @@ def test_a_monitor_that_is_killed_as_it_takes_a_message_loses_none(
     environment = broker.environment | {
         OPTIONS: json.dumps(app.conf.broker_transport_options | soon)
     }
-    depot = RedisDepot(Access(app.conf.broker_url, app.conf.broker_transport_options))
-    with monitor(environment, tmp_path) as process:
-        eventually(lambda: depot.blocked() == 1)
+    queues = RedisContents(
+        BrokerAccess(app.conf.broker_url, app.conf.broker_transport_options)
+    )
+    with run_monitor(environment, tmp_path) as process:
+        wait_until(lambda: queues.blocked() == 1)
         process.pause()
         id = app.send_task("export.echo", [1]).id
         # The server has answered a monitor that hears nothing.
-        eventually(lambda: depot.ids("export") and not depot.ids("platform.fifo"))
+        wait_until(lambda: queues.ids("export") and not queues.ids("platform.fifo"))
         process.kill()
-    with monitor(environment, tmp_path):
-        eventually(lambda: store.find(id))
+    with run_monitor(environment, tmp_path):
+        wait_until(lambda: store.find(id))
 
-        assert depot.ids("platform.fifo") == []
+        assert queues.ids("platform.fifo") == []
     assert [task.id for task in store.list()] == [id]

@@ -23,12 +23,12 @@ from sqlalchemy import insert, select, text
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
 from servers.ports import HOST, free_ports
-from servers.postgresql import away
+from servers.postgresql import refuse_connections
 from support.brokers import Broker
-from support.monitors import monitor
-from support.polling import eventually
+from support.polling import wait_until
 from support.processes import running
-from support.proxy import Proxy, proxied
+from support.proxy import Proxy, run_proxy
+from support.task_commands import run_monitor
 
 SERVICES = Path(__file__).parents[1] / "support"
 
@@ -40,7 +40,7 @@ TALKATIVE = """\
 import logging, sys
 sys.path.append(sys.argv[1])
 from cadasta.workertoolbox.results import Monitor
-from fleet import app
+from echo_service import app
 
 logging.basicConfig(level="INFO")
 Monitor(app, report_s=0.5).run()
@@ -88,7 +88,7 @@ def test_lines_of_the_log_tell_what_was_written(
             found = [map(float, each) for each in line.findall(process.text)]
             return [sum(column) for column in zip(*found, strict=True)]
 
-        eventually(lambda: sums()[:1] == [4])
+        wait_until(lambda: sums()[:1] == [4])
         process.wait_for("0 messages in ")
         messages, rate, batches, quarantined, lag_s = sums()
 
@@ -103,7 +103,7 @@ def far_away(broker: Broker) -> Iterator[tuple[Proxy, Mapping[str, str]]]:
     """Yield what is between a broker and the processes of an environment."""
     url = urlsplit(broker.environment["WORKERTOOLBOX_BROKER_URL"])
     assert url.hostname and url.port
-    with proxied(url.hostname, url.port) as proxy:
+    with run_proxy(url.hostname, url.port) as proxy:
         netloc = url.netloc.replace(f":{url.port}", f":{proxy.port}")
         far = url._replace(netloc=netloc).geturl()
         yield proxy, {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
@@ -114,17 +114,17 @@ def test_a_health_file_grows_old_during_an_outage_and_goes_at_the_end(
 ) -> None:
     file = tmp_path / "healthy"
     with far_away(broker) as (proxy, environment):
-        with monitor(environment, tmp_path, "--health-file", file) as process:
-            eventually(file.exists)
+        with run_monitor(environment, tmp_path, "--health-file", file) as process:
+            wait_until(file.exists)
             store.close()
-            with away(store.engine.url):
-                eventually(lambda: age_s(file) > STALE_S)
-            eventually(lambda: age_s(file) < STALE_S)
+            with refuse_connections(store.engine.url):
+                wait_until(lambda: age_s(file) > STALE_S)
+            wait_until(lambda: age_s(file) < STALE_S)
             proxy.refuse()
             proxy.cut()
-            eventually(lambda: age_s(file) > STALE_S)
+            wait_until(lambda: age_s(file) > STALE_S)
             proxy.accept()
-            eventually(lambda: age_s(file) < STALE_S)
+            wait_until(lambda: age_s(file) < STALE_S)
             exit_code = process.stop()
 
     assert exit_code == 0
@@ -135,11 +135,11 @@ def test_a_monitor_whose_broker_is_away_tries_again_and_stops_soon(
     app: Celery, broker: Broker, tmp_path: Path
 ) -> None:
     with far_away(broker) as (proxy, environment):
-        with monitor(environment, tmp_path) as process:
+        with run_monitor(environment, tmp_path) as process:
             process.wait_for("copying tasks")
             proxy.refuse()
             proxy.cut()
-            eventually(lambda: process.text.count("broker away") >= 4, timeout_s=12)
+            wait_until(lambda: process.text.count("broker away") >= 4, timeout_s=12)
             exit_code = process.stop(timeout_s=4)
 
     assert exit_code == 0
@@ -150,7 +150,7 @@ def test_a_monitor_that_waits_long_for_another_try_stops_soon(
 ) -> None:
     with far_away(broker) as (proxy, environment):
         program = ("-c", UNLUCKY)
-        with monitor(environment, tmp_path, program=program) as process:
+        with run_monitor(environment, tmp_path, program=program) as process:
             process.wait_for("copying tasks")
             proxy.refuse()
             proxy.cut()
@@ -190,11 +190,11 @@ def test_prometheus_sees_what_was_written_and_what_the_database_has(
             [{"task_id": id, **success} for id in (done, "lost 1", "lost 2")],
         )
     [port] = free_ports(1)
-    with monitor(
+    with run_monitor(
         broker.environment, tmp_path, "--prometheus", f"{HOST}:{port}"
     ) as process:
-        eventually(lambda: (len(store.list()), unread(store)) == (5 + 2, 1))
-        eventually(lambda: scraped(port)["messages_quarantined_total",] == 1)
+        wait_until(lambda: (len(store.list()), unread(store)) == (5 + 2, 1))
+        wait_until(lambda: scraped(port)["messages_quarantined_total",] == 1)
         seen = scraped(port)
         exit_code = process.stop()
 
@@ -222,10 +222,12 @@ def test_prometheus_is_answered_while_the_database_is_away(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     [port] = free_ports(1)
-    with monitor(broker.environment, tmp_path, "--prometheus", str(port)) as process:
+    with run_monitor(
+        broker.environment, tmp_path, "--prometheus", str(port)
+    ) as process:
         process.wait_for("copying tasks")
         store.close()
-        with away(store.engine.url):
+        with refuse_connections(store.engine.url):
             seen = scraped(port)
         back = scraped(port)
 
@@ -236,12 +238,12 @@ def test_prometheus_is_answered_while_the_database_is_away(
 def test_a_second_signal_ends_a_monitor_whose_database_says_nothing(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    with monitor(broker.environment, tmp_path) as process:
+    with run_monitor(broker.environment, tmp_path) as process:
         process.wait_for("copying tasks")
         with store.engine.begin() as connection:
             connection.execute(text("LOCK TABLE workertoolbox_task"))
             app.send_task("export.echo", [1])
-            eventually(lambda: waits_for_lock(store))
+            wait_until(lambda: waits_for_lock(store))
             process.popen.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(timeout_s=2)

@@ -25,16 +25,16 @@ from sqlalchemy.exc import ProgrammingError
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from servers.access import Access, BrokerServer
-from servers.pgbouncer import pooled
+from servers.access import BrokerAccess, BrokerServer
+from servers.pgbouncer import run_pgbouncer
 from servers.ports import HOST, free_ports
 from servers.postgresql import SURVIVING_KILLS, PostgreSQL, cluster
-from support.brokers import result_backend, served
-from support.polling import eventually
+from support.brokers import result_backend_url, server_broker
+from support.polling import wait_until
 from support.processes import Process, running
-from support.programs import run_program
-from support.proxy import Proxy, proxied
-from support.roles import granted
+from support.proxy import Proxy, run_proxy
+from support.publisher_scripts import run_script
+from support.roles import user_with_role
 
 #: Seconds until what is expected has to be there; much more than it takes.
 TIMEOUT_S = 60.0
@@ -140,7 +140,7 @@ class Fleet:
 
     def with_backend(self, database: str) -> Fleet:
         """Return a fleet whose workers have another way to the database."""
-        backend = {"WORKERTOOLBOX_RESULT_BACKEND": result_backend(database)}
+        backend = {"WORKERTOOLBOX_RESULT_BACKEND": result_backend_url(database)}
         return replace(self, environment={**self.environment, **backend})
 
     def publish(self, count: int) -> list[AsyncResult[Any]]:
@@ -149,7 +149,7 @@ class Fleet:
 
 
 @pytest.fixture
-def access(rabbitmq: BrokerServer) -> Iterator[Access]:
+def access(rabbitmq: BrokerServer) -> Iterator[BrokerAccess]:
     with rabbitmq.access() as access:
         yield access
 
@@ -161,7 +161,7 @@ def database(postgresql: PostgreSQL) -> Iterator[str]:
 
 
 @contextmanager
-def opened(access: Access, database: str, folder: Path) -> Iterator[Fleet]:
+def opened(access: BrokerAccess, database: str, folder: Path) -> Iterator[Fleet]:
     """Yield a fleet whose workers are still to be started."""
     (folder / "outages.py").write_text(SERVICE, "utf-8")
     app = Celery("producer", set_as_current=False)
@@ -170,10 +170,10 @@ def opened(access: Access, database: str, folder: Path) -> Iterator[Fleet]:
             ["export"],
             broker_url=access.url,
             broker_transport_options=access.transport_options,
-            result_backend=result_backend(database),
+            result_backend=result_backend_url(database),
         )
     )
-    environment = served("rabbitmq", access, database=database).environment
+    environment = server_broker("rabbitmq", access, database=database).environment
     try:
         yield Fleet(app, database, environment, folder)
     finally:
@@ -203,7 +203,7 @@ def all_done(database: str | URL, results: Sequence[AsyncResult[Any]]) -> bool:
         assert seen == expected, f"{seen} instead of {expected}"
         return True
 
-    eventually(look, timeout_s=TIMEOUT_S)
+    wait_until(look, timeout_s=TIMEOUT_S)
     found = {id for [id] in rows(database, "SELECT task_id FROM celery_taskmeta")}
     return found == {result.id for result in results}
 
@@ -222,7 +222,7 @@ def location(database: str | URL) -> tuple[str, int]:
 def test_a_fork_opens_a_connection_of_its_own_and_leaves_its_parents_alone(
     database: str,
 ) -> None:
-    printed = run_program(FORKS, result_backend(database))
+    printed = run_script(FORKS, result_backend_url(database))
     pids = dict(line.split("=") for line in printed)
 
     assert pids["before"] == pids["after"]
@@ -232,12 +232,12 @@ def test_a_fork_opens_a_connection_of_its_own_and_leaves_its_parents_alone(
 
 
 def test_every_task_that_runs_while_the_server_restarts_ends_with_its_success(
-    access: Access, tmp_path: Path
+    access: BrokerAccess, tmp_path: Path
 ) -> None:
     with cluster() as server, ExitStack() as stack:
         database = server.url.render_as_string(hide_password=False)
         with server.running():
-            upgrade(result_backend(database))
+            upgrade(result_backend_url(database))
             fleet = stack.enter_context(opened(access, database, tmp_path))
             worker = stack.enter_context(fleet.worker("-c", "2"))
             results = fleet.publish(100)
@@ -256,7 +256,7 @@ def test_every_task_that_runs_while_the_server_restarts_ends_with_its_success(
 def test_what_is_known_of_a_chord_survives_a_kill_of_the_server() -> None:
     # What a commit has not waited for is lost, unless it is written in the meantime.
     with cluster({**SURVIVING_KILLS, "wal_writer_delay": "10s"}) as server:
-        url = result_backend(server.url.render_as_string(hide_password=False))
+        url = result_backend_url(server.url.render_as_string(hide_password=False))
         app = Celery("chords", broker="memory://", backend=url, set_as_current=False)
         backend: Any = app.backend
         part = Context(id="1", group="chord", group_index=0, chord=None)
@@ -279,10 +279,10 @@ def test_what_is_known_of_a_chord_survives_a_kill_of_the_server() -> None:
 
 @pytest.mark.parametrize("fault", ["terminated", "cut"])
 def test_every_task_whose_connection_ends_is_stored_on_another(
-    access: Access, database: str, tmp_path: Path, fault: str
+    access: BrokerAccess, database: str, tmp_path: Path, fault: str
 ) -> None:
     with ExitStack() as stack:
-        proxy = stack.enter_context(proxied(*location(database)))
+        proxy = stack.enter_context(run_proxy(*location(database)))
         fleet = stack.enter_context(opened(access, far(database, proxy), tmp_path))
         worker = stack.enter_context(fleet.worker("-c", "2"))
         results = fleet.publish(100)
@@ -308,15 +308,17 @@ def terminate(database: str) -> None:
 
 
 def test_results_are_on_the_other_server_after_a_failover(
-    access: Access, tmp_path: Path
+    access: BrokerAccess, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(cluster()) for _ in range(2)]
         for server in servers:
             stack.enter_context(server.running())
-            upgrade(result_backend(server.url.render_as_string(hide_password=False)))
+            upgrade(
+                result_backend_url(server.url.render_as_string(hide_password=False))
+            )
         old, new = (server.url for server in servers)
-        proxy = stack.enter_context(proxied(*location(old)))
+        proxy = stack.enter_context(run_proxy(*location(old)))
         fleet = stack.enter_context(opened(access, far(old, proxy), tmp_path))
         worker = stack.enter_context(fleet.worker("-c", "2"))
         before = fleet.publish(20)
@@ -326,7 +328,7 @@ def test_results_are_on_the_other_server_after_a_failover(
         proxy.cut()
         after = fleet.publish(20)
         worker.wait_for(RETRYING)
-        proxy.lead_to(*location(new))
+        proxy.set_target(*location(new))
         proxy.accept()
         values = [result.get(timeout=TIMEOUT_S) for result in after]
 
@@ -336,9 +338,12 @@ def test_results_are_on_the_other_server_after_a_failover(
 
 
 def test_an_outage_is_retried_as_often_as_is_set_and_then_raised(
-    access: Access, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    access: BrokerAccess,
+    database: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with proxied(*location(database)) as proxy:
+    with run_proxy(*location(database)) as proxy:
         with opened(access, far(database, proxy), tmp_path) as fleet:
             backend: Any = fleet.app.backend
             default = backend.max_retries
@@ -360,10 +365,10 @@ def test_an_outage_is_retried_as_often_as_is_set_and_then_raised(
 
 
 def test_a_worker_outlives_an_outage_that_outlasts_the_retries(
-    access: Access, database: str, tmp_path: Path
+    access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        proxy = stack.enter_context(proxied(*location(database)))
+        proxy = stack.enter_context(run_proxy(*location(database)))
         fleet = stack.enter_context(opened(access, database, tmp_path))
         far_away = fleet.with_backend(far(database, proxy))
         worker = stack.enter_context(
@@ -384,10 +389,10 @@ def test_a_worker_outlives_an_outage_that_outlasts_the_retries(
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_task_acknowledged_late_runs_again_after_an_outage_of_any_length(
-    access: Access, database: str, tmp_path: Path, pool: str
+    access: BrokerAccess, database: str, tmp_path: Path, pool: str
 ) -> None:
     with ExitStack() as stack:
-        proxy = stack.enter_context(proxied(*location(database)))
+        proxy = stack.enter_context(run_proxy(*location(database)))
         fleet = stack.enter_context(opened(access, database, tmp_path))
         worker = stack.enter_context(
             fleet.with_backend(far(database, proxy)).worker(
@@ -418,16 +423,16 @@ def test_a_task_acknowledged_late_runs_again_after_an_outage_of_any_length(
 
 
 def wait_for_deliveries(worker: Process, id: str, count: int) -> None:
-    eventually(
+    wait_until(
         lambda: worker.text.count(f"[{id}] received") >= count, timeout_s=TIMEOUT_S
     )
 
 
 def test_behind_pgbouncer_workers_share_two_connections(
-    access: Access, database: str, tmp_path: Path
+    access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        url = stack.enter_context(pooled(make_url(database), size=2))
+        url = stack.enter_context(run_pgbouncer(make_url(database), size=2))
         near = url.render_as_string(hide_password=False)
         fleet = stack.enter_context(opened(access, near, tmp_path))
         for name in ("one", "two"):
@@ -480,10 +485,10 @@ def connections(database: str) -> int:
 
 
 def test_a_workers_role_need_only_read_and_write_rows(
-    access: Access, database: str, tmp_path: Path
+    access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, "worker"))
+        narrow = stack.enter_context(user_with_role(database, "worker"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         stack.enter_context(fleet.worker("-c", "2"))
         total, members, failure = workflows(fleet.app)
@@ -498,10 +503,10 @@ def test_a_workers_role_need_only_read_and_write_rows(
 
 
 def test_the_role_of_a_monitor_need_do_no_more_than_is_granted(
-    access: Access, database: str, tmp_path: Path
+    access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, "monitor"))
+        narrow = stack.enter_context(user_with_role(database, "monitor"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         ids = {result.id for result in fleet.publish(3)}
         echo = fleet.app.signature("export.echo", [1])
@@ -510,23 +515,23 @@ def test_the_role_of_a_monitor_need_do_no_more_than_is_granted(
         fleet.app.send_task("export.echo", headers={"retries": -1})
         stack.enter_context(fleet.command("tasks", "monitor"))
         seen = "SELECT id FROM workertoolbox_task"
-        eventually(lambda: {id for [id] in rows(database, seen)} == ids)
+        wait_until(lambda: {id for [id] in rows(database, seen)} == ids)
         planned = rows(database, "SELECT id FROM workertoolbox_planned")
         swept = "SELECT FROM workertoolbox_watermark WHERE seen_at > '1970-01-02'"
-        eventually(lambda: rows(database, swept))
+        wait_until(lambda: rows(database, swept))
         unread = "SELECT reason FROM workertoolbox_quarantine"
-        reasons = eventually(lambda: rows(database, unread))
+        reasons = wait_until(lambda: rows(database, unread))
 
     assert len(reasons) == 1
     assert planned == [(str(last),)]
 
 
 def test_figures_for_prometheus_need_a_look_at_results(
-    access: Access, database: str, tmp_path: Path
+    access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     [port] = free_ports(1)
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, "monitor"))
+        narrow = stack.enter_context(user_with_role(database, "monitor"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         command = fleet.command("tasks", "monitor", "--prometheus", str(port))
         stack.enter_context(command).wait_for("copying tasks")
@@ -537,10 +542,13 @@ def test_figures_for_prometheus_need_a_look_at_results(
 
 
 def test_a_role_that_may_not_insert_is_one_error_and_no_retry(
-    access: Access, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    access: BrokerAccess,
+    database: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, "reader"))
+        narrow = stack.enter_context(user_with_role(database, "reader"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         refused = "permission denied for table celery_taskmeta"
         with pytest.raises(ProgrammingError, match=refused) as caught:
@@ -557,7 +565,7 @@ def test_a_role_that_may_not_insert_is_one_error_and_no_retry(
 
 
 def test_a_readers_role_gets_results_and_lists_tasks(
-    access: Access, database: str, tmp_path: Path
+    access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
         fleet = stack.enter_context(opened(access, database, tmp_path))
@@ -566,11 +574,11 @@ def test_a_readers_role_gets_results_and_lists_tasks(
             for result in results:
                 result.get(timeout=TIMEOUT_S)
         GroupResult("all", results, app=fleet.app).save()
-        narrow = stack.enter_context(granted(database, "reader"))
+        narrow = stack.enter_context(user_with_role(database, "reader"))
         reader = stack.enter_context(opened(access, narrow, tmp_path))
         values = [reader.app.AsyncResult(each.id).get(timeout=1) for each in results]
         members = GroupResult.restore("all", app=reader.app).get(timeout=1)
-        with TaskStore(result_backend(narrow)) as store:
+        with TaskStore(result_backend_url(narrow)) as store:
             listed = {task.id: task.result for task in store.list()}
         with reader.command("tasks", "list", "--json") as command:
             exit_code = command.wait()
@@ -583,10 +591,10 @@ def test_a_readers_role_gets_results_and_lists_tasks(
 
 
 def test_celerys_own_backend_shares_the_table_though_it_may_not_alter_it(
-    access: Access, database: str, tmp_path: Path
+    access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(granted(database, "worker"))
+        narrow = stack.enter_context(user_with_role(database, "worker"))
         fleet = stack.enter_context(opened(access, narrow, tmp_path))
         plain = Celery("plain", backend=f"db+{narrow}", set_as_current=False)
         plain.conf.result_extended = True
@@ -609,7 +617,7 @@ def test_celerys_own_backend_shares_the_table_though_it_may_not_alter_it(
 
 
 def test_all_threads_of_a_worker_share_one_connection(
-    access: Access, database: str, tmp_path: Path
+    access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     url = make_url(database).update_query_dict({"application_name": "threads"})
     named = url.render_as_string(hide_password=False)
@@ -653,7 +661,7 @@ def test_a_worker_with_four_processes_and_a_monitor_share_an_sqlite_file(
             assert seen == {(states.SUCCESS, True): 300}, seen
             return True
 
-        eventually(look, timeout_s=TIMEOUT_S)
+        wait_until(look, timeout_s=TIMEOUT_S)
         found = {task.id: task.result for task in store.list(limit=1000)}
         for process in processes:
             process.stop()

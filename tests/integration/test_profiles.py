@@ -19,11 +19,16 @@ from sqlalchemy import NullPool, create_engine, text
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import upgrade
-from support import aws, profiled
+from support import profile_service, sqs_requests
 from support.processes import Process, running
-from support.proxy import Proxy, proxied
-from support.queue_contents import Depot, RedisDepot, SQSDepot, opened
-from support.services import WORKER, executions, wait_for_executions
+from support.proxy import Proxy, run_proxy
+from support.queue_contents import (
+    QueueContents,
+    RedisContents,
+    SQSContents,
+    open_queue_contents,
+)
+from support.routing_processes import WORKER, executions, wait_for_executions
 
 BROKERS = ("rabbitmq", "quorum", "redis", "sqs")
 
@@ -36,29 +41,29 @@ SOON = {
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest, depot: Depot) -> dict[str, Any]:
+def settings(request: pytest.FixtureRequest, queues: QueueContents) -> dict[str, Any]:
     """Keywords to `Config` for the broker of the test."""
     found: dict[str, Any] = {
-        "broker_url": depot.access.url,
-        "broker_transport_options": dict(depot.access.transport_options),
+        "broker_url": queues.access.url,
+        "broker_transport_options": dict(queues.access.transport_options),
     }
-    if request.node.callspec.params.get("depot") == "quorum":
+    if request.node.callspec.params.get("queues") == "quorum":
         found["queue_type"] = "quorum"
     return found
 
 
 @pytest.fixture
-def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
+def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
     """The broker of the test's parameter, which the test has to itself."""
     name = {"quorum": "rabbitmq"}.get(request.param, request.param)
-    with opened(name, request, tmp_path) as depot:
-        yield depot
+    with open_queue_contents(name, request, tmp_path) as queues:
+        yield queues
 
 
 @contextmanager
 def service(settings: Mapping[str, Any]) -> Iterator[Celery]:
     """Yield an app of this process that is closed when the block ends."""
-    app = profiled.make_app(settings)
+    app = profile_service.make_app(settings)
     try:
         yield app
     finally:
@@ -72,11 +77,19 @@ def worker(
 ) -> AbstractContextManager[Process]:
     """Run a worker process with one child."""
     return running(
-        [sys.executable, profiled.__file__, "worker", *WORKER, "-c", "1", *arguments],
+        [
+            sys.executable,
+            profile_service.__file__,
+            "worker",
+            *WORKER,
+            "-c",
+            "1",
+            *arguments,
+        ],
         folder=folder,
         environment={
-            profiled.SETTINGS: json.dumps(settings),
-            profiled.JOURNAL: str(folder / "journal"),
+            profile_service.SETTINGS: json.dumps(settings),
+            profile_service.JOURNAL: str(folder / "journal"),
         },
         name="worker",
         timeout_s=10.0,
@@ -90,20 +103,20 @@ def through(proxy: Proxy, url: str) -> str:
 
 
 @pytest.fixture
-def proxy(depot: Depot) -> Iterator[Proxy]:
+def proxy(queues: QueueContents) -> Iterator[Proxy]:
     """A network in front of the broker."""
-    url = urlsplit(depot.access.url)
+    url = urlsplit(queues.access.url)
     assert url.hostname and url.port
-    with proxied(url.hostname, url.port) as proxy:
+    with run_proxy(url.hostname, url.port) as proxy:
         yield proxy
 
 
-@pytest.mark.parametrize("depot", BROKERS, indirect=True)
+@pytest.mark.parametrize("queues", BROKERS, indirect=True)
 def test_with_late_acks_a_task_runs_again_whose_worker_is_killed(
-    settings: dict[str, Any], tmp_path: Path, depot: Depot
+    settings: dict[str, Any], tmp_path: Path, queues: QueueContents
 ) -> None:
     settings["task_acks_late"] = True
-    if isinstance(depot, RedisDepot | SQSDepot):
+    if isinstance(queues, RedisContents | SQSContents):
         settings["broker_transport_options"] |= SOON
     with service(settings) as app:
         id = app.send_task("export.hang").id
@@ -113,9 +126,9 @@ def test_with_late_acks_a_task_runs_again_whose_worker_is_killed(
                 process.kill()
 
 
-@pytest.mark.parametrize("depot", BROKERS, indirect=True)
+@pytest.mark.parametrize("queues", BROKERS, indirect=True)
 def test_without_them_it_does_not(
-    settings: dict[str, Any], tmp_path: Path, depot: Depot
+    settings: dict[str, Any], tmp_path: Path, queues: QueueContents
 ) -> None:
     with service(settings) as app:
         lost = app.send_task("export.hang").id
@@ -126,29 +139,29 @@ def test_without_them_it_does_not(
         with worker(settings, tmp_path):
             wait_for_executions(tmp_path, [lost, seen])
 
-    assert depot.ids("export") == []
-    assert held(depot) == 0
+    assert queues.ids("export") == []
+    assert held(queues) == 0
     assert executions(tmp_path) == sorted([lost, seen])
 
 
-def held(depot: Depot) -> int:
+def held(queues: QueueContents) -> int:
     """Return how many messages come again after the visibility timeout."""
-    if isinstance(depot, RedisDepot):
-        with depot.connected() as client:
-            count: Any = client.hlen(depot.key("unacked"))
+    if isinstance(queues, RedisContents):
+        with queues.connected() as client:
+            count: Any = client.hlen(queues.key("unacked"))
         return int(count)
-    if isinstance(depot, SQSDepot):
+    if isinstance(queues, SQSContents):
         name = "ApproximateNumberOfMessagesNotVisible"
-        found = depot.client().get_queue_attributes(
-            QueueUrl=depot.url("export"), AttributeNames=[name]
+        found = queues.client().get_queue_attributes(
+            QueueUrl=queues.url("export"), AttributeNames=[name]
         )
         return int(found["Attributes"][name])
     return 0
 
 
-@pytest.mark.parametrize("depot", ["rabbitmq", "redis"], indirect=True)
+@pytest.mark.parametrize("queues", ["rabbitmq", "redis"], indirect=True)
 def test_a_task_that_takes_its_process_along_is_retried_and_then_given_up(
-    settings: dict[str, Any], tmp_path: Path, depot: Depot
+    settings: dict[str, Any], tmp_path: Path, queues: QueueContents
 ) -> None:
     database = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite'}"
     upgrade(database)
@@ -159,10 +172,10 @@ def test_a_task_that_takes_its_process_along_is_retried_and_then_given_up(
             result.get(timeout=20)
 
     assert executions(tmp_path) == [result.id, result.id]
-    assert depot.ids("export") == []
+    assert queues.ids("export") == []
 
 
-@pytest.mark.parametrize("depot", ["rabbitmq", "redis"], indirect=True)
+@pytest.mark.parametrize("queues", ["rabbitmq", "redis"], indirect=True)
 def test_a_worker_waits_for_a_broker_that_comes_later(
     settings: dict[str, Any], tmp_path: Path, proxy: Proxy
 ) -> None:
@@ -176,9 +189,9 @@ def test_a_worker_waits_for_a_broker_that_comes_later(
         wait_for_executions(tmp_path, [id])
 
 
-@pytest.mark.parametrize("depot", ["rabbitmq", "redis"], indirect=True)
+@pytest.mark.parametrize("queues", ["rabbitmq", "redis"], indirect=True)
 def test_a_publish_waits_for_a_broker_that_is_away_for_some_seconds(
-    settings: dict[str, Any], proxy: Proxy, depot: Depot
+    settings: dict[str, Any], proxy: Proxy, queues: QueueContents
 ) -> None:
     settings["broker_url"] = through(proxy, settings["broker_url"])
     with service(settings) as app:
@@ -190,10 +203,10 @@ def test_a_publish_waits_for_a_broker_that_is_away_for_some_seconds(
         second = app.send_task("export.note").id
         later.join()
 
-    assert depot.ids("export") == sorted([first, second])
+    assert queues.ids("export") == sorted([first, second])
 
 
-@pytest.mark.parametrize("depot", ["rabbitmq"], indirect=True)
+@pytest.mark.parametrize("queues", ["rabbitmq"], indirect=True)
 def test_a_connection_has_the_heartbeat_of_the_profile(
     settings: dict[str, Any],
 ) -> None:
@@ -207,7 +220,7 @@ def test_a_connection_has_the_heartbeat_of_the_profile(
         assert amqp.confirm_publish is True
 
 
-@pytest.mark.parametrize("depot", ["rabbitmq"], indirect=True)
+@pytest.mark.parametrize("queues", ["rabbitmq"], indirect=True)
 def test_a_worker_whose_broker_falls_silent_connects_again(
     settings: dict[str, Any], tmp_path: Path, proxy: Proxy
 ) -> None:
@@ -218,35 +231,35 @@ def test_a_worker_whose_broker_falls_silent_connects_again(
     }
     with service(settings) as app, worker(through_proxy, tmp_path) as process:
         process.wait_for("ready.")
-        proxy.silence()
+        proxy.stall()
         id = app.send_task("export.note").id
         wait_for_executions(tmp_path, [id])
 
 
-@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
 def test_a_publish_on_a_connection_that_fell_silent_goes_out_on_another(
-    settings: dict[str, Any], proxy: Proxy, depot: Depot
+    settings: dict[str, Any], proxy: Proxy, queues: QueueContents
 ) -> None:
     settings["broker_url"] = through(proxy, settings["broker_url"])
     settings["broker_transport_options"]["socket_timeout"] = 1
     with service(settings) as app:
         first = app.send_task("export.note").id
-        proxy.silence()
+        proxy.stall()
         second = app.send_task("export.note").id
 
-    assert depot.ids("export") == sorted([first, second])
+    assert queues.ids("export") == sorted([first, second])
 
 
-@pytest.mark.parametrize("depot", ["sqs"], indirect=True)
+@pytest.mark.parametrize("queues", ["sqs"], indirect=True)
 def test_predefined_queues_are_used_with_credentials_from_awss_own_chain(
-    depot: SQSDepot, monkeypatch: pytest.MonkeyPatch
+    queues: SQSContents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = urlsplit(depot.access.url)
+    url = urlsplit(queues.access.url)
     names = ("celery", "export", "platform.fifo")
     for name in names:
         fifo = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
-        depot.client().create_queue(QueueName=depot.prefix + name, Attributes=fifo)
-    lines = "\n".join(f"{name}={depot.url(name)}" for name in names)
+        queues.client().create_queue(QueueName=queues.prefix + name, Attributes=fifo)
+    lines = "\n".join(f"{name}={queues.url(name)}" for name in names)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "CHAIN")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("WORKERTOOLBOX_PREDEFINED_QUEUES", lines)
@@ -254,14 +267,14 @@ def test_predefined_queues_are_used_with_credentials_from_awss_own_chain(
         "broker_url": f"sqs://{url.hostname}:{url.port}/",
         "broker_transport_options": {"is_secure": False},
     }
-    with aws.seen() as requests, service(settings) as app:
+    with sqs_requests.recorded() as requests, service(settings) as app:
         id = app.send_task("export.note").id
 
-    assert depot.ids("export") == [id]
-    assert depot.ids("platform.fifo") == [id]
+    assert queues.ids("export") == [id]
+    assert queues.ids("platform.fifo") == [id]
     assert {request.key for request in requests} == {"CHAIN"}
     assert sorted(
-        request.queue.removeprefix(depot.prefix)
+        request.queue.removeprefix(queues.prefix)
         for request in requests
         if request.operation == "SendMessage"
     ) == ["export", "platform.fifo"]

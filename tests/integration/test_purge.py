@@ -18,19 +18,19 @@ from sqlalchemy import create_engine, event, text
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._history.purge import ROWS, purge
 from servers.postgresql import PostgreSQL
-from support.brokers import Broker, result_backend
-from support.histories import (
+from support.brokers import Broker, result_backend_url
+from support.expired_tasks import (
     TABLES,
-    deadlocks,
+    deadlock_count,
     execute,
-    fill,
-    held,
-    left,
-    wait_until_held,
+    hold_deletion,
+    insert_expired_tasks,
+    remaining_ids,
+    wait_until_deletion_is_held,
 )
-from support.monitors import command, monitor
-from support.polling import eventually
+from support.polling import wait_until
 from support.processes import Process
+from support.task_commands import run_monitor, run_tasks_command
 
 NOTHING: dict[str, set[str]] = {table: set() for table in TABLES}
 
@@ -54,9 +54,9 @@ def purging(
     """Run the command on that database as long as a block lasts."""
     environment = {
         "WORKERTOOLBOX_BROKER_URL": NO_BROKER,
-        "WORKERTOOLBOX_RESULT_BACKEND": result_backend(database),
+        "WORKERTOOLBOX_RESULT_BACKEND": result_backend_url(database),
     }
-    return lambda *words: command(environment, tmp_path, "purge", *words)
+    return lambda *words: run_tasks_command(environment, tmp_path, "purge", *words)
 
 
 def last_line(process: Process, *, exit_code: int = 0) -> str:
@@ -98,9 +98,9 @@ def test_what_an_option_says_goes_and_a_dry_run_has_counted_the_same(
     words: tuple[str, ...],
     gone: str,
 ) -> None:
-    fill(database, 10)
+    insert_expired_tasks(database, 10)
     execute(database, VARIETY)
-    with TaskStore(result_backend(database)) as store:
+    with TaskStore(result_backend_url(database)) as store:
         before = {task.id[-1] for task in store.list()}
         with purging(*words, "--dry-run") as process:
             counted = last_line(process)
@@ -113,7 +113,7 @@ def test_what_an_option_says_goes_and_a_dry_run_has_counted_the_same(
     assert before - after == {*gone}
     assert counted == f"{len(gone)} tasks would be deleted"
     assert deleted == f"{len(gone)} tasks deleted"
-    assert {id[-1] for ids in left(database).values() for id in ids} == after
+    assert {id[-1] for ids in remaining_ids(database).values() for id in ids} == after
 
 
 #: Notes how many rows of a table each transaction deletes.
@@ -149,31 +149,31 @@ def test_a_monitor_goes_on_beside_a_purge_and_loses_nothing(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     database = store.engine.url.render_as_string(hide_password=False)
-    fill(database, 30_000)
+    insert_expired_tasks(database, 30_000)
     execute(database, AUDIT)
     for table in TABLES:
         execute(database, TRIGGER.format(table=table))
     new: set[str] = set()
     again = (f"old-{number:05}" for number in range(1, 30_000, 7))
-    with monitor(broker.environment, tmp_path) as process:
+    with run_monitor(broker.environment, tmp_path) as process:
         process.wait_for("copying tasks")
-        with command(broker.environment, tmp_path, "purge", *OLD) as purge:
+        with run_tasks_command(broker.environment, tmp_path, "purge", *OLD) as purge:
             while purge.exit_code is None:
                 new |= {app.send_task("export.echo", [n]).id for n in range(20)}
                 app.send_task("export.echo", task_id=next(again), retries=2)
             first = last_line(purge)
-        eventually(lambda: new <= left(database)["workertoolbox_task"])
+        wait_until(lambda: new <= remaining_ids(database)["workertoolbox_task"])
         exit_code = process.stop()
         output = process.text
-    with command(broker.environment, tmp_path, "purge", *OLD) as purge:
+    with run_tasks_command(broker.environment, tmp_path, "purge", *OLD) as purge:
         second = last_line(purge)
     audited = [row for [row] in execute(database, AUDITED)]
     [[between]] = execute(database, BETWEEN)
-    remaining = left(database)
+    remaining = remaining_ids(database)
 
     assert exit_code == 0
     assert "away" not in output and "quarantine" not in output
-    assert deadlocks(database) == 0
+    assert deadlock_count(database) == 0
     assert between > 0, "the monitor stored nothing while the purge was at it"
     # The first leaves what the monitor is writing at that moment.
     assert int(first.split()[0]) + int(second.split()[0]) == 30_000
@@ -201,7 +201,7 @@ SELECT 1 FROM workertoolbox_attempt WHERE task_id = :id AND retries = 2
 
 
 def wait_until_blocked(database: str, words: str) -> None:
-    eventually(lambda: execute(database, WAIT_FOR_A_ROW, words=words) == [(1,)])
+    wait_until(lambda: execute(database, WAIT_FOR_A_ROW, words=words) == [(1,)])
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
@@ -209,28 +209,28 @@ def test_a_monitor_waits_for_no_more_than_the_transaction_that_has_its_task(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     database = store.engine.url.render_as_string(hide_password=False)
-    fill(database, 3 * ROWS)
+    insert_expired_tasks(database, 3 * ROWS)
     before, held_up, after = (f"old-{n * ROWS + 1:05}" for n in range(3))
     with (
-        monitor(broker.environment, tmp_path),
-        held(database, transaction=2) as release,
-        command(broker.environment, tmp_path, "purge", *OLD) as process,
+        run_monitor(broker.environment, tmp_path),
+        hold_deletion(database, transaction=2) as release,
+        run_tasks_command(broker.environment, tmp_path, "purge", *OLD) as process,
     ):
-        wait_until_held(database)
+        wait_until_deletion_is_held(database)
         new = {app.send_task("export.echo", [n]).id for n in range(100)}
         for id in (before, after):
             app.send_task("export.echo", task_id=id, retries=2)
-            eventually(lambda id=id: execute(database, SEEN_AGAIN, id=id))  # type: ignore[misc]
-        eventually(lambda: new <= left(database)["workertoolbox_task"])
+            wait_until(lambda id=id: execute(database, SEEN_AGAIN, id=id))  # type: ignore[misc]
+        wait_until(lambda: new <= remaining_ids(database)["workertoolbox_task"])
         app.send_task("export.echo", task_id=held_up, retries=2)
         wait_until_blocked(database, "WITH message%")
         release()
-        eventually(lambda: execute(database, SEEN_AGAIN, id=held_up))
+        wait_until(lambda: execute(database, SEEN_AGAIN, id=held_up))
         last = last_line(process)
-    remaining = left(database)
+    remaining = remaining_ids(database)
 
     assert last == f"{3 * ROWS} tasks deleted"
-    assert deadlocks(database) == 0
+    assert deadlock_count(database) == 0
     assert remaining["workertoolbox_task"] == new | {before, held_up}
     assert remaining["workertoolbox_attempt"] == new | {before, held_up}
 
@@ -238,33 +238,33 @@ def test_a_monitor_waits_for_no_more_than_the_transaction_that_has_its_task(
 def test_what_is_being_written_is_not_waited_for(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    fill(database, 10)
+    insert_expired_tasks(database, 10)
     engine = create_engine(database)
     update = "UPDATE workertoolbox_task SET retries = 2 WHERE id = 'old-00003'"
     with engine.begin() as connection:
         connection.execute(text(update))
         with purging(*OLD) as process:
             first = last_line(process)
-        kept = left(database)
+        kept = remaining_ids(database)
     with purging(*OLD) as process:
         second = last_line(process)
     engine.dispose()
 
     assert (first, second) == ("9 tasks deleted", "1 tasks deleted")
     assert kept == dict.fromkeys(TABLES, {"old-00003"})
-    assert left(database) == NOTHING
+    assert remaining_ids(database) == NOTHING
 
 
 def test_a_purge_that_is_killed_leaves_nothing_half_deleted(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    fill(database, 4 * ROWS)
-    with held(database, transaction=3) as release, purging(*OLD) as process:
-        wait_until_held(database)
+    insert_expired_tasks(database, 4 * ROWS)
+    with hold_deletion(database, transaction=3) as release, purging(*OLD) as process:
+        wait_until_deletion_is_held(database)
         process.kill()
         release()
-        eventually(lambda: execute(database, OTHERS) == [(0,)])
-    remaining = left(database)
+        wait_until(lambda: execute(database, OTHERS) == [(0,)])
+    remaining = remaining_ids(database)
     with purging(*OLD) as process:
         last = last_line(process)
 
@@ -272,7 +272,7 @@ def test_a_purge_that_is_killed_leaves_nothing_half_deleted(
         TABLES, {f"old-{n:05}" for n in range(2 * ROWS + 1, 4 * ROWS + 1)}
     )
     assert last == f"{2 * ROWS} tasks deleted"
-    assert left(database) == NOTHING
+    assert remaining_ids(database) == NOTHING
 
 
 OTHERS = """
@@ -284,9 +284,9 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 def test_an_interrupted_purge_ends_its_transaction_and_tells_how_far_it_came(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    fill(database, 4 * ROWS)
-    with held(database, transaction=3) as release, purging(*OLD) as process:
-        wait_until_held(database)
+    insert_expired_tasks(database, 4 * ROWS)
+    with hold_deletion(database, transaction=3) as release, purging(*OLD) as process:
+        wait_until_deletion_is_held(database)
         process.popen.send_signal(signal.SIGINT)
         release()
         last = last_line(process, exit_code=1)
@@ -294,7 +294,7 @@ def test_an_interrupted_purge_ends_its_transaction_and_tells_how_far_it_came(
 
     assert last == "Error: interrupted; run it again for the rest"
     assert f"{3 * ROWS} tasks deleted\n" in output
-    assert left(database) == dict.fromkeys(
+    assert remaining_ids(database) == dict.fromkeys(
         TABLES, {f"old-{n:05}" for n in range(3 * ROWS + 1, 4 * ROWS + 1)}
     )
 
@@ -302,15 +302,15 @@ def test_an_interrupted_purge_ends_its_transaction_and_tells_how_far_it_came(
 def test_two_purges_at_the_same_time_share_the_work(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    fill(database, 6 * ROWS)
+    insert_expired_tasks(database, 6 * ROWS)
     with (
-        held(database, transaction=1) as release,
+        hold_deletion(database, transaction=1) as release,
         purging(*OLD) as first,
         purging(*OLD) as second,
     ):
-        wait_until_held(database)
+        wait_until_deletion_is_held(database)
         # The other goes on meanwhile, past what the first one holds.
-        done = eventually(
+        done = wait_until(
             lambda: [one for one in (first, second) if one.exit_code == 0]
         )
         release()
@@ -318,8 +318,8 @@ def test_two_purges_at_the_same_time_share_the_work(
 
     assert len(done) == 1
     assert sorted(lines) == [f"{ROWS} tasks deleted", f"{5 * ROWS} tasks deleted"]
-    assert deadlocks(database) == 0
-    assert left(database) == NOTHING
+    assert deadlock_count(database) == 0
+    assert remaining_ids(database) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -345,15 +345,15 @@ def test_two_purges_at_the_same_time_share_the_work(
 def test_a_task_that_changes_after_it_was_found_stays(
     database: str, options: dict[str, Any], change: str
 ) -> None:
-    fill(database, 3)
+    insert_expired_tasks(database, 3)
     assert purged_while(database, change, **options) == {"tasks": 2}
-    assert left(database) == dict.fromkeys(TABLES, {"old-00002"})
+    assert remaining_ids(database) == dict.fromkeys(TABLES, {"old-00002"})
 
 
 def test_a_result_that_comes_while_a_queued_task_is_deleted_stays(
     database: str,
 ) -> None:
-    fill(database, 3)
+    insert_expired_tasks(database, 3)
     execute(database, "DELETE FROM celery_taskmeta")
     comes = (
         "INSERT INTO celery_taskmeta (task_id, status, date_done)"
@@ -367,7 +367,7 @@ def test_a_result_that_comes_while_a_queued_task_is_deleted_stays(
     )
 
     assert deleted == {"tasks": 3}
-    assert left(database) == {**NOTHING, "celery_taskmeta": {"old-00002"}}
+    assert remaining_ids(database) == {**NOTHING, "celery_taskmeta": {"old-00002"}}
 
 
 def purged_while(
@@ -393,26 +393,26 @@ def purged_while(
 def test_a_workflow_of_several_transactions_is_erased_with_what_comes_meanwhile(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    fill(database, 3 * ROWS)
+    insert_expired_tasks(database, 3 * ROWS)
     execute(database, UNRELATED)
     with (
-        held(database, transaction=2) as release,
+        hold_deletion(database, transaction=2) as release,
         purging("--root-id", "old-00001") as process,
     ):
-        wait_until_held(database)
+        wait_until_deletion_is_held(database)
         for statement in (LATE_MESSAGE, LATE_RESULT):
             execute(database, statement)
         release()
         last = last_line(process)
 
     assert last == f"{3 * ROWS + 2} tasks deleted"
-    assert left(database) == {
+    assert remaining_ids(database) == {
         table: {"other"} if table == "workertoolbox_task" else set() for table in TABLES
     }
 
     execute(database, LATE_MESSAGE)
 
-    assert left(database)["workertoolbox_task"] == {"other", "late-task"}
+    assert remaining_ids(database)["workertoolbox_task"] == {"other", "late-task"}
 
 
 MESSAGE = """
@@ -431,7 +431,7 @@ VALUES ('late-result', 'SUCCESS', now(), 'old-00001')
 def test_an_erasure_waits_for_a_monitor_and_not_in_a_circle(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    fill(database, 3)
+    insert_expired_tasks(database, 3)
     write = "UPDATE workertoolbox_task SET retries = 1 WHERE id = :id"
     # The first id is in the last place now.
     execute(database, write, id="old-00001")
@@ -447,14 +447,14 @@ def test_an_erasure_waits_for_a_monitor_and_not_in_a_circle(
     engine.dispose()
 
     assert last == "3 tasks deleted"
-    assert deadlocks(database) == 0
-    assert left(database) == NOTHING
+    assert deadlock_count(database) == 0
+    assert remaining_ids(database) == NOTHING
 
 
 def test_the_oldest_are_found_by_an_index_and_each_is_looked_at_once(
     database: str,
 ) -> None:
-    fill(database, 20 * ROWS)
+    insert_expired_tasks(database, 20 * ROWS)
     execute(database, "DELETE FROM workertoolbox_task WHERE id > 'old-10000'")
     engine = create_engine(database)
     plans: dict[str, list[str]] = {}
@@ -482,9 +482,11 @@ def test_the_oldest_are_found_by_an_index_and_each_is_looked_at_once(
 
 
 def test_cleaning_up_leaves_what_is_being_written(database: str) -> None:
-    fill(database, 3)
+    insert_expired_tasks(database, 3)
     impatient = f"{database}?options=-c%20lock_timeout%3D1000"
-    app = Celery("cleaning", backend=result_backend(impatient), set_as_current=False)
+    app = Celery(
+        "cleaning", backend=result_backend_url(impatient), set_as_current=False
+    )
     backend: Any = app.backend
     backend.expires = timedelta(days=30)
     engine = create_engine(database)
@@ -493,10 +495,10 @@ def test_cleaning_up_leaves_what_is_being_written(database: str) -> None:
             text("UPDATE celery_taskmeta SET retries = 1 WHERE task_id = 'old-00002'")
         )
         backend.cleanup()
-        kept = left(database)["celery_taskmeta"]
+        kept = remaining_ids(database)["celery_taskmeta"]
         worker.rollback()
         backend.cleanup()
     engine.dispose()
 
     assert kept == {"old-00002"}
-    assert left(database)["celery_taskmeta"] == set()
+    assert remaining_ids(database)["celery_taskmeta"] == set()

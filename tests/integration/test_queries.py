@@ -21,10 +21,9 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
 from servers.postgresql import PostgreSQL
-from support.brokers import result_backend
-from support.history import LISTS
-from support.history import fill as fill_history
-from support.plans import plans, sequential_scans
+from support.brokers import result_backend_url
+from support.query_plans import record_plans, sequential_scans
+from support.sample_tasks import LISTINGS, insert_sample_tasks
 
 NOW = datetime.now(UTC)
 
@@ -91,7 +90,7 @@ def store(database: str) -> Iterator[TaskStore]:
         yield store
 
 
-def fill(engine: Engine, rows: dict[Any, list[dict[str, Any]]]) -> None:
+def insert_rows(engine: Engine, rows: dict[Any, list[dict[str, Any]]]) -> None:
     with engine.begin() as connection:
         for table, some in rows.items():
             connection.execute(insert(table), some)
@@ -131,7 +130,7 @@ def sweep(store: TaskStore, until: datetime) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_list_is_the_newest_of_the_whole_view(store: TaskStore, seed: int) -> None:
-    fill(store.engine, rows_of(seed, 200))
+    insert_rows(store.engine, rows_of(seed, 200))
     of_state = {"FAILURE", "STARTED", "RETRY", "PROGRESS"}
     status_filters = (None, "SUCCESS", "QUEUED", "SCHEDULED", "PLANNED", *of_state)
     compared = 0
@@ -162,7 +161,7 @@ def test_workflows_and_children_are_those_of_the_whole_view(
     store: TaskStore, seed: int
 ) -> None:
     rows = rows_of(seed, 200)
-    fill(store.engine, rows)
+    insert_rows(store.engine, rows)
     roots = {row["root_id"] for some in rows.values() for row in some}
     for until in (None, NOW - at_most / 2, NOW):
         if until is not None:
@@ -182,7 +181,7 @@ def test_workflows_and_children_are_those_of_the_whole_view(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_stuck_tasks_are_those_of_the_whole_view(store: TaskStore, seed: int) -> None:
-    fill(store.engine, rows_of(seed, 200))
+    insert_rows(store.engine, rows_of(seed, 200))
     before = NOW - at_most / 2
 
     def since(row: Any) -> datetime:
@@ -233,9 +232,9 @@ def history(postgresql: PostgreSQL) -> Iterator[TaskStore]:
     pytest.importorskip("psycopg2")
     with ExitStack() as stack:
         database = stack.enter_context(postgresql.database())
-        store = stack.enter_context(TaskStore(result_backend(database)))
+        store = stack.enter_context(TaskStore(result_backend_url(database)))
         with store.engine.begin() as connection:
-            fill_history(connection, MANY)
+            insert_sample_tasks(connection, MANY)
             connection.execute(text(STEPS))
         sweep(store, datetime.now(UTC) - GRACE)
         with store.engine.connect() as connection:
@@ -247,9 +246,9 @@ def history(postgresql: PostgreSQL) -> Iterator[TaskStore]:
 STATES = ("SUCCESS", "FAILURE", "STARTED", "PROGRESS")
 
 
-@pytest.mark.parametrize("wanted", LISTS.values(), ids=LISTS)
+@pytest.mark.parametrize("wanted", LISTINGS.values(), ids=LISTINGS)
 def test_a_list_reads_no_big_table(history: TaskStore, wanted: dict[str, Any]) -> None:
-    with plans(history.engine) as found:
+    with record_plans(history.engine) as found:
         history.list(**wanted)
 
     assert_no_big_table_is_read(found)
@@ -258,7 +257,7 @@ def test_a_list_reads_no_big_table(history: TaskStore, wanted: dict[str, Any]) -
 def test_no_other_query_reads_a_big_table(history: TaskStore) -> None:
     [first, *_] = history.list(status="FAILURE")
     [child, *_] = [task for task in history.list(limit=100) if task.parent_id]
-    with plans(history.engine) as found:
+    with record_plans(history.engine) as found:
         assert history.get(first.id) == first
         assert len(history.workflow(child.root_id or "")) >= 4
         assert len(history.children(child.parent_id or "")) >= 3
@@ -271,7 +270,7 @@ def test_no_other_query_reads_a_big_table(history: TaskStore) -> None:
 
 
 def test_no_sweep_reads_a_big_table(history: TaskStore) -> None:
-    with plans(history.engine) as found:
+    with record_plans(history.engine) as found:
         sweep(history, datetime.now(UTC) - GRACE)
 
     # It looks at all steps that are planned, in parts.

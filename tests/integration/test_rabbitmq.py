@@ -18,10 +18,10 @@ from kombu import Producer
 
 from cadasta.workertoolbox.routing import Unroutable
 from servers.ports import HOST
-from servers.rabbitmq import GivenRabbitMQ, RabbitMQ
-from support.polling import eventually
-from support.queue_contents import RabbitMQDepot, opened
-from support.services import service, wait_for_executions, worker
+from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
+from support.polling import wait_until
+from support.queue_contents import RabbitMQContents, open_queue_contents
+from support.routing_processes import routing_app, run_worker, wait_for_executions
 
 MONITOR = "platform.fifo"
 
@@ -29,16 +29,18 @@ QUEUES = ["celery", "export", "msg", MONITOR]
 
 
 @pytest.fixture
-def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RabbitMQDepot]:
+def queues(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[RabbitMQContents]:
     """RabbitMQ, of which the test has a virtual host to itself."""
-    with opened("rabbitmq", request, tmp_path) as depot:
-        assert isinstance(depot, RabbitMQDepot)
-        yield depot
+    with open_queue_contents("rabbitmq", request, tmp_path) as queues:
+        assert isinstance(queues, RabbitMQContents)
+        yield queues
 
 
-def delete_queues(depot: RabbitMQDepot) -> None:
+def delete_queues(queues: RabbitMQContents) -> None:
     """Delete every queue behind the service's back."""
-    with depot.channel() as channel:
+    with queues.channel() as channel:
         for queue in QUEUES:
             channel.queue_delete(queue)
 
@@ -58,66 +60,66 @@ def producer_of(app: Celery) -> Iterator[Producer]:
 
 
 def test_a_task_that_reaches_no_queue_is_an_error_at_the_caller(
-    depot: RabbitMQDepot,
+    queues: RabbitMQContents,
 ) -> None:
-    with service(depot) as app:
+    with routing_app(queues) as app:
         app.send_task("export.note")
         for _ in range(2):
-            delete_queues(depot)
+            delete_queues(queues)
             with pytest.raises(Unroutable, match="'task_exchange'.*'export'"):
                 app.send_task("export.note")
             ids = sorted(app.send_task("export.note").id for _ in range(3))
 
-    assert depot.ids("export") == depot.ids(MONITOR) == ids
+    assert queues.ids("export") == queues.ids(MONITOR) == ids
 
 
-def test_a_confirm_is_that_of_its_own_task(depot: RabbitMQDepot) -> None:
-    with service(depot) as app, producer_of(app) as producer:
+def test_a_confirm_is_that_of_its_own_task(queues: RabbitMQContents) -> None:
+    with routing_app(queues) as app, producer_of(app) as producer:
         app.send_task("export.note", producer=producer)
-        delete_queues(depot)
+        delete_queues(queues)
         for _ in range(2):
             with pytest.raises(Unroutable):
                 app.send_task("export.note", producer=producer)
         declare_again(app)
         ids = [app.send_task("export.note", producer=producer).id for _ in range(3)]
 
-    assert depot.ids("export") == depot.ids(MONITOR) == sorted(ids)
+    assert queues.ids("export") == queues.ids(MONITOR) == sorted(ids)
 
 
 def test_a_task_to_an_exchange_that_is_gone_is_an_error_at_the_caller(
-    depot: RabbitMQDepot,
+    queues: RabbitMQContents,
 ) -> None:
-    with service(depot) as app:
+    with routing_app(queues) as app:
         app.send_task("export.note", task_id="before")
-        with depot.channel() as channel:
+        with queues.channel() as channel:
             channel.exchange_delete("task_exchange")
         with pytest.raises(NotFound, match="task_exchange"):
             app.send_task("export.note", task_id="1")
         for id in ("2", "3"):
             app.send_task("export.note", task_id=id)
 
-    assert depot.ids("export") == depot.ids(MONITOR) == ["2", "3", "before"]
+    assert queues.ids("export") == queues.ids(MONITOR) == ["2", "3", "before"]
 
 
-def test_without_confirms_nobody_is_told(depot: RabbitMQDepot) -> None:
+def test_without_confirms_nobody_is_told(queues: RabbitMQContents) -> None:
     options = {"confirm_publish": False}
-    with service(depot, broker_transport_options=options) as app:
+    with routing_app(queues, broker_transport_options=options) as app:
         app.send_task("export.note")
-        delete_queues(depot)
+        delete_queues(queues)
         app.send_task("export.note")
         declare_again(app)
         id = app.send_task("export.note").id
 
-    assert depot.ids("export") == depot.ids(MONITOR) == [id]
+    assert queues.ids("export") == queues.ids(MONITOR) == [id]
 
 
-def test_one_setting_makes_every_queue_a_quorum_queue(depot: RabbitMQDepot) -> None:
-    with service(depot, queue_type="quorum") as app:
+def test_one_setting_makes_every_queue_a_quorum_queue(queues: RabbitMQContents) -> None:
+    with routing_app(queues, queue_type="quorum") as app:
         id = app.send_task("export.note").id
 
-    assert eventually(lambda: depot.ids("export")) == [id]
-    assert eventually(lambda: depot.ids(MONITOR)) == [id]
-    with depot.channel() as channel:
+    assert wait_until(lambda: queues.ids("export")) == [id]
+    assert wait_until(lambda: queues.ids(MONITOR)) == [id]
+    with queues.channel() as channel:
         for queue in QUEUES:
             # RabbitMQ refuses to declare what is of another type.
             channel.queue_declare(
@@ -129,69 +131,69 @@ def test_one_setting_makes_every_queue_a_quorum_queue(depot: RabbitMQDepot) -> N
 
 
 def test_a_task_with_an_eta_is_seen_when_it_is_scheduled_and_work_when_it_is_due(
-    depot: RabbitMQDepot,
+    queues: RabbitMQContents,
 ) -> None:
-    with service(depot, queue_type="quorum") as app:
+    with routing_app(queues, queue_type="quorum") as app:
         id = app.send_task("export.note", countdown=3).id
-        scheduled = depot.ids(MONITOR), depot.ids("export")
-        due = eventually(lambda: depot.ids("export"))
+        scheduled = queues.ids(MONITOR), queues.ids("export")
+        due = wait_until(lambda: queues.ids("export"))
 
     assert scheduled == ([id], [])
     assert due == [id]
-    assert depot.ids(MONITOR) == [id, id]
+    assert queues.ids(MONITOR) == [id, id]
 
 
 def test_a_retry_of_a_task_that_was_delayed_is_delayed_again(
-    depot: RabbitMQDepot, tmp_path: Path
+    queues: RabbitMQContents, tmp_path: Path
 ) -> None:
-    with service(depot, queue_type="quorum") as app:
+    with routing_app(queues, queue_type="quorum") as app:
         id = app.send_task("export.again", countdown=1).id
-        with worker(depot, tmp_path, "-P", "solo", queue_type="quorum"):
+        with run_worker(queues, tmp_path, "-P", "solo", queue_type="quorum"):
             wait_for_executions(tmp_path, [id, id])
-    headers = [message["headers"] for message in depot.messages(MONITOR)]
+    headers = [message["headers"] for message in queues.messages(MONITOR)]
     copies = [(header["id"], header["retries"]) for header in headers]
 
     # Each when it was scheduled, and when it was due.
     assert sorted(copies) == [(id, 0), (id, 0), (id, 1), (id, 1)]
-    assert depot.ids("export") == depot.ids("celery") == []
+    assert queues.ids("export") == queues.ids("celery") == []
 
 
 def test_a_worker_gets_over_a_message_that_no_client_can_read(
-    depot: RabbitMQDepot, tmp_path: Path
+    queues: RabbitMQContents, tmp_path: Path
 ) -> None:
     odd = AMQPMessage("[[], {}, {}]", content_type=b"\xff")
-    with service(depot) as app:
+    with routing_app(queues) as app:
         declare_again(app)
-        with depot.channel() as channel:
+        with queues.channel() as channel:
             channel.basic_publish(odd, exchange="task_exchange", routing_key="export")
         id = app.send_task("export.note").id
-    with worker(depot, tmp_path, "-P", "solo") as process:
+    with run_worker(queues, tmp_path, "-P", "solo") as process:
         wait_for_executions(tmp_path, [id])
         exit_code = process.stop()
 
     assert exit_code == 0
-    assert depot.messages("export") == []
+    assert queues.messages("export") == []
 
 
 @pytest.mark.parametrize("full", ["export", MONITOR])
 def test_a_queue_that_is_full_doubles_no_task(
-    depot: RabbitMQDepot, rabbitmq: RabbitMQ | GivenRabbitMQ, full: str
+    queues: RabbitMQContents, rabbitmq: RabbitMQ | ExternalRabbitMQ, full: str
 ) -> None:
     if not isinstance(rabbitmq, RabbitMQ):
         pytest.skip("the limit is set by the management of a broker of our own")
-    limit(depot, rabbitmq, full)
-    with service(depot) as app:
+    limit(queues, rabbitmq, full)
+    with routing_app(queues) as app:
         app.send_task("export.note", task_id="1")
         with suppress(Exception):  # whether the task is there is not known
             app.send_task("export.note", task_id="2")
 
-    assert depot.ids(full) == ["1"]
-    assert depot.ids("export").count("2") <= 1
+    assert queues.ids(full) == ["1"]
+    assert queues.ids("export").count("2") <= 1
 
 
-def limit(depot: RabbitMQDepot, server: RabbitMQ, queue: str) -> None:
+def limit(queues: RabbitMQContents, server: RabbitMQ, queue: str) -> None:
     """Have a queue refuse everything after the first message."""
-    vhost = urlsplit(depot.access.url).path[1:]
+    vhost = urlsplit(queues.access.url).path[1:]
     policy = {
         "pattern": f"^{queue}$",
         "definition": {"max-length": 1, "overflow": "reject-publish"},

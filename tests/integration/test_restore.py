@@ -13,26 +13,25 @@ from urllib.parse import urlsplit
 import pytest
 from kombu import Consumer, Message
 
-from support import unrouted
-from support.conformance import through
-from support.polling import eventually
+from support import plain_service
+from support.polling import wait_until
 from support.processes import Process, running
-from support.proxy import proxied
+from support.proxy import proxied_url, run_proxy
 from support.queue_contents import (
-    NAMES,
-    Depot,
-    RedisDepot,
-    SQLAlchemyDepot,
-    SQSDepot,
-    opened,
+    BROKERS,
+    QueueContents,
+    RedisContents,
+    SQLAlchemyContents,
+    SQSContents,
+    open_queue_contents,
 )
-from support.services import (
+from support.routing_processes import (
+    consume_ids,
     executions,
-    service,
-    sufferer,
-    take,
+    routing_app,
+    run_copy_holder,
+    run_worker,
     wait_for_executions,
-    worker,
 )
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
@@ -45,119 +44,119 @@ SOON = {"visibility_timeout": 1, "unacked_restore_throttle": 1}
 
 
 @pytest.fixture
-def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
+def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
     """The broker of the test's parameter, which the test has to itself."""
-    with opened(request.param, request, tmp_path) as depot:
-        yield depot
+    with open_queue_contents(request.param, request, tmp_path) as queues:
+        yield queues
 
 
-def soon(depot: Depot) -> dict[str, object]:
+def soon(queues: QueueContents) -> dict[str, object]:
     """Return transport options with which a broker soon delivers again."""
-    return dict(SOON) if isinstance(depot, RedisDepot | SQSDepot) else {}
+    return dict(SOON) if isinstance(queues, RedisContents | SQSContents) else {}
 
 
 @pytest.mark.parametrize("way", ["requeued", "closed", "killed"])
-@pytest.mark.parametrize("depot", NAMES, indirect=True)
+@pytest.mark.parametrize("queues", BROKERS, indirect=True)
 def test_a_copy_that_is_not_acknowledged_is_no_work(
-    depot: Depot, tmp_path: Path, way: str
+    queues: QueueContents, tmp_path: Path, way: str
 ) -> None:
-    with service(depot, broker_transport_options=soon(depot)) as app:
+    with routing_app(queues, broker_transport_options=soon(queues)) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(5))
-        with sufferer(depot, tmp_path, way, 5) as process:
+        with run_copy_holder(queues, tmp_path, way, 5) as process:
             process.wait_for("holds 5")
             if way == "killed":
                 process.kill()
             else:
                 process.wait_for("closed")
         # kombu's transport deletes from the database what it reads.
-        lost = isinstance(depot, SQLAlchemyDepot) and way == "killed"
-        returned = ids if lost else take(app, MONITOR, 5)
+        lost = isinstance(queues, SQLAlchemyContents) and way == "killed"
+        returned = ids if lost else consume_ids(app, MONITOR, 5)
 
-        assert depot.ids("export") == ids
+        assert queues.ids("export") == ids
         assert returned == ids
-        assert depot.ids(MONITOR) == []
+        assert queues.ids(MONITOR) == []
 
 
 @pytest.mark.parametrize("restorer", ["ours", "without the toolbox"])
-@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
 def test_a_worker_that_restores_what_a_killed_monitor_held_makes_no_work(
-    depot: RedisDepot, tmp_path: Path, restorer: str
+    queues: RedisContents, tmp_path: Path, restorer: str
 ) -> None:
-    with service(depot) as app:
+    with routing_app(queues) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(5))
-        with sufferer(depot, tmp_path, "killed", 5) as process:
+        with run_copy_holder(queues, tmp_path, "killed", 5) as process:
             process.wait_for("holds 5")
             process.kill()
-        eventually(lambda: overdue(depot) == 5)
+        wait_until(lambda: overdue(queues) == 5)
         with (
-            worker(depot, tmp_path, "-Q", "msg", broker_transport_options=SOON)
+            run_worker(queues, tmp_path, "-Q", "msg", broker_transport_options=SOON)
             if restorer == "ours"
-            else old_worker(depot, tmp_path)
+            else old_worker(queues, tmp_path)
         ):
-            eventually(lambda: depot.ids(MONITOR) == ids)
+            wait_until(lambda: queues.ids(MONITOR) == ids)
 
-    assert depot.ids("export") == ids
-    assert depot.ids("msg") == []
+    assert queues.ids("export") == ids
+    assert queues.ids("msg") == []
     assert executions(tmp_path) == []
-    assert overdue(depot) == 0
+    assert overdue(queues) == 0
 
 
-@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
 def test_what_is_on_its_way_to_a_killed_reader_returns(
-    depot: RedisDepot, tmp_path: Path
+    queues: RedisContents, tmp_path: Path
 ) -> None:
-    with service(depot, broker_transport_options=SOON) as app:
-        with sufferer(depot, tmp_path, "killed", 2) as process:
-            eventually(lambda: depot.blocked() == 1)
+    with routing_app(queues, broker_transport_options=SOON) as app:
+        with run_copy_holder(queues, tmp_path, "killed", 2) as process:
+            wait_until(lambda: queues.blocked() == 1)
             process.pause()
             ids = sorted(app.send_task("export.note").id for _ in range(2))
             # The server has answered a reader that hears nothing.
-            eventually(lambda: len(depot.ids(MONITOR)) == 1)
+            wait_until(lambda: len(queues.ids(MONITOR)) == 1)
             process.kill()
-        returned = take(app, MONITOR, 2)
+        returned = consume_ids(app, MONITOR, 2)
 
-    assert returned == depot.ids("export") == ids
+    assert returned == queues.ids("export") == ids
 
 
-@pytest.mark.parametrize("depot", ["redis"], indirect=True)
-def test_a_message_that_is_asked_for_again_is_taken_once(depot: RedisDepot) -> None:
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
+def test_a_message_that_is_asked_for_again_is_taken_once(queues: RedisContents) -> None:
     # With `retry_on_timeout`, redis-py sends again what got no answer.
-    with service(depot) as app, app.connection_for_read() as connection:
+    with routing_app(queues) as app, app.connection_for_read() as connection:
         ids = [app.send_task("export.note").id for _ in range(2)]
         channel: Any = connection.default_channel
         ask = channel._taking([MONITOR], "tag")
-        with depot.connected() as client:
+        with queues.connected() as client:
             execute: Any = client.execute_command
             taken = [execute(*ask) for _ in range(2)]
 
     assert taken[0] == taken[1] and ids[0].encode() in taken[0]
-    assert depot.ids(MONITOR) == ids[1:]
+    assert queues.ids(MONITOR) == ids[1:]
 
 
-@pytest.mark.parametrize("depot", ["redis"], indirect=True)
-def test_what_is_no_json_is_not_held(depot: RedisDepot) -> None:
-    with service(depot) as app, app.connection_for_read() as connection:
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
+def test_what_is_no_json_is_not_held(queues: RedisContents) -> None:
+    with routing_app(queues) as app, app.connection_for_read() as connection:
         channel: Any = connection.default_channel
-        with depot.connected() as client:
-            client.lpush(depot.key(MONITOR), "{half a mess")
+        with queues.connected() as client:
+            client.lpush(queues.key(MONITOR), "{half a mess")
             execute: Any = client.execute_command
             taken = execute(*channel._taking([MONITOR], "tag"))
 
             assert b"{half a mess" in taken
-            assert client.hlen(depot.key("unacked")) == 0
+            assert client.hlen(queues.key("unacked")) == 0
 
 
-@pytest.mark.parametrize("depot", ["redis"], indirect=True)
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
 def test_a_reader_that_waits_can_be_closed_when_the_server_is_gone(
-    depot: RedisDepot,
+    queues: RedisContents,
 ) -> None:
-    url = urlsplit(depot.access.url)
+    url = urlsplit(queues.access.url)
     with (
-        proxied(str(url.hostname), int(url.port or 0)) as proxy,
-        service(depot, broker_transport_options=SOON) as app,
+        run_proxy(str(url.hostname), int(url.port or 0)) as proxy,
+        routing_app(queues, broker_transport_options=SOON) as app,
     ):
         id = app.send_task("export.note").id
-        far = app.connection_for_read(through(depot.access.url, proxy))
+        far = app.connection_for_read(proxied_url(queues.access.url, proxy))
         held: list[Message] = []
         for channel, name in ((far.default_channel, MONITOR), (far.channel(), "msg")):
             queue = app.amqp.queues[name]
@@ -171,88 +170,92 @@ def test_a_reader_that_waits_can_be_closed_when_the_server_is_gone(
         # As a worker does.
         far.collect()
         far.close()
-        returned = take(app, MONITOR, 1)
+        returned = consume_ids(app, MONITOR, 1)
 
     assert [message.headers["id"] for message in held] == returned == [id]
 
 
-def overdue(depot: RedisDepot) -> int:
+def overdue(queues: RedisContents) -> int:
     """Return how many messages have been held for longer than `SOON` allows."""
-    with depot.connected() as client:
+    with queues.connected() as client:
         seconds, _ = client.time()
         latest = seconds - SOON["visibility_timeout"]
-        return int(client.zcount(depot.key("unacked_index"), "-inf", latest))
+        return int(client.zcount(queues.key("unacked_index"), "-inf", latest))
 
 
-def old_worker(depot: RedisDepot, folder: Path) -> AbstractContextManager[Process]:
+def old_worker(queues: RedisContents, folder: Path) -> AbstractContextManager[Process]:
     """Run a worker that does without the toolbox."""
     settings = {
-        "broker_url": depot.access.url,
-        "broker_transport_options": {**depot.access.transport_options, **SOON},
+        "broker_url": queues.access.url,
+        "broker_transport_options": {**queues.access.transport_options, **SOON},
     }
     return running(
-        [sys.executable, unrouted.__file__],
+        [sys.executable, plain_service.__file__],
         folder=folder,
-        environment={unrouted.SETTINGS: json.dumps(settings)},
+        environment={plain_service.SETTINGS: json.dumps(settings)},
         name="unrouted",
     )
 
 
 @pytest.mark.parametrize(
-    "depot", [name for name in NAMES if name != "sqlalchemy"], indirect=True
+    "queues", [name for name in BROKERS if name != "sqlalchemy"], indirect=True
 )
 def test_a_task_whose_worker_is_killed_runs_again_without_a_second_copy(
-    depot: Depot, tmp_path: Path
+    queues: QueueContents, tmp_path: Path
 ) -> None:
-    options = soon(depot)
-    with service(depot, broker_transport_options=options) as app:
+    options = soon(queues)
+    with routing_app(queues, broker_transport_options=options) as app:
         seen = app.send_task("export.hang").id
-        with worker(depot, tmp_path, "-c", "2", broker_transport_options=options) as w:
+        with run_worker(
+            queues, tmp_path, "-c", "2", broker_transport_options=options
+        ) as w:
             wait_for_executions(tmp_path, [seen])
-            acknowledged = take(app, MONITOR, 1)
+            acknowledged = consume_ids(app, MONITOR, 1)
             unseen = app.send_task("export.hang").id
             wait_for_executions(tmp_path, [seen, unseen])
             w.kill()
-        with worker(depot, tmp_path, "-c", "2", broker_transport_options=options) as w:
+        with run_worker(
+            queues, tmp_path, "-c", "2", broker_transport_options=options
+        ) as w:
             wait_for_executions(tmp_path, 2 * [seen, unseen])
             w.kill()
 
         assert acknowledged == [seen]
-        assert depot.ids(MONITOR) == [unseen]
-        assert depot.ids("msg") == depot.ids("celery") == []
+        assert queues.ids(MONITOR) == [unseen]
+        assert queues.ids("msg") == queues.ids("celery") == []
 
 
 @pytest.mark.parametrize(
-    "depot", [name for name in NAMES if name != "sqlalchemy"], indirect=True
+    "queues", [name for name in BROKERS if name != "sqlalchemy"], indirect=True
 )
 def test_a_copy_outlives_the_acknowledgement_of_its_task(
-    depot: Depot, tmp_path: Path
+    queues: QueueContents, tmp_path: Path
 ) -> None:
-    options = soon(depot)
-    with service(depot, broker_transport_options=options) as app:
+    options = soon(queues)
+    with routing_app(queues, broker_transport_options=options) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(5))
-        with sufferer(depot, tmp_path, "killed", 5) as monitor:
+        with run_copy_holder(queues, tmp_path, "killed", 5) as monitor:
             monitor.wait_for("holds 5")
-            with worker(depot, tmp_path, "-P", "solo"):
+            with run_worker(queues, tmp_path, "-P", "solo"):
                 wait_for_executions(tmp_path, ids)
             monitor.kill()
-        returned = take(app, MONITOR, 5)
+        returned = consume_ids(app, MONITOR, 5)
 
         assert returned == ids
-        assert depot.ids("export") == []
+        assert queues.ids("export") == []
 
 
-@pytest.mark.parametrize("depot", NAMES, indirect=True)
+@pytest.mark.parametrize("queues", BROKERS, indirect=True)
 def test_a_worker_that_stops_gives_back_what_it_holds_without_a_second_copy(
-    depot: Depot, tmp_path: Path
+    queues: QueueContents, tmp_path: Path
 ) -> None:
-    with service(depot) as app:
+    with routing_app(queues) as app:
         ids = sorted(app.send_task("export.note", countdown=600).id for _ in range(5))
-        with worker(depot, tmp_path, "-P", "solo") as process:
+        with run_worker(queues, tmp_path, "-P", "solo") as process:
             for id in ids:
                 process.wait_for(f"[{id}] received")
             process.stop()
 
-    assert eventually(lambda: depot.ids("export")) == ids
-    assert depot.ids(MONITOR) == ids
+    assert wait_until(lambda: queues.ids("export")) == ids
+    assert queues.ids(MONITOR) == ids
     assert executions(tmp_path) == []

@@ -25,8 +25,8 @@ from cadasta.workertoolbox.results._monitor.message import quarantine_record, re
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import count_recent
 from servers.postgresql import PostgreSQL
-from support.brokers import result_backend
-from support.roles import granted, rights
+from support.brokers import result_backend_url
+from support.roles import single_privileges, user_with_role
 
 CHORD = {"task": "export.total", "options": {"task_id": "3"}}
 
@@ -37,7 +37,7 @@ BODY: Any = (
 
 
 def opened(database: str) -> Celery:
-    return Celery("roles", backend=result_backend(database), set_as_current=False)
+    return Celery("roles", backend=result_backend_url(database), set_as_current=False)
 
 
 def work(database: str) -> None:
@@ -96,7 +96,7 @@ def read(database: str) -> None:
     """Get a result and a group, and list tasks."""
     app = opened(database)
     backend: Any = app.backend
-    with closing(backend.database), TaskStore(result_backend(database)) as store:
+    with closing(backend.database), TaskStore(result_backend_url(database)) as store:
         app.AsyncResult("1").get(timeout=1)
         app.GroupResult.restore("g", backend=backend)
         assert {task.id for task in store.workflow("1")} == {"1", "3"}
@@ -105,7 +105,7 @@ def read(database: str) -> None:
 
 def delete(database: str) -> None:
     """Purge what is old, and erase a workflow."""
-    with TaskStore(result_backend(database)) as store:
+    with TaskStore(result_backend_url(database)) as store:
         for _ in purge(store.engine, before=datetime.now(UTC) + timedelta(days=1)):
             pass
         for _ in erase_workflow(store.engine, "1"):
@@ -144,11 +144,11 @@ def test_a_role_has_the_rights_that_it_needs_and_no_more(
     database: str, owner: Connection, role: str, use: Callable[[str], None]
 ) -> None:
     needless = []
-    with granted(database, role) as narrow:
+    with user_with_role(database, role) as narrow:
         user = make_url(narrow).username
         populate(database)
         use(narrow)
-        for right, where in rights(role):
+        for right, where in single_privileges(role):
             populate(database)
             owner.exec_driver_sql(f"REVOKE {right} ON {where} FROM {user}")
             try:
@@ -166,7 +166,7 @@ def test_a_role_has_the_rights_that_it_needs_and_no_more(
 def test_a_monitor_without_prometheus_need_not_see_what_became_of_tasks(
     database: str, owner: Connection
 ) -> None:
-    with granted(database, "monitor") as narrow:
+    with user_with_role(database, "monitor") as narrow:
         user = make_url(narrow).username
         owner.exec_driver_sql(f"REVOKE SELECT (status) ON celery_taskmeta FROM {user}")
         copy(narrow)
@@ -175,10 +175,10 @@ def test_a_monitor_without_prometheus_need_not_see_what_became_of_tasks(
 @pytest.mark.parametrize("role", ["worker", "monitor", "reader"])
 def test_no_other_role_may_purge(database: str, role: str) -> None:
     populate(database)
-    with granted(database, role) as narrow:
+    with user_with_role(database, role) as narrow:
         with pytest.raises(DatabaseUnavailable, match="permission denied"):
             delete(narrow)
-        with TaskStore(result_backend(database)) as store:
+        with TaskStore(result_backend_url(database)) as store:
             kept = store.list()
 
     assert len(kept) == 3

@@ -14,9 +14,9 @@ from sqlalchemy import MetaData, create_engine, select
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from support.brokers import Broker
-from support.polling import eventually
+from support.polling import wait_until
 from support.processes import running
-from support.secretive import make_app
+from support.secrets_service import make_app
 
 SERVICES = Path(__file__).parents[1] / "support"
 SECRET = "s3cr3t-and-nobody-else-writes-this"
@@ -66,7 +66,7 @@ def test_no_secret_reaches_the_database(
         pay.delay({"deep": [{"api_key": SECRET}]}),
         pay.apply_async((SECRET,), {"other": SECRET}, **reprs),
     ]
-    celery = [sys.executable, "-m", "celery", "-A", "secretive"]
+    celery = [sys.executable, "-m", "celery", "-A", "secrets_service"]
     celery += ["--workdir", str(SERVICES)]
     with (
         running(
@@ -92,7 +92,7 @@ def test_no_secret_reaches_the_database(
             ), tasks
             return True
 
-        eventually(look)
+        wait_until(look)
         shown = store.get(sent[-1].id)
 
     assert SECRET not in everything_stored(secretive)

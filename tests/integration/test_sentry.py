@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from servers.access import Access
-from support.brokers import Broker, app_on
-from support.polling import eventually
+from servers.access import BrokerAccess
+from support.brokers import Broker, open_app
+from support.polling import wait_until
 from support.processes import Process, running
-from support.queue_contents import FileSystemDepot
-from support.sentry_server import Sentry, sentry_server
+from support.queue_contents import FileSystemContents
+from support.sentry_server import SentryServer, run_sentry_server
 from support.sentry_service import make_app
 
 SERVICES = Path(__file__).parents[1] / "support"
@@ -34,14 +34,14 @@ pytestmark = pytest.mark.parametrize("broker", ["filesystem"], indirect=True)
 @pytest.fixture
 def service(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """The service that fails, whose database is migrated."""
-    with app_on(broker, make_app, monkeypatch) as app:
+    with open_app(broker, make_app, monkeypatch) as app:
         yield app
 
 
 @pytest.fixture
-def sentry() -> Iterator[Sentry]:
+def sentry() -> Iterator[SentryServer]:
     """A server that takes what is sent to Sentry."""
-    with sentry_server() as server:
+    with run_sentry_server() as server:
         yield server
 
 
@@ -88,29 +88,29 @@ def send_all(service: Celery) -> dict[str, str]:
         }.items()
     }
     options = service.conf.broker_transport_options
-    depot = FileSystemDepot(Access(service.conf.broker_url, options))
-    depot.put("export", SECRET.encode())
+    queues = FileSystemContents(BrokerAccess(service.conf.broker_url, options))
+    queues.put("export", SECRET.encode())
     return ids
 
 
 def test_a_failure_is_one_event_with_ids_and_without_secrets(
-    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+    service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     ids = send_all(service)
     with worker(broker, tmp_path, SENTRY_DSN=sentry.dsn) as process:
         process.wait_for("Hard time limit")
         process.wait_for("is no message")
-        eventually(lambda: sentry.events_of(task_id=ids["fail_in_turn"]))
+        wait_until(lambda: sentry.events_with_tags(task_id=ids["fail_in_turn"]))
         # Its event is sent by a process that ends with the worker.
         last = service.send_task("export.fail", kwargs={"password": SECRET}).id
         process.wait_for(f"export.fail[{last}] raised")
         process.stop()
     ids["last"] = last
     found = {
-        name: [tags_of(each) for each in sentry.events_of(task_id=task_id)]
+        name: [tags_of(each) for each in sentry.events_with_tags(task_id=task_id)]
         for name, task_id in ids.items()
     }
-    [failed] = sentry.events_of(task_id=ids["fail"])
+    [failed] = sentry.events_with_tags(task_id=ids["fail"])
     others = [each for each in sentry.events if "task_id" not in each["tags"]]
 
     assert found == {
@@ -138,7 +138,7 @@ def test_a_failure_is_one_event_with_ids_and_without_secrets(
 
 
 def test_a_task_that_is_lost_is_one_event_unless_it_runs_again(
-    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+    service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     lost, retried = (
         service.send_task(name, kwargs={"password": SECRET}).id
@@ -146,10 +146,10 @@ def test_a_task_that_is_lost_is_one_event_unless_it_runs_again(
     )
     with worker(broker, tmp_path, SENTRY_DSN=sentry.dsn) as process:
         for task_id in (lost, retried):
-            eventually(partial(sentry.events_of, task_id=task_id))
+            wait_until(partial(sentry.events_with_tags, task_id=task_id))
         exit_code = process.stop()
     found = {
-        task_id: [tags_of(each) for each in sentry.events_of(task_id=task_id)]
+        task_id: [tags_of(each) for each in sentry.events_with_tags(task_id=task_id)]
         for task_id in (lost, retried)
     }
     texts = [each["logentry"]["formatted"] for each in sentry.events]
@@ -165,7 +165,7 @@ def test_a_task_that_is_lost_is_one_event_unless_it_runs_again(
 
 
 def test_threads_send_too(
-    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+    service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     sent = service.send_task("export.fail", kwargs={"password": SECRET}).id
     with worker(broker, tmp_path, "-P", "threads", SENTRY_DSN=sentry.dsn) as process:
@@ -178,7 +178,7 @@ def test_threads_send_too(
 
 
 def test_one_setting_switches_it_off(
-    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+    service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     service.send_task("export.fail", kwargs={"password": SECRET})
     with worker(
@@ -196,14 +196,14 @@ def test_one_setting_switches_it_off(
 
 
 def test_what_a_service_has_set_up_itself_stays(
-    service: Celery, broker: Broker, tmp_path: Path, sentry: Sentry
+    service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     service.send_task("export.fail", kwargs={"password": SECRET})
     with (
-        sentry_server() as unused,
+        run_sentry_server() as unused,
         worker(broker, tmp_path, SENTRY_DSN=unused.dsn, OWN_DSN=sentry.dsn) as process,
     ):
-        eventually(lambda: sentry.events)
+        wait_until(lambda: sentry.events)
         process.kill()
     [event] = sentry.events
 
@@ -220,7 +220,7 @@ def test_without_the_sdk_one_line_says_what_to_install(
     service: Celery,
     broker: Broker,
     tmp_path: Path,
-    sentry: Sentry,
+    sentry: SentryServer,
     arguments: tuple[str, ...],
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_SDK)
@@ -239,11 +239,11 @@ def test_without_the_sdk_one_line_says_what_to_install(
 
 
 def test_beat_sends_what_it_cannot_publish(
-    broker: Broker, tmp_path: Path, sentry: Sentry
+    broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     arguments = ("beat", "-S", "celery.beat:Scheduler")
     with program(broker, tmp_path, *arguments, SENTRY_DSN=sentry.dsn) as process:
-        eventually(lambda: sentry.events)
+        wait_until(lambda: sentry.events)
         process.stop()
 
     assert "'nowhere' is not declared" in sentry.events[0]["logentry"]["formatted"]

@@ -13,9 +13,9 @@ import pytest
 from kombu import Connection
 from sqlalchemy import NullPool, create_engine, inspect, text
 
-from servers.missing import missing
+from servers.availability import skip_or_fail
 from support.brokers import Broker
-from support.polling import eventually
+from support.polling import wait_until
 from support.processes import running
 
 SERVED = ["rabbitmq", "redis", "sqs"]
@@ -106,14 +106,14 @@ def test_what_a_killed_test_run_started_ends_with_it(tmp_path: Path) -> None:
         child = int(parent.wait_for("started").split()[1])
         os.kill(parent.pid, signal.SIGKILL)
 
-        assert eventually(lambda: has_ended(child))
+        assert wait_until(lambda: has_ended(child))
 
 
 def test_a_missing_server_skips_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
 
     with pytest.raises(pytest.skip.Exception, match="SQS is not available: no moto"):
-        missing("SQS", "no moto")
+        skip_or_fail("SQS", "no moto")
 
 
 def test_a_missing_server_fails_its_tests_in_ci(
@@ -122,7 +122,7 @@ def test_a_missing_server_fails_its_tests_in_ci(
     monkeypatch.setenv("CI", "true")
 
     with pytest.raises(pytest.fail.Exception, match="SQS is not available: no moto"):
-        missing("SQS", "no moto")
+        skip_or_fail("SQS", "no moto")
 
 
 def test_what_never_comes_true_is_shown_as_it_was_last() -> None:
@@ -134,4 +134,4 @@ def test_what_never_comes_true_is_shown_as_it_was_last() -> None:
         return True
 
     with pytest.raises(AssertionError, match=r"after 0.1 s still the number is [1-9]"):
-        eventually(check, timeout_s=0.1)
+        wait_until(check, timeout_s=0.1)

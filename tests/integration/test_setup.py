@@ -18,17 +18,17 @@ from cadasta.workertoolbox.conf import (
 )
 from cadasta.workertoolbox.results import DatabaseUnavailable, SchemaOutdated
 from servers.ports import HOST, free_ports
-from servers.postgresql import PostgreSQL, away
-from support.brokers import result_backend
-from support.queue_contents import RabbitMQDepot, opened
+from servers.postgresql import PostgreSQL, refuse_connections
+from support.brokers import result_backend_url
+from support.queue_contents import RabbitMQContents, open_queue_contents
 
 
 @pytest.fixture
-def depot(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[RabbitMQDepot]:
+def queues(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[RabbitMQContents]:
     """A virtual host of RabbitMQ."""
-    with opened("rabbitmq", request, tmp_path) as depot:
-        assert isinstance(depot, RabbitMQDepot)
-        yield depot
+    with open_queue_contents("rabbitmq", request, tmp_path) as queues:
+        assert isinstance(queues, RabbitMQContents)
+        yield queues
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def configured(broker: str, database: str, **settings: Any) -> Celery:
         Config(
             ["export", "msg"],
             broker_url=broker,
-            result_backend=result_backend(database),
+            result_backend=result_backend_url(database),
             **settings,
         )
     )
@@ -65,22 +65,22 @@ def forget_revision(database: str) -> None:
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 def test_all_is_declared_and_nothing_fails(
-    depot: RabbitMQDepot, database: str, queue_type: str
+    queues: RabbitMQContents, database: str, queue_type: str
 ) -> None:
-    app = configured(depot.access.url, database, queue_type=queue_type)
+    app = configured(queues.access.url, database, queue_type=queue_type)
 
     assert setup_app(app) == []
-    with depot.channel() as channel:
+    with queues.channel() as channel:
         for queue in ("celery", "export", "msg", "platform.fifo"):
             channel.queue_declare(queue, passive=True)
         channel.basic_publish(Message(), "task_exchange", "export")
-    assert len(depot.messages("export")) == len(depot.messages("platform.fifo")) == 1
+    assert len(queues.messages("export")) == len(queues.messages("platform.fifo")) == 1
 
 
 def test_broker_and_database_that_are_away_are_both_told(database: str) -> None:
     [port] = free_ports(1)
     app = configured(f"amqp://guest:geheim@{HOST}:{port}//", database)
-    with away(make_url(database)):
+    with refuse_connections(make_url(database)):
         failures = said(app)
 
     assert [kind for kind, _ in failures] == [BrokerUnreachable, DatabaseUnavailable]
@@ -88,13 +88,13 @@ def test_broker_and_database_that_are_away_are_both_told(database: str) -> None:
 
 
 def test_an_exchange_of_another_type_a_queue_of_another_kind_and_an_old_schema(
-    depot: RabbitMQDepot, database: str
+    queues: RabbitMQContents, database: str
 ) -> None:
-    with depot.channel() as channel:
+    with queues.channel() as channel:
         channel.exchange_declare("task_exchange", "direct", auto_delete=False)
         channel.queue_declare("msg", durable=False, auto_delete=False)
     forget_revision(database)
-    failures = said(configured(depot.access.url, database))
+    failures = said(configured(queues.access.url, database))
 
     assert [kind for kind, _ in failures] == [
         DeclarationRefused,
@@ -105,17 +105,17 @@ def test_an_exchange_of_another_type_a_queue_of_another_kind_and_an_old_schema(
     assert "inequivalent arg 'type'" in failures[0][1]
     assert "queue 'msg'" in failures[1][1]
     assert "tasks upgrade" in failures[2][1]
-    with depot.channel() as channel:
+    with queues.channel() as channel:
         channel.queue_declare("export", passive=True)
 
 
 def test_each_queue_that_is_of_another_kind_is_told(
-    depot: RabbitMQDepot, database: str
+    queues: RabbitMQContents, database: str
 ) -> None:
-    with depot.channel() as channel:
+    with queues.channel() as channel:
         channel.queue_declare("export", arguments={"x-max-length": 5})
         channel.queue_declare("platform.fifo", arguments={"x-max-length": 5})
-    failures = said(configured(depot.access.url, database))
+    failures = said(configured(queues.access.url, database))
 
     assert [kind for kind, _ in failures] == 2 * [DeclarationRefused]
     assert ["'export'" in text for _, text in failures] == [True, False]
@@ -123,14 +123,14 @@ def test_each_queue_that_is_of_another_kind_is_told(
 
 
 def test_without_it_a_producer_is_tracked_all_the_same(
-    depot: RabbitMQDepot, database: str
+    queues: RabbitMQContents, database: str
 ) -> None:
     for ready in (False, True):
-        app = configured(depot.access.url, database)
+        app = configured(queues.access.url, database)
         if ready:
             setup_app(app)
         app.send_task("export.project")
         app.close()
 
-    assert depot.ids("export") == depot.ids("platform.fifo")
-    assert len(depot.ids("export")) == 2
+    assert queues.ids("export") == queues.ids("platform.fifo")
+    assert len(queues.ids("export")) == 2

@@ -14,17 +14,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support import aws
-from support.conformance import through
-from support.polling import eventually
-from support.proxy import proxied
-from support.queue_contents import SQSDepot, opened
-from support.services import (
-    command,
-    service,
-    take,
+from support import sqs_requests
+from support.polling import wait_until
+from support.proxy import proxied_url, run_proxy
+from support.queue_contents import SQSContents, open_queue_contents
+from support.routing_processes import (
+    consume_ids,
+    routing_app,
+    run_command,
+    run_worker,
     wait_for_executions,
-    worker,
 )
 
 MONITOR = "platform.fifo"
@@ -40,67 +39,69 @@ HIGH_THROUGHPUT = {
 
 
 @pytest.fixture
-def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSDepot]:
+def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
     """SQS, of which the test has a prefix to itself."""
-    with opened("sqs", request, tmp_path) as depot:
-        assert isinstance(depot, SQSDepot)
-        yield depot
+    with open_queue_contents("sqs", request, tmp_path) as queues:
+        assert isinstance(queues, SQSContents)
+        yield queues
 
 
-def groups(depot: SQSDepot, queue: str) -> list[str]:
+def groups(queues: SQSContents, queue: str) -> list[str]:
     """Return the message groups in a queue, once for each message, sorted."""
-    messages = depot.messages(queue)
+    messages = queues.messages(queue)
     return sorted(message["attributes"]["MessageGroupId"] for message in messages)
 
 
-def test_the_tasks_of_one_workflow_are_one_group(depot: SQSDepot) -> None:
-    with service(depot, queues=[FIFO]) as app:
+def test_the_tasks_of_one_workflow_are_one_group(queues: SQSContents) -> None:
+    with routing_app(queues, queues=[FIFO]) as app:
         alone = app.send_task("export.note").id
         for _ in range(2):
             app.send_task("export.note", root_id="workflow")
 
-    assert groups(depot, FIFO) == sorted([alone, "workflow", "workflow"])
-    assert groups(depot, MONITOR) == sorted([alone, "workflow", "workflow"])
+    assert groups(queues, FIFO) == sorted([alone, "workflow", "workflow"])
+    assert groups(queues, MONITOR) == sorted([alone, "workflow", "workflow"])
 
 
 @pytest.mark.parametrize("root", ["a workflow of its own", "x" * 129, "é"])
 def test_a_root_that_is_no_group_id_is_one_all_the_same(
-    depot: SQSDepot, root: str
+    queues: SQSContents, root: str
 ) -> None:
-    with service(depot) as app:
+    with routing_app(queues) as app:
         for _ in range(2):
             app.send_task("export.note", root_id=root)
         app.send_task("export.note", root_id=f"{root}!")
-    found = groups(depot, MONITOR)
+    found = groups(queues, MONITOR)
 
     assert len(found) == 3 and len(set(found)) == 2
 
 
-def test_a_message_that_is_sent_twice_is_stored_once(depot: SQSDepot) -> None:
-    with service(depot, queues=[FIFO]) as app:
+def test_a_message_that_is_sent_twice_is_stored_once(queues: SQSContents) -> None:
+    with routing_app(queues, queues=[FIFO]) as app:
         for _ in range(2):
             app.send_task("export.note", task_id="1")
         app.send_task("export.note", task_id="2")
 
-    assert depot.ids(FIFO) == depot.ids(MONITOR) == ["1", "2"]
+    assert queues.ids(FIFO) == queues.ids(MONITOR) == ["1", "2"]
 
 
-def test_a_retry_is_not_the_same_message(depot: SQSDepot, tmp_path: Path) -> None:
-    with service(depot, queues=[FIFO]) as app:
+def test_a_retry_is_not_the_same_message(queues: SQSContents, tmp_path: Path) -> None:
+    with routing_app(queues, queues=[FIFO]) as app:
         id = app.send_task("export.again").id
-        with worker(depot, tmp_path, "-P", "solo", queues=[FIFO]):
+        with run_worker(queues, tmp_path, "-P", "solo", queues=[FIFO]):
             wait_for_executions(tmp_path, [id, id])
-    headers = [message["headers"] for message in depot.messages(MONITOR)]
+    headers = [message["headers"] for message in queues.messages(MONITOR)]
     copies = [(header["id"], header["retries"]) for header in headers]
 
     assert sorted(copies) == [(id, 0), (id, 1)]
-    assert depot.ids(FIFO) == []
+    assert queues.ids(FIFO) == []
 
 
-def created(requests: list[aws.Request], depot: SQSDepot) -> dict[str, dict[str, str]]:
+def created(
+    requests: list[sqs_requests.Request], queues: SQSContents
+) -> dict[str, dict[str, str]]:
     """Return the attributes that each queue was created with, by its name."""
     return {
-        request.body["QueueName"].removeprefix(depot.prefix): {
+        request.body["QueueName"].removeprefix(queues.prefix): {
             name: value
             for name, value in request.body["Attributes"].items()
             if name != "VisibilityTimeout"
@@ -111,13 +112,16 @@ def created(requests: list[aws.Request], depot: SQSDepot) -> dict[str, dict[str,
 
 
 def test_fifo_queues_and_no_others_are_made_for_high_throughput(
-    depot: SQSDepot,
+    queues: SQSContents,
 ) -> None:
-    with aws.seen() as requests, service(depot, queues=["export", "msg.fifo"]) as app:
+    with (
+        sqs_requests.recorded() as requests,
+        routing_app(queues, queues=["export", "msg.fifo"]) as app,
+    ):
         app.send_task("export.note")
 
     fifo = {"FifoQueue": "true", **HIGH_THROUGHPUT}
-    assert created(requests, depot) == {
+    assert created(requests, queues) == {
         "celery": {},
         "export": {},
         "msg.fifo": fifo,
@@ -125,69 +129,71 @@ def test_fifo_queues_and_no_others_are_made_for_high_throughput(
     }
 
 
-def test_attributes_of_the_users_own_win_where_sqs_takes_them(depot: SQSDepot) -> None:
+def test_attributes_of_the_users_own_win_where_sqs_takes_them(
+    queues: SQSContents,
+) -> None:
     own = {"MessageRetentionPeriod": "1209600", "FifoThroughputLimit": "perQueue"}
     options = {"sqs-creation-attributes": own, "queue_tags": {"team": "export"}}
     with (
-        aws.seen() as requests,
-        service(depot, broker_transport_options=options) as app,
+        sqs_requests.recorded() as requests,
+        routing_app(queues, broker_transport_options=options) as app,
     ):
         app.send_task("export.note")
-    tags = depot.client().list_queue_tags(QueueUrl=depot.url(MONITOR))["Tags"]
+    tags = queues.client().list_queue_tags(QueueUrl=queues.url(MONITOR))["Tags"]
 
-    made = created(requests, depot)
+    made = created(requests, queues)
     assert made["export"] == {"MessageRetentionPeriod": "1209600"}
     assert made[MONITOR] == {"FifoQueue": "true", **HIGH_THROUGHPUT, **own}
     assert tags == {"team": "export"}
 
 
-def test_a_standard_monitor_queue_is_one_setting_away(depot: SQSDepot) -> None:
+def test_a_standard_monitor_queue_is_one_setting_away(queues: SQSContents) -> None:
     with (
-        aws.seen() as requests,
-        service(depot, PLATFORM_QUEUE_NAME="platform") as app,
+        sqs_requests.recorded() as requests,
+        routing_app(queues, PLATFORM_QUEUE_NAME="platform") as app,
     ):
         id = app.send_task("export.note").id
-        copied = take(app, "platform", 1)
+        copied = consume_ids(app, "platform", 1)
 
-    assert copied == depot.ids("export") == [id]
-    assert created(requests, depot)["platform"] == {}
-    assert sorted(depot.queues()) == ["celery", "export", "msg", "platform"]
+    assert copied == queues.ids("export") == [id]
+    assert created(requests, queues)["platform"] == {}
+    assert sorted(queues.urls()) == ["celery", "export", "msg", "platform"]
 
 
 def test_neither_a_worker_nor_inspect_leaves_a_queue_behind(
-    depot: SQSDepot, tmp_path: Path
+    queues: SQSContents, tmp_path: Path
 ) -> None:
-    with service(depot) as app:
+    with routing_app(queues) as app:
         id = app.send_task("export.note").id
-        with worker(depot, tmp_path, "-P", "solo", "-E"):
+        with run_worker(queues, tmp_path, "-P", "solo", "-E"):
             wait_for_executions(tmp_path, [id])
-            with command(depot, tmp_path, "inspect", "ping") as inspect:
+            with run_command(queues, tmp_path, "inspect", "ping") as inspect:
                 code = inspect.wait()
 
     assert code != 0 and "SQS has no remote control" in inspect.text
-    assert sorted(depot.queues()) == ["celery", "export", "msg", MONITOR]
+    assert sorted(queues.urls()) == ["celery", "export", "msg", MONITOR]
 
 
 def test_looking_for_events_leaves_no_queue_behind(
-    depot: SQSDepot, tmp_path: Path
+    queues: SQSContents, tmp_path: Path
 ) -> None:
-    with command(depot, tmp_path, "events", "--dump") as events:
-        eventually(lambda: events.exit_code is not None or depot.queues())
+    with run_command(queues, tmp_path, "events", "--dump") as events:
+        wait_until(lambda: events.exit_code is not None or queues.urls())
 
-    assert [name for name in depot.queues() if name.startswith("celeryev")] == []
+    assert [name for name in queues.urls() if name.startswith("celeryev")] == []
 
 
-def with_keys(depot: SQSDepot) -> dict[str, dict[str, str]]:
+def with_keys(queues: SQSContents) -> dict[str, dict[str, str]]:
     """Make queues, and return each with the only credentials that are for it."""
     names = ["celery", "export", "msg", MONITOR]
     for name in names:
         attributes = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
-        depot.client().create_queue(
-            QueueName=depot.prefix + name, Attributes=attributes
+        queues.client().create_queue(
+            QueueName=queues.prefix + name, Attributes=attributes
         )
     return {
         name: {
-            "url": depot.url(name),
+            "url": queues.url(name),
             "access_key_id": f"key-of-{name}",
             "secret_access_key": "secret",
         }
@@ -196,28 +202,30 @@ def with_keys(depot: SQSDepot) -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def recorded(depot: SQSDepot) -> Iterator[list[tuple[str, str, str]]]:
+def recorded(queues: SQSContents) -> Iterator[list[tuple[str, str, str]]]:
     """Yield what the server gets from all processes, filled in at the end.
 
     It is the operation, the queue, and the access key of each request to a queue.
     """
     asked: list[tuple[str, str, str]] = []
-    _post(depot, "reset-recording")
-    _post(depot, "start-recording")
+    _post(queues, "reset-recording")
+    _post(queues, "start-recording")
     yield asked
-    _post(depot, "stop-recording")
-    for line in _post(depot, "download-recording").splitlines():
+    _post(queues, "stop-recording")
+    for line in _post(queues, "download-recording").splitlines():
         record = json.loads(line)
         url = json.loads(base64.b64decode(record["body"])).get("QueueUrl", "")
         signed = re.search("Credential=([^/]+)/", record["headers"]["Authorization"])
         if url and signed:
             operation = record["headers"]["X-Amz-Target"].rpartition(".")[2]
-            name = url.rpartition("/")[2].removeprefix(depot.prefix)
+            name = url.rpartition("/")[2].removeprefix(queues.prefix)
             asked.append((operation, name, signed[1]))
 
 
-def _post(depot: SQSDepot, command: str) -> bytes:
-    server = http.client.HTTPConnection(urlsplit(depot.access.url).netloc.split("@")[1])
+def _post(queues: SQSContents, command: str) -> bytes:
+    server = http.client.HTTPConnection(
+        urlsplit(queues.access.url).netloc.split("@")[1]
+    )
     method = "GET" if command.startswith("download") else "POST"
     server.request(method, f"/moto-api/recorder/{command}")
     answer = server.getresponse().read()
@@ -226,20 +234,22 @@ def _post(depot: SQSDepot, command: str) -> bytes:
 
 
 def test_each_predefined_queue_is_used_with_its_own_credentials(
-    depot: SQSDepot, tmp_path: Path
+    queues: SQSContents, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {
-        "predefined_queues": with_keys(depot),
+        "predefined_queues": with_keys(queues),
         "queue_name_prefix": "",
     }
     with (
-        recorded(depot) as asked,
-        service(depot, broker_transport_options=options) as app,
+        recorded(queues) as asked,
+        routing_app(queues, broker_transport_options=options) as app,
     ):
         ids = sorted(app.send_task("export.note").id for _ in range(3))
-        with worker(depot, tmp_path, "-P", "solo", broker_transport_options=options):
+        with run_worker(
+            queues, tmp_path, "-P", "solo", broker_transport_options=options
+        ):
             wait_for_executions(tmp_path, ids)
-        copied = take(app, MONITOR, 3)
+        copied = consume_ids(app, MONITOR, 3)
 
     assert copied == ids
     assert {key == f"key-of-{name}" for _, name, key in asked} == {True}
@@ -249,19 +259,19 @@ def test_each_predefined_queue_is_used_with_its_own_credentials(
 
 
 def test_a_worker_whose_polls_are_cut_off_goes_on(
-    depot: SQSDepot, tmp_path: Path
+    queues: SQSContents, tmp_path: Path
 ) -> None:
-    url = urlsplit(depot.access.url)
+    url = urlsplit(queues.access.url)
     # Seconds: the emulator may give a message to a poll that nobody waits for any more.
     options = {"visibility_timeout": 3}
     with ExitStack() as stack:
-        proxy = stack.enter_context(proxied(str(url.hostname), int(url.port or 0)))
-        app = stack.enter_context(service(depot, broker_transport_options=options))
+        proxy = stack.enter_context(run_proxy(str(url.hostname), int(url.port or 0)))
+        app = stack.enter_context(routing_app(queues, broker_transport_options=options))
         process = stack.enter_context(
-            worker(
-                depot,
+            run_worker(
+                queues,
                 tmp_path,
-                broker_url=through(depot.access.url, proxy),
+                broker_url=proxied_url(queues.access.url, proxy),
                 broker_transport_options=options,
             )
         )
@@ -280,16 +290,16 @@ PARTS = {"headers": 40, "body": 310}
 
 @pytest.mark.parametrize("part", PARTS)
 def test_an_answer_that_breaks_off_costs_no_task_and_doubles_none(
-    depot: SQSDepot, part: str
+    queues: SQSContents, part: str
 ) -> None:
-    url = urlsplit(depot.access.url)
+    url = urlsplit(queues.access.url)
     ids = []
-    with proxied(str(url.hostname), int(url.port or 0)) as proxy:
-        far = through(depot.access.url, proxy)
+    with run_proxy(str(url.hostname), int(url.port or 0)) as proxy:
+        far = proxied_url(queues.access.url, proxy)
         # Each connection asks for the queues, then for each queue, and sends two.
         for number in range(1, 8):
-            with service(depot, broker_url=far) as app:
-                proxy.break_off(number, after=PARTS[part])
+            with routing_app(queues, broker_url=far) as app:
+                proxy.cut_response(number, after_bytes=PARTS[part])
                 ids.append(app.send_task("export.note").id)
 
-    assert depot.ids("export") == depot.ids(MONITOR) == sorted(ids)
+    assert queues.ids("export") == queues.ids(MONITOR) == sorted(ids)

@@ -12,9 +12,9 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from cadasta.workertoolbox.routing import CopyFailed
-from support import aws
-from support.queue_contents import SQSDepot, opened
-from support.services import service
+from support import sqs_requests
+from support.queue_contents import SQSContents, open_queue_contents
+from support.routing_processes import routing_app
 
 MONITOR = "platform.fifo"
 
@@ -23,11 +23,11 @@ TRIED_ONCE = {"client-config": {"retries": {"total_max_attempts": 1}}}
 
 
 @pytest.fixture
-def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSDepot]:
+def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
     """SQS, of which the test has a prefix to itself."""
-    with opened("sqs", request, tmp_path) as depot:
-        assert isinstance(depot, SQSDepot)
-        yield depot
+    with open_queue_contents("sqs", request, tmp_path) as queues:
+        assert isinstance(queues, SQSContents)
+        yield queues
 
 
 @pytest.mark.parametrize(
@@ -42,56 +42,58 @@ def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSDepot]:
     ],
 )
 def test_what_aws_refuses_for_now_is_sent_again(
-    depot: SQSDepot, refusal: aws.Refusal
+    queues: SQSContents, refusal: sqs_requests.ErrorResponse
 ) -> None:
     with (
         refused_times(2, refusal) as refused,
-        service(depot, broker_transport_options=TRIED_ONCE) as app,
+        routing_app(queues, broker_transport_options=TRIED_ONCE) as app,
     ):
         id = app.send_task("export.note", retry=False).id
 
     assert sorted(refused.values()) == [2, 2]
-    assert depot.ids("export") == depot.ids(MONITOR) == [id]
+    assert queues.ids("export") == queues.ids(MONITOR) == [id]
 
 
-def test_the_tries_of_botocore_come_on_top(depot: SQSDepot) -> None:
+def test_the_tries_of_botocore_come_on_top(queues: SQSContents) -> None:
     with (
         refused_times(3, (400, "ThrottlingException")) as refused,
-        service(depot) as app,
+        routing_app(queues) as app,
     ):
         id = app.send_task("export.note").id
 
     assert sorted(refused.values()) == [3, 3]
-    assert depot.ids("export") == depot.ids(MONITOR) == [id]
+    assert queues.ids("export") == queues.ids(MONITOR) == [id]
 
 
 @contextmanager
-def refused_times(times: int, refusal: aws.Refusal) -> Iterator[Counter[str]]:
+def refused_times(
+    times: int, refusal: sqs_requests.ErrorResponse
+) -> Iterator[Counter[str]]:
     """Refuse the first messages of each queue; yield how many it has been."""
     refused: Counter[str] = Counter()
 
-    def refuse(request: aws.Request) -> aws.Refusal | None:
+    def refuse(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
         if request.operation != "SendMessage" or refused[request.queue] == times:
             return None
         refused[request.queue] += 1
         return refusal
 
-    with aws.seen(refuse):
+    with sqs_requests.recorded(refuse):
         yield refused
 
 
 @pytest.mark.parametrize("queue", ["export", MONITOR])
-def test_what_aws_refuses_for_ever_is_given_up(depot: SQSDepot, queue: str) -> None:
-    name = depot.prefix + queue
+def test_what_aws_refuses_for_ever_is_given_up(queues: SQSContents, queue: str) -> None:
+    name = queues.prefix + queue
 
-    def refuse(request: aws.Request) -> aws.Refusal | None:
+    def refuse(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
         send = request.operation == "SendMessage"
         return (400, "ThrottlingException") if send and request.queue == name else None
 
     with (
-        aws.seen(refuse) as requests,
-        service(
-            depot, COPY_FAILURE="raise", broker_transport_options=TRIED_ONCE
+        sqs_requests.recorded(refuse) as requests,
+        routing_app(
+            queues, COPY_FAILURE="raise", broker_transport_options=TRIED_ONCE
         ) as app,
     ):
         with pytest.raises((CopyFailed, OperationalError), match="ThrottlingException"):
@@ -99,32 +101,34 @@ def test_what_aws_refuses_for_ever_is_given_up(depot: SQSDepot, queue: str) -> N
     tries = [request for request in requests if request.queue == name]
 
     assert 1 < len(tries) < 10
-    assert depot.ids(queue) == []
+    assert queues.ids(queue) == []
 
 
 @pytest.mark.parametrize("refusals", [0, 1])
-def test_message_attributes_reach_every_copy(depot: SQSDepot, refusals: int) -> None:
+def test_message_attributes_reach_every_copy(
+    queues: SQSContents, refusals: int
+) -> None:
     attributes = {"Service": {"DataType": "String", "StringValue": "web"}}
     with (
         refused_times(refusals, (503, "ServiceUnavailable")),
-        service(depot, broker_transport_options=TRIED_ONCE) as app,
+        routing_app(queues, broker_transport_options=TRIED_ONCE) as app,
     ):
         app.send_task("export.note", message_attributes=attributes)
 
     for queue in ("export", MONITOR):
-        [message] = depot.messages(queue)
+        [message] = queues.messages(queue)
         assert message["message_attributes"] == attributes
 
 
-def test_a_task_and_its_copy_are_sent_at_the_same_time(depot: SQSDepot) -> None:
+def test_a_task_and_its_copy_are_sent_at_the_same_time(queues: SQSContents) -> None:
     # Neither request is let go before the other is there.
     both = Barrier(2, timeout=10)
 
-    def meet(request: aws.Request) -> None:
+    def meet(request: sqs_requests.Request) -> None:
         if request.operation == "SendMessage":
             both.wait()
 
-    with aws.seen(meet), service(depot) as app:
+    with sqs_requests.recorded(meet), routing_app(queues) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(3))
 
-    assert depot.ids("export") == depot.ids(MONITOR) == ids
+    assert queues.ids("export") == queues.ids(MONITOR) == ids

@@ -8,11 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from support.malformed_messages import BYTES, MISSHAPEN, NOTIFICATION, TEXTS, envelope
-from support.polling import eventually
-from support.queue_contents import NAMES, VIRTUAL, Depot, SQSDepot, opened
-from support.routed import consume
-from support.services import service, take, wait_for_executions, worker
+from support.malformed_messages import (
+    MALFORMED_BYTES,
+    MALFORMED_TASKS,
+    MALFORMED_TEXTS,
+    S3_NOTIFICATION,
+    envelope,
+)
+from support.polling import wait_until
+from support.queue_contents import (
+    BROKERS,
+    VIRTUAL_BROKERS,
+    QueueContents,
+    SQSContents,
+    open_queue_contents,
+)
+from support.routing_processes import (
+    consume_ids,
+    routing_app,
+    run_worker,
+    wait_for_executions,
+)
+from support.routing_service import consume
 
 #: kombu's models, not ours, warn with this SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
@@ -21,105 +38,107 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 BINARY = ("redis", "filesystem")
 
 
-@pytest.fixture(params=VIRTUAL)
+@pytest.fixture(params=VIRTUAL_BROKERS)
 def name(request: pytest.FixtureRequest) -> str:
     """Each broker in turn where the client makes the envelope."""
     return str(request.param)
 
 
 @pytest.fixture
-def depot(request: pytest.FixtureRequest, tmp_path: Path, name: str) -> Iterator[Depot]:
+def queues(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str
+) -> Iterator[QueueContents]:
     """A part of that broker."""
-    with opened(name, request, tmp_path) as depot:
-        yield depot
+    with open_queue_contents(name, request, tmp_path) as queues:
+        yield queues
 
 
 @pytest.fixture
-def sqs_depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSDepot]:
+def sqs_depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
     """SQS, of which the test has a prefix to itself."""
-    with opened("sqs", request, tmp_path) as depot:
-        assert isinstance(depot, SQSDepot)
-        yield depot
+    with open_queue_contents("sqs", request, tmp_path) as queues:
+        assert isinstance(queues, SQSContents)
+        yield queues
 
 
 def test_a_worker_rejects_what_is_no_message_and_shows_it(
-    depot: Depot, name: str, tmp_path: Path
+    queues: QueueContents, name: str, tmp_path: Path
 ) -> None:
-    intruders = [text.encode("utf-8") for text in TEXTS]
-    intruders += BYTES if name in BINARY else ()
-    with service(depot) as app:
+    intruders = [text.encode("utf-8") for text in MALFORMED_TEXTS]
+    intruders += MALFORMED_BYTES if name in BINARY else ()
+    with routing_app(queues) as app:
         first = app.send_task("export.note").id
         for raw in intruders:
-            depot.put("export", raw)
+            queues.put("export", raw)
         last = app.send_task("export.note").id
-        with worker(depot, tmp_path, "-P", "solo") as process:
+        with run_worker(queues, tmp_path, "-P", "solo") as process:
             wait_for_executions(tmp_path, [first, last])
-            eventually(lambda: process.text.count("is no message") == len(intruders))
+            wait_until(lambda: process.text.count("is no message") == len(intruders))
             exit_code = process.stop()
 
     assert exit_code == 0
-    assert depot.is_empty("export")
-    assert json.dumps(NOTIFICATION) in process.text
+    assert queues.is_empty("export")
+    assert json.dumps(S3_NOTIFICATION) in process.text
     if name in BINARY:
         assert r"\xff\xfe{" in process.text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BROKERS)
 def test_a_worker_rejects_what_is_no_task_and_goes_on(
-    depot: Depot, name: str, tmp_path: Path
+    queues: QueueContents, name: str, tmp_path: Path
 ) -> None:
-    with service(depot) as app:
+    with routing_app(queues) as app:
         first = app.send_task("export.note").id
         with app.connection_for_write() as connection:
             producer = connection.Producer(serializer="json")
-            for headers, body in MISSHAPEN:
+            for headers, body in MALFORMED_TASKS:
                 producer.publish(body, routing_key="export", headers=headers)
         last = app.send_task("export.note").id
-        with worker(depot, tmp_path, "-P", "prefork", "-c", "1") as process:
+        with run_worker(queues, tmp_path, "-P", "prefork", "-c", "1") as process:
             wait_for_executions(tmp_path, [first, last])
-            eventually(lambda: process.text.count("is no task") == len(MISSHAPEN))
+            wait_until(lambda: process.text.count("is no task") == len(MALFORMED_TASKS))
             exit_code = process.stop()
 
     assert exit_code == 0
-    assert depot.is_empty("export")
-    assert process.text.count("ERROR/") == len(MISSHAPEN)
+    assert queues.is_empty("export")
+    assert process.text.count("ERROR/") == len(MALFORMED_TASKS)
 
 
 @pytest.mark.parametrize("name", ["filesystem"])
 def test_a_task_is_not_rejected_for_what_is_wrong_with_the_worker(
-    depot: Depot, tmp_path: Path
+    queues: QueueContents, tmp_path: Path
 ) -> None:
-    with service(depot) as app:
+    with routing_app(queues) as app:
         app.send_task("export.note")
-        with worker(depot, tmp_path, worker_pool="broken_pool:Pool") as process:
+        with run_worker(queues, tmp_path, worker_pool="broken_pool:Pool") as process:
             process.wait()
 
     assert "this pool takes nothing" in process.text
     assert "is no task" not in process.text
-    assert not depot.is_empty("export")
+    assert not queues.is_empty("export")
 
 
 @pytest.mark.parametrize("exchange", ["", "celery", None, []])
 def test_what_claims_to_be_for_a_work_queue_returns_to_where_it_was(
-    depot: Depot, exchange: object
+    queues: QueueContents, exchange: object
 ) -> None:
     claim = {"exchange": exchange, "routing_key": "export"}
-    with service(depot) as app:
+    with routing_app(queues) as app:
         with app.connection_for_read() as connection:
             for queue in app.amqp.queues.values():
                 queue(connection.default_channel).declare()
-            depot.put(
+            queues.put(
                 "platform.fifo", json.dumps(envelope(delivery_info=claim)).encode()
             )
             [held] = consume(app, connection, "platform.fifo", 1)
             held.requeue()
 
-        assert take(app, "platform.fifo", 1) == ["intruder"]
-    assert depot.is_empty("export")
+        assert consume_ids(app, "platform.fifo", 1) == ["intruder"]
+    assert queues.is_empty("export")
 
 
 def test_what_is_no_message_ends_among_the_dead_letters_of_sqs(
-    sqs_depot: SQSDepot, tmp_path: Path
+    sqs_depot: SQSContents, tmp_path: Path
 ) -> None:
     client = sqs_depot.client()
     dead = client.create_queue(QueueName=f"{sqs_depot.prefix}dead")["QueueUrl"]
@@ -130,19 +149,19 @@ def test_what_is_no_message_ends_among_the_dead_letters_of_sqs(
     }
     # Seconds, after which it is received for the second time.
     options = {"visibility_timeout": 1}
-    raw = json.dumps(NOTIFICATION)
-    with service(sqs_depot, broker_transport_options=options) as app:
+    raw = json.dumps(S3_NOTIFICATION)
+    with routing_app(sqs_depot, broker_transport_options=options) as app:
         first = app.send_task("export.note").id
         client.set_queue_attributes(
             QueueUrl=sqs_depot.url("export"),
             Attributes={"RedrivePolicy": json.dumps(redrive)},
         )
         sqs_depot.put("export", raw.encode())
-        with worker(
+        with run_worker(
             sqs_depot, tmp_path, "-P", "solo", broker_transport_options=options
         ):
             wait_for_executions(tmp_path, [first])
-            letters = eventually(
+            letters = wait_until(
                 lambda: client.receive_message(QueueUrl=dead).get("Messages")
             )
 

@@ -16,7 +16,7 @@ from cadasta.workertoolbox.results._database.upgrade import alembic_config
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
-from support.history import fill
+from support.sample_tasks import insert_sample_tasks
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def indexes(engine: Engine) -> dict[str, bool]:
 def test_an_upgrade_goes_on_where_one_was_interrupted(postgresql: PostgreSQL) -> None:
     with at_revision(postgresql, "0004") as (database, engine):
         with engine.begin() as connection:
-            fill(connection, 1000)
+            insert_sample_tasks(connection, 1000)
         reader = create_engine(database, isolation_level="REPEATABLE READ")
         # Whoever reads is waited for, and in the end the upgrade is given up.
         with reader.connect() as old:
@@ -85,7 +85,7 @@ def test_what_a_role_could_do_it_can_do_after_an_upgrade(
             f"workertoolbox_attempt TO {roles['monitor']}",
         )
         with engine.begin() as connection:
-            fill(connection, 1000)
+            insert_sample_tasks(connection, 1000)
         upgrade(database)
         reader, monitor = (
             url.set(username=role, password="geheim").render_as_string(False)

@@ -19,8 +19,8 @@ from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
 from support.brokers import Broker
-from support.monitors import monitor
-from support.polling import eventually
+from support.polling import wait_until
+from support.task_commands import run_monitor
 
 
 @pytest.fixture
@@ -80,8 +80,11 @@ def test_a_monitor_moves_the_watermark(
     with store.engine.begin() as connection:
         write_batch(connection, [record("old", timedelta(hours=1))])
         connection.execute(delete(queued))
-    with monitor(broker.environment, tmp_path), monitor(broker.environment, tmp_path):
-        found = eventually(lambda: kept(store))
+    with (
+        run_monitor(broker.environment, tmp_path),
+        run_monitor(broker.environment, tmp_path),
+    ):
+        found = wait_until(lambda: kept(store))
 
     assert found == ["old"]
     assert [task.id for task in store.stuck(timedelta(minutes=15))] == ["old"]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Access:
+class BrokerAccess:
     """A part of a broker that one test has to itself.
 
     Attributes:
@@ -25,6 +25,6 @@ class Access:
 class BrokerServer(Protocol):
     """A server of any kind that brokers messages."""
 
-    def access(self) -> AbstractContextManager[Access]:
+    def access(self) -> AbstractContextManager[BrokerAccess]:
         """Give a part of the broker away as long as the block lasts."""
         ...

@@ -37,7 +37,7 @@ class Certificate:
     key: Path
 
 
-def issue(folder: Path) -> Certificate:
+def issue_certificate(folder: Path) -> Certificate:
     """Make an authority and have it certify a server, with all files in a folder."""
     certificate = Certificate(
         folder / "authority.pem", folder / "server.pem", folder / "server.key"

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from sqlalchemy import URL
 
-from servers.missing import missing
+from servers.availability import skip_or_fail
+from servers.executables import find_pgbouncer
 from servers.ports import HOST, free_ports, is_listening
-from servers.postgresql import account, folder_of
-from servers.programs import find_pgbouncer
+from servers.postgresql import server_account, server_folder
 from support.processes import running
 
 #: Any client is let in, and becomes the role that the server is given for it.
@@ -31,7 +31,7 @@ max_client_conn = 200
 
 
 @contextmanager
-def pooled(server: URL, *, size: int) -> Iterator[URL]:
+def run_pgbouncer(server: URL, *, size: int) -> Iterator[URL]:
     """Run it in transaction mode, and yield the database's URL through it.
 
     Args:
@@ -40,10 +40,10 @@ def pooled(server: URL, *, size: int) -> Iterator[URL]:
     """
     program = find_pgbouncer()
     if program is None:
-        missing("PgBouncer", "pgbouncer is not installed")
+        skip_or_fail("PgBouncer", "pgbouncer is not installed")
     [port] = free_ports(1)
     password = f" password={server.password}" if server.password else ""
-    with folder_of("pgbouncer") as folder:
+    with server_folder("pgbouncer") as folder:
         configuration = folder / "pgbouncer.ini"
         configuration.write_text(
             CONFIGURATION.format(
@@ -57,7 +57,7 @@ def pooled(server: URL, *, size: int) -> Iterator[URL]:
             ready=lambda: is_listening(port),
             # It waits for transactions, and not for clients, in each of its versions.
             stop_signal=signal.SIGINT,
-            user=account(),
-            shown=False,
+            user=server_account(),
+            print_output=False,
         ):
             yield server.set(host=HOST, port=port)

@@ -15,9 +15,9 @@ from pathlib import Path
 from sqlalchemy import URL, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from servers.missing import missing
+from servers.availability import skip_or_fail
+from servers.executables import find_postgresql
 from servers.ports import HOST, free_ports
-from servers.programs import find_postgresql
 from support.processes import Process, running
 
 #: Root may not run it; Debian's packages create this account.
@@ -42,7 +42,7 @@ SETTINGS = {
 }
 
 #: For data that is thrown away, and need not survive a crash of the machine.
-FLEETING = {
+NOT_DURABLE = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
@@ -80,7 +80,7 @@ class PostgreSQL:
 
 @contextmanager
 def serve(
-    migrate: Callable[[str], object], *, settings: Mapping[str, str] = FLEETING
+    migrate: Callable[[str], object], *, settings: Mapping[str, str] = NOT_DURABLE
 ) -> Iterator[PostgreSQL]:
     """Run a server, or use the one of `WORKERTOOLBOX_TEST_POSTGRESQL_URL`.
 
@@ -124,24 +124,24 @@ class Cluster:
             stop_signal=signal.SIGINT,
             # Killed, it would leave a segment of shared memory behind.
             death_signal=signal.SIGINT,
-            user=account(),
-            shown=False,
+            user=server_account(),
+            print_output=False,
         ) as process:
             yield process
 
 
 @contextmanager
-def cluster(settings: Mapping[str, str] = FLEETING) -> Iterator[Cluster]:
+def cluster(settings: Mapping[str, str] = NOT_DURABLE) -> Iterator[Cluster]:
     """Make a server that the test starts and stops itself."""
     program = find_postgresql()
     if program is None:
-        missing("PostgreSQL", "postgresql is not installed")
-    with folder_of("postgresql") as folder:
+        skip_or_fail("PostgreSQL", "postgresql is not installed")
+    with server_folder("postgresql") as folder:
         with running(
             [program.with_name("initdb"), "--pgdata", folder / DATA, *INITDB],
             folder=folder,
-            user=account(),
-            shown=False,
+            user=server_account(),
+            print_output=False,
         ) as initdb:
             if initdb.wait() != 0:
                 raise ChildProcessError(initdb.tail)
@@ -153,7 +153,7 @@ def cluster(settings: Mapping[str, str] = FLEETING) -> Iterator[Cluster]:
 
 
 @contextmanager
-def away(database: URL) -> Iterator[None]:
+def refuse_connections(database: URL) -> Iterator[None]:
     """Have PostgreSQL refuse a database, and cut who is connected."""
     maintenance = database.set(database="postgres")
     admin = create_engine(maintenance, isolation_level="AUTOCOMMIT")
@@ -172,16 +172,16 @@ def away(database: URL) -> Iterator[None]:
 
 
 @contextmanager
-def folder_of(server: str) -> Iterator[Path]:
+def server_folder(server: str) -> Iterator[Path]:
     """Yield an empty folder that belongs to the account."""
     # Not in pytest's folders, which the other account may not enter.
     with tempfile.TemporaryDirectory(prefix=f"workertoolbox-{server}-") as folder:
-        if name := account():
+        if name := server_account():
             shutil.chown(folder, name, name)
         yield Path(folder)
 
 
-def account() -> str | None:
+def server_account() -> str | None:
     """Return who has to run the server, where that is not who runs the tests."""
     return ACCOUNT if os.geteuid() == 0 else None
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from kombu import Connection, Exchange, Queue
 
-from servers.access import Access
-from servers.certificates import Certificate, issue
-from servers.missing import missing
+from servers.access import BrokerAccess
+from servers.availability import skip_or_fail
+from servers.certificates import Certificate, issue_certificate
+from servers.executables import find_rabbitmq
 from servers.ports import HOST, free_ports, is_listening
-from servers.programs import find_rabbitmq
 from support.processes import Process, running
 
 #: What the toolbox declares, deleted around each use of a broker given by its URL.
@@ -80,10 +80,10 @@ class RabbitMQ:
             self._manage("DELETE", f"vhosts/{name}")
 
     @contextmanager
-    def access(self) -> Iterator[Access]:
+    def access(self) -> Iterator[BrokerAccess]:
         """Give a virtual host away."""
         with self.vhost() as url:
-            yield Access(url, tls=self.tls)
+            yield BrokerAccess(url, tls=self.tls)
 
     def totals(self, vhost: str) -> dict[str, int]:
         """Return how many messages are in each queue, with those not acknowledged."""
@@ -115,17 +115,17 @@ class RabbitMQ:
 
 
 @dataclass(frozen=True)
-class GivenRabbitMQ:
+class ExternalRabbitMQ:
     """A broker somebody else runs, used as it is, by one test at a time."""
 
     url: str
 
     @contextmanager
-    def access(self) -> Iterator[Access]:
+    def access(self) -> Iterator[BrokerAccess]:
         """Give it away; what the toolbox declares is deleted around the block."""
         self._delete_declared()
         try:
-            yield Access(self.url)
+            yield BrokerAccess(self.url)
         finally:
             self._delete_declared()
 
@@ -137,10 +137,10 @@ class GivenRabbitMQ:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[RabbitMQ | GivenRabbitMQ]:
+def serve(folder: Path) -> Iterator[RabbitMQ | ExternalRabbitMQ]:
     """Run a broker, or use the one of `WORKERTOOLBOX_TEST_AMQP_URL`."""
     if url := os.environ.get("WORKERTOOLBOX_TEST_AMQP_URL"):
-        yield GivenRabbitMQ(url)
+        yield ExternalRabbitMQ(url)
         return
     with _serve(folder) as server:
         yield server
@@ -149,7 +149,7 @@ def serve(folder: Path) -> Iterator[RabbitMQ | GivenRabbitMQ]:
 @contextmanager
 def serve_tls(folder: Path) -> Iterator[RabbitMQ]:
     """Run a broker that speaks TLS only."""
-    with _serve(folder, issue(folder)) as server:
+    with _serve(folder, issue_certificate(folder)) as server:
         yield server
 
 
@@ -177,7 +177,7 @@ class Node:
             # Nothing is to be saved, and an orderly stop takes 6 s.
             stop_signal=signal.SIGKILL,
             timeout_s=START_TIMEOUT_S,
-            shown=False,
+            print_output=False,
         ) as process:
             yield process
 
@@ -187,7 +187,7 @@ def node(folder: Path, certificate: Certificate | None = None) -> Iterator[Node]
     """Make a broker that the test starts and stops itself."""
     program, epmd = find_rabbitmq(), shutil.which("epmd")
     if program is None or epmd is None:
-        missing("RabbitMQ", "rabbitmq-server or epmd is not installed")
+        skip_or_fail("RabbitMQ", "rabbitmq-server or epmd is not installed")
     names, amqp, management, distribution = free_ports(4)
     server = RabbitMQ(amqp, management, _tls_options(certificate))
     # Erlang starts this registry of node names where there is none, and leaves it
@@ -204,7 +204,7 @@ def node(folder: Path, certificate: Certificate | None = None) -> Iterator[Node]
         folder=folder,
         environment=registry,
         ready=lambda: is_listening(names),
-        shown=False,
+        print_output=False,
     ):
         yield Node(server, program, folder, environment)
 

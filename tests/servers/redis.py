@@ -14,21 +14,21 @@ from urllib.parse import urlencode
 
 import redis
 
-from servers.access import Access
-from servers.certificates import issue
-from servers.missing import missing
+from servers.access import BrokerAccess
+from servers.availability import skip_or_fail
+from servers.certificates import issue_certificate
+from servers.executables import find_redis
 from servers.ports import HOST, free_ports, is_listening
-from servers.programs import find_redis
 from support.processes import Process, running
 
 #: Options of a server that forgets all when it ends, which is quicker.
-FORGETTING = ("--save", "", "--appendonly", "no")
+IN_MEMORY = ("--save", "", "--appendonly", "no")
 
 #: Options of one that has on its disk what it has confirmed.
 SURVIVING_KILLS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
 #: What the sentinel calls its master.
-MASTER = "workertoolbox"
+MASTER_NAME = "workertoolbox"
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Redis:
     """
 
     url: str
-    broker: Access | None = None
+    broker: BrokerAccess | None = None
 
     @contextmanager
-    def access(self) -> Iterator[Access]:
+    def access(self) -> Iterator[BrokerAccess]:
         """Give a prefix away; keys that begin with it are deleted after the block."""
         prefix = f"{uuid.uuid4().hex}:"
-        broker = self.broker or Access(self.url)
+        broker = self.broker or BrokerAccess(self.url)
         options = {**broker.transport_options, "global_keyprefix": prefix}
         try:
             yield replace(broker, transport_options=options)
@@ -76,7 +76,7 @@ class Node:
         return _running(self._folder, self._port, *options)
 
 
-def node(folder: Path, options: tuple[str, ...] = FORGETTING) -> Node:
+def node(folder: Path, options: tuple[str, ...] = IN_MEMORY) -> Node:
     """Make a server that is still to be started."""
     [port] = free_ports(1)
     return Node(Redis(f"redis://{HOST}:{port}/0"), folder, port, options)
@@ -99,13 +99,15 @@ def serve_sentinel(folder: Path) -> Iterator[Redis]:
     master, port = free_ports(2)
     # A file, because the sentinel writes what it learns into it.
     configuration = folder / "sentinel.conf"
-    monitored = f"sentinel monitor {MASTER} {HOST} {master} 1\n"
+    monitored = f"sentinel monitor {MASTER_NAME} {HOST} {master} 1\n"
     configuration.write_text(monitored, "utf-8")
     with (
-        _running(folder, master, "--port", str(master), *FORGETTING),
+        _running(folder, master, "--port", str(master), *IN_MEMORY),
         _running(folder, port, configuration, "--sentinel", "--port", str(port)),
     ):
-        broker = Access(f"sentinel://{HOST}:{port}/0", {"master_name": MASTER})
+        broker = BrokerAccess(
+            f"sentinel://{HOST}:{port}/0", {"master_name": MASTER_NAME}
+        )
         yield Redis(f"redis://{HOST}:{master}/0", broker)
 
 
@@ -113,7 +115,7 @@ def serve_sentinel(folder: Path) -> Iterator[Redis]:
 def serve_tls(folder: Path) -> Iterator[Redis]:
     """Run a server that speaks TLS only."""
     [port] = free_ports(1)
-    certificate = issue(folder)
+    certificate = issue_certificate(folder)
     arguments: dict[str, str | Path] = {
         "--port": "0",
         "--tls-port": str(port),
@@ -126,19 +128,19 @@ def serve_tls(folder: Path) -> Iterator[Redis]:
     url = f"rediss://{HOST}:{port}/0"
     query = urlencode({"ssl_ca_certs": authority, "ssl_cert_reqs": "required"})
     tls = {"ssl_ca_certs": authority, "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    with _running(folder, port, *chain(*arguments.items()), *FORGETTING):
-        yield Redis(f"{url}?{query}", Access(url, tls=tls))
+    with _running(folder, port, *chain(*arguments.items()), *IN_MEMORY):
+        yield Redis(f"{url}?{query}", BrokerAccess(url, tls=tls))
 
 
 @contextmanager
 def _running(folder: Path, port: int, *arguments: str | Path) -> Iterator[Process]:
     program = find_redis()
     if program is None:
-        missing("Redis", "redis-server is not installed")
+        skip_or_fail("Redis", "redis-server is not installed")
     with running(
         [program, *arguments, "--bind", HOST],
         folder=folder,
         ready=lambda: is_listening(port),
-        shown=False,
+        print_output=False,
     ) as process:
         yield process

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.access import Access
-from servers.missing import missing
+from servers.access import BrokerAccess
+from servers.availability import skip_or_fail
 from servers.ports import HOST, free_ports, is_listening
 from support.processes import Process, running
 
@@ -27,9 +27,9 @@ class SQS:
     url: str
 
     @contextmanager
-    def access(self) -> Iterator[Access]:
+    def access(self) -> Iterator[BrokerAccess]:
         """Give a prefix of queue names away; the queues go with the emulator."""
-        yield Access(
+        yield BrokerAccess(
             self.url,
             {
                 "is_secure": False,
@@ -62,14 +62,14 @@ class Node:
             folder=self._folder,
             name="moto",
             ready=lambda: is_listening(self._port),
-            shown=False,
+            print_output=False,
         )
 
 
 def node(folder: Path) -> Node:
     """Make an emulator that is still to be started."""
     if importlib.util.find_spec("moto") is None:
-        missing("SQS", "moto[server] is not installed")
+        skip_or_fail("SQS", "moto[server] is not installed")
     [port] = free_ports(1)
     return Node(SQS(f"sqs://testing:testing@{HOST}:{port}/"), folder, port)
 

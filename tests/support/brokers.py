@@ -12,16 +12,21 @@ import pytest
 from celery import Celery
 
 from cadasta.workertoolbox.results import upgrade
-from servers.access import Access
+from servers.access import BrokerAccess
 
 #: One broker of each kind, for tests of what does not depend on more.
-NAMES = ("rabbitmq", "redis", "sqs", "filesystem")
+MAIN_BROKERS = ("rabbitmq", "redis", "sqs", "filesystem")
 
 #: Every broker that the contract holds on.
-EVERY = ("rabbitmq", "quorum", "redis", "sqs", "filesystem", "sqlalchemy")
+ALL_BROKERS = ("rabbitmq", "quorum", "redis", "sqs", "filesystem", "sqlalchemy")
 
 #: The fixture with the server behind each broker that has one.
-SERVERS = {"rabbitmq": "rabbitmq", "quorum": "rabbitmq", "redis": "redis", "sqs": "sqs"}
+SERVER_FIXTURES = {
+    "rabbitmq": "rabbitmq",
+    "quorum": "rabbitmq",
+    "redis": "redis",
+    "sqs": "sqs",
+}
 
 #: What one broker needs beyond a server's URL and options.
 _OWN = {"quorum": {"WORKERTOOLBOX_QUEUE_TYPE": "quorum"}}
@@ -41,7 +46,7 @@ class Broker:
 
 
 @contextmanager
-def app_on(
+def open_app(
     broker: Broker, make_app: Callable[[], Celery], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Celery]:
     """Yield a service's app on a broker and a database, which is migrated."""
@@ -53,7 +58,7 @@ def app_on(
     app.close()
 
 
-def served(name: str, access: Access, *, database: str) -> Broker:
+def server_broker(name: str, access: BrokerAccess, *, database: str) -> Broker:
     """Return a broker that is a server.
 
     Args:
@@ -68,25 +73,25 @@ def served(name: str, access: Access, *, database: str) -> Broker:
             "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS": json.dumps(
                 access.transport_options
             ),
-            "WORKERTOOLBOX_RESULT_BACKEND": result_backend(database),
+            "WORKERTOOLBOX_RESULT_BACKEND": result_backend_url(database),
             **_OWN.get(name, {}),
         },
     )
 
 
-def in_database(folder: Path) -> Broker:
+def database_broker(folder: Path) -> Broker:
     """Return the broker that is a database, with another one for the results."""
-    access = Access(f"sqla+sqlite:///{folder / 'broker.sqlite'}")
-    return served(
+    access = BrokerAccess(f"sqla+sqlite:///{folder / 'broker.sqlite'}")
+    return server_broker(
         "sqlalchemy", access, database=f"sqlite:///{folder / 'results.sqlite'}"
     )
 
 
-def embedded(folder: Path) -> Broker:
+def folder_broker(folder: Path) -> Broker:
     """Return the broker that is a folder, with its database in it."""
     return Broker("filesystem", {"WORKERTOOLBOX_FOLDER": str(folder)})
 
 
-def result_backend(database: str) -> str:
+def result_backend_url(database: str) -> str:
     """Return the result-backend URL of a database that has a SQLAlchemy URL."""
     return f"workertoolbox+{database}"

@@ -12,7 +12,7 @@ from celery.signals import before_task_publish, task_postrun, task_prerun
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results._backend import chords as _native_chords
-from support.polling import eventually
+from support.polling import wait_until
 
 #: The variable with the folder where processes and tests tell each other things.
 FOLDER = "CHORDS_FOLDER"
@@ -51,12 +51,12 @@ def _add_values(app: Celery) -> None:
 
     @app.task(name="export.give_after", shared=False)
     def give_after(value: object, key: str) -> object:
-        eventually(lambda: is_said(key))
+        wait_until(lambda: is_flag_set(key))
         return value
 
     @app.task(name="export.say", shared=False)
     def say_it(value: object, key: str) -> object:
-        say(key)
+        set_flag(key)
         return value
 
     # A body; where what is done to the publishing of one would also hit the header.
@@ -68,11 +68,11 @@ def _add_values(app: Celery) -> None:
 
     @app.task(name="export.errback", shared=False)
     def errback(id: str, key: str) -> None:
-        note("errback", id, key)
+        write_journal("errback", id, key)
 
     @app.task(name="export.errback_of_three", shared=False)
     def errback_of_three(request: Any, error: Any, traceback: Any, key: str) -> None:
-        note("errback", request.id, key)
+        write_journal("errback", request.id, key)
 
 
 def _add_replacements(app: Celery) -> None:
@@ -121,7 +121,7 @@ def _add_accidents(app: Celery) -> None:
 
     @app.task(name="export.die_once", bind=True, shared=False)
     def die_once(self: Task[Any, Any], value: object) -> object:
-        if first(f"died {self.request.id}"):
+        if set_flag_once(f"died {self.request.id}"):
             os.kill(os.getpid(), signal.SIGKILL)
         return value
 
@@ -129,7 +129,7 @@ def _add_accidents(app: Celery) -> None:
 
     @app.task(name="export.hang_once", bind=True, acks_late=True, shared=False)
     def hang_once(self: Task[Any, Any], value: object) -> object:
-        if first(f"hangs {self.request.id}"):
+        if set_flag_once(f"hangs {self.request.id}"):
             signal.pause()
         return value
 
@@ -145,13 +145,13 @@ def _add_accidents(app: Celery) -> None:
 
     @app.task(name="export.send_again", bind=True, shared=False)
     def send_again(self: Task[Any, Any], value: object) -> object:
-        if first(f"sends {self.request.id}"):
+        if set_flag_once(f"sends {self.request.id}"):
             # As a broker does that delivers a message twice.
             self.signature_from_request(self.request, retries=0).apply_async()
         return value
 
 
-def note(*words: object) -> None:
+def write_journal(*words: object) -> None:
     """Add a line to the journal."""
     # One write at the end of the file: lines of many processes stay whole.
     descriptor = os.open(folder() / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -165,7 +165,7 @@ def folder() -> Path:
     return Path(os.environ[FOLDER])
 
 
-def first(key: str) -> bool:
+def set_flag_once(key: str) -> bool:
     """Return whether nobody has said this before, and say it."""
     try:
         (folder() / key).touch(exist_ok=False)
@@ -174,31 +174,35 @@ def first(key: str) -> bool:
     return True
 
 
-def say(key: str) -> None:
+def set_flag(key: str) -> None:
     (folder() / key).touch()
 
 
-def is_said(key: str) -> bool:
+def is_flag_set(key: str) -> bool:
     return (folder() / key).exists()
 
 
 @task_prerun.connect
 def note_begin(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    note("begin", task_id, os.getpid())
+    write_journal("begin", task_id, os.getpid())
 
 
 @task_postrun.connect
 def note_end(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    note("end", task_id, os.getpid())
+    write_journal("end", task_id, os.getpid())
 
 
 @before_task_publish.connect
 def meet_accident(sender: str, headers: dict[str, Any], **_: Any) -> None:
     """Do what is to happen when a body is about to be published for the first time."""
-    if sender == "export.collect_after_kill" and first(f"killed {headers['id']}"):
+    if sender == "export.collect_after_kill" and set_flag_once(
+        f"killed {headers['id']}"
+    ):
         os.kill(os.getpid(), signal.SIGKILL)
-    if sender == "export.collect_after_wait" and first(f"waits {headers['id']}"):
-        eventually(lambda: is_said(f"goes on {headers['id']}"))
+    if sender == "export.collect_after_wait" and set_flag_once(
+        f"waits {headers['id']}"
+    ):
+        wait_until(lambda: is_flag_set(f"goes on {headers['id']}"))
 
 
 # For the test process, the environment comes later.

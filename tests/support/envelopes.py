@@ -12,11 +12,11 @@ from typing import Any
 
 from kombu.utils.json import dumps
 
-from support.malformed_messages import TEXTS
-from support.mutations import Message
+from support.fuzz_messages import Message
+from support.malformed_messages import MALFORMED_TEXTS
 
 
-def sealed(message: Message) -> bytes:
+def encode_envelope(message: Message) -> bytes:
     """Return a message as kombu writes it."""
     envelope = {
         "body": b64encode(message.body).decode(),
@@ -51,7 +51,7 @@ def _text(value: Any) -> Any:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-Break = Callable[[random.Random, bytes], tuple[bytes, bool]]
+Corruption = Callable[[random.Random, bytes], tuple[bytes, bool]]
 
 
 def cut(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
@@ -60,7 +60,7 @@ def cut(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
 
 def intruder(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
     """Return one that differs from the others: the same is kept once."""
-    text = chance.choice([text for text in TEXTS if text.startswith("{")])
+    text = chance.choice([text for text in MALFORMED_TEXTS if text.startswith("{")])
     return f"{text}{' ' * chance.randrange(1, 5000)}".encode(), True
 
 
@@ -114,7 +114,7 @@ def retyped(chance: random.Random, raw: bytes) -> tuple[bytes, bool]:
     return bytes(changed), False
 
 
-BREAKS: tuple[Break, ...] = (
+CORRUPTIONS: tuple[Corruption, ...] = (
     cut,
     intruder,
     without_a_part,

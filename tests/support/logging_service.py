@@ -18,10 +18,10 @@ _task_logger = get_task_logger("tasks")
 _library_logger = logging.getLogger("library")
 
 #: How many tasks wait for each other.
-PARTIES = 4
+BARRIER_PARTIES = 4
 
 #: Seconds that they wait at most.
-PATIENCE_S = 20.0
+BARRIER_TIMEOUT_S = 20.0
 
 
 def make_app() -> Celery:
@@ -53,14 +53,14 @@ def make_app() -> Celery:
     def vanish() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    barrier = threading.Barrier(PARTIES)
+    barrier = threading.Barrier(BARRIER_PARTIES)
 
     @app.task(name="export.meet", shared=False, bind=True)
     def meet(self: Task[Any, Any]) -> None:
         _task_logger.info("%s comes", self.request.id)
-        barrier.wait(PATIENCE_S)
+        barrier.wait(BARRIER_TIMEOUT_S)
         _library_logger.warning("%s goes", self.request.id)
-        barrier.wait(PATIENCE_S)
+        barrier.wait(BARRIER_TIMEOUT_S)
 
     return app
 

@@ -7,7 +7,7 @@ from base64 import b64encode
 from typing import Any
 
 #: What S3 tells a queue of a new object, in short.
-NOTIFICATION = {
+S3_NOTIFICATION = {
     "Records": [
         {
             "eventSource": "aws:s3",
@@ -18,7 +18,12 @@ NOTIFICATION = {
 }
 
 #: A rule of EventBridge, in short.
-EVENT = {"version": "0", "detail-type": "Scheduled Event", "detail": {}, "time": ""}
+EVENTBRIDGE_EVENT = {
+    "version": "0",
+    "detail-type": "Scheduled Event",
+    "detail": {},
+    "time": "",
+}
 
 
 def envelope(**changes: Any) -> dict[str, Any]:
@@ -59,15 +64,15 @@ def _without(key: str) -> dict[str, Any]:
 _WHOLE = json.dumps(envelope())
 
 #: Texts that are no message of kombu's.
-TEXTS: tuple[str, ...] = (
+MALFORMED_TEXTS: tuple[str, ...] = (
     "export the lot, please",
     "null",
     "7",
     "[]",
     "{}",
     "\ufeff{}",
-    json.dumps(NOTIFICATION),
-    json.dumps(EVENT),
+    json.dumps(S3_NOTIFICATION),
+    json.dumps(EVENTBRIDGE_EVENT),
     _WHOLE[: len(_WHOLE) // 2],
     _WHOLE + "}",
     json.dumps([envelope()]),
@@ -93,7 +98,7 @@ TEXTS: tuple[str, ...] = (
 )
 
 #: What is no text either.
-BYTES: tuple[bytes, ...] = (b"\xff\xfe{\x00}\x00", b"\x80\x04\x95N.", b"")
+MALFORMED_BYTES: tuple[bytes, ...] = (b"\xff\xfe{\x00}\x00", b"\x80\x04\x95N.", b"")
 
 _NOTE = {"id": "intruder", "task": "export.note"}
 _NOTHING: Any = [[], {}, {}]
@@ -102,7 +107,7 @@ _NO_LIMITS: tuple[Any, ...] = (7, [1], ["a", None])
 _NO_BODIES: tuple[Any, ...] = (None, 7, "x", [], {}, [1, 2], [[], {}, 7])
 
 #: Headers and bodies of messages that no task can be made of.
-MISSHAPEN: tuple[tuple[dict[str, Any], Any], ...] = (
+MALFORMED_TASKS: tuple[tuple[dict[str, Any], Any], ...] = (
     ({"task": "export.note"}, _NOTHING),
     ({"task": "export.unknown"}, _NOTHING),
     *(({**_NOTE, "id": id}, _NOTHING) for id in _NO_TEXTS),

@@ -12,7 +12,7 @@ T = TypeVar("T")
 INTERVAL_S = 0.05
 
 
-def eventually(check: Callable[[], T], *, timeout_s: float = 30.0) -> T:
+def wait_until(check: Callable[[], T], *, timeout_s: float = 30.0) -> T:
     """Call a function until it returns something true, and return that.
 
     An `AssertionError` counts as "not yet"; any other error ends the wait.

@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.polling import eventually
+from support.polling import wait_until
 
 #: Variables of whoever runs the tests that would beat what a test configures.
-FOREIGN = ("CELERY_", "WORKERTOOLBOX_")
+IGNORED_PREFIXES = ("CELERY_", "WORKERTOOLBOX_")
 
 #: Lines of a log that go into the report of a failed test.
-TAIL = 200
+TAIL_LINES = 200
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Process:
     @property
     def tail(self) -> str:
         """The last lines written, as a report shows them."""
-        lines = self.text.splitlines()[-TAIL:]
+        lines = self.text.splitlines()[-TAIL_LINES:]
         return "\n".join([f"Output of {self}:", *lines])
 
     def wait_for(self, text: str, *, timeout_s: float = 30.0) -> str:
@@ -73,7 +73,7 @@ class Process:
             assert text in output, f"without {text!r} in the output of {self}"
             return output
 
-        return eventually(look, timeout_s=timeout_s)
+        return wait_until(look, timeout_s=timeout_s)
 
     def wait(self, *, timeout_s: float = 30.0) -> int:
         """Wait until the process ends by itself, and return its exit code.
@@ -149,7 +149,7 @@ def running(
     death_signal: signal.Signals = signal.SIGKILL,
     timeout_s: float = 30.0,
     user: str | None = None,
-    shown: bool = True,
+    print_output: bool = True,
 ) -> Iterator[Process]:
     """Run a process as long as the block lasts.
 
@@ -167,14 +167,17 @@ def running(
         death_signal: The signal it gets if the tests are killed.
         timeout_s: Seconds it gets to become ready, and to end before it is killed.
         user: The account to run under, where not the one of the tests.
-        shown: False for a server of many tests, whose output tells little about one.
+        print_output: Whether to print the output at the end; False for a server that
+            many tests share.
 
     Raises:
         AssertionError: It was not ready in time.
         ChildProcessError: It ended before it was ready.
     """
     name = name or Path(command[0]).name
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(IGNORED_PREFIXES)
+    }
     descriptor, log = tempfile.mkstemp(".log", f"{name}-", folder)
     with open(descriptor, "wb") as output:
         popen = subprocess.Popen(
@@ -192,7 +195,7 @@ def running(
     process = Process(popen, Path(log), stop_signal)
     try:
         if ready is not None:
-            _wait_until(ready, process, timeout_s)
+            _wait_until_ready(ready, process, timeout_s)
         yield process
     finally:
         try:
@@ -201,11 +204,11 @@ def running(
             print(f"{process} did not stop within {timeout_s:g} s")
         # Its children too: a worker that was killed leaves its pool behind.
         process.kill()
-        if shown:
+        if print_output:
             print(process.tail)
 
 
-def _wait_until(
+def _wait_until_ready(
     ready: Callable[[], object], process: Process, timeout_s: float
 ) -> None:
     def look() -> object:
@@ -214,7 +217,7 @@ def _wait_until(
         return ready()
 
     try:
-        eventually(look, timeout_s=timeout_s)
+        wait_until(look, timeout_s=timeout_s)
     except (AssertionError, ChildProcessError) as error:
         error.add_note(process.tail)
         raise

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock, Thread
+from urllib.parse import urlsplit
 
 from servers.ports import HOST
 
@@ -43,16 +44,16 @@ class Proxy:
                 with suppress(OSError):  # it has ended by itself
                     one.shutdown(socket.SHUT_RDWR)
 
-    def break_off(self, number: int, *, after: int) -> None:
+    def cut_response(self, number: int, *, after_bytes: int) -> None:
         """End one of the connections to come in the middle of what the server says.
 
         Args:
             number: Which one, from 1.
-            after: How many bytes of the server's are passed on before.
+            after_bytes: How many bytes of the server's are passed on before.
         """
-        self._limits = deque([*[None] * (number - 1), after])
+        self._limits = deque([*[None] * (number - 1), after_bytes])
 
-    def silence(self) -> None:
+    def stall(self) -> None:
         """Pass on nothing more between those that are connected, without a word."""
         with self._lock:
             self._silent.update(self._sockets)
@@ -68,7 +69,7 @@ class Proxy:
         if self._listener is None:
             self._listener = _Listener(self)
 
-    def lead_to(self, host: str, port: int) -> None:
+    def set_target(self, host: str, port: int) -> None:
         """Pass new connections on to another server."""
         self._server = host, port
 
@@ -145,7 +146,7 @@ class _Handler(socketserver.BaseRequestHandler):
 
 
 @contextmanager
-def proxied(host: str, port: int) -> Iterator[Proxy]:
+def run_proxy(host: str, port: int) -> Iterator[Proxy]:
     """Yield a proxy in front of a server that lasts as long as the block."""
     proxy = Proxy(host, port)
     proxy.accept()
@@ -153,6 +154,13 @@ def proxied(host: str, port: int) -> Iterator[Proxy]:
         yield proxy
     finally:
         proxy.close()
+
+
+def proxied_url(url: str, proxy: Proxy) -> str:
+    """Return the URL of a server with a proxy in its place."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}{at}{HOST}:{proxy.port}").geturl()
 
 
 def _bound(port: int) -> socket.socket:

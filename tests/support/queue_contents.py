@@ -22,23 +22,23 @@ from amqp import Message as AMQPMessage
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from servers.access import Access, BrokerServer
+from servers.access import BrokerAccess, BrokerServer
 from servers.postgresql import PostgreSQL
 
 #: Every broker where the client makes the copies.
-VIRTUAL = ("redis", "sqs", "filesystem", "sqlalchemy")
+VIRTUAL_BROKERS = ("redis", "sqs", "filesystem", "sqlalchemy")
 
-NAMES = ("rabbitmq", *VIRTUAL)
+BROKERS = ("rabbitmq", *VIRTUAL_BROKERS)
 
 
-class Depot(ABC):
+class QueueContents(ABC):
     """A part of a broker that one test has to itself, and what waits in its queues.
 
     Attributes:
         access: What a client needs to reach it.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: BrokerAccess) -> None:
         self.access = access
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Depot(ABC):
         return sorted(message["headers"]["id"] for message in self.messages(queue))
 
 
-class RabbitMQDepot(Depot):
+class RabbitMQContents(QueueContents):
     """Queues of a virtual host."""
 
     @contextmanager
@@ -88,7 +88,7 @@ class RabbitMQDepot(Depot):
             return int(channel.queue_declare(queue, passive=True).message_count) == 0
 
 
-class RedisDepot(Depot):
+class RedisContents(QueueContents):
     """Lists with a prefix of their own."""
 
     @contextmanager
@@ -122,7 +122,7 @@ class RedisDepot(Depot):
         return bool(waiting + held == 0)
 
 
-class SQSDepot(Depot):
+class SQSContents(QueueContents):
     """Queues with a prefix of their own.
 
     A look shows ten messages at most. Look once where several are of one message group:
@@ -145,7 +145,7 @@ class SQSDepot(Depot):
         found = self.client().get_queue_url(QueueName=self.prefix + queue)
         return str(found["QueueUrl"])
 
-    def queues(self) -> dict[str, str]:
+    def urls(self) -> dict[str, str]:
         """Return the URL of every queue by its name without the prefix."""
         found = self.client().list_queues(QueueNamePrefix=self.prefix)
         return {
@@ -194,7 +194,7 @@ class SQSDepot(Depot):
         return all(int(found["Attributes"][name]) == 0 for name in names)
 
 
-class FileSystemDepot(Depot):
+class FileSystemContents(QueueContents):
     """Files in a folder."""
 
     @property
@@ -216,14 +216,14 @@ class FileSystemDepot(Depot):
         return next(self.folder.rglob(f"*.{queue}.msg"), None) is None
 
 
-class SQLAlchemyDepot(Depot):
+class SQLAlchemyContents(QueueContents):
     """Rows of a database.
 
     Attributes:
         database: Its SQLAlchemy URL.
     """
 
-    def __init__(self, access: Access, database: str) -> None:
+    def __init__(self, access: BrokerAccess, database: str) -> None:
         super().__init__(access)
         self.database = database
 
@@ -265,8 +265,10 @@ class SQLAlchemyDepot(Depot):
 
 
 @contextmanager
-def opened(name: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Depot]:
-    """Yield an empty depot that lasts as long as the block.
+def open_queue_contents(
+    name: str, request: pytest.FixtureRequest, folder: Path
+) -> Iterator[QueueContents]:
+    """Yield the empty queues of a broker, which last as long as the block.
 
     Args:
         name: One of `NAMES`.
@@ -274,28 +276,28 @@ def opened(name: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[
         folder: Where files can be kept.
     """
     if name == "filesystem":
-        yield FileSystemDepot(in_folder(folder))
+        yield FileSystemContents(folder_access(folder))
     elif name == "sqlalchemy":
         databases: PostgreSQL = request.getfixturevalue("postgresql")
         with databases.database() as database:
-            yield SQLAlchemyDepot(Access(f"sqla+{database}"), database)
+            yield SQLAlchemyContents(BrokerAccess(f"sqla+{database}"), database)
     else:
         server: BrokerServer = request.getfixturevalue(name)
         with server.access() as access:
             yield _SERVED[name](access)
 
 
-_SERVED: dict[str, type[Depot]] = {
-    "rabbitmq": RabbitMQDepot,
-    "redis": RedisDepot,
-    "sqs": SQSDepot,
+_SERVED: dict[str, type[QueueContents]] = {
+    "rabbitmq": RabbitMQContents,
+    "redis": RedisContents,
+    "sqs": SQSContents,
 }
 
 
-def in_folder(folder: Path) -> Access:
+def folder_access(folder: Path) -> BrokerAccess:
     """Return what a client needs to keep messages in a folder."""
     # The client looks every 100 ms: it is not told of new files.
-    return Access(
+    return BrokerAccess(
         "filesystem://localhost/",
         {
             "data_folder_in": str(folder / "box"),

@@ -15,15 +15,15 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "database.md"
 _GRANT = re.compile(r"GRANT ([^;]+?)\s+ON (?:SEQUENCE )?([^;]+?)\s+TO (\w+);")
 
 
-def grants(role: str) -> list[str]:
+def grant_statements(role: str) -> list[str]:
     """Return the statements of the document that are for a role."""
     matches = _GRANT.finditer(DOCUMENT.read_text("utf-8"))
     return [match[0] for match in matches if match[3] == role]
 
 
-def rights(role: str) -> Iterator[tuple[str, str]]:
+def single_privileges(role: str) -> Iterator[tuple[str, str]]:
     """Yield each right of a role by itself, and what it is on."""
-    for match in map(_GRANT.fullmatch, grants(role)):
+    for match in map(_GRANT.fullmatch, grant_statements(role)):
         assert match
         kind = "SEQUENCE " if "ON SEQUENCE" in match[0] else ""
         for right in _single(match[1]):
@@ -41,10 +41,12 @@ def _single(listed: str) -> Iterator[str]:
 
 
 @contextmanager
-def granted(database: str, role: str) -> Iterator[str]:
+def user_with_role(database: str, role: str) -> Iterator[str]:
     """Yield a database's URL for a user of its own with nothing but a role's rights."""
     user = f"{role}_{uuid.uuid4().hex}"
-    statements = [each.replace(f"TO {role};", f"TO {user};") for each in grants(role)]
+    statements = [
+        each.replace(f"TO {role};", f"TO {user};") for each in grant_statements(role)
+    ]
     owner = create_engine(database, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with owner.connect() as connection:
         connection.exec_driver_sql(f"CREATE ROLE {user} LOGIN PASSWORD 'geheim'")

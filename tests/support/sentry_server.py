@@ -17,7 +17,7 @@ _DECODERS = {"gzip": gzip.decompress}
 
 
 @dataclass(frozen=True)
-class Sentry:
+class SentryServer:
     """What has come, in the order of its arrival.
 
     Attributes:
@@ -33,13 +33,13 @@ class Sentry:
         """The events in the envelopes."""
         return [event for body in self.bodies for event in _events(body)]
 
-    def events_of(self, **tags: str) -> list[dict[str, Any]]:
+    def events_with_tags(self, **tags: str) -> list[dict[str, Any]]:
         """Return the events with some tags."""
         return [each for each in self.events if tags.items() <= each["tags"].items()]
 
 
 @contextmanager
-def sentry_server() -> Iterator[Sentry]:
+def run_sentry_server() -> Iterator[SentryServer]:
     """Listen on a free port of the loopback interface as long as a block lasts."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def sentry_server() -> Iterator[Sentry]:
             """Leave the output of the tests alone."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        sentry = Sentry(f"http://key@127.0.0.1:{server.server_port}/1")
+        sentry = SentryServer(f"http://key@127.0.0.1:{server.server_port}/1")
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

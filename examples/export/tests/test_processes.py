@@ -11,7 +11,7 @@ import pytest
 
 from export_demo import processes
 from export_demo.processes import SIGNALS, ProcessEnded, Processes
-from support.polling import eventually
+from support.polling import wait_until
 
 #: Tells its process id, and then does nothing for a minute.
 IDLE = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
@@ -27,7 +27,7 @@ def start(running: Processes, code: str, log: Path) -> None:
 
 
 def pid(log: Path) -> int:
-    return int(eventually(lambda: log.read_text().strip()))
+    return int(wait_until(lambda: log.read_text().strip()))
 
 
 def is_running(pid: int) -> bool:
@@ -53,7 +53,7 @@ def test_no_process_outlives_the_block(
         assert is_running(started)
         raise RuntimeError
 
-    eventually(lambda: not is_running(started))
+    wait_until(lambda: not is_running(started))
 
 
 def test_a_process_that_ends_too_early_is_an_error_with_its_last_lines(
@@ -70,7 +70,7 @@ def test_a_process_that_ends_too_early_is_an_error_with_its_last_lines(
                 return str(error).endswith(f"code 1; the end of {log}:\ncannot\nstart")
             return False
 
-        assert eventually(ended)
+        assert wait_until(ended)
 
 
 def test_a_process_that_runs_is_none(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from cadasta.workertoolbox.results._database import tables as _tables
-from faults.journal import Books, Entry
-from faults.verdict import Ends, Summary, verify
+from faults.journal import Entry, Journal
+from faults.verification import ResultDatabase, Summary, verify
 
 #: A task that was retried once, and one that was not.
 MESSAGES = (
@@ -180,11 +180,11 @@ BROKEN_BOOKS = {
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Books:
+def books(tmp_path: Path) -> Journal:
     """The books of the fleet."""
     folder = tmp_path / "books"
     folder.mkdir()
-    books = Books(folder)
+    books = Journal(folder)
     for message in MESSAGES:
         for book in ("tried", "published", "delivered", "executed"):
             books.write(book, message)
@@ -193,9 +193,9 @@ def books(tmp_path: Path) -> Books:
 
 
 @pytest.fixture
-def ends(database: str) -> Ends:
+def ends(database: str) -> ResultDatabase:
     """Its database."""
-    ends = Ends(database.removeprefix("workertoolbox+"))
+    ends = ResultDatabase(database.removeprefix("workertoolbox+"))
     engine = create_engine(ends.database)
     with engine.begin() as connection:
         for message in MESSAGES:
@@ -249,7 +249,7 @@ def _result(message: Entry) -> dict[str, object]:
     }
 
 
-def breaking(ends: Ends, *statements: str) -> None:
+def breaking(ends: ResultDatabase, *statements: str) -> None:
     """Run statements in the database of a fleet."""
     engine = create_engine(ends.database)
     with engine.begin() as connection:
@@ -258,7 +258,9 @@ def breaking(ends: Ends, *statements: str) -> None:
     engine.dispose()
 
 
-def test_a_fleet_that_keeps_its_promises_is_summed_up(books: Books, ends: Ends) -> None:
+def test_a_fleet_that_keeps_its_promises_is_summed_up(
+    books: Journal, ends: ResultDatabase
+) -> None:
     for book in ("delivered", "executed"):
         books.write(book, MESSAGES[0])
 
@@ -266,7 +268,9 @@ def test_a_fleet_that_keeps_its_promises_is_summed_up(books: Books, ends: Ends) 
 
 
 @pytest.mark.parametrize("name", BROKEN_DATABASES)
-def test_what_the_database_lacks_is_named(books: Books, ends: Ends, name: str) -> None:
+def test_what_the_database_lacks_is_named(
+    books: Journal, ends: ResultDatabase, name: str
+) -> None:
     statements, message = BROKEN_DATABASES[name]
     breaking(ends, *statements)
 
@@ -277,7 +281,7 @@ def test_what_the_database_lacks_is_named(books: Books, ends: Ends, name: str) -
 
 @pytest.mark.parametrize("name", BROKEN_BOOKS)
 def test_what_the_books_say_otherwise_is_named(
-    books: Books, ends: Ends, name: str
+    books: Journal, ends: ResultDatabase, name: str
 ) -> None:
     chosen, message, said = BROKEN_BOOKS[name]
     for book in chosen:
@@ -288,7 +292,9 @@ def test_what_the_books_say_otherwise_is_named(
     assert str(raised.value).startswith(said)
 
 
-def test_a_message_that_never_ran_is_named(books: Books, ends: Ends) -> None:
+def test_a_message_that_never_ran_is_named(
+    books: Journal, ends: ResultDatabase
+) -> None:
     breaking(ends, SECOND_RETRY)
     for book in ("tried", "published", "delivered"):
         books.write(book, Entry("retried", 0, 2, "export"))
@@ -297,6 +303,6 @@ def test_a_message_that_never_ran_is_named(books: Books, ends: Ends) -> None:
         verify(books, ends, NOTHING_LEFT)
 
 
-def test_a_message_that_is_left_is_named(books: Books, ends: Ends) -> None:
+def test_a_message_that_is_left_is_named(books: Journal, ends: ResultDatabase) -> None:
     with pytest.raises(AssertionError, match="messages are left: {'msg': 1}"):
         verify(books, ends, NOTHING_LEFT | {"msg": 1})

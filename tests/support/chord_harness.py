@@ -19,12 +19,12 @@ from kombu import Connection, Queue
 from cadasta.workertoolbox.results import upgrade
 from servers.access import BrokerServer
 from servers.postgresql import PostgreSQL
-from support.brokers import Broker, embedded, served
+from support.brokers import Broker, folder_broker, server_broker
 from support.chord_service import FOLDER, JOURNAL, make_service
-from support.conformance import URL, through
-from support.polling import eventually
+from support.conformance_harness import URL
+from support.polling import wait_until
 from support.processes import Process, running
-from support.proxy import Proxy, proxied
+from support.proxy import Proxy, proxied_url, run_proxy
 
 TESTS = Path(__file__).parent.parent
 CELERY = [sys.executable, "-m", "celery", "-A", "support.chord_service"]
@@ -35,8 +35,8 @@ WORKER = ("worker", "--without-gossip", "--without-mingle", "-l", "INFO")
 
 #: The queues of the workers that all tests share; the other one is for workers that
 #: meet an accident.
-SHARED = "celery,export"
-OTHER = "msg"
+SHARED_QUEUES = "celery,export"
+ACCIDENT_QUEUE = "msg"
 
 #: Seconds until what is expected has to be there; much more than it takes.
 TIMEOUT_S = 60.0
@@ -51,7 +51,7 @@ class Message(NamedTuple):
 
 
 @dataclass
-class Chords:
+class ChordHarness:
     """The service on one broker.
 
     Attributes:
@@ -72,13 +72,13 @@ class Chords:
 
     @contextmanager
     def worker(
-        self, *arguments: str, queues: str = OTHER, through_proxy: bool = False
+        self, *arguments: str, queues: str = ACCIDENT_QUEUE, through_proxy: bool = False
     ) -> Iterator[Process]:
         """Run a worker, from when it is ready."""
         environment = dict(self.broker.environment)
         if through_proxy:
             assert self.proxy is not None
-            environment[URL] = through(environment[URL], self.proxy)
+            environment[URL] = proxied_url(environment[URL], self.proxy)
         with running(
             [*CELERY, *WORKER, "-n", f"{len(os.listdir(self.folder))}@%h"]
             + ["-Q", queues, *(arguments or ("-c", "2"))],
@@ -128,7 +128,7 @@ class Chords:
             assert not alive, f"{alive} run"
             return True
 
-        eventually(look, timeout_s=TIMEOUT_S)
+        wait_until(look, timeout_s=TIMEOUT_S)
 
     def value(self, result: AsyncResult[Any] | GroupResult) -> Any:
         """Wait for a body that is to be started once; return its value or error."""
@@ -151,7 +151,9 @@ class Chords:
 
 
 @contextmanager
-def opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[Chords]:
+def open_chord_harness(
+    request: pytest.FixtureRequest, folder: Path
+) -> Iterator[ChordHarness]:
     """Yield the service, not yet running, on the broker that a parameter names.
 
     Args:
@@ -169,7 +171,7 @@ def opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[Chords]:
         connection = stack.enter_context(app.connection_for_read())
         monitor = app.amqp.queues["platform.fifo"](connection.default_channel)
         monitor.declare()
-        yield Chords(app, broker, folder, monitor, proxy)
+        yield ChordHarness(app, broker, folder, monitor, proxy)
 
 
 def _open(
@@ -177,14 +179,14 @@ def _open(
 ) -> tuple[Broker, Proxy | None]:
     name: str = request.param
     if name == "filesystem":
-        return embedded(folder / ".workertoolbox"), None
+        return folder_broker(folder / ".workertoolbox"), None
     server: BrokerServer = request.getfixturevalue(name)
     databases: PostgreSQL = request.getfixturevalue("postgresql")
     access = stack.enter_context(server.access())
     at = Connection(access.url).info()
-    proxy = stack.enter_context(proxied(at["hostname"], at["port"]))
+    proxy = stack.enter_context(run_proxy(at["hostname"], at["port"]))
     database = stack.enter_context(databases.database())
-    return served(name, access, database=database), proxy
+    return server_broker(name, access, database=database), proxy
 
 
 def header_of(body: AsyncResult[Any] | GroupResult) -> list[AsyncResult[Any]]:

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.processes import FOREIGN
+from support.processes import IGNORED_PREFIXES
 
 #: Where the programs run, and so what they can import from.
 SERVICES = Path(__file__).parent
 
 #: Prints the id of each task that it sends, and fails where routing brings more along.
-ROUTING_ALONE = """\
+PUBLISH_WITH_ROUTING_ONLY = """\
 import json, sys
 from celery import Celery
 from cadasta.workertoolbox.routing import Routing
@@ -37,7 +37,7 @@ assert not found, found
 
 #: Prints the id of each task that four forked processes send at the same time, and of
 #: one that their parent sends before and after.
-FORKS = """\
+PUBLISH_FROM_FORKS = """\
 import os
 from multiprocessing import get_context
 from conformance_service import app
@@ -58,7 +58,7 @@ publish(1)
 """
 
 
-def run_program(
+def run_script(
     program: str,
     *arguments: object,
     environment: Mapping[str, str] | None = None,
@@ -73,7 +73,9 @@ def run_program(
     Raises:
         AssertionError: It failed; shows what it printed.
     """
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(IGNORED_PREFIXES)
+    }
     done = subprocess.run(
         [sys.executable, "-c", program, *map(json.dumps, arguments)],
         cwd=SERVICES,

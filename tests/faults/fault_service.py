@@ -1,4 +1,4 @@
-"""The service that meets the faults: `celery -A faults.service`."""
+"""The service that meets the faults: `celery -A faults.fault_service`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from celery.signals import (
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results._backend import chords as _native_chords
-from faults.journal import FOLDER, Books, Entry
+from faults.journal import FOLDER, Entry, Journal
 
 #: How long a message is tried to be published, in tries up to a second apart. Celery's
 #: three tries within a second are less than a broker takes to come back, and the next
@@ -101,8 +101,8 @@ def _entry(headers: dict[str, Any], queue: str) -> Entry:
     return Entry(headers["id"], replaced, headers["retries"], queue)
 
 
-def _books() -> Books:
-    return Books(Path(os.environ[FOLDER]))
+def _books() -> Journal:
+    return Journal(Path(os.environ[FOLDER]))
 
 
 # For the process that plays the faults, the environment comes later.

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery
@@ -15,32 +14,37 @@ from kombu import Connection
 
 from cadasta.workertoolbox.results import upgrade
 from servers.access import BrokerServer
-from servers.ports import HOST
 from servers.postgresql import PostgreSQL
-from support.brokers import SERVERS, Broker, embedded, in_database, served
+from support.brokers import (
+    SERVER_FIXTURES,
+    Broker,
+    database_broker,
+    folder_broker,
+    server_broker,
+)
 from support.conformance_service import EXECUTIONS, make_service
-from support.ledger import Attempt, Ledger
+from support.delivery_counts import Attempt, DeliveryCounts
 from support.processes import Process, running
-from support.proxy import Proxy, proxied
+from support.proxy import Proxy, proxied_url, run_proxy
 
 SERVICES = Path(__file__).parent
 CELERY = [sys.executable, "-m", "celery", "-A", "conformance_service"]
 CELERY += ["--workdir", str(SERVICES)]
 
 #: The work queues, each of which has to be empty before the books are compared.
-WORK = ("celery", "export", "msg")
+WORK_QUEUES = ("celery", "export", "msg")
 
 URL = "WORKERTOOLBOX_BROKER_URL"
 
 
 @dataclass
-class Service:
+class ConformanceHarness:
     """One service on one broker, with all that is known of its tasks.
 
     Attributes:
         broker: What its processes are told.
         app: The service in this process, which publishes.
-        ledger: What is to be and what is.
+        counts: What is to be and what is.
         folder: Where its processes work.
         proxy: What the publishers' connections go through, where they are any.
         worker_proxy: The same for the worker.
@@ -49,7 +53,7 @@ class Service:
 
     broker: Broker
     app: Celery
-    ledger: Ledger
+    counts: DeliveryCounts
     folder: Path
     proxy: Proxy | None = None
     worker_proxy: Proxy | None = None
@@ -74,22 +78,23 @@ class Service:
         """
         copies = self.copies_when_scheduled if scheduled else 1
         for id in ids:
-            self.ledger.expect(Attempt(id, retries), copies=copies, runs=runs)
+            self.counts.expect(Attempt(id, retries), copies=copies, runs=runs)
 
     def settle(self) -> None:
         """Wait for all that is expected and what was sent beside it, and check."""
-        self.ledger.wait()
+        self.counts.wait()
         # By the time that these are through, so is what lay in front of them.
         self.flush()
-        self.ledger.check()
+        self.counts.check()
 
     def flush(self) -> set[str]:
         """Send a task through each work queue, and wait for them."""
         ids = {
-            self.app.send_task("export.pass_on", [0], queue=name).id for name in WORK
+            self.app.send_task("export.pass_on", [0], queue=name).id
+            for name in WORK_QUEUES
         }
         self.expect(*ids)
-        self.ledger.wait()
+        self.counts.wait()
         return ids
 
     @contextmanager
@@ -97,7 +102,7 @@ class Service:
         """Run a command of Celery's, from when it has written `ready`."""
         environment = dict(self.broker.environment)
         if command[0] == "worker" and self.worker_proxy is not None:
-            environment[URL] = through(environment[URL], self.worker_proxy)
+            environment[URL] = proxied_url(environment[URL], self.worker_proxy)
         with running(
             [*CELERY, *command],
             folder=self.folder,
@@ -110,7 +115,9 @@ class Service:
 
 
 @contextmanager
-def opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[Service]:
+def open_conformance_harness(
+    request: pytest.FixtureRequest, folder: Path
+) -> Iterator[ConformanceHarness]:
     """Yield a service, not yet running, on the broker that a fixture's parameter names.
 
     Args:
@@ -128,7 +135,9 @@ def opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[Service]:
         upgrade(app.conf.result_backend)
         connection = stack.enter_context(app.connection_for_read(direct_url))
         monitor = app.amqp.queues["platform.fifo"](connection.default_channel)
-        yield Service(broker, app, Ledger(monitor, journal), folder, *proxies)
+        yield ConformanceHarness(
+            broker, app, DeliveryCounts(monitor, journal), folder, *proxies
+        )
 
 
 def _open(
@@ -137,23 +146,20 @@ def _open(
     """Return a broker, its URL without a proxy, and the proxies in front of it."""
     name: str = request.param
     if name == "filesystem":
-        return embedded(folder / ".workertoolbox"), None, (None, None)
+        return folder_broker(folder / ".workertoolbox"), None, (None, None)
     if name == "sqlalchemy":
-        return in_database(folder), None, (None, None)
-    server: BrokerServer = request.getfixturevalue(SERVERS[name])
+        return database_broker(folder), None, (None, None)
+    server: BrokerServer = request.getfixturevalue(SERVER_FIXTURES[name])
     databases: PostgreSQL = request.getfixturevalue("postgresql")
     access = stack.enter_context(server.access())
     at = Connection(access.url).info()
     proxy, worker_proxy = (
-        stack.enter_context(proxied(at["hostname"], at["port"])) for _ in range(2)
+        stack.enter_context(run_proxy(at["hostname"], at["port"])) for _ in range(2)
     )
-    shielded = replace(access, url=through(access.url, proxy))
+    shielded = replace(access, url=proxied_url(access.url, proxy))
     database = stack.enter_context(databases.database())
-    return served(name, shielded, database=database), access.url, (proxy, worker_proxy)
-
-
-def through(url: str, proxy: Proxy) -> str:
-    """Return the URL of a server with a proxy in its place."""
-    parts = urlsplit(url)
-    user, at, _ = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user}{at}{HOST}:{proxy.port}").geturl()
+    return (
+        server_broker(name, shielded, database=database),
+        access.url,
+        (proxy, worker_proxy),
+    )

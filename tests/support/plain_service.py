@@ -10,12 +10,12 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 #: The environment's variable with Celery's settings, in JSON.
-SETTINGS = "UNROUTED_SETTINGS"
+SETTINGS = "PLAIN_SERVICE_SETTINGS"
 
 
 def main() -> None:
     """Consume `msg`, which is bound by hand to where the toolbox publishes."""
-    app = Celery("unrouted")
+    app = Celery("plain")
     app.conf.update(json.loads(os.environ[SETTINGS]))
     exchange = Exchange("task_exchange", type="topic")
     app.conf.task_queues = [

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from support.processes import Process
 
 
-class Member:
+class RestartableProcess:
     """A worker, a monitor or a server.
 
     Args:

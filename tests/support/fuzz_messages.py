@@ -77,7 +77,7 @@ class Message:
         channel.basic_publish(prepared, exchange=exchange, routing_key=self.routing_key)
 
 
-def messages(seed: int, count: int) -> Iterator[Message]:
+def generate_messages(seed: int, count: int) -> Iterator[Message]:
     """Yield messages, the same for the same seed."""
     chance = random.Random(seed)
     sent: list[Message] = []

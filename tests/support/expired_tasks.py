@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import NullPool, create_engine, text
 
-from support.polling import eventually
+from support.polling import wait_until
 
 #: Ids of old tasks are `old-00001` and so on: the first is the oldest.
 TASK = """
@@ -74,14 +74,14 @@ def execute(database: str, statement: str, **values: Any) -> list[tuple[Any, ...
         return [tuple(row) for row in result] if result.returns_rows else []
 
 
-def fill(database: str, count: int) -> None:
+def insert_expired_tasks(database: str, count: int) -> None:
     """Store so many tasks of one workflow: each retried, planned, and successful."""
     for statement in (TASK, ATTEMPT, PLANNED, RESULT):
         execute(database, statement, **({"count": count} if ":" in statement else {}))
     execute(database, "ANALYZE")
 
 
-def left(database: str) -> dict[str, set[str]]:
+def remaining_ids(database: str) -> dict[str, set[str]]:
     """Return the ids of tasks that each table has; all have the same, if any."""
     return {
         table: {id for [id] in execute(database, f"SELECT {column} FROM {table}")}
@@ -89,7 +89,7 @@ def left(database: str) -> dict[str, set[str]]:
     }
 
 
-def deadlocks(database: str) -> int:
+def deadlock_count(database: str) -> int:
     """Return how many transactions were ended because they waited in a circle."""
     query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     [[count]] = execute(database, query)
@@ -97,7 +97,7 @@ def deadlocks(database: str) -> int:
 
 
 @contextmanager
-def held(database: str, *, transaction: int) -> Iterator[Callable[[], None]]:
+def hold_deletion(database: str, *, transaction: int) -> Iterator[Callable[[], None]]:
     """Hold up the transaction of this number that deletes results.
 
     Yields:
@@ -110,6 +110,6 @@ def held(database: str, *, transaction: int) -> Iterator[Callable[[], None]]:
         yield connection.close
 
 
-def wait_until_held(database: str) -> None:
+def wait_until_deletion_is_held(database: str) -> None:
     """Wait until there is a transaction that is held up."""
-    eventually(lambda: execute(database, WAITING) == [(1,)])
+    wait_until(lambda: execute(database, WAITING) == [(1,)])

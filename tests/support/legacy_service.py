@@ -1,4 +1,7 @@
-"""A service written for `cadasta-workertoolbox` 0.6: `python old_style.py worker`."""
+"""A service written for `cadasta-workertoolbox` 0.6.
+
+Run it with `python legacy_service.py worker`.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _EXPLAINED = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
 
 
 @contextmanager
-def plans(engine: Engine) -> Iterator[list[str]]:
+def record_plans(engine: Engine) -> Iterator[list[str]]:
     """Yield the plans of the statements that are executed meanwhile."""
     found: list[str] = []
 

@@ -1,6 +1,6 @@
-"""A service with the routing alone: `python routed.py worker`, as `celery` has it.
+"""A service with routing alone: `python routing_service.py worker`, as with `celery`.
 
-`python routed.py suffer WAY COUNT` reads the monitor queue, and comes to a bad end.
+`python routing_service.py hold END COUNT` holds messages of the monitor queue.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from kombu.message import Message
 from cadasta.workertoolbox.routing import Routing
 
 #: The environment's variable with the keywords to `Routing`, in JSON.
-SETTINGS = "ROUTED_SETTINGS"
+SETTINGS = "ROUTING_SERVICE_SETTINGS"
 
 #: The environment's variable with the file that gets a line for each execution.
-JOURNAL = "ROUTED_JOURNAL"
+JOURNAL = "ROUTING_SERVICE_JOURNAL"
 
 #: Seconds to wait for messages: they are there, or will be once they are given back.
 TIMEOUT_S = 20.0
@@ -36,7 +36,7 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
     Args:
         settings: Keywords to `Routing`.
     """
-    app = Celery("routed", set_as_current=False)
+    app = Celery("routing", set_as_current=False)
     app.config_from_object(Routing(**{"queues": ["export", "msg"], **settings}))
     app.task(name="export.note", bind=True, shared=False)(_note)
     app.task(name="export.again", bind=True, shared=False)(_again)
@@ -109,7 +109,7 @@ ENDS: dict[str, Callable[[list[Message]], object]] = {
 
 if __name__ == "__main__":
     app = make_app(json.loads(os.environ[SETTINGS]))
-    if sys.argv[1] == "suffer":
+    if sys.argv[1] == "hold":
         _suffer(app, sys.argv[2], int(sys.argv[3]))
     else:
         app.start(sys.argv[1:])

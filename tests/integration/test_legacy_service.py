@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from support.polling import eventually
+from support.polling import wait_until
 from support.processes import running
-from support.programs import SERVICES, run_program
-from support.queue_contents import Depot, opened
-from support.services import WORKER
+from support.publisher_scripts import SERVICES, run_script
+from support.queue_contents import QueueContents, open_queue_contents
+from support.routing_processes import WORKER
 
 #: Publishes a task with a callback, as a caller of that release did.
 PUBLISH = """\
-from old_style import app
+from legacy_service import app
 
 result = app.send_task("export.project", link=app.signature("msg.notify"))
 print(result.id, app.tasks["celery.chord_unlock"].max_retries)
@@ -26,38 +26,38 @@ print(result.id, app.tasks["celery.chord_unlock"].max_retries)
 
 
 @pytest.fixture
-def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
+def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
     """The broker of the test's parameter, which the test has to itself."""
-    with opened(request.param, request, tmp_path) as depot:
-        yield depot
+    with open_queue_contents(request.param, request, tmp_path) as queues:
+        yield queues
 
 
-@pytest.mark.parametrize("depot", ["rabbitmq", "redis", "sqs"], indirect=True)
+@pytest.mark.parametrize("queues", ["rabbitmq", "redis", "sqs"], indirect=True)
 def test_a_task_hands_its_followups_on_to_another_one(
-    depot: Depot, tmp_path: Path
+    queues: QueueContents, tmp_path: Path
 ) -> None:
     environment = {
-        "WORKERTOOLBOX_BROKER_URL": depot.access.url,
+        "WORKERTOOLBOX_BROKER_URL": queues.access.url,
         "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS": json.dumps(
-            depot.access.transport_options
+            queues.access.transport_options
         ),
         "OLD_DATABASE": str(tmp_path / "results.sqlite3"),
         "OLD_JOURNAL": str(tmp_path / "journal"),
     }
     database = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite3'}"
     upgrade(database)
-    id, bound = run_program(PUBLISH, environment=environment)
+    id, bound = run_script(PUBLISH, environment=environment)
     with running(
-        [sys.executable, SERVICES / "old_style.py", "worker", *WORKER, "-c", "1"],
+        [sys.executable, SERVICES / "legacy_service.py", "worker", *WORKER, "-c", "1"],
         folder=tmp_path,
         environment=environment,
         name="worker",
     ):
-        done = eventually(lambda: lines(tmp_path, 3))
+        done = wait_until(lambda: lines(tmp_path, 3))
 
     assert done == ["project", "pack", "a folder, packed"]
     assert bound == "60"
-    assert len(depot.messages("monitor")) == 3
+    assert len(queues.messages("monitor")) == 3
     with TaskStore(database) as store:
         assert store.get(id).status == "SUCCESS"
 

@@ -1,4 +1,4 @@
-"""A small service for tests of the fleet: `celery -A fleet`."""
+"""A small service for tests of the fleet: `celery -A echo_service`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cadasta.workertoolbox.conf import Config
 def make_app() -> Celery:
     """Return the service's app, for the broker and database of the environment."""
     embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
-    app = Celery("fleet")
+    app = Celery("echo")
     configure = Config.embedded if embedded else Config
     app.config_from_object(configure(["export", "msg"]))
 

@@ -87,7 +87,7 @@ FROM (
 """
 
 #: Pages that are asked for, by what is listed.
-LISTS: dict[str, dict[str, Any]] = {
+LISTINGS: dict[str, dict[str, Any]] = {
     "all": {},
     "of a name": {"name": "export.3"},
     "of a rare name": {"name": "export.rare"},
@@ -113,7 +113,7 @@ LISTS: dict[str, dict[str, Any]] = {
 }
 
 
-def fill(connection: Connection, count: int) -> None:
+def insert_sample_tasks(connection: Connection, count: int) -> None:
     """Store that many tasks, and what became of them."""
     numbers = NUMBERS.format(step_s=SPAN_S / count, newest=NEWEST)
     for statement in (TASKS, RESULTS, UNTRACKED, PLANNED):

@@ -36,12 +36,12 @@ class Request:
 
 
 #: An answer instead of the server's: HTTP status and error code.
-Refusal: TypeAlias = tuple[int, str]
+ErrorResponse: TypeAlias = tuple[int, str]
 
 
 @contextmanager
-def seen(
-    answer: Callable[[Request], Refusal | None] = lambda _: None,
+def recorded(
+    answer: Callable[[Request], ErrorResponse | None] = lambda _: None,
 ) -> Iterator[list[Request]]:
     """Yield the requests of every client that is made in the block, in their order.
 

@@ -1,4 +1,4 @@
-"""The monitor of the service `fleet`, and its other commands, as processes."""
+"""The monitor of `echo_service`, and its other commands, as processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.processes import Process, running
 SERVICES = Path(__file__).parent
 
 
-def monitor(
+def run_monitor(
     environment: Mapping[str, str],
     folder: Path,
     *options: str | Path,
@@ -26,10 +26,10 @@ def monitor(
         options: Of the command `tasks monitor`.
         program: Python's options for Celery's command line.
     """
-    return command(environment, folder, "monitor", *options, program=program)
+    return run_tasks_command(environment, folder, "monitor", *options, program=program)
 
 
-def command(
+def run_tasks_command(
     environment: Mapping[str, str],
     folder: Path,
     name: str,
@@ -37,7 +37,14 @@ def command(
     program: Sequence[str] = ("-m", "celery"),
 ) -> AbstractContextManager[Process]:
     """Run a command of `tasks`; the arguments are as for `monitor`."""
-    celery = [sys.executable, *program, "-A", "fleet", "--workdir", str(SERVICES)]
+    celery = [
+        sys.executable,
+        *program,
+        "-A",
+        "echo_service",
+        "--workdir",
+        str(SERVICES),
+    ]
     return running(
         [*celery, "tasks", name, *options],
         folder=folder,

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import NullPool, create_engine, text
 
-from faults.journal import Books, Entry
+from faults.journal import Entry, Journal
 
 #: Ids that a message about many of them shows.
-SHOWN = 3
+SHOWN_IDS = 3
 
 #: Rows that only half of a writer can have left behind. What a tracked task cannot be
 #: without by its table, such as a name, is not asked for.
@@ -47,7 +47,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Ends:
+class ResultDatabase:
     """The database of a fleet.
 
     Attributes:
@@ -67,13 +67,13 @@ class Ends:
             (i, s) for i, s in self.rows("SELECT id, status FROM workertoolbox_tasks")
         ]
 
-    def open(self, books: Books) -> set[str]:
+    def open(self, books: Journal) -> set[str]:
         """Return the ids of tasks that are published or promised, and have no end."""
         known = {entry.id for entry in books.published} | books.promised
         return known - {id for id, status in self.statuses() if status == "SUCCESS"}
 
 
-def verify(books: Books, ends: Ends, left: dict[str, int]) -> Summary:
+def verify(books: Journal, ends: ResultDatabase, left: dict[str, int]) -> Summary:
     """Compare what was published and run with what is in the database.
 
     Args:
@@ -106,10 +106,10 @@ def verify(books: Books, ends: Ends, left: dict[str, int]) -> Summary:
     return Summary(len(rows), len(attempts), executed.total() - len(executed))
 
 
-def _attempts(ends: Ends) -> set[Entry]:
+def _attempts(ends: ResultDatabase) -> set[Entry]:
     query = "SELECT task_id, replaced, retries, queue FROM workertoolbox_attempt"
     return {Entry(*row) for row in ends.rows(query)}
 
 
 def _none(found: Collection[object], what: str) -> None:
-    assert not found, f"{len(found)} {what}, as {list(found)[:SHOWN]}"
+    assert not found, f"{len(found)} {what}, as {list(found)[:SHOWN_IDS]}"

@@ -1,4 +1,4 @@
-"""A service whose tasks are given secrets: `celery -A secretive`."""
+"""A service whose tasks are given secrets: `celery -A secrets_service`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cadasta.workertoolbox.conf import Config
 def make_app() -> Celery:
     """Return the service's app, for the broker and database of the environment."""
     embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
-    app = Celery("secretive")
+    app = Celery("secrets")
     app.config_from_object((Config.embedded if embedded else Config)(["export"]))
 
     @app.task(name="export.pay", shared=False, bind=True, default_retry_delay=0)

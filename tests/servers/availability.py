@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 
 
-def missing(server: str, reason: str) -> NoReturn:
+def skip_or_fail(server: str, reason: str) -> NoReturn:
     """Skip the test on a laptop; fail it where `CI` is set, so that nothing hides."""
     message = f"{server} is not available: {reason}"
     if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""A service with a whole configuration: `python profiled.py worker`."""
+"""A service with a whole configuration: `python profile_service.py worker`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from celery import Celery, Task
 from cadasta.workertoolbox.conf import Config
 
 #: The environment's variable with the keywords to `Config`, in JSON.
-SETTINGS = "PROFILED_SETTINGS"
+SETTINGS = "PROFILE_SERVICE_SETTINGS"
 
 #: The environment's variable with the file that gets a line for each execution.
-JOURNAL = "PROFILED_JOURNAL"
+JOURNAL = "PROFILE_SERVICE_JOURNAL"
 
 
 def make_app(settings: Mapping[str, Any]) -> Celery:
@@ -26,7 +26,7 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
     Args:
         settings: Keywords to `Config`.
     """
-    app = Celery("profiled", set_as_current=False)
+    app = Celery("profiles", set_as_current=False)
     app.config_from_object(Config(["export"], **{"result_backend": None, **settings}))
     app.task(name="export.note", bind=True, shared=False)(_note)
     app.task(name="export.hang", bind=True, shared=False)(_hang)

@@ -1,4 +1,4 @@
-"""Services on a depot: an app in this process, and processes of its own."""
+"""Services on a contents: an app in this process, and processes of its own."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Any
 from celery import Celery
 from kombu import pools
 
-from support import routed
-from support.polling import eventually
+from support import routing_service
+from support.polling import wait_until
 from support.processes import Process, running
-from support.queue_contents import Depot
+from support.queue_contents import QueueContents
 
 #: How a worker is started, without what would only add messages to read past.
 WORKER = ("--without-gossip", "--without-mingle", "-l", "INFO")
 
 
-def settings_for(depot: Depot, **settings: Any) -> dict[str, Any]:
-    """Return keywords to `Routing`; transport options are added to the depot's."""
+def routing_settings(contents: QueueContents, /, **settings: Any) -> dict[str, Any]:
+    """Return keywords to `Routing`; transport options are added to the contents's."""
     options = settings.pop("broker_transport_options", {})
     return {
-        "broker_url": depot.access.url,
-        "broker_transport_options": {**depot.access.transport_options, **options},
+        "broker_url": contents.access.url,
+        "broker_transport_options": {**contents.access.transport_options, **options},
         **settings,
     }
 
 
 @contextmanager
-def service(depot: Depot, **settings: Any) -> Iterator[Celery]:
+def routing_app(contents: QueueContents, /, **settings: Any) -> Iterator[Celery]:
     """Yield an app of this process that is closed when the block ends."""
-    app = routed.make_app(settings_for(depot, **settings))
+    app = routing_service.make_app(routing_settings(contents, **settings))
     try:
         yield app
     finally:
@@ -43,37 +43,39 @@ def service(depot: Depot, **settings: Any) -> Iterator[Celery]:
         app.close()
 
 
-def worker(
-    depot: Depot, folder: Path, *arguments: str, **settings: Any
+def run_worker(
+    contents: QueueContents, /, folder: Path, *arguments: str, **settings: Any
 ) -> AbstractContextManager[Process]:
     """Run a worker process, which is ready once it says `ready`."""
     options = (*WORKER, *arguments)
-    return _running(depot, folder, "worker", *options, **settings)
+    return _running(contents, folder, "worker", *options, **settings)
 
 
-def command(
-    depot: Depot, folder: Path, *arguments: str, **settings: Any
+def run_command(
+    contents: QueueContents, /, folder: Path, *arguments: str, **settings: Any
 ) -> AbstractContextManager[Process]:
     """Run a command of Celery's."""
-    return _running(depot, folder, *arguments, **settings)
+    return _running(contents, folder, *arguments, **settings)
 
 
-def sufferer(
-    depot: Depot, folder: Path, way: str, count: int, **settings: Any
+def run_copy_holder(
+    contents: QueueContents, /, folder: Path, way: str, count: int, **settings: Any
 ) -> AbstractContextManager[Process]:
-    """Run a process that holds copies and comes to one of the ends in `routed`."""
-    return _running(depot, folder, "suffer", way, str(count), **settings)
+    """Run a process that holds copies and comes to one of `routing_service.ENDS`."""
+    return _running(contents, folder, "hold", way, str(count), **settings)
 
 
 def _running(
-    depot: Depot, folder: Path, *arguments: str, **settings: Any
+    contents: QueueContents, /, folder: Path, *arguments: str, **settings: Any
 ) -> AbstractContextManager[Process]:
     return running(
-        [sys.executable, routed.__file__, *arguments],
+        [sys.executable, routing_service.__file__, *arguments],
         folder=folder,
         environment={
-            routed.SETTINGS: json.dumps(settings_for(depot, **settings)),
-            routed.JOURNAL: str(folder / "journal"),
+            routing_service.SETTINGS: json.dumps(
+                routing_settings(contents, **settings)
+            ),
+            routing_service.JOURNAL: str(folder / "journal"),
         },
         name=arguments[0],
         # A worker whose task hangs would not end by itself.
@@ -96,13 +98,13 @@ def wait_for_executions(folder: Path, ids: list[str]) -> None:
         assert seen == sorted(ids), f"executed {seen} instead of {sorted(ids)}"
         return True
 
-    eventually(look)
+    wait_until(look)
 
 
-def take(app: Celery, queue: str, count: int) -> list[str]:
+def consume_ids(app: Celery, queue: str, count: int) -> list[str]:
     """Consume that many messages of a queue, and return their ids, sorted."""
     with app.connection_for_read() as connection:
-        messages = routed.consume(app, connection, queue, count)
+        messages = routing_service.consume(app, connection, queue, count)
         for message in messages:
             message.ack()
     return sorted(message.headers["id"] for message in messages)

@@ -22,16 +22,15 @@ from kombu import Connection
 from sqlalchemy import URL
 
 from cadasta.workertoolbox.results import upgrade
-from faults.member import Member
-from faults.plan import Kind, What
+from faults.plan import FaultAction, FaultKind
+from faults.restartable import RestartableProcess
 from servers import postgresql, rabbitmq, redis, sqs
-from servers.access import Access, BrokerServer
+from servers.access import BrokerAccess, BrokerServer
 from servers.ports import HOST
-from support.brokers import embedded, result_backend, served
-from support.conformance import through
+from support.brokers import folder_broker, result_backend_url, server_broker
 from support.processes import Process
-from support.proxy import Proxy, proxied
-from support.queue_contents import RedisDepot, SQSDepot
+from support.proxy import Proxy, proxied_url, run_proxy
+from support.queue_contents import RedisContents, SQSContents
 
 #: The queues of a fleet, by the names that its configuration has for them.
 QUEUES = ("celery", "export", "msg", "platform.fifo")
@@ -50,23 +49,26 @@ COUNTS = (
 WORKERS = ("worker-export", "worker-msg")
 MONITORS = ("monitor-1", "monitor-2")
 
-_KILLS = [Kind(What.KILL, whom) for whom in (*MONITORS, *WORKERS)]
-_PAUSES = [Kind(What.PAUSE, whom) for whom in (MONITORS[0], WORKERS[0])]
-_POOLS = [Kind(What.KILL_POOL, whom) for whom in WORKERS]
-_DATABASE = [Kind(what, "database") for what in (What.KILL, What.PAUSE, What.CUT)]
-_BROKER = [Kind(What.PAUSE, "broker"), Kind(What.CUT, "broker")]
+_KILLS = [FaultKind(FaultAction.KILL, whom) for whom in (*MONITORS, *WORKERS)]
+_PAUSES = [FaultKind(FaultAction.PAUSE, whom) for whom in (MONITORS[0], WORKERS[0])]
+_POOLS = [FaultKind(FaultAction.KILL_POOL, whom) for whom in WORKERS]
+_DATABASE = [
+    FaultKind(what, "database")
+    for what in (FaultAction.KILL, FaultAction.PAUSE, FaultAction.CUT)
+]
+_BROKER = [FaultKind(FaultAction.PAUSE, "broker"), FaultKind(FaultAction.CUT, "broker")]
 _SERVED = [*_BROKER, *_KILLS, *_PAUSES, *_POOLS, *_DATABASE]
 
-KINDS = {
-    "rabbitmq": [Kind(What.KILL, "broker"), *_SERVED],
-    "redis": [Kind(What.KILL, "broker"), *_SERVED],
+FAULT_KINDS = {
+    "rabbitmq": [FaultKind(FaultAction.KILL, "broker"), *_SERVED],
+    "redis": [FaultKind(FaultAction.KILL, "broker"), *_SERVED],
     "sqs": _SERVED,
-    "filesystem": [Kind(What.LOCK, "database"), *_KILLS, *_PAUSES],
+    "filesystem": [FaultKind(FaultAction.LOCK, "database"), *_KILLS, *_PAUSES],
 }
 
 
 @dataclass(frozen=True)
-class CheckContext:
+class FleetEnvironment:
     """A broker and a database of one fleet.
 
     Attributes:
@@ -80,12 +82,12 @@ class CheckContext:
     environment: dict[str, str]
     database: str
     left: Callable[[], dict[str, int]]
-    servers: dict[str, Member] = field(default_factory=dict)
+    servers: dict[str, RestartableProcess] = field(default_factory=dict)
     proxies: dict[str, Proxy] = field(default_factory=dict)
 
 
 @contextmanager
-def opened(name: str, folder: Path) -> Iterator[CheckContext]:
+def open_environment(name: str, folder: Path) -> Iterator[FleetEnvironment]:
     """Run the servers of a site as long as the block lasts.
 
     Args:
@@ -97,25 +99,28 @@ def opened(name: str, folder: Path) -> Iterator[CheckContext]:
             return
         broker = stack.enter_context(_BROKERS[name](folder))
         cluster = stack.enter_context(postgresql.cluster(postgresql.SURVIVING_KILLS))
-        servers = {"broker": Member(broker.run), "database": Member(cluster.running)}
+        servers = {
+            "broker": RestartableProcess(broker.run),
+            "database": RestartableProcess(cluster.running),
+        }
         for member in servers.values():
             stack.callback(member.close)
             member.start()
-        upgrade(result_backend(_shown(cluster.url)))
+        upgrade(result_backend_url(_shown(cluster.url)))
         access = stack.enter_context(broker.server.access())
         at = Connection(access.url).info()
         proxies = {
-            "broker": stack.enter_context(proxied(at["hostname"], at["port"])),
-            "database": stack.enter_context(proxied(HOST, cluster.url.port or 0)),
+            "broker": stack.enter_context(run_proxy(at["hostname"], at["port"])),
+            "database": stack.enter_context(run_proxy(HOST, cluster.url.port or 0)),
         }
         far = replace(
             access,
-            url=through(access.url, proxies["broker"]),
+            url=proxied_url(access.url, proxies["broker"]),
             transport_options={**access.transport_options, **broker.options},
         )
         away = cluster.url.set(port=proxies["database"].port)
-        yield CheckContext(
-            served(name, far, database=_shown(away)).environment,
+        yield FleetEnvironment(
+            server_broker(name, far, database=_shown(away)).environment,
             _shown(cluster.url),
             lambda: broker.left(access),
             servers,
@@ -136,7 +141,7 @@ class _Broker:
 
     server: BrokerServer
     run: Callable[[], AbstractContextManager[Process]]
-    left: Callable[[Access], dict[str, int]]
+    left: Callable[[BrokerAccess], dict[str, int]]
     options: dict[str, object] = field(default_factory=dict)
 
 
@@ -157,13 +162,13 @@ def _redis(folder: Path) -> Iterator[_Broker]:
     yield _Broker(node.server, node.running, _left_in_redis, RESTORING)
 
 
-def _left_in_redis(access: Access) -> dict[str, int]:
-    depot = RedisDepot(access)
-    with depot.connected() as client:
+def _left_in_redis(access: BrokerAccess) -> dict[str, int]:
+    queues = RedisContents(access)
+    with queues.connected() as client:
         left: dict[str, Any] = {
-            queue: client.llen(depot.key(queue)) for queue in QUEUES
+            queue: client.llen(queues.key(queue)) for queue in QUEUES
         }
-        return {**left, "unacked": client.hlen(depot.key("unacked"))}
+        return {**left, "unacked": client.hlen(queues.key("unacked"))}
 
 
 @contextmanager
@@ -172,11 +177,11 @@ def _sqs(folder: Path) -> Iterator[_Broker]:
     yield _Broker(node.server, node.running, _left_in_sqs, RESTORING)
 
 
-def _left_in_sqs(access: Access) -> dict[str, int]:
-    depot = SQSDepot(access)
-    client = depot.client()
+def _left_in_sqs(access: BrokerAccess) -> dict[str, int]:
+    queues = SQSContents(access)
+    client = queues.client()
     left = {}
-    for queue, url in depot.queues().items():
+    for queue, url in queues.urls().items():
         found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
         counts = [int(found["Attributes"][name]) for name in COUNTS]
         left[queue] = sum(counts)
@@ -190,8 +195,8 @@ def _shown(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _in_folder(folder: Path) -> CheckContext:
-    broker = embedded(folder)
+def _in_folder(folder: Path) -> FleetEnvironment:
+    broker = folder_broker(folder)
 
     def left() -> dict[str, int]:
         # Those that a reader holds lie in folders of their own.
@@ -201,5 +206,5 @@ def _in_folder(folder: Path) -> CheckContext:
 
     database = f"sqlite:///{folder / 'results.sqlite3'}"
     folder.mkdir(parents=True)
-    upgrade(result_backend(database))
-    return CheckContext(broker.environment, database, left)
+    upgrade(result_backend_url(database))
+    return FleetEnvironment(broker.environment, database, left)
