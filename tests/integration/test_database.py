@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
 from cadasta.workertoolbox.results._database.tables import attempt, metadata, task
 from cadasta.workertoolbox.results._database.upgrade import alembic_config
+from cadasta.workertoolbox.results._database.view import create_view
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
@@ -247,6 +248,28 @@ def test_an_eta_ahead_is_scheduled_and_one_gone_by_is_queued(
         "past": "QUEUED",
         "ahead": "SCHEDULED",
     }
+
+
+def test_the_view_from_migrations_is_the_one_in_its_file(
+    postgresql: PostgreSQL,
+) -> None:
+    pytest.importorskip("psycopg2")
+    query = text(
+        "SELECT pg_get_viewdef('workertoolbox_tasks'::regclass), "
+        "pg_get_functiondef('workertoolbox_json'::regproc)"
+    )
+    with postgresql.database() as database:
+        upgrade(database)
+        engine = create_engine(database)
+        with engine.begin() as connection:
+            migrated = connection.execute(query).one()
+            connection.execute(text("DROP VIEW workertoolbox_tasks"))
+            connection.execute(text("DROP FUNCTION workertoolbox_json"))
+            create_view(connection)
+            created = connection.execute(query).one()
+        engine.dispose()
+
+    assert created == migrated
 
 
 def test_a_role_keeps_its_grants_on_the_view_when_steps_are_added_to_it(
