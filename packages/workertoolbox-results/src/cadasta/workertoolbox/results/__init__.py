@@ -42,7 +42,7 @@ from cadasta.workertoolbox.results._errors import (
 from cadasta.workertoolbox.results._headers import PROBE
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.recent import RecentCounts, count_recent
+from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.task import Task
 
@@ -59,6 +59,7 @@ __all__ = [
     "MetricsUnavailable",
     "Monitor",
     "MonitorQueueUnknown",
+    "NewestTask",
     "NotInQuarantine",
     "PROBE",
     "PickledResult",
@@ -75,7 +76,6 @@ __all__ = [
     "UnknownStatus",
     "check_schema",
     "compare_privileges",
-    "count_recent",
     "database_url",
     "open_engine",
     "parse_duration",

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.conf._brokers.connection import in_one_line
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, skipped
 from cadasta.workertoolbox.results import (
@@ -61,7 +62,7 @@ def schema(context: CheckContext) -> Iterator[Finding]:
     except SchemaOutdated as error:
         yield failed("schema", *_halves(error))
     except DatabaseUnavailable as error:
-        if is_denied(error.__cause__):
+        if _is_denied(error):
             yield skipped("schema", "this role may not read workertoolbox_version")
         else:
             yield failed("schema", *_halves(error))
@@ -69,23 +70,28 @@ def schema(context: CheckContext) -> Iterator[Finding]:
         yield ok("schema", f"revision {revision}")
 
 
-def is_denied(error: BaseException | None) -> bool:
-    """Tell whether PostgreSQL does not let a role do something."""
-    return _code(error) == _DENIED
-
-
-def unseen(error: BaseException | None) -> str | None:
-    """Return why tables cannot be read; None where the failure is of another kind."""
-    if is_denied(error):
+def why_unreadable(error: DatabaseUnavailable) -> str | None:
+    """Return why tables cannot be read, or None if the error has another cause."""
+    if _is_denied(error):
         return "this role may not read the tables"
-    orig = getattr(error, "orig", None)
-    if _code(error) == _NO_TABLE or "no such table" in str(orig):
+    if _code(error) == _NO_TABLE or "no such table" in driver_reason(error):
         return "the tables are not there"
     return None
 
 
-def _code(error: BaseException | None) -> str | None:
-    return getattr(getattr(error, "orig", None), "pgcode", None)
+def driver_reason(error: DatabaseUnavailable) -> str:
+    """Return what the driver says, in one line."""
+    return in_one_line(getattr(error.__cause__, "orig", error))
+
+
+def _is_denied(error: DatabaseUnavailable) -> bool:
+    """Return whether PostgreSQL refuses the statement to this role."""
+    return _code(error) == _DENIED
+
+
+def _code(error: DatabaseUnavailable) -> str | None:
+    """Return PostgreSQL's SQLSTATE."""
+    return getattr(getattr(error.__cause__, "orig", None), "pgcode", None)
 
 
 def _server(engine: Engine) -> str:

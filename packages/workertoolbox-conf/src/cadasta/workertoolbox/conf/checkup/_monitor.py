@@ -6,12 +6,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
-from cadasta.workertoolbox.conf.checkup._database import unseen
+from cadasta.workertoolbox.conf.checkup._database import driver_reason, why_unreadable
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
+from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
 
 #: Seconds in which a monitor takes a message out of a queue: twice its longest poll,
 #: and for SQS the time until a count is right, most often.
@@ -24,12 +22,6 @@ _INTERVAL_S = 0.2
 _LAG = timedelta(seconds=60)
 
 _START = "start one: `celery -A … tasks monitor`"
-
-#: By the index on `scheduled_at`.
-_NEWEST = text(
-    "SELECT scheduled_at, seen_at FROM workertoolbox_task"
-    " ORDER BY scheduled_at DESC LIMIT 1"
-)
 
 
 def monitor(context: CheckContext) -> Iterator[Finding]:
@@ -69,23 +61,14 @@ def _newest(context: CheckContext) -> tuple[timedelta | None, str]:
     if context.engine is None:
         return None, ""
     try:
-        with context.engine.connect() as connection:
-            row = connection.execute(_NEWEST).first()
-    except DBAPIError as error:
-        return None, f"; the newest task cannot be seen: {unseen(error) or error.orig}"
-    if row is None:
+        newest = TaskStore.from_engine(context.engine).newest_task()
+    except DatabaseUnavailable as error:
+        reason = why_unreadable(error) or driver_reason(error)
+        return None, f"; the newest task cannot be read: {reason}"
+    if newest is None:
         return None, "; no task is stored yet"
-    scheduled_at, seen_at = map(_instant, row)
-    lag = seen_at - scheduled_at
-    age = datetime.now(UTC) - scheduled_at
-    return lag, (
+    age = datetime.now(UTC) - newest.scheduled_at
+    return newest.lag, (
         f"; the newest task was published {age.total_seconds():.0f} s ago, and stored "
-        f"{lag.total_seconds():.1f} s later"
+        f"{newest.lag.total_seconds():.1f} s later"
     )
-
-
-def _instant(value: datetime | str) -> datetime:
-    """Return an instant; SQLite gives its text, which is in UTC."""
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    return value if value.tzinfo else value.replace(tzinfo=UTC)

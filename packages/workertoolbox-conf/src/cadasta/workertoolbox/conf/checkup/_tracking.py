@@ -1,14 +1,11 @@
-"""What the database does not know of, or could not read."""
+"""Checks that count untracked results and quarantined messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
-from cadasta.workertoolbox.conf.checkup._database import unseen
+from cadasta.workertoolbox.conf.checkup._database import driver_reason, why_unreadable
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
     failed,
@@ -16,34 +13,28 @@ from cadasta.workertoolbox.conf.checkup._finding import (
     skipped,
     warning,
 )
-from cadasta.workertoolbox.results import count_recent
-
-_COUNT = text("SELECT count(*) FROM workertoolbox_quarantine")
+from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
 
 
 def untracked(context: CheckContext) -> Iterator[Finding]:
     """Count the results of the last hour whose task no monitor has seen."""
+    store = TaskStore.from_engine(context.database)
     yield _counted(
         "untracked",
-        lambda: count_recent(context.database).untracked,
+        lambda: store.count_recent().untracked,
         what="results of the last hour without a task",
-        advice="find who runs or publishes tasks without the toolbox, or why copies "
-        "could not be sent",
+        advice="find the services that publish or run tasks without the toolbox, or "
+        "the reason in the log of the publisher for which a copy was not sent",
     )
 
 
 def quarantine(context: CheckContext) -> Iterator[Finding]:
-    """Count the messages that no monitor could read."""
-
-    def count() -> int:
-        with context.database.connect() as connection:
-            return int(connection.execute(_COUNT).scalar_one())
-
+    """Count the messages that monitors could not read."""
     yield _counted(
         "quarantine",
-        count,
+        TaskStore.from_engine(context.database).count_quarantined,
         what="messages in quarantine",
-        advice="look at `celery -A … tasks quarantine list`",
+        advice="run `celery -A … tasks quarantine list`, which shows the reasons",
     )
 
 
@@ -52,10 +43,10 @@ def _counted(
 ) -> Finding:
     try:
         number = count()
-    except DBAPIError as error:
-        if reason := unseen(error):
+    except DatabaseUnavailable as error:
+        if reason := why_unreadable(error):
             return skipped(check, reason)
-        detail = f"cannot be counted: {' '.join(str(error.orig).split())}"
-        return failed(check, detail, "look at the log of the database")
+        detail = f"cannot be counted: {driver_reason(error)}"
+        return failed(check, detail, "look at the log of the database server")
     detail = f"{number} {what}"
     return warning(check, detail, advice) if number else ok(check, detail)

@@ -9,7 +9,6 @@ from typing import Any
 
 from celery import Celery, states
 from celery.result import AsyncResult, EagerResult, GroupResult, ResultBase
-from sqlalchemy import text
 
 from cadasta.workertoolbox.results import Task, TaskStore
 
@@ -37,7 +36,8 @@ class _Expected:
             yield f"a worker says {task.status}, and no monitor saw a message of it"
             return
         retries = self.result.retries or 0
-        for attempt in sorted({*range(retries + 1)} - _attempts(store, task.id)):
+        published = {*store.published_attempts(task.id)}
+        for attempt in sorted({*range(retries + 1)} - published):
             yield f"no monitor saw the message of its attempt {attempt + 1}"
         for what, expected, seen in self._facts(task):
             if expected is not None and seen != expected:
@@ -133,15 +133,7 @@ def _queue(app: Celery) -> str:
     return f"queue {name!r} is empty: was the message published by the toolbox's route?"
 
 
-def _attempts(store: TaskStore, id: str) -> set[int]:
-    query = text("SELECT retries FROM workertoolbox_attempt WHERE task_id = :id")
-    with store.engine.connect() as connection:
-        return {*connection.execute(query, {"id": id}).scalars()}
-
-
 def _quarantine(store: TaskStore) -> Iterator[str]:
-    query = text("SELECT reason FROM workertoolbox_quarantine ORDER BY id DESC")
-    with store.engine.connect() as connection:
-        reasons = connection.execute(query).scalars().all()
-    if reasons:
-        yield f"messages in quarantine: {len(reasons)}, the latest: {reasons[0]}"
+    if count := store.count_quarantined():
+        [latest] = store.quarantine_reasons(limit=1)
+        yield f"messages in quarantine: {count}, the latest: {latest}"

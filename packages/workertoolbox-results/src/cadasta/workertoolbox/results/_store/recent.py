@@ -62,6 +62,24 @@ class RecentCounts:
     untracked: int
 
 
+@dataclass(frozen=True, slots=True)
+class NewestTask:
+    """The most recently published task that a monitor has stored.
+
+    Attributes:
+        scheduled_at: When it was published.
+        seen_at: When the monitor received its message.
+    """
+
+    scheduled_at: datetime
+    seen_at: datetime
+
+    @property
+    def lag(self) -> timedelta:
+        """How long the message took to reach the monitor."""
+        return self.seen_at - self.scheduled_at
+
+
 class RecentCountsCache:
     """The tasks of the last hour, for many who ask.
 
@@ -105,6 +123,23 @@ def count_recent(engine: Engine) -> RecentCounts:
             connection.execute(text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
         since = datetime.now(UTC) - SPAN
         return RecentCounts(_tasks(connection, since), _untracked(connection, since))
+
+
+def find_newest_task(engine: Engine) -> NewestTask | None:
+    """Return the newest task, by the index on `scheduled_at`, or None without tasks.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: The database cannot be reached, or does not let us
+            read `workertoolbox_task`.
+    """
+    query = (
+        select(task.c.scheduled_at, task.c.seen_at)
+        .order_by(task.c.scheduled_at.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        row = connection.execute(query).first()
+    return None if row is None else NewestTask(*row)
 
 
 def _tasks(connection: Connection, since: datetime) -> Mapping[tuple[str, str], int]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from celery import Celery, states
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database import tables as _tables
@@ -23,6 +23,12 @@ from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
 from cadasta.workertoolbox.results._store import search as _search
 from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.recent import (
+    NewestTask,
+    RecentCounts,
+    count_recent,
+    find_newest_task,
+)
 from cadasta.workertoolbox.results._store.status import check_status
 from cadasta.workertoolbox.results._store.task import Task
 
@@ -70,6 +76,13 @@ class TaskStore:
     def for_app(cls, app: Celery) -> Self:
         """Open the database that an app's `result_backend` names."""
         return cls(app.conf.result_backend)
+
+    @classmethod
+    def from_engine(cls, engine: Engine) -> Self:
+        """Return a store that uses an open engine, without checking its schema."""
+        store = cls.__new__(cls)
+        store.engine = engine
+        return store
 
     def get(self, id: str) -> Task:
         """Return a task.
@@ -163,6 +176,67 @@ class TaskStore:
         """
         return self._related("parent_id", parent_id, internal=internal)
 
+    def published_attempts(self, id: str) -> Sequence[int]:
+        """Return the retry number of each published attempt of a task, in order.
+
+        Each message of the task that a monitor has seen is one attempt. The first has
+        number 0. A task that replaced itself begins again at 0.
+
+        Raises:
+            DatabaseUnavailable: It cannot be reached or refuses.
+        """
+        attempt = _tables.attempt.c
+        query = (
+            select(attempt.retries)
+            .where(attempt.task_id == id)
+            .order_by(attempt.replaced, attempt.retries)
+        )
+        with self._connected() as connection:
+            return connection.scalars(query).all()
+
+    def newest_task(self) -> NewestTask | None:
+        """Return when the newest task was published and seen, or None without tasks.
+
+        Raises:
+            DatabaseUnavailable: It cannot be reached or refuses.
+        """
+        with translate_errors(self.engine):
+            return find_newest_task(self.engine)
+
+    def count_recent(self) -> RecentCounts:
+        """Count the tasks of the last hour, and the results without a task.
+
+        Raises:
+            DatabaseUnavailable: It cannot be reached, refuses, or takes more than five
+                seconds.
+        """
+        with translate_errors(self.engine):
+            return count_recent(self.engine)
+
+    def count_quarantined(self) -> int:
+        """Count the messages in quarantine.
+
+        Raises:
+            DatabaseUnavailable: It cannot be reached or refuses.
+        """
+        query = select(func.count()).select_from(_tables.quarantine)
+        with self._connected() as connection:
+            return connection.execute(query).scalar_one()
+
+    def quarantine_reasons(self, *, limit: int = 50) -> Sequence[str]:
+        """Return why messages are in quarantine, the newest message first.
+
+        Args:
+            limit: Most messages to look at.
+
+        Raises:
+            DatabaseUnavailable: It cannot be reached or refuses.
+        """
+        quarantine = _tables.quarantine.c
+        query = select(quarantine.reason).order_by(quarantine.id.desc()).limit(limit)
+        with self._connected() as connection:
+            return connection.scalars(query).all()
+
     def _related(self, column: str, id: str, *, internal: bool) -> Sequence[Task]:
         id = jsonable(id)
         with self._snapshot() as connection:
@@ -184,6 +258,11 @@ class TaskStore:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with translate_errors(self.engine), self.engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:

@@ -1,0 +1,107 @@
+"""What `TaskStore` answers to the check-up and to the tests of a service."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import states
+from messages import PUBLISHED_AT, message
+from sqlalchemy import insert, make_url
+
+from cadasta.workertoolbox.results import (
+    DatabaseUnavailable,
+    NewestTask,
+    TaskStore,
+    open_engine,
+)
+from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
+
+SEEN_AT = datetime.fromisoformat(PUBLISHED_AT) + timedelta(seconds=2)
+
+
+def track(store: TaskStore, **headers: Any) -> None:
+    with store.engine.begin() as connection:
+        write_batch(connection, [read_task(message(**headers), seen_at=SEEN_AT)])
+
+
+def put_into_quarantine(store: TaskStore, *reasons: str) -> None:
+    rows = [
+        {
+            "digest": reason,
+            "reason": reason,
+            "body": b"",
+            "headers": {},
+            "seen_at": SEEN_AT,
+        }
+        for reason in reasons
+    ]
+    with store.engine.begin() as connection:
+        connection.execute(insert(quarantine), rows)
+
+
+def test_each_message_of_a_task_is_one_published_attempt(store: TaskStore) -> None:
+    for retries in (1, 0):
+        track(store, id="a", retries=retries)
+    track(store, id="b")
+
+    assert store.published_attempts("a") == [0, 1]
+    assert store.published_attempts("b") == [0]
+    assert store.published_attempts("unknown") == []
+
+
+def test_the_newest_task_has_the_lag_of_its_message(store: TaskStore) -> None:
+    assert store.newest_task() is None
+
+    earlier = (SEEN_AT - timedelta(days=1)).isoformat()
+    track(store, id="new")
+    track(store, id="old", workertoolbox_published_at=earlier)
+    newest = store.newest_task()
+
+    assert newest == NewestTask(datetime.fromisoformat(PUBLISHED_AT), SEEN_AT)
+    assert newest.lag == timedelta(seconds=2)
+
+
+def test_recent_tasks_and_untracked_results_are_counted(store: TaskStore) -> None:
+    published_at = datetime.now(UTC) - timedelta(minutes=2)
+    track(store, workertoolbox_published_at=published_at.isoformat())
+    row = {"task_id": "untracked", "status": states.SUCCESS}
+    with store.engine.begin() as connection:
+        connection.execute(
+            insert(taskmeta).values(**row, date_done=naive_utc(published_at))
+        )
+    recent = store.count_recent()
+
+    assert recent.tasks == {("QUEUED", "export"): 1}
+    assert recent.untracked == 1
+
+
+def test_messages_in_quarantine_are_counted_and_the_newest_reason_is_first(
+    store: TaskStore,
+) -> None:
+    assert store.count_quarantined() == 0
+    assert store.quarantine_reasons() == []
+
+    put_into_quarantine(store, "first", "second", "third")
+
+    assert store.count_quarantined() == 3
+    assert store.quarantine_reasons(limit=2) == ["third", "second"]
+
+
+def test_a_store_from_an_engine_does_not_check_the_schema(tmp_path: Path) -> None:
+    engine = open_engine(make_url(f"sqlite:///{tmp_path / 'empty.sqlite3'}"))
+    with TaskStore.from_engine(engine) as store:
+        for read in (
+            store.newest_task,
+            store.count_recent,
+            store.count_quarantined,
+            store.quarantine_reasons,
+            lambda: store.published_attempts("a"),
+        ):
+            with pytest.raises(DatabaseUnavailable, match="no such table"):
+                read()
