@@ -1,4 +1,4 @@
-"""The table of profiles in the README, from the code; run, it writes it there."""
+"""The README's table of presets, made from the code; as a script, write it there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conf's README, and the tables in it that are made from the code."""
+"""The README of conf, and the tables in it that are made from the code."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def with_table(text: str, table: str) -> str:
-    """Return a README in which the table with the same head is replaced.
+    """Return the text of a README with the table of the same head replaced.
 
     Raises:
-        ValueError: It has none, or several.
+        ValueError: The README has no such table, or several.
     """
     head = table.partition("\n")[0]
     text, count = re.subn(rf"{re.escape(head)}\n(\|.*\n)*", lambda _: table, text)
     if count != 1:
-        raise ValueError(f"{README} has {count} tables that begin with {head}")
+        raise ValueError(f"{README} has {count} tables that start with {head}")
     return text
 
 

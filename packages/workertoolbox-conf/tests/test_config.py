@@ -151,7 +151,9 @@ def test_a_misspelt_setting_is_an_error_with_the_nearest_one(
 
 
 def test_a_name_that_is_like_none_is_not_compared_with_any() -> None:
-    with pytest.raises(UnknownSetting, match="'SETUP_LOGGING' is no .*; leave it out"):
+    with pytest.raises(
+        UnknownSetting, match="'SETUP_LOGGING' is neither .*; remove it"
+    ):
         Config(["export"], SETUP_LOGGING=True)
 
 
@@ -188,7 +190,9 @@ def test_a_variable_with_an_unusable_value_is_an_error_that_names_it(
 @pytest.mark.parametrize("name", ["broker_url", "broker_read_url", "broker_write_url"])
 @pytest.mark.parametrize("value", [5, b"redis://:geheim@x", {"x": 1}, ["sqs://", 5]])
 def test_a_broker_url_of_another_type_is_an_error(name: str, value: Any) -> None:
-    with pytest.raises(InvalidValue, match=f"{name} is no string") as caught:
+    with pytest.raises(
+        InvalidValue, match=f"{name} is neither a string nor a list of strings"
+    ) as caught:
         Config(["export"], **{name: value})
 
     assert "geheim" not in str(caught.value)
@@ -229,6 +233,6 @@ def test_a_text_for_a_number_or_a_boolean_is_an_error(
     setting: str, value: str, wanted: str
 ) -> None:
     with pytest.raises(
-        InvalidValue, match=f"{setting}='{value}' is a text; .*{wanted}"
+        InvalidValue, match=f"{setting}='{value}' is a string; .*{wanted}"
     ):
         Config(["export"], **{setting: value})

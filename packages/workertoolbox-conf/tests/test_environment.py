@@ -7,13 +7,13 @@ import pytest
 from celery.app.defaults import NAMESPACES, flatten
 
 from cadasta.workertoolbox.conf import Config, InvalidValue, InvalidVariable
-from cadasta.workertoolbox.conf._settings.parsing import READERS
+from cadasta.workertoolbox.conf._settings.parsing import PARSERS
 
 
 def test_every_setting_of_celerys_has_a_type_that_can_be_read() -> None:
     types = {option.type for _, option in dict(flatten(NAMESPACES)).items()}
 
-    assert {getattr(type_, "__name__", type_) for type_ in types} <= set(READERS)
+    assert {getattr(type_, "__name__", type_) for type_ in types} <= set(PARSERS)
 
 
 @pytest.mark.parametrize("text", ["export,msg", " export, msg,", '["export", "msg"]'])
@@ -112,20 +112,20 @@ def test_a_prefix_that_no_variable_can_have_is_an_error(prefix: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "expected"),
     [
-        ("WORKERTOOLBOX_RESULT_DB_PORT", "many", "integer"),
-        ("WORKERTOOLBOX_RESULT_BACKEND_MAX_RETRIES", "many", "number"),
-        ("WORKERTOOLBOX_WORKER_MAX_TASKS_PER_CHILD", "2h", "integer"),
+        ("WORKERTOOLBOX_RESULT_DB_PORT", "many", "an integer"),
+        ("WORKERTOOLBOX_RESULT_BACKEND_MAX_RETRIES", "many", "a number"),
+        ("WORKERTOOLBOX_WORKER_MAX_TASKS_PER_CHILD", "2h", "an integer"),
         *[
-            ("WORKERTOOLBOX_TASK_TIME_LIMIT", text, "duration")
+            ("WORKERTOOLBOX_TASK_TIME_LIMIT", text, "a duration")
             for text in ("long", "", "2 hours", "-1", "nan", "1h30", "h", "1.2.3s")
         ],
         *[
-            ("WORKERTOOLBOX_BROKER_HEARTBEAT", text, "number of whole seconds")
+            ("WORKERTOOLBOX_BROKER_HEARTBEAT", text, "a number of whole seconds")
             for text in ("often", "0.5s", "500ms", "9" * 400)
         ],
-        ("WORKERTOOLBOX_TASK_ACKS_LATE", "maybe", "boolean"),
-        ("WORKERTOOLBOX_TASK_ACKS_LATE", "", "boolean"),
-        ("WORKERTOOLBOX_QUEUES", '["export"', "list"),
+        ("WORKERTOOLBOX_TASK_ACKS_LATE", "maybe", "a boolean"),
+        ("WORKERTOOLBOX_TASK_ACKS_LATE", "", "a boolean"),
+        ("WORKERTOOLBOX_QUEUES", '["export"', "a list"),
     ],
 )
 def test_a_value_that_cannot_be_read_is_an_error_that_says_what_is_expected(
@@ -135,7 +135,7 @@ def test_a_value_that_cannot_be_read_is_an_error_that_says_what_is_expected(
     with pytest.raises(InvalidVariable) as caught:
         Config(["export"])
 
-    assert f"{variable}={text!r} in the environment is no {expected}" in str(
+    assert f"{variable}={text!r} in the environment is not {expected}" in str(
         caught.value
     )
 
@@ -157,7 +157,7 @@ def test_json_that_breaks_off_is_no_text(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(f"WORKERTOOLBOX_{name}", '{"secret_access_key": "geheim"')
-    with pytest.raises(InvalidVariable, match=f"{name}=.*is no JSON") as caught:
+    with pytest.raises(InvalidVariable, match=f"{name}=.*looks like JSON") as caught:
         Config(["export"])
 
     assert "geheim" not in "".join(format_exception(caught.value))

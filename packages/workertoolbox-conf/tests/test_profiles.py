@@ -192,11 +192,14 @@ def test_predefined_queues_are_names_and_urls(given: Any, place: str) -> None:
         (lines({"export": "sqs.example/1/export"}), "'sqs.example/1/export' for the"),
         ({"export": 5}, "a int for the URL of queue 'export'"),
         ({"export": "https://sqs.example"}, "'https://sqs.example' for the URL"),
-        ("https://sqs.example/1/export?a=b", "no name with a URL"),
-        ("export", "line 'export' that is no name"),
+        ("https://sqs.example/1/export?a=b", "not a name and a URL"),
+        ("export", "line 'export' that is not a name"),
         (2 * lines({"export": "https://sqs.example/1/export"}), "'export' twice"),
         (17, "is a int"),
-        ('{"export": {"url": "…", "secret_access_key": "geheim"', "is JSON in a text"),
+        (
+            '{"export": {"url": "…", "secret_access_key": "geheim"',
+            "is JSON in a string",
+        ),
     ],
 )
 def test_a_predefined_queue_without_a_url_is_an_error_that_shows_it(

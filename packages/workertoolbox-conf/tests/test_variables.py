@@ -6,22 +6,25 @@ from typing import Any
 
 import pytest
 from readme import README, with_table
-from variables_table import table
+from variables_table import ROWS, table
 
 from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.conf._settings.parsing import PARSERS
 from cadasta.workertoolbox.conf._settings.variables import (
-    ARGUMENTS,
-    ROUTINGS,
+    ENV_PREFIX,
+    FOLDER,
+    QUEUE_TYPE,
     VARIABLES,
+    Variable,
 )
 from cadasta.workertoolbox.results._arguments.truncation import MAX_BYTES
-from cadasta.workertoolbox.routing import Routing
+from cadasta.workertoolbox.routing import Routing, Settings
 
 LINES = "\n".join(
     f"{name}=https://sqs/1/{name}" for name in ("celery", "export", "platform.fifo")
 )
 
-#: What the environment says of each, and what is read, where it is not the text `some`.
+#: The text in the environment and the value that is read, if not `some` for both.
 TEXTS: dict[str, tuple[str, object]] = {
     "QUEUES": ("some", ["some"]),
     "COPY_FAILURE": ("raise", "raise"),
@@ -36,59 +39,75 @@ TEXTS: dict[str, tuple[str, object]] = {
 }
 
 
-def test_the_table_in_the_readme_is_that_of_the_code() -> None:
+def name(variable: Variable) -> str:
+    return variable.name
+
+
+def test_the_table_in_the_readme_is_made_from_the_code() -> None:
     text = README.read_text("utf-8")
 
     assert table() in text
     assert with_table(text, table()) == text
 
 
-@pytest.mark.parametrize("name", [*VARIABLES, *ROUTINGS, *ARGUMENTS])
-def test_a_row_has_all_that_is_to_be_known_of_a_variable(name: str) -> None:
-    [row] = [row for row in table().splitlines() if row.startswith(f"| `{name}` |")]
+@pytest.mark.parametrize("variable", ROWS, ids=name)
+def test_a_row_says_everything_about_a_variable(variable: Variable) -> None:
+    start = f"| `{variable.name}` |"
+    [row] = [row for row in table().splitlines() if row.startswith(start)]
     _, _, type_, default, environment, meaning, _ = row.split("|")
-    variable = {**VARIABLES, **ROUTINGS, **ARGUMENTS}[name]
 
     assert type_.strip() and meaning.strip()
     assert (default.strip() == "") == (variable.default is None)
-    assert (environment.strip() == "") == (name == "ENV_PREFIX")
+    assert (environment.strip() == "") == (variable is ENV_PREFIX)
 
 
-@pytest.mark.parametrize("name", [*VARIABLES, *ROUTINGS])
-def test_the_environment_gives_each_by_the_name_in_the_table(
-    monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("variable", ROWS, ids=name)
+def test_the_environment_can_give_every_type(variable: Variable) -> None:
+    assert variable.type in PARSERS
+
+
+@pytest.mark.parametrize("variable", [*VARIABLES.values(), QUEUE_TYPE], ids=name)
+def test_the_environment_gives_a_variable_by_the_name_in_the_table(
+    monkeypatch: pytest.MonkeyPatch, variable: Variable
 ) -> None:
-    text, value = TEXTS.get(name, ("some", "some"))
-    variable = f"WORKERTOOLBOX_{name.upper()}"
+    text, value = TEXTS.get(variable.name, ("some", "some"))
+    in_environment = f"WORKERTOOLBOX_{variable.name.upper()}"
     monkeypatch.setenv("WORKERTOOLBOX_QUEUES", "export")
-    monkeypatch.setenv(variable, text)
+    monkeypatch.setenv(in_environment, text)
     config = Config()
-    monkeypatch.delenv(variable)
-    given: dict[str, Any] = {"QUEUES": ["export"], name: value}
+    monkeypatch.delenv(in_environment)
+    given: dict[str, Any] = {"QUEUES": ["export"], variable.name: value}
 
-    assert f"| `{variable}` |" in table()
+    assert f"| `{in_environment}` |" in table()
     assert config == Config(**given)
     assert config != Config(["export"])
 
 
-@pytest.mark.parametrize("name", sorted(VARIABLES.keys() - {"QUEUES"}))
-def test_a_default_is_what_a_configuration_has(name: str) -> None:
-    assert Config(["export"])[name] == VARIABLES[name].default
+@pytest.mark.parametrize("variable", VARIABLES.values(), ids=name)
+def test_a_default_is_valid_and_is_what_a_configuration_has(variable: Variable) -> None:
+    assert variable.check is None or variable.check(variable.default) is None
+    if variable.name != "QUEUES":
+        assert Config(["export"])[variable.name] == variable.default
 
 
-def test_what_routing_takes_has_its_defaults() -> None:
+def test_each_variable_is_a_typed_attribute_of_a_configuration() -> None:
+    typed = {name for name in Config.__annotations__ if name.isupper()}
+    routings = {name for name in Settings.__annotations__ if name.isupper()}
+
+    assert typed | routings == {*VARIABLES, ENV_PREFIX.name}
+    assert not typed & routings
+
+
+def test_the_variables_of_routing_have_its_defaults() -> None:
     parameters = inspect.signature(Routing).parameters
 
     for name in ("PLATFORM_QUEUE_NAME", "QUEUE_PREFIX", "COPY_FAILURE"):
         assert VARIABLES[name].default == parameters[name].default
-    assert ROUTINGS["queue_type"].default is parameters["queue_type"].default
+    assert QUEUE_TYPE.default is parameters["queue_type"].default
 
 
 def test_the_limit_of_arguments_is_that_of_results() -> None:
-    assert (
-        f"{MAX_BYTES:,} where it is not given"
-        in VARIABLES["MAX_ARGUMENT_BYTES"].meaning
-    )
+    assert f"{MAX_BYTES:,} by default" in VARIABLES["MAX_ARGUMENT_BYTES"].meaning
 
 
 def test_arguments_have_the_defaults_of_the_table(
@@ -97,5 +116,5 @@ def test_arguments_have_the_defaults_of_the_table(
     monkeypatch.chdir(tmp_path)
     config = Config.embedded(["export"])
 
-    assert config.ENV_PREFIX == ARGUMENTS["ENV_PREFIX"].default
-    assert (tmp_path / str(ARGUMENTS["folder"].default)).is_dir()
+    assert config.ENV_PREFIX == ENV_PREFIX.default
+    assert (tmp_path / str(FOLDER.default)).is_dir()

@@ -1,13 +1,13 @@
-"""The table of variables in the README, from the code; run, it writes it there."""
+"""The README's table of variables, made from the code; as a script, write it there."""
 
 from __future__ import annotations
 
 from readme import write
 
 from cadasta.workertoolbox.conf._settings.variables import (
-    ARGUMENTS,
-    PREFIX,
-    ROUTINGS,
+    ENV_PREFIX,
+    FOLDER,
+    QUEUE_TYPE,
     VARIABLES,
     Variable,
 )
@@ -27,18 +27,27 @@ _TYPES = {
 }
 
 
+#: What the table describes, in its order.
+ROWS = (*VARIABLES.values(), QUEUE_TYPE, FOLDER, ENV_PREFIX)
+
+
 def table() -> str:
     """Return the table as Markdown."""
-    rows = {**VARIABLES, **ROUTINGS, **ARGUMENTS}
-    return _HEAD + "".join(_row(name, rows[name]) for name in rows)
+    return _HEAD + "".join(map(_row, ROWS))
 
 
-def _row(name: str, variable: Variable) -> str:
+def _row(variable: Variable) -> str:
     default = "" if variable.default is None else f"`{variable.default}`"
     if variable.default == "":
         default = "empty"
-    environment = "" if name == "ENV_PREFIX" else f"`{PREFIX}_{name.upper()}`"
-    cells = [f"`{name}`", _TYPES[variable.type], default, environment, variable.meaning]
+    environment = f"`{ENV_PREFIX.default}_{variable.name.upper()}`"
+    cells = [
+        f"`{variable.name}`",
+        _TYPES[variable.type],
+        default,
+        "" if variable is ENV_PREFIX else environment,
+        variable.meaning,
+    ]
     return f"| {' | '.join(cells)} |\n"
 
 

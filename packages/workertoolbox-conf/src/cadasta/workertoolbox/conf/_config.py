@@ -1,4 +1,4 @@
-"""The configuration of a service."""
+"""The configuration of a service: what is given becomes settings, step by step."""
 
 from __future__ import annotations
 
@@ -6,74 +6,54 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from celery.utils.functional import maybe_list
-
 from cadasta.workertoolbox.conf._brokers.conflicts import check_conflicts
-from cadasta.workertoolbox.conf._brokers.folder import embedded_settings, make_folder
-from cadasta.workertoolbox.conf._brokers.predefined_queues import with_predefined
+from cadasta.workertoolbox.conf._brokers.folder import make_folder, with_folder
+from cadasta.workertoolbox.conf._brokers.predefined_queues import (
+    with_predefined_queues,
+)
 from cadasta.workertoolbox.conf._brokers.profiles import with_profile
+from cadasta.workertoolbox.conf._chord_unlock import with_chord_unlock_limit
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
-from cadasta.workertoolbox.conf._logging import setup as _worker
-from cadasta.workertoolbox.conf._settings.environment import FOLDER, read_environment
+from cadasta.workertoolbox.conf._logging import setup as logging_setup
+from cadasta.workertoolbox.conf._settings import variables
+from cadasta.workertoolbox.conf._settings.celery import CELERY_DEFAULTS
+from cadasta.workertoolbox.conf._settings.environment import (
+    find_folder,
+    read_environment,
+)
 from cadasta.workertoolbox.conf._settings.names import check_names
 from cadasta.workertoolbox.conf._settings.overrides import warn_of_overrides
-from cadasta.workertoolbox.conf._settings.templates import render
+from cadasta.workertoolbox.conf._settings.templates import render_templates
 from cadasta.workertoolbox.conf._settings.values import check_values
-from cadasta.workertoolbox.conf._settings.variables import (
-    ARGUMENTS,
-    PREFIX,
-    RESULT_DB,
-    VARIABLES,
-)
-from cadasta.workertoolbox.results import RESULT_BACKEND, Redaction
 from cadasta.workertoolbox.routing import Routing, Settings
 
-#: What holds where neither a keyword, nor the environment, nor the profile of the
-#: broker says otherwise.
-_DEFAULTS: dict[str, Any] = {
-    **{name: variable.default for name, variable in VARIABLES.items()},
-    "broker_url": "sqs://",
-    "result_backend": RESULT_BACKEND,
-    "result_extended": True,
-    "task_track_started": True,
-}
-
-#: The variables that mean nothing to routing.
-_OWN = (
-    *RESULT_DB,
-    "CHORD_UNLOCK_MAX_RETRIES",
-    "LOG_FORMAT",
-    "MAX_ARGUMENT_BYTES",
-    "PREDEFINED_QUEUES",
-    "REDACT",
-    "SENTRY",
-)
+_DEFAULTS = {**variables.VARIABLE_DEFAULTS, **CELERY_DEFAULTS}
 
 
 class Config(Settings):
     """Celery settings with which every task is routed, tracked and stored.
 
-    A keyword wins over the environment, the environment over the profile of the
-    broker, and that over the default. A setting is read from `WORKERTOOLBOX_<NAME>`,
-    all in uppercase, or from the file that `WORKERTOOLBOX_<NAME>_FILE` names.
+    A keyword wins over the environment, which wins over the profile of the broker,
+    which wins over the default. The environment gives a setting as
+    `WORKERTOOLBOX_<NAME>`, in uppercase, or in a file that `WORKERTOOLBOX_<NAME>_FILE`
+    names.
 
     Args:
-        queues: Names of the work queues, at least one, unless the environment has
-            them. `celery` and the monitor queue are declared without being named.
-        ENV_PREFIX: What the names of the variables in the environment begin with.
-        settings: Variables of the toolbox in uppercase, and any setting of Celery's,
-            or of the service's own, in lowercase. A string may be a template, like
-            the default of `result_backend`.
+        queues: Names of the work queues, at least one, unless the environment gives
+            them. `celery` and the monitor queue are always declared.
+        ENV_PREFIX: Prefix of the environment variables, without the `_`.
+        settings: Variables of the toolbox in uppercase, and settings of Celery's or of
+            the service's own in lowercase. A string may be a template, like the default
+            of `result_backend`.
 
     Raises:
-        ConfError: See `cadasta.workertoolbox.conf`: one of its errors for each thing
-            that can be wrong.
-        RoutingError: Queues that cannot be used, or a setting that would break the
-            tracking.
-        InvalidRedaction: A rule of `REDACT` that cannot be understood.
-        InvalidTemplate: A template that cannot be rendered.
+        ConfError: One of the errors of `cadasta.workertoolbox.conf`.
+        RoutingError: A queue cannot be used, or a setting would break the tracking.
+        InvalidRedaction: A rule of `REDACT` is malformed.
+        InvalidTemplate: A template cannot be rendered.
     """
 
+    # For type checkers, beside those of `Settings`: what each variable holds.
     RESULT_DB_USER: str | int
     RESULT_DB_PASS: str | int
     RESULT_DB_HOST: str | int
@@ -91,58 +71,32 @@ class Config(Settings):
         self,
         queues: Sequence[str] | None = None,
         *,
-        ENV_PREFIX: str = PREFIX,
+        ENV_PREFIX: str = variables.ENV_PREFIX.default,
         **settings: Any,
     ) -> None:
         keywords = _keywords(queues, settings)
-        self._set({**read_environment(ENV_PREFIX), **keywords}, ENV_PREFIX)
+        self._build({**read_environment(ENV_PREFIX), **keywords}, ENV_PREFIX)
 
     def copy(self, queues: Sequence[str] | None = None, **changes: Any) -> Self:
-        """Return a configuration with changes, checked and rendered anew.
+        """Return a configuration with changes, checked and rendered again.
 
         The environment is not read again.
 
         Args:
             queues: As for `Config`.
-            changes: As `settings` for `Config`.
+            changes: As `settings` of `Config`.
 
         Raises:
-            ConfError: As for `Config`, and so on.
+            ConfError: As for `Config`, like its other errors.
         """
         if "ENV_PREFIX" in changes:
             raise InvalidValue(
-                f"ENV_PREFIX={changes['ENV_PREFIX']!r} would change nothing: a copy "
-                "reads no environment; make a new configuration with it"
+                f"ENV_PREFIX={changes['ENV_PREFIX']!r} would change nothing, because a "
+                "copy does not read the environment; make a new configuration with it"
             )
         copy = type(self).__new__(type(self))
-        copy._set({**self._given, **_keywords(queues, changes)}, self.ENV_PREFIX)
+        copy._build({**self._given, **_keywords(queues, changes)}, self.ENV_PREFIX)
         return copy
-
-    def _set(self, given: Mapping[str, Any], prefix: str) -> None:
-        """Check and render what is given, and keep it too, for copies."""
-        values = {**_DEFAULTS, **given}
-        if values["QUEUES"] is None:
-            raise MissingQueues(
-                'no queues are given; write Config(queues=["export", "msg"]), or set '
-                f"{prefix}_QUEUES=export,msg in the environment"
-            )
-        check_values(values)
-        values = with_profile(with_predefined(values), given)
-        Redaction(values["REDACT"])
-        values = render(values)
-        retries = values["CHORD_UNLOCK_MAX_RETRIES"]
-        if retries is not None:
-            values["task_annotations"] = [
-                {"celery.chord_unlock": {"max_retries": retries}},
-                *(maybe_list(values.get("task_annotations")) or ()),
-            ]
-        own = {name: values[name] for name in _OWN}
-        others = {name: values[name] for name in values if name not in _OWN}
-        routing = Routing(others.pop("QUEUES"), **others)
-        super().__init__({**routing, **own, "ENV_PREFIX": prefix})
-        object.__setattr__(self, "_given", Settings(given))
-        check_conflicts(values, given)
-        warn_of_overrides(values, given)
 
     @classmethod
     def embedded(
@@ -150,35 +104,44 @@ class Config(Settings):
         queues: Sequence[str] | None = None,
         folder: str | os.PathLike[str] | None = None,
         *,
-        ENV_PREFIX: str = PREFIX,
+        ENV_PREFIX: str = variables.ENV_PREFIX.default,
         **settings: Any,
     ) -> Self:
-        """Return a configuration that needs no server: all is in one folder.
+        """Return a configuration that needs no server: everything is in one folder.
 
-        Its broker and its database are keywords to `Config`, and so win over the
-        environment; a keyword given here wins over them.
+        Its broker and its database win over the environment, like keywords. A keyword
+        given here wins over them.
 
         Args:
             queues: As for `Config`.
-            folder: Where the messages and the results are; created where it does not
-                exist. `.workertoolbox` in the working directory, unless the
-                environment has another one in `WORKERTOOLBOX_FOLDER`.
+            folder: The folder of messages and results; created if it does not exist.
+                The default is `WORKERTOOLBOX_FOLDER` in the environment, or
+                `.workertoolbox` in the working directory.
             ENV_PREFIX: As for `Config`.
             settings: As for `Config`.
 
         Raises:
             InvalidFolder: The folder cannot be created.
         """
-        if folder is None:
-            folder = os.environ.get(f"{ENV_PREFIX}_{FOLDER}")
-            folder = folder or str(ARGUMENTS["folder"].default)
-        embedded = embedded_settings(make_folder(folder))
-        options = settings.get("broker_transport_options") or {}
-        settings = {**embedded, **settings}
-        if isinstance(options, Mapping):
-            options = {**embedded["broker_transport_options"], **options}
-        settings["broker_transport_options"] = options
-        return cls(queues, ENV_PREFIX=ENV_PREFIX, **settings)
+        path = make_folder(find_folder(ENV_PREFIX) if folder is None else folder)
+        return cls(queues, ENV_PREFIX=ENV_PREFIX, **with_folder(settings, path))
+
+    def _build(self, given: Mapping[str, Any], prefix: str) -> None:
+        """Check and complete what a keyword or the environment gives.
+
+        Keep it too, for copies.
+        """
+        values = {**_DEFAULTS, **given}
+        _check_queues_given(values, prefix)
+        check_values(values)
+        values = with_predefined_queues(values)
+        values = with_profile(values, given)
+        values = render_templates(values)
+        values = with_chord_unlock_limit(values)
+        super().__init__({**_routed(values), "ENV_PREFIX": prefix})
+        object.__setattr__(self, "_given", Settings(given))
+        check_conflicts(values, given)
+        warn_of_overrides(values, given)
 
 
 def _keywords(queues: object, settings: dict[str, Any]) -> dict[str, Any]:
@@ -193,5 +156,20 @@ def _keywords(queues: object, settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "QUEUES": queues}
 
 
-# With the module, not with an object: one may come out of a pickle.
-_worker.connect()
+def _check_queues_given(values: Mapping[str, Any], prefix: str) -> None:
+    if values["QUEUES"] is None:
+        raise MissingQueues(
+            'no queues are given; write Config(queues=["export", "msg"]), or set '
+            f"{prefix}_QUEUES=export,msg in the environment"
+        )
+
+
+def _routed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of routing, with the variables that routing does not take."""
+    others = {name: values[name] for name in variables.NOT_FOR_ROUTING}
+    routing = {name: value for name, value in values.items() if name not in others}
+    return {**Routing(routing.pop("QUEUES"), **routing), **others}
+
+
+# At import, because a configuration may come from a pickle without being built.
+logging_setup.connect()

@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration, or with setting an app up.
+"""Errors of a configuration and of setting an app up.
 
 ConfError
 ├── BrokerUnreachable (ConnectionError)
@@ -11,9 +11,9 @@ ConfError
 ├── NotConfigured (LookupError)
 └── UnknownSetting (ValueError)
 
-Queues that cannot be used, and settings that would break the tracking, are errors of
-`cadasta.workertoolbox.routing`; a URL template that cannot be rendered is one of
-`cadasta.workertoolbox.results`.
+Queues that cannot be used, and settings that would break the tracking, raise errors of
+`cadasta.workertoolbox.routing`. A URL template that cannot be rendered, and an invalid
+`REDACT`, raise errors of `cadasta.workertoolbox.results`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class ConfError(Exception):
 
 
 class BrokerUnreachable(ConfError, ConnectionError):
-    """The broker does not answer, or does not let us in."""
+    """The broker does not answer, or refuses the connection."""
 
 
 class ConflictingSettings(ConfError, ValueError):
-    """Two settings that cannot hold at the same time."""
+    """Two settings exclude each other."""
 
 
 class DeclarationRefused(ConfError, RuntimeError):
-    """The broker answers, but does not declare a queue."""
+    """The broker answers, but refuses to declare an exchange or a queue."""
 
 
 class InvalidFolder(ConfError, OSError):
-    """The folder of an embedded configuration cannot be used."""
+    """The folder of an embedded configuration cannot be created."""
 
 
 class InvalidValue(ConfError, ValueError):
@@ -44,7 +44,7 @@ class InvalidValue(ConfError, ValueError):
 
 
 class InvalidVariable(ConfError, ValueError):
-    """A variable in the environment has a name or a value that cannot be used."""
+    """An environment variable has a name or a value that cannot be used."""
 
 
 class MissingQueues(ConfError, ValueError):
@@ -52,7 +52,18 @@ class MissingQueues(ConfError, ValueError):
 
 
 class NotConfigured(ConfError, LookupError):
-    """An app has no configuration of the toolbox's."""
+    """The app is not configured with the toolbox."""
+
+    def __init__(self, app_name: str | None) -> None:
+        # Only the argument: pickle rebuilds an error from its `args`.
+        super().__init__(app_name)
+        self.app_name = app_name
+
+    def __str__(self) -> str:
+        return (
+            f"app {self.app_name!r} is not configured with the toolbox; call "
+            "app.config_from_object(Config(queues=[…])) first"
+        )
 
 
 class UnknownSetting(ConfError, ValueError):

@@ -1,4 +1,4 @@
-"""What is to come after a task, handed on by that task."""
+"""Pass the callbacks of a running task on to a task that it starts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from celery import Task
 
 
 def extract_followups(task: Task[..., Any]) -> dict[str, Any]:
-    """Take the callbacks off a running task, for another one that it starts.
+    """Remove the callbacks from a running task, and return them for another task.
 
-    A task that only starts another one hands on with this what was to run after it, as
-    in `self.app.send_task("export.pack", **extract_followups(self))`. The callbacks
-    then run after that one. Its error callbacks are handed on too, and stay with the
-    task, since it can still fail itself. For the rest of a chain or the body of a
-    chord use Celery's `self.replace(…)`.
+    For a task that only starts another one, as in
+    `self.app.send_task("export.pack", **extract_followups(self))`: its callbacks then
+    run after that one. Error callbacks are returned too, but stay with the task, which
+    can still fail itself. For the rest of a chain or the body of a chord use Celery's
+    `self.replace(…)`.
 
     Args:
         task: A bound task, while it runs.
 
     Returns:
-        Options of `apply_async`: `link` and `link_error`, each a list of signatures,
-        or None where there are none.
+        The options `link` and `link_error` of `apply_async`: each a list of
+        signatures, or None if there are none.
     """
     request = task.request
     followups = {"link": request.callbacks, "link_error": request.errbacks}

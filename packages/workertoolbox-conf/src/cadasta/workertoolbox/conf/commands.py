@@ -12,6 +12,7 @@ from celery import Celery
 from rich.console import Console
 
 from cadasta.workertoolbox.conf._errors import NotConfigured
+from cadasta.workertoolbox.conf._setup import check_configured
 from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
 from cadasta.workertoolbox.conf.checkup._checks import TIMEOUT_S
 from cadasta.workertoolbox.results import ROLE_PRIVILEGES
@@ -64,15 +65,10 @@ def check(
     No task is touched. The exit code is 1 if something failed; warnings do not count.
     """
     app: Celery = ctx.obj.app
-    if app.conf.get("PLATFORM_QUEUE_NAME") is None:
-        raise click.ClickException(
-            str(
-                NotConfigured(
-                    f"app {app.main!r} is not configured with the toolbox; call "
-                    "app.config_from_object(Config(queues=[…])) first"
-                )
-            )
-        )
+    try:
+        check_configured(app)
+    except NotConfigured as error:
+        raise click.ClickException(str(error)) from error
     context = CheckContext(app, roles, processes)
     counts: Counter[Status] = Counter()
     counted = _counting(check_up(context, timeout_s=timeout), counts)

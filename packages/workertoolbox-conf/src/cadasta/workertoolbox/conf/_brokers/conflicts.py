@@ -1,4 +1,4 @@
-"""Settings that cannot hold at the same time."""
+"""Check that settings do not exclude each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from cadasta.workertoolbox.conf._brokers.task_options import task_options
 from cadasta.workertoolbox.conf._brokers.urls import (
-    RABBITMQ,
+    RABBITMQ_SCHEMES,
     named_urls,
     scheme,
     transport_option,
@@ -16,14 +16,14 @@ from cadasta.workertoolbox.conf._brokers.visibility import check_visibility
 from cadasta.workertoolbox.conf._errors import ConflictingSettings, InvalidValue
 from cadasta.workertoolbox.routing import mask_url
 
-#: Settings that ask for quorum queues.
+#: Settings that can request quorum queues.
 _QUEUE_TYPES = (
     "queue_type",
     "task_default_queue_type",
     "task_create_missing_queue_type",
 )
 
-#: Attributes that SQS takes for FIFO queues only.
+#: Attributes that SQS accepts for FIFO queues only.
 _FIFO_ATTRIBUTES = {
     "FifoQueue",
     "ContentBasedDeduplication",
@@ -33,71 +33,78 @@ _FIFO_ATTRIBUTES = {
 
 
 def check_conflicts(values: Mapping[str, Any], given: Container[str]) -> None:
-    """Refuse settings of which one would make another useless, or harmful.
+    """Refuse settings that make another one useless or harmful.
 
     Args:
-        values: Settings and variables that routing has taken, rendered.
+        values: Settings and variables that routing has accepted, rendered.
         given: The names that a keyword or the environment gives.
 
     Raises:
-        ConflictingSettings: Quorum queues with another broker than RabbitMQ, FIFO for a
-            queue whose name does not end in `.fifo`, or a visibility timeout below a
-            time that a task may take or wait.
-        InvalidValue: A task with another serializer than JSON, or a visibility timeout
-            that is no number.
+        ConflictingSettings: Quorum queues with a broker other than RabbitMQ, FIFO for a
+            queue whose name does not end in `.fifo`, or a visibility timeout that is
+            shorter than a task may take or wait.
+        InvalidValue: A task has a serializer other than JSON, or the visibility timeout
+            is not a number.
     """
     urls = named_urls(values, given)
     _check_serializers(values)
     _check_queue_types(values, urls)
-    _check_fifo(values)
+    _check_fifo_attributes(values)
+    _check_fifo_urls(values)
     check_visibility(values, urls)
 
 
 def _check_serializers(values: Mapping[str, Any]) -> None:
     for place, options in task_options(values):
         serializer = options.get("serializer", "json")
-        # Not by its content type either, which kombu takes for reading only.
+        # Not by its content type either: kombu accepts that for reading only.
         if serializer != "json":
             raise InvalidValue(
-                f"{place} has serializer={serializer!r}: the toolbox speaks JSON only; "
-                "leave it out"
+                f"{place} has serializer={serializer!r}, but the toolbox uses JSON "
+                "only; leave the serializer out"
             )
 
 
 def _check_queue_types(values: Mapping[str, Any], urls: list[str]) -> None:
-    # The broker of tests stands for any.
-    others = [url for url in urls if scheme(url) not in RABBITMQ | {"memory", ""}]
+    # The memory transport of tests stands for any broker.
+    others = [
+        url for url in urls if scheme(url) not in RABBITMQ_SCHEMES | {"memory", ""}
+    ]
     for name in _QUEUE_TYPES:
         if values.get(name) == "quorum" and others:
             raise ConflictingSettings(
-                f"{name}='quorum' is for RabbitMQ, and the broker is "
+                f"{name}='quorum' is for RabbitMQ, but the broker is "
                 f"{mask_url(others[0])!r}, which has no quorum queues; leave {name} "
                 "out, or set broker_url to RabbitMQ's, as in 'amqp://…'"
             )
 
 
-def _check_fifo(values: Mapping[str, Any]) -> None:
+def _check_fifo_attributes(values: Mapping[str, Any]) -> None:
     attributes = transport_option(values, "sqs-creation-attributes")
     is_fifo = str(attributes.get("FifoQueue", "")).lower() == "true"
     for name in values["QUEUES"]:
         if is_fifo and not name.endswith(".fifo"):
             raise ConflictingSettings(
                 f"FifoQueue={attributes['FifoQueue']!r} in sqs-creation-attributes "
-                f"does not make queue {name!r} one: SQS goes by its name; leave the "
-                f"attribute out, and name the queue '{name}.fifo'"
+                f"does not make {name!r} a FIFO queue, because SQS decides by the "
+                f"name; leave the attribute out, and name the queue '{name}.fifo'"
             )
     names = [*values["QUEUES"], values["PLATFORM_QUEUE_NAME"]]
     useless = sorted(_FIFO_ATTRIBUTES & attributes.keys())
     if useless and not any(name.endswith(".fifo") for name in names):
         raise ConflictingSettings(
             f"{useless[0]}={attributes[useless[0]]!r} in sqs-creation-attributes is "
-            "for FIFO queues, and the name of none ends in '.fifo'; leave it out, or "
+            "for FIFO queues, but no queue's name ends in '.fifo'; leave it out, or "
             "name a queue so"
         )
+
+
+def _check_fifo_urls(values: Mapping[str, Any]) -> None:
     for name, queue in transport_option(values, "predefined_queues").items():
         url = str(queue.get("url") or name) if isinstance(queue, Mapping) else name
         if url.endswith(".fifo") != name.endswith(".fifo"):
             raise ConflictingSettings(
-                f"predefined queue {name!r} has the url {mask_url(url)!r}: kombu "
-                "takes a queue for FIFO by its name; have both end in '.fifo', or none"
+                f"predefined queue {name!r} has the url {mask_url(url)!r}, but kombu "
+                "decides by the name whether a queue is FIFO; let both end in '.fifo', "
+                "or neither"
             )

@@ -1,4 +1,4 @@
-"""How a broker is tried: once, not for long, and without telling its password."""
+"""Try a broker once, with timeouts, and describe its errors without passwords."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from kombu.exceptions import OperationalError
 from cadasta.workertoolbox.routing import mask_url
 
 
-def in_one_line(error: BaseException) -> str:
-    """Return what an error says, without line ends and passwords."""
+def error_text(error: BaseException) -> str:
+    """Return the text of an error in one line, with passwords masked."""
     return mask_url(" ".join(str(error).split()))
 
 
-def masked(urls: str | Sequence[str]) -> str:
-    """Return broker URLs with their passwords masked, and `;` between them."""
+def mask_urls(urls: str | Sequence[str]) -> str:
+    """Return broker URLs with passwords masked, separated by `;`."""
     return mask_url(urls if isinstance(urls, str) else ";".join(urls))
 
 
-def bounded_options(connection: Connection) -> dict[str, Any]:
-    """Return transport options that bound the wait for a server that is silent."""
+def with_timeouts(connection: Connection) -> dict[str, Any]:
+    """Return a connection's transport options, with timeouts for a silent server.
+
+    The timeouts are `connection.connect_timeout`, in seconds.
+    """
     options = connection.transport_options or {}
     timeout = connection.connect_timeout
     match connection.transport.driver_type:
         case "redis":
-            bounds = {"socket_connect_timeout": timeout, "socket_timeout": timeout}
-            return {**options, **bounds}
+            timeouts = {"socket_connect_timeout": timeout, "socket_timeout": timeout}
+            return {**options, **timeouts}
         case "sqs":
             client = {
                 **options.get("client-config", {}),
@@ -41,7 +44,7 @@ def bounded_options(connection: Connection) -> dict[str, Any]:
 
 
 def broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
-    """Return what a broker's client raises."""
+    """Return the errors that a broker's client raises."""
     return (
         OSError,
         OperationalError,

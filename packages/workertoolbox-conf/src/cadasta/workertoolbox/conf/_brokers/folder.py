@@ -1,16 +1,33 @@
-"""A broker and a database in a folder."""
+"""A broker and a database in a folder, without a server."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from cadasta.workertoolbox.conf._errors import InvalidFolder
 
-#: Seconds between two looks for messages in an empty queue.
-POLLING_INTERVAL = 0.1
+#: Seconds between two checks of an empty queue.
+POLLING_INTERVAL_S = 0.1
+
+
+def with_folder(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return settings with those of a folder, where none of them is given.
+
+    Transport options that are given are added to the folder's.
+
+    Args:
+        settings: Keywords of `Config`.
+        folder: An absolute path.
+    """
+    embedded = embedded_settings(folder)
+    options = settings.get("broker_transport_options") or {}
+    if isinstance(options, Mapping):
+        options = {**embedded["broker_transport_options"], **options}
+    return {**embedded, **settings, "broker_transport_options": options}
 
 
 def embedded_settings(folder: Path) -> dict[str, Any]:
@@ -20,7 +37,7 @@ def embedded_settings(folder: Path) -> dict[str, Any]:
         folder: An absolute path.
     """
     broker = folder / "broker"
-    # Escaped like any URL: SQLAlchemy 2.1 takes the escapes out of a database's name.
+    # Escaped, because SQLAlchemy 2.1 unescapes the name of the database.
     database = quote(str(folder / "results.sqlite3"))
     return {
         "broker_url": "filesystem://localhost/",
@@ -28,24 +45,24 @@ def embedded_settings(folder: Path) -> dict[str, Any]:
             "data_folder_in": str(broker / "queues"),
             "data_folder_out": str(broker / "queues"),
             "control_folder": str(broker / "bindings"),
-            "polling_interval": POLLING_INTERVAL,
+            "polling_interval": POLLING_INTERVAL_S,
         },
         "result_backend": f"workertoolbox+sqlite:///{database}",
     }
 
 
 def make_folder(name: str | os.PathLike[str]) -> Path:
-    """Create a folder where there is none, with its parents, and return its whole path.
+    """Create a folder, with its parents, if it does not exist; return its full path.
 
     Raises:
-        InvalidFolder: It cannot be created, or a file stands there.
+        InvalidFolder: It cannot be created, or there is a file of that name.
     """
     try:
         folder = Path(name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise InvalidFolder(
-            f"folder {os.fspath(name)!r} cannot be created ({error}); give another "
-            "one with folder=…, or in the environment"
+            f"folder {os.fspath(name)!r} cannot be created ({error}); name another one "
+            "with folder=… or in the environment"
         ) from error
     return folder

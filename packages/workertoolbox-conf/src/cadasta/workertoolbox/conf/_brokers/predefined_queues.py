@@ -1,4 +1,4 @@
-"""Queues of SQS that were made elsewhere, as a line for each."""
+"""SQS queues that were created elsewhere, as names and URLs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _URL = re.compile(r"https?://[^/\s]+/\S+")
 _EXAMPLE = "'export=https://…/export'"
 
 
-def with_predefined(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_predefined_queues(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with the predefined queues in the form that kombu takes.
 
-    They are given as `PREDEFINED_QUEUES`, or among the transport options: as a text
-    with a line `name=url` for each, a dictionary of names and URLs, or kombu's own of
-    names and dictionaries with a `url`.
+    They are given as `PREDEFINED_QUEUES`, or as `predefined_queues` in the transport
+    options: as a text with one line `name=url` for each queue, as a dictionary of names
+    and URLs, or as kombu's dictionary of names and dictionaries with a `url`.
 
     Raises:
-        InvalidValue: They are given in both places, or one of them has no URL, or
-            stands there twice.
+        InvalidValue: They are given in both places, a queue has no URL, or a queue is
+            given twice.
     """
     options = dict(values.get("broker_transport_options") or {})
     own, kombus = values.get("PREDEFINED_QUEUES"), options.get("predefined_queues")
@@ -40,24 +40,8 @@ def with_predefined(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _queues(place: str, given: Any) -> dict[str, Any]:
-    if isinstance(given, str) and given.lstrip().startswith(("{", "[")):
-        # Not its value, as below.
-        raise InvalidValue(
-            f"{place} is JSON in a text; write a dictionary of names and URLs, or a "
-            f"text with a line {_EXAMPLE} for each queue"
-        )
-    if isinstance(given, str):
-        pairs = list(_lines(place, given))
-    elif isinstance(given, Mapping):
-        pairs = list(given.items())
-    else:
-        # Not its value, which may be secret.
-        raise InvalidValue(
-            f"{place} is a {type(given).__name__}; write a text with a line {_EXAMPLE} "
-            "for each queue, or a dictionary of names and URLs"
-        )
     queues: dict[str, Any] = {}
-    for name, queue in pairs:
+    for name, queue in _pairs(place, given):
         if name in queues:
             raise InvalidValue(f"{place} has queue {name!r} twice; give it once")
         queues[name] = (
@@ -66,23 +50,40 @@ def _queues(place: str, given: Any) -> dict[str, Any]:
     return queues
 
 
+def _pairs(place: str, given: Any) -> list[tuple[str, Any]]:
+    """Return the name and the URL, or the dictionary, of each queue."""
+    if isinstance(given, Mapping):
+        return list(given.items())
+    # The errors do not show the value, which may be secret.
+    if not isinstance(given, str):
+        raise InvalidValue(
+            f"{place} is a {type(given).__name__}; write a text with a line {_EXAMPLE} "
+            "for each queue, or a dictionary of names and URLs"
+        )
+    if given.lstrip().startswith(("{", "[")):
+        raise InvalidValue(
+            f"{place} is JSON in a string; write a dictionary of names and URLs, or a "
+            f"text with a line {_EXAMPLE} for each queue"
+        )
+    return list(_lines(place, given))
+
+
 def _lines(place: str, text: str) -> Iterator[tuple[str, str]]:
     for line in filter(None, map(str.strip, text.splitlines())):
         name, separator, url = (part.strip() for part in line.partition("="))
         if not separator or not name or ":" in name:
             raise InvalidValue(
-                f"{place} has a line {mask_url(line)!r} that is no name with a URL; "
+                f"{place} has a line {mask_url(line)!r} that is not a name and a URL; "
                 f"write one like {_EXAMPLE} for each queue"
             )
         yield name, url
 
 
 def _queue(place: str, name: object, url: Any) -> dict[str, Any]:
-    is_text = isinstance(url, str)
-    if not is_text or not _URL.fullmatch(url):
-        shown = repr(mask_url(url)) if is_text else f"a {type(url).__name__}"
-        raise InvalidValue(
-            f"{place} has {shown} for the URL of queue {name!r}; write the whole one, "
-            f"as in {_EXAMPLE}"
-        )
-    return {"url": url}
+    if isinstance(url, str) and _URL.fullmatch(url):
+        return {"url": url}
+    shown = repr(mask_url(url)) if isinstance(url, str) else f"a {type(url).__name__}"
+    raise InvalidValue(
+        f"{place} has {shown} for the URL of queue {name!r}; write the whole URL, as "
+        f"in {_EXAMPLE}"
+    )

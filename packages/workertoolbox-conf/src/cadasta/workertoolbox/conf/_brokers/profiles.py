@@ -1,4 +1,4 @@
-"""Settings that depend on the broker, and why each is what it is."""
+"""Presets: settings that depend on the broker, each with its reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cadasta.workertoolbox.conf._brokers.urls import RABBITMQ, named_urls, scheme
+from cadasta.workertoolbox.conf._brokers.urls import (
+    RABBITMQ_SCHEMES,
+    named_urls,
+    scheme,
+)
 from cadasta.workertoolbox.conf._brokers.visibility import VISIBILITY_S
 
 SQS = "SQS"
@@ -20,16 +24,19 @@ BROKERS = (SQS, CLASSIC, QUORUM, REDIS)
 
 @dataclass(frozen=True)
 class Preset:
-    """A setting that an expert would make.
+    """A setting that suits a broker better than Celery's default.
 
     Attributes:
-        setting: Its name; that of an option follows after a dot.
-        value: What holds where neither a keyword nor the environment gives it.
-        reason: Why, as a phrase for the table in the README.
-        brokers: Those it is for; every one, a folder too, where there are none.
-        late: Only with `task_acks_late`, and without `task_reject_on_worker_lost`.
-        named: Only where the broker is named: another one, which only the app knows,
-            would suffer from it.
+        setting: Its name; the name of an option within it follows after a dot.
+        value: The value, unless a keyword or the environment gives one.
+        reason: Why, for the table in the README, as Markdown.
+        brokers: The brokers that it is for; if empty, every broker, also the file
+            system.
+        needs_acks_late: Whether it applies only with `task_acks_late`, and without
+            `task_reject_on_worker_lost`.
+        needs_broker_url: Whether it applies only if a broker URL is named. Without
+            one, only the app knows the broker, and the setting would harm another
+            broker than SQS.
     """
 
     setting: str
@@ -49,16 +56,16 @@ PRESETS = (
     Preset(
         "task_retry_on_worker_lost",
         True,
-        "a task whose process is killed runs again, as a retry: `max_retries` bounds "
-        "it, and each is tracked; `task_reject_on_worker_lost` has no bound, and a "
-        "task that takes its process along would run for ever",
+        "a task whose process was killed runs again, as a retry that is tracked and "
+        "that `max_retries` limits. `task_reject_on_worker_lost` has no limit: a task "
+        "that kills its process would run again and again",
         needs_acks_late=True,
     ),
     Preset(
         "worker_prefetch_multiplier",
         1,
-        "what is fetched ahead waits behind a long task while other workers are idle, "
-        "and its visibility timeout runs; 4 is Celery's, for very short tasks",
+        "a prefetched message waits behind a long task while other workers are idle, "
+        "and its visibility timeout runs meanwhile. Celery's 4 suits very short tasks",
         BROKERS,
     ),
     Preset(
@@ -69,164 +76,162 @@ PRESETS = (
             "interval_step": 0.4,
             "interval_max": 2,
         },
-        "5 seconds of waiting, as a restart or a failover takes; Celery's 0.6 lose the "
-        "next step of a chain",
+        "retries for 5 seconds, which a restart or a failover takes. Celery retries "
+        "for 0.6 seconds, and then loses the next step of a chain",
         BROKERS,
     ),
     Preset(
         "broker_transport_options.confirm_publish",
         True,
-        "without it, what the broker loses is lost in silence",
+        "without confirms, a message that the broker loses is lost silently",
         (CLASSIC, QUORUM),
     ),
     Preset(
         "broker_heartbeat",
         30,
-        "seconds: a peer that is gone without a word is noticed within a minute; "
-        "Celery's 120, of which RabbitMQ makes 60, take two. Not less, since a `solo` "
-        "worker is silent while a task runs",
+        "seconds: a dead connection is noticed within a minute. With Celery's 120, "
+        "which RabbitMQ lowers to 60, it takes two. A lower value would disconnect a "
+        "`solo` worker, which sends no heartbeat while a task runs",
         (CLASSIC, QUORUM),
     ),
     Preset(
         "worker_detect_quorum_queues",
         True,
-        "such queues take a limit for each consumer only, and delay tasks in the "
+        "quorum queues need a prefetch limit per consumer, and delay tasks in the "
         "broker",
         (QUORUM,),
     ),
     Preset(
         "broker_transport_options.visibility_timeout",
         VISIBILITY_S["redis"],
-        "seconds, kombu's own: what a killed worker held comes again after that, and "
-        "with `task_acks_late` what takes longer runs twice",
+        "seconds, kombu's default: a message that a killed worker held is delivered "
+        "again after it, and with `task_acks_late` a task that takes longer runs twice",
         (REDIS,),
         needs_broker_url=True,
     ),
     Preset(
         "broker_transport_options.socket_keepalive",
         True,
-        "a connection that is idle is not forgotten by a firewall on the way",
+        "firewalls drop idle connections",
         (REDIS,),
         needs_broker_url=True,
     ),
     Preset(
         "broker_transport_options.socket_connect_timeout",
         5,
-        "seconds; kombu's client waits as long as the kernel does, two minutes",
+        "seconds. By default the kernel's timeout of two minutes applies",
         (REDIS,),
         needs_broker_url=True,
     ),
     Preset(
         "broker_transport_options.socket_timeout",
         30,
-        "seconds; without it a publish waits for ever on a connection that is dead, "
-        "and kombu's checks of its health do not run",
+        "seconds. Without it, publishing on a dead connection blocks forever, and "
+        "kombu's health checks do not run",
         (REDIS,),
         needs_broker_url=True,
     ),
     Preset(
         "broker_transport_options.visibility_timeout",
         VISIBILITY_S["sqs"],
-        "seconds, kombu's own, of queues that are made; as for Redis. Not with "
-        "predefined queues, which have their own",
+        "seconds, kombu's default, for queues that it creates; as for Redis. "
+        "Predefined queues keep the timeout that they were created with",
         (SQS,),
         needs_broker_url=True,
     ),
     Preset(
         "broker_transport_options.wait_time_seconds",
         10,
-        "seconds, kombu's own; 20, SQS's most, has fewer empty answers to pay for, but "
-        "keeps a monitor that is stopped, and a worker of several queues without an "
-        "event loop, in a poll for as long",
+        "seconds, kombu's default. 20, the maximum of SQS, costs fewer empty receives, "
+        "but delays the shutdown of a monitor, and of a worker that reads several "
+        "queues without an event loop, by as long",
         (SQS,),
     ),
     Preset(
         "broker_transport_options.client-config.connect_timeout",
         5,
-        "seconds; 60 are botocore's",
+        "seconds; botocore's default is 60",
         (SQS,),
     ),
     Preset(
         "broker_transport_options.client-config.read_timeout",
         30,
-        "seconds: above the longest poll, and half of botocore's",
+        "seconds: longer than the longest poll, half of botocore's default",
         (SQS,),
     ),
     Preset(
         "broker_transport_options.client-config.tcp_keepalive",
         True,
-        "as for Redis",
+        "firewalls drop idle connections",
         (SQS,),
     ),
     Preset(
         "worker_enable_remote_control",
         False,
-        "it does not exist there",
+        "SQS does not support remote control",
         (SQS,),
         needs_broker_url=True,
     ),
     Preset(
         "worker_send_task_events",
         False,
-        "events do not exist there; the monitor has its copies instead",
+        "SQS does not support events; the monitor gets copies instead",
         (SQS,),
         needs_broker_url=True,
     ),
 )
 
 _BY_SCHEME = {
-    **dict.fromkeys(RABBITMQ, CLASSIC),
+    **dict.fromkeys(RABBITMQ_SCHEMES, CLASSIC),
     **dict.fromkeys(("redis", "rediss", "sentinel"), REDIS),
     "sqs": SQS,
 }
 
 
 def with_profile(values: Mapping[str, Any], given: Container[str]) -> dict[str, Any]:
-    """Return settings with those of their broker where nothing else is given.
+    """Return settings with the presets of their broker, where nothing else is given.
 
     Args:
         values: Every setting, of types that have been checked.
         given: The names that a keyword or the environment gives.
     """
     completed = dict(values)
-    for preset in _chosen(values, given):
-        _fill(completed, preset.setting.split("."), preset.value)
+    for preset in _applicable(values, given):
+        _set_default(completed, preset.setting.split("."), preset.value)
     return completed
 
 
-def _chosen(values: Mapping[str, Any], given: Container[str]) -> Iterator[Preset]:
+def _applicable(values: Mapping[str, Any], given: Container[str]) -> Iterator[Preset]:
     urls = named_urls(values, given)
     broker = _broker(urls or ["sqs://"], values)
     is_late = values.get("task_acks_late") and "task_reject_on_worker_lost" not in given
     options = values.get("broker_transport_options") or {}
     for preset in PRESETS:
+        is_for_created_queues = preset.setting.endswith(".visibility_timeout")
         if (
             (not preset.brokers or broker in preset.brokers)
             and (is_late or not preset.needs_acks_late)
             and (urls or not preset.needs_broker_url)
-            and not (
-                preset.setting.endswith(".visibility_timeout")
-                and options.get("predefined_queues")
-            )
+            and not (is_for_created_queues and options.get("predefined_queues"))
         ):
             yield preset
 
 
 def _broker(urls: list[str], values: Mapping[str, Any]) -> str | None:
-    """Return the one broker that all URLs are of; None where they are of several."""
+    """Return the broker of all URLs; None if they are of several brokers."""
     brokers = {_BY_SCHEME.get(scheme(url)) for url in urls}
     if brokers == {CLASSIC} and values.get("queue_type") == "quorum":
         return QUORUM
     return brokers.pop() if len(brokers) == 1 else None
 
 
-def _fill(values: dict[str, Any], path: list[str], value: Any) -> None:
-    """Put a value where there is none, and leave the dictionaries in between alone."""
+def _set_default(values: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a value that is missing, without changing nested dictionaries in place."""
     name, *rest = path
     if not rest:
         values.setdefault(name, value)
         return
-    within = values.get(name)
-    if isinstance(within, Mapping | None):
-        values[name] = inner = dict(within or {})
-        _fill(inner, rest, value)
+    nested = values.get(name)
+    if isinstance(nested, Mapping | None):
+        values[name] = copy = dict(nested or {})
+        _set_default(copy, rest, value)

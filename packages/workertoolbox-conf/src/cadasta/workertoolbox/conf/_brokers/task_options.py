@@ -1,4 +1,4 @@
-"""Options of tasks that a configuration knows."""
+"""Options of tasks that stand in annotations, routes and beat's schedule."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from celery.utils.functional import maybe_list
 
 
 def task_options(values: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the options that annotations, routes and beat's schedule have, by place.
+    """Yield the options of each task, with the place where they stand.
 
-    What is given as an object or a function is passed over.
+    Annotations and routes that are objects or functions are left out.
 
     Args:
         values: Settings, with the routes as the user wrote them.
@@ -19,25 +19,24 @@ def task_options(values: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
     for setting in ("task_annotations", "task_routes"):
         for group in maybe_list(values.get(setting)) or ():
             for task, options in _pairs(group):
-                yield from _options(f"{setting}[{task!r}]", options)
+                if isinstance(options, Mapping):
+                    yield f"{setting}[{task!r}]", options
     schedule = values.get("beat_schedule")
     if isinstance(schedule, Mapping):
         for name, entry in schedule.items():
-            if isinstance(entry, Mapping):
-                place = f"beat_schedule[{name!r}]['options']"
-                yield from _options(place, entry.get("options"))
+            options = entry.get("options") if isinstance(entry, Mapping) else None
+            if isinstance(options, Mapping):
+                yield f"beat_schedule[{name!r}]['options']", options
 
 
 def _pairs(group: object) -> Iterator[tuple[object, object]]:
-    """Yield tasks with what is said of them; Celery takes lists of pairs for routes."""
+    """Yield tasks and their options from a mapping, or from a list of pairs.
+
+    Celery accepts lists of pairs for routes.
+    """
     if isinstance(group, Mapping):
         yield from group.items()
     elif isinstance(group, list | tuple):
         for pair in group:
             if isinstance(pair, list | tuple) and len(pair) == 2:
                 yield pair[0], pair[1]
-
-
-def _options(place: str, options: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(options, Mapping):
-        yield place, options

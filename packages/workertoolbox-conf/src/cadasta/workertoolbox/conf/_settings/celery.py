@@ -1,14 +1,17 @@
-"""Celery's settings, with the types that the environment's values are read by."""
+"""Celery's settings: their types, our defaults, and the variables that replace them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery.app.defaults import NAMESPACES, Option, flatten
 
-from cadasta.workertoolbox.conf._settings.variables import ROUTINGS
+from cadasta.workertoolbox.conf._settings.variables import QUEUE_TYPE
+from cadasta.workertoolbox.results import RESULT_BACKEND
 
-_CELERYS: dict[str, Option] = dict(flatten(NAMESPACES))
+_CELERY_SETTINGS: dict[str, Option] = dict(flatten(NAMESPACES))
 
-#: Celery's numbers that are whole seconds. Its floats are all seconds but one.
+#: Celery's integers that are seconds.
 _WHOLE_SECONDS = (
     "azureblockblob_connection_timeout",
     "azureblockblob_read_timeout",
@@ -17,20 +20,39 @@ _WHOLE_SECONDS = (
     "broker_heartbeat",
     "cosmosdbsql_max_retry_wait_time",
 )
+
+#: Celery's floats; all of them are seconds, except one.
 _DURATIONS = (
     name
-    for name, option in _CELERYS.items()
+    for name, option in _CELERY_SETTINGS.items()
     if option.type == "float" and name != "result_backend_max_retries"
 )
 
-#: Celery's settings, in lowercase, and the one of routing's that looks like them. Of
-#: three, Celery says that they are strings, and fails on the digits of a number.
+#: Lowercase settings by name, with the type that `parsing` reads them as. Celery
+#: declares three of them as strings, although it needs another type; `queue_type`
+#: belongs to routing.
 SETTINGS: dict[str, Option] = {
-    **_CELERYS,
+    **_CELERY_SETTINGS,
     **{name: Option(type="seconds") for name in _WHOLE_SECONDS},
     **{name: Option(type="duration") for name in _DURATIONS},
     "broker_use_ssl": Option(type="any"),
     "task_default_delivery_mode": Option(type="any"),
     "task_default_priority": Option(type="int"),
-    **{name: Option(type=variable.type) for name, variable in ROUTINGS.items()},
+    QUEUE_TYPE.name: Option(type=QUEUE_TYPE.type),
+}
+
+#: Defaults of ours for settings of Celery's, on every broker.
+CELERY_DEFAULTS: dict[str, Any] = {
+    "broker_url": "sqs://",
+    "result_backend": RESULT_BACKEND,
+    "result_extended": True,
+    "task_track_started": True,
+}
+
+#: Environment variables that Celery reads itself, by the setting that each replaces.
+URL_VARIABLES = {
+    "broker_url": "CELERY_BROKER_URL",
+    "broker_read_url": "CELERY_BROKER_READ_URL",
+    "broker_write_url": "CELERY_BROKER_WRITE_URL",
+    "result_backend": "CELERY_RESULT_BACKEND",
 }

@@ -1,9 +1,10 @@
-"""Settings from environment variables, and from files that these name."""
+"""Read settings from environment variables, and from files that they name."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,107 +13,138 @@ from celery.app.defaults import Option
 from cadasta.workertoolbox.conf._errors import InvalidValue, InvalidVariable
 from cadasta.workertoolbox.conf._settings.celery import SETTINGS
 from cadasta.workertoolbox.conf._settings.names import OLD_NAMES
-from cadasta.workertoolbox.conf._settings.parsing import READERS
-from cadasta.workertoolbox.conf._settings.spelling import nearest
-from cadasta.workertoolbox.conf._settings.variables import PREFIX, VARIABLES, Variable
+from cadasta.workertoolbox.conf._settings.parsing import PARSERS, Parser
+from cadasta.workertoolbox.conf._settings.spelling import find_similar
+from cadasta.workertoolbox.conf._settings.variables import (
+    ENV_PREFIX,
+    FOLDER,
+    VARIABLES,
+    Variable,
+)
 from cadasta.workertoolbox.routing import mask_url
 
-#: The folder of an embedded configuration, which is no setting.
-FOLDER = "FOLDER"
+#: Prefix of variables that test suites use; they are not settings.
+_TEST_PREFIX = "TEST_"
 
-#: Variables of test suites, which are no settings either.
-_TESTS = "TEST_"
+#: Suffix of a variable that names a file with the value, as containers mount secrets.
+_FILE_SUFFIX = "_FILE"
 
-#: What follows the name of a setting whose value is in a file, as containers mount
-#: secrets.
-_FILE = "_FILE"
-
-_KNOWN: dict[str, tuple[str, Option | Variable]] = {
-    **{name.upper(): (name, option) for name, option in SETTINGS.items()},
-    **{name: (name, variable) for name, variable in VARIABLES.items()},
+#: Settings by their names in the environment, without the prefix.
+_SETTINGS: dict[str, Option | Variable] = {
+    **{name.upper(): option for name, option in SETTINGS.items()},
+    **VARIABLES,
 }
+
+#: Names of settings, as `Config` takes them, by their names in the environment.
+_NAMES = {name.upper(): name for name in (*SETTINGS, *VARIABLES)}
 
 
 def read_environment(prefix: str) -> dict[str, Any]:
-    """Return what the environment gives, under the names that `Config` takes.
+    """Return the settings that the environment gives, by the names that `Config` takes.
 
     Args:
-        prefix: What the names of the variables begin with, without the `_`.
+        prefix: What the names of the variables start with, without the `_`.
 
     Raises:
-        InvalidValue: The prefix is none.
-        InvalidVariable: A variable with the prefix is no setting, its value cannot be
-            read, nor can the file that it names, or the value is given twice.
+        InvalidValue: The prefix is not valid.
+        InvalidVariable: A variable with the prefix is not a setting, its value or the
+            file that it names cannot be read, or the value is given twice.
     """
-    if not isinstance(prefix, str) or not re.fullmatch(r"[A-Za-z]\w*(?<!_)", prefix):
-        raise InvalidValue(
-            f"ENV_PREFIX={prefix!r} cannot begin the name of a variable; write letters "
-            f"and digits, without the '_' that follows, as in {PREFIX!r}"
-        )
-    given = {
-        variable.removeprefix(f"{prefix}_"): text
-        for variable, text in os.environ.items()
-        if variable.startswith(f"{prefix}_")
-    }
+    _check_prefix(prefix)
+    given = dict(_variables(prefix))
     values = {}
-    for rest, text in given.items():
-        if rest == FOLDER or rest.startswith(_TESTS):
-            continue
-        variable = f"{prefix}_{rest}"
-        setting = rest if rest in _KNOWN else rest.removesuffix(_FILE)
-        if setting not in _KNOWN:
-            raise InvalidVariable(
-                f"{variable} in the environment is no setting; did you mean "
-                f"{prefix}_{_nearest(rest)}? Unset it if it is not for the "
-                "toolbox, or choose other names with ENV_PREFIX=…"
-            )
-        name, option = _KNOWN[setting]
-        if setting == rest:
-            values[name] = _value(variable, text, option)
+    for key, text in given.items():
+        setting = key if key in _NAMES else key.removesuffix(_FILE_SUFFIX)
+        if setting not in _NAMES:
+            raise InvalidVariable(_unknown(prefix, key))
+        if setting == key:
+            values[_NAMES[setting]] = _parse(f"{prefix}_{key}", text, _parser(setting))
         elif setting in given:
             raise InvalidVariable(
-                f"{prefix}_{setting} and {variable} are both in the environment; unset "
-                "one of them"
+                f"{prefix}_{setting} and {prefix}_{key} are both in the environment; "
+                "unset one of them"
             )
         else:
-            content = _content(variable, text)
-            values[name] = _value(variable, content, option, file=text)
+            values[_NAMES[setting]] = _parse_file(
+                f"{prefix}_{key}", text, _parser(setting)
+            )
     return values
 
 
-def _nearest(rest: str) -> str:
-    if old := OLD_NAMES.get(rest):
-        return old.upper()
-    return nearest(rest, [*_KNOWN, *(f"{name}{_FILE}" for name in _KNOWN)])
+def find_folder(prefix: str) -> str:
+    """Return the folder of an embedded configuration: the environment's or ours."""
+    return os.environ.get(f"{prefix}_{FOLDER.name.upper()}") or str(FOLDER.default)
 
 
-def _content(variable: str, path: str) -> str:
-    """Return what is in a file, without the line end that editors add."""
+def _check_prefix(prefix: object) -> None:
+    if not isinstance(prefix, str) or not re.fullmatch(r"[A-Za-z]\w*(?<!_)", prefix):
+        raise InvalidValue(
+            f"ENV_PREFIX={prefix!r} cannot start the name of a variable; write letters "
+            "and digits, without the '_' that follows, as in "
+            f"{str(ENV_PREFIX.default)!r}"
+        )
+
+
+def _variables(prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield what may be settings: names without the prefix, with their text."""
+    for variable, text in os.environ.items():
+        key = variable.removeprefix(f"{prefix}_")
+        if key not in (variable, FOLDER.name.upper()) and not key.startswith(
+            _TEST_PREFIX
+        ):
+            yield key, text
+
+
+def _unknown(prefix: str, key: str) -> str:
+    """Return the message about a variable that is not a setting."""
+    files = (f"{name}{_FILE_SUFFIX}" for name in _NAMES)
+    similar = OLD_NAMES.get(key, "").upper() or find_similar(key, [*_NAMES, *files])
+    hint = f"did you mean {prefix}_{similar}? Else " if similar else ""
+    return (
+        f"{prefix}_{key} in the environment is not a setting; {hint}unset it, or "
+        "choose another prefix with ENV_PREFIX=… if it is not for the toolbox"
+    )
+
+
+def _parser(setting: str) -> Parser:
+    type_ = _SETTINGS[setting].type
+    # Celery gives one of its types as a class, and the others as their names.
+    return PARSERS[str(getattr(type_, "__name__", type_))]
+
+
+def _parse(variable: str, text: str, parser: Parser) -> Any:
     try:
-        return Path(path).read_text("utf-8").rstrip("\r\n")
+        return parser.parse(text)
+    except ValueError as error:
+        shown = "********" if parser.is_secret else mask_url(text)
+        # Without the cause, which shows the whole value.
+        raise InvalidVariable(
+            f"{variable}={shown!r} in the environment {_problem(parser, error)}"
+        ) from None
+
+
+def _parse_file(variable: str, path: str, parser: Parser) -> Any:
+    try:
+        # Without the line end that editors add.
+        text = Path(path).read_text("utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        # The cause would show what is in the file.
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        # Without the cause, which shows what is in the file.
         raise InvalidVariable(
             f"{variable}={path!r} in the environment names a file that cannot be read "
             f"({reason}); name one that this process can read"
         ) from None
-
-
-def _value(
-    variable: str, text: str, option: Option | Variable, *, file: str | None = None
-) -> Any:
-    # Celery gives one of its types as a class, and the others as their names.
-    reader = READERS[str(getattr(option.type, "__name__", option.type))]
     try:
-        return reader.read(text)
+        return parser.parse(text)
     except ValueError as error:
-        shown = "********" if reader.is_secret else mask_url(text)
-        place = f" (character {error.pos})" if hasattr(error, "pos") else ""
-        where = (
-            f"{variable}={shown!r} in the environment"
-            if file is None
-            else f"what is in {file!r}, which {variable} names,"
-        )
-        # The cause would show the whole value.
-        raise InvalidVariable(f"{where} is no {reader.expected}{place}") from None
+        raise InvalidVariable(
+            f"the content of {path!r}, which {variable} names, "
+            f"{_problem(parser, error)}"
+        ) from None
+
+
+def _problem(parser: Parser, error: ValueError) -> str:
+    """Return what is wrong with a text, and at which character if JSON says so."""
+    problem, separator, advice = parser.problem.partition(";")
+    place = f" (character {error.pos})" if hasattr(error, "pos") else ""
+    return f"{problem}{place}{separator}{advice}"

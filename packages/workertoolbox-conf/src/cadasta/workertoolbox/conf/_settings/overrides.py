@@ -1,4 +1,4 @@
-"""What Celery reads from the environment itself, past every configuration."""
+"""Warn about settings that Celery's own environment variables replace."""
 
 from __future__ import annotations
 
@@ -7,49 +7,44 @@ import warnings
 from collections.abc import Container, Mapping
 from typing import Any
 
-from cadasta.workertoolbox.conf._settings.variables import RESULT_DB
+from cadasta.workertoolbox.conf._settings.celery import URL_VARIABLES
+from cadasta.workertoolbox.conf._settings.variables import DATABASE_VARIABLES
 from cadasta.workertoolbox.routing import mask_url
-
-#: Celery's own variables, and the settings that each wins over, the nearest one first.
-CELERYS = {
-    "CELERY_BROKER_URL": ("broker_url",),
-    "CELERY_BROKER_READ_URL": ("broker_read_url", "broker_url"),
-    "CELERY_BROKER_WRITE_URL": ("broker_write_url", "broker_url"),
-    "CELERY_RESULT_BACKEND": ("result_backend",),
-}
 
 
 class OverriddenSetting(UserWarning):
-    """A variable of Celery's in the environment wins over what a service is given."""
+    """An environment variable of Celery's wins over a setting that is given."""
 
 
 def warn_of_overrides(values: Mapping[str, Any], given: Container[str]) -> None:
-    """Warn of settings that are given, and that Celery will not heed.
+    """Warn about given settings that Celery will not use.
 
     Args:
         values: Every setting, rendered.
-        given: The names that a keyword or the environment gives. A default loses
-            without a word.
+        given: The names that a keyword or the environment gives. No warning is shown
+            for a default.
     """
-    for variable, names in CELERYS.items():
+    for setting, variable in URL_VARIABLES.items():
         winner = os.environ.get(variable)
-        loser = next((name for name in names if _is_given(name, given)), None)
+        loser = _given_setting(setting, given)
         if not winner or loser is None or values[loser] in (winner, None):
             continue
-        # At this very line, so that Python shows each but once.
+        # Always at this line, so that Python shows each text only once.
         warnings.warn(
             f"{variable}={mask_url(winner)!r} in the environment (Celery's -b and "
-            f"--result-backend put one there too) wins over "
-            f"{loser}={_shown(values[loser])!r}; unset it, or give no {loser}",
+            f"--result-backend set it too) wins over "
+            f"{loser}={_shown(values[loser])!r}; unset it, or do not set {loser}",
             OverriddenSetting,
             stacklevel=1,
         )
 
 
-def _is_given(name: str, given: Container[str]) -> bool:
-    return name in given or (
-        name == "result_backend" and any(variable in given for variable in RESULT_DB)
-    )
+def _given_setting(setting: str, given: Container[str]) -> str | None:
+    """Return the given setting that a variable for `setting` replaces."""
+    if setting == "result_backend":
+        parts = (setting, *(variable.name for variable in DATABASE_VARIABLES))
+        return setting if any(part in given for part in parts) else None
+    return next((name for name in (setting, "broker_url") if name in given), None)
 
 
 def _shown(urls: Any) -> str:

@@ -1,36 +1,33 @@
-"""How the text of an environment variable is read."""
+"""Parse the text of environment variables by the type of their setting."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from cadasta.workertoolbox.results import DURATION_FORM, parse_duration
 
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
 
-#: Seconds of each unit of a duration; a number without one is in seconds.
-_UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION = re.compile(r"\s*(\d*\.?\d+)\s*([a-z]*)\s*")
-
 
 @dataclass(frozen=True)
-class Reader:
-    """How a value of one type is read, and what to say when it cannot be.
+class Parser:
+    """How the text of one type is parsed, and what to say if it cannot be.
 
     Attributes:
-        read: Returns the value, or raises a `ValueError`.
-        expected: What follows "is no" in an error.
-        is_secret: Whether a value may hold credentials where nobody can tell them
-            apart.
+        parse: Returns the value, or raises `ValueError`.
+        problem: What an error says about such a text, after the variable.
+        is_secret: Whether a text may contain credentials that `mask_url` does not
+            find, so that an error must not show it.
     """
 
-    read: Callable[[str], Any]
-    expected: str = ""
+    parse: Callable[[str], Any]
+    problem: str = ""
     is_secret: bool = False
 
 
@@ -41,15 +38,8 @@ def _boolean(text: str) -> bool:
         raise ValueError(text) from error
 
 
-def _duration(text: str) -> float:
-    match = _DURATION.fullmatch(text)
-    if not match or match[2] not in _UNITS:
-        raise ValueError(text)
-    return float(match[1]) * _UNITS[match[2]]
-
-
 def _whole_seconds(text: str) -> int:
-    seconds = _duration(text)
+    seconds = parse_duration(text)
     if not seconds.is_integer():
         raise ValueError(text)
     return int(seconds)
@@ -73,36 +63,39 @@ def _anything(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        # What begins like JSON was meant as such.
+        # A text that starts like JSON is meant to be JSON.
         if text.lstrip().startswith(("{", "[")):
             raise
         return text
 
 
-#: Readers by the types that `SETTINGS` and `VARIABLES` have.
-READERS = {
-    "string": Reader(str),
-    "str": Reader(str),
-    "bytes": Reader(str.encode),
-    "any": Reader(
+_LIST_PROBLEM = "is not a list; write a,b or a JSON list"
+
+#: Parsers by the types of `SETTINGS` and `VARIABLES`.
+PARSERS = {
+    "string": Parser(str),
+    "str": Parser(str),
+    "bytes": Parser(str.encode),
+    "any": Parser(
         _anything,
-        "JSON, as which it begins; write a whole object or list, or a text",
+        "looks like JSON but is incomplete or malformed; write a whole object or list, "
+        "or a text that does not start with { or [",
         is_secret=True,
     ),
-    "int": Reader(int, "integer; write digits, as in 10"),
-    "float": Reader(float, "number; write digits, as in 0.5"),
-    "duration": Reader(
-        _duration,
-        "duration; write seconds, or a unit, as in 0.5, 500ms, 30s, 5m, 2h",
-    ),
-    "seconds": Reader(
+    "int": Parser(int, "is not an integer; write digits, as in 10"),
+    "float": Parser(float, "is not a number; write digits, as in 0.5"),
+    "duration": Parser(parse_duration, f"is not a duration; write {DURATION_FORM}"),
+    "seconds": Parser(
         _whole_seconds,
-        "number of whole seconds; write it, or a unit, as in 30, 30s, 5m",
+        "is not a number of whole seconds; write it, or a number and a unit, as in 30, "
+        "30s, 5m",
     ),
-    "bool": Reader(_boolean, "boolean; write true or false"),
-    "list": Reader(_list, "list; write a,b or a JSON list"),
-    "tuple": Reader(lambda text: tuple(_list(text)), "list; write a,b or a JSON list"),
-    "dict": Reader(
-        _object, 'JSON object; write one, as in {"region": "us-west-2"}', is_secret=True
+    "bool": Parser(_boolean, "is not a boolean; write true or false"),
+    "list": Parser(_list, _LIST_PROBLEM),
+    "tuple": Parser(lambda text: tuple(_list(text)), _LIST_PROBLEM),
+    "dict": Parser(
+        _object,
+        'is not a JSON object; write one, as in {"region": "us-west-2"}',
+        is_secret=True,
     ),
 }

@@ -1,16 +1,32 @@
-"""What somebody may have meant."""
+"""Find the known name that a misspelled one is most similar to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import SequenceMatcher
+from difflib import get_close_matches
+
+#: Similarity from which an error suggests the known name: `SECRET_KEY` and
+#: `security_key` have 0.82, `SETUP_LOGGING` is not similar to any setting.
+SIMILAR = 0.7
+
+#: Similarity from which a lowercase name counts as a misspelled setting of Celery's,
+#: not as a setting of the user's own: `task_qeues` has 0.95.
+MISSPELLED = 0.9
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most like a name, whatever its case."""
-    return max(known, key=lambda candidate: likeness(name, candidate))
+def find_similar(
+    name: str, known: Iterable[str], *, similarity: float = SIMILAR
+) -> str | None:
+    """Return the known name that is most similar to a name, in any case.
 
+    Args:
+        name: The unknown name.
+        known: Names that exist.
+        similarity: The lowest one to accept, from 0 to 1.
 
-def likeness(name: str, other: str) -> float:
-    """Return how alike two names are, from 0 to 1, whatever their case."""
-    return SequenceMatcher(None, name.lower(), other.lower()).ratio()
+    Returns:
+        None if no known name is that similar.
+    """
+    by_lowercase = {each.lower(): each for each in known}
+    matches = get_close_matches(name.lower(), by_lowercase, n=1, cutoff=similarity)
+    return by_lowercase[matches[0]] if matches else None

@@ -1,108 +1,244 @@
-"""The variables that belong to the toolbox, beside Celery's settings."""
+"""The variables of the toolbox: all that is known about each, in one place.
+
+The checks of `Config`, what it reads from the environment and the table in the README
+are derived from here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
+from cadasta.workertoolbox.conf._logging.setup import FORMATTERS
+from cadasta.workertoolbox.results import Redaction
 from cadasta.workertoolbox.routing import MONITOR
 
-#: What the names of the variables in the environment begin with, unless `ENV_PREFIX`
-#: says otherwise.
-PREFIX = "WORKERTOOLBOX"
+#: Returns what is wrong with a value and what to write instead, or None. It may also
+#: raise an error of another package.
+Check = Callable[[Any], str | None]
+
+
+def _is_integer(value: object, *, minimum: float = -inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _url_part_problem(value: object) -> str | None:
+    if isinstance(value, str) or _is_integer(value):
+        return None
+    return "is neither a string nor an integer; leave it out for the default"
+
+
+def _port_problem(value: object) -> str | None:
+    if _url_part_problem(value) is None and str(value).isdecimal():
+        return None
+    return "is not a port; write its number, as in 5432"
+
+
+def _retries_problem(value: object) -> str | None:
+    if value is None or _is_integer(value, minimum=0):
+        return None
+    return "is not a number of retries; write 0 or more, or leave it out for no limit"
+
+
+def _bytes_problem(value: object) -> str | None:
+    if value is None or _is_integer(value, minimum=1):
+        return None
+    return "is not a number of bytes; write 1 or more, or leave it out for the default"
+
+
+def _log_format_problem(value: object) -> str | None:
+    if value in (None, *FORMATTERS):
+        return None
+    known = " or ".join(map(repr, FORMATTERS))
+    return f"is unknown; write {known}, or leave it out for Celery's own format"
+
+
+def _sentry_problem(value: object) -> str | None:
+    if isinstance(value, bool):
+        return None
+    return (
+        "is neither True nor False; put the DSN into the environment variable "
+        "SENTRY_DSN"
+    )
+
+
+def _redaction_problem(value: Any) -> None:
+    Redaction(value)
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable, as Celery describes its settings, and what it means.
+    """A variable of the toolbox.
 
     Attributes:
-        type: What an environment variable is read as: see `_readers.py`.
-        meaning: A phrase for the table in the README.
-        default: What holds where it is not given; None where it has no default, or
-            one that is not conf's.
+        name: As a keyword of `Config`.
+        type: How the environment's text is parsed: a key of `parsing.PARSERS`.
+        default: The value if nothing gives another; None also stands for a default
+            that is not conf's.
+        check: Returns what is wrong with a value, in words that follow the name and
+            the value in an error. None if another package, or a later step of
+            `Config`, checks the value.
+        meaning: For the table in the README, as Markdown.
+        is_secret: Whether errors mask the value.
     """
 
+    name: str
     type: str
+    default: Any
+    check: Check | None
     meaning: str
-    default: Any = None
+    is_secret: bool = False
 
 
-#: What the result-backend URL is rendered from, with PostgreSQL's own port.
-RESULT_DB = {
-    "RESULT_DB_USER": Variable("string", "who writes results", "worker"),
-    "RESULT_DB_PASS": Variable("string", "the user's password", ""),
-    "RESULT_DB_HOST": Variable("string", "the PostgreSQL server", "localhost"),
-    "RESULT_DB_PORT": Variable("int", "its port", 5432),
-    "RESULT_DB_NAME": Variable("string", "its database", "workers"),
-}
-
-#: The variables that a keyword or the environment can give.
-VARIABLES = {
-    "QUEUES": Variable(
-        "list", "the work queues; the argument `queues` under its older name"
+#: Variables that routing takes and checks.
+_ROUTING_VARIABLES = (
+    Variable(
+        "QUEUES",
+        "list",
+        None,
+        None,
+        "the work queues; the argument `queues` under its older name",
     ),
-    "PLATFORM_QUEUE_NAME": Variable("string", "the task-monitor queue", MONITOR),
-    "QUEUE_PREFIX": Variable(
-        "string", "before each queue's name on SQS, with a hyphen between", "dev"
+    Variable(
+        "PLATFORM_QUEUE_NAME", "string", MONITOR, None, "name of the task-monitor queue"
     ),
-    "COPY_FAILURE": Variable(
+    Variable(
+        "QUEUE_PREFIX",
         "string",
-        "when a task went out and its copy cannot: `log` an error, or `raise` one",
+        "dev",
+        None,
+        "put before each queue's name on SQS, with a hyphen between them",
+    ),
+    Variable(
+        "COPY_FAILURE",
+        "string",
         "log",
+        None,
+        "if a task was sent but its copy cannot be: `log` an error, or `raise` one",
     ),
-    "PREDEFINED_QUEUES": Variable(
+)
+
+#: Variables from which the result-backend URL is rendered.
+DATABASE_VARIABLES = (
+    Variable(
+        "RESULT_DB_USER",
+        "string",
+        "worker",
+        _url_part_problem,
+        "database user of the result backend",
+    ),
+    Variable(
+        "RESULT_DB_PASS",
+        "string",
+        "",
+        _url_part_problem,
+        "password of that user",
+        is_secret=True,
+    ),
+    Variable(
+        "RESULT_DB_HOST",
+        "string",
+        "localhost",
+        _url_part_problem,
+        "host of the PostgreSQL server",
+    ),
+    Variable("RESULT_DB_PORT", "int", 5432, _port_problem, "port of the server"),
+    Variable(
+        "RESULT_DB_NAME", "string", "workers", _url_part_problem, "database on it"
+    ),
+)
+
+#: Variables that results and conf use.
+_OTHER_VARIABLES = (
+    Variable(
+        "PREDEFINED_QUEUES",
         "any",
-        "queues of SQS that were made elsewhere: a line `name=url` for each, or a JSON "
-        "object of names and URLs",
+        None,
+        None,
+        "SQS queues that were created elsewhere: one line `name=url` for each, or a "
+        "JSON object of names and URLs",
     ),
-    **RESULT_DB,
-    "REDACT": Variable(
+    Variable(
+        "REDACT",
         "dict",
-        "what is hidden of tasks' arguments, beside passwords and the like: see "
-        "results",
         {},
+        _redaction_problem,
+        "which task arguments are hidden besides passwords and the like: see results",
     ),
-    "MAX_ARGUMENT_BYTES": Variable(
+    Variable(
+        "MAX_ARGUMENT_BYTES",
         "int",
-        "how much is stored of a task's `args`, and of its `kwargs`; 65,536 where it "
-        "is not given: see results",
+        None,
+        _bytes_problem,
+        "how many bytes of a task's `args`, and of its `kwargs`, are stored; 65,536 by "
+        "default: see results",
     ),
-    "LOG_FORMAT": Variable(
+    Variable(
+        "LOG_FORMAT",
         "string",
-        "how workers and beat log, with the ids of the task on each line: `json` or "
-        "`plain`; as Celery does where it is not given",
+        None,
+        _log_format_problem,
+        "`json` or `plain`: workers and beat write the ids of the task on each line of "
+        "the log; by default they log as Celery does",
     ),
-    "SENTRY": Variable(
+    Variable(
+        "SENTRY",
         "bool",
-        "whether workers and beat send errors to Sentry where `SENTRY_DSN` is in the "
-        "environment and its SDK is installed",
         True,
+        _sentry_problem,
+        "whether workers and beat send errors to Sentry, if `SENTRY_DSN` is set and "
+        "the SDK is installed",
     ),
-    "CHORD_UNLOCK_MAX_RETRIES": Variable(
+    Variable(
+        "CHORD_UNLOCK_MAX_RETRIES",
         "int",
-        "how often `celery.chord_unlock` looks for the end of a chord; without bound "
-        "where it is not given",
+        None,
+        _retries_problem,
+        "how often `celery.chord_unlock` checks whether a chord has ended; no limit by "
+        "default",
     ),
+)
+
+#: The variables that a keyword or the environment can give, by name.
+VARIABLES = {
+    variable.name: variable
+    for variable in (*_ROUTING_VARIABLES, *DATABASE_VARIABLES, *_OTHER_VARIABLES)
 }
 
-#: The setting of routing's that looks like one of Celery's.
-ROUTINGS = {
-    "queue_type": Variable(
-        "string",
-        "`quorum` for RabbitMQ's quorum queues, or `classic`; a keyword in lowercase, "
-        "like Celery's",
-    ),
-}
+#: Names of the variables that routing does not take.
+NOT_FOR_ROUTING = tuple(
+    variable.name for variable in (*DATABASE_VARIABLES, *_OTHER_VARIABLES)
+)
 
-#: Arguments that are no settings.
-ARGUMENTS = {
-    "folder": Variable(
-        "string",
-        "of `Config.embedded`: where messages and results are",
-        ".workertoolbox",
-    ),
-    "ENV_PREFIX": Variable(
-        "string", "what names in the environment begin with; a keyword only", PREFIX
-    ),
-}
+#: The value of each variable that nothing gives.
+VARIABLE_DEFAULTS = {name: variable.default for name, variable in VARIABLES.items()}
+
+#: A setting of routing's that is written in lowercase, like Celery's.
+QUEUE_TYPE = Variable(
+    "queue_type",
+    "string",
+    None,
+    None,
+    "`quorum` for RabbitMQ's quorum queues, or `classic`; in lowercase, like Celery's "
+    "settings",
+)
+
+#: The argument of `Config.embedded`; it is not a setting.
+FOLDER = Variable(
+    "folder",
+    "string",
+    ".workertoolbox",
+    None,
+    "argument of `Config.embedded`: the folder of messages and results",
+)
+
+#: The argument that says which environment variables are read; a keyword only.
+ENV_PREFIX = Variable(
+    "ENV_PREFIX",
+    "string",
+    "WORKERTOOLBOX",
+    None,
+    "prefix of the environment variables; a keyword only",
+)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cadasta.workertoolbox.conf._brokers.connection import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import error_text
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
@@ -100,7 +100,7 @@ def _action(
             if is_denied(error):
                 errors[name] = "denied"
             elif not hasattr(error, "response"):
-                errors[name] = in_one_line(error)  # AWS has not answered
+                errors[name] = error_text(error)  # AWS has not answered
     return _verdict(action, errors)
 
 
@@ -114,7 +114,7 @@ def _attributes(
                 QueueUrl=url, AttributeNames=["VisibilityTimeout"]
             )
         except Exception as error:
-            errors[name] = "denied" if is_denied(error) else in_one_line(error)
+            errors[name] = "denied" if is_denied(error) else error_text(error)
             continue
         timeout_s = int(answer["Attributes"]["VisibilityTimeout"])
         if timeout_s < channel.visibility_timeout:
@@ -138,7 +138,7 @@ def _creation(channel: Any, name: str, *, is_needed: bool) -> Finding:
                 return failed(action, "denied, and queues are missing", _allow(action))
             return ok(action, "denied, and not needed: every queue is there")
         if not hasattr(error, "response"):
-            return failed(action, in_one_line(error), "try again")
+            return failed(action, error_text(error), "try again")
     return ok(action, "allowed")
 
 

@@ -10,8 +10,8 @@ from kombu import Connection
 
 from cadasta.workertoolbox.conf._brokers.connection import (
     broker_errors,
-    in_one_line,
-    masked,
+    error_text,
+    mask_urls,
 )
 from cadasta.workertoolbox.conf.checkup._aws import LIST, is_denied
 from cadasta.workertoolbox.conf.checkup._context import CheckContext, once
@@ -39,20 +39,20 @@ def broker(context: CheckContext) -> Iterator[Finding]:
 def _connect(
     check: str, make: Callable[[], Connection], urls: Any
 ) -> tuple[Connection | None, list[Finding]]:
-    shown = masked(urls or "")
+    shown = mask_urls(urls or "")
     try:
         connection = once(make())
     except (KeyError, ImportError) as error:
         detail = (
             f"{shown} is of an unknown kind, or its client is not installed: "
-            f"{in_one_line(error)}"
+            f"{error_text(error)}"
         )
         return None, [failed(check, detail, "set broker_url to one that is")]
     try:
         connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0))
     except broker_errors(connection) as error:
         if not is_denied(error.__cause__ or error):
-            detail = f"{shown} cannot be used: {in_one_line(error)}"
+            detail = f"{shown} cannot be used: {error_text(error)}"
             return connection, [failed(check, detail, _ADVICE)]
         denied = failed(
             LIST,

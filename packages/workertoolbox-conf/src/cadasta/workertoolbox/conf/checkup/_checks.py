@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Thread
 
-from cadasta.workertoolbox.conf._brokers.connection import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import error_text
 from cadasta.workertoolbox.conf.checkup._aws import aws
 from cadasta.workertoolbox.conf.checkup._broker import broker
 from cadasta.workertoolbox.conf.checkup._clock import broker_clock, database_clock
@@ -105,7 +105,7 @@ def _in_time(
                 found.put(finding)
         except Exception as error:
             # Whatever a client raises: the others are to be seen too.
-            detail = f"{type(error).__name__}: {in_one_line(error)}"
+            detail = f"{type(error).__name__}: {error_text(error)}"
             found.put(failed(check.name, detail, "see what the client library says"))
         found.put(None)
 

@@ -11,7 +11,7 @@ from celery import Celery
 from kombu import Connection, Queue
 from sqlalchemy import Engine
 
-from cadasta.workertoolbox.conf._brokers.connection import bounded_options
+from cadasta.workertoolbox.conf._brokers.connection import with_timeouts
 
 
 @dataclass
@@ -84,7 +84,7 @@ class CheckContext:
 def once(connection: Connection) -> Connection:
     """Return a connection that waits for a silent server for no longer than it must."""
     connection.transport_options = {
-        **bounded_options(connection),
+        **with_timeouts(connection),
         # RabbitMQ says only then whether a message found a queue.
         "confirm_publish": True,
     }

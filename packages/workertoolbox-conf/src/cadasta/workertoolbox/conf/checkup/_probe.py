@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from amqp.exceptions import AccessRefused, NotFound
 
-from cadasta.workertoolbox.conf._brokers.connection import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import error_text
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
@@ -76,7 +76,7 @@ def _through_rabbitmq(context: CheckContext) -> Iterator[Finding]:
     except AccessRefused as error:
         yield warning(
             "probe",
-            f"{copied}; no queue of its own could be made: {in_one_line(error)}",
+            f"{copied}; no queue of its own could be made: {error_text(error)}",
             "nothing, if this user is to make no queue but those of the toolbox",
         )
         return

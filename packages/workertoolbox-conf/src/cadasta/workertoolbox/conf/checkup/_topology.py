@@ -16,7 +16,7 @@ from amqp.exceptions import AMQPError, NotFound
 from kombu import Queue
 from kombu.transport.virtual import Channel
 
-from cadasta.workertoolbox.conf._brokers.connection import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import error_text
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
@@ -99,7 +99,7 @@ def _tried(
             return False, [failed(check, f"{what} is not there", _DECLARE)]
         except AMQPError as error:
             advice = "delete it there if it was made otherwise, or allow this user to"
-            detail = f"{what} is refused: {in_one_line(error)}"
+            detail = f"{what} is refused: {error_text(error)}"
             return True, [failed(check, detail, advice)]
     return True, []
 

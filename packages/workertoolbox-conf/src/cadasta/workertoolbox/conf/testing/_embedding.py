@@ -13,19 +13,12 @@ from celery.app.utils import find_app
 from kombu import pools
 
 from cadasta.workertoolbox.conf._brokers.folder import embedded_settings, make_folder
-from cadasta.workertoolbox.conf._errors import NotConfigured
+from cadasta.workertoolbox.conf._settings.celery import URL_VARIABLES
+from cadasta.workertoolbox.conf._setup import check_configured
 from cadasta.workertoolbox.results import upgrade
 
 #: Seconds between two looks for messages: a test waits for several of them.
 POLLING_INTERVAL_S = 0.02
-
-#: What Celery reads from the environment before its configuration.
-_FOREIGN = (
-    "CELERY_BROKER_URL",
-    "CELERY_BROKER_READ_URL",
-    "CELERY_BROKER_WRITE_URL",
-    "CELERY_RESULT_BACKEND",
-)
 
 #: What would lead a test past the folder, or have a worker write somewhere else.
 _NEUTRAL: dict[str, Any] = {
@@ -50,11 +43,7 @@ def find_service(app: Celery | str) -> Celery:
         NotConfigured: It has no configuration of the toolbox's.
     """
     found: Celery = find_app(app) if isinstance(app, str) else app
-    if found.conf.get("PLATFORM_QUEUE_NAME") is None:
-        raise NotConfigured(
-            f"app {found.main!r} is not configured with the toolbox; call "
-            "app.config_from_object(Config(queues=[…])) in its module"
-        )
+    check_configured(found)
     return found
 
 
@@ -90,7 +79,8 @@ def _reconfigured(app: Celery, changes: Mapping[str, Any]) -> Iterator[None]:
     inner: Any = app
     conf = inner.conf
     before = dict(conf.changes)
-    variables = {name: os.environ.pop(name) for name in _FOREIGN if name in os.environ}
+    names = os.environ.keys() & URL_VARIABLES.values()
+    variables = {name: os.environ.pop(name) for name in names}
     kept = inner._pool, inner._local, inner._backend_cache
     amqp = vars(app).pop("amqp", None)
     current, default = _celery._tls.current_app, _celery.default_app

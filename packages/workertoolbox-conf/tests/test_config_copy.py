@@ -84,7 +84,9 @@ def test_a_copy_keeps_what_the_environment_gave_and_does_not_read_it_again(
 
     assert config.copy() == config
     assert config.copy().ENV_PREFIX == "EXPORT"
-    with pytest.raises(InvalidValue, match="ENV_PREFIX='X'.*no environment"):
+    with pytest.raises(
+        InvalidValue, match="ENV_PREFIX='X'.*does not read the environment"
+    ):
         config.copy(ENV_PREFIX="X")
 
 

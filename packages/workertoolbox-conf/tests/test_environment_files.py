@@ -70,7 +70,7 @@ def test_a_secret_given_both_ways_is_an_error_that_names_both(
     [
         ("missing", "No such file"),
         ("", "Is a directory"),
-        ("binary", "no UTF-8 text"),
+        ("binary", "not UTF-8 text"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_an_error_that_names_it(
@@ -89,14 +89,14 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("RESULT_DB_PORT", "integer"), ("BROKER_TRANSPORT_OPTIONS", "JSON object")],
+    [("RESULT_DB_PORT", "an integer"), ("BROKER_TRANSPORT_OPTIONS", "a JSON object")],
 )
 def test_what_is_in_a_file_is_not_shown_where_it_cannot_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
 ) -> None:
     (tmp_path / "file").write_text("geheim")
     monkeypatch.setenv(f"WORKERTOOLBOX_{name}_FILE", str(tmp_path / "file"))
-    with pytest.raises(InvalidVariable, match=f"is no {expected}") as caught:
+    with pytest.raises(InvalidVariable, match=f"is not {expected}") as caught:
         Config(["export"])
 
     assert f"WORKERTOOLBOX_{name}_FILE" in str(caught.value)
