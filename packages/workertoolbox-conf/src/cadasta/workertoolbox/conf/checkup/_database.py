@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.conf._brokers.connection import in_one_line
+from cadasta.workertoolbox.conf._brokers.connection import error_text
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, skipped
 from cadasta.workertoolbox.results import (
@@ -81,7 +81,7 @@ def why_unreadable(error: DatabaseUnavailable) -> str | None:
 
 def driver_reason(error: DatabaseUnavailable) -> str:
     """Return what the driver says, in one line."""
-    return in_one_line(getattr(error.__cause__, "orig", error))
+    return error_text(getattr(error.__cause__, "orig", error))
 
 
 def _is_denied(error: DatabaseUnavailable) -> bool:
