@@ -1,4 +1,4 @@
-"""Every test starts without settings in the environment."""
+"""Run every test without settings in the environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the developer's own settings from the tests."""
+    """Remove the developer's own settings from the environment."""
     for name in list(os.environ):
         if name.startswith(("WORKERTOOLBOX_", "CELERY_")):
             monkeypatch.delenv(name)

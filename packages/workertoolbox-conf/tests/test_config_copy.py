@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import assert_type
 
@@ -22,7 +23,7 @@ def test_a_copy_without_changes_is_equal() -> None:
     assert config.copy() is not config
 
 
-def test_a_copy_has_its_changes_and_leaves_the_first_alone() -> None:
+def test_a_copy_has_the_changes_and_the_original_does_not() -> None:
     config = Config(["export"], task_acks_late=True)
     other = config.copy(["msg"], task_track_started=False, QUEUE_PREFIX="live")
 
@@ -33,7 +34,7 @@ def test_a_copy_has_its_changes_and_leaves_the_first_alone() -> None:
     assert config == Config(["export"], task_acks_late=True)
 
 
-def test_templates_are_rendered_anew_from_changed_variables() -> None:
+def test_templates_are_rendered_again_from_changed_variables() -> None:
     config = Config(["export"], RESULT_DB_PASS="{0.RESULT_DB_HOST}", RESULT_DB_PORT=1)
     other = config.copy(RESULT_DB_HOST="db", RESULT_DB_PASS="@").copy(
         RESULT_DB_NAME="x"
@@ -46,7 +47,7 @@ def test_templates_are_rendered_anew_from_changed_variables() -> None:
     assert other.copy(RESULT_DB_PORT=2).result_backend == "db+x://2"
 
 
-def test_a_change_of_the_bound_for_chords_replaces_the_first() -> None:
+def test_a_changed_limit_for_chords_replaces_the_first() -> None:
     config = Config(["export"], CHORD_UNLOCK_MAX_RETRIES=3)
 
     assert config.copy(CHORD_UNLOCK_MAX_RETRIES=5).task_annotations == [
@@ -72,7 +73,7 @@ def test_changes_are_checked() -> None:
         config.copy().broker_url = "x"
 
 
-def test_a_copy_keeps_what_the_environment_gave_and_does_not_read_it_again(
+def test_a_copy_does_not_read_the_environment_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("EXPORT_QUEUES", "export")
@@ -91,15 +92,17 @@ def test_a_copy_keeps_what_the_environment_gave_and_does_not_read_it_again(
 
 
 @pytest.mark.parametrize(
-    "way", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
+    "copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
 )
-def test_what_was_copied_otherwise_can_be_copied_with_changes(way) -> None:  # type: ignore[no-untyped-def]
+def test_a_deep_copy_and_a_pickle_can_be_copied_with_changes(
+    copied: Callable[[Config], Config],
+) -> None:
     config = Config(["export"], result_backend="db+x://{0.RESULT_DB_PORT}")
 
-    assert way(config).copy(RESULT_DB_PORT=1).result_backend == "db+x://1"
+    assert copied(config).copy(RESULT_DB_PORT=1).result_backend == "db+x://1"
 
 
-def test_an_embedded_configuration_and_a_subclass_are_copied_as_such(
+def test_a_copy_of_an_embedded_configuration_keeps_its_folder_and_class(
     tmp_path: Path,
 ) -> None:
     class Service(Config):
@@ -112,7 +115,7 @@ def test_an_embedded_configuration_and_a_subclass_are_copied_as_such(
     assert other == Config.embedded(["export"], tmp_path, task_acks_late=True)
 
 
-def test_types_are_known_to_mypy() -> None:
+def test_mypy_knows_the_types_of_the_variables() -> None:
     config = Config(["export"])
 
     assert assert_type(config.QUEUES, tuple[str, ...]) == ("export",)

@@ -87,7 +87,7 @@ def extend(config: Config) -> None:
         lambda config: config.accept_content.__imul__(2),
     ],
 )
-def test_no_value_in_it_can_be_changed(
+def test_no_nested_value_can_be_changed(
     config: Config, change: Callable[[Config], object]
 ) -> None:
     with pytest.raises(FrozenSettings, match="cannot be changed.*app.conf") as error:
@@ -97,7 +97,7 @@ def test_no_value_in_it_can_be_changed(
     assert config == Config(["export"], **NESTED)
 
 
-def test_a_set_in_it_cannot_be_changed_either() -> None:
+def test_a_set_becomes_a_frozenset() -> None:
     content = {"json"}
     config = Config(["export"], accept_content=content, own={"a": [content]})
     content.add("yaml")
@@ -109,7 +109,7 @@ def test_a_set_in_it_cannot_be_changed_either() -> None:
     assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config
 
 
-def test_no_secret_is_in_the_error_of_a_change() -> None:
+def test_the_error_of_a_change_shows_no_secret() -> None:
     config = Config(["export"], broker_transport_options={"password": "geheim"})
     with pytest.raises(FrozenSettings) as caught:
         config.broker_transport_options.clear()
@@ -117,7 +117,7 @@ def test_no_secret_is_in_the_error_of_a_change() -> None:
     assert "geheim" not in str(caught.value)
 
 
-def test_what_is_given_can_be_changed_afterwards_without_changing_it() -> None:
+def test_changing_a_given_value_afterwards_does_not_change_the_configuration() -> None:
     options: dict[str, Any] = {"list": [1]}
     config = Config(["export"], broker_transport_options=options)
     options["list"].append(2)
@@ -126,7 +126,7 @@ def test_what_is_given_can_be_changed_afterwards_without_changing_it() -> None:
     assert config == Config(["export"], broker_transport_options={"list": [1]})
 
 
-def test_a_copy_of_a_value_in_it_can_be_changed(config: Config) -> None:
+def test_a_copy_of_a_nested_value_can_be_changed(config: Config) -> None:
     options = config.broker_transport_options
     for changeable in (
         copy.copy(options),
@@ -145,7 +145,7 @@ def test_a_copy_of_a_value_in_it_can_be_changed(config: Config) -> None:
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
 )
-def test_a_copy_of_it_is_equal_and_cannot_be_changed_either(
+def test_a_copy_is_equal_and_frozen_too(
     config: Config, copied: Callable[[Config], Config]
 ) -> None:
     other = copied(config)
@@ -161,14 +161,14 @@ def test_a_copy_of_it_is_equal_and_cannot_be_changed_either(
         other.broker_url = "redis://"
 
 
-def test_configurations_compare_by_their_values(config: Config) -> None:
+def test_configurations_compare_and_hash_by_their_values(config: Config) -> None:
     assert config == Config(["export"], **NESTED)
     assert config != Config(["export"])
     assert config != Config(["export", "msg"], **NESTED)
     assert {config, Config(["export"], **NESTED)} == {config}
 
 
-def test_a_value_in_it_is_read_like_any_other(config: Config) -> None:
+def test_nested_values_are_dictionaries_and_lists(config: Config) -> None:
     options = config.broker_transport_options
 
     assert isinstance(options, dict)
@@ -177,7 +177,7 @@ def test_a_value_in_it_is_read_like_any_other(config: Config) -> None:
     assert config.accept_content == ["json"]
 
 
-def test_celery_changes_the_app_alone(config: Config) -> None:
+def test_celery_changes_only_the_app(config: Config) -> None:
     app = Celery("export", set_as_current=False)
     app.config_from_object(config)
     app.conf.task_track_started = False
@@ -189,7 +189,7 @@ def test_celery_changes_the_app_alone(config: Config) -> None:
 
 
 @pytest.mark.parametrize("is_configured", [False, True])
-def test_celery_adds_periodic_tasks(config: Config, is_configured: bool) -> None:
+def test_celery_can_add_periodic_tasks(config: Config, is_configured: bool) -> None:
     app = Celery("export", set_as_current=False)
     app.config_from_object(config, force=is_configured)
 
@@ -204,11 +204,11 @@ def test_celery_adds_periodic_tasks(config: Config, is_configured: bool) -> None
     assert entries["often"].args == (1,)
 
 
-def test_kombu_puts_the_name_of_the_host_into_the_options_of_tls() -> None:
+def test_kombu_can_add_the_host_name_to_the_tls_options() -> None:
     config = Config(["export"], broker_use_ssl={"server_hostname": None})
     app = Celery("export", set_as_current=False)
     app.config_from_object(config)
-    # Port 1: nobody listens, but the name is put in before.
+    # Nothing listens on port 1, but kombu adds the name before it connects.
     connection = app.connection_for_write("amqp://127.0.0.1:1//")
     with pytest.raises(ConnectionRefusedError):
         connection.transport.establish_connection()

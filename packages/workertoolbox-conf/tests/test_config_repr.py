@@ -27,7 +27,7 @@ SECRETS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("settings", SECRETS, ids=str)
-def test_no_secret_is_in_the_repr(settings: dict[str, Any]) -> None:
+def test_the_repr_shows_no_secret(settings: dict[str, Any]) -> None:
     shown = repr(Config(["export"], **settings))
 
     assert "heim" not in shown
@@ -35,7 +35,7 @@ def test_no_secret_is_in_the_repr(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("settings", SECRETS, ids=str)
-def test_no_secret_is_in_celerys_bug_report(settings: dict[str, Any]) -> None:
+def test_the_bug_report_of_celery_shows_no_secret(settings: dict[str, Any]) -> None:
     app = Celery("export", set_as_current=False)
     app.config_from_object(Config(["export"], **settings))
     report = app.bugreport()
@@ -44,7 +44,7 @@ def test_no_secret_is_in_celerys_bug_report(settings: dict[str, Any]) -> None:
     assert "heim" not in report
 
 
-def test_the_repr_shows_the_lowercase_settings_alone() -> None:
+def test_the_repr_shows_only_the_lowercase_settings() -> None:
     shown = repr(Config(["export"]))
 
     assert shown.startswith("Config(")

@@ -10,14 +10,14 @@ from cadasta.workertoolbox.conf import Config, InvalidValue, InvalidVariable
 from cadasta.workertoolbox.conf._settings.parsing import PARSERS
 
 
-def test_every_setting_of_celerys_has_a_type_that_can_be_read() -> None:
+def test_every_type_of_celerys_settings_has_a_parser() -> None:
     types = {option.type for _, option in dict(flatten(NAMESPACES)).items()}
 
     assert {getattr(type_, "__name__", type_) for type_ in types} <= set(PARSERS)
 
 
 @pytest.mark.parametrize("text", ["export,msg", " export, msg,", '["export", "msg"]'])
-def test_queues_come_from_the_environment(
+def test_the_environment_can_give_the_queues(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("WORKERTOOLBOX_QUEUES", text)
@@ -52,6 +52,7 @@ def test_queues_come_from_the_environment(
         ("task_time_limit", "30s", 30.0),
         ("task_soft_time_limit", " 1.5 h ", 5400.0),
         ("result_expires", "2d", 172_800.0),
+        ("result_expires", "1w", 604_800.0),
         ("worker_lost_wait", "250ms", 0.25),
         ("result_chord_join_timeout", ".5", 0.5),
         ("redis_socket_timeout", "5m", 300.0),
@@ -63,7 +64,7 @@ def test_queues_come_from_the_environment(
         ("broker_use_ssl", '{"cert_reqs": 2}', {"cert_reqs": 2}),
     ],
 )
-def test_a_value_is_read_by_the_type_of_its_setting(
+def test_a_value_is_parsed_by_the_type_of_its_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
 ) -> None:
     monkeypatch.setenv(f"WORKERTOOLBOX_{name.upper()}", text)
@@ -73,7 +74,7 @@ def test_a_value_is_read_by_the_type_of_its_setting(
     assert isinstance(read, type(value))
 
 
-def test_a_keyword_wins_over_the_environment_and_that_over_the_default(
+def test_a_keyword_wins_over_the_environment_which_wins_over_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("QUEUES", "RESULT_DB_USER", "RESULT_DB_NAME"):
@@ -93,7 +94,7 @@ def test_a_result_backend_in_the_environment_is_a_template_too(
     assert Config(["export"]).result_backend == "db+x://%40@db"
 
 
-def test_another_prefix_reads_other_variables_and_those_alone(
+def test_another_prefix_reads_only_the_variables_with_that_prefix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("EXPORT_QUEUES", "export")
@@ -104,7 +105,7 @@ def test_another_prefix_reads_other_variables_and_those_alone(
 
 
 @pytest.mark.parametrize("prefix", ["", "EXPORT_", "2X", "A-B", None])
-def test_a_prefix_that_no_variable_can_have_is_an_error(prefix: str) -> None:
+def test_an_invalid_prefix_is_an_error(prefix: str) -> None:
     with pytest.raises(InvalidValue, match="ENV_PREFIX="):
         Config(["export"], ENV_PREFIX=prefix)
 
@@ -128,7 +129,7 @@ def test_a_prefix_that_no_variable_can_have_is_an_error(prefix: str) -> None:
         ("WORKERTOOLBOX_QUEUES", '["export"', "a list"),
     ],
 )
-def test_a_value_that_cannot_be_read_is_an_error_that_says_what_is_expected(
+def test_a_malformed_value_is_an_error_that_says_what_is_expected(
     monkeypatch: pytest.MonkeyPatch, variable: str, text: str, expected: str
 ) -> None:
     monkeypatch.setenv(variable, text)
@@ -141,7 +142,7 @@ def test_a_value_that_cannot_be_read_is_an_error_that_says_what_is_expected(
 
 
 @pytest.mark.parametrize("text", ['{"secret_access_key": "geheim"', '["geheim"]'])
-def test_an_object_that_cannot_be_read_shows_none_of_its_secrets(
+def test_the_error_about_a_malformed_object_shows_no_secret(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS", text)
@@ -153,7 +154,7 @@ def test_an_object_that_cannot_be_read_shows_none_of_its_secrets(
 
 
 @pytest.mark.parametrize("name", ["BROKER_USE_SSL", "PREDEFINED_QUEUES"])
-def test_json_that_breaks_off_is_no_text(
+def test_incomplete_json_is_an_error(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(f"WORKERTOOLBOX_{name}", '{"secret_access_key": "geheim"')
@@ -163,7 +164,7 @@ def test_json_that_breaks_off_is_no_text(
     assert "geheim" not in "".join(format_exception(caught.value))
 
 
-def test_a_variable_that_is_no_setting_is_an_error_with_the_nearest_one(
+def test_an_unknown_variable_is_an_error_that_suggests_a_similar_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORKERTOOLBOX_RESULT_DB_PASSWORD", "geheim")
@@ -175,8 +176,24 @@ def test_a_variable_that_is_no_setting_is_an_error_with_the_nearest_one(
     assert "geheim" not in str(caught.value)
 
 
+def test_the_error_about_an_unknown_variable_that_is_not_similar_suggests_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_SETUP_LOGGING", "true")
+    with pytest.raises(InvalidVariable, match="SETUP_LOGGING.*not a setting; unset"):
+        Config(["export"])
+
+
+def test_the_error_about_a_malformed_duration_names_the_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORKERTOOLBOX_TASK_TIME_LIMIT", "1y")
+    with pytest.raises(InvalidVariable, match=r"\(ms, s, m, h, d, w\)"):
+        Config(["export"])
+
+
 @pytest.mark.parametrize("variable", ["FOLDER", "TEST_AMQP_URL"])
-def test_variables_for_others_are_let_pass(
+def test_the_folder_and_variables_of_tests_are_ignored(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(f"WORKERTOOLBOX_{variable}", "x")

@@ -29,7 +29,7 @@ def test_a_secret_is_read_from_a_file_without_its_line_end(
         ("task_time_limit", "30s\n", 30.0),
     ],
 )
-def test_any_setting_is_read_from_a_file_by_its_type(
+def test_any_setting_in_a_file_is_parsed_by_its_type(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -52,7 +52,7 @@ def test_a_keyword_wins_over_a_file(
     assert Config(["export"], RESULT_DB_PASS="keyword").RESULT_DB_PASS == "keyword"
 
 
-def test_a_secret_given_both_ways_is_an_error_that_names_both(
+def test_a_secret_in_a_variable_and_in_a_file_is_an_error_that_names_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "password").write_text("geheim")
@@ -73,7 +73,7 @@ def test_a_secret_given_both_ways_is_an_error_that_names_both(
         ("binary", "not UTF-8 text"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_an_error_that_names_it(
+def test_an_unreadable_file_is_an_error_that_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, reason: str
 ) -> None:
     (tmp_path / "binary").write_bytes(b"geheim\xff")
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(
     ("name", "expected"),
     [("RESULT_DB_PORT", "an integer"), ("BROKER_TRANSPORT_OPTIONS", "a JSON object")],
 )
-def test_what_is_in_a_file_is_not_shown_where_it_cannot_be_used(
+def test_the_error_about_a_malformed_file_does_not_show_its_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
 ) -> None:
     (tmp_path / "file").write_text("geheim")
@@ -111,7 +111,7 @@ def test_what_is_in_a_file_is_not_shown_where_it_cannot_be_used(
         ("CELERY_MAX_CACHED_RESULTS", "RESULT_CACHE_MAX"),
     ],
 )
-def test_a_variable_of_no_setting_is_an_error_with_the_nearest_one(
+def test_an_unknown_variable_is_an_error_that_suggests_the_known_one(
     monkeypatch: pytest.MonkeyPatch, name: str, known: str
 ) -> None:
     monkeypatch.setenv(f"WORKERTOOLBOX_{name}", "/run/secrets/x")

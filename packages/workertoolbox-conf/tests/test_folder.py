@@ -9,11 +9,11 @@ from sqlalchemy import create_engine, text
 from cadasta.workertoolbox.conf import Config, InvalidFolder, InvalidValue
 from cadasta.workertoolbox.routing import Routing
 
-#: Names with which a path breaks a URL, a template or a format that is not escaped.
+#: Names that break an unescaped URL, template or format.
 NAMES = ["a%20b", "a b", "a?b", "a#b", "{0.x}", "a:b@c", "ä", "a+b&c;d"]
 
 
-def test_everything_is_in_one_folder(tmp_path: Path) -> None:
+def test_broker_and_database_are_in_one_folder(tmp_path: Path) -> None:
     config = Config.embedded(["export"], tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
 
@@ -29,7 +29,7 @@ def test_everything_is_in_one_folder(tmp_path: Path) -> None:
     assert config.result_backend == f"workertoolbox+sqlite:///{folder}/results.sqlite3"
 
 
-def test_the_folder_is_one_of_the_working_directory_unless_named(
+def test_the_default_folder_is_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -39,7 +39,7 @@ def test_the_folder_is_one_of_the_working_directory_unless_named(
     )
 
 
-def test_a_folder_in_the_environment_applies_where_none_is_given(
+def test_a_folder_in_the_environment_wins_over_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKERTOOLBOX_FOLDER", str(tmp_path / "environment"))
@@ -78,7 +78,7 @@ def test_a_task_is_written_with_its_copy_in_a_folder_of_any_name(
     ]
 
 
-def test_it_wins_over_the_environment_and_a_keyword_over_it(
+def test_the_folder_wins_over_the_environment_and_a_keyword_wins_over_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKERTOOLBOX_QUEUES", "export")
@@ -98,7 +98,7 @@ def test_it_wins_over_the_environment_and_a_keyword_over_it(
     assert "control_folder" in config.broker_transport_options
 
 
-def test_transport_options_of_another_type_are_an_error(tmp_path: Path) -> None:
+def test_transport_options_of_a_wrong_type_are_an_error(tmp_path: Path) -> None:
     assert Config.embedded(
         ["export"], tmp_path, broker_transport_options=None
     ) == Config.embedded(["export"], tmp_path)
@@ -107,7 +107,7 @@ def test_transport_options_of_another_type_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["file", "file/below", "\0"])
-def test_a_folder_that_cannot_be_is_one_clear_error(
+def test_a_folder_that_cannot_be_created_is_one_clear_error(
     tmp_path: Path, folder: str
 ) -> None:
     (tmp_path / "file").touch()

@@ -14,7 +14,7 @@ def nothing(*_: object) -> None:
 
 @pytest.fixture
 def task() -> Task[..., Any]:
-    """A task that runs."""
+    """A running task."""
     app = Celery("export", set_as_current=False)
     task = app.task(name="export.project", bind=True, shared=False)(nothing)
     task.push_request(
@@ -23,14 +23,14 @@ def task() -> Task[..., Any]:
     return task
 
 
-def test_callbacks_are_options_for_another_task(task: Task[..., Any]) -> None:
+def test_callbacks_become_options_for_another_task(task: Task[..., Any]) -> None:
     assert extract_followups(task) == {
         "link": [{"task": "msg.notify"}],
         "link_error": [{"task": "msg.failed"}],
     }
 
 
-def test_the_task_has_its_callbacks_no_more_but_those_for_its_failure(
+def test_the_task_keeps_only_its_error_callbacks(
     task: Task[..., Any],
 ) -> None:
     extract_followups(task)

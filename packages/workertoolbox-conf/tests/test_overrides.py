@@ -32,7 +32,7 @@ OVERRIDDEN: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("variable", "settings", "name"), OVERRIDDEN)
-def test_what_celery_reads_itself_is_told_with_both_values_masked(
+def test_a_replaced_setting_is_a_warning_that_shows_both_values_masked(
     monkeypatch: pytest.MonkeyPatch, variable: str, settings: dict[str, Any], name: str
 ) -> None:
     monkeypatch.setenv(variable, CELERYS)
@@ -47,7 +47,7 @@ def test_what_celery_reads_itself_is_told_with_both_values_masked(
     assert getattr(app.conf, variable.removeprefix("CELERY_").lower()) == CELERYS
 
 
-def test_a_database_that_is_given_loses_as_well(
+def test_a_given_database_that_is_replaced_is_a_warning_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CELERY_RESULT_BACKEND", CELERYS)
@@ -68,7 +68,7 @@ def test_a_database_that_is_given_loses_as_well(
         ("CELERY_BROKER_READ_URL", {"broker_read_url": CELERYS, "broker_url": OURS}),
     ],
 )
-def test_nothing_is_said_where_nothing_that_is_given_is_lost(
+def test_there_is_no_warning_if_no_given_value_is_replaced(
     monkeypatch: pytest.MonkeyPatch, variable: str, settings: dict[str, Any]
 ) -> None:
     monkeypatch.setenv(variable, CELERYS)
@@ -79,7 +79,7 @@ def test_nothing_is_said_where_nothing_that_is_given_is_lost(
     assert config.QUEUES == ("export",)
 
 
-def test_it_is_said_once_in_a_process() -> None:
+def test_each_warning_is_shown_once_in_a_process() -> None:
     program = (
         "from cadasta.workertoolbox.conf import Config\n"
         "first = Config(['export'], broker_url='redis://ours')\n"

@@ -14,7 +14,7 @@ ERRORS = [
 ]
 
 
-def test_all_names_everything_public_and_is_sorted() -> None:
+def test_all_lists_every_public_name_sorted() -> None:
     public = [
         name
         for name, value in vars(conf).items()
@@ -40,7 +40,7 @@ def test_an_error_survives_pickling(error: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize("error", [e for e in ERRORS if e is not conf.ConfError])
-def test_an_error_is_one_of_pythons_own_too(error: type[Exception]) -> None:
+def test_an_error_is_a_builtin_error_too(error: type[Exception]) -> None:
     builtin = error.__bases__[1]
 
     assert error.__bases__[0] is conf.ConfError

@@ -27,20 +27,20 @@ from cadasta.workertoolbox.results import (
 )
 
 
-def configured(**settings: Any) -> Celery:
+def configured_app(**settings: Any) -> Celery:
     app = Celery("export", set_as_current=False)
     app.config_from_object(Config(["export"], **{"result_backend": None, **settings}))
     return app
 
 
-def embedded(folder: Path, **settings: Any) -> Celery:
+def embedded_app(folder: Path, **settings: Any) -> Celery:
     app = Celery("export", set_as_current=False)
     app.config_from_object(Config.embedded(["export"], folder, **settings))
     upgrade(app.conf.result_backend)
     return app
 
 
-def bound(folder: Path) -> set[str]:
+def bound_queues(folder: Path) -> set[str]:
     """Return the names of the queues that are bound to the task exchange."""
     exchange = folder / "broker" / "bindings" / "task_exchange.exchange"
     return {queue for _, _, queue in json.loads(exchange.read_text("utf-8"))}
@@ -56,13 +56,13 @@ def closed_port() -> int:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port on which something listens, and never says a word."""
+    """A port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
-class Refusal(BaseHTTPRequestHandler):
-    """What AWS answers to credentials it does not know."""
+class RefusingHandler(BaseHTTPRequestHandler):
+    """Answers as AWS does to unknown credentials."""
 
     agents: ClassVar[list[str]] = []
 
@@ -76,13 +76,13 @@ class Refusal(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Leave the output of the tests alone."""
+        """Do not write to the output of the tests."""
 
 
 @pytest.fixture
 def refusing_port() -> Iterator[int]:
     """A port of a server that refuses every credential."""
-    with HTTPServer(("127.0.0.1", 0), Refusal) as server:
+    with HTTPServer(("127.0.0.1", 0), RefusingHandler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
@@ -90,10 +90,10 @@ def refusing_port() -> Iterator[int]:
         thread.join()
 
 
-def test_a_broker_that_is_not_there_is_one_error_with_its_masked_url(
+def test_an_unreachable_broker_is_one_error_with_its_masked_url(
     closed_port: int,
 ) -> None:
-    app = configured(broker_url=f"amqp://me:geheim@127.0.0.1:{closed_port}//")
+    app = configured_app(broker_url=f"amqp://me:geheim@127.0.0.1:{closed_port}//")
     with pytest.raises(BrokerUnreachable) as caught:
         setup_app(app)
 
@@ -102,9 +102,9 @@ def test_a_broker_that_is_not_there_is_one_error_with_its_masked_url(
     assert "broker_url" in str(caught.value)
 
 
-def test_a_kind_of_broker_that_does_not_exist_is_one_error() -> None:
+def test_an_unknown_kind_of_broker_is_one_error() -> None:
     with pytest.raises(BrokerUnreachable, match="rabbit://.*unknown kind"):
-        setup_app(configured(broker_url="rabbit://localhost//"))
+        setup_app(configured_app(broker_url="rabbit://localhost//"))
 
 
 def test_each_of_several_brokers_is_tried_and_named(
@@ -112,7 +112,7 @@ def test_each_of_several_brokers_is_tried_and_named(
 ) -> None:
     ports = [closed_port, silent_port]
     urls = [f"amqp://me:geheim@127.0.0.1:{port}//" for port in ports]
-    app = configured(broker_url=urls, broker_connection_timeout=0.2)
+    app = configured_app(broker_url=urls, broker_connection_timeout=0.2)
     [failure] = setup_app(app, throw=False)
 
     assert f":{closed_port}//;amqp://me:********@127.0.0.1:{silent_port}" in str(
@@ -123,8 +123,8 @@ def test_each_of_several_brokers_is_tried_and_named(
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "sqs"])
-def test_a_broker_that_never_answers_is_given_up(silent_port: int, scheme: str) -> None:
-    app = configured(
+def test_a_silent_broker_times_out(silent_port: int, scheme: str) -> None:
+    app = configured_app(
         broker_url=f"{scheme}://me:geheim@127.0.0.1:{silent_port}//",
         broker_transport_options={"is_secure": False} if scheme == "sqs" else {},
         broker_connection_timeout=0.2,
@@ -135,10 +135,10 @@ def test_a_broker_that_never_answers_is_given_up(silent_port: int, scheme: str) 
     assert "timed out" in str(failure).lower() or "timeout" in str(failure).lower()
 
 
-def test_credentials_that_aws_refuses_are_told_with_its_reason(
+def test_refused_aws_credentials_are_an_error_with_the_reason(
     refusing_port: int,
 ) -> None:
-    app = configured(
+    app = configured_app(
         broker_url=f"sqs://me:geheim@127.0.0.1:{refusing_port}/",
         broker_transport_options={"is_secure": False},
     )
@@ -148,10 +148,10 @@ def test_credentials_that_aws_refuses_are_told_with_its_reason(
     assert "geheim" not in str(caught.value)
 
 
-def test_options_of_ones_own_for_the_client_of_aws_are_kept(
+def test_given_options_for_the_aws_client_are_kept(
     refusing_port: int,
 ) -> None:
-    app = configured(
+    app = configured_app(
         broker_url=f"sqs://me:geheim@127.0.0.1:{refusing_port}/",
         broker_transport_options={
             "is_secure": False,
@@ -160,13 +160,13 @@ def test_options_of_ones_own_for_the_client_of_aws_are_kept(
     )
     setup_app(app, throw=False)
 
-    assert "of-my-own" in Refusal.agents[-1]
+    assert "of-my-own" in RefusingHandler.agents[-1]
 
 
-def test_what_failed_is_logged_and_returned_when_nothing_is_to_be_raised(
+def test_without_throw_errors_are_logged_and_returned(
     closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = configured(broker_url=f"amqp://me:geheim@127.0.0.1:{closed_port}//")
+    app = configured_app(broker_url=f"amqp://me:geheim@127.0.0.1:{closed_port}//")
     [failure] = setup_app(app, throw=False)
 
     assert isinstance(failure, BrokerUnreachable)
@@ -177,24 +177,24 @@ def test_what_failed_is_logged_and_returned_when_nothing_is_to_be_raised(
 
 
 def test_every_queue_is_declared(tmp_path: Path) -> None:
-    failures = setup_app(embedded(tmp_path))
+    failures = setup_app(embedded_app(tmp_path))
 
     assert failures == []
-    assert bound(tmp_path) == {"celery", "export", "platform.fifo"}
+    assert bound_queues(tmp_path) == {"celery", "export", "platform.fifo"}
 
 
-def test_a_queue_that_is_refused_does_not_keep_the_others_from_being_declared(
+def test_a_refused_queue_does_not_prevent_the_declaration_of_others(
     tmp_path: Path,
 ) -> None:
-    app = embedded(tmp_path)
+    app = embedded_app(tmp_path)
     app.amqp.queues["export"].exchange = Exchange("blocked", type="topic")
-    # A folder where the bindings of that exchange would be written.
+    # A folder of the name of the file with the bindings of that exchange.
     tmp_path.joinpath("broker", "bindings", "blocked.exchange").mkdir(parents=True)
     [failure] = setup_app(app, throw=False)
 
     assert isinstance(failure, DeclarationRefused)
     assert "'export'" in str(failure)
-    assert bound(tmp_path) == {"celery", "platform.fifo"}
+    assert bound_queues(tmp_path) == {"celery", "platform.fifo"}
 
 
 def test_an_app_without_the_toolbox_is_an_error_that_says_what_to_do() -> None:
@@ -210,21 +210,21 @@ def test_a_database_without_tables_is_an_error_that_says_what_to_do(
     with pytest.raises(SchemaOutdated, match="tasks upgrade"):
         setup_app(app)
 
-    assert bound(tmp_path) == {"celery", "export", "platform.fifo"}
+    assert bound_queues(tmp_path) == {"celery", "export", "platform.fifo"}
 
 
-def test_a_database_of_another_backend_is_its_own_affair(tmp_path: Path) -> None:
+def test_the_database_of_another_backend_is_not_checked(tmp_path: Path) -> None:
     database = f"db+sqlite:///{tmp_path / 'none' / 'results.sqlite3'}"
-    app = embedded(tmp_path)
+    app = embedded_app(tmp_path)
     app.conf.update(result_backend=database)
 
     assert setup_app(app) == []
 
 
-def test_the_first_of_several_failures_is_raised_with_the_others_as_notes(
+def test_the_first_of_several_errors_is_raised_with_the_others_as_notes(
     closed_port: int,
 ) -> None:
-    app = configured(
+    app = configured_app(
         broker_url=f"amqp://me:geheim@127.0.0.1:{closed_port}//",
         result_backend=(
             "workertoolbox+postgresql+psycopg2://me:geheim@127.0.0.1:"
@@ -239,17 +239,3 @@ def test_the_first_of_several_failures_is_raised_with_the_others_as_notes(
     assert isinstance(second, DatabaseUnavailable)
     assert caught.value.__notes__ == [f"and {second}"]
     assert "geheim" not in str(caught.value.__notes__)
-
-
-def test_chords_of_other_backends_get_a_bound(tmp_path: Path) -> None:
-    app = embedded(tmp_path)
-    setup_app(app)
-
-    assert app.tasks["celery.chord_unlock"].max_retries == 21_600
-
-
-def test_a_bound_of_ones_own_stays(tmp_path: Path) -> None:
-    app = embedded(tmp_path, CHORD_UNLOCK_MAX_RETRIES=7)
-    setup_app(app)
-
-    assert app.tasks["celery.chord_unlock"].max_retries == 7

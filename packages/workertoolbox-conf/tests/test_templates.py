@@ -109,7 +109,7 @@ def test_a_string_is_rendered_with_the_variables(
         {"beat_schedule_filename": "{0.RESULT_DB_PASSWORD}"},
     ],
 )
-def test_what_a_template_lacks_is_named_with_what_there_is(
+def test_an_unknown_variable_in_a_template_is_an_error_that_lists_the_known_ones(
     settings: dict[str, Any],
 ) -> None:
     with pytest.raises(InvalidTemplate) as caught:
