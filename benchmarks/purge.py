@@ -21,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, text
 
 from cadasta.workertoolbox.results import upgrade
-from cadasta.workertoolbox.results._history.purge import ROWS, purge
+from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, purge_expired
 from ingest import Fleet, all_stored, fill_table, time_round
 from measuring.rounds import alternate, timed
 from servers import postgresql, rabbitmq
@@ -31,7 +31,7 @@ from support.processes import Process
 TASKS = 2_000_000
 
 #: Tasks that are deleted in a round, messages that are copied in one, and rounds.
-DELETED = 50 * ROWS
+DELETED = 50 * BATCH_SIZE
 MESSAGES = 20_000
 ROUNDS = 3
 
@@ -122,8 +122,8 @@ def main() -> None:
 
 
 def _purge(engine: Engine, count: int) -> None:
-    steps = purge(engine, before=datetime.now(UTC) - AGE)
-    deleted = sum(step["tasks"] for step in islice(steps, count // ROWS))
+    steps = purge_expired(engine, before=datetime.now(UTC) - AGE)
+    deleted = sum(step["tasks"] for step in islice(steps, count // BATCH_SIZE))
     if deleted != count:
         raise ValueError(f"{deleted} deleted, not {count}")
 

@@ -15,7 +15,7 @@ from functools import partial
 from sqlalchemy import Connection, Engine
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
-from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
+from cadasta.workertoolbox.results._history.watermark import GRACE, WatermarkSweep
 from measuring.rounds import timed
 from servers import postgresql
 from support.query_plans import record_plans, sequential_scans
@@ -59,7 +59,7 @@ def filled(url: str, count: int) -> Iterator[TaskStore]:
 
 def prepare(engine: Engine) -> None:
     """Sweep, and have the planner know the tables."""
-    sweep, until = Sweep(), datetime.now(UTC) - GRACE
+    sweep, until = WatermarkSweep(), datetime.now(UTC) - GRACE
     is_done = False
     while not is_done:
         with engine.begin() as connection:

@@ -16,7 +16,7 @@ from celery import Celery
 from sqlalchemy import create_engine, event, text
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._history.purge import ROWS, purge
+from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, purge_expired
 from servers.postgresql import PostgreSQL
 from support.brokers import Broker, result_backend_url
 from support.expired_tasks import (
@@ -177,7 +177,7 @@ def test_a_monitor_goes_on_beside_a_purge_and_loses_nothing(
     assert between > 0, "the monitor stored nothing while the purge was at it"
     # The first leaves what the monitor is writing at that moment.
     assert int(first.split()[0]) + int(second.split()[0]) == 30_000
-    assert max(row["workertoolbox_task"] for row in audited) == ROWS
+    assert max(row["workertoolbox_task"] for row in audited) == BATCH_SIZE
     assert all(
         row["workertoolbox_task"]
         == row["celery_taskmeta"]
@@ -209,8 +209,8 @@ def test_a_monitor_waits_for_no_more_than_the_transaction_that_has_its_task(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     database = store.engine.url.render_as_string(hide_password=False)
-    insert_expired_tasks(database, 3 * ROWS)
-    before, held_up, after = (f"old-{n * ROWS + 1:05}" for n in range(3))
+    insert_expired_tasks(database, 3 * BATCH_SIZE)
+    before, held_up, after = (f"old-{n * BATCH_SIZE + 1:05}" for n in range(3))
     with (
         run_monitor(broker.environment, tmp_path),
         hold_deletion(database, transaction=2) as release,
@@ -229,7 +229,7 @@ def test_a_monitor_waits_for_no_more_than_the_transaction_that_has_its_task(
         last = last_line(process)
     remaining = remaining_ids(database)
 
-    assert last == f"{3 * ROWS} tasks deleted"
+    assert last == f"{3 * BATCH_SIZE} tasks deleted"
     assert deadlock_count(database) == 0
     assert remaining["workertoolbox_task"] == new | {before, held_up}
     assert remaining["workertoolbox_attempt"] == new | {before, held_up}
@@ -258,7 +258,7 @@ def test_what_is_being_written_is_not_waited_for(
 def test_a_purge_that_is_killed_leaves_nothing_half_deleted(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    insert_expired_tasks(database, 4 * ROWS)
+    insert_expired_tasks(database, 4 * BATCH_SIZE)
     with hold_deletion(database, transaction=3) as release, purging(*OLD) as process:
         wait_until_deletion_is_held(database)
         process.kill()
@@ -269,9 +269,9 @@ def test_a_purge_that_is_killed_leaves_nothing_half_deleted(
         last = last_line(process)
 
     assert remaining == dict.fromkeys(
-        TABLES, {f"old-{n:05}" for n in range(2 * ROWS + 1, 4 * ROWS + 1)}
+        TABLES, {f"old-{n:05}" for n in range(2 * BATCH_SIZE + 1, 4 * BATCH_SIZE + 1)}
     )
-    assert last == f"{2 * ROWS} tasks deleted"
+    assert last == f"{2 * BATCH_SIZE} tasks deleted"
     assert remaining_ids(database) == NOTHING
 
 
@@ -284,7 +284,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 def test_an_interrupted_purge_ends_its_transaction_and_tells_how_far_it_came(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    insert_expired_tasks(database, 4 * ROWS)
+    insert_expired_tasks(database, 4 * BATCH_SIZE)
     with hold_deletion(database, transaction=3) as release, purging(*OLD) as process:
         wait_until_deletion_is_held(database)
         process.popen.send_signal(signal.SIGINT)
@@ -293,16 +293,16 @@ def test_an_interrupted_purge_ends_its_transaction_and_tells_how_far_it_came(
         output = process.text
 
     assert last == "Error: interrupted; run it again for the rest"
-    assert f"{3 * ROWS} tasks deleted\n" in output
+    assert f"{3 * BATCH_SIZE} tasks deleted\n" in output
     assert remaining_ids(database) == dict.fromkeys(
-        TABLES, {f"old-{n:05}" for n in range(3 * ROWS + 1, 4 * ROWS + 1)}
+        TABLES, {f"old-{n:05}" for n in range(3 * BATCH_SIZE + 1, 4 * BATCH_SIZE + 1)}
     )
 
 
 def test_two_purges_at_the_same_time_share_the_work(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    insert_expired_tasks(database, 6 * ROWS)
+    insert_expired_tasks(database, 6 * BATCH_SIZE)
     with (
         hold_deletion(database, transaction=1) as release,
         purging(*OLD) as first,
@@ -317,7 +317,10 @@ def test_two_purges_at_the_same_time_share_the_work(
         lines = [last_line(process) for process in (first, second)]
 
     assert len(done) == 1
-    assert sorted(lines) == [f"{ROWS} tasks deleted", f"{5 * ROWS} tasks deleted"]
+    assert sorted(lines) == [
+        f"{BATCH_SIZE} tasks deleted",
+        f"{5 * BATCH_SIZE} tasks deleted",
+    ]
     assert deadlock_count(database) == 0
     assert remaining_ids(database) == NOTHING
 
@@ -384,7 +387,7 @@ def purged_while(
                 execute(database, one)
 
     before = datetime.now(UTC) - timedelta(days=30)
-    deleted = sum(purge(engine, before=before, **options), Counter[str]())
+    deleted = sum(purge_expired(engine, before=before, **options), Counter[str]())
     engine.dispose()
     assert next(changes, None) is None
     return deleted
@@ -393,7 +396,7 @@ def purged_while(
 def test_a_workflow_of_several_transactions_is_erased_with_what_comes_meanwhile(
     database: str, purging: Callable[..., AbstractContextManager[Process]]
 ) -> None:
-    insert_expired_tasks(database, 3 * ROWS)
+    insert_expired_tasks(database, 3 * BATCH_SIZE)
     execute(database, UNRELATED)
     with (
         hold_deletion(database, transaction=2) as release,
@@ -405,7 +408,7 @@ def test_a_workflow_of_several_transactions_is_erased_with_what_comes_meanwhile(
         release()
         last = last_line(process)
 
-    assert last == f"{3 * ROWS + 2} tasks deleted"
+    assert last == f"{3 * BATCH_SIZE + 2} tasks deleted"
     assert remaining_ids(database) == {
         table: {"other"} if table == "workertoolbox_task" else set() for table in TABLES
     }
@@ -454,7 +457,7 @@ def test_an_erasure_waits_for_a_monitor_and_not_in_a_circle(
 def test_the_oldest_are_found_by_an_index_and_each_is_looked_at_once(
     database: str,
 ) -> None:
-    insert_expired_tasks(database, 20 * ROWS)
+    insert_expired_tasks(database, 20 * BATCH_SIZE)
     execute(database, "DELETE FROM workertoolbox_task WHERE id > 'old-10000'")
     engine = create_engine(database)
     plans: dict[str, list[str]] = {}
@@ -466,10 +469,10 @@ def test_the_oldest_are_found_by_an_index_and_each_is_looked_at_once(
             plan = "\n".join(line for [line] in cursor.fetchall())
             plans.setdefault(statement.split(".")[0].split()[-1], []).append(plan)
 
-    deleted = sum(purge(engine, before=datetime.now(UTC)), Counter[str]())
+    deleted = sum(purge_expired(engine, before=datetime.now(UTC)), Counter[str]())
     engine.dispose()
 
-    assert deleted == {"tasks": 20 * ROWS}
+    assert deleted == {"tasks": 20 * BATCH_SIZE}
     for table, index, windows in (
         ("workertoolbox_task", "ix_workertoolbox_task_scheduled_at", 11),
         ("celery_taskmeta", "ix_celery_taskmeta_date_done", 11),
@@ -478,7 +481,7 @@ def test_the_oldest_are_found_by_an_index_and_each_is_looked_at_once(
         for plan in plans[table]:
             [scan] = re.findall(rf"Scan using {index} .*actual rows=(\d+)", plan)
             # Beside those of a window, the last of the one before.
-            assert int(scan) <= ROWS + 2, plan
+            assert int(scan) <= BATCH_SIZE + 2, plan
 
 
 def test_cleaning_up_leaves_what_is_being_written(database: str) -> None:

@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
     tasks,
 )
-from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
+from cadasta.workertoolbox.results._history.watermark import GRACE, WatermarkSweep
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.query_plans import record_plans, sequential_scans
@@ -125,7 +125,7 @@ def of_view(
 
 def sweep(store: TaskStore, until: datetime) -> None:
     with store.engine.begin() as connection:
-        Sweep().advance(connection, until=until)
+        WatermarkSweep().advance(connection, until=until)
 
 
 @pytest.mark.parametrize("seed", range(3))

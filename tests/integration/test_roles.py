@@ -19,8 +19,8 @@ from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
 from cadasta.workertoolbox.results._history.erase import erase_workflow
-from cadasta.workertoolbox.results._history.purge import purge
-from cadasta.workertoolbox.results._history.watermark import LATE, Sweep
+from cadasta.workertoolbox.results._history.purge import purge_expired
+from cadasta.workertoolbox.results._history.watermark import LATE_AFTER, WatermarkSweep
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import count_recent
@@ -81,9 +81,9 @@ def copy(database: str) -> None:
         unread = quarantine_record(message, reason="x", seen_at=now)
         with engine.begin() as connection:
             write_batch(connection, [read_task(message, seen_at=now), unread])
-            write_batch(connection, [read_task(message, seen_at=now - LATE)])
+            write_batch(connection, [read_task(message, seen_at=now - LATE_AFTER)])
         with engine.begin() as connection:
-            Sweep().advance(connection, until=now)
+            WatermarkSweep().advance(connection, until=now)
 
 
 def monitor(database: str) -> None:
@@ -106,7 +106,9 @@ def read(database: str) -> None:
 def delete(database: str) -> None:
     """Purge what is old, and erase a workflow."""
     with TaskStore(result_backend_url(database)) as store:
-        for _ in purge(store.engine, before=datetime.now(UTC) + timedelta(days=1)):
+        for _ in purge_expired(
+            store.engine, before=datetime.now(UTC) + timedelta(days=1)
+        ):
             pass
         for _ in erase_workflow(store.engine, "1"):
             pass

@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert, select, text
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import queued, task, watermark
-from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
+from cadasta.workertoolbox.results._history.watermark import GRACE, WatermarkSweep
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
@@ -31,7 +31,7 @@ def known(database: str) -> Iterator[TaskStore]:
 
 def sweep(store: TaskStore, until: datetime) -> None:
     with store.engine.begin() as connection:
-        Sweep().advance(connection, until=until)
+        WatermarkSweep().advance(connection, until=until)
 
 
 def record(id: str, age: timedelta) -> TaskRecord:
@@ -109,9 +109,9 @@ def test_of_two_sweeps_at_once_one_leaves_it_to_the_other(
     with postgresql.database() as database, TaskStore(database) as store:
         now = datetime.now(UTC)
         with store.engine.begin() as one, store.engine.begin() as another:
-            Sweep().advance(one, until=now - GRACE)
+            WatermarkSweep().advance(one, until=now - GRACE)
             # Whoever waited would do so for ever here.
             another.execute(text("SET LOCAL lock_timeout = '1s'"))
-            Sweep().advance(another, until=now)
+            WatermarkSweep().advance(another, until=now)
 
         assert swept_at(store) == now - GRACE

@@ -17,7 +17,7 @@ from cadasta.workertoolbox.conf._settings.variables import (
     VARIABLES,
     Variable,
 )
-from cadasta.workertoolbox.results._arguments.truncation import MAX_BYTES
+from cadasta.workertoolbox.results._arguments.truncation import DEFAULT_MAX_BYTES
 from cadasta.workertoolbox.routing import Routing, Settings
 
 LINES = "\n".join(
@@ -107,7 +107,9 @@ def test_the_variables_of_routing_have_its_defaults() -> None:
 
 
 def test_the_limit_of_arguments_is_that_of_results() -> None:
-    assert f"{MAX_BYTES:,} by default" in VARIABLES["MAX_ARGUMENT_BYTES"].meaning
+    assert (
+        f"{DEFAULT_MAX_BYTES:,} by default" in VARIABLES["MAX_ARGUMENT_BYTES"].meaning
+    )
 
 
 def test_arguments_have_the_defaults_of_the_table(

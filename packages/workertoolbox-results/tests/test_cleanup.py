@@ -61,7 +61,7 @@ def test_a_start_whose_end_never_came_goes_too(backend: Backend) -> None:
 def test_many_are_deleted_a_bounded_number_at_a_time(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cleanup, "ROWS", 10)
+    monkeypatch.setattr(_cleanup, "BATCH_SIZE", 10)
     long_ago = datetime.now(UTC) - 2 * DAY
     with backend.database.connect() as connection:
         old = [{"task_id": str(n), "date_done": long_ago} for n in range(25)]

@@ -17,7 +17,7 @@ from messages import message
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
-from cadasta.workertoolbox.results._history.purge import purge
+from cadasta.workertoolbox.results._history.purge import purge_expired
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.planned import planned_steps
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
@@ -190,7 +190,7 @@ def test_a_purge_takes_steps_that_never_came(
     write(store, [record])
     store.engine.dispose()
     engine = open_engine(database_url(str(store.engine.url)))
-    deleted = list(purge(engine, before=datetime.now(UTC) + timedelta(days=1)))
+    deleted = list(purge_expired(engine, before=datetime.now(UTC) + timedelta(days=1)))
     engine.dispose()
 
     assert sum(deleted, Counter()) == {"tasks": 2}

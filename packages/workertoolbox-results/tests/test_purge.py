@@ -33,7 +33,7 @@ def ids(store: TaskStore) -> set[str]:
 
 
 def deleted(store: TaskStore, *, before: datetime) -> Counter[str]:
-    return sum(_purge.purge(store.engine, before=before), Counter())
+    return sum(_purge.purge_expired(store.engine, before=before), Counter())
 
 
 def rows(backend: Backend) -> dict[str, int]:
@@ -109,9 +109,9 @@ def test_results_that_no_monitor_saw_go_too(
 def test_many_tasks_go_in_several_transactions(
     backend: Backend, store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_purge, "ROWS", 7)
+    monkeypatch.setattr(_purge, "BATCH_SIZE", 7)
     track(backend, *({"id": str(n), **ago(40)} for n in range(30)))
-    transactions = list(_purge.purge(store.engine, before=NOW))
+    transactions = list(_purge.purge_expired(store.engine, before=NOW))
 
     assert [each["tasks"] for each in transactions] == [7, 7, 7, 7, 2]
     assert rows(backend) == {}
@@ -175,10 +175,10 @@ def test_old_groups_chords_and_unread_messages_go_too(
     keep_others(app, backend)
     all_rows = rows(backend)
     kept = deleted(store, before=NOW - timedelta(days=1))
-    narrowed = list(_purge.purge(store.engine, before=LATER, status="SUCCESS"))
-    narrowed += _purge.purge(store.engine, before=LATER, name="export.project")
+    narrowed = list(_purge.purge_expired(store.engine, before=LATER, status="SUCCESS"))
+    narrowed += _purge.purge_expired(store.engine, before=LATER, name="export.project")
     untouched = rows(backend)
-    counted = _purge.count(store.engine, before=LATER)
+    counted = _purge.count_expired(store.engine, before=LATER)
     gone = deleted(store, before=LATER)
 
     assert (kept, sum(narrowed, Counter())) == ({}, {})
@@ -218,7 +218,7 @@ def test_messages_that_could_not_be_read_are_erased_with_their_task(
 def test_a_long_purge_tells_how_far_it_is(
     app: Celery, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_purge, "ROWS", 2)
+    monkeypatch.setattr(_purge, "BATCH_SIZE", 2)
     monkeypatch.setattr(_purge_command, "REPORT_S", 0.0)
     track(backend, *({"id": str(n), **ago(40)} for n in range(3)))
     result = run(app, "purge", "--older-than", "30d")

@@ -25,7 +25,7 @@ from cadasta.workertoolbox.results._database.tables import (
     watermark,
 )
 from cadasta.workertoolbox.results._history import watermark as _queued
-from cadasta.workertoolbox.results._history.watermark import GRACE, Sweep
+from cadasta.workertoolbox.results._history.watermark import GRACE, WatermarkSweep
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
@@ -66,7 +66,7 @@ def write_as_before(store: TaskStore, *records: TaskRecord) -> None:
 
 def sweep(store: TaskStore, until: datetime | None = None) -> bool:
     with store.engine.begin() as connection:
-        return Sweep().advance(connection, until=until or ago(GRACE))
+        return WatermarkSweep().advance(connection, until=until or ago(GRACE))
 
 
 def kept(store: TaskStore) -> set[str]:
@@ -168,7 +168,7 @@ def test_messages_and_sweeps_in_any_order_give_the_same(tmp_path: Path) -> None:
 def test_a_sweep_takes_a_bounded_number_and_goes_on(
     store: TaskStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_queued, "ROWS", 3)
+    monkeypatch.setattr(_queued, "BATCH_SIZE", 3)
     at = ago(HOUR)
     records = [record(str(n), HOUR) for n in range(9)]
     # Some were seen at the same instant.
@@ -183,11 +183,11 @@ def test_a_sweep_takes_a_bounded_number_and_goes_on(
 
     for n in range(9):
         backend.store_result(str(n), n, states.SUCCESS)
-    goes_on = Sweep()
+    watermark_sweep = WatermarkSweep()
     left = []
     for _ in range(4):
         with store.engine.begin() as connection:
-            is_all = goes_on.advance(connection, until=ago(GRACE))
+            is_all = watermark_sweep.advance(connection, until=ago(GRACE))
         left.append((len(kept(store)), is_all))
     assert left == [(6, False), (3, False), (0, False), (0, True)]
 
@@ -398,9 +398,9 @@ def test_a_sweep_that_fails_is_no_failure_of_a_monitor(
     engine = open_engine(database_url(url))
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE workertoolbox_watermark")
-    goes_on = Sweep()
-    goes_on.go_on_if_due(engine)
-    goes_on.go_on_if_due(engine)
+    watermark_sweep = WatermarkSweep()
+    watermark_sweep.advance_if_due(engine)
+    watermark_sweep.advance_if_due(engine)
     engine.dispose()
 
     assert [entry.levelname for entry in caplog.records] == ["WARNING"]
@@ -411,12 +411,12 @@ def test_a_sweep_that_fails_is_no_failure_of_a_monitor(
 def test_a_sweep_that_is_behind_goes_on_after_a_rest(
     store: TaskStore, monkeypatch: pytest.MonkeyPatch, rest: float, goes: int
 ) -> None:
-    monkeypatch.setattr(_queued, "ROWS", 3)
+    monkeypatch.setattr(_queued, "BATCH_SIZE", 3)
     monkeypatch.setattr(_queued, "BEHIND_S", 0)
     monkeypatch.setattr(_queued, "REST", rest)
     write_as_before(store, *(record(str(n), HOUR) for n in range(10)))
-    goes_on = Sweep()
+    watermark_sweep = WatermarkSweep()
     for _ in range(4):
-        goes_on.go_on_if_due(store.engine)
+        watermark_sweep.advance_if_due(store.engine)
 
     assert len(kept(store)) == min(3 * goes, 10)

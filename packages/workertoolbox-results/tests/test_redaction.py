@@ -12,7 +12,7 @@ from celery.app.task import Context
 from messages import message
 
 from cadasta.workertoolbox.results import InvalidRedaction, Redaction, TaskStore
-from cadasta.workertoolbox.results._arguments.redaction import HIDDEN
+from cadasta.workertoolbox.results._arguments.redaction import MASK
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -26,8 +26,8 @@ def test_well_known_names_are_hidden_at_any_depth(key: str) -> None:
         "export.project", [{"deep": [{key: "s3cret"}]}], {key: "s3cret", "folder": "a"}
     )
 
-    assert args == [{"deep": [{key: HIDDEN}]}]
-    assert kwargs == {key: HIDDEN, "folder": "a"}
+    assert args == [{"deep": [{key: MASK}]}]
+    assert kwargs == {key: MASK, "folder": "a"}
 
 
 @pytest.mark.parametrize("key", ["tokens_used", "secretary", "password_length"])
@@ -38,13 +38,13 @@ def test_names_that_only_look_like_them_are_not(key: str) -> None:
 @pytest.mark.parametrize(
     ("rules", "args", "kwargs"),
     [
-        ({"export.project": ["folder"]}, ["a", "b"], {"folder": HIDDEN, "size": 1}),
-        ({"export.*": ["fold*"]}, ["a", "b"], {"folder": HIDDEN, "size": 1}),
-        ({"*": [1]}, ["a", HIDDEN], {"folder": "x", "size": 1}),
+        ({"export.project": ["folder"]}, ["a", "b"], {"folder": MASK, "size": 1}),
+        ({"export.*": ["fold*"]}, ["a", "b"], {"folder": MASK, "size": 1}),
+        ({"*": [1]}, ["a", MASK], {"folder": "x", "size": 1}),
         (
             {"export.*": [0], "*": ["size"]},
-            [HIDDEN, "b"],
-            {"folder": "x", "size": HIDDEN},
+            [MASK, "b"],
+            {"folder": "x", "size": MASK},
         ),
         ({"msg.*": ["folder", 0]}, ["a", "b"], {"folder": "x", "size": 1}),
         ({"*": lambda args, kwargs: (args[:1], {})}, ["a"], {}),
@@ -63,9 +63,9 @@ def test_a_name_hides_an_argument_given_by_its_position(app: Celery) -> None:
     @app.task(name="export.login", shared=False)
     def login(user: str, password: str, *, remember: bool) -> None: ...
 
-    shown, _ = Redaction.of(app).redact("export.login", ["me", "s3cret"], {})
+    shown, _ = Redaction.from_app(app).redact("export.login", ["me", "s3cret"], {})
 
-    assert shown == ["me", HIDDEN]
+    assert shown == ["me", MASK]
 
 
 def test_a_function_that_fails_hides_everything(
@@ -73,7 +73,7 @@ def test_a_function_that_fails_hides_everything(
 ) -> None:
     redaction = Redaction({"*": lambda args, kwargs: args[9]})
 
-    assert redaction.redact("export.project", ["s3cret"], {}) == ([HIDDEN], {})
+    assert redaction.redact("export.project", ["s3cret"], {}) == ([MASK], {})
     assert "export.project" in caplog.text
     assert "s3cret" not in caplog.text
 
@@ -81,7 +81,10 @@ def test_a_function_that_fails_hides_everything(
 def test_what_the_publisher_wants_to_be_shown_wins() -> None:
     headers = {"workertoolbox_shown": {"argsrepr": "(…)"}}
 
-    assert Redaction().shown("a", ["s3cret"], {"b": 1}, headers) == ("(…)", {"b": 1})
+    assert Redaction().redact_message("a", ["s3cret"], {"b": 1}, headers) == (
+        "(…)",
+        {"b": 1},
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_the_monitor_stores_no_secret() -> None:
     sent = message([["a"], {"token": "s3cret"}, {}])
     record = read_task(sent, seen_at=datetime.now(UTC))
 
-    assert record.kwargs == {"token": HIDDEN}
+    assert record.kwargs == {"token": MASK}
 
 
 def test_the_result_backend_stores_no_secret(
@@ -112,4 +115,4 @@ def test_the_result_backend_stores_no_secret(
     backend.store_result("1", 42, states.SUCCESS, request=request)
     task = store.get("1")
 
-    assert (task.args, task.kwargs) == ([HIDDEN, "b"], {"token": HIDDEN})
+    assert (task.args, task.kwargs) == ([MASK, "b"], {"token": MASK})

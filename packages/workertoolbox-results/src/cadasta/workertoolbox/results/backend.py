@@ -35,7 +35,7 @@ from cadasta.workertoolbox.results._backend.requeue import (
     requeued_in_an_outage,
 )
 from cadasta.workertoolbox.results._backend.states import write_state
-from cadasta.workertoolbox.results._database.connection import database_at
+from cadasta.workertoolbox.results._database.connection import shared_database
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
     insert_into,
@@ -90,9 +90,9 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
         if not _is_set(app, "result_backend_max_retries"):
             # With Celery's waits, up to about ten seconds; its default is for ever.
             self.max_retries = 10
-        self.database = database_at(database_url(url))
+        self.database = shared_database(database_url(url))
         self._starts = deferred_starts_of(self.database)
-        self._redaction = Redaction.of(app)
+        self._redaction = Redaction.from_app(app)
         self._max_bytes = max_argument_bytes(app)
 
     def encode(self, data: Any) -> Any:
@@ -214,7 +214,7 @@ class Backend(Lookup, NativeChords, base.BaseBackend):
     def _described(self, request: Any) -> dict[str, Any]:
         """Return what `result_extended` adds: what the task was and where it ran."""
         name = getattr(request, "task", None)
-        args, kwargs = self._redaction.shown(
+        args, kwargs = self._redaction.redact_message(
             name or "", request.args, request.kwargs, vars(request)
         )
         delivery = getattr(request, "delivery_info", None) or {}

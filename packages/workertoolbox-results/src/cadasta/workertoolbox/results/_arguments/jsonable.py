@@ -12,7 +12,7 @@ MAX_DEPTH = 100
 
 #: Longest name or id in characters: within what a B-tree of PostgreSQL can index,
 #: which is 2,704 bytes.
-MAX_NAME = 500
+MAX_NAME_LENGTH = 500
 
 
 def jsonable(value: Any, depth: int = 0) -> Any:

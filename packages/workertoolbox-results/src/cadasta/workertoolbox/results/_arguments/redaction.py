@@ -16,11 +16,11 @@ from cadasta.workertoolbox.results._errors import InvalidRedaction
 from cadasta.workertoolbox.results._headers import DISPLAY_REPRS
 
 #: What stands where something is hidden.
-HIDDEN = "********"
+MASK = "********"
 
 #: Names that are hidden in every task, as an argument and as a key at any depth, in
 #: upper and in lower case.
-KEYS = (
+SECRET_NAMES = (
     "password",
     "*_password",
     "passwd",
@@ -48,7 +48,7 @@ Redactor = Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]
 _Rules = tuple[re.Pattern[str], set[int], list[Redactor]]
 
 #: Names of tasks whose rules are remembered: they come from messages.
-MOST_KNOWN = 10_000
+MAX_CACHED_TASKS = 10_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Redaction:
     """
 
     rules: Mapping[str, Sequence[str | int] | Redactor] = field(default_factory=dict)
-    names_of: Callable[[str], Sequence[str]] = lambda name: ()
+    parameter_names: Callable[[str], Sequence[str]] = lambda name: ()
     _known: dict[str, _Rules] = field(default_factory=dict, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,20 +78,20 @@ class Redaction:
                 raise InvalidRedaction({pattern: rule})
 
     @classmethod
-    def of(cls, app: Celery) -> Redaction:
+    def from_app(cls, app: Celery) -> Redaction:
         """Return the redaction that an app is configured with, as `REDACT`.
 
         Raises:
             InvalidRedaction: A rule that cannot be understood.
         """
 
-        def names_of(name: str) -> Sequence[str]:
+        def parameter_names(name: str) -> Sequence[str]:
             task = app.tasks.get(name)
             return () if task is None else _parameters(task.run)
 
-        return cls(app.conf.get("REDACT") or {}, names_of)
+        return cls(app.conf.get("REDACT") or {}, parameter_names)
 
-    def shown(
+    def redact_message(
         self, name: str, args: Any, kwargs: Any, headers: Mapping[str, Any]
     ) -> tuple[Any, Any]:
         """Return what may be stored of a message's arguments.
@@ -115,7 +115,7 @@ class Redaction:
         for function in functions:
             args, kwargs = _apply(function, name, args, kwargs)
         shown = [
-            HIDDEN if position in positions else _inside(value, hides)
+            MASK if position in positions else _inside(value, hides)
             for position, value in enumerate(args)
         ]
         return shown, _inside(kwargs, hides)
@@ -123,7 +123,7 @@ class Redaction:
     def _rules_for(self, name: str) -> _Rules:
         if (rules := self._known.get(name)) is not None:
             return rules
-        named: list[str] = list(KEYS)
+        named: list[str] = list(SECRET_NAMES)
         positions: set[int] = set()
         functions: list[Redactor] = []
         for pattern, rule in self.rules.items():
@@ -135,9 +135,9 @@ class Redaction:
                 named += [each for each in rule if isinstance(each, str)]
                 positions |= {each for each in rule if isinstance(each, int)}
         hides = re.compile("|".join(map(translate, named)), re.IGNORECASE)
-        parameters = enumerate(self.names_of(name))
+        parameters = enumerate(self.parameter_names(name))
         positions |= {number for number, each in parameters if hides.match(each)}
-        if len(self._known) < MOST_KNOWN:
+        if len(self._known) < MAX_CACHED_TASKS:
             self._known[name] = hides, positions, functions
         return hides, positions, functions
 
@@ -145,7 +145,7 @@ class Redaction:
 def _inside(value: Any, hides: re.Pattern[str]) -> Any:
     if isinstance(value, dict):
         return {
-            key: HIDDEN
+            key: MASK
             if isinstance(key, str) and hides.match(key)
             else _inside(item, hides)
             for key, item in value.items()
@@ -164,7 +164,7 @@ def _apply(
         return list(args), dict(kwargs)
     except Exception:
         _logger.exception("REDACT of task %s failed: its arguments are hidden", name)
-        return [HIDDEN], {}
+        return [MASK], {}
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:

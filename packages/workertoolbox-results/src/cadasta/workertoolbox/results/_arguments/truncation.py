@@ -12,17 +12,17 @@ from celery import Celery
 from cadasta.workertoolbox.results._errors import InvalidLimit
 
 #: Most bytes, as JSON, that are stored of `args`, and of `kwargs`.
-MAX_BYTES = 64 * 1024
+DEFAULT_MAX_BYTES = 64 * 1024
 
 #: Bytes from which an argument is large: smaller ones are kept whole as long as all
 #: of them fit.
-LARGE = 1024
+LARGE_ARGUMENT_BYTES = 1024
 
 #: Bytes of the smallest argument in a list, with what separates it from the next.
-SMALLEST = 3
+MIN_ITEM_BYTES = 3
 
 #: The key of what says how many keyword arguments are not stored.
-REST = "<truncated>"
+TRUNCATED_KEY = "<truncated>"
 
 
 def max_argument_bytes(app: Celery) -> int:
@@ -33,13 +33,13 @@ def max_argument_bytes(app: Celery) -> int:
     """
     limit = app.conf.get("MAX_ARGUMENT_BYTES")
     if limit is None:
-        return MAX_BYTES
+        return DEFAULT_MAX_BYTES
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise InvalidLimit(limit)
     return limit
 
 
-def truncate_both(args: Any, kwargs: Any, max_bytes: int) -> tuple[Any, Any]:
+def truncate_arguments(args: Any, kwargs: Any, max_bytes: int) -> tuple[Any, Any]:
     """Return `args` and `kwargs`, or as much of each as is stored."""
     if _size([args, kwargs]) <= max_bytes:
         return args, kwargs
@@ -63,11 +63,11 @@ def truncate(arguments: Any, max_bytes: int) -> Any:
     match arguments:
         case dict():
             kept, rest = _truncated_items(arguments.items(), size, max_bytes)
-            return dict(kept) | ({REST: rest} if rest else {})
+            return dict(kept) | ({TRUNCATED_KEY: rest} if rest else {})
         case list():
             kept, rest = _truncated_items(enumerate(arguments), size, max_bytes)
             return [item for _, item in kept] + ([rest] if rest else [])
-    return f"{arguments[: min(LARGE, max_bytes)]}{_mark(size)}"
+    return f"{arguments[: min(LARGE_ARGUMENT_BYTES, max_bytes)]}{_mark(size)}"
 
 
 def _truncated_items(
@@ -76,10 +76,10 @@ def _truncated_items(
     """Return the items that are stored, by their keys, and the mark of the others."""
     whole = list(items)
     # No more can be kept, and measuring millions takes seconds.
-    kept = dict(whole[: max_bytes // SMALLEST])
+    kept = dict(whole[: max_bytes // MIN_ITEM_BYTES])
     sizes = {key: _size(item) for key, item in kept.items()}
     for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
-        if size <= max_bytes or sizes[key] < LARGE:
+        if size <= max_bytes or sizes[key] < LARGE_ARGUMENT_BYTES:
             break
         kept[key] = _mark(sizes[key])
         size -= sizes[key] - _size(kept[key])

@@ -31,7 +31,7 @@ from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.statement import (
     Statement,
-    compile_for,
+    compile_statement,
     execute,
 )
 from cadasta.workertoolbox.results._database.tables import chord, chord_part
@@ -186,14 +186,14 @@ def _begin(dialect: Dialect) -> list[Statement]:
     upsert = insert.on_conflict_do_update(
         index_elements=[chord.c.id], set_={**again, **known}
     )
-    return [compile_for(dialect, upsert)]
+    return [compile_statement(dialect, upsert)]
 
 
 @cache
 def _set_size(dialect: Dialect) -> list[Statement]:
     size = bindparam("new_size", type_=chord.c.size.type)
     sized = update(chord).values(size=size, touched_at=_TOUCHED_AT)
-    return [compile_for(dialect, sized.where(chord.c.id == _ID))]
+    return [compile_statement(dialect, sized.where(chord.c.id == _ID))]
 
 
 @cache
@@ -202,10 +202,10 @@ def _record(dialect: Dialect) -> list[Statement]:
     if dialect.name == "sqlite":
         # How many rows the statement before has changed.
         count = _count("sqlite", new=func.changes(type_=chord.c.done.type))
-        return [compile_for(dialect, each) for each in (part, count)]
+        return [compile_statement(dialect, each) for each in (part, count)]
     inserted = part.returning(chord_part.c.task_id).cte("part")
     news = select(func.count()).select_from(inserted).scalar_subquery()
-    return [compile_for(dialect, _count(dialect.name, new=news))]
+    return [compile_statement(dialect, _count(dialect.name, new=news))]
 
 
 @cache
@@ -213,7 +213,7 @@ def _fetch(dialect: Dialect) -> list[Statement]:
     header = select(chord.c.header).where(chord.c.id == _ID)
     parts = select(*chord_part.c).where(chord_part.c.chord_id == _ID)
     parts = parts.order_by(chord_part.c.position, chord_part.c.task_id)
-    return [compile_for(dialect, each) for each in (header, parts)]
+    return [compile_statement(dialect, each) for each in (header, parts)]
 
 
 @cache
@@ -221,7 +221,7 @@ def _end(dialect: Dialect) -> list[Statement]:
     now = bindparam("now", type_=Instant())
     started = update(chord).values(started_at=now, touched_at=now)
     started = started.where(chord.c.id == _ID)
-    return [compile_for(dialect, each) for each in (started, _DELETE_PARTS)]
+    return [compile_statement(dialect, each) for each in (started, _DELETE_PARTS)]
 
 
 _DELETE_PARTS = delete(chord_part).where(chord_part.c.chord_id == _ID)

@@ -14,7 +14,7 @@ from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.statement import (
     Statement,
-    compile_for,
+    compile_statement,
     execute,
 )
 from cadasta.workertoolbox.results._database.statuses import FINAL
@@ -42,10 +42,10 @@ def write_state(
     final = row["status"] in FINAL
     if is_first:
         insert = _insert(database.dialect, names)
-        if execute(database, [insert], given, wait=final).count:
+        if execute(database, [insert], given, synchronous_commit=final).count:
             return
     upsert = _upsert(database.dialect, names, final)
-    execute(database, [upsert], given, wait=final)
+    execute(database, [upsert], given, synchronous_commit=final)
 
 
 # No statement is longer than it has to be: PostgreSQL reads and plans it anew each
@@ -55,7 +55,7 @@ def write_state(
 @cache
 def _insert(dialect: Dialect, given: frozenset[str]) -> Statement:
     insert = _values(dialect, given).on_conflict_do_nothing()
-    return compile_for(dialect, insert.inline())
+    return compile_statement(dialect, insert.inline())
 
 
 @cache
@@ -67,7 +67,7 @@ def _upsert(dialect: Dialect, given: frozenset[str], final: bool) -> Statement:
         set_={name: insert.excluded[name] for name in changed},
         where=_advances(insert, has_retries="retries" in given, final=final),
     )
-    return compile_for(dialect, upsert.inline())
+    return compile_statement(dialect, upsert.inline())
 
 
 def _values(dialect: Dialect, given: frozenset[str]) -> Insert:

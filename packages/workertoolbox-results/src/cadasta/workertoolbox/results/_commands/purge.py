@@ -17,8 +17,7 @@ from cadasta.workertoolbox.results._commands.options import Age
 from cadasta.workertoolbox.results._commands.output import app_of
 from cadasta.workertoolbox.results._database.statuses import SCHEDULED, STATUSES
 from cadasta.workertoolbox.results._history.erase import erase_task, erase_workflow
-from cadasta.workertoolbox.results._history.purge import count as count_old
-from cadasta.workertoolbox.results._history.purge import purge as delete_old
+from cadasta.workertoolbox.results._history.purge import count_expired, purge_expired
 from cadasta.workertoolbox.results._history.retention import TASKS
 from cadasta.workertoolbox.results._store.store import TaskStore
 
@@ -85,10 +84,12 @@ def purge(
         if older_than is not None:
             before = datetime.now(UTC) - older_than
             if dry_run:
-                total = count_old(store.engine, before=before, status=status, name=name)
+                total = count_expired(
+                    store.engine, before=before, status=status, name=name
+                )
                 click.echo(f"{_shown(total)} would be deleted")
                 return
-            steps = delete_old(store.engine, before=before, status=status, name=name)
+            steps = purge_expired(store.engine, before=before, status=status, name=name)
         elif task_id is not None:
             steps = erase_task(store.engine, task_id)
         else:

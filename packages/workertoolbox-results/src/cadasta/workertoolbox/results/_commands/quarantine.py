@@ -73,7 +73,7 @@ def show(ctx: click.Context, id: int, as_json: bool) -> None:
 def replay_(ctx: click.Context, ids: tuple[int, ...]) -> None:
     """Read the messages IDS again, and store those that this release can read."""
     app = app_of(ctx)
-    redaction, limit = Redaction.of(app), max_argument_bytes(app)
+    redaction, limit = Redaction.from_app(app), max_argument_bytes(app)
     left: list[Any] = []
     with TaskStore.for_app(app) as store:
         for id in ids:

@@ -72,7 +72,7 @@ class Database:
                 self._connection = None
 
 
-def database_at(url: URL) -> Database:
+def shared_database(url: URL) -> Database:
     """Return the database of this process: Celery keeps a backend for each thread."""
     # Of threads that come at once, all get that of the first; no other has connected.
     return _databases.get(url) or _databases.setdefault(url, Database(url))

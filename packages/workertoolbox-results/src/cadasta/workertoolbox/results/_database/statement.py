@@ -58,7 +58,7 @@ class Outcome:
 _NO_WAIT = Statement("SET LOCAL synchronous_commit TO off")
 
 
-def compile_for(dialect: Dialect, statement: ClauseElement) -> Statement:
+def compile_statement(dialect: Dialect, statement: ClauseElement) -> Statement:
     """Compile a statement, in which no list is a parameter, for a driver."""
     compiled: Any = statement.compile(dialect=dialect)
     constants = {
@@ -78,21 +78,21 @@ def execute(
     statements: Sequence[Statement],
     values: Mapping[str, Any],
     *,
-    wait: bool = True,
+    synchronous_commit: bool = True,
 ) -> Outcome:
     """Execute statements as one transaction, and return what the last did.
 
     Args:
         database: Its connection commits by itself.
         values: One for each parameter that is no constant; the statements share them.
-        wait: Whether a commit in PostgreSQL waits for its disk.
+        synchronous_commit: Whether a commit in PostgreSQL waits for the disk.
 
     Raises:
         DBAPIError: Whatever the driver raises, as SQLAlchemy would have it.
         SchemaOutdated: A table is missing.
     """
     dialect = database.dialect
-    if not wait and dialect.name == "postgresql":
+    if not synchronous_commit and dialect.name == "postgresql":
         statements = [_NO_WAIT, *statements]
     driver = cast(Any, dialect.loaded_dbapi)
     gone = True

@@ -16,7 +16,7 @@ from cadasta.workertoolbox.results._database.tables import (
 from cadasta.workertoolbox.results._database.types import naive_utc
 
 #: Rows in one transaction.
-ROWS = 1000
+BATCH_SIZE = 1000
 
 
 def delete_results(database: Database, before: datetime) -> int:
@@ -32,7 +32,7 @@ def delete_groups(database: Database, before: datetime) -> int:
 def delete_chords(database: Database, before: datetime) -> int:
     """Delete some chords with their parts that are older, and return how many."""
     with database.connect() as connection:
-        old = select(chord.c.id).where(chord.c.touched_at < before).limit(ROWS)
+        old = select(chord.c.id).where(chord.c.touched_at < before).limit(BATCH_SIZE)
         ids = connection.scalars(old).all()
         connection.execute(delete(chord_part).where(chord_part.c.chord_id.in_(ids)))
         connection.execute(delete(chord).where(chord.c.id.in_(ids)))
@@ -41,7 +41,7 @@ def delete_chords(database: Database, before: datetime) -> int:
 
 def _delete_some(database: Database, table: Table, before: datetime) -> int:
     oldest = select(table.c.id).where(table.c.date_done < naive_utc(before))
-    oldest = oldest.order_by(table.c.date_done).limit(ROWS)
+    oldest = oldest.order_by(table.c.date_done).limit(BATCH_SIZE)
     # Rows that others hold are left to them, a purge or a worker. As a CTE, since
     # PostgreSQL may execute a subquery more than once, and lock more than these.
     some = oldest.with_for_update(skip_locked=True).cte("some")

@@ -24,11 +24,11 @@ from cadasta.workertoolbox.results._database.tables import (
     untracked,
 )
 from cadasta.workertoolbox.results._history.purge import (
-    ROWS,
-    begin_writing,
-    delete_from,
+    BATCH_SIZE,
+    begin_write_transaction,
+    delete_rows,
 )
-from cadasta.workertoolbox.results._history.retention import TASKS, UNREAD
+from cadasta.workertoolbox.results._history.retention import QUARANTINED, TASKS
 
 _OF_A_TASK = (
     task.c.id,
@@ -81,13 +81,13 @@ def _erase(
                 rows = connection.execute(query).all()
                 messages = connection.scalars(select(quarantine.c.id).where(unread))
                 left = messages.all()
-            for start in range(0, max(len(rows), len(left)), ROWS):
-                some = slice(start, start + ROWS)
+            for start in range(0, max(len(rows), len(left)), BATCH_SIZE):
+                some = slice(start, start + BATCH_SIZE)
                 with engine.begin() as connection:
-                    begin_writing(connection)
-                    delete_from(connection, [quarantine.c.id], left[some])
+                    begin_write_transaction(connection)
+                    delete_rows(connection, [quarantine.c.id], left[some])
                     _delete_tasks(connection, rows[some], with_groups=with_groups)
-                yield Counter({TASKS: len(rows[some]), UNREAD: len(left[some])})
+                yield Counter({TASKS: len(rows[some]), QUARANTINED: len(left[some])})
             if not rows and not left:
                 return
 
@@ -100,7 +100,7 @@ def _delete_tasks(
         # Waited for, in the order in which monitors write them: the database's.
         ordered = select(task.c.id).order_by(task.c.id)
         connection.execute(ordered.where(task.c.id.in_(ids)).with_for_update())
-    delete_from(connection, _OF_A_TASK, ids)
+    delete_rows(connection, _OF_A_TASK, ids)
     if with_groups:
         groups = {row.group_id for row in rows if row.group_id is not None}
-        delete_from(connection, _OF_A_GROUP, sorted(groups))
+        delete_rows(connection, _OF_A_GROUP, sorted(groups))

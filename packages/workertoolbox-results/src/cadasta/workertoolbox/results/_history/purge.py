@@ -26,10 +26,10 @@ from cadasta.workertoolbox.results._history.retention import (
 
 #: Tasks that are looked at, and at most deleted, in one transaction: a monitor or a
 #: worker that writes one of them waits for no more.
-ROWS = 1000
+BATCH_SIZE = 1000
 
 
-def count(
+def count_expired(
     engine: Engine,
     *,
     before: datetime,
@@ -49,7 +49,7 @@ def count(
     return +total  # Without what there is none of.
 
 
-def purge(
+def purge_expired(
     engine: Engine,
     *,
     before: datetime,
@@ -73,13 +73,13 @@ def purge(
                 yield Counter({rule.name: _delete_rows(engine, rule, ids)})
 
 
-def begin_writing(connection: Connection) -> None:
+def begin_write_transaction(connection: Connection) -> None:
     """Keep others from writing in between where no single row can be locked."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def delete_from(
+def delete_rows(
     connection: Connection, columns: Iterable[Column[Any]], ids: Sequence[Any]
 ) -> None:
     """Delete the rows of each column's table that have one of these values there."""
@@ -89,7 +89,9 @@ def delete_from(
 
 def _windows(engine: Engine, rule: RetentionRule) -> Iterator[Sequence[Any]]:
     """Yield ids in the order of age, each once: who stays is not looked at again."""
-    query = select(*rule.order).where(rule.expired).order_by(*rule.order).limit(ROWS)
+    query = (
+        select(*rule.order).where(rule.expired).order_by(*rule.order).limit(BATCH_SIZE)
+    )
     after = query
     while True:
         with engine.connect() as connection:
@@ -108,11 +110,11 @@ def _types(rule: RetentionRule) -> Iterator[Any]:
 def _delete_rows(engine: Engine, rule: RetentionRule, ids: Sequence[Any]) -> int:
     deletable = rule.deletable.where(rule.id.in_(ids))
     with engine.begin() as connection:
-        begin_writing(connection)
+        begin_write_transaction(connection)
         # As they are now. Skipped, not waited for: of who waits for nobody, nobody
         # waits in a circle.
         locked = deletable.with_for_update(skip_locked=True)
         found = connection.scalars(locked).all()
         if found:
-            delete_from(connection, rule.columns, found)
+            delete_rows(connection, rule.columns, found)
     return len(found)

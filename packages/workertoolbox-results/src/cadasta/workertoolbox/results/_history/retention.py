@@ -28,7 +28,7 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 TASKS = "tasks"
 GROUPS = "groups"
 CHORDS = "chords"
-UNREAD = "messages in quarantine"
+QUARANTINED = "messages in quarantine"
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _chords(before: datetime) -> RetentionRule:
 def _unread(before: datetime) -> RetentionRule:
     id = quarantine.c.id
     expired = quarantine.c.seen_at < before
-    return RetentionRule(UNREAD, (id,), expired, select(id).where(expired), (id,))
+    return RetentionRule(QUARANTINED, (id,), expired, select(id).where(expired), (id,))
 
 
 def _named(column: Column[Any], name: str | None) -> ColumnElement[bool]:

@@ -50,11 +50,11 @@ GRACE = timedelta(minutes=2)
 
 #: Age of a message that is committed only now, as after an outage, from which the
 #: watermark may have passed it. The other half is for the clocks of the monitors.
-LATE = GRACE / 2
+LATE_AFTER = GRACE / 2
 
 #: Most rows of each table that are looked at in one go: some tenths of a second for
 #: PostgreSQL, in which the monitor stores no messages.
-ROWS = 10_000
+BATCH_SIZE = 10_000
 
 #: Seconds between two goes; when there was more than fits into one; after an error.
 INTERVAL_S = 10.0
@@ -83,7 +83,7 @@ def has_message(task_id: ColumnElement[str]) -> ColumnElement[bool]:
     return _message(task_id).is_not(None)
 
 
-def has_come(task_id: ColumnElement[str]) -> ColumnElement[bool]:
+def has_message_or_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
     """Return whether either is so."""
     # As one condition, of which a planner takes a few to be so, and not hardly any.
     return func.coalesce(_message(task_id), _result(task_id)).is_not(None)
@@ -98,12 +98,12 @@ def _message(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
     return select(task.c.id).where(task.c.id == task_id).scalar_subquery()
 
 
-def late_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
+def late_queued_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
     """Return rows of `workertoolbox_queued` for messages that were seen long ago.
 
     To be called at the end of the transaction that stores them.
     """
-    late = datetime.now(UTC) - LATE
+    late = datetime.now(UTC) - LATE_AFTER
     return [
         {
             "task_id": record.id,
@@ -115,7 +115,7 @@ def late_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
     ]
 
 
-class Sweep:
+class WatermarkSweep:
     """The moving of the watermarks, a bounded number of rows at a time.
 
     Of several monitors, one does it.
@@ -125,7 +125,7 @@ class Sweep:
         self._next_at = 0.0
         self._after: dict[str, str] = {}
 
-    def go_on_if_due(self, engine: Engine) -> None:
+    def advance_if_due(self, engine: Engine) -> None:
         """Move the watermarks on; an error is only logged, and tried again."""
         if time.monotonic() < self._next_at:
             return
@@ -163,7 +163,7 @@ class Sweep:
             after, deleted = _delete_some(connection, id, after, over)
             self._after[id.table.name] = after
             # Where they are many, they come faster than one go in a while takes them.
-            is_done &= deleted <= ROWS // 10
+            is_done &= deleted <= BATCH_SIZE // 10
         return is_done
 
 
@@ -174,7 +174,7 @@ def _obsolete(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool
     id = untracked.c.task_id
     yield id, has_message(id) | ~has_result(id)
     id = planned.c.id
-    yield id, (planned.c.seen_at <= until) & has_come(id)
+    yield id, (planned.c.seen_at <= until) & has_message_or_result(id)
 
 
 def _keep_queued(connection: Connection, *, since: datetime, until: datetime) -> bool:
@@ -219,7 +219,7 @@ def _reached(
         select(column)
         .where(column > since, column <= until)
         .order_by(column)
-        .offset(ROWS - 1)
+        .offset(BATCH_SIZE - 1)
         .limit(1)
     )
     return max(since, until) if last is None else last
@@ -234,7 +234,7 @@ def _delete_some(
         The id to go on after, and how many were deleted.
     """
     last: str | None = connection.scalar(
-        select(id).where(id > after).order_by(id).offset(ROWS - 1).limit(1)
+        select(id).where(id > after).order_by(id).offset(BATCH_SIZE - 1).limit(1)
     )
     some = [id > after] if last is None else [id > after, id <= last]
     # What a purge is at is its own: no monitor waits for one.

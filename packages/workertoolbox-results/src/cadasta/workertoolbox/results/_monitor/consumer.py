@@ -22,7 +22,7 @@ from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     MonitorQueueUnknown,
 )
-from cadasta.workertoolbox.results._history.watermark import Sweep
+from cadasta.workertoolbox.results._history.watermark import WatermarkSweep
 from cadasta.workertoolbox.results._monitor.backoff import TICK_S, backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.buffer import MessageBuffer
 from cadasta.workertoolbox.results._monitor.decompression import left_compressed
@@ -90,7 +90,7 @@ class Monitor:
         self._on_commit = on_commit
         self._writer = Writer(
             self._engine,
-            redaction=Redaction.of(app),
+            redaction=Redaction.from_app(app),
             max_bytes=max_argument_bytes(app),
             on_commit=self._count,
             is_over=lambda: self._stopping,
@@ -98,7 +98,7 @@ class Monitor:
         # One thread has the database; the one that calls `run` has the broker, whose
         # client no other may use.
         self._thread = ThreadPoolExecutor(1, "writer")
-        self._sweep = Sweep()
+        self._sweep = WatermarkSweep()
         # No `Event`: its lock is not safe in a signal handler.
         self._stopping = False
         self._buffer = MessageBuffer(batch_size)
@@ -276,7 +276,7 @@ class Monitor:
     def _do_chores(self) -> None:
         if self._health is not None:
             self._health.touch_if_due(self._engine)
-        self._sweep.go_on_if_due(self._engine)
+        self._sweep.advance_if_due(self._engine)
 
     def _is_rest_over(self) -> bool:
         self._throughput.report_if_due()

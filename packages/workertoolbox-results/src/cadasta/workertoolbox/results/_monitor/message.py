@@ -13,12 +13,15 @@ from kombu.message import Message
 
 from cadasta.workertoolbox.results._arguments.jsonable import (
     MAX_DEPTH,
-    MAX_NAME,
+    MAX_NAME_LENGTH,
     jsonable,
     jsonable_text,
 )
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._arguments.truncation import MAX_BYTES, truncate_both
+from cadasta.workertoolbox.results._arguments.truncation import (
+    DEFAULT_MAX_BYTES,
+    truncate_arguments,
+)
 from cadasta.workertoolbox.results._headers import (
     PROBE,
     PUBLISHED_AT,
@@ -56,7 +59,7 @@ def read_task(
     *,
     seen_at: datetime,
     redaction: Redaction = _DEFAULT,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = DEFAULT_MAX_BYTES,
 ) -> TaskRecord:
     """Read a task message, whose body is as it came: compressed, if it was.
 
@@ -71,8 +74,8 @@ def read_task(
     args, kwargs, embedded = _decode_body(message)
     id, name = _name(headers, "id"), _name(headers, "task")
     try:
-        args, kwargs = redaction.shown(name, args, kwargs, headers)
-        args, kwargs = truncate_both(jsonable(args), jsonable(kwargs), max_bytes)
+        args, kwargs = redaction.redact_message(name, args, kwargs, headers)
+        args, kwargs = truncate_arguments(jsonable(args), jsonable(kwargs), max_bytes)
     except (ValueError, RecursionError) as error:
         raise Unreadable(
             f"its arguments are nested deeper than {MAX_DEPTH} levels"
@@ -182,9 +185,10 @@ def _as_name(value: Any, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise Unreadable(f"its header {key!r} is {reprlib.repr(value)}, not a name")
     name = jsonable_text(value)
-    if len(name) > MAX_NAME:
+    if len(name) > MAX_NAME_LENGTH:
         raise Unreadable(
-            f"its header {key!r} has {len(name)} characters, more than {MAX_NAME}"
+            f"its header {key!r} has {len(name)} characters, "
+            f"more than {MAX_NAME_LENGTH}"
         )
     return name
 

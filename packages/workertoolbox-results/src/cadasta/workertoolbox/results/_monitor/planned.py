@@ -8,7 +8,7 @@ from typing import Any
 
 from cadasta.workertoolbox.results._arguments.jsonable import (
     MAX_DEPTH,
-    MAX_NAME,
+    MAX_NAME_LENGTH,
     jsonable,
 )
 from cadasta.workertoolbox.results._monitor.records import Step
@@ -64,7 +64,7 @@ def _steps(signature: Any, after: str | None, depth: int) -> Iterator[Step]:
             yield from _steps(header, after, depth + 1)
             yield from _steps(body, None, depth + 1)
         case {"task": str(name), "options": {"task_id": str(id), **options}} if (
-            0 < len(name) <= MAX_NAME and 0 < len(id) <= MAX_NAME
+            0 < len(name) <= MAX_NAME_LENGTH and 0 < len(id) <= MAX_NAME_LENGTH
         ):
             yield Step(jsonable(id), jsonable(name), after)
             yield from _following(options, jsonable(id), depth + 1)

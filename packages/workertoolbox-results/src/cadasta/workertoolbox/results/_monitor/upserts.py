@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import Insert, distinct_on
 from cadasta.workertoolbox.results._database import tables as _tables
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.types import Document
-from cadasta.workertoolbox.results._history.watermark import late_rows
+from cadasta.workertoolbox.results._history.watermark import late_queued_rows
 from cadasta.workertoolbox.results._monitor.records import (
     QuarantineRecord,
     Record,
@@ -56,7 +56,7 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
         _tables.planned: _planned(read),
         _tables.quarantine: [asdict(record) for record in unread],
         # Last: by now the watermark may have passed what was on time before.
-        _tables.queued: late_rows(read),
+        _tables.queued: late_queued_rows(read),
     }
     for table, values in rows.items():
         if values:

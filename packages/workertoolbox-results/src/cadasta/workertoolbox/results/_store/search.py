@@ -41,8 +41,8 @@ from cadasta.workertoolbox.results._database.tables import (
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.watermark import (
     due_at,
-    has_come,
     has_message,
+    has_message_or_result,
     has_result,
 )
 from cadasta.workertoolbox.results._store.filters import (
@@ -264,7 +264,7 @@ def _planned(connection: Connection, filters: Filters, limit: int) -> list[str]:
         return []
     query = (
         select(planned.c.id)
-        .where(~has_come(planned.c.id))
+        .where(~has_message_or_result(planned.c.id))
         .where(*named(filters, planned.c.name, planned.c.name))
         .order_by(planned.c.seen_at.desc())
     )
