@@ -33,7 +33,10 @@ def test_a_given_limit_is_added_to_annotations_of_ones_own() -> None:
     assert app.tasks["celery.chain"].rate_limit == "1/s"
 
 
-def test_there_is_no_limit_by_default(app: Celery) -> None:
+def test_there_is_no_limit_by_default() -> None:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config(["export"]))
+
     assert app.tasks["celery.chord_unlock"].max_retries is None
 
 
