@@ -99,7 +99,7 @@ def test_a_failure_is_one_event_with_ids_and_without_secrets(
     ids = send_all(service)
     with worker(broker, tmp_path, SENTRY_DSN=sentry.dsn) as process:
         process.wait_for("Hard time limit")
-        process.wait_for("is no message")
+        process.wait_for("malformed message")
         wait_until(lambda: sentry.events_with_tags(task_id=ids["fail_in_turn"]))
         # Its event is sent by a process that ends with the worker.
         last = service.send_task("export.fail", kwargs={"password": SECRET}).id

@@ -73,7 +73,9 @@ def test_a_worker_rejects_what_is_no_message_and_shows_it(
         last = app.send_task("export.note").id
         with run_worker(queues, tmp_path, "-P", "solo") as process:
             wait_for_executions(tmp_path, [first, last])
-            wait_until(lambda: process.text.count("is no message") == len(intruders))
+            wait_until(
+                lambda: process.text.count("malformed message") == len(intruders)
+            )
             exit_code = process.stop()
 
     assert exit_code == 0
@@ -96,7 +98,9 @@ def test_a_worker_rejects_what_is_no_task_and_goes_on(
         last = app.send_task("export.note").id
         with run_worker(queues, tmp_path, "-P", "prefork", "-c", "1") as process:
             wait_for_executions(tmp_path, [first, last])
-            wait_until(lambda: process.text.count("is no task") == len(MALFORMED_TASKS))
+            wait_until(
+                lambda: process.text.count("malformed task") == len(MALFORMED_TASKS)
+            )
             exit_code = process.stop()
 
     assert exit_code == 0
@@ -114,7 +118,7 @@ def test_a_task_is_not_rejected_for_what_is_wrong_with_the_worker(
             process.wait()
 
     assert "this pool takes nothing" in process.text
-    assert "is no task" not in process.text
+    assert "malformed task" not in process.text
     assert not queues.is_empty("export")
 
 

@@ -10,8 +10,8 @@ import pytest
 from amqp.basic_message import Message
 from amqp.spec import Basic
 
-from cadasta.workertoolbox.routing.transports._amqp_frames import reading_every_frame
-from cadasta.workertoolbox.routing.transports._unreadable import UNREADABLE
+from cadasta.workertoolbox.routing._headers import UNREADABLE
+from cadasta.workertoolbox.routing.transports._amqp_frames import tolerant_frame_handler
 
 
 class Refused(Exception):
@@ -24,7 +24,7 @@ class Reader:
     def __init__(self) -> None:
         self.received: list[Any] = []
         connection = SimpleNamespace(bytes_recv=0)
-        self._read = reading_every_frame(connection, self._receive)
+        self._read = tolerant_frame_handler(connection, self._receive)
 
     def _receive(self, channel: int, method: Any, arguments: Any, message: Any) -> None:
         if message.body == b"refused":

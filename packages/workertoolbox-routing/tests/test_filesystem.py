@@ -112,7 +112,7 @@ with connected(Path(sys.argv[2])) as connection:
 def test_what_a_killed_reader_held_returns_to_its_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filesystem, "RECOVERY_INTERVAL", 0.0)
+    monkeypatch.setattr(filesystem, "RECOVERY_INTERVAL_S", 0.0)
     with connected(tmp_path) as connection:
         publish(connection, 1, 2)
         reader = subprocess.Popen(

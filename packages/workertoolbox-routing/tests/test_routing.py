@@ -274,7 +274,7 @@ def test_an_unknown_choice_is_refused_with_those_there_are(
         (7, "7"),
         (["export", 7], "7"),
         (["export", None], "None"),
-        (["export", "msg", "export"], "'export' is named 2 times"),
+        (["export", "msg", "export"], "'export' is listed 2 times"),
         (["export", "platform.fifo"], "'platform.fifo' is the task monitor's own"),
         (["ex port"], "'ex port'"),
         (["export!"], "'export!'"),

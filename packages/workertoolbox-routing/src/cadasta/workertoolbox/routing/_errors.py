@@ -1,4 +1,4 @@
-"""What can be wrong with routing.
+"""Errors of this package.
 
 RoutingError
 ├── CopyFailed (RuntimeError)
@@ -17,11 +17,11 @@ from __future__ import annotations
 
 
 class RoutingError(Exception):
-    """The root of every error of this package."""
+    """Base of every error of this package."""
 
 
 class CopyFailed(RoutingError, RuntimeError):
-    """A task went out, but the copy for the monitor did not."""
+    """A task was sent, but its copy for the monitor was not."""
 
     def __init__(self, queue: str, id: str, reason: str) -> None:
         # Only the arguments: Celery pickles errors and rebuilds them from `args`.
@@ -32,25 +32,25 @@ class CopyFailed(RoutingError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"task {self.id} went out, but its copy for queue {self.queue!r} did not: "
-            f"{self.reason}; until it has a result the database will not know of it"
+            f"task {self.id} was sent, but its copy for queue {self.queue!r} was not: "
+            f"{self.reason}; the database will not show the task until it has a result"
         )
 
 
 class FrozenSettings(RoutingError, AttributeError, TypeError):
-    """Settings, or a dictionary or list in them, were to be changed."""
+    """Somebody tried to change settings, or a dictionary or list in them."""
 
 
 class InvalidQueues(RoutingError, ValueError):
-    """The list of queues, or a name in it, cannot be used."""
+    """The list of queues or a queue name is not valid."""
 
 
 class InvalidSetting(RoutingError, ValueError):
-    """A setting has a name or a value that cannot be used."""
+    """The name or the value of a setting is not valid."""
 
 
 class NotJSON(RoutingError, ValueError):
-    """A task was to be published with another serializer than JSON."""
+    """A task has a serializer other than JSON."""
 
     def __init__(self, serializer: str, task: str) -> None:
         super().__init__(serializer, task)
@@ -59,14 +59,14 @@ class NotJSON(RoutingError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"task {self.task!r} is published with serializer={self.serializer!r}: the "
-            "toolbox speaks JSON only, and neither monitor nor worker would read it; "
-            "leave serializer out, at the task and at the caller"
+            f"task {self.task!r} has serializer={self.serializer!r}, but workers and "
+            "the monitor accept JSON only; remove serializer from the task and from "
+            "the call"
         )
 
 
 class PublishRefused(RoutingError, RuntimeError):
-    """A broker refused a task for one of its queues, and does not say for which."""
+    """RabbitMQ refused a task for one of its queues; it does not say which one."""
 
     def __init__(self, routing_key: str) -> None:
         super().__init__(routing_key)
@@ -74,14 +74,14 @@ class PublishRefused(RoutingError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"the broker refused a task for routing key {self.routing_key!r}, or its "
-            "copy: a queue is full, or cannot be written; the task may have gone out, "
-            "so it is not sent again. Look at the lengths and policies of the queues"
+            f"the broker refused a task with routing key {self.routing_key!r}, or its "
+            "copy: a queue is full or unavailable. The task may have been sent, so it "
+            "is not sent again; check the lengths and policies of the queues"
         )
 
 
 class RemoteControlUnavailable(RoutingError, NotImplementedError):
-    """Remote control or events were asked of a broker that has none."""
+    """The broker does not support remote control and events."""
 
     def __init__(self, queue: str) -> None:
         super().__init__(queue)
@@ -89,8 +89,8 @@ class RemoteControlUnavailable(RoutingError, NotImplementedError):
 
     def __str__(self) -> str:
         return (
-            f"queue {self.queue!r} is not made: SQS has no remote control and no "
-            "events; ask the database instead (`celery … tasks list`)"
+            f"queue {self.queue!r} is not created: SQS does not support remote control "
+            "and events; query the database instead (`celery … tasks list`)"
         )
 
 
@@ -103,15 +103,15 @@ class UnknownQueue(RoutingError, LookupError):
         self.nearest = nearest
 
     def __str__(self) -> str:
-        guess = f"did you mean {self.nearest!r}? " if self.nearest else ""
+        guess = f" did you mean {self.nearest!r}?" if self.nearest else ""
         return (
-            f"queue {self.name!r} is not declared; {guess}Nobody would run the task: "
-            "add it to queues=[…], or name a queue that is there"
+            f"queue {self.name!r} is not declared;{guess} add it to queues=[…], or "
+            "send the task to a declared queue: no worker would run it"
         )
 
 
 class Unroutable(RoutingError, LookupError):
-    """The broker has no queue for a task."""
+    """No queue of the broker is bound for a task."""
 
     def __init__(self, exchange: str, routing_key: str) -> None:
         super().__init__(exchange, routing_key)
@@ -121,13 +121,13 @@ class Unroutable(RoutingError, LookupError):
     def __str__(self) -> str:
         return (
             f"the broker has no queue bound to exchange {self.exchange!r} for routing "
-            f"key {self.routing_key!r}, so the task is not sent; was the queue deleted "
-            "there? A new connection declares it again"
+            f"key {self.routing_key!r}, so the task was not sent; if the queue was "
+            "deleted there, a new connection declares it again"
         )
 
 
 class UntrackedExchange(RoutingError, ValueError):
-    """A task was to go to an exchange of which the monitor gets no copy."""
+    """A task is routed to an exchange that sends the monitor no copies."""
 
     def __init__(self, exchange: str, task: str) -> None:
         super().__init__(exchange, task)
@@ -136,7 +136,7 @@ class UntrackedExchange(RoutingError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"task {self.task!r} is routed to exchange {self.exchange!r}, of which the "
-            "monitor gets no copy; route it by queue, as in "
+            f"task {self.task!r} is routed to exchange {self.exchange!r}, which sends "
+            "the monitor no copies; route the task by queue, as in "
             f'task_routes={{"{self.task}": {{"queue": …}}}}'
         )

@@ -1,4 +1,4 @@
-"""Dictionaries and lists that cannot be changed."""
+"""Read-only dictionaries and lists."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, NoReturn
 
 from cadasta.workertoolbox.routing._errors import FrozenSettings
 
-#: Dictionaries that are written to: `app.add_periodic_task` adds to the first, and
-#: kombu puts the name of RabbitMQ's host into the second.
-WRITTEN = ("beat_schedule", "broker_use_ssl")
+#: Settings whose dictionaries stay writable: `app.add_periodic_task` adds to the first,
+#: and kombu writes the name of RabbitMQ's host into the second.
+WRITABLE = ("beat_schedule", "broker_use_ssl")
 
 
 def _refuse(self: object, *_: object, **__: object) -> NoReturn:
-    # Not what is in it, which may be secret.
+    # The message leaves the content out, which may be secret.
     kind = "dictionary" if isinstance(self, dict) else "list"
     raise FrozenSettings(
         f"a {kind} of a configuration cannot be changed; make a new configuration, or "
-        "give the app a whole value: app.conf.<setting> = …"
+        "replace the whole value for the app: app.conf.<setting> = …"
     )
 
 
 class FrozenDict(dict[Any, Any]):
-    """A dictionary for Celery to read. Its copies, deep ones too, are plain."""
+    """A read-only dictionary; a copy or deep copy of it is a plain `dict`."""
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
@@ -39,7 +39,7 @@ class FrozenDict(dict[Any, Any]):
 
 
 class FrozenList(list[Any]):
-    """A list for Celery to read. Its copies, deep ones too, are plain."""
+    """A read-only list; a copy or deep copy of it is a plain `list`."""
 
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
@@ -54,26 +54,26 @@ class FrozenList(list[Any]):
         return type(self), (list(self),)
 
 
-def frozen(value: Any) -> Any:
-    """Return a value with the dictionaries, lists, tuples and sets in it frozen.
+def freeze(value: Any) -> Any:
+    """Return a value with read-only dictionaries, lists, tuples and sets in it.
 
-    What is of another type, a subclass of these too, stays the object it is.
+    Objects of other types, subclasses of these four included, are not copied.
     """
     if type(value) in (dict, FrozenDict):
-        return FrozenDict({key: frozen(item) for key, item in value.items()})
+        return FrozenDict({key: freeze(item) for key, item in value.items()})
     if type(value) in (list, FrozenList):
-        return FrozenList(map(frozen, value))
+        return FrozenList(map(freeze, value))
     if type(value) is tuple:
-        return tuple(map(frozen, value))
+        return tuple(map(freeze, value))
     if type(value) is set:
         return frozenset(value)
     return value
 
 
-def frozen_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with their values frozen, but for those in `WRITTEN`."""
-    values = {name: frozen(value) for name, value in settings.items()}
-    for name in WRITTEN:
+def freeze_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with read-only values, except those named in `WRITABLE`."""
+    values = {name: freeze(value) for name, value in settings.items()}
+    for name in WRITABLE:
         if isinstance(values.get(name), FrozenDict):
             values[name] = dict(values[name])
     return values

@@ -1,4 +1,4 @@
-"""JSON, and nothing else."""
+"""The settings that restrict tasks and results to JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from cadasta.workertoolbox.routing._errors import InvalidSetting
 
-#: Settings with which tasks and results are written and read as JSON.
+#: Settings for writing and reading tasks and results as JSON.
 JSON_ONLY: dict[str, Any] = {
     "task_serializer": "json",
     "result_serializer": "json",
@@ -17,20 +17,20 @@ JSON_ONLY: dict[str, Any] = {
 
 
 def check_serializers(settings: Mapping[str, Any]) -> None:
-    """Refuse everything but JSON.
+    """Refuse serializers other than JSON.
 
-    Whoever can write to a broker or a database could run code in whatever unpickles,
-    and the monitor has to read every message.
+    Anybody with write access to the broker or the database could run code in a process
+    that unpickles, and the monitor has to read every message.
 
     Raises:
-        InvalidSetting: A setting with another serializer.
+        InvalidSetting: A setting names another serializer.
     """
     for name, json in {**JSON_ONLY, "event_serializer": "json"}.items():
         value = settings.get(name, json)
         if value != json and not (isinstance(json, list) and _are_json(value)):
             raise InvalidSetting(
-                f"{name}={value!r}: the toolbox speaks JSON only; leave it out, or "
-                f"write {name}={json!r}"
+                f"{name}={value!r} is not supported: the toolbox uses JSON only; leave "
+                f"it out, or write {name}={json!r}"
             )
 
 

@@ -1,4 +1,4 @@
-"""What is added to a task on its way out."""
+"""What is added to a task message when it is published."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from typing import Any
 
 from celery.signals import before_task_publish
 
-from cadasta.workertoolbox.routing._topology import DELAYED_EXCHANGE, Delays, Topology
-
-#: The header with the instant of publication, in ISO 8601 and UTC: no broker keeps
-#: one, and the monitor may read the message much later.
-PUBLISHED_AT = "workertoolbox_published_at"
+from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE, Delays
+from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
+from cadasta.workertoolbox.routing._topology import Topology
 
 
-def connect() -> None:
-    """Have it added to every task that our router has routed."""
-    before_task_publish.connect(_complete, dispatch_uid=PUBLISHED_AT)
+def connect_signals() -> None:
+    """Complete every task message whose route comes from `Router`, in this process."""
+    before_task_publish.connect(_complete_message, dispatch_uid=__name__)
 
 
-def _complete(
+def _complete_message(
     headers: dict[str, Any],
     properties: dict[str, Any],
     exchange: Any = None,
@@ -29,10 +27,10 @@ def _complete(
 ) -> None:
     if not (isinstance(declare, list) and declare and type(declare[0]) is Topology):
         return
-    # RabbitMQ would drop the monitor's copy with the task. Workers look at the header
-    # `expires`, and say that they have revoked it.
+    # RabbitMQ would drop the monitor's copy when the task expires. Workers use the
+    # header `expires` instead, and store that they have revoked the task.
     properties.pop("expiration", None)
     headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
     if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:
-        # Celery has its workers declare the delays; a producer may come before them.
+        # Celery leaves the delays to its workers, but a producer may start first.
         declare.append(Delays(declare[0].queues))

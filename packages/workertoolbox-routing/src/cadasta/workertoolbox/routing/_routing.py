@@ -1,4 +1,4 @@
-"""The settings of a service that publishes tasks."""
+"""`Routing`: the settings of a service that publishes tasks."""
 
 from __future__ import annotations
 
@@ -18,33 +18,45 @@ from cadasta.workertoolbox.routing._settings import Settings
 from cadasta.workertoolbox.routing._topology import (
     DEFAULT_QUEUE,
     EXCHANGE,
-    MONITOR,
-    topology,
+    MONITOR_QUEUE,
+    build_queues,
 )
 from cadasta.workertoolbox.routing._transport_options import (
-    check_predefined,
+    check_predefined_queues,
     transport_options,
 )
 from cadasta.workertoolbox.routing.transports import _registration
+
+#: The consumer of the work queues. Celery imports it by this name, in workers only.
+_CONSUMER = "cadasta.workertoolbox.routing.consumer:Consumer"
+
+#: Settings that tracking depends on.
+_FIXED_SETTINGS = (
+    "task_queues",
+    "task_default_queue",
+    "task_default_exchange",
+    "task_default_exchange_type",
+    "task_default_routing_key",
+)
 
 
 class Routing(Settings):
     """Celery settings with which every task is published with its copy.
 
     Args:
-        queues: Names of the work queues, at least one. `celery` and the monitor
-            queue are declared without being named.
-        queue_type: `quorum` for RabbitMQ's quorum queues; other brokers do not mind.
+        queues: Names of the work queues, at least one. The queue `celery` and the
+            monitor queue are always declared.
+        queue_type: `quorum` for RabbitMQ's quorum queues; other brokers ignore it.
         PLATFORM_QUEUE_NAME: The task-monitor queue.
         QUEUE_PREFIX: What SQS puts before each queue name, without the hyphen.
-        COPY_FAILURE: What to do when a task went out and its copy cannot: `log` an
-            error and go on, or `raise` one. RabbitMQ makes the copy itself.
+        COPY_FAILURE: What to do when a task was sent but its copy cannot be: `log` an
+            error or `raise` one. RabbitMQ makes the copy itself.
         settings: Any lowercase Celery setting.
 
     Raises:
-        InvalidQueues: A name that cannot be used; see the message.
-        InvalidSetting: An uppercase name that is none of the toolbox's, or a setting
-            that would break the tracking.
+        InvalidQueues: The list of queues, a queue name or the prefix is not valid.
+        InvalidSetting: A setting is unknown, has a value that is not valid, or would
+            break tracking.
     """
 
     def __init__(
@@ -52,7 +64,7 @@ class Routing(Settings):
         queues: Sequence[str],
         *,
         queue_type: str | None = None,
-        PLATFORM_QUEUE_NAME: str = MONITOR,
+        PLATFORM_QUEUE_NAME: str = MONITOR_QUEUE,
         QUEUE_PREFIX: str = "dev",
         COPY_FAILURE: str = "log",
         **settings: Any,
@@ -70,8 +82,10 @@ class Routing(Settings):
         _check_choice("COPY_FAILURE", COPY_FAILURE, ("log", "raise"))
         _check_settings(settings)
         check_serializers(settings)
-        declared = topology(names, monitor=PLATFORM_QUEUE_NAME, queue_type=queue_type)
-        check_predefined(options, (queue.name for queue in declared))
+        declared = build_queues(
+            names, monitor=PLATFORM_QUEUE_NAME, queue_type=queue_type
+        )
+        check_predefined_queues(options, (queue.name for queue in declared))
         super().__init__(
             {
                 "QUEUES": names,
@@ -92,41 +106,28 @@ class Routing(Settings):
         )
 
 
-#: What reads the work queues, for Celery to find; only workers load it.
-_CONSUMER = "cadasta.workertoolbox.routing.consumer:Consumer"
-
-#: What the tracking rests on.
-_FIXED = (
-    "task_queues",
-    "task_default_queue",
-    "task_default_exchange",
-    "task_default_exchange_type",
-    "task_default_routing_key",
-)
-
-
 def _check_settings(settings: Mapping[str, Any]) -> None:
     for name in settings:
         if not name.islower():
             raise InvalidSetting(
-                f"{name!r} is no variable of the toolbox; Celery's settings are "
-                f"written in lowercase"
+                f"{name!r} is not a variable of the toolbox; write Celery's settings "
+                "in lowercase"
             )
-    for name in _FIXED:
+    for name in _FIXED_SETTINGS:
         if name in settings:
             raise InvalidSetting(
-                f"{name}={settings[name]!r} would take tasks past the monitor; "
-                "name the work queues in queues=[…]"
+                f"{name}={settings[name]!r} would bypass the monitor; list the work "
+                "queues in queues=[…] instead"
             )
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
-        shown = " or ".join(repr(choice) for choice in choices if choice)
-        raise InvalidSetting(f"{name}={value!r} is unknown; write {shown}")
+        known = " or ".join(repr(choice) for choice in choices if choice)
+        raise InvalidSetting(f"{name}={value!r} is unknown; write {known}")
 
 
-# With the module, not with an object: one may come out of a pickle.
+# At import, not in `Routing.__init__`, which an unpickled `Routing` does not run.
 _registration.register()
-_publication.connect()
-_worker.connect()
+_publication.connect_signals()
+_worker.connect_signals()

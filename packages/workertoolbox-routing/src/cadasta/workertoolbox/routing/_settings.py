@@ -1,4 +1,4 @@
-"""Settings that cannot be changed, and do not tell secrets."""
+"""Read-only settings whose `repr` masks secrets, and `mask_url`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any, NoReturn, Self
 
 from cadasta.workertoolbox.routing._errors import FrozenSettings
-from cadasta.workertoolbox.routing._frozen import frozen_settings
+from cadasta.workertoolbox.routing._frozen import freeze_settings
 
 _MASK = "********"
 
@@ -17,23 +17,23 @@ _SECRET = re.compile(
     r"token|secret|passw|credential|(access|api|security)_key", re.IGNORECASE
 )
 
-#: What stands between `://user:` and the last `@` of a URL.
+#: The password of a URL: the text between `://user:` and the last `@`.
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):\S*(?=@)")
 
-#: A secret in the query of a URL, after its name and `=`.
+#: A secret in the query of a URL: the value after its name and `=`.
 _QUERY = re.compile(r"([?&][^=&]*(?:token|secret|passw)[^=&]*=)[^&]*", re.IGNORECASE)
 
-#: Between two URLs of a failover list; a password may have a `;` too.
+#: Separator of two URLs in a failover list. A password may contain `;` too.
 _NEXT_URL = re.compile(r";(?=[\w.+-]+://)")
 
 
 class Settings(Mapping[str, Any]):
     """Celery settings in lowercase and the toolbox's variables in uppercase.
 
-    A mapping, so that Celery takes it (`app.config_from_object`), and every name
-    is an attribute too. They cannot be changed, nor can dictionaries, lists and sets in
-    them, but for the two that Celery and kombu write to: `beat_schedule` and
-    `broker_use_ssl`. `app.conf.x = …` changes the app alone.
+    A mapping, as `app.config_from_object` expects, whose names are attributes too.
+    The settings and the dictionaries, lists and sets in them are read-only, except
+    `beat_schedule` and `broker_use_ssl`, which Celery and kombu write to.
+    `app.conf.x = …` changes the app, not the settings.
     """
 
     QUEUES: tuple[str, ...]
@@ -43,7 +43,7 @@ class Settings(Mapping[str, Any]):
     broker_transport_options: dict[str, Any]
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        object.__setattr__(self, "_values", frozen_settings(settings))
+        object.__setattr__(self, "_values", freeze_settings(settings))
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -70,18 +70,18 @@ class Settings(Mapping[str, Any]):
         )
 
     def __hash__(self) -> int:
-        # Equal settings have equal names; values may be dictionaries.
+        # Values may be unhashable. Equal settings have equal names.
         return hash(frozenset(self._values))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copy = type(self).__new__(type(self))
-        values = frozen_settings(deepcopy(self._values, memo))
+        values = freeze_settings(deepcopy(self._values, memo))
         vars(copy).update(deepcopy(vars(self), memo), _values=values)
         return copy
 
     def __repr__(self) -> str:
         shown = ", ".join(
-            f"{name}={_masked(name, value)!r}"
+            f"{name}={_mask_value(name, value)!r}"
             for name, value in self.items()
             if name.islower()
         )
@@ -89,16 +89,16 @@ class Settings(Mapping[str, Any]):
 
 
 def mask_url(text: str) -> str:
-    """Return a URL, or several with `;` between, with every password masked."""
+    """Return a URL, or several separated by `;`, with every secret masked."""
     urls = (_PASSWORD.sub(rf"\1:{_MASK}", url) for url in _NEXT_URL.split(text))
     return _QUERY.sub(rf"\1{_MASK}", ";".join(urls))
 
 
-def _masked(name: str, value: object) -> object:
+def _mask_value(name: str, value: object) -> object:
     if value and _SECRET.search(name):
         return _MASK
     if isinstance(value, Mapping):
-        return {key: _masked(str(key), item) for key, item in value.items()}
+        return {key: _mask_value(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_masked(name, item) for item in value)
+        return type(value)(_mask_value(name, item) for item in value)
     return mask_url(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What a broker needs beyond its URL."""
+"""Transport options: what a broker needs beyond its URL."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from typing import Any
 from cadasta.workertoolbox.routing._errors import InvalidSetting
 from cadasta.workertoolbox.routing._queue_names import check_prefix
 
-#: Region of the queues where the transport options name none.
+#: AWS region of the queues if the transport options do not name one.
 REGION = "us-west-2"
 
-#: Options that we give for every broker at once, below or in conf, some of which a
-#: broker's client may not take.
-_OURS = {
+#: Queue attributes that SQS accepts for FIFO queues only.
+FIFO_ATTRIBUTES = frozenset(
+    {
+        "ContentBasedDeduplication",
+        "DeduplicationScope",
+        "FifoQueue",
+        "FifoThroughputLimit",
+    }
+)
+
+#: Options that the toolbox sets for every broker at once, here or in
+#: workertoolbox-conf. The clients of some brokers do not accept all of them.
+_TOOLBOX_OPTIONS = {
     "client-config",
     "confirm_publish",
     "copy_failure",
@@ -27,15 +37,15 @@ _OURS = {
 def transport_options(
     given: Mapping[str, Any], *, prefix: str, copy_failure: str
 ) -> dict[str, Any]:
-    """Return transport options for every broker at once.
+    """Return transport options that hold for every broker at once.
 
-    The URL may come from the environment or be set later; each transport takes what
-    is for it.
+    The URL may come from the environment or be set later. Each transport takes the
+    options that are meant for it.
 
     Args:
         given: The user's own options, which win.
-        prefix: What SQS puts before each queue name, without the hyphen. The names of
-            predefined queues are whole.
+        prefix: What SQS puts before each queue name, without the hyphen. Predefined
+            queues have no prefix.
         copy_failure: What to do when a copy cannot be sent: `log` or `raise`.
 
     Raises:
@@ -45,9 +55,9 @@ def transport_options(
         # SQS
         "region": REGION,
         "queue_name_prefix": "" if given.get("predefined_queues") else f"{prefix}-",
-        # where the client makes the copy
+        # Brokers where the client makes the copy
         "copy_failure": copy_failure,
-        # RabbitMQ: without it, a message that is lost on the way is lost in silence
+        # RabbitMQ: without confirms, a message can be lost silently on its way.
         "confirm_publish": True,
         **given,
     }
@@ -56,40 +66,40 @@ def transport_options(
     return options
 
 
-def check_predefined(options: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Refuse predefined queues of SQS that leave one of ours out.
+def check_predefined_queues(options: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse predefined queues of SQS if a declared queue is missing among them.
 
     Args:
         options: The transport options.
         names: The queues that every connection declares.
 
     Raises:
-        InvalidSetting: Names the queues that are missing.
+        InvalidSetting: Queues are missing; the message names them.
     """
     predefined = options.get("predefined_queues")
     if not predefined:
         return
-    whole = [f"{options['queue_name_prefix']}{name}" for name in names]
-    missing = [name for name in whole if name not in predefined]
+    full_names = [f"{options['queue_name_prefix']}{name}" for name in names]
+    missing = [name for name in full_names if name not in predefined]
     if missing:
         raise InvalidSetting(
             f"predefined_queues has no {' and no '.join(map(repr, missing))}; kombu "
-            "makes no queue then, so name each queue with its url"
+            "does not create queues then, so list every queue with its url"
         )
 
 
 @contextmanager
-def without_options_of_others(client: Any, *own: str) -> Iterator[None]:
-    """Leave out the options that are for other brokers, for as long as a block lasts.
+def only_accepted_options(client: Any, *accepted: str) -> Iterator[None]:
+    """Remove the toolbox's options for other brokers for the duration of a block.
 
     Args:
         client: The `kombu.Connection` that a transport belongs to.
-        own: Those among ours that this broker takes.
+        accepted: The toolbox's options that this broker's client accepts.
     """
     before = client.transport_options or {}
-    left_out = _OURS.difference(own)
+    removed = _TOOLBOX_OPTIONS.difference(accepted)
     client.transport_options = {
-        name: value for name, value in before.items() if name not in left_out
+        name: value for name, value in before.items() if name not in removed
     }
     try:
         yield

@@ -1,4 +1,4 @@
-"""Workers consume work queues, and no others."""
+"""What a worker consumes, and what it logs about messages that it rejects."""
 
 from __future__ import annotations
 
@@ -7,63 +7,64 @@ from typing import Any
 
 from celery.signals import task_rejected, worker_init
 
-from cadasta.workertoolbox.routing.transports._unreadable import UNREADABLE
+from cadasta.workertoolbox.routing._headers import UNREADABLE
 
 _logger = logging.getLogger(__name__)
 
-#: Most bytes that are shown of what could not be read.
-MAX_SHOWN = 10_000
+#: Most bytes of a rejected message that are logged.
+MAX_LOGGED_BYTES = 10_000
 
 
-def connect() -> None:
-    """Check what any worker of this process is about to consume, and does not."""
-    worker_init.connect(_consume_work_only, dispatch_uid=__name__)
-    task_rejected.connect(_show_unreadable, dispatch_uid=__name__)
+def connect_signals() -> None:
+    """Check the queues of every worker of this process that the toolbox configures."""
+    worker_init.connect(_check_consumed_queues, dispatch_uid=__name__)
+    task_rejected.connect(_log_unreadable, dispatch_uid=__name__)
 
 
-def _consume_work_only(sender: Any, **_: Any) -> None:
-    """Take the monitor queue out, and end a worker of queues that do not exist."""
+def _check_consumed_queues(sender: Any, **_: Any) -> None:
+    """Exclude the monitor queue, and stop a worker that names an undeclared queue."""
     conf = sender.app.conf
     monitor = conf.get("PLATFORM_QUEUE_NAME")
     if monitor is None:
         return
     queues = sender.app.amqp.queues
-    known = {queue.name for queue in conf.task_queues}
-    for name in queues.consume_from.keys() - known:
-        # Celery would make it, with an exchange of its own that nothing is sent to.
+    declared = {queue.name for queue in conf.task_queues}
+    for name in queues.consume_from.keys() - declared:
+        # Celery would create it with an exchange of its own, which receives no tasks.
         raise SystemExit(
             f"queue {name!r} is not declared; a worker can consume "
-            f"{', '.join(sorted(known - {monitor}))}"
+            f"{', '.join(sorted(declared - {monitor}))}"
         )
     if queues._consume_from is not None and monitor in queues.consume_from:
         _logger.warning(
-            "queue %r belongs to the task monitor: this worker will not consume it; "
-            "run `celery … tasks monitor` for that, and leave it out of -Q",
+            "queue %r belongs to the task monitor: this worker does not consume it; "
+            "remove it from -Q, and run `celery … tasks monitor` to consume it",
             monitor,
         )
     queues.deselect([monitor])
 
 
-def _show_unreadable(message: Any, **_: Any) -> None:
-    found = (message.headers or {}).get(UNREADABLE)
-    if found is not None:
-        show_rejected(message, "message", found)
+def _log_unreadable(message: Any, **_: Any) -> None:
+    details = (message.headers or {}).get(UNREADABLE)
+    if details is not None:
+        log_rejected(message, "message", details)
 
 
-def show_rejected(message: Any, what: str, reason: object) -> None:
-    """Log what is rejected: where no dead letters are kept, nobody else has it.
+def log_rejected(message: Any, kind: str, reason: object) -> None:
+    """Log a rejected message; without a dead-letter queue this is its only trace.
 
     Args:
-        what: What it should have been.
-        reason: Why it is none.
+        message: The message that the worker rejects.
+        kind: What it should have been: `message` or `task`.
+        reason: Why it could not be read as one.
     """
     body = message.body or b""
     raw = body.encode() if isinstance(body, str) else bytes(body)
     _logger.error(
-        "what lay in queue %r is no %s, and is rejected: %s\n%d bytes: %s",
+        "rejected a malformed %s from queue %r: %s\n%d bytes: %s",
+        kind,
         message.delivery_info.get("routing_key"),
-        what,
         reason,
         len(raw),
-        raw[:MAX_SHOWN].decode("utf-8", "backslashreplace"),
+        raw[:MAX_LOGGED_BYTES].decode("utf-8", "backslashreplace"),
     )

@@ -1,6 +1,6 @@
-"""Workers reject what no task can be made of, and go on; Celery's own would end.
+"""A worker's consumer that rejects malformed messages instead of stopping the worker.
 
-Celery starts `Consumer` by its name, in the setting `worker_consumer`.
+Celery loads `Consumer` by its name, from the setting `worker_consumer`.
 """
 
 from __future__ import annotations
@@ -13,47 +13,49 @@ from celery.utils.log import get_logger
 from celery.worker import consumer
 from celery.worker.state import reserved_requests
 
-from cadasta.workertoolbox.routing._worker import show_rejected
+from cadasta.workertoolbox.routing._worker import log_rejected
 
 _logger = get_logger(__name__)
 
-#: What Celery makes of a message that is shaped otherwise than it expects.
-_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+#: Errors that Celery raises on a message of an unexpected shape.
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
-#: Most characters of a header that are shown.
-_MAX_SHOWN = 300
+#: Most characters of a header that are logged.
+_MAX_LOGGED = 300
 
 
 class Consumer(consumer.Consumer):
-    """Celery's, but for messages that it fails on."""
+    """Celery's consumer, with a check of every message before Celery accepts it."""
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        take = super().create_task_handler(*args, **kwargs)
+        """Return Celery's handler of messages with the check before it."""
+        handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> Any:
-            if (problem := _problem(message)) is not None:
+            if (problem := _find_problem(message)) is not None:
                 return self._reject(message, ValueError(problem))
             try:
-                return take(message)
-            except _MISFITS as error:
-                if _is_taken(message):
+                return handle(message)
+            except _MALFORMED as error:
+                if _is_accepted(message):
                     raise
                 return self._reject(message, error)
 
         return on_task_received
 
     def _reject(self, message: Any, error: Exception) -> None:
-        show_rejected(message, "task", f"{type(error).__name__}: {error}")
+        log_rejected(message, "task", f"{type(error).__name__}: {error}")
         message.reject_log_error(_logger, self.connection_errors)  # type: ignore[attr-defined]
         task_rejected.send(sender=self, message=message, exc=error)
 
 
-def _problem(message: Any) -> str | None:
-    """Return what is wrong with a task; None where nothing is, or Celery tells of it.
+def _find_problem(message: Any) -> str | None:
+    """Return what is wrong with a task message, or None.
 
-    This is what Celery fails on after it has taken the message, or in its pool.
+    The checks cover what Celery fails on after it has accepted the message, or in the
+    pool. Celery itself logs and rejects a message without a task.
     """
-    body = _body(message)
+    body = _decoded_body(message)
     headers = message.headers or {}
     if isinstance(body, dict):
         headers = {**body, **headers}
@@ -61,26 +63,25 @@ def _problem(message: Any) -> str | None:
         return None
     for name, kinds in (("task", str), ("id", str), ("shadow", str | None)):
         if not isinstance(value := headers.get(name), kinds):
-            return f"its {name} is {_shown(value)}, and no text"
+            return f"{name!r} must be a string, got {_shortened(value)}"
     limits = headers.get("timelimit")
-    if limits and not _are_limits(limits):
-        return f"its timelimit is {_shown(limits)}, and no two numbers of seconds"
+    if limits and not _is_time_limit(limits):
+        return f"'timelimit' must be two numbers, got {_shortened(limits)}"
     match body:
-        case [_, _, steps] if steps and not isinstance(steps, dict):
-            return "what follows after its arguments is no object"
+        case [_, _, embed] if embed and not isinstance(embed, dict):
+            return "the third item of the body must be an object"
     return None
 
 
-def _body(message: Any) -> Any:
-    """Return the body, which Celery decodes anyway; None where it cannot be decoded."""
+def _decoded_body(message: Any) -> Any:
+    """Return the body; None where it cannot be decoded, which Celery logs itself."""
     try:
         return message.decode()
     except Exception:
-        # Celery tells of it in its own words.
         return None
 
 
-def _are_limits(value: Any) -> bool:
+def _is_time_limit(value: Any) -> bool:
     return (
         isinstance(value, list | tuple)
         and len(value) == 2
@@ -88,11 +89,11 @@ def _are_limits(value: Any) -> bool:
     )
 
 
-def _shown(value: Any) -> str:
-    return repr(value)[:_MAX_SHOWN]
+def _shortened(value: Any) -> str:
+    return repr(value)[:_MAX_LOGGED]
 
 
-def _is_taken(message: Any) -> bool:
-    """Tell whether Celery has gone so far that the failure is none of the message's."""
+def _is_accepted(message: Any) -> bool:
+    """Return whether Celery has accepted the message, so that a failure is not its."""
     requests = tuple(reserved_requests)
     return message.acknowledged or any(each.message is message for each in requests)

@@ -14,7 +14,7 @@ from cadasta.workertoolbox.conf._brokers.urls import (
 )
 from cadasta.workertoolbox.conf._brokers.visibility import check_visibility
 from cadasta.workertoolbox.conf._errors import ConflictingSettings, InvalidValue
-from cadasta.workertoolbox.routing import mask_url
+from cadasta.workertoolbox.routing import FIFO_ATTRIBUTES, mask_url
 
 #: Settings that can request quorum queues.
 _QUEUE_TYPES = (
@@ -22,14 +22,6 @@ _QUEUE_TYPES = (
     "task_default_queue_type",
     "task_create_missing_queue_type",
 )
-
-#: Attributes that SQS accepts for FIFO queues only.
-_FIFO_ATTRIBUTES = {
-    "FifoQueue",
-    "ContentBasedDeduplication",
-    "DeduplicationScope",
-    "FifoThroughputLimit",
-}
 
 
 def check_conflicts(values: Mapping[str, Any], given: Container[str]) -> None:
@@ -90,7 +82,7 @@ def _check_fifo_attributes(values: Mapping[str, Any]) -> None:
                 f"name; leave the attribute out, and name the queue '{name}.fifo'"
             )
     names = [*values["QUEUES"], values["PLATFORM_QUEUE_NAME"]]
-    useless = sorted(_FIFO_ATTRIBUTES & attributes.keys())
+    useless = sorted(FIFO_ATTRIBUTES & attributes.keys())
     if useless and not any(name.endswith(".fifo") for name in names):
         raise ConflictingSettings(
             f"{useless[0]}={attributes[useless[0]]!r} in sqs-creation-attributes is "

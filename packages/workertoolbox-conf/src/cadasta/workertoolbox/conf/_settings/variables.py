@@ -13,7 +13,7 @@ from typing import Any
 
 from cadasta.workertoolbox.conf._logging.setup import FORMATTERS
 from cadasta.workertoolbox.results import Redaction
-from cadasta.workertoolbox.routing import MONITOR
+from cadasta.workertoolbox.routing import MONITOR_QUEUE
 
 #: Returns what is wrong with a value and what to write instead, or None. It may also
 #: raise an error of another package.
@@ -102,7 +102,11 @@ _ROUTING_VARIABLES = (
         "the work queues; the argument `queues` under its older name",
     ),
     Variable(
-        "PLATFORM_QUEUE_NAME", "string", MONITOR, None, "name of the task-monitor queue"
+        "PLATFORM_QUEUE_NAME",
+        "string",
+        MONITOR_QUEUE,
+        None,
+        "name of the task-monitor queue",
     ),
     Variable(
         "QUEUE_PREFIX",

@@ -1,6 +1,28 @@
-"""kombu's transports, made to publish a task and its copy safely.
+"""Subclasses of kombu's transports that publish a task and its copy safely.
 
-kombu finds them by the scheme of a broker URL once the routing package is imported,
-so it does not matter where the URL comes from. Each is kombu's own, and changes only
-what happens to messages of the task exchange.
+Importing the routing package makes kombu use them for every connection of the process,
+also for those of Celery apps that the toolbox does not configure. So it does not matter
+where a broker URL comes from.
+
+Messages of the task exchange:
+
+- All transports but `amqp` put the task once, and put and retry each copy separately.
+  A task for a queue that is not bound is an error. Redis and SQS warn once about an ETA
+  beyond the visibility timeout.
+- `amqp` raises an error for a task that is unroutable or refused, where publishes are
+  confirmed.
+
+Every message:
+
+- All but `amqp` return an unacknowledged message to the queue that it was read from,
+  unless it names another exchange that is declared on the same connection.
+- All but `memory` deliver a message that cannot be parsed with the header `UNREADABLE`
+  instead of raising an error; `amqp` does so for message properties.
+- `redis` fetches a message and stores it as unacknowledged in one step.
+- `filesystem` writes files atomically. A message that is read is moved, and deleted
+  when it is acknowledged.
+- `sqlalchemy` rolls back after a failed put.
+- `sqs` treats error responses of AWS as connection errors, and refuses truncated
+  responses. It sets the group and the deduplication id of tasks in FIFO queues, creates
+  FIFO queues for high throughput, and does not create queues for remote control.
 """

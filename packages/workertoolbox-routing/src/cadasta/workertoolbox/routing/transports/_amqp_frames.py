@@ -1,4 +1,4 @@
-"""What AMQP brings and py-amqp cannot read: a message must not end its reader."""
+"""A reader of AMQP frames that survives message properties py-amqp cannot decode."""
 
 from __future__ import annotations
 
@@ -9,53 +9,56 @@ from amqp.basic_message import Message
 from amqp.method_framing import frame_handler
 from amqp.serialization import decode_properties_basic
 
-from cadasta.workertoolbox.routing.transports._unreadable import unreadable
+from cadasta.workertoolbox.routing.transports._unreadable import unreadable_headers
 
-#: A frame: its type, its channel, and what is in it.
+#: A frame: its type, its channel and its payload.
 Frame = tuple[int, int, Any]
 
-#: The type of a frame with the properties of a message (AMQP 0-9-1, section 4.2.1).
-PROPERTIES = 2
+#: Type of a content header frame, which has the properties of a message (AMQP 0-9-1,
+#: section 4.2.1).
+HEADER_FRAME = 2
 
-#: Bytes before the properties: class, weight, and size of the body.
-PREFIX = 12
+#: Bytes of its payload before the properties: class, weight and size of the body.
+PREFIX_BYTES = 12
 
 
-def reading_every_frame(
+def tolerant_frame_handler(
     connection: Any, callback: Callable[..., Any]
 ) -> Callable[[Frame], Any]:
-    """Return py-amqp's reader of frames, which gets over unreadable properties.
+    """Return py-amqp's frame handler, which here survives unreadable properties.
 
-    RabbitMQ hands out what a client sent, such as a content type that is no UTF-8 or an
-    instant after the year 9999. py-amqp raises what it takes for no error of the
-    connection, and the message is delivered again to whoever comes next. Here it
-    arrives without content type, and with the header `UNREADABLE`.
+    RabbitMQ delivers what a client sent, for example a content type that is not UTF-8
+    or a timestamp after the year 9999. py-amqp raises an error that does not count as
+    one of the connection, and RabbitMQ delivers the message again to the next
+    consumer. With this handler the message arrives without a content type and with
+    the header `UNREADABLE`.
     """
-    read = frame_handler(connection, callback)
+    handle = frame_handler(connection, callback)
 
     def on_frame(frame: Frame) -> Any:
         try:
-            return read(frame)
+            return handle(frame)
         except Exception as error:
-            kind, channel, buffer = frame
-            if kind != PROPERTIES or _is_readable(buffer):
+            kind, channel, payload = frame
+            if kind != HEADER_FRAME or _is_readable(payload):
                 raise
-            # It has not taken the frame, and still waits for one of its kind.
-            return read((kind, channel, _readable(buffer, error)))
+            # The handler did not accept the frame, and still expects a header frame.
+            return handle((kind, channel, _replacement(payload, error)))
 
     return on_frame
 
 
-def _is_readable(buffer: Any) -> bool:
+def _is_readable(payload: Any) -> bool:
     try:
-        decode_properties_basic(buffer, PREFIX)
+        decode_properties_basic(payload, PREFIX_BYTES)
     except Exception:
         return False
     return True
 
 
-def _readable(buffer: Any, error: Exception) -> bytes:
-    shown = bytes(buffer[PREFIX:]).decode("ascii", "backslashreplace")
-    headers = unreadable(error, properties=shown)
+def _replacement(payload: Any, error: Exception) -> bytes:
+    """Return a header frame's payload with the unreadable properties as a header."""
+    properties = bytes(payload[PREFIX_BYTES:]).decode("ascii", "backslashreplace")
+    headers = unreadable_headers(error, properties=properties)
     message: Any = Message("", application_headers=headers)
-    return bytes(buffer[:PREFIX]) + bytes(message._serialize_properties())
+    return bytes(payload[:PREFIX_BYTES]) + bytes(message._serialize_properties())

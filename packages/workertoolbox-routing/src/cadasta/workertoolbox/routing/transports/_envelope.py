@@ -1,4 +1,4 @@
-"""The envelope in which kombu's virtual transports put a message, as JSON."""
+"""The JSON envelope that kombu's virtual transports put a message into."""
 
 from __future__ import annotations
 
@@ -7,66 +7,72 @@ from typing import Any
 
 from kombu.utils.json import loads
 
-from cadasta.workertoolbox.routing.transports._unreadable import unreadable
+from cadasta.workertoolbox.routing.transports._unreadable import unreadable_headers
 
-#: What a body may be encoded as in its envelope; no name means text.
+#: Encodings of a body in its envelope. Without one the body is text.
 BASE64, TEXT = "base64", "utf-8"
 
 
-def opened(raw: bytes | str) -> dict[str, Any]:
-    """Return the message that lies in a queue, whatever that is.
+def parse_envelope(raw: bytes | str) -> dict[str, Any]:
+    """Return the message in an envelope, or a substitute for a malformed envelope.
 
-    Anybody can put anything into a list of Redis, a queue of SQS or a folder: text, a
-    notification of AWS, half a message. kombu raises on it, which ends a worker, and
-    what Redis has handed out is lost. Here it arrives with all that lay in the queue
-    as its body, without content type, and with the header `UNREADABLE`.
+    Any client can put anything into a list of Redis, a queue of SQS or a folder: plain
+    text, a notification of AWS, half a message. kombu raises an error then, which stops
+    the worker, and Redis has removed the message already. The substitute has the raw
+    content as its body, no content type, and the header `UNREADABLE`.
     """
     try:
         message = loads(raw)
-        _check(message)
+        _check_envelope(message)
     except Exception as error:
-        # Of any kind: kombu's JSON calls what builds dates, decimals, …
-        return _sealed(raw, error)
+        # Any error: kombu's JSON decoder constructs dates, decimals and other objects.
+        return _substitute(raw, error)
     return dict(message)
 
 
-def _check(message: Any) -> None:
-    """Refuse what kombu, or Celery's consumer, would end on.
+def _check_envelope(message: Any) -> None:
+    """Refuse an envelope that kombu or Celery's consumer would fail on.
 
     Raises:
-        ValueError: Says what is wrong.
+        ValueError: The message says what is wrong.
     """
     match message:
         case {"body": body, "properties": {"delivery_info": dict()} as properties}:
             headers = message.get("headers")
         case _:
-            raise ValueError("no envelope with body, properties and delivery_info")
+            raise ValueError(
+                "the envelope must have body, properties and delivery_info"
+            )
     if not isinstance(headers, dict | None):
-        raise ValueError("headers are no object")
+        raise ValueError(f"headers must be an object, got {_kind(headers)}")
     for name in ("content-type", "content-encoding"):
-        if not isinstance(message.get(name), str | None):
-            raise ValueError(f"{name} is no text")
+        if not isinstance(value := message.get(name), str | None):
+            raise ValueError(f"{name} must be a string, got {_kind(value)}")
     encoding = properties.get("body_encoding")
     if not isinstance(encoding, str | None):
-        raise ValueError("body_encoding is no text")
+        raise ValueError(f"body_encoding must be a string, got {_kind(encoding)}")
     if encoding == BASE64 and isinstance(body, str):
         b64decode(body, validate=True)
     elif (encoding or TEXT).lower() != TEXT:
-        raise ValueError(f"body_encoding {encoding!r} is not known")
+        raise ValueError(f"body_encoding {encoding!r} is unknown")
     elif not isinstance(body, str | bytes):
-        raise ValueError("body is no text")
+        raise ValueError(f"body must be a string, got {_kind(body)}")
     elif isinstance(body, str):
         body.encode()
 
 
-def _sealed(raw: bytes | str, error: Exception) -> dict[str, Any]:
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _substitute(raw: bytes | str, error: Exception) -> dict[str, Any]:
     data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     return {
         "body": b64encode(data).decode(),
         "content-type": None,
-        # Whoever decodes it gets text if it is some, and no error if it is none.
+        # A consumer that decodes the body gets text if it is UTF-8, or else bytes.
         "content-encoding": TEXT if _is_text(data) else "binary",
-        "headers": unreadable(error),
+        "headers": unreadable_headers(error),
         "properties": {"body_encoding": BASE64, "delivery_info": {}},
     }
 

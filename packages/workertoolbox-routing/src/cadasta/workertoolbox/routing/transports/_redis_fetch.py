@@ -1,12 +1,13 @@
-"""Take a message from Redis and note that it is held in one step.
+"""Fetch a message from Redis and store it as unacknowledged in one step.
 
-kombu takes one with `BRPOP`, and notes with its next request that it holds it: a reader
-that is killed or cut off in between takes the message along. Here a script does both on
-the server, so that a message always lies in its queue or among those not acknowledged.
+kombu takes a message with `BRPOP`, and stores it as unacknowledged with its next
+request. A reader that is killed or loses its connection in between loses the message.
+Here a script does both on the server, so a message is always either in its queue or
+among the unacknowledged ones.
 
-A reader that found nothing waits by `BLMOVE` from one end of a list to the same end,
-which takes nothing and ends when there is something; the script is sent with it, and
-runs right after.
+A reader that found nothing waits with `BLMOVE` from one end of a list to the same end.
+This moves nothing, and returns as soon as the list has a message. The script is sent in
+the same request and runs right after it.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from uuid import uuid4
 from kombu.transport import redis, virtual
 from kombu.utils.json import dumps, loads
 
-from cadasta.workertoolbox.routing.transports._unreadable import UNREADABLE
+from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel
 
-#: Seconds that a reader of one queue waits at most; it looks for messages with another
-#: priority than 0 in between, which lie in lists of their own.
+#: Longest wait in seconds of a reader of one queue. Messages with a priority other than
+#: 0 lie in lists of their own, which the reader checks only between two waits.
 WAIT_S = 1.0
 
-#: The same for a reader of several queues, which can wait for one of them only.
-WAIT_IN_TURN_S = 0.1
+#: Longest wait in seconds of a reader of several queues, which can wait for only one.
+WAIT_FOR_ONE_OF_SEVERAL_S = 0.1
 
-#: Takes the first message there is, and returns it as kombu keeps what is held: with an
-#: exchange, the default one, and a routing key, by which it returns to its queue.
-#: It may be sent again where no answer came, and answers the same then. What is no JSON
-#: is not held: kombu would end on it when it returns what is held for too long.
-TAKE = """
+#: Takes the first message, and returns it in the form in which kombu stores
+#: unacknowledged messages: with the default exchange and a routing key, with which it
+#: returns to its queue. The script is idempotent, because it is sent again if no
+#: response came. A message that is not JSON is not stored: kombu would fail on it when
+#: it returns messages after the visibility timeout.
+FETCH_SCRIPT = """
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held then return held end
 for i = 3, #KEYS do
@@ -54,31 +56,32 @@ return false
 
 
 class QoS(redis.QoS):
-    """What a channel has read and not acknowledged."""
+    """The unacknowledged messages of a channel."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Keep a message; what the script took is noted in Redis already."""
-        if delivery_tag in self.channel.taken:
-            self.channel.taken.remove(delivery_tag)
+        """Add a message; Redis has it already if the script fetched it."""
+        if delivery_tag in self.channel.stored_tags:
+            self.channel.stored_tags.remove(delivery_tag)
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
 
 
 class AtomicFetchChannel(TaskChannel, redis.Channel):
-    """kombu's channel, which loses no message when its process does.
+    """kombu's channel, which loses no message when its process is killed.
 
-    Without `ack_emulation` nothing is held.
+    With `ack_emulation=False` messages are not stored as unacknowledged.
     """
 
     QoS = QoS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: The tags of messages that are on their way to who reads them.
-        self.taken: set[str] = set()
-        self._has_found = False
+        #: Delivery tags of messages that the script stored as unacknowledged, and that
+        #: are not delivered yet.
+        self.stored_tags: set[str] = set()
+        self._last_fetch_succeeded = False
         self._is_waiting = False
-        self._coming = ""
+        self._pending_tag = ""
         super().__init__(*args, **kwargs)
 
     def basic_consume(
@@ -89,54 +92,57 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
         consumer_tag: str,
         **kwargs: Any,
     ) -> Any:
-        """Consume a queue; without acknowledgements nothing stays held."""
+        """Consume a queue; with `no_ack` each message is acknowledged on delivery."""
 
-        def forget(message: Any) -> Any:
-            self._forget(message)
+        def acknowledge_first(message: Any) -> Any:
+            self._acknowledge_stored(message)
             return callback(message)
 
-        told = forget if no_ack else callback
-        return super().basic_consume(queue, no_ack, told, consumer_tag, **kwargs)
+        on_message = acknowledge_first if no_ack else callback
+        return super().basic_consume(queue, no_ack, on_message, consumer_tag, **kwargs)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
-        """Take a message if there is one; without acknowledgement it is not held."""
+        """Return a message or None; with `no_ack` the message is acknowledged."""
         message = super().basic_get(queue, no_ack=no_ack, **kwargs)
         if no_ack and message is not None:
-            self._forget(message)
+            self._acknowledge_stored(message)
         return message
 
     def close(self) -> None:
-        """Close; where the server is gone, what is on its way is held there."""
-        # kombu's own fails then when it is called first, and otherwise when again.
+        """Close the channel, after the response to a pending fetch.
+
+        If the server is gone, a message that was fetched stays unacknowledged there.
+        """
+        # kombu's `close` reads a pending response too, but fails if the server is gone.
         with suppress(Empty, *self.connection_errors):
             if self._in_poll:
                 self._brpop_read()
         super().close()
 
-    def _forget(self, message: Any) -> None:
+    def _acknowledge_stored(self, message: Any) -> None:
         tag = message.delivery_tag
-        if tag in self.taken:
-            self.taken.remove(tag)
+        if tag in self.stored_tags:
+            self.stored_tags.remove(tag)
             self.qos.ack(tag)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         tag = str(uuid4())
         with self.conn_or_acquire() as client:
-            held = client.execute_command(*self._taking([queue], tag))
+            response = client.execute_command(*self._fetch_command([queue], tag))
             self._maybe_update_queues_expire(client, queue)
-        message, _ = self._read(held, tag)
+        message, _ = self._parse_response(response, tag)
         return message
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
-        self._coming = str(uuid4())
-        commands = [self._taking(queues, self._coming)]
-        self._is_waiting = not self._has_found
+        self._pending_tag = str(uuid4())
+        commands = [self._fetch_command(queues, self._pending_tag)]
+        self._is_waiting = not self._last_fetch_succeeded
         if self._is_waiting:
             key = f"{self.global_keyprefix}{queues[0]}"
-            longest_s = WAIT_S if len(queues) == 1 else WAIT_IN_TURN_S
+            longest_s = WAIT_S if len(queues) == 1 else WAIT_FOR_ONE_OF_SEVERAL_S
             wait_s = min(self.brpop_timeout or longest_s, longest_s)
             commands.insert(0, ("BLMOVE", key, key, "RIGHT", "RIGHT", wait_s))
         connection = self.client.connection
@@ -146,9 +152,9 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
-            held = self._answer(**options)
-            self._has_found = held is not None
-            message, queue = self._read(held, self._coming)
+            response = self._read_response(**options)
+            self._last_fetch_succeeded = response is not None
+            message, queue = self._parse_response(response, self._pending_tag)
             self._queue_cycle.rotate(queue)
             self.connection._deliver(message, queue)
             return True
@@ -156,20 +162,23 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
             self._in_poll = None
             self._flush_brpop_reauth()
 
-    def _answer(self, **options: Any) -> bytes | None:
+    def _read_response(self, **options: Any) -> bytes | None:
+        """Return the script's response, after that of the wait before it."""
         client, connection = self.client, self.client.connection
         try:
             if self._is_waiting:
                 client.parse_response(connection, "BLMOVE", **options)
-            answer: bytes | None = client.parse_response(connection, "EVAL", **options)
+            response: bytes | None = client.parse_response(
+                connection, "EVAL", **options
+            )
         except Exception:
-            # There may be another answer, to be taken for one of the next command.
+            # A late response would be read as that of the next command.
             connection.disconnect()
             raise
-        return answer
+        return response
 
-    def _taking(self, queues: list[str], tag: str) -> tuple[Any, ...]:
-        """Return the command that takes the first message of these queues."""
+    def _fetch_command(self, queues: list[str], tag: str) -> tuple[Any, ...]:
+        """Return the command that fetches the first message of these queues."""
         lists = [
             (self._q_for_pri(queue, priority), dumps(queue))
             for priority in self.priority_steps
@@ -178,21 +187,23 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
         names = [self.unacked_key, self.unacked_index_key, *(key for key, _ in lists)]
         keys = [f"{self.global_keyprefix}{name}" for name in names]
         values = [tag, time(), int(self.ack_emulation), *(queue for _, queue in lists)]
-        return ("EVAL", TAKE, len(keys), *keys, *values)
+        return ("EVAL", FETCH_SCRIPT, len(keys), *keys, *values)
 
-    def _read(self, held: bytes | None, tag: str) -> tuple[dict[str, Any], str]:
-        """Return a message and its queue from what the script answers.
+    def _parse_response(
+        self, response: bytes | None, tag: str
+    ) -> tuple[dict[str, Any], str]:
+        """Return the message and its queue from a response of the script.
 
         Raises:
-            Empty: There is none.
+            Empty: The queues are empty.
         """
-        if held is None:
+        if response is None:
             raise Empty()
-        raw, _, name = held[1:-1].rpartition(b', "", ')
+        raw, _, name = response[1:-1].rpartition(b', "", ')
         queue: str = loads(name)
-        message = self.open(raw, queue)
+        message = self.read_message(raw, queue)
         message["properties"]["delivery_tag"] = tag
-        # What cannot be read is held as it is told, not as it lay in the queue.
+        # For an unreadable message kombu stores the substitute, not the raw content.
         if self.ack_emulation and UNREADABLE not in (message.get("headers") or {}):
-            self.taken.add(tag)
+            self.stored_tags.add(tag)
         return message, queue

@@ -1,4 +1,4 @@
-"""Which transport serves a broker URL."""
+"""The transports that kombu uses for the schemes of broker URLs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kombu import transport
 
 _PACKAGE = "cadasta.workertoolbox.routing.transports"
 
-#: Scheme of a broker URL to the transport's name, which is imported on first use.
+#: Transports by the scheme of a broker URL. kombu imports one on its first use.
 TRANSPORTS = {
     "amqp": f"{_PACKAGE}.amqp:Transport",
     "amqps": f"{_PACKAGE}.amqp:SSLTransport",
@@ -24,7 +24,7 @@ TRANSPORTS = {
 
 
 def register() -> None:
-    """Have kombu take our transports wherever a URL names one."""
+    """Replace kombu's transports by ours, for every connection of this process."""
     transport.TRANSPORT_ALIASES.update(TRANSPORTS)
     for scheme in TRANSPORTS:
         vars(transport)["_transport_cache"].pop(scheme, None)

@@ -1,18 +1,16 @@
-"""What arrives and is no message: how a consumer, and the monitor, get to know it."""
+"""The headers of a message that could not be parsed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: The header of what could not be read. Its value has the `error`, and what else is
-#: known; the results package has the same name (the two do not import each other).
-UNREADABLE = "workertoolbox_unreadable"
+from cadasta.workertoolbox.routing._headers import UNREADABLE
 
-#: Most characters of an error: some repeat all that they could not read.
+#: Most characters of an error: some errors repeat everything that could not be parsed.
 MAX_ERROR = 300
 
 
-def unreadable(error: Exception, **known: Any) -> dict[str, Any]:
-    """Return the headers of what could not be read."""
+def unreadable_headers(error: Exception, **details: Any) -> dict[str, Any]:
+    """Return headers that mark a message as unreadable, with the error and details."""
     text = f"{type(error).__name__}: {error}"
-    return {UNREADABLE: {"error": text[:MAX_ERROR], **known}}
+    return {UNREADABLE: {"error": text[:MAX_ERROR], **details}}

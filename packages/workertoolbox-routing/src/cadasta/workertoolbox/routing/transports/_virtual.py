@@ -1,11 +1,12 @@
-"""What every transport shares that emulates exchanges in the client.
+"""Base of the transports that emulate exchanges in the client.
 
-On those, one publish is a put for each bound queue. kombu makes the puts in the order
-of a set, and when the second fails the whole publish is tried again, so that a failing
-monitor queue doubles the work. And it takes a message that was read and not
-acknowledged to every queue that its routing key matches, so that the monitor's copy
-becomes work. Here a task is put once, its copy is tried on its own, and a message
-returns to the queue it was read from.
+On these transports, publishing is one put for each bound queue. kombu makes the puts in
+the order of a set. If the second one fails, the whole publish is tried again, so a
+failing monitor queue duplicates the task. And kombu returns an unacknowledged message
+to every queue that its routing key matches, so the monitor's copy becomes a task.
+
+Here a task is put once, its copy is retried separately, and a message returns to the
+queue that it was read from.
 """
 
 from __future__ import annotations
@@ -23,34 +24,37 @@ from kombu.transport import virtual
 from kombu.transport.virtual import exchange as exchanges
 
 from cadasta.workertoolbox.routing._errors import CopyFailed, UnknownQueue
+from cadasta.workertoolbox.routing._headers import ROUTING_KEY
 from cadasta.workertoolbox.routing._topology import EXCHANGE
-from cadasta.workertoolbox.routing.transports._envelope import opened
+from cadasta.workertoolbox.routing.transports._envelope import parse_envelope
 
 _logger = logging.getLogger(__name__)
 
-#: Where a pinned message keeps the routing key that it was published with.
-ROUTING_KEY = "workertoolbox_routing_key"
-
-#: Seconds before each new try of a put that failed for a passing reason: long enough
-#: for a connection to be made anew, short enough for a caller to wait.
-DELAYS_S = (0.1, 0.4)
+#: Seconds before each retry of a put that failed with a transient error: long enough
+#: for a new connection, short enough for the caller, who waits.
+RETRY_DELAYS_S = (0.1, 0.4)
 
 
 class TopicExchange(exchanges.TopicExchange):
-    """A topic exchange that tells a task from its copies.
+    """A topic exchange that handles a task and its copies differently.
 
-    A queue bound by the very routing key is where the work goes; one bound by a
-    pattern gets a copy.
+    A queue bound by exactly the routing key gets the task; a queue bound by a pattern
+    that matches gets a copy.
     """
 
     def deliver(
         self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
     ) -> None:
+        """Put a task and its copies; leave other exchanges to kombu.
+
+        Raises:
+            UnknownQueue: No queue is bound by the routing key.
+        """
         if exchange != EXCHANGE:
             super().deliver(message, exchange, routing_key, **kwargs)
             return
         channel = self.channel
-        # What this connection has declared; what others have is theirs.
+        # kombu keeps the bindings that this connection has declared.
         table = channel.state.exchanges.get(exchange, {}).get("table", [])
         work = {queue for key, _, queue in table if key == routing_key}
         copies = {
@@ -60,12 +64,12 @@ class TopicExchange(exchanges.TopicExchange):
         }
         if not work:
             raise UnknownQueue(routing_key)
-        channel.warn_of_redelivery(message)
+        channel.warn_about_redelivery(message)
         channel.put_task(message, sorted(work), sorted(copies), **kwargs)
 
 
 class TaskChannel(virtual.Channel):
-    """What a channel of ours does to messages of the task exchange."""
+    """A channel that publishes copies separately and pins messages to their queue."""
 
     exchange_types = {**virtual.Channel.exchange_types, "topic": TopicExchange}
 
@@ -89,8 +93,8 @@ class TaskChannel(virtual.Channel):
         """Publish a message.
 
         Raises:
-            RecoverableConnectionError: The channel is closed: kombu has connected anew
-                to declare the queues, and publishes on the channel of before.
+            RecoverableConnectionError: The channel is closed: kombu reconnected to
+                declare the queues, but publishes on the old channel.
         """
         if self.connection is None:
             raise RecoverableConnectionError("the channel is closed")
@@ -99,11 +103,16 @@ class TaskChannel(virtual.Channel):
     def put_task(
         self, message: dict[str, Any], work: list[str], copies: list[str], **kwargs: Any
     ) -> None:
-        """Put a task into its queues, then a copy into the others.
+        """Put a task into its work queues, then a copy into each other queue.
+
+        Args:
+            message: The message as kombu prepares it.
+            work: Names of the queues that get the task.
+            copies: Names of the queues that get a copy.
 
         Raises:
             CopyFailed: A copy could not be put, and `copy_failure` is `raise`.
-            Exception: The task could not be put; then nothing was.
+            Exception: The task could not be put; no copy was put either.
         """
         for queue in work:
             self._put(queue, with_new_tag(message), **kwargs)
@@ -111,80 +120,81 @@ class TaskChannel(virtual.Channel):
             self.put_copy(queue, message, **kwargs)
 
     def put_copy(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        """Put a copy, several times if need be, without harm to the task itself.
+        """Put a copy, with retries, and log an error if it fails.
 
         Raises:
-            CopyFailed: It could not be put, and `copy_failure` is `raise`.
+            CopyFailed: The copy could not be put, and `copy_failure` is `raise`.
         """
         try:
-            self.try_again(lambda: self._put(queue, with_new_tag(message), **kwargs))
+            self.retry(lambda: self._put(queue, with_new_tag(message), **kwargs))
         except Exception as error:
-            # Whatever it is: the task has gone out, and must not go out again.
+            # Any error: the task has been sent, and the caller must not send it again.
             id = message.get("headers", {}).get("id", "?")
             failure = CopyFailed(queue, str(id), repr(error))
             if self.copy_failure == "raise":
                 raise failure from error
             _logger.error("%s", failure)
 
-    def try_again(self, put: Callable[[], object]) -> None:
-        """Make a put, and make it again after an error that may pass."""
-        for delay_s in DELAYS_S:
+    def retry(self, put: Callable[[], object]) -> None:
+        """Make a put, and repeat it after transient errors."""
+        for delay_s in RETRY_DELAYS_S:
             try:
                 put()
                 return
             except self.transient_errors as error:
                 if not self.is_transient(error):
                     raise
-                _logger.debug("put failed, trying again: %r", error)
+                _logger.debug("put failed, retrying: %r", error)
                 time.sleep(delay_s)
         put()
 
     def is_transient(self, error: Exception) -> bool:
-        """Tell whether the same put may succeed a little later."""
+        """Return whether the same put may succeed a little later."""
         return isinstance(error, self.transient_errors)
 
-    def bind_copies(self, monitor: Queue) -> None:
-        """Bind a monitor queue that cannot be declared, so that copies are tried."""
+    def bind_monitor_queue(self, monitor: Queue) -> None:
+        """Bind a monitor queue that could not be declared, so that copies are tried."""
         self.queue_bind(monitor.name, EXCHANGE, "#")
 
-    def warn_of_redelivery(self, message: Mapping[str, Any]) -> None:
-        """Warn once of an ETA that lies beyond the visibility timeout."""
+    def warn_about_redelivery(self, message: Mapping[str, Any]) -> None:
+        """Warn about an ETA beyond the visibility timeout, once for a connection."""
         eta = message.get("headers", {}).get("eta")
         if not eta or self.visibility_timeout is None or self.connection.has_warned:
             return
-        ahead_s = (_instant(eta) - datetime.now(UTC)).total_seconds()
+        ahead_s = (_parse_time(eta) - datetime.now(UTC)).total_seconds()
         if ahead_s > self.visibility_timeout:
             self.connection.has_warned = True
             _logger.warning(
-                "task %s is to run in %.0f s, but this broker delivers a message again "
-                "after %.0f s without an acknowledgement: it may run several times; "
-                'set broker_transport_options={"visibility_timeout": …} above the '
-                "longest countdown",
+                "task %s is due in %.0f s, but this broker delivers a message again "
+                "after %.0f s without an acknowledgement, so the task may run several "
+                'times; set broker_transport_options={"visibility_timeout": …} above '
+                "the longest countdown",
                 message["headers"].get("task"),
                 ahead_s,
                 self.visibility_timeout,
             )
 
-    def open(self, raw: bytes | str, queue: str) -> dict[str, Any]:
-        """Return the message that lies in a queue, whatever that is, for delivery."""
-        message = self.pin(opened(raw), queue)
-        # A tag that is forged, or that a copy of the message has too, would have one
-        # acknowledged for another.
+    def read_message(self, raw: bytes | str, queue: str) -> dict[str, Any]:
+        """Return what a queue contains as a message for delivery, malformed or not."""
+        message = self.pin(parse_envelope(raw), queue)
+        # With a forged tag, or one that another message has too, an acknowledgement
+        # would be taken for that of another message.
         message["properties"]["delivery_tag"] = str(uuid4())
         return message
 
     def pin(self, message: dict[str, Any], queue: str) -> dict[str, Any]:
-        """Have a message return to the queue it was read from, if not acknowledged."""
+        """Make an unacknowledged message return to the queue it was read from."""
         info = message["properties"]["delivery_info"]
         exchange, key = info.get("exchange"), info.get("routing_key")
-        if (exchange, key) != ("", queue) and not self._is_of_others(exchange, key):
+        if (exchange, key) != ("", queue) and not self._is_foreign(exchange, key):
             info[ROUTING_KEY] = key
             # The default exchange, where a routing key is a queue's name. Celery's
-            # retry knows this form too.
+            # retry understands this form too.
             info.update(exchange="", routing_key=queue)
         return message
 
-    def _is_of_others(self, exchange: Any, key: Any) -> bool:
+    def _is_foreign(self, exchange: Any, key: Any) -> bool:
+        """Return whether another exchange than the task exchange is declared here."""
         return (
             isinstance(exchange, str)
             and isinstance(key, str)
@@ -197,22 +207,22 @@ class TaskChannel(virtual.Channel):
 
 
 class TaskTransport(virtual.Transport):
-    """What a transport of ours does to messages of the task exchange."""
+    """A transport whose connections warn once about an ETA that is too far away."""
 
-    #: Whether this connection has warned of an ETA.
+    #: Whether this connection has warned.
     has_warned = False
 
 
 def with_new_tag(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message for one queue.
+    """Return a copy of a message with a delivery tag of its own, for one queue.
 
-    A put may change what it puts. And Redis keeps what is not acknowledged under the
-    delivery tag: with the same for task and copy, who acknowledges one loses the other.
+    A put may modify the message. And Redis stores unacknowledged messages by delivery
+    tag: if a task and its copy had the same, acknowledging one would remove the other.
     """
     properties = {**message["properties"], "delivery_tag": str(uuid4())}
     return {**message, "properties": properties}
 
 
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+def _parse_time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""RabbitMQ, with and without TLS."""
+"""Transports `amqp` and `amqps`: RabbitMQ with and without TLS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from kombu.transport import pyamqp
 
 from cadasta.workertoolbox.routing._errors import PublishRefused, Unroutable
 from cadasta.workertoolbox.routing._topology import EXCHANGE
-from cadasta.workertoolbox.routing._transport_options import without_options_of_others
-from cadasta.workertoolbox.routing.transports._amqp_frames import reading_every_frame
+from cadasta.workertoolbox.routing._transport_options import only_accepted_options
+from cadasta.workertoolbox.routing.transports._amqp_frames import tolerant_frame_handler
 
 
 class Channel(pyamqp.Channel):
-    """kombu's channel; where publishes are confirmed, a task must reach a queue."""
+    """kombu's channel, with an error for a task that reaches no queue.
+
+    RabbitMQ reports it only where publishes are confirmed, which is the default.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -29,11 +32,11 @@ class Channel(pyamqp.Channel):
     def basic_publish_confirm(
         self, msg: Any, exchange: str = "", routing_key: str = "", **kwargs: Any
     ) -> Any:
-        """Publish, and wait until the broker has the message.
+        """Publish a message and wait for the confirmation.
 
         Raises:
-            PublishRefused: A queue does not take it. Celery would send it again, to
-                the others too.
+            PublishRefused: A queue refuses a task. After py-amqp's own error Celery
+                would send the task again, also to the queues that accepted it.
             Unroutable: No queue is bound for a task.
         """
         if exchange == EXCHANGE:
@@ -45,19 +48,19 @@ class Channel(pyamqp.Channel):
             if exchange != EXCHANGE:
                 raise
             raise PublishRefused(routing_key) from error
-        # Only now: the confirmation comes after the return.
+        # RabbitMQ returns an unroutable message before it confirms it.
         if self._returned is not None:
             raise self._returned
         return result
 
 
 class Connection(pyamqp.Connection):
-    """kombu's connection with the channel above; it gets over unreadable messages."""
+    """kombu's connection with the channel above and a tolerant frame handler."""
 
     Channel = Channel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, frame_handler=reading_every_frame, **kwargs)
+        super().__init__(*args, frame_handler=tolerant_frame_handler, **kwargs)
 
 
 class Transport(pyamqp.Transport):
@@ -66,10 +69,10 @@ class Transport(pyamqp.Transport):
     Connection = Connection
 
     def establish_connection(self) -> Any:
-        """Connect; py-amqp takes no option that it does not know."""
-        with without_options_of_others(self.client, "confirm_publish"):
+        """Connect without the options of other brokers, which py-amqp refuses."""
+        with only_accepted_options(self.client, "confirm_publish"):
             return super().establish_connection()
 
 
 class SSLTransport(Transport, pyamqp.SSLTransport):
-    """The same, with TLS."""
+    """The same transport with TLS."""

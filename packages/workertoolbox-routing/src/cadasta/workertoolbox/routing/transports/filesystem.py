@@ -1,10 +1,12 @@
-"""A broker in a folder: kombu's file-system transport, made safe for many processes.
+"""Transport `filesystem`: queues in a folder, safe for many processes.
 
-kombu's own writes messages and bindings in place, so that another process may read
-half of one, and deletes a message when it is read, so that a process that is killed
-takes its messages along. Here each file appears whole, under its final name; a
-message that is read moves to a folder of its reader's, is deleted when it is
-acknowledged, and returns to its queue when its reader closes, rejects it or dies.
+kombu's transport writes messages and bindings in place, so another process may read
+half of a file. It deletes a message when it is read, so a process that is killed loses
+its messages.
+
+Here a file is complete before it gets its name. A message that is read moves to a
+folder of its reader. It is deleted when it is acknowledged, and returns to its queue
+when its reader closes, requeues it or dies.
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ from kombu.utils.json import dumps
 
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
-#: Seconds between two looks for messages whose reader has died.
-RECOVERY_INTERVAL = 1.0
+#: Seconds between two searches for messages whose reader has died.
+RECOVERY_INTERVAL_S = 1.0
 
 
 class Channel(TaskChannel, filesystem.Channel):
-    """Messages are files `<time>_<uuid>.<queue>.msg` in the data folder."""
+    """A channel whose messages are files `<time>_<uuid>.<queue>.msg`."""
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -53,30 +55,30 @@ class Channel(TaskChannel, filesystem.Channel):
             self._claims = _Claims(self._inbox)
         for name in _messages(self._inbox, queue):
             with suppress(FileNotFoundError):  # another reader was first
-                message = self.open(self._claims.take(name), queue)
+                message = self.read_message(self._claims.claim(name), queue)
                 message["properties"]["delivery_tag"] = name
                 return message
         raise Empty()
 
     def _recover(self) -> None:
-        if time.monotonic() - self._recovered_at > RECOVERY_INTERVAL:
+        if time.monotonic() - self._recovered_at > RECOVERY_INTERVAL_S:
             self._recovered_at = time.monotonic()
-            recover(self._inbox)
+            release_abandoned(self._inbox)
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         super().basic_ack(delivery_tag, multiple)
         if self._claims:
-            self._claims.drop(delivery_tag)
+            self._claims.delete(delivery_tag)
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         super().basic_reject(delivery_tag, requeue=requeue)
         if self._claims and not requeue:
-            self._claims.drop(delivery_tag)
+            self._claims.delete(delivery_tag)
 
     def _restore(self, message: virtual.Message) -> None:
-        # The file as it is, in its place in the order; kombu would put a new one.
+        # The same file keeps its place in the queue; kombu would write a new one.
         if self._claims:
-            self._claims.give_back(str(message.delivery_tag))
+            self._claims.release(str(message.delivery_tag))
 
     def close(self) -> None:
         super().close()
@@ -118,53 +120,61 @@ class Transport(TaskTransport, filesystem.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        # kombu's is one for the process, and knows one folder only.
+        # kombu shares one state in the process, which is right for a single folder.
         self.state = virtual.BrokerState()
 
 
 class _Claims:
     """The messages that one channel has read and not acknowledged.
 
-    They lie in a folder of their own, whose lock is held as long as the process
-    lives, however it ends.
+    They lie in a folder of their own. The lock of the folder is held until the process
+    ends, even if it is killed.
     """
 
     def __init__(self, inbox: Path) -> None:
         self._inbox = inbox
         self._folder = inbox / "unacked" / str(uuid4())
         self._folder.mkdir(parents=True)
-        # Held before it has the name by which others look for it.
+        # Locked before it gets the name that other processes search for.
         unnamed = self._folder.with_suffix(".new")
         self._lock = unnamed.open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         unnamed.rename(self._folder.with_suffix(".lock"))
 
-    def take(self, name: str) -> bytes:
+    def claim(self, name: str) -> bytes:
+        """Move a message out of its queue and return its content.
+
+        Raises:
+            FileNotFoundError: Another reader has claimed it.
+        """
         claimed = self._folder / name
         os.rename(self._inbox / name, claimed)
         return claimed.read_bytes()
 
-    def drop(self, name: str) -> None:
+    def delete(self, name: str) -> None:
+        """Delete a claimed message."""
         (self._folder / name).unlink(missing_ok=True)
 
-    def give_back(self, name: str) -> None:
+    def release(self, name: str) -> None:
+        """Return a claimed message to its queue."""
         with suppress(FileNotFoundError):  # acknowledged in the meantime
             os.rename(self._folder / name, self._inbox / name)
 
     def close(self) -> None:
-        _give_all_back(self._folder, self._inbox)
+        """Return every claimed message to its queue, and release the lock."""
+        _release_all(self._folder, self._inbox)
         self._lock.close()
 
 
-def recover(inbox: Path) -> None:
-    """Return to their queues the messages whose reader has died."""
+def release_abandoned(inbox: Path) -> None:
+    """Return messages to their queues whose reader has died."""
     for lock in inbox.glob("unacked/*.lock"):
         with suppress(FileNotFoundError), lock.open("rb") as file:
             if _try_lock(file):
-                _give_all_back(lock.with_suffix(""), inbox)
+                _release_all(lock.with_suffix(""), inbox)
 
 
-def _give_all_back(folder: Path, inbox: Path) -> None:
+def _release_all(folder: Path, inbox: Path) -> None:
     for claimed in folder.glob("*.msg"):
         with suppress(FileNotFoundError):
             os.rename(claimed, inbox / claimed.name)
@@ -197,7 +207,7 @@ def _messages(inbox: Path, queue: str) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file so that no reader sees a part of it."""
+    """Write a file atomically: a reader sees all of it or none."""
     part = path.with_name(f".{uuid4()}.part")
     try:
         part.write_text(text, "utf-8")

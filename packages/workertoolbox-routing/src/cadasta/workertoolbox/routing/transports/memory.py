@@ -1,4 +1,4 @@
-"""Messages in the memory of one process, for tests."""
+"""Transport `memory`: queues in the memory of one process, for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskT
 
 
 class Channel(TaskChannel, memory.Channel):
-    """kombu's channel, with tasks and copies kept apart."""
+    """kombu's channel, which publishes a task and its copy separately."""
 
 
 class Transport(TaskTransport, memory.Transport):

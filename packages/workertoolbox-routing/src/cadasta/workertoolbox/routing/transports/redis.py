@@ -1,4 +1,4 @@
-"""Redis, with TLS and sentinels."""
+"""Transports `redis`, `rediss` and `sentinel`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskT
 
 
 class Channel(AtomicFetchChannel):
-    """kombu's channel, with tasks and copies kept apart, and no message lost.
+    """kombu's channel, which fetches atomically and publishes copies separately.
 
-    What a reader has not acknowledged lies in Redis with exchange and routing key, and
-    any worker returns it after the visibility timeout: it is pinned before that.
+    Unacknowledged messages lie in Redis with their exchange and routing key, and any
+    worker returns them after the visibility timeout. So they are pinned to their queue
+    before they are stored there.
     """
 
     from_transport_options = (
@@ -25,7 +26,7 @@ class Channel(AtomicFetchChannel):
 
 
 class SentinelChannel(Channel, redis.SentinelChannel):
-    """The same, behind sentinels."""
+    """The same channel for servers behind Redis Sentinel."""
 
     from_transport_options = (
         *redis.SentinelChannel.from_transport_options,
@@ -40,6 +41,6 @@ class Transport(TaskTransport, redis.Transport):
 
 
 class SentinelTransport(TaskTransport, redis.SentinelTransport):
-    """kombu's transport with the channel above."""
+    """kombu's transport for Redis Sentinel with the channel above."""
 
     Channel = SentinelChannel

@@ -1,4 +1,4 @@
-"""Messages in a SQL database."""
+"""Transports `sqla` and `sqlalchemy`: queues in a SQL database."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from kombu.transport import sqlalchemy, virtual
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from cadasta.workertoolbox.routing._transport_options import without_options_of_others
+from cadasta.workertoolbox.routing._transport_options import only_accepted_options
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
 
 class Channel(TaskChannel, sqlalchemy.Channel):
-    """kombu's channel, with tasks and copies kept apart."""
+    """kombu's channel, which publishes a task and its copy separately."""
 
     transient_errors = (OSError, OperationalError)
 
@@ -22,20 +22,20 @@ class Channel(TaskChannel, sqlalchemy.Channel):
         try:
             super()._put(queue, payload, **kwargs)
         except Exception:
-            # kombu does so after some errors; after others the next put would fail.
+            # kombu rolls back after some errors; after others the next put would fail.
             self.session.rollback()
             raise
 
     def _get(self: Any, queue: str, timeout: float | None = None) -> dict[str, Any]:
-        # kombu's own, which loses what it cannot read.
-        asked = self._get_or_create(queue)
+        # As kombu's, except that a message that cannot be parsed is not lost.
+        record = self._get_or_create(queue)
         if self.session.bind.name == "sqlite":
             self.session.execute(text("BEGIN IMMEDIATE TRANSACTION"))
         try:
             message = (
                 self.session.query(self.message_cls)
                 .with_for_update()
-                .filter(self.message_cls.queue_id == asked.id)
+                .filter(self.message_cls.queue_id == record.id)
                 .filter(self.message_cls.visible != False)  # noqa: E712
                 .order_by(self.message_cls.sent_at, self.message_cls.id)
                 .first()
@@ -43,13 +43,13 @@ class Channel(TaskChannel, sqlalchemy.Channel):
             if message is None:
                 raise Empty()
             message.visible = False
-            opened: dict[str, Any] = self.open(message.payload, queue)
-            return opened
+            parsed: dict[str, Any] = self.read_message(message.payload, queue)
+            return parsed
         finally:
             self.session.commit()
 
     def _engine_from_config(self) -> Any:
-        with without_options_of_others(self.connection.client):
+        with only_accepted_options(self.connection.client):
             return super()._engine_from_config()
 
 

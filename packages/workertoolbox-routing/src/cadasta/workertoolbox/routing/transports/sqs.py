@@ -1,4 +1,4 @@
-"""Amazon SQS."""
+"""Transport `sqs`: Amazon SQS."""
 
 from __future__ import annotations
 
@@ -21,59 +21,53 @@ from botocore.exceptions import (
 from kombu.transport import SQS
 
 from cadasta.workertoolbox.routing._errors import RemoteControlUnavailable
+from cadasta.workertoolbox.routing._transport_options import FIFO_ATTRIBUTES
 from cadasta.workertoolbox.routing.transports._virtual import (
     TaskChannel,
     TaskTransport,
     with_new_tag,
 )
 
-#: What AWS answers when it is asked too often: "Error handling in AWS SDKs".
+#: Error codes with which AWS throttles requests: "Error handling in AWS SDKs".
 _THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimitExceeded|OverLimit")
 
 #: A message group id or deduplication id: 1 to 128 letters, digits and punctuation
-#: marks, as the reference of SendMessage has it.
-_ID = re.compile(r"[!-~]{1,128}")
+#: marks, according to the API reference of SendMessage.
+_VALID_ID = re.compile(r"[!-~]{1,128}")
 
-#: Queues of remote control and of events.
-_OF_CONTROL = re.compile(r"\.pidbox$|^celeryev\.")
+#: Names of the queues of remote control and of events.
+_CONTROL_QUEUE = re.compile(r"\.pidbox$|^celeryev\.")
 
-#: Attributes that SQS takes for FIFO queues only.
-_FIFO_ONLY = {
-    "FifoQueue",
-    "ContentBasedDeduplication",
-    "DeduplicationScope",
-    "FifoThroughputLimit",
-}
-
-#: Without these a FIFO queue takes 300 calls a second, whatever its groups: "High
-#: throughput for FIFO queues" in the SQS developer guide.
+#: Attributes without which a FIFO queue accepts 300 calls per second in all groups
+#: together: "High throughput for FIFO queues" in the SQS developer guide.
 _HIGH_THROUGHPUT = {
     "DeduplicationScope": "messageGroup",
     "FifoThroughputLimit": "perMessageGroupId",
 }
 
-#: What is asked for its answer. The others have done their work once a status comes,
-#: and a message must not be sent again for the rest of it.
-_QUESTIONS = ("CreateQueue", "GetQueueAttributes", "ListQueues", "ReceiveMessage")
+#: Operations that need the whole response. The others have had their effect once the
+#: status arrives, and a message must not be sent again because its response broke off.
+_READ_OPERATIONS = ("CreateQueue", "GetQueueAttributes", "ListQueues", "ReceiveMessage")
 
 
 class Channel(TaskChannel, SQS.Channel):
-    """kombu's channel, with tasks and copies kept apart, and FIFO queues in order.
+    """kombu's channel, which publishes copies separately and fills in FIFO properties.
 
-    A task and its copy are two requests; they are made at the same time, so that a
-    tracked publish takes the time of one.
+    A task and its copy are two requests. They are made at the same time, so a tracked
+    publish takes the time of one request.
     """
 
     transient_errors = (OSError, ClientError, BotoCoreError)
     visibility_timeout = SQS.Channel.visibility_timeout
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._copier: tuple[int, ThreadPoolExecutor] | None = None
+        #: The thread that puts copies, with the id of the process that started it.
+        self._copy_pool: tuple[int, ThreadPoolExecutor] | None = None
         super().__init__(*args, **kwargs)
 
     @property
     def transport_options(self) -> dict[str, Any]:
-        """The connection's, with what botocore writes to as a copy."""
+        """The connection's options, with a copy of the one that botocore writes to."""
         client: Any = self.connection.client
         options: dict[str, Any] = client.transport_options or {}
         if config := options.get("client-config"):
@@ -83,77 +77,85 @@ class Channel(TaskChannel, SQS.Channel):
     def put_task(
         self, message: dict[str, Any], work: list[str], copies: list[str], **kwargs: Any
     ) -> None:
-        with self._at_the_same_time(message, copies):
+        """Put a task into its work queues, and at the same time its copies.
+
+        Raises:
+            CopyFailed: A copy could not be put, and `copy_failure` is `raise`.
+            Exception: The task could not be put. A copy may have been put; the monitor
+                recognizes the copy of the next try as the same.
+        """
+        with self._copies_in_parallel(message, copies):
             for queue in work:
-                self.try_again(
+                self.retry(
                     lambda: self._put(queue, with_new_tag(message), **kwargs)  # noqa: B023
                 )
 
     @contextmanager
-    def _at_the_same_time(
+    def _copies_in_parallel(
         self, message: dict[str, Any], copies: list[str]
     ) -> Iterator[None]:
-        pool = self._pool()
-        copying = [pool.submit(self.put_copy, queue, message) for queue in copies]
+        pool = self._pool_of_this_process()
+        futures = [pool.submit(self.put_copy, queue, message) for queue in copies]
         try:
             yield
         except BaseException:
-            for future in copying:
-                future.exception()  # nothing is under way when the caller tries again
+            for future in futures:
+                future.exception()  # no request is pending when the caller tries again
             raise
-        for future in copying:
+        for future in futures:
             future.result()
 
-    def _pool(self) -> ThreadPoolExecutor:
-        # A forked child has the object, but not its thread.
-        if self._copier is None or self._copier[0] != os.getpid():
+    def _pool_of_this_process(self) -> ThreadPoolExecutor:
+        # A forked child inherits the object, but not its thread.
+        if self._copy_pool is None or self._copy_pool[0] != os.getpid():
             pool = ThreadPoolExecutor(1, thread_name_prefix="workertoolbox-copy")
-            self._copier = (os.getpid(), pool)
-        return self._copier[1]
+            self._copy_pool = (os.getpid(), pool)
+        return self._copy_pool[1]
 
     def close(self) -> None:
+        """Close the channel, and end the thread that puts copies."""
         super().close()
-        if self._copier and self._copier[0] == os.getpid():
-            self._copier[1].shutdown()
-        self._copier = None
+        if self._copy_pool and self._copy_pool[0] == os.getpid():
+            self._copy_pool[1].shutdown()
+        self._copy_pool = None
 
     def is_transient(self, error: Exception) -> bool:
-        """Tell whether AWS has refused a request for now, or was not reached."""
+        """Return whether AWS throttled or failed a request, or was not reached."""
         if isinstance(error, ClientError):
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = error.response.get("Error", {}).get("Code", "")
             return status >= 500 or status == 429 or bool(_THROTTLED.search(code))
-        # Others may have reached it; botocore itself decides about those.
+        # After other errors the request may have reached AWS; botocore retries those.
         return isinstance(error, EndpointConnectionError | ConnectTimeoutError)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         if queue.endswith(".fifo"):
-            _put_in_order(message)
+            _set_fifo_properties(message)
         super()._put(queue, message, **kwargs)
 
     def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
-        # On every way in, that of the event loop too.
+        # kombu calls this for every message, with and without the event loop.
         body = self._decode_python_message_body(message["Body"])
-        payload = self.open(body, queue_name)
+        payload = self.read_message(body, queue_name)
         if queue_name in self._noack_queues:
             self._delete_message(queue_name, message)
             return payload
         return self._envelope_payload(payload, None, message, q_url)
 
     def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
-        # A poll that is cut off, or that AWS answers with 5xx, gives an empty list,
-        # on which kombu's own ends the worker.
+        # A poll that breaks off or returns status 5xx gives an empty list. kombu's own
+        # method fails on it, which stops the worker.
         return super()._on_messages_ready(queue, qname, messages or {})
 
     def _new_queue(self, queue: str, **kwargs: Any) -> Any:
-        if _OF_CONTROL.search(queue) and not self.supports_fanout:
+        if _CONTROL_QUEUE.search(queue) and not self.supports_fanout:
             raise RemoteControlUnavailable(queue)
         return super()._new_queue(queue, **kwargs)
 
     def _new_boto_client(self, service: str, *args: Any, **kwargs: Any) -> Any:
         client = super()._new_boto_client(service, *args, **kwargs)
-        for operation in _QUESTIONS:
-            client.meta.events.register(f"after-call.sqs.{operation}", _check_whole)
+        for operation in _READ_OPERATIONS:
+            client.meta.events.register(f"after-call.sqs.{operation}", _check_complete)
         return client
 
     def _create_queue(self, queue_name: str, attributes: dict[str, str]) -> Any:
@@ -164,8 +166,8 @@ class Channel(TaskChannel, SQS.Channel):
         if queue_name.endswith(".fifo"):
             attributes = {**attributes, **_HIGH_THROUGHPUT, **extra}
         else:
-            others = {key: extra[key] for key in extra.keys() - _FIFO_ONLY}
-            attributes = {**attributes, **others}
+            standard = {key: extra[key] for key in extra.keys() - FIFO_ATTRIBUTES}
+            attributes = {**attributes, **standard}
         tags = options.get("queue_tags")
         return self.sqs(queue=queue_name).create_queue(
             QueueName=queue_name,
@@ -177,8 +179,9 @@ class Channel(TaskChannel, SQS.Channel):
 class Transport(TaskTransport, SQS.Transport):
     """kombu's transport with the channel above.
 
-    What AWS answers counts as an error of the connection: consumers connect anew, and
-    Celery publishes again, as its retry policy says. kombu's ends on it.
+    An error response of AWS counts as a connection error: consumers reconnect, and
+    Celery publishes again according to its retry policy. With kombu's transport it
+    stops them.
     """
 
     Channel = Channel
@@ -186,24 +189,25 @@ class Transport(TaskTransport, SQS.Transport):
     channel_errors = (*SQS.Transport.channel_errors, ClientError)
 
 
-def _check_whole(http_response: Any, **_: Any) -> None:
-    """Refuse an answer that broke off, which botocore takes for one that says nothing.
+def _check_complete(http_response: Any, **_: Any) -> None:
+    """Refuse a truncated response, which botocore takes for an empty one.
 
     Raises:
-        ConnectionClosedError: The connection ended after the status line; whoever asked
-            may ask again on a new one.
+        ConnectionClosedError: The connection ended after the status line; the caller
+            may repeat the request on a new one.
     """
-    # Without the header the end of the headers is missing, and all of the body.
+    # Without this header the headers broke off, and the body is missing: expect a byte.
     expected = int(http_response.headers.get("Content-Length") or 1)
     if len(http_response.content) < expected:
         raise ConnectionClosedError(endpoint_url=http_response.url)
 
 
-def _put_in_order(message: dict[str, Any]) -> None:
-    """Say which order a FIFO queue has to keep, and what is the same message.
+def _set_fifo_properties(message: dict[str, Any]) -> None:
+    """Set the group and the deduplication id of a task message for a FIFO queue.
 
-    Tasks of one workflow keep their order, others need not wait for them. A message
-    that is sent again within five minutes is the same; a retry of the task is not.
+    The group is the workflow: its tasks keep their order, and other tasks do not wait
+    for them. A message that is sent again within five minutes is a duplicate; a retry
+    of the task is not.
     """
     headers = message.get("headers") or {}
     id = headers.get("id")
@@ -212,10 +216,10 @@ def _put_in_order(message: dict[str, Any]) -> None:
     properties = message["properties"]
     root = str(headers.get("root_id") or id)
     nesting = headers.get("replaced_task_nesting") or 0
-    same = f"{id}:{nesting}:{headers.get('retries') or 0}"
-    properties.setdefault("MessageGroupId", _id(root))
-    properties.setdefault("MessageDeduplicationId", _id(same))
+    attempt = f"{id}:{nesting}:{headers.get('retries') or 0}"
+    properties.setdefault("MessageGroupId", _valid_id(root))
+    properties.setdefault("MessageDeduplicationId", _valid_id(attempt))
 
 
-def _id(text: str) -> str:
-    return text if _ID.fullmatch(text) else sha256(text.encode()).hexdigest()
+def _valid_id(text: str) -> str:
+    return text if _VALID_ID.fullmatch(text) else sha256(text.encode()).hexdigest()

@@ -1,0 +1,25 @@
+"""Names that the toolbox adds to messages, in one place.
+
+All of them are headers but `ROUTING_KEY`. The monitor of workertoolbox-results reads
+them. Because the two packages do not import each other, it has the same names in a
+`_headers.py` of its own; a test of the repository compares the two.
+"""
+
+from __future__ import annotations
+
+#: Time of publication, in ISO 8601 and UTC: brokers do not keep one, and the monitor
+#: may read the message much later.
+PUBLISHED_AT = "workertoolbox_published_at"
+
+#: What to show instead of the arguments: a dictionary with the caller's `argsrepr` and
+#: `kwargsrepr`. Celery writes its own into every message, and its retries drop the
+#: caller's.
+DISPLAY_REPRS = "workertoolbox_shown"
+
+#: Marks a message that could not be parsed: a dictionary with the `error` and whatever
+#: else is known about the message.
+UNREADABLE = "workertoolbox_unreadable"
+
+#: Key in `delivery_info`: the routing key that a message was published with, after a
+#: transport has pinned the message to the queue that it was read from.
+ROUTING_KEY = "workertoolbox_routing_key"
