@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from awaited import eventually
 from celery import Celery, states
 from celery.app.task import Context
+from polling import eventually
 from sqlalchemy import func, insert, select
 
 from cadasta.workertoolbox.results._database.tables import (

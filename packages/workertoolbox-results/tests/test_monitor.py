@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from awaited import eventually
 from celery import Celery
 from kombu import Exchange, Queue
+from polling import eventually
 from sqlalchemy import select
 
 from cadasta.workertoolbox.results import PROBE, Monitor, TaskStore

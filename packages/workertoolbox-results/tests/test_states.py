@@ -1,17 +1,17 @@
-"""Which state stays, whatever comes late, twice or out of order."""
+"""Which state stays if states come late, twice or out of order."""
 
 from __future__ import annotations
 
 import pytest
-from awaited import eventually, status_of
 from celery import Celery, states
 from celery.app.task import Context
+from polling import eventually, status_of
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.backend import Backend
 
 
-def put(backend: Backend, *given: str | tuple[str, int]) -> None:
+def store_states(backend: Backend, *given: str | tuple[str, int]) -> None:
     for each in given:
         state, retries = (each, 0) if isinstance(each, str) else each
         request = Context(id="1", task="export.project", retries=retries)
@@ -42,18 +42,18 @@ def put(backend: Backend, *given: str | tuple[str, int]) -> None:
 def test_a_state_does_not_undo_a_more_final_one(
     backend: Backend, store: TaskStore, given: list[str | tuple[str, int]], stays: str
 ) -> None:
-    put(backend, *given)
+    store_states(backend, *given)
 
     assert eventually(lambda: status_of(store, "1"), stays) == stays
 
 
 def test_the_first_success_keeps_its_value(app: Celery, backend: Backend) -> None:
-    put(backend, ("SUCCESS", 0), ("SUCCESS", 1))
+    store_states(backend, ("SUCCESS", 0), ("SUCCESS", 1))
 
     assert app.AsyncResult("1").get(timeout=1) == "SUCCESS 0"
 
 
-def test_the_end_takes_traceback_and_children_of_an_earlier_state_away(
+def test_a_final_state_clears_the_traceback_of_an_earlier_state(
     app: Celery, backend: Backend
 ) -> None:
     backend.store_result("1", ValueError("x"), states.RETRY, traceback="Traceback")
@@ -62,10 +62,10 @@ def test_the_end_takes_traceback_and_children_of_an_earlier_state_away(
     assert app.AsyncResult("1").traceback is None
 
 
-def test_what_a_request_tells_stays_where_a_later_state_has_none(
+def test_columns_of_the_request_stay_if_a_later_state_has_no_request(
     backend: Backend, store: TaskStore
 ) -> None:
-    put(backend, "STARTED")
+    store_states(backend, "STARTED")
     backend.store_result("1", "terminated", states.REVOKED)
 
     assert store.get("1").name == "export.project"

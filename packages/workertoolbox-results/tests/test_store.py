@@ -1,4 +1,4 @@
-"""What `TaskStore` answers to the check-up and to the tests of a service."""
+"""What `TaskStore` returns."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results.backend import Backend
 
 SEEN_AT = datetime.fromisoformat(PUBLISHED_AT) + timedelta(seconds=2)
 
@@ -105,3 +106,21 @@ def test_a_store_from_an_engine_does_not_check_the_schema(tmp_path: Path) -> Non
         ):
             with pytest.raises(DatabaseUnavailable, match="no such table"):
                 read()
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (float("nan"), "NaN"),
+        ({"a": float("-inf")}, {"a": "-Infinity"}),
+        ("a\0b", r"a\x00b"),
+        ("\ud800", r"\ud800"),
+        ("a string", "a string"),
+    ],
+)
+def test_a_result_of_any_json_that_celery_writes_is_returned(
+    backend: Backend, store: TaskStore, result: Any, shown: Any
+) -> None:
+    backend.store_result("1", result, states.SUCCESS)
+
+    assert store.get("1").result == shown

@@ -1,7 +1,7 @@
-"""The state of a chord in the database: which of its tasks are done.
+"""The progress of chords: which tasks of a header are done.
 
-Tables: a row per chord (`workertoolbox_chord`), and a row per header task that is done,
-until the body starts (`workertoolbox_chord_part`).
+`workertoolbox_chord` has a row for each chord, and `workertoolbox_chord_part` one for
+each header task that is done, until the body starts.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from cadasta.workertoolbox.results._database.types import Instant
 
 
 @dataclass(frozen=True)
-class Part:
-    """What became of one task of a header.
+class ChordPart:
+    """A header task that is done: one row of `workertoolbox_chord_part`.
 
     Attributes:
         chord_id: Id of the group that the header is.
-        task_id: Its own id.
-        position: Where in the header it stands, -1 if that is not known.
+        task_id: Id of the task.
+        position: Index of the task in the header, -1 if it is not known.
         status: A final state.
-        result: The value or the exception, encoded.
+        result: The return value or the exception, encoded.
     """
 
     chord_id: str
@@ -58,14 +58,15 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a chord is.
+class ChordProgress:
+    """How far a chord is: one row of `workertoolbox_chord`.
 
     Attributes:
-        size: Tasks in the header; None while they are being published.
-        added: Tasks that were added to it later.
-        done: How many of both are done.
-        starters: How many have taken it over to start the body.
+        size: Number of tasks in the header; None while they are being published.
+        added: Number of tasks that were added to the header later.
+        done: Number of tasks that are done, of both.
+        starters: How many times a process has claimed the body, in order to start it
+            in place of another.
         started: Whether the body has been published, or has failed.
     """
 
@@ -76,88 +77,97 @@ class Progress:
     started: bool
 
     @property
-    def complete(self) -> bool:
-        """Whether all are done."""
+    def is_complete(self) -> bool:
+        """Whether all tasks of the header are done."""
         return self.size is not None and self.done >= self.size + self.added
 
     @property
-    def waiting(self) -> bool:
-        """Whether all are done, and the body is not started."""
-        return self.complete and not self.started
+    def is_body_due(self) -> bool:
+        """Whether all tasks of the header are done and the body is not started."""
+        return self.is_complete and not self.started
 
 
-def begin(database: Database, id: str, header: bytes | None) -> None:
-    """Remember a chord before its header is published.
+def create(database: Database, id: str, header: bytes | None) -> None:
+    """Store a chord before its header is published.
 
-    Whoever publishes it may be run twice: what is counted stays, as the header has the
-    same ids. One whose body has started begins anew.
+    The task that publishes the header may run twice. The count then stays, because the
+    header has the same ids again. A chord whose body has started begins anew.
 
     Args:
-        header: The results of the header, encoded, where they are no plain list.
+        header: The results of the header, encoded; None for a flat list.
     """
     values = {"chord_id": id, "header": header, "touched_at": datetime.now(UTC)}
-    execute(database, _begin(database.dialect), values)
+    execute(database, _create(database.dialect), values)
 
 
 def set_size(database: Database, id: str, size: int) -> None:
-    """Say how many tasks there are in the header."""
+    """Store the number of tasks in the header."""
     values = {"chord_id": id, "new_size": size, "touched_at": datetime.now(UTC)}
     execute(database, _set_size(database.dialect), values)
 
 
-def add(database: Database, id: str) -> None:
-    """Say that there is one more."""
+def add_task(database: Database, id: str) -> None:
+    """Count one more task in the header."""
+    statement = update(chord).where(chord.c.id == id).values(added=chord.c.added + 1)
     with database.connect() as connection:
-        one_more = update(chord).values(added=chord.c.added + 1)
-        connection.execute(one_more.where(chord.c.id == id))
+        connection.execute(statement)
 
 
-def record(database: Database, part: Part) -> tuple[Progress, bool]:
+def record_part(database: Database, part: ChordPart) -> tuple[ChordProgress, bool]:
     """Count a task that is done, once.
 
     Returns:
-        How far the chord is, and whether this was news; of all that record its parts,
-        exactly one sees it complete by its own news.
+        The progress of the chord, and whether the part is new. Of all calls for one
+        chord, exactly one finds it complete with a part that is new.
     """
     values = {**asdict(part), "touched_at": datetime.now(UTC)}
-    # On the disk before the state of the task is: if the server crashed in between, the
-    # state alone would be tried again.
-    statements = _record(database.dialect)
-    [[*progress, news]] = execute(database, statements, values).rows
-    return _progress(progress), bool(news)
+    # Flushed to disk before the task's state: if the server crashed between the two and
+    # had lost the part, a retry would store the state alone.
+    statements = _record_part(database.dialect)
+    [[*progress, is_new]] = execute(database, statements, values).rows
+    return _progress(progress), bool(is_new)
 
 
-def find(database: Database, id: str) -> Progress | None:
-    """Return how far a chord is, or None if it is not known."""
+def find(database: Database, id: str) -> ChordProgress | None:
+    """Return the progress of a chord, or None if the chord is unknown."""
+    query = select(*_PROGRESS_COLUMNS).where(chord.c.id == id)
     with database.connect() as connection:
-        row = connection.execute(select(*_PROGRESS).where(chord.c.id == id)).first()
+        row = connection.execute(query).first()
     return None if row is None else _progress(row)
 
 
-def take_over(database: Database, id: str, progress: Progress) -> bool:
-    """Be the one who starts the body, unless somebody has since `progress`."""
-    same = (chord.c.id == id) & (chord.c.starters == progress.starters)
-    statement = update(chord).where(same, chord.c.started_at.is_(None))
+def claim_body(database: Database, id: str, progress: ChordProgress) -> bool:
+    """Claim the right to start the body.
+
+    Returns:
+        Whether the claim succeeded: no other process has claimed or started the body
+        since `progress` was read.
+    """
+    unchanged = (chord.c.id == id) & (chord.c.starters == progress.starters)
+    statement = (
+        update(chord)
+        .where(unchanged, chord.c.started_at.is_(None))
+        .values(starters=chord.c.starters + 1)
+    )
     with database.connect() as connection:
-        taken = connection.execute(statement.values(starters=chord.c.starters + 1))
-        return taken.rowcount == 1
+        return connection.execute(statement).rowcount == 1
 
 
-def fetch(database: Database, id: str) -> tuple[bytes | None, list[Part]]:
-    """Return the header as it was begun with, and the parts in its order."""
-    header, parts = _fetch(database.dialect)
+def fetch_parts(database: Database, id: str) -> tuple[bytes | None, list[ChordPart]]:
+    """Return the header as `create` stored it, and the parts in its order."""
+    header, parts = _fetch_parts(database.dialect)
     [[encoded]] = execute(database, [header], {"chord_id": id}).rows
     rows = execute(database, [parts], {"chord_id": id}).rows
-    return encoded, [Part(*row) for row in rows]
+    return encoded, [ChordPart(*row) for row in rows]
 
 
-def end(database: Database, id: str) -> None:
-    """Say that the body is started; what comes now comes late."""
+def mark_started(database: Database, id: str) -> None:
+    """Note that the body is started; parts that come later are not counted."""
     values = {"chord_id": id, "now": datetime.now(UTC)}
-    execute(database, _end(database.dialect), values)
+    execute(database, _mark_started(database.dialect), values)
 
 
-_PROGRESS = (
+_PROGRESS_COLUMNS = (
     chord.c.size,
     chord.c.added,
     chord.c.done,
@@ -166,9 +176,9 @@ _PROGRESS = (
 )
 
 
-def _progress(row: Sequence[Any]) -> Progress:
+def _progress(row: Sequence[Any]) -> ChordProgress:
     size, added, done, starters, started_at = row
-    return Progress(size, added, done, starters, started_at is not None)
+    return ChordProgress(size, added, done, starters, started_at is not None)
 
 
 _ID: BindParameter[str] = bindparam("chord_id", type_=chord.c.id.type)
@@ -176,15 +186,18 @@ _TOUCHED_AT: BindParameter[datetime] = bindparam("touched_at", type_=Instant())
 
 
 @cache
-def _begin(dialect: Dialect) -> list[Statement]:
-    anew = {"size": null(), "added": 0, "done": 0, "starters": 0}
+def _create(dialect: Dialect) -> list[Statement]:
+    counts = {"size": null(), "added": 0, "done": 0, "starters": 0}
     header = bindparam("header", type_=chord.c.header.type)
-    known = {"header": header, "touched_at": _TOUCHED_AT, "started_at": null()}
-    insert = insert_into(chord, dialect.name).values(id=_ID, **anew, **known)
-    started = chord.c.started_at.is_not(None)
-    again = {name: case((started, anew[name]), else_=chord.c[name]) for name in anew}
+    given = {"header": header, "touched_at": _TOUCHED_AT, "started_at": null()}
+    insert = insert_into(chord, dialect.name).values(id=_ID, **counts, **given)
+    has_started = chord.c.started_at.is_not(None)
+    kept_or_reset = {
+        name: case((has_started, initial), else_=chord.c[name])
+        for name, initial in counts.items()
+    }
     upsert = insert.on_conflict_do_update(
-        index_elements=[chord.c.id], set_={**again, **known}
+        index_elements=[chord.c.id], set_={**kept_or_reset, **given}
     )
     return [compile_statement(dialect, upsert)]
 
@@ -192,61 +205,66 @@ def _begin(dialect: Dialect) -> list[Statement]:
 @cache
 def _set_size(dialect: Dialect) -> list[Statement]:
     size = bindparam("new_size", type_=chord.c.size.type)
-    sized = update(chord).values(size=size, touched_at=_TOUCHED_AT)
-    return [compile_statement(dialect, sized.where(chord.c.id == _ID))]
+    statement = update(chord).where(chord.c.id == _ID)
+    return [
+        compile_statement(dialect, statement.values(size=size, touched_at=_TOUCHED_AT))
+    ]
 
 
 @cache
-def _record(dialect: Dialect) -> list[Statement]:
+def _record_part(dialect: Dialect) -> list[Statement]:
     part = _insert_part(dialect.name)
     if dialect.name == "sqlite":
-        # How many rows the statement before has changed.
-        count = _count("sqlite", new=func.changes(type_=chord.c.done.type))
-        return [compile_statement(dialect, each) for each in (part, count)]
+        # `changes()` is the number of rows that the previous statement has inserted.
+        count = _count_parts("sqlite", new=func.changes(type_=chord.c.done.type))
+        return [compile_statement(dialect, statement) for statement in (part, count)]
     inserted = part.returning(chord_part.c.task_id).cte("part")
-    news = select(func.count()).select_from(inserted).scalar_subquery()
-    return [compile_statement(dialect, _count(dialect.name, new=news))]
+    new = select(func.count()).select_from(inserted).scalar_subquery()
+    return [compile_statement(dialect, _count_parts(dialect.name, new=new))]
 
 
 @cache
-def _fetch(dialect: Dialect) -> list[Statement]:
+def _fetch_parts(dialect: Dialect) -> list[Statement]:
     header = select(chord.c.header).where(chord.c.id == _ID)
-    parts = select(*chord_part.c).where(chord_part.c.chord_id == _ID)
-    parts = parts.order_by(chord_part.c.position, chord_part.c.task_id)
-    return [compile_statement(dialect, each) for each in (header, parts)]
+    parts = (
+        select(*chord_part.c)
+        .where(chord_part.c.chord_id == _ID)
+        .order_by(chord_part.c.position, chord_part.c.task_id)
+    )
+    return [compile_statement(dialect, query) for query in (header, parts)]
 
 
 @cache
-def _end(dialect: Dialect) -> list[Statement]:
+def _mark_started(dialect: Dialect) -> list[Statement]:
     now = bindparam("now", type_=Instant())
-    started = update(chord).values(started_at=now, touched_at=now)
-    started = started.where(chord.c.id == _ID)
-    return [compile_statement(dialect, each) for each in (started, _DELETE_PARTS)]
-
-
-_DELETE_PARTS = delete(chord_part).where(chord_part.c.chord_id == _ID)
+    started = (
+        update(chord).where(chord.c.id == _ID).values(started_at=now, touched_at=now)
+    )
+    parts = delete(chord_part).where(chord_part.c.chord_id == _ID)
+    return [compile_statement(dialect, statement) for statement in (started, parts)]
 
 
 def _insert_part(dialect: str) -> Insert:
-    """Insert a part that is not known yet, of a chord whose body is not started."""
-    late = select(chord.c.id).where(
+    """Insert a part, unless it is known or the body of its chord is started."""
+    started = select(chord.c.id).where(
         chord.c.id == _ID,
         chord.c.started_at.is_not(None),
     )
-    given = [bindparam(column.name, type_=column.type) for column in chord_part.c]
+    values = [bindparam(column.name, type_=column.type) for column in chord_part.c]
     return (
         insert_into(chord_part, dialect)
-        .from_select(chord_part.c.keys(), select(*given).where(~late.exists()))
+        .from_select(chord_part.c.keys(), select(*values).where(~started.exists()))
         .on_conflict_do_nothing()
     )
 
 
-def _count(
+def _count_parts(
     dialect: str, *, new: ColumnElement[int]
 ) -> ReturningInsert[*tuple[Any, ...]]:
-    """Count the parts that are new; whoever does it last sees all of them.
+    """Add the number of new parts to the chord, and return its progress.
 
-    The row is locked by this, so one waits for the other.
+    The upsert locks the chord's row, so parts are counted one after the other, and the
+    last one sees all of them.
     """
     insert = insert_into(chord, dialect).values(
         id=_ID,
@@ -261,4 +279,4 @@ def _count(
             "done": chord.c.done + insert.excluded.done,
             "touched_at": insert.excluded.touched_at,
         },
-    ).returning(*_PROGRESS, new.label("new"))
+    ).returning(*_PROGRESS_COLUMNS, new.label("new"))

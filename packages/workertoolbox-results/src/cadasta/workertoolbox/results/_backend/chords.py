@@ -1,4 +1,4 @@
-"""Chords without `celery.chord_unlock`: the last task of the header starts the body."""
+"""Chords without `celery.chord_unlock`: the last header task starts the body."""
 
 from __future__ import annotations
 
@@ -15,70 +15,80 @@ from celery.result import GroupResult, result_from_tuple
 from celery.utils.log import get_task_logger
 from kombu.utils.encoding import ensure_bytes
 
-from cadasta.workertoolbox.results._backend import chord_progress as _chord
-from cadasta.workertoolbox.results._backend.chord_progress import Part, Progress
-from cadasta.workertoolbox.results._backend.polling import waits
+from cadasta.workertoolbox.results._backend import chord_progress
+from cadasta.workertoolbox.results._backend.chord_progress import (
+    ChordPart,
+    ChordProgress,
+)
+from cadasta.workertoolbox.results._backend.polling import poll_intervals
 from cadasta.workertoolbox.results._database.connection import Database
 
-#: Seconds after which a body that is due and not published is published by whoever runs
-#: a task of the header again: longer than it takes to publish one, since its publisher
-#: may just be slow.
+#: Seconds after which a worker that runs a header task again publishes a body that is
+#: due and not published. Longer than publishing takes, since the first publisher may
+#: only be slow.
 TAKEOVER_S = 30.0
+
+#: Longest interval in seconds between two queries whether the first publisher is done.
+LONGEST_S = 1.0
 
 logger = get_task_logger(__name__)
 
 
-class NativeChords(base.BaseBackend):
-    """What Celery asks of a backend about chords.
+class ChordMixin(base.BaseBackend):
+    """The methods by which Celery runs chords.
 
-    Each task of a header is counted once, whatever runs twice; who counts the last one
-    publishes the body. If that process dies before it has, and the task is delivered
-    again, the body is published then: at once where Celery saw the process die, after
-    `TAKEOVER_S` where it might still be at it.
+    Each header task is counted once, however often it runs, and the worker that counts
+    the last one publishes the body. If its process dies before that, the body is
+    published when the task is delivered again: immediately where Celery has seen the
+    process die, otherwise after `TAKEOVER_S`, because the process may still be alive.
     """
 
     app: Celery
-    #: Where the chords are; its connections commit by themselves.
+    #: Where the chords are stored; its connections commit by themselves.
     database: Database
     _ensure_retryable: Callable[..., Any]
     _fail_chain: Callable[..., None]
     _get_task_meta_for: Callable[[str], dict[str, Any]]
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        """Remember a chord whose header is going to be published."""
+        """Store a chord whose header is about to be published."""
         id, results = header_result_args
-        # A generator, wrapped in a subclass of `list`, is not asked before its turn;
-        # what it yields is a plain list.
-        nested = type(results) is list and any(
+        # Celery wraps a generator in a subclass of `list` and publishes while it
+        # iterates. Such a header must not be consumed here; it is always flat.
+        is_nested = type(results) is list and any(
             isinstance(result, GroupResult) for result in results
         )
-        header = self.app.GroupResult(id, results).as_tuple() if nested else None
-        encoded = ensure_bytes(self.encode(header)) if nested else None
-        self._ensure_retryable(_chord.begin, self.database, id, encoded)
+        header = self.app.GroupResult(id, results).as_tuple() if is_nested else None
+        encoded = ensure_bytes(self.encode(header)) if is_nested else None
+        self._ensure_retryable(chord_progress.create, self.database, id, encoded)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Remember how many tasks the header has, before the last is published."""
-        self._ensure_retryable(_chord.set_size, self.database, group_id, chord_size)
+        """Store the number of header tasks; Celery calls this before the last one."""
+        self._ensure_retryable(
+            chord_progress.set_size, self.database, group_id, chord_size
+        )
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
-        """Wait for one more task, as `Task.add_to_chord` asks."""
-        self._ensure_retryable(_chord.add, self.database, chord_id)
+        """Add a task to the header, for `Task.add_to_chord`."""
+        self._ensure_retryable(chord_progress.add_task, self.database, chord_id)
 
     def on_chord_part_return(
         self, request: Any, state: str, result: Any, **kwargs: Any
     ) -> None:
-        """Count a task of a header that is done, and start the body after the last."""
+        """Count a header task that is done, and start the body after the last one."""
         if not request.group or not request.id:
             return
-        part = self._part(request, state, result)
-        progress, news = self._ensure_retryable(_chord.record, self.database, part)
-        if not progress.waiting:
+        part = self._chord_part(request, state, result)
+        progress, is_new = self._ensure_retryable(
+            chord_progress.record_part, self.database, part
+        )
+        if not progress.is_body_due:
             return
-        lost = isinstance(result, WorkerLostError)
-        if news or self._take_over(part.chord_id, progress, at_once=lost):
+        is_lost = isinstance(result, WorkerLostError)
+        if is_new or self._claim_body(part.chord_id, progress, at_once=is_lost):
             self._start_body(part.chord_id, maybe_signature(request.chord, self.app))
 
-    def _part(self, request: Any, state: str, result: Any) -> Part:
+    def _chord_part(self, request: Any, state: str, result: Any) -> ChordPart:
         encoded = self.encode(self.encode_result(result, state))
         if state in states.PROPAGATE_STATES:
             # The first success stays, as in the table of results.
@@ -86,21 +96,28 @@ class NativeChords(base.BaseBackend):
             if meta["status"] == states.SUCCESS:
                 state, encoded = states.SUCCESS, self.encode(meta["result"])
         position = -1 if request.group_index is None else request.group_index
-        return Part(request.group, request.id, position, state, ensure_bytes(encoded))
+        return ChordPart(
+            request.group, request.id, position, state, ensure_bytes(encoded)
+        )
 
-    def _take_over(self, id: str, progress: Progress, *, at_once: bool) -> bool:
-        """Wait for another to start the body; return whether it is ours to do."""
-        for wait_s in waits(0 if at_once else TAKEOVER_S, longest_s=1):
-            now = self._ensure_retryable(_chord.find, self.database, id)
+    def _claim_body(self, id: str, progress: ChordProgress, *, at_once: bool) -> bool:
+        """Wait for another process to start the body.
+
+        Returns:
+            Whether none has, and this process is the one to start it.
+        """
+        timeout_s = 0 if at_once else TAKEOVER_S
+        for sleep_s in poll_intervals(timeout_s, longest_s=LONGEST_S):
+            now = self._ensure_retryable(chord_progress.find, self.database, id)
             if now != progress:
                 return False
-            if wait_s is None:
+            if sleep_s is None:
                 break
-            time.sleep(wait_s)
-        taken: bool = self._ensure_retryable(
-            _chord.take_over, self.database, id, progress
+            time.sleep(sleep_s)
+        claimed: bool = self._ensure_retryable(
+            chord_progress.claim_body, self.database, id, progress
         )
-        return taken
+        return claimed
 
     def _start_body(self, id: str, body: Any) -> None:
         try:
@@ -109,15 +126,15 @@ class NativeChords(base.BaseBackend):
             logger.error("Chord %s: %s", id, error)
             self._fail_body(body, error)
         except Exception as error:
-            # As Celery's own backends do: who waits for the body is told.
+            # As in Celery's own backends, the body fails, so that waiting for it ends.
             logger.exception("Chord %s: its body cannot be published", id)
             failure = ChordError(f"Callback error: {error!r}")
             self._fail_body(body, failure)
-        self._ensure_retryable(_chord.end, self.database, id)
+        self._ensure_retryable(chord_progress.mark_started, self.database, id)
 
     def _fail_body(self, body: Any, error: ChordError) -> None:
-        # Celery's way to tell an outer chord, whose header the body is a task of; as
-        # it skips what has failed, it comes first.
+        # `_fail_chain` counts the body in an outer chord if it is a task of that
+        # chord's header. It skips tasks that have failed already, so it comes first.
         self._fail_chain([body], error, None)
         self.chord_error_from_stack(body, error)
 
@@ -127,23 +144,25 @@ class NativeChords(base.BaseBackend):
         Raises:
             ChordError: One of its tasks failed.
         """
-        header, parts = _chord.fetch(self.database, id)
-        values = [(part.task_id, self._value(part)) for part in parts]
+        header, parts = chord_progress.fetch_parts(self.database, id)
+        values = [(part.task_id, self._part_value(part)) for part in parts]
         if header is None:
             return [value for _, value in values]
-        nested = result_from_tuple(self.decode(bytes(header)), self.app)
-        ordered: list[Any] = _values_of(nested, dict(values))
-        return ordered
+        group = result_from_tuple(self.decode(bytes(header)), self.app)
+        nested: list[Any] = _nested_values(group, dict(values))
+        return nested
 
-    def _value(self, part: Part) -> Any:
+    def _part_value(self, part: ChordPart) -> Any:
         value = self.decode(bytes(part.result))
         if part.status not in states.PROPAGATE_STATES:
             return value
         cause = self.exception_to_python(value)
+        # Celery's own words.
         raise ChordError(f"Dependency {part.task_id} raised {cause!r}") from cause
 
 
-def _values_of(result: Any, values: Mapping[str, Any]) -> Any:
+def _nested_values(result: Any, values: Mapping[str, Any]) -> Any:
+    """Return values by task id as lists, nested as the groups of a result."""
     if isinstance(result, GroupResult):
-        return [_values_of(each, values) for each in result.results or ()]
+        return [_nested_values(each, values) for each in result.results or ()]
     return values[result.id]

@@ -1,6 +1,6 @@
-"""Starts of tasks that are not written yet, because their end may come with them.
+"""Keep the start of a task for a moment, so that it is written with the end.
 
-Most tasks take less time than a second write to the database.
+Most tasks end sooner than a second write to the database would take.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from celery.utils.log import get_task_logger
 from cadasta.workertoolbox.results._backend.states import write_state
 from cadasta.workertoolbox.results._database.connection import Database
 
-#: Seconds that a task has to run before its start is written by itself.
+#: Seconds that a task has to run before its start is written without the end.
 DELAY_S = 0.02
 
 logger = get_task_logger(__name__)
 
-_starts: dict[Database, DeferredStarts] = {}
+_instances: dict[Database, DeferredStarts] = {}
 
 
-class Start(NamedTuple):
-    """A start that is not written.
+class DeferredStart(NamedTuple):
+    """The start of a task that is not written yet.
 
     Attributes:
-        at: When the task started.
-        row: Makes the row, which costs as much as the row of the end.
+        started_at: When the task started.
+        build_row: Returns the row to write. Called only if it is needed, because
+            building it costs as much as building the row of the end.
     """
 
-    at: datetime
-    row: Callable[[], Mapping[str, Any]]
+    started_at: datetime
+    build_row: Callable[[], Mapping[str, Any]]
 
 
 class DeferredStarts:
-    """Tasks that have started in this process, by their id.
+    """The starts in this process that are not written yet, by task id.
 
     Args:
-        database: Where they are written if the end does not come in time.
+        database: Where a thread writes a start if the end does not come in time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -50,51 +51,54 @@ class DeferredStarts:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._due: dict[str, tuple[float, Start]] = {}
+        self._pending: dict[str, tuple[float, DeferredStart]] = {}
         self._lock = Lock()
-        self._busy = Event()
+        self._has_pending = Event()
         self._writer: Thread | None = None
 
-    def put(self, task_id: str, start: Start) -> None:
-        """Keep a start until it is due; a thread writes it then."""
+    def put(self, task_id: str, start: DeferredStart) -> None:
+        """Keep a start; a thread writes it after `DELAY_S`."""
         with self._lock:
-            self._due[task_id] = (time.monotonic() + DELAY_S, start)
+            self._pending[task_id] = (time.monotonic() + DELAY_S, start)
             if self._writer is None:
-                self._writer = Thread(target=self._write_due, daemon=True)
+                self._writer = Thread(target=self._write_pending, daemon=True)
                 self._writer.start()
-            if not self._busy.is_set():
-                self._busy.set()
+            if not self._has_pending.is_set():
+                self._has_pending.set()
 
-    def take(self, task_id: str) -> Start | None:
-        """Return a start that is not written yet, and leave it to the caller."""
+    def pop(self, task_id: str) -> DeferredStart | None:
+        """Remove and return a start, or None if it is written or unknown."""
         with self._lock:
-            due = self._due.pop(task_id, None)
-        return None if due is None else due[1]
+            _, start = self._pending.pop(task_id, (None, None))
+        return start
 
-    def _write_due(self) -> None:
-        # Awake once a `DELAY_S` while tasks come, however many: waking up for each
-        # would take longer than the rows themselves.
-        while self._busy.wait():
+    def _write_pending(self) -> None:
+        # One wake-up per `DELAY_S` for all tasks: one for each task would take longer
+        # than writing the rows.
+        while self._has_pending.wait():
             time.sleep(DELAY_S)
+            # Writing under the lock makes `pop` wait: a caller that gets None finds the
+            # start in the database.
             with self._lock:
                 now = time.monotonic()
-                for id in [id for id, (at, _) in self._due.items() if at <= now]:
-                    self._write(id, self._due.pop(id)[1])
-                if not self._due:
-                    self._busy.clear()
+                due = [id for id, (at, _) in self._pending.items() if at <= now]
+                for id in due:
+                    self._write(id, self._pending.pop(id)[1])
+                if not self._pending:
+                    self._has_pending.clear()
 
-    def _write(self, task_id: str, start: Start) -> None:
+    def _write(self, task_id: str, start: DeferredStart) -> None:
         try:
-            write_state(self._database, start.row())
+            write_state(self._database, start.build_row())
         except Exception as error:
-            # Of the database, or of arguments that the task is changing. It is only
-            # news: the end is tried until it is stored.
+            # The database fails, or the task is changing its arguments meanwhile. A
+            # lost start is harmless: the final state is retried until it is stored.
             logger.warning("start of task %s not stored: %s", task_id, error)
 
 
-def deferred_starts_of(database: Database) -> DeferredStarts:
-    """Return the starts of a process: Celery keeps a backend for each thread."""
-    # Of threads that come at once, all get those of the first.
-    return _starts.get(database) or _starts.setdefault(
+def deferred_starts_for(database: Database) -> DeferredStarts:
+    """Return the starts of this process: Celery keeps a backend for each thread."""
+    # `setdefault` gives threads that arrive together the same object.
+    return _instances.get(database) or _instances.setdefault(
         database, DeferredStarts(database)
     )

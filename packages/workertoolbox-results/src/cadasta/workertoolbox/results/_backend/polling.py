@@ -1,30 +1,35 @@
-"""How long to wait between two looks for a result."""
+"""Intervals between two queries while something is waited for."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 
-#: Seconds of the first wait: less than a quick task takes on a quick broker.
+#: Seconds of the first interval: less than a quick task takes on a quick broker.
 SHORTEST_S = 0.001
 
-#: Each wait is longer than the one before by this factor. So a result is seen late by a
-#: tenth of the time that it took at most, and a slow one costs few looks: 48 in the
+#: Longest interval in seconds while `get()` waits for a result: Celery's own.
+LONGEST_S = 0.5
+
+#: Factor by which each interval is longer than the one before. A result is seen late by
+#: at most a tenth of the time it took, and a slow one costs few queries: 48 in the
 #: first second, and two a second after five.
 GROWTH = 1.1
 
 
-def waits(timeout_s: float | None, *, longest_s: float) -> Iterator[float | None]:
-    """Yield the seconds to wait after each look, and None when the time is over.
+def poll_intervals(
+    timeout_s: float | None, *, longest_s: float = LONGEST_S
+) -> Iterator[float | None]:
+    """Yield the seconds to sleep after each query, and None after the timeout.
 
     Args:
-        timeout_s: Seconds until the time is over, or None for never. The last wait ends
-            with them.
-        longest_s: Longest wait in seconds.
+        timeout_s: Seconds after which to stop, or None to go on without end. The last
+            interval ends at the timeout.
+        longest_s: Longest interval in seconds.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    wait_s = min(SHORTEST_S, longest_s)
+    interval_s = min(SHORTEST_S, longest_s)
     while True:
         left_s = longest_s if deadline is None else deadline - time.monotonic()
-        yield None if left_s <= 0 else min(wait_s, left_s)
-        wait_s = min(wait_s * GROWTH, longest_s)
+        yield None if left_s <= 0 else min(interval_s, left_s)
+        interval_s = min(interval_s * GROWTH, longest_s)

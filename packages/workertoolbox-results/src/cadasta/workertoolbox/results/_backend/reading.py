@@ -1,4 +1,4 @@
-"""Reading results, and waiting for them."""
+"""Read results, and wait for them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ from celery.exceptions import TimeoutError
 from sqlalchemy import RowMapping, bindparam, select
 
 from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStarts
-from cadasta.workertoolbox.results._backend.polling import waits
+from cadasta.workertoolbox.results._backend.polling import LONGEST_S, poll_intervals
 from cadasta.workertoolbox.results._backend.states import write_state
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import PickledResult
 
-#: Longest time in seconds between two looks for a result: Celery's own interval.
-LONGEST_WAIT_S = 0.5
+#: Most task ids in one query: below SQLite's limit of 32,766 variables.
+MAX_IDS_PER_QUERY = 5000
 
-#: Task ids in one query: below SQLite's limit of 32,766 variables.
-IDS_IN_A_QUERY = 5000
-
-#: Columns that Celery's result meta and the table name alike.
-_META = (
+#: Columns of the table that have the same name in Celery's result meta.
+_META_COLUMNS = (
     "status",
     "result",
     "date_done",
@@ -41,17 +38,21 @@ _META = (
 )
 
 #: First byte of every pickle of protocol 2 and later.
-_PICKLE = b"\x80"
+_PICKLE_PREFIX = b"\x80"
 
 
-class Lookup(base.BaseBackend):
-    """What Celery asks of a backend about results that are there, or not yet."""
+class ResultReadingMixin(base.BaseBackend):
+    """The methods by which Celery reads results and waits for them.
 
-    #: Groups ask for all their results in one query.
+    A result's meta is Celery's dict of a task's state: `status`, `result`, `traceback`,
+    `children` and, with `result_extended`, the task's name, arguments and worker.
+    """
+
+    #: Groups read all their results with one query.
     supports_native_join = True
 
     database: Database
-    _starts: DeferredStarts
+    _deferred_starts: DeferredStarts
     _cache: Any
     _ensure_not_eager: Callable[[], None]
     _ensure_retryable: Callable[..., Any]
@@ -60,18 +61,21 @@ class Lookup(base.BaseBackend):
         self,
         task_id: str,
         timeout: float | None = None,
-        interval: float = LONGEST_WAIT_S,
+        interval: float = LONGEST_S,
         no_ack: bool = True,
         on_interval: Callable[[], object] | None = None,
     ) -> dict[str, Any]:
-        """Wait for a task, and return its meta.
+        """Wait for a task's final state, and return its meta.
 
         Args:
-            timeout: Seconds after which to give up, or None.
-            interval: Longest time in seconds between two looks; the first are short.
+            timeout: Seconds after which to give up, or None to wait without end.
+            interval: Longest time in seconds between two queries; the first follow each
+                other faster.
+            no_ack: Not used: there are no messages to acknowledge.
+            on_interval: Called about once an `interval`.
 
         Raises:
-            celery.exceptions.TimeoutError: It took longer.
+            celery.exceptions.TimeoutError: The task has not ended in time.
         """
         [(_, meta)] = self.get_many(
             {task_id}, timeout=timeout, interval=interval, on_interval=on_interval
@@ -82,50 +86,61 @@ class Lookup(base.BaseBackend):
         self,
         task_ids: Iterable[str],
         timeout: float | None = None,
-        interval: float = LONGEST_WAIT_S,
+        interval: float = LONGEST_S,
         no_ack: bool = True,
         on_message: Callable[[dict[str, Any]], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         max_iterations: int | None = None,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the id and meta of each task when it is ready, all by one query a look.
+        """Yield the id and meta of each task as soon as it has ended.
+
+        One query asks for all tasks that have not ended yet.
 
         Args:
-            timeout: Seconds after which to give up, or None.
-            interval: Longest time in seconds between two looks; the first are short.
-            max_iterations: Most looks.
+            timeout: Seconds after which to give up, or None to wait without end.
+            interval: Longest time in seconds between two queries; the first follow each
+                other faster.
+            no_ack: Not used: there are no messages to acknowledge.
+            on_message: Called with each meta before it is yielded.
+            on_interval: Called about once an `interval`, and as soon as a task has
+                failed.
+            max_iterations: Most queries, or None for any number.
 
         Raises:
-            celery.exceptions.TimeoutError: Some were not ready in time.
+            celery.exceptions.TimeoutError: Some tasks have not ended in time.
         """
         self._ensure_not_eager()
         missing = set(task_ids)
         count = len(missing)
-        longest_s = interval or LONGEST_WAIT_S
+        longest_s = interval or LONGEST_S
         called_at = time.monotonic()
-        for wait_s in waits(timeout, longest_s=longest_s):
-            ready = self._ready(missing)
-            # By this Celery raises the error of a parent, rather than that of the body
-            # of its chord, which is stored after it; it asks for each parent by itself.
-            failed = any(meta["status"] in states.PROPAGATE_STATES for _, meta in ready)
-            if on_interval and (failed or time.monotonic() - called_at >= longest_s):
+        sleeps = poll_intervals(timeout, longest_s=longest_s)
+        for iteration, sleep_s in enumerate(sleeps, start=1):
+            ended = self._find_ended(missing)
+            # Celery raises the errors of a result's parents in `on_interval`. Called
+            # after a failure, it raises a parent's error rather than that of the body
+            # of its chord, which is stored later. It is not called after each query,
+            # because it makes a query for each parent.
+            is_due = time.monotonic() - called_at >= longest_s
+            if on_interval and (is_due or _has_failure(ended)):
                 on_interval()
                 called_at = time.monotonic()
-            for task_id, meta in ready:
+            for task_id, meta in ended:
                 missing.discard(task_id)
                 if on_message is not None:
                     on_message(meta)
                 yield task_id, meta
-            max_iterations = max_iterations and max_iterations - 1
-            if not missing or max_iterations == 0:
+            if not missing or iteration == max_iterations:
                 return
-            if wait_s is None:
+            if sleep_s is None:
                 raise TimeoutError(
-                    f"{len(missing)} of {count} results not there within {timeout} s"
+                    f"{len(missing)} of {count} results missing after {timeout} s; "
+                    "check that a worker runs, or give a longer timeout"
                 )
-            time.sleep(wait_s)
+            time.sleep(sleep_s)
 
-    def _ready(self, task_ids: set[str]) -> list[tuple[str, dict[str, Any]]]:
+    def _find_ended(self, task_ids: set[str]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the ids and metas of those tasks that have a final state."""
         cached = [
             (task_id, self._cache[task_id])
             for task_id in task_ids
@@ -133,23 +148,23 @@ class Lookup(base.BaseBackend):
         ]
         unknown = task_ids.difference(task_id for task_id, _ in cached)
         found: dict[str, dict[str, Any]] = self._ensure_retryable(
-            self._fetch_ready, list(unknown)
+            self._fetch_ended, list(unknown)
         )
         self._cache.update(found)
         return [*cached, *found.items()]
 
-    def _fetch_ready(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
+    def _fetch_ended(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
         found = {}
         with self.database.connect() as connection:
-            for start in range(0, len(task_ids), IDS_IN_A_QUERY):
-                some = task_ids[start : start + IDS_IN_A_QUERY]
-                rows = connection.execute(_SELECT_READY, {"ids": some}).mappings()
+            for start in range(0, len(task_ids), MAX_IDS_PER_QUERY):
+                ids = task_ids[start : start + MAX_IDS_PER_QUERY]
+                rows = connection.execute(_SELECT_ENDED, {"ids": ids}).mappings()
                 found.update({row["task_id"]: self._meta(row) for row in rows})
         return found
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        if (start := self._starts.take(task_id)) is not None:
-            write_state(self.database, start.row())
+        if (start := self._deferred_starts.pop(task_id)) is not None:
+            write_state(self.database, start.build_row())
         with self.database.connect() as connection:
             row = connection.execute(_SELECT, {"id": task_id}).mappings().first()
         if row is None:
@@ -157,7 +172,7 @@ class Lookup(base.BaseBackend):
         return self._meta(row)
 
     def _meta(self, row: RowMapping) -> dict[str, Any]:
-        meta = {name: row[name] for name in ("task_id", *_META)}
+        meta = {name: row[name] for name in ("task_id", *_META_COLUMNS)}
         for name in ("result", "args", "kwargs", "children"):
             meta[name] = self._decode_optional(meta[name])
         stamps = self._decode_optional(row["stamps"])
@@ -178,17 +193,26 @@ class Lookup(base.BaseBackend):
         return exists
 
     def _decode_optional(self, content: bytes | None) -> Any:
+        """Return the value of a column in JSON, or None if it is NULL.
+
+        Raises:
+            PickledResult: The content is a pickle.
+        """
         if content is None:
             return None
         content = bytes(content)
-        if content.startswith(_PICKLE):
+        if content.startswith(_PICKLE_PREFIX):
             raise PickledResult()
         return self.decode(content)
 
 
+def _has_failure(ended: Iterable[tuple[str, dict[str, Any]]]) -> bool:
+    return any(meta["status"] in states.PROPAGATE_STATES for _, meta in ended)
+
+
 _SELECT = select(taskmeta).where(taskmeta.c.task_id == bindparam("id"))
 
-_SELECT_READY = select(taskmeta).where(
+_SELECT_ENDED = select(taskmeta).where(
     taskmeta.c.task_id.in_(bindparam("ids", expanding=True)),
     taskmeta.c.status.in_(FINAL),
 )

@@ -1,9 +1,10 @@
-"""A task whose end cannot be stored goes back to its queue, where `acks_late` says so.
+"""Requeue a task whose final state cannot be stored.
 
-Celery itself drops its message, or acknowledges it. What it does requeue is a `Reject`;
-but one that is raised while an end is stored leaves the tracer, and only the prefork
-pool takes it there. So an error is raised that the tracer takes for one of its own, and
-the backend has it shown to the worker as a `Reject`.
+Celery acknowledges such a task, or drops its message. With `acks_late` ours goes back
+to its queue. Celery requeues a task that raises `Reject`, but a `Reject` raised while a
+state is being stored escapes Celery's tracer, and only the prefork pool handles it
+there. The backend therefore raises `FinalStateNotStored`. The tracer reports that as an
+internal error, through `Backend.prepare_exception`, which turns it into a `Reject`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ from sqlalchemy.exc import DBAPIError
 from cadasta.workertoolbox.results._database.engine import is_outage
 
 
-class EndNotStored(BackendStoreError):
-    """The end of a task whose message can still be requeued."""
+class FinalStateNotStored(BackendStoreError):
+    """A final state cannot be stored, and the task can still be requeued."""
 
 
 @contextmanager
-def requeued_in_an_outage(request: Any) -> Iterator[None]:
-    """Tell apart that the end of a running task cannot be stored.
+def requeue_on_outage(request: Any) -> Iterator[None]:
+    """Raise an error that requeues the running task if the database is away.
+
+    Args:
+        request: The task's request, or None outside a worker.
 
     Raises:
-        EndNotStored: An outage outlasts the retries, and the message of the task is not
-            acknowledged yet.
+        FinalStateNotStored: The outage lasts longer than the retries, and the task's
+            message is not acknowledged yet. Every other error passes unchanged.
     """
     try:
         yield
@@ -37,8 +41,10 @@ def requeued_in_an_outage(request: Any) -> Iterator[None]:
         outage = isinstance(error, BackendStoreError) or is_outage(error)
         if not outage or not _is_unacknowledged(request):
             raise
-        reason = f"the end of task {request.id} cannot be stored; it is requeued"
-        raise EndNotStored(reason) from error
+        raise FinalStateNotStored(
+            f"the final state of task {request.id} cannot be stored; the task is "
+            "requeued"
+        ) from error
 
 
 def _is_unacknowledged(request: Any) -> bool:

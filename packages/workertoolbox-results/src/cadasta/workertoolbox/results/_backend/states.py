@@ -1,4 +1,4 @@
-"""A state of a task into the table of results: one statement, one round trip."""
+"""Write the state of a task into `celery_taskmeta`: one statement, one round trip."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from cadasta.workertoolbox.results._database.statement import (
 from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
 
-#: Columns that belong to a state; a new one replaces them, by nothing too. The others
-#: belong to the task, and stay where a state comes without them.
-_OF_THE_STATE = {"status", "result", "date_done", "traceback", "children"}
+#: Columns that belong to a state: a new state replaces them all, by NULL where it has
+#: no value. The other columns belong to the task and keep their values where a state
+#: comes without them.
+_STATE_COLUMNS = {"status", "result", "date_done", "traceback", "children"}
 
 
 def write_state(
@@ -32,60 +33,64 @@ def write_state(
 
     Args:
         database: Its connection commits by itself.
-        row: Values of the table's columns; None where there is none.
-        is_first: Whether nothing is likely to be stored of the task. It is only
-            quicker: a statement that replaces nothing takes PostgreSQL less time.
+        row: Values of the table's columns, None for those without a value.
+        is_first: Whether the task probably has no row yet. This only saves time: a
+            statement that cannot replace a row costs PostgreSQL less.
     """
-    given = {name: value for name, value in row.items() if value is not None}
-    names = frozenset(given)
-    # A state on the way is only news; if a crash of the server takes it, the end comes.
+    values = {name: value for name, value in row.items() if value is not None}
+    names = frozenset(values)
+    # Intermediate states may be lost in a crash of the server, so they are not flushed
+    # to disk.
     final = row["status"] in FINAL
     if is_first:
         insert = _insert(database.dialect, names)
-        if execute(database, [insert], given, synchronous_commit=final).count:
+        if execute(database, [insert], values, synchronous_commit=final).count:
             return
     upsert = _upsert(database.dialect, names, final)
-    execute(database, [upsert], given, synchronous_commit=final)
+    execute(database, [upsert], values, synchronous_commit=final)
 
 
-# No statement is longer than it has to be: PostgreSQL reads and plans it anew each
-# time, and that takes most of its time.
+# Statements name only the columns that have values: PostgreSQL parses and plans each
+# one anew, which takes most of its time and grows with the length.
 
 
 @cache
-def _insert(dialect: Dialect, given: frozenset[str]) -> Statement:
-    insert = _values(dialect, given).on_conflict_do_nothing()
+def _insert(dialect: Dialect, names: frozenset[str]) -> Statement:
+    insert = _insert_values(dialect, names).on_conflict_do_nothing()
     return compile_statement(dialect, insert.inline())
 
 
 @cache
-def _upsert(dialect: Dialect, given: frozenset[str], final: bool) -> Statement:
-    insert = _values(dialect, given)
-    changed = sorted((given | _OF_THE_STATE) - {"task_id"})
+def _upsert(dialect: Dialect, names: frozenset[str], final: bool) -> Statement:
+    insert = _insert_values(dialect, names)
+    changed = sorted((names | _STATE_COLUMNS) - {"task_id"})
     upsert = insert.on_conflict_do_update(
         index_elements=[taskmeta.c.task_id],
         set_={name: insert.excluded[name] for name in changed},
-        where=_advances(insert, has_retries="retries" in given, final=final),
+        where=_supersedes(insert, has_retries="retries" in names, final=final),
     )
     return compile_statement(dialect, upsert.inline())
 
 
-def _values(dialect: Dialect, given: frozenset[str]) -> Insert:
+def _insert_values(dialect: Dialect, names: frozenset[str]) -> Insert:
     return insert_into(taskmeta, dialect.name).values(
-        {name: bindparam(name, type_=taskmeta.c[name].type) for name in sorted(given)}
+        {name: bindparam(name, type_=taskmeta.c[name].type) for name in sorted(names)}
     )
 
 
-def _advances(insert: Insert, *, has_retries: bool, final: bool) -> ColumnElement[bool]:
-    """Return whether the new state comes after the one that is there.
+def _supersedes(
+    insert: Insert, *, has_retries: bool, final: bool
+) -> ColumnElement[bool]:
+    """Return the condition under which a new state replaces the stored one.
 
-    The first success stays, as in Celery since 5.7. On the way, an earlier attempt does
-    not undo a later one.
+    A final state replaces every state but a success: the first success stays, as in
+    Celery since 5.7. Another state replaces no final state, and no state of a later
+    attempt.
     """
     old = taskmeta.c
     if final:
         return or_(old.status.is_(None), old.status != states.SUCCESS)
-    on_the_way = and_(*(old.status != state for state in FINAL))
+    replaceable = and_(*(old.status != state for state in FINAL))
     if has_retries:
-        on_the_way &= func.coalesce(old.retries, 0) <= insert.excluded.retries
-    return or_(old.status.is_(None), on_the_way)
+        replaceable &= func.coalesce(old.retries, 0) <= insert.excluded.retries
+    return or_(old.status.is_(None), replaceable)

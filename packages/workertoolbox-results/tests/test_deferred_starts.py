@@ -1,4 +1,4 @@
-"""When the start of a task is written."""
+"""When the start of a task is written to the database."""
 
 from __future__ import annotations
 
@@ -6,72 +6,72 @@ import os
 import time
 from typing import Any
 
-from awaited import eventually, status_of
 from celery import Celery, states
 from celery.app.task import Context
+from polling import eventually, status_of
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._backend.deferred_starts import DELAY_S
 from cadasta.workertoolbox.results.backend import Backend
 
 
-def request_of(id: str) -> Context:
+def request_for(id: str) -> Context:
     return Context(id=id, task="export.project")
 
 
-def statements_of(backend: Backend) -> list[str]:
-    """Return the list that what is written from now on gets into."""
-    written: list[str] = []
-    backend.task_result_exists("nothing")  # The connection is there.
+def record_statements(backend: Backend) -> list[str]:
+    """Return a list to which the driver adds each statement from now on."""
+    statements: list[str] = []
+    backend.task_result_exists("nothing")  # Opens the connection.
     with backend.database.connect() as connection:
         driver: Any = connection.connection.dbapi_connection
-        driver.set_trace_callback(written.append)
-    return written
+        driver.set_trace_callback(statements.append)
+    return statements
 
 
-def test_a_start_is_written_if_the_end_does_not_come(
+def test_a_start_is_written_if_the_task_does_not_end_soon(
     backend: Backend, store: TaskStore
 ) -> None:
-    backend.store_result("1", {}, states.STARTED, request=request_of("1"))
+    backend.store_result("1", {}, states.STARTED, request=request_for("1"))
 
     assert eventually(lambda: status_of(store, "1"), "STARTED") == "STARTED"
 
 
-def test_a_quick_task_is_written_once_with_its_start(
+def test_a_quick_task_is_written_by_one_statement_with_its_start(
     backend: Backend, store: TaskStore
 ) -> None:
-    written = statements_of(backend)
-    request = request_of("1")
+    statements = record_statements(backend)
+    request = request_for("1")
     backend.store_result("1", {}, states.STARTED, request=request)
     backend.store_result("1", 42, states.SUCCESS, request=request)
     task = store.get("1")
 
-    assert len(written) == 1
+    assert len(statements) == 1
     assert task.started_at is not None
     assert task.run_s is not None and task.run_s >= 0
 
 
-def test_a_start_that_cannot_be_written_does_not_keep_the_next(
+def test_a_start_that_cannot_be_written_does_not_block_the_next(
     app: Celery, backend: Backend, store: TaskStore
 ) -> None:
     app.conf.result_extended = True
-    changed = Context(id="1", task="export.project", args=[object()])
-    backend.store_result("1", {}, states.STARTED, request=changed)
+    unencodable = Context(id="1", task="export.project", args=[object()])
+    backend.store_result("1", {}, states.STARTED, request=unencodable)
     time.sleep(3 * DELAY_S)
-    backend.store_result("2", {}, states.STARTED, request=request_of("2"))
+    backend.store_result("2", {}, states.STARTED, request=request_for("2"))
 
     assert eventually(lambda: status_of(store, "2"), "STARTED") == "STARTED"
 
 
-def test_a_forked_process_writes_its_own_starts_and_no_others(
+def test_a_forked_process_writes_only_its_own_starts(
     backend: Backend, store: TaskStore
 ) -> None:
-    backend.store_result("1", {}, states.STARTED, request=request_of("1"))
+    backend.store_result("1", {}, states.STARTED, request=request_for("1"))
     child = os.fork()
     if child == 0:
-        backend.store_result("2", {}, states.STARTED, request=request_of("2"))
-        there = eventually(lambda: backend.task_result_exists("2"), True)
-        os._exit(0 if there else 1)
+        backend.store_result("2", {}, states.STARTED, request=request_for("2"))
+        is_stored = eventually(lambda: backend.task_result_exists("2"), True)
+        os._exit(0 if is_stored else 1)
     _, status = os.waitpid(child, 0)
 
     assert os.waitstatus_to_exitcode(status) == 0

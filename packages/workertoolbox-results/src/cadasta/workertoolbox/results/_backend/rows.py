@@ -1,0 +1,119 @@
+"""Rows of `celery_taskmeta`, made from what Celery gives to a result backend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery
+from kombu.utils.encoding import ensure_bytes
+
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._arguments.truncation import (
+    max_argument_bytes,
+    truncate,
+)
+from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._headers import work_queue
+
+
+class RowBuilder:
+    """Builds the rows that a worker stores.
+
+    Args:
+        app: Its settings decide what is stored: `result_extended`, `REDACT` and
+            `MAX_ARGUMENT_BYTES`.
+        encode: Returns a value as JSON.
+
+    Raises:
+        InvalidLimit: `MAX_ARGUMENT_BYTES` is not a number of bytes.
+        InvalidRedaction: `REDACT` has a rule that cannot be understood.
+    """
+
+    def __init__(self, app: Celery, encode: Callable[[Any], Any]) -> None:
+        self._app = app
+        self._encode = encode
+        self._redaction = Redaction.from_app(app)
+        self._max_bytes = max_argument_bytes(app)
+
+    def build(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        *,
+        traceback: str | None,
+        children: Any,
+        request: Any,
+    ) -> dict[str, Any]:
+        """Return the row of a state.
+
+        Args:
+            result: The value, the exception or the meta data of the state.
+            children: Results of the tasks that the task has published, or None.
+            request: The task's request, or None outside a worker.
+        """
+        row = {
+            "task_id": task_id,
+            "status": state,
+            "result": self._encoded(result),
+            # Of every state, as in Celery's own backend: when it was stored.
+            "date_done": naive_utc(datetime.now(UTC)),
+            "traceback": jsonable(traceback),
+            "children": self._encoded(children) if children else None,
+        }
+        if request is not None:
+            row["root_id"] = getattr(request, "root_id", None)
+            row["parent_id"] = getattr(request, "parent_id", None)
+            row["group_id"] = getattr(request, "group", None)
+            # The request of a task that the worker does not know has hardly more than
+            # an id.
+            if self._app.conf.result_extended and hasattr(request, "args"):
+                row.update(self._extended(request))
+        return row
+
+    def _extended(self, request: Any) -> dict[str, Any]:
+        """Return what `result_extended` adds: what the task was and where it ran."""
+        name = getattr(request, "task", None)
+        args, kwargs = self._redaction.redact_message(
+            name or "", request.args, request.kwargs, vars(request)
+        )
+        delivery_info = getattr(request, "delivery_info", None) or {}
+        stamps = _stamps(request)
+        return {
+            "name": _truncated_name(name),
+            "args": self._encoded_arguments(args),
+            "kwargs": self._encoded_arguments(kwargs),
+            "worker": _truncated_name(request.hostname),
+            "retries": request.retries,
+            "queue": _truncated_name(work_queue(delivery_info) or None),
+            "stamps": self._encoded(stamps) if stamps else None,
+        }
+
+    def _encoded_arguments(self, arguments: Any) -> bytes:
+        encoded = self._encoded(arguments)
+        if len(encoded) <= self._max_bytes:
+            return encoded
+        # Truncate what a message would carry, so that the monitor stores the same.
+        return self._encoded(truncate(json.loads(encoded), self._max_bytes))
+
+    def _encoded(self, value: Any) -> bytes:
+        return ensure_bytes(self._encode(value))
+
+
+@lru_cache(maxsize=1024)
+def _truncated_name(name: str | None) -> str | None:
+    return name and str(jsonable(name))[:NAME_LENGTH]
+
+
+def _stamps(request: Any) -> dict[str, Any] | None:
+    headers = request.stamped_headers
+    if not request.stamps or not headers:
+        return None
+    stamps = {name: request.stamps[name] for name in headers if name in request.stamps}
+    return {"stamped_headers": headers, "stamps": stamps}

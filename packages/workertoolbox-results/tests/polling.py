@@ -1,0 +1,34 @@
+"""Wait for what another thread is about to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cadasta.workertoolbox.results import TaskNotFound, TaskStore
+
+
+def eventually(
+    get: Callable[[], Any], expected: Any, *, timeout_s: float = 10.0
+) -> Any:
+    """Call a function until it returns what is expected, or until the timeout.
+
+    Args:
+        timeout_s: Longest time in seconds.
+
+    Returns:
+        What the function returned last.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (value := get()) != expected and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return value
+
+
+def status_of(store: TaskStore, id: str) -> str | None:
+    """Return the status of a task, or None if the task is unknown."""
+    try:
+        return store.get(id).status
+    except TaskNotFound:
+        return None

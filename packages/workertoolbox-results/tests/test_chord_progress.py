@@ -1,0 +1,122 @@
+"""Each header task is counted once, however often it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from cadasta.workertoolbox.results._backend import chord_progress
+from cadasta.workertoolbox.results._backend.chord_progress import (
+    ChordPart,
+    ChordProgress,
+)
+from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results.backend import Backend
+
+PART = ChordPart("g", "0", 0, "SUCCESS", b"0")
+
+
+@pytest.fixture
+def database(backend: Backend) -> Iterator[Database]:
+    chord_progress.create(backend.database, "g", None)
+    yield backend.database
+
+
+def part(number: int) -> ChordPart:
+    return replace(PART, task_id=str(number), position=number)
+
+
+def test_exactly_one_new_part_completes_the_chord(
+    database: Database,
+) -> None:
+    chord_progress.set_size(database, "g", 20)
+    with ThreadPoolExecutor(8) as pool:
+        parts = [part(number) for number in range(20)] * 2
+        outcomes = list(
+            pool.map(lambda one: chord_progress.record_part(database, one), parts)
+        )
+
+    assert sum(is_new for _, is_new in outcomes) == 20
+    assert sum(is_new for progress, is_new in outcomes if progress.is_body_due) == 1
+
+
+def test_a_task_that_is_in_a_header_twice_counts_twice(database: Database) -> None:
+    chord_progress.set_size(database, "g", 2)
+    chord_progress.record_part(database, PART)
+    progress, is_new = chord_progress.record_part(database, replace(PART, position=1))
+
+    assert is_new
+    assert progress.is_complete
+
+
+def test_a_chord_is_not_complete_before_its_size_is_known(database: Database) -> None:
+    progress, _ = chord_progress.record_part(database, PART)
+
+    assert not progress.is_complete
+
+
+def test_a_chord_is_not_complete_before_its_added_tasks_are_done(
+    database: Database,
+) -> None:
+    chord_progress.add_task(database, "g")
+    chord_progress.set_size(database, "g", 1)
+    first, _ = chord_progress.record_part(database, part(0))
+    second, _ = chord_progress.record_part(database, part(1))
+
+    assert [first.is_complete, second.is_complete] == [False, True]
+
+
+def test_a_part_that_comes_after_the_body_has_started_is_not_counted(
+    database: Database,
+) -> None:
+    chord_progress.set_size(database, "g", 1)
+    chord_progress.record_part(database, part(0))
+    chord_progress.mark_started(database, "g")
+    again, is_new = chord_progress.record_part(database, part(0))
+
+    assert not is_new
+    assert not again.is_body_due
+    assert chord_progress.fetch_parts(database, "g") == (None, [])
+
+
+def test_parts_are_fetched_in_the_order_of_the_header(database: Database) -> None:
+    for number in (10, 2, 1):
+        chord_progress.record_part(database, part(number))
+    _, parts = chord_progress.fetch_parts(database, "g")
+
+    assert [part.position for part in parts] == [1, 2, 10]
+
+
+def test_only_one_process_can_claim_the_body(database: Database) -> None:
+    chord_progress.set_size(database, "g", 1)
+    progress, _ = chord_progress.record_part(database, PART)
+    claimed = [chord_progress.claim_body(database, "g", progress) for _ in range(2)]
+
+    assert claimed == [True, False]
+
+
+def test_counts_stay_if_the_publisher_of_the_header_runs_again(
+    database: Database,
+) -> None:
+    chord_progress.set_size(database, "g", 2)
+    chord_progress.record_part(database, part(0))
+    chord_progress.create(database, "g", b"[]")
+    again, is_new = chord_progress.record_part(database, part(0))
+    last, _ = chord_progress.record_part(database, part(1))
+
+    assert not is_new and not again.is_complete
+    assert last.is_body_due
+    assert chord_progress.fetch_parts(database, "g") == (b"[]", [part(0), part(1)])
+
+
+def test_a_chord_that_is_run_again_starts_from_zero(database: Database) -> None:
+    chord_progress.set_size(database, "g", 1)
+    chord_progress.record_part(database, PART)
+    chord_progress.mark_started(database, "g")
+    chord_progress.create(database, "g", b"[]")
+
+    assert chord_progress.find(database, "g") == ChordProgress(None, 0, 0, 0, False)
+    assert chord_progress.fetch_parts(database, "g") == (b"[]", [])
