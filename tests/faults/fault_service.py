@@ -70,26 +70,26 @@ def make_service() -> Celery:
 
 
 @before_task_publish.connect
-def _write_tried(**signal: Any) -> None:
-    _books().write("tried", _message(signal))
+def _write_attempted(**signal: Any) -> None:
+    _journal().write("attempted", _message(signal))
 
 
 @after_task_publish.connect
 def _write_published(**signal: Any) -> None:
-    _books().write("published", _message(signal))
+    _journal().write("published", _message(signal))
 
 
 @task_received.connect
 def _write_delivered(request: Any, **_: Any) -> None:
     queue = request.delivery_info["routing_key"]
-    _books().write("delivered", _entry(request.request_dict, queue))
+    _journal().write("delivered", _entry(request.request_dict, queue))
 
 
 @task_prerun.connect
 def _write_executed(task: Task[Any, Any], **_: Any) -> None:
     request: Any = task.request
     queue = request.delivery_info["routing_key"]
-    _books().write("executed", _entry(vars(request), queue))
+    _journal().write("executed", _entry(vars(request), queue))
 
 
 def _message(signal: dict[str, Any]) -> Entry:
@@ -101,7 +101,7 @@ def _entry(headers: dict[str, Any], queue: str) -> Entry:
     return Entry(headers["id"], replaced, headers["retries"], queue)
 
 
-def _books() -> Journal:
+def _journal() -> Journal:
     return Journal(Path(os.environ[FOLDER]))
 
 

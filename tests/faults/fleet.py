@@ -60,7 +60,7 @@ class Fleet:
 
     site: FleetEnvironment
     folder: Path
-    books: Journal
+    journal: Journal
     timeout_s: float
     print_output: bool
     members: dict[str, RestartableProcess] = field(default_factory=dict)
@@ -117,13 +117,13 @@ class Fleet:
             TimeoutError: The fleet does not get as far as the next fault.
         """
         for fault in faults:
-            self.books.allow(fault.after + AHEAD)
+            self.journal.set_limit(fault.after + AHEAD)
             self._wait(partial(self._is_due, fault))
             print(fault, flush=True)
             self._befall(fault)
 
     def _is_due(self, fault: Fault) -> bool:
-        runs = self.books.runs()
+        runs = self.journal.count_runs()
         assert runs >= fault.after, f"{runs} tasks run, waiting for: {fault}"
         return True
 
@@ -159,12 +159,12 @@ class Fleet:
             TimeoutError: Not in time; says what is open.
         """
         ends = ResultDatabase(self.site.database)
-        self.books.allow(sys.maxsize)
+        self.journal.set_limit(sys.maxsize)
 
         def look() -> bool:
             publishing = [each for each in self.producers if each.exit_code is None]
             assert not publishing, f"{len(publishing)} producers publish"
-            open = ends.open(self.books)
+            open = ends.unfinished(self.journal)
             assert not open, f"{len(open)} tasks open, as {sorted(open)[:SHOWN_IDS]}"
             left = {queue: n for queue, n in self.site.left().items() if n}
             assert not left, f"messages in queues, or not acknowledged: {left}"
@@ -218,13 +218,13 @@ def run_fleet(
     drawn = draw_faults(
         seed, FAULT_KINDS[name], count=faults, tasks=tasks, longest_s=longest_s
     )
-    books = Journal(folder)
+    journal = Journal(folder)
     with open_environment(name, folder) as site:
-        fleet = Fleet(site, folder, books, timeout_s, print_output)
+        fleet = Fleet(site, folder, journal, timeout_s, print_output)
         with fleet.working(tasks, seed):
             fleet.suffer(drawn)
             fleet.settle()
-        summary = verify(books, ResultDatabase(site.database), site.left())
+        summary = verify(journal, ResultDatabase(site.database), site.left())
     print(f"{name}: {len(drawn)} faults, {summary}", flush=True)
     return summary
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 #: The variable with the folder that the files are in.
-FOLDER = "FAULTS_BOOKS"
+FOLDER = "FAULTS_JOURNAL_FOLDER"
 
 
 class Entry(NamedTuple):
@@ -30,15 +30,15 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def write(self, book: str, entry: Entry) -> None:
-        """Add a line to the file `tried`, `published`, `delivered` or `executed`."""
-        self._append(book, " ".join(map(str, entry)))
+    def write(self, event: str, entry: Entry) -> None:
+        """Add a line to `attempted`, `published`, `delivered` or `executed`."""
+        self._append(event, " ".join(map(str, entry)))
 
-    def promise(self, id: str) -> None:
+    def announce(self, id: str) -> None:
         """Add a task of a workflow whose first tasks have been published."""
-        self._append("promised", id)
+        self._append("announced", id)
 
-    def allow(self, count: int) -> None:
+    def set_limit(self, count: int) -> None:
         """Say how many messages there may be until further notice."""
         part = self._folder / "limit.part"
         part.write_text(str(count), "utf-8")
@@ -50,19 +50,19 @@ class Journal:
         file = self._folder / "limit"
         return int(file.read_text("utf-8")) if file.exists() else 0
 
-    def _append(self, book: str, line: str) -> None:
+    def _append(self, event: str, line: str) -> None:
         # One write at the end of the file: lines of many processes stay whole.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        descriptor = os.open(self._folder / book, flags)
+        descriptor = os.open(self._folder / event, flags)
         try:
             os.write(descriptor, f"{line}\n".encode())
         finally:
             os.close(descriptor)
 
     @property
-    def tried(self) -> Counter[Entry]:
+    def attempted(self) -> Counter[Entry]:
         """What was about to be published."""
-        return self._entries("tried")
+        return self._entries("attempted")
 
     @property
     def published(self) -> Counter[Entry]:
@@ -80,18 +80,18 @@ class Journal:
         return self._entries("executed")
 
     @property
-    def promised(self) -> set[str]:
+    def announced(self) -> set[str]:
         """The ids of the tasks of all workflows that went out."""
-        return set(self._lines("promised"))
+        return set(self._lines("announced"))
 
-    def _entries(self, book: str) -> Counter[Entry]:
-        fields = (line.split() for line in self._lines(book))
+    def _entries(self, event: str) -> Counter[Entry]:
+        fields = (line.split() for line in self._lines(event))
         return Counter(Entry(i, int(n), int(r), q) for i, n, r, q in fields)
 
-    def _lines(self, book: str) -> list[str]:
-        file = self._folder / book
+    def _lines(self, event: str) -> list[str]:
+        file = self._folder / event
         return file.read_text("utf-8").splitlines() if file.exists() else []
 
-    def runs(self) -> int:
+    def count_runs(self) -> int:
         """Return how many runs have begun up to now."""
         return len(self._lines("executed"))

@@ -21,13 +21,15 @@ TIMEOUT_S = 600.0
 
 def main(count: int, seed: int) -> None:
     """Publish workflows until they have that many tasks."""
-    app, books, random = make_service(), Journal(Path(environ[FOLDER])), Random(seed)
+    app, journal, random = make_service(), Journal(Path(environ[FOLDER])), Random(seed)
     promised = 0
     while promised < count:
-        wait_until(lambda: books.published.total() < books.limit, timeout_s=TIMEOUT_S)
+        wait_until(
+            lambda: journal.published.total() < journal.limit, timeout_s=TIMEOUT_S
+        )
         ids = workflow_ids(_workflow(app, random).apply_async())
         for id in ids:
-            books.promise(id)
+            journal.announce(id)
         promised += len(ids)
     app.close()
 

@@ -31,18 +31,19 @@ class Summary:
     Attributes:
         tasks: How many there were.
         attempts: How many messages they had.
-        again: Runs beside the first of a message: it was delivered more than once, or
-            published more than once because no answer came.
+        repeated_runs: Runs beyond the first of each message. A message runs again if
+            the broker delivers it again, or if the producer publishes it again because
+            it got no answer.
     """
 
     tasks: int
     attempts: int
-    again: int
+    repeated_runs: int
 
     def __str__(self) -> str:
         return (
             f"{self.tasks} tasks tracked once, {self.attempts} attempts accounted for, "
-            f"{self.again} runs again"
+            f"{self.repeated_runs} runs again"
         )
 
 
@@ -67,13 +68,13 @@ class ResultDatabase:
             (i, s) for i, s in self.rows("SELECT id, status FROM workertoolbox_tasks")
         ]
 
-    def open(self, books: Journal) -> set[str]:
+    def unfinished(self, journal: Journal) -> set[str]:
         """Return the ids of tasks that are published or promised, and have no end."""
-        known = {entry.id for entry in books.published} | books.promised
+        known = {entry.id for entry in journal.published} | journal.announced
         return known - {id for id, status in self.statuses() if status == "SUCCESS"}
 
 
-def verify(books: Journal, ends: ResultDatabase, left: dict[str, int]) -> Summary:
+def verify(journal: Journal, ends: ResultDatabase, left: dict[str, int]) -> Summary:
     """Compare what was published and run with what is in the database.
 
     Args:
@@ -82,20 +83,26 @@ def verify(books: Journal, ends: ResultDatabase, left: dict[str, int]) -> Summar
     Raises:
         AssertionError: Something is missing, too many, or half written.
     """
-    tried, published, executed = books.tried, books.published, books.executed
-    undelivered = executed - books.delivered
+    attempted, published, executed = (
+        journal.attempted,
+        journal.published,
+        journal.executed,
+    )
+    undelivered = executed - journal.delivered
     statuses = ends.statuses()
     rows = Counter(id for id, _ in statuses)
     attempts = _attempts(ends)
-    known = {entry.id for entry in published} | books.promised
+    known = {entry.id for entry in published} | journal.announced
 
     _none([id for id, count in rows.items() if count > 1], "have more than one row")
     _none(known - set(rows), "were published and have no row")
-    _none(set(rows) - {entry.id for entry in tried}, "have a row and no publication")
+    _none(
+        set(rows) - {entry.id for entry in attempted}, "have a row and no publication"
+    )
     _none([id for id, status in statuses if status != "SUCCESS"], "have no success")
     _none(set(published) - attempts, "were published and have no attempt")
-    _none(attempts - set(tried), "are attempts that nobody published")
-    _none(set(executed) - set(tried), "ran where nobody published them")
+    _none(attempts - set(attempted), "are attempts that nobody published")
+    _none(set(executed) - set(attempted), "ran where nobody published them")
     _none(undelivered, "ran more often than the broker delivered them")
     _none(set(published) - set(executed), "were published and never ran")
     _none([row.id for row in ends.rows(HALF_WRITTEN)], "are half written")

@@ -110,14 +110,19 @@ def store(app: Celery) -> Iterator[TaskStore]:
         yield store
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Each database in turn, migrated and empty, as a result-backend URL."""
-    if request.param == "sqlite":
-        url = result_backend_url(f"sqlite:///{tmp_path / 'results.sqlite'}")
-        upgrade(url)
+@pytest.fixture
+def database(postgresql: PostgreSQL) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty PostgreSQL database with the current schema."""
+    with postgresql.database() as url:
         yield url
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def result_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The result-backend URL of an empty database of each kind, with the schema."""
+    if request.param == "postgresql":
+        yield result_backend_url(request.getfixturevalue("database"))
         return
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    with server.database() as database:
-        yield result_backend_url(database)
+    url = result_backend_url(f"sqlite:///{tmp_path / 'results.sqlite'}")
+    upgrade(url)
+    yield url

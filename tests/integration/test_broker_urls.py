@@ -166,7 +166,7 @@ def test_the_first_of_several_brokers_is_down(
     place: Place, join: Callable[[list[str]], object]
 ) -> None:
     with run_proxy(HOST, 0) as down:
-        down.refuse()
+        down.refuse_connections()
         urls = join([proxied_url(place.url, down), place.url])
         ids = [publish(place, kind, "keyword", url=urls) for kind in PACKAGES]
 

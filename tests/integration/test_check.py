@@ -30,14 +30,13 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from cadasta.workertoolbox.conf import setup_app
 from cadasta.workertoolbox.results import upgrade
 from servers.ports import HOST, free_ports
-from servers.postgresql import PostgreSQL
 from servers.redis import Redis
 from support import sqs_requests
 from support.brokers import Broker, result_backend_url
 from support.echo_service import make_app
 from support.polling import wait_until
-from support.processes import IGNORED_PREFIXES
-from support.task_commands import SERVICES, run_monitor
+from support.processes import IGNORED_PREFIXES, SERVICE_FOLDER
+from support.task_commands import run_monitor
 
 DATABASE = Path(__file__).parents[2] / "docs" / "database.md"
 
@@ -105,7 +104,7 @@ def check_process(environment: dict[str, str], *options: str) -> Checked:
             "-A",
             "echo_service",
             "--workdir",
-            str(SERVICES),
+            str(SERVICE_FOLDER),
         ]
         + ["tasks", "check", *options],
         env={**inherited, **environment},
@@ -167,12 +166,6 @@ def declared_on(
             return app
 
         yield make
-
-
-@pytest.fixture
-def database(postgresql: PostgreSQL) -> Iterator[str]:
-    with postgresql.database() as database:
-        yield database
 
 
 def on(app: Celery, database: str) -> Celery:

@@ -73,7 +73,7 @@ def task(app: Celery) -> Make:
 def test_a_body_gets_the_values_of_its_header_in_their_order(
     chords: ChordHarness, task: Make, size: int
 ) -> None:
-    result = chord([task("give", n) for n in range(size)], task("collect"))()
+    result = chord([task("echo", n) for n in range(size)], task("collect"))()
 
     assert chords.value(result) == list(range(size))
 
@@ -81,7 +81,7 @@ def test_a_body_gets_the_values_of_its_header_in_their_order(
 def test_the_order_is_that_of_the_header_and_not_that_of_the_ends(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("give_after", 1, "first"), task("say", 2, "first")]
+    header = [task("echo_after_flag", 1, "first"), task("set_flag", 2, "first")]
 
     assert chords.value(chord(header, task("collect"))()) == [1, 2]
 
@@ -93,7 +93,7 @@ def test_the_body_of_an_empty_header_is_started_at_once(
 
 
 def test_a_header_may_be_a_generator(chords: ChordHarness, task: Make) -> None:
-    result = chord((task("give", n) for n in range(5)), task("collect"))()
+    result = chord((task("echo", n) for n in range(5)), task("collect"))()
 
     assert chords.value(result) == [0, 1, 2, 3, 4]
 
@@ -101,8 +101,8 @@ def test_a_header_may_be_a_generator(chords: ChordHarness, task: Make) -> None:
 def test_a_chord_in_a_header_gives_the_value_of_its_body(
     chords: ChordHarness, task: Make
 ) -> None:
-    inner = chord([task("give", 1), task("give", 2)], task("collect"))
-    result = chord([task("give", 0), inner, task("give", 3)], task("collect"))()
+    inner = chord([task("echo", 1), task("echo", 2)], task("collect"))
+    result = chord([task("echo", 0), inner, task("echo", 3)], task("collect"))()
 
     assert chords.value(result) == [0, [1, 2], 3]
 
@@ -110,8 +110,8 @@ def test_a_chord_in_a_header_gives_the_value_of_its_body(
 def test_the_tasks_of_a_group_in_a_header_are_tasks_of_the_header(
     chords: ChordHarness, task: Make
 ) -> None:
-    inner = group(task("give", 1), task("give", 2), group(task("give", 3)))
-    result = chord([task("give", 0), inner, task("give", 4)], task("collect"))()
+    inner = group(task("echo", 1), task("echo", 2), group(task("echo", 3)))
+    result = chord([task("echo", 0), inner, task("echo", 4)], task("collect"))()
     value = chords.value(result)
 
     assert sorted(value) == [0, 1, 2, 3, 4]
@@ -121,8 +121,8 @@ def test_the_tasks_of_a_group_in_a_header_are_tasks_of_the_header(
 def test_a_group_at_the_end_of_a_chain_in_a_header_gives_a_list(
     chords: ChordHarness, task: Make
 ) -> None:
-    inner = chain(task("give", 1), group(task("increase", 1), task("increase", 2)))
-    result = chord([inner, task("give", 0)], task("collect"))()
+    inner = chain(task("echo", 1), group(task("add", 1), task("add", 2)))
+    result = chord([inner, task("echo", 0)], task("collect"))()
 
     assert chords.value(result) == [[2, 3], 0]
 
@@ -130,8 +130,8 @@ def test_a_group_at_the_end_of_a_chain_in_a_header_gives_a_list(
 def test_a_chain_in_a_header_gives_the_value_of_its_last_task(
     chords: ChordHarness, task: Make
 ) -> None:
-    inner = chain(task("give", 1), task("increase"), task("increase"))
-    result = chord([inner, task("give", 0)], task("collect"))()
+    inner = chain(task("echo", 1), task("add"), task("add"))
+    result = chord([inner, task("echo", 0)], task("collect"))()
 
     assert chords.value(result) == [3, 0]
 
@@ -139,8 +139,8 @@ def test_a_chain_in_a_header_gives_the_value_of_its_last_task(
 def test_a_chord_in_the_middle_of_a_chain_is_a_step(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("increase", 1), task("increase", 2)]
-    steps = chain(task("give", 1), chord(header, task("collect")), task("collect"))
+    header = [task("add", 1), task("add", 2)]
+    steps = chain(task("echo", 1), chord(header, task("collect")), task("collect"))
 
     assert chords.value(steps()) == [2, 3]
 
@@ -148,7 +148,7 @@ def test_a_chord_in_the_middle_of_a_chain_is_a_step(
 def test_groups_in_a_chain_wait_for_each_other(
     chords: ChordHarness, task: Make
 ) -> None:
-    first = group(task("give", 1), task("give", 2))
+    first = group(task("echo", 1), task("echo", 2))
     second = group(task("collect"), task("collect"))
     result = chain(first, second, task("collect"))()
 
@@ -157,21 +157,21 @@ def test_groups_in_a_chain_wait_for_each_other(
 
 def test_a_body_may_be_a_chord(chords: ChordHarness, task: Make) -> None:
     body = chord([task("collect"), task("collect")], task("collect"))
-    result = chord([task("give", 1), task("give", 2)], body)()
+    result = chord([task("echo", 1), task("echo", 2)], body)()
 
     assert chords.value(result) == [[1, 2], [1, 2]]
 
 
 def test_a_body_may_be_a_chain(chords: ChordHarness, task: Make) -> None:
     body = chain(task("collect"), task("collect"))
-    result = chord([task("give", 1), task("give", 2)], body)()
+    result = chord([task("echo", 1), task("echo", 2)], body)()
 
     assert chords.value(result) == [1, 2]
 
 
 def test_a_body_may_be_a_group(chords: ChordHarness, task: Make) -> None:
     body = group(task("collect"), task("collect"))
-    result = chord([task("give", 1), task("give", 2)], body)()
+    result = chord([task("echo", 1), task("echo", 2)], body)()
 
     assert chords.value(result) == [[1, 2], [1, 2]]
 
@@ -179,15 +179,15 @@ def test_a_body_may_be_a_group(chords: ChordHarness, task: Make) -> None:
 def test_the_same_frozen_signature_may_be_in_a_header_twice(
     chords: ChordHarness, task: Make
 ) -> None:
-    twice = task("give", 1)
+    twice = task("echo", 1)
     twice.freeze()
-    result = chord([twice, task("give", 2), twice], task("collect"))()
+    result = chord([twice, task("echo", 2), twice], task("collect"))()
 
     assert chords.value(result) == [1, 2, 1]
 
 
 def test_the_same_chord_may_be_applied_twice(chords: ChordHarness, task: Make) -> None:
-    twice = chord([task("give", 1), task("give", 2)], task("collect"))
+    twice = chord([task("echo", 1), task("echo", 2)], task("collect"))
     results = twice(), twice()
 
     assert results[0].id != results[1].id
@@ -197,7 +197,7 @@ def test_the_same_chord_may_be_applied_twice(chords: ChordHarness, task: Make) -
 def test_the_tasks_of_a_header_may_ignore_their_results(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("give_quietly", 1), task("give", 2).set(ignore_result=True)]
+    header = [task("echo_without_result", 1), task("echo", 2).set(ignore_result=True)]
 
     assert chords.value(chord(header, task("collect"))()) == [1, 2]
 
@@ -205,7 +205,7 @@ def test_the_tasks_of_a_header_may_ignore_their_results(
 def test_a_task_of_a_header_may_be_replaced_by_a_task(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("replace", task("give", 1)), task("give", 2)]
+    header = [task("replace", task("echo", 1)), task("echo", 2)]
 
     assert chords.value(chord(header, task("collect"))()) == [1, 2]
 
@@ -213,7 +213,7 @@ def test_a_task_of_a_header_may_be_replaced_by_a_task(
 def test_a_task_of_a_header_may_be_replaced_by_a_group(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("replace_by_group", [1, 2]), task("give", 3)]
+    header = [task("replace_by_group", [1, 2]), task("echo", 3)]
 
     assert chords.value(chord(header, task("collect"))()) == [[1, 2], 3]
 
@@ -221,13 +221,13 @@ def test_a_task_of_a_header_may_be_replaced_by_a_group(
 def test_a_task_of_a_header_may_be_replaced_by_a_chord(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("replace_by_chord", [1, 2]), task("give", 3)]
+    header = [task("replace_by_chord", [1, 2]), task("echo", 3)]
 
     assert chords.value(chord(header, task("collect"))()) == [[1, 2], 3]
 
 
 def test_a_task_of_a_header_may_add_one_to_it(chords: ChordHarness, task: Make) -> None:
-    header = [task("give", 1), task("add_to_chord", 2, 3)]
+    header = [task("echo", 1), task("add_to_chord", 2, 3)]
 
     assert sorted(chords.value(chord(header, task("collect"))())) == [1, 2, 3]
 
@@ -236,7 +236,7 @@ def test_a_task_of_a_header_may_add_one_to_it(chords: ChordHarness, task: Make) 
 def test_a_task_of_a_header_that_is_retried_is_waited_for(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("retry", 1), task("give", 2)]
+    header = [task("retry", 1), task("echo", 2)]
     result = chord(header, task("collect"))()
 
     assert chords.value(result) == [1, 2]
@@ -248,7 +248,7 @@ def test_two_workers_that_end_a_header_at_once_start_its_body_once(
     chords: ChordHarness, task: Make
 ) -> None:
     results = [
-        chord([task("give", n) for n in range(200)], task("collect"))()
+        chord([task("echo", n) for n in range(200)], task("collect"))()
         for _ in range(2)
     ]
 
@@ -261,7 +261,7 @@ def test_a_failed_task_fails_its_chord_and_the_others_run(
     chords: ChordHarness, task: Make
 ) -> None:
     body = task("collect").on_error(task("errback", "failed-task"))
-    result = chord([task("fail", "no"), task("give", 1), task("give", 2)], body)()
+    result = chord([task("fail", "no"), task("echo", 1), task("echo", 2)], body)()
     failed, *others = header_of(result)
     error = chords.failure(result)
 
@@ -280,7 +280,7 @@ def test_an_errback_that_takes_the_request_is_called_once(
     chords: ChordHarness, task: Make
 ) -> None:
     key = "request"
-    body = task("collect").on_error(task("errback_of_three", key=key))
+    body = task("collect").on_error(task("errback_with_error", key=key))
     result = chord([task("fail", "no"), task("fail", "no")], body)()
     error = chords.failure(result)
 
@@ -292,8 +292,8 @@ def test_an_errback_that_takes_the_request_is_called_once(
 def test_a_failed_step_of_a_chain_fails_the_chord(
     chords: ChordHarness, task: Make
 ) -> None:
-    inner = chain(task("give", 1), task("fail_of_values"), task("increase"))
-    result = chord([inner, task("give", 2)], task("collect"))()
+    inner = chain(task("echo", 1), task("fail_with_values"), task("add"))
+    result = chord([inner, task("echo", 2)], task("collect"))()
     last = header_of(result)[0]
     error = chords.failure(result)
 
@@ -312,8 +312,8 @@ def test_a_failed_chord_in_a_header_fails_the_outer_one(
         "group": group(task("collect"), task("collect")),
         "chord": chord([task("collect")], task("collect")),
     }[kind]
-    inner = chord([task("give", 1), task("fail", "no")], body)
-    result = chord([inner, task("give", 2)], task("collect"))()
+    inner = chord([task("echo", 1), task("fail", "no")], body)
+    result = chord([inner, task("echo", 2)], task("collect"))()
     error = chords.failure(result)
 
     assert isinstance(error, ChordError)
@@ -324,8 +324,8 @@ def test_a_failed_chord_in_a_header_fails_the_outer_one(
 def test_a_failed_body_of_a_chord_in_a_header_fails_the_outer_one(
     chords: ChordHarness, task: Make
 ) -> None:
-    inner = chord([task("give", 1)], task("fail_of_values"))
-    result = chord([inner, task("give", 2)], task("collect"))()
+    inner = chord([task("echo", 1)], task("fail_with_values"))
+    result = chord([inner, task("echo", 2)], task("collect"))()
     error = chords.failure(result)
 
     assert str(error).startswith(
@@ -338,7 +338,7 @@ def test_a_failed_header_fails_each_task_of_a_body_that_is_a_group(
     chords: ChordHarness, task: Make
 ) -> None:
     body = group(task("collect"), task("collect"))
-    result = chord([task("give", 1), task("fail", "no")], body)()
+    result = chord([task("echo", 1), task("fail", "no")], body)()
     errors = chords.failure(result)
 
     assert list(map(repr, errors)) == ["ValueError('no')"] * 2
@@ -348,8 +348,8 @@ def test_a_failed_header_fails_each_task_of_a_body_that_is_a_group(
 def test_a_failed_body_is_a_failure_of_its_own(
     chords: ChordHarness, task: Make
 ) -> None:
-    body = task("fail_of_values").on_error(task("errback", "failed-body"))
-    result = chord([task("give", 1)], body)()
+    body = task("fail_with_values").on_error(task("errback", "failed-body"))
+    result = chord([task("echo", 1)], body)()
     error = chords.value(result)
     wait_until(lambda: chords.errbacks("failed-body"))
     chords.settle()
@@ -362,10 +362,10 @@ def test_a_failed_body_is_a_failure_of_its_own(
 def test_a_revoked_task_fails_the_chord(
     chords: ChordHarness, app: Celery, task: Make
 ) -> None:
-    revoked = task("give", 1)
+    revoked = task("echo", 1)
     id = revoked.freeze().id
     replies = app.control.revoke(id, reply=True, limit=2, timeout=10)
-    result = chord([revoked, task("give", 2)], task("collect"))()
+    result = chord([revoked, task("echo", 2)], task("collect"))()
     error = chords.failure(result)
 
     assert replies and len(replies) == 2
@@ -379,7 +379,7 @@ def test_a_task_that_takes_its_process_along_fails_the_chord(
 ) -> None:
     accidents = [task("die"), task("exit", 0), task("exit", 3)]
     results = [
-        chord([accident, task("give", 1)], task("collect"))() for accident in accidents
+        chord([accident, task("echo", 1)], task("collect"))() for accident in accidents
     ]
     for result in results:
         lost, other = header_of(result)
@@ -394,7 +394,7 @@ def test_a_task_that_takes_its_process_along_fails_the_chord(
 def test_a_task_that_is_delivered_twice_is_counted_once(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("send_again", 1), task("give_after", 2, "ran twice")]
+    header = [task("publish_again", 1), task("echo_after_flag", 2, "ran twice")]
     result = chord(header, task("collect"))()
     twice = header_of(result)[0].id
     wait_until(lambda: chords.ends(twice) == 2)
@@ -409,11 +409,11 @@ def test_a_task_that_is_delivered_twice_is_counted_once(
 def test_a_task_that_is_delivered_twice_leaves_the_body_to_who_publishes_it(
     chords: ChordHarness, task: Make
 ) -> None:
-    result = chord([task("send_again", 1)], task("collect_after_wait"))()
+    result = chord([task("publish_again", 1)], task("collect_after_wait"))()
     twice = header_of(result)[0].id
     wait_until(lambda: is_flag_set(f"waits {result.id}") and chords.runs(twice) == 2)
     # Time for the other one to see that the body is due.
-    chord([task("give", 1)], task("collect"))().get(timeout=TIMEOUT_S)
+    chord([task("echo", 1)], task("collect"))().get(timeout=TIMEOUT_S)
     early = chords.publications(result.id)
     set_flag(f"goes on {result.id}")
 
@@ -425,7 +425,7 @@ def test_a_task_that_is_delivered_twice_leaves_the_body_to_who_publishes_it(
 def test_a_task_that_comes_again_after_its_process_died_is_counted_once(
     chords: ChordHarness, task: Make
 ) -> None:
-    result = chord([task("die_once", 1), task("give", 2)], task("collect"))()
+    result = chord([task("die_once", 1), task("echo", 2)], task("collect"))()
 
     assert chords.value(result) == [1, 2]
     assert chords.runs(header_of(result)[0].id) == 2
@@ -435,7 +435,12 @@ def test_a_task_that_comes_again_after_its_process_died_is_counted_once(
 def test_a_process_that_dies_before_it_publishes_the_body_does_not_lose_it(
     chords: ChordHarness, task: Make
 ) -> None:
-    names = ["give", "give_quietly", "give_late", "give_again"]
+    names = [
+        "echo",
+        "echo_without_result",
+        "echo_acks_late",
+        "echo_reject_on_worker_lost",
+    ]
     results = [chord([task(name, 1)], task("collect_after_kill"))() for name in names]
     for name, result in zip(names, results, strict=True):
         value = chords.value(result)
@@ -448,7 +453,7 @@ def test_a_process_that_dies_before_it_publishes_the_body_does_not_lose_it(
 def test_a_task_of_a_killed_worker_comes_again_and_is_counted_once(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("hang_once", 1).set(queue=ACCIDENT_QUEUE), task("give", 2)]
+    header = [task("hang_once", 1).set(queue=ACCIDENT_QUEUE), task("echo", 2)]
     with chords.worker() as first:
         result = chord(header, task("collect"))()
         wait_until(lambda: is_flag_set(f"hangs {header_of(result)[0].id}"))
@@ -462,7 +467,7 @@ def test_a_task_of_a_killed_worker_comes_again_and_is_counted_once(
 def test_a_worker_that_is_killed_before_it_publishes_the_body_does_not_lose_it(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("give_late", n).set(queue=ACCIDENT_QUEUE) for n in range(3)]
+    header = [task("echo_acks_late", n).set(queue=ACCIDENT_QUEUE) for n in range(3)]
     with chords.worker("-P", "solo") as first:
         result = chord(header, task("collect_after_kill"))()
         killed = first.wait()
@@ -478,7 +483,7 @@ def test_a_worker_that_is_killed_before_it_publishes_the_body_does_not_lose_it(
 def test_a_broker_that_is_cut_off_while_the_body_is_published_gets_it_once(
     chords: ChordHarness, task: Make
 ) -> None:
-    header = [task("give", n).set(queue=ACCIDENT_QUEUE) for n in range(3)]
+    header = [task("echo", n).set(queue=ACCIDENT_QUEUE) for n in range(3)]
     with chords.worker(through_proxy=True):
         result = chord(header, task("collect_after_wait"))()
         wait_until(lambda: is_flag_set(f"waits {result.id}"))

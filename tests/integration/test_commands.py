@@ -16,8 +16,8 @@ from servers.access import BrokerServer
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
+from support.processes import SERVICE_FOLDER
 
-SERVICES = Path(__file__).parents[1] / "support"
 COMMAND = [
     sys.executable,
     "-m",
@@ -25,7 +25,7 @@ COMMAND = [
     "-A",
     "echo_service",
     "--workdir",
-    str(SERVICES),
+    str(SERVICE_FOLDER),
 ]
 
 #: Nothing listens there.

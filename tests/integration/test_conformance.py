@@ -94,14 +94,14 @@ def test_before_any_worker_routing_alone_loses_nothing(
 
 
 def test_delay_is_copied_and_run_once(service: ConformanceHarness, app: Celery) -> None:
-    service.expect(app.tasks["export.pass_on"].delay("delay").id)
+    service.expect(app.tasks["export.echo"].delay("delay").id)
     service.settle()
 
 
 def test_a_task_for_a_queue_named_by_the_caller_is_copied(
     service: ConformanceHarness, app: Celery
 ) -> None:
-    service.expect(app.tasks["export.pass_on"].apply_async(("queue",), queue="msg").id)
+    service.expect(app.tasks["export.echo"].apply_async(("queue",), queue="msg").id)
     service.settle()
 
 
@@ -109,10 +109,10 @@ def test_a_task_sent_by_name_from_a_service_without_tasks_is_copied(
     service: ConformanceHarness,
 ) -> None:
     client = make_app("client")
-    assert "export.pass_on" not in client.tasks
+    assert "export.echo" not in client.tasks
     # Not from the pool, where what others have declared would be of help.
     with client.connection_for_write() as connection:
-        sent = client.send_task("export.pass_on", ["by name"], connection=connection)
+        sent = client.send_task("export.echo", ["by name"], connection=connection)
     client.close()
     service.expect(sent.id)
 
@@ -132,7 +132,7 @@ def test_routing_alone_copies_where_others_were_before(
 def test_each_step_of_a_chain_is_copied_and_run_once(
     service: ConformanceHarness, app: Celery
 ) -> None:
-    step = app.tasks["export.pass_on"]
+    step = app.tasks["export.echo"]
     ids = workflow_ids(chain(step.s(1), step.s().set(queue="msg"), step.s())())
 
     assert len(ids) == 3
@@ -143,7 +143,7 @@ def test_each_step_of_a_chain_is_copied_and_run_once(
 def test_each_task_of_a_group_is_copied_and_run_once(
     service: ConformanceHarness, app: Celery
 ) -> None:
-    ids = workflow_ids(group(app.tasks["export.pass_on"].s(n) for n in range(5))())
+    ids = workflow_ids(group(app.tasks["export.echo"].s(n) for n in range(5))())
 
     assert len(ids) == 5
     service.expect(*ids)
@@ -153,7 +153,7 @@ def test_each_task_of_a_group_is_copied_and_run_once(
 def test_each_task_of_a_chord_is_copied_and_run_once(
     service: ConformanceHarness, app: Celery
 ) -> None:
-    step, total = app.tasks["export.pass_on"], app.tasks["msg.total"]
+    step, total = app.tasks["export.echo"], app.tasks["msg.total"]
     ids = workflow_ids(chord([step.s(n) for n in range(5)], total.s())())
 
     assert len(ids) == 6
@@ -165,7 +165,7 @@ def test_each_task_of_a_chord_is_copied_and_run_once(
 def test_each_task_of_a_chord_in_a_chain_is_copied_and_run_once(
     service: ConformanceHarness, app: Celery
 ) -> None:
-    step, total = app.tasks["export.pass_on"], app.tasks["msg.total"]
+    step, total = app.tasks["export.echo"], app.tasks["msg.total"]
     header = [step.si(1), step.si(2)]
     ids = workflow_ids(chain(step.s(0), chord(header, total.s()), step.s())())
 
@@ -192,7 +192,7 @@ def test_each_retry_is_copied_and_run_once(
 def test_countdown_and_eta_are_copied_before_they_are_due(
     service: ConformanceHarness, app: Celery
 ) -> None:
-    step = app.tasks["export.pass_on"]
+    step = app.tasks["export.echo"]
     eta = datetime.now(UTC) + timedelta(seconds=AHEAD_S)
     ids = {
         step.apply_async(("countdown",), countdown=AHEAD_S).id,
@@ -208,7 +208,7 @@ def test_countdown_and_eta_are_copied_before_they_are_due(
 def test_an_expired_task_is_copied_and_not_run(
     service: ConformanceHarness, app: Celery
 ) -> None:
-    step = app.tasks["export.pass_on"]
+    step = app.tasks["export.echo"]
     expired = step.apply_async(("expired",), expires=-1)
     service.expect(expired.id, runs=0)
     service.expect(step.apply_async(("valid",), expires=300).id)
@@ -229,14 +229,14 @@ def test_each_tick_of_beat_is_copied_and_run_once(service: ConformanceHarness) -
 
 def sent(log: str) -> list[str]:
     """Return the ids that beat has written into its log."""
-    return re.findall(r"export\.pass_on sent\. id->(\S+)", log)
+    return re.findall(r"export\.echo sent\. id->(\S+)", log)
 
 
 def test_four_threads_on_pooled_connections_lose_and_double_nothing(
     service: ConformanceHarness, app: Celery
 ) -> None:
     def publish(_: int) -> list[str]:
-        return [app.tasks["export.pass_on"].delay(n).id for n in range(50)]
+        return [app.tasks["export.echo"].delay(n).id for n in range(50)]
 
     with ThreadPoolExecutor(4) as threads:
         ids = [id for ids in threads.map(publish, range(4)) for id in ids]
@@ -264,7 +264,7 @@ def test_a_publisher_that_is_cut_off_loses_and_doubles_nothing(
     for n in range(12):
         if n % 4 == 2:
             service.proxy.cut()
-        service.expect(app.tasks["export.pass_on"].delay(n).id)
+        service.expect(app.tasks["export.echo"].delay(n).id)
     service.settle()
 
 
@@ -276,7 +276,7 @@ def test_a_worker_that_is_cut_off_loses_and_doubles_nothing(
     service: ConformanceHarness, app: Celery
 ) -> None:
     assert service.worker is not None and service.worker_proxy is not None
-    step = app.tasks["export.pass_on"]
+    step = app.tasks["export.echo"]
     for _ in range(4):  # Both of its processes have published, and are connected.
         service.expect(*workflow_ids(chain(step.s(1), step.s(), step.s())()))
     service.settle()

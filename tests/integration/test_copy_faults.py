@@ -247,11 +247,11 @@ def test_a_broker_that_is_away_is_an_error_at_the_caller_that_can_try_again(
             queues, broker_transport_options=options, **RETRIED | away
         ) as app:
             app.send_task("export.note", task_id="before")
-            proxy.refuse()
+            proxy.refuse_connections()
             proxy.cut()
             with pytest.raises(OperationalError):
                 app.send_task("export.note", task_id="1")
-            proxy.accept()
+            proxy.accept_connections()
             app.send_task("export.note", task_id="1")
 
     assert queues.ids("export") == queues.ids(MONITOR) == ["1", "before"]

@@ -40,15 +40,15 @@ REQUEST = Context(
 
 
 @pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = create_engine(plain(database))
+def engine(result_backend: str) -> Iterator[Engine]:
+    engine = create_engine(plain(result_backend))
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def store(database: str) -> Iterator[TaskStore]:
-    with TaskStore(database) as store:
+def store(result_backend: str) -> Iterator[TaskStore]:
+    with TaskStore(result_backend) as store:
         yield store
 
 
@@ -84,9 +84,9 @@ def test_the_schema_from_migrations_is_the_one_in_the_code(engine: Engine) -> No
 
 
 def test_a_state_is_stored_and_its_end_keeps_its_start(
-    database: str, store: TaskStore
+    result_backend: str, store: TaskStore
 ) -> None:
-    backend = service(database).backend
+    backend = service(result_backend).backend
     backend.store_result("1", {}, states.STARTED, request=REQUEST)
     backend.get_state("1")  # A start is written, at the latest, when it is asked for.
     started = store.get("1")
@@ -106,9 +106,9 @@ def test_a_state_is_stored_and_its_end_keeps_its_start(
 
 
 def test_celerys_own_backend_and_ours_read_and_write_the_same_rows(
-    database: str, store: TaskStore
+    result_backend: str, store: TaskStore
 ) -> None:
-    ours, celerys = service(database), service(f"db+{plain(database)}")
+    ours, celerys = service(result_backend), service(f"db+{plain(result_backend)}")
     ours.backend.store_result("1", "ours", states.SUCCESS, request=REQUEST)
     celerys.backend.store_result("2", "celery's", states.SUCCESS, request=REQUEST)
     ours.backend.mark_as_failure("3", KeyError("ours"), request=REQUEST)
@@ -123,7 +123,7 @@ def test_celerys_own_backend_and_ours_read_and_write_the_same_rows(
 
 
 def test_rows_that_celery_wrote_before_are_adopted(
-    database: str, engine: Engine
+    result_backend: str, engine: Engine
 ) -> None:
     with engine.begin() as connection:
         for kind, name in (
@@ -136,11 +136,11 @@ def test_rows_that_celery_wrote_before_are_adopted(
             connection.execute(text("DROP FUNCTION workertoolbox_json"))
             for sequence in ("task_id_sequence", "taskset_id_sequence"):
                 connection.execute(text(f"DROP SEQUENCE IF EXISTS {sequence}"))
-    celerys = service(f"db+{plain(database)}")
+    celerys = service(f"db+{plain(result_backend)}")
     celerys.backend.store_result("1", "before", states.SUCCESS, request=REQUEST)
-    upgrade(database)
-    service(database).backend.store_result("2", "after", states.SUCCESS)
-    with TaskStore(database) as store:
+    upgrade(result_backend)
+    service(result_backend).backend.store_result("2", "after", states.SUCCESS)
+    with TaskStore(result_backend) as store:
         results = {task.id: task.result for task in store.list()}
 
     assert results == {"1": "before", "2": "after"}
@@ -324,9 +324,9 @@ def test_a_wrong_password_is_one_error_without_it(postgresql: PostgreSQL) -> Non
 
 
 def test_a_chord_that_is_published_again_stays_as_far_as_it_is(
-    database: str, engine: Engine
+    result_backend: str, engine: Engine
 ) -> None:
-    with service(database) as app:
+    with service(result_backend) as app:
         backend: Any = app.backend
         for number in range(2):
             backend.apply_chord(("chord", []), None)

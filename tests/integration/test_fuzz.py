@@ -67,13 +67,13 @@ SEED = int(os.environ.get("WORKERTOOLBOX_TEST_FUZZ_SEED", "20261124"))
 
 @pytest.fixture
 def environment(
-    rabbitmq: RabbitMQ | ExternalRabbitMQ, database: str
+    rabbitmq: RabbitMQ | ExternalRabbitMQ, result_backend: str
 ) -> Iterator[dict[str, str]]:
     """A queue of RabbitMQ and each database in turn."""
     with rabbitmq.access() as access:
         yield {
             "WORKERTOOLBOX_BROKER_URL": access.url,
-            "WORKERTOOLBOX_RESULT_BACKEND": database,
+            "WORKERTOOLBOX_RESULT_BACKEND": result_backend,
         }
 
 
@@ -89,8 +89,8 @@ def app(
 
 
 @pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = create_engine(database.removeprefix("workertoolbox+"))
+def engine(result_backend: str) -> Iterator[Engine]:
+    engine = create_engine(result_backend.removeprefix("workertoolbox+"))
     yield engine
     engine.dispose()
 
@@ -171,7 +171,7 @@ def left(app: Celery) -> int:
         return int(channel.queue_declare("platform.fifo", passive=True).message_count)
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("result_backend", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("kind", ["gzip", "zstd", "plain"])
 def test_a_message_of_any_size_takes_no_more_memory_than_a_limit_allows(
     app: Celery, environment: dict[str, str], engine: Engine, tmp_path: Path, kind: str
@@ -197,7 +197,7 @@ def test_a_message_of_any_size_takes_no_more_memory_than_a_limit_allows(
     assert kept.headers.get("compression") == compression.get("compression")
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("result_backend", ["postgresql"], indirect=True)
 def test_a_queue_full_of_large_messages_takes_no_more_memory_than_some_of_them(
     app: Celery, environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:

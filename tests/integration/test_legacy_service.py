@@ -11,8 +11,8 @@ import pytest
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from support.polling import wait_until
-from support.processes import running
-from support.publisher_scripts import SERVICES, run_script
+from support.processes import SERVICE_FOLDER, running
+from support.publisher_scripts import run_script
 from support.queue_contents import QueueContents, open_queue_contents
 from support.routing_processes import WORKER
 
@@ -48,7 +48,14 @@ def test_a_task_hands_its_followups_on_to_another_one(
     upgrade(database)
     id, bound = run_script(PUBLISH, environment=environment)
     with running(
-        [sys.executable, SERVICES / "legacy_service.py", "worker", *WORKER, "-c", "1"],
+        [
+            sys.executable,
+            SERVICE_FOLDER / "legacy_service.py",
+            "worker",
+            *WORKER,
+            "-c",
+            "1",
+        ],
         folder=tmp_path,
         environment=environment,
         name="worker",

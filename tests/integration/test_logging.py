@@ -16,9 +16,8 @@ from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
 from support.brokers import Broker, folder_broker, open_app, server_broker
 from support.logging_service import BARRIER_PARTIES, make_app
 from support.polling import wait_until
-from support.processes import Process, running
+from support.processes import SERVICE_FOLDER, Process, running
 
-SERVICES = Path(__file__).parents[1] / "support"
 SECRET = "s3cr3t-and-nobody-else-writes-this"
 IDS = ("task_id", "root_id", "queue", "task_name")
 
@@ -58,7 +57,7 @@ def program(
     """Run one of Celery's programs, without its banner."""
     command = [sys.executable, "-m", "celery", "-q", "-A", "logging_service"]
     return running(
-        [*command, "--workdir", str(SERVICES), name, "-l", "INFO", *arguments],
+        [*command, "--workdir", str(SERVICE_FOLDER), name, "-l", "INFO", *arguments],
         folder=folder,
         environment={**broker.environment, **environment},
         name=name,

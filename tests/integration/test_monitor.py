@@ -233,13 +233,13 @@ def test_a_monitor_waits_for_a_broker_that_goes_away(
         environment = {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
         with run_monitor(environment, tmp_path) as process:
             process.wait_for("copying tasks")
-            proxy.refuse()
+            proxy.refuse_connections()
             proxy.cut()
             process.wait_for("broker away")
             id = app.send_task("export.echo", [1]).id
-            proxy.accept()
+            proxy.accept_connections()
             wait_until(lambda: store.find(id))
-            proxy.refuse()
+            proxy.refuse_connections()
             proxy.cut()
             exit_code = process.stop()
 

@@ -26,11 +26,9 @@ from servers.ports import HOST, free_ports
 from servers.postgresql import refuse_connections
 from support.brokers import Broker
 from support.polling import wait_until
-from support.processes import running
+from support.processes import SERVICE_FOLDER, running
 from support.proxy import Proxy, run_proxy
 from support.task_commands import run_monitor
-
-SERVICES = Path(__file__).parents[1] / "support"
 
 #: Seconds after which a file is old that is touched every two.
 STALE_S = 5.0
@@ -73,7 +71,7 @@ def test_lines_of_the_log_tell_what_was_written(
         app.send_task("export.echo", [number])
     send_unreadable(app)
     with running(
-        [sys.executable, "-c", TALKATIVE, SERVICES],
+        [sys.executable, "-c", TALKATIVE, SERVICE_FOLDER],
         folder=tmp_path,
         environment=broker.environment,
         # It has no handler of signals, as a program of one's own.
@@ -120,10 +118,10 @@ def test_a_health_file_grows_old_during_an_outage_and_goes_at_the_end(
             with refuse_connections(store.engine.url):
                 wait_until(lambda: age_s(file) > STALE_S)
             wait_until(lambda: age_s(file) < STALE_S)
-            proxy.refuse()
+            proxy.refuse_connections()
             proxy.cut()
             wait_until(lambda: age_s(file) > STALE_S)
-            proxy.accept()
+            proxy.accept_connections()
             wait_until(lambda: age_s(file) < STALE_S)
             exit_code = process.stop()
 
@@ -137,7 +135,7 @@ def test_a_monitor_whose_broker_is_away_tries_again_and_stops_soon(
     with far_away(broker) as (proxy, environment):
         with run_monitor(environment, tmp_path) as process:
             process.wait_for("copying tasks")
-            proxy.refuse()
+            proxy.refuse_connections()
             proxy.cut()
             wait_until(lambda: process.text.count("broker away") >= 4, timeout_s=12)
             exit_code = process.stop(timeout_s=4)
@@ -152,7 +150,7 @@ def test_a_monitor_that_waits_long_for_another_try_stops_soon(
         program = ("-c", UNLUCKY)
         with run_monitor(environment, tmp_path, program=program) as process:
             process.wait_for("copying tasks")
-            proxy.refuse()
+            proxy.refuse_connections()
             proxy.cut()
             process.wait_for("broker away")
             exit_code = process.stop(timeout_s=4)

@@ -28,7 +28,7 @@ from cadasta.workertoolbox.results import TaskStore, upgrade
 from servers.access import BrokerAccess, BrokerServer
 from servers.pgbouncer import run_pgbouncer
 from servers.ports import HOST, free_ports
-from servers.postgresql import SURVIVING_KILLS, PostgreSQL, cluster
+from servers.postgresql import SURVIVING_KILLS, cluster
 from support.brokers import result_backend_url, server_broker
 from support.polling import wait_until
 from support.processes import Process, running
@@ -152,12 +152,6 @@ class Fleet:
 def access(rabbitmq: BrokerServer) -> Iterator[BrokerAccess]:
     with rabbitmq.access() as access:
         yield access
-
-
-@pytest.fixture
-def database(postgresql: PostgreSQL) -> Iterator[str]:
-    with postgresql.database() as database:
-        yield database
 
 
 @contextmanager
@@ -324,12 +318,12 @@ def test_results_are_on_the_other_server_after_a_failover(
         before = fleet.publish(20)
         for result in before:
             result.get(timeout=TIMEOUT_S)
-        proxy.refuse()
+        proxy.refuse_connections()
         proxy.cut()
         after = fleet.publish(20)
         worker.wait_for(RETRYING)
         proxy.set_target(*location(new))
-        proxy.accept()
+        proxy.accept_connections()
         values = [result.get(timeout=TIMEOUT_S) for result in after]
 
         assert values == [*range(20)]
@@ -349,11 +343,11 @@ def test_an_outage_is_retried_as_often_as_is_set_and_then_raised(
             default = backend.max_retries
             backend.store_result("1", 1, states.SUCCESS)
             backend.max_retries = 4
-            proxy.refuse()
+            proxy.refuse_connections()
             proxy.cut()
             with caplog.at_level(logging.WARNING), pytest.raises(BackendStoreError):
                 backend.store_result("2", 2, states.SUCCESS)
-            proxy.accept()
+            proxy.accept_connections()
             backend.store_result("3", 3, states.SUCCESS)
 
     assert default == 10
@@ -375,11 +369,11 @@ def test_a_worker_outlives_an_outage_that_outlasts_the_retries(
             far_away.worker("-c", "1", result_backend_max_retries=1)
         )
         fleet.publish(1)[0].get(timeout=TIMEOUT_S)
-        proxy.refuse()
+        proxy.refuse_connections()
         proxy.cut()
         lost = fleet.publish(1)[0]
         output = worker.wait_for("Pool callback raised exception")
-        proxy.accept()
+        proxy.accept_connections()
         fleet.publish(1)[0].get(timeout=TIMEOUT_S)
 
     assert "BackendStoreError" in output
@@ -403,7 +397,7 @@ def test_a_task_acknowledged_late_runs_again_after_an_outage_of_any_length(
             )
         )
         fleet.publish(1)[0].get(timeout=TIMEOUT_S)
-        proxy.refuse()
+        proxy.refuse_connections()
         proxy.cut()
         success = fleet.publish(1)[0]
         failure = fleet.app.send_task("export.fail")
@@ -413,7 +407,7 @@ def test_a_task_acknowledged_late_runs_again_after_an_outage_of_any_length(
         # Not the others of the header: the worker prefetches four, again and again.
         for each in (success, failure, header.results[0]):
             wait_for_deliveries(worker, each.id, 2)
-        proxy.accept()
+        proxy.accept_connections()
         values = success.get(timeout=TIMEOUT_S), total.get(timeout=TIMEOUT_S)
         failure.get(timeout=TIMEOUT_S, propagate=False)
 

@@ -181,11 +181,11 @@ def test_a_worker_waits_for_a_broker_that_comes_later(
 ) -> None:
     with service(settings) as app:
         id = app.send_task("export.note").id
-    proxy.refuse()
+    proxy.refuse_connections()
     settings["broker_url"] = through(proxy, settings["broker_url"])
     with worker(settings, tmp_path) as process:
         process.wait_for("Trying again in")
-        proxy.accept()
+        proxy.accept_connections()
         wait_for_executions(tmp_path, [id])
 
 
@@ -196,9 +196,9 @@ def test_a_publish_waits_for_a_broker_that_is_away_for_some_seconds(
     settings["broker_url"] = through(proxy, settings["broker_url"])
     with service(settings) as app:
         first = app.send_task("export.note").id
-        proxy.refuse()
+        proxy.refuse_connections()
         proxy.cut()
-        later = Timer(2.0, proxy.accept)
+        later = Timer(2.0, proxy.accept_connections)
         later.start()
         second = app.send_task("export.note").id
         later.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,6 @@ from sqlalchemy import create_engine, event, text
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, purge_expired
-from servers.postgresql import PostgreSQL
 from support.brokers import Broker, result_backend_url
 from support.expired_tasks import (
     TABLES,
@@ -38,13 +37,6 @@ NOTHING: dict[str, set[str]] = {table: set() for table in TABLES}
 NO_BROKER = "amqp://127.0.0.1:1//"
 
 OLD = ("--older-than", "30d")
-
-
-@pytest.fixture
-def database(postgresql: PostgreSQL) -> Iterator[str]:
-    """A migrated and empty database in PostgreSQL."""
-    with postgresql.database() as database:
-        yield database
 
 
 @pytest.fixture

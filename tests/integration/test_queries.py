@@ -85,8 +85,8 @@ at_most = timedelta(minutes=10)
 
 
 @pytest.fixture
-def store(database: str) -> Iterator[TaskStore]:
-    with TaskStore(database) as store:
+def store(result_backend: str) -> Iterator[TaskStore]:
+    with TaskStore(result_backend) as store:
         yield store
 
 

@@ -165,7 +165,7 @@ def test_a_reader_that_waits_can_be_closed_when_the_server_is_gone(
             far.drain_events(timeout=10)
         with pytest.raises(TimeoutError):
             far.drain_events(timeout=0.1)
-        proxy.refuse()
+        proxy.refuse_connections()
         proxy.cut()
         # As a worker does.
         far.collect()

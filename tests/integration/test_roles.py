@@ -24,7 +24,6 @@ from cadasta.workertoolbox.results._history.watermark import LATE_AFTER, Waterma
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import count_recent
-from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.roles import single_privileges, user_with_role
 
@@ -112,13 +111,6 @@ def delete(database: str) -> None:
             pass
         for _ in erase_workflow(store.engine, "1"):
             pass
-
-
-@pytest.fixture
-def database(postgresql: PostgreSQL) -> Iterator[str]:
-    """A migrated and empty database in PostgreSQL."""
-    with postgresql.database() as database:
-        yield database
 
 
 def populate(database: str) -> None:

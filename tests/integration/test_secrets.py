@@ -15,10 +15,9 @@ from sqlalchemy import MetaData, create_engine, select
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from support.brokers import Broker
 from support.polling import wait_until
-from support.processes import running
+from support.processes import SERVICE_FOLDER, running
 from support.secrets_service import make_app
 
-SERVICES = Path(__file__).parents[1] / "support"
 SECRET = "s3cr3t-and-nobody-else-writes-this"
 
 
@@ -67,7 +66,7 @@ def test_no_secret_reaches_the_database(
         pay.apply_async((SECRET,), {"other": SECRET}, **reprs),
     ]
     celery = [sys.executable, "-m", "celery", "-A", "secrets_service"]
-    celery += ["--workdir", str(SERVICES)]
+    celery += ["--workdir", str(SERVICE_FOLDER)]
     with (
         running(
             [*celery, "worker", "-P", "solo", "--without-gossip", "--without-mingle"],

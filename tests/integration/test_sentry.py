@@ -16,12 +16,11 @@ from celery import Celery
 from servers.access import BrokerAccess
 from support.brokers import Broker, open_app
 from support.polling import wait_until
-from support.processes import Process, running
+from support.processes import SERVICE_FOLDER, Process, running
 from support.queue_contents import FileSystemContents
 from support.sentry_server import SentryServer, run_sentry_server
 from support.sentry_service import make_app
 
-SERVICES = Path(__file__).parents[1] / "support"
 SECRET = "s3cr3t-and-nobody-else-writes-this"
 TAGS = ("task_id", "root_id", "queue", "task_name", "retries")
 
@@ -52,7 +51,7 @@ def program(
     url = f"filesystem://me:{SECRET}@localhost/"
     command = [sys.executable, "-m", "celery", "-q", "-b", url, "-A", "sentry_service"]
     return running(
-        [*command, "--workdir", str(SERVICES), *arguments, "-l", "INFO"],
+        [*command, "--workdir", str(SERVICE_FOLDER), *arguments, "-l", "INFO"],
         folder=folder,
         environment={**broker.environment, "PASSWORD": SECRET, **environment},
         name=arguments[0],

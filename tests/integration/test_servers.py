@@ -74,8 +74,10 @@ def test_a_test_finds_no_message_of_the_one_before(broker: Broker, turn: str) ->
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
-def test_a_database_has_the_schema_and_no_rows(database: str, turn: str) -> None:
-    engine = create_engine(database.removeprefix("workertoolbox+"), poolclass=NullPool)
+def test_a_database_has_the_schema_and_no_rows(result_backend: str, turn: str) -> None:
+    engine = create_engine(
+        result_backend.removeprefix("workertoolbox+"), poolclass=NullPool
+    )
     assert "workertoolbox_task" in inspect(engine).get_table_names()
     count = text("SELECT count(*) FROM workertoolbox_quarantine")
     with engine.connect() as connection:

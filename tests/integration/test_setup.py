@@ -18,7 +18,7 @@ from cadasta.workertoolbox.conf import (
 )
 from cadasta.workertoolbox.results import DatabaseUnavailable, SchemaOutdated
 from servers.ports import HOST, free_ports
-from servers.postgresql import PostgreSQL, refuse_connections
+from servers.postgresql import refuse_connections
 from support.brokers import result_backend_url
 from support.queue_contents import RabbitMQContents, open_queue_contents
 
@@ -29,13 +29,6 @@ def queues(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[RabbitMQCo
     with open_queue_contents("rabbitmq", request, tmp_path) as queues:
         assert isinstance(queues, RabbitMQContents)
         yield queues
-
-
-@pytest.fixture
-def database(postgresql: PostgreSQL) -> Iterator[str]:
-    """The URL of a migrated database."""
-    with postgresql.database() as url:
-        yield url
 
 
 def configured(broker: str, database: str, **settings: Any) -> Celery:

@@ -1,6 +1,6 @@
 """The verdict on a fleet under faults names each promise that is broken.
 
-The books and the database are those of a small fleet that kept all of them; each test
+The journal and the database are those of a small fleet that kept all of them; each test
 breaks one, as a fault could that nothing survives.
 """
 
@@ -150,7 +150,7 @@ BROKEN_DATABASES = {
 }
 
 #: What is written into a book, and what the verdict says then.
-BROKEN_BOOKS = {
+BROKEN_JOURNALS = {
     "a run that nobody published": (
         ["delivered", "executed"],
         FOREIGN,
@@ -167,12 +167,12 @@ BROKEN_BOOKS = {
         "1 ran more often than the broker delivered them",
     ),
     "a message that was not tracked": (
-        ["tried", "published"],
+        ["attempted", "published"],
         Entry("plain", 1, 0, "msg"),
         "1 were published and have no attempt",
     ),
     "a task that was not tracked": (
-        ["tried", "published", "delivered", "executed"],
+        ["attempted", "published", "delivered", "executed"],
         FOREIGN,
         "1 were published and have no row, as ['foreign']",
     ),
@@ -180,22 +180,22 @@ BROKEN_BOOKS = {
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Journal:
-    """The books of the fleet."""
-    folder = tmp_path / "books"
+def journal(tmp_path: Path) -> Journal:
+    """The journal of the fleet."""
+    folder = tmp_path / "journal"
     folder.mkdir()
-    books = Journal(folder)
+    journal = Journal(folder)
     for message in MESSAGES:
-        for book in ("tried", "published", "delivered", "executed"):
-            books.write(book, message)
-        books.promise(message.id)
-    return books
+        for event in ("attempted", "published", "delivered", "executed"):
+            journal.write(event, message)
+        journal.announce(message.id)
+    return journal
 
 
 @pytest.fixture
-def ends(database: str) -> ResultDatabase:
+def ends(result_backend: str) -> ResultDatabase:
     """Its database."""
-    ends = ResultDatabase(database.removeprefix("workertoolbox+"))
+    ends = ResultDatabase(result_backend.removeprefix("workertoolbox+"))
     engine = create_engine(ends.database)
     with engine.begin() as connection:
         for message in MESSAGES:
@@ -259,50 +259,54 @@ def breaking(ends: ResultDatabase, *statements: str) -> None:
 
 
 def test_a_fleet_that_keeps_its_promises_is_summed_up(
-    books: Journal, ends: ResultDatabase
+    journal: Journal, ends: ResultDatabase
 ) -> None:
-    for book in ("delivered", "executed"):
-        books.write(book, MESSAGES[0])
+    for event in ("delivered", "executed"):
+        journal.write(event, MESSAGES[0])
 
-    assert verify(books, ends, NOTHING_LEFT) == Summary(tasks=2, attempts=3, again=1)
+    assert verify(journal, ends, NOTHING_LEFT) == Summary(
+        tasks=2, attempts=3, repeated_runs=1
+    )
 
 
 @pytest.mark.parametrize("name", BROKEN_DATABASES)
 def test_what_the_database_lacks_is_named(
-    books: Journal, ends: ResultDatabase, name: str
+    journal: Journal, ends: ResultDatabase, name: str
 ) -> None:
     statements, message = BROKEN_DATABASES[name]
     breaking(ends, *statements)
 
     with pytest.raises(AssertionError) as raised:
-        verify(books, ends, NOTHING_LEFT)
+        verify(journal, ends, NOTHING_LEFT)
     assert str(raised.value).startswith(message)
 
 
-@pytest.mark.parametrize("name", BROKEN_BOOKS)
+@pytest.mark.parametrize("name", BROKEN_JOURNALS)
 def test_what_the_books_say_otherwise_is_named(
-    books: Journal, ends: ResultDatabase, name: str
+    journal: Journal, ends: ResultDatabase, name: str
 ) -> None:
-    chosen, message, said = BROKEN_BOOKS[name]
-    for book in chosen:
-        books.write(book, message)
+    chosen, message, said = BROKEN_JOURNALS[name]
+    for event in chosen:
+        journal.write(event, message)
 
     with pytest.raises(AssertionError) as raised:
-        verify(books, ends, NOTHING_LEFT)
+        verify(journal, ends, NOTHING_LEFT)
     assert str(raised.value).startswith(said)
 
 
 def test_a_message_that_never_ran_is_named(
-    books: Journal, ends: ResultDatabase
+    journal: Journal, ends: ResultDatabase
 ) -> None:
     breaking(ends, SECOND_RETRY)
-    for book in ("tried", "published", "delivered"):
-        books.write(book, Entry("retried", 0, 2, "export"))
+    for event in ("attempted", "published", "delivered"):
+        journal.write(event, Entry("retried", 0, 2, "export"))
 
     with pytest.raises(AssertionError, match="1 were published and never ran"):
-        verify(books, ends, NOTHING_LEFT)
+        verify(journal, ends, NOTHING_LEFT)
 
 
-def test_a_message_that_is_left_is_named(books: Journal, ends: ResultDatabase) -> None:
+def test_a_message_that_is_left_is_named(
+    journal: Journal, ends: ResultDatabase
+) -> None:
     with pytest.raises(AssertionError, match="messages are left: {'msg': 1}"):
-        verify(books, ends, NOTHING_LEFT | {"msg": 1})
+        verify(journal, ends, NOTHING_LEFT | {"msg": 1})

@@ -24,8 +24,8 @@ from support.task_commands import run_monitor
 
 
 @pytest.fixture
-def known(database: str) -> Iterator[TaskStore]:
-    with TaskStore(database) as store:
+def known(result_backend: str) -> Iterator[TaskStore]:
+    with TaskStore(result_backend) as store:
         yield store
 
 

@@ -37,25 +37,25 @@ def make_service() -> Celery:
 
 
 def _add_values(app: Celery) -> None:
-    @app.task(name="export.give", shared=False)
-    def give(value: object) -> object:
+    @app.task(name="export.echo", shared=False)
+    def echo(value: object) -> object:
         return value
 
-    @app.task(name="export.give_quietly", ignore_result=True, shared=False)
-    def give_quietly(value: object) -> object:
+    @app.task(name="export.echo_without_result", ignore_result=True, shared=False)
+    def echo_without_result(value: object) -> object:
         return value
 
-    @app.task(name="export.increase", shared=False)
-    def increase(number: int, by: int = 1) -> int:
+    @app.task(name="export.add", shared=False)
+    def add(number: int, by: int = 1) -> int:
         return number + by
 
-    @app.task(name="export.give_after", shared=False)
-    def give_after(value: object, key: str) -> object:
+    @app.task(name="export.echo_after_flag", shared=False)
+    def echo_after_flag(value: object, key: str) -> object:
         wait_until(lambda: is_flag_set(key))
         return value
 
-    @app.task(name="export.say", shared=False)
-    def say_it(value: object, key: str) -> object:
+    @app.task(name="export.set_flag", shared=False)
+    def set_flag_and_echo(value: object, key: str) -> object:
         set_flag(key)
         return value
 
@@ -70,8 +70,8 @@ def _add_values(app: Celery) -> None:
     def errback(id: str, key: str) -> None:
         write_journal("errback", id, key)
 
-    @app.task(name="export.errback_of_three", shared=False)
-    def errback_of_three(request: Any, error: Any, traceback: Any, key: str) -> None:
+    @app.task(name="export.errback_with_error", shared=False)
+    def errback_with_error(request: Any, error: Any, traceback: Any, key: str) -> None:
         write_journal("errback", request.id, key)
 
 
@@ -82,17 +82,17 @@ def _add_replacements(app: Celery) -> None:
 
     @app.task(name="export.replace_by_group", bind=True, shared=False)
     def replace_by_group(self: Task[Any, Any], numbers: list[int]) -> object:
-        give = app.tasks["export.give"]
-        return self.replace(group(give.s(number) for number in numbers))
+        echo = app.tasks["export.echo"]
+        return self.replace(group(echo.s(number) for number in numbers))
 
     @app.task(name="export.replace_by_chord", bind=True, shared=False)
     def replace_by_chord(self: Task[Any, Any], numbers: list[int]) -> object:
-        give, collect = app.tasks["export.give"], app.tasks["export.collect"]
-        return self.replace(chord([give.s(n) for n in numbers], collect.s()))
+        echo, collect = app.tasks["export.echo"], app.tasks["export.collect"]
+        return self.replace(chord([echo.s(n) for n in numbers], collect.s()))
 
     @app.task(name="export.add_to_chord", bind=True, shared=False)
     def add_to_chord(self: Task[Any, Any], value: object, added: object) -> object:
-        self.add_to_chord(app.tasks["export.give"].s(added))
+        self.add_to_chord(app.tasks["export.echo"].s(added))
         return value
 
 
@@ -107,8 +107,8 @@ def _add_accidents(app: Celery) -> None:
     def fail(message: str) -> None:
         raise ValueError(message)
 
-    @app.task(name="export.fail_of_values", shared=False)
-    def fail_of_values(values: object) -> None:
+    @app.task(name="export.fail_with_values", shared=False)
+    def fail_with_values(values: object) -> None:
         raise ValueError(f"refused: {values}")
 
     @app.task(name="export.exit", shared=False)
@@ -133,18 +133,18 @@ def _add_accidents(app: Celery) -> None:
             signal.pause()
         return value
 
-    @app.task(name="export.give_late", acks_late=True, shared=False)
-    def give_late(value: object) -> object:
+    @app.task(name="export.echo_acks_late", acks_late=True, shared=False)
+    def echo_acks_late(value: object) -> object:
         return value
 
-    @app.task(name="export.give_again", acks_late=True, shared=False)
-    def give_again(value: object) -> object:
+    @app.task(name="export.echo_reject_on_worker_lost", acks_late=True, shared=False)
+    def echo_reject_on_worker_lost(value: object) -> object:
         return value
 
-    give_again.reject_on_worker_lost = True
+    echo_reject_on_worker_lost.reject_on_worker_lost = True
 
-    @app.task(name="export.send_again", bind=True, shared=False)
-    def send_again(self: Task[Any, Any], value: object) -> object:
+    @app.task(name="export.publish_again", bind=True, shared=False)
+    def publish_again(self: Task[Any, Any], value: object) -> object:
         if set_flag_once(f"sends {self.request.id}"):
             # As a broker does that delivers a message twice.
             self.signature_from_request(self.request, retries=0).apply_async()

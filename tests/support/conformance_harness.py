@@ -24,12 +24,11 @@ from support.brokers import (
 )
 from support.conformance_service import EXECUTIONS, make_service
 from support.delivery_counts import Attempt, DeliveryCounts
-from support.processes import Process, running
+from support.processes import SERVICE_FOLDER, Process, running
 from support.proxy import Proxy, proxied_url, run_proxy
 
-SERVICES = Path(__file__).parent
 CELERY = [sys.executable, "-m", "celery", "-A", "conformance_service"]
-CELERY += ["--workdir", str(SERVICES)]
+CELERY += ["--workdir", str(SERVICE_FOLDER)]
 
 #: The work queues, each of which has to be empty before the books are compared.
 WORK_QUEUES = ("celery", "export", "msg")
@@ -90,7 +89,7 @@ class ConformanceHarness:
     def flush(self) -> set[str]:
         """Send a task through each work queue, and wait for them."""
         ids = {
-            self.app.send_task("export.pass_on", [0], queue=name).id
+            self.app.send_task("export.echo", [0], queue=name).id
             for name in WORK_QUEUES
         }
         self.expect(*ids)

@@ -27,11 +27,11 @@ def make_service() -> Celery:
     """Return an app with the tasks below, and a beat that ticks every second."""
     app = make_app()
     app.conf.beat_schedule = {
-        "tick": {"task": "export.pass_on", "schedule": 1.0, "args": ["tick"]}
+        "tick": {"task": "export.echo", "schedule": 1.0, "args": ["tick"]}
     }
 
-    @app.task(name="export.pass_on", shared=False)
-    def pass_on(value: object) -> object:
+    @app.task(name="export.echo", shared=False)
+    def echo(value: object) -> object:
         return value
 
     @app.task(name="msg.total", shared=False)

@@ -17,6 +17,9 @@ from support.polling import wait_until
 #: Variables of whoever runs the tests that would beat what a test configures.
 IGNORED_PREFIXES = ("CELERY_", "WORKERTOOLBOX_")
 
+#: The folder of the service modules: the working directory of `celery -A NAME`.
+SERVICE_FOLDER = Path(__file__).parent
+
 #: Lines of a log that go into the report of a failed test.
 TAIL_LINES = 200
 

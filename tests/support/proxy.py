@@ -58,13 +58,13 @@ class Proxy:
         with self._lock:
             self._silent.update(self._sockets)
 
-    def refuse(self) -> None:
+    def refuse_connections(self) -> None:
         """Refuse new connections, as a port does that nothing listens on."""
         if self._listener is not None:
             self._listener.stop()
             self._listener = None
 
-    def accept(self) -> None:
+    def accept_connections(self) -> None:
         """Pass new connections on again."""
         if self._listener is None:
             self._listener = _Listener(self)
@@ -75,7 +75,7 @@ class Proxy:
 
     def close(self) -> None:
         """End every connection, and give the port back."""
-        self.refuse()
+        self.refuse_connections()
         self.cut()
         self._reserved.close()
 
@@ -149,7 +149,7 @@ class _Handler(socketserver.BaseRequestHandler):
 def run_proxy(host: str, port: int) -> Iterator[Proxy]:
     """Yield a proxy in front of a server that lasts as long as the block."""
     proxy = Proxy(host, port)
-    proxy.accept()
+    proxy.accept_connections()
     try:
         yield proxy
     finally:

@@ -7,12 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-from support.processes import IGNORED_PREFIXES
-
-#: Where the programs run, and so what they can import from.
-SERVICES = Path(__file__).parent
+from support.processes import IGNORED_PREFIXES, SERVICE_FOLDER
 
 #: Prints the id of each task that it sends, and fails where routing brings more along.
 PUBLISH_WITH_ROUTING_ONLY = """\
@@ -24,7 +20,7 @@ settings, tasks = map(json.loads, sys.argv[1:])
 app = Celery("producer")
 app.config_from_object(Routing(["export", "msg"], **settings))
 for options in tasks:
-    print(app.send_task("export.pass_on", ["from routing alone"], **options).id)
+    print(app.send_task("export.echo", ["from routing alone"], **options).id)
 
 others = ("cadasta.workertoolbox.results", "cadasta.workertoolbox.conf")
 if not app.conf.broker_url.startswith("sqla"):
@@ -43,7 +39,7 @@ from multiprocessing import get_context
 from conformance_service import app
 
 def publish(count):
-    ids = [app.tasks["export.pass_on"].delay(n).id for n in range(count)]
+    ids = [app.tasks["export.echo"].delay(n).id for n in range(count)]
     os.write(1, " ".join([*ids, "\\n"]).encode())  # In one piece beside the others.
 
 publish(1)  # Its connection is in the pool that the processes inherit.
@@ -78,7 +74,7 @@ def run_script(
     }
     done = subprocess.run(
         [sys.executable, "-c", program, *map(json.dumps, arguments)],
-        cwd=SERVICES,
+        cwd=SERVICE_FOLDER,
         env={**inherited, **(environment or {})},
         text=True,
         capture_output=True,

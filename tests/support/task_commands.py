@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from support.processes import Process, running
-
-SERVICES = Path(__file__).parent
+from support.processes import SERVICE_FOLDER, Process, running
 
 
 def run_monitor(
@@ -43,7 +41,7 @@ def run_tasks_command(
         "-A",
         "echo_service",
         "--workdir",
-        str(SERVICES),
+        str(SERVICE_FOLDER),
     ]
     return running(
         [*celery, "tasks", name, *options],
