@@ -1,39 +1,211 @@
-"""What the routing package adds to `import celery, kombu`.
+"""What the toolbox adds to the start and the memory of a process.
 
-In an editable install Python looks for it in more places: `hatch run wheels:bench
-imports` measures the wheel.
+A producer makes its app and publishes one task; a worker starts until it is ready.
+Both are compared with plain Celery on the same broker, RabbitMQ, and with results in
+the same database through Celery's own backend, `db+…`. The producer with the routing
+package alone has no result backend, on either side.
+
+Time is measured from outside, from the start of the process to its end or to the line
+that says it is ready. Memory is the proportional set size of the process with its
+children, so that pages which they share count once; of a producer it is the peak of its
+resident set (`VmHWM`). An editable install makes Python search more places, so measure
+the wheels: `hatch run wheels:bench imports`.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import attrgetter, truediv
+from pathlib import Path
 
-#: Prints the seconds of the first import, and of that and the second.
-PROGRAM = """
-from time import perf_counter as now
-start = now()
-import celery, kombu
-middle = now()
-import cadasta.workertoolbox.routing
-print(middle - start, now() - start)
+from cadasta.workertoolbox.results import upgrade
+from servers import postgresql, rabbitmq
+
+#: Rounds that count; one before them warms the caches of files.
+ROUNDS = 15
+
+#: Apps by name: the settings of each, as the source of an expression. `broker` and
+#: `database` are URLs.
+APPS = {
+    "Celery": "dict(broker_url=broker)",
+    "Routing": "Routing(['export'], broker_url=broker)",
+    "Celery with db+": "dict(broker_url=broker, result_backend='db+' + database)",
+    "Config": (
+        "Config(['export'], broker_url=broker,"
+        " result_backend='workertoolbox+' + database)"
+    ),
+}
+
+#: What each app imports beside Celery.
+IMPORTS = {
+    "Routing": "from cadasta.workertoolbox.routing import Routing",
+    "Config": "from cadasta.workertoolbox.conf import Config",
+}
+
+#: A service; run as a program, it publishes a task.
+SERVICE = """\
+import json, os
+from celery import Celery
+{imports}
+broker, database = json.loads(os.environ["URLS"])
+app = Celery("export")
+app.config_from_object({settings})
+
+@app.task(name="export.survey")
+def survey(number):
+    return number
+
+if __name__ == "__main__":
+    survey.delay(1)
+    status = dict(line.split(":") for line in open("/proc/self/status"))
+    print(int(status["VmHWM"].split()[0]) * 1024)
 """
 
-#: Interpreters that are started.
-STARTS = 31
+#: Ours, what it is compared with, and in which process.
+COMPARISONS = (
+    ("producer", "Routing", "Celery"),
+    ("producer", "Config", "Celery with db+"),
+    ("worker", "Routing", "Celery"),
+    ("worker", "Config", "Celery with db+"),
+)
+
+#: The line that a worker writes when it has connected and forked.
+READY = b" ready."
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a process.
+
+    Attributes:
+        seconds: Until it ended or was ready.
+        megabytes: The memory that it needed.
+    """
+
+    seconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Service:
+    """A module in a folder of its own, on a broker and a database of its own."""
+
+    folder: Path
+    urls: tuple[str, str]
+
+    def start_producer(self) -> Start:
+        """Run the program to its end."""
+        started = time.perf_counter()
+        process = self._open(sys.executable, "service.py")
+        output, errors = process.communicate()
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            raise SystemExit(errors.decode(errors="replace"))
+        return Start(seconds, int(output) / 1e6)
+
+    def start_worker(self) -> Start:
+        """Run a worker until it is ready."""
+        celery = [sys.executable, "-m", "celery", "-A", "service", "worker"]
+        started = time.perf_counter()
+        process = self._open(*celery, "-c", "1", "-l", "INFO")
+        try:
+            for line in process.stderr or ():
+                if READY in line:
+                    seconds = time.perf_counter() - started
+                    return Start(seconds, _memory_of_tree(process.pid) / 1e6)
+            raise SystemExit(f"the worker in {self.folder} ended before it was ready")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate()
+
+    def _open(self, *command: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "URLS": json.dumps(self.urls)}
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
 
 def main() -> None:
-    """Print the ratio."""
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True)
-    ratios = []
-    for _ in range(STARTS):
-        output = subprocess.check_output([sys.executable, "-c", PROGRAM], text=True)
-        without, with_routing = map(float, output.split())
-        ratios.append(with_routing / without)
-    ratio = statistics.median(ratios)
-    print(f"import celery, kombu: {ratio:.3f} × the time with routing")
+    """Print the ratios."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        rabbitmq.serve(Path(folder)) as broker,
+        postgresql.serve(lambda url: None) as databases,
+    ):
+        for kind, ours, theirs in COMPARISONS:
+            with (
+                _service(Path(folder), ours, broker, databases) as our_service,
+                _service(Path(folder), theirs, broker, databases) as their_service,
+            ):
+                _compare(kind, (ours, our_service), (theirs, their_service))
+
+
+@contextmanager
+def _service(
+    parent: Path,
+    name: str,
+    broker: rabbitmq.RabbitMQ | rabbitmq.GivenRabbitMQ,
+    databases: postgresql.PostgreSQL,
+) -> Iterator[Service]:
+    with (
+        tempfile.TemporaryDirectory(dir=parent) as folder,
+        broker.access() as access,
+        databases.database() as database,
+    ):
+        upgrade(database)
+        source = SERVICE.format(imports=IMPORTS.get(name, ""), settings=APPS[name])
+        Path(folder, "service.py").write_text(source, "utf-8")
+        yield Service(Path(folder), (access.url, database))
+
+
+def _compare(kind: str, ours: tuple[str, Service], theirs: tuple[str, Service]) -> None:
+    """Start both in turn, and print the medians of the ratios of each pair."""
+    start: Callable[[Service], Start] = (
+        Service.start_producer if kind == "producer" else Service.start_worker
+    )
+    our, their = [], []
+    for number in range(ROUNDS + 1):
+        pair = [(ours[1], our), (theirs[1], their)]
+        for service, starts in pair if number % 2 else reversed(pair):
+            starts.append(start(service))
+    # The first round only warmed the caches.
+    del our[0], their[0]
+    print(
+        f"{kind} with {ours[0]}, against {theirs[0]}: "
+        f"seconds {_ratio(our, their, attrgetter('seconds'))}, "
+        f"megabytes {_ratio(our, their, attrgetter('megabytes'))}",
+        flush=True,
+    )
+
+
+def _ratio(
+    ours: list[Start], theirs: list[Start], value: Callable[[Start], float]
+) -> str:
+    ratio = statistics.median(map(truediv, map(value, ours), map(value, theirs)))
+    our, their = (statistics.median(map(value, each)) for each in (ours, theirs))
+    return f"{ratio:.3f} × ({our:.2f} against {their:.2f})"
+
+
+def _memory_of_tree(pid: int) -> int:
+    """Return the proportional set size in bytes of a process and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    own = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(own.split()[1]) * 1024 + sum(map(_memory_of_tree, map(int, children)))
 
 
 if __name__ == "__main__":

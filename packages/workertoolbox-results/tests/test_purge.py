@@ -13,7 +13,7 @@ from sqlalchemy import MetaData, func, select, update
 from test_commands import run, track
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._commands import purge as _purge_command
+from cadasta.workertoolbox.results._commands import purge as purge_command
 from cadasta.workertoolbox.results._database.tables import metadata, quarantine
 from cadasta.workertoolbox.results._history import purge as _purge
 from cadasta.workertoolbox.results._monitor.message import quarantine_record
@@ -219,7 +219,7 @@ def test_a_long_purge_tells_how_far_it_is(
     app: Celery, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_purge, "BATCH_SIZE", 2)
-    monkeypatch.setattr(_purge_command, "REPORT_S", 0.0)
+    monkeypatch.setattr(purge_command, "REPORT_S", 0.0)
     track(backend, *({"id": str(n), **ago(40)} for n in range(3)))
     result = run(app, "purge", "--older-than", "30d")
 
@@ -233,18 +233,18 @@ def test_a_long_purge_tells_how_far_it_is(
         ([], "give one of --older-than, --task-id and --root-id"),
         (["--older-than", "30d", "--root-id", "1"], "give one of --older-than"),
         (["--task-id", "1", "--root-id", "1"], "give one of --older-than"),
-        (["--older-than", "30"], "'30' is no age; write a number and a unit"),
-        (["--older-than", "-3d"], "'-3d' is no age; write a number and a unit"),
-        (["--older-than", "0"], "'0' is no age; write a number and a unit"),
+        (["--older-than", "30"], "'30' is not an age; write a number and a unit"),
+        (["--older-than", "-3d"], "'-3d' is not an age; write a number and a unit"),
+        (["--older-than", "0"], "'0' is not an age; write a number and a unit"),
         (["--older-than", "0d"], "'0d' is out of range; write 1s to 36500d"),
         (["--older-than", "99999999w"], "'99999999w' is out of range; write 1s to"),
         (["--older-than", "1d", "--status", "success"], "write SUCCESS"),
         (["--older-than", "1d", "--status", "SCHEDULED"], "their ETA is ahead"),
         (["--root-id", "1", "--dry-run"], "go with --older-than"),
         (["--task-id", "1", "--status", "SUCCESS"], "go with --older-than"),
-        (["--root-id", ""], "'' is no id"),
+        (["--root-id", ""], "'' is not an id"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_use_deletes_nothing_and_is_one_line_that_says_what_to_do(
     app: Celery, backend: Backend, store: TaskStore, words: list[str], advice: str

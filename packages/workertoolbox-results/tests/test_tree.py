@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cadasta.workertoolbox.results import Task
 from cadasta.workertoolbox.results._commands.tree import (
-    duration,
+    format_duration,
     in_order,
     workflow_tree,
 )
@@ -121,4 +121,4 @@ def test_an_eta_is_no_wait() -> None:
     [(0.0123, "12 ms"), (3.44, "3.4 s"), (125, "2 min 5 s"), (59.99, "60.0 s")],
 )
 def test_a_duration_has_a_unit_that_suits_it(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

@@ -7,16 +7,10 @@ with TaskStore("workertoolbox+postgresql+psycopg2://reader@db/workers") as store
         print(task.id, task.name, task.result)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._database.engine import database_url, open_engine
-from cadasta.workertoolbox.results._database.privileges import (
-    ROLE_PRIVILEGES,
-    HeldPrivileges,
-    Privilege,
-    compare_privileges,
-)
-from cadasta.workertoolbox.results._database.schema import check_schema
-from cadasta.workertoolbox.results._database.upgrade import upgrade
 from cadasta.workertoolbox.results._database.url import (
     RESULT_BACKEND,
     render_text,
@@ -40,11 +34,22 @@ from cadasta.workertoolbox.results._errors import (
     UnknownStatus,
 )
 from cadasta.workertoolbox.results._headers import PROBE
-from cadasta.workertoolbox.results._monitor.consumer import Monitor
-from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
-from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.task import Task
+
+if TYPE_CHECKING:
+    from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+    from cadasta.workertoolbox.results._database.privileges import (
+        ROLE_PRIVILEGES,
+        HeldPrivileges,
+        Privilege,
+        compare_privileges,
+    )
+    from cadasta.workertoolbox.results._database.schema import check_schema
+    from cadasta.workertoolbox.results._database.upgrade import upgrade
+    from cadasta.workertoolbox.results._monitor.consumer import Monitor
+    from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+    from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
+    from cadasta.workertoolbox.results._store.store import TaskStore
+    from cadasta.workertoolbox.results._store.task import Task
 
 __all__ = [
     "BrokerUnavailable",
@@ -83,3 +88,35 @@ __all__ = [
     "render_url",
     "upgrade",
 ]
+
+#: The modules of the names that are imported when they are first used. Every command of
+#: Celery imports this package, and every worker does; these load SQLAlchemy, alembic,
+#: the monitor and the queries.
+_LAZY = {
+    "database_url": "_database.engine",
+    "open_engine": "_database.engine",
+    "CommittedBatch": "_monitor.throughput",
+    "HeldPrivileges": "_database.privileges",
+    "Monitor": "_monitor.consumer",
+    "Privilege": "_database.privileges",
+    "ROLE_PRIVILEGES": "_database.privileges",
+    "RecentCounts": "_store.recent",
+    "Task": "_store.task",
+    "TaskStore": "_store.store",
+    "check_schema": "_database.schema",
+    "compare_privileges": "_database.privileges",
+    "NewestTask": "_store.recent",
+    "upgrade": "_database.upgrade",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,21 +1,75 @@
-"""Lengths of time on the command line."""
+"""Options, and types of options, that several commands share."""
 
 from __future__ import annotations
 
-import re
+import math
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-#: Longest age in days: a hundred years, long before any task.
-MAX_DAYS = 36_500
+from cadasta.workertoolbox.results._durations import parse_duration
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+#: Longest age in days: a hundred years, more than any database holds.
+MAX_AGE_DAYS = 36_500
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
+)
+
+internal_option = click.option(
+    "--internal", is_flag=True, help="Show Celery's own tasks too."
+)
+
+
+def limit_option(
+    what: str, *, order: str = "newest first"
+) -> Callable[[Decorated], Decorated]:
+    """Return the option `--limit`.
+
+    Args:
+        what: The plural of what the command shows.
+        order: How the command sorts it.
+    """
+    return click.option(
+        "--limit",
+        type=click.IntRange(1, 1_000_000),
+        default=50,
+        show_default=True,
+        help=f"Most {what} to show, {order}.",
+    )
+
+
+class Duration(click.ParamType[float]):
+    """A duration like `200ms`, `1.5s` or `15m`, in seconds; a plain number is seconds.
+
+    Args:
+        max_s: The longest duration, in seconds.
+    """
+
+    name = "duration"
+
+    def __init__(self, *, max_s: float) -> None:
+        self.max_s = max_s
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read a duration from the command line."""
+        try:
+            seconds = parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error))
+        if not 0 <= seconds <= self.max_s or not math.isfinite(seconds):
+            self.fail(f"{value!r} is out of range; write 0s to {self.max_s:g}s")
+        return seconds
 
 
 class Age(click.ParamType[timedelta]):
-    """A length of time like `30d`: a number and one of s, m, h, d, w."""
+    """An age like `30d`. It needs a unit, because it may decide what is deleted."""
 
     name = "age"
 
@@ -23,12 +77,16 @@ class Age(click.ParamType[timedelta]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
         """Read an age from the command line."""
-        read = re.fullmatch(r"([0-9]{1,9})([smhdw])", str(value))
-        if read is None:
+        text = str(value).strip()
+        try:
+            seconds = parse_duration(text)
+        except ValueError:
+            seconds = None
+        if seconds is None or not text[-1].isalpha():
             self.fail(
-                f"{value!r} is no age; write a number and a unit, as in 30d or 12h"
+                f"{text!r} is not an age; write a number and a unit (s, m, h, d or w), "
+                "as in 30d"
             )
-        age = timedelta(**{_UNITS[read[2]]: int(read[1])})
-        if not timedelta(0) < age <= timedelta(days=MAX_DAYS):
-            self.fail(f"{value!r} is out of range; write 1s to {MAX_DAYS}d")
-        return age
+        if not 0 < seconds <= MAX_AGE_DAYS * 86_400:
+            self.fail(f"{text!r} is out of range; write 1s to {MAX_AGE_DAYS}d")
+        return timedelta(seconds=seconds)

@@ -1,53 +1,32 @@
-"""What the commands have in common."""
+"""What commands print, on a terminal and as JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
 
 import click
 from celery import Celery
 from rich.console import Console
 
-#: Characters on a line that no terminal shows.
+#: Characters on a line that goes to a file or a pipe: long enough to cut nothing.
 PIPE_WIDTH = 1000
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
-)
-
-
-def limit_option(
-    what: str, *, order: str = "newest first"
-) -> Callable[[Decorated], Decorated]:
-    """Return the option that bounds how many of something are shown."""
-    return click.option(
-        "--limit",
-        type=click.IntRange(1, 1_000_000),
-        default=50,
-        show_default=True,
-        help=f"Most {what} to show, {order}.",
-    )
-
-
-def app_of(ctx: click.Context) -> Celery:
+def current_app(ctx: click.Context) -> Celery:
     """Return the app that `-A` names."""
     app: Celery = ctx.obj.app
     return app
 
 
-def console() -> Console:
-    """Return what to print on."""
-    # What goes into a file or a pipe is not cut to the width of some terminal.
+def make_console() -> Console:
+    """Return a console as wide as the terminal; output to a pipe is not cut."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     return Console(width=width, highlight=False, markup=False)
 
 
-def print_json(found: Iterable[Mapping[str, Any]]) -> None:
+def print_json(objects: Iterable[Mapping[str, object]]) -> None:
     """Print one JSON object per line."""
-    for each in found:
+    for each in objects:
         click.echo(json.dumps(each, ensure_ascii=False))

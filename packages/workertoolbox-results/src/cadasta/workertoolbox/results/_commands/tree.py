@@ -30,10 +30,11 @@ def in_order(
 ) -> Iterator[tuple[int, Task]]:
     """Yield the tasks of a workflow with their depth, parents before children.
 
-    Celery's own tasks are left out, and what they began is the child of their parent.
+    Celery's own tasks are left out; the tasks that they published are yielded as
+    children of their parents.
 
     Args:
-        asked: Id of a task that is shown in any case.
+        asked: The id of a task that is yielded even if it is one of Celery's own.
     """
     known = {task.id: task for task in tasks}
     children: dict[str | None, list[Task]] = defaultdict(list)
@@ -48,10 +49,10 @@ def in_order(
 
 
 def workflow_tree(tasks: Iterable[Task], *, asked: str | None = None) -> Tree:
-    """Draw a workflow: name, status, wait, run time, and what came out.
+    """Draw a workflow: of each task the name, status, wait, run time and outcome.
 
     Args:
-        asked: Id of the task that was asked for; it is marked if it is not the first.
+        asked: The id of the requested task, which is marked unless it is the root.
     """
     tree = Tree("", hide_root=True)
     branches = [tree]
@@ -63,7 +64,7 @@ def workflow_tree(tasks: Iterable[Task], *, asked: str | None = None) -> Tree:
 
 
 def _parent(task: Task, known: Mapping[str, Task]) -> str | None:
-    """Return the nearest ancestor that is shown, or None in a circle of parents."""
+    """Return the nearest ancestor that is shown, or None where parents form a cycle."""
     seen = {task.id}
     nearest = None
     ancestor = known.get(task.parent_id or "")
@@ -82,9 +83,9 @@ def _label(task: Task, *, marked: bool) -> Text:
     label.append("▶ " if marked else "")
     label.append(task.name or "?", style="bold")
     label.append(f"  {task.status}", style=_STYLES.get(task.status, ""))
-    for word, seconds in (("wait", task.wait_s), ("run", task.run_s)):
+    for phase, seconds in (("wait", task.wait_s), ("run", task.run_s)):
         if seconds is not None:
-            label.append(f"  {word} {duration(seconds)}", style="dim")
+            label.append(f"  {phase} {format_duration(seconds)}", style="dim")
     if task.retries:
         label.append(f"  retries {task.retries}", style="yellow")
     if not task.tracked:
@@ -118,8 +119,8 @@ def shorten(value: Any) -> str:
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
 
 
-def duration(seconds: float) -> str:
-    """Return a time in a unit that suits it: `12 ms`, `3.4 s`, `2 min 5 s`."""
+def format_duration(seconds: float) -> str:
+    """Return a duration for people to read: `12 ms`, `3.4 s`, `2 min 5 s`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

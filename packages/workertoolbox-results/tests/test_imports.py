@@ -1,0 +1,50 @@
+"""What a process pays for what it does not use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import cadasta.workertoolbox.results as results
+
+PACKAGE = "cadasta.workertoolbox.results"
+
+
+def modules_after(statement: str) -> set[str]:
+    """Return the names of the modules that a new process has loaded."""
+    program = f"import sys\n{statement}\nprint(*sys.modules)"
+    output = subprocess.check_output([sys.executable, "-c", program], text=True)
+    return set(output.split())
+
+
+def test_a_worker_imports_no_monitor_no_commands_and_no_migrations() -> None:
+    loaded = modules_after(f"import {PACKAGE}.backend")
+
+    assert f"{PACKAGE}._backend.reading" in loaded
+    assert not loaded & {"alembic", "mako", "rich"}
+    assert not [
+        name
+        for name in loaded
+        for room in ("_monitor", "_store", "_commands", "commands", "migrations")
+        if name.startswith(f"{PACKAGE}.{room}")
+    ]
+
+
+def test_celerys_command_line_imports_no_command_before_it_is_called() -> None:
+    loaded = modules_after("import celery.bin.celery")
+
+    assert f"{PACKAGE}.commands" in loaded
+    assert not loaded & {"alembic", "mako", "rich", "sqlalchemy"}
+    assert not [name for name in loaded if name.startswith(f"{PACKAGE}._commands")]
+
+
+@pytest.mark.parametrize("name", results._LAZY)
+def test_a_name_that_is_imported_late_is_public(name: str) -> None:
+    assert name in results.__all__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'TaskStores'"):
+        results.TaskStores  # noqa: B018
