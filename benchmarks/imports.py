@@ -158,7 +158,7 @@ def main() -> None:
 def _service(
     parent: Path,
     name: str,
-    broker: rabbitmq.RabbitMQ | rabbitmq.GivenRabbitMQ,
+    broker: rabbitmq.RabbitMQ | rabbitmq.ExternalRabbitMQ,
     databases: postgresql.PostgreSQL,
 ) -> Iterator[Service]:
     with (
@@ -177,7 +177,8 @@ def _compare(kind: str, ours: tuple[str, Service], theirs: tuple[str, Service]) 
     start: Callable[[Service], Start] = (
         Service.start_producer if kind == "producer" else Service.start_worker
     )
-    our, their = [], []
+    our: list[Start] = []
+    their: list[Start] = []
     for number in range(ROUNDS + 1):
         pair = [(ours[1], our), (theirs[1], their)]
         for service, starts in pair if number % 2 else reversed(pair):
