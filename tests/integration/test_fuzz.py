@@ -24,7 +24,7 @@ from sqlalchemy import Engine, Row, Table, create_engine, func, select
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import attempt, quarantine, task
-from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY
+from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY_BYTES
 from servers.postgresql import PostgreSQL
 from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
 from support.brokers import server_broker
@@ -193,7 +193,7 @@ def test_a_message_of_any_size_takes_no_more_memory_than_a_limit_allows(
     assert found == ["next"]
     # Of one that differs pytest would show every line.
     assert sha256(kept.body).digest() == sha256(body).digest()
-    assert str(MAX_BODY) in kept.reason
+    assert str(MAX_BODY_BYTES) in kept.reason
     assert kept.headers.get("compression") == compression.get("compression")
 
 
@@ -291,7 +291,7 @@ def test_every_envelope_is_opened_or_kept_in_quarantine_as_it_came(
         certain = [raw for raw, certain in broken.items() if certain]
         assert [raw for raw in certain if raw not in unopened] == []
         for raw in certain:
-            assert unopened[raw].startswith("it is no message: ")
+            assert unopened[raw].startswith("not a valid message: ")
         # What was changed by a letter may still be a task, but it is one row.
         found = len(attempts) + len(kept)
         assert found == len(whole) + len(broken)
@@ -342,7 +342,7 @@ def kept_rows(engine: Engine) -> list[Row[Any]]:
 
 def assert_kept(message: Message, row: Row[Any]) -> None:
     assert row.body == message.body, message
-    for refused in ("the database refuses it", "it cannot be read"):
+    for refused in ("the database refuses the message", "the message cannot be read"):
         assert not row.reason.startswith(refused), (message, row.reason)
     assert len(row.reason) < 1000, message
 

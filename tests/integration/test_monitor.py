@@ -136,7 +136,7 @@ def test_while_the_database_is_away_messages_stay_in_the_queue(
         store.close()
         with refuse_connections(store.engine.url):
             second = app.send_task("export.echo", [2]).id
-            process.wait_for("database away")
+            process.wait_for("database unavailable")
         wait_until(lambda: store.find(second))
         exit_code = process.stop()
 
@@ -155,7 +155,7 @@ def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
         store.close()
         with refuse_connections(store.engine.url):
             ids = {app.send_task("export.echo", [n]).id for n in range(5)}
-            process.wait_for("database away")
+            process.wait_for("database unavailable")
             exit_code = process.stop()
 
     assert exit_code == 0
@@ -181,7 +181,7 @@ def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
         with store.engine.connect() as connection:
             [row] = connection.execute(select(quarantine))
 
-    assert "the database refuses it" in row.reason
+    assert "the database refuses the message" in row.reason
     assert row.headers["task"] == "export.refused"
     assert waiting(app, "platform.fifo") == 0
 
@@ -211,7 +211,7 @@ def test_an_outage_while_a_refused_task_goes_into_quarantine_is_waited_for(
         connection.execute(text(CUT_ONCE))
     app.send_task("export.refused")
     with run_monitor(broker.environment, tmp_path) as process:
-        process.wait_for("database away")
+        process.wait_for("database unavailable")
         with store.engine.connect() as connection:
             query = select(quarantine.c.reason)
             wait_until(lambda: connection.execute(query).all())
@@ -235,7 +235,7 @@ def test_a_monitor_waits_for_a_broker_that_goes_away(
             process.wait_for("copying tasks")
             proxy.refuse_connections()
             proxy.cut()
-            process.wait_for("broker away")
+            process.wait_for("broker unavailable")
             id = app.send_task("export.echo", [1]).id
             proxy.accept_connections()
             wait_until(lambda: store.find(id))

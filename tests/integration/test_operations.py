@@ -137,7 +137,9 @@ def test_a_monitor_whose_broker_is_away_tries_again_and_stops_soon(
             process.wait_for("copying tasks")
             proxy.refuse_connections()
             proxy.cut()
-            wait_until(lambda: process.text.count("broker away") >= 4, timeout_s=12)
+            wait_until(
+                lambda: process.text.count("broker unavailable") >= 4, timeout_s=12
+            )
             exit_code = process.stop(timeout_s=4)
 
     assert exit_code == 0
@@ -152,7 +154,7 @@ def test_a_monitor_that_waits_long_for_another_try_stops_soon(
             process.wait_for("copying tasks")
             proxy.refuse_connections()
             proxy.cut()
-            process.wait_for("broker away")
+            process.wait_for("broker unavailable")
             exit_code = process.stop(timeout_s=4)
 
     assert exit_code == 0

@@ -1,4 +1,4 @@
-"""Task messages as kombu hands them to a monitor."""
+"""Task messages as a monitor receives them from kombu."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from kombu.message import Message
 
-from cadasta.workertoolbox.results._monitor.decompression import left_compressed
+from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
 
 PUBLISHED_AT = "2026-01-02T03:04:05.000006+00:00"
 
@@ -20,7 +20,7 @@ def message(
     routing_key: str = "export",
     **headers: Any,
 ) -> Message:
-    """Return a task message; `body` is JSON where it is no text or bytes."""
+    """Return a task message; a body other than text or bytes is encoded as JSON."""
     if body is None:
         body = [["a"], {"b": 1}, {"callbacks": None, "chain": None}]
     if not isinstance(body, str | bytes):
@@ -35,7 +35,7 @@ def message(
         "eta": None,
         "workertoolbox_published_at": PUBLISHED_AT,
     }
-    return left_compressed(Message)(
+    return keep_compressed(Message)(
         body=body,
         content_type=content_type,
         content_encoding=content_encoding,

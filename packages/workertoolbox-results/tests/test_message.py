@@ -10,10 +10,10 @@ import pytest
 from messages import PUBLISHED_AT, message
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY
+from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY_BYTES
 from cadasta.workertoolbox.results._monitor.message import (
-    MAX_KEPT,
-    Unreadable,
+    MAX_QUARANTINED_BYTES,
+    UnreadableMessage,
     quarantine_record,
     read_task,
 )
@@ -53,7 +53,7 @@ def test_a_message_becomes_a_record() -> None:
         {"exchange": "celery_delayed_27", "routing_key": "0.1." * 14 + "export"},
     ],
 )
-def test_the_queue_is_the_one_it_was_published_for(
+def test_the_queue_is_the_original_routing_key(
     delivery_info: dict[str, str],
 ) -> None:
     one = message()
@@ -62,7 +62,7 @@ def test_the_queue_is_the_one_it_was_published_for(
     assert read_task(one, seen_at=NOW).queue == "export"
 
 
-def test_without_a_publishers_instant_the_monitors_counts() -> None:
+def test_without_a_publication_time_the_time_of_receipt_is_used() -> None:
     record = read_task(message(workertoolbox_published_at=None), seen_at=NOW)
 
     assert record.scheduled_at == NOW
@@ -74,7 +74,7 @@ def test_an_eta_without_a_zone_is_utc() -> None:
     assert record.eta == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def test_what_postgresql_refuses_is_written_in_an_escaped_form() -> None:
+def test_values_that_postgresql_refuses_are_escaped() -> None:
     body = r'[["a\u0000b", "\ud800", NaN, -Infinity, {"\u0000": 1e400}], {}, {}]'
     record = read_task(message(body), seen_at=NOW)
 
@@ -90,16 +90,16 @@ def test_what_postgresql_refuses_is_written_in_an_escaped_form() -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (message("{"), "no JSON"),
-        (message(""), "no JSON"),
-        (message("[" * 10_000 + "]" * 10_000), "no JSON"),
+        (message("{"), "not valid JSON"),
+        (message(""), "not valid JSON"),
+        (message("[" * 10_000 + "]" * 10_000), "not valid JSON"),
         (message([NESTED, {}, {}]), "nested deeper than 100"),
         (message([[], {"a": NESTED}, {}]), "nested deeper than 100"),
-        (message(content_encoding={"a": "dict"}), "encoding"),
+        (message(content_encoding={"a": "dict"}), "content encoding"),
         (message(id="x" * 501), "'id' has 501 characters"),
         (message(root_id="\ud800" * 100), "'root_id' has 600 characters"),
-        (message({"task": "export.project"}), "no protocol 2"),
-        (message([1, 2, 3]), "no protocol 2"),
+        (message({"task": "export.project"}), "protocol 2"),
+        (message([1, 2, 3]), "protocol 2"),
         (
             message(
                 pickle.dumps(([], {}, {})),
@@ -107,25 +107,27 @@ def test_what_postgresql_refuses_is_written_in_an_escaped_form() -> None:
             ),
             "content type",
         ),
-        (message(content_encoding="binary"), "encoding"),
-        (message(id=None), "'id'"),
-        (message(task=""), "'task'"),
-        (message(task=7), "'task'"),
-        (message(root_id=["1"]), "'root_id'"),
-        (message(retries="many"), "'retries'"),
-        (message(retries=-1), "'retries'"),
-        (message(eta="tomorrow"), "'eta'"),
-        (message(eta=5), "'eta'"),
+        (message(content_encoding="binary"), "content encoding"),
+        (message(id=None), "'id' must be"),
+        (message(task=""), "'task' must be"),
+        (message(task=7), "'task' must be"),
+        (message(root_id=["1"]), "'root_id' must be"),
+        (message(retries="many"), "'retries' must be"),
+        (message(retries=-1), "'retries' must be"),
+        (message(eta="tomorrow"), "'eta' must be"),
+        (message(eta=5), "'eta' must be"),
         (message("x", compression="application/x-gzip"), "decompressed"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_task_message_is_unreadable(wrong: Any, reason: str) -> None:
-    with pytest.raises(Unreadable, match=reason):
+def test_a_message_that_is_not_a_task_message_is_unreadable(
+    wrong: Any, reason: str
+) -> None:
+    with pytest.raises(UnreadableMessage, match=reason):
         read_task(wrong, seen_at=NOW)
 
 
-def test_an_unreadable_message_is_kept_as_it_came() -> None:
+def test_an_unreadable_message_is_stored_unchanged() -> None:
     body = b"\x80\x04pickle"
     record = quarantine_record(
         message(body, tag=b"bytes", when=NOW), reason="because \0", seen_at=NOW
@@ -138,7 +140,7 @@ def test_an_unreadable_message_is_kept_as_it_came() -> None:
     assert record.headers["tag"] == repr(b"bytes")
 
 
-def test_headers_of_any_kind_are_kept() -> None:
+def test_headers_of_any_type_are_stored() -> None:
     deep, dated = (
         quarantine_record(message(b"x", odd=odd), reason="r", seen_at=NOW).headers
         for odd in (NESTED, NOW)
@@ -149,32 +151,32 @@ def test_headers_of_any_kind_are_kept() -> None:
     assert dated["odd"] == repr(NOW)
 
 
-def test_headers_with_keys_of_any_kind_are_kept() -> None:
+def test_header_keys_of_any_type_are_stored() -> None:
     odd = message(b"x")
     headers: Any = {b"\xff": 1, "\0": b"\0", 7: float("nan")}
     odd.headers = headers
 
-    kept = quarantine_record(odd, reason="r", seen_at=NOW).headers
-    assert kept == {r"b'\xff'": 1, r"\x00": r"b'\x00'", "7": "NaN"}
+    stored = quarantine_record(odd, reason="r", seen_at=NOW).headers
+    assert stored == {r"b'\xff'": 1, r"\x00": r"b'\x00'", "7": "NaN"}
 
 
-def test_headers_nested_deeper_than_their_repr_can_be_are_kept() -> None:
+def test_headers_nested_too_deep_for_repr_are_stored() -> None:
     deepest: list[Any] = []
     for _ in range(100_000):
         deepest = [deepest]
-    kept = quarantine_record(
+    stored = quarantine_record(
         message(b"x", odd=deepest), reason="r", seen_at=NOW
     ).headers
-    # One level at a time: Python frees no list that deep in one go.
+    # Take it apart level by level: Python cannot free such a deep list at once.
     while deepest:
         deepest = deepest[0]
 
-    assert list(kept) == ["repr"]
+    assert list(stored) == ["repr"]
 
 
-def test_a_reason_is_short_whatever_the_message_is_like() -> None:
+def test_the_length_of_a_reason_is_limited() -> None:
     huge = "x" * 100_000
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableMessage) as caught:
         read_task(message(retries=huge), seen_at=NOW)
 
     assert len(str(caught.value)) < 100
@@ -182,7 +184,7 @@ def test_a_reason_is_short_whatever_the_message_is_like() -> None:
 
 
 @pytest.mark.parametrize("text", [b"\xff", {b"\xff": 1}, 7, None, NOW])
-def test_what_a_publisher_wants_to_be_shown_is_a_text(text: Any) -> None:
+def test_a_display_repr_is_used_only_if_it_is_a_string(text: Any) -> None:
     shown = {"argsrepr": text, "kwargsrepr": "\0"}
     record = read_task(message(workertoolbox_shown=shown), seen_at=NOW)
 
@@ -191,7 +193,7 @@ def test_what_a_publisher_wants_to_be_shown_is_a_text(text: Any) -> None:
     json.dumps([record.args, record.kwargs])
 
 
-def test_a_rule_of_ones_own_may_return_anything() -> None:
+def test_a_redaction_function_may_return_values_of_any_type() -> None:
     shown: Any = [NOW, (1, "\0")], {3: {b"x"}}
     redaction = Redaction({"*": lambda args, kwargs: shown})
     record = read_task(message(), seen_at=NOW, redaction=redaction)
@@ -201,14 +203,14 @@ def test_a_rule_of_ones_own_may_return_anything() -> None:
 
 
 @pytest.mark.parametrize("body", [None, {"a": 1}, 7, "\ud800", bytearray(b"x")])
-def test_a_body_of_any_kind_is_kept(body: Any) -> None:
+def test_a_body_of_any_type_is_stored(body: Any) -> None:
     odd = message(b"")
     odd.body = body
 
     assert isinstance(quarantine_record(odd, reason="r", seen_at=NOW).body, bytes)
 
 
-def test_a_message_that_comes_twice_has_one_digest() -> None:
+def test_a_message_received_twice_has_the_same_digest() -> None:
     first, again, other = (
         quarantine_record(message(body), reason="r", seen_at=NOW + timedelta(seconds=n))
         for n, body in enumerate(("a", "a", "b"))
@@ -218,7 +220,7 @@ def test_a_message_that_comes_twice_has_one_digest() -> None:
     assert first.digest != other.digest
 
 
-def test_messages_that_differ_in_one_thing_have_digests_of_their_own() -> None:
+def test_messages_with_any_difference_have_different_digests() -> None:
     odd = [
         message(b"x"),
         message(b"y"),
@@ -227,35 +229,42 @@ def test_messages_that_differ_in_one_thing_have_digests_of_their_own() -> None:
         message(b"x", routing_key="msg"),
         message(b"x", more=1),
     ]
-    kept = [quarantine_record(one, reason="r", seen_at=NOW) for one in odd]
+    stored = [quarantine_record(one, reason="r", seen_at=NOW) for one in odd]
 
-    assert len({record.digest for record in kept}) == len(odd)
+    assert len({record.digest for record in stored}) == len(odd)
 
 
-def test_a_compressed_message_is_kept_as_it_came() -> None:
+def test_a_compressed_message_is_stored_unchanged() -> None:
     body = zlib.compress(b"[")
-    kept = quarantine_record(
+    stored = quarantine_record(
         message(body, compression="application/x-gzip"), reason="r", seen_at=NOW
     )
 
-    assert kept.body == body
-    assert kept.headers["compression"] == "application/x-gzip"
+    assert stored.body == body
+    assert stored.headers["compression"] == "application/x-gzip"
 
 
-def test_of_a_huge_body_no_more_is_kept_than_a_database_takes() -> None:
-    kept = quarantine_record(message(bytes(MAX_KEPT + 1)), reason="r", seen_at=NOW)
+def test_the_stored_part_of_a_huge_body_is_limited() -> None:
+    stored = quarantine_record(
+        message(bytes(MAX_QUARANTINED_BYTES + 1)), reason="r", seen_at=NOW
+    )
 
-    assert kept.body == bytes(MAX_KEPT)
-    assert kept.reason == f"r; {MAX_KEPT} of its {MAX_KEPT + 1} bytes are kept"
+    assert stored.body == bytes(MAX_QUARANTINED_BYTES)
+    assert stored.reason == (
+        f"r; only the first {MAX_QUARANTINED_BYTES} of its "
+        f"{MAX_QUARANTINED_BYTES + 1} bytes are stored"
+    )
 
 
-def test_a_body_over_the_limit_is_not_read() -> None:
-    with pytest.raises(Unreadable, match=f"{MAX_BODY + 12} bytes, more than"):
-        read_task(message(f'[["{"x" * MAX_BODY}"],{{}},{{}}]'), seen_at=NOW)
+def test_a_body_over_the_limit_is_unreadable() -> None:
+    with pytest.raises(
+        UnreadableMessage, match=f"{MAX_BODY_BYTES + 12} bytes, more than"
+    ):
+        read_task(message(f'[["{"x" * MAX_BODY_BYTES}"],{{}},{{}}]'), seen_at=NOW)
 
 
 @pytest.mark.parametrize("unread", [{"error": "half of it"}, "half of it"])
-def test_what_is_no_message_has_the_reason_of_who_found_that(unread: Any) -> None:
+def test_a_message_that_a_transport_could_not_parse_has_its_reason(unread: Any) -> None:
     odd = message("x", content_type="", workertoolbox_unreadable=unread)
-    with pytest.raises(Unreadable, match="^it is no message: half of it$"):
+    with pytest.raises(UnreadableMessage, match="^not a valid message: half of it$"):
         read_task(odd, seen_at=NOW)

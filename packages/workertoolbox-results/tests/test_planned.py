@@ -1,4 +1,4 @@
-"""The steps that are still to come, as Celery's own messages announce them."""
+"""Steps of a workflow, as the messages of Celery's own canvas announce them."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ def publisher() -> Iterator[Celery]:
 
 
 def published(app: Celery, signature: Signature[Any]) -> list[TaskRecord]:
-    """Return what the messages say that a canvas begins with."""
+    """Publish a canvas; return the records of its first messages."""
     signature.apply_async()
     records = []
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue("planned")
         while len(queue):
-            got: Message = queue.get()
-            records.append(read_task(got, seen_at=NOW))
-            got.ack()
+            received: Message = queue.get()
+            records.append(read_task(received, seen_at=NOW))
+            received.ack()
     return records
 
 
 def names(records: list[TaskRecord]) -> list[tuple[str, str | None]]:
-    """Return the name of each step of the first record, and that of its parent."""
+    """Return the names of the steps of the first record, with their parents' names."""
     [record, *_] = records
     by_id = {step.id: step.name for step in record.planned} | {record.id: record.name}
     return [(each.name, by_id.get(each.parent_id or "")) for each in record.planned]
 
 
-def test_the_rest_of_a_chain_is_planned_in_its_order(publisher: Celery) -> None:
+def test_the_rest_of_a_chain_is_planned_in_order(publisher: Celery) -> None:
     a, b, c, *_ = (publisher.signature(name) for name in "abc")
 
     assert names(published(publisher, chain(a, b, c))) == [("b", "a"), ("c", "b")]
@@ -80,7 +80,7 @@ def test_the_body_of_a_chord_is_planned_once(publisher: Celery) -> None:
     assert len({record.planned for record in records}) == 1
 
 
-def test_a_chord_within_a_chain_is_planned_with_what_comes_after(
+def test_a_chord_in_a_chain_is_planned_with_the_steps_after_it(
     publisher: Celery,
 ) -> None:
     a, b, c, d, e = (publisher.signature(name) for name in "abcde")
@@ -89,7 +89,7 @@ def test_a_chord_within_a_chain_is_planned_with_what_comes_after(
     assert names(records) == [("b", "a"), ("c", "a"), ("d", None), ("e", "d")]
 
 
-def test_a_callback_with_an_id_is_planned_and_one_for_failures_is_not(
+def test_a_callback_with_an_id_is_planned_and_an_error_callback_is_not(
     publisher: Celery,
 ) -> None:
     a, b, c = (publisher.signature(name) for name in "abc")
@@ -112,7 +112,7 @@ def test_a_callback_with_an_id_is_planned_and_one_for_failures_is_not(
         {"chord": {"task": "celery.group", "kwargs": {"tasks": {"a": 1}}}},
     ],
 )
-def test_what_is_no_signature_is_passed_over(embedded: Any) -> None:
+def test_values_that_are_not_signatures_are_skipped(embedded: Any) -> None:
     assert planned_steps(embedded, task_id="1") == ()
 
 
@@ -121,13 +121,13 @@ def steps_of(**embedded: Any) -> list[str]:
     return [step.id for step in read_task(message(body), seen_at=NOW).planned]
 
 
-def test_no_more_steps_are_planned_than_a_bound() -> None:
+def test_the_number_of_planned_steps_is_limited() -> None:
     step = {"task": "b", "options": {"task_id": "2"}}
 
     assert len(steps_of(chain=[step] * 20_000)) == 10_000
 
 
-def test_a_step_is_planned_down_to_a_bound() -> None:
+def test_the_nesting_of_planned_steps_is_limited() -> None:
     deep: Any = {"task": "b", "options": {"task_id": "2"}}
     for _ in range(150):
         deep = {"task": "celery.chord", "kwargs": {"header": [], "body": deep}}
@@ -141,7 +141,7 @@ def write(store: TaskStore, records: list[TaskRecord]) -> None:
         write_batch(connection, records)
 
 
-def test_a_step_is_planned_until_its_message_or_its_result_comes(
+def test_a_step_is_planned_until_its_message_or_its_result_arrives(
     publisher: Celery, backend: Backend, store: TaskStore
 ) -> None:
     a, b, c = (publisher.signature(name) for name in "abc")
@@ -164,7 +164,7 @@ def test_a_step_is_planned_until_its_message_or_its_result_comes(
     assert (store.get(third).status, store.get(third).result) == ("SUCCESS", 42)
 
 
-def test_messages_in_any_order_give_the_same_steps(
+def test_the_planned_steps_do_not_depend_on_the_order_of_messages(
     publisher: Celery, tmp_path: Path
 ) -> None:
     a, b, c, d = (publisher.signature(name) for name in "abcd")
@@ -182,7 +182,7 @@ def test_messages_in_any_order_give_the_same_steps(
     assert [status for _, status, _ in seen[0]].count("PLANNED") == 1
 
 
-def test_a_purge_takes_steps_that_never_came(
+def test_a_purge_deletes_steps_that_never_arrived(
     publisher: Celery, store: TaskStore
 ) -> None:
     a, b = (publisher.signature(name) for name in "ab")

@@ -1,4 +1,4 @@
-"""What can be done with messages that could not be read."""
+"""`tasks quarantine`: listing, showing, replaying and dropping messages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cadasta.workertoolbox.results.backend import Backend
 
 
 @pytest.fixture
-def kept(backend: Backend) -> list[int]:
-    """Numbers of a message that can be read after all, and of one that cannot."""
+def quarantined(backend: Backend) -> list[int]:
+    """Numbers of two messages in quarantine; only the first can be read."""
     messages = [message([["a"], {"token": "s3cret"}, {}]), message(b"\xff{")]
     now = datetime.now(UTC)
     for each in messages:
@@ -34,14 +34,16 @@ def listed(app: Celery) -> list[Any]:
     return [each["id"] for each in objects(app, "quarantine", "list")]
 
 
-def test_they_are_listed_with_their_reasons(app: Celery, kept: list[int]) -> None:
+def test_messages_are_listed_with_their_reasons(
+    app: Celery, quarantined: list[int]
+) -> None:
     table = run(app, "quarantine", "list").output
 
     assert listed(app) == [2, 1]
     assert table.count("an older release") == 2
 
 
-def test_one_is_shown_as_it_came(app: Celery, kept: list[int]) -> None:
+def test_a_message_is_shown_unchanged(app: Celery, quarantined: list[int]) -> None:
     [shown] = objects(app, "quarantine", "show", "2")
     text = run(app, "quarantine", "show", "2").output
 
@@ -50,8 +52,8 @@ def test_one_is_shown_as_it_came(app: Celery, kept: list[int]) -> None:
     assert r"\xff{" in text
 
 
-def test_one_that_can_be_read_now_becomes_a_task(
-    app: Celery, kept: list[int], store: TaskStore
+def test_replaying_a_readable_message_stores_its_task(
+    app: Celery, quarantined: list[int], store: TaskStore
 ) -> None:
     result = run(app, "quarantine", "replay", "1")
     task = store.get("1")
@@ -62,7 +64,7 @@ def test_one_that_can_be_read_now_becomes_a_task(
     assert listed(app) == [2]
 
 
-def test_one_that_came_compressed_becomes_a_task(app: Celery, backend: Backend) -> None:
+def test_a_compressed_message_can_be_replayed(app: Celery, backend: Backend) -> None:
     body = zlib.compress(b'[["a"], {}, {}]')
     odd = message(body, compression="application/x-gzip")
     record = quarantine_record(
@@ -74,31 +76,37 @@ def test_one_that_came_compressed_becomes_a_task(app: Celery, backend: Backend) 
     assert run(app, "quarantine", "replay", "1").output == "1 is task 1\n"
 
 
-def test_one_that_cannot_stays_and_the_others_go_on(
-    app: Celery, kept: list[int], store: TaskStore
+def test_an_unreadable_message_stays_and_the_others_are_replayed(
+    app: Celery, quarantined: list[int], store: TaskStore
 ) -> None:
     result = run(app, "quarantine", "replay", "2", "1")
 
     assert result.exit_code == 1
-    assert result.output.splitlines()[0].startswith("2 stays: its body is no JSON")
+    assert result.output.splitlines()[0].startswith(
+        "2 stays: the body is not valid JSON"
+    )
     assert listed(app) == [2]
     assert store.find("1") is not None
 
 
-def test_one_is_dropped(app: Celery, kept: list[int]) -> None:
+def test_a_dropped_message_is_no_longer_listed(
+    app: Celery, quarantined: list[int]
+) -> None:
     assert run(app, "quarantine", "drop", "1").output == "1 deleted\n"
     assert listed(app) == [2]
 
 
 @pytest.mark.parametrize("command", ["show", "replay", "drop"])
-def test_a_number_that_is_not_there_is_one_line(app: Celery, command: str) -> None:
+def test_an_unknown_number_is_a_one_line_error(app: Celery, command: str) -> None:
     result = run(app, "quarantine", command, "7")
 
     assert result.exit_code == 1
     assert result.output.startswith("Error: no message 7 is in quarantine; ")
 
 
-def test_json_of_a_body_is_json_whatever_it_holds(app: Celery, kept: list[int]) -> None:
+def test_a_body_that_is_not_utf8_can_be_printed_as_json(
+    app: Celery, quarantined: list[int]
+) -> None:
     line = run(app, "quarantine", "show", "2", "--json").output
 
     assert json.loads(line)["reason"] == "an older release"

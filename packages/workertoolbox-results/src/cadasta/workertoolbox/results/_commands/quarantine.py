@@ -13,10 +13,10 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
-from cadasta.workertoolbox.results._monitor.message import Unreadable
+from cadasta.workertoolbox.results._monitor.message import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.quarantine import (
     drop,
-    find_quarantined,
+    list_quarantined,
     get_quarantined,
     replay,
 )
@@ -35,7 +35,7 @@ def command() -> None:
 def list_messages(ctx: click.Context, /, limit: int, as_json: bool) -> None:
     """Show the newest messages, each with the reason why it is here."""
     with TaskStore.for_app(current_app(ctx)) as store:
-        found = find_quarantined(store.engine, limit=limit)
+        found = list_quarantined(store.engine, limit=limit)
     if as_json:
         print_json(each.as_json() for each in found)
         return
@@ -76,7 +76,7 @@ def replay_messages(ctx: click.Context, ids: tuple[int, ...]) -> None:
         for id in ids:
             try:
                 task = replay(store.engine, id, redaction=redaction, max_bytes=limit)
-            except Unreadable as error:
+            except UnreadableMessage as error:
                 unreadable.append(id)
                 click.echo(f"{id} stays: {error}")
             else:

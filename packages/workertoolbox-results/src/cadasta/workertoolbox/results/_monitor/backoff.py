@@ -1,4 +1,4 @@
-"""How long to wait between two tries during an outage."""
+"""Waits between retries during an outage."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-#: Longest first wait in seconds: most outages are a restart or a fail-over.
-FIRST_S = 0.5
+#: Upper limit of the first wait in seconds. Most outages are a restart or a fail-over.
+FIRST_LIMIT_S = 0.5
 
-#: Longest wait in seconds, however long the outage.
-LONGEST_S = 15.0
+#: Upper limit of every wait in seconds, however long the outage lasts.
+MAX_LIMIT_S = 15.0
 
-#: Longest time in seconds between two looks whether to stop.
+#: Seconds between two checks whether the monitor should stop.
 TICK_S = 1.0
 
 
 def backoff() -> Iterator[float]:
-    """Yield waits in seconds, each drawn from nought to twice the limit before.
+    """Yield waits in seconds, each random between 0 and a limit that doubles.
 
-    Drawn from the whole range, so that monitors which lost the same server do not all
-    come back to it at once.
+    The full range is used so that monitors that lost the same server do not all
+    reconnect at the same time.
     """
-    limit_s = FIRST_S
+    limit_s = FIRST_LIMIT_S
     while True:
         yield random.uniform(0, limit_s)
-        limit_s = min(2 * limit_s, LONGEST_S)
+        limit_s = min(2 * limit_s, MAX_LIMIT_S)
 
 
-def sleep_unless(seconds: float, *, is_over: Callable[[], bool]) -> None:
-    """Wait, but no longer than until something is over, which is asked each second."""
+def sleep_unless(seconds: float, *, should_stop: Callable[[], bool]) -> None:
+    """Sleep, and wake up early when `should_stop` returns True.
+
+    Args:
+        should_stop: Called about once a second.
+    """
     until = time.monotonic() + seconds
-    while not is_over() and (left_s := until - time.monotonic()) > 0:
+    while not should_stop() and (left_s := until - time.monotonic()) > 0:
         time.sleep(min(left_s, TICK_S))

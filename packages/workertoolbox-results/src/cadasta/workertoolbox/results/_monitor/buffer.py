@@ -1,4 +1,4 @@
-"""Messages that wait for each other, to be written together."""
+"""Received messages that are to be written in the next batch."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import time
 
 from kombu.message import Message
 
-#: Bytes of bodies that are not kept waiting for others: a thousand large messages may
-#: be prefetched.
+#: Total size in bytes of message bodies at which a batch is full: with up to a thousand
+#: large messages prefetched, a limit on their number alone would not bound the memory.
 FULL_BYTES = 32 * 1024 * 1024
 
 
 class MessageBuffer:
-    """Messages that have come and are not yet written.
+    """Messages that have been received and not yet written.
 
     Args:
-        size: Most messages.
+        max_messages: Number of messages at which the buffer is full.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, max_messages: int) -> None:
+        self._max_messages = max_messages
         self._messages: list[Message] = []
         self._bytes = 0
-        self._since = 0.0
+        self._first_at = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._messages)
 
     def add(self, message: Message) -> None:
-        """Take a message that has come."""
+        """Add a received message."""
         if not self._messages:
-            self._since = time.monotonic()
+            self._first_at = time.monotonic()
         self._messages.append(message)
         self._bytes += len(message.body or b"")
 
     def is_full(self) -> bool:
-        """Return whether no other is waited for."""
-        return len(self._messages) >= self._size or self._bytes >= FULL_BYTES
+        """Return whether the messages should be written without waiting for more."""
+        return len(self._messages) >= self._max_messages or self._bytes >= FULL_BYTES
 
-    def left_s(self, wait_s: float) -> float:
-        """Return how long the first still waits of a time in seconds."""
-        return self._since + wait_s - time.monotonic()
+    def remaining_s(self, max_wait_s: float) -> float:
+        """Return how many seconds of its longest wait the first message has left."""
+        return self._first_at + max_wait_s - time.monotonic()
 
-    def take(self) -> list[Message]:
-        """Return all, and keep none."""
+    def take_all(self) -> list[Message]:
+        """Return all messages and empty the buffer."""
         messages, self._messages = self._messages, []
         self._bytes = 0
         return messages

@@ -1,4 +1,4 @@
-"""A body that is compressed, without trust in what it grows to."""
+"""Decompression of message bodies with a limit on the decompressed size."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from typing import Any
 import kombu.compression
 from kombu.message import Message
 
-#: Most bytes of a body that are read, decompressed or not: what RabbitMQ 4 takes by
-#: default. As JSON, the worst of that size takes half a gigabyte of memory.
-MAX_BODY = 16 * 1024 * 1024
+#: Maximum size in bytes of a body that is read, before and after decompression:
+#: RabbitMQ 4's default limit for a message. JSON of that size takes up to half a
+#: gigabyte of memory when it is decoded.
+MAX_BODY_BYTES = 16 * 1024 * 1024
 
-#: Most bytes of memory that liblzma may take, which its input decides: enough for
-#: what `xz -9` has made.
-LZMA_MEMORY = 80 * 1024 * 1024
+#: Maximum memory in bytes that liblzma may use, which depends on its input. It is
+#: enough for the output of `xz -9`.
+LZMA_MEMORY_BYTES = 80 * 1024 * 1024
 
-#: Where kombu found it: Python's own from 3.14 on, or `backports.zstd`.
+#: The module that kombu uses: Python's own from 3.14 on, or `backports.zstd`.
 _zstd: Any = getattr(kombu.compression, "zstd", None)
 
-#: What decompresses step by step, by the name in the header `compression`.
+#: Incremental decompressors by the values that the header `compression` may have.
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(("application/x-gzip", "gzip", "zlib"), zlib.decompressobj),
     **dict.fromkeys(("application/x-bz2", "bzip2", "bzip"), bz2.BZ2Decompressor),
     **dict.fromkeys(
         ("application/x-lzma", "lzma", "xz"),
-        lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY),
+        lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY_BYTES),
     ),
     **dict.fromkeys(
         ("application/zstd", "zstd", "zstandard") if _zstd else (),
@@ -39,46 +40,46 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 
 
 def decompress(body: bytes, method: Any) -> bytes:
-    """Return what was compressed.
+    """Return the decompressed body.
 
     Args:
-        method: What the header `compression` says.
+        method: Value of the header `compression`.
 
     Raises:
-        Exception: Whatever the library has, for what it did not compress.
-        ValueError: The method is none of kombu's, or none that can be stopped in time;
-            it is incomplete; or it would be larger than `MAX_BODY`.
+        Exception: An error of the compression library, for invalid data.
+        ValueError: The method is not one of kombu's, or cannot be limited; the data is
+            incomplete; or the result would be larger than `MAX_BODY_BYTES`.
     """
     new = _DECOMPRESSORS.get(method) if isinstance(method, str) else None
     if new is None:
-        raise ValueError(f"no method that is known here: {str(method)[:50]!r}")
-    one = new()
-    whole: bytes = one.decompress(body, MAX_BODY + 1)
-    if len(whole) > MAX_BODY:
-        raise ValueError(f"it would have more than {MAX_BODY} bytes")
-    if not one.eof or one.unused_data:
-        raise ValueError("it is incomplete, or something follows")
-    return whole
+        raise ValueError(f"unknown compression method {str(method)[:50]!r}")
+    decompressor = new()
+    decompressed: bytes = decompressor.decompress(body, MAX_BODY_BYTES + 1)
+    if len(decompressed) > MAX_BODY_BYTES:
+        raise ValueError(f"decompressed, it has more than {MAX_BODY_BYTES} bytes")
+    if not decompressor.eof or decompressor.unused_data:
+        raise ValueError("the data is incomplete, or other data follows it")
+    return decompressed
 
 
 @cache
-def left_compressed(kind: type[Message]) -> type[Message]:
-    """Return a kind of message whose body stays as it came.
+def keep_compressed(message_class: type[Message]) -> type[Message]:
+    """Return a subclass of a message class that does not decompress bodies.
 
-    kombu decompresses a body as soon as it is received, whatever it grows to.
+    kombu decompresses a body when it receives the message, without a limit on its size.
     """
 
-    class LeftCompressed(kind):  # type: ignore[valid-type,misc]
-        #: With an error, kombu takes the body as it is.
-        errors: Any = ("left to `decompress`",)
+    class CompressedMessage(message_class):  # type: ignore[valid-type,misc]
+        #: kombu does not decompress a message that already has an error.
+        errors: Any = ("decompressed later, by `decompress`",)
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.errors = []
 
         def serializable(self) -> dict[str, Any]:
-            """Return it as it came, for one that goes back to its queue."""
-            # kombu leaves out the header, for it takes the body to be decompressed.
+            """Return the message as it was received, for its return to the queue."""
+            # kombu removes the header `compression`, as it expects a decompressed body.
             return {**super().serializable(), "headers": dict(self.headers)}
 
-    return LeftCompressed
+    return CompressedMessage

@@ -1,4 +1,4 @@
-"""A file by which a probe sees that a monitor works."""
+"""A file that shows a health probe that the monitor works."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from sqlalchemy.exc import DBAPIError
 
 _logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the database; a probe allows for a minute.
+#: Seconds between two checks of the database. A probe should allow for a minute.
 INTERVAL_S = 2.0
 
 
 class HealthFile:
-    """A file that is touched while broker and database can be reached."""
+    """A file that is touched while the broker and the database can be reached."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._due_at = 0.0
 
     def touch_if_due(self, engine: Engine) -> None:
-        """Touch it if the database answers; the broker just has."""
+        """Touch the file if the interval is over and the database answers.
+
+        Call it only while the broker is connected.
+        """
         if time.monotonic() < self._due_at:
             return
         try:
-            engine.connect().close()  # the pool pings what it hands out
+            engine.connect().close()  # The pool tests a connection before use.
             self._path.touch()
         except DBAPIError as error:
-            _logger.warning("database away: %s", error.orig)
+            _logger.warning("database unavailable: %s", error.orig)
         except OSError as error:
             _logger.warning("health file cannot be touched: %s", error)
         self._due_at = time.monotonic() + INTERVAL_S
 
     def remove(self) -> None:
-        """Remove it: nobody is to be found well after the end."""
+        """Remove the file, so that a stopped monitor does not look healthy."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a task message says, read without running or unpickling anything."""
+"""Reading of task messages, without running or unpickling anything."""
 
 from __future__ import annotations
 
@@ -28,47 +28,53 @@ from cadasta.workertoolbox.results._headers import (
     UNREADABLE,
     work_queue,
 )
-from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY, decompress
+from cadasta.workertoolbox.results._monitor.decompression import (
+    MAX_BODY_BYTES,
+    decompress,
+)
 from cadasta.workertoolbox.results._monitor.planned import planned_steps
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, TaskRecord
 
-#: Most bytes of a body that are kept in quarantine: what RabbitMQ 3 takes by default.
-#: PostgreSQL takes no statement of a gigabyte, and a byte is two characters there.
-MAX_KEPT = 128 * 1024 * 1024
+#: Maximum size in bytes of a body in quarantine: RabbitMQ 3's default limit for a
+#: message. PostgreSQL's limit for a statement is a gigabyte, and a byte takes two
+#: characters in it.
+MAX_QUARANTINED_BYTES = 128 * 1024 * 1024
 
-#: Longest reason in characters.
+#: Maximum length of a reason in characters.
 MAX_REASON = 500
 
-#: Names of JSON in a message's content type and encoding.
+#: Content type and encodings of JSON; ASCII is part of UTF-8.
 _JSON = "application/json"
 _UTF8 = {"utf-8", "utf8", "us-ascii", "none"}
 
+_DEFAULT_REDACTION = Redaction()
 
-_DEFAULT = Redaction()
-
-# `json.loads` looks at all its options first, which takes as long again.
+# `json.loads` takes twice as long, as it examines its options first.
 _decode = json.JSONDecoder().decode
 
 
-class Unreadable(ValueError):
-    """A message is no task message of protocol 2 in JSON; says what is wrong."""
+class UnreadableMessage(ValueError):
+    """A message is not a task message of Celery's protocol 2 in JSON; says why."""
 
 
 def read_task(
     message: Message,
     *,
     seen_at: datetime,
-    redaction: Redaction = _DEFAULT,
+    redaction: Redaction = _DEFAULT_REDACTION,
     max_bytes: int = DEFAULT_MAX_BYTES,
 ) -> TaskRecord:
-    """Read a task message, whose body is as it came: compressed, if it was.
+    """Return the record of a task message.
 
     Args:
-        redaction: What is hidden of its arguments.
-        max_bytes: Most bytes that are kept of them, of each of both kinds.
+        message: A message whose body is still compressed if it was published so.
+        seen_at: When the monitor received it. It is stored as the instant of
+            publication too if the message has none.
+        redaction: Rules for hiding arguments.
+        max_bytes: Maximum size in bytes, as JSON, of `args` and of `kwargs`.
 
     Raises:
-        Unreadable: It is no task message, or not in JSON.
+        UnreadableMessage: It is not a task message of protocol 2, or not in JSON.
     """
     headers = message.headers or {}
     args, kwargs, embedded = _decode_body(message)
@@ -77,8 +83,8 @@ def read_task(
         args, kwargs = redaction.redact_message(name, args, kwargs, headers)
         args, kwargs = truncate_arguments(jsonable(args), jsonable(kwargs), max_bytes)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(
-            f"its arguments are nested deeper than {MAX_DEPTH} levels"
+        raise UnreadableMessage(
+            f"the arguments are nested deeper than {MAX_DEPTH} levels"
         ) from error
     return TaskRecord(
         id=id,
@@ -104,12 +110,20 @@ def read_task(
 def quarantine_record(
     message: Message, *, reason: str, seen_at: datetime
 ) -> QuarantineRecord:
-    """Keep a message as it came, with the reason why it could not be read."""
-    body = _raw(message.body)
-    if len(body) > MAX_KEPT:
-        reason = f"{reason}; {MAX_KEPT} of its {len(body)} bytes are kept"
-        body = body[:MAX_KEPT]
-    headers = _printable(message.headers or {})
+    """Return the record of an unreadable message, which holds it unchanged.
+
+    Args:
+        reason: Why it cannot be read.
+        seen_at: When the monitor received it.
+    """
+    body = _as_bytes(message.body)
+    if len(body) > MAX_QUARANTINED_BYTES:
+        reason = (
+            f"{reason}; only the first {MAX_QUARANTINED_BYTES} of its {len(body)} "
+            "bytes are stored"
+        )
+        body = body[:MAX_QUARANTINED_BYTES]
+    headers = _jsonable_headers(message.headers or {})
     content_type = jsonable(str(message.content_type))
     content_encoding = jsonable(str(message.content_encoding))
     routing_key = jsonable(work_queue(message.delivery_info or {}))
@@ -129,74 +143,88 @@ def quarantine_record(
 
 
 def is_probe(message: Message) -> bool:
-    """Return whether a message is a probe of the check-up, and not a task."""
+    """Return whether a message is a probe of the check-up.
+
+    A message that names a task is a task message, even if it has the header of a probe.
+    """
     headers = message.headers
     return isinstance(headers, Mapping) and PROBE in headers and "task" not in headers
 
 
 def _decode_body(message: Message) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    if (unread := (message.headers or {}).get(UNREADABLE)) is not None:
-        raise Unreadable(f"it is no message: {_error(unread)}")
+    if (unreadable := (message.headers or {}).get(UNREADABLE)) is not None:
+        raise UnreadableMessage(f"not a valid message: {_error_text(unreadable)}")
     if message.content_type != _JSON:
-        raise Unreadable(f"its content type is {message.content_type!r}, not {_JSON}")
+        raise UnreadableMessage(
+            f"the content type must be {_JSON}, got {message.content_type!r}"
+        )
     if str(message.content_encoding).lower() not in _UTF8:
-        raise Unreadable(f"its encoding is {message.content_encoding!r}, not utf-8")
-    whole = _decompressed_body(message)
+        raise UnreadableMessage(
+            f"the content encoding must be utf-8, got {message.content_encoding!r}"
+        )
+    raw = _decompressed_body(message)
     try:
-        body = _decode(str(whole, "utf-8", "surrogatepass"))
+        body = _decode(str(raw, "utf-8", "surrogatepass"))
     except (ValueError, TypeError, RecursionError) as error:
-        raise Unreadable(f"its body is no JSON: {error}") from error
+        raise UnreadableMessage(f"the body is not valid JSON: {error}") from error
     shape = [type(part) for part in body] if isinstance(body, list) else None
     if shape != [list, dict, dict]:
-        raise Unreadable("its body is not [args, kwargs, embedded]: no protocol 2")
+        raise UnreadableMessage(
+            "the body is not [args, kwargs, embed] as in Celery's protocol 2"
+        )
     args, kwargs, embedded = body
     return args, kwargs, embedded
 
 
 def _decompressed_body(message: Message) -> bytes:
-    body = _raw(message.body or b"")
-    if len(body) > MAX_BODY:
-        raise Unreadable(f"its body has {len(body)} bytes, more than {MAX_BODY}")
+    body = _as_bytes(message.body or b"")
+    if len(body) > MAX_BODY_BYTES:
+        raise UnreadableMessage(
+            f"the body has {len(body)} bytes, more than the limit of {MAX_BODY_BYTES}"
+        )
     method = (message.headers or {}).get("compression")
     if not method:
         return body
     try:
         return decompress(body, method)
     except Exception as error:
-        # Of any kind: each library has its own.
-        raise Unreadable(f"its body cannot be decompressed: {error}") from error
+        # Each compression library has exceptions of its own.
+        raise UnreadableMessage(f"the body cannot be decompressed: {error}") from error
 
 
-def _error(unread: Any) -> str:
-    text = unread.get("error") if isinstance(unread, Mapping) else unread
+def _error_text(unreadable: Any) -> str:
+    """Return the error in the header `UNREADABLE`, which anybody may have set."""
+    is_mapping = isinstance(unreadable, Mapping)
+    text = unreadable.get("error") if is_mapping else unreadable
     return text if isinstance(text, str) else reprlib.repr(text)
 
 
 def _name(headers: Mapping[str, Any], key: str) -> str:
-    return _as_name(headers.get(key), key)
+    value = headers.get(key)
+    if not isinstance(value, str) or not value:
+        raise UnreadableMessage(
+            f"header {key!r} must be a non-empty string, got {reprlib.repr(value)}"
+        )
+    name = jsonable_text(value)
+    if len(name) > MAX_NAME_LENGTH:
+        raise UnreadableMessage(
+            f"header {key!r} has {len(name)} characters, more than the limit of "
+            f"{MAX_NAME_LENGTH}"
+        )
+    return name
 
 
 def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
-    value = headers.get(key)
-    return None if value is None else _as_name(value, key)
-
-
-def _as_name(value: Any, key: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise Unreadable(f"its header {key!r} is {reprlib.repr(value)}, not a name")
-    name = jsonable_text(value)
-    if len(name) > MAX_NAME_LENGTH:
-        raise Unreadable(
-            f"its header {key!r} has {len(name)} characters, "
-            f"more than {MAX_NAME_LENGTH}"
-        )
-    return name
+    return None if headers.get(key) is None else _name(headers, key)
 
 
 def _count(headers: Mapping[str, Any], key: str) -> int:
     value = headers.get(key) or 0
     if not isinstance(value, int) or not 0 <= value < 2**31:
-        raise Unreadable(f"its header {key!r} is {reprlib.repr(value)}, not a count")
+        raise UnreadableMessage(
+            f"header {key!r} must be an integer from 0 to 2147483647, got "
+            f"{reprlib.repr(value)}"
+        )
     return int(value)
 
 
@@ -206,25 +234,25 @@ def _instant(headers: Mapping[str, Any], key: str) -> datetime | None:
         return None
     try:
         instant = datetime.fromisoformat(value)
-        # Celery writes no zone only where the app has UTC switched off.
+        # Celery leaves out the time zone only if the app has `enable_utc` off.
         return (
             instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
         )
     except (ValueError, TypeError, OverflowError) as error:
-        raise Unreadable(
-            f"its header {key!r} is {reprlib.repr(value)}, no instant"
+        raise UnreadableMessage(
+            f"header {key!r} must be a time in ISO 8601, got {reprlib.repr(value)}"
         ) from error
 
 
-def _raw(body: Any) -> bytes:
+def _as_bytes(body: Any) -> bytes:
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
     text = body if isinstance(body, str) else repr(body)
     return text.encode("utf-8", "surrogatepass")
 
 
-def _printable(headers: Any) -> Any:
-    """Return headers as JSON: what AMQP can carry and JSON cannot becomes its repr."""
+def _jsonable_headers(headers: Any) -> Any:
+    """Return headers as JSON; values that only AMQP can carry become their reprs."""
     try:
         return jsonable(headers)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Figures of a monitor for Prometheus; needs the extra `prometheus`."""
+"""Metrics of a monitor for Prometheus. They need the extra `prometheus`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from prometheus_client.core import GaugeMetricFamily
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
 
-#: Upper ends in seconds: from a monitor that keeps up to one that was off for a day.
-LAGS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+#: Upper bounds of the lag's buckets in seconds: from a monitor that keeps up to one
+#: that was stopped for a day.
+LAG_BUCKETS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 
 class RecentTasks(Protocol):
-    """Recent tasks, as the database counts them."""
+    """Counts of the tasks of the last hour."""
 
     @property
     def tasks(self) -> Mapping[tuple[str, str], int]:
@@ -35,11 +36,11 @@ class RecentTasks(Protocol):
 
 
 class Metrics:
-    """What one monitor has written, and the recent tasks of all.
+    """What this monitor has written, and what the database holds of the last hour.
 
     Args:
-        find_recent: Returns the recent tasks, or None if the database does not answer.
-            It is called at each scrape, in a thread of its own.
+        find_recent: Returns the counts of recent tasks, or None if the database does
+            not answer. It is called for each scrape, in a thread of the scrape's own.
     """
 
     def __init__(self, find_recent: Callable[[], RecentTasks | None]) -> None:
@@ -56,13 +57,13 @@ class Metrics:
         )
         self._batch_s = Histogram(
             "workertoolbox_batch_seconds",
-            "Duration of a batch's transaction.",
+            "Duration of the transaction of a batch.",
             registry=self._registry,
         )
         self._lag_s = Histogram(
             "workertoolbox_lag_seconds",
-            "From the publication of a batch's oldest message to its commit.",
-            buckets=LAGS_S,
+            "Time from the publication of a batch's oldest message to its commit.",
+            buckets=LAG_BUCKETS_S,
             registry=self._registry,
         )
         ProcessCollector(registry=self._registry)
@@ -77,17 +78,17 @@ class Metrics:
             self._lag_s.observe(batch.lag_s)
 
     def serve(self, host: str, port: int) -> None:
-        """Answer scrapes in threads, as long as the process lives.
+        """Answer scrapes in daemon threads, until the process ends.
 
         Raises:
-            MetricsUnavailable: Nothing can listen there.
+            MetricsUnavailable: The address cannot be listened on.
         """
         try:
             start_http_server(port, host, registry=self._registry)
         except OSError as error:
             raise MetricsUnavailable(
-                f"--prometheus {host}:{port} cannot be listened on: {error}; "
-                "give a port that is free"
+                f"--prometheus {host}:{port} cannot be listened on: {error}; choose a "
+                "free port"
             ) from error
 
 
@@ -95,21 +96,18 @@ class _RecentTasksCollector:
     def __init__(self, find_recent: Callable[[], RecentTasks | None]) -> None:
         self._find_recent = find_recent
 
-    def describe(self) -> list[Metric]:
-        return []
-
     def collect(self) -> Iterator[Metric]:
         recent = self._find_recent()
         yield GaugeMetricFamily(
             "workertoolbox_database_up",
-            "Whether the database has answered.",
+            "1 if the database has answered, else 0.",
             value=int(recent is not None),
         )
         if recent is None:
             return
         tasks = GaugeMetricFamily(
             "workertoolbox_recent_tasks",
-            "Tasks scheduled in the last hour, of which the newest 20,000 count.",
+            "Tasks scheduled in the last hour; the newest 20,000 are counted.",
             labels=["status", "queue"],
         )
         for labels, number in recent.tasks.items():
@@ -117,6 +115,6 @@ class _RecentTasksCollector:
         yield tasks
         yield GaugeMetricFamily(
             "workertoolbox_recent_untracked",
-            "Of the newest 20,000 results of the last hour, those without a task.",
+            "Results of the last hour without a task; the newest 20,000 are checked.",
             value=recent.untracked,
         )

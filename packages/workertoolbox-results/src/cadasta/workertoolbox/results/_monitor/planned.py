@@ -1,4 +1,4 @@
-"""The steps of a workflow that a message says are still to come."""
+"""Steps of a workflow that a task message announces."""
 
 from __future__ import annotations
 
@@ -13,76 +13,88 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
 )
 from cadasta.workertoolbox.results._monitor.records import Step
 
-#: Most steps that are taken from one message: more than fit on a page, and few enough
-#: that a message of many cannot hold the others up.
+#: Maximum number of steps that are stored of one message: more than fit on a page, and
+#: few enough that a message with many does not delay the others.
 MAX_STEPS = 10_000
 
 
 def planned_steps(embedded: Mapping[str, Any], *, task_id: str) -> tuple[Step, ...]:
     """Return the steps in the third part of a task message's body.
 
-    They are the rest of its chain, the body of its chord, and its callbacks, as far as
-    they have an id. What runs only after a failure is not planned.
+    They are the rest of the chain, the body of the chord, and the callbacks, where
+    these have an id. Error callbacks are left out, as they run only after a failure.
 
     Args:
-        embedded: As Celery's protocol 2 has it: `chain`, `chord` and `callbacks` are
-            signatures. What has another shape is passed over.
-        task_id: The task whose message it is.
+        embedded: The keys `chain`, `chord` and `callbacks` hold signatures, as in
+            Celery's protocol 2. Anything that is not a signature is skipped.
+        task_id: Id of the task that the message is for.
     """
     if not any(embedded.get(key) for key in ("chain", "chord", "callbacks")):
         return ()
-    return tuple(islice(_following(embedded, task_id, 0), MAX_STEPS))
+    return tuple(islice(_steps_after(embedded, task_id, 0), MAX_STEPS))
 
 
-def _following(
-    options: Mapping[Any, Any], id: str | None, depth: int
+def _steps_after(
+    options: Mapping[Any, Any], task_id: str | None, depth: int
 ) -> Iterator[Step]:
-    """Yield what follows a task; a message and a signature's options say it alike."""
-    yield from _chain(reversed(_list(options.get("chain"))), id, depth)
-    yield from _steps(options.get("chord"), None, depth)
+    """Yield the steps after a task.
+
+    Args:
+        options: The embedded part of a message or the options of a signature. Both have
+            the same keys, except that callbacks are called `link` in a signature.
+    """
+    # Celery stores a chain in reverse order.
+    chain = reversed(_as_list(options.get("chain")))
+    yield from _steps_of_chain(chain, task_id, depth)
+    yield from _steps_of(options.get("chord"), None, depth)
     for key in ("callbacks", "link"):
-        for signature in _list(options.get(key)):
-            yield from _steps(signature, id, depth)
+        for signature in _as_list(options.get(key)):
+            yield from _steps_of(signature, task_id, depth)
 
 
-def _chain(signatures: Iterable[Any], after: str | None, depth: int) -> Iterator[Step]:
+def _steps_of_chain(
+    signatures: Iterable[Any], parent_id: str | None, depth: int
+) -> Iterator[Step]:
     for signature in signatures:
-        yield from _steps(signature, after, depth)
-        after = _last(signature, depth)
+        yield from _steps_of(signature, parent_id, depth)
+        parent_id = _last_id(signature, depth)
 
 
-def _steps(signature: Any, after: str | None, depth: int) -> Iterator[Step]:
+def _steps_of(signature: Any, parent_id: str | None, depth: int) -> Iterator[Step]:
     if depth > MAX_DEPTH:
         return
     match signature:
         case [*members] | {"task": "celery.group", "kwargs": {"tasks": [*members]}}:
             for member in members:
-                yield from _steps(member, after, depth + 1)
+                yield from _steps_of(member, parent_id, depth + 1)
         case {"task": "celery.chain", "kwargs": {"tasks": [*members]}}:
-            yield from _chain(members, after, depth + 1)
+            yield from _steps_of_chain(members, parent_id, depth + 1)
         case {"task": "celery.chord", "kwargs": {"header": header, "body": body}}:
-            yield from _steps(header, after, depth + 1)
-            yield from _steps(body, None, depth + 1)
+            yield from _steps_of(header, parent_id, depth + 1)
+            yield from _steps_of(body, None, depth + 1)
         case {"task": str(name), "options": {"task_id": str(id), **options}} if (
             0 < len(name) <= MAX_NAME_LENGTH and 0 < len(id) <= MAX_NAME_LENGTH
         ):
-            yield Step(jsonable(id), jsonable(name), after)
-            yield from _following(options, jsonable(id), depth + 1)
+            yield Step(jsonable(id), jsonable(name), parent_id)
+            yield from _steps_after(options, jsonable(id), depth + 1)
 
 
-def _last(signature: Any, depth: int) -> str | None:
-    """Return the id of the one task after which a chain goes on."""
+def _last_id(signature: Any, depth: int) -> str | None:
+    """Return the id of the task that the next step of a chain follows.
+
+    None if it follows several tasks, as after a group.
+    """
     match signature:
         case {"task": "celery.group"}:
             return None
         case {"task": "celery.chain", "kwargs": {"tasks": [*_, last]}}:
-            return _last(last, depth + 1) if depth <= MAX_DEPTH else None
+            return _last_id(last, depth + 1) if depth <= MAX_DEPTH else None
         case {"task": "celery.chord", "kwargs": {"body": body}}:
-            return _last(body, depth + 1) if depth <= MAX_DEPTH else None
+            return _last_id(body, depth + 1) if depth <= MAX_DEPTH else None
         case {"options": {"task_id": str(id)}}:
             return str(jsonable(id))
     return None
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""Messages that could not be read, and what can be done with them."""
+"""The quarantine: messages that a monitor could not read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.engine import is_outage, translate_errors
 from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._errors import NotInQuarantine
-from cadasta.workertoolbox.results._monitor.decompression import left_compressed
+from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
 from cadasta.workertoolbox.results._monitor.message import (
-    Unreadable,
+    UnreadableMessage,
     read_task,
 )
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord
@@ -25,87 +25,90 @@ from cadasta.workertoolbox.results._monitor.upserts import write_batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quarantined(QuarantineRecord):
-    """A message that could not be read, as it came.
+class QuarantinedMessage(QuarantineRecord):
+    """A row of `workertoolbox_quarantine`.
 
     Attributes:
-        id: Its number in the quarantine.
+        id: Number of the row.
     """
 
     id: int
 
     @classmethod
     def of(cls, row: RowMapping) -> Self:
-        """Return what a row holds; a driver may have its own type for bytes."""
+        """Return the message that a row holds."""
+        # Some drivers return bytes as a type of their own.
         return cls(**{**row, "body": bytes(row["body"])})
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for `--json`; what is no text of the body is escaped."""
+        """Return what `--json` prints; bytes that are not UTF-8 are escaped."""
         text = self.body.decode("utf-8", "backslashreplace")
         seen_at = self.seen_at.isoformat()
         return {"id": self.id, **asdict(self), "body": text, "seen_at": seen_at}
 
 
-def find_quarantined(engine: Engine, *, limit: int) -> Sequence[Quarantined]:
-    """Return messages in quarantine, the newest first.
+def list_quarantined(engine: Engine, *, limit: int) -> Sequence[QuarantinedMessage]:
+    """Return the newest messages in quarantine, newest first.
 
     Raises:
-        DatabaseUnavailable: It cannot be reached.
+        DatabaseUnavailable: The database cannot be reached, or refuses the query.
     """
     query = select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
     with translate_errors(engine), engine.connect() as connection:
         rows = connection.execute(query).mappings()
-        return [Quarantined.of(row) for row in rows]
+        return [QuarantinedMessage.of(row) for row in rows]
 
 
-def get_quarantined(engine: Engine, id: int) -> Quarantined:
+def get_quarantined(engine: Engine, id: int) -> QuarantinedMessage:
     """Return a message in quarantine.
 
     Raises:
-        DatabaseUnavailable: It cannot be reached.
-        NotInQuarantine: There is none of this number.
+        DatabaseUnavailable: The database cannot be reached, or refuses the query.
+        NotInQuarantine: No message has this number.
     """
     query = select(quarantine).where(quarantine.c.id == id)
     with translate_errors(engine), engine.connect() as connection:
         row = connection.execute(query).mappings().first()
     if row is None:
         raise NotInQuarantine(id)
-    return Quarantined.of(row)
+    return QuarantinedMessage.of(row)
 
 
 def drop(engine: Engine, id: int) -> None:
     """Delete a message from the quarantine.
 
     Raises:
-        DatabaseUnavailable: It cannot be reached.
-        NotInQuarantine: There is none of this number.
+        DatabaseUnavailable: The database cannot be reached, or refuses the statement.
+        NotInQuarantine: No message has this number.
     """
     with translate_errors(engine), engine.begin() as connection:
-        gone = connection.execute(delete(quarantine).where(quarantine.c.id == id))
-    if not gone.rowcount:
+        deleted = connection.execute(delete(quarantine).where(quarantine.c.id == id))
+    if not deleted.rowcount:
         raise NotInQuarantine(id)
 
 
 def replay(engine: Engine, id: int, *, redaction: Redaction, max_bytes: int) -> str:
-    """Read a message again, and store the task if this release can.
+    """Read a message again; if this release can read it, store its task.
 
-    It is not published again: the task itself was not in quarantine.
+    The message is not published again: it is a copy, and the task itself was never in
+    quarantine.
 
     Args:
-        redaction: What is hidden of its arguments.
-        max_bytes: Most bytes that are kept of them, of each of both kinds.
+        redaction: Rules for hiding arguments.
+        max_bytes: Maximum size in bytes, as JSON, of `args` and of `kwargs`.
 
     Returns:
         Id of the task.
 
     Raises:
-        DatabaseUnavailable: It cannot be reached.
-        NotInQuarantine: There is none of this number.
-        Unreadable: It stays where it is; says why.
+        DatabaseUnavailable: The database cannot be reached.
+        NotInQuarantine: No message has this number.
+        UnreadableMessage: The message still cannot be read or stored, and stays in
+            quarantine.
     """
-    kept = get_quarantined(engine, id)
+    quarantined = get_quarantined(engine, id)
     record = read_task(
-        _message(kept),
+        _as_message(quarantined),
         seen_at=datetime.now(UTC),
         redaction=redaction,
         max_bytes=max_bytes,
@@ -118,16 +121,18 @@ def replay(engine: Engine, id: int, *, redaction: Redaction, max_bytes: int) -> 
         except DBAPIError as error:
             if is_outage(error):
                 raise
-            raise Unreadable(f"the database refuses it: {error.orig}") from error
+            raise UnreadableMessage(
+                f"the database refuses the message: {error.orig}"
+            ) from error
     return record.id
 
 
-def _message(kept: Quarantined) -> Message:
-    body: Any = kept.body
-    return left_compressed(Message)(
+def _as_message(quarantined: QuarantinedMessage) -> Message:
+    body: Any = quarantined.body
+    return keep_compressed(Message)(
         body=body,
-        content_type=kept.content_type,
-        content_encoding=kept.content_encoding,
-        headers=kept.headers,
-        delivery_info={"routing_key": kept.routing_key},
+        content_type=quarantined.content_type,
+        content_encoding=quarantined.content_encoding,
+        headers=quarantined.headers,
+        delivery_info={"routing_key": quarantined.routing_key},
     )

@@ -1,4 +1,4 @@
-"""Values that a message becomes: a task, or an entry in the quarantine."""
+"""Values between the messages and the tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A task that has its id and its name, and no message yet.
+    """A task that another task's message announces: it has an id, but no message yet.
 
     Attributes:
-        parent_id: The step that it comes after, where it comes after one only.
+        parent_id: Id of the step that it follows; None where it follows several.
     """
 
     id: str
@@ -21,12 +21,13 @@ class Step:
 
 
 class TaskRecord(NamedTuple):
-    """One task message: columns of `workertoolbox_task`.
+    """A task message: the columns of `workertoolbox_task`.
 
     Attributes:
         args: A list, or the text that is shown instead; never None.
         kwargs: A dict, or the text that is shown instead; never None.
-        planned: What it says is still to come.
+        replaced: How often the task has replaced itself.
+        planned: The steps that the message announces.
     """
 
     id: str
@@ -50,7 +51,13 @@ class TaskRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantineRecord:
-    """One message that could not be read: columns of `workertoolbox_quarantine`."""
+    """A message that cannot be read: the columns of `workertoolbox_quarantine`.
+
+    Attributes:
+        digest: SHA-256 of the message, as hexadecimal digits; a message that is
+            delivered again has the same one.
+        reason: Why it cannot be read.
+    """
 
     digest: str
     reason: str

@@ -1,4 +1,4 @@
-"""Signals that end a monitor."""
+"""Signals that stop a monitor."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_on_signals(stop: Callable[[], object]) -> None:
-    """Call a function at the first signal; a second ends the process at once.
+    """Call a function on the first SIGTERM or SIGINT; end the process on the second.
 
-    From a thread: a handler runs in the main one, and not before the database's driver
-    returns, which a server that says nothing can hold up for ever.
+    Both happen in a thread of their own. Python runs signal handlers in the main thread
+    and not before the database's driver returns, which may take hours if the server
+    does not answer.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
     for number in NUMBERS:
-        # Without a handler nothing is written to the pipe.
+        # Python writes only signals that have a handler to the pipe.
         signal.signal(number, lambda *_: None)
     Thread(target=_wait, args=(reader, stop), name="signals", daemon=True).start()
 
 
 def _wait(reader: int, stop: Callable[[], object]) -> None:
-    # Every signal that has a handler comes this way.
+    # The pipe gets every signal that has a handler, not only ours.
     arrived = (os.read(reader, 1)[0] for _ in repeat(None))
     numbers = (number for number in arrived if number in NUMBERS)
     next(numbers)
     stop()
-    os._exit(128 + next(numbers))  # as a shell tells of a process that a signal ended
+    os._exit(128 + next(numbers))  # The exit code that a shell gives for a signal.

@@ -1,4 +1,4 @@
-"""What a monitor has written, and how far behind it is."""
+"""Throughput and lag of a monitor."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommittedBatch:
-    """One transaction of a monitor.
+    """A committed transaction of a monitor.
 
     Attributes:
-        stored: Task messages in it.
-        quarantined: Messages in it that could not be read.
-        duration_s: Seconds that the transaction took.
-        lag_s: Seconds from the publication of its oldest task message until now.
+        stored: Number of task messages in it.
+        quarantined: Number of messages in it that could not be read.
+        duration_s: Duration of the transaction in seconds.
+        lag_s: Seconds from the publication of its oldest task message to the commit; 0
+            without a task message, or if the publisher's clock is ahead.
     """
 
     stored: int
@@ -33,10 +34,9 @@ class CommittedBatch:
 
     @classmethod
     def of(cls, records: Sequence[Record], *, duration_s: float) -> Self:
-        """Measure a batch that has just been committed."""
+        """Return the measurements of records that have just been committed."""
         published = [one.scheduled_at for one in records if isinstance(one, TaskRecord)]
         now = datetime.now(UTC)
-        # The clock of a publisher may be ahead of ours.
         lag_s = (now - min([*published, now])).total_seconds()
         return cls(
             stored=len(published),
@@ -47,9 +47,9 @@ class CommittedBatch:
 
 
 class Throughput:
-    """One line in the log for each interval, with what was written in it.
+    """Counts of written messages, logged as one line per interval.
 
-    Batches may be added in one thread, and reported in another.
+    One thread may add batches while another reports them.
 
     Args:
         interval_s: Seconds between two lines.
@@ -67,7 +67,7 @@ class Throughput:
             self._batches.append(batch)
 
     def report_if_due(self) -> None:
-        """Write the line, if the interval is over."""
+        """Log the line and start a new interval, if the interval is over."""
         passed_s = time.monotonic() - self._since
         if passed_s < self._interval_s:
             return

@@ -1,4 +1,4 @@
-"""Records into tables: idempotent, and the same in any order."""
+"""Idempotent writing of records; the result does not depend on their order."""
 
 from __future__ import annotations
 
@@ -38,14 +38,13 @@ from cadasta.workertoolbox.results._monitor.records import (
 
 
 def write_batch(connection: Connection, records: Sequence[Record]) -> None:
-    """Write records of task messages and of unreadable ones.
+    """Write the records of task messages and of unreadable messages.
 
-    Writing a record again changes nothing: a message that is delivered twice, or by
-    two brokers' paths, is the same message.
+    Writing a record again changes nothing, so a message may be delivered twice.
     """
     read = [record for record in records if isinstance(record, TaskRecord)]
     unread = [record for record in records if isinstance(record, QuarantineRecord)]
-    # In the order of ids, so that two monitors do not wait for each other's rows.
+    # All monitors lock rows in the same order, so that they cannot deadlock.
     read.sort(key=attrgetter("id"))
     unread.sort(key=attrgetter("digest"))
     is_postgresql = connection.dialect.name == "postgresql"
@@ -53,9 +52,9 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     if read:
         write(connection, read)
     rows = {
-        _tables.planned: _planned(read),
+        _tables.planned: _planned_rows(read),
         _tables.quarantine: [asdict(record) for record in unread],
-        # Last: by now the watermark may have passed what was on time before.
+        # Last, as the watermark may have passed a record during the transaction.
         _tables.queued: late_queued_rows(read),
     }
     for table, values in rows.items():
@@ -65,11 +64,11 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
 
 
 def _write_arrays(connection: Connection, records: Sequence[TaskRecord]) -> None:
-    """Write both tables by one statement.
+    """Write tasks and attempts with one statement on PostgreSQL.
 
-    PostgreSQL gets an array in JSON for each column: of all that it takes, that is what
-    it reads the fastest (half the time of an object for each row, a tenth of that of
-    values), and what Python makes the fastest.
+    Each column is passed as one JSON array. Of all ways to pass the rows it is the
+    fastest for PostgreSQL to read (half the time of a JSON object per row, a tenth of
+    the time of VALUES) and for Python to encode.
     """
     names = _tables.task.c.keys()
     columns = zip(*map(attrgetter(*names), records), strict=True)
@@ -84,9 +83,9 @@ _encode = json.JSONEncoder(default=datetime.isoformat, check_circular=False).enc
 
 @cache
 def _insert_messages() -> Insert:
-    elements = (_elements(column).label(column.name) for column in _tables.task.c)
+    elements = (_array_elements(column).label(column.name) for column in _tables.task.c)
     message = select(*elements).cte("message")
-    # A row can be upserted once in a statement: of a task's messages, it is the latest.
+    # A statement can upsert a row only once: each task's latest message is taken.
     first = func.min(message.c.scheduled_at).over(partition_by=message.c.id)
     latest = (
         select(*(first if each.name == "scheduled_at" else each for each in message.c))
@@ -96,42 +95,46 @@ def _insert_messages() -> Insert:
     task = insert_into(_tables.task, "postgresql")
     upsert = _upsert_task(task.from_select(_tables.task.c.keys(), latest))
     upserted = upsert.returning(_tables.task.c.id).cte("task")
-    # Counted, so that the tasks are locked first: as everywhere else.
+    # The count makes PostgreSQL write, and lock, the tasks before the attempts. All
+    # other statements use the same order.
     count = select(func.count()).select_from(upserted).scalar_subquery()
-    attempts = select(*(message.c[name] for name in _ATTEMPT.values())).where(
+    attempts = select(*(message.c[name] for name in _ATTEMPT_FIELDS.values())).where(
         count >= 0
     )
     attempt = insert_into(_tables.attempt, "postgresql")
-    return _insert_once(attempt.from_select(list(_ATTEMPT), attempts))
+    return _insert_once(attempt.from_select(list(_ATTEMPT_FIELDS), attempts))
 
 
-def _elements(column: Column[Any]) -> Cast[Any]:
+def _array_elements(column: Column[Any]) -> Cast[Any]:
     array = cast(bindparam(column.name, type_=Text), JSON)
     if column.type is Document:
         return cast(func.json_array_elements(array), column.type)
     return cast(func.json_array_elements_text(array), column.type)
 
 
-#: Columns of an attempt, and what they are in a record.
-_ATTEMPT = {
+#: Columns of `workertoolbox_attempt`, with the field of a record for each.
+_ATTEMPT_FIELDS = {
     column.name: "id" if column.name == "task_id" else column.name
     for column in _tables.attempt.c
 }
 
 
 def _write_rows(connection: Connection, records: Sequence[TaskRecord]) -> None:
+    """Write tasks and attempts, a row at a time, on SQLite."""
     tasks = [record._asdict() for record in records]
     for task in tasks:
         del task["planned"]
-    attempts = [{name: task[key] for name, key in _ATTEMPT.items()} for task in tasks]
+    attempts = [
+        {name: task[key] for name, key in _ATTEMPT_FIELDS.items()} for task in tasks
+    ]
     upsert = _upsert_task(insert_into(_tables.task, "sqlite"))
     connection.execute(upsert, tasks)
     insert = _insert_once(insert_into(_tables.attempt, "sqlite"))
     connection.execute(insert, attempts)
 
 
-def _planned(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
-    """Return a row per step: all tasks of a chord's header announce the same body."""
+def _planned_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
+    """Return one row per step; all tasks of a chord's header announce the same body."""
     rows = {
         step.id: {
             "id": step.id,
@@ -151,7 +154,7 @@ def _insert_once(insert: Insert) -> Insert:
 
 
 def _upsert_task(insert: Insert) -> Insert:
-    """Keep the instant of the first message, and all else of the latest."""
+    """Keep the time of the first message and all other values of the latest."""
     old, new = _tables.task.c, insert.excluded
     later = or_(
         new.replaced > old.replaced,

@@ -1,4 +1,4 @@
-"""Messages into records, and records into the database, in and after an outage."""
+"""Writing of batches of messages, with retries during an outage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.engine import is_outage
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.message import (
-    Unreadable,
+    UnreadableMessage,
     is_probe,
     quarantine_record,
     read_task,
@@ -28,13 +28,14 @@ _logger = logging.getLogger(__name__)
 
 
 class Writer:
-    """Write messages in batches: what cannot be read goes into quarantine.
+    """Write messages to the database; put unreadable messages into quarantine.
 
     Args:
-        redaction: What is hidden of arguments.
-        max_bytes: Most bytes that are stored of them, of each of both kinds.
-        on_commit: Is told of each batch.
-        is_over: Whether to give up waiting for a database that is away.
+        redaction: Rules for hiding arguments.
+        max_bytes: Maximum size in bytes, as JSON, of `args` and of `kwargs`.
+        on_commit: Called with each committed batch.
+        should_stop: Called during an outage of the database; returns whether to give
+            up.
     """
 
     def __init__(
@@ -44,16 +45,21 @@ class Writer:
         redaction: Redaction,
         max_bytes: int,
         on_commit: Callable[[CommittedBatch], object],
-        is_over: Callable[[], bool],
+        should_stop: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._redaction = redaction
         self._max_bytes = max_bytes
         self._on_commit = on_commit
-        self._is_over = is_over
+        self._should_stop = should_stop
 
     def write(self, messages: Sequence[Message]) -> bool:
-        """Commit messages; return False if it was over before the end of an outage."""
+        """Commit a batch of messages.
+
+        Returns:
+            True if the batch is committed, False if `should_stop` ended the retries
+            first.
+        """
         seen_at = datetime.now(UTC)
         records = [
             self._read(message, seen_at)
@@ -61,7 +67,7 @@ class Writer:
             if not is_probe(message)
         ]
         try:
-            return not records or self._commit_in_time(records)
+            return not records or self._commit_with_retries(records)
         except (StatementError, ValueError) as error:
             return self._write_each(messages, error)
 
@@ -73,23 +79,25 @@ class Writer:
                 redaction=self._redaction,
                 max_bytes=self._max_bytes,
             )
-        except Unreadable as error:
+        except UnreadableMessage as error:
             reason = str(error)
         except Exception as error:
-            # Whatever comes: one message must not keep the others from the database.
-            reason = f"it cannot be read: {error!r}"
-        return _quarantined(message, reason, seen_at)
+            # An unforeseen error in one message must not stop the others.
+            reason = f"the message cannot be read: {error!r}"
+        return _quarantine(message, reason, seen_at)
 
     def _write_each(self, messages: Sequence[Message], error: Exception) -> bool:
-        """Find the message that a database refuses: it must not fail the others."""
+        """Write each message by itself; quarantine those that the database refuses."""
         if len(messages) > 1:
             return all([self.write([message]) for message in messages])
         [message] = messages
-        reason = f"the database refuses it: {error}"
-        return self._commit_in_time([_quarantined(message, reason, datetime.now(UTC))])
+        reason = f"the database refuses the message: {error}"
+        return self._commit_with_retries(
+            [_quarantine(message, reason, datetime.now(UTC))]
+        )
 
-    def _commit_in_time(self, records: Sequence[Record]) -> bool:
-        """Commit records, after an outage if need be; return False as `write` does."""
+    def _commit_with_retries(self, records: Sequence[Record]) -> bool:
+        """Commit records; retry during an outage. Returns the same as `write`."""
         waits_s = backoff()
         while True:
             try:
@@ -98,10 +106,10 @@ class Writer:
             except DBAPIError as error:
                 if not is_outage(error):
                     raise
-                _logger.warning("database away, trying again: %s", error.orig)
-            if self._is_over():
+                _logger.warning("database unavailable, retrying: %s", error.orig)
+            if self._should_stop():
                 return False
-            sleep_unless(next(waits_s), is_over=self._is_over)
+            sleep_unless(next(waits_s), should_stop=self._should_stop)
 
     def _commit(self, records: Sequence[Record]) -> None:
         began_at = time.monotonic()
@@ -111,7 +119,7 @@ class Writer:
         self._on_commit(CommittedBatch.of(records, duration_s=duration_s))
 
 
-def _quarantined(message: Message, reason: str, seen_at: datetime) -> QuarantineRecord:
+def _quarantine(message: Message, reason: str, seen_at: datetime) -> QuarantineRecord:
     record = quarantine_record(message, reason=reason, seen_at=seen_at)
     _logger.warning("message put into quarantine: %s", record.reason)
     return record

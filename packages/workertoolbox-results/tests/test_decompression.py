@@ -9,61 +9,61 @@ import pytest
 from kombu import Connection
 
 from cadasta.workertoolbox.results._monitor.decompression import (
-    MAX_BODY,
+    MAX_BODY_BYTES,
     decompress,
-    left_compressed,
+    keep_compressed,
 )
 
-#: kombu's names of what can be installed here.
+#: kombu's names of the compression methods that are installed.
 METHODS = kombu.compression.encoders()
 
 ALIASES = ("gzip", "zlib", "bzip2", "bzip", "lzma", "xz")
 
 
 @pytest.mark.parametrize("method", [*METHODS, *ALIASES])
-def test_what_kombu_compresses_is_decompressed(method: str) -> None:
-    whole = json.dumps([list(range(1000)), {}, {}]).encode()
-    packed, _ = kombu.compression.compress(whole, method)
+def test_bodies_compressed_by_kombu_are_decompressed(method: str) -> None:
+    body = json.dumps([list(range(1000)), {}, {}]).encode()
+    packed, _ = kombu.compression.compress(body, method)
 
-    assert decompress(packed, method) == whole
+    assert decompress(packed, method) == body
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_bomb_takes_no_more_memory_than_the_limit_allows(method: str) -> None:
-    packed, _ = kombu.compression.compress(bytes(8 * MAX_BODY), method)
+def test_the_memory_for_a_decompression_bomb_is_limited(method: str) -> None:
+    packed, _ = kombu.compression.compress(bytes(8 * MAX_BODY_BYTES), method)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=f"more than {MAX_BODY} bytes"):
+        with pytest.raises(ValueError, match=f"more than {MAX_BODY_BYTES} bytes"):
             decompress(packed, method)
-        _, most = tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert most < 3 * MAX_BODY
+    assert peak < 3 * MAX_BODY_BYTES
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_has_just_the_limit_is_decompressed(method: str) -> None:
-    packed, _ = kombu.compression.compress(bytes(MAX_BODY), method)
+def test_a_body_of_exactly_the_maximum_size_is_decompressed(method: str) -> None:
+    packed, _ = kombu.compression.compress(bytes(MAX_BODY_BYTES), method)
 
-    assert decompress(packed, method) == bytes(MAX_BODY)
+    assert decompress(packed, method) == bytes(MAX_BODY_BYTES)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("damage", [lambda body: body[:-3], lambda body: body + b"x"])
-def test_half_of_it_or_more_of_it_is_an_error(method: str, damage: Any) -> None:
+def test_incomplete_data_and_trailing_data_are_errors(method: str, damage: Any) -> None:
     packed, _ = kombu.compression.compress(b"[[], {}, {}]", method)
     with pytest.raises(ValueError, match="incomplete"):
         decompress(damage(packed), method)
 
 
 @pytest.mark.parametrize("method", ["application/x-brotli", "", 7, ["gzip"], {}])
-def test_a_method_that_nothing_stops_is_an_error(method: Any) -> None:
-    with pytest.raises(ValueError, match="no method"):
+def test_an_unknown_compression_method_is_an_error(method: Any) -> None:
+    with pytest.raises(ValueError, match="unknown compression method"):
         decompress(b"x", method)
 
 
-def test_a_message_goes_back_to_its_queue_as_it_came() -> None:
+def test_a_compressed_message_returns_to_its_queue_unchanged() -> None:
     body = "eJyLjo7VUaiujo3VAQAZ9ATd"
     raw = {
         "body": body,
@@ -74,7 +74,7 @@ def test_a_message_goes_back_to_its_queue_as_it_came() -> None:
     }
     with Connection("memory://") as connection:
         channel: Any = connection.default_channel
-        kind: Any = left_compressed(channel.Message)
-        message = kind(raw, channel=channel)
+        message_class: Any = keep_compressed(channel.Message)
+        message = message_class(raw, channel=channel)
 
         assert message.serializable() == raw

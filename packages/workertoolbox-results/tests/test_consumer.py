@@ -1,4 +1,4 @@
-"""The monitor in this process, on kombu's broker in memory."""
+"""The monitor in the test's own process, with kombu's in-memory broker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._database.tables import quarantine
 
 @pytest.fixture
 def queue(app: Celery) -> Iterator[Queue]:
-    """The monitor queue of the app, empty."""
+    """Empty monitor queue of the app."""
     queue = Queue("platform.fifo", Exchange("platform", type="direct"), "platform.fifo")
     app.conf.task_queues = [queue]
     app.conf.PLATFORM_QUEUE_NAME = queue.name
@@ -56,8 +56,8 @@ def publish_probe(app: Celery, queue: Queue, **headers: Any) -> None:
 
 
 @contextmanager
-def copying(app: Celery) -> Iterator[None]:
-    """Run a monitor as long as the block lasts; it must not end before."""
+def running_monitor(app: Celery) -> Iterator[None]:
+    """Run a monitor for the duration of the block; fail if it ends earlier."""
     monitor = Monitor(app, batch_wait_s=0.01)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(monitor.run)
@@ -68,40 +68,40 @@ def copying(app: Celery) -> Iterator[None]:
         running.result()
 
 
-def test_a_message_that_cannot_be_decompressed_does_not_end_it(
+def test_a_message_that_cannot_be_decompressed_does_not_end_the_monitor(
     app: Celery, queue: Queue, store: TaskStore
 ) -> None:
     publish(app, queue, "[[], {}, {}]", id="1", compression="application/x-gzip")
     publish(app, queue, "[[], {}, {}]", id="2")
-    with copying(app):
+    with running_monitor(app):
         found = eventually(lambda: [task.id for task in store.list()], ["2"])
     with store.engine.connect() as connection:
         [row] = connection.execute(select(quarantine))
 
     assert found == ["2"]
-    assert row.reason.startswith("its body cannot be decompressed")
+    assert row.reason.startswith("the body cannot be decompressed")
     assert row.headers["id"] == "1"
 
 
-def test_it_cuts_what_is_larger_than_the_limit_of_its_app(
+def test_arguments_over_the_limit_of_the_app_are_truncated(
     app: Celery, queue: Queue, store: TaskStore
 ) -> None:
     app.conf.MAX_ARGUMENT_BYTES = 1500
     data = "x" * 1998
     publish(app, queue, json.dumps([["a"], {"data": data}, {}]), id="1")
-    with copying(app):
+    with running_monitor(app):
         eventually(lambda: store.find("1") is not None, True)
 
     assert store.get("1").kwargs == {"data": "<truncated: 2000 bytes>"}
 
 
-def test_a_probe_is_acknowledged_and_kept_nowhere(
+def test_a_probe_is_acknowledged_and_not_stored(
     app: Celery, queue: Queue, store: TaskStore
 ) -> None:
     publish_probe(app, queue, **{PROBE: "1"})
     publish_probe(app, queue, of="no check-up")
     publish(app, queue, "[[], {}, {}]", id="2")
-    with copying(app):
+    with running_monitor(app):
         eventually(lambda: [task.id for task in store.list()], ["2"])
     with store.engine.connect() as connection:
         rows = list(connection.execute(select(quarantine)))
@@ -112,11 +112,11 @@ def test_a_probe_is_acknowledged_and_kept_nowhere(
     assert left is None
 
 
-def test_a_task_with_the_header_of_a_probe_is_still_a_task(
+def test_a_task_with_the_header_of_a_probe_is_stored(
     app: Celery, queue: Queue, store: TaskStore
 ) -> None:
     publish(app, queue, "[[], {}, {}]", id="1", **{PROBE: "1"})
-    with copying(app):
+    with running_monitor(app):
         found = eventually(lambda: [task.id for task in store.list()], ["1"])
 
     assert found == ["1"]
