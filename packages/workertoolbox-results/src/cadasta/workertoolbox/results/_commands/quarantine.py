@@ -16,8 +16,8 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._monitor.message import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.quarantine import (
     drop,
-    list_quarantined,
     get_quarantined,
+    list_quarantined,
     replay,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
