@@ -81,9 +81,8 @@ def test_a_keyword_and_the_environment_win_over_a_profile(
         given = {part: given}
     settings = {"task_acks_late": True, **broker}
 
-    assert value_of(
-        Config(["export"], **settings, **{name: given}), preset.setting
-    ) == (other)
+    config = Config(["export"], **settings, **{name: given})
+    assert value_of(config, preset.setting) == other
 
     variable = f"WORKERTOOLBOX_{name.upper()}"
     monkeypatch.setenv(variable, json.dumps(given))

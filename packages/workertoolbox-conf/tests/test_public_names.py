@@ -4,6 +4,7 @@ import pickle
 from inspect import isclass
 
 import pytest
+from readme import README
 
 from cadasta.workertoolbox import conf
 
@@ -46,3 +47,4 @@ def test_an_error_is_a_builtin_error_too(error: type[Exception]) -> None:
     assert error.__bases__[0] is conf.ConfError
     assert builtin.__module__ == "builtins"
     assert builtin is not Exception
+    assert f"| `{error.__name__}` | `{builtin.__name__}` | " in README.read_text()
