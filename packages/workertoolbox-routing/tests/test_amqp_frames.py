@@ -1,5 +1,3 @@
-"""Frames as RabbitMQ sends them."""
-
 from __future__ import annotations
 
 from struct import pack
@@ -15,11 +13,11 @@ from cadasta.workertoolbox.routing.transports._amqp_frames import tolerant_frame
 
 
 class Refused(Exception):
-    """What a consumer of messages raises."""
+    """An error of a consumer of messages."""
 
 
 class Reader:
-    """A client that keeps what it receives."""
+    """A client that keeps the messages it receives."""
 
     def __init__(self) -> None:
         self.received: list[Any] = []
@@ -63,25 +61,25 @@ def deep(levels: int) -> bytes:
         table(b"long", pack(">cI", b"S", 2**16) + b"\xff" * 2**16 + b"?"),
         pack(">H", 0xA000),
     ],
-    ids=["type", "encoding", "instant", "year", "deep", "kind", "cut"],
+    ids=["type", "encoding", "time", "year", "deep", "kind", "cut"],
 )
 @pytest.mark.parametrize("body", [b"body", b""])
 def test_a_message_with_unreadable_properties_arrives(
     properties: bytes, body: bytes
 ) -> None:
-    whole: Any = Message("", content_type="application/json")
+    valid: Any = Message("", content_type="application/json")
     reader = Reader()
     reader.read(properties, body)
-    reader.read(whole._serialize_properties())
+    reader.read(valid._serialize_properties())
 
-    odd, next_one = reader.received
-    assert "content_type" not in odd.properties
-    assert list(odd.properties["application_headers"]) == [UNREADABLE]
-    assert bytes(odd.body or b"") == body
-    assert next_one.properties == {"content_type": "application/json"}
+    unreadable, following = reader.received
+    assert "content_type" not in unreadable.properties
+    assert list(unreadable.properties["application_headers"]) == [UNREADABLE]
+    assert bytes(unreadable.body or b"") == body
+    assert following.properties == {"content_type": "application/json"}
 
 
-def test_unreadable_properties_are_shown() -> None:
+def test_unreadable_properties_are_kept_in_the_header() -> None:
     reader = Reader()
     reader.read(pack(">HB", 0x8000, 5) + b"\xffjson")
 
@@ -90,6 +88,6 @@ def test_unreadable_properties_are_shown() -> None:
     assert shown["properties"] == "\\x80\x00\x05\\xffjson"
 
 
-def test_an_error_of_the_consumer_is_its_own() -> None:
+def test_an_error_of_the_consumer_is_raised() -> None:
     with pytest.raises(Refused):
         Reader().read(table(b"a", b"V"), b"refused")

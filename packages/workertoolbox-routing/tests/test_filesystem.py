@@ -52,7 +52,7 @@ def bodies(messages: list[Any]) -> list[Any]:
     return [message.payload for message in messages]
 
 
-def test_messages_reach_every_bound_queue_in_their_order(tmp_path: Path) -> None:
+def test_messages_reach_every_bound_queue_in_order(tmp_path: Path) -> None:
     with connected(tmp_path) as connection:
         publish(connection, 1, 2, 3)
 
@@ -60,7 +60,7 @@ def test_messages_reach_every_bound_queue_in_their_order(tmp_path: Path) -> None
         assert bodies(take(connection, COPIES)) == [1, 2, 3]
 
 
-def test_a_message_is_gone_when_it_is_acknowledged(tmp_path: Path) -> None:
+def test_an_acknowledged_message_is_deleted(tmp_path: Path) -> None:
     with connected(tmp_path) as connection:
         publish(connection, 1)
         take(connection, WORK)[0].ack()
@@ -69,7 +69,7 @@ def test_a_message_is_gone_when_it_is_acknowledged(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*.msg")] == []
 
 
-def test_what_a_closed_reader_held_returns_to_the_queue_it_came_from(
+def test_messages_of_a_closed_reader_return_to_their_queue(
     tmp_path: Path,
 ) -> None:
     with connected(tmp_path) as connection:
@@ -80,7 +80,7 @@ def test_what_a_closed_reader_held_returns_to_the_queue_it_came_from(
         assert bodies(take(connection, WORK)) == [1, 2]
 
 
-def test_a_requeued_message_returns_to_its_queue_only(tmp_path: Path) -> None:
+def test_a_requeued_message_returns_only_to_its_queue(tmp_path: Path) -> None:
     with connected(tmp_path) as connection:
         publish(connection, 1, 2)
         take(connection, COPIES, 1)[0].requeue()
@@ -89,7 +89,7 @@ def test_a_requeued_message_returns_to_its_queue_only(tmp_path: Path) -> None:
         assert bodies(take(connection, WORK)) == [1, 2]
 
 
-def test_a_rejected_message_is_gone(tmp_path: Path) -> None:
+def test_a_rejected_message_is_deleted(tmp_path: Path) -> None:
     with connected(tmp_path) as connection:
         publish(connection, 1)
         take(connection, WORK)[0].reject()
@@ -109,7 +109,7 @@ with connected(Path(sys.argv[2])) as connection:
 """
 
 
-def test_what_a_killed_reader_held_returns_to_its_queue(
+def test_messages_of_a_killed_reader_return_to_their_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filesystem, "RECOVERY_INTERVAL_S", 0.0)
@@ -132,7 +132,7 @@ def test_what_a_killed_reader_held_returns_to_its_queue(
 
 @contextmanager
 def forked(run: Callable[[int], None], processes: int) -> Iterator[None]:
-    """Run a function in processes of their own, and check that each succeeds."""
+    """Run a function in forked processes, and check that each of them succeeds."""
     children = []
     for number in range(processes):
         child = os.fork()
@@ -151,11 +151,11 @@ def forked(run: Callable[[int], None], processes: int) -> Iterator[None]:
     assert statuses == [0] * processes
 
 
-def test_writers_and_readers_in_many_processes_lose_and_double_nothing(
+def test_many_processes_neither_lose_nor_duplicate_messages(
     tmp_path: Path,
 ) -> None:
     writers, count = 4, 50
-    # Large enough that a file is not written in one go.
+    # Too large to be written in one system call.
     padding = "x" * 300_000
 
     def write(number: int) -> None:
@@ -175,7 +175,7 @@ def test_writers_and_readers_in_many_processes_lose_and_double_nothing(
         assert take(connection, WORK) == []
 
 
-def test_bindings_that_many_processes_declare_at_once_are_all_kept(
+def test_bindings_declared_by_many_processes_at_once_are_all_kept(
     tmp_path: Path,
 ) -> None:
     processes, count = 4, 50

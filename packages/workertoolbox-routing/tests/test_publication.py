@@ -29,7 +29,7 @@ def received(app: Celery, queue: str) -> list[Any]:
         return list(iter(bound.get, None))
 
 
-def test_each_task_goes_to_its_queue_and_to_the_monitors(app: Celery) -> None:
+def test_a_task_goes_to_its_queue_and_to_the_monitor_queue(app: Celery) -> None:
     result = app.send_task("export.project", ["a"])
     ids = {
         queue: [message.headers["id"] for message in received(app, queue)]
@@ -47,7 +47,7 @@ def test_a_message_says_when_it_was_published(app: Celery) -> None:
     assert timedelta() <= datetime.now(UTC) - published_at < timedelta(minutes=1)
 
 
-def test_a_message_of_another_app_is_left_as_it_is() -> None:
+def test_a_message_of_a_plain_app_has_no_added_header() -> None:
     other = Celery("other", broker="memory://", set_as_current=False)
     other.conf.task_queues = [Queue("plain", Exchange("plain"), routing_key="plain")]
     other.conf.task_default_queue = "plain"

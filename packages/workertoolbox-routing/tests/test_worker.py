@@ -8,13 +8,13 @@ from celery import Celery
 
 from cadasta.workertoolbox.routing import Routing
 
-#: The tests may run as root, which Celery warns of.
+#: The tests may run as root, and Celery warns about it.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:You're running the worker with superuser privileges"
 )
 
 
-def consumed(**options: Any) -> list[str]:
+def consumed_queues(**options: Any) -> list[str]:
     app = Celery("tests", set_as_current=False)
     app.config_from_object(Routing(["export", "msg"], broker_url="memory://"))
     app.Worker(pool="solo", **options)
@@ -22,25 +22,25 @@ def consumed(**options: Any) -> list[str]:
 
 
 def test_a_worker_without_q_leaves_the_monitor_queue_alone() -> None:
-    assert consumed() == ["celery", "export", "msg"]
+    assert consumed_queues() == ["celery", "export", "msg"]
 
 
-def test_a_worker_told_to_consume_the_monitor_queue_says_that_it_will_not(
+def test_a_worker_with_the_monitor_queue_in_q_warns_and_does_not_consume_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING, "cadasta.workertoolbox.routing"):
-        queues = consumed(queues=["export", "platform.fifo"])
+        queues = consumed_queues(queues=["export", "platform.fifo"])
 
     assert queues == ["export"]
     assert "'platform.fifo'" in caplog.text
 
 
-def test_a_worker_of_a_queue_that_does_not_exist_ends_and_says_so() -> None:
+def test_a_worker_of_an_undeclared_queue_stops_with_an_error() -> None:
     with pytest.raises(SystemExit, match="'typo' is not declared.*celery, export, msg"):
-        consumed(queues=["export", "typo"])
+        consumed_queues(queues=["export", "typo"])
 
 
-def test_a_worker_of_a_plain_app_is_left_as_it_is() -> None:
+def test_a_worker_of_a_plain_app_consumes_its_own_queue() -> None:
     app = Celery("plain", broker="memory://", set_as_current=False)
     app.Worker(pool="solo")
 
