@@ -139,7 +139,7 @@ def publish(place: Place, kind: str, source: str, *, url: object | None = None) 
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("kind", PACKAGES)
-def test_a_task_and_its_copy_find_their_queues(
+def test_a_task_and_its_copy_reach_their_queues(
     place: Place, kind: str, source: str
 ) -> None:
     id = publish(place, kind, source)
@@ -148,7 +148,7 @@ def test_a_task_and_its_copy_find_their_queues(
     assert place.take("platform.fifo") == [id]
 
 
-def test_the_prefix_on_sqs_is_dev_unless_told_otherwise(sqs: BrokerServer) -> None:
+def test_the_default_queue_prefix_on_sqs_is_dev(sqs: BrokerServer) -> None:
     with sqs.access() as access:
         place = place_of(access, prefix="dev")
         del place.settings["QUEUE_PREFIX"]
@@ -162,7 +162,7 @@ def test_the_prefix_on_sqs_is_dev_unless_told_otherwise(sqs: BrokerServer) -> No
 
 @pytest.mark.parametrize("join", [";".join, list], ids=["string", "list"])
 @pytest.mark.parametrize("place", ["rabbitmq", "redis", *TLS], indirect=True)
-def test_the_first_of_several_brokers_is_down(
+def test_the_second_broker_is_used_while_the_first_is_down(
     place: Place, join: Callable[[list[str]], object]
 ) -> None:
     with run_proxy(HOST, 0) as down:
@@ -176,7 +176,7 @@ def test_the_first_of_several_brokers_is_down(
 
 @pytest.mark.parametrize("kind", PACKAGES)
 @pytest.mark.parametrize("place", TLS, indirect=True)
-def test_a_certificate_of_another_authority_is_refused(
+def test_a_certificate_of_an_unknown_authority_is_refused(
     place: Place, kind: str, tmp_path: Path
 ) -> None:
     deceived = trusting(place, issue_certificate(tmp_path).authority)
@@ -187,7 +187,7 @@ def test_a_certificate_of_another_authority_is_refused(
 
 @pytest.mark.parametrize("kind", PACKAGES)
 @pytest.mark.parametrize("place", ["amqps", "rediss"], indirect=True)
-def test_any_certificate_will_do_where_none_is_required(
+def test_any_certificate_is_accepted_if_none_is_required(
     place: Place, kind: str, tmp_path: Path
 ) -> None:
     authority = issue_certificate(tmp_path).authority

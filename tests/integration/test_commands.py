@@ -67,7 +67,7 @@ def fails_in_one_line(result: subprocess.CompletedProcess[str], *words: str) -> 
     assert "geheim" not in result.stderr
 
 
-def test_upgrade_list_and_show_on_postgresql(postgresql: PostgreSQL) -> None:
+def test_upgrade_list_and_show_work_on_postgresql(postgresql: PostgreSQL) -> None:
     with postgresql.database() as database:
         engine = create_engine(database)
         with engine.begin() as connection:
@@ -92,7 +92,7 @@ def test_upgrade_list_and_show_on_postgresql(postgresql: PostgreSQL) -> None:
     assert "export.echo  SUCCESS" in shown.stdout
 
 
-def test_upgrades_at_the_same_time_do_not_disturb_each_other(
+def test_concurrent_upgrades_all_succeed(
     postgresql: PostgreSQL,
 ) -> None:
     with postgresql.database() as database:
@@ -117,7 +117,7 @@ def test_upgrades_at_the_same_time_do_not_disturb_each_other(
 @pytest.mark.parametrize(
     "words", [["upgrade"], ["list"], ["show", "1"], ["monitor"]], ids=lambda w: w[0]
 )
-def test_a_database_that_cannot_be_reached_is_one_line(words: list[str]) -> None:
+def test_an_unreachable_database_is_a_one_line_error(words: list[str]) -> None:
     [port] = free_ports(1)
     database = f"postgresql+psycopg2://me:geheim@{HOST}:{port}/workers"
     result = run(*words, database=database)
@@ -125,7 +125,7 @@ def test_a_database_that_cannot_be_reached_is_one_line(words: list[str]) -> None
     fails_in_one_line(result, f"me:***@{HOST}:{port}", "check result_backend")
 
 
-def test_a_role_without_rights_is_one_line(postgresql: PostgreSQL) -> None:
+def test_a_role_without_privileges_is_a_one_line_error(postgresql: PostgreSQL) -> None:
     with postgresql.database() as database:
         engine = create_engine(database)
         role = f"reader_{engine.url.database}"
@@ -140,7 +140,7 @@ def test_a_role_without_rights_is_one_line(postgresql: PostgreSQL) -> None:
     fails_in_one_line(result, "permission denied", "what its role may do")
 
 
-def test_a_broker_that_cannot_be_reached_is_one_line(
+def test_an_unreachable_broker_is_a_one_line_error(
     postgresql: PostgreSQL, tmp_path: Path
 ) -> None:
     [port] = free_ports(1)
@@ -154,7 +154,7 @@ def test_a_broker_that_cannot_be_reached_is_one_line(
             fails_in_one_line(result, "broker", f"{HOST}:{port}", "check broker_url")
 
 
-def test_a_broker_that_refuses_us_is_one_line(
+def test_a_refused_login_at_the_broker_is_a_one_line_error(
     postgresql: PostgreSQL, rabbitmq: BrokerServer
 ) -> None:
     with postgresql.database() as database, rabbitmq.access() as access:
@@ -167,7 +167,7 @@ def test_a_broker_that_refuses_us_is_one_line(
             fails_in_one_line(result, "broker", "check broker_url")
 
 
-def test_a_kind_of_broker_that_does_not_exist_is_one_line(
+def test_an_unknown_transport_is_a_one_line_error(
     postgresql: PostgreSQL,
 ) -> None:
     with postgresql.database() as database:

@@ -78,7 +78,7 @@ def settings_of(service: ConformanceHarness) -> dict[str, Any]:
     }
 
 
-def test_before_any_worker_routing_alone_loses_nothing(
+def test_routing_alone_loses_nothing_before_the_first_worker_starts(
     untouched: ConformanceHarness, request: pytest.FixtureRequest
 ) -> None:
     service = untouched
@@ -98,7 +98,7 @@ def test_delay_is_copied_and_run_once(service: ConformanceHarness, app: Celery) 
     service.settle()
 
 
-def test_a_task_for_a_queue_named_by_the_caller_is_copied(
+def test_a_task_sent_to_a_queue_named_by_the_caller_is_copied(
     service: ConformanceHarness, app: Celery
 ) -> None:
     service.expect(app.tasks["export.echo"].apply_async(("queue",), queue="msg").id)
@@ -119,7 +119,7 @@ def test_a_task_sent_by_name_from_a_service_without_tasks_is_copied(
     service.settle()
 
 
-def test_routing_alone_copies_where_others_were_before(
+def test_routing_alone_copies_tasks_on_a_broker_already_in_use(
     service: ConformanceHarness,
 ) -> None:
     options: list[dict[str, Any]] = [{}, {"queue": "celery"}]
@@ -232,7 +232,7 @@ def sent(log: str) -> list[str]:
     return re.findall(r"export\.echo sent\. id->(\S+)", log)
 
 
-def test_four_threads_on_pooled_connections_lose_and_double_nothing(
+def test_four_threads_on_pooled_connections_lose_and_duplicate_nothing(
     service: ConformanceHarness, app: Celery
 ) -> None:
     def publish(_: int) -> list[str]:
@@ -246,7 +246,7 @@ def test_four_threads_on_pooled_connections_lose_and_double_nothing(
     service.settle()
 
 
-def test_four_forked_processes_lose_and_double_nothing(
+def test_four_forked_processes_lose_and_duplicate_nothing(
     service: ConformanceHarness,
 ) -> None:
     ids = run_script(PUBLISH_FROM_FORKS, environment=service.broker.environment)
@@ -257,7 +257,7 @@ def test_four_forked_processes_lose_and_double_nothing(
 
 
 @pytest.mark.parametrize("untouched", SERVER_FIXTURES, indirect=True, scope="module")
-def test_a_publisher_that_is_cut_off_loses_and_doubles_nothing(
+def test_a_publisher_whose_connection_breaks_loses_and_duplicates_nothing(
     service: ConformanceHarness, app: Celery
 ) -> None:
     assert service.proxy is not None
@@ -272,7 +272,7 @@ def test_a_publisher_that_is_cut_off_loses_and_doubles_nothing(
 @pytest.mark.parametrize(
     "untouched", ["rabbitmq", "quorum", "redis"], indirect=True, scope="module"
 )
-def test_a_worker_that_is_cut_off_loses_and_doubles_nothing(
+def test_a_worker_whose_connection_breaks_loses_and_duplicates_nothing(
     service: ConformanceHarness, app: Celery
 ) -> None:
     assert service.worker is not None and service.worker_proxy is not None

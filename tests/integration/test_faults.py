@@ -17,7 +17,7 @@ SEED = 1126
 
 
 @pytest.mark.parametrize("broker", FAULT_KINDS)
-def test_after_faults_every_task_is_tracked_once_and_nothing_is_left(
+def test_every_task_is_tracked_once_and_no_message_is_left_after_faults(
     broker: str, tmp_path: Path
 ) -> None:
     summary = run_fleet(

@@ -33,7 +33,7 @@ def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueCont
 
 
 @pytest.mark.parametrize("queues", ["rabbitmq", "redis", "sqs"], indirect=True)
-def test_a_task_hands_its_followups_on_to_another_one(
+def test_a_task_passes_its_followups_on_to_another_task(
     queues: QueueContents, tmp_path: Path
 ) -> None:
     environment = {

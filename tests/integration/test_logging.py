@@ -71,7 +71,7 @@ def lines(process: Process) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_every_line_about_a_task_has_its_ids(
+def test_every_log_line_about_a_task_has_its_ids(
     service: Celery, broker: Broker, tmp_path: Path, pool: str
 ) -> None:
     first = service.tasks["export.work"].delay("again", password=SECRET)
@@ -120,7 +120,7 @@ def wait_for_lines(process: Process, text: str, count: int) -> list[dict[str, An
     return lines(process)
 
 
-def test_tasks_that_are_killed_are_named(
+def test_log_lines_about_killed_tasks_have_their_ids(
     service: Celery, broker: Broker, tmp_path: Path
 ) -> None:
     hung = service.tasks["export.hang"].delay().id
@@ -138,7 +138,7 @@ def test_tasks_that_are_killed_are_named(
     assert (gone["process"], gone["level"]) == (process.pid, "ERROR")
 
 
-def test_tasks_that_run_at_once_have_their_own_ids(
+def test_log_lines_of_concurrent_tasks_have_the_ids_of_their_own_task(
     service: Celery, broker: Broker, tmp_path: Path
 ) -> None:
     ids = {service.tasks["export.meet"].delay().id for _ in range(BARRIER_PARTIES)}
@@ -160,7 +160,7 @@ def test_tasks_that_run_at_once_have_their_own_ids(
     assert len(about) == 4 * BARRIER_PARTIES
 
 
-def test_a_task_that_rabbitmq_delays_is_of_its_work_queue(
+def test_a_task_delayed_by_rabbitmq_is_logged_with_its_work_queue(
     quorum: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with (
@@ -178,7 +178,7 @@ def test_a_task_that_rabbitmq_delays_is_of_its_work_queue(
     assert {line["queue"] for line in about} == {"export"}
 
 
-def test_a_plain_log_has_the_ids_on_one_line(
+def test_a_plain_log_has_message_and_ids_on_one_line(
     service: Celery, broker: Broker, tmp_path: Path
 ) -> None:
     sent = service.tasks["export.work"].delay()
@@ -192,7 +192,7 @@ def test_a_plain_log_has_the_ids_on_one_line(
     assert f"WARNING library: {ids} of a library\n" in process.text
 
 
-def test_beat_logs_so_too(service: Celery, broker: Broker, tmp_path: Path) -> None:
+def test_beat_logs_json_too(service: Celery, broker: Broker, tmp_path: Path) -> None:
     schedule = str(tmp_path / "schedule")
     with program(
         broker, tmp_path, "beat", "-s", schedule, WORKERTOOLBOX_LOG_FORMAT="json"
@@ -205,7 +205,7 @@ def test_beat_logs_so_too(service: Celery, broker: Broker, tmp_path: Path) -> No
     assert [line[name] for name in IDS] == [None] * len(IDS)
 
 
-def test_without_the_setting_the_log_is_celerys(
+def test_without_the_setting_the_log_has_the_format_of_celery(
     service: Celery, broker: Broker, tmp_path: Path
 ) -> None:
     sent = service.tasks["export.work"].delay()

@@ -38,7 +38,7 @@ def waiting(app: Celery, queue: str) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_monitor_that_is_stopped_loses_nothing_and_doubles_nothing(
+def test_a_stopped_monitor_loses_and_duplicates_nothing(
     app: Celery,
     broker: Broker,
     store: TaskStore,
@@ -61,7 +61,7 @@ def test_a_monitor_that_is_stopped_loses_nothing_and_doubles_nothing(
     assert waiting(app, "export") == len(ids)
 
 
-def test_the_steps_that_are_to_come_are_planned(
+def test_the_later_steps_of_a_workflow_are_planned(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     echo = app.signature("export.echo", [1])
@@ -86,7 +86,7 @@ def publish_raw(app: Celery, body: bytes, **properties: Any) -> None:
         )
 
 
-def test_what_cannot_be_read_goes_into_quarantine_and_the_rest_goes_on(
+def test_unreadable_messages_are_quarantined_and_others_are_stored(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     pickled = pickle.dumps(([], {}, {}))
@@ -127,7 +127,7 @@ def database(app: Celery, **options: Any) -> Engine:
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)
-def test_while_the_database_is_away_messages_stay_in_the_queue(
+def test_messages_stay_in_the_queue_during_a_database_outage(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     with run_monitor(broker.environment, tmp_path) as process:
@@ -147,7 +147,7 @@ def test_while_the_database_is_away_messages_stay_in_the_queue(
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis"], indirect=True)
-def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
+def test_a_monitor_stopped_during_a_database_outage_returns_its_messages(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     with run_monitor(broker.environment, tmp_path) as process:
@@ -166,7 +166,7 @@ def test_a_monitor_that_is_stopped_while_the_database_is_away_gives_all_back(
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
-def test_a_task_that_the_database_refuses_does_not_keep_the_others_out(
+def test_a_task_that_the_database_refuses_does_not_stop_others(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     with store.engine.begin() as connection:
@@ -204,7 +204,7 @@ ALTER TABLE workertoolbox_task ADD CHECK (name <> 'export.refused');
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
-def test_an_outage_while_a_refused_task_goes_into_quarantine_is_waited_for(
+def test_a_refused_task_is_quarantined_after_a_database_outage(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     with store.engine.begin() as connection:
@@ -222,7 +222,7 @@ def test_an_outage_while_a_refused_task_goes_into_quarantine_is_waited_for(
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)
-def test_a_monitor_waits_for_a_broker_that_goes_away(
+def test_a_monitor_reconnects_after_a_broker_outage(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     url = urlsplit(broker.environment["WORKERTOOLBOX_BROKER_URL"])
@@ -248,7 +248,7 @@ def test_a_monitor_waits_for_a_broker_that_goes_away(
 
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
-def test_a_monitor_that_is_killed_as_it_takes_a_message_loses_none(
+def test_a_monitor_killed_while_it_receives_a_message_loses_none(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     soon = {"visibility_timeout": 1, "unacked_restore_throttle": 1}

@@ -112,7 +112,7 @@ def proxy(queues: QueueContents) -> Iterator[Proxy]:
 
 
 @pytest.mark.parametrize("queues", BROKERS, indirect=True)
-def test_with_late_acks_a_task_runs_again_whose_worker_is_killed(
+def test_with_late_acks_the_task_of_a_killed_worker_runs_again(
     settings: dict[str, Any], tmp_path: Path, queues: QueueContents
 ) -> None:
     settings["task_acks_late"] = True
@@ -127,7 +127,7 @@ def test_with_late_acks_a_task_runs_again_whose_worker_is_killed(
 
 
 @pytest.mark.parametrize("queues", BROKERS, indirect=True)
-def test_without_them_it_does_not(
+def test_without_late_acks_the_task_of_a_killed_worker_is_lost(
     settings: dict[str, Any], tmp_path: Path, queues: QueueContents
 ) -> None:
     with service(settings) as app:
@@ -160,7 +160,7 @@ def held(queues: QueueContents) -> int:
 
 
 @pytest.mark.parametrize("queues", ["rabbitmq", "redis"], indirect=True)
-def test_a_task_that_takes_its_process_along_is_retried_and_then_given_up(
+def test_a_task_that_kills_its_process_runs_again_and_then_fails(
     settings: dict[str, Any], tmp_path: Path, queues: QueueContents
 ) -> None:
     database = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite'}"
@@ -176,7 +176,7 @@ def test_a_task_that_takes_its_process_along_is_retried_and_then_given_up(
 
 
 @pytest.mark.parametrize("queues", ["rabbitmq", "redis"], indirect=True)
-def test_a_worker_waits_for_a_broker_that_comes_later(
+def test_a_worker_waits_for_a_broker_that_starts_later(
     settings: dict[str, Any], tmp_path: Path, proxy: Proxy
 ) -> None:
     with service(settings) as app:
@@ -190,7 +190,7 @@ def test_a_worker_waits_for_a_broker_that_comes_later(
 
 
 @pytest.mark.parametrize("queues", ["rabbitmq", "redis"], indirect=True)
-def test_a_publish_waits_for_a_broker_that_is_away_for_some_seconds(
+def test_publishing_waits_during_a_broker_outage_of_some_seconds(
     settings: dict[str, Any], proxy: Proxy, queues: QueueContents
 ) -> None:
     settings["broker_url"] = through(proxy, settings["broker_url"])
@@ -207,7 +207,7 @@ def test_a_publish_waits_for_a_broker_that_is_away_for_some_seconds(
 
 
 @pytest.mark.parametrize("queues", ["rabbitmq"], indirect=True)
-def test_a_connection_has_the_heartbeat_of_the_profile(
+def test_a_connection_has_the_heartbeat_and_the_confirms_of_the_profile(
     settings: dict[str, Any],
 ) -> None:
     with (
@@ -221,7 +221,7 @@ def test_a_connection_has_the_heartbeat_of_the_profile(
 
 
 @pytest.mark.parametrize("queues", ["rabbitmq"], indirect=True)
-def test_a_worker_whose_broker_falls_silent_connects_again(
+def test_a_worker_reconnects_to_a_broker_that_stops_answering(
     settings: dict[str, Any], tmp_path: Path, proxy: Proxy
 ) -> None:
     through_proxy = {
@@ -237,7 +237,7 @@ def test_a_worker_whose_broker_falls_silent_connects_again(
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_a_publish_on_a_connection_that_fell_silent_goes_out_on_another(
+def test_publishing_on_an_unresponsive_connection_uses_a_new_connection(
     settings: dict[str, Any], proxy: Proxy, queues: QueueContents
 ) -> None:
     settings["broker_url"] = through(proxy, settings["broker_url"])
@@ -251,7 +251,7 @@ def test_a_publish_on_a_connection_that_fell_silent_goes_out_on_another(
 
 
 @pytest.mark.parametrize("queues", ["sqs"], indirect=True)
-def test_predefined_queues_are_used_with_credentials_from_awss_own_chain(
+def test_predefined_queues_are_used_with_the_default_credentials_of_aws(
     queues: SQSContents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = urlsplit(queues.access.url)
@@ -281,7 +281,7 @@ def test_predefined_queues_are_used_with_credentials_from_awss_own_chain(
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader")
-def test_a_broker_that_only_the_app_names_does_not_mind_the_default(
+def test_a_broker_named_only_by_the_app_replaces_the_default_broker(
     tmp_path: Path,
 ) -> None:
     broker = f"sqla+sqlite:///{tmp_path / 'broker.sqlite'}"

@@ -25,7 +25,7 @@ def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueCont
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_a_route_of_the_users_own_is_kept_and_copied(queues: QueueContents) -> None:
+def test_tasks_on_a_users_own_route_are_copied(queues: QueueContents) -> None:
     routes = {"export.slow": "msg", "other.*": {"queue": "export", "priority": 0}}
     with routing_app(queues, task_routes=routes) as app:
         slow, other, plain = (
@@ -41,7 +41,7 @@ def test_a_route_of_the_users_own_is_kept_and_copied(queues: QueueContents) -> N
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_a_queue_that_nobody_declared_is_not_made(queues: RedisContents) -> None:
+def test_a_queue_that_is_not_declared_is_not_created(queues: RedisContents) -> None:
     routes = {"export.slow": "mgs"}
     with routing_app(queues, task_routes=routes) as app:
         with pytest.raises(UnknownQueue, match="'exprot'.*mean 'export'"):
@@ -56,7 +56,7 @@ def test_a_queue_that_nobody_declared_is_not_made(queues: RedisContents) -> None
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 @pytest.mark.parametrize("queues", ["redis", "sqlalchemy"], indirect=True)
-def test_a_connection_that_ends_as_queues_are_declared_costs_no_task(
+def test_no_task_is_lost_if_the_connection_breaks_while_queues_are_declared(
     queues: QueueContents,
 ) -> None:
     url = urlsplit(queues.access.url)
@@ -71,7 +71,7 @@ def test_a_connection_that_ends_as_queues_are_declared_costs_no_task(
 
 
 @pytest.mark.parametrize("queues", ["redis", "sqs"], indirect=True)
-def test_a_task_due_after_the_visibility_timeout_is_warned_of_once(
+def test_a_task_due_after_the_visibility_timeout_causes_one_warning(
     queues: QueueContents, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"visibility_timeout": 60}

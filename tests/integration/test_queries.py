@@ -129,7 +129,9 @@ def sweep(store: TaskStore, until: datetime) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_list_is_the_newest_of_the_whole_view(store: TaskStore, seed: int) -> None:
+def test_a_list_has_the_newest_rows_of_the_whole_view(
+    store: TaskStore, seed: int
+) -> None:
     insert_rows(store.engine, rows_of(seed, 200))
     of_state = {"FAILURE", "STARTED", "RETRY", "PROGRESS"}
     status_filters = (None, "SUCCESS", "QUEUED", "SCHEDULED", "PLANNED", *of_state)
@@ -157,7 +159,7 @@ def test_a_list_is_the_newest_of_the_whole_view(store: TaskStore, seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_workflows_and_children_are_those_of_the_whole_view(
+def test_workflows_and_children_are_the_same_as_in_the_whole_view(
     store: TaskStore, seed: int
 ) -> None:
     rows = rows_of(seed, 200)
@@ -180,7 +182,9 @@ def test_workflows_and_children_are_those_of_the_whole_view(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_stuck_tasks_are_those_of_the_whole_view(store: TaskStore, seed: int) -> None:
+def test_stuck_tasks_are_the_same_as_in_the_whole_view(
+    store: TaskStore, seed: int
+) -> None:
     insert_rows(store.engine, rows_of(seed, 200))
     before = NOW - at_most / 2
 
@@ -247,14 +251,14 @@ STATES = ("SUCCESS", "FAILURE", "STARTED", "PROGRESS")
 
 
 @pytest.mark.parametrize("wanted", LISTINGS.values(), ids=LISTINGS)
-def test_a_list_reads_no_big_table(history: TaskStore, wanted: dict[str, Any]) -> None:
+def test_a_list_scans_no_big_table(history: TaskStore, wanted: dict[str, Any]) -> None:
     with record_plans(history.engine) as found:
         history.list(**wanted)
 
     assert_no_big_table_is_read(found)
 
 
-def test_no_other_query_reads_a_big_table(history: TaskStore) -> None:
+def test_other_queries_scan_no_big_table(history: TaskStore) -> None:
     [first, *_] = history.list(status="FAILURE")
     [child, *_] = [task for task in history.list(limit=100) if task.parent_id]
     with record_plans(history.engine) as found:
@@ -269,7 +273,7 @@ def test_no_other_query_reads_a_big_table(history: TaskStore) -> None:
     assert_no_big_table_is_read(found)
 
 
-def test_no_sweep_reads_a_big_table(history: TaskStore) -> None:
+def test_a_sweep_scans_no_big_table_but_planned(history: TaskStore) -> None:
     with record_plans(history.engine) as found:
         sweep(history, datetime.now(UTC) - GRACE)
 

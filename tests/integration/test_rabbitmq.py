@@ -73,7 +73,7 @@ def test_a_task_that_reaches_no_queue_is_an_error_at_the_caller(
     assert queues.ids("export") == queues.ids(MONITOR) == ids
 
 
-def test_a_confirm_is_that_of_its_own_task(queues: RabbitMQContents) -> None:
+def test_each_publish_is_confirmed_by_its_own_confirm(queues: RabbitMQContents) -> None:
     with routing_app(queues) as app, producer_of(app) as producer:
         app.send_task("export.note", producer=producer)
         delete_queues(queues)
@@ -86,7 +86,7 @@ def test_a_confirm_is_that_of_its_own_task(queues: RabbitMQContents) -> None:
     assert queues.ids("export") == queues.ids(MONITOR) == sorted(ids)
 
 
-def test_a_task_to_an_exchange_that_is_gone_is_an_error_at_the_caller(
+def test_a_task_for_a_deleted_exchange_is_an_error_at_the_caller(
     queues: RabbitMQContents,
 ) -> None:
     with routing_app(queues) as app:
@@ -101,7 +101,9 @@ def test_a_task_to_an_exchange_that_is_gone_is_an_error_at_the_caller(
     assert queues.ids("export") == queues.ids(MONITOR) == ["2", "3", "before"]
 
 
-def test_without_confirms_nobody_is_told(queues: RabbitMQContents) -> None:
+def test_without_confirms_an_unroutable_task_is_not_an_error(
+    queues: RabbitMQContents,
+) -> None:
     options = {"confirm_publish": False}
     with routing_app(queues, broker_transport_options=options) as app:
         app.send_task("export.note")
@@ -130,7 +132,7 @@ def test_one_setting_makes_every_queue_a_quorum_queue(queues: RabbitMQContents) 
             )
 
 
-def test_a_task_with_an_eta_is_seen_when_it_is_scheduled_and_work_when_it_is_due(
+def test_a_delayed_task_is_copied_when_scheduled_and_queued_when_due(
     queues: RabbitMQContents,
 ) -> None:
     with routing_app(queues, queue_type="quorum") as app:
@@ -143,7 +145,7 @@ def test_a_task_with_an_eta_is_seen_when_it_is_scheduled_and_work_when_it_is_due
     assert queues.ids(MONITOR) == [id, id]
 
 
-def test_a_retry_of_a_task_that_was_delayed_is_delayed_again(
+def test_a_retry_of_a_delayed_task_is_delayed_again(
     queues: RabbitMQContents, tmp_path: Path
 ) -> None:
     with routing_app(queues, queue_type="quorum") as app:
@@ -158,7 +160,7 @@ def test_a_retry_of_a_task_that_was_delayed_is_delayed_again(
     assert queues.ids("export") == queues.ids("celery") == []
 
 
-def test_a_worker_gets_over_a_message_that_no_client_can_read(
+def test_a_worker_survives_a_message_that_its_client_cannot_read(
     queues: RabbitMQContents, tmp_path: Path
 ) -> None:
     odd = AMQPMessage("[[], {}, {}]", content_type=b"\xff")
@@ -176,7 +178,7 @@ def test_a_worker_gets_over_a_message_that_no_client_can_read(
 
 
 @pytest.mark.parametrize("full", ["export", MONITOR])
-def test_a_queue_that_is_full_doubles_no_task(
+def test_a_full_queue_duplicates_no_task(
     queues: RabbitMQContents, rabbitmq: RabbitMQ | ExternalRabbitMQ, full: str
 ) -> None:
     if not isinstance(rabbitmq, RabbitMQ):

@@ -92,7 +92,7 @@ def send_all(service: Celery) -> dict[str, str]:
     return ids
 
 
-def test_a_failure_is_one_event_with_ids_and_without_secrets(
+def test_a_failed_task_is_one_event_with_ids_and_without_secrets(
     service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     ids = send_all(service)
@@ -136,7 +136,7 @@ def test_a_failure_is_one_event_with_ids_and_without_secrets(
     assert SECRET.encode() not in b"".join(sentry.bodies)
 
 
-def test_a_task_that_is_lost_is_one_event_unless_it_runs_again(
+def test_a_lost_task_is_one_event_unless_it_runs_again(
     service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     lost, retried = (
@@ -163,7 +163,7 @@ def test_a_task_that_is_lost_is_one_event_unless_it_runs_again(
     assert SECRET.encode() not in b"".join(sentry.bodies)
 
 
-def test_threads_send_too(
+def test_workers_with_threads_send_events(
     service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     sent = service.send_task("export.fail", kwargs={"password": SECRET}).id
@@ -176,7 +176,7 @@ def test_threads_send_too(
     assert SECRET.encode() not in b"".join(sentry.bodies)
 
 
-def test_one_setting_switches_it_off(
+def test_one_setting_turns_sentry_off(
     service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     service.send_task("export.fail", kwargs={"password": SECRET})
@@ -194,7 +194,7 @@ def test_one_setting_switches_it_off(
     assert sentry.bodies == []
 
 
-def test_what_a_service_has_set_up_itself_stays(
+def test_a_services_own_sentry_setup_is_left_alone(
     service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     service.send_task("export.fail", kwargs={"password": SECRET})
@@ -215,7 +215,7 @@ def test_what_a_service_has_set_up_itself_stays(
 @pytest.mark.parametrize(
     "arguments", [("worker", "-P", "solo"), ("beat", "-S", "celery.beat:Scheduler")]
 )
-def test_without_the_sdk_one_line_says_what_to_install(
+def test_without_the_sdk_a_warning_names_the_extra_to_install(
     service: Celery,
     broker: Broker,
     tmp_path: Path,
@@ -237,7 +237,7 @@ def test_without_the_sdk_one_line_says_what_to_install(
     assert sentry.bodies == []
 
 
-def test_beat_sends_what_it_cannot_publish(
+def test_beat_sends_an_event_for_a_task_it_cannot_publish(
     broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     arguments = ("beat", "-S", "celery.beat:Scheduler")

@@ -52,7 +52,7 @@ def has_ended(pid: int) -> bool:
 
 @pytest.mark.parametrize("name", ["export", "platform.fifo"])
 @pytest.mark.parametrize("broker", SERVED, indirect=True)
-def test_what_is_published_comes_out_once(broker: Broker, name: str) -> None:
+def test_a_published_message_is_received_once(broker: Broker, name: str) -> None:
     with connect(broker) as connection, connection.SimpleQueue(name) as queue:
         queue.put({"number": 1})
         message = queue.get(timeout=10)
@@ -65,7 +65,7 @@ def test_what_is_published_comes_out_once(broker: Broker, name: str) -> None:
 
 @pytest.mark.parametrize("turn", ["first", "second"])
 @pytest.mark.parametrize("broker", SERVED, indirect=True)
-def test_a_test_finds_no_message_of_the_one_before(broker: Broker, turn: str) -> None:
+def test_a_test_does_not_see_the_messages_of_another(broker: Broker, turn: str) -> None:
     with connect(broker) as connection, connection.SimpleQueue("export") as queue:
         with pytest.raises(Empty):
             queue.get(timeout=1)
@@ -74,7 +74,9 @@ def test_a_test_finds_no_message_of_the_one_before(broker: Broker, turn: str) ->
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
-def test_a_database_has_the_schema_and_no_rows(result_backend: str, turn: str) -> None:
+def test_each_test_gets_an_empty_database_with_the_schema(
+    result_backend: str, turn: str
+) -> None:
     engine = create_engine(
         result_backend.removeprefix("workertoolbox+"), poolclass=NullPool
     )
@@ -84,7 +86,7 @@ def test_a_database_has_the_schema_and_no_rows(result_backend: str, turn: str) -
         assert connection.scalar(count) == 0
 
 
-def test_a_process_gets_the_environment_and_its_output_is_kept(tmp_path: Path) -> None:
+def test_a_process_gets_its_environment_and_its_output_is_kept(tmp_path: Path) -> None:
     program = "import os; print('queues', os.environ['QUEUES'])"
     with running(
         [sys.executable, "-c", program], folder=tmp_path, environment={"QUEUES": "msg"}
@@ -101,7 +103,7 @@ def test_waiting_for_a_process_that_has_ended_fails_at_once(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's doing, on Linux only")
-def test_what_a_killed_test_run_started_ends_with_it(tmp_path: Path) -> None:
+def test_processes_end_with_a_killed_test_run(tmp_path: Path) -> None:
     tests = str(Path(__file__).parents[1])
     command = [sys.executable, "-c", PARENT, tests, str(tmp_path)]
     with running(command, folder=tmp_path) as parent:
@@ -127,7 +129,7 @@ def test_a_missing_server_fails_its_tests_in_ci(
         skip_or_fail("SQS", "no moto")
 
 
-def test_what_never_comes_true_is_shown_as_it_was_last() -> None:
+def test_a_condition_that_is_never_met_shows_its_last_failure() -> None:
     numbers = iter(range(1000))
 
     def check() -> bool:

@@ -57,7 +57,7 @@ def forget_revision(database: str) -> None:
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_all_is_declared_and_nothing_fails(
+def test_everything_is_declared_without_failures(
     queues: RabbitMQContents, database: str, queue_type: str
 ) -> None:
     app = configured(queues.access.url, database, queue_type=queue_type)
@@ -70,7 +70,7 @@ def test_all_is_declared_and_nothing_fails(
     assert len(queues.messages("export")) == len(queues.messages("platform.fifo")) == 1
 
 
-def test_broker_and_database_that_are_away_are_both_told(database: str) -> None:
+def test_an_unavailable_broker_and_database_are_both_reported(database: str) -> None:
     [port] = free_ports(1)
     app = configured(f"amqp://guest:geheim@{HOST}:{port}//", database)
     with refuse_connections(make_url(database)):
@@ -80,7 +80,7 @@ def test_broker_and_database_that_are_away_are_both_told(database: str) -> None:
     assert "geheim" not in str(failures)
 
 
-def test_an_exchange_of_another_type_a_queue_of_another_kind_and_an_old_schema(
+def test_a_wrong_exchange_a_wrong_queue_and_an_old_schema_are_all_reported(
     queues: RabbitMQContents, database: str
 ) -> None:
     with queues.channel() as channel:
@@ -102,7 +102,7 @@ def test_an_exchange_of_another_type_a_queue_of_another_kind_and_an_old_schema(
         channel.queue_declare("export", passive=True)
 
 
-def test_each_queue_that_is_of_another_kind_is_told(
+def test_each_queue_with_other_arguments_is_reported(
     queues: RabbitMQContents, database: str
 ) -> None:
     with queues.channel() as channel:
@@ -115,7 +115,7 @@ def test_each_queue_that_is_of_another_kind_is_told(
     assert ["'platform.fifo'" in text for _, text in failures] == [False, True]
 
 
-def test_without_it_a_producer_is_tracked_all_the_same(
+def test_a_producer_is_tracked_without_setup_app(
     queues: RabbitMQContents, database: str
 ) -> None:
     for ready in (False, True):

@@ -52,7 +52,7 @@ def groups(queues: SQSContents, queue: str) -> list[str]:
     return sorted(message["attributes"]["MessageGroupId"] for message in messages)
 
 
-def test_the_tasks_of_one_workflow_are_one_group(queues: SQSContents) -> None:
+def test_the_tasks_of_one_workflow_are_one_message_group(queues: SQSContents) -> None:
     with routing_app(queues, queues=[FIFO]) as app:
         alone = app.send_task("export.note").id
         for _ in range(2):
@@ -63,7 +63,7 @@ def test_the_tasks_of_one_workflow_are_one_group(queues: SQSContents) -> None:
 
 
 @pytest.mark.parametrize("root", ["a workflow of its own", "x" * 129, "é"])
-def test_a_root_that_is_no_group_id_is_one_all_the_same(
+def test_a_root_id_that_is_not_a_valid_group_id_is_converted(
     queues: SQSContents, root: str
 ) -> None:
     with routing_app(queues) as app:
@@ -75,7 +75,7 @@ def test_a_root_that_is_no_group_id_is_one_all_the_same(
     assert len(found) == 3 and len(set(found)) == 2
 
 
-def test_a_message_that_is_sent_twice_is_stored_once(queues: SQSContents) -> None:
+def test_a_task_sent_twice_is_deduplicated(queues: SQSContents) -> None:
     with routing_app(queues, queues=[FIFO]) as app:
         for _ in range(2):
             app.send_task("export.note", task_id="1")
@@ -84,7 +84,7 @@ def test_a_message_that_is_sent_twice_is_stored_once(queues: SQSContents) -> Non
     assert queues.ids(FIFO) == queues.ids(MONITOR) == ["1", "2"]
 
 
-def test_a_retry_is_not_the_same_message(queues: SQSContents, tmp_path: Path) -> None:
+def test_a_retry_is_not_deduplicated(queues: SQSContents, tmp_path: Path) -> None:
     with routing_app(queues, queues=[FIFO]) as app:
         id = app.send_task("export.again").id
         with run_worker(queues, tmp_path, "-P", "solo", queues=[FIFO]):
@@ -111,7 +111,7 @@ def created(
     }
 
 
-def test_fifo_queues_and_no_others_are_made_for_high_throughput(
+def test_only_fifo_queues_are_created_for_high_throughput(
     queues: SQSContents,
 ) -> None:
     with (
@@ -129,7 +129,7 @@ def test_fifo_queues_and_no_others_are_made_for_high_throughput(
     }
 
 
-def test_attributes_of_the_users_own_win_where_sqs_takes_them(
+def test_the_users_own_queue_attributes_win_where_they_apply(
     queues: SQSContents,
 ) -> None:
     own = {"MessageRetentionPeriod": "1209600", "FifoThroughputLimit": "perQueue"}
@@ -147,7 +147,9 @@ def test_attributes_of_the_users_own_win_where_sqs_takes_them(
     assert tags == {"team": "export"}
 
 
-def test_a_standard_monitor_queue_is_one_setting_away(queues: SQSContents) -> None:
+def test_one_setting_makes_the_monitor_queue_a_standard_queue(
+    queues: SQSContents,
+) -> None:
     with (
         sqs_requests.recorded() as requests,
         routing_app(queues, PLATFORM_QUEUE_NAME="platform") as app,
@@ -160,7 +162,7 @@ def test_a_standard_monitor_queue_is_one_setting_away(queues: SQSContents) -> No
     assert sorted(queues.urls()) == ["celery", "export", "msg", "platform"]
 
 
-def test_neither_a_worker_nor_inspect_leaves_a_queue_behind(
+def test_a_worker_and_inspect_leave_no_queue_behind(
     queues: SQSContents, tmp_path: Path
 ) -> None:
     with routing_app(queues) as app:
@@ -174,7 +176,7 @@ def test_neither_a_worker_nor_inspect_leaves_a_queue_behind(
     assert sorted(queues.urls()) == ["celery", "export", "msg", MONITOR]
 
 
-def test_looking_for_events_leaves_no_queue_behind(
+def test_the_events_command_leaves_no_queue_behind(
     queues: SQSContents, tmp_path: Path
 ) -> None:
     with run_command(queues, tmp_path, "events", "--dump") as events:
@@ -258,7 +260,7 @@ def test_each_predefined_queue_is_used_with_its_own_credentials(
         assert found == 3 * ["export"] + 3 * [MONITOR]
 
 
-def test_a_worker_whose_polls_are_cut_off_goes_on(
+def test_a_worker_keeps_running_after_its_polls_are_cut_off(
     queues: SQSContents, tmp_path: Path
 ) -> None:
     url = urlsplit(queues.access.url)
@@ -289,7 +291,7 @@ PARTS = {"headers": 40, "body": 310}
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_an_answer_that_breaks_off_costs_no_task_and_doubles_none(
+def test_a_truncated_response_neither_loses_nor_duplicates_a_task(
     queues: SQSContents, part: str
 ) -> None:
     url = urlsplit(queues.access.url)

@@ -41,7 +41,7 @@ def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSConten
         (503, "ServiceUnavailable"),
     ],
 )
-def test_what_aws_refuses_for_now_is_sent_again(
+def test_throttled_sqs_requests_are_retried(
     queues: SQSContents, refusal: sqs_requests.ErrorResponse
 ) -> None:
     with (
@@ -54,7 +54,7 @@ def test_what_aws_refuses_for_now_is_sent_again(
     assert queues.ids("export") == queues.ids(MONITOR) == [id]
 
 
-def test_the_tries_of_botocore_come_on_top(queues: SQSContents) -> None:
+def test_the_retries_of_botocore_are_added_to_ours(queues: SQSContents) -> None:
     with (
         refused_times(3, (400, "ThrottlingException")) as refused,
         routing_app(queues) as app,
@@ -83,7 +83,9 @@ def refused_times(
 
 
 @pytest.mark.parametrize("queue", ["export", MONITOR])
-def test_what_aws_refuses_for_ever_is_given_up(queues: SQSContents, queue: str) -> None:
+def test_permanently_throttled_sqs_requests_fail(
+    queues: SQSContents, queue: str
+) -> None:
     name = queues.prefix + queue
 
     def refuse(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
@@ -105,7 +107,7 @@ def test_what_aws_refuses_for_ever_is_given_up(queues: SQSContents, queue: str) 
 
 
 @pytest.mark.parametrize("refusals", [0, 1])
-def test_message_attributes_reach_every_copy(
+def test_message_attributes_are_sent_with_the_task_and_its_copy(
     queues: SQSContents, refusals: int
 ) -> None:
     attributes = {"Service": {"DataType": "String", "StringValue": "web"}}
@@ -120,7 +122,7 @@ def test_message_attributes_reach_every_copy(
         assert message["message_attributes"] == attributes
 
 
-def test_a_task_and_its_copy_are_sent_at_the_same_time(queues: SQSContents) -> None:
+def test_a_task_and_its_copy_are_sent_concurrently(queues: SQSContents) -> None:
     # Neither request is let go before the other is there.
     both = Barrier(2, timeout=10)
 

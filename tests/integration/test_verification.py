@@ -258,7 +258,7 @@ def breaking(ends: ResultDatabase, *statements: str) -> None:
     engine.dispose()
 
 
-def test_a_fleet_that_keeps_its_promises_is_summed_up(
+def test_a_fleet_that_keeps_every_promise_is_summarized(
     journal: Journal, ends: ResultDatabase
 ) -> None:
     for event in ("delivered", "executed"):
@@ -270,7 +270,7 @@ def test_a_fleet_that_keeps_its_promises_is_summed_up(
 
 
 @pytest.mark.parametrize("name", BROKEN_DATABASES)
-def test_what_the_database_lacks_is_named(
+def test_a_promise_broken_in_the_database_is_reported(
     journal: Journal, ends: ResultDatabase, name: str
 ) -> None:
     statements, message = BROKEN_DATABASES[name]
@@ -282,7 +282,7 @@ def test_what_the_database_lacks_is_named(
 
 
 @pytest.mark.parametrize("name", BROKEN_JOURNALS)
-def test_what_the_books_say_otherwise_is_named(
+def test_a_promise_broken_in_the_journal_is_reported(
     journal: Journal, ends: ResultDatabase, name: str
 ) -> None:
     chosen, message, said = BROKEN_JOURNALS[name]
@@ -294,7 +294,7 @@ def test_what_the_books_say_otherwise_is_named(
     assert str(raised.value).startswith(said)
 
 
-def test_a_message_that_never_ran_is_named(
+def test_a_message_that_never_ran_is_reported(
     journal: Journal, ends: ResultDatabase
 ) -> None:
     breaking(ends, SECOND_RETRY)
@@ -305,7 +305,7 @@ def test_a_message_that_never_ran_is_named(
         verify(journal, ends, NOTHING_LEFT)
 
 
-def test_a_message_that_is_left_is_named(
+def test_a_message_left_in_a_queue_is_reported(
     journal: Journal, ends: ResultDatabase
 ) -> None:
     with pytest.raises(AssertionError, match="messages are left: {'msg': 1}"):

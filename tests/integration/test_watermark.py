@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,12 +22,6 @@ from support.polling import wait_until
 from support.task_commands import run_monitor
 
 
-@pytest.fixture
-def known(result_backend: str) -> Iterator[TaskStore]:
-    with TaskStore(result_backend) as store:
-        yield store
-
-
 def sweep(store: TaskStore, until: datetime) -> None:
     with store.engine.begin() as connection:
         WatermarkSweep().advance(connection, until=until)
@@ -45,15 +38,15 @@ def record(id: str, age: timedelta) -> TaskRecord:
     return read_task(message, seen_at=datetime.now(UTC) - age)
 
 
-def test_a_monitor_that_knows_no_watermark_goes_on_beside_one_that_does(
-    known: TaskStore,
+def test_a_monitor_of_a_release_without_a_watermark_works_beside_a_new_one(
+    database_store: TaskStore,
 ) -> None:
     """One of release 0.1 before the watermark wrote its tasks, and no more."""
     now = datetime.now(UTC)
     columns = {name: None for name in ("args", "kwargs", "eta", "expires", "origin")}
     for number in range(3):
-        sweep(known, datetime.now(UTC))
-        with known.engine.begin() as connection:
+        sweep(database_store, datetime.now(UTC))
+        with database_store.engine.begin() as connection:
             connection.execute(
                 insert(task).values(
                     id=f"id{number}",
@@ -69,12 +62,12 @@ def test_a_monitor_that_knows_no_watermark_goes_on_beside_one_that_does(
                     **columns,
                 )
             )
-        found = [task.id for task in known.stuck(timedelta(minutes=30))]
+        found = [task.id for task in database_store.stuck(timedelta(minutes=30))]
         assert found == [f"id{n}" for n in range(number + 1)]
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
-def test_a_monitor_moves_the_watermark(
+def test_a_monitor_advances_the_watermark(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     with store.engine.begin() as connection:
@@ -102,7 +95,7 @@ def swept_at(store: TaskStore) -> datetime:
         return at
 
 
-def test_of_two_sweeps_at_once_one_leaves_it_to_the_other(
+def test_a_sweep_does_not_wait_for_another_one(
     postgresql: PostgreSQL,
 ) -> None:
     pytest.importorskip("psycopg2")

@@ -134,7 +134,7 @@ def owner(database: str) -> Iterator[Connection]:
     ("role", "use"),
     [("worker", work), ("monitor", monitor), ("reader", read), ("purger", delete)],
 )
-def test_a_role_has_the_rights_that_it_needs_and_no_more(
+def test_a_role_has_exactly_the_privileges_that_it_needs(
     database: str, owner: Connection, role: str, use: Callable[[str], None]
 ) -> None:
     needless = []
@@ -157,7 +157,7 @@ def test_a_role_has_the_rights_that_it_needs_and_no_more(
     assert needless == []
 
 
-def test_a_monitor_without_prometheus_need_not_see_what_became_of_tasks(
+def test_a_monitor_without_metrics_does_not_need_to_read_statuses(
     database: str, owner: Connection
 ) -> None:
     with user_with_role(database, "monitor") as narrow:
@@ -167,7 +167,7 @@ def test_a_monitor_without_prometheus_need_not_see_what_became_of_tasks(
 
 
 @pytest.mark.parametrize("role", ["worker", "monitor", "reader"])
-def test_no_other_role_may_purge(database: str, role: str) -> None:
+def test_only_the_purger_can_delete(database: str, role: str) -> None:
     populate(database)
     with user_with_role(database, role) as narrow:
         with pytest.raises(DatabaseUnavailable, match="permission denied"):

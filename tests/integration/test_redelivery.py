@@ -57,7 +57,7 @@ def soon(queues: QueueContents) -> dict[str, object]:
 
 @pytest.mark.parametrize("way", ["requeued", "closed", "killed"])
 @pytest.mark.parametrize("queues", BROKERS, indirect=True)
-def test_a_copy_that_is_not_acknowledged_is_no_work(
+def test_an_unacknowledged_copy_never_returns_to_a_work_queue(
     queues: QueueContents, tmp_path: Path, way: str
 ) -> None:
     with routing_app(queues, broker_transport_options=soon(queues)) as app:
@@ -79,7 +79,7 @@ def test_a_copy_that_is_not_acknowledged_is_no_work(
 
 @pytest.mark.parametrize("restorer", ["ours", "without the toolbox"])
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_a_worker_that_restores_what_a_killed_monitor_held_makes_no_work(
+def test_a_worker_restores_the_copies_of_a_killed_monitor_to_its_queue(
     queues: RedisContents, tmp_path: Path, restorer: str
 ) -> None:
     with routing_app(queues) as app:
@@ -102,7 +102,7 @@ def test_a_worker_that_restores_what_a_killed_monitor_held_makes_no_work(
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_what_is_on_its_way_to_a_killed_reader_returns(
+def test_a_message_on_its_way_to_a_killed_consumer_is_redelivered(
     queues: RedisContents, tmp_path: Path
 ) -> None:
     with routing_app(queues, broker_transport_options=SOON) as app:
@@ -119,7 +119,7 @@ def test_what_is_on_its_way_to_a_killed_reader_returns(
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_a_message_that_is_asked_for_again_is_taken_once(queues: RedisContents) -> None:
+def test_a_repeated_fetch_takes_one_message(queues: RedisContents) -> None:
     # With `retry_on_timeout`, redis-py sends again what got no answer.
     with routing_app(queues) as app, app.connection_for_read() as connection:
         ids = [app.send_task("export.note").id for _ in range(2)]
@@ -134,7 +134,7 @@ def test_a_message_that_is_asked_for_again_is_taken_once(queues: RedisContents) 
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_what_is_no_json_is_not_held(queues: RedisContents) -> None:
+def test_a_message_that_is_not_json_is_not_held(queues: RedisContents) -> None:
     with routing_app(queues) as app, app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         with queues.connected() as client:
@@ -147,7 +147,7 @@ def test_what_is_no_json_is_not_held(queues: RedisContents) -> None:
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_a_reader_that_waits_can_be_closed_when_the_server_is_gone(
+def test_a_waiting_consumer_can_be_closed_without_the_server(
     queues: RedisContents,
 ) -> None:
     url = urlsplit(queues.access.url)
@@ -246,7 +246,7 @@ def test_a_copy_outlives_the_acknowledgement_of_its_task(
 
 
 @pytest.mark.parametrize("queues", BROKERS, indirect=True)
-def test_a_worker_that_stops_gives_back_what_it_holds_without_a_second_copy(
+def test_a_stopping_worker_returns_its_tasks_without_a_second_copy(
     queues: QueueContents, tmp_path: Path
 ) -> None:
     with routing_app(queues) as app:

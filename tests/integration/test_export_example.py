@@ -22,7 +22,7 @@ CELERY += ["--workdir", str(EXAMPLE)]
 FOLDER = EXAMPLE
 
 
-def test_the_whole_workflow_is_tracked_with_its_true_outcome(
+def test_the_whole_workflow_is_tracked_with_its_outcome(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in broker.environment.items():
@@ -92,7 +92,7 @@ def run_demo(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_runs_and_its_commands_show_what_it_did(tmp_path: Path) -> None:
+def test_the_demo_runs_and_its_commands_show_its_tasks(tmp_path: Path) -> None:
     demo = run_demo(str(FOLDER), "--fail", folder=tmp_path)
 
     assert demo.returncode == 0, demo.stdout + demo.stderr
@@ -102,7 +102,9 @@ def test_the_demo_runs_and_its_commands_show_what_it_did(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("folder", ["missing", "file"])
-def test_the_demo_refuses_what_is_no_folder(tmp_path: Path, folder: str) -> None:
+def test_the_demo_refuses_an_argument_that_is_not_a_folder(
+    tmp_path: Path, folder: str
+) -> None:
     (tmp_path / "file").touch()
     demo = run_demo(folder, folder=tmp_path)
 

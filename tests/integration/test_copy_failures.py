@@ -155,7 +155,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def test_a_failing_monitor_queue_neither_doubles_nor_stops_a_task(
+def test_a_failing_monitor_queue_neither_duplicates_nor_stops_a_task(
     queues: QueueContents, caplog: pytest.LogCaptureFixture
 ) -> None:
     with refused(queues, MONITOR) as app:
@@ -172,7 +172,7 @@ def test_a_failing_monitor_queue_neither_doubles_nor_stops_a_task(
         assert sum(id in line and repr(MONITOR) in line for line in logged) == 1
 
 
-def test_a_failing_monitor_queue_is_an_error_on_demand_after_the_task_went_out(
+def test_a_failed_copy_raises_on_demand_after_the_task_was_sent(
     queues: QueueContents,
 ) -> None:
     caught = []
@@ -186,7 +186,7 @@ def test_a_failing_monitor_queue_is_an_error_on_demand_after_the_task_went_out(
     assert {error.queue for error in caught} == {MONITOR}
 
 
-def test_a_failing_work_queue_is_an_error_at_the_caller_that_can_try_again(
+def test_a_failing_work_queue_is_an_error_at_the_caller_who_can_send_again(
     queues: QueueContents,
 ) -> None:
     with refused(queues, FAR) as app:
@@ -203,7 +203,7 @@ def test_a_failing_work_queue_is_an_error_at_the_caller_that_can_try_again(
 
 
 @pytest.mark.parametrize("queues", ["redis", "sqs"], indirect=True)
-def test_a_monitor_queue_that_cannot_be_declared_stops_no_task(
+def test_a_monitor_queue_that_cannot_be_declared_does_not_stop_a_task(
     queues: QueueContents, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ExitStack() as stack:
@@ -224,7 +224,7 @@ def _denied_monitor(request: sqs_requests.Request) -> sqs_requests.ErrorResponse
     return DENIED if name.endswith(MONITOR) else None
 
 
-def test_a_put_that_failed_leaves_no_file_behind(tmp_path: Path) -> None:
+def test_a_failed_publish_leaves_no_file_behind(tmp_path: Path) -> None:
     queues = FileSystemContents(folder_access(tmp_path))
     with refused(queues, MONITOR) as app:
         app.send_task("export.note")
@@ -236,7 +236,7 @@ def test_a_put_that_failed_leaves_no_file_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "queues", ["rabbitmq", "redis", "sqs", "sqlalchemy"], indirect=True
 )
-def test_a_broker_that_is_away_is_an_error_at_the_caller_that_can_try_again(
+def test_an_unavailable_broker_is_an_error_at_the_caller_who_can_send_again(
     queues: QueueContents,
 ) -> None:
     url = urlsplit(queues.access.url)

@@ -1,24 +1,18 @@
-"""What those who operate a monitor see of it, and how they end it."""
+"""A monitor reports its throughput in log lines and in metrics for Prometheus."""
 
 from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
 from celery import Celery, states
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
@@ -27,11 +21,7 @@ from servers.postgresql import refuse_connections
 from support.brokers import Broker
 from support.polling import wait_until
 from support.processes import SERVICE_FOLDER, running
-from support.proxy import Proxy, run_proxy
 from support.task_commands import run_monitor
-
-#: Seconds after which a file is old that is touched every two.
-STALE_S = 5.0
 
 #: A monitor that writes a line twice a second.
 TALKATIVE = """\
@@ -44,14 +34,6 @@ logging.basicConfig(level="INFO")
 Monitor(app, report_s=0.5).run()
 """
 
-#: Celery's command line where every wait that is drawn is a minute.
-UNLUCKY = """\
-import random, sys
-from celery.__main__ import main
-
-random.uniform = lambda low, high: 60.0
-sys.exit(main())
-"""
 
 pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 
@@ -60,11 +42,7 @@ def send_unreadable(app: Celery) -> None:
     app.send_task("export.echo", headers={"retries": -1})
 
 
-def age_s(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
-
-
-def test_lines_of_the_log_tell_what_was_written(
+def test_log_lines_report_the_messages_written(
     app: Celery, broker: Broker, tmp_path: Path
 ) -> None:
     for number in range(3):
@@ -96,70 +74,6 @@ def test_lines_of_the_log_tell_what_was_written(
     assert 0 < lag_s < 60
 
 
-@contextmanager
-def far_away(broker: Broker) -> Iterator[tuple[Proxy, Mapping[str, str]]]:
-    """Yield what is between a broker and the processes of an environment."""
-    url = urlsplit(broker.environment["WORKERTOOLBOX_BROKER_URL"])
-    assert url.hostname and url.port
-    with run_proxy(url.hostname, url.port) as proxy:
-        netloc = url.netloc.replace(f":{url.port}", f":{proxy.port}")
-        far = url._replace(netloc=netloc).geturl()
-        yield proxy, {**broker.environment, "WORKERTOOLBOX_BROKER_URL": far}
-
-
-def test_a_health_file_grows_old_during_an_outage_and_goes_at_the_end(
-    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
-) -> None:
-    file = tmp_path / "healthy"
-    with far_away(broker) as (proxy, environment):
-        with run_monitor(environment, tmp_path, "--health-file", file) as process:
-            wait_until(file.exists)
-            store.close()
-            with refuse_connections(store.engine.url):
-                wait_until(lambda: age_s(file) > STALE_S)
-            wait_until(lambda: age_s(file) < STALE_S)
-            proxy.refuse_connections()
-            proxy.cut()
-            wait_until(lambda: age_s(file) > STALE_S)
-            proxy.accept_connections()
-            wait_until(lambda: age_s(file) < STALE_S)
-            exit_code = process.stop()
-
-    assert exit_code == 0
-    assert not file.exists()
-
-
-def test_a_monitor_whose_broker_is_away_tries_again_and_stops_soon(
-    app: Celery, broker: Broker, tmp_path: Path
-) -> None:
-    with far_away(broker) as (proxy, environment):
-        with run_monitor(environment, tmp_path) as process:
-            process.wait_for("copying tasks")
-            proxy.refuse_connections()
-            proxy.cut()
-            wait_until(
-                lambda: process.text.count("broker unavailable") >= 4, timeout_s=12
-            )
-            exit_code = process.stop(timeout_s=4)
-
-    assert exit_code == 0
-
-
-def test_a_monitor_that_waits_long_for_another_try_stops_soon(
-    app: Celery, broker: Broker, tmp_path: Path
-) -> None:
-    with far_away(broker) as (proxy, environment):
-        program = ("-c", UNLUCKY)
-        with run_monitor(environment, tmp_path, program=program) as process:
-            process.wait_for("copying tasks")
-            proxy.refuse_connections()
-            proxy.cut()
-            process.wait_for("broker unavailable")
-            exit_code = process.stop(timeout_s=4)
-
-    assert exit_code == 0
-
-
 def scraped(port: int) -> dict[tuple[str, ...], float]:
     """Return the value of each metric of ours, by its name and its labels in order."""
     with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
@@ -175,7 +89,7 @@ def scraped(port: int) -> dict[tuple[str, ...], float]:
         }
 
 
-def test_prometheus_sees_what_was_written_and_what_the_database_has(
+def test_the_metrics_report_messages_written_and_recent_tasks(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     done, *_ = [app.send_task("export.echo", [number]).id for number in range(3)]
@@ -218,7 +132,7 @@ def unread(store: TaskStore) -> int:
         return len(list(connection.execute(select(quarantine.c.id))))
 
 
-def test_prometheus_is_answered_while_the_database_is_away(
+def test_the_metrics_are_served_during_a_database_outage(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     [port] = free_ports(1)
@@ -233,31 +147,3 @@ def test_prometheus_is_answered_while_the_database_is_away(
 
     assert seen["database_up",] == 0
     assert back["database_up",] == 1
-
-
-def test_a_second_signal_ends_a_monitor_whose_database_says_nothing(
-    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
-) -> None:
-    with run_monitor(broker.environment, tmp_path) as process:
-        process.wait_for("copying tasks")
-        with store.engine.begin() as connection:
-            connection.execute(text("LOCK TABLE workertoolbox_task"))
-            app.send_task("export.echo", [1])
-            wait_until(lambda: waits_for_lock(store))
-            process.popen.send_signal(signal.SIGTERM)
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(timeout_s=2)
-            exit_code = process.stop(timeout_s=2)
-
-    assert exit_code == 128 + signal.SIGTERM
-
-
-def waits_for_lock(store: TaskStore) -> list[Any]:
-    with store.engine.connect() as connection:
-        return list(
-            connection.execute(
-                text(
-                    "SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
-                )
-            )
-        )

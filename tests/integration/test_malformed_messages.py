@@ -61,7 +61,7 @@ def sqs_depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSCon
         yield queues
 
 
-def test_a_worker_rejects_what_is_no_message_and_shows_it(
+def test_a_worker_rejects_and_logs_malformed_messages(
     queues: QueueContents, name: str, tmp_path: Path
 ) -> None:
     intruders = [text.encode("utf-8") for text in MALFORMED_TEXTS]
@@ -86,7 +86,7 @@ def test_a_worker_rejects_what_is_no_message_and_shows_it(
 
 
 @pytest.mark.parametrize("name", BROKERS)
-def test_a_worker_rejects_what_is_no_task_and_goes_on(
+def test_a_worker_rejects_messages_that_are_not_tasks_and_keeps_running(
     queues: QueueContents, name: str, tmp_path: Path
 ) -> None:
     with routing_app(queues) as app:
@@ -109,7 +109,7 @@ def test_a_worker_rejects_what_is_no_task_and_goes_on(
 
 
 @pytest.mark.parametrize("name", ["filesystem"])
-def test_a_task_is_not_rejected_for_what_is_wrong_with_the_worker(
+def test_a_fault_of_the_worker_does_not_reject_a_task(
     queues: QueueContents, tmp_path: Path
 ) -> None:
     with routing_app(queues) as app:
@@ -123,7 +123,7 @@ def test_a_task_is_not_rejected_for_what_is_wrong_with_the_worker(
 
 
 @pytest.mark.parametrize("exchange", ["", "celery", None, []])
-def test_what_claims_to_be_for_a_work_queue_returns_to_where_it_was(
+def test_a_requeued_message_returns_to_its_queue_whatever_its_delivery_info_says(
     queues: QueueContents, exchange: object
 ) -> None:
     claim = {"exchange": exchange, "routing_key": "export"}
@@ -141,7 +141,7 @@ def test_what_claims_to_be_for_a_work_queue_returns_to_where_it_was(
     assert queues.is_empty("export")
 
 
-def test_what_is_no_message_ends_among_the_dead_letters_of_sqs(
+def test_sqs_moves_malformed_messages_to_the_dead_letter_queue(
     sqs_depot: SQSContents, tmp_path: Path
 ) -> None:
     client = sqs_depot.client()

@@ -1,0 +1,141 @@
+"""`tasks check` when queues or the exchange are missing, unbound or of another type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_client
+from celery import Celery
+from kombu import Exchange, Queue
+
+from support.checkups import (
+    delete_sqs_queue,
+    run_check,
+    take_task_ids,
+)
+
+
+def unbind_in_redis(app: Celery, queue: str) -> None:
+    prefix = app.conf.broker_transport_options["global_keyprefix"]
+    with redis_client.Redis.from_url(app.conf.broker_url) as client:
+        for member in client.smembers(f"{prefix}_kombu.binding.task_exchange"):
+            if member.endswith(queue.encode()):
+                client.srem(f"{prefix}_kombu.binding.task_exchange", member)
+
+
+def unbind_in_folder(app: Celery, queue: str) -> None:
+    folder = Path(app.conf.broker_transport_options["control_folder"])
+    file = folder / "task_exchange.exchange"
+    kept = [one for one in json.loads(file.read_text("utf-8")) if one[2] != queue]
+    file.write_text(json.dumps(kept), "utf-8")
+
+
+def delete_rabbitmq_queue(app: Celery, queue: str) -> None:
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        channel.queue_delete(queue)
+
+
+@pytest.mark.parametrize("queue", ["msg", "platform.fifo"])
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("rabbitmq", delete_rabbitmq_queue),
+        ("redis", unbind_in_redis),
+        ("sqs", delete_sqs_queue),
+        ("filesystem", unbind_in_folder),
+    ],
+)
+def test_a_missing_or_unbound_queue_fails(
+    declared_app: Callable[[str], Celery],
+    name: str,
+    fault: Callable[[Celery, str], None],
+    queue: str,
+) -> None:
+    app = declared_app(name)
+    fault(app, queue)
+    checked = run_check(app)
+
+    assert checked.exit_code == 1
+    assert list(checked.details("failed")) == [f"queue {queue}"]
+    assert "setup_app" in checked.advice(f"queue {queue}")
+    assert {"probe", "monitor"} <= set(checked.details("skipped"))
+
+
+def test_an_unbound_monitor_queue_on_rabbitmq_fails_the_probe(
+    declared_app: Callable[[str], Celery],
+) -> None:
+    app = declared_app("rabbitmq")
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        channel.queue_unbind("platform.fifo", "task_exchange", "#")
+    checked = run_check(app)
+
+    assert list(checked.details("failed")) == ["probe"]
+    assert "the monitor gets no copies" in checked.details("failed")["probe"]
+
+
+def test_an_unbound_work_queue_on_rabbitmq_is_bound_again(
+    declared_app: Callable[[str], Celery],
+) -> None:
+    app = declared_app("rabbitmq")
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        channel.queue_unbind("export", "task_exchange", "export")
+    checked = run_check(app)
+    with app.connection_for_write() as connection:
+        # Without the toolbox, which would bind the queue itself.
+        channel = connection.default_channel
+        message = channel.prepare_message(b"", headers={"id": "1"})
+        channel.basic_publish(message, "task_exchange", "export")
+
+    assert "bound by 'export' (again" in checked.details("ok")["queue export"]
+    assert take_task_ids(app, "export") == ["1"]
+
+
+def test_an_exchange_of_another_type_fails(
+    declared_app: Callable[[str], Celery],
+) -> None:
+    app = declared_app("rabbitmq")
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        channel.exchange_delete("task_exchange")
+        Exchange("task_exchange", "fanout", channel=channel).declare()
+    checked = run_check(app)
+
+    assert list(checked.details("failed")) == ["exchange"]
+    assert "inequivalent arg 'type'" in checked.details("failed")["exchange"]
+
+
+def test_a_queue_of_another_type_fails(declared_app: Callable[[str], Celery]) -> None:
+    app = declared_app("rabbitmq")
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        channel.queue_delete("msg")
+        arguments = {"x-queue-type": "quorum"}
+        Queue("msg", channel=channel, queue_arguments=arguments).queue_declare()
+    checked = run_check(app)
+
+    assert list(checked.details("failed")) == ["queue msg"]
+    assert "inequivalent arg 'x-queue-type'" in checked.details("failed")["queue msg"]
+
+
+def test_a_visibility_timeout_shorter_than_configured_is_a_warning(
+    declared_app: Callable[[str], Celery],
+) -> None:
+    app = declared_app("sqs")
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        channel.sqs().set_queue_attributes(
+            QueueUrl=channel._resolve_queue_url("export"),
+            Attributes={"VisibilityTimeout": "30"},
+        )
+    checked = run_check(app)
+    found = [one for one in checked.findings if one["status"] == "warning"]
+
+    assert [one["check"] for one in found] == ["queue export"]
+    assert "after 30 s" in found[0]["detail"]

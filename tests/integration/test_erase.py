@@ -1,0 +1,88 @@
+"""`tasks purge --root-id` erases a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sqlalchemy import create_engine, text
+
+from cadasta.workertoolbox.results._history.purge import BATCH_SIZE
+from support.expired_tasks import (
+    TABLES,
+    deadlock_count,
+    execute,
+    hold_deletion,
+    insert_expired_tasks,
+    remaining_ids,
+    wait_until_deletion_is_held,
+)
+from support.processes import Process
+from support.purges import NOTHING, last_line, wait_until_blocked
+
+
+def test_a_workflow_is_erased_with_rows_that_arrive_meanwhile(
+    database: str, run_purge: Callable[..., AbstractContextManager[Process]]
+) -> None:
+    insert_expired_tasks(database, 3 * BATCH_SIZE)
+    execute(database, UNRELATED)
+    with (
+        hold_deletion(database, transaction=2) as release,
+        run_purge("--root-id", "old-00001") as process,
+    ):
+        wait_until_deletion_is_held(database)
+        for statement in (LATE_MESSAGE, LATE_RESULT):
+            execute(database, statement)
+        release()
+        last = last_line(process)
+
+    assert last == f"{3 * BATCH_SIZE + 2} tasks deleted"
+    assert remaining_ids(database) == {
+        table: {"other"} if table == "workertoolbox_task" else set() for table in TABLES
+    }
+
+    execute(database, LATE_MESSAGE)
+
+    assert remaining_ids(database)["workertoolbox_task"] == {"other", "late-task"}
+
+
+MESSAGE = """
+INSERT INTO workertoolbox_task (id, name, queue, root_id, replaced, retries,
+    scheduled_at, ignore_result, seen_at)
+VALUES ('{id}', 'export.echo', 'export', '{root}', 0, 0, now(), false, now())
+"""
+
+
+UNRELATED = MESSAGE.format(id="other", root="other")
+
+
+LATE_MESSAGE = MESSAGE.format(id="late-task", root="old-00001")
+
+
+LATE_RESULT = """
+INSERT INTO celery_taskmeta (task_id, status, date_done, root_id)
+VALUES ('late-result', 'SUCCESS', now(), 'old-00001')
+"""
+
+
+def test_an_erasure_waits_for_a_monitor_without_a_deadlock(
+    database: str, run_purge: Callable[..., AbstractContextManager[Process]]
+) -> None:
+    insert_expired_tasks(database, 3)
+    write = "UPDATE workertoolbox_task SET retries = 1 WHERE id = :id"
+    # The first id is in the last place now.
+    execute(database, write, id="old-00001")
+    engine = create_engine(database)
+    with engine.connect() as monitor:
+        monitor.execute(text(write), {"id": "old-00001"})
+        with run_purge("--root-id", "old-00001") as process:
+            wait_until_blocked(database, "SELECT workertoolbox_task.id%FOR UPDATE")
+            # A batch is written in the order of its ids.
+            monitor.execute(text(write), {"id": "old-00003"})
+            monitor.commit()
+            last = last_line(process)
+    engine.dispose()
+
+    assert last == "3 tasks deleted"
+    assert deadlock_count(database) == 0
+    assert remaining_ids(database) == NOTHING

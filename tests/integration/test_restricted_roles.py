@@ -1,0 +1,160 @@
+"""Workers, monitors and readers that connect as their documented roles."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from celery import Celery, states
+from celery.result import GroupResult
+from sqlalchemy.exc import ProgrammingError
+
+from cadasta.workertoolbox.results import TaskStore
+from servers.access import BrokerAccess
+from servers.ports import HOST, free_ports
+from support.brokers import result_backend_url
+from support.polling import wait_until
+from support.roles import user_with_role
+from support.statements import fetch
+from support.worker_fleet import (
+    TIMEOUT_S,
+    count_statuses,
+    delete_results,
+    open_fleet,
+    run_workflows,
+)
+
+
+def test_the_documented_grants_are_enough_for_a_worker(
+    access: BrokerAccess, database: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        narrow = stack.enter_context(user_with_role(database, "worker"))
+        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        stack.enter_context(fleet.worker("-c", "2"))
+        total, members, failure = run_workflows(fleet.app)
+        stored = count_statuses(database)
+        delete_results(fleet.app)
+
+    assert (total, members, failure) == (45, [*range(10)], "no")
+    assert stored == {states.SUCCESS: 21, states.FAILURE: 1}
+    assert count_statuses(database) == {}
+    assert not fetch(database, "SELECT * FROM celery_tasksetmeta")
+    assert not fetch(database, "SELECT * FROM workertoolbox_chord")
+
+
+def test_the_documented_grants_are_enough_for_a_monitor(
+    access: BrokerAccess, database: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        narrow = stack.enter_context(user_with_role(database, "monitor"))
+        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        ids = {result.id for result in fleet.publish(3)}
+        echo = fleet.app.signature("export.echo", [1])
+        first, last = (echo | echo.clone()).apply_async().as_list()[::-1]
+        ids.add(str(first))
+        fleet.app.send_task("export.echo", headers={"retries": -1})
+        stack.enter_context(fleet.command("tasks", "monitor"))
+        seen = "SELECT id FROM workertoolbox_task"
+        wait_until(lambda: {id for [id] in fetch(database, seen)} == ids)
+        planned = fetch(database, "SELECT id FROM workertoolbox_planned")
+        swept = "SELECT FROM workertoolbox_watermark WHERE seen_at > '1970-01-02'"
+        wait_until(lambda: fetch(database, swept))
+        unread = "SELECT reason FROM workertoolbox_quarantine"
+        reasons = wait_until(lambda: fetch(database, unread))
+
+    assert len(reasons) == 1
+    assert planned == [(str(last),)]
+
+
+def test_the_documented_grants_are_enough_for_metrics(
+    access: BrokerAccess, database: str, tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    with ExitStack() as stack:
+        narrow = stack.enter_context(user_with_role(database, "monitor"))
+        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        run_tasks_command = fleet.command("tasks", "monitor", "--prometheus", str(port))
+        stack.enter_context(run_tasks_command).wait_for("copying tasks")
+        with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
+            figures = answer.read().decode().splitlines()
+
+    assert "workertoolbox_database_up 1.0" in figures
+
+
+def test_a_role_that_must_not_insert_causes_one_error_and_no_retry(
+    access: BrokerAccess,
+    database: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with ExitStack() as stack:
+        narrow = stack.enter_context(user_with_role(database, "reader"))
+        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        refused = "permission denied for table celery_taskmeta"
+        with pytest.raises(ProgrammingError, match=refused) as caught:
+            fleet.app.backend.store_result("1", "secret", states.SUCCESS)
+        worker = stack.enter_context(fleet.worker("-c", "1"))
+        fleet.publish(1)
+        output = worker.wait_for("Pool callback raised exception")
+
+    assert "secret" not in str(caught.value)
+    assert "Retrying" not in caplog.text + output
+    assert [refused in line for line in output.splitlines() if "ERROR" in line] == [
+        True
+    ]
+
+
+def test_the_documented_grants_are_enough_for_a_reader(
+    access: BrokerAccess, database: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        fleet = stack.enter_context(open_fleet(access, database, tmp_path))
+        with fleet.worker("-c", "1"):
+            results = fleet.publish(3)
+            for result in results:
+                result.get(timeout=TIMEOUT_S)
+        GroupResult("all", results, app=fleet.app).save()
+        narrow = stack.enter_context(user_with_role(database, "reader"))
+        reader = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        values = [reader.app.AsyncResult(each.id).get(timeout=1) for each in results]
+        members = GroupResult.restore("all", app=reader.app).get(timeout=1)
+        with TaskStore(result_backend_url(narrow)) as store:
+            listed = {task.id: task.result for task in store.list()}
+        with reader.command("tasks", "list", "--json") as command:
+            exit_code = command.wait()
+            lines = [line for line in command.text.splitlines() if line[:1] == "{"]
+
+    assert values == members == [0, 1, 2]
+    assert listed == {result.id: n for n, result in enumerate(results)}
+    assert exit_code == 0
+    assert {json.loads(line)["id"] for line in lines} == set(listed)
+
+
+def test_celerys_own_backend_shares_the_table_as_a_worker_role(
+    access: BrokerAccess, database: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        narrow = stack.enter_context(user_with_role(database, "worker"))
+        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        plain = Celery("plain", backend=f"db+{narrow}", set_as_current=False)
+        plain.conf.result_extended = True
+        before = plain.AsyncResult("never").state
+        with fleet.worker("-c", "1"):
+            results = fleet.publish(3)
+            for result in results:
+                result.get(timeout=TIMEOUT_S)
+        for n in range(3):
+            plain.backend.store_result(f"plain{n}", n, states.SUCCESS)
+        ids = [*(result.id for result in results), "plain0", "plain1", "plain2"]
+        read = {
+            reader: [reader.AsyncResult(id).get(timeout=1) for id in ids]
+            for reader in (plain, fleet.app)
+        }
+
+    assert before == states.PENDING
+    assert read == {plain: [0, 1, 2, 0, 1, 2], fleet.app: [0, 1, 2, 0, 1, 2]}
+    assert count_statuses(database) == {states.SUCCESS: 6}
