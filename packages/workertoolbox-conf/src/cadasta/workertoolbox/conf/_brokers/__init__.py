@@ -1,0 +1,1 @@
+"""What a broker needs: profiles, limits, and settings that conflict with it."""

@@ -1,0 +1,1 @@
+"""Log lines with the ids of the task, and errors for Sentry."""

@@ -1,0 +1,1 @@
+"""Where settings come from: variables, the environment, templates, checks."""

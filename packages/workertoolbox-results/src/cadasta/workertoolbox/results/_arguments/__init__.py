@@ -1,0 +1,1 @@
+"""The arguments of tasks, as they are stored: redacted, truncated, valid JSON."""

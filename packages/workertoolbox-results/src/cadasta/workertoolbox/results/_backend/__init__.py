@@ -1,0 +1,1 @@
+"""The parts of the result backend: states, starts, chords, groups, reading."""

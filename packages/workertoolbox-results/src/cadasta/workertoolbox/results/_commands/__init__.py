@@ -1,0 +1,1 @@
+"""The commands of `celery -A proj tasks`, one module for each."""

@@ -1,0 +1,1 @@
+"""What is old or ended: the watermark, retention, purge and erasure."""
