@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from celery import Celery
 
 from cadasta.workertoolbox.conf import Config, InvalidValue
-from cadasta.workertoolbox.conf._logging import sentry as _sentry
+from cadasta.workertoolbox.conf._logging import sentry
 
 #: Prints whether a configured app has loaded the SDK.
 PROGRAM = """
@@ -22,6 +23,30 @@ app.config_from_object(Config(["export"]))
 print(app.conf.SENTRY, "sentry_sdk" in sys.modules)
 """
 
+#: Prints the event of a task that fails, as a service's own `init` sends it.
+OWN_INIT = """
+import json
+import sentry_sdk
+from celery import Celery
+from cadasta.workertoolbox.conf import sentry_options
+
+class Printer(sentry_sdk.transport.Transport):
+    def capture_envelope(self, envelope):
+        if event := envelope.get_event():
+            print(json.dumps(event))
+
+dsn = "https://key@sentry/1"
+sentry_sdk.init(dsn, **sentry_options(), release="own", transport=Printer)
+app = Celery("export")
+
+@app.task(name="export.fail")
+def fail(password):
+    sentry_sdk.get_isolation_scope().set_extra("keys", [{"password": password}])
+    raise LookupError("no answer of amqp://me:geheim@mq//")
+
+fail.apply(("geheim",), task_id="one", routing_key="export")
+"""
+
 
 def configured(**settings: Any) -> Celery:
     app = Celery("export", set_as_current=False)
@@ -29,19 +54,19 @@ def configured(**settings: Any) -> Celery:
     return app
 
 
-def test_it_is_wanted_where_there_is_a_dsn_and_no_setting_says_otherwise(
+def test_sentry_is_wanted_with_a_dsn_unless_a_setting_disables_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("SENTRY_DSN", raising=False)
-    assert not _sentry.is_wanted(configured().conf)
+    assert not sentry.is_wanted(configured().conf)
 
     monkeypatch.setenv("SENTRY_DSN", "https://key@sentry/1")
-    assert _sentry.is_wanted(configured().conf)
-    assert not _sentry.is_wanted(configured(SENTRY=False).conf)
-    assert not _sentry.is_wanted(Celery("other", set_as_current=False).conf)
+    assert sentry.is_wanted(configured().conf)
+    assert not sentry.is_wanted(configured(SENTRY=False).conf)
+    assert not sentry.is_wanted(Celery("other", set_as_current=False).conf)
 
 
-def test_another_switch_than_a_boolean_is_refused() -> None:
+def test_a_setting_that_is_not_a_boolean_is_an_error() -> None:
     with pytest.raises(InvalidValue, match="SENTRY='https://key@sentry/1'"):
         Config(["export"], SENTRY="https://key@sentry/1")
 
@@ -56,11 +81,11 @@ def test_another_switch_than_a_boolean_is_refused() -> None:
         ("https://sentry/1", "https://sentry/1"),
     ],
 )
-def test_what_is_no_dsn_is_named_without_its_key(
+def test_an_invalid_dsn_is_reported_without_its_key(
     monkeypatch: pytest.MonkeyPatch, dsn: str, shown: str
 ) -> None:
     monkeypatch.setenv("SENTRY_DSN", dsn)
-    problem = _sentry.start()
+    problem = sentry.start()
 
     assert problem is not None
     assert f"SENTRY_DSN={shown!r}" in problem
@@ -77,13 +102,32 @@ def test_a_configuration_does_not_load_the_sdk(
     assert output.split() == ["True", "False"]
 
 
-def test_the_log_of_a_lost_connection_is_kept_and_that_of_a_body_is_not() -> None:
+def test_a_lost_connection_is_sent_and_the_body_of_a_message_is_not() -> None:
     name = "celery.worker.consumer.consumer"
     lost = logging.LogRecord(name, 40, "", 0, "consumer: Cannot connect", (), None)
     body = logging.LogRecord(name, 40, "", 0, "the body was: %s", ("x",), None)
-    event = _sentry._before_send({}, {"log_record": body})
+    event = sentry._before_send({}, {"log_record": body})
 
-    assert _sentry._before_breadcrumb({}, {"log_record": body}) is None
-    assert _sentry._before_breadcrumb({}, {"log_record": lost}) == {"data": {}}
+    assert sentry._before_breadcrumb({}, {"log_record": body}) is None
+    assert sentry._before_breadcrumb({}, {"log_record": lost}) == {"data": {}}
     assert event is not None
     assert event["logentry"]["formatted"] == "the body was: %s"
+
+
+def test_a_service_can_use_the_options_for_its_own_init() -> None:
+    output = subprocess.check_output([sys.executable, "-c", OWN_INIT], text=True)
+    event = json.loads(output)
+
+    assert "geheim" not in output
+    assert "amqp://me:********@mq//" in output
+    assert event["release"] == "own"
+    assert event["transaction"] == "export.fail"
+    assert event["extra"] == {"keys": [{"password": "[Filtered]"}]}
+    assert event["tags"] == {
+        "celery_task_id": "one",
+        "task_id": "one",
+        "root_id": "one",
+        "queue": "export",
+        "task_name": "export.fail",
+        "retries": "0",
+    }

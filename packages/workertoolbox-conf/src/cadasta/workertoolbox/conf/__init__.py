@@ -22,6 +22,8 @@ from cadasta.workertoolbox.conf._errors import (
 )
 from cadasta.workertoolbox.conf._followups import extract_followups
 from cadasta.workertoolbox.conf._logging.formatters import JSONFormatter, PlainFormatter
+from cadasta.workertoolbox.conf._logging.sentry import sentry_options
+from cadasta.workertoolbox.conf._logging.task_context import TaskIdFilter
 from cadasta.workertoolbox.conf._settings.overrides import OverriddenSetting
 from cadasta.workertoolbox.conf._setup import setup_app
 
@@ -39,7 +41,9 @@ __all__ = [
     "NotConfigured",
     "OverriddenSetting",
     "PlainFormatter",
+    "TaskIdFilter",
     "UnknownSetting",
     "extract_followups",
+    "sentry_options",
     "setup_app",
 ]

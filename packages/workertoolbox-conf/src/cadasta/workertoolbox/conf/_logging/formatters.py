@@ -1,4 +1,9 @@
-"""How a line of a worker's log is written."""
+"""Formatters of log records: JSON and plain text, with the ids of the task.
+
+`JSONFormatter` is not built on python-json-logger, which loses records whose arguments
+do not fit the message and records with extras that JSON cannot represent, writes NaN,
+and lets extras and dictionary messages replace keys such as `level` and `task_id`.
+"""
 
 from __future__ import annotations
 
@@ -9,65 +14,74 @@ from typing import Any
 
 from kombu.utils.encoding import safe_repr, safe_str
 
-from cadasta.workertoolbox.conf._logging.task_context import task_ids
+from cadasta.workertoolbox.conf._logging.task_context import UNKNOWN, task_ids
 
-#: What every record has; the rest is what a caller gave as `extra`.
+#: The attributes of every record; any other one is an `extra` of the caller.
 _COMMON = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 
-#: What Celery gives as `extra`: it holds the arguments of tasks.
-_CELERYS = "data"
+#: The `extra` of Celery's own loggers that holds the arguments of tasks.
+_CELERY_EXTRA = "data"
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object per record, with the ids of the task that logged it.
+    """Write each record as one JSON object, with the ids of the task that logged it.
 
-    Keys: `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`, `process`,
-    `task_id`, `root_id`, `queue` and `task_name`, which are null outside of tasks; and,
-    where there is one, `exception` and `stack`, a string each, and `extra`, an object.
-    What JSON does not know is written as text.
+    The keys are `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`, `process`,
+    and `task_id`, `root_id`, `queue` and `task_name`, which are null outside of tasks.
+    A record may also have the strings `exception` and `stack` and the object `extra`.
+    Values that JSON cannot represent are written as strings.
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        ids = task_ids()
         line: dict[str, Any] = {
             "timestamp": _timestamp(record),
             "level": record.levelname,
             "logger": record.name,
             "message": _message(record),
             "process": record.process,
-            **task_ids(),
+            **ids,
         }
         if exception := _exception(self, record):
             line["exception"] = exception
         if record.stack_info:
             line["stack"] = record.stack_info
-        if extra := _extra(record):
+        if extra := _extra(record, ids):
             line["extra"] = extra
-        return json.dumps(_storable(line))
+        return json.dumps(_jsonable(line))
 
 
 class PlainFormatter(logging.Formatter):
-    """One line per record, with the ids of the task that logged it.
+    """Write each record as one line of text, with the ids of the task that logged it.
 
-    A traceback follows in lines of its own; line breaks in a message are escaped.
+    Line breaks in the message are escaped. A traceback follows on lines of its own.
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        ids = [
+            f"{name}={value}" for name, value in task_ids().items() if value is not None
+        ]
         message = _message(record).replace("\r", r"\r").replace("\n", r"\n")
-        ids = {name: value for name, value in task_ids().items() if value is not None}
-        shown = [" ".join(f"{name}={value}" for name, value in ids.items())]
-        parts = [f"{_timestamp(record)} {record.levelname} {record.name}:", *shown]
-        line = " ".join([*filter(None, parts), message])
-        below = (_exception(self, record), record.stack_info)
-        return "\n".join([line, *filter(None, below)])
+        head = f"{_timestamp(record)} {record.levelname} {record.name}:"
+        line = " ".join([head, *ids, message])
+        tracebacks = filter(None, (_exception(self, record), record.stack_info))
+        return "\n".join([line, *tracebacks])
+
+
+#: The formatters by the values of `LOG_FORMAT`.
+FORMATTERS: dict[str, type[logging.Formatter]] = {
+    "json": JSONFormatter,
+    "plain": PlainFormatter,
+}
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    at = datetime.fromtimestamp(record.created, UTC)
-    return at.isoformat(timespec="milliseconds")
+    created_at = datetime.fromtimestamp(record.created, UTC)
+    return created_at.isoformat(timespec="milliseconds")
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return the message, or what there is of it where its arguments do not fit."""
+    """Return the message, without its arguments if they do not fit."""
     try:
         return record.getMessage()
     except Exception:
@@ -75,30 +89,38 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:
-    # Celery's may be anything that is no error, such as True.
+    # Celery may set `exc_info` to a value that is not a tuple, such as True.
     match record.exc_info:
         case (type(), _, _) as exc_info:
             return formatter.formatException(exc_info)
     return record.exc_text
 
 
-def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    hidden = {_CELERYS} if record.name.startswith("celery.") else set()
+def _extra(record: logging.LogRecord, ids: dict[str, str | None]) -> dict[str, Any]:
+    """Return what the caller gave as `extra`, without the ids that a filter added."""
+    hidden = {_CELERY_EXTRA} if record.name.startswith("celery.") else set()
     return {
         name: value
         for name, value in vars(record).items()
-        if name not in _COMMON and name not in hidden
+        if name not in _COMMON
+        and name not in hidden
+        and not (name in ids and _is_from_filter(value, ids[name]))
     }
 
 
-def _storable(value: Any) -> Any:
-    """Return a value as JSON has it, whatever it is."""
+def _is_from_filter(value: object, id: str | None) -> bool:
+    """Return whether `TaskIdFilter` or Celery's own formatter has set a value."""
+    return value is None or (isinstance(value, str) and value in (id, UNKNOWN))
+
+
+def _jsonable(value: Any) -> Any:
+    """Return a value as JSON represents it, whatever it is."""
     try:
         text = json.dumps(value, allow_nan=False, default=_text)
         return json.loads(text)
     except Exception:
         if type(value) is dict:
-            return {_text(name): _storable(item) for name, item in value.items()}
+            return {_text(name): _jsonable(item) for name, item in value.items()}
         return safe_repr(value)
 
 

@@ -1,4 +1,4 @@
-"""What a worker's main process says of a task carries the ids of the task."""
+"""Task ids on what the main process of a worker logs about a task."""
 
 from __future__ import annotations
 
@@ -11,40 +11,43 @@ from celery.app.task import Task
 from celery.worker import request
 from celery.worker.strategy import default
 
-from cadasta.workertoolbox.conf._logging.task_context import handling
+from cadasta.workertoolbox.conf._logging.task_context import task_context
 
 
 class Request(request.Request):
-    """A request that names its task when the pool tells how it went."""
+    """A request whose task is the current one while the pool reports a failure."""
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        with self._handling():
+        with self._task_context():
             super().on_timeout(soft, timeout)
 
     def on_failure(self, *args: Any, **kwargs: Any) -> Any:
-        with self._handling():
+        with self._task_context():
             return super().on_failure(*args, **kwargs)
 
-    def _handling(self) -> AbstractContextManager[None]:
+    def _task_context(self) -> AbstractContextManager[None]:
         ids = {"id": self.id, "root_id": self.root_id}
-        return handling(ids, self.delivery_info, self.name)
+        return task_context(ids, self.delivery_info, self.name)
 
 
 def strategy(
     task: Task[Any, Any], app: Celery, consumer: Any, **options: Any
 ) -> Callable[..., Any]:
-    """Return Celery's way to take a message, with its ids on what is logged."""
+    """Return Celery's default strategy, with the task as the current one."""
     handle = default(task, app, consumer, **options)
 
     def handle_message(message: Any, *args: Any, **kwargs: Any) -> Any:
-        with handling(message.headers, message.delivery_info, task.name):
+        with task_context(message.headers, message.delivery_info, task.name):
             return handle(message, *args, **kwargs)
 
     return handle_message
 
 
-def name_tasks(app: Celery) -> None:
-    """Have the tasks of an app taken so, but for those with a way of their own."""
+def add_ids_to_requests(app: Celery) -> None:
+    """Use `strategy` and `Request` for the tasks of an app.
+
+    A task with a strategy or a request class of its own keeps it.
+    """
     for task in app.tasks.values():
         if task.Strategy == Task.Strategy:
             task.Strategy = f"{__name__}:{strategy.__name__}"

@@ -1,9 +1,10 @@
-"""What Sentry gets of workers and beat: the errors, and nothing that is secret."""
+"""Sentry in workers and beat: errors with the ids of their tasks, without secrets."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,44 +16,78 @@ from cadasta.workertoolbox.routing import mask_url
 if TYPE_CHECKING:
     from sentry_sdk.types import Breadcrumb, BreadcrumbHint, Event, Hint
 
-#: Loggers of Celery's and ours whose lines may hold the body or the arguments of a
-#: message.
-_TELLTALES = (
+#: Loggers of Celery and of the toolbox whose messages may show the body of a message or
+#: the arguments of a task.
+_MESSAGE_LOGGERS = (
     "cadasta.workertoolbox.routing._worker",
     "celery.worker.consumer.consumer",
     "celery.worker.strategy",
 )
 
-#: What they say of a connection, whose URL Celery masks, begins so.
-_OF_CONNECTIONS = "consumer: "
+#: How those messages begin that are about a connection. Celery masks their URLs.
+_CONNECTION_PREFIX = "consumer: "
 
-#: Loggers that give arguments of tasks as extra.
-_OURS = ("cadasta.workertoolbox.", "celery.", "kombu.")
+#: Loggers whose `extra` may hold the arguments of a task.
+_LIBRARY_LOGGERS = ("cadasta.workertoolbox.", "celery.", "kombu.")
 
-#: Tells of a task that is lost, or takes too long, in the main process.
-_REQUESTS = "celery.worker.request"
+#: Logs, in the main process, that a task is lost or exceeds its time limit.
+_REQUEST_LOGGER = "celery.worker.request"
 
-#: Tells of the end of a process, and says nothing of the task that went with it.
-_PROCESSES = "multiprocessing"
+#: Logs that a process of the pool has ended, without the task that it ran.
+_PROCESS_LOGGER = "multiprocessing"
+
+
+def sentry_options() -> dict[str, Any]:
+    """Return keyword arguments for `sentry_sdk.init`, as workers and beat use them.
+
+    sentry_sdk.init(**sentry_options(), traces_sample_rate=0.1)
+
+    Events get the ids of their task as tags. The arguments of tasks, the bodies of
+    messages, local variables and command lines are not sent; passwords in URLs are
+    masked, and so are values whose keys the SDK considers sensitive, at any depth.
+
+    Raises:
+        ImportError: Sentry's SDK is not installed.
+    """
+    # The SDK takes long to import, and most processes do not need it.
+    from sentry_sdk.integrations.argv import ArgvIntegration
+    from sentry_sdk.integrations.celery import CeleryIntegration
+    from sentry_sdk.integrations.stdlib import StdlibIntegration
+    from sentry_sdk.scrubber import EventScrubber
+
+    return {
+        # Task messages stay unchanged: the root id links their events already.
+        "integrations": [CeleryIntegration(propagate_traces=False)],
+        # They send command lines, also of subprocesses, and the queries of URLs.
+        "disabled_integrations": [ArgvIntegration, StdlibIntegration],
+        "auto_enabling_integrations": False,
+        "include_local_variables": False,
+        "max_request_body_size": "never",
+        "event_scrubber": EventScrubber(recursive=True),
+        "before_send": _before_send,
+        "before_breadcrumb": _before_breadcrumb,
+    }
 
 
 def is_wanted(conf: Mapping[str, Any]) -> bool:
-    """Tell whether an app of the toolbox's is to have its errors in Sentry."""
+    """Return whether the workers and beat of an app should send errors to Sentry."""
     return bool(os.environ.get("SENTRY_DSN") and conf.get("SENTRY"))
 
 
-def start() -> str | None:
-    """Have the SDK send errors from now on, and return what keeps it from that.
+def is_initialized() -> bool:
+    """Return whether the service has initialized the SDK itself."""
+    sdk = sys.modules.get("sentry_sdk")
+    return sdk is not None and bool(sdk.is_initialized())
 
-    What a service has set up by itself is left as it is.
+
+def start() -> str | None:
+    """Initialize the SDK, and return what prevents that, or None.
+
+    If the service has initialized the SDK itself, nothing changes.
     """
     dsn = os.environ["SENTRY_DSN"]
     try:
-        # It takes long, and most processes have no use for it.
         import sentry_sdk
-        from sentry_sdk.integrations.argv import ArgvIntegration
-        from sentry_sdk.integrations.celery import CeleryIntegration
-        from sentry_sdk.integrations.stdlib import StdlibIntegration
         from sentry_sdk.utils import Dsn
     except ImportError:
         return (
@@ -65,92 +100,97 @@ def start() -> str | None:
         Dsn(dsn)
     except ValueError:
         return (
-            f"SENTRY_DSN={_masked_dsn(dsn)!r} in the environment is no DSN, so nothing "
-            "is sent to Sentry; write it as https://KEY@HOST/NUMBER, or set "
+            f"SENTRY_DSN={_mask_dsn(dsn)!r} in the environment is not a valid DSN, so "
+            "nothing is sent to Sentry; write it as https://KEY@HOST/NUMBER, or set "
             "SENTRY=False"
         )
-    sentry_sdk.init(
-        dsn,
-        # Task messages stay as they are: their root id links them already.
-        integrations=[CeleryIntegration(propagate_traces=False)],
-        # Command lines, of subprocesses too, and the queries of URLs hold secrets.
-        disabled_integrations=[ArgvIntegration, StdlibIntegration],
-        auto_enabling_integrations=False,
-        include_local_variables=False,
-        send_default_pii=False,
-        before_send=_before_send,
-        before_breadcrumb=_before_breadcrumb,
-    )
+    sentry_sdk.init(dsn, **sentry_options())
     return None
 
 
 def _before_send(event: Event, hint: Hint) -> Event | None:
     record = hint.get("log_record")
-    if record is not None and _is_told_otherwise(record):
+    if record is not None and _is_duplicate(record):
         return None
+    _remove_celery_job(event)
+    _add_ids(event)
+    if record is not None:
+        _remove_arguments(event, record)
+    masked: Event = _mask_passwords(event)
+    return masked
+
+
+def _before_breadcrumb(crumb: Breadcrumb, hint: BreadcrumbHint) -> Breadcrumb | None:
+    record = hint.get("log_record")
+    if record is not None and record.name.startswith(_LIBRARY_LOGGERS):
+        if _may_show_message(record):
+            return None
+        crumb["data"] = {}
+    return crumb
+
+
+def _is_duplicate(record: logging.LogRecord) -> bool:
+    """Return whether another event describes the same failure better."""
+    if record.name == _PROCESS_LOGGER:
+        return True
+    # Every pool logs another message when a time limit is exceeded.
+    error = record.exc_info[0] if record.exc_info else None
+    is_time_limit = error is not None and error.__name__ == "TimeLimitExceeded"
+    return record.name == _REQUEST_LOGGER and is_time_limit
+
+
+def _remove_celery_job(event: Event) -> None:
+    """Remove the name and the masked arguments, which the SDK adds as `extra`."""
     extra: Any = event.get("extra")
     if isinstance(extra, dict):
         extra.pop("celery-job", None)
+
+
+def _add_ids(event: Event) -> None:
+    """Add the ids of the current task as tags, and its name as the transaction."""
     ids = {name: value for name, value in task_ids().items() if value is not None}
     task = get_current_task()
     if task is not None and task.request.id is not None:
         ids["retries"] = str(task.request.retries)
     tags: Any = event.setdefault("tags", {})
     tags.update(ids)
-    name = ids.get("task_name")
-    if name is not None:
-        event["transaction"] = name
-    if record is not None:
-        # Not the parameters: where they stand is what shows that they are secret.
-        text = str(record.msg) if _tells(record) else record.getMessage()
-        event["logentry"] = {"message": str(record.msg), "formatted": text}
-        if record.name.startswith(_OURS):
-            event["extra"] = {}
-        if record.name == _REQUESTS and name is not None:
-            event["fingerprint"] = ["{{ default }}", name]
-    masked: Event = _masked(event)
-    return masked
+    if "task_name" in ids:
+        event["transaction"] = ids["task_name"]
 
 
-def _before_breadcrumb(crumb: Breadcrumb, hint: BreadcrumbHint) -> Breadcrumb | None:
-    record = hint.get("log_record")
-    if record is not None and record.name.startswith(_OURS):
-        if _tells(record):
-            return None
-        crumb["data"] = {}
-    return crumb
+def _remove_arguments(event: Event, record: logging.LogRecord) -> None:
+    """Remove what a log record may tell of a task's arguments."""
+    # The SDK would send `record.args` as well, where passwords stand outside of URLs.
+    text = str(record.msg) if _may_show_message(record) else record.getMessage()
+    event["logentry"] = {"message": str(record.msg), "formatted": text}
+    if record.name.startswith(_LIBRARY_LOGGERS):
+        event["extra"] = {}
+    name = task_ids()["task_name"]
+    if record.name == _REQUEST_LOGGER and name is not None:
+        # Celery's messages are the same for every task, so Sentry would group them.
+        event["fingerprint"] = ["{{ default }}", name]
 
 
-def _is_told_otherwise(record: logging.LogRecord) -> bool:
-    """Tell whether another line is of the same failure, and says more of it."""
-    if record.name == _PROCESSES:
-        return True
-    # The line on the time limit is the one that each pool has.
-    error = record.exc_info[0] if record.exc_info else None
-    is_limit = error is not None and error.__name__ == "TimeLimitExceeded"
-    return record.name == _REQUESTS and is_limit
+def _may_show_message(record: logging.LogRecord) -> bool:
+    """Return whether a record may show what a task message holds."""
+    is_about_connection = str(record.msg).startswith(_CONNECTION_PREFIX)
+    return record.name in _MESSAGE_LOGGERS and not is_about_connection
 
 
-def _tells(record: logging.LogRecord) -> bool:
-    """Tell whether a line may hold what is in a message."""
-    is_of_connection = str(record.msg).startswith(_OF_CONNECTIONS)
-    return record.name in _TELLTALES and not is_of_connection
-
-
-def _masked(value: Any) -> Any:
-    """Return a value of JSON's without the passwords in its URLs."""
+def _mask_passwords(value: Any) -> Any:
+    """Return a JSON value with the passwords in its URLs masked."""
     match value:
         case dict():
-            return {name: _masked(item) for name, item in value.items()}
+            return {name: _mask_passwords(item) for name, item in value.items()}
         case list() | tuple():
-            return [_masked(item) for item in value]
+            return [_mask_passwords(item) for item in value]
         case str() if "://" in value:
             return mask_url(value)
     return value
 
 
-def _masked_dsn(dsn: str) -> str:
-    """Return what is wrong with a DSN, without its key."""
+def _mask_dsn(dsn: str) -> str:
+    """Return an invalid DSN with its key masked."""
     before, at, host = dsn.rpartition("@")
     scheme, separator, _ = before.rpartition("://")
     return f"{scheme}{separator}********{at}{host}" if at else mask_url(dsn)

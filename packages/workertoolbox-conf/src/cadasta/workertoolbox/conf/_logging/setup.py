@@ -1,10 +1,11 @@
-"""What the processes of Celery's set up when they start, where it is asked for."""
+"""Log format and Sentry, set up when a worker or beat starts."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from celery import Celery
 from celery.signals import (
     after_setup_logger,
     after_setup_task_logger,
@@ -14,52 +15,51 @@ from celery.signals import (
 )
 from celery.utils.log import ColorFormatter, get_multiprocessing_logger
 
-from cadasta.workertoolbox.conf._logging import sentry as _sentry
-from cadasta.workertoolbox.conf._logging.formatters import JSONFormatter, PlainFormatter
-from cadasta.workertoolbox.conf._logging.requests import name_tasks
+from cadasta.workertoolbox.conf._logging import sentry
+from cadasta.workertoolbox.conf._logging.formatters import FORMATTERS
 
 _logger = logging.getLogger(__name__)
 
-#: Formatters by the values of `LOG_FORMAT`.
-FORMATTERS: dict[str, type[logging.Formatter]] = {
-    "json": JSONFormatter,
-    "plain": PlainFormatter,
-}
-
 
 def connect() -> None:
-    """Be told when a worker or beat starts in this process."""
-    worker_init.connect(_on_worker, dispatch_uid=__name__)
-    beat_init.connect(_on_beat, dispatch_uid=__name__)
+    """Set up logging and Sentry whenever a worker or beat starts in this process."""
+    worker_init.connect(_on_worker_init, dispatch_uid=__name__)
+    beat_init.connect(_on_beat_init, dispatch_uid=__name__)
 
 
-def _on_worker(sender: Any, **_: Any) -> None:
-    conf = sender.app.conf
-    name = conf.get("LOG_FORMAT")
-    is_sentry_wanted = _sentry.is_wanted(conf)
-    if name is not None:
-        _format_logs(FORMATTERS[name]())
-    if name is not None or is_sentry_wanted:
-        name_tasks(sender.app)
-    # Before Celery loads what the SDK patches, and so before there is a log.
-    if is_sentry_wanted and (problem := _sentry.start()):
+def _on_worker_init(sender: Any, **_: Any) -> None:
+    app: Celery = sender.app
+    log_format = app.conf.get("LOG_FORMAT")
+    is_sentry_wanted = sentry.is_wanted(app.conf)
+    if log_format is not None:
+        _format_logs(FORMATTERS[log_format]())
+    if log_format is not None or is_sentry_wanted or sentry.is_initialized():
+        # A worker has imported the modules of Celery that this one needs; a producer,
+        # for which they would take half a second, never comes here.
+        from cadasta.workertoolbox.conf._logging.requests import add_ids_to_requests
+
+        add_ids_to_requests(app)
+    # The SDK must patch Celery's modules before Celery loads them. At that time Celery
+    # has not set up the log yet.
+    if is_sentry_wanted and (problem := sentry.start()):
         _warn_later(problem)
 
 
-def _on_beat(sender: Any, **_: Any) -> None:
-    name = sender.app.conf.get("LOG_FORMAT")
-    if name is not None:
-        formatter = FORMATTERS[name]()
+def _on_beat_init(sender: Any, **_: Any) -> None:
+    conf = sender.app.conf
+    log_format = conf.get("LOG_FORMAT")
+    if log_format is not None:
+        formatter = FORMATTERS[log_format]()
         _format_logs(formatter)
-        # In beat, Celery has set them up before.
-        for logger in ("root", "celery.task"):
-            _format(logging.getLogger(logger), formatter)
-    if _sentry.is_wanted(sender.app.conf) and (problem := _sentry.start()):
+        # Beat sets up these two loggers before it sends the signal.
+        for name in ("root", "celery.task"):
+            _set_formatter(logging.getLogger(name), formatter)
+    if sentry.is_wanted(conf) and (problem := sentry.start()):
         _logger.warning("%s", problem)
 
 
 def _warn_later(problem: str) -> None:
-    """Log something once, as soon as Celery has set up the log of a worker."""
+    """Log a warning once, as soon as Celery has set up the log of the worker."""
     uid = f"{__name__}:sentry"
 
     def warn(**_: Any) -> None:
@@ -71,21 +71,21 @@ def _warn_later(problem: str) -> None:
 
 
 def _format_logs(formatter: logging.Formatter) -> None:
-    """Have the handlers that Celery sets up from now on write so."""
+    """Use a formatter for the handlers that Celery sets up from now on."""
 
-    def format_handlers(logger: logging.Logger, **_: Any) -> None:
-        _format(logger, formatter)
-        # None where billiard, which prefork needs, is not installed.
-        if pool := get_multiprocessing_logger():
-            _format(pool, formatter)
+    def set_formatters(logger: logging.Logger, **_: Any) -> None:
+        _set_formatter(logger, formatter)
+        # None without billiard, which only prefork needs.
+        if pool_logger := get_multiprocessing_logger():
+            _set_formatter(pool_logger, formatter)
 
     for signal in (after_setup_logger, after_setup_task_logger):
         signal.disconnect(dispatch_uid=__name__)
-        signal.connect(format_handlers, weak=False, dispatch_uid=__name__)
+        signal.connect(set_formatters, weak=False, dispatch_uid=__name__)
 
 
-def _format(logger: logging.Logger, formatter: logging.Formatter) -> None:
+def _set_formatter(logger: logging.Logger, formatter: logging.Formatter) -> None:
     for handler in logger.handlers:
-        # Celery's own ones, not what a service has made.
+        # Handlers that Celery has made; those of the service keep their formatters.
         if isinstance(handler.formatter, (ColorFormatter, *FORMATTERS.values())):
             handler.setFormatter(formatter)

@@ -1,7 +1,8 @@
-"""Which task a process is busy with."""
+"""The ids of the current task, and a filter that adds them to log records."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,40 +12,61 @@ from celery._state import get_current_task
 
 from cadasta.workertoolbox.routing import without_delay
 
-#: What is told of a task; None of each where there is none.
+#: The keys of `task_ids`.
 NAMES = ("task_id", "root_id", "queue", "task_name")
 
-_NONE: dict[str, str | None] = dict.fromkeys(NAMES)
-_handled: ContextVar[dict[str, str | None]] = ContextVar("handled", default=_NONE)
+#: What Celery's `TaskFormatter` writes into a record outside of a task.
+UNKNOWN = "???"
+
+_NO_TASK: dict[str, str | None] = dict.fromkeys(NAMES)
+_context: ContextVar[dict[str, str | None]] = ContextVar("context", default=_NO_TASK)
+
+
+class TaskIdFilter(logging.Filter):
+    """Add `task_id`, `root_id`, `queue` and `task_name` to each log record.
+
+    The four attributes are None outside of a task. Attributes that a record already
+    has are kept. Add the filter to handlers: the filters of a logger do not see the
+    records of its child loggers.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in task_ids().items():
+            if getattr(record, name, UNKNOWN) == UNKNOWN:
+                setattr(record, name, value)
+        return True
 
 
 def task_ids() -> dict[str, str | None]:
-    """Return the ids of the task that is run or handled here, by `NAMES`."""
+    """Return the ids of the current task, by `NAMES`; all are None outside of a task.
+
+    The current task is the one that runs here, or else that of `task_context`.
+    """
     task = get_current_task()
     request = None if task is None else task.request
     if task is None or request is None or request.id is None:
-        return _handled.get()
+        return _context.get()
     return _ids(request.id, request.root_id, request.delivery_info, task.name)
 
 
 @contextmanager
-def handling(
+def task_context(
     headers: Mapping[str, Any] | None,
     delivery_info: Mapping[str, Any] | None,
     task_name: str,
 ) -> Iterator[None]:
-    """Have `task_ids` tell of a task that is not run here, as long as a block lasts.
+    """Make a task the current one for a block that handles it but does not run it.
 
     Args:
-        headers: Those of its message.
+        headers: The headers of its message.
     """
     headers = headers or {}
     ids = _ids(headers.get("id"), headers.get("root_id"), delivery_info, task_name)
-    token = _handled.set(ids)
+    token = _context.set(ids)
     try:
         yield
     finally:
-        _handled.reset(token)
+        _context.reset(token)
 
 
 def _ids(
@@ -54,7 +76,9 @@ def _ids(
     task_name: str,
 ) -> dict[str, str | None]:
     key = (delivery_info or {}).get("routing_key")
-    queue = None if key is None else without_delay(str(key))
-    return dict(
-        zip(NAMES, (task_id, root_id or task_id, queue, task_name), strict=True)
-    )
+    return {
+        "task_id": task_id,
+        "root_id": root_id or task_id,
+        "queue": None if key is None else without_delay(str(key)),
+        "task_name": task_name,
+    }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from cadasta.workertoolbox.conf._logging.setup import FORMATTERS
+from cadasta.workertoolbox.conf._logging.formatters import FORMATTERS
 from cadasta.workertoolbox.results import Redaction
 from cadasta.workertoolbox.routing import MONITOR_QUEUE
 

@@ -15,6 +15,7 @@ from cadasta.workertoolbox.conf import (
     InvalidValue,
     JSONFormatter,
     PlainFormatter,
+    TaskIdFilter,
 )
 
 
@@ -31,7 +32,7 @@ def record(message: object = "hello", *args: object, **more: Any) -> logging.Log
 
 def as_json(made: logging.LogRecord) -> dict[str, Any]:
     def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not JSON")
 
     text = JSONFormatter().format(made)
     assert "\n" not in text
@@ -46,7 +47,7 @@ def failed(error: Exception) -> logging.LogRecord:
         return record(exc_info=sys.exc_info())
 
 
-def test_a_line_in_json_has_its_keys_also_outside_of_tasks() -> None:
+def test_a_json_line_has_all_keys_outside_of_a_task() -> None:
     made = record("%s to sell", 3)
     line = as_json(made)
     at = datetime.fromisoformat(line.pop("timestamp"))
@@ -72,7 +73,7 @@ def test_an_exception_is_one_string() -> None:
     assert exception.endswith("KeyError: 'paper'")
 
 
-def test_no_exception_is_none() -> None:
+def test_exc_info_without_an_exception_is_left_out() -> None:
     assert "exception" not in as_json(record(exc_info=(None, None, None)))
     assert "exception" not in as_json(record(exc_info=True))
 
@@ -95,7 +96,7 @@ CIRCULAR.append(CIRCULAR)
         (Unprintable(), "<Unprintable without a text>"),
     ],
 )
-def test_what_a_caller_adds_is_shown_whatever_it_is(value: object, shown: Any) -> None:
+def test_every_extra_is_written_whatever_its_type(value: object, shown: Any) -> None:
     line = as_json(record(added=value, level="mine"))
 
     assert line["extra"] == {"added": shown, "level": "mine"}
@@ -103,14 +104,14 @@ def test_what_a_caller_adds_is_shown_whatever_it_is(value: object, shown: Any) -
 
 
 @pytest.mark.parametrize("formatter", [JSONFormatter(), PlainFormatter()])
-def test_a_message_whose_arguments_do_not_fit_is_shown_without(
+def test_a_message_is_written_without_arguments_that_do_not_fit(
     formatter: logging.Formatter,
 ) -> None:
     assert "%d sold" in formatter.format(record("%d sold", "none"))
     assert "%s sold" in formatter.format(record("%s sold", Unprintable()))
 
 
-def test_nothing_of_the_arguments_that_celery_adds_is_shown() -> None:
+def test_task_arguments_that_celery_adds_are_left_out() -> None:
     made = record(data={"args": "('geheim',)"})
     shown = as_json(made)
     made.name = "celery.worker.strategy"
@@ -119,13 +120,13 @@ def test_nothing_of_the_arguments_that_celery_adds_is_shown() -> None:
     assert "geheim" not in str(as_json(made))
 
 
-def test_no_message_can_forge_a_line() -> None:
+def test_a_message_with_line_breaks_stays_on_one_line() -> None:
     line = PlainFormatter().format(record("a\nb\r\nc"))
 
     assert line.endswith(r" INFO shop: a\nb\r\nc")
 
 
-def test_a_plain_line_has_the_traceback_below() -> None:
+def test_a_traceback_follows_a_plain_line() -> None:
     first, second, *_, last = PlainFormatter().format(failed(KeyError("x"))).split("\n")
 
     assert first.endswith("INFO shop: hello")
@@ -134,7 +135,7 @@ def test_a_plain_line_has_the_traceback_below() -> None:
 
 
 @pytest.mark.parametrize("formatter", [JSONFormatter(), PlainFormatter()])
-def test_a_running_task_is_on_its_lines(formatter: logging.Formatter) -> None:
+def test_the_lines_of_a_running_task_have_its_ids(formatter: logging.Formatter) -> None:
     app = Celery("shop", set_as_current=False)
 
     @app.task(name="shop.sell", shared=False)
@@ -149,8 +150,27 @@ def test_a_running_task_is_on_its_lines(formatter: logging.Formatter) -> None:
     assert "shop.sell" not in formatter.format(record())
 
 
+def test_ids_of_the_filter_are_not_repeated_as_extra() -> None:
+    app = Celery("shop", set_as_current=False)
+
+    @app.task(name="shop.sell", shared=False)
+    def sell() -> dict[str, Any]:
+        made = record(added=1)
+        TaskIdFilter().filter(made)
+        return as_json(made)
+
+    line = sell.apply(task_id="one").get()
+    outside = record()
+    TaskIdFilter().filter(outside)
+
+    assert line["task_id"] == "one"
+    assert line["extra"] == {"added": 1}
+    assert "extra" not in as_json(outside)
+    assert as_json(record(queue="till"))["extra"] == {"queue": "till"}
+
+
 @pytest.mark.parametrize("log_format", [None, "json", "plain"])
-def test_a_configuration_sets_no_handler_up(log_format: str | None) -> None:
+def test_a_configuration_does_not_set_up_handlers(log_format: str | None) -> None:
     names = (None, "celery", "celery.task", "celery.redirected")
     before = [list(logging.getLogger(name).handlers) for name in names]
     app = Celery("shop", set_as_current=False)
@@ -160,6 +180,6 @@ def test_a_configuration_sets_no_handler_up(log_format: str | None) -> None:
     assert [logging.getLogger(name).handlers for name in names] == before
 
 
-def test_an_unknown_format_is_refused() -> None:
+def test_an_unknown_format_is_an_error() -> None:
     with pytest.raises(InvalidValue, match="LOG_FORMAT='xml'.*'json' or 'plain'"):
         Config(["export"], LOG_FORMAT="xml")
