@@ -212,6 +212,27 @@ def test_a_services_own_sentry_setup_is_left_alone(
     assert "task_id" not in event["tags"]
 
 
+def test_a_service_that_initializes_sentry_with_our_options_sends_the_ids(
+    service: Celery, broker: Broker, tmp_path: Path, sentry: SentryServer
+) -> None:
+    ids = {
+        name: service.send_task(name, kwargs={"password": SECRET}).id
+        for name in ("export.fail", "export.hang")
+    }
+    own = {"OWN_DSN": sentry.dsn, "OWN_OPTIONS": "yes"}
+    with worker(broker, tmp_path, **own) as process:
+        for task_id in ids.values():
+            wait_until(partial(sentry.events_with_tags, task_id=task_id))
+        process.kill()
+    found = {tags_of(event) for event in sentry.events}
+
+    assert found == {
+        (ids["export.fail"], ids["export.fail"], "export", "export.fail", "0"),
+        (ids["export.hang"], ids["export.hang"], "export", "export.hang", None),
+    }
+    assert SECRET.encode() not in b"".join(sentry.bodies)
+
+
 @pytest.mark.parametrize(
     "arguments", [("worker", "-P", "solo"), ("beat", "-S", "celery.beat:Scheduler")]
 )

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
-from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.conf import Config, sentry_options
 
 _logger = logging.getLogger("library")
 
@@ -85,6 +85,7 @@ def make_app() -> Celery:
 if "OWN_DSN" in os.environ:
     import sentry_sdk
 
-    sentry_sdk.init(os.environ["OWN_DSN"], release="own")
+    options = sentry_options() if "OWN_OPTIONS" in os.environ else {}
+    sentry_sdk.init(os.environ["OWN_DSN"], release="own", **options)
 
 app = make_app()
