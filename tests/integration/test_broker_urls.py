@@ -1,4 +1,4 @@
-"""A task and its copy find their queues wherever the broker's URL comes from."""
+"""A task and its copy reach their queues, wherever the broker's URL is configured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from servers.redis import Redis
 from support.proxy import proxied_url, run_proxy
 from support.publisher_scripts import run_script
 
-#: Prints the id of the task that it sends, and the package of the transport it went by.
+#: Sends a task; prints its id and the package of the transport.
 PUBLISH = """\
 import json, sys
 from celery import Celery
@@ -36,7 +36,7 @@ with app.connection_for_write() as connection:
     print(type(connection.transport).__module__.rpartition(".")[0])
 """
 
-#: What a program is given, where its broker's URL comes from.
+#: The parts of the program that configure the broker's URL, for each place to set it.
 SOURCES: dict[str, dict[str, str]] = {
     "keyword": {"keyword": ", broker_url=url"},
     "Celery": {"app": ", broker=url"},
@@ -44,22 +44,23 @@ SOURCES: dict[str, dict[str, str]] = {
     "environment": {},
 }
 
+#: The package of each class that configures an app.
 PACKAGES = {"Config": "conf", "Routing": "routing"}
 
-#: The fixtures with a broker whose certificate is verified.
+#: The fixtures of brokers with TLS.
 TLS = ["amqps", "rediss", "rediss_by_url"]
 
 BROKERS = ["rabbitmq", "redis", "sentinel", "sqs", *TLS]
 
 
 @dataclass(frozen=True)
-class Place:
-    """A part of a broker as the toolbox and as kombu alone are told of it.
+class BrokerSettings:
+    """Settings to reach the same queues of a broker with the toolbox and with kombu.
 
     Attributes:
         url: The broker's URL.
-        settings: What the toolbox is told beside it.
-        options: kombu's transport options that lead to the same queues.
+        settings: Further settings of the toolbox.
+        options: Transport options of kombu.
     """
 
     url: str
@@ -79,17 +80,19 @@ class Place:
             return ids
 
 
-def place_of(access: BrokerAccess, *, prefix: str) -> Place:
-    """Return a place whose queues have a prefix on SQS."""
+def settings_for(access: BrokerAccess, *, prefix: str) -> BrokerSettings:
+    """Return settings with a queue prefix, which only SQS uses."""
     options = dict(access.transport_options)
-    given = {name: options[name] for name in options if name != "queue_name_prefix"}
-    settings = {"broker_transport_options": given, "QUEUE_PREFIX": prefix}
+    own_options = {
+        name: options[name] for name in options if name != "queue_name_prefix"
+    }
+    settings = {"broker_transport_options": own_options, "QUEUE_PREFIX": prefix}
     if "queue_name_prefix" in options:
-        # Nothing is waited for: what was sent is there.
+        # The messages have been sent, so polls need not wait.
         options |= {"queue_name_prefix": f"{prefix}-", "wait_time_seconds": 0}
     if access.tls:
         settings["broker_use_ssl"] = access.tls
-    return Place(access.url, settings, options)
+    return BrokerSettings(access.url, settings, options)
 
 
 @pytest.fixture
@@ -99,38 +102,44 @@ def rediss_by_url(rediss: Redis) -> Redis:
 
 
 @pytest.fixture(params=BROKERS)
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+def broker(request: pytest.FixtureRequest) -> Iterator[BrokerSettings]:
     server: BrokerServer = request.getfixturevalue(request.param)
     with server.access() as access:
-        yield place_of(access, prefix=uuid.uuid4().hex[:12])
+        yield settings_for(access, prefix=uuid.uuid4().hex[:12])
 
 
-def trusting(place: Place, authority: Path, **options: int) -> Place:
-    """Return a place whose certificate is to be of that authority.
+def with_authority(
+    broker: BrokerSettings, authority: Path, **options: int
+) -> BrokerSettings:
+    """Return settings that trust only certificates of this authority.
 
     Args:
-        options: TLS options to replace too, without the `ssl_` of Redis.
+        options: Further TLS options to replace, without the prefix `ssl_` of Redis.
     """
     others = {"ca_certs": str(authority), **options}
     tls = {
         name: others.get(name.removeprefix("ssl_"), value)
-        for name, value in place.settings.get("broker_use_ssl", {}).items()
+        for name, value in broker.settings.get("broker_use_ssl", {}).items()
     }
-    url = re.sub("(?<=ca_certs=)[^&]*", quote_plus(str(authority)), place.url)
-    return replace(place, url=url, settings={**place.settings, "broker_use_ssl": tls})
+    url = re.sub("(?<=ca_certs=)[^&]*", quote_plus(str(authority)), broker.url)
+    return replace(broker, url=url, settings={**broker.settings, "broker_use_ssl": tls})
 
 
-def publish(place: Place, kind: str, source: str, *, url: object | None = None) -> str:
-    """Send one task from a process of its own, and return its id.
+def publish(
+    broker: BrokerSettings, kind: str, source: str, *, url: object | None = None
+) -> str:
+    """Send one task from a new process, and return its id.
 
     Args:
-        url: What is given as the URL, unless it is the place's.
+        kind: `Config` or `Routing`.
+        source: One of `SOURCES`.
+        url: The URL or URLs to use instead of the URL of `broker`.
     """
     parts = {"keyword": "", "app": "", "later": "", **SOURCES[source]}
     program = PUBLISH.format(kind=kind, package=PACKAGES[kind], **parts)
-    environment = {"CELERY_BROKER_URL": place.url} if source == "environment" else {}
+    environment = {"CELERY_BROKER_URL": broker.url} if source == "environment" else {}
     id, transports = run_script(
-        program, url or place.url, place.settings, environment=environment
+        program, url or broker.url, broker.settings, environment=environment
     )
 
     assert transports == "cadasta.workertoolbox.routing.transports"
@@ -140,58 +149,58 @@ def publish(place: Place, kind: str, source: str, *, url: object | None = None) 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("kind", PACKAGES)
 def test_a_task_and_its_copy_reach_their_queues(
-    place: Place, kind: str, source: str
+    broker: BrokerSettings, kind: str, source: str
 ) -> None:
-    id = publish(place, kind, source)
+    id = publish(broker, kind, source)
 
-    assert place.take("export") == [id]
-    assert place.take("platform.fifo") == [id]
+    assert broker.take("export") == [id]
+    assert broker.take("platform.fifo") == [id]
 
 
 def test_the_default_queue_prefix_on_sqs_is_dev(sqs: BrokerServer) -> None:
     with sqs.access() as access:
-        place = place_of(access, prefix="dev")
-        del place.settings["QUEUE_PREFIX"]
+        broker = settings_for(access, prefix="dev")
+        del broker.settings["QUEUE_PREFIX"]
         for queue in ("export", "platform.fifo"):
-            place.take(queue)  # Others may have used the same.
-        ids = [publish(place, kind, "keyword") for kind in PACKAGES]
+            broker.take(queue)  # Another run may have used the same prefix.
+        ids = [publish(broker, kind, "keyword") for kind in PACKAGES]
 
-    assert place.take("export") == ids
-    assert sorted(place.take("platform.fifo")) == sorted(ids)
+    assert broker.take("export") == ids
+    assert sorted(broker.take("platform.fifo")) == sorted(ids)
 
 
 @pytest.mark.parametrize("join", [";".join, list], ids=["string", "list"])
-@pytest.mark.parametrize("place", ["rabbitmq", "redis", *TLS], indirect=True)
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis", *TLS], indirect=True)
 def test_the_second_broker_is_used_while_the_first_is_down(
-    place: Place, join: Callable[[list[str]], object]
+    broker: BrokerSettings, join: Callable[[list[str]], object]
 ) -> None:
     with run_proxy(HOST, 0) as down:
         down.refuse_connections()
-        urls = join([proxied_url(place.url, down), place.url])
-        ids = [publish(place, kind, "keyword", url=urls) for kind in PACKAGES]
+        urls = join([proxied_url(broker.url, down), broker.url])
+        ids = [publish(broker, kind, "keyword", url=urls) for kind in PACKAGES]
 
-    assert place.take("export") == ids
-    assert place.take("platform.fifo") == ids
+    assert broker.take("export") == ids
+    assert broker.take("platform.fifo") == ids
 
 
 @pytest.mark.parametrize("kind", PACKAGES)
-@pytest.mark.parametrize("place", TLS, indirect=True)
+@pytest.mark.parametrize("broker", TLS, indirect=True)
 def test_a_certificate_of_an_unknown_authority_is_refused(
-    place: Place, kind: str, tmp_path: Path
+    broker: BrokerSettings, kind: str, tmp_path: Path
 ) -> None:
-    deceived = trusting(place, issue_certificate(tmp_path).authority)
+    other_authority = with_authority(broker, issue_certificate(tmp_path).authority)
 
     with pytest.raises(AssertionError, match="CERTIFICATE_VERIFY_FAILED"):
-        publish(deceived, kind, "keyword")
+        publish(other_authority, kind, "keyword")
 
 
 @pytest.mark.parametrize("kind", PACKAGES)
-@pytest.mark.parametrize("place", ["amqps", "rediss"], indirect=True)
+@pytest.mark.parametrize("broker", ["amqps", "rediss"], indirect=True)
 def test_any_certificate_is_accepted_if_none_is_required(
-    place: Place, kind: str, tmp_path: Path
+    broker: BrokerSettings, kind: str, tmp_path: Path
 ) -> None:
     authority = issue_certificate(tmp_path).authority
-    careless = trusting(place, authority, cert_reqs=ssl.CERT_NONE)
-    id = publish(careless, kind, "keyword")
+    unverified = with_authority(broker, authority, cert_reqs=ssl.CERT_NONE)
+    id = publish(unverified, kind, "keyword")
 
-    assert place.take("export") == [id]
+    assert broker.take("export") == [id]

@@ -129,9 +129,9 @@ def test_a_revoked_task_fails_the_chord(
 def test_a_task_that_kills_its_process_fails_the_chord(
     chords: ChordHarness, task: Callable[..., Any]
 ) -> None:
-    accidents = [task("die"), task("exit", 0), task("exit", 3)]
+    fatal_tasks = [task("die"), task("exit", 0), task("exit", 3)]
     results = [
-        chord([accident, task("echo", 1)], task("collect"))() for accident in accidents
+        chord([fatal, task("echo", 1)], task("collect"))() for fatal in fatal_tasks
     ]
     for result in results:
         lost, other = header_of(result)

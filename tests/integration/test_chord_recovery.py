@@ -59,7 +59,7 @@ def test_a_redelivered_task_does_not_publish_a_body_being_published(
     result = chord([task("publish_again", 1)], task("collect_after_wait"))()
     twice = header_of(result)[0].id
     wait_until(lambda: is_flag_set(f"waits {result.id}") and chords.runs(twice) == 2)
-    # Time for the other one to see that the body is due.
+    # This chord takes long enough for the other run to find that the body is due.
     chord([task("echo", 1)], task("collect"))().get(timeout=TIMEOUT_S)
     early = chords.publications(result.id)
     set_flag(f"goes on {result.id}")

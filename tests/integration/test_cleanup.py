@@ -1,4 +1,4 @@
-"""`celery.backend_cleanup` beside workers."""
+"""`celery.backend_cleanup` while workers store results."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from support.expired_tasks import (
 
 def test_cleanup_skips_results_that_are_being_written(database: str) -> None:
     insert_expired_tasks(database, 3)
-    impatient = f"{database}?options=-c%20lock_timeout%3D1000"
+    with_lock_timeout = f"{database}?options=-c%20lock_timeout%3D1000"
     app = Celery(
-        "cleaning", backend=result_backend_url(impatient), set_as_current=False
+        "cleaning", backend=result_backend_url(with_lock_timeout), set_as_current=False
     )
     backend: Any = app.backend
     backend.expires = timedelta(days=30)

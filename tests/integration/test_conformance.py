@@ -26,7 +26,7 @@ from support.publisher_scripts import (
     run_script,
 )
 
-#: kombu's models, not ours, warn with this SQLAlchemy.
+#: The models of kombu's SQLAlchemy transport cause this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
 #: Seconds until a scheduled task is due: enough to look before, on a slow machine too.

@@ -1,4 +1,4 @@
-"""A copy that cannot be made neither doubles nor stops the task."""
+"""A copy that cannot be sent neither duplicates nor stops the task."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ from support.queue_contents import (
 )
 from support.routing_processes import routing_app
 
-#: kombu's models, not ours, warn with this SQLAlchemy.
+#: The models of kombu's SQLAlchemy transport cause this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
 MONITOR = "platform.fifo"
 
-#: A work queue whose name is longer than the monitor queue's by seven letters and more.
-FAR = "export-far-far-away-from-here"
+#: A work queue. Its name is more than seven letters longer than the monitor queue's,
+#: which `overlong_path` needs.
+LONG_QUEUE = "export-with-a-very-long-name"
 
-QUEUES = ["export", "msg", FAR]
+QUEUES = ["export", "msg", LONG_QUEUE]
 
-#: What SQS answers to a request that will never be let through.
+#: The response of SQS to a request that no policy allows.
 DENIED = (403, "AccessDenied")
 
-#: Have PostgreSQL refuse what is put into one queue of kombu's.
-REFUSING_ROWS = (
+#: Make PostgreSQL refuse messages for one queue of kombu's SQLAlchemy transport.
+REFUSE_ROWS = (
     """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN RAISE EXCEPTION 'refused by the test'; END $$
@@ -59,8 +60,8 @@ REFUSING_ROWS = (
     """,
 )
 
-#: Celery's own tries at publishing, without waiting between them.
-RETRIED = {
+#: Celery's own retries of publishing, without a delay.
+RETRY_SETTINGS = {
     "task_publish_retry": True,
     "task_publish_retry_policy": {
         "max_retries": 2,
@@ -70,42 +71,46 @@ RETRIED = {
     },
 }
 
-#: Have botocore try once, so that all further tries are the transport's.
-TRIED_ONCE = {"client-config": {"retries": {"total_max_attempts": 1}}}
+#: Transport options that turn off the retries of botocore.
+NO_BOTOCORE_RETRIES = {"client-config": {"retries": {"total_max_attempts": 1}}}
 
 
 @pytest.fixture(params=VIRTUAL_BROKERS)
 def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
-    """Each broker in turn on which the client makes the copies."""
+    """Each broker in turn where the client sends the copies."""
     with open_queue_contents(request.param, request, tmp_path) as queues:
         yield queues
 
 
 @contextmanager
-def refused(queues: QueueContents, queue: str, **settings: Any) -> Iterator[Celery]:
-    """Yield an app whose connection is up when its broker refuses one queue.
+def refusing_app(
+    queues: QueueContents, queue: str, **settings: Any
+) -> Iterator[Celery]:
+    """Yield a connected app whose broker refuses messages for one queue.
 
-    That ends with the block.
+    The broker accepts them again when the block ends.
     """
-    settings = {"queues": QUEUES, **RETRIED, **settings}
+    settings = {"queues": QUEUES, **RETRY_SETTINGS, **settings}
     with ExitStack() as stack:
         if isinstance(queues, SQSContents):
             name = queues.prefix + queue
-            stack.enter_context(sqs_requests.recorded(lambda one: _denied(one, name)))
+            stack.enter_context(
+                sqs_requests.recorded(lambda one: _deny_queue(one, name))
+            )
         elif isinstance(queues, FileSystemContents):
-            path = too_long_a_path(queues.folder, queue)
+            path = overlong_path(queues.folder, queue)
             settings["broker_transport_options"] = {"data_folder_out": path}
         app = stack.enter_context(routing_app(queues, **settings))
         if not isinstance(queues, FileSystemContents):
             app.send_task("export.note", task_id="before", queue="msg")
         if isinstance(queues, RedisContents):
-            stack.enter_context(_no_list(queues, queue))
+            stack.enter_context(_refuse_list(queues, queue))
         elif isinstance(queues, SQLAlchemyContents):
-            stack.enter_context(_no_row(queues, queue))
+            stack.enter_context(_refuse_rows(queues, queue))
         yield app
 
 
-def _denied(
+def _deny_queue(
     request: sqs_requests.Request, queue: str
 ) -> sqs_requests.ErrorResponse | None:
     if request.operation != "SendMessage" or request.queue != queue:
@@ -114,7 +119,7 @@ def _denied(
 
 
 @contextmanager
-def _no_list(queues: RedisContents, queue: str) -> Iterator[None]:
+def _refuse_list(queues: RedisContents, queue: str) -> Iterator[None]:
     with queues.connected() as client:
         before = client.dump(queues.key(queue))
         client.set(queues.key(queue), "no list")
@@ -125,17 +130,17 @@ def _no_list(queues: RedisContents, queue: str) -> Iterator[None]:
 
 
 @contextmanager
-def _no_row(queues: SQLAlchemyContents, queue: str) -> Iterator[None]:
-    for statement in REFUSING_ROWS:
+def _refuse_rows(queues: SQLAlchemyContents, queue: str) -> Iterator[None]:
+    for statement in REFUSE_ROWS:
         queues.execute(statement.format(queue=queue))
     yield
     queues.execute("DROP TRIGGER refuse ON kombu_message")
 
 
-def too_long_a_path(folder: Path, queue: str) -> str:
-    """Return a path to a folder in which the names of a queue's files are too long.
+def overlong_path(folder: Path, queue: str) -> str:
+    """Return a path to a folder in which the files of a queue exceed `PATH_MAX`.
 
-    Those of a queue that has a name shorter by seven letters are not.
+    The files of a queue whose name is at least seven letters shorter do not.
     """
     name = f"{0:020}_{UUID(int=0)}.{queue}.msg"
     longest = os.pathconf("/", "PC_PATH_MAX") - 1
@@ -146,8 +151,8 @@ def too_long_a_path(folder: Path, queue: str) -> str:
     return path
 
 
-def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the toolbox has logged as an error."""
+def logged_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the logged_errors that the toolbox has logged."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -158,10 +163,10 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_failing_monitor_queue_neither_duplicates_nor_stops_a_task(
     queues: QueueContents, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with refused(queues, MONITOR) as app:
+    with refusing_app(queues, MONITOR) as app:
         caplog.clear()
         ids = sorted(app.send_task("export.note").id for _ in range(3))
-        logged = errors(caplog)
+        logged = logged_errors(caplog)
     with routing_app(queues) as app:
         later = app.send_task("export.note").id
 
@@ -176,7 +181,7 @@ def test_a_failed_copy_raises_on_demand_after_the_task_was_sent(
     queues: QueueContents,
 ) -> None:
     caught = []
-    with refused(queues, MONITOR, COPY_FAILURE="raise") as app:
+    with refusing_app(queues, MONITOR, COPY_FAILURE="raise") as app:
         for _ in range(2):
             with pytest.raises(CopyFailed) as raised:
                 app.send_task("export.note")
@@ -189,16 +194,16 @@ def test_a_failed_copy_raises_on_demand_after_the_task_was_sent(
 def test_a_failing_work_queue_is_an_error_at_the_caller_who_can_send_again(
     queues: QueueContents,
 ) -> None:
-    with refused(queues, FAR) as app:
+    with refusing_app(queues, LONG_QUEUE) as app:
         with pytest.raises(Exception) as raised:
-            app.send_task("export.note", queue=FAR, task_id="1")
-    first = queues.ids(FAR)
+            app.send_task("export.note", queue=LONG_QUEUE, task_id="1")
+    first = queues.ids(LONG_QUEUE)
     with routing_app(queues, queues=QUEUES) as app:
-        app.send_task("export.note", queue=FAR, task_id="1")
+        app.send_task("export.note", queue=LONG_QUEUE, task_id="1")
 
     assert not isinstance(raised.value, CopyFailed)
     assert first == []
-    assert queues.ids(FAR) == ["1"]
+    assert queues.ids(LONG_QUEUE) == ["1"]
     assert [id for id in queues.ids(MONITOR) if id != "before"] == ["1"]
 
 
@@ -208,25 +213,27 @@ def test_a_monitor_queue_that_cannot_be_declared_does_not_stop_a_task(
 ) -> None:
     with ExitStack() as stack:
         if isinstance(queues, RedisContents):
-            stack.enter_context(_no_list(queues, MONITOR))
+            stack.enter_context(_refuse_list(queues, MONITOR))
         else:
-            stack.enter_context(sqs_requests.recorded(_denied_monitor))
+            stack.enter_context(sqs_requests.recorded(_deny_monitor_queue))
         app = stack.enter_context(routing_app(queues))
         id = app.send_task("export.note").id
-        logged = errors(caplog)
+        logged = logged_errors(caplog)
 
     assert queues.ids("export") == [id]
     assert any(repr(MONITOR) in line for line in logged)
 
 
-def _denied_monitor(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
+def _deny_monitor_queue(
+    request: sqs_requests.Request,
+) -> sqs_requests.ErrorResponse | None:
     name = request.body.get("QueueName", request.queue)
     return DENIED if name.endswith(MONITOR) else None
 
 
 def test_a_failed_publish_leaves_no_file_behind(tmp_path: Path) -> None:
     queues = FileSystemContents(folder_access(tmp_path))
-    with refused(queues, MONITOR) as app:
+    with refusing_app(queues, MONITOR) as app:
         app.send_task("export.note")
     [left] = [path.name for path in queues.folder.iterdir() if path.is_file()]
 
@@ -240,11 +247,11 @@ def test_an_unavailable_broker_is_an_error_at_the_caller_who_can_send_again(
     queues: QueueContents,
 ) -> None:
     url = urlsplit(queues.access.url)
-    options = TRIED_ONCE if isinstance(queues, SQSContents) else {}
+    options = NO_BOTOCORE_RETRIES if isinstance(queues, SQSContents) else {}
     with run_proxy(str(url.hostname), int(url.port or 0)) as proxy:
         away = {"broker_url": proxied_url(queues.access.url, proxy)}
         with routing_app(
-            queues, broker_transport_options=options, **RETRIED | away
+            queues, broker_transport_options=options, **RETRY_SETTINGS | away
         ) as app:
             app.send_task("export.note", task_id="before")
             proxy.refuse_connections()

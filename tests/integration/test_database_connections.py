@@ -1,4 +1,4 @@
-"""How many database connections workers open."""
+"""The number of database connections that workers open."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from support.worker_fleet import (
     run_workflows,
 )
 
-#: Prints the connection of a process before it forks, those of four children, and its
-#: own once more, each after a result has been stored on it.
-FORKS = """\
+#: Stores a result in a process, in four processes forked from it, and in the first one
+#: again; prints the id of the server process of each connection.
+STORE_IN_FORKS = """\
 import json, os, sys
 from multiprocessing import get_context
 from celery import Celery, states
@@ -35,7 +35,7 @@ def store(id):
     app.backend.store_result(id, id, states.SUCCESS)
     with app.backend.database.connect() as connection:
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
-    os.write(1, f"{id}={pid}\\n".encode())  # In one piece beside the others.
+    os.write(1, f"{id}={pid}\\n".encode())  # A single write, so that lines do not mix.
 
 store("before")
 fork = get_context("fork")
@@ -52,7 +52,7 @@ store("after")
 def test_a_forked_process_opens_its_own_connection_and_keeps_its_parents_open(
     database: str,
 ) -> None:
-    printed = run_script(FORKS, result_backend_url(database))
+    printed = run_script(STORE_IN_FORKS, result_backend_url(database))
     pids = dict(line.split("=") for line in printed)
 
     assert pids["before"] == pids["after"]
@@ -66,14 +66,14 @@ def test_behind_pgbouncer_workers_share_two_connections(
 ) -> None:
     with ExitStack() as stack:
         url = stack.enter_context(run_pgbouncer(make_url(database), size=2))
-        near = url.render_as_string(hide_password=False)
-        fleet = stack.enter_context(open_fleet(access, near, tmp_path))
+        pooled_url = url.render_as_string(hide_password=False)
+        fleet = stack.enter_context(open_fleet(access, pooled_url, tmp_path))
         for name in ("one", "two"):
             stack.enter_context(fleet.worker("-n", name, "-c", "2"))
         results = fleet.publish(100)
         values = [result.get(timeout=TIMEOUT_S) for result in results]
         total, members, failure = run_workflows(fleet.app)
-        shared = connections(database)
+        shared = count_connections(database)
         stored = count_statuses(database)
         delete_results(fleet.app)
 
@@ -84,8 +84,8 @@ def test_behind_pgbouncer_workers_share_two_connections(
         assert count_statuses(database) == {}
 
 
-def connections(database: str) -> int:
-    """Return how many clients the database has beside the one that asks."""
+def count_connections(database: str) -> int:
+    """Return the number of other connections to the database."""
     [[count]] = fetch(
         database,
         "SELECT count(*) FROM pg_stat_activity"

@@ -1,4 +1,4 @@
-"""Results are stored in spite of outages of the database."""
+"""No result is lost in an outage of the database."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_result_is_stored_when_the_server_restarts(
 
 
 def test_the_counts_of_a_chord_survive_a_kill_of_the_server() -> None:
-    # What a commit has not waited for is lost, unless it is written in the meantime.
+    # With this delay, the server writes only synchronous commits before it is killed.
     with cluster({**SURVIVING_KILLS, "wal_writer_delay": "10s"}) as server:
         url = result_backend_url(server.url.render_as_string(hide_password=False))
         app = Celery("chords", broker="memory://", backend=url, set_as_current=False)
@@ -92,7 +92,7 @@ def test_every_result_is_stored_when_connections_end(
         if fault == "cut":
             proxy.cut()
         else:
-            terminate(database)
+            terminate_connections(database)
         results += fleet.publish(100)
         worker.wait_for(RETRYING)
         values = [result.get(timeout=TIMEOUT_S) for result in results]
@@ -101,7 +101,8 @@ def test_every_result_is_stored_when_connections_end(
         assert all_succeeded(database, results)
 
 
-def terminate(database: str) -> None:
+def terminate_connections(database: str) -> None:
+    """Terminate all other connections to a database."""
     fetch(
         database,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -174,9 +175,9 @@ def test_a_worker_survives_an_outage_longer_than_the_retries(
     with ExitStack() as stack:
         proxy = stack.enter_context(run_proxy(*address_of(database)))
         fleet = stack.enter_context(open_fleet(access, database, tmp_path))
-        far_away = fleet.with_worker_database(url_through(database, proxy))
+        proxied = fleet.with_worker_database(url_through(database, proxy))
         worker = stack.enter_context(
-            far_away.worker("-c", "1", result_backend_max_retries=1)
+            proxied.worker("-c", "1", result_backend_max_retries=1)
         )
         fleet.publish(1)[0].get(timeout=TIMEOUT_S)
         proxy.refuse_connections()
@@ -214,7 +215,7 @@ def test_a_task_acknowledged_late_runs_again_until_its_result_is_stored(
         echoes = [fleet.app.signature("export.echo", [n]) for n in range(3)]
         total = chord(echoes, app=fleet.app)(fleet.app.signature("export.total"))
         header: Any = total.parent
-        # Not the others of the header: the worker prefetches four, again and again.
+        # Not the rest of the header: the worker always prefetches the first four tasks.
         for each in (success, failure, header.results[0]):
             wait_for_deliveries(worker, each.id, 2)
         proxy.accept_connections()
@@ -227,6 +228,7 @@ def test_a_task_acknowledged_late_runs_again_until_its_result_is_stored(
 
 
 def wait_for_deliveries(worker: Process, id: str, count: int) -> None:
+    """Wait until a worker has received a task several times."""
     wait_until(
         lambda: worker.text.count(f"[{id}] received") >= count, timeout_s=TIMEOUT_S
     )

@@ -1,4 +1,4 @@
-"""Workers, monitors and readers that connect as their documented roles."""
+"""Workers, monitors and readers connect to PostgreSQL with the documented roles."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_the_documented_grants_are_enough_for_a_worker(
     access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(user_with_role(database, "worker"))
-        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        restricted = stack.enter_context(user_with_role(database, "worker"))
+        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
         stack.enter_context(fleet.worker("-c", "2"))
         total, members, failure = run_workflows(fleet.app)
         stored = count_statuses(database)
@@ -50,8 +50,8 @@ def test_the_documented_grants_are_enough_for_a_monitor(
     access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(user_with_role(database, "monitor"))
-        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        restricted = stack.enter_context(user_with_role(database, "monitor"))
+        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
         ids = {result.id for result in fleet.publish(3)}
         echo = fleet.app.signature("export.echo", [1])
         first, last = (echo | echo.clone()).apply_async().as_list()[::-1]
@@ -63,8 +63,8 @@ def test_the_documented_grants_are_enough_for_a_monitor(
         planned = fetch(database, "SELECT id FROM workertoolbox_planned")
         swept = "SELECT FROM workertoolbox_watermark WHERE seen_at > '1970-01-02'"
         wait_until(lambda: fetch(database, swept))
-        unread = "SELECT reason FROM workertoolbox_quarantine"
-        reasons = wait_until(lambda: fetch(database, unread))
+        quarantined = "SELECT reason FROM workertoolbox_quarantine"
+        reasons = wait_until(lambda: fetch(database, quarantined))
 
     assert len(reasons) == 1
     assert planned == [(str(last),)]
@@ -75,14 +75,14 @@ def test_the_documented_grants_are_enough_for_metrics(
 ) -> None:
     [port] = free_ports(1)
     with ExitStack() as stack:
-        narrow = stack.enter_context(user_with_role(database, "monitor"))
-        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
-        run_tasks_command = fleet.command("tasks", "monitor", "--prometheus", str(port))
-        stack.enter_context(run_tasks_command).wait_for("copying tasks")
-        with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
-            figures = answer.read().decode().splitlines()
+        restricted = stack.enter_context(user_with_role(database, "monitor"))
+        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
+        command = fleet.command("tasks", "monitor", "--prometheus", str(port))
+        stack.enter_context(command).wait_for("copying tasks")
+        with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as response:
+            metrics = response.read().decode().splitlines()
 
-    assert "workertoolbox_database_up 1.0" in figures
+    assert "workertoolbox_database_up 1.0" in metrics
 
 
 def test_a_role_that_must_not_insert_causes_one_error_and_no_retry(
@@ -92,10 +92,10 @@ def test_a_role_that_must_not_insert_causes_one_error_and_no_retry(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(user_with_role(database, "reader"))
-        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
-        refused = "permission denied for table celery_taskmeta"
-        with pytest.raises(ProgrammingError, match=refused) as caught:
+        restricted = stack.enter_context(user_with_role(database, "reader"))
+        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
+        denied = "permission denied for table celery_taskmeta"
+        with pytest.raises(ProgrammingError, match=denied) as caught:
             fleet.app.backend.store_result("1", "secret", states.SUCCESS)
         worker = stack.enter_context(fleet.worker("-c", "1"))
         fleet.publish(1)
@@ -103,9 +103,7 @@ def test_a_role_that_must_not_insert_causes_one_error_and_no_retry(
 
     assert "secret" not in str(caught.value)
     assert "Retrying" not in caplog.text + output
-    assert [refused in line for line in output.splitlines() if "ERROR" in line] == [
-        True
-    ]
+    assert [denied in line for line in output.splitlines() if "ERROR" in line] == [True]
 
 
 def test_the_documented_grants_are_enough_for_a_reader(
@@ -118,11 +116,11 @@ def test_the_documented_grants_are_enough_for_a_reader(
             for result in results:
                 result.get(timeout=TIMEOUT_S)
         GroupResult("all", results, app=fleet.app).save()
-        narrow = stack.enter_context(user_with_role(database, "reader"))
-        reader = stack.enter_context(open_fleet(access, narrow, tmp_path))
+        restricted = stack.enter_context(user_with_role(database, "reader"))
+        reader = stack.enter_context(open_fleet(access, restricted, tmp_path))
         values = [reader.app.AsyncResult(each.id).get(timeout=1) for each in results]
         members = GroupResult.restore("all", app=reader.app).get(timeout=1)
-        with TaskStore(result_backend_url(narrow)) as store:
+        with TaskStore(result_backend_url(restricted)) as store:
             listed = {task.id: task.result for task in store.list()}
         with reader.command("tasks", "list", "--json") as command:
             exit_code = command.wait()
@@ -138,9 +136,9 @@ def test_celerys_own_backend_shares_the_table_as_a_worker_role(
     access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        narrow = stack.enter_context(user_with_role(database, "worker"))
-        fleet = stack.enter_context(open_fleet(access, narrow, tmp_path))
-        plain = Celery("plain", backend=f"db+{narrow}", set_as_current=False)
+        restricted = stack.enter_context(user_with_role(database, "worker"))
+        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
+        plain = Celery("plain", backend=f"db+{restricted}", set_as_current=False)
         plain.conf.result_extended = True
         before = plain.AsyncResult("never").state
         with fleet.worker("-c", "1"):

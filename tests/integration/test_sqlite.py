@@ -1,4 +1,4 @@
-"""Several processes share a SQLite database."""
+"""Several processes write to one SQLite database."""
 
 from __future__ import annotations
 
