@@ -63,7 +63,7 @@ def schema(context: CheckContext) -> Iterator[Finding]:
         yield failed("schema", *_halves(error))
     except DatabaseUnavailable as error:
         if _is_denied(error):
-            yield skipped("schema", "this role may not read workertoolbox_version")
+            yield skipped("schema", "this role may not read the version of the schema")
         else:
             yield failed("schema", *_halves(error))
     else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,7 +40,6 @@ from cadasta.workertoolbox.results._database.tables import (
     watermark,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._monitor.records import TaskRecord
 
 _logger = logging.getLogger(__name__)
 
@@ -96,23 +95,6 @@ def _result(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
 
 def _message(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
     return select(task.c.id).where(task.c.id == task_id).scalar_subquery()
-
-
-def late_queued_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
-    """Return rows of `workertoolbox_queued` for messages that were seen long ago.
-
-    To be called at the end of the transaction that stores them.
-    """
-    late = datetime.now(UTC) - LATE_AFTER
-    return [
-        {
-            "task_id": record.id,
-            "scheduled_at": record.scheduled_at,
-            "due_at": max(filter(None, (record.scheduled_at, record.eta))),
-        }
-        for record in records
-        if record.seen_at < late
-    ]
 
 
 class WatermarkSweep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import Insert, distinct_on
 from cadasta.workertoolbox.results._database import tables as _tables
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.types import Document
-from cadasta.workertoolbox.results._history.watermark import late_queued_rows
+from cadasta.workertoolbox.results._history.watermark import LATE_AFTER
 from cadasta.workertoolbox.results._monitor.records import (
     QuarantineRecord,
     Record,
@@ -55,12 +55,26 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
         _tables.planned: _planned_rows(read),
         _tables.quarantine: [asdict(record) for record in unread],
         # Last, as the watermark may have passed a record during the transaction.
-        _tables.queued: late_queued_rows(read),
+        _tables.queued: _late_queued_rows(read),
     }
     for table, values in rows.items():
         if values:
             insert = insert_into(table, connection.dialect.name)
             connection.execute(_insert_once(insert), values)
+
+
+def _late_queued_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
+    """Return rows of `workertoolbox_queued` for messages that were seen long ago."""
+    late = datetime.now(UTC) - LATE_AFTER
+    return [
+        {
+            "task_id": record.id,
+            "scheduled_at": record.scheduled_at,
+            "due_at": max(filter(None, (record.scheduled_at, record.eta))),
+        }
+        for record in records
+        if record.seen_at < late
+    ]
 
 
 def _write_arrays(connection: Connection, records: Sequence[TaskRecord]) -> None:
