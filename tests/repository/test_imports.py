@@ -1,0 +1,240 @@
+"""Imports point one way: between the packages, and between the folders of each.
+
+`ORDER` is the architecture. It lists the folders and modules at the top of each
+package, lowest first. Each may import those on the lines above its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cadasta.workertoolbox.results._database import tables
+from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "cadasta.workertoolbox"
+
+#: The packages that each package may import.
+PACKAGES: dict[str, set[str]] = {
+    "routing": set(),
+    "results": set(),
+    "conf": {"routing", "results"},
+}
+
+#: Each line may import the lines above it. Names on one line do not import each other.
+ORDER = {
+    "routing": (
+        "_errors _headers",  # exceptions; names that the toolbox adds to messages
+        "_frozen _json_only _queue_names _declaration",  # values, and checks of them
+        "_settings",  # read-only settings whose repr masks secrets
+        "_transport_options",  # what a broker needs beyond its URL
+        "_delays",  # RabbitMQ's native delays
+        "_topology",  # the task exchange, the queues and their bindings
+        "_router _publication _worker",  # what happens at a publish, and in a worker
+        "consumer",  # the worker's consumer, which Celery imports by name
+        "transports",  # subclasses of kombu's transports
+        "_routing",  # `Routing`, the configuration made of all of them
+    ),
+    "results": (
+        "_errors _headers _durations",  # exceptions; message headers; "30s" and "7d"
+        "_database",  # engine, URLs, tables, view, schema version, privileges of roles
+        "migrations",  # steps from one schema version to the next
+        "_arguments",  # redaction, truncation and JSON of task arguments
+        "_history",  # watermarks, retention, purge, erasure
+        "_backend _monitor",  # what workers write; what the monitor reads and writes
+        "backend",  # the result backend, which Celery imports by name
+        "_store",  # queries
+        "_commands",  # one module for each command
+        "commands",  # the command group, which Celery imports by name
+    ),
+    "conf": (
+        "_errors",  # exceptions
+        "_logging",  # log formatters, the ids of the running task, Sentry
+        "_settings",  # the variables of `Config`, the environment, URL templates
+        "_brokers",  # broker URLs, profiles, folders, connections
+        "_chord_unlock _followups",  # helpers for chords and replaced tasks
+        "_config",  # `Config`
+        "_setup",  # `setup_app`
+        "checkup",  # the checks of `tasks check`
+        "testing",  # fixtures for users' tests
+        "commands",  # `tasks check`, which Celery imports by name
+    ),
+}
+
+#: Folders with one module that other folders of the package may import.
+ENTRY_MODULES = {"routing.transports": "routing.transports._registration"}
+
+
+class Import(NamedTuple):
+    """One module that imports another, both without the namespace.
+
+    `str` gives `results._store.search imports results._history.watermark`.
+    """
+
+    importer: str
+    imported: str
+
+    def __str__(self) -> str:
+        return f"{self.importer} imports {self.imported}"
+
+
+def modules(package: str) -> dict[str, ast.Module]:
+    """Return the syntax tree of each module of a package, by its name."""
+    root = ROOT / "packages" / f"workertoolbox-{package}" / "src"
+    found = {}
+    for path in root.rglob("*.py"):
+        name = ".".join(path.relative_to(root).with_suffix("").parts)
+        name = name.removeprefix(f"{NAMESPACE}.").removesuffix(".__init__")
+        found[name] = ast.parse(path.read_text("utf-8"), str(path))
+    return found
+
+
+MODULES = {
+    name: tree for package in PACKAGES for name, tree in modules(package).items()
+}
+
+
+def imports() -> Iterator[Import]:
+    """Yield the imports within the namespace, those inside functions included."""
+    for importer, tree in MODULES.items():
+        for node in ast.walk(tree):
+            for name in _imported(node):
+                if name.startswith(f"{NAMESPACE}."):
+                    yield Import(importer, name.removeprefix(f"{NAMESPACE}."))
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"write an absolute import: {ast.unparse(node)}"
+        for alias in node.names:
+            submodule = f"{node.module}.{alias.name}"
+            is_module = submodule.removeprefix(f"{NAMESPACE}.") in MODULES
+            yield submodule if is_module else str(node.module)
+
+
+IMPORTS = list(imports())
+
+
+def package_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def top_of(module: str) -> str:
+    """Return the folder or module at the top of its package that a module belongs to.
+
+    For the package itself, that is an empty string.
+    """
+    return (module.split(".") + [""])[1]
+
+
+def between_packages() -> list[Import]:
+    return [each for each in IMPORTS if package_of(each[0]) != package_of(each[1])]
+
+
+def within(package: str) -> list[Import]:
+    return [
+        each
+        for each in IMPORTS
+        if package_of(each[0]) == package_of(each[1]) == package
+    ]
+
+
+def shown(found: list[Import]) -> list[str]:
+    return sorted({str(each) for each in found})
+
+
+def test_packages_import_one_way() -> None:
+    wrong = [
+        each
+        for each in between_packages()
+        if package_of(each.imported) not in PACKAGES[package_of(each.importer)]
+    ]
+
+    assert shown(wrong) == []
+
+
+def test_a_package_imports_only_public_modules_of_another_one() -> None:
+    private = [each for each in between_packages() if "._" in each.imported]
+
+    assert shown(private) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_order_lists_each_folder_and_module_of_a_package_once(package: str) -> None:
+    listed = [name for line in ORDER[package] for name in line.split()]
+    existing = {top_of(name) for name in MODULES if package_of(name) == package}
+
+    assert sorted(listed) == sorted(existing - {""})
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_folders_of_a_package_import_one_way(package: str) -> None:
+    line_of = {
+        name: number
+        for number, line in enumerate(ORDER[package])
+        for name in line.split()
+    }
+    wrong = []
+    for each in within(package):
+        importer, imported = top_of(each.importer), top_of(each.imported)
+        if importer and imported and importer != imported:
+            if line_of[imported] >= line_of[importer]:
+                wrong.append(each)
+
+    assert shown(wrong) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_the_package_that_it_is_in(package: str) -> None:
+    wrong = [each for each in within(package) if each.imported == package]
+
+    assert shown(wrong) == []
+
+
+@pytest.mark.parametrize(("folder", "entry"), ENTRY_MODULES.items())
+def test_other_folders_import_only_the_entry_module(folder: str, entry: str) -> None:
+    wrong = [
+        each
+        for each in IMPORTS
+        if f"{each.imported}.".startswith(f"{folder}.")
+        and not each.importer.startswith(folder)
+        and each.imported != entry
+    ]
+
+    assert shown(wrong) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # A package imports its modules, and they do not need it.
+    graph = TopologicalSorter[str]()
+    for each in IMPORTS:
+        if top_of(each.importer) and top_of(each.imported):
+            graph.add(each.importer, each.imported)
+
+    graph.prepare()
+
+
+def test_conf_does_not_name_tables_of_results() -> None:
+    names = {*tables.metadata.tables, tables.tasks.name, VERSION_TABLE}
+    pattern = re.compile(rf"\b({'|'.join(sorted(names))})\b")
+    found = [
+        f"{name}, line {node.lineno}: {node.value!r}"
+        for name, tree in MODULES.items()
+        if package_of(name) == "conf"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and pattern.search(node.value)
+    ]
+
+    assert len(names) > 10
+    assert found == []
