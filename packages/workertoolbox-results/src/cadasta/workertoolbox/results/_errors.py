@@ -1,4 +1,4 @@
-"""What can go wrong with results.
+"""The errors of this package.
 
 ResultsError
 ├── BrokerUnavailable (ConnectionError)
@@ -18,45 +18,46 @@ ResultsError
 
 from __future__ import annotations
 
+# An error with attributes passes only its arguments to `Exception`: Celery pickles
+# errors and rebuilds them from `args`.
+
 
 class ResultsError(Exception):
-    """The root of every error of this package."""
+    """Base class of all errors of this package."""
 
 
 class BrokerUnavailable(ResultsError, ConnectionError):
-    """The broker cannot be reached."""
+    """The broker cannot be reached or refuses the connection."""
 
 
 class DatabaseUnavailable(ResultsError, ConnectionError):
-    """The database cannot be reached, or refuses us."""
+    """The database cannot be reached, or refuses the connection or a statement."""
 
 
 class InvalidLimit(ResultsError, ValueError):
-    """`MAX_ARGUMENT_BYTES` is no number of bytes."""
+    """`MAX_ARGUMENT_BYTES` is not a positive number of bytes."""
 
     def __init__(self, limit: object) -> None:
-        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
         super().__init__(limit)
         self.limit = limit
 
     def __str__(self) -> str:
         return (
-            f"MAX_ARGUMENT_BYTES={self.limit!r} is no number of bytes; write 1 or "
+            f"MAX_ARGUMENT_BYTES={self.limit!r} is not a number of bytes; write 1 or "
             "more, or leave it out for the default"
         )
 
 
 class InvalidRedaction(ResultsError, ValueError):
-    """A rule of `REDACT` cannot be understood."""
+    """A rule in `REDACT` is not valid."""
 
     def __init__(self, rule: object) -> None:
-        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
         super().__init__(rule)
         self.rule = rule
 
     def __str__(self) -> str:
         return (
-            f"REDACT={self.rule!r} is no rule; write "
+            f"REDACT={self.rule!r} is not a valid rule; write "
             'REDACT={"export.*": ["token", 0]} with names or positions of arguments, '
             "or a function that takes args and kwargs and returns both"
         )
@@ -67,11 +68,11 @@ class InvalidTemplate(ResultsError, ValueError):
 
 
 class InvalidURL(ResultsError, ValueError):
-    """A URL does not name a SQL database."""
+    """A URL is not that of a supported database, or its driver is not installed."""
 
 
 class MetricsUnavailable(ResultsError, RuntimeError):
-    """Nothing can be served to Prometheus: no library, or no port."""
+    """Metrics cannot be served: the library is not installed, or the port is in use."""
 
 
 class MonitorQueueUnknown(ResultsError, LookupError):
@@ -82,7 +83,6 @@ class NotInQuarantine(ResultsError, LookupError):
     """No message in quarantine has this number."""
 
     def __init__(self, id: int) -> None:
-        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
         super().__init__(id)
         self.id = id
 
@@ -94,24 +94,23 @@ class NotInQuarantine(ResultsError, LookupError):
 
 
 class PickledResult(ResultsError, ValueError):
-    """A stored result is a pickle, which nothing here reads."""
+    """A stored result is a pickle, which is never read."""
 
     def __str__(self) -> str:
         return (
-            "the stored result is a pickle, and pickles are not read; delete it by "
+            "the stored result is a pickle, and pickles are not read; delete it with "
             "`result.forget()`, or store it as JSON with the release that wrote it"
         )
 
 
 class SchemaOutdated(ResultsError, RuntimeError):
-    """The database has no tables of ours, or older ones than this code needs."""
+    """The database lacks our tables, or they are older than this release needs."""
 
 
 class TaskNotFound(ResultsError, LookupError):
-    """Nobody has ever seen a task of this id."""
+    """No monitor and no worker has seen a task with this id."""
 
     def __init__(self, id: str) -> None:
-        # Only the arguments: Celery pickles errors and rebuilds them from `args`.
         super().__init__(id)
         self.id = id
 
@@ -123,4 +122,4 @@ class TaskNotFound(ResultsError, LookupError):
 
 
 class UnknownStatus(ResultsError, ValueError):
-    """No task has this status, and its name resembles one that tasks have."""
+    """No task has this status, and it resembles a known one."""
