@@ -91,7 +91,9 @@ def test_what_the_publisher_wants_to_be_shown_wins() -> None:
     "rules", [["token"], {"a": "token"}, {"a": [1.5]}, {1: ["token"]}, {"a": None}]
 )
 def test_what_is_no_rule_is_refused(rules: Any) -> None:
-    with pytest.raises(InvalidRedaction, match="REDACT=.* is not a valid rule; write") as caught:
+    with pytest.raises(
+        InvalidRedaction, match="REDACT=.* is not a valid rule; write"
+    ) as caught:
         Redaction(rules)
 
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
