@@ -1,7 +1,8 @@
-"""Names on the wire: headers and delivery information that this package reads.
+"""Names in messages that this package reads: headers, and a key of `delivery_info`.
 
-The routing package and the check-up write them. The packages do not import each other,
-so the routing package has constants of the same names and values.
+workertoolbox-routing writes them. Because the two packages do not import each other, it
+has the same names in a `_headers.py` of its own; a test of the repository compares the
+two. Only `PROBE` is written by the check-up, which imports it from here.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 #: Header with the instant of publication, in ISO 8601.
 PUBLISHED_AT = "workertoolbox_published_at"
 
-#: Key of the delivery information with the routing key that a message was published
-#: with. The routing package's transports set it where they replace the routing key by
-#: the name of the queue that the message was read from.
+#: Key in `delivery_info` with the routing key that a message was published with. The
+#: routing package's transports set it where they replace the routing key with the name
+#: of the queue that the message was read from.
 ROUTING_KEY = "workertoolbox_routing_key"
 
 #: Header that the routing package's transports add to a message that kombu cannot
