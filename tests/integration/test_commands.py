@@ -1,4 +1,4 @@
-"""The commands as processes, on PostgreSQL, and what they say when something fails."""
+"""`celery … tasks` commands on PostgreSQL, and their error messages."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ COMMAND = [
     str(SERVICE_FOLDER),
 ]
 
-#: Nothing listens there.
-DEAD = f"amqp://me:geheim@{HOST}:1//"
+#: No server listens there.
+UNREACHABLE_BROKER = f"amqp://me:geheim@{HOST}:1//"
 
 
-def run(
-    *words: str, broker: str = DEAD, database: str
+def run_command(
+    *words: str, broker: str = UNREACHABLE_BROKER, database: str
 ) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
     return subprocess.run(
         [*COMMAND, "tasks", *words],
         env=environment(broker=broker, database=database),
@@ -45,6 +46,7 @@ def run(
 
 
 def environment(*, broker: str, database: str) -> Mapping[str, str]:
+    """Return the variables of a command, without those that configure the tests."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -57,7 +59,10 @@ def environment(*, broker: str, database: str) -> Mapping[str, str]:
     }
 
 
-def fails_in_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
+def assert_one_line_error(
+    result: subprocess.CompletedProcess[str], *words: str
+) -> None:
+    """Check that a command failed with one line with these words and no password."""
     errors = [line for line in result.stderr.splitlines() if "INFO" not in line]
 
     assert result.returncode == 1, result.stderr
@@ -73,8 +78,8 @@ def test_upgrade_list_and_show_work_on_postgresql(postgresql: PostgreSQL) -> Non
         with engine.begin() as connection:
             connection.execute(text("DROP SCHEMA public CASCADE"))
             connection.execute(text("CREATE SCHEMA public"))
-        before = run("list", database=database)
-        upgrade = run("upgrade", database=database)
+        before = run_command("list", database=database)
+        upgrade = run_command("upgrade", database=database)
         with engine.begin() as connection:
             connection.execute(
                 text(
@@ -83,10 +88,10 @@ def test_upgrade_list_and_show_work_on_postgresql(postgresql: PostgreSQL) -> Non
                 )
             )
         engine.dispose()
-        listed = run("list", "--json", database=database)
-        shown = run("show", "1", database=database)
+        listed = run_command("list", "--json", database=database)
+        shown = run_command("show", "1", database=database)
 
-    fails_in_one_line(before, "no tables of the toolbox", "tasks upgrade")
+    assert_one_line_error(before, "no tables of the toolbox", "tasks upgrade")
     assert upgrade.returncode == 0
     assert json.loads(listed.stdout)["result"] == 42
     assert "export.echo  SUCCESS" in shown.stdout
@@ -104,7 +109,7 @@ def test_concurrent_upgrades_all_succeed(
         upgrades = [
             subprocess.Popen(
                 [*COMMAND, "tasks", "upgrade"],
-                env=environment(broker=DEAD, database=database),
+                env=environment(broker=UNREACHABLE_BROKER, database=database),
                 stdout=subprocess.DEVNULL,
             )
             for _ in range(3)
@@ -120,9 +125,9 @@ def test_concurrent_upgrades_all_succeed(
 def test_an_unreachable_database_is_a_one_line_error(words: list[str]) -> None:
     [port] = free_ports(1)
     database = f"postgresql+psycopg2://me:geheim@{HOST}:{port}/workers"
-    result = run(*words, database=database)
+    result = run_command(*words, database=database)
 
-    fails_in_one_line(result, f"me:***@{HOST}:{port}", "check result_backend")
+    assert_one_line_error(result, f"me:***@{HOST}:{port}", "check result_backend")
 
 
 def test_a_role_without_privileges_is_a_one_line_error(postgresql: PostgreSQL) -> None:
@@ -132,12 +137,12 @@ def test_a_role_without_privileges_is_a_one_line_error(postgresql: PostgreSQL) -
         with engine.begin() as connection:
             connection.execute(text(f"CREATE ROLE \"{role}\" LOGIN PASSWORD 'geheim'"))
         url = engine.url.set(username=role, password="geheim")
-        result = run("list", database=url.render_as_string(hide_password=False))
+        result = run_command("list", database=url.render_as_string(hide_password=False))
         with engine.begin() as connection:
             connection.execute(text(f'DROP ROLE "{role}"'))
         engine.dispose()
 
-    fails_in_one_line(result, "permission denied", "what its role may do")
+    assert_one_line_error(result, "permission denied", "what its role may do")
 
 
 def test_an_unreachable_broker_is_a_one_line_error(
@@ -150,8 +155,10 @@ def test_an_unreachable_broker_is_a_one_line_error(
             f"redis://:geheim@{HOST}:{port}/0",
             f"sqs://me:geheim@{HOST}:{port}/",
         ):
-            result = run("monitor", broker=url, database=database)
-            fails_in_one_line(result, "broker", f"{HOST}:{port}", "check broker_url")
+            result = run_command("monitor", broker=url, database=database)
+            assert_one_line_error(
+                result, "broker", f"{HOST}:{port}", "check broker_url"
+            )
 
 
 def test_a_refused_login_at_the_broker_is_a_one_line_error(
@@ -160,17 +167,19 @@ def test_a_refused_login_at_the_broker_is_a_one_line_error(
     with postgresql.database() as database, rabbitmq.access() as access:
         scheme, _, rest = access.url.partition("://")
         address = rest.partition("@")[2]
-        stranger = f"{scheme}://stranger:geheim@{address}"
-        nowhere = f"{access.url}-nowhere"
-        for url in (stranger, nowhere):
-            result = run("monitor", broker=url, database=database)
-            fails_in_one_line(result, "broker", "check broker_url")
+        unknown_user = f"{scheme}://stranger:geheim@{address}"
+        unknown_vhost = f"{access.url}-nowhere"
+        for url in (unknown_user, unknown_vhost):
+            result = run_command("monitor", broker=url, database=database)
+            assert_one_line_error(result, "broker", "check broker_url")
 
 
 def test_an_unknown_transport_is_a_one_line_error(
     postgresql: PostgreSQL,
 ) -> None:
     with postgresql.database() as database:
-        result = run("monitor", broker="rabbit://localhost//", database=database)
+        result = run_command(
+            "monitor", broker="rabbit://localhost//", database=database
+        )
 
-    fails_in_one_line(result, "rabbit", "check broker_url")
+    assert_one_line_error(result, "rabbit", "check broker_url")

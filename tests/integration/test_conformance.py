@@ -1,7 +1,7 @@
 """Every task is copied once and run once, on every broker.
 
-A case publishes, tells what it has published, and has the books compared: the messages
-in the monitor queue, and what the worker has run.
+Each test publishes tasks and states which copies and runs it expects. The harness then
+compares these with the messages in the monitor queue and with what the worker has run.
 """
 
 from __future__ import annotations
@@ -29,26 +29,27 @@ from support.publisher_scripts import (
 #: The models of kombu's SQLAlchemy transport cause this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
-#: Seconds until a scheduled task is due: enough to look before, on a slow machine too.
-AHEAD_S = 3
+#: Seconds until a scheduled task is due: enough to see its copy earlier, even on a slow
+#: machine.
+COUNTDOWN_S = 3
 
 WORKER = ("worker", "-c", "2", "-l", "INFO")
 
 
 @pytest.fixture(scope="module", params=ALL_BROKERS)
-def untouched(
+def unused_broker(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ConformanceHarness]:
-    """Each broker in turn, on which nothing is declared and no worker has run."""
+    """The service on each broker in turn, with nothing declared and no worker."""
     folder = tmp_path_factory.mktemp(request.param)
     with open_conformance_harness(request, folder) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def worked(untouched: ConformanceHarness) -> Iterator[ConformanceHarness]:
-    """The same with a worker, and nothing too many in the end."""
-    service = untouched
+def running_service(unused_broker: ConformanceHarness) -> Iterator[ConformanceHarness]:
+    """The service with a worker; at the end, nothing was copied or run too often."""
+    service = unused_broker
     with service.running(*WORKER, ready="ready.") as worker:
         service.worker = worker
         yield service
@@ -57,10 +58,10 @@ def worked(untouched: ConformanceHarness) -> Iterator[ConformanceHarness]:
 
 
 @pytest.fixture
-def service(worked: ConformanceHarness) -> Iterator[ConformanceHarness]:
-    """The same for one test, with books that are balanced."""
-    yield worked
-    worked.counts.accept_current()
+def service(running_service: ConformanceHarness) -> Iterator[ConformanceHarness]:
+    """The running service for one test; the next test starts with balanced counts."""
+    yield running_service
+    running_service.counts.accept_current()
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def app(service: ConformanceHarness) -> Celery:
     return service.app
 
 
-def settings_of(service: ConformanceHarness) -> dict[str, Any]:
-    """Return what routing has to be told to use the same broker."""
+def routing_settings(service: ConformanceHarness) -> dict[str, Any]:
+    """Return keywords to `Routing` for the broker of a service."""
     conf = service.app.conf
     return {
         "broker_url": conf.broker_url,
@@ -79,16 +80,18 @@ def settings_of(service: ConformanceHarness) -> dict[str, Any]:
 
 
 def test_routing_alone_loses_nothing_before_the_first_worker_starts(
-    untouched: ConformanceHarness, request: pytest.FixtureRequest
+    unused_broker: ConformanceHarness, request: pytest.FixtureRequest
 ) -> None:
-    service = untouched
-    options = [{}, {"queue": "msg"}, {"countdown": AHEAD_S}]
-    *now, later = run_script(PUBLISH_WITH_ROUTING_ONLY, settings_of(service), options)
+    service = unused_broker
+    options = [{}, {"queue": "msg"}, {"countdown": COUNTDOWN_S}]
+    *now, later = run_script(
+        PUBLISH_WITH_ROUTING_ONLY, routing_settings(service), options
+    )
     service.counts.wait_for_copies(*now, later)
     service.expect(*now)
     service.expect(later, scheduled=True)
 
-    assert service.worker is None, "this test has to be the first"
+    assert service.worker is None, "this test must run first"
     assert service.counts.early_copies == {later}
     request.getfixturevalue("service").settle()
 
@@ -110,7 +113,7 @@ def test_a_task_sent_by_name_from_a_service_without_tasks_is_copied(
 ) -> None:
     client = make_app("client")
     assert "export.echo" not in client.tasks
-    # Not from the pool, where what others have declared would be of help.
+    # Not a connection of the pool, on which other apps have declared the queues.
     with client.connection_for_write() as connection:
         sent = client.send_task("export.echo", ["by name"], connection=connection)
     client.close()
@@ -124,7 +127,7 @@ def test_routing_alone_copies_tasks_on_a_broker_already_in_use(
 ) -> None:
     options: list[dict[str, Any]] = [{}, {"queue": "celery"}]
     service.expect(
-        *run_script(PUBLISH_WITH_ROUTING_ONLY, settings_of(service), options)
+        *run_script(PUBLISH_WITH_ROUTING_ONLY, routing_settings(service), options)
     )
     service.settle()
 
@@ -176,7 +179,7 @@ def test_each_task_of_a_chord_in_a_chain_is_copied_and_run_once(
 
 
 def check_no_polls(service: ConformanceHarness) -> None:
-    """Celery's other SQL backend publishes a task a second to look for the end."""
+    """Check that nothing polled for the end of a header, as Celery's backend does."""
     assert not service.counts.internal_copies
 
 
@@ -193,9 +196,9 @@ def test_countdown_and_eta_are_copied_before_they_are_due(
     service: ConformanceHarness, app: Celery
 ) -> None:
     step = app.tasks["export.echo"]
-    eta = datetime.now(UTC) + timedelta(seconds=AHEAD_S)
+    eta = datetime.now(UTC) + timedelta(seconds=COUNTDOWN_S)
     ids = {
-        step.apply_async(("countdown",), countdown=AHEAD_S).id,
+        step.apply_async(("countdown",), countdown=COUNTDOWN_S).id,
         step.apply_async(("eta",), eta=eta).id,
     }
     service.counts.wait_for_copies(*ids)
@@ -221,14 +224,14 @@ def test_each_tick_of_beat_is_copied_and_run_once(service: ConformanceHarness) -
     files = ("--pidfile=", "--schedule", str(service.folder / "schedule"))
     beat = ("beat", "-l", "DEBUG", "--max-interval", "1", *files)
     with service.running(*beat, ready="beat: Starting") as process:
-        wait_until(lambda: len(sent(process.text)) >= 2)
+        wait_until(lambda: len(sent_ids(process.text)) >= 2)
         process.stop()
-    service.expect(*sent(process.text))
+    service.expect(*sent_ids(process.text))
     service.settle()
 
 
-def sent(log: str) -> list[str]:
-    """Return the ids that beat has written into its log."""
+def sent_ids(log: str) -> list[str]:
+    """Return the ids of the tasks that beat has logged."""
     return re.findall(r"export\.echo sent\. id->(\S+)", log)
 
 
@@ -256,7 +259,9 @@ def test_four_forked_processes_lose_and_duplicate_nothing(
     service.settle()
 
 
-@pytest.mark.parametrize("untouched", SERVER_FIXTURES, indirect=True, scope="module")
+@pytest.mark.parametrize(
+    "unused_broker", SERVER_FIXTURES, indirect=True, scope="module"
+)
 def test_a_publisher_whose_connection_breaks_loses_and_duplicates_nothing(
     service: ConformanceHarness, app: Celery
 ) -> None:
@@ -268,20 +273,20 @@ def test_a_publisher_whose_connection_breaks_loses_and_duplicates_nothing(
     service.settle()
 
 
-# Not SQS: what is cut while it is received comes again in half an hour.
+# Not SQS: it redelivers a message whose reception was cut off only after half an hour.
 @pytest.mark.parametrize(
-    "untouched", ["rabbitmq", "quorum", "redis"], indirect=True, scope="module"
+    "unused_broker", ["rabbitmq", "quorum", "redis"], indirect=True, scope="module"
 )
 def test_a_worker_whose_connection_breaks_loses_and_duplicates_nothing(
     service: ConformanceHarness, app: Celery
 ) -> None:
     assert service.worker is not None and service.worker_proxy is not None
     step = app.tasks["export.echo"]
-    for _ in range(4):  # Both of its processes have published, and are connected.
+    for _ in range(4):  # So that both of its processes publish and stay connected.
         service.expect(*workflow_ids(chain(step.s(1), step.s(), step.s())()))
     service.settle()
     for id in service.flush():
-        # Once it has, it has acknowledged the task, which thus does not come again.
+        # By then the task is acknowledged, so it is not redelivered.
         service.worker.wait_for(f"[{id}] succeeded")
     service.worker_proxy.cut()
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Each right that docs/database.md grants is enough, and is needed."""
+"""The grants in docs/database.md are sufficient, and each of them is needed."""
 
 from __future__ import annotations
 
@@ -29,28 +29,29 @@ from support.roles import single_privileges, user_with_role
 
 CHORD = {"task": "export.total", "options": {"task_id": "3"}}
 
-#: A message that announces the body of its chord.
-BODY: Any = (
+#: The body of a message with the signature of the body of its chord.
+MESSAGE_BODY: Any = (
     b'[[], {}, {"chord": {"task": "export.total", "options": {"task_id": "3"}}}]'
 )
 
 
-def opened(database: str) -> Celery:
+def make_app(database: str) -> Celery:
     return Celery("roles", backend=result_backend_url(database), set_as_current=False)
 
 
-def work(database: str) -> None:
-    """Store results, a group and a chord, and clean up."""
-    app = opened(database)
+def use_as_worker(database: str) -> None:
+    """Store results, a group and a chord, and delete expired results."""
+    app = make_app(database)
     backend: Any = app.backend
     with closing(backend.database):
-        store_all(app)
+        store_results(app)
         backend.forget("1")
         backend.expires = timedelta(microseconds=1)
         backend.cleanup()
 
 
-def store_all(app: Celery) -> None:
+def store_results(app: Celery) -> None:
+    """Store results, a group and a chord."""
     backend: Any = app.backend
     request = Context(id="1", root_id="1", group="g", group_index=0, chord=CHORD)
     for state in ("PROGRESS", states.SUCCESS, states.SUCCESS):
@@ -63,37 +64,37 @@ def store_all(app: Celery) -> None:
     backend.on_chord_part_return(request, states.SUCCESS, 42)
 
 
-def copy(database: str) -> None:
-    """Store tasks, steps and an unread message, as a monitor does."""
+def write_as_monitor(database: str) -> None:
+    """Store tasks, planned steps and a quarantined message."""
     engine = open_engine(make_url(database), poolclass=NullPool)
     check_schema(engine)
     headers: dict[str, Any] = {"task": "export.echo", "id": "1", "root_id": "1"}
     headers["group"] = "g"
     for headers["retries"] in range(2):
         message = Message(
-            body=BODY,
+            body=MESSAGE_BODY,
             headers=dict(headers),
             content_type="application/json",
             content_encoding="utf-8",
         )
         now = datetime.now(UTC)
-        unread = quarantine_record(message, reason="x", seen_at=now)
+        quarantined = quarantine_record(message, reason="x", seen_at=now)
         with engine.begin() as connection:
-            write_batch(connection, [read_task(message, seen_at=now), unread])
+            write_batch(connection, [read_task(message, seen_at=now), quarantined])
             write_batch(connection, [read_task(message, seen_at=now - LATE_AFTER)])
         with engine.begin() as connection:
             WatermarkSweep().advance(connection, until=now)
 
 
-def monitor(database: str) -> None:
-    """Do so, and count what is recent, as with `--prometheus`."""
-    copy(database)
+def use_as_monitor(database: str) -> None:
+    """Write as a monitor, and count recent tasks, as with `--prometheus`."""
+    write_as_monitor(database)
     count_recent(open_engine(make_url(database), poolclass=NullPool))
 
 
-def read(database: str) -> None:
+def use_as_reader(database: str) -> None:
     """Get a result and a group, and list tasks."""
-    app = opened(database)
+    app = make_app(database)
     backend: Any = app.backend
     with closing(backend.database), TaskStore(result_backend_url(database)) as store:
         app.AsyncResult("1").get(timeout=1)
@@ -102,8 +103,8 @@ def read(database: str) -> None:
         assert not store.list(status="QUEUED")
 
 
-def delete(database: str) -> None:
-    """Purge what is old, and erase a workflow."""
+def use_as_purger(database: str) -> None:
+    """Purge expired tasks, and erase a workflow."""
     with TaskStore(result_backend_url(database)) as store:
         for _ in purge_expired(
             store.engine, before=datetime.now(UTC) + timedelta(days=1)
@@ -114,17 +115,18 @@ def delete(database: str) -> None:
 
 
 def populate(database: str) -> None:
-    app = opened(database)
+    """Fill every table."""
+    app = make_app(database)
     backend: Any = app.backend
-    copy(database)
+    write_as_monitor(database)
     with closing(backend.database):
-        store_all(app)
+        store_results(app)
         backend.store_result("2", 42, states.SUCCESS)
 
 
 @pytest.fixture
 def owner(database: str) -> Iterator[Connection]:
-    """A connection to it of who owns the tables."""
+    """A connection of the owner of the tables."""
     engine = create_engine(database, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
@@ -132,27 +134,32 @@ def owner(database: str) -> Iterator[Connection]:
 
 @pytest.mark.parametrize(
     ("role", "use"),
-    [("worker", work), ("monitor", monitor), ("reader", read), ("purger", delete)],
+    [
+        ("worker", use_as_worker),
+        ("monitor", use_as_monitor),
+        ("reader", use_as_reader),
+        ("purger", use_as_purger),
+    ],
 )
 def test_a_role_has_exactly_the_privileges_that_it_needs(
     database: str, owner: Connection, role: str, use: Callable[[str], None]
 ) -> None:
     needless = []
-    with user_with_role(database, role) as narrow:
-        user = make_url(narrow).username
+    with user_with_role(database, role) as restricted:
+        user = make_url(restricted).username
         populate(database)
-        use(narrow)
-        for right, where in single_privileges(role):
+        use(restricted)
+        for privilege, target in single_privileges(role):
             populate(database)
-            owner.exec_driver_sql(f"REVOKE {right} ON {where} FROM {user}")
+            owner.exec_driver_sql(f"REVOKE {privilege} ON {target} FROM {user}")
             try:
-                use(narrow)
+                use(restricted)
             except (DBAPIError, ResultsError) as error:
                 assert "permission denied" in str(error)
             else:
-                needless.append((right, where))
-            owner.exec_driver_sql(f"GRANT {right} ON {where} TO {user}")
-        use(narrow)
+                needless.append((privilege, target))
+            owner.exec_driver_sql(f"GRANT {privilege} ON {target} TO {user}")
+        use(restricted)
 
     assert needless == []
 
@@ -160,18 +167,18 @@ def test_a_role_has_exactly_the_privileges_that_it_needs(
 def test_a_monitor_without_metrics_does_not_need_to_read_statuses(
     database: str, owner: Connection
 ) -> None:
-    with user_with_role(database, "monitor") as narrow:
-        user = make_url(narrow).username
+    with user_with_role(database, "monitor") as restricted:
+        user = make_url(restricted).username
         owner.exec_driver_sql(f"REVOKE SELECT (status) ON celery_taskmeta FROM {user}")
-        copy(narrow)
+        write_as_monitor(restricted)
 
 
 @pytest.mark.parametrize("role", ["worker", "monitor", "reader"])
 def test_only_the_purger_can_delete(database: str, role: str) -> None:
     populate(database)
-    with user_with_role(database, role) as narrow:
+    with user_with_role(database, role) as restricted:
         with pytest.raises(DatabaseUnavailable, match="permission denied"):
-            delete(narrow)
+            use_as_purger(restricted)
         with TaskStore(result_backend_url(database)) as store:
             kept = store.list()
 

@@ -25,7 +25,7 @@ def test_a_workflow_is_erased_with_rows_that_arrive_meanwhile(
     database: str, run_purge: Callable[..., AbstractContextManager[Process]]
 ) -> None:
     insert_expired_tasks(database, 3 * BATCH_SIZE)
-    execute(database, UNRELATED)
+    execute(database, UNRELATED_TASK)
     with (
         hold_deletion(database, transaction=2) as release,
         run_purge("--root-id", "old-00001") as process,
@@ -53,7 +53,7 @@ VALUES ('{id}', 'export.echo', 'export', '{root}', 0, 0, now(), false, now())
 """
 
 
-UNRELATED = MESSAGE.format(id="other", root="other")
+UNRELATED_TASK = MESSAGE.format(id="other", root="other")
 
 
 LATE_MESSAGE = MESSAGE.format(id="late-task", root="old-00001")
@@ -70,14 +70,14 @@ def test_an_erasure_waits_for_a_monitor_without_a_deadlock(
 ) -> None:
     insert_expired_tasks(database, 3)
     write = "UPDATE workertoolbox_task SET retries = 1 WHERE id = :id"
-    # The first id is in the last place now.
+    # The update moves the first id to the end of the table.
     execute(database, write, id="old-00001")
     engine = create_engine(database)
     with engine.connect() as monitor:
         monitor.execute(text(write), {"id": "old-00001"})
         with run_purge("--root-id", "old-00001") as process:
             wait_until_blocked(database, "SELECT workertoolbox_task.id%FOR UPDATE")
-            # A batch is written in the order of its ids.
+            # A monitor writes a batch in the order of the ids.
             monitor.execute(text(write), {"id": "old-00003"})
             monitor.commit()
             last = last_line(process)

@@ -1,4 +1,4 @@
-"""The export service of `examples/`, for real on each broker."""
+"""The example in `examples/export` on each broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "export"
 CELERY = [sys.executable, "-m", "celery", "-A", "export_service"]
 CELERY += ["--workdir", str(EXAMPLE)]
 
-#: The folder that is exported: small, with text, binary and nested files.
+#: The exported folder: small, with text, binary and nested files.
 FOLDER = EXAMPLE
 
 

@@ -1,6 +1,6 @@
-"""A fleet keeps its books under faults at random moments, in short.
+"""A fleet tracks every task in spite of random faults: the short form.
 
-The long form is `hatch run faults`, which draws more faults from a seed of its own.
+The long form is `hatch run faults`, with more faults and a new seed each time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 from faults.environment import FAULT_KINDS
 from faults.fleet import run_fleet
 
-#: Drawn once; another one moves the faults to other moments, and in another order.
+#: The seed of the order and the times of the faults.
 SEED = 1126
 
 
@@ -24,7 +24,7 @@ def test_every_task_is_tracked_once_and_no_message_is_left_after_faults(
         broker,
         tmp_path,
         tasks=200,
-        # Of each kind one.
+        # One of each kind.
         faults=len(FAULT_KINDS[broker]),
         seed=SEED,
         longest_s=1.0,

@@ -34,23 +34,23 @@ from support.stored_messages import (
 )
 from support.task_commands import run_monitor
 
-#: Messages of a run on RabbitMQ.
+#: Number of messages on RabbitMQ.
 COUNT = 10_000
 
 
-#: Messages of a run on a broker where kombu puts them into envelopes.
+#: Number of messages on each broker where kombu wraps messages in envelopes.
 COUNTS = {"redis": 2_000, "sqs": 400, "filesystem": 1_000}
 
 
-#: One envelope in so many is broken.
+#: One envelope in this many is corrupted.
 BROKEN_EVERY = 4
 
 
-#: Most bytes of a message on SQS, in base64.
+#: Maximum bytes of a message on SQS, in base64.
 SQS_BYTES = 256 * 1024
 
 
-#: What they are made from; another number makes others.
+#: The seed of the generated messages.
 SEED = int(os.environ.get("WORKERTOOLBOX_TEST_FUZZ_SEED", "20261124"))
 
 
@@ -77,7 +77,7 @@ def test_every_message_is_stored_or_quarantined_unchanged(
         if message.stored is not None:
             assert (key in attempts) == message.stored, (message, kept.get(key))
         if key in kept:
-            assert_kept(message, kept[key])
+            assert_quarantined(message, kept[key])
     stored = rows_by_mark(engine, task, "queue")
     whole = [message for message in sent.values() if message.kind == "whole"]
     assert len(whole) >= COUNT // 11
@@ -92,7 +92,7 @@ def test_every_message_is_stored_or_quarantined_unchanged(
 
 
 def publish(app: Celery) -> dict[str, Message]:
-    """Send the messages; return them by their marks."""
+    """Publish the generated messages; return them by their marks."""
     sent = {}
     with Connection(app.conf.broker_url) as connection:
         with app.connection_for_write() as declaring:
@@ -105,7 +105,7 @@ def publish(app: Celery) -> dict[str, Message]:
 
 
 def count_waiting(app: Celery) -> int:
-    """Return how many messages are in the monitor queue, whose reader has ended."""
+    """Return the number of messages in the monitor queue, which nothing consumes."""
     with app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         return int(channel.queue_declare("platform.fifo", passive=True).message_count)
@@ -149,7 +149,7 @@ def test_every_envelope_is_opened_or_quarantined_unchanged(
             if message.stored is not None:
                 assert (key in attempts) == message.stored, (message, known.get(key))
             if key in known:
-                assert_kept(message, known[key])
+                assert_quarantined(message, known[key])
         stored = rows_by_mark(engine, task, "queue")
         for message in whole.values():
             if message.kind == "whole":
@@ -159,12 +159,17 @@ def test_every_envelope_is_opened_or_quarantined_unchanged(
         assert [raw for raw in certain if raw not in unopened] == []
         for raw in certain:
             assert unopened[raw].startswith("not a valid message: ")
-        # What was changed by a letter may still be a task, but it is one row.
+        # A message with one changed letter may still be a task, but it is one row.
         found = len(attempts) + len(kept)
         assert found == len(whole) + len(broken)
 
 
 def drained(queues: QueueContents, monitor: Process) -> bool:
+    """Return whether the monitor queue is empty.
+
+    Raises:
+        ChildProcessError: The monitor has ended.
+    """
     if monitor.exit_code is not None:
         raise ChildProcessError(f"{monitor}:\n{monitor.tail}")
     return queues.is_empty("platform.fifo")
@@ -173,11 +178,11 @@ def drained(queues: QueueContents, monitor: Process) -> bool:
 def put(
     queues: QueueContents, count: int
 ) -> tuple[dict[str, Message], dict[bytes, bool]]:
-    """Put messages into the monitor queue, some in envelopes that are broken.
+    """Put messages into the monitor queue, some of them in corrupted envelopes.
 
     Returns:
-        By their marks those whose envelope is whole, and of the others what was put,
-        with whether it is certain that it cannot be opened.
+        The messages in intact envelopes by their marks, and the corrupted envelopes
+        with whether they certainly cannot be opened.
     """
     chance = random.Random(SEED)
     whole: dict[str, Message] = {}
@@ -189,7 +194,7 @@ def put(
             continue
         mark = message.routing_key
         if mark in broken_marks:
-            continue  # The second one would be the same, if the first can be opened.
+            continue  # The corrupted one may be opened, and has the same mark.
         if number % BROKEN_EVERY == 1 and mark not in whole:
             raw, certain = chance.choice(CORRUPTIONS)(chance, raw)
             broken[raw] = certain
@@ -202,14 +207,16 @@ def put(
     return whole, broken
 
 
-def assert_kept(message: Message, row: Row[Any]) -> None:
+def assert_quarantined(message: Message, row: Row[Any]) -> None:
+    """Check that a message was quarantined unchanged, for a short and known reason."""
     assert row.body == message.body, message
-    for refused in ("the database refuses the message", "the message cannot be read"):
-        assert not row.reason.startswith(refused), (message, row.reason)
+    for prefix in ("the database refuses the message", "the message cannot be read"):
+        assert not row.reason.startswith(prefix), (message, row.reason)
     assert len(row.reason) < 1000, message
 
 
 def assert_stored(message: Message, row: Row[Any]) -> None:
+    """Check that every field of a message was stored."""
     args, kwargs, _ = json.loads(message.body)
     headers = message.headers
     eta = headers["eta"]

@@ -1,4 +1,4 @@
-"""Code that was written for `cadasta-workertoolbox` 0.6 runs."""
+"""A service that was written for `cadasta-workertoolbox` 0.6 still runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.publisher_scripts import run_script
 from support.queue_contents import QueueContents, open_queue_contents
 from support.routing_processes import WORKER
 
-#: Publishes a task with a callback, as a caller of that release did.
+#: Publishes a task with a callback; prints its id and a setting of that release.
 PUBLISH = """\
 from legacy_service import app
 
@@ -27,7 +27,7 @@ print(result.id, app.tasks["celery.chord_unlock"].max_retries)
 
 @pytest.fixture
 def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
-    """The broker of the test's parameter, which the test has to itself."""
+    """The broker that the test's parameter names, used by this test alone."""
     with open_queue_contents(request.param, request, tmp_path) as queues:
         yield queues
 
@@ -46,7 +46,7 @@ def test_a_task_passes_its_followups_on_to_another_task(
     }
     database = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite3'}"
     upgrade(database)
-    id, bound = run_script(PUBLISH, environment=environment)
+    id, max_retries = run_script(PUBLISH, environment=environment)
     with running(
         [
             sys.executable,
@@ -60,17 +60,21 @@ def test_a_task_passes_its_followups_on_to_another_task(
         environment=environment,
         name="worker",
     ):
-        done = wait_until(lambda: lines(tmp_path, 3))
+        done = wait_until(lambda: journal_lines(tmp_path, 3))
 
     assert done == ["project", "pack", "a folder, packed"]
-    assert bound == "60"
+    assert max_retries == "60"
     assert len(queues.messages("monitor")) == 3
     with TaskStore(database) as store:
         assert store.get(id).status == "SUCCESS"
 
 
-def lines(folder: Path, count: int) -> list[str]:
-    """Return what has been done, once that is enough."""
+def journal_lines(folder: Path, count: int) -> list[str]:
+    """Return the lines of the journal.
+
+    Raises:
+        AssertionError: There are fewer than `count`.
+    """
     journal = folder / "journal"
     found = journal.read_text("utf-8").splitlines() if journal.exists() else []
     assert len(found) >= count, found

@@ -1,4 +1,4 @@
-"""What the log of a worker has of its tasks."""
+"""Log lines about a task have its ids."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ IDS = ("task_id", "root_id", "queue", "task_name")
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Broker:
-    """A folder, which is broker and database."""
+    """The file system as broker, and SQLite."""
     return folder_broker(tmp_path / ".workertoolbox")
 
 
 @pytest.fixture
 def quorum(rabbitmq: RabbitMQ | ExternalRabbitMQ, tmp_path: Path) -> Iterator[Broker]:
-    """RabbitMQ, which delays tasks itself."""
+    """RabbitMQ with quorum queues, where the broker delays tasks."""
     database = f"sqlite:///{tmp_path / 'results.sqlite'}"
     with rabbitmq.access() as access:
         yield server_broker("quorum", access, database=database)
@@ -38,7 +38,7 @@ def quorum(rabbitmq: RabbitMQ | ExternalRabbitMQ, tmp_path: Path) -> Iterator[Br
 
 @pytest.fixture
 def service(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
-    """The service that logs, whose database is migrated."""
+    """The logging service, with a migrated database."""
     with open_app(broker, make_app, monkeypatch) as app:
         yield app
 
@@ -48,13 +48,13 @@ def worker(
 ) -> AbstractContextManager[Process]:
     """Run a worker of the service."""
     options = ("-c", "2", "--without-gossip", "--without-mingle", *arguments)
-    return program(broker, folder, "worker", *options, **environment)
+    return run_celery(broker, folder, "worker", *options, **environment)
 
 
-def program(
+def run_celery(
     broker: Broker, folder: Path, name: str, *arguments: str, **environment: str
 ) -> AbstractContextManager[Process]:
-    """Run one of Celery's programs, without its banner."""
+    """Run one of Celery's commands without its banner."""
     command = [sys.executable, "-m", "celery", "-q", "-A", "logging_service"]
     return running(
         [*command, "--workdir", str(SERVICE_FOLDER), name, "-l", "INFO", *arguments],
@@ -64,8 +64,8 @@ def program(
     )
 
 
-def lines(process: Process) -> list[dict[str, Any]]:
-    """Return what is logged, without what Celery writes before and after."""
+def json_lines(process: Process) -> list[dict[str, Any]]:
+    """Return the parsed lines of the log, without other output of Celery."""
     written = process.text.splitlines()
     return [json.loads(line) for line in written if line.startswith("{")]
 
@@ -83,7 +83,9 @@ def test_every_log_line_about_a_task_has_its_ids(
         process.wait_for(f'"root_id": "{first.id}"')
         found = wait_for_lines(process, "succeeded", 2)
         process.stop()
-    [second] = {line["task_id"] for line in found if is_second(line, first.id)}
+    [second] = {
+        line["task_id"] for line in found if is_about_second_task(line, first.id)
+    }
     expected = {
         "celery.worker.strategy": "received",
         "tasks": "one\ntwo",
@@ -103,21 +105,21 @@ def test_every_log_line_about_a_task_has_its_ids(
     assert error["task_id"] == failed.id
     assert error["exception"].endswith("LookupError: it fails")
     assert "extra" not in error
-    [told] = {json.dumps(line["extra"]) for line in found if line["logger"] == "tasks"}
-    assert "odd" in told
+    [extra] = {json.dumps(line["extra"]) for line in found if line["logger"] == "tasks"}
+    assert "odd" in extra
     assert any(line["task_id"] is None for line in found)
     assert SECRET not in process.text
 
 
-def is_second(line: dict[str, Any], root_id: str) -> bool:
-    """Tell whether a line is of the task that another one sent."""
+def is_about_second_task(line: dict[str, Any], root_id: str) -> bool:
+    """Return whether a line is about the task that the first one sent."""
     return bool(line["root_id"] == root_id != line["task_id"])
 
 
 def wait_for_lines(process: Process, text: str, count: int) -> list[dict[str, Any]]:
-    """Wait until the log has a text so often, and return its lines."""
+    """Wait until the log has a text `count` times, and return its lines."""
     wait_until(lambda: process.text.count(text) >= count)
-    return lines(process)
+    return json_lines(process)
 
 
 def test_log_lines_about_killed_tasks_have_their_ids(
@@ -128,10 +130,10 @@ def test_log_lines_about_killed_tasks_have_their_ids(
     with worker(broker, tmp_path, WORKERTOOLBOX_LOG_FORMAT="json") as process:
         process.wait_for("Hard time limit")
         process.wait_for("WorkerLostError")
-        # A worker that is asked to stop just after it killed a task may hang.
+        # Celery's worker may hang if it is stopped just after it has killed a task.
         process.kill()
-    [late] = [line for line in lines(process) if "Hard time" in line["message"]]
-    [gone] = [line for line in lines(process) if "WorkerLostError" in str(line)]
+    [late] = [line for line in json_lines(process) if "Hard time" in line["message"]]
+    [gone] = [line for line in json_lines(process) if "WorkerLostError" in str(line)]
 
     assert [late[name] for name in IDS] == [hung, hung, "export", "export.hang"]
     assert [gone[name] for name in IDS] == [lost, lost, "export", "export.vanish"]
@@ -172,7 +174,7 @@ def test_a_task_delayed_by_rabbitmq_is_logged_with_its_work_queue(
         sent = app.tasks["export.work"].apply_async(countdown=1)
         process.wait_for("succeeded")
         process.kill()
-    about = [line for line in lines(process) if sent.id in str(line)]
+    about = [line for line in json_lines(process) if sent.id in str(line)]
 
     assert {line["logger"] for line in about} >= {"celery.worker.strategy", "tasks"}
     assert {line["queue"] for line in about} == {"export"}
@@ -194,12 +196,14 @@ def test_a_plain_log_has_message_and_ids_on_one_line(
 
 def test_beat_logs_json_too(service: Celery, broker: Broker, tmp_path: Path) -> None:
     schedule = str(tmp_path / "schedule")
-    with program(
+    with run_celery(
         broker, tmp_path, "beat", "-s", schedule, WORKERTOOLBOX_LOG_FORMAT="json"
     ) as process:
         process.wait_for("Sending due task")
         process.stop()
-    [line, *_] = [line for line in lines(process) if "Sending due" in line["message"]]
+    [line, *_] = [
+        line for line in json_lines(process) if "Sending due" in line["message"]
+    ]
 
     assert line["logger"] == "celery.beat"
     assert [line[name] for name in IDS] == [None] * len(IDS)

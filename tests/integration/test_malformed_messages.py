@@ -1,4 +1,4 @@
-"""Workers and queues in which something lies that is no message."""
+"""Workers reject malformed messages and keep running."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from support.routing_processes import (
 )
 from support.routing_service import consume
 
-#: kombu's models, not ours, warn with this SQLAlchemy.
+#: The models of kombu's SQLAlchemy transport cause this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
-#: Those that hold bytes, and not only text.
-BINARY = ("redis", "filesystem")
+#: The brokers that store bytes, not only text.
+BINARY_BROKERS = ("redis", "filesystem")
 
 
 @pytest.fixture(params=VIRTUAL_BROKERS)
 def name(request: pytest.FixtureRequest) -> str:
-    """Each broker in turn where the client makes the envelope."""
+    """Each broker in turn where the client wraps messages in envelopes."""
     return str(request.param)
 
 
@@ -48,14 +48,14 @@ def name(request: pytest.FixtureRequest) -> str:
 def queues(
     request: pytest.FixtureRequest, tmp_path: Path, name: str
 ) -> Iterator[QueueContents]:
-    """A part of that broker."""
+    """The broker `name`, used by this test alone."""
     with open_queue_contents(name, request, tmp_path) as queues:
         yield queues
 
 
 @pytest.fixture
-def sqs_depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
-    """SQS, of which the test has a prefix to itself."""
+def sqs_queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
+    """SQS with a queue prefix for this test alone."""
     with open_queue_contents("sqs", request, tmp_path) as queues:
         assert isinstance(queues, SQSContents)
         yield queues
@@ -64,24 +64,24 @@ def sqs_depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSCon
 def test_a_worker_rejects_and_logs_malformed_messages(
     queues: QueueContents, name: str, tmp_path: Path
 ) -> None:
-    intruders = [text.encode("utf-8") for text in MALFORMED_TEXTS]
-    intruders += MALFORMED_BYTES if name in BINARY else ()
+    malformed = [text.encode("utf-8") for text in MALFORMED_TEXTS]
+    malformed += MALFORMED_BYTES if name in BINARY_BROKERS else ()
     with routing_app(queues) as app:
         first = app.send_task("export.note").id
-        for raw in intruders:
+        for raw in malformed:
             queues.put("export", raw)
         last = app.send_task("export.note").id
         with run_worker(queues, tmp_path, "-P", "solo") as process:
             wait_for_executions(tmp_path, [first, last])
             wait_until(
-                lambda: process.text.count("malformed message") == len(intruders)
+                lambda: process.text.count("malformed message") == len(malformed)
             )
             exit_code = process.stop()
 
     assert exit_code == 0
     assert queues.is_empty("export")
     assert json.dumps(S3_NOTIFICATION) in process.text
-    if name in BINARY:
+    if name in BINARY_BROKERS:
         assert r"\xff\xfe{" in process.text
 
 
@@ -126,47 +126,51 @@ def test_a_fault_of_the_worker_does_not_reject_a_task(
 def test_a_requeued_message_returns_to_its_queue_whatever_its_delivery_info_says(
     queues: QueueContents, exchange: object
 ) -> None:
-    claim = {"exchange": exchange, "routing_key": "export"}
+    false_info = {"exchange": exchange, "routing_key": "export"}
     with routing_app(queues) as app:
         with app.connection_for_read() as connection:
             for queue in app.amqp.queues.values():
                 queue(connection.default_channel).declare()
             queues.put(
-                "platform.fifo", json.dumps(envelope(delivery_info=claim)).encode()
+                "platform.fifo", json.dumps(envelope(delivery_info=false_info)).encode()
             )
-            [held] = consume(app, connection, "platform.fifo", 1)
-            held.requeue()
+            [message] = consume(app, connection, "platform.fifo", 1)
+            message.requeue()
 
         assert consume_ids(app, "platform.fifo", 1) == ["intruder"]
     assert queues.is_empty("export")
 
 
 def test_sqs_moves_malformed_messages_to_the_dead_letter_queue(
-    sqs_depot: SQSContents, tmp_path: Path
+    sqs_queues: SQSContents, tmp_path: Path
 ) -> None:
-    client = sqs_depot.client()
-    dead = client.create_queue(QueueName=f"{sqs_depot.prefix}dead")["QueueUrl"]
-    found = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+    client = sqs_queues.client()
+    dead_letter_url = client.create_queue(QueueName=f"{sqs_queues.prefix}dead")[
+        "QueueUrl"
+    ]
+    found = client.get_queue_attributes(
+        QueueUrl=dead_letter_url, AttributeNames=["QueueArn"]
+    )
     redrive = {
         "deadLetterTargetArn": found["Attributes"]["QueueArn"],
         "maxReceiveCount": 1,
     }
-    # Seconds, after which it is received for the second time.
+    # After this second the message is received again.
     options = {"visibility_timeout": 1}
     raw = json.dumps(S3_NOTIFICATION)
-    with routing_app(sqs_depot, broker_transport_options=options) as app:
+    with routing_app(sqs_queues, broker_transport_options=options) as app:
         first = app.send_task("export.note").id
         client.set_queue_attributes(
-            QueueUrl=sqs_depot.url("export"),
+            QueueUrl=sqs_queues.url("export"),
             Attributes={"RedrivePolicy": json.dumps(redrive)},
         )
-        sqs_depot.put("export", raw.encode())
+        sqs_queues.put("export", raw.encode())
         with run_worker(
-            sqs_depot, tmp_path, "-P", "solo", broker_transport_options=options
+            sqs_queues, tmp_path, "-P", "solo", broker_transport_options=options
         ):
             wait_for_executions(tmp_path, [first])
-            letters = wait_until(
-                lambda: client.receive_message(QueueUrl=dead).get("Messages")
+            dead_letters = wait_until(
+                lambda: client.receive_message(QueueUrl=dead_letter_url).get("Messages")
             )
 
-    assert [letter["Body"] for letter in letters] == [raw]
+    assert [letter["Body"] for letter in dead_letters] == [raw]

@@ -1,4 +1,4 @@
-"""Upgrades of a database on which other releases go on."""
+"""Migrations of the schema, also while other releases use the database."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from support.sample_tasks import insert_sample_tasks
 
 
 def differences(connection: Connection) -> list[Any]:
+    """Return the differences between the database and the tables in the code."""
     options = {"version_table": VERSION_TABLE}
     context = MigrationContext.configure(connection, opts=options)
     return list(compare_metadata(context, metadata))
@@ -104,7 +105,7 @@ def test_a_role_keeps_its_grants_on_the_view_when_a_migration_changes_it(
 
 @contextmanager
 def at_revision(server: PostgreSQL, revision: str) -> Iterator[tuple[str, Engine]]:
-    """Yield a database that an older release has made."""
+    """Yield the URL and an engine of a database with the schema of an older release."""
     pytest.importorskip("psycopg2")
     with server.database() as database:
         engine = create_engine(database)
@@ -120,7 +121,7 @@ def at_revision(server: PostgreSQL, revision: str) -> Iterator[tuple[str, Engine
 
 
 def indexes(engine: Engine) -> dict[str, bool]:
-    """Return the indexes by name, and whether they can be used."""
+    """Return whether each index of the toolbox is valid, by name."""
     query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index"
     with engine.connect() as connection:
         found = {name: valid for name, valid in connection.execute(text(query))}
@@ -134,23 +135,23 @@ def test_an_upgrade_continues_where_another_was_interrupted(
         with engine.begin() as connection:
             insert_sample_tasks(connection, 1000)
         reader = create_engine(database, isolation_level="REPEATABLE READ")
-        # Whoever reads is waited for, and in the end the upgrade is given up.
-        with reader.connect() as old:
-            old.execute(text("SELECT count(*) FROM workertoolbox_task"))
-            impatient = f"{database}?options=-cstatement_timeout%3D1000"
+        # The upgrade waits for this transaction, until its own timeout.
+        with reader.connect() as reading:
+            reading.execute(text("SELECT count(*) FROM workertoolbox_task"))
+            with_timeout = f"{database}?options=-cstatement_timeout%3D1000"
             with pytest.raises(DatabaseUnavailable, match="statement timeout"):
-                upgrade(impatient)
+                upgrade(with_timeout)
         reader.dispose()
-        left = indexes(engine)
+        interrupted = indexes(engine)
         upgrade(database)
-        made = indexes(engine)
+        upgraded = indexes(engine)
         with TaskStore(database) as store:
             assert len(store.list(limit=2000)) >= 1000
             assert store.stuck(timedelta(0))
 
-    assert [valid for valid in left.values()].count(False) == 1
-    assert len(made) > len(left)
-    assert all(made.values())
+    assert [valid for valid in interrupted.values()].count(False) == 1
+    assert len(upgraded) > len(interrupted)
+    assert all(upgraded.values())
 
 
 def test_roles_of_an_older_release_work_after_an_upgrade(
@@ -178,7 +179,7 @@ def test_roles_of_an_older_release_work_after_an_upgrade(
         )
         with TaskStore(reader) as store:
             assert store.list() and store.list(status="QUEUED")
-        narrow = create_engine(monitor)
+        monitor_engine = create_engine(monitor)
         late = Message(
             body="[[], {}, {}]",
             content_type="application/json",
@@ -186,9 +187,9 @@ def test_roles_of_an_older_release_work_after_an_upgrade(
             headers={"id": "late", "task": "export.project"},
         )
         seen = [read_task(late, seen_at=datetime.now(UTC) - timedelta(hours=1))]
-        with narrow.begin() as connection:
+        with monitor_engine.begin() as connection:
             write_batch(connection, seen)
-        narrow.dispose()
+        monitor_engine.dispose()
         with TaskStore(database) as store:
             assert store.get("late").status == "QUEUED"
 

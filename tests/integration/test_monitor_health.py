@@ -15,7 +15,7 @@ from support.brokers import Broker
 from support.polling import wait_until
 from support.task_commands import run_monitor
 
-#: Seconds after which a file is old that is touched every two.
+#: Seconds after which the file is stale; a healthy monitor touches it every two.
 STALE_S = 5.0
 
 
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 
 
 def age_s(path: Path) -> float:
+    """Return the seconds since a file was touched."""
     return time.time() - path.stat().st_mtime
 
 

@@ -23,8 +23,8 @@ from support.polling import wait_until
 from support.processes import SERVICE_FOLDER, running
 from support.task_commands import run_monitor
 
-#: A monitor that writes a line twice a second.
-TALKATIVE = """\
+#: Runs a monitor that logs a line twice a second.
+FREQUENT_REPORTS = """\
 import logging, sys
 sys.path.append(sys.argv[1])
 from cadasta.workertoolbox.results import Monitor
@@ -38,7 +38,8 @@ Monitor(app, report_s=0.5).run()
 pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 
 
-def send_unreadable(app: Celery) -> None:
+def publish_malformed_task(app: Celery) -> None:
+    """Publish a task with a header that the monitor refuses."""
     app.send_task("export.echo", headers={"retries": -1})
 
 
@@ -47,12 +48,12 @@ def test_log_lines_report_the_messages_written(
 ) -> None:
     for number in range(3):
         app.send_task("export.echo", [number])
-    send_unreadable(app)
+    publish_malformed_task(app)
     with running(
-        [sys.executable, "-c", TALKATIVE, SERVICE_FOLDER],
+        [sys.executable, "-c", FREQUENT_REPORTS, SERVICE_FOLDER],
         folder=tmp_path,
         environment=broker.environment,
-        # It has no handler of signals, as a program of one's own.
+        # This program does not handle signals.
         stop_signal=signal.SIGKILL,
     ) as process:
         line = re.compile(
@@ -74,10 +75,10 @@ def test_log_lines_report_the_messages_written(
     assert 0 < lag_s < 60
 
 
-def scraped(port: int) -> dict[tuple[str, ...], float]:
-    """Return the value of each metric of ours, by its name and its labels in order."""
-    with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
+def scrape_metrics(port: int) -> dict[tuple[str, ...], float]:
+    """Return the metrics of the toolbox by their name and their sorted labels."""
+    with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as response:
+        families = text_string_to_metric_families(response.read().decode())
         return {
             (
                 sample.name.removeprefix("workertoolbox_"),
@@ -95,7 +96,7 @@ def test_the_metrics_report_messages_written_and_recent_tasks(
     done, *_ = [app.send_task("export.echo", [number]).id for number in range(3)]
     app.send_task("msg.notify")
     app.send_task("msg.notify", countdown=3600)
-    send_unreadable(app)
+    publish_malformed_task(app)
     ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=10)
     success = {"status": states.SUCCESS, "date_done": ago}
     with store.engine.begin() as connection:
@@ -107,9 +108,9 @@ def test_the_metrics_report_messages_written_and_recent_tasks(
     with run_monitor(
         broker.environment, tmp_path, "--prometheus", f"{HOST}:{port}"
     ) as process:
-        wait_until(lambda: (len(store.list()), unread(store)) == (5 + 2, 1))
-        wait_until(lambda: scraped(port)["messages_quarantined_total",] == 1)
-        seen = scraped(port)
+        wait_until(lambda: (len(store.list()), count_quarantined(store)) == (5 + 2, 1))
+        wait_until(lambda: scrape_metrics(port)["messages_quarantined_total",] == 1)
+        seen = scrape_metrics(port)
         exit_code = process.stop()
 
     assert exit_code == 0
@@ -127,7 +128,8 @@ def test_the_metrics_report_messages_written_and_recent_tasks(
     assert seen["database_up",] == 1
 
 
-def unread(store: TaskStore) -> int:
+def count_quarantined(store: TaskStore) -> int:
+    """Return the number of quarantined messages."""
     with store.engine.connect() as connection:
         return len(list(connection.execute(select(quarantine.c.id))))
 
@@ -142,8 +144,8 @@ def test_the_metrics_are_served_during_a_database_outage(
         process.wait_for("copying tasks")
         store.close()
         with refuse_connections(store.engine.url):
-            seen = scraped(port)
-        back = scraped(port)
+            seen = scrape_metrics(port)
+        back = scrape_metrics(port)
 
     assert seen["database_up",] == 0
     assert back["database_up",] == 1

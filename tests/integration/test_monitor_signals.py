@@ -17,8 +17,8 @@ from support.brokers import Broker
 from support.polling import wait_until
 from support.task_commands import run_monitor
 
-#: Celery's command line where every wait that is drawn is a minute.
-UNLUCKY = """\
+#: Runs Celery's command line; each random delay is a minute.
+LONG_DELAYS = """\
 import random, sys
 from celery.__main__ import main
 
@@ -50,7 +50,7 @@ def test_a_monitor_in_a_long_wait_between_retries_can_be_stopped(
     app: Celery, broker: Broker, tmp_path: Path
 ) -> None:
     with proxied_broker(broker) as (proxy, environment):
-        program = ("-c", UNLUCKY)
+        program = ("-c", LONG_DELAYS)
         with run_monitor(environment, tmp_path, program=program) as process:
             process.wait_for("copying tasks")
             proxy.refuse_connections()
@@ -69,7 +69,7 @@ def test_a_second_signal_ends_a_monitor_that_waits_for_the_database(
         with store.engine.begin() as connection:
             connection.execute(text("LOCK TABLE workertoolbox_task"))
             app.send_task("export.echo", [1])
-            wait_until(lambda: waits_for_lock(store))
+            wait_until(lambda: find_blocked_locks(store))
             process.popen.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(timeout_s=2)
@@ -78,7 +78,8 @@ def test_a_second_signal_ends_a_monitor_that_waits_for_the_database(
     assert exit_code == 128 + signal.SIGTERM
 
 
-def waits_for_lock(store: TaskStore) -> list[Any]:
+def find_blocked_locks(store: TaskStore) -> list[Any]:
+    """Return a row for each lock on a table that a statement waits for."""
     with store.engine.connect() as connection:
         return list(
             connection.execute(

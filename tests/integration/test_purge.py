@@ -28,7 +28,8 @@ from support.polling import wait_until
 from support.processes import Process
 from support.purges import NOTHING, OLDER_THAN_30_DAYS, last_line
 
-VARIETY = """
+#: Gives some of ten old tasks another status, name or time, or removes their rows.
+VARIED_TASKS = """
 UPDATE celery_taskmeta SET status = 'FAILURE'
 WHERE task_id IN ('old-00001', 'old-00002');
 UPDATE workertoolbox_task SET name = 'msg.send' WHERE id IN ('old-00002', 'old-00003');
@@ -42,7 +43,7 @@ UPDATE workertoolbox_task SET scheduled_at = now() WHERE id = 'old-00008';
 
 
 @pytest.mark.parametrize(
-    ("words", "gone"),
+    ("words", "deleted_ids"),
     [
         (OLDER_THAN_30_DAYS, "12345690"),
         ((*OLDER_THAN_30_DAYS, "--status", "FAILURE"), "12"),
@@ -59,10 +60,10 @@ def test_options_select_the_tasks_and_a_dry_run_counts_the_same(
     database: str,
     run_purge: Callable[..., AbstractContextManager[Process]],
     words: tuple[str, ...],
-    gone: str,
+    deleted_ids: str,
 ) -> None:
     insert_expired_tasks(database, 10)
-    execute(database, VARIETY)
+    execute(database, VARIED_TASKS)
     with TaskStore(result_backend_url(database)) as store:
         before = {task.id[-1] for task in store.list()}
         with run_purge(*words, "--dry-run") as process:
@@ -73,9 +74,9 @@ def test_options_select_the_tasks_and_a_dry_run_counts_the_same(
         after = {task.id[-1] for task in store.list()}
 
     assert before == unchanged == {*"1234567890"}
-    assert before - after == {*gone}
-    assert counted == f"{len(gone)} tasks would be deleted"
-    assert deleted == f"{len(gone)} tasks deleted"
+    assert before - after == {*deleted_ids}
+    assert counted == f"{len(deleted_ids)} tasks would be deleted"
+    assert deleted == f"{len(deleted_ids)} tasks deleted"
     assert {id[-1] for ids in remaining_ids(database).values() for id in ids} == after
 
 
@@ -90,7 +91,7 @@ def test_a_killed_purge_leaves_no_task_half_deleted(
         wait_until_deletion_is_held(database)
         process.kill()
         release()
-        wait_until(lambda: execute(database, OTHERS) == [(0,)])
+        wait_until(lambda: execute(database, OTHER_CONNECTIONS) == [(0,)])
     remaining = remaining_ids(database)
     with run_purge(*OLDER_THAN_30_DAYS) as process:
         last = last_line(process)
@@ -102,7 +103,8 @@ def test_a_killed_purge_leaves_no_task_half_deleted(
     assert remaining_ids(database) == NOTHING
 
 
-OTHERS = """
+#: Counts the other connections to the database.
+OTHER_CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
@@ -155,5 +157,5 @@ def test_the_oldest_tasks_are_found_by_an_index_and_each_is_read_once(
         assert len(plans[table]) == windows
         for plan in plans[table]:
             [scan] = re.findall(rf"Scan using {index} .*actual rows=(\d+)", plan)
-            # Beside those of a window, the last of the one before.
+            # The rows of a window, and the last one of the window before.
             assert int(scan) <= BATCH_SIZE + 2, plan

@@ -30,7 +30,7 @@ from support.processes import Process
 from support.purges import NOTHING, OLDER_THAN_30_DAYS, last_line, wait_until_blocked
 from support.task_commands import run_monitor, run_tasks_command
 
-#: Notes how many rows of a table each transaction deletes.
+#: Records the number of rows that each transaction deletes from a table.
 AUDIT = """
 CREATE TABLE audit (txid bigint, at timestamptz, of text, count int);
 CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -42,19 +42,22 @@ END $$;
 """
 
 
-TRIGGER = """
+#: Calls the function for each statement that deletes from a table.
+AUDIT_TRIGGER = """
 CREATE TRIGGER audit AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone
 EXECUTE FUNCTION audit();
 """
 
 
-AUDITED = """
+#: Returns the deleted rows of each table, for each transaction of a purge.
+DELETED_ROWS = """
 SELECT jsonb_object_agg(of, count) FROM audit WHERE count > 0 GROUP BY txid
-HAVING bool_or(of = 'workertoolbox_task')  -- A monitor deletes steps that have come.
+HAVING bool_or(of = 'workertoolbox_task')  -- A monitor deletes planned steps too.
 """
 
 
-BETWEEN = """
+#: Counts the new tasks that a monitor stored during a purge.
+STORED_DURING_PURGE = """
 SELECT count(*) FROM workertoolbox_task
 WHERE id NOT LIKE 'old-%'
 AND seen_at > (SELECT min(at) FROM audit) AND seen_at < (SELECT max(at) FROM audit)
@@ -69,7 +72,7 @@ def test_a_monitor_keeps_writing_during_a_purge_and_loses_nothing(
     insert_expired_tasks(database, 30_000)
     execute(database, AUDIT)
     for table in TABLES:
-        execute(database, TRIGGER.format(table=table))
+        execute(database, AUDIT_TRIGGER.format(table=table))
     new: set[str] = set()
     again = (f"old-{number:05}" for number in range(1, 30_000, 7))
     with run_monitor(broker.environment, tmp_path) as process:
@@ -88,28 +91,29 @@ def test_a_monitor_keeps_writing_during_a_purge_and_loses_nothing(
         broker.environment, tmp_path, "purge", *OLDER_THAN_30_DAYS
     ) as purge:
         second = last_line(purge)
-    audited = [row for [row] in execute(database, AUDITED)]
-    [[between]] = execute(database, BETWEEN)
+    deleted = [row for [row] in execute(database, DELETED_ROWS)]
+    [[stored_meanwhile]] = execute(database, STORED_DURING_PURGE)
     remaining = remaining_ids(database)
 
     assert exit_code == 0
     assert "unavailable" not in output and "quarantine" not in output
     assert deadlock_count(database) == 0
-    assert between > 0, "the monitor stored nothing while the purge was at it"
-    # The first leaves what the monitor is writing at that moment.
+    assert stored_meanwhile > 0, "the monitor stored nothing during the purge"
+    # The first purge skips the tasks that the monitor is writing at that moment.
     assert int(first.split()[0]) + int(second.split()[0]) == 30_000
-    assert max(row["workertoolbox_task"] for row in audited) == BATCH_SIZE
+    assert max(row["workertoolbox_task"] for row in deleted) == BATCH_SIZE
     assert all(
         row["workertoolbox_task"]
         == row["celery_taskmeta"]
         <= row["workertoolbox_attempt"] / 2
-        for row in audited
+        for row in deleted
     )
     assert remaining["workertoolbox_attempt"] == remaining["workertoolbox_task"]
     assert remaining["workertoolbox_planned"] <= remaining["workertoolbox_task"]
 
 
-SEEN_AGAIN = """
+#: Returns a row once the second retry of a task is stored.
+RETRY_STORED = """
 SELECT 1 FROM workertoolbox_attempt WHERE task_id = :id AND retries = 2
 """
 
@@ -132,12 +136,12 @@ def test_a_monitor_waits_only_for_the_transaction_that_deletes_its_task(
         new = {app.send_task("export.echo", [n]).id for n in range(100)}
         for id in (before, after):
             app.send_task("export.echo", task_id=id, retries=2)
-            wait_until(lambda id=id: execute(database, SEEN_AGAIN, id=id))  # type: ignore[misc]
+            wait_until(lambda id=id: execute(database, RETRY_STORED, id=id))  # type: ignore[misc]
         wait_until(lambda: new <= remaining_ids(database)["workertoolbox_task"])
         app.send_task("export.echo", task_id=held_up, retries=2)
         wait_until_blocked(database, "WITH message%")
         release()
-        wait_until(lambda: execute(database, SEEN_AGAIN, id=held_up))
+        wait_until(lambda: execute(database, RETRY_STORED, id=held_up))
         last = last_line(process)
     remaining = remaining_ids(database)
 
@@ -177,7 +181,7 @@ def test_two_concurrent_purges_share_the_work(
         run_purge(*OLDER_THAN_30_DAYS) as second,
     ):
         wait_until_deletion_is_held(database)
-        # The other goes on meanwhile, past what the first one holds.
+        # The other purge skips the rows that the first one holds.
         done = wait_until(
             lambda: [one for one in (first, second) if one.exit_code == 0]
         )
@@ -217,7 +221,7 @@ def test_a_task_that_changes_after_it_was_selected_is_kept(
     database: str, options: dict[str, Any], change: str
 ) -> None:
     insert_expired_tasks(database, 3)
-    assert purged_while(database, change, **options) == {"tasks": 2}
+    assert purge_with_change(database, change, **options) == {"tasks": 2}
     assert remaining_ids(database) == dict.fromkeys(TABLES, {"old-00002"})
 
 
@@ -226,13 +230,13 @@ def test_a_result_stored_while_its_queued_task_is_deleted_is_kept(
 ) -> None:
     insert_expired_tasks(database, 3)
     execute(database, "DELETE FROM celery_taskmeta")
-    comes = (
+    new_result = (
         "INSERT INTO celery_taskmeta (task_id, status, date_done)"
         " VALUES ('old-00002', 'STARTED', now())"
     )
-    deleted = purged_while(
+    deleted = purge_with_change(
         database,
-        comes,
+        new_result,
         before_statement="DELETE FROM workertoolbox_task",
         status="QUEUED",
     )
@@ -244,19 +248,19 @@ def test_a_result_stored_while_its_queued_task_is_deleted_is_kept(
     }
 
 
-def purged_while(
+def purge_with_change(
     database: str,
     change: str,
     *,
     before_statement: str = "FOR UPDATE",
     **options: Any,
 ) -> Counter[str]:
-    """Purge, and change something just before the first statement with these words."""
+    """Purge, and execute `change` before the first statement that contains a text."""
     engine = create_engine(database)
     changes = iter([change])
 
     @event.listens_for(engine, "before_cursor_execute")
-    def interfere(_: Any, __: Any, statement: str, *___: Any) -> None:
+    def execute_change(_: Any, __: Any, statement: str, *___: Any) -> None:
         if before_statement in statement:
             for one in changes:
                 execute(database, one)
