@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
-from cadasta.workertoolbox.results._database import tables as _tables
+from cadasta.workertoolbox.results._database import tables
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._history.watermark import LATE_AFTER
@@ -52,10 +52,10 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     if read:
         write(connection, read)
     rows = {
-        _tables.planned: _planned_rows(read),
-        _tables.quarantine: [asdict(record) for record in unread],
+        tables.planned: _planned_rows(read),
+        tables.quarantine: [asdict(record) for record in unread],
         # Last, as the watermark may have passed a record during the transaction.
-        _tables.queued: _late_queued_rows(read),
+        tables.queued: _late_queued_rows(read),
     }
     for table, values in rows.items():
         if values:
@@ -84,7 +84,7 @@ def _write_arrays(connection: Connection, records: Sequence[TaskRecord]) -> None
     fastest for PostgreSQL to read (half the time of a JSON object per row, a tenth of
     the time of VALUES) and for Python to encode.
     """
-    names = _tables.task.c.keys()
+    names = tables.task.c.keys()
     columns = zip(*map(attrgetter(*names), records), strict=True)
     arrays = {
         name: _encode(column) for name, column in zip(names, columns, strict=True)
@@ -97,7 +97,8 @@ _encode = json.JSONEncoder(default=datetime.isoformat, check_circular=False).enc
 
 @cache
 def _insert_messages() -> Insert:
-    elements = (_array_elements(column).label(column.name) for column in _tables.task.c)
+    """Return the statement; its parameters are the columns of `workertoolbox_task`."""
+    elements = (_array_elements(column).label(column.name) for column in tables.task.c)
     message = select(*elements).cte("message")
     # A statement can upsert a row only once: each task's latest message is taken.
     first = func.min(message.c.scheduled_at).over(partition_by=message.c.id)
@@ -106,16 +107,16 @@ def _insert_messages() -> Insert:
         .ext(distinct_on(message.c.id))
         .order_by(message.c.id, message.c.replaced.desc(), message.c.retries.desc())
     )
-    task = insert_into(_tables.task, "postgresql")
-    upsert = _upsert_task(task.from_select(_tables.task.c.keys(), latest))
-    upserted = upsert.returning(_tables.task.c.id).cte("task")
+    task = insert_into(tables.task, "postgresql")
+    upsert = _upsert_task(task.from_select(tables.task.c.keys(), latest))
+    upserted = upsert.returning(tables.task.c.id).cte("task")
     # The count makes PostgreSQL write, and lock, the tasks before the attempts. All
     # other statements use the same order.
     count = select(func.count()).select_from(upserted).scalar_subquery()
     attempts = select(*(message.c[name] for name in _ATTEMPT_FIELDS.values())).where(
         count >= 0
     )
-    attempt = insert_into(_tables.attempt, "postgresql")
+    attempt = insert_into(tables.attempt, "postgresql")
     return _insert_once(attempt.from_select(list(_ATTEMPT_FIELDS), attempts))
 
 
@@ -129,7 +130,7 @@ def _array_elements(column: Column[Any]) -> Cast[Any]:
 #: Columns of `workertoolbox_attempt`, with the field of a record for each.
 _ATTEMPT_FIELDS = {
     column.name: "id" if column.name == "task_id" else column.name
-    for column in _tables.attempt.c
+    for column in tables.attempt.c
 }
 
 
@@ -141,9 +142,9 @@ def _write_rows(connection: Connection, records: Sequence[TaskRecord]) -> None:
     attempts = [
         {name: task[key] for name, key in _ATTEMPT_FIELDS.items()} for task in tasks
     ]
-    upsert = _upsert_task(insert_into(_tables.task, "sqlite"))
+    upsert = _upsert_task(insert_into(tables.task, "sqlite"))
     connection.execute(upsert, tasks)
-    insert = _insert_once(insert_into(_tables.attempt, "sqlite"))
+    insert = _insert_once(insert_into(tables.attempt, "sqlite"))
     connection.execute(insert, attempts)
 
 
@@ -169,7 +170,7 @@ def _insert_once(insert: Insert) -> Insert:
 
 def _upsert_task(insert: Insert) -> Insert:
     """Keep the time of the first message and all other values of the latest."""
-    old, new = _tables.task.c, insert.excluded
+    old, new = tables.task.c, insert.excluded
     later = or_(
         new.replaced > old.replaced,
         and_(new.replaced == old.replaced, new.retries > old.retries),
