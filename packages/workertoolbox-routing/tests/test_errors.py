@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from cadasta.workertoolbox import routing
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,22 @@ def test_an_error_survives_pickling(error: routing.RoutingError) -> None:
 
     assert type(copy) is type(error)
     assert str(copy) == str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        value
+        for value in vars(routing).values()
+        if isinstance(value, type)
+        and issubclass(value, routing.RoutingError)
+        and value is not routing.RoutingError
+    ],
+)
+def test_the_readme_lists_an_error_with_its_built_in_errors(
+    error: type[routing.RoutingError],
+) -> None:
+    _, *built_in = error.__bases__
+    names = ", ".join(f"`{each.__name__}`" for each in built_in)
+
+    assert f"\n| `{error.__name__}` | {names} | " in README.read_text("utf-8")

@@ -34,6 +34,7 @@ def plain_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Celery
     app = Celery("plain", broker=f"{request.param}://", set_as_current=False)
     app.conf.task_default_queue = f"plain-{uuid4()}"
     if request.param == "filesystem":
+        (tmp_path / "queues").mkdir()
         app.conf.broker_transport_options = {
             "data_folder_in": str(tmp_path / "queues"),
             "data_folder_out": str(tmp_path / "queues"),
@@ -53,6 +54,16 @@ def test_a_plain_app_uses_the_transports_of_routing(plain_app: Celery) -> None:
         module = type(connection.transport).__module__
 
     assert module.startswith("cadasta.workertoolbox.routing.transports.")
+
+
+def test_a_plain_app_can_name_kombus_own_transport(plain_app: Celery) -> None:
+    scheme = plain_app.connection_for_write().transport_cls
+    plain_app.conf.broker_transport = f"kombu.transport.{scheme}:Transport"
+    plain_app.send_task("plain.note", [1])
+    with plain_app.connection_for_write() as connection:
+        module = type(connection.transport).__module__
+
+    assert module == f"kombu.transport.{scheme}"
 
 
 def test_tasks_of_a_plain_app_are_published_and_executed(plain_app: Celery) -> None:

@@ -18,7 +18,7 @@ class Declaration(MaybeChannelBound):
     can_cache_declaration = True
 
     def __init__(self, queues: tuple[Queue, ...] = (), **kwargs: Any) -> None:
-        """Keep the queues: the work queues, and the monitor queue last."""
+        """Take the queues of a fleet: the work queues, then the monitor queue."""
         super().__init__(**kwargs)
         self.queues = queues
 

@@ -28,6 +28,7 @@ from cadasta.workertoolbox.routing._topology import (
     Topology,
 )
 
+#: Options of a caller for how the arguments are shown.
 _REPRS = ("argsrepr", "kwargsrepr")
 
 #: Exchanges that send the monitor copies, and those in the delivery info of a task that
