@@ -142,7 +142,7 @@ def test_a_role_without_privileges_is_a_one_line_error(postgresql: PostgreSQL) -
             connection.execute(text(f'DROP ROLE "{role}"'))
         engine.dispose()
 
-    assert_one_line_error(result, "permission denied", "what its role may do")
+    assert_one_line_error(result, "permission denied", "the privileges of its role")
 
 
 def test_an_unreachable_broker_is_a_one_line_error(

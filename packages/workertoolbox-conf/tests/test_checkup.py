@@ -134,7 +134,7 @@ def test_what_needs_a_check_that_failed_is_skipped_with_the_reason() -> None:
 
     assert found["broker"].status is found["database"].status is Status.FAILED
     assert "unknown kind" in found["broker"].detail
-    assert "no database that is supported" in found["database"].detail
+    assert "is not a supported database" in found["database"].detail
     assert found["probe"].status is Status.SKIPPED
     assert found["probe"].detail == "not without 'broker'"
     assert found["quarantine"].detail == "not without 'database'"

@@ -117,7 +117,7 @@ def test_an_unknown_variable_in_a_template_is_an_error_that_lists_the_known_ones
 
     [name] = settings
     assert str(caught.value).startswith(f"{name} template ")
-    assert "RESULT_DB_PASSWORD} is no variable" in str(caught.value)
+    assert "RESULT_DB_PASSWORD} is not a variable" in str(caught.value)
     assert "{0.RESULT_DB_PASS}, " in str(caught.value)
     assert "{0.QUEUE_PREFIX}" in str(caught.value)
     assert "geheim" not in str(caught.value)

@@ -413,7 +413,7 @@ def test_a_sweep_that_is_behind_goes_on_after_a_rest(
 ) -> None:
     monkeypatch.setattr(_queued, "BATCH_SIZE", 3)
     monkeypatch.setattr(_queued, "BEHIND_S", 0)
-    monkeypatch.setattr(_queued, "REST", rest)
+    monkeypatch.setattr(_queued, "REST_FACTOR", rest)
     write_as_before(store, *(record(str(n), HOUR) for n in range(10)))
     watermark_sweep = WatermarkSweep()
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Values that every database takes."""
+"""Conversion of values to JSON that PostgreSQL and SQLite accept."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import json
 import math
 from typing import Any
 
-#: Deepest nesting that is stored: far beyond what people write, and well within what
-#: Python's own JSON encoder takes on any stack.
+#: Deepest nesting that is stored: far more than people write, and few enough levels for
+#: Python's JSON encoder on a stack of any size.
 MAX_DEPTH = 100
 
-#: Longest name or id in characters: within what a B-tree of PostgreSQL can index,
-#: which is 2,704 bytes.
+#: Longest name or id in characters. PostgreSQL can index values of up to 2,704 bytes.
 MAX_NAME_LENGTH = 500
 
 
 def jsonable(value: Any, depth: int = 0) -> Any:
-    """Return a JSON value that PostgreSQL takes, as near to the original as it can be.
+    """Return a JSON value that PostgreSQL accepts, as close to the original as it can.
 
-    `jsonb` and `text` refuse NUL and lone surrogates, and JSON has no NaN and no
-    infinity: they are written as backslash escapes and as the strings `NaN`,
-    `Infinity` and `-Infinity`. What is no JSON, which only a function of `REDACT` or a
-    header can bring, becomes its repr.
+    `jsonb` and `text` do not accept NUL and lone surrogates, which become backslash
+    escapes. JSON has no NaN and no infinity, which become the strings `NaN`, `Infinity`
+    and `-Infinity`. A value of another type becomes its repr; only a function of
+    `REDACT` or a header can contain one.
 
     Raises:
-        ValueError: It is nested deeper than `MAX_DEPTH`.
+        ValueError: The value is nested deeper than `MAX_DEPTH`.
     """
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
@@ -48,7 +47,7 @@ def jsonable(value: Any, depth: int = 0) -> Any:
 
 
 def jsonable_text(text: str) -> str:
-    """Return a text without what PostgreSQL refuses, as `storable` does."""
+    """Return a text with NUL and lone surrogates escaped, as by `jsonable`."""
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text.replace("\0", r"\x00") if "\0" in text else text

@@ -1,4 +1,7 @@
-"""What is hidden of the arguments of a task before they reach the database."""
+"""Redaction: which arguments of a task are secret, and masking them.
+
+Arguments are redacted before they are stored in the database.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase, translate
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Celery
 
 from cadasta.workertoolbox.results._errors import InvalidRedaction
 from cadasta.workertoolbox.results._headers import DISPLAY_REPRS
 
-#: What stands where something is hidden.
+#: The text that replaces a secret value.
 MASK = "********"
 
-#: Names that are hidden in every task, as an argument and as a key at any depth, in
-#: upper and in lower case.
+#: Globs of names that are secret in every task, regardless of case: as the name of an
+#: argument, and as a key inside an argument at any depth.
 SECRET_NAMES = (
     "password",
     "*_password",
@@ -39,36 +42,46 @@ SECRET_NAMES = (
     "cookie",
 )
 
+#: Most task names whose rules are cached: names come from messages, so their number is
+#: unlimited.
+MAX_CACHED_TASKS = 10_000
+
 _logger = logging.getLogger(__name__)
 
-#: Takes the arguments of a task, and returns those that may be stored.
+#: A function that takes `args` and `kwargs` and returns those that may be stored.
 Redactor = Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]
 
-#: What is hidden by name, what by position, and what a function decides.
-_Rules = tuple[re.Pattern[str], set[int], list[Redactor]]
 
-#: Names of tasks whose rules are remembered: they come from messages.
-MAX_CACHED_TASKS = 10_000
+class _TaskRules(NamedTuple):
+    """The rules that apply to one task."""
+
+    secret_names: re.Pattern[str]
+    secret_positions: set[int]
+    redactors: list[Redactor]
 
 
 @dataclass(frozen=True)
 class Redaction:
-    """The rules of a service.
+    """The redaction rules of a service.
 
     Args:
-        rules: By the name of a task, which may be a glob like `export.*`: a list of
-            arguments, each a name, a glob, or a position counted from 0; or a function
-            that takes `args` and `kwargs` and returns those that may be stored.
-        names_of: Returns the names of a task's positional parameters, as far as they
-            are known, so that a name hides an argument that was given by position.
+        rules: A mapping from the name of a task, or a glob like `export.*`, to either a
+            list of secret arguments or a function. A list contains names, globs, and
+            positions counted from 0. A function takes `args` and `kwargs` and returns
+            those that may be stored.
+        parameter_names: A function that takes the name of a task and returns the names
+            of its positional parameters, or none if the task is unknown. With it, a
+            name also masks an argument that is passed by position.
 
     Raises:
-        InvalidRedaction: A rule that is none of these.
+        InvalidRedaction: A rule is not of that form.
     """
 
     rules: Mapping[str, Sequence[str | int] | Redactor] = field(default_factory=dict)
     parameter_names: Callable[[str], Sequence[str]] = lambda name: ()
-    _known: dict[str, _Rules] = field(default_factory=dict, init=False, compare=False)
+    _rules_by_task: dict[str, _TaskRules] = field(
+        default_factory=dict, init=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.rules, Mapping):
@@ -79,95 +92,102 @@ class Redaction:
 
     @classmethod
     def from_app(cls, app: Celery) -> Redaction:
-        """Return the redaction that an app is configured with, as `REDACT`.
+        """Return the redaction that an app configures as `REDACT`.
 
         Raises:
-            InvalidRedaction: A rule that cannot be understood.
+            InvalidRedaction: A rule of `REDACT` is invalid.
         """
 
         def parameter_names(name: str) -> Sequence[str]:
             task = app.tasks.get(name)
-            return () if task is None else _parameters(task.run)
+            return () if task is None else _positional_parameters(task.run)
 
         return cls(app.conf.get("REDACT") or {}, parameter_names)
 
     def redact_message(
         self, name: str, args: Any, kwargs: Any, headers: Mapping[str, Any]
     ) -> tuple[Any, Any]:
-        """Return what may be stored of a message's arguments.
+        """Return what may be stored of the arguments in a message.
 
         Args:
-            headers: Those of the message; a text that its publisher gave as `argsrepr`
-                or `kwargsrepr` wins.
+            name: The name of the task.
+            headers: The headers of the message. A text that the publisher gave as
+                `argsrepr` or `kwargsrepr` is stored instead of the arguments.
         """
         args, kwargs = self.redact(name, args, kwargs)
-        texts = headers.get(DISPLAY_REPRS)
-        if isinstance(texts, Mapping):
-            given = texts.get("argsrepr"), texts.get("kwargsrepr")
-            args = given[0] if isinstance(given[0], str) else args
-            kwargs = given[1] if isinstance(given[1], str) else kwargs
+        reprs = headers.get(DISPLAY_REPRS)
+        if isinstance(reprs, Mapping):
+            argsrepr, kwargsrepr = reprs.get("argsrepr"), reprs.get("kwargsrepr")
+            args = argsrepr if isinstance(argsrepr, str) else args
+            kwargs = kwargsrepr if isinstance(kwargsrepr, str) else kwargs
         return args, kwargs
 
     def redact(self, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Return the arguments of a task without what the rules hide."""
-        hides, positions, functions = self._rules_for(name)
+        """Return the arguments of a task with secret values masked."""
+        rules = self._rules_for(name)
         args, kwargs = list(args or ()), dict(kwargs or {})
-        for function in functions:
-            args, kwargs = _apply(function, name, args, kwargs)
-        shown = [
-            MASK if position in positions else _inside(value, hides)
+        for redactor in rules.redactors:
+            args, kwargs = _call_redactor(redactor, name, args, kwargs)
+        masked = [
+            MASK
+            if position in rules.secret_positions
+            else _mask_keys(value, rules.secret_names)
             for position, value in enumerate(args)
         ]
-        return shown, _inside(kwargs, hides)
+        return masked, _mask_keys(kwargs, rules.secret_names)
 
-    def _rules_for(self, name: str) -> _Rules:
-        if (rules := self._known.get(name)) is not None:
-            return rules
-        named: list[str] = list(SECRET_NAMES)
+    def _rules_for(self, name: str) -> _TaskRules:
+        if (cached := self._rules_by_task.get(name)) is not None:
+            return cached
+        globs: list[str] = list(SECRET_NAMES)
         positions: set[int] = set()
-        functions: list[Redactor] = []
+        redactors: list[Redactor] = []
         for pattern, rule in self.rules.items():
             if not fnmatchcase(name, pattern):
                 continue
             if callable(rule):
-                functions.append(rule)
+                redactors.append(rule)
             else:
-                named += [each for each in rule if isinstance(each, str)]
+                globs += [each for each in rule if isinstance(each, str)]
                 positions |= {each for each in rule if isinstance(each, int)}
-        hides = re.compile("|".join(map(translate, named)), re.IGNORECASE)
+        names = re.compile("|".join(map(translate, globs)), re.IGNORECASE)
         parameters = enumerate(self.parameter_names(name))
-        positions |= {number for number, each in parameters if hides.match(each)}
-        if len(self._known) < MAX_CACHED_TASKS:
-            self._known[name] = hides, positions, functions
-        return hides, positions, functions
+        positions |= {number for number, each in parameters if names.match(each)}
+        rules = _TaskRules(names, positions, redactors)
+        if len(self._rules_by_task) < MAX_CACHED_TASKS:
+            self._rules_by_task[name] = rules
+        return rules
 
 
-def _inside(value: Any, hides: re.Pattern[str]) -> Any:
+def _mask_keys(value: Any, secret_names: re.Pattern[str]) -> Any:
+    """Return a value with the items of secret keys masked, at any depth."""
     if isinstance(value, dict):
         return {
             key: MASK
-            if isinstance(key, str) and hides.match(key)
-            else _inside(item, hides)
+            if isinstance(key, str) and secret_names.match(key)
+            else _mask_keys(item, secret_names)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_inside(item, hides) for item in value]
+        return [_mask_keys(item, secret_names) for item in value]
     return value
 
 
-def _apply(
-    rule: Redactor, name: str, args: list[Any], kwargs: dict[str, Any]
+def _call_redactor(
+    redactor: Redactor, name: str, args: list[Any], kwargs: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Apply a function of the user's own; hide everything where it fails."""
+    """Call a function of the user; mask all arguments if it fails."""
     try:
-        args, kwargs = rule(args, kwargs)
+        args, kwargs = redactor(args, kwargs)
         return list(args), dict(kwargs)
     except Exception:
-        _logger.exception("REDACT of task %s failed: its arguments are hidden", name)
+        _logger.exception(
+            "REDACT function of task %s failed; all its arguments are masked", name
+        )
         return [MASK], {}
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+def _positional_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(
         name
         for name, parameter in inspect.signature(function).parameters.items()

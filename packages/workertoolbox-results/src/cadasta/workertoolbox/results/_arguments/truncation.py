@@ -1,4 +1,4 @@
-"""How much is stored of the arguments of a task."""
+"""Truncation of the arguments of a task to the size that is stored."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from celery import Celery
 
 from cadasta.workertoolbox.results._errors import InvalidLimit
 
-#: Most bytes, as JSON, that are stored of `args`, and of `kwargs`.
+#: Default for the most bytes, as JSON, that are stored of `args`, and of `kwargs`.
 DEFAULT_MAX_BYTES = 64 * 1024
 
-#: Bytes from which an argument is large: smaller ones are kept whole as long as all
-#: of them fit.
+#: Bytes from which an argument counts as large. Only large ones are replaced by a mark
+#: one by one.
 LARGE_ARGUMENT_BYTES = 1024
 
-#: Bytes of the smallest argument in a list, with what separates it from the next.
+#: Bytes of the smallest possible argument in a list, with its separator.
 MIN_ITEM_BYTES = 3
 
-#: The key of what says how many keyword arguments are not stored.
+#: Key of the mark that says how many keyword arguments are not stored.
 TRUNCATED_KEY = "<truncated>"
 
 
 def max_argument_bytes(app: Celery) -> int:
-    """Return the limit that an app is configured with, as `MAX_ARGUMENT_BYTES`.
+    """Return the limit in bytes that an app configures as `MAX_ARGUMENT_BYTES`.
 
     Raises:
-        InvalidLimit: It is no number of bytes.
+        InvalidLimit: The setting is not a positive integer.
     """
     limit = app.conf.get("MAX_ARGUMENT_BYTES")
     if limit is None:
@@ -40,58 +40,60 @@ def max_argument_bytes(app: Celery) -> int:
 
 
 def truncate_arguments(args: Any, kwargs: Any, max_bytes: int) -> tuple[Any, Any]:
-    """Return `args` and `kwargs`, or as much of each as is stored."""
-    if _size([args, kwargs]) <= max_bytes:
+    """Return `args` and `kwargs`, each truncated to a number of bytes as JSON."""
+    if _json_size([args, kwargs]) <= max_bytes:
         return args, kwargs
     return truncate(args, max_bytes), truncate(kwargs, max_bytes)
 
 
 def truncate(arguments: Any, max_bytes: int) -> Any:
-    """Return `args` or `kwargs`, or as much of them as is stored.
+    """Return `args` or `kwargs`, truncated to a number of bytes as JSON.
 
-    The largest arguments are replaced by `<truncated: … bytes>` until the rest fits.
-    Where too many small ones are left, the first stay, and a last one tells of the
-    others.
+    The largest arguments are replaced by `<truncated: … bytes>` until the others fit.
+    If too many small ones remain, the first are kept, and a last item says how many are
+    left out.
 
     Args:
-        arguments: A list or a dict of JSON values, or the text that is shown instead.
-        max_bytes: Most bytes of it as JSON; what marks a cut comes on top.
+        arguments: A list or a dict of JSON values, or a text (`argsrepr`).
+        max_bytes: Most bytes as JSON, apart from the marks of what is left out.
     """
-    size = _size(arguments)
+    size = _json_size(arguments)
     if size <= max_bytes:
         return arguments
     match arguments:
         case dict():
-            kept, rest = _truncated_items(arguments.items(), size, max_bytes)
-            return dict(kept) | ({TRUNCATED_KEY: rest} if rest else {})
+            kept, mark = _truncate_items(arguments.items(), size, max_bytes)
+            return dict(kept) | ({TRUNCATED_KEY: mark} if mark else {})
         case list():
-            kept, rest = _truncated_items(enumerate(arguments), size, max_bytes)
-            return [item for _, item in kept] + ([rest] if rest else [])
+            kept, mark = _truncate_items(enumerate(arguments), size, max_bytes)
+            return [item for _, item in kept] + ([mark] if mark else [])
     return f"{arguments[: min(LARGE_ARGUMENT_BYTES, max_bytes)]}{_mark(size)}"
 
 
-def _truncated_items(
+def _truncate_items(
     items: Iterable[tuple[Any, Any]], size: int, max_bytes: int
 ) -> tuple[list[tuple[Any, Any]], str | None]:
-    """Return the items that are stored, by their keys, and the mark of the others."""
-    whole = list(items)
-    # No more can be kept, and measuring millions takes seconds.
-    kept = dict(whole[: max_bytes // MIN_ITEM_BYTES])
-    sizes = {key: _size(item) for key, item in kept.items()}
+    """Return the items to store, with their keys, and a mark for those left out."""
+    all_items = list(items)
+    # More items cannot fit, and measuring millions of them would take seconds.
+    kept = dict(all_items[: max_bytes // MIN_ITEM_BYTES])
+    sizes = {key: _json_size(item) for key, item in kept.items()}
     for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
         if size <= max_bytes or sizes[key] < LARGE_ARGUMENT_BYTES:
             break
         kept[key] = _mark(sizes[key])
-        size -= sizes[key] - _size(kept[key])
+        size -= sizes[key] - _json_size(kept[key])
     pairs = list(kept.items())
     if size > max_bytes:
-        pairs = pairs[: _how_many_fit(pairs, max_bytes)]
-    rest = whole[len(pairs) :]
-    return pairs, _mark(_size(dict(rest)), items=len(rest)) if rest else None
+        pairs = pairs[: _count_fitting(pairs, max_bytes)]
+    left_out = all_items[len(pairs) :]
+    if not left_out:
+        return pairs, None
+    return pairs, _mark(_json_size(dict(left_out)), items=len(left_out))
 
 
-def _how_many_fit(pairs: Iterable[tuple[Any, Any]], max_bytes: int) -> int:
-    ends = accumulate(_size(pair) for pair in pairs)
+def _count_fitting(pairs: Iterable[tuple[Any, Any]], max_bytes: int) -> int:
+    ends = accumulate(_json_size(pair) for pair in pairs)
     return sum(1 for _ in takewhile(lambda end: end <= max_bytes, ends))
 
 
@@ -100,5 +102,5 @@ def _mark(size: int, *, items: int | None = None) -> str:
     return f"<truncated: {count}{size} bytes>"
 
 
-def _size(value: Any) -> int:
+def _json_size(value: Any) -> int:
     return len(json.dumps(value))

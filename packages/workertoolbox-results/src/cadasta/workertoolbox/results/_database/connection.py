@@ -1,4 +1,4 @@
-"""The database of a result backend, and the one connection of a process to it."""
+"""The database connection that all result backends of a process share."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _databases: dict[URL, Database] = {}
 
 
 class Database:
-    """A database with one connection, which all threads of a process share.
+    """A database with one connection, which all threads of the process share.
 
-    Each statement is a transaction of its own, and one round trip: no `BEGIN`, no
-    `COMMIT`, and no ping before it, since who gets a dead connection tries again. It is
-    not given back to a pool in between: that takes a twentieth of the time of a write.
+    Each statement is a transaction of its own and one round trip: without `BEGIN`,
+    `COMMIT` or a ping. A statement that fails on a dead connection is retried by its
+    caller. The connection does not return to a pool between statements, which would
+    take a twentieth of the time of a write.
 
     Args:
-        url: SQLAlchemy's own.
+        url: A URL of SQLAlchemy's.
 
     Attributes:
-        engine: For connections besides that one, which commit by themselves too.
+        engine: Opens further connections, in autocommit mode as well.
 
     Raises:
         InvalidURL: The driver is unknown or not installed.
@@ -44,35 +45,41 @@ class Database:
 
     def _reset(self) -> None:
         if self._connection is not None and not self._connection.invalidated:
-            self._connection.detach()  # It is the parent's: no pool may close it.
+            # The parent process still uses it, so the pool must not close it.
+            self._connection.detach()
         self._connection = None
-        self._turn = RLock()
+        self._lock = RLock()
 
     @property
     def dialect(self) -> Dialect:
-        """How SQLAlchemy speaks to it."""
+        """SQLAlchemy's dialect of the database."""
         return self.engine.dialect
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Yield the connection, and keep the other threads waiting meanwhile."""
-        with self._turn:
+        """Yield the connection; other threads wait until it is free."""
+        with self._lock:
             if self._connection is None:
                 self._connection = self.engine.connect()
             try:
                 yield self._connection
             finally:
-                self._connection.rollback()  # What SQLAlchemy takes for a transaction.
+                # Ends what SQLAlchemy regards as a transaction, despite autocommit.
+                self._connection.rollback()
 
     def close(self) -> None:
         """Close the connection; the next statement opens another."""
-        with self._turn:
+        with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
 
 def shared_database(url: URL) -> Database:
-    """Return the database of this process: Celery keeps a backend for each thread."""
-    # Of threads that come at once, all get that of the first; no other has connected.
+    """Return the database that all threads of this process share for a URL.
+
+    Celery creates a backend for each thread.
+    """
+    # `setdefault` is atomic: threads that call this at the same time get the same
+    # database, and the surplus ones have not connected.
     return _databases.get(url) or _databases.setdefault(url, Database(url))

@@ -1,4 +1,4 @@
-"""Connections to the database."""
+"""Database engines, and the errors that their connections raise."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, InvalidURL
 
-#: Seconds to wait for a server that does not answer.
+#: Seconds to wait for a PostgreSQL server that does not answer.
 CONNECT_TIMEOUT_S = 10
 
-#: Seconds to wait for another process that writes to the same SQLite file.
+#: Seconds to wait while another process writes to the same SQLite file.
 BUSY_TIMEOUT_S = 60
 
-#: Errors that pass. PostgreSQL's by SQLSTATE: connection, rollback, resources, not
-#: available, shutdown, system (appendix A of its manual). SQLite's by name.
-_PASSING = re.compile(
+#: Errors after which the same statement may succeed later. For PostgreSQL, SQLSTATE
+#: classes and codes: connection, rollback, resources, lock not available, object in
+#: use, shutdown, system (appendix A of its manual). For SQLite, names of result codes.
+_TRANSIENT = re.compile(
     r"08|40|53|55P03|55006|57P|58|SQLITE_(BUSY|LOCKED|CANTOPEN|IOERR|FULL|PROTOCOL)"
 )
 
@@ -39,13 +40,13 @@ _engines: WeakSet[Engine] = WeakSet()
 
 
 def database_url(result_backend: object) -> URL:
-    """Return the database behind a `result_backend` setting.
+    """Return the database URL of a `result_backend` setting.
 
     Args:
-        result_backend: `workertoolbox+…`, Celery's `db+…`, or SQLAlchemy's own URL.
+        result_backend: `workertoolbox+…`, Celery's `db+…`, or a URL of SQLAlchemy's.
 
     Raises:
-        InvalidURL: It names no database of a kind that is supported.
+        InvalidURL: The setting does not name a supported database.
     """
     text = str(result_backend or "").removeprefix("workertoolbox+").removeprefix("db+")
     try:
@@ -57,16 +58,26 @@ def database_url(result_backend: object) -> URL:
     return url
 
 
+def _unsupported(scheme: str) -> str:
+    return (
+        f"result_backend {scheme!r} is not a supported database; set it to "
+        "workertoolbox+postgresql+psycopg2://… or workertoolbox+sqlite:///…"
+    )
+
+
 def open_engine(url: URL, **options: Any) -> Engine:
-    """Return an engine whose connections outlive neither a fork nor a dead server.
+    """Return an engine that replaces its connections after a fork or a server restart.
+
+    Args:
+        options: Passed to SQLAlchemy's `create_engine`.
 
     Raises:
         InvalidURL: The driver is unknown or not installed.
     """
-    embedded = url.get_backend_name() == "sqlite"
+    is_sqlite = url.get_backend_name() == "sqlite"
     timeout = (
         {"timeout": BUSY_TIMEOUT_S}
-        if embedded
+        if is_sqlite
         else {"connect_timeout": CONNECT_TIMEOUT_S}
     )
     try:
@@ -78,22 +89,29 @@ def open_engine(url: URL, **options: Any) -> Engine:
             f"the driver of {url.drivername!r} is not installed ({error}); install "
             "workertoolbox-results[postgresql] and write postgresql+psycopg2://…"
         ) from error
-    if embedded:
-        event.listen(engine, "connect", _write_ahead)
+    if is_sqlite:
+        event.listen(engine, "connect", _enable_write_ahead_log)
     _engines.add(engine)
     return engine
 
 
-def _unsupported(scheme: str) -> str:
-    return (
-        f"result_backend {scheme!r} is no database that is supported; set it to "
-        "workertoolbox+postgresql+psycopg2://… or workertoolbox+sqlite:///…"
-    )
+def _enable_write_ahead_log(connection: Any, _: ConnectionPoolEntry) -> None:
+    # Allows one writer beside readers. `synchronous` keeps its default, FULL: it also
+    # protects against a crash of the machine, NORMAL only against one of the process.
+    connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _forget_connections() -> None:
+    for engine in _engines:
+        engine.dispose(close=False)  # The parent process still uses them.
+
+
+os.register_at_fork(after_in_child=_forget_connections)
 
 
 @contextmanager
 def translate_errors(engine: Engine) -> Iterator[None]:
-    """Turn whatever a database refuses into one clear error.
+    """Turn any error of the driver into `DatabaseUnavailable`.
 
     Raises:
         DatabaseUnavailable: With the masked URL and the driver's reason.
@@ -106,47 +124,33 @@ def translate_errors(engine: Engine) -> Iterator[None]:
         if is_outage(error):
             advice = "check result_backend, and that the server runs"
         else:
-            advice = "check result_backend, and what its role may do there"
+            advice = "check result_backend, and the privileges of its role"
         raise DatabaseUnavailable(
             f"database {shown} cannot be used: {reason}; {advice}"
         ) from error
 
 
-def insert_into(table: Table, dialect: str) -> Insert:
-    """Return an INSERT that can say ON CONFLICT.
-
-    PostgreSQL and SQLite write it alike, and SQLAlchemy has a class for each.
-    """
-    if dialect == "sqlite":
-        return cast(Insert, sqlite.insert(table))
-    return postgresql.insert(table)
-
-
 def is_outage(error: DBAPIError) -> bool:
-    """Tell whether the same statement may succeed later.
+    """Return whether the same statement may succeed later.
 
-    The drivers' own classes do not: psycopg2 calls a row that is too large for an
-    index an `OperationalError`, as it does a server that is down.
+    The class of the error does not say so: psycopg2 raises `OperationalError` both when
+    the server is down and when a row is too large for an index.
     """
     if error.connection_invalidated:
         return True
     code = getattr(error.orig, "pgcode", None) or getattr(
         error.orig, "sqlite_errorname", None
     )
-    if code is None:  # no server has answered
+    if code is None:  # The server did not answer.
         return isinstance(error, OperationalError | InterfaceError)
-    return bool(_PASSING.match(code))
+    return bool(_TRANSIENT.match(code))
 
 
-def _write_ahead(connection: Any, _: ConnectionPoolEntry) -> None:
-    # Readers and one writer at once; WAL is safe with NORMAL against a crash of the
-    # process, and `FULL`, the default, against one of the machine: we keep that.
-    connection.execute("PRAGMA journal_mode=WAL")
+def insert_into(table: Table, dialect: str) -> Insert:
+    """Return an INSERT that supports ON CONFLICT.
 
-
-def _forget_connections() -> None:
-    for engine in _engines:
-        engine.dispose(close=False)  # the parent goes on using them
-
-
-os.register_at_fork(after_in_child=_forget_connections)
+    PostgreSQL and SQLite have the same syntax, but SQLAlchemy has a class for each.
+    """
+    if dialect == "sqlite":
+        return cast(Insert, sqlite.insert(table))
+    return postgresql.insert(table)

@@ -1,7 +1,7 @@
-"""A statement that is compiled once, and executed by the driver itself.
+"""SQL statements that are compiled once and executed by the driver itself.
 
-SQLAlchemy takes as long to execute a statement as PostgreSQL takes to store a row;
-where one is executed for every state of every task, it is left out of it.
+SQLAlchemy needs as long to execute a statement as PostgreSQL needs to store a row. The
+statements that workers execute for every state of every task therefore bypass it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from cadasta.workertoolbox.results._errors import SchemaOutdated
 
 @dataclass(frozen=True)
 class Statement:
-    """SQL as the driver takes it.
+    """A statement in the form that a driver accepts.
 
     Attributes:
-        sql: The statement, with the driver's own marks for the parameters.
-        constants: Values of the parameters that are always the same.
-        processors: What makes a value of ours one of the driver's, where it is another.
-        order: Names of the parameters where the driver goes by their order.
+        sql: The statement, with the driver's placeholders for parameters.
+        constants: Parameters whose values are always the same.
+        processors: Functions that convert values for the driver, by parameter.
+        order: Names of the parameters in order if the driver's placeholders are
+            positional, else None.
     """
 
     sql: str
@@ -35,31 +36,41 @@ class Statement:
     order: tuple[str, ...] | None = None
 
     def parameters(self, values: Mapping[str, Any]) -> Any:
-        """Return values as the driver takes them."""
-        given = {**self.constants, **values}
+        """Return the parameters for the driver: a list if it is positional, or a dict.
+
+        Args:
+            values: The values of all parameters that are not constant.
+        """
+        parameters = {**self.constants, **values}
         for name, process in self.processors.items():
-            given[name] = process(given[name])
-        return given if self.order is None else [given[name] for name in self.order]
+            parameters[name] = process(parameters[name])
+        if self.order is None:
+            return parameters
+        return [parameters[name] for name in self.order]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a statement did.
+    """The outcome of a statement.
 
     Attributes:
-        rows: Those that it returned.
-        count: How many it returned or changed.
+        rows: The rows that it returned.
+        count: How many rows it returned or changed.
     """
 
     rows: Sequence[Any]
     count: int
 
 
-_NO_WAIT = Statement("SET LOCAL synchronous_commit TO off")
+_ASYNCHRONOUS_COMMIT = Statement("SET LOCAL synchronous_commit TO off")
 
 
 def compile_statement(dialect: Dialect, statement: ClauseElement) -> Statement:
-    """Compile a statement, in which no list is a parameter, for a driver."""
+    """Compile a statement for a driver.
+
+    Args:
+        statement: Must not have a list as a parameter (an `IN` that expands).
+    """
     compiled: Any = statement.compile(dialect=dialect)
     constants = {
         name: value for name, value in compiled.params.items() if value is not None
@@ -80,73 +91,75 @@ def execute(
     *,
     synchronous_commit: bool = True,
 ) -> Outcome:
-    """Execute statements as one transaction, and return what the last did.
+    """Execute statements in one transaction, and return the outcome of the last.
 
     Args:
-        database: Its connection commits by itself.
-        values: One for each parameter that is no constant; the statements share them.
+        values: The values of all parameters that are not constant, for all statements
+            together.
         synchronous_commit: Whether a commit in PostgreSQL waits for the disk.
 
     Raises:
-        DBAPIError: Whatever the driver raises, as SQLAlchemy would have it.
+        DBAPIError: The driver raised an error, which is wrapped as SQLAlchemy does.
         SchemaOutdated: A table is missing.
     """
-    dialect = database.dialect
-    if not synchronous_commit and dialect.name == "postgresql":
-        statements = [_NO_WAIT, *statements]
-    driver = cast(Any, dialect.loaded_dbapi)
-    gone = True
+    if not synchronous_commit and database.dialect.name == "postgresql":
+        statements = [_ASYNCHRONOUS_COMMIT, *statements]
+    driver = cast(Any, database.dialect.loaded_dbapi)
+    # Without a cursor, an error of the driver means that the connection is dead.
+    is_disconnected = True
     try:
         with database.connect() as connection:
             proxied = connection.connection
             cursor = proxied.cursor()
             try:
-                return _execute(dialect, cursor, statements, values)
+                return _execute_all(database.dialect, cursor, statements, values)
             except driver.Error as error:
-                gone = dialect.is_disconnect(error, cast(Any, proxied), cursor)
-                if gone:
+                is_disconnected = database.dialect.is_disconnect(
+                    error, cast(Any, proxied), cursor
+                )
+                if is_disconnected:
                     connection.invalidate(error)
                 raise
             except BaseException:
-                # Interrupted, in the midst of nobody knows what.
+                # Interrupted, as by a time limit: the transaction may still be open.
                 connection.invalidate()
                 raise
     except driver.Error as error:
-        if _misses_a_table(error):
+        if _is_missing_table(error):
             raise SchemaOutdated(
                 f"the database lacks a table that this release needs ({error}); run "
                 "`celery -A … tasks upgrade`"
             ) from error
-        # The values are left out: they are the users' own.
+        # The values may be confidential, so the error does not show them.
         raise DBAPIError.instance(
             "; ".join(each.sql for each in statements),
             None,
             error,
             driver.Error,
             hide_parameters=True,
-            connection_invalidated=gone,
-            dialect=dialect,
+            connection_invalidated=is_disconnected,
+            dialect=database.dialect,
         ) from error
 
 
-def _execute(
+def _execute_all(
     dialect: Dialect,
     cursor: Any,
     statements: Sequence[Statement],
     values: Mapping[str, Any],
 ) -> Outcome:
-    given = [(each.sql, each.parameters(values)) for each in statements]
-    if len(given) == 1:
-        cursor.execute(*given[0])
+    calls = [(each.sql, each.parameters(values)) for each in statements]
+    if len(calls) == 1:
+        cursor.execute(*calls[0])
         return _outcome(cursor)
     if dialect.driver == "psycopg2":
-        # As one string they are one transaction, and one round trip.
-        cursor.execute(b"; ".join(cursor.mogrify(*each) for each in given))
+        # Joined to one string, they are one transaction and one round trip.
+        cursor.execute(b"; ".join(cursor.mogrify(*call) for call in calls))
         return _outcome(cursor)
     cursor.execute("BEGIN IMMEDIATE" if dialect.name == "sqlite" else "BEGIN")
     try:
-        for each in given:
-            cursor.execute(*each)
+        for call in calls:
+            cursor.execute(*call)
             outcome = _outcome(cursor)
         cursor.execute("COMMIT")
     except dialect.loaded_dbapi.Error:
@@ -161,6 +174,6 @@ def _outcome(cursor: Any) -> Outcome:
     return Outcome(rows, cursor.rowcount)
 
 
-def _misses_a_table(error: Exception) -> bool:
-    # PostgreSQL's "undefined_table"; SQLite has only its words for it.
+def _is_missing_table(error: Exception) -> bool:
+    # 42P01 is PostgreSQL's "undefined_table". SQLite has no code for it.
     return getattr(error, "pgcode", None) == "42P01" or "no such table" in str(error)

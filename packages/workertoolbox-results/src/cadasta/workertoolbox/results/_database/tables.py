@@ -1,4 +1,4 @@
-"""The tables of the results database, as migrations leave them."""
+"""The tables and the view of the results database, as the migrations create them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from cadasta.workertoolbox.results._database.types import Document, Instant
 
 metadata = MetaData()
 
-#: Characters of a name in Celery's own columns.
+#: Longest name in characters in the columns of Celery.
 NAME_LENGTH = 155
 
 
 def _partial(name: str, *columns: str, rows: str) -> Index:
-    """Return an index of some rows only, which others cost nothing."""
+    """Return an index of some rows only; writing other rows does not cost anything."""
     where = text(rows)
     return Index(
         f"ix_workertoolbox_{name}",
@@ -36,30 +36,30 @@ def _partial(name: str, *columns: str, rows: str) -> Index:
     )
 
 
-#: Celery's own table of results in its extended shape, with columns of ours that
-#: Celery does not know and leaves empty. `date_done` is UTC without saying so.
+#: Celery's table of results, extended (`result_extended`), and columns of our own, from
+#: `started_at` on, that Celery leaves empty. `date_done` is in UTC, without a zone.
 taskmeta = Table(
     "celery_taskmeta",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("task_id", String(155), unique=True),
+    Column("task_id", String(NAME_LENGTH), unique=True),
     Column("status", String(50)),
     Column("result", LargeBinary),
     Column("date_done", DateTime, index=True),
     Column("traceback", Text),
     Column("children", LargeBinary),
-    Column("name", String(155)),
+    Column("name", String(NAME_LENGTH)),
     Column("args", LargeBinary),
     Column("kwargs", LargeBinary),
-    Column("worker", String(155)),
+    Column("worker", String(NAME_LENGTH)),
     Column("retries", Integer),
-    Column("queue", String(155)),
+    Column("queue", String(NAME_LENGTH)),
     Column("stamps", LargeBinary),
     Column("started_at", Instant),
     Column("root_id", Text),
     Column("parent_id", Text),
     Column("group_id", Text),
-    # Few, since each costs every worker that stores a result.
+    # Few indexes, because each slows down every worker that stores a result.
     Index("ix_workertoolbox_result_worker", "worker", "date_done"),
     _partial("result_status", "status", "date_done", rows="status <> 'SUCCESS'"),
     _partial(
@@ -68,18 +68,19 @@ taskmeta = Table(
     sqlite_autoincrement=True,
 )
 
-#: Celery's own table of groups.
+#: Celery's table of saved groups.
 tasksetmeta = Table(
     "celery_tasksetmeta",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("taskset_id", String(155), unique=True),
+    Column("taskset_id", String(NAME_LENGTH), unique=True),
     Column("result", LargeBinary),
     Column("date_done", DateTime, index=True),
     sqlite_autoincrement=True,
 )
 
-#: A row per task: what its latest message says, and when its first was published.
+#: A row per task with the content of its latest message. `scheduled_at` is the instant
+#: at which its first message was published.
 task = Table(
     "workertoolbox_task",
     metadata,
@@ -107,8 +108,8 @@ task = Table(
     _partial("task_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
 )
 
-#: A row per message: a task is published anew when it is retried (`retries`) and
-#: when it replaces itself by another (`replaced`), under the same id.
+#: A row per message. A task is published again under the same id when it is retried
+#: (`retries`) and when it replaces itself with another task (`replaced`).
 attempt = Table(
     "workertoolbox_attempt",
     metadata,
@@ -122,8 +123,8 @@ attempt = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
-#: A row per task that a message says is still to come; it stays for a while when the
-#: task comes.
+#: A row per task that the message of another task announces. When its own message
+#: arrives, the row is deleted a while later.
 planned = Table(
     "workertoolbox_planned",
     metadata,
@@ -138,21 +139,21 @@ planned = Table(
     Index("ix_workertoolbox_planned_seen_at", "seen_at"),
 )
 
-#: A row per task that a monitor has seen up to the watermark, and that has no result.
-#: One that has got a result since stays for a while.
+#: A row per queued task: its message was seen up to the watermark, and it has no
+#: result. When a result arrives, the row is deleted a while later.
 queued = Table(
     "workertoolbox_queued",
     metadata,
     Column("task_id", Text, primary_key=True),
     Column("scheduled_at", Instant, nullable=False),
-    # The ETA, where there is one.
+    # The later of `scheduled_at` and the ETA.
     Column("due_at", Instant, nullable=False),
     Index("ix_workertoolbox_queued_scheduled_at", "scheduled_at"),
     Index("ix_workertoolbox_queued_due_at", "due_at"),
 )
 
-#: A row per result that is stored up to the watermark, and whose task no monitor has
-#: seen. One whose message has come since stays for a while.
+#: A row per untracked task: its result was stored up to the watermark, and no monitor
+#: has seen its message. When the message arrives, the row is deleted a while later.
 untracked = Table(
     "workertoolbox_untracked",
     metadata,
@@ -169,8 +170,8 @@ untracked = Table(
     Index("ix_workertoolbox_untracked_parent_id", "parent_id"),
 )
 
-#: One row: up to which `seen_at` of a task `workertoolbox_queued` is complete, and up
-#: to which `date_done` of a result `workertoolbox_untracked`.
+#: One row with the two watermarks: `workertoolbox_queued` is complete for tasks up to
+#: `seen_at`, and `workertoolbox_untracked` for results up to `date_done`.
 watermark = Table(
     "workertoolbox_watermark",
     metadata,
@@ -179,12 +180,12 @@ watermark = Table(
     Column("date_done", DateTime, nullable=False),
 )
 
-#: A row per message that could not be read, as it came.
+#: A row per message that could not be read, unchanged.
 quarantine = Table(
     "workertoolbox_quarantine",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    # SHA-256 of the message: one that comes twice is the same.
+    # SHA-256 of the message, so that a message is stored once if it is delivered twice.
     Column("digest", Text, nullable=False, unique=True),
     Column("reason", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -195,14 +196,15 @@ quarantine = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
-#: A row per chord of our backend, by the id of the group that its header is.
+#: A row per chord. `id` is the id of the group that is the header of the chord.
 chord = Table(
     "workertoolbox_chord",
     metadata,
     Column("id", Text, primary_key=True),
-    # The results of the header, encoded, where groups are among them.
+    # The encoded results of the header, if there are groups among them.
     Column("header", LargeBinary),
-    # Tasks in the header, once all are published, and those added by `add_to_chord`.
+    # Number of tasks in the header, known when all are published, and of those that
+    # `add_to_chord` added.
     Column("size", Integer),
     Column("added", Integer, nullable=False),
     Column("done", Integer, nullable=False),
@@ -211,8 +213,8 @@ chord = Table(
     Column("touched_at", Instant, nullable=False),
 )
 
-#: A row per task of a header that is done, until the body starts. The same id may
-#: stand in a header twice.
+#: A row per finished task of a header, until the body starts. A header may contain the
+#: same id twice, at two positions.
 chord_part = Table(
     "workertoolbox_chord_part",
     metadata,
@@ -223,8 +225,8 @@ chord_part = Table(
     Column("result", LargeBinary, nullable=False),
 )
 
-#: `workertoolbox_tasks`: a view that joins a task and its result. A status is
-#: Celery's, or `QUEUED`, `SCHEDULED` or `PLANNED` before there is one.
+#: A view that joins tasks with their results. `status` is that of the result, or
+#: `QUEUED`, `SCHEDULED` or `PLANNED` if there is none. `view.*.sql` defines it.
 tasks = Table(
     "workertoolbox_tasks",
     MetaData(),

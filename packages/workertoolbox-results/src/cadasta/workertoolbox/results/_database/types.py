@@ -1,4 +1,4 @@
-"""Column types that hold the same on PostgreSQL and SQLite."""
+"""Column types that behave the same on PostgreSQL and SQLite."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Instant(TypeDecorator[datetime]):
 
 
 def naive_utc(instant: datetime) -> datetime:
-    """Return an instant as Celery's tables hold it: UTC, without saying so."""
+    """Return an instant in UTC without a time zone, as in the tables of Celery."""
     return instant.astimezone(UTC).replace(tzinfo=None)
 
 
-#: JSON that SQL can look into.
+#: JSON that SQL expressions can read: `jsonb` in PostgreSQL.
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

@@ -1,4 +1,7 @@
-"""The result-backend URL, rendered from variables."""
+"""Templates of URLs, in which variables stand for user, password, host and so on.
+
+Producers render these templates too, so this module does not import SQLAlchemy.
+"""
 
 from __future__ import annotations
 
@@ -9,79 +12,78 @@ from urllib.parse import quote
 
 from cadasta.workertoolbox.results._errors import InvalidTemplate
 
-#: The `result_backend` of a fleet, unless a service sets its own.
+#: The default template of `result_backend`.
 RESULT_BACKEND = (
     "workertoolbox+postgresql+psycopg2://{0.RESULT_DB_USER}:{0.RESULT_DB_PASS}"
     "@{0.RESULT_DB_HOST}:{0.RESULT_DB_PORT}/{0.RESULT_DB_NAME}"
 )
 
-
-#: A password in a template: what stands between `://user:` and the last `@`.
-_PASSWORD = re.compile(r"(?<=://)((?:\{[^{}]*\}|[^:/@{}])*):(\S*)(?=@)")
+#: User and password in a template: what is between `://` and the last `@`.
+_CREDENTIALS = re.compile(r"(?<=://)((?:\{[^{}]*\}|[^:/@{}])*):(\S*)(?=@)")
 
 
 def render_url(
     template: str, variables: Mapping[str, object], *, setting: str = "result_backend"
 ) -> str:
-    """Return a URL with each `{0.NAME}`, or `{NAME}`, replaced by its variable.
+    """Return a URL template with each `{0.NAME}` or `{NAME}` replaced by its variable.
 
-    Values are escaped for a URL, so that a password may hold any character. Braces
-    that are meant as such are doubled, as in `str.format`.
+    Values are percent-encoded, so that a password may contain any character. Literal
+    braces are doubled, as in `str.format`.
 
     Args:
-        setting: What an error calls the template.
+        setting: The name of the setting, for error messages.
 
     Raises:
-        InvalidTemplate: A variable that does not exist, a stray brace, or a format
-            that is more than a name.
+        InvalidTemplate: A variable is unknown, a brace is unmatched, or a replacement
+            field is more than a name.
     """
-    escaped = {name: _escaped(name, value) for name, value in variables.items()}
-    return render_text(template, escaped, setting=setting)
+    quoted = {name: _quote(name, value) for name, value in variables.items()}
+    return render_text(template, quoted, setting=setting)
 
 
 def render_text(template: str, variables: Mapping[str, object], *, setting: str) -> str:
-    """Return a text that is no URL with its variables replaced by their values.
+    """Return a template that is not a URL with its variables replaced by their values.
 
     Args:
-        setting: What an error calls the template.
+        setting: The name of the setting, for error messages.
 
     Raises:
         InvalidTemplate: As for `render_url`.
     """
-    shown = f"{setting} template {_shown(template)!r}"
+    shown = f"{setting} template {_mask_password(template)!r}"
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
         raise InvalidTemplate(
-            f"{shown} has a stray brace ({error}); double the braces that are not "
+            f"{shown} has an unmatched brace ({error}); double the braces that are not "
             "around a variable"
         ) from error
     rendered = []
-    for text, field, *rest in parts:
+    for text, field, *options in parts:
         rendered.append(text)
         if field is None:
             continue
         name = field.removeprefix("0.")
-        if name not in variables or any(rest):
+        if name not in variables or any(options):
             known = ", ".join(f"{{0.{name}}}" for name in variables)
             raise InvalidTemplate(
-                f"{shown}: {{{field}}} is no variable; use one of {known}"
+                f"{shown}: {{{field}}} is not a variable; use one of {known}"
             )
         rendered.append(str(variables[name]))
     return "".join(rendered)
 
 
-def _escaped(name: str, value: object) -> str:
-    # An IPv6 address stands in a URL as it is.
+def _quote(name: str, value: object) -> str:
+    # The brackets and colons of an IPv6 address must not be encoded.
     return quote(str(value), safe="[]:" if name.endswith("HOST") else "")
 
 
-def _shown(template: str) -> str:
-    """Return a template for an error: a password that is no variable is masked."""
+def _mask_password(template: str) -> str:
+    """Return a template with its password masked, unless it is a variable."""
 
     def masked(match: re.Match[str]) -> str:
         user, password = match.groups()
         is_variable = re.fullmatch(r"\{[^{}]*\}", password)
         return f"{user}:{password if is_variable else '********'}"
 
-    return _PASSWORD.sub(masked, template)
+    return _CREDENTIALS.sub(masked, template)

@@ -1,4 +1,4 @@
-"""What is too old is deleted in bounded transactions, so that nobody waits for long."""
+"""Cleanup of expired results, groups and chords (`result_expires`) in small batches."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
 
-#: Rows in one transaction.
+#: Most rows that one transaction deletes, so that other writers wait only briefly.
 BATCH_SIZE = 1000
 
 
 def delete_results(database: Database, before: datetime) -> int:
-    """Delete some results that are older, and return how many."""
-    return _delete_some(database, taskmeta, before)
+    """Delete a batch of results stored before an instant, and return its size."""
+    return _delete_oldest(database, taskmeta, before)
 
 
 def delete_groups(database: Database, before: datetime) -> int:
-    """Delete some saved groups that are older, and return how many."""
-    return _delete_some(database, tasksetmeta, before)
+    """Delete a batch of groups saved before an instant, and return its size."""
+    return _delete_oldest(database, tasksetmeta, before)
 
 
 def delete_chords(database: Database, before: datetime) -> int:
-    """Delete some chords with their parts that are older, and return how many."""
+    """Delete a batch of chords last changed before an instant, and return its size."""
     with database.connect() as connection:
         old = select(chord.c.id).where(chord.c.touched_at < before).limit(BATCH_SIZE)
         ids = connection.scalars(old).all()
@@ -39,13 +39,13 @@ def delete_chords(database: Database, before: datetime) -> int:
     return len(ids)
 
 
-def _delete_some(database: Database, table: Table, before: datetime) -> int:
+def _delete_oldest(database: Database, table: Table, before: datetime) -> int:
     oldest = select(table.c.id).where(table.c.date_done < naive_utc(before))
     oldest = oldest.order_by(table.c.date_done).limit(BATCH_SIZE)
-    # Rows that others hold are left to them, a purge or a worker. As a CTE, since
-    # PostgreSQL may execute a subquery more than once, and lock more than these.
-    some = oldest.with_for_update(skip_locked=True).cte("some")
-    old = delete(table).where(table.c.id.in_(select(some.c.id)))
+    # Rows that a purge or a worker has locked are skipped. The query is a CTE, because
+    # PostgreSQL may execute a subquery more than once and lock other rows too.
+    batch = oldest.with_for_update(skip_locked=True).cte("batch")
+    statement = delete(table).where(table.c.id.in_(select(batch.c.id)))
     with database.connect() as connection:
-        # SQLite's driver does not count what a statement with a CTE deletes.
-        return len(connection.execute(old.returning(table.c.id)).all())
+        # The SQLite driver has no row count for a statement with a CTE.
+        return len(connection.execute(statement.returning(table.c.id)).all())

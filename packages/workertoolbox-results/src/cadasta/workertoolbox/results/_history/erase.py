@@ -1,4 +1,4 @@
-"""One task, or one workflow, that is deleted wherever it is."""
+"""Erasure of one task or one workflow from all tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from cadasta.workertoolbox.results._history.purge import (
 )
 from cadasta.workertoolbox.results._history.retention import QUARANTINED, TASKS
 
-_OF_A_TASK = (
+_TASK_ID_COLUMNS = (
     task.c.id,
     attempt.c.task_id,
     planned.c.id,
@@ -38,57 +38,61 @@ _OF_A_TASK = (
     untracked.c.task_id,
     taskmeta.c.task_id,
 )
-_OF_A_GROUP = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)
+_GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)
 
 
 def erase_task(engine: Engine, id: str) -> Iterator[Counter[str]]:
-    """Delete one task, as `erase_workflow` does."""
+    """Delete one task from all tables, in the same way as `erase_workflow`."""
     id = jsonable(id)
     headers = quarantine.c.headers
     return _erase(engine, tasks.c.id == id, headers["id"].as_string() == id)
 
 
 def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
-    """Delete all tasks of a workflow, with its groups, chords and unread messages.
+    """Delete the tasks, groups, chords and quarantined messages of a workflow.
 
-    It looks again until it finds nothing. What comes after that, a message that is
-    still in the monitor queue or the result of a task that still runs, is stored.
+    The search is repeated until it finds nothing. Whatever arrives later is stored: a
+    message that is still in the monitor queue, the result of a task that still runs.
 
     Yields:
-        How many of what were deleted, after each transaction.
+        The number of deleted tasks and messages, after each transaction.
 
     Raises:
-        DatabaseUnavailable: It cannot be reached or refuses.
+        DatabaseUnavailable: The database cannot be reached or reports an error.
     """
     id = jsonable(root_id)
-    wanted = or_(tasks.c.root_id == id, tasks.c.id == id)
+    in_workflow = or_(tasks.c.root_id == id, tasks.c.id == id)
     headers = quarantine.c.headers
-    unread = or_(headers["root_id"].as_string() == id, headers["id"].as_string() == id)
-    return _erase(engine, wanted, unread, with_groups=True)
+    quarantined = or_(
+        headers["root_id"].as_string() == id, headers["id"].as_string() == id
+    )
+    return _erase(engine, in_workflow, quarantined, with_groups=True)
 
 
 def _erase(
     engine: Engine,
-    wanted: ColumnElement[bool],
-    unread: ColumnElement[bool],
+    is_wanted: ColumnElement[bool],
+    is_quarantined: ColumnElement[bool],
     *,
     with_groups: bool = False,
 ) -> Iterator[Counter[str]]:
-    query = select(tasks.c.id, tasks.c.group_id).where(wanted)
+    query = select(tasks.c.id, tasks.c.group_id).where(is_wanted)
+    messages_query = select(quarantine.c.id).where(is_quarantined)
     with translate_errors(engine):
         while True:
             with engine.connect() as connection:
                 rows = connection.execute(query).all()
-                messages = connection.scalars(select(quarantine.c.id).where(unread))
-                left = messages.all()
-            for start in range(0, max(len(rows), len(left)), BATCH_SIZE):
-                some = slice(start, start + BATCH_SIZE)
+                messages = connection.scalars(messages_query).all()
+            for start in range(0, max(len(rows), len(messages)), BATCH_SIZE):
+                batch = slice(start, start + BATCH_SIZE)
                 with engine.begin() as connection:
                     begin_write_transaction(connection)
-                    delete_rows(connection, [quarantine.c.id], left[some])
-                    _delete_tasks(connection, rows[some], with_groups=with_groups)
-                yield Counter({TASKS: len(rows[some]), QUARANTINED: len(left[some])})
-            if not rows and not left:
+                    delete_rows(connection, [quarantine.c.id], messages[batch])
+                    _delete_tasks(connection, rows[batch], with_groups=with_groups)
+                yield Counter(
+                    {TASKS: len(rows[batch]), QUARANTINED: len(messages[batch])}
+                )
+            if not rows and not messages:
                 return
 
 
@@ -97,10 +101,11 @@ def _delete_tasks(
 ) -> None:
     ids = [row.id for row in rows]
     if connection.dialect.name != "sqlite":
-        # Waited for, in the order in which monitors write them: the database's.
+        # Locks the tasks in the order in which monitors write them: by id, as the
+        # database sorts it.
         ordered = select(task.c.id).order_by(task.c.id)
         connection.execute(ordered.where(task.c.id.in_(ids)).with_for_update())
-    delete_rows(connection, _OF_A_TASK, ids)
+    delete_rows(connection, _TASK_ID_COLUMNS, ids)
     if with_groups:
         groups = {row.group_id for row in rows if row.group_id is not None}
-        delete_rows(connection, _OF_A_GROUP, sorted(groups))
+        delete_rows(connection, _GROUP_ID_COLUMNS, sorted(groups))

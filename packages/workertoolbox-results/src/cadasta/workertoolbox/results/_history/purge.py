@@ -1,4 +1,4 @@
-"""What is old is counted, or deleted: a bounded number of rows in each transaction."""
+"""Counting and deleting what is too old, in batches with a transaction each."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cadasta.workertoolbox.results._history.retention import (
     retention_rules,
 )
 
-#: Tasks that are looked at, and at most deleted, in one transaction: a monitor or a
-#: worker that writes one of them waits for no more.
+#: Most tasks that one transaction reads and deletes. A monitor or a worker that writes
+#: one of them waits for that transaction.
 BATCH_SIZE = 1000
 
 
@@ -36,17 +36,17 @@ def count_expired(
     status: str | None = None,
     name: str | None = None,
 ) -> Counter[str]:
-    """Return how many of what `purge` would delete.
+    """Return the numbers of what `purge_expired` would delete, by kind.
 
     Raises:
-        DatabaseUnavailable: It cannot be reached or refuses.
+        DatabaseUnavailable: The database cannot be reached or reports an error.
     """
     total: Counter[str] = Counter()
     with translate_errors(engine), engine.connect() as connection:
         for rule in retention_rules(before, status=status, name=name):
             query = select(func.count()).select_from(rule.deletable.subquery())
-            total[rule.name] += connection.scalars(query).one()
-    return +total  # Without what there is none of.
+            total[rule.kind] += connection.scalars(query).one()
+    return +total  # Drops zero counts.
 
 
 def purge_expired(
@@ -56,65 +56,66 @@ def purge_expired(
     status: str | None = None,
     name: str | None = None,
 ) -> Iterator[Counter[str]]:
-    """Delete tasks that were scheduled, or if no monitor saw them stored, before.
+    """Delete tasks that were scheduled before an instant, with all data about them.
 
-    A task with an ETA counts from that. With neither status nor name, groups, chords
-    and messages in quarantine go too. What somebody is writing at that moment stays.
+    The ETA of a task, if it has one, must be before the instant too. A task that no
+    monitor has seen is as old as its result. Groups, chords and quarantined messages
+    are deleted only if neither status nor name is given. Rows that another transaction
+    has locked are skipped.
 
     Yields:
-        How many of what were deleted, after each transaction.
+        The numbers of what was deleted, by kind, after each transaction.
 
     Raises:
-        DatabaseUnavailable: It cannot be reached or refuses.
+        DatabaseUnavailable: The database cannot be reached or reports an error.
     """
     with translate_errors(engine):
         for rule in retention_rules(before, status=status, name=name):
-            for ids in _windows(engine, rule):
-                yield Counter({rule.name: _delete_rows(engine, rule, ids)})
+            for ids in _expired_batches(engine, rule):
+                yield Counter({rule.kind: _delete_batch(engine, rule, ids)})
 
 
 def begin_write_transaction(connection: Connection) -> None:
-    """Keep others from writing in between where no single row can be locked."""
+    """Lock a SQLite database against other writers: it cannot lock single rows."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def delete_rows(
-    connection: Connection, columns: Iterable[Column[Any]], ids: Sequence[Any]
+    connection: Connection, columns: Iterable[Column[Any]], values: Sequence[Any]
 ) -> None:
-    """Delete the rows of each column's table that have one of these values there."""
+    """Delete, from the table of each column, the rows that have one of the values."""
     for column in columns:
-        connection.execute(delete(column.table).where(column.in_(ids)))
+        connection.execute(delete(column.table).where(column.in_(values)))
 
 
-def _windows(engine: Engine, rule: RetentionRule) -> Iterator[Sequence[Any]]:
-    """Yield ids in the order of age, each once: who stays is not looked at again."""
+def _expired_batches(engine: Engine, rule: RetentionRule) -> Iterator[Sequence[Any]]:
+    """Yield batches of ids, the oldest first.
+
+    Each id is yielded once, so that a row that is not deleted is not read again.
+    """
     query = (
         select(*rule.order).where(rule.expired).order_by(*rule.order).limit(BATCH_SIZE)
     )
-    after = query
+    types = [column.type for column in rule.order]
+    next_batch = query
     while True:
         with engine.connect() as connection:
-            rows = connection.execute(after).all()
+            rows = connection.execute(next_batch).all()
         if not rows:
             return
         yield [row[-1] for row in rows]
-        last = (literal(*each) for each in zip(rows[-1], _types(rule), strict=True))
-        after = query.where(tuple_(*rule.order) > tuple_(*last))
+        last = (literal(*each) for each in zip(rows[-1], types, strict=True))
+        next_batch = query.where(tuple_(*rule.order) > tuple_(*last))
 
 
-def _types(rule: RetentionRule) -> Iterator[Any]:
-    return (column.type for column in rule.order)
-
-
-def _delete_rows(engine: Engine, rule: RetentionRule, ids: Sequence[Any]) -> int:
+def _delete_batch(engine: Engine, rule: RetentionRule, ids: Sequence[Any]) -> int:
     deletable = rule.deletable.where(rule.id.in_(ids))
     with engine.begin() as connection:
         begin_write_transaction(connection)
-        # As they are now. Skipped, not waited for: of who waits for nobody, nobody
-        # waits in a circle.
-        locked = deletable.with_for_update(skip_locked=True)
-        found = connection.scalars(locked).all()
+        # Checks the rows again, as they are now. SKIP LOCKED cannot deadlock.
+        unlocked = deletable.with_for_update(skip_locked=True)
+        found = connection.scalars(unlocked).all()
         if found:
             delete_rows(connection, rule.columns, found)
     return len(found)

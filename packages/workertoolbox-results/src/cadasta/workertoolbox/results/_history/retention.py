@@ -1,4 +1,4 @@
-"""What is too old to keep, table by table."""
+"""The rules by which tasks, groups, chords and quarantined messages expire."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, true
 
-from cadasta.workertoolbox.results._database.statuses import PLANNED, QUEUED
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
@@ -24,7 +23,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
 
-#: What the parts of a count are called.
+#: The kinds of what is counted, as the command prints them.
 TASKS = "tasks"
 GROUPS = "groups"
 CHORDS = "chords"
@@ -33,18 +32,19 @@ QUARANTINED = "messages in quarantine"
 
 @dataclass(frozen=True)
 class RetentionRule:
-    """Rows of one table that go when they are old, with what belongs to them.
+    """A rule that says which rows of one table expire, and which rows go with them.
 
     Attributes:
-        name: What they are called in a count.
-        order: Columns of an index, in which they are looked through; the last is the
-            id.
-        aged: What they are looked through for, which that index finds.
-        chosen: Those that go, by their id.
-        columns: Where the id stands, in the order in which the rows are deleted.
+        kind: What the rows are, for counts.
+        order: Columns of an index, in whose order the rows are read. The last column is
+            the id.
+        expired: A condition for old rows that the index can evaluate.
+        deletable: A query for the ids of those expired rows that may be deleted.
+        columns: The columns that contain the id, in the order in which their tables are
+            deleted from.
     """
 
-    name: str
+    kind: str
     order: tuple[Column[Any], ...]
     expired: ColumnElement[bool]
     deletable: Select[tuple[str]]
@@ -59,32 +59,32 @@ class RetentionRule:
 def retention_rules(
     before: datetime, *, status: str | None = None, name: str | None = None
 ) -> Iterator[RetentionRule]:
-    """Yield what is older, tasks before what else there may be of them.
+    """Yield the rules for what is older than an instant, those for tasks first.
 
-    Groups, chords and the quarantine have neither status nor name: they go where
-    neither is given.
+    Groups, chords and quarantined messages have neither status nor name, so their rules
+    are left out if one is given.
     """
-    if status != PLANNED:
+    if status != "PLANNED":
         yield _tasks(before, status, name)
-    if status not in (PLANNED, QUEUED):
-        yield _results(before, status, name)
-    if status in (None, PLANNED):
-        yield _steps(before, name)
+    if status not in ("PLANNED", "QUEUED"):
+        yield _untracked_results(before, status, name)
+    if status in (None, "PLANNED"):
+        yield _planned_steps(before, name)
     if status is None and name is None:
         yield _groups(before)
         yield _chords(before)
-        yield _unread(before)
+        yield _quarantined_messages(before)
 
 
 def _tasks(before: datetime, status: str | None, name: str | None) -> RetentionRule:
-    """Return tasks that were to run before, by their latest message."""
-    expired = and_(task.c.scheduled_at < before, _named(task.c.name, name))
+    """Return the rule for tasks that were to run before, by their latest message."""
+    expired = and_(task.c.scheduled_at < before, _has_name(task.c.name, name))
     due = or_(task.c.eta.is_(None), task.c.eta < before)
     deletable = select(task.c.id).where(expired, due)
     columns = [task.c.id, attempt.c.task_id, planned.c.id, queued.c.task_id]
     result = taskmeta.c.task_id == task.c.id
-    if status == QUEUED:
-        # A result that comes meanwhile is none of a task that is queued: it stays.
+    if status == "QUEUED":
+        # A result that arrives meanwhile stays: its task is not queued any more.
         deletable = deletable.where(~select(taskmeta.c.id).where(result).exists())
     else:
         columns.append(taskmeta.c.task_id)
@@ -97,11 +97,13 @@ def _tasks(before: datetime, status: str | None, name: str | None) -> RetentionR
     )
 
 
-def _results(before: datetime, status: str | None, name: str | None) -> RetentionRule:
-    """Return results that were stored before, and whose task no monitor has seen."""
+def _untracked_results(
+    before: datetime, status: str | None, name: str | None
+) -> RetentionRule:
+    """Return the rule for results of tasks that no monitor has seen."""
     id = taskmeta.c.task_id
     expired = and_(
-        taskmeta.c.date_done < naive_utc(before), _named(taskmeta.c.name, name)
+        taskmeta.c.date_done < naive_utc(before), _has_name(taskmeta.c.name, name)
     )
     deletable = select(id).where(
         expired, ~select(task.c.id).where(task.c.id == id).exists()
@@ -112,10 +114,10 @@ def _results(before: datetime, status: str | None, name: str | None) -> Retentio
     return RetentionRule(TASKS, (taskmeta.c.date_done, id), expired, deletable, columns)
 
 
-def _steps(before: datetime, name: str | None) -> RetentionRule:
-    """Return steps that were announced before, and never came."""
+def _planned_steps(before: datetime, name: str | None) -> RetentionRule:
+    """Return the rule for steps that were announced but never published."""
     id = planned.c.id
-    expired = and_(planned.c.seen_at < before, _named(planned.c.name, name))
+    expired = and_(planned.c.seen_at < before, _has_name(planned.c.name, name))
     deletable = select(id).where(
         expired,
         ~select(task.c.id).where(task.c.id == id).exists(),
@@ -133,7 +135,7 @@ def _groups(before: datetime) -> RetentionRule:
 
 
 def _chords(before: datetime) -> RetentionRule:
-    """Return chords of which no task was done since."""
+    """Return the rule for chords in which no task has finished since."""
     expired = chord.c.touched_at < before
     deletable = select(chord.c.id).where(expired)
     return RetentionRule(
@@ -141,11 +143,11 @@ def _chords(before: datetime) -> RetentionRule:
     )
 
 
-def _unread(before: datetime) -> RetentionRule:
+def _quarantined_messages(before: datetime) -> RetentionRule:
     id = quarantine.c.id
     expired = quarantine.c.seen_at < before
     return RetentionRule(QUARANTINED, (id,), expired, select(id).where(expired), (id,))
 
 
-def _named(column: Column[Any], name: str | None) -> ColumnElement[bool]:
+def _has_name(column: Column[Any], name: str | None) -> ColumnElement[bool]:
     return true() if name is None else column == name

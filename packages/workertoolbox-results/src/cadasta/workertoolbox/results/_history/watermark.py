@@ -1,11 +1,17 @@
-"""Tasks without a result and results without a task, kept apart from the history.
+"""The tables of queued and untracked tasks, and the watermarks up to which they hold.
 
-To find them there is to look for the result of every task, and for the task of every
-result. So a task that has no result a while after its message was seen is put into
-`workertoolbox_queued`, and a result that has no task a while after it was stored into
-`workertoolbox_untracked`. The watermarks are the instants up to which this is done; of
-what was seen or stored later, everything is looked at. The monitors move them on. If
-none does, whoever asks gets the same answer, only later.
+A *queued* task is one whose message a monitor has seen and that has no result. An
+*untracked* task is one that has a result and whose message no monitor has seen. Finding
+them in the history means to look up the result of every task, and the task of every
+result.
+
+Therefore, some time after a message was seen, a task without a result gets a row in
+`workertoolbox_queued`, and some time after a result was stored, a result without a task
+gets one in `workertoolbox_untracked`. The two *watermarks* are the instants up to which
+this was done. Queries read those tables, and look up only what was seen or stored after
+the watermark. One of the monitors makes a *sweep* every few seconds: it advances the
+watermarks and deletes rows that have become obsolete. If no monitor runs, queries give
+the same answers, but take longer.
 """
 
 from __future__ import annotations
@@ -43,48 +49,58 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 
 _logger = logging.getLogger(__name__)
 
-#: How far the watermarks stay behind: time for a message to be committed once it is
-#: read, for a result to be stored once it is there, and for most of both to meet.
+#: How far the watermarks stay behind the present: time to commit a message after it was
+#: read and a result after it was made, and for most tasks to get both.
 GRACE = timedelta(minutes=2)
 
-#: Age of a message that is committed only now, as after an outage, from which the
-#: watermark may have passed it. The other half is for the clocks of the monitors.
+#: Age of a message, as after an outage, from which the watermark may have passed it
+#: when it is committed. The other half of `GRACE` allows for the clocks of monitors.
 LATE_AFTER = GRACE / 2
 
-#: Most rows of each table that are looked at in one go: some tenths of a second for
-#: PostgreSQL, in which the monitor stores no messages.
+#: Most rows of each table that one sweep reads: some tenths of a second on PostgreSQL,
+#: during which the monitor stores no messages.
 BATCH_SIZE = 10_000
 
-#: Seconds between two goes; when there was more than fits into one; after an error.
+#: Seconds between two sweeps.
 INTERVAL_S = 10.0
+
+#: Seconds until the next sweep if there were more rows than one sweep reads.
 BEHIND_S = 1.0
+
+#: Seconds until the next sweep after an error.
 FAILED_S = 60.0
 
-#: Times as long as a go took that a monitor does nothing but store messages.
-REST = 9
+#: Between two sweeps, a monitor stores messages for at least this many times as long as
+#: the sweep took.
+REST_FACTOR = 9
 
-#: When a task may run: its ETA, or when it was scheduled.
+#: SQL for the instant from which a task may run: its ETA, or when it was scheduled.
 due_at: ColumnElement[datetime] = case(
     (task.c.eta > task.c.scheduled_at, task.c.eta), else_=task.c.scheduled_at
 )
 
 
 def has_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return whether anything has run a task.
+    """Return a condition that a task has a result, in any state.
 
-    It is looked up for each by an index: of a join, a planner might read all results.
+    It is a subquery, which uses an index for each task: for a join, the planner might
+    read all results.
     """
     return _result(task_id).is_not(None)
 
 
 def has_message(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return whether a monitor has seen a task; as above."""
+    """Return a condition that a monitor has seen the message of a task.
+
+    It is a subquery for the same reason as `has_result`.
+    """
     return _message(task_id).is_not(None)
 
 
 def has_message_or_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return whether either is so."""
-    # As one condition, of which a planner takes a few to be so, and not hardly any.
+    """Return a condition that a task has a message, a result, or both."""
+    # One condition instead of two with OR: the planner then expects a few rows to meet
+    # it instead of hardly any.
     return func.coalesce(_message(task_id), _result(task_id)).is_not(None)
 
 
@@ -98,17 +114,18 @@ def _message(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
 
 
 class WatermarkSweep:
-    """The moving of the watermarks, a bounded number of rows at a time.
+    """A repeated sweep over a bounded number of rows, which advances the watermarks.
 
-    Of several monitors, one does it.
+    If several monitors run, only one of them sweeps at a time.
     """
 
     def __init__(self) -> None:
         self._next_at = 0.0
+        # The id after which the next sweep looks for obsolete rows, by table.
         self._after: dict[str, str] = {}
 
     def advance_if_due(self, engine: Engine) -> None:
-        """Move the watermarks on; an error is only logged, and tried again."""
+        """Advance the watermarks if it is time; log an error and retry it later."""
         if time.monotonic() < self._next_at:
             return
         wait_s = INTERVAL_S
@@ -118,39 +135,45 @@ class WatermarkSweep:
                 if not self.advance(connection, until=datetime.now(UTC) - GRACE):
                     wait_s = BEHIND_S
         except DBAPIError as error:
-            _logger.warning("queued tasks cannot be told apart now: %s", error.orig)
+            _logger.warning(
+                "the watermarks of queued and untracked tasks cannot be advanced, "
+                "trying again in %g s: %s",
+                FAILED_S,
+                error.orig,
+            )
             wait_s = FAILED_S
         ended_at = time.monotonic()
-        self._next_at = ended_at + max(wait_s, REST * (ended_at - began_at))
+        self._next_at = ended_at + max(wait_s, REST_FACTOR * (ended_at - began_at))
 
     def advance(self, connection: Connection, *, until: datetime) -> bool:
-        """Move the watermarks towards an instant, and return whether that is all.
+        """Advance the watermarks towards an instant; return whether they reached it.
 
-        Tasks that have a result by now are no longer queued, results whose message has
-        come no longer untracked, and steps that have come no longer planned: some of
-        them are deleted, next time the next.
+        Also delete some of the obsolete rows: queued tasks that have a result by now,
+        untracked tasks whose message has arrived, and planned steps that have been
+        published. The next call continues after them.
         """
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        ours = select(watermark).with_for_update(skip_locked=True)
-        since = connection.execute(ours).one_or_none()
-        if since is None:  # another monitor is at it
+        unlocked = select(watermark).with_for_update(skip_locked=True)
+        since = connection.execute(unlocked).one_or_none()
+        if since is None:  # Another monitor is sweeping.
             return True
-        is_done = _keep_queued(connection, since=since.seen_at, until=until)
-        is_done &= _keep_untracked(
+        is_done = _insert_queued(connection, since=since.seen_at, until=until)
+        is_done &= _insert_untracked(
             connection, since=since.date_done, until=naive_utc(until)
         )
-        for id, over in _obsolete(until):
+        for id, is_obsolete in _obsolete(until):
             after = self._after.get(id.table.name, "")
-            after, deleted = _delete_some(connection, id, after, over)
+            after, deleted = _delete_obsolete(connection, id, after, is_obsolete)
             self._after[id.table.name] = after
-            # Where they are many, they come faster than one go in a while takes them.
+            # Above this, rows become obsolete faster than one sweep per interval can
+            # delete them.
             is_done &= deleted <= BATCH_SIZE // 10
         return is_done
 
 
 def _obsolete(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool]]]:
-    """Yield the ids of the tables, and which of their rows are not needed any more."""
+    """Yield the id column of each table with the condition for its obsolete rows."""
     id = queued.c.task_id
     yield id, has_result(id) | ~has_message(id)
     id = untracked.c.task_id
@@ -159,33 +182,35 @@ def _obsolete(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool
     yield id, (planned.c.seen_at <= until) & has_message_or_result(id)
 
 
-def _keep_queued(connection: Connection, *, since: datetime, until: datetime) -> bool:
-    reached = _reached(connection, task.c.seen_at, since, until)
-    without = select(task.c.id, task.c.scheduled_at, due_at).where(
+def _insert_queued(connection: Connection, *, since: datetime, until: datetime) -> bool:
+    """Insert queued tasks and advance their watermark; return whether all were read."""
+    reached = _next_watermark(connection, task.c.seen_at, since, until)
+    without_result = select(task.c.id, task.c.scheduled_at, due_at).where(
         task.c.seen_at > since, task.c.seen_at <= reached, ~has_result(task.c.id)
     )
     insert = insert_into(queued, connection.dialect.name)
     connection.execute(
-        insert.from_select(queued.c.keys(), without).on_conflict_do_nothing()
+        insert.from_select(queued.c.keys(), without_result).on_conflict_do_nothing()
     )
     connection.execute(update(watermark).values(seen_at=reached))
     return reached >= until
 
 
-def _keep_untracked(
+def _insert_untracked(
     connection: Connection, *, since: datetime, until: datetime
 ) -> bool:
+    """Insert untracked tasks and advance their watermark, as `_insert_queued` does."""
     date = taskmeta.c.date_done
-    reached = _reached(connection, date, since, until)
+    reached = _next_watermark(connection, date, since, until)
     names = untracked.c.keys()
-    without = select(*(taskmeta.c[name] for name in names)).where(
+    without_message = select(*(taskmeta.c[name] for name in names)).where(
         date > since, date <= reached, ~has_message(taskmeta.c.task_id)
     )
     insert = insert_into(untracked, connection.dialect.name)
-    # Its state may have been stored before, too.
+    # An earlier state of the same task may have a row.
     changes = {name: insert.excluded[name] for name in names if name != "task_id"}
     connection.execute(
-        insert.from_select(names, without).on_conflict_do_update(
+        insert.from_select(names, without_message).on_conflict_do_update(
             index_elements=[untracked.c.task_id], set_=changes
         )
     )
@@ -193,10 +218,13 @@ def _keep_untracked(
     return reached >= until
 
 
-def _reached(
+def _next_watermark(
     connection: Connection, column: Column[Any], since: datetime, until: datetime
 ) -> datetime:
-    """Return how far one go gets; all rows of an instant go together."""
+    """Return the instant up to which one sweep reads rows.
+
+    Rows of the same instant are read in the same sweep, even beyond `BATCH_SIZE`.
+    """
     last: datetime | None = connection.scalar(
         select(column)
         .where(column > since, column <= until)
@@ -207,19 +235,22 @@ def _reached(
     return max(since, until) if last is None else last
 
 
-def _delete_some(
-    connection: Connection, id: Column[Any], after: str, over: ColumnElement[bool]
+def _delete_obsolete(
+    connection: Connection,
+    id: Column[Any],
+    after: str,
+    is_obsolete: ColumnElement[bool],
 ) -> tuple[str, int]:
-    """Delete what is over among the rows after an id.
+    """Delete the obsolete ones among the next `BATCH_SIZE` rows after an id.
 
     Returns:
-        The id to go on after, and how many were deleted.
+        The id after which to continue, and the number of deleted rows.
     """
     last: str | None = connection.scalar(
         select(id).where(id > after).order_by(id).offset(BATCH_SIZE - 1).limit(1)
     )
-    some = [id > after] if last is None else [id > after, id <= last]
-    # What a purge is at is its own: no monitor waits for one.
-    free = select(id).where(*some, over).with_for_update(skip_locked=True)
-    deleted = connection.execute(delete(id.table).where(id.in_(free))).rowcount
+    batch = [id > after] if last is None else [id > after, id <= last]
+    # Skips rows that a purge has locked, so that no monitor waits for a purge.
+    unlocked = select(id).where(*batch, is_obsolete).with_for_update(skip_locked=True)
+    deleted = connection.execute(delete(id.table).where(id.in_(unlocked))).rowcount
     return last or "", deleted

@@ -1,4 +1,4 @@
-"""Create the tables and the view; adopt Celery's own tables where they exist.
+"""Create the tables and the view, or adopt Celery's tables if they exist.
 
 Before deployment.
 """
@@ -104,7 +104,7 @@ def upgrade() -> None:
 
 
 def adopt(name: str, sequence: str, *columns: sa.Column[Any]) -> None:
-    """Create one of Celery's tables, or give an existing one what it lacks."""
+    """Create one of Celery's tables, or add missing columns to an existing one."""
     inspector = sa.inspect(op.get_bind())
     if not inspector.has_table(name):
         id = sa.Column("id", sa.Integer, primary_key=True)
@@ -117,17 +117,18 @@ def adopt(name: str, sequence: str, *columns: sa.Column[Any]) -> None:
         f"ix_{name}_date_done", name, ["date_done"], unique=False, if_not_exists=True
     )
     if op.get_bind().dialect.name == "postgresql":
-        # Celery takes its ids from this very sequence; others need not know of it.
+        # Celery takes its ids from this sequence. As the default of the column, it
+        # serves other writers too.
         op.execute(f"CREATE SEQUENCE IF NOT EXISTS {sequence}")
         op.alter_column(name, "id", server_default=sa.func.nextval(sequence))
 
 
 def downgrade() -> None:
-    raise NotImplementedError("the first revision has nothing to go back to")
+    raise NotImplementedError("the first revision cannot be downgraded")
 
 
-#: Text of Celery's is bytes. What jsonb refuses (NaN, NUL) is shown as text, what is
-#: no text (a pickle of an older release) is null.
+#: Celery stores JSON as bytes. Text that jsonb refuses (NaN, NUL) is shown as a string.
+#: Bytes that are not text (a pickle of an older release) are shown as NULL.
 DECODE = """
 CREATE FUNCTION workertoolbox_json(content bytea) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -142,8 +143,8 @@ EXCEPTION WHEN others THEN
 END $$
 """
 
-#: Columns in the order of `_tables.tasks`; the second half are results whose task
-#: was never seen by a monitor.
+#: The columns are in the order of `tasks` in `_database/tables.py`. The second half are
+#: results whose task no monitor has seen.
 SELECT = """
 CREATE VIEW workertoolbox_tasks AS
 SELECT

@@ -1,4 +1,4 @@
-"""Create the table of planned steps, and show them in the view.
+"""Create the table of planned steps, and add them to the view.
 
 Before deployment.
 """
@@ -13,7 +13,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-#: The result is joined for the types of its columns: all of them are NULL.
+#: The result is joined only for the types of its columns: all of them are NULL.
 PLANNED = """
 UNION ALL
 SELECT
@@ -39,7 +39,7 @@ def upgrade() -> None:
     )
     connection = op.get_bind()
     if connection.dialect.name == "postgresql":
-        # Replaced, not created anew: roles keep their grants.
+        # Replaced instead of dropped, so that roles keep their privileges.
         query = "SELECT pg_get_viewdef('workertoolbox_tasks'::regclass)"
         shown = connection.exec_driver_sql(query).scalar_one().rstrip(";")
         connection.exec_driver_sql(
@@ -54,4 +54,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("the view cannot be taken apart again")
+    raise NotImplementedError("the planned steps cannot be removed from the view")

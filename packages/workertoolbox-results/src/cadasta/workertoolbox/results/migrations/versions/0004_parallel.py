@@ -1,4 +1,6 @@
-"""Let no query that decodes a result be parallel: its function begins subtransactions.
+"""Exclude queries that decode results from parallel execution.
+
+The function that decodes them starts subtransactions, which fail in a parallel worker.
 
 Before deployment.
 """
@@ -19,4 +21,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("a parallel query would fail again")
+    raise NotImplementedError("parallel queries would fail again")

@@ -1,4 +1,4 @@
-"""Create tables of what is queued or untracked, and have roles keep what they can do.
+"""Create the tables of queued and untracked tasks, and grant privileges on them.
 
 Before deployment.
 """
@@ -15,7 +15,8 @@ depends_on = None
 
 instant = sa.DateTime(timezone=True)
 
-#: By which a reader sees what the view has shown it, and a monitor goes on as before.
+#: A relation, a privilege on it, and what is granted to the roles that hold it: readers
+#: can still read the view, and monitors can still write.
 GRANTS = (
     (
         "workertoolbox_tasks",
@@ -84,15 +85,15 @@ def upgrade() -> None:
     epoch = sa.text("'1970-01-01 00:00:00.000000'")
     op.execute(watermark.insert().values(id=1, seen_at=epoch, date_done=epoch))
     if op.get_bind().dialect.name == "postgresql":
-        keep_grants()
+        extend_grants()
 
 
-def keep_grants() -> None:
-    """Grant rights on the new tables to roles that had them on the old."""
+def extend_grants() -> None:
+    """Grant privileges on the new tables to roles that have them on the old ones."""
     connection = op.get_bind()
     for relation, privilege, grant in GRANTS:
-        given = {"relation": relation, "privilege": privilege}
-        for role in connection.execute(sa.text(ROLES), given).scalars().all():
+        parameters = {"relation": relation, "privilege": privilege}
+        for role in connection.execute(sa.text(ROLES), parameters).scalars().all():
             connection.exec_driver_sql(grant.format(role=role))
 
 

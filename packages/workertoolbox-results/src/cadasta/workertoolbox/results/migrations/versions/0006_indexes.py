@@ -1,7 +1,8 @@
-"""Create the indexes of the queries.
+"""Create indexes for the queries of `TaskStore`.
 
-Before deployment. On PostgreSQL each is made while the tables are read and written,
-and outside of a transaction: an upgrade that is interrupted goes on where it was.
+Before deployment. On PostgreSQL each index is created concurrently, while the tables
+are read and written, and outside a transaction. After an interruption, the next upgrade
+creates the remaining ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-#: Name, table, columns, and of which rows.
+#: Name, table, columns, and the condition of a partial index.
 INDEXES = (
     ("task_name", "workertoolbox_task", ("name", "scheduled_at"), None),
     ("task_queue", "workertoolbox_task", ("queue", "scheduled_at"), None),
@@ -60,7 +61,7 @@ def upgrade() -> None:
 def create_concurrently(
     name: str, table: str, columns: tuple[str, ...], rows: str | None
 ) -> None:
-    """Create an index; anew where an interrupted upgrade has left it unfinished."""
+    """Create an index, and drop it first if an interrupted upgrade left it invalid."""
     name = f"ix_workertoolbox_{name}"
     connection = op.get_bind()
     valid = connection.execute(sa.text(VALID), {"name": name}).scalar()
