@@ -1,1 +1,1 @@
-"""The arguments of tasks, as they are stored: redacted, truncated, valid JSON."""
+"""Preparation of task arguments for storage: redaction, truncation, valid JSON."""

@@ -1,1 +1,1 @@
-"""The database: connections, tables, schema, privileges, the view for people."""
+"""The database: connections, statements, tables, the view, privileges and upgrades."""

@@ -1,1 +1,1 @@
-"""What is old or ended: the watermark, retention, purge and erasure."""
+"""Old tasks and results: watermarks, retention, purge, erasure and cleanup."""

@@ -54,7 +54,8 @@ _logger = logging.getLogger(__name__)
 GRACE = timedelta(minutes=2)
 
 #: Age of a message, as after an outage, from which the watermark may have passed it
-#: when it is committed. The other half of `GRACE` allows for the clocks of monitors.
+#: when it is committed: the monitor itself then inserts the row of the queued task. The
+#: other half of `GRACE` allows for differences between the clocks of monitors.
 LATE_AFTER = GRACE / 2
 
 #: Most rows of each table that one sweep reads: some tenths of a second on PostgreSQL,
