@@ -139,5 +139,7 @@ def test_a_message_that_is_replayed_is_cut(
 @pytest.mark.parametrize("limit", [0, -1, "64k", 1.5, True])
 def test_a_limit_that_is_none_is_refused(app: Celery, url: str, limit: Any) -> None:
     app.conf.MAX_ARGUMENT_BYTES = limit
-    with pytest.raises(InvalidLimit, match="MAX_ARGUMENT_BYTES=.* is not a number of bytes"):
+    with pytest.raises(
+        InvalidLimit, match="MAX_ARGUMENT_BYTES=.* is not a number of bytes"
+    ):
         Backend(app, url.removeprefix("workertoolbox+"))
