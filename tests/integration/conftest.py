@@ -35,6 +35,12 @@ from support.checkups import configured_app
 from support.chord_harness import SHARED_QUEUES, ChordHarness, open_chord_harness
 from support.echo_service import make_app
 from support.processes import Process
+from support.queue_contents import (
+    QueueContents,
+    RabbitMQContents,
+    SQSContents,
+    open_queue_contents,
+)
 from support.result_backends import sqlalchemy_url
 from support.task_commands import run_tasks_command
 
@@ -181,6 +187,31 @@ def rabbitmq_app(
     app = make_app()
     yield app
     app.close()
+
+
+@pytest.fixture
+def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
+    """The broker that the test's parameter names, used by this test alone."""
+    with open_queue_contents(request.param, request, tmp_path) as queues:
+        yield queues
+
+
+@pytest.fixture
+def rabbitmq_queues(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[RabbitMQContents]:
+    """A virtual host of RabbitMQ."""
+    with open_queue_contents("rabbitmq", request, tmp_path) as queues:
+        assert isinstance(queues, RabbitMQContents)
+        yield queues
+
+
+@pytest.fixture
+def sqs_queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
+    """SQS with a queue prefix for this test alone."""
+    with open_queue_contents("sqs", request, tmp_path) as queues:
+        assert isinstance(queues, SQSContents)
+        yield queues
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from cadasta.workertoolbox.results import TaskStore, upgrade
 from support.polling import wait_until
 from support.processes import SERVICE_FOLDER, running
 from support.publisher_scripts import run_script
-from support.queue_contents import QueueContents, open_queue_contents
+from support.queue_contents import QueueContents
 from support.routing_processes import WORKER
 
 #: Publishes a task with a callback; prints its id and a setting of that release.
@@ -23,13 +22,6 @@ from legacy_service import app
 result = app.send_task("export.project", link=app.signature("msg.notify"))
 print(result.id, app.tasks["celery.chord_unlock"].max_retries)
 """
-
-
-@pytest.fixture
-def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
-    """The broker that the test's parameter names, used by this test alone."""
-    with open_queue_contents(request.param, request, tmp_path) as queues:
-        yield queues
 
 
 @pytest.mark.parametrize("queues", ["rabbitmq", "redis", "sqs"], indirect=True)

@@ -53,14 +53,6 @@ def queues(
         yield queues
 
 
-@pytest.fixture
-def sqs_queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
-    """SQS with a queue prefix for this test alone."""
-    with open_queue_contents("sqs", request, tmp_path) as queues:
-        assert isinstance(queues, SQSContents)
-        yield queues
-
-
 def test_a_worker_rejects_and_logs_malformed_messages(
     queues: QueueContents, name: str, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""The monitor, as a process of its own, on each broker."""
+"""A monitor process on each broker: stops, kills, outages and refused messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery, chain, group
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import create_engine, select, text
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import quarantine
@@ -21,14 +21,15 @@ from support.brokers import Broker
 from support.polling import wait_until
 from support.proxy import run_proxy
 from support.queue_contents import RedisContents
+from support.result_backends import sqlalchemy_url
 from support.task_commands import run_monitor
 
-#: The variable with the options of a broker's client.
-OPTIONS = "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS"
+#: The variable with the transport options.
+TRANSPORT_OPTIONS = "WORKERTOOLBOX_BROKER_TRANSPORT_OPTIONS"
 
 
-def waiting(app: Celery, queue: str) -> int:
-    """Return how many messages wait in a queue, by taking them all out."""
+def take_all(app: Celery, queue: str) -> int:
+    """Take all messages out of a queue, and return their number."""
     with app.connection_for_read() as connection:
         bound = app.amqp.queues[queue](connection.default_channel)
         messages = list(iter(bound.get, None))
@@ -57,8 +58,8 @@ def test_a_stopped_monitor_loses_and_duplicates_nothing(
     assert exit_code == 0
     assert {task.id for task in store.list(limit=100)} == ids
     assert all(task.status == "QUEUED" for task in store.list(limit=100))
-    assert waiting(app, "platform.fifo") == 0
-    assert waiting(app, "export") == len(ids)
+    assert take_all(app, "platform.fifo") == 0
+    assert take_all(app, "export") == len(ids)
 
 
 def test_the_later_steps_of_a_workflow_are_planned(
@@ -76,6 +77,7 @@ def test_the_later_steps_of_a_workflow_are_planned(
 
 
 def publish_raw(app: Celery, body: bytes, **properties: Any) -> None:
+    """Publish a message with any body and properties to a work queue."""
     with app.producer_pool.acquire() as producer:
         producer.publish(
             body,
@@ -101,29 +103,28 @@ def test_unreadable_messages_are_quarantined_and_others_are_stored(
     id = app.send_task("export.echo", [1]).id
     with run_monitor(broker.environment, tmp_path):
         wait_until(lambda: store.find(id))
-        found = wait_until(lambda: quarantined(app))
+        found = wait_until(lambda: quarantined_rows(app))
 
     assert len(store.list()) == 1
     assert {(row.reason.split()[1], bytes(row.body)) for row in found} == {
         ("content", pickled),
         ("body", b"{"),
     }
-    assert waiting(app, "platform.fifo") == 0
+    assert take_all(app, "platform.fifo") == 0
 
 
-def quarantined(app: Celery) -> list[Any]:
-    engine = database(app)
+def quarantined_rows(app: Celery) -> list[Any]:
+    """Return the two rows of the quarantine table.
+
+    Raises:
+        AssertionError: There are not two.
+    """
+    engine = create_engine(sqlalchemy_url(app.conf.result_backend))
     with engine.connect() as connection:
         rows = list(connection.execute(select(quarantine)))
     engine.dispose()
     assert len(rows) == 2, rows
     return rows
-
-
-def database(app: Celery, **options: Any) -> Engine:
-    return create_engine(
-        app.conf.result_backend.removeprefix("workertoolbox+"), **options
-    )
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)
@@ -142,8 +143,8 @@ def test_messages_stay_in_the_queue_during_a_database_outage(
 
     assert exit_code == 0
     assert {task.id for task in store.list()} == {first, second}
-    assert waiting(app, "platform.fifo") == 0
-    assert waiting(app, "export") == 2
+    assert take_all(app, "platform.fifo") == 0
+    assert take_all(app, "export") == 2
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis"], indirect=True)
@@ -159,10 +160,10 @@ def test_a_monitor_stopped_during_a_database_outage_returns_its_messages(
             exit_code = process.stop()
 
     assert exit_code == 0
-    assert waiting(app, "export") == 5
+    assert take_all(app, "export") == 5
     with run_monitor(broker.environment, tmp_path):
         wait_until(lambda: {task.id for task in store.list()} == ids)
-    assert waiting(app, "export") == 0
+    assert take_all(app, "export") == 0
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
@@ -183,12 +184,12 @@ def test_a_task_that_the_database_refuses_does_not_stop_others(
 
     assert "the database refuses the message" in row.reason
     assert row.headers["task"] == "export.refused"
-    assert waiting(app, "platform.fifo") == 0
+    assert take_all(app, "platform.fifo") == 0
 
 
-#: Ends the connection of the first that adds to the quarantine; no rollback reaches a
-#: sequence.
-CUT_ONCE = """
+#: Terminates the connection of the first insert into the quarantine table. A sequence
+#: counts the inserts, because it is not rolled back.
+TERMINATE_FIRST_INSERT = """
 CREATE SEQUENCE additions;
 CREATE FUNCTION cut_once() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -208,7 +209,7 @@ def test_a_refused_task_is_quarantined_after_a_database_outage(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     with store.engine.begin() as connection:
-        connection.execute(text(CUT_ONCE))
+        connection.execute(text(TERMINATE_FIRST_INSERT))
     app.send_task("export.refused")
     with run_monitor(broker.environment, tmp_path) as process:
         process.wait_for("database unavailable")
@@ -218,7 +219,7 @@ def test_a_refused_task_is_quarantined_after_a_database_outage(
         exit_code = process.stop()
 
     assert exit_code == 0
-    assert waiting(app, "platform.fifo") == 0
+    assert take_all(app, "platform.fifo") == 0
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis", "sqs"], indirect=True)
@@ -244,16 +245,18 @@ def test_a_monitor_reconnects_after_a_broker_outage(
             exit_code = process.stop()
 
     assert exit_code == 0
-    assert waiting(app, "export") == 1
+    assert take_all(app, "export") == 1
 
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_a_monitor_killed_while_it_receives_a_message_loses_none(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    soon = {"visibility_timeout": 1, "unacked_restore_throttle": 1}
+    fast_redelivery = {"visibility_timeout": 1, "unacked_restore_throttle": 1}
     environment = broker.environment | {
-        OPTIONS: json.dumps(app.conf.broker_transport_options | soon)
+        TRANSPORT_OPTIONS: json.dumps(
+            app.conf.broker_transport_options | fast_redelivery
+        )
     }
     queues = RedisContents(
         BrokerAccess(app.conf.broker_url, app.conf.broker_transport_options)
@@ -262,7 +265,7 @@ def test_a_monitor_killed_while_it_receives_a_message_loses_none(
         wait_until(lambda: queues.blocked() == 1)
         process.pause()
         id = app.send_task("export.echo", [1]).id
-        # The server has answered a monitor that hears nothing.
+        # The server has sent the message to the monitor, which is paused.
         wait_until(lambda: queues.ids("export") and not queues.ids("platform.fifo"))
         process.kill()
     with run_monitor(environment, tmp_path):

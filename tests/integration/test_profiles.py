@@ -1,4 +1,4 @@
-"""What the profile of a broker is good for, shown on that broker."""
+"""The effects of each broker's profile, on that broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import upgrade
 from support import profile_service, sqs_requests
 from support.processes import Process, running
-from support.proxy import Proxy, run_proxy
+from support.proxy import Proxy, proxied_url, run_proxy
 from support.queue_contents import (
     QueueContents,
     RedisContents,
@@ -32,8 +32,8 @@ from support.routing_processes import WORKER, executions, wait_for_executions
 
 BROKERS = ("rabbitmq", "quorum", "redis", "sqs")
 
-#: Options with which Redis and SQS deliver again as soon as they can.
-SOON = {
+#: Transport options with which Redis and SQS redeliver messages within seconds.
+FAST_REDELIVERY = {
     "visibility_timeout": 1,
     "unacked_restore_interval": 1,
     "unacked_restore_throttle": 1,
@@ -54,25 +54,25 @@ def settings(request: pytest.FixtureRequest, queues: QueueContents) -> dict[str,
 
 @pytest.fixture
 def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
-    """The broker of the test's parameter, which the test has to itself."""
+    """The broker that the test's parameter names, used by this test alone."""
     name = {"quorum": "rabbitmq"}.get(request.param, request.param)
     with open_queue_contents(name, request, tmp_path) as queues:
         yield queues
 
 
 @contextmanager
-def service(settings: Mapping[str, Any]) -> Iterator[Celery]:
-    """Yield an app of this process that is closed when the block ends."""
+def open_app(settings: Mapping[str, Any]) -> Iterator[Celery]:
+    """Yield an app in this process, and close it when the block ends."""
     app = profile_service.make_app(settings)
     try:
         yield app
     finally:
-        # They are of the process, so that the next app would get these connections.
+        # Otherwise the next app would use the connections in the process's pools.
         pools.reset()
         app.close()
 
 
-def worker(
+def run_worker(
     settings: Mapping[str, Any], folder: Path, *arguments: str
 ) -> AbstractContextManager[Process]:
     """Run a worker process with one child."""
@@ -96,15 +96,9 @@ def worker(
     )
 
 
-def through(proxy: Proxy, url: str) -> str:
-    """Return a URL that leads through a proxy."""
-    port = urlsplit(url).port
-    return url.replace(f":{port}", f":{proxy.port}", 1)
-
-
 @pytest.fixture
 def proxy(queues: QueueContents) -> Iterator[Proxy]:
-    """A network in front of the broker."""
+    """A proxy for the broker."""
     url = urlsplit(queues.access.url)
     assert url.hostname and url.port
     with run_proxy(url.hostname, url.port) as proxy:
@@ -117,11 +111,11 @@ def test_with_late_acks_the_task_of_a_killed_worker_runs_again(
 ) -> None:
     settings["task_acks_late"] = True
     if isinstance(queues, RedisContents | SQSContents):
-        settings["broker_transport_options"] |= SOON
-    with service(settings) as app:
+        settings["broker_transport_options"] |= FAST_REDELIVERY
+    with open_app(settings) as app:
         id = app.send_task("export.hang").id
         for count in (1, 2):
-            with worker(settings, tmp_path) as process:
+            with run_worker(settings, tmp_path) as process:
                 wait_for_executions(tmp_path, count * [id])
                 process.kill()
 
@@ -130,22 +124,22 @@ def test_with_late_acks_the_task_of_a_killed_worker_runs_again(
 def test_without_late_acks_the_task_of_a_killed_worker_is_lost(
     settings: dict[str, Any], tmp_path: Path, queues: QueueContents
 ) -> None:
-    with service(settings) as app:
+    with open_app(settings) as app:
         lost = app.send_task("export.hang").id
-        with worker(settings, tmp_path) as process:
+        with run_worker(settings, tmp_path) as process:
             wait_for_executions(tmp_path, [lost])
             process.kill()
         seen = app.send_task("export.note").id
-        with worker(settings, tmp_path):
+        with run_worker(settings, tmp_path):
             wait_for_executions(tmp_path, [lost, seen])
 
     assert queues.ids("export") == []
-    assert held(queues) == 0
+    assert count_unacknowledged(queues) == 0
     assert executions(tmp_path) == sorted([lost, seen])
 
 
-def held(queues: QueueContents) -> int:
-    """Return how many messages come again after the visibility timeout."""
+def count_unacknowledged(queues: QueueContents) -> int:
+    """Return the number of messages that wait for the visibility timeout."""
     if isinstance(queues, RedisContents):
         with queues.connected() as client:
             count: Any = client.hlen(queues.key("unacked"))
@@ -166,7 +160,7 @@ def test_a_task_that_kills_its_process_runs_again_and_then_fails(
     database = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite'}"
     upgrade(database)
     settings |= {"task_acks_late": True, "result_backend": database}
-    with service(settings) as app, worker(settings, tmp_path):
+    with open_app(settings) as app, run_worker(settings, tmp_path):
         result = app.send_task("export.die")
         with pytest.raises(WorkerLostError):
             result.get(timeout=20)
@@ -179,11 +173,11 @@ def test_a_task_that_kills_its_process_runs_again_and_then_fails(
 def test_a_worker_waits_for_a_broker_that_starts_later(
     settings: dict[str, Any], tmp_path: Path, proxy: Proxy
 ) -> None:
-    with service(settings) as app:
+    with open_app(settings) as app:
         id = app.send_task("export.note").id
     proxy.refuse_connections()
-    settings["broker_url"] = through(proxy, settings["broker_url"])
-    with worker(settings, tmp_path) as process:
+    settings["broker_url"] = proxied_url(settings["broker_url"], proxy)
+    with run_worker(settings, tmp_path) as process:
         process.wait_for("Trying again in")
         proxy.accept_connections()
         wait_for_executions(tmp_path, [id])
@@ -193,8 +187,8 @@ def test_a_worker_waits_for_a_broker_that_starts_later(
 def test_publishing_waits_during_a_broker_outage_of_some_seconds(
     settings: dict[str, Any], proxy: Proxy, queues: QueueContents
 ) -> None:
-    settings["broker_url"] = through(proxy, settings["broker_url"])
-    with service(settings) as app:
+    settings["broker_url"] = proxied_url(settings["broker_url"], proxy)
+    with open_app(settings) as app:
         first = app.send_task("export.note").id
         proxy.refuse_connections()
         proxy.cut()
@@ -211,7 +205,7 @@ def test_a_connection_has_the_heartbeat_and_the_confirms_of_the_profile(
     settings: dict[str, Any],
 ) -> None:
     with (
-        service(settings) as app,
+        open_app(settings) as app,
         app.connection_for_read(heartbeat=app.conf.broker_heartbeat) as connection,
     ):
         amqp: Any = connection.connection
@@ -226,10 +220,10 @@ def test_a_worker_reconnects_to_a_broker_that_stops_answering(
 ) -> None:
     through_proxy = {
         **settings,
-        "broker_url": through(proxy, settings["broker_url"]),
+        "broker_url": proxied_url(settings["broker_url"], proxy),
         "broker_heartbeat": 1,
     }
-    with service(settings) as app, worker(through_proxy, tmp_path) as process:
+    with open_app(settings) as app, run_worker(through_proxy, tmp_path) as process:
         process.wait_for("ready.")
         proxy.stall()
         id = app.send_task("export.note").id
@@ -240,9 +234,9 @@ def test_a_worker_reconnects_to_a_broker_that_stops_answering(
 def test_publishing_on_an_unresponsive_connection_uses_a_new_connection(
     settings: dict[str, Any], proxy: Proxy, queues: QueueContents
 ) -> None:
-    settings["broker_url"] = through(proxy, settings["broker_url"])
+    settings["broker_url"] = proxied_url(settings["broker_url"], proxy)
     settings["broker_transport_options"]["socket_timeout"] = 1
-    with service(settings) as app:
+    with open_app(settings) as app:
         first = app.send_task("export.note").id
         proxy.stall()
         second = app.send_task("export.note").id
@@ -267,7 +261,7 @@ def test_predefined_queues_are_used_with_the_default_credentials_of_aws(
         "broker_url": f"sqs://{url.hostname}:{url.port}/",
         "broker_transport_options": {"is_secure": False},
     }
-    with sqs_requests.recorded() as requests, service(settings) as app:
+    with sqs_requests.recorded() as requests, open_app(settings) as app:
         id = app.send_task("export.note").id
 
     assert queues.ids("export") == [id]

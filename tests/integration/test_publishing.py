@@ -1,27 +1,18 @@
-"""Where a task goes on a real broker, and what its caller is told."""
+"""Routes, undeclared queues and warnings when a task is published."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from cadasta.workertoolbox.routing import UnknownQueue
 from support.proxy import proxied_url, run_proxy
-from support.queue_contents import QueueContents, RedisContents, open_queue_contents
+from support.queue_contents import QueueContents, RedisContents
 from support.routing_processes import routing_app
 
 MONITOR = "platform.fifo"
-
-
-@pytest.fixture
-def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
-    """The broker of the test's parameter, which the test has to itself."""
-    with open_queue_contents(request.param, request, tmp_path) as queues:
-        yield queues
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
@@ -75,23 +66,23 @@ def test_a_task_due_after_the_visibility_timeout_causes_one_warning(
     queues: QueueContents, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"visibility_timeout": 60}
-    told = []
-    for _ in range(2):  # each with a connection of its own
+    logged = []
+    for _ in range(2):  # Each app has its own connection.
         with routing_app(queues, broker_transport_options=options) as app:
             app.send_task("export.note", countdown=50)
-            told.append(warnings(caplog))
+            logged.append(logged_warnings(caplog))
             for _ in range(2):
                 app.send_task("export.note", countdown=70)
-            told.append(warnings(caplog))
+            logged.append(logged_warnings(caplog))
             caplog.clear()
 
-    assert told[0] == told[2] == []
-    for [warning] in (told[1], told[3]):
+    assert logged[0] == logged[2] == []
+    for [warning] in (logged[1], logged[3]):
         assert "export.note" in warning and '"visibility_timeout"' in warning
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the toolbox has warned of."""
+def logged_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings and errors that the toolbox has logged."""
     return [
         record.getMessage()
         for record in caplog.records

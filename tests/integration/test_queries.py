@@ -1,4 +1,4 @@
-"""Queries over many tasks: what they find, by which indexes, and schemas between."""
+"""Queries of `TaskStore` over many tasks: their results and their plans."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ WORKERS = ("one@host", "two@host")
 STATUSES = ("SUCCESS", "SUCCESS", "FAILURE", "STARTED", "RETRY", "PROGRESS", None)
 
 
-def rows_of(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
-    """Return rows of tasks in all states, no two of which are equally old."""
+def random_rows(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
+    """Return rows of tasks in all states, each of a different age."""
     chance = random.Random(seed)
     ages = (timedelta(seconds=3 * n + chance.random()) for n in itertools.count())
     rows: dict[Any, list[dict[str, Any]]] = {task: [], taskmeta: [], planned: []}
@@ -47,7 +47,7 @@ def rows_of(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
         status = chance.choice(STATUSES)
         is_tracked = chance.random() < 0.8
         if is_tracked:
-            eta = chance.choice((None, None, NOW + timedelta(hours=1), NOW - at_most))
+            eta = chance.choice((None, None, NOW + timedelta(hours=1), NOW - MAX_AGE))
             rows[task].append(
                 {
                     "id": id,
@@ -62,7 +62,7 @@ def rows_of(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
                 }
             )
         if status is not None:
-            done = NOW - chance.random() * at_most
+            done = NOW - chance.random() * MAX_AGE
             extended = common | {"queue": queue, "worker": chance.choice(WORKERS)}
             is_extended = chance.random() < 0.8 or not is_tracked
             rows[taskmeta].append(
@@ -81,7 +81,7 @@ def rows_of(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
     return rows
 
 
-at_most = timedelta(minutes=10)
+MAX_AGE = timedelta(minutes=10)
 
 
 @pytest.fixture
@@ -96,10 +96,10 @@ def insert_rows(engine: Engine, rows: dict[Any, list[dict[str, Any]]]) -> None:
             connection.execute(insert(table), some)
 
 
-def of_view(
+def list_from_view(
     store: TaskStore, *, by_state: bool = False, **wanted: str | None
 ) -> list[str]:
-    """Return what `list` should, from the whole view."""
+    """Return the ids that `TaskStore.list` should return, from the whole view."""
     query = (
         select(tasks, taskmeta.c.date_done, planned.c.seen_at)
         .outerjoin_from(tasks, taskmeta, tasks.c.id == taskmeta.c.task_id)
@@ -132,11 +132,11 @@ def sweep(store: TaskStore, until: datetime) -> None:
 def test_a_list_has_the_newest_rows_of_the_whole_view(
     store: TaskStore, seed: int
 ) -> None:
-    insert_rows(store.engine, rows_of(seed, 200))
+    insert_rows(store.engine, random_rows(seed, 200))
     of_state = {"FAILURE", "STARTED", "RETRY", "PROGRESS"}
     status_filters = (None, "SUCCESS", "QUEUED", "SCHEDULED", "PLANNED", *of_state)
     compared = 0
-    for until in (None, NOW - at_most / 2, NOW):
+    for until in (None, NOW - MAX_AGE / 2, NOW):
         if until is not None:
             sweep(store, until)
         for name, queue, worker, status in itertools.product(
@@ -149,7 +149,7 @@ def test_a_list_has_the_newest_rows_of_the_whole_view(
                 "status": status,
             }
             by_state = worker is not None or status in of_state
-            expected = of_view(store, by_state=by_state, **wanted)
+            expected = list_from_view(store, by_state=by_state, **wanted)
             for limit in (1, 10, 1000):
                 found = [each.id for each in store.list(limit=limit, **wanted)]
                 assert found == expected[:limit], wanted
@@ -162,10 +162,10 @@ def test_a_list_has_the_newest_rows_of_the_whole_view(
 def test_workflows_and_children_are_the_same_as_in_the_whole_view(
     store: TaskStore, seed: int
 ) -> None:
-    rows = rows_of(seed, 200)
+    rows = random_rows(seed, 200)
     insert_rows(store.engine, rows)
     roots = {row["root_id"] for some in rows.values() for row in some}
-    for until in (None, NOW - at_most / 2, NOW):
+    for until in (None, NOW - MAX_AGE / 2, NOW):
         if until is not None:
             sweep(store, until)
         for find, column in (
@@ -185,8 +185,8 @@ def test_workflows_and_children_are_the_same_as_in_the_whole_view(
 def test_stuck_tasks_are_the_same_as_in_the_whole_view(
     store: TaskStore, seed: int
 ) -> None:
-    insert_rows(store.engine, rows_of(seed, 200))
-    before = NOW - at_most / 2
+    insert_rows(store.engine, random_rows(seed, 200))
+    before = NOW - MAX_AGE / 2
 
     def since(row: Any) -> datetime:
         due_at = max(filter(None, (row.scheduled_at, row.eta)), default=before)
@@ -208,7 +208,7 @@ def test_stuck_tasks_are_the_same_as_in_the_whole_view(
         ]
     expected = [row.id for row in sorted(rows, key=since)]
     assert len(expected) > 20
-    for until in (None, NOW - at_most * 0.7, NOW):
+    for until in (None, NOW - MAX_AGE * 0.7, NOW):
         if until is not None:
             sweep(store, until)
         for limit in (1, 10, 1000):
@@ -217,29 +217,30 @@ def test_stuck_tasks_are_the_same_as_in_the_whole_view(
             assert [each.id for each in found] == expected[:limit]
 
 
-#: Tables that grow with the history, and their rows in the test of the plans.
-BIG = {"workertoolbox_task", "celery_taskmeta", "workertoolbox_planned"}
-MANY = 30_000
+#: Tables that grow with the history.
+BIG_TABLES = {"workertoolbox_task", "celery_taskmeta", "workertoolbox_planned"}
+#: Number of tasks in the test of the plans.
+TASK_COUNT = 30_000
 
-#: Steps that will never come.
-STEPS = f"""
+#: Inserts planned steps whose messages never arrive.
+INSERT_PLANNED_STEPS = f"""
 INSERT INTO workertoolbox_planned (id, name, root_id, parent_id, seen_at)
 SELECT 'never' || n, 'export.' || n % 50, 'root' || n, 'root' || n,
     now() - n * interval '1 s'
-FROM generate_series(1, {MANY}) n
+FROM generate_series(1, {TASK_COUNT}) n
 """
 
 
 @pytest.fixture(scope="module")
 def history(postgresql: PostgreSQL) -> Iterator[TaskStore]:
-    """Tens of thousands of tasks, most of them done, and swept but for the newest."""
+    """A store of 30,000 tasks, most of them finished, all but the newest swept."""
     pytest.importorskip("psycopg2")
     with ExitStack() as stack:
         database = stack.enter_context(postgresql.database())
         store = stack.enter_context(TaskStore(result_backend_url(database)))
         with store.engine.begin() as connection:
-            insert_sample_tasks(connection, MANY)
-            connection.execute(text(STEPS))
+            insert_sample_tasks(connection, TASK_COUNT)
+            connection.execute(text(INSERT_PLANNED_STEPS))
         sweep(store, datetime.now(UTC) - GRACE)
         with store.engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -255,7 +256,7 @@ def test_a_list_scans_no_big_table(history: TaskStore, wanted: dict[str, Any]) -
     with record_plans(history.engine) as found:
         history.list(**wanted)
 
-    assert_no_big_table_is_read(found)
+    assert_no_big_table_is_scanned(found)
 
 
 def test_other_queries_scan_no_big_table(history: TaskStore) -> None:
@@ -270,18 +271,20 @@ def test_other_queries_scan_no_big_table(history: TaskStore) -> None:
         assert history.stuck(timedelta(minutes=15), name="export.3")
         assert history.find("nobody") is None
 
-    assert_no_big_table_is_read(found)
+    assert_no_big_table_is_scanned(found)
 
 
 def test_a_sweep_scans_no_big_table_but_planned(history: TaskStore) -> None:
     with record_plans(history.engine) as found:
         sweep(history, datetime.now(UTC) - GRACE)
 
-    # It looks at all steps that are planned, in parts.
-    assert_no_big_table_is_read(found, but="workertoolbox_planned")
+    # It reads all planned steps, in parts.
+    assert_no_big_table_is_scanned(found, except_for="workertoolbox_planned")
 
 
-def assert_no_big_table_is_read(found: Sequence[str], *, but: str = "") -> None:
+def assert_no_big_table_is_scanned(
+    found: Sequence[str], *, except_for: str = ""
+) -> None:
     assert found
     for plan in found:
-        assert not sequential_scans(plan) & (BIG - {but}), plan
+        assert not sequential_scans(plan) & (BIG_TABLES - {except_for}), plan

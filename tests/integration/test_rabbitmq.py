@@ -1,4 +1,4 @@
-"""What RabbitMQ has and no other broker: confirms, returns, quorum queues, delays."""
+"""Features of RabbitMQ: confirms, returns, quorum queues and delayed delivery."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cadasta.workertoolbox.routing import Unroutable
 from servers.ports import HOST
 from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
 from support.polling import wait_until
-from support.queue_contents import RabbitMQContents, open_queue_contents
+from support.queue_contents import RabbitMQContents
 from support.routing_processes import routing_app, run_worker, wait_for_executions
 
 MONITOR = "platform.fifo"
@@ -28,25 +28,15 @@ MONITOR = "platform.fifo"
 QUEUES = ["celery", "export", "msg", MONITOR]
 
 
-@pytest.fixture
-def queues(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[RabbitMQContents]:
-    """RabbitMQ, of which the test has a virtual host to itself."""
-    with open_queue_contents("rabbitmq", request, tmp_path) as queues:
-        assert isinstance(queues, RabbitMQContents)
-        yield queues
-
-
-def delete_queues(queues: RabbitMQContents) -> None:
-    """Delete every queue behind the service's back."""
-    with queues.channel() as channel:
+def delete_queues(rabbitmq_queues: RabbitMQContents) -> None:
+    """Delete every queue without the service."""
+    with rabbitmq_queues.channel() as channel:
         for queue in QUEUES:
             channel.queue_delete(queue)
 
 
-def declare_again(app: Celery) -> None:
-    """Have somebody else declare what is missing."""
+def declare_queues(app: Celery) -> None:
+    """Declare every queue on a new connection."""
     with app.connection_for_write() as connection:
         for queue in app.amqp.queues.values():
             queue(connection.default_channel).declare()
@@ -54,76 +44,84 @@ def declare_again(app: Celery) -> None:
 
 @contextmanager
 def producer_of(app: Celery) -> Iterator[Producer]:
-    """Yield a producer that keeps its channel whatever happens."""
+    """Yield a producer that keeps the same channel."""
     with app.connection_for_write() as connection:
         yield app.amqp.Producer(connection)
 
 
 def test_a_task_that_reaches_no_queue_is_an_error_at_the_caller(
-    queues: RabbitMQContents,
+    rabbitmq_queues: RabbitMQContents,
 ) -> None:
-    with routing_app(queues) as app:
+    with routing_app(rabbitmq_queues) as app:
         app.send_task("export.note")
         for _ in range(2):
-            delete_queues(queues)
+            delete_queues(rabbitmq_queues)
             with pytest.raises(Unroutable, match="'task_exchange'.*'export'"):
                 app.send_task("export.note")
             ids = sorted(app.send_task("export.note").id for _ in range(3))
 
-    assert queues.ids("export") == queues.ids(MONITOR) == ids
+    assert rabbitmq_queues.ids("export") == rabbitmq_queues.ids(MONITOR) == ids
 
 
-def test_each_publish_is_confirmed_by_its_own_confirm(queues: RabbitMQContents) -> None:
-    with routing_app(queues) as app, producer_of(app) as producer:
+def test_each_publish_is_confirmed_by_its_own_confirm(
+    rabbitmq_queues: RabbitMQContents,
+) -> None:
+    with routing_app(rabbitmq_queues) as app, producer_of(app) as producer:
         app.send_task("export.note", producer=producer)
-        delete_queues(queues)
+        delete_queues(rabbitmq_queues)
         for _ in range(2):
             with pytest.raises(Unroutable):
                 app.send_task("export.note", producer=producer)
-        declare_again(app)
+        declare_queues(app)
         ids = [app.send_task("export.note", producer=producer).id for _ in range(3)]
 
-    assert queues.ids("export") == queues.ids(MONITOR) == sorted(ids)
+    assert rabbitmq_queues.ids("export") == rabbitmq_queues.ids(MONITOR) == sorted(ids)
 
 
 def test_a_task_for_a_deleted_exchange_is_an_error_at_the_caller(
-    queues: RabbitMQContents,
+    rabbitmq_queues: RabbitMQContents,
 ) -> None:
-    with routing_app(queues) as app:
+    with routing_app(rabbitmq_queues) as app:
         app.send_task("export.note", task_id="before")
-        with queues.channel() as channel:
+        with rabbitmq_queues.channel() as channel:
             channel.exchange_delete("task_exchange")
         with pytest.raises(NotFound, match="task_exchange"):
             app.send_task("export.note", task_id="1")
         for id in ("2", "3"):
             app.send_task("export.note", task_id=id)
 
-    assert queues.ids("export") == queues.ids(MONITOR) == ["2", "3", "before"]
+    assert (
+        rabbitmq_queues.ids("export")
+        == rabbitmq_queues.ids(MONITOR)
+        == ["2", "3", "before"]
+    )
 
 
 def test_without_confirms_an_unroutable_task_is_not_an_error(
-    queues: RabbitMQContents,
+    rabbitmq_queues: RabbitMQContents,
 ) -> None:
     options = {"confirm_publish": False}
-    with routing_app(queues, broker_transport_options=options) as app:
+    with routing_app(rabbitmq_queues, broker_transport_options=options) as app:
         app.send_task("export.note")
-        delete_queues(queues)
+        delete_queues(rabbitmq_queues)
         app.send_task("export.note")
-        declare_again(app)
+        declare_queues(app)
         id = app.send_task("export.note").id
 
-    assert queues.ids("export") == queues.ids(MONITOR) == [id]
+    assert rabbitmq_queues.ids("export") == rabbitmq_queues.ids(MONITOR) == [id]
 
 
-def test_one_setting_makes_every_queue_a_quorum_queue(queues: RabbitMQContents) -> None:
-    with routing_app(queues, queue_type="quorum") as app:
+def test_one_setting_makes_every_queue_a_quorum_queue(
+    rabbitmq_queues: RabbitMQContents,
+) -> None:
+    with routing_app(rabbitmq_queues, queue_type="quorum") as app:
         id = app.send_task("export.note").id
 
-    assert wait_until(lambda: queues.ids("export")) == [id]
-    assert wait_until(lambda: queues.ids(MONITOR)) == [id]
-    with queues.channel() as channel:
+    assert wait_until(lambda: rabbitmq_queues.ids("export")) == [id]
+    assert wait_until(lambda: rabbitmq_queues.ids(MONITOR)) == [id]
+    with rabbitmq_queues.channel() as channel:
         for queue in QUEUES:
-            # RabbitMQ refuses to declare what is of another type.
+            # RabbitMQ refuses this declaration if the queue is of another type.
             channel.queue_declare(
                 queue,
                 durable=True,
@@ -133,69 +131,75 @@ def test_one_setting_makes_every_queue_a_quorum_queue(queues: RabbitMQContents) 
 
 
 def test_a_delayed_task_is_copied_when_scheduled_and_queued_when_due(
-    queues: RabbitMQContents,
+    rabbitmq_queues: RabbitMQContents,
 ) -> None:
-    with routing_app(queues, queue_type="quorum") as app:
+    with routing_app(rabbitmq_queues, queue_type="quorum") as app:
         id = app.send_task("export.note", countdown=3).id
-        scheduled = queues.ids(MONITOR), queues.ids("export")
-        due = wait_until(lambda: queues.ids("export"))
+        scheduled = rabbitmq_queues.ids(MONITOR), rabbitmq_queues.ids("export")
+        due = wait_until(lambda: rabbitmq_queues.ids("export"))
 
     assert scheduled == ([id], [])
     assert due == [id]
-    assert queues.ids(MONITOR) == [id, id]
+    assert rabbitmq_queues.ids(MONITOR) == [id, id]
 
 
 def test_a_retry_of_a_delayed_task_is_delayed_again(
-    queues: RabbitMQContents, tmp_path: Path
+    rabbitmq_queues: RabbitMQContents, tmp_path: Path
 ) -> None:
-    with routing_app(queues, queue_type="quorum") as app:
+    with routing_app(rabbitmq_queues, queue_type="quorum") as app:
         id = app.send_task("export.again", countdown=1).id
-        with run_worker(queues, tmp_path, "-P", "solo", queue_type="quorum"):
+        with run_worker(rabbitmq_queues, tmp_path, "-P", "solo", queue_type="quorum"):
             wait_for_executions(tmp_path, [id, id])
-    headers = [message["headers"] for message in queues.messages(MONITOR)]
+    headers = [message["headers"] for message in rabbitmq_queues.messages(MONITOR)]
     copies = [(header["id"], header["retries"]) for header in headers]
 
-    # Each when it was scheduled, and when it was due.
+    # One copy when the task is scheduled, and one when it is due.
     assert sorted(copies) == [(id, 0), (id, 0), (id, 1), (id, 1)]
-    assert queues.ids("export") == queues.ids("celery") == []
+    assert rabbitmq_queues.ids("export") == rabbitmq_queues.ids("celery") == []
 
 
 def test_a_worker_survives_a_message_that_its_client_cannot_read(
-    queues: RabbitMQContents, tmp_path: Path
+    rabbitmq_queues: RabbitMQContents, tmp_path: Path
 ) -> None:
-    odd = AMQPMessage("[[], {}, {}]", content_type=b"\xff")
-    with routing_app(queues) as app:
-        declare_again(app)
-        with queues.channel() as channel:
-            channel.basic_publish(odd, exchange="task_exchange", routing_key="export")
+    unreadable = AMQPMessage("[[], {}, {}]", content_type=b"\xff")
+    with routing_app(rabbitmq_queues) as app:
+        declare_queues(app)
+        with rabbitmq_queues.channel() as channel:
+            channel.basic_publish(
+                unreadable, exchange="task_exchange", routing_key="export"
+            )
         id = app.send_task("export.note").id
-    with run_worker(queues, tmp_path, "-P", "solo") as process:
+    with run_worker(rabbitmq_queues, tmp_path, "-P", "solo") as process:
         wait_for_executions(tmp_path, [id])
         exit_code = process.stop()
 
     assert exit_code == 0
-    assert queues.messages("export") == []
+    assert rabbitmq_queues.messages("export") == []
 
 
 @pytest.mark.parametrize("full", ["export", MONITOR])
 def test_a_full_queue_duplicates_no_task(
-    queues: RabbitMQContents, rabbitmq: RabbitMQ | ExternalRabbitMQ, full: str
+    rabbitmq_queues: RabbitMQContents, rabbitmq: RabbitMQ | ExternalRabbitMQ, full: str
 ) -> None:
     if not isinstance(rabbitmq, RabbitMQ):
-        pytest.skip("the limit is set by the management of a broker of our own")
-    limit(queues, rabbitmq, full)
-    with routing_app(queues) as app:
+        pytest.skip(
+            "the limit needs the management API of a broker that the tests started"
+        )
+    limit_queue(rabbitmq_queues, rabbitmq, full)
+    with routing_app(rabbitmq_queues) as app:
         app.send_task("export.note", task_id="1")
-        with suppress(Exception):  # whether the task is there is not known
+        with suppress(Exception):  # Refused; the task may still have been queued.
             app.send_task("export.note", task_id="2")
 
-    assert queues.ids(full) == ["1"]
-    assert queues.ids("export").count("2") <= 1
+    assert rabbitmq_queues.ids(full) == ["1"]
+    assert rabbitmq_queues.ids("export").count("2") <= 1
 
 
-def limit(queues: RabbitMQContents, server: RabbitMQ, queue: str) -> None:
-    """Have a queue refuse everything after the first message."""
-    vhost = urlsplit(queues.access.url).path[1:]
+def limit_queue(
+    rabbitmq_queues: RabbitMQContents, server: RabbitMQ, queue: str
+) -> None:
+    """Set a policy so that a queue refuses all but one message."""
+    vhost = urlsplit(rabbitmq_queues.access.url).path[1:]
     policy = {
         "pattern": f"^{queue}$",
         "definition": {"max-length": 1, "overflow": "reject-publish"},

@@ -1,4 +1,4 @@
-"""No secret among the arguments of a task reaches the database, on any way."""
+"""No secret among the arguments of a task reaches the database."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SECRET = "s3cr3t-and-nobody-else-writes-this"
 
 
 @pytest.fixture
-def secretive(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
-    # From the environment, as a fleet would share it.
+def service(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
+    """The service with secret arguments, with rules from the environment."""
     broker.environment["WORKERTOOLBOX_REDACT"] = json.dumps({"export.*": ["card", 1]})
     for name, value in broker.environment.items():
         monkeypatch.setenv(name, value)
@@ -33,8 +33,8 @@ def secretive(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celer
     app.close()
 
 
-def everything_stored(app: Celery) -> str:
-    """Return all that is in the database, as text."""
+def database_as_text(app: Celery) -> str:
+    """Return the values of all rows of all tables as text."""
     engine = create_engine(app.conf.result_backend.removeprefix("workertoolbox+"))
     found = []
     metadata = MetaData()
@@ -54,9 +54,9 @@ def everything_stored(app: Celery) -> str:
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "filesystem"], indirect=True)
 def test_no_secret_reaches_the_database(
-    secretive: Celery, broker: Broker, tmp_path: Path
+    service: Celery, broker: Broker, tmp_path: Path
 ) -> None:
-    pay = secretive.tasks["export.pay"]
+    pay = service.tasks["export.pay"]
     reprs: dict[str, Any] = {"argsrepr": "(…)", "kwargsrepr": "{…}"}
     sent = [
         pay.delay("a", SECRET),
@@ -80,7 +80,7 @@ def test_no_secret_reaches_the_database(
             environment=broker.environment,
             name="monitor",
         ),
-        TaskStore.for_app(secretive) as store,
+        TaskStore.for_app(service) as store,
     ):
 
         def look() -> bool:
@@ -94,6 +94,6 @@ def test_no_secret_reaches_the_database(
         wait_until(look)
         shown = store.get(sent[-1].id)
 
-    assert SECRET not in everything_stored(secretive)
+    assert SECRET not in database_as_text(service)
     assert SECRET not in worker.text
     assert (shown.args, shown.kwargs) == ("(…)", "{…}")

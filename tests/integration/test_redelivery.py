@@ -1,10 +1,9 @@
-"""What is not acknowledged returns to the queue it was read from, and to no other."""
+"""An unacknowledged message returns to its own queue and to no other."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from support.queue_contents import (
     RedisContents,
     SQLAlchemyContents,
     SQSContents,
-    open_queue_contents,
 )
 from support.routing_processes import (
     consume_ids,
@@ -34,42 +32,37 @@ from support.routing_processes import (
     wait_for_executions,
 )
 
-#: kombu's models, not ours, warn with this SQLAlchemy.
+#: The models of kombu's SQLAlchemy transport cause this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
 MONITOR = "platform.fifo"
 
-#: Options with which Redis and SQS deliver again as soon as they can.
-SOON = {"visibility_timeout": 1, "unacked_restore_throttle": 1}
+#: Transport options with which Redis and SQS redeliver messages within seconds.
+FAST_REDELIVERY = {"visibility_timeout": 1, "unacked_restore_throttle": 1}
 
 
-@pytest.fixture
-def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueContents]:
-    """The broker of the test's parameter, which the test has to itself."""
-    with open_queue_contents(request.param, request, tmp_path) as queues:
-        yield queues
+def fast_redelivery(queues: QueueContents) -> dict[str, object]:
+    """Return transport options with which a broker redelivers within seconds."""
+    return (
+        dict(FAST_REDELIVERY) if isinstance(queues, RedisContents | SQSContents) else {}
+    )
 
 
-def soon(queues: QueueContents) -> dict[str, object]:
-    """Return transport options with which a broker soon delivers again."""
-    return dict(SOON) if isinstance(queues, RedisContents | SQSContents) else {}
-
-
-@pytest.mark.parametrize("way", ["requeued", "closed", "killed"])
+@pytest.mark.parametrize("ending", ["requeued", "closed", "killed"])
 @pytest.mark.parametrize("queues", BROKERS, indirect=True)
 def test_an_unacknowledged_copy_never_returns_to_a_work_queue(
-    queues: QueueContents, tmp_path: Path, way: str
+    queues: QueueContents, tmp_path: Path, ending: str
 ) -> None:
-    with routing_app(queues, broker_transport_options=soon(queues)) as app:
+    with routing_app(queues, broker_transport_options=fast_redelivery(queues)) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(5))
-        with run_copy_holder(queues, tmp_path, way, 5) as process:
+        with run_copy_holder(queues, tmp_path, ending, 5) as process:
             process.wait_for("holds 5")
-            if way == "killed":
+            if ending == "killed":
                 process.kill()
             else:
                 process.wait_for("closed")
-        # kombu's transport deletes from the database what it reads.
-        lost = isinstance(queues, SQLAlchemyContents) and way == "killed"
+        # kombu's SQLAlchemy transport deletes messages when it reads them.
+        lost = isinstance(queues, SQLAlchemyContents) and ending == "killed"
         returned = ids if lost else consume_ids(app, MONITOR, 5)
 
         assert queues.ids("export") == ids
@@ -77,7 +70,7 @@ def test_an_unacknowledged_copy_never_returns_to_a_work_queue(
         assert queues.ids(MONITOR) == []
 
 
-@pytest.mark.parametrize("restorer", ["ours", "without the toolbox"])
+@pytest.mark.parametrize("restorer", ["toolbox", "plain Celery"])
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
 def test_a_worker_restores_the_copies_of_a_killed_monitor_to_its_queue(
     queues: RedisContents, tmp_path: Path, restorer: str
@@ -87,30 +80,32 @@ def test_a_worker_restores_the_copies_of_a_killed_monitor_to_its_queue(
         with run_copy_holder(queues, tmp_path, "killed", 5) as process:
             process.wait_for("holds 5")
             process.kill()
-        wait_until(lambda: overdue(queues) == 5)
+        wait_until(lambda: count_overdue(queues) == 5)
         with (
-            run_worker(queues, tmp_path, "-Q", "msg", broker_transport_options=SOON)
-            if restorer == "ours"
-            else old_worker(queues, tmp_path)
+            run_worker(
+                queues, tmp_path, "-Q", "msg", broker_transport_options=FAST_REDELIVERY
+            )
+            if restorer == "toolbox"
+            else run_plain_worker(queues, tmp_path)
         ):
             wait_until(lambda: queues.ids(MONITOR) == ids)
 
     assert queues.ids("export") == ids
     assert queues.ids("msg") == []
     assert executions(tmp_path) == []
-    assert overdue(queues) == 0
+    assert count_overdue(queues) == 0
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
 def test_a_message_on_its_way_to_a_killed_consumer_is_redelivered(
     queues: RedisContents, tmp_path: Path
 ) -> None:
-    with routing_app(queues, broker_transport_options=SOON) as app:
+    with routing_app(queues, broker_transport_options=FAST_REDELIVERY) as app:
         with run_copy_holder(queues, tmp_path, "killed", 2) as process:
             wait_until(lambda: queues.blocked() == 1)
             process.pause()
             ids = sorted(app.send_task("export.note").id for _ in range(2))
-            # The server has answered a reader that hears nothing.
+            # The server has sent a message to the consumer, which is paused.
             wait_until(lambda: len(queues.ids(MONITOR)) == 1)
             process.kill()
         returned = consume_ids(app, MONITOR, 2)
@@ -120,7 +115,7 @@ def test_a_message_on_its_way_to_a_killed_consumer_is_redelivered(
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
 def test_a_repeated_fetch_takes_one_message(queues: RedisContents) -> None:
-    # With `retry_on_timeout`, redis-py sends again what got no answer.
+    # With `retry_on_timeout`, redis-py repeats a command that got no response.
     with routing_app(queues) as app, app.connection_for_read() as connection:
         ids = [app.send_task("export.note").id for _ in range(2)]
         channel: Any = connection.default_channel
@@ -153,7 +148,7 @@ def test_a_waiting_consumer_can_be_closed_without_the_server(
     url = urlsplit(queues.access.url)
     with (
         run_proxy(str(url.hostname), int(url.port or 0)) as proxy,
-        routing_app(queues, broker_transport_options=SOON) as app,
+        routing_app(queues, broker_transport_options=FAST_REDELIVERY) as app,
     ):
         id = app.send_task("export.note").id
         far = app.connection_for_read(proxied_url(queues.access.url, proxy))
@@ -167,7 +162,7 @@ def test_a_waiting_consumer_can_be_closed_without_the_server(
             far.drain_events(timeout=0.1)
         proxy.refuse_connections()
         proxy.cut()
-        # As a worker does.
+        # A worker closes its connection in this way.
         far.collect()
         far.close()
         returned = consume_ids(app, MONITOR, 1)
@@ -175,19 +170,24 @@ def test_a_waiting_consumer_can_be_closed_without_the_server(
     assert [message.headers["id"] for message in held] == returned == [id]
 
 
-def overdue(queues: RedisContents) -> int:
-    """Return how many messages have been held for longer than `SOON` allows."""
+def count_overdue(queues: RedisContents) -> int:
+    """Return the number of messages held for longer than the visibility timeout."""
     with queues.connected() as client:
         seconds, _ = client.time()
-        latest = seconds - SOON["visibility_timeout"]
+        latest = seconds - FAST_REDELIVERY["visibility_timeout"]
         return int(client.zcount(queues.key("unacked_index"), "-inf", latest))
 
 
-def old_worker(queues: RedisContents, folder: Path) -> AbstractContextManager[Process]:
-    """Run a worker that does without the toolbox."""
+def run_plain_worker(
+    queues: RedisContents, folder: Path
+) -> AbstractContextManager[Process]:
+    """Run a worker without the toolbox."""
     settings = {
         "broker_url": queues.access.url,
-        "broker_transport_options": {**queues.access.transport_options, **SOON},
+        "broker_transport_options": {
+            **queues.access.transport_options,
+            **FAST_REDELIVERY,
+        },
     }
     return running(
         [sys.executable, plain_service.__file__],
@@ -203,7 +203,7 @@ def old_worker(queues: RedisContents, folder: Path) -> AbstractContextManager[Pr
 def test_a_task_whose_worker_is_killed_runs_again_without_a_second_copy(
     queues: QueueContents, tmp_path: Path
 ) -> None:
-    options = soon(queues)
+    options = fast_redelivery(queues)
     with routing_app(queues, broker_transport_options=options) as app:
         seen = app.send_task("export.hang").id
         with run_worker(
@@ -231,14 +231,14 @@ def test_a_task_whose_worker_is_killed_runs_again_without_a_second_copy(
 def test_a_copy_outlives_the_acknowledgement_of_its_task(
     queues: QueueContents, tmp_path: Path
 ) -> None:
-    options = soon(queues)
+    options = fast_redelivery(queues)
     with routing_app(queues, broker_transport_options=options) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(5))
-        with run_copy_holder(queues, tmp_path, "killed", 5) as monitor:
-            monitor.wait_for("holds 5")
+        with run_copy_holder(queues, tmp_path, "killed", 5) as holder:
+            holder.wait_for("holds 5")
             with run_worker(queues, tmp_path, "-P", "solo"):
                 wait_for_executions(tmp_path, ids)
-            monitor.kill()
+            holder.kill()
         returned = consume_ids(app, MONITOR, 5)
 
         assert returned == ids

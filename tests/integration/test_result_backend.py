@@ -18,7 +18,7 @@ def test_a_final_state_keeps_the_start_time(
 ) -> None:
     backend = app_with_backend(result_backend).backend
     backend.store_result("1", {}, states.STARTED, request=REQUEST)
-    backend.get_state("1")  # A start is written, at the latest, when it is asked for.
+    backend.get_state("1")  # Reading the state writes a deferred start.
     started = database_store.get("1")
     backend.store_result("1", [1, "é"], states.SUCCESS, request=REQUEST)
     done = database_store.get("1")
@@ -64,7 +64,7 @@ def test_a_chord_published_again_keeps_its_counts(
             backend.apply_chord(("chord", []), None)
             part = Context(id=f"{number}", group="chord", group_index=number)
             backend.on_chord_part_return(part, states.SUCCESS, number)
-            # Who publishes it for the second time is killed before this.
+            # The second publisher is killed before it sets the size.
             if number == 0:
                 backend.set_chord_size("chord", 3)
     with engine.connect() as connection:

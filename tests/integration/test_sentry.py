@@ -1,4 +1,4 @@
-"""What Sentry gets of a worker, and what it never gets."""
+"""Sentry receives failures with the ids of their tasks, and no secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.sentry_service import make_app
 SECRET = "s3cr3t-and-nobody-else-writes-this"
 TAGS = ("task_id", "root_id", "queue", "task_name", "retries")
 
-#: Makes the SDK one that is not installed, for a process with its folder on the path.
+#: A `sitecustomize.py` that makes the import of the SDK fail.
 WITHOUT_SDK = 'import sys\nsys.modules["sentry_sdk"] = None\n'
 
 pytestmark = pytest.mark.parametrize("broker", ["filesystem"], indirect=True)
@@ -32,22 +32,22 @@ pytestmark = pytest.mark.parametrize("broker", ["filesystem"], indirect=True)
 
 @pytest.fixture
 def service(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
-    """The service that fails, whose database is migrated."""
+    """The Sentry service, with a migrated database."""
     with open_app(broker, make_app, monkeypatch) as app:
         yield app
 
 
 @pytest.fixture
 def sentry() -> Iterator[SentryServer]:
-    """A server that takes what is sent to Sentry."""
+    """A server that records events for Sentry."""
     with run_sentry_server() as server:
         yield server
 
 
-def program(
+def run_celery(
     broker: Broker, folder: Path, *arguments: str, **environment: str
 ) -> AbstractContextManager[Process]:
-    """Run one of Celery's programs, with a broker's password on its command line."""
+    """Run one of Celery's commands, with a password on its command line."""
     url = f"filesystem://me:{SECRET}@localhost/"
     command = [sys.executable, "-m", "celery", "-q", "-b", url, "-A", "sentry_service"]
     return running(
@@ -63,16 +63,16 @@ def worker(
 ) -> AbstractContextManager[Process]:
     """Run a worker of the service."""
     options = ("-c", "2", "--without-gossip", "--without-mingle")
-    return program(broker, folder, "worker", *options, *arguments, **environment)
+    return run_celery(broker, folder, "worker", *options, *arguments, **environment)
 
 
 def tags_of(event: dict[str, Any]) -> tuple[str | None, ...]:
-    """Return the tags that tell of a task."""
+    """Return the tags of an event that identify a task."""
     return tuple(event["tags"].get(name) for name in TAGS)
 
 
 def send_all(service: Celery) -> dict[str, str]:
-    """Send a task of each kind, and what is none, and return the ids of the tasks."""
+    """Send a task of each kind and a malformed message; return the task ids."""
     ids = {
         name.removeprefix("export."): service.send_task(name, kwargs=kwargs).id
         for name, kwargs in {
@@ -100,7 +100,7 @@ def test_a_failed_task_is_one_event_with_ids_and_without_secrets(
         process.wait_for("Hard time limit")
         process.wait_for("malformed message")
         wait_until(lambda: sentry.events_with_tags(task_id=ids["fail_in_turn"]))
-        # Its event is sent by a process that ends with the worker.
+        # The process that sends its event ends with the worker.
         last = service.send_task("export.fail", kwargs={"password": SECRET}).id
         process.wait_for(f"export.fail[{last}] raised")
         process.stop()
@@ -246,7 +246,7 @@ def test_without_the_sdk_a_warning_names_the_extra_to_install(
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_SDK)
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     service.send_task("export.work")
-    with program(
+    with run_celery(
         broker, tmp_path, *arguments, SENTRY_DSN=sentry.dsn, PYTHONPATH=path
     ) as process:
         process.wait_for("succeeded" if "solo" in arguments else "Sending due task")
@@ -262,7 +262,7 @@ def test_beat_sends_an_event_for_a_task_it_cannot_publish(
     broker: Broker, tmp_path: Path, sentry: SentryServer
 ) -> None:
     arguments = ("beat", "-S", "celery.beat:Scheduler")
-    with program(broker, tmp_path, *arguments, SENTRY_DSN=sentry.dsn) as process:
+    with run_celery(broker, tmp_path, *arguments, SENTRY_DSN=sentry.dsn) as process:
         wait_until(lambda: sentry.events)
         process.stop()
 

@@ -1,4 +1,4 @@
-"""The fixtures give what they promise, so that a failure elsewhere is the toolbox's."""
+"""The servers, processes and polling of the test suite work as other tests expect."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from support.brokers import Broker
 from support.polling import wait_until
 from support.processes import running
 
-SERVED = ["rabbitmq", "redis", "sqs"]
+SERVER_BROKERS = ["rabbitmq", "redis", "sqs"]
 
-#: Starts a process that outlives everything but the tests, and shows its id.
+#: Starts a process that runs for an hour, and prints its id.
 PARENT = """\
 import pathlib, sys
 sys.path.append(sys.argv[1])
@@ -32,7 +32,7 @@ with running(["sleep", "3600"], folder=pathlib.Path(sys.argv[2])) as child:
 
 
 def connect(broker: Broker) -> Connection:
-    """Connect with kombu alone."""
+    """Connect with kombu, without the toolbox."""
     return Connection(
         broker.environment["WORKERTOOLBOX_BROKER_URL"],
         transport_options=json.loads(
@@ -42,16 +42,16 @@ def connect(broker: Broker) -> Connection:
 
 
 def has_ended(pid: int) -> bool:
-    """Tell whether a process that is not ours to wait for has ended."""
+    """Return whether a process that is not a child of this one has ended."""
     try:
-        # Empty once it only waits to be collected, which need not ever happen.
+        # Empty for a zombie, which may never be reaped.
         return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
     except (FileNotFoundError, ProcessLookupError):
         return True
 
 
 @pytest.mark.parametrize("name", ["export", "platform.fifo"])
-@pytest.mark.parametrize("broker", SERVED, indirect=True)
+@pytest.mark.parametrize("broker", SERVER_BROKERS, indirect=True)
 def test_a_published_message_is_received_once(broker: Broker, name: str) -> None:
     with connect(broker) as connection, connection.SimpleQueue(name) as queue:
         queue.put({"number": 1})
@@ -64,7 +64,7 @@ def test_a_published_message_is_received_once(broker: Broker, name: str) -> None
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
-@pytest.mark.parametrize("broker", SERVED, indirect=True)
+@pytest.mark.parametrize("broker", SERVER_BROKERS, indirect=True)
 def test_a_test_does_not_see_the_messages_of_another(broker: Broker, turn: str) -> None:
     with connect(broker) as connection, connection.SimpleQueue("export") as queue:
         with pytest.raises(Empty):
@@ -102,7 +102,9 @@ def test_waiting_for_a_process_that_has_ended_fails_at_once(tmp_path: Path) -> N
             process.wait_for("ready", timeout_s=3600)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's doing, on Linux only")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="needs a signal that only Linux sends"
+)
 def test_processes_end_with_a_killed_test_run(tmp_path: Path) -> None:
     tests = str(Path(__file__).parents[1])
     command = [sys.executable, "-c", PARENT, tests, str(tmp_path)]

@@ -1,4 +1,4 @@
-"""What SQS has and no other broker: FIFO queues, credentials for each queue."""
+"""Features of SQS: FIFO queues, queue attributes and credentials for each queue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from support import sqs_requests
 from support.polling import wait_until
 from support.proxy import proxied_url, run_proxy
-from support.queue_contents import SQSContents, open_queue_contents
+from support.queue_contents import SQSContents
 from support.routing_processes import (
     consume_ids,
     routing_app,
@@ -28,80 +28,76 @@ from support.routing_processes import (
 
 MONITOR = "platform.fifo"
 
-#: A work queue that keeps its order.
+#: A work queue that is a FIFO queue.
 FIFO = "export.fifo"
 
-#: What makes a FIFO queue take more than 300 calls a second.
+#: Attributes that allow a FIFO queue more than 300 calls a second.
 HIGH_THROUGHPUT = {
     "DeduplicationScope": "messageGroup",
     "FifoThroughputLimit": "perMessageGroupId",
 }
 
 
-@pytest.fixture
-def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
-    """SQS, of which the test has a prefix to itself."""
-    with open_queue_contents("sqs", request, tmp_path) as queues:
-        assert isinstance(queues, SQSContents)
-        yield queues
-
-
-def groups(queues: SQSContents, queue: str) -> list[str]:
-    """Return the message groups in a queue, once for each message, sorted."""
-    messages = queues.messages(queue)
+def message_groups(sqs_queues: SQSContents, queue: str) -> list[str]:
+    """Return the sorted message groups of the messages in a queue."""
+    messages = sqs_queues.messages(queue)
     return sorted(message["attributes"]["MessageGroupId"] for message in messages)
 
 
-def test_the_tasks_of_one_workflow_are_one_message_group(queues: SQSContents) -> None:
-    with routing_app(queues, queues=[FIFO]) as app:
+def test_the_tasks_of_one_workflow_are_one_message_group(
+    sqs_queues: SQSContents,
+) -> None:
+    with routing_app(sqs_queues, queues=[FIFO]) as app:
         alone = app.send_task("export.note").id
         for _ in range(2):
             app.send_task("export.note", root_id="workflow")
 
-    assert groups(queues, FIFO) == sorted([alone, "workflow", "workflow"])
-    assert groups(queues, MONITOR) == sorted([alone, "workflow", "workflow"])
+    assert message_groups(sqs_queues, FIFO) == sorted([alone, "workflow", "workflow"])
+    assert message_groups(sqs_queues, MONITOR) == sorted(
+        [alone, "workflow", "workflow"]
+    )
 
 
 @pytest.mark.parametrize("root", ["a workflow of its own", "x" * 129, "é"])
 def test_a_root_id_that_is_not_a_valid_group_id_is_converted(
-    queues: SQSContents, root: str
+    sqs_queues: SQSContents, root: str
 ) -> None:
-    with routing_app(queues) as app:
+    with routing_app(sqs_queues) as app:
         for _ in range(2):
             app.send_task("export.note", root_id=root)
         app.send_task("export.note", root_id=f"{root}!")
-    found = groups(queues, MONITOR)
+    found = message_groups(sqs_queues, MONITOR)
 
     assert len(found) == 3 and len(set(found)) == 2
 
 
-def test_a_task_sent_twice_is_deduplicated(queues: SQSContents) -> None:
-    with routing_app(queues, queues=[FIFO]) as app:
+def test_a_task_sent_twice_is_deduplicated(sqs_queues: SQSContents) -> None:
+    with routing_app(sqs_queues, queues=[FIFO]) as app:
         for _ in range(2):
             app.send_task("export.note", task_id="1")
         app.send_task("export.note", task_id="2")
 
-    assert queues.ids(FIFO) == queues.ids(MONITOR) == ["1", "2"]
+    assert sqs_queues.ids(FIFO) == sqs_queues.ids(MONITOR) == ["1", "2"]
 
 
-def test_a_retry_is_not_deduplicated(queues: SQSContents, tmp_path: Path) -> None:
-    with routing_app(queues, queues=[FIFO]) as app:
+def test_a_retry_is_not_deduplicated(sqs_queues: SQSContents, tmp_path: Path) -> None:
+    with routing_app(sqs_queues, queues=[FIFO]) as app:
         id = app.send_task("export.again").id
-        with run_worker(queues, tmp_path, "-P", "solo", queues=[FIFO]):
+        with run_worker(sqs_queues, tmp_path, "-P", "solo", queues=[FIFO]):
             wait_for_executions(tmp_path, [id, id])
-    headers = [message["headers"] for message in queues.messages(MONITOR)]
+    headers = [message["headers"] for message in sqs_queues.messages(MONITOR)]
     copies = [(header["id"], header["retries"]) for header in headers]
 
     assert sorted(copies) == [(id, 0), (id, 1)]
-    assert queues.ids(FIFO) == []
+    assert sqs_queues.ids(FIFO) == []
 
 
-def created(
-    requests: list[sqs_requests.Request], queues: SQSContents
+def created_attributes(
+    requests: list[sqs_requests.Request], sqs_queues: SQSContents
 ) -> dict[str, dict[str, str]]:
-    """Return the attributes that each queue was created with, by its name."""
+    """Return the attributes with which each queue was created, by its name."""
     return {
-        request.body["QueueName"].removeprefix(queues.prefix): {
+        request.body["QueueName"].removeprefix(sqs_queues.prefix): {
             name: value
             for name, value in request.body["Attributes"].items()
             if name != "VisibilityTimeout"
@@ -112,16 +108,16 @@ def created(
 
 
 def test_only_fifo_queues_are_created_for_high_throughput(
-    queues: SQSContents,
+    sqs_queues: SQSContents,
 ) -> None:
     with (
         sqs_requests.recorded() as requests,
-        routing_app(queues, queues=["export", "msg.fifo"]) as app,
+        routing_app(sqs_queues, queues=["export", "msg.fifo"]) as app,
     ):
         app.send_task("export.note")
 
     fifo = {"FifoQueue": "true", **HIGH_THROUGHPUT}
-    assert created(requests, queues) == {
+    assert created_attributes(requests, sqs_queues) == {
         "celery": {},
         "export": {},
         "msg.fifo": fifo,
@@ -130,72 +126,72 @@ def test_only_fifo_queues_are_created_for_high_throughput(
 
 
 def test_the_users_own_queue_attributes_win_where_they_apply(
-    queues: SQSContents,
+    sqs_queues: SQSContents,
 ) -> None:
     own = {"MessageRetentionPeriod": "1209600", "FifoThroughputLimit": "perQueue"}
     options = {"sqs-creation-attributes": own, "queue_tags": {"team": "export"}}
     with (
         sqs_requests.recorded() as requests,
-        routing_app(queues, broker_transport_options=options) as app,
+        routing_app(sqs_queues, broker_transport_options=options) as app,
     ):
         app.send_task("export.note")
-    tags = queues.client().list_queue_tags(QueueUrl=queues.url(MONITOR))["Tags"]
+    tags = sqs_queues.client().list_queue_tags(QueueUrl=sqs_queues.url(MONITOR))["Tags"]
 
-    made = created(requests, queues)
+    made = created_attributes(requests, sqs_queues)
     assert made["export"] == {"MessageRetentionPeriod": "1209600"}
     assert made[MONITOR] == {"FifoQueue": "true", **HIGH_THROUGHPUT, **own}
     assert tags == {"team": "export"}
 
 
 def test_one_setting_makes_the_monitor_queue_a_standard_queue(
-    queues: SQSContents,
+    sqs_queues: SQSContents,
 ) -> None:
     with (
         sqs_requests.recorded() as requests,
-        routing_app(queues, PLATFORM_QUEUE_NAME="platform") as app,
+        routing_app(sqs_queues, PLATFORM_QUEUE_NAME="platform") as app,
     ):
         id = app.send_task("export.note").id
         copied = consume_ids(app, "platform", 1)
 
-    assert copied == queues.ids("export") == [id]
-    assert created(requests, queues)["platform"] == {}
-    assert sorted(queues.urls()) == ["celery", "export", "msg", "platform"]
+    assert copied == sqs_queues.ids("export") == [id]
+    assert created_attributes(requests, sqs_queues)["platform"] == {}
+    assert sorted(sqs_queues.urls()) == ["celery", "export", "msg", "platform"]
 
 
 def test_a_worker_and_inspect_leave_no_queue_behind(
-    queues: SQSContents, tmp_path: Path
+    sqs_queues: SQSContents, tmp_path: Path
 ) -> None:
-    with routing_app(queues) as app:
+    with routing_app(sqs_queues) as app:
         id = app.send_task("export.note").id
-        with run_worker(queues, tmp_path, "-P", "solo", "-E"):
+        with run_worker(sqs_queues, tmp_path, "-P", "solo", "-E"):
             wait_for_executions(tmp_path, [id])
-            with run_command(queues, tmp_path, "inspect", "ping") as inspect:
+            with run_command(sqs_queues, tmp_path, "inspect", "ping") as inspect:
                 code = inspect.wait()
 
     assert code != 0 and "SQS has no remote control" in inspect.text
-    assert sorted(queues.urls()) == ["celery", "export", "msg", MONITOR]
+    assert sorted(sqs_queues.urls()) == ["celery", "export", "msg", MONITOR]
 
 
 def test_the_events_command_leaves_no_queue_behind(
-    queues: SQSContents, tmp_path: Path
+    sqs_queues: SQSContents, tmp_path: Path
 ) -> None:
-    with run_command(queues, tmp_path, "events", "--dump") as events:
-        wait_until(lambda: events.exit_code is not None or queues.urls())
+    with run_command(sqs_queues, tmp_path, "events", "--dump") as events:
+        wait_until(lambda: events.exit_code is not None or sqs_queues.urls())
 
-    assert [name for name in queues.urls() if name.startswith("celeryev")] == []
+    assert [name for name in sqs_queues.urls() if name.startswith("celeryev")] == []
 
 
-def with_keys(queues: SQSContents) -> dict[str, dict[str, str]]:
-    """Make queues, and return each with the only credentials that are for it."""
+def create_queues_with_keys(sqs_queues: SQSContents) -> dict[str, dict[str, str]]:
+    """Create the queues; return `predefined_queues` with different keys for each."""
     names = ["celery", "export", "msg", MONITOR]
     for name in names:
         attributes = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
-        queues.client().create_queue(
-            QueueName=queues.prefix + name, Attributes=attributes
+        sqs_queues.client().create_queue(
+            QueueName=sqs_queues.prefix + name, Attributes=attributes
         )
     return {
         name: {
-            "url": queues.url(name),
+            "url": sqs_queues.url(name),
             "access_key_id": f"key-of-{name}",
             "secret_access_key": "secret",
         }
@@ -204,29 +200,30 @@ def with_keys(queues: SQSContents) -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def recorded(queues: SQSContents) -> Iterator[list[tuple[str, str, str]]]:
-    """Yield what the server gets from all processes, filled in at the end.
+def recorded_requests(sqs_queues: SQSContents) -> Iterator[list[tuple[str, str, str]]]:
+    """Record the requests of all processes to queues until the block ends.
 
-    It is the operation, the queue, and the access key of each request to a queue.
+    Yields:
+        A list, filled at the end, with operation, queue and access key of each request.
     """
     asked: list[tuple[str, str, str]] = []
-    _post(queues, "reset-recording")
-    _post(queues, "start-recording")
+    _post(sqs_queues, "reset-recording")
+    _post(sqs_queues, "start-recording")
     yield asked
-    _post(queues, "stop-recording")
-    for line in _post(queues, "download-recording").splitlines():
+    _post(sqs_queues, "stop-recording")
+    for line in _post(sqs_queues, "download-recording").splitlines():
         record = json.loads(line)
         url = json.loads(base64.b64decode(record["body"])).get("QueueUrl", "")
         signed = re.search("Credential=([^/]+)/", record["headers"]["Authorization"])
         if url and signed:
             operation = record["headers"]["X-Amz-Target"].rpartition(".")[2]
-            name = url.rpartition("/")[2].removeprefix(queues.prefix)
+            name = url.rpartition("/")[2].removeprefix(sqs_queues.prefix)
             asked.append((operation, name, signed[1]))
 
 
-def _post(queues: SQSContents, command: str) -> bytes:
+def _post(sqs_queues: SQSContents, command: str) -> bytes:
     server = http.client.HTTPConnection(
-        urlsplit(queues.access.url).netloc.split("@")[1]
+        urlsplit(sqs_queues.access.url).netloc.split("@")[1]
     )
     method = "GET" if command.startswith("download") else "POST"
     server.request(method, f"/moto-api/recorder/{command}")
@@ -236,19 +233,19 @@ def _post(queues: SQSContents, command: str) -> bytes:
 
 
 def test_each_predefined_queue_is_used_with_its_own_credentials(
-    queues: SQSContents, tmp_path: Path
+    sqs_queues: SQSContents, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {
-        "predefined_queues": with_keys(queues),
+        "predefined_queues": create_queues_with_keys(sqs_queues),
         "queue_name_prefix": "",
     }
     with (
-        recorded(queues) as asked,
-        routing_app(queues, broker_transport_options=options) as app,
+        recorded_requests(sqs_queues) as asked,
+        routing_app(sqs_queues, broker_transport_options=options) as app,
     ):
         ids = sorted(app.send_task("export.note").id for _ in range(3))
         with run_worker(
-            queues, tmp_path, "-P", "solo", broker_transport_options=options
+            sqs_queues, tmp_path, "-P", "solo", broker_transport_options=options
         ):
             wait_for_executions(tmp_path, ids)
         copied = consume_ids(app, MONITOR, 3)
@@ -261,19 +258,21 @@ def test_each_predefined_queue_is_used_with_its_own_credentials(
 
 
 def test_a_worker_keeps_running_after_its_polls_are_cut_off(
-    queues: SQSContents, tmp_path: Path
+    sqs_queues: SQSContents, tmp_path: Path
 ) -> None:
-    url = urlsplit(queues.access.url)
-    # Seconds: the emulator may give a message to a poll that nobody waits for any more.
+    url = urlsplit(sqs_queues.access.url)
+    # 3 seconds, because the emulator may give a message to a poll that was cut off.
     options = {"visibility_timeout": 3}
     with ExitStack() as stack:
         proxy = stack.enter_context(run_proxy(str(url.hostname), int(url.port or 0)))
-        app = stack.enter_context(routing_app(queues, broker_transport_options=options))
+        app = stack.enter_context(
+            routing_app(sqs_queues, broker_transport_options=options)
+        )
         process = stack.enter_context(
             run_worker(
-                queues,
+                sqs_queues,
                 tmp_path,
-                broker_url=proxied_url(queues.access.url, proxy),
+                broker_url=proxied_url(sqs_queues.access.url, proxy),
                 broker_transport_options=options,
             )
         )
@@ -286,22 +285,22 @@ def test_a_worker_keeps_running_after_its_polls_are_cut_off(
         assert process.exit_code is None
 
 
-#: Bytes of an answer: some of its headers; these and a part of its body.
-PARTS = {"headers": 40, "body": 310}
+#: Bytes after which a response is cut off: within its headers, or within its body.
+CUT_AFTER_BYTES = {"headers": 40, "body": 310}
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", CUT_AFTER_BYTES)
 def test_a_truncated_response_neither_loses_nor_duplicates_a_task(
-    queues: SQSContents, part: str
+    sqs_queues: SQSContents, part: str
 ) -> None:
-    url = urlsplit(queues.access.url)
+    url = urlsplit(sqs_queues.access.url)
     ids = []
     with run_proxy(str(url.hostname), int(url.port or 0)) as proxy:
-        far = proxied_url(queues.access.url, proxy)
-        # Each connection asks for the queues, then for each queue, and sends two.
+        far = proxied_url(sqs_queues.access.url, proxy)
+        # A connection lists the queues, gets each queue, and sends two messages.
         for number in range(1, 8):
-            with routing_app(queues, broker_url=far) as app:
-                proxy.cut_response(number, after_bytes=PARTS[part])
+            with routing_app(sqs_queues, broker_url=far) as app:
+                proxy.cut_response(number, after_bytes=CUT_AFTER_BYTES[part])
                 ids.append(app.send_task("export.note").id)
 
-    assert queues.ids("export") == queues.ids(MONITOR) == sorted(ids)
+    assert sqs_queues.ids("export") == sqs_queues.ids(MONITOR) == sorted(ids)

@@ -1,11 +1,10 @@
-"""The requests that a task and its copy are on SQS, and what AWS refuses of them."""
+"""Requests to SQS for a task and its copy: retries, attributes and concurrency."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -13,21 +12,13 @@ from kombu.exceptions import OperationalError
 
 from cadasta.workertoolbox.routing import CopyFailed
 from support import sqs_requests
-from support.queue_contents import SQSContents, open_queue_contents
+from support.queue_contents import SQSContents
 from support.routing_processes import routing_app
 
 MONITOR = "platform.fifo"
 
-#: Have botocore try once, so that all further tries are the transport's.
-TRIED_ONCE = {"client-config": {"retries": {"total_max_attempts": 1}}}
-
-
-@pytest.fixture
-def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSContents]:
-    """SQS, of which the test has a prefix to itself."""
-    with open_queue_contents("sqs", request, tmp_path) as queues:
-        assert isinstance(queues, SQSContents)
-        yield queues
+#: Transport options that turn off the retries of botocore.
+NO_BOTOCORE_RETRIES = {"client-config": {"retries": {"total_max_attempts": 1}}}
 
 
 @pytest.mark.parametrize(
@@ -42,34 +33,34 @@ def queues(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQSConten
     ],
 )
 def test_throttled_sqs_requests_are_retried(
-    queues: SQSContents, refusal: sqs_requests.ErrorResponse
+    sqs_queues: SQSContents, refusal: sqs_requests.ErrorResponse
 ) -> None:
     with (
-        refused_times(2, refusal) as refused,
-        routing_app(queues, broker_transport_options=TRIED_ONCE) as app,
+        refused_first(2, refusal) as refused,
+        routing_app(sqs_queues, broker_transport_options=NO_BOTOCORE_RETRIES) as app,
     ):
         id = app.send_task("export.note", retry=False).id
 
     assert sorted(refused.values()) == [2, 2]
-    assert queues.ids("export") == queues.ids(MONITOR) == [id]
+    assert sqs_queues.ids("export") == sqs_queues.ids(MONITOR) == [id]
 
 
-def test_the_retries_of_botocore_are_added_to_ours(queues: SQSContents) -> None:
+def test_the_retries_of_botocore_are_added_to_ours(sqs_queues: SQSContents) -> None:
     with (
-        refused_times(3, (400, "ThrottlingException")) as refused,
-        routing_app(queues) as app,
+        refused_first(3, (400, "ThrottlingException")) as refused,
+        routing_app(sqs_queues) as app,
     ):
         id = app.send_task("export.note").id
 
     assert sorted(refused.values()) == [3, 3]
-    assert queues.ids("export") == queues.ids(MONITOR) == [id]
+    assert sqs_queues.ids("export") == sqs_queues.ids(MONITOR) == [id]
 
 
 @contextmanager
-def refused_times(
+def refused_first(
     times: int, refusal: sqs_requests.ErrorResponse
 ) -> Iterator[Counter[str]]:
-    """Refuse the first messages of each queue; yield how many it has been."""
+    """Refuse the first messages for each queue; yield their number for each queue."""
     refused: Counter[str] = Counter()
 
     def refuse(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
@@ -84,9 +75,9 @@ def refused_times(
 
 @pytest.mark.parametrize("queue", ["export", MONITOR])
 def test_permanently_throttled_sqs_requests_fail(
-    queues: SQSContents, queue: str
+    sqs_queues: SQSContents, queue: str
 ) -> None:
-    name = queues.prefix + queue
+    name = sqs_queues.prefix + queue
 
     def refuse(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
         send = request.operation == "SendMessage"
@@ -95,7 +86,9 @@ def test_permanently_throttled_sqs_requests_fail(
     with (
         sqs_requests.recorded(refuse) as requests,
         routing_app(
-            queues, COPY_FAILURE="raise", broker_transport_options=TRIED_ONCE
+            sqs_queues,
+            COPY_FAILURE="raise",
+            broker_transport_options=NO_BOTOCORE_RETRIES,
         ) as app,
     ):
         with pytest.raises((CopyFailed, OperationalError), match="ThrottlingException"):
@@ -103,34 +96,34 @@ def test_permanently_throttled_sqs_requests_fail(
     tries = [request for request in requests if request.queue == name]
 
     assert 1 < len(tries) < 10
-    assert queues.ids(queue) == []
+    assert sqs_queues.ids(queue) == []
 
 
 @pytest.mark.parametrize("refusals", [0, 1])
 def test_message_attributes_are_sent_with_the_task_and_its_copy(
-    queues: SQSContents, refusals: int
+    sqs_queues: SQSContents, refusals: int
 ) -> None:
     attributes = {"Service": {"DataType": "String", "StringValue": "web"}}
     with (
-        refused_times(refusals, (503, "ServiceUnavailable")),
-        routing_app(queues, broker_transport_options=TRIED_ONCE) as app,
+        refused_first(refusals, (503, "ServiceUnavailable")),
+        routing_app(sqs_queues, broker_transport_options=NO_BOTOCORE_RETRIES) as app,
     ):
         app.send_task("export.note", message_attributes=attributes)
 
     for queue in ("export", MONITOR):
-        [message] = queues.messages(queue)
+        [message] = sqs_queues.messages(queue)
         assert message["message_attributes"] == attributes
 
 
-def test_a_task_and_its_copy_are_sent_concurrently(queues: SQSContents) -> None:
-    # Neither request is let go before the other is there.
-    both = Barrier(2, timeout=10)
+def test_a_task_and_its_copy_are_sent_concurrently(sqs_queues: SQSContents) -> None:
+    # Each request waits for the other one.
+    barrier = Barrier(2, timeout=10)
 
     def meet(request: sqs_requests.Request) -> None:
         if request.operation == "SendMessage":
-            both.wait()
+            barrier.wait()
 
-    with sqs_requests.recorded(meet), routing_app(queues) as app:
+    with sqs_requests.recorded(meet), routing_app(sqs_queues) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(3))
 
-    assert queues.ids("export") == queues.ids(MONITOR) == ids
+    assert sqs_queues.ids("export") == sqs_queues.ids(MONITOR) == ids

@@ -1,4 +1,4 @@
-"""The monitor's writes and the view, read through `TaskStore`."""
+"""`TaskStore` reads what monitors and workers have written, on each database."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from servers.postgresql import PostgreSQL
 
 
 def message(body: str, **headers: Any) -> Message:
+    """Return the message of a task."""
     return Message(
         body=body,
         content_type="application/json",
@@ -33,12 +34,12 @@ def test_text_that_postgresql_refuses_is_stored_escaped(
 ) -> None:
     body = r'[["\u0000", "\ud800", NaN, 1e400, -1e400, {"\u0000": "é"}], {}, {}]'
     now = datetime.now(UTC)
-    odd = message(body, task="export.\0\ud800", origin="\0")
+    refused_text = message(body, task="export.\0\ud800", origin="\0")
     with engine.begin() as connection:
         write_batch(
             connection,
             [
-                read_task(odd, seen_at=now),
+                read_task(refused_text, seen_at=now),
                 quarantine_record(
                     message("\ud800", tag="\0"), reason="\0", seen_at=now
                 ),
@@ -139,7 +140,7 @@ def test_the_view_can_be_read_by_parallel_workers_of_postgresql(
     postgresql: PostgreSQL,
 ) -> None:
     pytest.importorskip("psycopg2")
-    eager = (
+    force_parallel = (
         "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; "
         "SET parallel_tuple_cost = 0"
     )
@@ -152,7 +153,7 @@ def test_the_view_can_be_read_by_parallel_workers_of_postgresql(
         engine = create_engine(database)
         with engine.begin() as connection:
             connection.execute(text(insert_expired_tasks))
-            connection.execute(text(eager))
+            connection.execute(text(force_parallel))
             total = "SELECT sum(CAST(result AS integer)) FROM workertoolbox_tasks"
             assert connection.execute(text(total)).scalar_one() == 420_000
         engine.dispose()

@@ -1,4 +1,4 @@
-"""A service in its own tests, on servers instead of a folder."""
+"""`conf.testing` with each broker, for the tests of a service."""
 
 from __future__ import annotations
 

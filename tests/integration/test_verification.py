@@ -1,7 +1,7 @@
-"""The verdict on a fleet under faults names each promise that is broken.
+"""The verification of a fleet under faults reports each broken promise.
 
-The journal and the database are those of a small fleet that kept all of them; each test
-breaks one, as a fault could that nothing survives.
+The journal and the database belong to a small fleet that kept every promise. Each test
+breaks one of them.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from cadasta.workertoolbox.results._database import tables as _tables
 from faults.journal import Entry, Journal
 from faults.verification import ResultDatabase, Summary, verify
 
-#: A task that was retried once, and one that was not.
+#: The messages of a task that was retried once, and of one that was not.
 MESSAGES = (
     Entry("retried", 0, 0, "export"),
     Entry("retried", 0, 1, "export"),
     Entry("plain", 0, 0, "msg"),
 )
 
-#: A message that none of them had.
+#: A message of neither task.
 FOREIGN = Entry("foreign", 0, 0, "msg")
 
-#: When the first was published.
+#: When the first message was published.
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
+#: The number of messages left in each queue.
 NOTHING_LEFT = {"export": 0, "msg": 0, "platform.fifo": 0}
 
 #: Adds an attempt to one task.
@@ -39,7 +40,7 @@ SELECT task_id, replaced, 2, name, queue, scheduled_at, seen_at
 FROM workertoolbox_attempt WHERE retries = 1
 """
 
-#: Statements that break the database, and what the verdict says then.
+#: Statements that break the database, and the error that the verification reports.
 BROKEN_DATABASES = {
     "a task without any row": (
         [
@@ -57,7 +58,7 @@ BROKEN_DATABASES = {
         ],
         "1 have more than one row, as ['plain']",
     ),
-    "a task that nobody published": (
+    "a task that was not published": (
         ["UPDATE workertoolbox_task SET id = 'foreign' WHERE id = 'plain'"],
         "1 have a row and no publication, as ['foreign']",
     ),
@@ -65,7 +66,7 @@ BROKEN_DATABASES = {
         ["DELETE FROM celery_taskmeta WHERE task_id = 'plain'"],
         "1 have no success, as ['plain']",
     ),
-    "an end that is none": (
+    "a status that is not final": (
         ["UPDATE celery_taskmeta SET status = 'RETRY' WHERE task_id = 'retried'"],
         "1 have no success, as ['retried']",
     ),
@@ -73,7 +74,7 @@ BROKEN_DATABASES = {
         ["DELETE FROM workertoolbox_attempt WHERE retries = 1"],
         "1 were published and have no attempt",
     ),
-    "an attempt too many": (
+    "an additional attempt": (
         [SECOND_RETRY],
         "1 are attempts that nobody published",
     ),
@@ -115,14 +116,14 @@ BROKEN_DATABASES = {
         ],
         "1 are half written, as ['plain']",
     ),
-    "no keywords": (
+    "no keyword arguments": (
         [
             "UPDATE workertoolbox_task SET kwargs = NULL WHERE id = 'plain'",
             "UPDATE celery_taskmeta SET kwargs = NULL WHERE task_id = 'plain'",
         ],
         "1 are half written, as ['plain']",
     ),
-    "a traceback of a success": (
+    "a traceback of a successful task": (
         ["UPDATE celery_taskmeta SET traceback = 'x' WHERE task_id = 'plain'"],
         "1 are half written, as ['plain']",
     ),
@@ -140,7 +141,7 @@ BROKEN_DATABASES = {
         ],
         "workertoolbox_quarantine is not empty",
     ),
-    "a chord that was not tidied up": (
+    "a chord that was not deleted": (
         [
             "INSERT INTO workertoolbox_chord_part VALUES"
             " ('chord', 'plain', 0, 'SUCCESS', '1')"
@@ -149,9 +150,9 @@ BROKEN_DATABASES = {
     ),
 }
 
-#: What is written into a book, and what the verdict says then.
+#: Events and the message written to the journal, and the error that is reported.
 BROKEN_JOURNALS = {
-    "a run that nobody published": (
+    "a run that was not published": (
         ["delivered", "executed"],
         FOREIGN,
         "1 ran where nobody published them",
@@ -193,10 +194,10 @@ def journal(tmp_path: Path) -> Journal:
 
 
 @pytest.fixture
-def ends(result_backend: str) -> ResultDatabase:
-    """Its database."""
-    ends = ResultDatabase(result_backend.removeprefix("workertoolbox+"))
-    engine = create_engine(ends.database)
+def result_database(result_backend: str) -> ResultDatabase:
+    """The database of the fleet."""
+    result_database = ResultDatabase(result_backend.removeprefix("workertoolbox+"))
+    engine = create_engine(result_database.database)
     with engine.begin() as connection:
         for message in MESSAGES:
             connection.execute(_tables.attempt.insert().values(_attempt(message)))
@@ -204,7 +205,7 @@ def ends(result_backend: str) -> ResultDatabase:
             connection.execute(_tables.task.insert().values(_task(message)))
             connection.execute(_tables.taskmeta.insert().values(_result(message)))
     engine.dispose()
-    return ends
+    return result_database
 
 
 def _attempt(message: Entry) -> dict[str, object]:
@@ -249,9 +250,9 @@ def _result(message: Entry) -> dict[str, object]:
     }
 
 
-def breaking(ends: ResultDatabase, *statements: str) -> None:
-    """Run statements in the database of a fleet."""
-    engine = create_engine(ends.database)
+def execute(result_database: ResultDatabase, *statements: str) -> None:
+    """Execute statements in the database of the fleet."""
+    engine = create_engine(result_database.database)
     with engine.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))
@@ -259,54 +260,54 @@ def breaking(ends: ResultDatabase, *statements: str) -> None:
 
 
 def test_a_fleet_that_keeps_every_promise_is_summarized(
-    journal: Journal, ends: ResultDatabase
+    journal: Journal, result_database: ResultDatabase
 ) -> None:
     for event in ("delivered", "executed"):
         journal.write(event, MESSAGES[0])
 
-    assert verify(journal, ends, NOTHING_LEFT) == Summary(
+    assert verify(journal, result_database, NOTHING_LEFT) == Summary(
         tasks=2, attempts=3, repeated_runs=1
     )
 
 
 @pytest.mark.parametrize("name", BROKEN_DATABASES)
 def test_a_promise_broken_in_the_database_is_reported(
-    journal: Journal, ends: ResultDatabase, name: str
+    journal: Journal, result_database: ResultDatabase, name: str
 ) -> None:
     statements, message = BROKEN_DATABASES[name]
-    breaking(ends, *statements)
+    execute(result_database, *statements)
 
     with pytest.raises(AssertionError) as raised:
-        verify(journal, ends, NOTHING_LEFT)
+        verify(journal, result_database, NOTHING_LEFT)
     assert str(raised.value).startswith(message)
 
 
 @pytest.mark.parametrize("name", BROKEN_JOURNALS)
 def test_a_promise_broken_in_the_journal_is_reported(
-    journal: Journal, ends: ResultDatabase, name: str
+    journal: Journal, result_database: ResultDatabase, name: str
 ) -> None:
     chosen, message, said = BROKEN_JOURNALS[name]
     for event in chosen:
         journal.write(event, message)
 
     with pytest.raises(AssertionError) as raised:
-        verify(journal, ends, NOTHING_LEFT)
+        verify(journal, result_database, NOTHING_LEFT)
     assert str(raised.value).startswith(said)
 
 
 def test_a_message_that_never_ran_is_reported(
-    journal: Journal, ends: ResultDatabase
+    journal: Journal, result_database: ResultDatabase
 ) -> None:
-    breaking(ends, SECOND_RETRY)
+    execute(result_database, SECOND_RETRY)
     for event in ("attempted", "published", "delivered"):
         journal.write(event, Entry("retried", 0, 2, "export"))
 
     with pytest.raises(AssertionError, match="1 were published and never ran"):
-        verify(journal, ends, NOTHING_LEFT)
+        verify(journal, result_database, NOTHING_LEFT)
 
 
 def test_a_message_left_in_a_queue_is_reported(
-    journal: Journal, ends: ResultDatabase
+    journal: Journal, result_database: ResultDatabase
 ) -> None:
     with pytest.raises(AssertionError, match="messages are left: {'msg': 1}"):
-        verify(journal, ends, NOTHING_LEFT | {"msg": 1})
+        verify(journal, result_database, NOTHING_LEFT | {"msg": 1})

@@ -1,4 +1,4 @@
-"""The watermark that monitors move, of this release and of those before."""
+"""The watermark of monitors of this release and of earlier ones."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from support.task_commands import run_monitor
 
 
 def sweep(store: TaskStore, until: datetime) -> None:
+    """Advance the watermark."""
     with store.engine.begin() as connection:
         WatermarkSweep().advance(connection, until=until)
 
 
 def record(id: str, age: timedelta) -> TaskRecord:
-    """Return what the message of a task said that was seen then."""
+    """Return the record of a message that was seen some time ago."""
     message = Message(
         body="[[], {}, {}]",
         content_type="application/json",
@@ -41,7 +42,7 @@ def record(id: str, age: timedelta) -> TaskRecord:
 def test_a_monitor_of_a_release_without_a_watermark_works_beside_a_new_one(
     database_store: TaskStore,
 ) -> None:
-    """One of release 0.1 before the watermark wrote its tasks, and no more."""
+    """A monitor without a watermark only inserted rows for tasks."""
     now = datetime.now(UTC)
     columns = {name: None for name in ("args", "kwargs", "eta", "expires", "origin")}
     for number in range(3):
@@ -55,7 +56,7 @@ def test_a_monitor_of_a_release_without_a_watermark_works_beside_a_new_one(
                     root_id=f"id{number}",
                     replaced=0,
                     retries=0,
-                    # It waited in the queue, until a monitor was started.
+                    # The message waited in the queue until a monitor was started.
                     scheduled_at=now - timedelta(hours=3 - number),
                     seen_at=datetime.now(UTC),
                     ignore_result=False,
@@ -77,19 +78,21 @@ def test_a_monitor_advances_the_watermark(
         run_monitor(broker.environment, tmp_path),
         run_monitor(broker.environment, tmp_path),
     ):
-        found = wait_until(lambda: kept(store))
+        found = wait_until(lambda: queued_ids(store))
 
     assert found == ["old"]
     assert [task.id for task in store.stuck(timedelta(minutes=15))] == ["old"]
     assert swept_at(store) > datetime.now(UTC) - 2 * GRACE
 
 
-def kept(store: TaskStore) -> list[str]:
+def queued_ids(store: TaskStore) -> list[str]:
+    """Return the ids of the queued tasks that a sweep has recorded."""
     with store.engine.connect() as connection:
         return list(connection.scalars(select(queued.c.task_id)))
 
 
 def swept_at(store: TaskStore) -> datetime:
+    """Return the watermark."""
     with store.engine.connect() as connection:
         at: datetime = connection.scalars(select(watermark.c.seen_at)).one()
         return at
@@ -103,7 +106,7 @@ def test_a_sweep_does_not_wait_for_another_one(
         now = datetime.now(UTC)
         with store.engine.begin() as one, store.engine.begin() as another:
             WatermarkSweep().advance(one, until=now - GRACE)
-            # Whoever waited would do so for ever here.
+            # A sweep that waited would never get the lock.
             another.execute(text("SET LOCAL lock_timeout = '1s'"))
             WatermarkSweep().advance(another, until=now)
 
