@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from inspect import isclass
 
 import pytest
@@ -48,3 +50,17 @@ def test_an_error_is_a_builtin_error_too(error: type[Exception]) -> None:
     assert builtin.__module__ == "builtins"
     assert builtin is not Exception
     assert f"| `{error.__name__}` | `{builtin.__name__}` | " in README.read_text()
+
+
+def test_a_configuration_does_not_load_sqlalchemy() -> None:
+    program = (
+        "import sys\n"
+        "from cadasta.workertoolbox.conf import Config\n"
+        "Config(['export'])\n"
+        "print('sqlalchemy' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], text=True, capture_output=True, check=True
+    )
+
+    assert done.stdout == "False\n"

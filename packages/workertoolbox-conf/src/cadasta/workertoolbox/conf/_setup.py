@@ -21,7 +21,7 @@ from cadasta.workertoolbox.conf._errors import (
     DeclarationRefused,
     NotConfigured,
 )
-from cadasta.workertoolbox.results import ResultsError, TaskStore
+from cadasta.workertoolbox.results import ResultsError
 
 _logger = logging.getLogger(__name__)
 
@@ -161,6 +161,9 @@ def _declaration_refused(
 def _database_errors(result_backend: str | None) -> Iterator[ResultsError]:
     if not str(result_backend).startswith("workertoolbox+"):
         return
+    # Imported here, because it loads SQLAlchemy, which not every process needs.
+    from cadasta.workertoolbox.results import TaskStore
+
     try:
         TaskStore(str(result_backend)).close()
     except ResultsError as error:

@@ -99,10 +99,10 @@ def _unknown(prefix: str, key: str) -> str:
     """Return the message about a variable that is not a setting."""
     files = (f"{name}{_FILE_SUFFIX}" for name in _NAMES)
     similar = OLD_NAMES.get(key, "").upper() or find_similar(key, [*_NAMES, *files])
-    hint = f"did you mean {prefix}_{similar}? Else " if similar else ""
+    hint = f"did you mean {prefix}_{similar}? If not, unset" if similar else "unset"
     return (
-        f"{prefix}_{key} in the environment is not a setting; {hint}unset it, or "
-        "choose another prefix with ENV_PREFIX=… if it is not for the toolbox"
+        f"{prefix}_{key} in the environment is not a setting; {hint} it, or choose "
+        "another prefix with ENV_PREFIX=…"
     )
 
 
