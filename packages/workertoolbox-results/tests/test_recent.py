@@ -1,3 +1,5 @@
+"""Recent tasks are counted by status and queue."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -12,8 +14,8 @@ from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import (
     RecentCountsCache,
-    bounded,
     count_recent,
+    limit_labels,
 )
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -33,7 +35,7 @@ def track(
         write_batch(connection, [read_task(task, seen_at=datetime.now(UTC))])
 
 
-def end(backend: Backend, id: str, status: str, *, at: datetime) -> None:
+def store_result(backend: Backend, id: str, status: str, *, at: datetime) -> None:
     row = {"task_id": id, "status": status, "date_done": naive_utc(at)}
     with backend.database.engine.begin() as connection:
         connection.execute(insert(taskmeta).values(row))
@@ -49,8 +51,8 @@ def test_tasks_of_the_last_hour_are_counted_by_status_and_queue(
         eta = ago(minutes=minutes).isoformat()
         track(backend, id, published_at=ago(minutes=2), queue="msg", eta=eta)
     track(backend, "old", published_at=ago(minutes=61), queue="export")
-    end(backend, "1", states.SUCCESS, at=ago(minutes=58))
-    end(backend, "2", "PROGRESS", at=ago(minutes=58))
+    store_result(backend, "1", states.SUCCESS, at=ago(minutes=58))
+    store_result(backend, "2", "PROGRESS", at=ago(minutes=58))
 
     assert count_recent(backend.database.engine).tasks == {
         ("SUCCESS", "export"): 1,
@@ -61,21 +63,21 @@ def test_tasks_of_the_last_hour_are_counted_by_status_and_queue(
     }
 
 
-def test_tasks_of_celerys_own_are_not_counted(backend: Backend) -> None:
-    own = {"unlock": "celery.chord_unlock", "cleanup": "celery.backend_cleanup"}
-    for id, name in own.items():
+def test_celerys_own_tasks_are_not_counted(backend: Backend) -> None:
+    internal = {"unlock": "celery.chord_unlock", "cleanup": "celery.backend_cleanup"}
+    for id, name in internal.items():
         track(backend, id, published_at=ago(minutes=1), queue="celery", task=name)
     track(backend, "1", published_at=ago(minutes=1), queue="celery")
 
     assert count_recent(backend.database.engine).tasks == {("QUEUED", "celery"): 1}
 
 
-def test_a_result_without_a_task_is_untracked_once_its_copy_had_time_to_come(
+def test_a_result_without_a_task_is_untracked_after_a_minute(
     backend: Backend,
 ) -> None:
     track(backend, "tracked", published_at=ago(minutes=3), queue="export")
     for id, minutes in (("tracked", 2), ("a", 2), ("b", 59), ("new", 0.5), ("old", 61)):
-        end(backend, id, states.SUCCESS, at=ago(minutes=minutes))
+        store_result(backend, id, states.SUCCESS, at=ago(minutes=minutes))
 
     assert count_recent(backend.database.engine).untracked == 2
 
@@ -83,7 +85,7 @@ def test_a_result_without_a_task_is_untracked_once_its_copy_had_time_to_come(
 def test_labels_are_bounded_however_many_queues_there_are() -> None:
     counts = {("SUCCESS", f"queue-{number}"): number for number in range(1, 1001)}
     counts["FAILURE", "queue-1000"] = 7
-    labels = bounded(counts)
+    labels = limit_labels(counts)
 
     assert {queue for _, queue in labels} == {
         "other",
@@ -93,23 +95,25 @@ def test_labels_are_bounded_however_many_queues_there_are() -> None:
     assert labels["SUCCESS", "other"] == sum(range(951))
 
 
-def test_an_answer_is_used_again_while_it_is_fresh(backend: Backend) -> None:
-    recent = RecentCountsCache(backend.database.engine, fresh_s=60)
-    before = recent.get()
+def test_counts_are_used_again_while_they_are_fresh(backend: Backend) -> None:
+    cache = RecentCountsCache(backend.database.engine, max_age_s=60)
+    before = cache.get()
     track(backend, "1", published_at=ago(minutes=1), queue="export")
 
     assert before is not None and not before.tasks
-    assert recent.get() is before
+    assert cache.get() is before
 
 
-def test_an_old_answer_is_not_given_instead_of_none(backend: Backend) -> None:
-    recent = RecentCountsCache(backend.database.engine, fresh_s=0)
-    before = recent.get()
+def test_get_returns_none_not_old_counts_when_the_database_fails(
+    backend: Backend,
+) -> None:
+    cache = RecentCountsCache(backend.database.engine, max_age_s=0)
+    before = cache.get()
     with backend.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE celery_taskmeta RENAME TO away")
-    during = recent.get()
+    during = cache.get()
     with backend.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE away RENAME TO celery_taskmeta")
 
-    assert before == recent.get()
+    assert before == cache.get()
     assert during is None

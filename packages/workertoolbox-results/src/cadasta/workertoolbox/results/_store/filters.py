@@ -1,4 +1,4 @@
-"""Which tasks a query is about, and the conditions that say so of each source."""
+"""The filters of a query, and the SQL conditions that they make of each table."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ Condition = ColumnElement[bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which tasks are asked for; all that is given has to fit.
+    """Which tasks a query asks for; a task has to match all that are not None.
 
     Attributes:
-        internal: Whether Celery's own tasks, `celery.*`, are among them; the one that
-            is named is in any case.
+        name: Name of the task.
+        status: One of `STATUSES`, or a name of the task's own.
+        queue: Work queue of the task.
+        worker: Worker that ran the task, such as `celery@host`.
+        internal: Whether to include Celery's own tasks, `celery.*`. One that is asked
+            for by its name is included in any case.
     """
 
     name: str | None = None
@@ -32,64 +36,70 @@ class Filters:
     internal: bool = False
 
     @property
-    def by_state(self) -> bool:
-        """Whether the tasks are found by their latest state.
+    def by_latest_state(self) -> bool:
+        """Whether the tasks are searched in the results, by their latest state.
 
-        Few are in one other than success, and those may be anywhere in the history.
+        This is so for a worker, and for the states of Celery other than `SUCCESS`. Few
+        tasks have such a state, and they may be anywhere in the history.
         """
         usual = (*BEFORE_RESULT, states.SUCCESS, None)
         return self.worker is not None or self.status not in usual
 
 
-def of_tasks(filters: Filters) -> Iterator[Condition]:
-    """Yield conditions on tasks whose message a monitor has seen."""
-    yield from named(filters, task.c.name, task.c.queue)
+def message_conditions(filters: Filters) -> Iterator[Condition]:
+    """Yield conditions on `workertoolbox_task`, by name and queue."""
+    yield from name_and_queue_conditions(filters, task.c.name, task.c.queue)
 
 
-def of_untracked(filters: Filters) -> Iterator[Condition]:
-    """Yield conditions on results whose message none has."""
-    yield from named(filters, taskmeta.c.name, taskmeta.c.queue)
+def untracked_conditions(filters: Filters) -> Iterator[Condition]:
+    """Yield conditions on `celery_taskmeta` for results without a message."""
+    yield from name_and_queue_conditions(filters, taskmeta.c.name, taskmeta.c.queue)
     if filters.status is not None:
         yield taskmeta.c.status == filters.status
 
 
-def of_results(filters: Filters) -> Iterator[Sequence[Condition]]:
-    """Yield conditions on results; all together are met by those that are asked for.
+def result_conditions(filters: Filters) -> Iterator[Sequence[Condition]]:
+    """Yield alternatives: sequences of conditions on `celery_taskmeta`.
 
-    Name and queue are those of the run; where it has stored none, of the message.
+    A result matches if it meets every condition of one sequence. Each sequence is meant
+    for a query of its own, so that each can use an index; one query with an OR could
+    not.
+
+    Name and queue are those that the worker stored, or else those of the message.
     """
     result = taskmeta.c
-    name = func.coalesce(result.name, _of_message("name"))
-    queue = func.coalesce(result.queue, _of_message("queue"))
+    name = func.coalesce(result.name, _message_column("name"))
+    queue = func.coalesce(result.queue, _message_column("queue"))
     state: list[Condition] = []
     if filters.worker is not None:
         state.append(result.worker == filters.worker)
     if filters.status is not None:
         state.append(result.status == filters.status)
-    conditions = [*state, *named(filters, name, queue)]
+    conditions = [*state, *name_and_queue_conditions(filters, name, queue)]
     if filters.status in (None, states.SUCCESS):
         yield conditions
         return
-    partly = result.status != states.SUCCESS  # as the indexes have it
+    in_partial_index = result.status != states.SUCCESS  # Written as in the indexes.
     if filters.name is None:
-        yield [partly, *conditions]
+        yield [in_partial_index, *conditions]
         return
-    # Either by itself is served by an index.
-    of_run = result.name == filters.name[:NAME_LENGTH]
-    others = named(replace(filters, name=None, internal=True), name, queue)
-    yield [partly, of_run, *state, *others]
-    yield [partly, result.name.is_(None), *conditions]
+    has_stored_name = result.name == filters.name[:NAME_LENGTH]
+    without_name = replace(filters, name=None, internal=True)
+    others = name_and_queue_conditions(without_name, name, queue)
+    yield [in_partial_index, has_stored_name, *state, *others]
+    yield [in_partial_index, result.name.is_(None), *conditions]
 
 
-def _of_message(column: str) -> ColumnElement[Any]:
-    found = select(task.c[column]).where(task.c.id == taskmeta.c.task_id)
-    return found.scalar_subquery()
+def _message_column(column: str) -> ColumnElement[Any]:
+    """Return a column of the message that belongs to a result."""
+    query = select(task.c[column]).where(task.c.id == taskmeta.c.task_id)
+    return query.scalar_subquery()
 
 
-def named(
+def name_and_queue_conditions(
     filters: Filters, name: SQLColumnExpression[Any], queue: SQLColumnExpression[Any]
 ) -> Iterator[Condition]:
-    """Yield conditions on a name and a queue."""
+    """Yield conditions on two columns of any table: a name and a queue."""
     if filters.name is not None:
         yield name == filters.name
     if filters.queue is not None:
@@ -99,6 +109,6 @@ def named(
 
 
 def is_internal(name: SQLColumnExpression[Any]) -> Condition:
-    """Return whether a name is that of one of Celery's own tasks."""
-    # Not LIKE, to which upper and lower case are the same in SQLite.
+    """Return the condition that a name is that of one of Celery's own tasks."""
+    # Not LIKE, which ignores case in SQLite.
     return func.substr(func.coalesce(name, ""), 1, len(INTERNAL)) == INTERNAL

@@ -1,4 +1,4 @@
-"""Recent tasks by status and queue, at a cost that does not grow with the tables."""
+"""Count recent tasks by status and queue, at a cost that the history does not raise."""
 
 from __future__ import annotations
 
@@ -24,38 +24,41 @@ from cadasta.workertoolbox.results._store.filters import is_internal
 
 _logger = logging.getLogger(__name__)
 
-#: How far back to look.
-SPAN = timedelta(hours=1)
+#: How old the tasks are that are counted.
+WINDOW = timedelta(hours=1)
 
-#: Most rows to look at, the newest: a few tenths of a second's work for PostgreSQL.
-ROWS = 20_000
+#: Most rows that are read, the newest ones: PostgreSQL takes a few tenths of a second.
+MAX_ROWS = 20_000
 
-#: Time for a copy to arrive before its task is called untracked.
-GRACE = timedelta(minutes=1)
+#: Age of a result from which it counts as untracked: time for its message to arrive.
+UNTRACKED_AFTER = timedelta(minutes=1)
 
-#: Milliseconds after which PostgreSQL gives up.
+#: Milliseconds after which PostgreSQL cancels a query.
 TIMEOUT_MS = 5000
 
-#: Seconds for which an answer is used again.
-FRESH_S = 15.0
+#: Seconds for which counts are used again.
+MAX_AGE_S = 15.0
 
-#: Seconds to wait for another thread that asks the database.
-WAIT_S = 5.0
+#: Seconds for which a thread waits while another one queries the database.
+LOCK_TIMEOUT_S = 5.0
 
-#: Most queues to tell apart; the label of all others, and of unknown statuses.
-QUEUES = 50
+#: Most queues that are counted by themselves: a metric must not have labels without
+#: bound.
+MAX_QUEUES = 50
+
+#: Label of all other queues, and of statuses that tasks define themselves.
 OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class RecentCounts:
-    """Tasks of the last hour, of which the newest 20,000 are counted.
+    """Numbers of recent tasks: of the newest 20,000 in the last hour.
 
     Attributes:
-        tasks: How many there are of each status and queue, without Celery's own,
-            `celery.*`. Statuses of a task's own are one, and queues after the 50 with
-            most tasks are one.
-        untracked: Results whose task no monitor has seen.
+        tasks: Number of tasks by status and queue, without Celery's own, `celery.*`.
+            Statuses that tasks define themselves are counted as `other`, and so are
+            all queues but the 50 with most tasks.
+        untracked: Number of results whose task no monitor has seen.
     """
 
     tasks: Mapping[tuple[str, str], int]
@@ -81,56 +84,60 @@ class NewestTask:
 
 
 class RecentCountsCache:
-    """The tasks of the last hour, for many who ask.
+    """Counts of recent tasks that threads share, each database query for all of them.
 
     Args:
-        fresh_s: Seconds for which an answer of the database is used again.
+        max_age_s: Seconds for which counts are used again.
     """
 
-    def __init__(self, engine: Engine, *, fresh_s: float = FRESH_S) -> None:
+    def __init__(self, engine: Engine, *, max_age_s: float = MAX_AGE_S) -> None:
         self._engine = engine
-        self._fresh_s = fresh_s
-        self._asking = Lock()
-        self._asked_at = float("-inf")
-        self._recent: RecentCounts | None = None
+        self._max_age_s = max_age_s
+        self._lock = Lock()
+        self._counted_at = float("-inf")
+        self._counts: RecentCounts | None = None
 
     def get(self) -> RecentCounts | None:
         """Return the counts, or None if the database does not answer."""
-        # A server that says nothing holds up one thread, and not one after the other.
-        if not self._asking.acquire(timeout=WAIT_S):
+        # A server that does not answer blocks one thread. The others give up, so that
+        # they do not queue for it one after the other.
+        if not self._lock.acquire(timeout=LOCK_TIMEOUT_S):
             return None
         try:
-            if time.monotonic() - self._asked_at >= self._fresh_s:
-                self._recent = None
-                self._recent = count_recent(self._engine)
-                self._asked_at = time.monotonic()
+            if time.monotonic() - self._counted_at >= self._max_age_s:
+                self._counts = None
+                self._counts = count_recent(self._engine)
+                self._counted_at = time.monotonic()
         except DBAPIError as error:
             _logger.warning("recent tasks cannot be counted: %s", error.orig)
         finally:
-            self._asking.release()
-        return self._recent
+            self._lock.release()
+        return self._counts
 
 
 def count_recent(engine: Engine) -> RecentCounts:
-    """Count the tasks of the last hour, and the results whose task nobody has seen.
+    """Count the tasks of the last hour, and the results whose task no monitor has seen.
 
     Raises:
         sqlalchemy.exc.DBAPIError: The database cannot be reached, takes more than five
-            seconds, or does not let us read `workertoolbox_task` or `celery_taskmeta`.
+            seconds, or does not let the role read `workertoolbox_task` or
+            `celery_taskmeta`.
     """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
-        since = datetime.now(UTC) - SPAN
-        return RecentCounts(_tasks(connection, since), _untracked(connection, since))
+        since = datetime.now(UTC) - WINDOW
+        return RecentCounts(
+            _count_tasks(connection, since), _count_untracked(connection, since)
+        )
 
 
 def find_newest_task(engine: Engine) -> NewestTask | None:
     """Return the newest task, by the index on `scheduled_at`, or None without tasks.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: The database cannot be reached, or does not let us
-            read `workertoolbox_task`.
+        sqlalchemy.exc.DBAPIError: The database cannot be reached, or does not let the
+            role read `workertoolbox_task`.
     """
     query = (
         select(task.c.scheduled_at, task.c.seen_at)
@@ -142,51 +149,58 @@ def find_newest_task(engine: Engine) -> NewestTask | None:
     return None if row is None else NewestTask(*row)
 
 
-def _tasks(connection: Connection, since: datetime) -> Mapping[tuple[str, str], int]:
+def _count_tasks(
+    connection: Connection, since: datetime
+) -> Mapping[tuple[str, str], int]:
     newest = (
         select(task.c.id, task.c.name, task.c.queue, task.c.eta)
         .where(task.c.scheduled_at >= since)
         .order_by(task.c.scheduled_at.desc())
-        .limit(ROWS)
+        .limit(MAX_ROWS)
         .subquery()
     )
-    # Looked up for each row, by its index: a join would read a whole table.
+    # A scalar subquery uses the index for each row; a join might read the whole table.
     result = select(taskmeta.c.status).where(taskmeta.c.task_id == newest.c.id)
-    waiting = case((newest.c.eta > datetime.now(UTC), SCHEDULED), else_=QUEUED)
-    status = func.coalesce(result.scalar_subquery(), waiting)
-    own = is_internal(newest.c.name)
-    shown = select(status.label("state"), newest.c.queue).where(~own).subquery()
-    query = select(shown, func.count()).group_by(*shown.c)
+    before_result = case((newest.c.eta > datetime.now(UTC), SCHEDULED), else_=QUEUED)
+    status = func.coalesce(result.scalar_subquery(), before_result)
+    labels = (
+        select(status.label("status"), newest.c.queue)
+        .where(~is_internal(newest.c.name))
+        .subquery()
+    )
+    query = select(labels, func.count()).group_by(*labels.c)
     counts = {(status, queue): n for status, queue, n in connection.execute(query)}
-    return bounded(counts)
+    return limit_labels(counts)
 
 
-def _untracked(connection: Connection, since: datetime) -> int:
+def _count_untracked(connection: Connection, since: datetime) -> int:
     newest = (
         select(taskmeta.c.task_id)
         .where(taskmeta.c.date_done >= naive_utc(since))
-        .where(taskmeta.c.date_done < naive_utc(datetime.now(UTC) - GRACE))
+        .where(taskmeta.c.date_done < naive_utc(datetime.now(UTC) - UNTRACKED_AFTER))
         .order_by(taskmeta.c.date_done.desc())
-        .limit(ROWS)
+        .limit(MAX_ROWS)
         .subquery()
     )
-    # As above.
-    seen = select(task.c.id).where(task.c.id == newest.c.task_id).scalar_subquery()
-    query = select(func.count()).select_from(newest).where(seen.is_(None))
+    # A scalar subquery, as in `_count_tasks`.
+    message = select(task.c.id).where(task.c.id == newest.c.task_id).scalar_subquery()
+    query = select(func.count()).select_from(newest).where(message.is_(None))
     return connection.execute(query).scalar_one()
 
 
-def bounded(counts: Mapping[tuple[str, str], int]) -> Mapping[tuple[str, str], int]:
-    """Put rare queues together, and statuses that are not Celery's or ours."""
-    sizes: Counter[str] = Counter()
+def limit_labels(
+    counts: Mapping[tuple[str, str], int],
+) -> Mapping[tuple[str, str], int]:
+    """Return counts in which rare queues and unknown statuses are one label."""
+    by_queue: Counter[str] = Counter()
     for (_, queue), number in counts.items():
-        sizes[queue] += number
-    shown = {queue for queue, _ in sizes.most_common(QUEUES)}
-    together: Counter[tuple[str, str]] = Counter()
+        by_queue[queue] += number
+    largest = {queue for queue, _ in by_queue.most_common(MAX_QUEUES)}
+    limited: Counter[tuple[str, str]] = Counter()
     for (status, queue), number in counts.items():
         label = (
             status if status in STATUSES else OTHER,
-            queue if queue in shown else OTHER,
+            queue if queue in largest else OTHER,
         )
-        together[label] += number
-    return together
+        limited[label] += number
+    return limited

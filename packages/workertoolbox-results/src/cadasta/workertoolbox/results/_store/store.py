@@ -1,27 +1,25 @@
-"""Typed queries over the database."""
+"""`TaskStore`: typed queries over the results database."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from celery import Celery, states
+from celery import Celery
 from sqlalchemy import Connection, Engine, func, select, text
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database import tables as _tables
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,
     translate_errors,
 )
 from cadasta.workertoolbox.results._database.schema import check_schema
+from cadasta.workertoolbox.results._database.tables import attempt, quarantine
 from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
-from cadasta.workertoolbox.results._store import search as _search
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.recent import (
     NewestTask,
@@ -29,39 +27,40 @@ from cadasta.workertoolbox.results._store.recent import (
     count_recent,
     find_newest_task,
 )
+from cadasta.workertoolbox.results._store.search import (
+    find_newest_ids,
+    find_related_ids,
+    find_stuck_ids,
+)
 from cadasta.workertoolbox.results._store.status import check_status
 from cadasta.workertoolbox.results._store.task import Task
-
-_view = _tables.tasks
-
-#: Tasks that are read by one statement.
-IDS = 1000
-
-#: The view's columns, with the result as it was stored.
-_tasks = select(
-    *(column for column in _view.c if column.name != "result"),
-    _tables.taskmeta.c.result.label("stored"),
-).join_from(
-    _view,
-    _tables.taskmeta,
-    _view.c.id == _tables.taskmeta.c.task_id,
-    isouter=True,
-)
+from cadasta.workertoolbox.results._store.view import read_tasks
 
 
 class TaskStore:
-    """Every task that was scheduled, and what became of it.
+    """Every task that was published, and what became of it.
+
+    A store is a context manager that closes its connections. Threads may share it.
+
+    Example:
+        Print the newest failures::
+
+            url = "workertoolbox+postgresql+psycopg2://reader@db/workers"
+            with TaskStore(url) as store:
+                for task in store.list(status="FAILURE", limit=10):
+                    print(task.id, task.name, task.result)
 
     Args:
-        url: As in `result_backend`: `workertoolbox+…`, `db+…` or SQLAlchemy's own.
+        url: The database, as in `result_backend`: `workertoolbox+…`, `db+…` or
+            SQLAlchemy's own URL. Its role needs to read rows, nothing more.
 
     Attributes:
-        engine: Its connections.
+        engine: The SQLAlchemy engine with the store's connections.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
-        InvalidURL: It names no SQL database.
-        SchemaOutdated: Its tables are missing or too old.
+        InvalidURL: The URL does not name a SQL database.
+        SchemaOutdated: The tables are missing or too old.
     """
 
     def __init__(self, url: str) -> None:
@@ -74,21 +73,31 @@ class TaskStore:
 
     @classmethod
     def for_app(cls, app: Celery) -> Self:
-        """Open the database that an app's `result_backend` names."""
+        """Open the database that an app's `result_backend` names.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached.
+            InvalidURL: `result_backend` does not name a SQL database.
+            SchemaOutdated: The tables are missing or too old.
+        """
         return cls(app.conf.result_backend)
 
     @classmethod
     def from_engine(cls, engine: Engine) -> Self:
-        """Return a store that uses an open engine, without checking its schema."""
+        """Return a store that uses an open engine, without checking its schema.
+
+        `close` disposes of the engine.
+        """
         store = cls.__new__(cls)
         store.engine = engine
         return store
 
     def get(self, id: str) -> Task:
-        """Return a task.
+        """Return a task by its id.
 
         Raises:
-            TaskNotFound: Neither a monitor nor a worker has seen it.
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            TaskNotFound: Neither a monitor nor a worker has seen the task.
         """
         task = self.find(id)
         if task is None:
@@ -96,9 +105,13 @@ class TaskStore:
         return task
 
     def find(self, id: str) -> Task | None:
-        """Return a task, or None if nobody has seen it."""
+        """Return a task by its id, or None if neither monitor nor worker has seen it.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
         with self._snapshot() as connection:
-            return next(iter(_read(connection, [jsonable(id)])), None)
+            return next(iter(read_tasks(connection, [jsonable(id)])), None)
 
     def list(
         self,
@@ -112,26 +125,35 @@ class TaskStore:
     ) -> Sequence[Task]:
         """Return tasks, newest first.
 
-        A task is as new as its first message, or as its latest state if no monitor
-        saw a message. All are by their latest state if a worker is asked for, or a
-        status of Celery's other than `SUCCESS`; name and queue are then those of the
-        run that stored it. Steps that are still to come are last.
+        A task is as new as its first message, or as its latest state if no monitor has
+        seen a message. With `worker`, or a status of Celery's other than `SUCCESS`, all
+        tasks are sorted by their latest state, and name and queue are those of the run
+        that stored it. Steps that are still to come are last.
+
+        Example:
+            The last ten tasks of a queue that have not started yet::
+
+                store.list(queue="export", status="QUEUED", limit=10)
 
         Args:
             limit: Most tasks to return.
-            worker: Only what this worker ran, such as `celery@host`.
-            internal: Whether to include Celery's own tasks, `celery.*`; one that is
-                asked for by its name is shown in any case.
+            name: Only tasks of this name.
+            status: Only tasks with this status: Celery's own, `QUEUED`, `SCHEDULED` or
+                `PLANNED`, or one that a task stores itself.
+            queue: Only tasks of this work queue.
+            worker: Only tasks that this worker ran, such as `celery@host`.
+            internal: Whether to include Celery's own tasks, `celery.*`. One that is
+                asked for by its name is included in any case.
 
         Raises:
-            DatabaseUnavailable: It cannot be reached or refuses.
-            UnknownStatus: There is no such task, and the status resembles a known one.
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            UnknownStatus: No task has the status, and it resembles a known one.
         """
         filters = Filters(
             name=name, status=status, queue=queue, worker=worker, internal=internal
         )
         with self._snapshot() as connection:
-            found = _read(connection, _search.newest(connection, filters, limit))
+            found = read_tasks(connection, find_newest_ids(connection, filters, limit))
         if not found and status is not None:
             check_status(status)
         return found
@@ -145,34 +167,56 @@ class TaskStore:
         queue: str | None = None,
         internal: bool = False,
     ) -> Sequence[Task]:
-        """Return tasks that are queued or started for long, the longest first.
+        """Return tasks that have been queued or running for long, the longest first.
 
-        A task is queued from when it could run: from its ETA, if it has one. One that
-        is to be retried is queued again.
+        A task is queued from the moment it can run: from its ETA, if it has one. A task
+        that is to be retried is queued again.
+
+        Example:
+            What has been waiting or running for more than a quarter of an hour::
+
+                store.stuck(timedelta(minutes=15))
 
         Args:
-            longer_than: How long at least.
+            longer_than: Shortest time since the task was queued or started.
             limit: Most tasks to return.
-            internal: Whether to include Celery's own tasks, `celery.*`; one that is
-                asked for by its name is shown in any case.
+            name: Only tasks of this name.
+            queue: Only tasks of this work queue.
+            internal: Whether to include Celery's own tasks, `celery.*`. One that is
+                asked for by its name is included in any case.
 
         Raises:
-            DatabaseUnavailable: It cannot be reached or refuses.
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         filters = Filters(name=name, queue=queue, internal=internal)
         before = datetime.now(UTC) - longer_than
         with self._snapshot() as connection:
-            ids = _search.stuck(connection, filters, limit, before=before)
-            return _read(connection, ids)
+            ids = find_stuck_ids(connection, filters, limit, before=before)
+            return read_tasks(connection, ids)
 
     def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
-        """Return every task of the workflow that a task began, the oldest first."""
+        """Return every task of a workflow, the oldest first.
+
+        Args:
+            root_id: Id of the task that began the workflow.
+            internal: Whether to include Celery's own tasks, `celery.*`.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
         return self._related("root_id", root_id, internal=internal)
 
     def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return the tasks that a task has published, the oldest first.
 
-        Steps that are to come after it and no other are among them.
+        Steps that are still to come directly after the task are included.
+
+        Args:
+            parent_id: Id of the task.
+            internal: Whether to include Celery's own tasks, `celery.*`.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         return self._related("parent_id", parent_id, internal=internal)
 
@@ -183,13 +227,12 @@ class TaskStore:
         number 0. A task that replaced itself begins again at 0.
 
         Raises:
-            DatabaseUnavailable: It cannot be reached or refuses.
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        attempt = _tables.attempt.c
         query = (
-            select(attempt.retries)
-            .where(attempt.task_id == id)
-            .order_by(attempt.replaced, attempt.retries)
+            select(attempt.c.retries)
+            .where(attempt.c.task_id == id)
+            .order_by(attempt.c.replaced, attempt.c.retries)
         )
         with self._connected() as connection:
             return connection.scalars(query).all()
@@ -198,7 +241,7 @@ class TaskStore:
         """Return when the newest task was published and seen, or None without tasks.
 
         Raises:
-            DatabaseUnavailable: It cannot be reached or refuses.
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         with translate_errors(self.engine):
             return find_newest_task(self.engine)
@@ -207,8 +250,8 @@ class TaskStore:
         """Count the tasks of the last hour, and the results without a task.
 
         Raises:
-            DatabaseUnavailable: It cannot be reached, refuses, or takes more than five
-                seconds.
+            DatabaseUnavailable: The database cannot be reached, refuses the query, or
+                takes more than five seconds.
         """
         with translate_errors(self.engine):
             return count_recent(self.engine)
@@ -217,9 +260,9 @@ class TaskStore:
         """Count the messages in quarantine.
 
         Raises:
-            DatabaseUnavailable: It cannot be reached or refuses.
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        query = select(func.count()).select_from(_tables.quarantine)
+        query = select(func.count()).select_from(quarantine)
         with self._connected() as connection:
             return connection.execute(query).scalar_one()
 
@@ -230,19 +273,13 @@ class TaskStore:
             limit: Most messages to look at.
 
         Raises:
-            DatabaseUnavailable: It cannot be reached or refuses.
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        quarantine = _tables.quarantine.c
-        query = select(quarantine.reason).order_by(quarantine.id.desc()).limit(limit)
+        query = (
+            select(quarantine.c.reason).order_by(quarantine.c.id.desc()).limit(limit)
+        )
         with self._connected() as connection:
             return connection.scalars(query).all()
-
-    def _related(self, column: str, id: str, *, internal: bool) -> Sequence[Task]:
-        id = jsonable(id)
-        with self._snapshot() as connection:
-            tasks = _read(connection, _search.related(connection, column, id))
-        found = [task for task in tasks if getattr(task, column) == id]
-        return _oldest_first(found, internal=internal)
 
     def close(self) -> None:
         """Close the connections."""
@@ -259,6 +296,18 @@ class TaskStore:
     ) -> None:
         self.close()
 
+    def _related(self, column: str, id: str, *, internal: bool) -> Sequence[Task]:
+        id = jsonable(id)
+        with self._snapshot() as connection:
+            tasks = read_tasks(connection, find_related_ids(connection, column, id))
+        related = [
+            task
+            for task in tasks
+            if getattr(task, column) == id and (internal or not task.internal)
+        ]
+        last = datetime.max.replace(tzinfo=UTC)
+        return sorted(related, key=lambda task: (task.scheduled_at or last, task.id))
+
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         with translate_errors(self.engine), self.engine.connect() as connection:
@@ -266,41 +315,13 @@ class TaskStore:
 
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:
-        """Yield a connection to which all statements show the same tasks."""
-        with translate_errors(self.engine), self.engine.connect() as connection:
+        """Yield a connection on which all statements see the same rows."""
+        with self._connected() as connection:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
-                # A query that it takes for long it would compile first, for longer.
+                # PostgreSQL compiles a query that it estimates to be expensive. These
+                # are cheap, and compiling takes longer than running them.
                 connection.execute(text("SET LOCAL jit = off"))
             yield connection
-
-
-def _read(connection: Connection, ids: Sequence[str]) -> Sequence[Task]:
-    """Return tasks in the order of their ids."""
-    found: dict[str, Task] = {}
-    for start in range(0, len(ids), IDS):
-        some = ids[start : start + IDS]
-        rows = connection.execute(_tasks.where(_view.c.id.in_(some))).mappings()
-        found |= {task.id: task for task in (_task(**row) for row in rows)}
-    return [found[id] for id in ids if id in found]
-
-
-def _oldest_first(found: Sequence[Task], *, internal: bool) -> Sequence[Task]:
-    last = datetime.max.replace(tzinfo=UTC)
-    shown = (task for task in found if internal or not task.internal)
-    return sorted(shown, key=lambda task: (task.scheduled_at or last, task.id))
-
-
-def _task(*, stored: bytes | None, **row: Any) -> Task:
-    result = None if row["status"] == states.STARTED else _decode(stored)
-    return Task(**row, result=result)
-
-
-def _decode(stored: bytes | None) -> Any:
-    """Decode a result exactly; the view cannot hold all that JSON of Python's can."""
-    try:
-        return None if stored is None else jsonable(json.loads(bytes(stored)))
-    except (ValueError, RecursionError):
-        return None  # a pickle of an older release, which nothing reads

@@ -8,7 +8,7 @@ from typing import Any
 
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 
-#: What the names of Celery's own tasks begin with.
+#: Prefix of the names of Celery's own tasks.
 INTERNAL = "celery."
 
 
@@ -17,18 +17,28 @@ class Task:
     """One row of the view `workertoolbox_tasks`: a task joined with its result.
 
     Attributes:
+        id: Id of the task.
+        name: Name of the task; None if neither message nor result has one.
         status: Celery's, or `QUEUED` (its message was seen, nothing has run it yet),
-            `SCHEDULED` (queued with an ETA still ahead), or `PLANNED` (another
-            task's message says that it is to come; if that fails, it never does).
-        queue: The routing key it was published with.
-        args: As in the message; None where neither message nor result has them.
-        retries: How often it has been retried so far.
-        scheduled_at: When it was first published; None if no monitor saw that.
-        started_at: When its latest attempt began; None before, and where the
+            `SCHEDULED` (queued with an ETA still ahead), or `PLANNED` (the message of
+            another task announces it; if that task fails, it never comes).
+        queue: The work queue: the routing key that the task was published with.
+        args: Positional arguments as the message had them, redacted and truncated; None
+            if neither message nor result has them.
+        kwargs: Keyword arguments, likewise.
+        root_id: Id of the task that began the workflow.
+        parent_id: Id of the task that published this one.
+        group_id: Id of the group that the task is part of.
+        retries: How often the task has been retried so far.
+        scheduled_at: When it was first published; None if no monitor has seen that.
+        eta: The earliest time at which it may run, if it has one.
+        started_at: When its latest attempt began; None before that, and where the
             service has `task_track_started` off.
         finished_at: When a final state was stored.
+        worker: The worker that stored the latest state, such as `celery@host`.
         result: The return value, or `exc_type` and `exc_message` of a failure.
-        tracked: Whether a monitor saw its message, or one that announces it.
+        traceback: The traceback of a failure, as text.
+        tracked: Whether a monitor has seen its message, or one that announces it.
     """
 
     id: str
@@ -52,12 +62,12 @@ class Task:
 
     @property
     def internal(self) -> bool:
-        """Whether it is one of Celery's own, such as `celery.chord_unlock`."""
+        """Whether it is one of Celery's own tasks, such as `celery.chord_unlock`."""
         return (self.name or "").startswith(INTERNAL)
 
     @property
     def waiting(self) -> bool:
-        """Whether it is `QUEUED`, `SCHEDULED` or `PLANNED`: no worker has a state."""
+        """Whether no worker has stored a state: `QUEUED`, `SCHEDULED` or `PLANNED`."""
         return self.status in BEFORE_RESULT
 
     @property
@@ -76,7 +86,7 @@ class Task:
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `--json` prints: instants in ISO 8601, the rest as it is."""
+        """Return what `--json` prints: instants in ISO 8601, other values unchanged."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["tracked"]
         return {

@@ -1,0 +1,51 @@
+"""Read tasks from the view `workertoolbox_tasks`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from celery import states
+from sqlalchemy import Connection, select
+
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._database.tables import taskmeta, tasks
+from cadasta.workertoolbox.results._store.task import Task
+
+#: Most tasks that one statement reads.
+MAX_IDS_PER_QUERY = 1000
+
+#: The columns of the view, but with the result as the worker stored it: `jsonb` cannot
+#: hold everything that Python's JSON can, such as NaN.
+_SELECT = select(
+    *(column for column in tasks.c if column.name != "result"),
+    taskmeta.c.result.label("encoded_result"),
+).join_from(
+    tasks,
+    taskmeta,
+    tasks.c.id == taskmeta.c.task_id,
+    isouter=True,
+)
+
+
+def read_tasks(connection: Connection, ids: Sequence[str]) -> Sequence[Task]:
+    """Return tasks in the order of their ids, without those that do not exist."""
+    found: dict[str, Task] = {}
+    for start in range(0, len(ids), MAX_IDS_PER_QUERY):
+        some = ids[start : start + MAX_IDS_PER_QUERY]
+        rows = connection.execute(_SELECT.where(tasks.c.id.in_(some))).mappings()
+        found |= {task.id: task for task in (_task(**row) for row in rows)}
+    return [found[id] for id in ids if id in found]
+
+
+def _task(*, encoded_result: bytes | None, **row: Any) -> Task:
+    has_result = row["status"] != states.STARTED
+    return Task(**row, result=_decode(encoded_result) if has_result else None)
+
+
+def _decode(encoded: bytes | None) -> Any:
+    try:
+        return None if encoded is None else jsonable(json.loads(bytes(encoded)))
+    except (ValueError, RecursionError):
+        return None  # A pickle of an older release, which is never read.
