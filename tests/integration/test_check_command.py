@@ -54,7 +54,7 @@ def test_a_healthy_fleet_passes_and_its_tasks_stay_in_their_queues(
     assert re.search(r"^\d+ ok, \d warning, 0 failed, 0 skipped$", again.output, re.M)
     assert tasks == [id]
     assert "put into quarantine" not in output
-    assert checked.details("ok")["quarantine"] == "0 messages in quarantine"
+    assert checked.details("ok")["quarantine"] == "messages in quarantine: 0"
 
 
 def test_without_a_monitor_it_fails_and_counts_the_waiting_copies(

@@ -27,7 +27,9 @@ def test_a_database_that_is_down_fails_without_showing_the_password(
     assert checked.exit_code == 1
     assert list(checked.details("failed")) == ["database"]
     assert f"me:***@{HOST}:{port}" in checked.details("failed")["database"]
-    assert checked.details("skipped")["quarantine"] == "not without 'database'"
+    assert (
+        checked.details("skipped")["quarantine"] == "needs 'database', which is not ok"
+    )
     assert "broker" in checked.details("ok")
     assert "geheim" not in checked.output
 
@@ -72,7 +74,7 @@ def test_missing_tables_fail(undeclared_app: Celery, database: str) -> None:
     assert set(checked.details("failed")) - {"monitor"} == {"schema", "privileges"}
     assert "tasks upgrade" in checked.advice("privileges")
     for unseen in ("untracked", "quarantine"):
-        assert checked.details("skipped")[unseen] == "the tables are not there"
+        assert checked.details("skipped")[unseen] == "the tables do not exist"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_the_number_of_processes_is_compared_with_the_connection_limit(
         checked = run_check(with_database(undeclared_app, url), "--processes", "8")
 
     assert checked.details(status)["connections"].startswith(
-        "8 processes need one each"
+        "connections needed, one for each process: 8;"
     )
 
 
@@ -105,7 +107,10 @@ def test_open_connections_are_counted_if_no_number_of_processes_is_given(
             checked = run_check(with_database(undeclared_app, url))
         engine.dispose()
 
-    assert "3 are connected" in checked.details("warning")["connections"]
+    assert (
+        "connections of this role, including this check: 3;"
+        in checked.details("warning")["connections"]
+    )
     assert "the role has room for 3" in checked.details("warning")["connections"]
 
 
@@ -122,7 +127,8 @@ def test_quarantined_messages_and_untracked_results_are_warnings(
     checked = run_check(with_database(undeclared_app, database))
 
     assert checked.exit_code == 0
-    assert checked.details("warning")["quarantine"] == "1 messages in quarantine"
-    assert checked.details("warning")["untracked"].startswith(
-        "1 results of the last hour"
+    assert checked.details("warning")["quarantine"] == "messages in quarantine: 1"
+    assert (
+        checked.details("warning")["untracked"]
+        == "results of the last hour without a task: 1"
     )

@@ -22,7 +22,8 @@ def test_the_documented_grants_are_exactly_what_a_role_needs(
 
     assert checked.exit_code == 0, checked.output
     assert (
-        f"may do what a {role} has to, no more" in checked.details("ok")["privileges"]
+        f"has the privileges of a {role}, and no others"
+        in checked.details("ok")["privileges"]
     )
 
 

@@ -1,4 +1,4 @@
-"""A check-up in a folder, and what becomes of a check that fails in its own way."""
+"""A check-up in a folder, and checks that raise an error or hang."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from click.testing import CliRunner, Result
 
 from cadasta.workertoolbox.conf import Config, setup_app
 from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
-from cadasta.workertoolbox.conf.checkup._checks import Check, _in_time
-from cadasta.workertoolbox.conf.checkup._clock import _compared
+from cadasta.workertoolbox.conf.checkup._checks import Check, _run_in_time
+from cadasta.workertoolbox.conf.checkup._clock import _compare
 from cadasta.workertoolbox.results import upgrade
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Celery]:
-    """A service in a folder, whose tables are there."""
+    """A service in a folder, with its tables."""
     app = Celery("export", set_as_current=False)
     app.config_from_object(Config.embedded(["export"], tmp_path / "box"))
     upgrade(app.conf.result_backend)
@@ -35,14 +35,14 @@ def run(app: Celery, *options: str) -> Result:
     return CliRunner().invoke(celery, words)  # type: ignore[arg-type]
 
 
-def test_the_command_is_one_of_those_of_results(app: Celery) -> None:
+def test_the_command_is_in_the_group_of_results(app: Celery) -> None:
     result = CliRunner().invoke(celery, ["-A", app, "tasks", "--help"])  # type: ignore[list-item]
 
     assert result.exit_code == 0
     assert "Connect to broker and database" in result.output
 
 
-def test_warnings_do_not_fail_it(app: Celery) -> None:
+def test_a_warning_does_not_fail_the_command(app: Celery) -> None:
     result = run(app)
 
     assert result.exit_code == 0
@@ -52,7 +52,7 @@ def test_warnings_do_not_fail_it(app: Celery) -> None:
     )
 
 
-def test_a_failure_is_exit_code_1_with_advice_below(app: Celery) -> None:
+def test_a_failure_exits_with_code_1_and_shows_advice(app: Celery) -> None:
     setup_app(app)
     result = run(app)
     lines = result.output.splitlines()
@@ -60,21 +60,21 @@ def test_a_failure_is_exit_code_1_with_advice_below(app: Celery) -> None:
 
     assert result.exit_code == 1
     assert lines[number].startswith("failed  monitor")
-    assert lines[number + 1].endswith("→ start one: `celery -A … tasks monitor`")
+    assert lines[number + 1].endswith("→ start one with `celery -A … tasks monitor`")
 
 
-def test_as_json_each_line_is_a_finding(app: Celery) -> None:
+def test_each_line_of_json_is_a_finding(app: Celery) -> None:
     lines = run(app, "--json").output.splitlines()
-    found = list(check_up(CheckContext(app)))
+    findings = list(check_up(CheckContext(app)))
 
-    assert [json.loads(line)["check"] for line in lines] == [one.check for one in found]
+    assert [json.loads(line)["check"] for line in lines] == [
+        each.check for each in findings
+    ]
     for line in lines:
         assert list(json.loads(line)) == ["check", "status", "detail", "advice"]
 
 
-def test_who_looks_changes_nothing_but_the_probes_that_wait(
-    app: Celery, tmp_path: Path
-) -> None:
+def test_a_check_up_leaves_only_probes_behind(app: Celery, tmp_path: Path) -> None:
     setup_app(app)
     bindings = tmp_path / "box" / "broker" / "bindings" / "task_exchange.exchange"
     before = bindings.read_text("utf-8")
@@ -91,13 +91,15 @@ def test_who_looks_changes_nothing_but_the_probes_that_wait(
 
 def in_time(check: Check, timeout_s: float = 5.0) -> list[Finding]:
     return list(
-        _in_time(check, CheckContext(Celery("none", set_as_current=False)), timeout_s)
+        _run_in_time(
+            check, CheckContext(Celery("none", set_as_current=False)), timeout_s
+        )
     )
 
 
 def test_a_check_that_raises_is_one_line_without_a_password() -> None:
     def broken(_: CheckContext) -> Iterator[Finding]:
-        raise KeyError("amqp://me:geheim@mq//\nis of no use")
+        raise KeyError("amqp://me:geheim@mq//\nis unusable")
         yield
 
     [found] = in_time(Check("broken", broken))
@@ -108,7 +110,7 @@ def test_a_check_that_raises_is_one_line_without_a_password() -> None:
     assert "geheim" not in found.detail
 
 
-def test_a_check_that_hangs_is_left_behind_with_what_it_has_found() -> None:
+def test_a_check_that_hangs_is_abandoned_after_its_timeout() -> None:
     release = threading.Event()
 
     def hanging(_: CheckContext) -> Iterator[Finding]:
@@ -125,7 +127,7 @@ def test_a_check_that_hangs_is_left_behind_with_what_it_has_found() -> None:
     assert lasted_s < 2
 
 
-def test_what_needs_a_check_that_failed_is_skipped_with_the_reason() -> None:
+def test_a_check_that_needs_a_failed_one_is_skipped_with_the_reason() -> None:
     app = Celery("export", set_as_current=False)
     app.config_from_object(
         Config(["export"], broker_url="rabbit://", result_backend="redis://")
@@ -136,13 +138,13 @@ def test_what_needs_a_check_that_failed_is_skipped_with_the_reason() -> None:
     assert "unknown kind" in found["broker"].detail
     assert "is not a supported database" in found["database"].detail
     assert found["probe"].status is Status.SKIPPED
-    assert found["probe"].detail == "not without 'broker'"
-    assert found["quarantine"].detail == "not without 'database'"
+    assert found["probe"].detail == "needs 'broker', which is not ok"
+    assert found["quarantine"].detail == "needs 'database', which is not ok"
     assert found["versions"].status is Status.OK
 
 
 @pytest.mark.parametrize(
-    ("skew_s", "doubt_s", "status"),
+    ("skew_s", "uncertainty_s", "status"),
     [
         (1.9, 0.0, Status.OK),
         (-2.1, 0.0, Status.WARNING),
@@ -151,7 +153,7 @@ def test_what_needs_a_check_that_failed_is_skipped_with_the_reason() -> None:
         (-61.0, 0.5, Status.FAILED),
     ],
 )
-def test_a_clock_is_wrong_where_no_doubt_is_left(
-    skew_s: float, doubt_s: float, status: Status
+def test_a_clock_is_wrong_if_its_skew_exceeds_the_uncertainty(
+    skew_s: float, uncertainty_s: float, status: Status
 ) -> None:
-    assert _compared("clock", skew_s, doubt_s).status is status
+    assert _compare("clock", skew_s, uncertainty_s).status is status

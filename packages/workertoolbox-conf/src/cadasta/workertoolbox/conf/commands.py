@@ -1,11 +1,10 @@
-"""`celery -A proj tasks check`: a command that is added to those of results."""
+"""The command `celery -A proj tasks check`, which results adds to its group."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
 
 import click
 from celery import Celery
@@ -17,7 +16,7 @@ from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, ch
 from cadasta.workertoolbox.conf.checkup._checks import TIMEOUT_S
 from cadasta.workertoolbox.results import ROLE_PRIVILEGES
 
-#: How each status looks on a terminal.
+#: Rich styles of the statuses.
 _STYLES = {
     Status.OK: "green",
     Status.WARNING: "yellow",
@@ -25,8 +24,12 @@ _STYLES = {
     Status.SKIPPED: "dim",
 }
 
-#: Characters for the longest status, and for most names of checks.
-_STATUS, _CHECK = 7, 28
+#: Characters of the columns: the longest status, and the name of most checks.
+_STATUS_WIDTH = 7
+_CHECK_WIDTH = 28
+
+#: Characters of a line if the output is not a terminal: more than any finding has.
+_PIPE_WIDTH = 1000
 
 
 @click.command()
@@ -37,19 +40,19 @@ _STATUS, _CHECK = 7, 28
     multiple=True,
     default=["worker"],
     show_default=True,
-    help="What the database's role is used for; can be given several times.",
+    help="What the database role is used for. Can be repeated.",
 )
 @click.option(
     "--processes",
     type=click.IntRange(1),
-    help="Processes of workers on all hosts together; by default those connected now.",
+    help="Worker processes on all hosts together. Default: those connected now.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0.1, 600),
     default=TIMEOUT_S,
     show_default=True,
-    help="Seconds for each check.",
+    help="Time limit of each check, in seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.pass_context
@@ -60,41 +63,36 @@ def check(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Connect to broker and database, and say line by line what is wrong.
+    """Connect to broker and database, and report what is wrong.
 
-    No task is touched. The exit code is 1 if something failed; warnings do not count.
+    Tasks are not touched. The exit code is 1 if a check failed. A warning does not fail
+    the command.
     """
     app: Celery = ctx.obj.app
     try:
         check_configured(app)
     except NotConfigured as error:
         raise click.ClickException(str(error)) from error
-    context = CheckContext(app, roles, processes)
+    findings = check_up(CheckContext(app, roles, processes), timeout_s=timeout)
     counts: Counter[Status] = Counter()
-    counted = _counting(check_up(context, timeout_s=timeout), counts)
-    if as_json:
-        for finding in counted:
+    for finding in findings:
+        counts[finding.status] += 1
+        if as_json:
             click.echo(json.dumps(finding.as_json(), ensure_ascii=False))
-    else:
-        _print(counted)
-        click.echo(", ".join(f"{counts[each]} {each}" for each in Status))
+        else:
+            _print(finding)
+    if not as_json:
+        click.echo(", ".join(f"{counts[status]} {status}" for status in Status))
     ctx.exit(1 if counts[Status.FAILED] else 0)
 
 
-def _counting(found: Iterable[Finding], counts: Counter[Status]) -> Iterator[Finding]:
-    for finding in found:
-        counts[finding.status] += 1
-        yield finding
-
-
-def _print(found: Iterable[Finding]) -> None:
-    # What goes into a file or a pipe is not cut to the width of some terminal.
-    width = None if sys.stdout.isatty() else 1000
+def _print(finding: Finding) -> None:
+    # Lines for a file or a pipe are not wrapped.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
     console = Console(width=width, highlight=False, markup=False)
-    for finding in found:
-        console.print(
-            f"{finding.status:{_STATUS}} ", style=_STYLES[finding.status], end=""
-        )
-        console.print(f"{finding.check:{_CHECK}} {finding.detail}")
-        if finding.advice:
-            console.print(f"{'':{_STATUS + _CHECK + 1}} → {finding.advice}")
+    status, style = finding.status, _STYLES[finding.status]
+    console.print(f"{status:{_STATUS_WIDTH}} ", style=style, end="")
+    console.print(f"{finding.check:{_CHECK_WIDTH}} {finding.detail}")
+    if finding.advice:
+        indent = " " * (_STATUS_WIDTH + _CHECK_WIDTH + 1)
+        console.print(f"{indent} → {finding.advice}")

@@ -1,4 +1,4 @@
-"""Whether what a configuration names is there, and lets us do what we have to.
+"""Check that broker and database are usable with the configuration of an app.
 
 for finding in check_up(CheckContext(app)):
     print(finding.check, finding.status, finding.detail)

@@ -1,10 +1,10 @@
-"""Which actions of SQS are allowed, one by one, without touching a message.
+"""Check that AWS allows each action of SQS, without touching a message.
 
-A queue's attributes are read, and a queue is made that is there. Of the others, each is
-asked for in a way that SQS refuses once it has allowed the action: a delay, a number of
-messages or a receipt that is none. As batches, whose entries fail by themselves, it can
-do so only after that; for `ReceiveMessage`, of which there is no batch, that an
-allowance comes before the number of messages is what AWS does, not what it promises.
+The attributes of a queue are read, and an existing queue is created again. The other
+actions are tried with an invalid request: an excessive delay or number of messages, or
+an unknown receipt. SQS refuses such a request only after it has allowed the action. For
+batches, whose entries fail one by one, this follows from the API. `ReceiveMessage` has
+no batch; there, AWS checks the permission first, but does not document that order.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from cadasta.workertoolbox.conf.checkup._finding import (
 )
 from cadasta.workertoolbox.results import PROBE
 
-#: What kombu does with a new connection.
-LIST = "sqs:ListQueues"
+#: The action that kombu needs for every new connection.
+LIST_QUEUES = "sqs:ListQueues"
 
-#: More than the longest delay in seconds, and than the most messages at once, that SQS
-#: takes: the references of SendMessageBatch and ReceiveMessage.
+#: One more than the longest delay, in seconds, and the most messages that SQS accepts:
+#: the references of SendMessageBatch and ReceiveMessage.
 _DELAY_S = 901
 _MESSAGES = 11
 
 _RECEIPT = {"Id": "probe", "ReceiptHandle": "none"}
 
-#: A request to a queue, by its client and URL.
+#: A request to a queue, given a client and the URL of the queue.
 _Request = Callable[[Any, str], Any]
 
-#: What a queue is asked for, by the action of IAM.
-_ACTIONS: dict[str, _Request] = {
+#: The invalid requests by the action that they need.
+_REQUESTS: dict[str, _Request] = {
     "sqs:SendMessage": lambda client, url: client.send_message_batch(
         QueueUrl=url, Entries=[_entry(url)]
     ),
@@ -55,26 +55,34 @@ _ACTIONS: dict[str, _Request] = {
 
 
 def aws(context: CheckContext) -> Iterator[Finding]:
-    """Try each action on every queue that is there."""
+    """Try each action on each existing queue."""
     if context.kind != "sqs":
         return
     channel = context.channel
     if not channel.predefined_queues:
-        yield ok(LIST, "allowed")
-    there = {
-        queue.name: channel._queue_cache[whole]
+        yield ok(LIST_QUEUES, "allowed")
+    urls = {
+        queue.name: channel._queue_cache[name]
         for queue in context.queues
-        if (whole := channel.canonical_queue_name(queue.name)) in channel._queue_cache
+        if (name := channel.canonical_queue_name(queue.name)) in channel._queue_cache
     }
-    if not there:
+    if not urls:
         return
-    clients = {name: channel.sqs(channel.canonical_queue_name(name)) for name in there}
+    clients = {name: channel.sqs(channel.canonical_queue_name(name)) for name in urls}
     if not channel.predefined_queues:
-        is_needed = len(there) < len(context.queues)
-        yield _creation(channel, next(iter(there)), is_needed=is_needed)
-    yield from _attributes(channel, clients, there)
-    for action, request in _ACTIONS.items():
-        yield _action(action, request, clients, there)
+        is_needed = len(urls) < len(context.queues)
+        yield _check_create(channel, next(iter(urls)), is_needed=is_needed)
+    yield from _check_attributes(channel, clients, urls)
+    for action, request in _REQUESTS.items():
+        yield _check_action(action, request, clients, urls)
+
+
+def is_denied(error: BaseException) -> bool:
+    """Return whether AWS denies this service an action."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return False
+    return "AccessDenied" in str(response.get("Error", {}).get("Code", ""))
 
 
 def _entry(url: str) -> dict[str, Any]:
@@ -89,7 +97,7 @@ def _entry(url: str) -> dict[str, Any]:
     return entry
 
 
-def _action(
+def _check_action(
     action: str, request: _Request, clients: dict[str, Any], urls: dict[str, str]
 ) -> Finding:
     errors = {}
@@ -99,12 +107,12 @@ def _action(
         except Exception as error:
             if is_denied(error):
                 errors[name] = "denied"
-            elif not hasattr(error, "response"):
-                errors[name] = error_text(error)  # AWS has not answered
-    return _verdict(action, errors)
+            elif not _is_answer(error):
+                errors[name] = error_text(error)
+    return _summary(action, errors)
 
 
-def _attributes(
+def _check_attributes(
     channel: Any, clients: dict[str, Any], urls: dict[str, str]
 ) -> Iterator[Finding]:
     errors = {}
@@ -120,42 +128,40 @@ def _attributes(
         if timeout_s < channel.visibility_timeout:
             yield warning(
                 f"queue {name}",
-                f"it delivers a message again after {timeout_s} s, and "
-                f"visibility_timeout is {channel.visibility_timeout} s",
-                "set its VisibilityTimeout at AWS: kombu does so for new queues only",
+                f"its VisibilityTimeout of {timeout_s} s is shorter than "
+                f"visibility_timeout ({channel.visibility_timeout} s): tasks that run "
+                "longer are delivered twice",
+                "set the VisibilityTimeout at AWS: kombu sets it for new queues only",
             )
-    yield _verdict("sqs:GetQueueAttributes", errors)
+    yield _summary("sqs:GetQueueAttributes", errors)
 
 
-def _creation(channel: Any, name: str, *, is_needed: bool) -> Finding:
+def _check_create(channel: Any, name: str, *, is_needed: bool) -> Finding:
     action = "sqs:CreateQueue"
-    whole = channel.canonical_queue_name(name)
+    canonical_name = channel.canonical_queue_name(name)
     try:
-        channel.sqs(whole).create_queue(QueueName=whole)
+        channel.sqs(canonical_name).create_queue(QueueName=canonical_name)
     except Exception as error:
         if is_denied(error):
             if is_needed:
                 return failed(action, "denied, and queues are missing", _allow(action))
-            return ok(action, "denied, and not needed: every queue is there")
-        if not hasattr(error, "response"):
+            return ok(action, "denied, and not needed: all queues exist")
+        if not _is_answer(error):
             return failed(action, error_text(error), "try again")
     return ok(action, "allowed")
 
 
-def _verdict(action: str, errors: dict[str, str]) -> Finding:
+def _is_answer(error: Exception) -> bool:
+    """Return whether AWS has answered, with an error."""
+    return hasattr(error, "response")
+
+
+def _summary(action: str, errors: dict[str, str]) -> Finding:
     if not errors:
-        return ok(action, "allowed on every queue that is there")
+        return ok(action, "allowed on every existing queue")
     detail = ", ".join(f"{name}: {error}" for name, error in errors.items())
     return failed(action, detail, _allow(action))
 
 
 def _allow(action: str) -> str:
-    return f"allow {action} to this service's identity, on these queues"
-
-
-def is_denied(error: BaseException) -> bool:
-    """Tell whether AWS has refused an action to who asked, and knows who it is."""
-    response = getattr(error, "response", None)
-    if not isinstance(response, dict):
-        return False
-    return "AccessDenied" in str(response.get("Error", {}).get("Code", ""))
+    return f"allow {action} on these queues to the identity of this service"

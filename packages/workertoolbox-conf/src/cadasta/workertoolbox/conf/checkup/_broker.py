@@ -1,4 +1,4 @@
-"""Whether the broker answers, and lets us in."""
+"""Check that the broker answers and accepts this service."""
 
 from __future__ import annotations
 
@@ -13,80 +13,83 @@ from cadasta.workertoolbox.conf._brokers.connection import (
     error_text,
     mask_urls,
 )
-from cadasta.workertoolbox.conf.checkup._aws import LIST, is_denied
-from cadasta.workertoolbox.conf.checkup._context import CheckContext, once
+from cadasta.workertoolbox.conf.checkup._aws import LIST_QUEUES, is_denied
+from cadasta.workertoolbox.conf.checkup._context import CheckContext, prepare
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok
 
-_ADVICE = "start it, or set broker_url to one that runs and lets this service in"
+_UNUSABLE = "start the broker, or set broker_url to one that accepts this service"
+_UNKNOWN = "install the client, or set broker_url to a supported broker"
 
 
 def broker(context: CheckContext) -> Iterator[Finding]:
-    """Connect for writing, and for reading where that is another URL."""
+    """Connect for writing, and also for reading if that has a URL of its own."""
     app, conf = context.app, context.app.conf
-    context.connection, found = _connect(
+    context.connection, findings = _connect(
         "broker", app.connection_for_write, conf.broker_write_url
     )
-    yield from found
+    yield from findings
     if conf.broker_read_url != conf.broker_write_url:
-        reading, found = _connect(
+        reading, findings = _connect(
             "broker for reading", app.connection_for_read, conf.broker_read_url
         )
         if reading is not None:
             reading.release()
-        yield from found
+        yield from findings
 
 
 def _connect(
     check: str, make: Callable[[], Connection], urls: Any
 ) -> tuple[Connection | None, list[Finding]]:
+    """Return a connection, if its kind is known, and what was found."""
     shown = mask_urls(urls or "")
     try:
-        connection = once(make())
+        connection = prepare(make())
     except (KeyError, ImportError) as error:
         detail = (
             f"{shown} is of an unknown kind, or its client is not installed: "
             f"{error_text(error)}"
         )
-        return None, [failed(check, detail, "set broker_url to one that is")]
+        return None, [failed(check, detail, _UNKNOWN)]
     try:
         connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0))
     except broker_errors(connection) as error:
         if not is_denied(error.__cause__ or error):
             detail = f"{shown} cannot be used: {error_text(error)}"
-            return connection, [failed(check, detail, _ADVICE)]
+            return connection, [failed(check, detail, _UNUSABLE)]
         denied = failed(
-            LIST,
-            "denied, and kombu asks for it before anything else",
-            f"allow {LIST}, or name every queue in predefined_queues",
+            LIST_QUEUES,
+            "denied, and kombu needs it for every connection",
+            f"allow {LIST_QUEUES}, or name every queue in predefined_queues",
         )
         return connection, [ok(check, f"{shown} answers"), denied]
     return connection, [ok(check, f"{shown} answers{_server(connection)}")]
 
 
 def _server(connection: Connection) -> str:
-    """Return which server it is and by which library it was asked, as far as known."""
+    """Return the server and the client library, as far as they are known."""
     transport: Any = connection.transport
     channel: Any = connection.default_channel
     match transport.driver_type:
         case "amqp":
-            properties = _properties(connection)
+            properties = _server_properties(connection)
             server = f": {properties.get('product')} {properties.get('version')}"
-            return f"{server}, by {transport.driver_name} {transport.driver_version()}"
+            client = f"{transport.driver_name} {transport.driver_version()}"
+            return f"{server}, through {client}"
         case "redis":
             server = ""
-            with suppress(Exception):  # INFO may be forbidden
+            with suppress(Exception):  # The user may lack the permission for INFO.
                 version = channel.client.info("server")
                 server = f": Redis {version['redis_version']}"
-            return f"{server}, by redis-py {transport.driver_version()}"
+            return f"{server}, through redis-py {transport.driver_version()}"
         case "sqs":
             import boto3  # type: ignore[import-untyped]
 
             region = channel.sqs().meta.region_name
-            return f": SQS in {region}, by boto3 {boto3.__version__}"
+            return f": SQS in {region}, through boto3 {boto3.__version__}"
     return ""
 
 
-def _properties(connection: Connection) -> dict[str, Any]:
-    """Return what a broker that speaks AMQP says of itself."""
+def _server_properties(connection: Connection) -> dict[str, Any]:
+    """Return what an AMQP server reports about itself."""
     raw: Any = connection.connection
     return dict(raw.server_properties)

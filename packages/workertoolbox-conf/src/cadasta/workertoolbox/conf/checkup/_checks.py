@@ -1,4 +1,4 @@
-"""Every check, in order, each for as long as it may take."""
+"""All checks, in order, each with a time limit."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from cadasta.workertoolbox.conf.checkup._topology import topology
 from cadasta.workertoolbox.conf.checkup._tracking import quarantine, untracked
 from cadasta.workertoolbox.conf.checkup._versions import versions
 
-#: Seconds for one check, unless somebody says otherwise: the longest has three for a
-#: monitor, and a server on the other side of the world needs less than one.
+#: Default time limit of one check, in seconds. The longest check waits three seconds
+#: for a monitor, and a server on another continent answers in less than one.
 TIMEOUT_S = 8.0
 
-#: Seconds for closing connections at the end.
-_CLOSING_S = 1.0
+#: Seconds to wait for the connections to close at the end.
+_CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check, or several of one kind.
+    """A function that yields findings.
 
     Attributes:
-        name: How it is called where it gives no finding of its own.
-        needs: The checks without which it can see nothing.
+        name: The name of a finding about the check itself.
+        needs: The checks that must not fail or be skipped before this one.
     """
 
     name: str
@@ -71,54 +71,55 @@ CHECKS = (
 def check_up(
     context: CheckContext, *, timeout_s: float = TIMEOUT_S
 ) -> Iterator[Finding]:
-    """Yield what is found, as it is found; no check raises.
+    """Run all checks, and yield each finding at once. Checks do not raise errors.
 
     Args:
-        timeout_s: Seconds for each check.
+        timeout_s: Time limit of each check, in seconds.
     """
-    unseen: set[str] = set()
+    incomplete: set[str] = set()
     for check in CHECKS:
-        reasons = [name for name in check.needs if name in unseen]
-        found = (
-            iter([skipped(check.name, f"not without {reasons[0]!r}")])
-            if reasons
-            else _in_time(check, context, timeout_s)
+        missing = [name for name in check.needs if name in incomplete]
+        findings = (
+            iter([skipped(check.name, f"needs {missing[0]!r}, which is not ok")])
+            if missing
+            else _run_in_time(check, context, timeout_s)
         )
-        for finding in found:
+        for finding in findings:
             if finding.status in (Status.FAILED, Status.SKIPPED):
-                unseen.add(check.name)
+                incomplete.add(check.name)
             yield finding
     closing = Thread(target=context.close, daemon=True)
     closing.start()
-    closing.join(_CLOSING_S)
+    closing.join(_CLOSE_TIMEOUT_S)
 
 
-def _in_time(
+def _run_in_time(
     check: Check, context: CheckContext, timeout_s: float
 ) -> Iterator[Finding]:
-    """Run a check in a thread, since no client can be told to give up its wait."""
-    found: Queue[Finding | None] = Queue()
+    """Run a check in a thread, because a client that waits cannot be interrupted."""
+    findings: Queue[Finding | None] = Queue()
 
-    def work() -> None:
+    def run() -> None:
         try:
             for finding in check.run(context):
-                found.put(finding)
+                findings.put(finding)
         except Exception as error:
-            # Whatever a client raises: the others are to be seen too.
+            # A client library may raise anything, and the other checks must run too.
             detail = f"{type(error).__name__}: {error_text(error)}"
-            found.put(failed(check.name, detail, "see what the client library says"))
-        found.put(None)
+            advice = "look up this error of the client library"
+            findings.put(failed(check.name, detail, advice))
+        findings.put(None)
 
-    Thread(target=work, name=check.name, daemon=True).start()
-    until = time.monotonic() + timeout_s
+    Thread(target=run, name=check.name, daemon=True).start()
+    deadline = time.monotonic() + timeout_s
     while True:
         try:
-            finding = found.get(timeout=max(0.0, until - time.monotonic()))
+            finding = findings.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
             yield failed(
                 check.name,
                 f"no answer within {timeout_s:g} s",
-                "look whether the server hangs, or the network loses its answers",
+                "check that the server is not hanging and that its answers arrive",
             )
             return
         if finding is None:

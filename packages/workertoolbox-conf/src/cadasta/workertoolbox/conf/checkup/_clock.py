@@ -1,6 +1,7 @@
-"""Whether clocks agree: instants of different hosts are compared.
+"""Compare the clocks of the database and the broker with the clock of this host.
 
-The database's is asked, and those of Redis and SQS; RabbitMQ does not tell the time.
+Times that different hosts have noted are compared, for example to compute a lag. Redis
+and SQS tell the time; RabbitMQ does not.
 """
 
 from __future__ import annotations
@@ -16,59 +17,60 @@ from sqlalchemy import text
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
 
-#: Seconds from which on waits and lags are plainly wrong.
+#: Seconds of difference at which waiting times and lags are visibly wrong.
 _WARNING_S = 2.0
 
-#: Seconds from which on a task whose copy is late counts as untracked: see
+#: Seconds after which a task without a copy counts as untracked: see
 #: `docs/operations.md`.
 _FAILED_S = 60.0
 
-_ADVICE = "synchronise the clocks, by NTP"
+_ADVICE = "synchronize the clocks of the hosts with NTP"
 
 
 def database_clock(context: CheckContext) -> Iterator[Finding]:
-    """Compare the database's clock with the one of this host."""
+    """Compare the clock of the database."""
     if context.database.dialect.name == "sqlite":
-        yield ok("clock of the database", "it is the one of this host")
+        yield ok("clock of the database", "SQLite uses the clock of this host")
         return
     with context.database.connect() as connection:
-        connection.execute(text("SELECT 1"))  # to have begun
+        # Connect and begin before the time is measured.
+        connection.execute(text("SELECT 1"))
 
-        def ask() -> float:
+        def read_clock() -> float:
             instant: datetime = connection.execute(
                 text("SELECT clock_timestamp()")
             ).scalar_one()
             return instant.timestamp()
 
-        yield _compared("clock of the database", *_skew(ask))
+        yield _compare("clock of the database", *_skew(read_clock))
 
 
 def broker_clock(context: CheckContext) -> Iterator[Finding]:
-    """Compare the broker's clock with the one of this host."""
+    """Compare the clock of the broker."""
     match context.kind:
         case "redis":
-            yield _compared("clock of the broker", *_skew(lambda: _of_redis(context)))
+            yield _compare("clock of the broker", *_skew(lambda: _redis_clock(context)))
         case "sqs":
-            skew_s, doubt_s = _skew(lambda: _of_sqs(context))
-            # The header has whole seconds, cut off.
-            yield _compared("clock of the broker", skew_s + 0.5, doubt_s + 0.5)
+            skew_s, uncertainty_s = _skew(lambda: _sqs_clock(context))
+            # The header has whole seconds, rounded down.
+            yield _compare("clock of the broker", skew_s + 0.5, uncertainty_s + 0.5)
 
 
-def _skew(ask: Callable[[], float]) -> tuple[float, float]:
-    """Return seconds that a clock is ahead of ours, and how wrong that may be."""
+def _skew(read_clock: Callable[[], float]) -> tuple[float, float]:
+    """Return how many seconds a clock is ahead of ours, and the uncertainty."""
     before = time.time()
-    theirs = ask()
+    theirs = read_clock()
     after = time.time()
     return theirs - (before + after) / 2, (after - before) / 2
 
 
-def _of_redis(context: CheckContext) -> float:
+def _redis_clock(context: CheckContext) -> float:
     client: Any = context.channel.client
     seconds, microseconds = client.time()
     return float(seconds) + float(microseconds) / 1e6
 
 
-def _of_sqs(context: CheckContext) -> float:
+def _sqs_clock(context: CheckContext) -> float:
     channel = context.channel
     if channel.predefined_queues:
         name, url = next(iter(channel._queue_cache.items()))
@@ -81,10 +83,12 @@ def _of_sqs(context: CheckContext) -> float:
     return parsedate_to_datetime(date).timestamp()
 
 
-def _compared(check: str, skew_s: float, doubt_s: float) -> Finding:
-    certain_s = abs(skew_s) - doubt_s
+def _compare(check: str, skew_s: float, uncertainty_s: float) -> Finding:
+    certain_s = abs(skew_s) - uncertainty_s
     side = "ahead of" if skew_s > 0 else "behind"
-    detail = f"{abs(skew_s):.1f} s {side} this host's, give or take {doubt_s:.1f} s"
+    detail = (
+        f"{abs(skew_s):.1f} s {side} the clock of this host (± {uncertainty_s:.1f} s)"
+    )
     if certain_s >= _FAILED_S:
         return failed(check, detail, _ADVICE)
     if certain_s >= _WARNING_S:

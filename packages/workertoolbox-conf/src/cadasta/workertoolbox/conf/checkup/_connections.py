@@ -1,4 +1,4 @@
-"""Whether the database has a connection for each process."""
+"""Check that the database allows a connection for each worker process."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from sqlalchemy import text
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
 
-#: Share of the connections beyond which one more host may be one too many.
-_FULL = 0.8
+#: Share of the connections above which one more host may exceed the limit.
+_WARNING_SHARE = 0.8
 
-#: Limits of -1 are none. `reserved_connections` came with PostgreSQL 16.
+#: -1 means no limit. `reserved_connections` exists since PostgreSQL 16.
 _LIMITS = text(
     "SELECT current_setting('max_connections')::int"
     " - current_setting('superuser_reserved_connections')::int"
     " - coalesce(nullif(current_setting('reserved_connections', true), ''), '0')::int"
-    " AS of_server,"
-    " datconnlimit AS of_database, rolconnlimit AS of_role,"
+    " AS server_limit,"
+    " datconnlimit AS database_limit, rolconnlimit AS role_limit,"
     " (SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL)"
-    " AS connected,"
+    " AS all_connections,"
     " (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database())"
     " AS to_database,"
     " (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) AS by_role,"
@@ -32,37 +32,40 @@ _LIMITS = text(
 
 
 def connections(context: CheckContext) -> Iterator[Finding]:
-    """Compare the processes with what server, database and role allow.
+    """Compare the number of processes with the limits of server, database and role.
 
-    Each process of a worker holds one connection. Those of the role to this database
-    count as workers; the others stay. A pool between is not seen.
+    Each worker process holds one connection. The connections of this role to this
+    database count as workers; all others are expected to stay. A connection pool in
+    between, such as pgbouncer, is not noticed.
     """
     if context.database.dialect.name == "sqlite":
         yield ok("connections", "SQLite has no limit")
         return
     with context.database.connect() as connection:
         row = connection.execute(_LIMITS).one()
-    rooms = {
-        "the server": row.of_server - (row.connected - row.ours),
-        "the database": row.of_database - (row.to_database - row.ours),
-        "the role": row.of_role - (row.by_role - row.ours),
+    free = {
+        "the server": row.server_limit - (row.all_connections - row.ours),
+        "the database": row.database_limit - (row.to_database - row.ours),
+        "the role": row.role_limit - (row.by_role - row.ours),
     }
-    if row.of_database < 0:
-        del rooms["the database"]
-    if row.of_role < 0:
-        del rooms["the role"]
-    narrowest = min(rooms, key=lambda name: rooms[name])
-    room = max(rooms[narrowest], 0)
+    if row.database_limit < 0:
+        del free["the database"]
+    if row.role_limit < 0:
+        del free["the role"]
+    narrowest = min(free, key=lambda name: free[name])
+    allowed = max(free[narrowest], 0)
     if context.processes is None:
-        wanted, who = row.ours, f"{row.ours} are connected as this role, with this one"
+        needed = row.ours
+        detail = f"connections of this role, including this check: {needed}"
     else:
-        wanted, who = context.processes, f"{context.processes} processes need one each"
-    detail = f"{who}, and {narrowest} has room for {room}"
-    if wanted > room:
-        advice = "start fewer processes, raise the limit, or put pgbouncer between"
+        needed = context.processes
+        detail = f"connections needed, one for each process: {needed}"
+    detail += f"; {narrowest} has room for {allowed}"
+    if needed > allowed:
+        advice = "start fewer processes, raise the limit, or use pgbouncer"
         yield failed("connections", detail, advice)
-    elif wanted > _FULL * room:
-        advice = "raise the limit before another host is started"
+    elif needed > _WARNING_SHARE * allowed:
+        advice = "raise the limit before you start another host"
         yield warning("connections", detail, advice)
     else:
         yield ok("connections", detail)

@@ -1,4 +1,4 @@
-"""What is looked at: an app, its broker and its database."""
+"""What the checks share: an app, its broker and its database."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class CheckContext:
     """An app, and the connections that its check-up has opened.
 
     Attributes:
-        app: An app that the toolbox has configured.
-        roles: What the database's role is used for: `worker`, `monitor`, `reader`.
-        processes: How many processes of workers there will be, all hosts together;
-            None to count who is connected now.
-        connection: To the broker, once that was reached.
-        engine: For the database, once that was reached.
+        app: An app that is configured with the toolbox.
+        roles: What the database role is used for: `worker`, `monitor`, `reader` or
+            `purger`.
+        processes: The number of worker processes on all hosts together; None to count
+            the processes that are connected now.
+        connection: The connection to the broker; None if it was not reached.
+        engine: The engine of the database; None if it was not reached.
     """
 
     app: Celery
@@ -35,12 +36,12 @@ class CheckContext:
 
     @property
     def queues(self) -> Sequence[Queue]:
-        """Every queue, the monitor's last."""
+        """All queues; the monitor queue is the last."""
         return tuple(self.app.conf.task_queues)
 
     @property
     def monitor_queue(self) -> Queue:
-        """The queue with a copy of every task."""
+        """The queue that gets a copy of every task."""
         return self.queues[-1]
 
     @property
@@ -57,22 +58,22 @@ class CheckContext:
 
     @property
     def kind(self) -> str:
-        """What kombu says of the broker: `amqp`, `redis`, `sqs`, `filesystem`, …"""
+        """The kind of the broker in kombu: `amqp`, `redis`, `sqs`, `filesystem`, …"""
         return str(self.broker.transport.driver_type)
 
     @property
     def channel(self) -> Any:
-        """The channel of a broker whose exchanges are in the client."""
+        """The shared channel, for brokers whose exchanges exist in the client only."""
         return self.broker.default_channel
 
     @contextmanager
-    def opened(self) -> Iterator[Any]:
-        """Yield a channel of its own: a broker closes it when it refuses something."""
+    def open_channel(self) -> Iterator[Any]:
+        """Yield a new channel: RabbitMQ closes a channel when it refuses a request."""
         with self.broker.channel() as channel:
             yield channel
 
     def close(self) -> None:
-        """Close what is open; what has broken is left as it is."""
+        """Close the connections. Errors are ignored: they may be broken already."""
         with suppress(Exception):
             if self.connection is not None:
                 self.connection.release()
@@ -81,11 +82,11 @@ class CheckContext:
                 self.engine.dispose()
 
 
-def once(connection: Connection) -> Connection:
-    """Return a connection that waits for a silent server for no longer than it must."""
+def prepare(connection: Connection) -> Connection:
+    """Set timeouts for a connection, and ask RabbitMQ to confirm messages."""
     connection.transport_options = {
         **with_timeouts(connection),
-        # RabbitMQ says only then whether a message found a queue.
+        # Only then does RabbitMQ report a message that no queue has received.
         "confirm_publish": True,
     }
     return connection

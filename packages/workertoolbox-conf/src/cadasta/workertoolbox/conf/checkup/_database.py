@@ -1,4 +1,4 @@
-"""Whether the database answers, and has the tables that this code needs."""
+"""Check that the database answers and has the tables that this release needs."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from cadasta.workertoolbox.results import (
     open_engine,
 )
 
-#: PostgreSQL's `insufficient_privilege` and `undefined_table`: see appendix A of its
-#: manual.
-_DENIED = "42501"
-_NO_TABLE = "42P01"
+#: SQLSTATE `insufficient_privilege` and `undefined_table`: appendix A of PostgreSQL's
+#: documentation.
+_INSUFFICIENT_PRIVILEGE = "42501"
+_UNDEFINED_TABLE = "42P01"
 
-_UPGRADE = "run `celery -A … tasks upgrade`"
+#: What to do about missing or outdated tables.
+UPGRADE = "run `celery -A … tasks upgrade`"
 
 
 def database(context: CheckContext) -> Iterator[Finding]:
-    """Connect, and say to which server and by which driver."""
+    """Connect, and report the server and the driver."""
     try:
         engine = open_engine(database_url(context.app.conf.result_backend))
     except InvalidURL as error:
-        yield failed("database", *_halves(error))
+        yield failed("database", *_detail_and_advice(error))
         return
     context.engine = engine
     shown = engine.url.render_as_string(hide_password=True)
     file = engine.url.database
-    # SQLite would make it.
+    # SQLite would create the file.
     if engine.dialect.name == "sqlite" and file and not Path(file).exists():
-        yield failed("database", f"{shown} is no file", _UPGRADE)
+        yield failed("database", f"the file of {shown} does not exist", UPGRADE)
         return
     try:
         server = _server(engine)
@@ -49,23 +50,23 @@ def database(context: CheckContext) -> Iterator[Finding]:
         yield failed(
             "database",
             f"{shown} cannot be used: {' '.join(str(error.orig).split())}",
-            "check result_backend, and that the server runs",
+            "correct result_backend, or start the server",
         )
     else:
         yield ok("database", f"{shown} answers: {server}")
 
 
 def schema(context: CheckContext) -> Iterator[Finding]:
-    """Compare the revision of the tables with the one of this code."""
+    """Check that the tables are those that this release needs."""
     try:
         revision = check_schema(context.database)
     except SchemaOutdated as error:
-        yield failed("schema", *_halves(error))
+        yield failed("schema", *_detail_and_advice(error))
     except DatabaseUnavailable as error:
         if _is_denied(error):
             yield skipped("schema", "this role may not read the version of the schema")
         else:
-            yield failed("schema", *_halves(error))
+            yield failed("schema", *_detail_and_advice(error))
     else:
         yield ok("schema", f"revision {revision}")
 
@@ -74,39 +75,38 @@ def why_unreadable(error: DatabaseUnavailable) -> str | None:
     """Return why tables cannot be read, or None if the error has another cause."""
     if _is_denied(error):
         return "this role may not read the tables"
-    if _code(error) == _NO_TABLE or "no such table" in driver_reason(error):
-        return "the tables are not there"
+    if _sqlstate(error) == _UNDEFINED_TABLE or "no such table" in driver_reason(error):
+        return "the tables do not exist"
     return None
 
 
 def driver_reason(error: DatabaseUnavailable) -> str:
-    """Return what the driver says, in one line."""
+    """Return the message of the driver, in one line."""
     return error_text(getattr(error.__cause__, "orig", error))
 
 
 def _is_denied(error: DatabaseUnavailable) -> bool:
-    """Return whether PostgreSQL refuses the statement to this role."""
-    return _code(error) == _DENIED
+    """Return whether PostgreSQL denies this role the statement."""
+    return _sqlstate(error) == _INSUFFICIENT_PRIVILEGE
 
 
-def _code(error: DatabaseUnavailable) -> str | None:
-    """Return PostgreSQL's SQLSTATE."""
+def _sqlstate(error: DatabaseUnavailable) -> str | None:
     return getattr(getattr(error.__cause__, "orig", None), "pgcode", None)
 
 
 def _server(engine: Engine) -> str:
     driver: object = engine.dialect.dbapi
-    # psycopg2 says more behind a blank.
+    # The version of psycopg2 is followed by build options.
     version = str(getattr(driver, "__version__", "")).partition(" ")[0]
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.execute(text("SELECT 1 FROM sqlite_master"))
             return f"SQLite {sqlite3.sqlite_version}"
         server = str(connection.scalar(text("SHOW server_version"))).partition(" ")[0]
-    return f"PostgreSQL {server}, by {engine.dialect.driver} {version}"
+    return f"PostgreSQL {server}, through {engine.dialect.driver} {version}"
 
 
-def _halves(error: Exception) -> tuple[str, str]:
-    """Return what an error of ours says, and what it says to do."""
+def _detail_and_advice(error: Exception) -> tuple[str, str]:
+    """Split the message of an error of ours, which ends with what to do."""
     detail, _, advice = str(error).rpartition("; ")
     return detail, advice

@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""What a check reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How it stands with one thing."""
+    """The outcome of one check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -20,9 +20,9 @@ class Finding:
     """One line of a check-up.
 
     Attributes:
-        check: What was looked at; it stays the same from release to release.
+        check: The name of the check, which is stable between releases.
         detail: What was seen, without passwords.
-        advice: What to do about it; empty where there is nothing to do.
+        advice: What to do; empty if nothing has to be done.
     """
 
     check: str
@@ -31,25 +31,25 @@ class Finding:
     advice: str = ""
 
     def as_json(self) -> dict[str, str]:
-        """Return it for `--json`."""
+        """Return the finding as `--json` prints it."""
         return asdict(self)
 
 
 def ok(check: str, detail: str) -> Finding:
-    """Return that all is well."""
+    """Return a finding without a problem."""
     return Finding(check, Status.OK, detail)
 
 
 def warning(check: str, detail: str, advice: str) -> Finding:
-    """Return what is worth a look, and does not fail a check-up."""
+    """Return a finding that needs attention but does not fail the check-up."""
     return Finding(check, Status.WARNING, detail, advice)
 
 
 def failed(check: str, detail: str, advice: str) -> Finding:
-    """Return what has to be mended."""
+    """Return a finding that fails the check-up."""
     return Finding(check, Status.FAILED, detail, advice)
 
 
 def skipped(check: str, reason: str) -> Finding:
-    """Return that nothing could be seen."""
+    """Return that a check could not be made."""
     return Finding(check, Status.SKIPPED, reason)

@@ -1,10 +1,11 @@
-"""Whether the database's role may do what it has to, and no more."""
+"""Check that the database role has the privileges that it needs, and no others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
+from cadasta.workertoolbox.conf.checkup._database import UPGRADE
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, warning
 from cadasta.workertoolbox.results import (
     HeldPrivileges,
@@ -12,37 +13,35 @@ from cadasta.workertoolbox.results import (
     compare_privileges,
 )
 
-_DOCUMENTED = "grant what docs/database.md says, and no more"
+_GRANT = "grant the privileges listed in docs/database.md, and no others"
 
 
 def privileges(context: CheckContext) -> Iterator[Finding]:
-    """Compare what PostgreSQL grants the role with what it is used for."""
+    """Compare the privileges of the role with those that its uses need."""
     if context.database.dialect.name == "sqlite":
-        yield ok("privileges", "SQLite has none, but those of the file")
+        yield ok("privileges", "SQLite has only the permissions of the file")
         return
-    used = " and ".join(f"a {role}" for role in context.roles)
+    uses = " and ".join(f"a {role}" for role in context.roles)
     with context.database.connect() as connection:
         held = compare_privileges(connection, context.roles)
     if held.missing_relations:
-        detail = f"there is no {', no '.join(sorted(held.missing_relations))}"
-        yield failed("privileges", detail, "run `celery -A … tasks upgrade`")
+        names = ", ".join(sorted(held.missing_relations))
+        yield failed("privileges", f"these tables do not exist: {names}", UPGRADE)
         return
+    role = f"role {held.user!r}"
     if held.lacking:
-        yield failed(
-            "privileges",
-            f"role {held.user!r} lacks {_shown(held.lacking)}, which {used} needs",
-            _DOCUMENTED,
-        )
-    more = list(_more(held))
-    if more:
-        detail = f"role {held.user!r} {'; '.join(more)}: more than {used} needs"
-        yield warning("privileges", detail, _DOCUMENTED)
-    if not held.lacking and not more:
-        detail = f"role {held.user!r} may do what {used} has to, no more"
+        detail = f"{role} lacks {_shown(held.lacking)}, which {uses} needs"
+        yield failed("privileges", detail, _GRANT)
+    excess = list(_excess(held))
+    if excess:
+        detail = f"{role} {'; '.join(excess)}: more than {uses} needs"
+        yield warning("privileges", detail, _GRANT)
+    if not held.lacking and not excess:
+        detail = f"{role} has the privileges of {uses}, and no others"
         yield ok("privileges", detail)
 
 
-def _more(held: HeldPrivileges) -> Iterator[str]:
+def _excess(held: HeldPrivileges) -> Iterator[str]:
     """Yield what the role has beyond its needs."""
     if held.is_superuser:
         yield "is a superuser"
@@ -60,4 +59,6 @@ def _shown(privileges: Iterable[Privilege]) -> str:
     actions: dict[str, list[str]] = {}
     for relation, action in sorted(privileges):
         actions.setdefault(relation, []).append(action)
-    return "; ".join(f"{', '.join(what)} on {name}" for name, what in actions.items())
+    return "; ".join(
+        f"{', '.join(each)} on {relation}" for relation, each in actions.items()
+    )

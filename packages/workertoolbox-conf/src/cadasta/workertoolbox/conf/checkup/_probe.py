@@ -1,16 +1,17 @@
-"""A message by the way that tasks go, which no worker gets.
+"""Send a message the way tasks are sent, to check that the monitor gets a copy.
 
-A worker would take a message out of a work queue and complain, so none is sent to one.
+No probe is sent to a work queue, where a worker would take it and log an error.
 
-On RabbitMQ, one probe goes to the exchange by a routing key that is nobody's: only what
-is bound by `#` gets it, and RabbitMQ says if nothing is. Another is for a queue of its
-own, exclusive and gone with the check-up, from where it is taken. On Redis, in a folder
-and in memory, where the client makes the copies, it is the second alone, by the code
-that sends tasks. On SQS and in a SQL database, where a queue is costly or stays, the
-client's code sends the copy alone.
+- RabbitMQ: the first probe goes to the exchange with a routing key that no work queue
+  is bound by. Only queues bound by `#` get it, and RabbitMQ reports if there is none.
+  The second probe goes to an exclusive queue, and is taken out of it.
+- Redis, file system, memory: the client makes the copies. The code that sends tasks
+  sends one probe to a temporary queue.
+- SQS, SQL database: queues are expensive or cannot be removed. The code that sends
+  tasks sends the copy only.
 
-The copies in the monitor queue are known by a header: a monitor drops them. Where there
-is none they expire on RabbitMQ, and wait for the next monitor elsewhere.
+Monitors recognize the copies by a header and drop them. Without a monitor, they expire
+on RabbitMQ; on other brokers they wait for the next monitor.
 """
 
 from __future__ import annotations
@@ -30,45 +31,44 @@ from cadasta.workertoolbox.conf.checkup._finding import (
     skipped,
     warning,
 )
+from cadasta.workertoolbox.conf.checkup._topology import UNDECLARED
 from cadasta.workertoolbox.results import PROBE
 from cadasta.workertoolbox.routing import EXCHANGE, CopyFailed, Unroutable
 
-#: Milliseconds after which RabbitMQ drops a probe at the head of a queue.
+#: Milliseconds after which RabbitMQ drops a probe that no monitor has taken.
 _EXPIRATION = "1000"
-
-_UNDECLARED = "nothing is declared yet"
 
 
 def probe(context: CheckContext) -> Iterator[Finding]:
-    """Send a probe, and take it out again."""
+    """Send a probe by a way that fits the broker."""
     match context.kind:
         case "amqp":
-            yield from _through_rabbitmq(context)
+            yield from _probe_rabbitmq(context)
         case "sqs" | "sql":
-            yield from _to_the_monitor(context)
+            yield from _probe_monitor_queue(context)
         case _:
-            yield from _through_the_client(context)
+            yield from _probe_client(context)
 
 
-def _through_rabbitmq(context: CheckContext) -> Iterator[Finding]:
+def _probe_rabbitmq(context: CheckContext) -> Iterator[Finding]:
     monitor, name = context.monitor_queue.name, _name()
     try:
-        with context.opened() as channel:
+        with context.open_channel() as channel:
             channel.exchange_declare(EXCHANGE, "topic", passive=True)
             _publish(channel, name, expiration=_EXPIRATION)
     except NotFound:
-        yield skipped("probe", _UNDECLARED)
+        yield skipped("probe", UNDECLARED)
         return
     except Unroutable:
         yield failed(
             "probe",
             f"{EXCHANGE!r} has no queue bound by '#': the monitor gets no copies",
-            f"bind {monitor!r} to it by '#', or call setup_app, which does",
+            f"bind {monitor!r} to it by '#', or call setup_app, which does so",
         )
         return
-    copied = f"{EXCHANGE!r} has a queue bound by '#' that got it"
+    copied = f"a queue bound to {EXCHANGE!r} by '#' got a copy"
     try:
-        with context.opened() as channel:
+        with context.open_channel() as channel:
             channel.queue_declare(name, exclusive=True, auto_delete=True)
             channel.queue_bind(name, EXCHANGE, name)
             _publish(channel, name, expiration=_EXPIRATION)
@@ -76,18 +76,18 @@ def _through_rabbitmq(context: CheckContext) -> Iterator[Finding]:
     except AccessRefused as error:
         yield warning(
             "probe",
-            f"{copied}; no queue of its own could be made: {error_text(error)}",
-            "nothing, if this user is to make no queue but those of the toolbox",
+            f"{copied}, but a temporary queue was refused: {error_text(error)}",
+            "ignore this if the user may declare the queues of the toolbox only",
         )
         return
-    yield _arrived(message, name, f"{copied}; so did a queue bound by its routing key")
+    yield _check_arrival(message, name, f"{copied}, and so did a temporary queue")
 
 
-def _through_the_client(context: CheckContext) -> Iterator[Finding]:
+def _probe_client(context: CheckContext) -> Iterator[Finding]:
     monitor, name = context.monitor_queue.name, _name()
-    with context.opened() as channel:
+    with context.open_channel() as channel:
         if context.kind != "memory" and not channel.get_table(EXCHANGE):
-            yield skipped("probe", _UNDECLARED)
+            yield skipped("probe", UNDECLARED)
             return
         channel.copy_failure = "raise"
         context.queues[0].exchange(channel).declare()
@@ -100,21 +100,21 @@ def _through_the_client(context: CheckContext) -> Iterator[Finding]:
             if message is not None:
                 channel.basic_ack(message.delivery_tag)
         except CopyFailed as error:
-            yield _uncopied(monitor, error)
+            yield _copy_failed(monitor, error)
         else:
-            detail = f"taken from a queue of its own, with a copy put into {monitor!r}"
-            yield _arrived(message, name, detail)
+            detail = f"a temporary queue got it, and {monitor!r} a copy"
+            yield _check_arrival(message, name, detail)
         finally:
             channel.queue_delete(name)
 
 
-def _to_the_monitor(context: CheckContext) -> Iterator[Finding]:
+def _probe_monitor_queue(context: CheckContext) -> Iterator[Finding]:
     monitor = context.monitor_queue.name
-    with context.opened() as channel:
+    with context.open_channel() as channel:
         if context.kind == "sqs":
-            whole = channel.canonical_queue_name(monitor)
-            if whole not in channel._queue_cache:
-                yield skipped("probe", _UNDECLARED)
+            canonical_name = channel.canonical_queue_name(monitor)
+            if canonical_name not in channel._queue_cache:
+                yield skipped("probe", UNDECLARED)
                 return
         channel.copy_failure = "raise"
         message = _message(channel, _name())
@@ -122,9 +122,9 @@ def _to_the_monitor(context: CheckContext) -> Iterator[Finding]:
         try:
             channel.put_task(message, [], [monitor])
         except CopyFailed as error:
-            yield _uncopied(monitor, error)
+            yield _copy_failed(monitor, error)
         else:
-            detail = f"a copy was put into {monitor!r}; none is sent to a work queue"
+            detail = f"{monitor!r} got a copy; nothing is sent to a work queue"
             yield ok("probe", detail)
 
 
@@ -147,19 +147,19 @@ def _message(channel: Any, name: str, **properties: str) -> Any:
     )
 
 
-def _arrived(message: Any, name: str, detail: str) -> Finding:
+def _check_arrival(message: Any, name: str, detail: str) -> Finding:
     if message is not None and message.headers.get(PROBE) == name:
         return ok("probe", detail)
     return failed(
         "probe",
-        f"a message to {EXCHANGE!r} did not come to the queue that was bound for it",
-        "look at the exchange's type and policies",
+        f"a message to {EXCHANGE!r} did not reach the queue that is bound for it",
+        "check the type and the policies of the exchange",
     )
 
 
-def _uncopied(monitor: str, error: CopyFailed) -> Finding:
+def _copy_failed(monitor: str, error: CopyFailed) -> Finding:
     return failed(
         "probe",
-        f"no copy can be put into {monitor!r}: {error.reason}",
-        f"let this service write to {monitor!r}",
+        f"no copy can be sent to {monitor!r}: {error.reason}",
+        f"allow this service to send messages to {monitor!r}",
     )

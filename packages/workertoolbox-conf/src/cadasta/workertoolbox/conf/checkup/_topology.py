@@ -1,10 +1,12 @@
-"""Whether exchange, queues and bindings are as declared.
+"""Check that the exchange, the queues and the bindings are as configured.
 
-What a broker tells of that differs. RabbitMQ says whether exchange and queues are there
-and of the configured kind, but not what is bound: a work queue that is there is bound
-again, which changes nothing where it was, and of the monitor's binding the probe tells.
-Redis and the file system keep a table of bindings, which is read. On SQS there are
-queues only: each client makes copies by a table of its own.
+Brokers differ in what they report:
+
+- RabbitMQ reports whether the exchange and the queues exist with the configured
+  arguments, but not the bindings. Each work queue is bound again, which changes nothing
+  if it was bound. The probe checks the binding of the monitor queue.
+- Redis and the file system keep a table of bindings, which is read.
+- SQS has queues only. Each client makes the copies by a table of its own.
 """
 
 from __future__ import annotations
@@ -27,84 +29,87 @@ from cadasta.workertoolbox.conf.checkup._finding import (
 )
 from cadasta.workertoolbox.routing import EXCHANGE
 
+#: A finding of `topology` and of `probe`.
+UNDECLARED = "nothing is declared yet"
+
 _DECLARE = "publish a task on a new connection, or call setup_app: both declare it"
 
 
 def topology(context: CheckContext) -> Iterator[Finding]:
-    """Look at the exchange and at each queue."""
+    """Check the exchange and each queue."""
     match context.kind:
         case "amqp":
-            found = list(_on_rabbitmq(context))
+            findings = list(_check_rabbitmq(context))
         case "redis" | "filesystem":
-            found = list(_in_table(context))
+            findings = list(_check_binding_table(context))
         case "sqs":
-            found = list(_on_sqs(context))
+            findings = list(_check_sqs(context))
         case _:
-            yield ok("exchange", "each client has its own, and declares it")
+            yield ok("exchange", "each client declares an exchange of its own")
             return
-    if all(each.status is Status.FAILED for each in found):
-        yield warning("exchange", "nothing is declared yet", _DECLARE)
+    if all(finding.status is Status.FAILED for finding in findings):
+        yield warning("exchange", UNDECLARED, _DECLARE)
     else:
-        yield from found
+        yield from findings
 
 
-def _on_rabbitmq(context: CheckContext) -> Iterator[Finding]:
+def _check_rabbitmq(context: CheckContext) -> Iterator[Finding]:
     exchange = context.queues[0].exchange
 
-    def exchange_is_there(channel: Any) -> None:
+    def declare_passively(channel: Any) -> None:
         exchange(channel).declare(passive=True)
 
-    def exchange_is_equal(channel: Any) -> None:
+    def declare(channel: Any) -> None:
         exchange(channel).declare()
 
-    is_there, findings = _tried(
-        context, "exchange", repr(EXCHANGE), [exchange_is_there, exchange_is_equal]
-    )
-    yield from findings or [ok("exchange", f"{EXCHANGE!r} is there, a topic exchange")]
+    steps: list[Callable[[Any], None]] = [declare_passively, declare]
+    exists, findings = _run_steps(context, "exchange", f"exchange {EXCHANGE!r}", steps)
+    yield from findings or [ok("exchange", f"topic exchange {EXCHANGE!r} exists")]
     for queue in context.queues:
-        yield from _queue_on_rabbitmq(context, queue, bind=is_there)
+        yield from _check_rabbitmq_queue(context, queue, bind=exists)
 
 
-def _queue_on_rabbitmq(
+def _check_rabbitmq_queue(
     context: CheckContext, queue: Queue, *, bind: bool
 ) -> Iterator[Finding]:
-    def is_there(channel: Any) -> None:
+    def declare_passively(channel: Any) -> None:
         queue(channel).queue_declare(passive=True)
 
-    def is_equal(channel: Any) -> None:
+    def declare(channel: Any) -> None:
         queue(channel).queue_declare()
 
-    def is_bound(channel: Any) -> None:
+    def bind_again(channel: Any) -> None:
         queue(channel).queue_bind()
 
-    steps: list[Callable[[Any], None]] = [is_there, is_equal]
-    detail = "is there, as configured"
+    steps: list[Callable[[Any], None]] = [declare_passively, declare]
+    detail = "exists as configured"
     if queue != context.monitor_queue and bind:
-        steps.append(is_bound)
-        detail += f", and bound by {queue.routing_key!r} (again: RabbitMQ is silent)"
+        steps.append(bind_again)
+        detail += f", and was bound again by {queue.routing_key!r}"
     check = f"queue {queue.name}"
-    _, findings = _tried(context, check, "the queue", steps)
+    _, findings = _run_steps(context, check, "the queue", steps)
     yield from findings or [ok(check, detail)]
 
 
-def _tried(
+def _run_steps(
     context: CheckContext, check: str, what: str, steps: list[Callable[[Any], None]]
 ) -> tuple[bool, list[Finding]]:
+    """Run steps until one fails; return whether the object exists, and the failure."""
     for step in steps:
         try:
-            # A channel for each: RabbitMQ closes the one it refuses something on.
-            with context.opened() as channel:
+            # A new channel for each: RabbitMQ closes it when it refuses a request.
+            with context.open_channel() as channel:
                 step(channel)
         except NotFound:
-            return False, [failed(check, f"{what} is not there", _DECLARE)]
+            return False, [failed(check, f"{what} does not exist", _DECLARE)]
         except AMQPError as error:
-            advice = "delete it there if it was made otherwise, or allow this user to"
-            detail = f"{what} is refused: {error_text(error)}"
+            detail = f"RabbitMQ refuses to declare or bind {what}: {error_text(error)}"
+            advice = "delete it if it was declared otherwise, or grant the permission"
             return True, [failed(check, detail, advice)]
     return True, []
 
 
-def _in_table(context: CheckContext) -> Iterator[Finding]:
+def _check_binding_table(context: CheckContext) -> Iterator[Finding]:
     channel: Channel = context.channel
     bound = {(key, queue) for key, _, queue in channel.get_table(EXCHANGE)}
     for queue in context.queues:
@@ -116,7 +121,7 @@ def _in_table(context: CheckContext) -> Iterator[Finding]:
             yield failed(f"queue {queue.name}", f"not {detail}", _DECLARE)
 
 
-def _on_sqs(context: CheckContext) -> Iterator[Finding]:
+def _check_sqs(context: CheckContext) -> Iterator[Finding]:
     from kombu.transport.SQS.exceptions import DoesNotExistQueueException
 
     for queue in context.queues:
@@ -125,6 +130,6 @@ def _on_sqs(context: CheckContext) -> Iterator[Finding]:
         try:
             context.channel._resolve_queue_url(queue.name)
         except DoesNotExistQueueException:
-            yield failed(check, f"there is no {name!r}", _DECLARE)
+            yield failed(check, f"{name!r} does not exist", _DECLARE)
         else:
-            yield ok(check, f"{name!r} is there")
+            yield ok(check, f"{name!r} exists")

@@ -1,4 +1,4 @@
-"""Checks that count untracked results and quarantined messages."""
+"""Count untracked results and messages in quarantine."""
 
 from __future__ import annotations
 
@@ -19,34 +19,32 @@ from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
 def untracked(context: CheckContext) -> Iterator[Finding]:
     """Count the results of the last hour whose task no monitor has seen."""
     store = TaskStore.from_engine(context.database)
-    yield _counted(
+    yield _count(
         "untracked",
+        "results of the last hour without a task",
         lambda: store.count_recent().untracked,
-        what="results of the last hour without a task",
-        advice="find the services that publish or run tasks without the toolbox, or "
-        "the reason in the log of the publisher for which a copy was not sent",
+        advice="find services that publish or run tasks without the toolbox, and "
+        "errors about copies in the logs of publishers",
     )
 
 
 def quarantine(context: CheckContext) -> Iterator[Finding]:
-    """Count the messages that monitors could not read."""
-    yield _counted(
+    """Count the messages that no monitor could read."""
+    yield _count(
         "quarantine",
+        "messages in quarantine",
         TaskStore.from_engine(context.database).count_quarantined,
-        what="messages in quarantine",
-        advice="run `celery -A … tasks quarantine list`, which shows the reasons",
+        advice="see the reasons with `celery -A … tasks quarantine list`",
     )
 
 
-def _counted(
-    check: str, count: Callable[[], int], *, what: str, advice: str
-) -> Finding:
+def _count(check: str, what: str, count: Callable[[], int], *, advice: str) -> Finding:
     try:
         number = count()
     except DatabaseUnavailable as error:
         if reason := why_unreadable(error):
             return skipped(check, reason)
-        detail = f"cannot be counted: {driver_reason(error)}"
+        detail = f"{what} cannot be counted: {driver_reason(error)}"
         return failed(check, detail, "look at the log of the database server")
-    detail = f"{number} {what}"
+    detail = f"{what}: {number}"
     return warning(check, detail, advice) if number else ok(check, detail)

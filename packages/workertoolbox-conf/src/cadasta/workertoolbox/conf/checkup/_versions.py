@@ -1,4 +1,4 @@
-"""Which releases run here."""
+"""Report the installed releases."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ _DISTRIBUTIONS = (
 
 
 def versions(context: CheckContext) -> Iterator[Finding]:
-    """Say what a report of a fault has to name."""
-    found = [f"{name} {version(name)}" for name in _DISTRIBUTIONS]
-    yield ok("versions", ", ".join([*found, f"Python {platform.python_version()}"]))
+    """Report the versions that a bug report needs."""
+    releases = [f"{name} {version(name)}" for name in _DISTRIBUTIONS]
+    yield ok("versions", ", ".join([*releases, f"Python {platform.python_version()}"]))
