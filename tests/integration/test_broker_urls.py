@@ -103,6 +103,7 @@ def rediss_by_url(rediss: Redis) -> Redis:
 
 @pytest.fixture(params=BROKERS)
 def broker(request: pytest.FixtureRequest) -> Iterator[BrokerSettings]:
+    """Each broker in turn, with the settings to reach it."""
     server: BrokerServer = request.getfixturevalue(request.param)
     with server.access() as access:
         yield settings_for(access, prefix=uuid.uuid4().hex[:12])

@@ -13,10 +13,7 @@ import redis as redis_client
 from celery import Celery
 from sqlalchemy import make_url
 
-from support.checkups import (
-    run_check,
-    with_database,
-)
+from support.checkups import run_check, with_database
 from support.statements import execute
 
 

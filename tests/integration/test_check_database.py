@@ -9,10 +9,7 @@ from celery import Celery
 from sqlalchemy import create_engine, make_url
 
 from servers.ports import HOST, free_ports
-from support.checkups import (
-    run_check,
-    with_database,
-)
+from support.checkups import run_check, with_database
 from support.documented_grants import documented_grants, granted_role
 from support.statements import execute
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
-from support.checkups import (
-    run_check,
-    with_database,
-)
+from support.checkups import run_check, with_database
 from support.documented_grants import documented_grants, granted_role
 from support.statements import execute
 

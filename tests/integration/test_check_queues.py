@@ -12,14 +12,11 @@ import redis as redis_client
 from celery import Celery
 from kombu import Exchange, Queue
 
-from support.checkups import (
-    delete_sqs_queue,
-    run_check,
-    take_task_ids,
-)
+from support.checkups import delete_sqs_queue, run_check, take_task_ids
 
 
 def unbind_in_redis(app: Celery, queue: str) -> None:
+    """Remove the binding of a queue from Redis."""
     prefix = app.conf.broker_transport_options["global_keyprefix"]
     with redis_client.Redis.from_url(app.conf.broker_url) as client:
         for member in client.smembers(f"{prefix}_kombu.binding.task_exchange"):
@@ -28,6 +25,7 @@ def unbind_in_redis(app: Celery, queue: str) -> None:
 
 
 def unbind_in_folder(app: Celery, queue: str) -> None:
+    """Remove the binding of a queue from the folder of the file-system broker."""
     folder = Path(app.conf.broker_transport_options["control_folder"])
     file = folder / "task_exchange.exchange"
     kept = [one for one in json.loads(file.read_text("utf-8")) if one[2] != queue]
@@ -35,6 +33,7 @@ def unbind_in_folder(app: Celery, queue: str) -> None:
 
 
 def delete_rabbitmq_queue(app: Celery, queue: str) -> None:
+    """Delete a queue on RabbitMQ."""
     with app.connection_for_write() as connection:
         channel: Any = connection.default_channel
         channel.queue_delete(queue)

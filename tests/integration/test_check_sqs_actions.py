@@ -9,12 +9,7 @@ from celery import Celery
 from kombu import pools
 
 from support import sqs_requests
-from support.checkups import (
-    ACTIONS,
-    delete_sqs_queue,
-    run_check,
-    take_task_ids,
-)
+from support.checkups import ACTIONS, delete_sqs_queue, run_check, take_task_ids
 
 
 def deny(

@@ -10,10 +10,7 @@ from celery import Celery
 from sqlalchemy import create_engine, text
 
 from support.brokers import result_backend_url
-from support.expired_tasks import (
-    insert_expired_tasks,
-    remaining_ids,
-)
+from support.expired_tasks import insert_expired_tasks, remaining_ids
 
 
 def test_cleanup_skips_results_that_are_being_written(database: str) -> None:

@@ -66,6 +66,7 @@ def service(running_service: ConformanceHarness) -> Iterator[ConformanceHarness]
 
 @pytest.fixture
 def app(service: ConformanceHarness) -> Celery:
+    """The app of the service."""
     return service.app
 
 

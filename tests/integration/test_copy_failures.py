@@ -113,6 +113,7 @@ def refusing_app(
 def _deny_queue(
     request: sqs_requests.Request, queue: str
 ) -> sqs_requests.ErrorResponse | None:
+    """Deny messages for a queue, except the first one."""
     if request.operation != "SendMessage" or request.queue != queue:
         return None
     return None if b'"before"' in b64decode(request.body["MessageBody"]) else DENIED
@@ -120,6 +121,7 @@ def _deny_queue(
 
 @contextmanager
 def _refuse_list(queues: RedisContents, queue: str) -> Iterator[None]:
+    """Make Redis refuse pushes to a queue: replace its list by a string."""
     with queues.connected() as client:
         before = client.dump(queues.key(queue))
         client.set(queues.key(queue), "no list")
@@ -131,6 +133,7 @@ def _refuse_list(queues: RedisContents, queue: str) -> Iterator[None]:
 
 @contextmanager
 def _refuse_rows(queues: SQLAlchemyContents, queue: str) -> Iterator[None]:
+    """Make PostgreSQL refuse messages for a queue."""
     for statement in REFUSE_ROWS:
         queues.execute(statement.format(queue=queue))
     yield
@@ -227,6 +230,7 @@ def test_a_monitor_queue_that_cannot_be_declared_does_not_stop_a_task(
 def _deny_monitor_queue(
     request: sqs_requests.Request,
 ) -> sqs_requests.ErrorResponse | None:
+    """Deny every request for the monitor queue."""
     name = request.body.get("QueueName", request.queue)
     return DENIED if name.endswith(MONITOR) else None
 

@@ -36,6 +36,7 @@ MESSAGE_BODY: Any = (
 
 
 def make_app(database: str) -> Celery:
+    """Return an app that stores its results in a database."""
     return Celery("roles", backend=result_backend_url(database), set_as_current=False)
 
 

@@ -52,12 +52,10 @@ INSERT INTO workertoolbox_task (id, name, queue, root_id, replaced, retries,
 VALUES ('{id}', 'export.echo', 'export', '{root}', 0, 0, now(), false, now())
 """
 
-
 UNRELATED_TASK = MESSAGE.format(id="other", root="other")
 
 
 LATE_MESSAGE = MESSAGE.format(id="late-task", root="old-00001")
-
 
 LATE_RESULT = """
 INSERT INTO celery_taskmeta (task_id, status, date_done, root_id)

@@ -83,6 +83,7 @@ def test_the_whole_workflow_is_tracked_with_its_outcome(
 
 
 def run_demo(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the demo of the example in a folder."""
     return subprocess.run(
         [sys.executable, str(EXAMPLE / "demo.py"), *arguments],
         cwd=folder,

@@ -37,18 +37,14 @@ from support.task_commands import run_monitor
 #: Number of messages on RabbitMQ.
 COUNT = 10_000
 
-
 #: Number of messages on each broker where kombu wraps messages in envelopes.
 COUNTS = {"redis": 2_000, "sqs": 400, "filesystem": 1_000}
-
 
 #: One envelope in this many is corrupted.
 BROKEN_EVERY = 4
 
-
 #: Maximum bytes of a message on SQS, in base64.
 SQS_BYTES = 256 * 1024
-
 
 #: The seed of the generated messages.
 SEED = int(os.environ.get("WORKERTOOLBOX_TEST_FUZZ_SEED", "20261124"))

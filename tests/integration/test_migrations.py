@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
 from support.result_backends import REQUEST, app_with_backend, sqlalchemy_url
 from support.sample_tasks import insert_sample_tasks
+from support.statements import execute
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -161,10 +162,10 @@ def test_roles_of_an_older_release_work_after_an_upgrade(
         url = engine.url
         roles = {name: f"{name}_{url.database}" for name in ("reader", "monitor")}
         for role in roles.values():
-            execute(engine, f"CREATE ROLE {role} LOGIN PASSWORD 'geheim'")
-            stack.callback(execute, engine, f"DROP OWNED BY {role}; DROP ROLE {role}")
+            execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'geheim'")
+            stack.callback(execute, database, f"DROP OWNED BY {role}; DROP ROLE {role}")
         execute(
-            engine,
+            database,
             "GRANT SELECT ON workertoolbox_tasks, celery_taskmeta, "
             f"workertoolbox_version TO {roles['reader']}; "
             "GRANT SELECT, INSERT, UPDATE ON workertoolbox_task, "
@@ -192,8 +193,3 @@ def test_roles_of_an_older_release_work_after_an_upgrade(
         monitor_engine.dispose()
         with TaskStore(database) as store:
             assert store.get("late").status == "QUEUED"
-
-
-def execute(engine: Engine, statement: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(statement))

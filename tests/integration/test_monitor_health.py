@@ -18,7 +18,6 @@ from support.task_commands import run_monitor
 #: Seconds after which the file is stale; a healthy monitor touches it every two.
 STALE_S = 5.0
 
-
 pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 
 

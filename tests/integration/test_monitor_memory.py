@@ -20,24 +20,17 @@ from cadasta.workertoolbox.results._database.tables import task
 from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY_BYTES
 from support.polling import wait_until
 from support.processes import Process
-from support.stored_messages import (
-    all_written,
-    count_rows,
-    quarantined_rows,
-)
+from support.stored_messages import all_written, count_rows, quarantined_rows
 from support.task_commands import run_monitor
 
 #: Bytes of an uncompressed large message. RabbitMQ 3 accepts up to 128 MiB.
 PLAIN_BYTES = 64 * 2**20
 
-
 #: Bytes of a decompression bomb once it is decompressed.
 BOMB_BYTES = 512 * 2**20
 
-
 #: Number of messages of 1 MiB; a monitor may prefetch all of them.
 MANY = 250
-
 
 #: Maximum bytes of memory of a monitor that receives a bomb or many messages.
 PEAK_BYTES = 250 * 2**20

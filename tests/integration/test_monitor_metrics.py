@@ -34,7 +34,6 @@ logging.basicConfig(level="INFO")
 Monitor(app, report_s=0.5).run()
 """
 
-
 pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 
 

@@ -26,7 +26,6 @@ random.uniform = lambda low, high: 60.0
 sys.exit(main())
 """
 
-
 pytestmark = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 
 

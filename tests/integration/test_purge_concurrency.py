@@ -41,20 +41,17 @@ BEGIN
 END $$;
 """
 
-
 #: Calls the function for each statement that deletes from a table.
 AUDIT_TRIGGER = """
 CREATE TRIGGER audit AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone
 EXECUTE FUNCTION audit();
 """
 
-
 #: Returns the deleted rows of each table, for each transaction of a purge.
 DELETED_ROWS = """
 SELECT jsonb_object_agg(of, count) FROM audit WHERE count > 0 GROUP BY txid
 HAVING bool_or(of = 'workertoolbox_task')  -- A monitor deletes planned steps too.
 """
-
 
 #: Counts the new tasks that a monitor stored during a purge.
 STORED_DURING_PURGE = """

@@ -86,11 +86,13 @@ MAX_AGE = timedelta(minutes=10)
 
 @pytest.fixture
 def store(result_backend: str) -> Iterator[TaskStore]:
+    """The task store of each result backend in turn."""
     with TaskStore(result_backend) as store:
         yield store
 
 
 def insert_rows(engine: Engine, rows: dict[Any, list[dict[str, Any]]]) -> None:
+    """Insert rows into their tables."""
     with engine.begin() as connection:
         for table, some in rows.items():
             connection.execute(insert(table), some)
@@ -124,6 +126,7 @@ def list_from_view(
 
 
 def sweep(store: TaskStore, until: datetime) -> None:
+    """Advance the watermark."""
     with store.engine.begin() as connection:
         WatermarkSweep().advance(connection, until=until)
 
@@ -285,6 +288,7 @@ def test_a_sweep_scans_no_big_table_but_planned(history: TaskStore) -> None:
 def assert_no_big_table_is_scanned(
     found: Sequence[str], *, except_for: str = ""
 ) -> None:
+    """Check that no plan scans a big table sequentially."""
     assert found
     for plan in found:
         assert not sequential_scans(plan) & (BIG_TABLES - {except_for}), plan

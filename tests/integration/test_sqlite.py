@@ -11,10 +11,7 @@ from celery import Celery, states
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from support.polling import wait_until
-from support.worker_fleet import (
-    TIMEOUT_S,
-    WorkerFleet,
-)
+from support.worker_fleet import TIMEOUT_S, WorkerFleet
 
 
 def test_four_worker_processes_and_a_monitor_share_an_sqlite_file(

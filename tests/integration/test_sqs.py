@@ -222,6 +222,7 @@ def recorded_requests(sqs_queues: SQSContents) -> Iterator[list[tuple[str, str, 
 
 
 def _post(sqs_queues: SQSContents, command: str) -> bytes:
+    """Send a command to the recorder of moto's server, and return the response."""
     server = http.client.HTTPConnection(
         urlsplit(sqs_queues.access.url).netloc.split("@")[1]
     )
