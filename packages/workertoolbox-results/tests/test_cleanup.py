@@ -1,4 +1,4 @@
-"""What `result_expires` takes away."""
+"""Cleanup of what is older than `result_expires`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
     tasksetmeta,
 )
-from cadasta.workertoolbox.results._history import cleanup as _cleanup
+from cadasta.workertoolbox.results._history import cleanup
 from cadasta.workertoolbox.results.backend import Backend
 
 DAY = timedelta(days=1)
 
 
-def rows(backend: Backend) -> list[int]:
+def row_counts(backend: Backend) -> list[int]:
     with backend.database.connect() as connection:
         return [
             connection.scalar(select(func.count()).select_from(table)) or 0
@@ -30,7 +30,7 @@ def rows(backend: Backend) -> list[int]:
         ]
 
 
-def test_what_is_young_stays_and_what_is_old_goes(
+def test_old_rows_are_deleted_and_young_ones_stay(
     app: Celery, backend: Backend
 ) -> None:
     backend.store_result("1", 42, states.SUCCESS)
@@ -39,45 +39,45 @@ def test_what_is_young_stays_and_what_is_old_goes(
     backend.on_chord_part_return(request, states.SUCCESS, 42)
     backend.cleanup()
 
-    assert rows(backend) == [1, 1, 1, 1]
+    assert row_counts(backend) == [1, 1, 1, 1]
 
     backend.expires = timedelta(seconds=-1)
     backend.cleanup()
 
-    assert rows(backend) == [0, 0, 0, 0]
+    assert row_counts(backend) == [0, 0, 0, 0]
 
 
-def test_a_start_whose_end_never_came_goes_too(backend: Backend) -> None:
+def test_a_start_without_an_end_is_deleted_too(backend: Backend) -> None:
     backend.store_result("1", {}, states.STARTED)
 
-    assert eventually(lambda: rows(backend)[0], 1) == 1
+    assert eventually(lambda: row_counts(backend)[0], 1) == 1
 
     backend.expires = timedelta(seconds=-1)
     backend.cleanup()
 
-    assert rows(backend)[0] == 0
+    assert row_counts(backend)[0] == 0
 
 
-def test_many_are_deleted_a_bounded_number_at_a_time(
+def test_results_are_deleted_in_batches(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cleanup, "BATCH_SIZE", 10)
+    monkeypatch.setattr(cleanup, "BATCH_SIZE", 10)
     long_ago = datetime.now(UTC) - 2 * DAY
     with backend.database.connect() as connection:
         old = [{"task_id": str(n), "date_done": long_ago} for n in range(25)]
         connection.execute(insert(taskmeta), old)
 
-    assert _cleanup.delete_results(backend.database, datetime.now(UTC) - DAY) == 10
+    assert cleanup.delete_results(backend.database, datetime.now(UTC) - DAY) == 10
 
     backend.expires = DAY
     backend.cleanup()
 
-    assert rows(backend)[0] == 0
+    assert row_counts(backend)[0] == 0
 
 
-def test_without_an_expiry_nothing_goes(backend: Backend) -> None:
+def test_nothing_is_deleted_without_an_expiry(backend: Backend) -> None:
     backend.expires = None
     backend.store_result("1", 42, states.SUCCESS)
     backend.cleanup()
 
-    assert rows(backend)[0] == 1
+    assert row_counts(backend)[0] == 1

@@ -1,4 +1,4 @@
-"""Deleting old tasks, and all of one workflow."""
+"""Purging what is too old, and the `tasks purge` command."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery import Celery, states
-from celery.app.task import Context
-from messages import message
-from sqlalchemy import MetaData, func, select, update
+from sqlalchemy import update
+from stored_rows import row_counts, store_group_chord_and_quarantine
 from test_commands import run, track
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._commands import purge as purge_command
-from cadasta.workertoolbox.results._database.tables import metadata, quarantine
-from cadasta.workertoolbox.results._history import purge as _purge
-from cadasta.workertoolbox.results._monitor.message import quarantine_record
-from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._database.tables import quarantine
+from cadasta.workertoolbox.results._history import purge
 from cadasta.workertoolbox.results.backend import Backend
 
 NOW = datetime.now(UTC)
@@ -32,25 +29,11 @@ def ids(store: TaskStore) -> set[str]:
     return {task.id for task in store.list(limit=10_000)}
 
 
-def deleted(store: TaskStore, *, before: datetime) -> Counter[str]:
-    return sum(_purge.purge_expired(store.engine, before=before), Counter())
+def purged(store: TaskStore, *, before: datetime) -> Counter[str]:
+    return sum(purge.purge_expired(store.engine, before=before), Counter())
 
 
-def rows(backend: Backend) -> dict[str, int]:
-    known = MetaData()
-    known.reflect(backend.database.engine)
-    with backend.database.engine.connect() as connection:
-        counts = {
-            name: connection.scalar(
-                select(func.count()).select_from(known.tables[name])
-            )
-            for name in metadata.tables
-        }
-    del counts["workertoolbox_watermark"]  # of no task
-    return {name: count for name, count in counts.items() if count}
-
-
-def test_old_tasks_go_with_all_that_is_known_of_them(
+def test_old_tasks_are_deleted_with_all_data_about_them(
     app: Celery, backend: Backend, store: TaskStore
 ) -> None:
     track(backend, {"id": "old", **ago(40)}, {"id": "young", **ago(20)})
@@ -59,10 +42,10 @@ def test_old_tasks_go_with_all_that_is_known_of_them(
 
     assert result.output == "1 tasks deleted\n"
     assert ids(store) == {"young"}
-    assert rows(backend) == {"workertoolbox_task": 1, "workertoolbox_attempt": 1}
+    assert row_counts(backend) == {"workertoolbox_task": 1, "workertoolbox_attempt": 1}
 
 
-def test_status_and_name_narrow_it_down(
+def test_only_tasks_with_the_given_status_and_name_are_deleted(
     app: Celery, backend: Backend, store: TaskStore
 ) -> None:
     track(backend, *({"id": id, **ago(40)} for id in ("good", "bad", "queued")))
@@ -86,7 +69,7 @@ def test_a_dry_run_counts_and_deletes_nothing(
     assert len(ids(store)) == 3
 
 
-def test_a_task_whose_eta_is_ahead_stays(
+def test_a_task_whose_eta_is_ahead_is_kept(
     app: Celery, backend: Backend, store: TaskStore
 ) -> None:
     track(backend, {"id": "1", "eta": "2999-01-01T00:00:00+00:00", **ago(40)})
@@ -95,57 +78,29 @@ def test_a_task_whose_eta_is_ahead_stays(
     assert ids(store) == {"1"}
 
 
-def test_results_that_no_monitor_saw_go_too(
+def test_results_of_untracked_tasks_are_deleted(
     app: Celery, backend: Backend, store: TaskStore
 ) -> None:
     backend.store_result("1", 42, states.SUCCESS)
-    kept = deleted(store, before=NOW - timedelta(days=1))
-    gone = deleted(store, before=NOW + timedelta(days=1))
+    kept = purged(store, before=NOW - timedelta(days=1))
+    deleted = purged(store, before=NOW + timedelta(days=1))
 
-    assert (kept, gone) == ({}, {"tasks": 1})
-    assert rows(backend) == {}
+    assert (kept, deleted) == ({}, {"tasks": 1})
+    assert row_counts(backend) == {}
 
 
-def test_many_tasks_go_in_several_transactions(
+def test_many_tasks_are_deleted_in_several_transactions(
     backend: Backend, store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_purge, "BATCH_SIZE", 7)
+    monkeypatch.setattr(purge, "BATCH_SIZE", 7)
     track(backend, *({"id": str(n), **ago(40)} for n in range(30)))
-    transactions = list(_purge.purge_expired(store.engine, before=NOW))
+    transactions = list(purge.purge_expired(store.engine, before=NOW))
 
     assert [each["tasks"] for each in transactions] == [7, 7, 7, 7, 2]
-    assert rows(backend) == {}
+    assert row_counts(backend) == {}
 
 
-def test_one_workflow_is_erased_everywhere(
-    app: Celery, backend: Backend, store: TaskStore
-) -> None:
-    track(
-        backend,
-        {"id": "1", "root_id": "1"},
-        {"id": "2", "root_id": "1", "group": "g"},
-        {"id": "3", "root_id": "3"},
-    )
-    app.GroupResult("g", [app.AsyncResult("2")]).save()
-    request = Context(id="2", group="g", group_index=0, chord={"task": "body"})
-    backend.on_chord_part_return(request, states.SUCCESS, 42)
-    backend.store_result("1", 42, states.SUCCESS)
-    result = run(app, "purge", "--root-id", "1")
-
-    assert result.output == "2 tasks deleted\n"
-    assert ids(store) == {"3"}
-    assert rows(backend) == {"workertoolbox_task": 1, "workertoolbox_attempt": 1}
-
-
-def test_one_task_is_erased(app: Celery, backend: Backend, store: TaskStore) -> None:
-    track(backend, {"id": "1", "root_id": "1"}, {"id": "2", "root_id": "1"})
-    result = run(app, "purge", "--task-id", "2")
-
-    assert result.output == "1 tasks deleted\n"
-    assert ids(store) == {"1"}
-
-
-def test_an_old_task_is_as_young_as_its_eta(
+def test_an_old_task_is_kept_until_its_eta_is_old_too(
     app: Celery, backend: Backend, store: TaskStore
 ) -> None:
     eta = (NOW - timedelta(days=20)).isoformat()
@@ -156,40 +111,29 @@ def test_an_old_task_is_as_young_as_its_eta(
     assert (first.output, second.output) == ("0 tasks deleted\n", "1 tasks deleted\n")
 
 
-def keep_others(app: Celery, backend: Backend) -> None:
-    """Store a group, a chord with a part, and two messages that cannot be read."""
-    app.GroupResult("g", [app.AsyncResult("2")]).save()
-    request = Context(id="2", group="c", group_index=0, chord={"task": "body"})
-    backend.on_chord_part_return(request, states.SUCCESS, 42)
-    unread = [
-        quarantine_record(message(id=id, root_id="1"), reason="x", seen_at=NOW)
-        for id in ("1", "2")
-    ]
-    with backend.database.engine.begin() as connection:
-        write_batch(connection, unread)
-
-
-def test_old_groups_chords_and_unread_messages_go_too(
+def test_old_groups_chords_and_quarantined_messages_are_deleted(
     app: Celery, backend: Backend, store: TaskStore
 ) -> None:
-    keep_others(app, backend)
-    all_rows = rows(backend)
-    kept = deleted(store, before=NOW - timedelta(days=1))
-    narrowed = list(_purge.purge_expired(store.engine, before=LATER, status="SUCCESS"))
-    narrowed += _purge.purge_expired(store.engine, before=LATER, name="export.project")
-    untouched = rows(backend)
-    counted = _purge.count_expired(store.engine, before=LATER)
-    gone = deleted(store, before=LATER)
+    store_group_chord_and_quarantine(app, backend)
+    all_rows = row_counts(backend)
+    kept = purged(store, before=NOW - timedelta(days=1))
+    filtered = list(purge.purge_expired(store.engine, before=LATER, status="SUCCESS"))
+    filtered += purge.purge_expired(store.engine, before=LATER, name="export.project")
+    untouched = row_counts(backend)
+    counted = purge.count_expired(store.engine, before=LATER)
+    deleted = purged(store, before=LATER)
 
-    assert (kept, sum(narrowed, Counter())) == ({}, {})
+    assert (kept, sum(filtered, Counter())) == ({}, {})
     assert untouched == all_rows
-    assert counted == gone == {"groups": 1, "chords": 1, "messages in quarantine": 2}
-    assert rows(backend) == {}
+    assert counted == deleted == {"groups": 1, "chords": 1, "messages in quarantine": 2}
+    assert row_counts(backend) == {}
 
 
-def test_what_else_is_deleted_is_told(app: Celery, backend: Backend) -> None:
+def test_the_command_also_counts_quarantined_messages(
+    app: Celery, backend: Backend
+) -> None:
     track(backend, {"id": "1", **ago(40)})
-    keep_others(app, backend)
+    store_group_chord_and_quarantine(app, backend)
     with backend.database.engine.begin() as connection:
         connection.execute(update(quarantine).values(seen_at=NOW - timedelta(days=40)))
     counted = run(app, "purge", "--older-than", "30d", "--dry-run")
@@ -200,25 +144,10 @@ def test_what_else_is_deleted_is_told(app: Celery, backend: Backend) -> None:
     assert result.output == f"{shown} deleted\n"
 
 
-@pytest.mark.parametrize(
-    ("words", "shown"),
-    [
-        (["--task-id", "2"], "0 tasks, 1 messages in quarantine deleted\n"),
-        (["--root-id", "1"], "0 tasks, 2 messages in quarantine deleted\n"),
-    ],
-)
-def test_messages_that_could_not_be_read_are_erased_with_their_task(
-    app: Celery, backend: Backend, words: list[str], shown: str
-) -> None:
-    keep_others(app, backend)
-
-    assert run(app, "purge", *words).output == shown
-
-
-def test_a_long_purge_tells_how_far_it_is(
+def test_a_long_purge_reports_its_progress(
     app: Celery, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_purge, "BATCH_SIZE", 2)
+    monkeypatch.setattr(purge, "BATCH_SIZE", 2)
     monkeypatch.setattr(purge_command, "REPORT_S", 0.0)
     track(backend, *({"id": str(n), **ago(40)} for n in range(3)))
     result = run(app, "purge", "--older-than", "30d")
@@ -246,7 +175,7 @@ def test_a_long_purge_tells_how_far_it_is(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_use_deletes_nothing_and_is_one_line_that_says_what_to_do(
+def test_wrong_options_delete_nothing_and_are_explained_in_one_line(
     app: Celery, backend: Backend, store: TaskStore, words: list[str], advice: str
 ) -> None:
     track(backend, {"id": "1", "root_id": "1", **ago(400)})
@@ -259,7 +188,7 @@ def test_wrong_use_deletes_nothing_and_is_one_line_that_says_what_to_do(
     assert ids(store) == {"1"}
 
 
-def test_a_status_of_a_tasks_own_is_taken(app: Celery, backend: Backend) -> None:
+def test_a_custom_status_is_accepted(app: Celery, backend: Backend) -> None:
     track(backend, {"id": "1", **ago(40)}, {"id": "2", **ago(40)})
     backend.store_result("1", {}, "Uploading")
     result = run(app, "purge", "--older-than", "30d", "--status", "Uploading")

@@ -1,4 +1,4 @@
-"""What is hidden of a task's arguments."""
+"""Masking of secret arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results.backend import Backend
     "key",
     ["password", "PASSWORD", "db_password", "token", "api_key", "Authorization"],
 )
-def test_well_known_names_are_hidden_at_any_depth(key: str) -> None:
+def test_well_known_names_are_masked_at_any_depth(key: str) -> None:
     args, kwargs = Redaction().redact(
         "export.project", [{"deep": [{key: "s3cret"}]}], {key: "s3cret", "folder": "a"}
     )
@@ -31,7 +31,7 @@ def test_well_known_names_are_hidden_at_any_depth(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["tokens_used", "secretary", "password_length"])
-def test_names_that_only_look_like_them_are_not(key: str) -> None:
+def test_names_that_only_resemble_them_are_not_masked(key: str) -> None:
     assert Redaction().redact("export.project", [], {key: 7}) == ([], {key: 7})
 
 
@@ -50,7 +50,7 @@ def test_names_that_only_look_like_them_are_not(key: str) -> None:
         ({"*": lambda args, kwargs: (args[:1], {})}, ["a"], {}),
     ],
 )
-def test_a_rule_hides_what_it_names_in_the_tasks_it_is_for(
+def test_a_rule_masks_the_arguments_that_it_names_in_matching_tasks(
     rules: dict[str, Any], args: list[str], kwargs: dict[str, Any]
 ) -> None:
     redaction = Redaction(rules)
@@ -59,7 +59,7 @@ def test_a_rule_hides_what_it_names_in_the_tasks_it_is_for(
     assert redaction.redact("export.project", *given) == (args, kwargs)
 
 
-def test_a_name_hides_an_argument_given_by_its_position(app: Celery) -> None:
+def test_a_name_masks_an_argument_passed_by_position(app: Celery) -> None:
     @app.task(name="export.login", shared=False)
     def login(user: str, password: str, *, remember: bool) -> None: ...
 
@@ -68,7 +68,7 @@ def test_a_name_hides_an_argument_given_by_its_position(app: Celery) -> None:
     assert shown == ["me", MASK]
 
 
-def test_a_function_that_fails_hides_everything(
+def test_all_arguments_are_masked_if_a_function_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     redaction = Redaction({"*": lambda args, kwargs: args[9]})
@@ -78,7 +78,7 @@ def test_a_function_that_fails_hides_everything(
     assert "s3cret" not in caplog.text
 
 
-def test_what_the_publisher_wants_to_be_shown_wins() -> None:
+def test_the_repr_that_a_publisher_gives_takes_precedence() -> None:
     headers = {"workertoolbox_shown": {"argsrepr": "(…)"}}
 
     assert Redaction().redact_message("a", ["s3cret"], {"b": 1}, headers) == (
@@ -90,7 +90,7 @@ def test_what_the_publisher_wants_to_be_shown_wins() -> None:
 @pytest.mark.parametrize(
     "rules", [["token"], {"a": "token"}, {"a": [1.5]}, {1: ["token"]}, {"a": None}]
 )
-def test_what_is_no_rule_is_refused(rules: Any) -> None:
+def test_an_invalid_rule_is_refused(rules: Any) -> None:
     with pytest.raises(
         InvalidRedaction, match="REDACT=.* is not a valid rule; write"
     ) as caught:

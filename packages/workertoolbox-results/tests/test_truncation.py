@@ -1,4 +1,4 @@
-"""How much is stored of the arguments of a task."""
+"""Truncation of large arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results.backend import Backend
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
-#: A text of 2,000 bytes as JSON, and one of 3,000.
+#: Texts of 2,000 and 3,000 bytes as JSON.
 LARGE, LARGER = "x" * 1998, "é" * 499 + "xxxx"
 
 
@@ -35,25 +35,25 @@ LARGE, LARGER = "x" * 1998, "é" * 499 + "xxxx"
     ],
     ids=["list", "dict", "both", "nested", "text"],
 )
-def test_large_arguments_are_cut_and_small_ones_stay(
+def test_large_arguments_are_replaced_and_small_ones_kept(
     arguments: Any, stored: Any
 ) -> None:
     assert truncate(arguments, 1500) == stored
 
 
-def test_no_more_is_cut_than_has_to_be() -> None:
+def test_no_more_is_truncated_than_necessary() -> None:
     assert truncate([LARGE, LARGER], 2500) == [LARGE, "<truncated: 3000 bytes>"]
 
 
 @pytest.mark.parametrize("arguments", [["a" * 96], {"k": "a" * 91}, "a" * 98])
-def test_what_just_fits_stays_whole(arguments: Any) -> None:
+def test_arguments_that_just_fit_are_kept_whole(arguments: Any) -> None:
     assert len(json.dumps(arguments)) == 100
     assert truncate(arguments, 100) == arguments
     assert truncate(arguments, 99) != arguments
 
 
 @pytest.mark.parametrize("count", [400, 1000, 100_000])
-def test_of_many_small_arguments_the_first_stay(count: int) -> None:
+def test_the_first_of_many_small_arguments_are_kept(count: int) -> None:
     numbers = {f"key {n}": n for n in range(count)}
     [*items, mark] = truncate(list(numbers.values()), 1500)
     named = truncate(numbers, 1500)
@@ -78,12 +78,12 @@ def test_of_many_small_arguments_the_first_stay(count: int) -> None:
     ],
     ids=["numbers", "large", "dict", "keys", "middling", "mixed"],
 )
-def test_what_is_stored_is_hardly_more_than_the_limit(arguments: Any) -> None:
+def test_truncated_arguments_hardly_exceed_the_limit(arguments: Any) -> None:
     assert len(json.dumps(truncate(arguments, 1500))) < 1600
 
 
 @pytest.fixture
-def cutting(app: Celery, url: str) -> Backend:
+def truncating_backend(app: Celery, url: str) -> Backend:
     """A backend that stores at most 1,500 bytes."""
     app.conf.MAX_ARGUMENT_BYTES = 1500
     return Backend(app, url.removeprefix("workertoolbox+"))
@@ -100,21 +100,22 @@ def cutting(app: Celery, url: str) -> Backend:
         (["a" * 1497], {"k": "a" * 1492}),
     ],
 )
-def test_monitor_and_result_backend_store_the_same(
-    cutting: Backend, store: TaskStore, args: list[Any], kwargs: dict[str, Any]
+def test_monitor_and_result_backend_truncate_alike(
+    truncating_backend: Backend,
+    store: TaskStore,
+    args: list[Any],
+    kwargs: dict[str, Any],
 ) -> None:
     read = read_task(message([args, kwargs, {}]), seen_at=NOW, max_bytes=1500)
     request = Context(id="1", task="export.project", args=args, kwargs=kwargs)
-    cutting.store_result("1", [LARGE] * 9, states.SUCCESS, request=request)
+    truncating_backend.store_result("1", [LARGE] * 9, states.SUCCESS, request=request)
     stored = store.get("1")
 
     assert (stored.args, stored.kwargs) == (read.args, read.kwargs)
     assert stored.result == [LARGE] * 9
 
 
-def test_a_megabyte_is_cut_where_no_limit_is_set(
-    backend: Backend, store: TaskStore
-) -> None:
+def test_a_megabyte_is_truncated_by_default(backend: Backend, store: TaskStore) -> None:
     huge = "x" * 2**20
     request = Context(id="1", task="export.project", args=["a", huge], kwargs={})
     backend.store_result("1", huge, states.SUCCESS, request=request)
@@ -125,11 +126,11 @@ def test_a_megabyte_is_cut_where_no_limit_is_set(
     assert stored.result == huge
 
 
-def test_a_message_that_is_replayed_is_cut(
-    app: Celery, cutting: Backend, store: TaskStore
+def test_a_replayed_message_is_truncated(
+    app: Celery, truncating_backend: Backend, store: TaskStore
 ) -> None:
     odd = message([[LARGE], {}, {}])
-    with cutting.database.engine.begin() as connection:
+    with truncating_backend.database.engine.begin() as connection:
         write_batch(connection, [quarantine_record(odd, reason="r", seen_at=NOW)])
     run(app, "quarantine", "replay", "1")
 
@@ -137,7 +138,7 @@ def test_a_message_that_is_replayed_is_cut(
 
 
 @pytest.mark.parametrize("limit", [0, -1, "64k", 1.5, True])
-def test_a_limit_that_is_none_is_refused(app: Celery, url: str, limit: Any) -> None:
+def test_an_invalid_limit_is_refused(app: Celery, url: str, limit: Any) -> None:
     app.conf.MAX_ARGUMENT_BYTES = limit
     with pytest.raises(
         InvalidLimit, match="MAX_ARGUMENT_BYTES=.* is not a number of bytes"

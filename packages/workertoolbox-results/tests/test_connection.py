@@ -1,4 +1,4 @@
-"""The one connection of a process, when a statement on it does not come to its end."""
+"""The shared connection of a process, after statements that failed or were cut off."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ FIRST = Statement("INSERT INTO workertoolbox_chord_part VALUES ('g', '1', 0, 'x'
 SECOND = Statement("UPDATE workertoolbox_chord_part SET result = ?", order=("value",))
 
 
-class Slow:
-    """A value that takes so long that the time limit of the task comes."""
+class Interrupting:
+    """A value whose conversion is interrupted by the time limit of a task."""
 
     def __conform__(self, _: object) -> object:
         raise SoftTimeLimitExceeded
 
 
-def test_a_statement_that_is_interrupted_leaves_no_transaction_open(
+def test_an_interrupted_statement_leaves_no_transaction_open(
     backend: Backend, store: TaskStore
 ) -> None:
     with pytest.raises(SoftTimeLimitExceeded):
-        execute(backend.database, [FIRST, SECOND], {"value": Slow()})
+        execute(backend.database, [FIRST, SECOND], {"value": Interrupting()})
     with store.engine.connect() as connection:
         query = text("SELECT count(*) FROM workertoolbox_chord_part")
         count = connection.execute(query).scalar_one()
@@ -39,14 +39,14 @@ def test_a_statement_that_is_interrupted_leaves_no_transaction_open(
     assert store.get("1").result == 42
 
 
-def test_a_connection_that_is_closed_is_opened_again(
+def test_a_closed_connection_is_opened_again(
     backend: Backend, store: TaskStore
 ) -> None:
     backend.store_result("1", 42, states.SUCCESS)
     with pytest.raises(DBAPIError), backend.database.connect() as connection:
         connection.execute(text("SELECT 1"))
-        cut: Any = connection.connection.dbapi_connection
-        cut.close()
+        closed: Any = connection.connection.dbapi_connection
+        closed.close()
         connection.execute(text("SELECT 1"))
     backend.store_result("2", 42, states.SUCCESS)
     backend.database.close()
@@ -55,12 +55,12 @@ def test_a_connection_that_is_closed_is_opened_again(
     assert {task.id for task in store.list()} == {"1", "2", "3"}
 
 
-def test_an_error_of_the_database_leaves_the_connection_as_it_is(
+def test_the_connection_is_usable_after_an_error_of_the_database(
     backend: Backend, store: TaskStore
 ) -> None:
-    wrong = Statement("SELECT nothing FROM nowhere_at_all WHERE x = :y")
+    invalid = Statement("SELECT nothing FROM nowhere_at_all WHERE x = :y")
     with pytest.raises(Exception, match="nowhere_at_all"):
-        execute(backend.database, [wrong], {"y": 1})
+        execute(backend.database, [invalid], {"y": 1})
     with pytest.raises(OperationalError), backend.database.connect() as connection:
         connection.execute(text("SELECT nothing FROM celery_taskmeta"))
     backend.store_result("1", 42, states.SUCCESS)

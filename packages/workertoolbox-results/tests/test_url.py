@@ -1,3 +1,5 @@
+"""Templates of URLs and texts, and the errors of broken ones."""
+
 from __future__ import annotations
 
 import pytest
@@ -19,7 +21,7 @@ VARIABLES = {
 }
 
 
-def test_a_password_of_any_characters_comes_through_the_default_template() -> None:
+def test_a_password_may_contain_any_characters() -> None:
     rendered = render_url(RESULT_BACKEND, VARIABLES)
     url = make_url(rendered.removeprefix("workertoolbox+"))
 
@@ -28,21 +30,21 @@ def test_a_password_of_any_characters_comes_through_the_default_template() -> No
     assert url.database == "workers"
 
 
-def test_a_url_without_variables_stays_as_it_is() -> None:
+def test_a_url_without_variables_is_unchanged() -> None:
     assert render_url("redis://localhost/0", VARIABLES) == "redis://localhost/0"
 
 
-def test_a_variable_may_be_named_without_its_zero() -> None:
+def test_a_variable_may_be_named_without_the_leading_zero() -> None:
     assert render_url("db+sqlite:///{RESULT_DB_NAME}", VARIABLES).endswith("/workers")
 
 
-def test_an_ipv6_address_stays_as_it_is() -> None:
+def test_an_ipv6_address_is_not_escaped() -> None:
     rendered = render_url(RESULT_BACKEND, {**VARIABLES, "RESULT_DB_HOST": "[::1]"})
 
     assert make_url(rendered.removeprefix("workertoolbox+")).host == "::1"
 
 
-def test_an_error_does_not_show_a_password_that_is_no_variable() -> None:
+def test_an_error_masks_a_literal_password() -> None:
     with pytest.raises(InvalidTemplate) as caught:
         render_url("postgresql://me:geheim@{0.NOPE}/x", VARIABLES)
 
@@ -58,14 +60,14 @@ def test_an_error_does_not_show_a_password_that_is_no_variable() -> None:
         "postgresql://{0.RESULT_DB_USER}:geheim@{0.NOPE}/x",
     ],
 )
-def test_a_password_with_braces_is_not_shown_either(template: str) -> None:
+def test_an_error_masks_a_literal_password_with_braces(template: str) -> None:
     with pytest.raises(InvalidTemplate) as caught:
         render_url(template, VARIABLES)
 
     assert "heim" not in str(caught.value)
 
 
-def test_doubled_braces_stand_for_braces() -> None:
+def test_doubled_braces_are_literal_braces() -> None:
     assert render_url("db+sqlite:///a{{b}}", VARIABLES) == "db+sqlite:///a{b}"
 
 
@@ -82,7 +84,7 @@ def test_doubled_braces_stand_for_braces() -> None:
         "postgresql://{0.RESULT_DB_USER:>20}@localhost/x",
     ],
 )
-def test_a_broken_template_is_one_error_that_shows_it(template: str) -> None:
+def test_a_broken_template_is_shown_in_the_error(template: str) -> None:
     with pytest.raises(InvalidTemplate) as caught:
         render_url(template, VARIABLES)
 
@@ -90,7 +92,7 @@ def test_a_broken_template_is_one_error_that_shows_it(template: str) -> None:
     assert "{0.RESULT_DB_HOST}" in str(caught.value) or "brace" in str(caught.value)
 
 
-def test_a_text_that_is_no_url_gets_its_values_as_they_are() -> None:
+def test_values_in_a_text_that_is_not_a_url_are_not_escaped() -> None:
     text = render_text(
         "{0.RESULT_DB_PASS} {RESULT_DB_HOST} {{}}", VARIABLES, setting="x"
     )
@@ -98,6 +100,6 @@ def test_a_text_that_is_no_url_gets_its_values_as_they_are() -> None:
     assert text == "p@ss:w/o?r%d {1} db.example {}"
 
 
-def test_an_error_names_the_setting_that_has_the_template() -> None:
+def test_an_error_names_the_setting_of_the_template() -> None:
     with pytest.raises(InvalidTemplate, match="^broker_url template 'amqp://{0.NOPE}'"):
         render_url("amqp://{0.NOPE}", VARIABLES, setting="broker_url")

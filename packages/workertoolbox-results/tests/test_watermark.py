@@ -1,4 +1,4 @@
-"""What is queued or untracked, and the watermarks up to which it is kept apart."""
+"""The tables of queued and untracked tasks, and their watermarks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results._database.tables import (
     untracked,
     watermark,
 )
-from cadasta.workertoolbox.results._history import watermark as _queued
+from cadasta.workertoolbox.results._history import watermark as watermark_module
 from cadasta.workertoolbox.results._history.watermark import GRACE, WatermarkSweep
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
@@ -40,15 +40,15 @@ def ago(age: timedelta) -> datetime:
 
 
 def record(id: str, age: timedelta, **headers: Any) -> TaskRecord:
-    """Return what the message of a task said that was published and seen then."""
-    told = message(id=id, workertoolbox_published_at=ago(age).isoformat(), **headers)
-    return read_task(told, seen_at=ago(age))
+    """Return the record of a message that was published and seen some time ago."""
+    sent = message(id=id, workertoolbox_published_at=ago(age).isoformat(), **headers)
+    return read_task(sent, seen_at=ago(age))
 
 
-def late(id: str, age: timedelta, **headers: Any) -> TaskRecord:
-    """Return one of a message that waited in its queue, and is seen now."""
-    told = message(id=id, workertoolbox_published_at=ago(age).isoformat(), **headers)
-    return read_task(told, seen_at=datetime.now(UTC))
+def late_record(id: str, age: timedelta, **headers: Any) -> TaskRecord:
+    """Return the record of a message that waited in its queue and is seen now."""
+    sent = message(id=id, workertoolbox_published_at=ago(age).isoformat(), **headers)
+    return read_task(sent, seen_at=datetime.now(UTC))
 
 
 def write(store: TaskStore, *records: TaskRecord) -> None:
@@ -56,8 +56,8 @@ def write(store: TaskStore, *records: TaskRecord) -> None:
         write_batch(connection, records)
 
 
-def write_as_before(store: TaskStore, *records: TaskRecord) -> None:
-    """Write as a monitor that knows nothing of the watermark."""
+def write_without_late_rows(store: TaskStore, *records: TaskRecord) -> None:
+    """Write as a monitor of an earlier release, which inserts no queued tasks."""
     write(store, *records)
     ids = [each.id for each in records]
     with store.engine.begin() as connection:
@@ -69,80 +69,82 @@ def sweep(store: TaskStore, until: datetime | None = None) -> bool:
         return WatermarkSweep().advance(connection, until=until or ago(GRACE))
 
 
-def kept(store: TaskStore) -> set[str]:
+def queued_ids(store: TaskStore) -> set[str]:
     with store.engine.connect() as connection:
         return set(connection.scalars(select(queued.c.task_id)))
 
 
-def swept_at(store: TaskStore) -> datetime:
+def queued_watermark(store: TaskStore) -> datetime:
     with store.engine.connect() as connection:
         at: datetime = connection.scalars(select(watermark.c.seen_at)).one()
         return at
 
 
-def listed(store: TaskStore, status: str = "QUEUED") -> list[str]:
+def listed_ids(store: TaskStore, status: str = "QUEUED") -> list[str]:
     return [task.id for task in store.list(status=status)]
 
 
-def stuck(store: TaskStore, age: timedelta = 5 * MINUTE) -> list[str]:
+def stuck_ids(store: TaskStore, age: timedelta = 5 * MINUTE) -> list[str]:
     return [task.id for task in store.stuck(age)]
 
 
-def test_a_queued_task_is_found_whether_or_not_anybody_sweeps(
+def test_a_queued_task_is_found_before_and_after_a_sweep(
     store: TaskStore,
 ) -> None:
-    write_as_before(store, record("old", HOUR), record("new", MINUTE))
-    before = listed(store), stuck(store)
+    write_without_late_rows(store, record("old", HOUR), record("new", MINUTE))
+    before = listed_ids(store), stuck_ids(store)
     sweep(store)
 
     assert before == (["new", "old"], ["old"])
-    assert (listed(store), stuck(store)) == before
-    assert kept(store) == {"old"}
-    assert swept_at(store) > ago(2 * GRACE)
+    assert (listed_ids(store), stuck_ids(store)) == before
+    assert queued_ids(store) == {"old"}
+    assert queued_watermark(store) > ago(2 * GRACE)
 
 
 def test_a_task_that_gets_a_result_is_no_longer_queued(
     store: TaskStore, backend: Backend
 ) -> None:
-    write_as_before(store, record("1", HOUR), record("2", HOUR), record("3", HOUR))
+    write_without_late_rows(
+        store, record("1", HOUR), record("2", HOUR), record("3", HOUR)
+    )
     backend.store_result("1", 42, states.SUCCESS)
     sweep(store)
-    first = kept(store)
+    first = queued_ids(store)
     backend.store_result("2", 42, states.SUCCESS)
-    asked = listed(store), stuck(store)
+    found = listed_ids(store), stuck_ids(store)
     sweep(store)
 
     assert first == {"2", "3"}
-    assert asked == (["3"], ["3"])
-    assert kept(store) == {"3"}
+    assert found == (["3"], ["3"])
+    assert queued_ids(store) == {"3"}
 
 
 def test_a_message_that_is_seen_late_is_above_the_watermark(store: TaskStore) -> None:
     sweep(store)
-    write(store, late("1", 3 * HOUR))
-    before = stuck(store)
+    write(store, late_record("1", 3 * HOUR))
+    before = stuck_ids(store)
     sweep(store)
 
-    assert before == stuck(store) == ["1"]
-    assert kept(store) == set()
+    assert before == stuck_ids(store) == ["1"]
+    assert queued_ids(store) == set()
     sweep(store, datetime.now(UTC))
-    assert stuck(store) == ["1"]
-    assert kept(store) == {"1"}
+    assert stuck_ids(store) == ["1"]
+    assert queued_ids(store) == {"1"}
 
 
-def test_a_message_that_is_committed_late_is_put_below_the_watermark(
+def test_a_message_that_is_committed_late_is_stored_as_queued_at_once(
     store: TaskStore,
 ) -> None:
     sweep(store)
     write(store, record("after an outage", 3 * MINUTE), record("in time", MINUTE / 2))
 
-    assert kept(store) == {"after an outage"}
-    assert stuck(store, 2 * MINUTE) == ["after an outage"]
+    assert queued_ids(store) == {"after an outage"}
+    assert stuck_ids(store, 2 * MINUTE) == ["after an outage"]
     sweep(store, datetime.now(UTC))
-    assert listed(store) == ["in time", "after an outage"]
+    assert listed_ids(store) == ["in time", "after an outage"]
 
 
-def test_messages_and_sweeps_in_any_order_give_the_same(tmp_path: Path) -> None:
+def test_messages_and_sweeps_in_any_order_give_the_same_answers(tmp_path: Path) -> None:
     messages = [
         record("1", HOUR, retries=0, eta=None),
         record("1", HOUR / 2, retries=1, eta=ago(-HOUR).isoformat()),
@@ -159,67 +161,69 @@ def test_messages_and_sweeps_in_any_order_give_the_same(tmp_path: Path) -> None:
                     sweep(store)
                 else:
                     write(store, messages[each])
-            seen.append((listed(store), listed(store, "SCHEDULED"), stuck(store)))
+            seen.append(
+                (listed_ids(store), listed_ids(store, "SCHEDULED"), stuck_ids(store))
+            )
 
     assert len(seen) == 60
     assert all(each == (["2"], ["1"], ["2"]) for each in seen)
 
 
-def test_a_sweep_takes_a_bounded_number_and_goes_on(
+def test_a_sweep_reads_a_bounded_number_of_rows_and_the_next_continues(
     store: TaskStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_queued, "BATCH_SIZE", 3)
+    monkeypatch.setattr(watermark_module, "BATCH_SIZE", 3)
     at = ago(HOUR)
     records = [record(str(n), HOUR) for n in range(9)]
-    # Some were seen at the same instant.
+    # Four messages are seen at the same instant.
     seen = [
         each._replace(seen_at=at + n // 4 * MINUTE) for n, each in enumerate(records)
     ]
-    write_as_before(store, *seen)
-    ends = [sweep(store) for _ in range(3)]
+    write_without_late_rows(store, *seen)
+    done = [sweep(store) for _ in range(3)]
 
-    assert ends == [False, False, True]
-    assert kept(store) == set("012345678")
+    assert done == [False, False, True]
+    assert queued_ids(store) == set("012345678")
 
     for n in range(9):
         backend.store_result(str(n), n, states.SUCCESS)
-    watermark_sweep = WatermarkSweep()
+    repeated_sweep = WatermarkSweep()
     left = []
     for _ in range(4):
         with store.engine.begin() as connection:
-            is_all = watermark_sweep.advance(connection, until=ago(GRACE))
-        left.append((len(kept(store)), is_all))
+            is_done = repeated_sweep.advance(connection, until=ago(GRACE))
+        left.append((len(queued_ids(store)), is_done))
     assert left == [(6, False), (3, False), (0, False), (0, True)]
 
 
-def test_the_watermark_is_not_moved_back(store: TaskStore) -> None:
+def test_the_watermark_never_moves_back(store: TaskStore) -> None:
     now = datetime.now(UTC)
     sweep(store, now)
     sweep(store, now - HOUR)
 
-    assert swept_at(store) == now
+    assert queued_watermark(store) == now
 
 
-def store_at(store: TaskStore, id: str, status: str, age: timedelta) -> None:
-    """Store a state as a worker did then, in place of any before."""
+def store_state(store: TaskStore, id: str, status: str, age: timedelta) -> None:
+    """Store a state as a worker did some time ago, replacing any earlier one."""
     row = {"task_id": id, "status": status, "name": "export.project", "queue": "export"}
     row |= {"root_id": "root", "parent_id": "parent"}
     with store.engine.begin() as connection:
         connection.execute(delete(taskmeta).where(taskmeta.c.task_id == id))
-        connection.execute(insert(taskmeta).values(**row, date_done=naive(age)))
+        connection.execute(insert(taskmeta).values(**row, date_done=naive_ago(age)))
 
 
-def naive(age: timedelta) -> datetime:
+def naive_ago(age: timedelta) -> datetime:
     return ago(age).replace(tzinfo=None)
 
 
-def kept_untracked(store: TaskStore) -> set[str]:
+def untracked_ids(store: TaskStore) -> set[str]:
     with store.engine.connect() as connection:
         return set(connection.scalars(select(untracked.c.task_id)))
 
 
-def everywhere(store: TaskStore) -> list[list[str]]:
-    """Return the ids that each query finds which may be about untracked tasks."""
+def find_everywhere(store: TaskStore) -> list[list[str]]:
+    """Return the ids found by each query that may find untracked tasks."""
     found = (
         store.list(),
         store.list(name="export.project"),
@@ -230,109 +234,109 @@ def everywhere(store: TaskStore) -> list[list[str]]:
     return [[task.id for task in tasks] for tasks in found]
 
 
-def test_an_untracked_task_is_found_whether_or_not_anybody_sweeps(
+def test_an_untracked_task_is_found_before_and_after_a_sweep(
     store: TaskStore,
 ) -> None:
-    store_at(store, "1", states.SUCCESS, 2 * HOUR)
-    store_at(store, "2", states.STARTED, HOUR)
-    store_at(store, "3", states.SUCCESS, MINUTE)
-    before = everywhere(store)
+    store_state(store, "1", states.SUCCESS, 2 * HOUR)
+    store_state(store, "2", states.STARTED, HOUR)
+    store_state(store, "3", states.SUCCESS, MINUTE)
+    before = find_everywhere(store)
     sweep(store)
 
-    assert before == everywhere(store)
+    assert before == find_everywhere(store)
     assert before == [["3", "2", "1"]] * 3 + [["1", "2", "3"]] * 2
-    assert kept_untracked(store) == {"1", "2"}
+    assert untracked_ids(store) == {"1", "2"}
 
 
-def test_an_untracked_task_is_as_new_as_its_latest_state(store: TaskStore) -> None:
-    store_at(store, "1", states.STARTED, 3 * HOUR)
-    store_at(store, "2", states.SUCCESS, HOUR)
+def test_an_untracked_task_is_sorted_by_its_latest_state(store: TaskStore) -> None:
+    store_state(store, "1", states.STARTED, 3 * HOUR)
+    store_state(store, "2", states.SUCCESS, HOUR)
     sweep(store, ago(2 * HOUR))
-    store_at(store, "1", states.SUCCESS, HOUR / 2)
-    before = everywhere(store)[0]
+    store_state(store, "1", states.SUCCESS, HOUR / 2)
+    before = find_everywhere(store)[0]
     sweep(store)
 
-    assert before == everywhere(store)[0] == ["1", "2"]
-    assert listed(store, "SUCCESS") == ["1", "2"]
+    assert before == find_everywhere(store)[0] == ["1", "2"]
+    assert listed_ids(store, "SUCCESS") == ["1", "2"]
 
 
-def test_a_result_whose_message_comes_late_is_no_longer_untracked(
+def test_a_result_whose_message_arrives_late_is_no_longer_untracked(
     store: TaskStore,
 ) -> None:
     for id, age in (("tracked", HOUR / 2), ("untracked", HOUR), ("forgotten", HOUR)):
-        store_at(store, id, states.SUCCESS, age)
+        store_state(store, id, states.SUCCESS, age)
     sweep(store)
-    write(store, late("tracked", 3 * HOUR))
+    write(store, late_record("tracked", 3 * HOUR))
     with store.engine.begin() as connection:
         connection.execute(delete(taskmeta).where(taskmeta.c.task_id == "forgotten"))
-    before = everywhere(store)
+    before = find_everywhere(store)
     sweep(store)
 
-    assert before == everywhere(store)
+    assert before == find_everywhere(store)
     assert before[0] == ["untracked", "tracked"]
     assert before[3:] == [["untracked"]] * 2
-    assert kept_untracked(store) == {"untracked"}
+    assert untracked_ids(store) == {"untracked"}
 
 
-def test_a_task_that_was_deleted_is_no_longer_queued(store: TaskStore) -> None:
-    write_as_before(store, record("1", HOUR))
+def test_a_deleted_task_is_no_longer_queued(store: TaskStore) -> None:
+    write_without_late_rows(store, record("1", HOUR))
     sweep(store)
     with store.engine.begin() as connection:
-        connection.execute(delete(task))  # as a release that knows of no such table
+        connection.execute(delete(task))  # As an earlier release does.
 
-    assert (listed(store), stuck(store)) == ([], [])
+    assert (listed_ids(store), stuck_ids(store)) == ([], [])
     sweep(store)
-    assert kept(store) == set()
+    assert queued_ids(store) == set()
 
 
-def test_a_purge_takes_queued_and_untracked_tasks(
+def test_a_purge_deletes_queued_and_untracked_tasks(
     app: Celery, store: TaskStore
 ) -> None:
-    write_as_before(store, record("1", 48 * HOUR))
-    store_at(store, "2", states.SUCCESS, 48 * HOUR)
+    write_without_late_rows(store, record("1", 48 * HOUR))
+    store_state(store, "2", states.SUCCESS, 48 * HOUR)
     sweep(store)
     result = run(app, "purge", "--older-than", "1d")
 
     assert result.output == "2 tasks deleted\n"
-    assert kept(store) == kept_untracked(store) == set()
+    assert queued_ids(store) == untracked_ids(store) == set()
 
 
-def test_a_step_that_has_come_is_no_longer_planned(
+def test_a_published_step_is_no_longer_planned(
     store: TaskStore, backend: Backend
 ) -> None:
     steps = [
         {"task": "export.project", "options": {"task_id": id}} for id in ("a", "b", "c")
     ]
     body = [[], {}, {"chain": steps[::-1]}]
-    told = message(body, id="1")
-    write(store, read_task(told, seen_at=ago(HOUR)))
+    sent = message(body, id="1")
+    write(store, read_task(sent, seen_at=ago(HOUR)))
     write(store, record("a", HOUR))
     backend.store_result("b", 42, states.SUCCESS)
     sweep(store)
     with store.engine.connect() as connection:
         ids = list(connection.scalars(select(planned.c.id)))
 
-    assert ids == listed(store, "PLANNED") == ["c"]
+    assert ids == listed_ids(store, "PLANNED") == ["c"]
 
 
-def test_a_scheduled_task_is_stuck_only_a_while_after_its_eta(
+def test_a_scheduled_task_is_stuck_only_some_time_after_its_eta(
     store: TaskStore,
 ) -> None:
-    for prefix in ("kept", "new"):
+    for prefix in ("swept", "new"):
         ages = (-HOUR, MINUTE, 10 * MINUTE)
         for n, age in enumerate(ages):
             eta = ago(age).isoformat()
-            write(store, late(f"{prefix}{n}", 2 * HOUR, eta=eta))
-        if prefix == "kept":
+            write(store, late_record(f"{prefix}{n}", 2 * HOUR, eta=eta))
+        if prefix == "swept":
             sweep(store, datetime.now(UTC))
 
-    assert kept(store) == {"kept0", "kept1", "kept2"}
-    assert set(stuck(store)) == {"kept2", "new2"}
-    assert set(listed(store, "SCHEDULED")) == {"kept0", "new0"}
-    assert set(listed(store)) == {"kept1", "kept2", "new1", "new2"}
+    assert queued_ids(store) == {"swept0", "swept1", "swept2"}
+    assert set(stuck_ids(store)) == {"swept2", "new2"}
+    assert set(listed_ids(store, "SCHEDULED")) == {"swept0", "new0"}
+    assert set(listed_ids(store)) == {"swept1", "swept2", "new1", "new2"}
 
 
-def test_what_runs_or_waits_for_a_retry_for_long_is_stuck(
+def test_a_task_that_runs_or_waits_for_a_retry_for_long_is_stuck(
     store: TaskStore, backend: Backend
 ) -> None:
     ahead = ago(-HOUR).isoformat()
@@ -353,17 +357,17 @@ def test_what_runs_or_waits_for_a_retry_for_long_is_stuck(
         ("done", states.FAILURE, 5 * HOUR),
         ("started now", states.STARTED, MINUTE),
     ):
-        store_at(store, id, status, age)
+        store_state(store, id, status, age)
 
-    assert stuck(store) == ["untracked", "queued", "started", "to be retried"]
+    assert stuck_ids(store) == ["untracked", "queued", "started", "to be retried"]
     assert [each.id for each in store.stuck(5 * MINUTE, limit=2)] == [
         "untracked",
         "queued",
     ]
 
 
-def test_the_command_narrows_it_down(app: Celery, store: TaskStore) -> None:
-    write_as_before(
+def test_the_stuck_command_filters_tasks(app: Celery, store: TaskStore) -> None:
+    write_without_late_rows(
         store,
         record("1", 3 * HOUR),
         record("2", 2 * HOUR, task="msg.send", routing_key="msg"),
@@ -386,11 +390,11 @@ def test_the_command_narrows_it_down(app: Celery, store: TaskStore) -> None:
 @pytest.mark.parametrize(
     "words", [[], ["--older-than", "15"], ["--older-than", "999999w"]]
 )
-def test_an_age_is_needed(app: Celery, words: list[str]) -> None:
+def test_the_stuck_command_requires_an_age(app: Celery, words: list[str]) -> None:
     assert run(app, "stuck", *words).exit_code == 2
 
 
-def test_a_sweep_that_fails_is_no_failure_of_a_monitor(
+def test_a_failed_sweep_is_logged_and_retried_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"sqlite:///{tmp_path / 'results.sqlite3'}"
@@ -398,25 +402,25 @@ def test_a_sweep_that_fails_is_no_failure_of_a_monitor(
     engine = open_engine(database_url(url))
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE workertoolbox_watermark")
-    watermark_sweep = WatermarkSweep()
-    watermark_sweep.advance_if_due(engine)
-    watermark_sweep.advance_if_due(engine)
+    repeated_sweep = WatermarkSweep()
+    repeated_sweep.advance_if_due(engine)
+    repeated_sweep.advance_if_due(engine)
     engine.dispose()
 
     assert [entry.levelname for entry in caplog.records] == ["WARNING"]
     assert "no such table: workertoolbox_watermark" in caplog.text
 
 
-@pytest.mark.parametrize(("rest", "goes"), [(0, 4), (1e9, 1)])
-def test_a_sweep_that_is_behind_goes_on_after_a_rest(
-    store: TaskStore, monkeypatch: pytest.MonkeyPatch, rest: float, goes: int
+@pytest.mark.parametrize(("rest_factor", "sweeps"), [(0, 4), (1e9, 1)])
+def test_a_sweep_that_is_behind_continues_after_a_pause(
+    store: TaskStore, monkeypatch: pytest.MonkeyPatch, rest_factor: float, sweeps: int
 ) -> None:
-    monkeypatch.setattr(_queued, "BATCH_SIZE", 3)
-    monkeypatch.setattr(_queued, "BEHIND_S", 0)
-    monkeypatch.setattr(_queued, "REST_FACTOR", rest)
-    write_as_before(store, *(record(str(n), HOUR) for n in range(10)))
-    watermark_sweep = WatermarkSweep()
+    monkeypatch.setattr(watermark_module, "BATCH_SIZE", 3)
+    monkeypatch.setattr(watermark_module, "BEHIND_S", 0)
+    monkeypatch.setattr(watermark_module, "REST_FACTOR", rest_factor)
+    write_without_late_rows(store, *(record(str(n), HOUR) for n in range(10)))
+    repeated_sweep = WatermarkSweep()
     for _ in range(4):
-        watermark_sweep.advance_if_due(store.engine)
+        repeated_sweep.advance_if_due(store.engine)
 
-    assert len(kept(store)) == min(3 * goes, 10)
+    assert len(queued_ids(store)) == min(3 * sweeps, 10)
