@@ -1,13 +1,13 @@
-"""What the toolbox adds to the start and the memory of a process.
+"""What the toolbox adds to the start time and the memory of a process.
 
-A producer makes its app and publishes one task; a worker starts until it is ready.
+A producer creates its app and publishes one task; a worker starts until it is ready.
 Both are compared with plain Celery on the same broker, RabbitMQ, and with results in
 the same database through Celery's own backend, `db+…`. The producer with the routing
 package alone has no result backend, on either side.
 
 Time is measured from outside, from the start of the process to its end or to the line
 that says it is ready. Memory is the proportional set size of the process with its
-children, so that pages which they share count once; of a producer it is the peak of its
+children, so that shared pages count once; of a producer it is the peak of its
 resident set (`VmHWM`). An editable install makes Python search more places, so measure
 the wheels: `hatch run wheels:bench imports`.
 """
@@ -31,11 +31,10 @@ from pathlib import Path
 from cadasta.workertoolbox.results import upgrade
 from servers import postgresql, rabbitmq
 
-#: Rounds that count; one before them warms the caches of files.
+#: Rounds that count, after one that warms the file caches.
 ROUNDS = 15
 
-#: Apps by name: the settings of each, as the source of an expression. `broker` and
-#: `database` are URLs.
+#: The settings of each app, as source code in which `broker` and `database` are URLs.
 APPS = {
     "Celery": "dict(broker_url=broker)",
     "Routing": "Routing(['export'], broker_url=broker)",
@@ -46,13 +45,13 @@ APPS = {
     ),
 }
 
-#: What each app imports beside Celery.
+#: What each app imports in addition to Celery.
 IMPORTS = {
     "Routing": "from cadasta.workertoolbox.routing import Routing",
     "Config": "from cadasta.workertoolbox.conf import Config",
 }
 
-#: A service; run as a program, it publishes a task.
+#: The module of a service. As a program it publishes a task and prints its peak memory.
 SERVICE = """\
 import json, os
 from celery import Celery
@@ -71,7 +70,7 @@ if __name__ == "__main__":
     print(int(status["VmHWM"].split()[0]) * 1024)
 """
 
-#: Ours, what it is compared with, and in which process.
+#: The process, our app, and the app that it is compared with.
 COMPARISONS = (
     ("producer", "Routing", "Celery"),
     ("producer", "Config", "Celery with db+"),
@@ -88,8 +87,8 @@ class Start:
     """One start of a process.
 
     Attributes:
-        seconds: Until it ended or was ready.
-        megabytes: The memory that it needed.
+        seconds: The time until it ended or was ready.
+        megabytes: The memory that it used.
     """
 
     seconds: float
@@ -183,7 +182,7 @@ def _compare(kind: str, ours: tuple[str, Service], theirs: tuple[str, Service]) 
         pair = [(ours[1], our), (theirs[1], their)]
         for service, starts in pair if number % 2 else reversed(pair):
             starts.append(start(service))
-    # The first round only warmed the caches.
+    # The first round warmed the caches.
     del our[0], their[0]
     print(
         f"{kind} with {ours[0]}, against {theirs[0]}: "

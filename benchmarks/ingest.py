@@ -1,10 +1,10 @@
 """How fast a monitor copies tasks into the database.
 
-Against a consumer of the same queue that does nothing but acknowledge: what is left
-is reading the messages and writing the rows. How much of that is the database's is
-told by a consumer that writes rows which were made before, and reads nothing. Messages
-are in the queue before the consumers, stopped until then, go on. PostgreSQL waits for
-the disk, as it does by default.
+A monitor is compared with a consumer of the same queue that only acknowledges. The
+difference is the cost of reading messages and writing rows. A third consumer writes
+rows that were encoded before it started and reads no message, which shows the share of
+the database. All messages are in the queue before the consumers start to receive them.
+PostgreSQL waits for the disk, as it does by default.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ ROUNDS = 3
 #: Tasks that a full table holds.
 FULL = 5_000_000
 
-#: The server, durable and fit for its tables: an index on the ids of five million tasks
-#: takes three times the 128 MB of memory that it has by default, and whatever page is
-#: touched for the first time after a checkpoint is written twice.
+#: The settings of the server: durable, and large enough for the tables. An index on the
+#: ids of five million tasks takes three times the default of 128 MB of shared buffers,
+#: and PostgreSQL writes a page twice when it changes first after a checkpoint.
 SERVER = {**postgresql.DURABLE, "shared_buffers": "2GB", "max_wal_size": "16GB"}
 
-#: Messages that a consumer is sent before it acknowledges any.
+#: Messages that a consumer receives before it acknowledges any.
 PREFETCHED = 2000
 
 MONITOR = "platform.fifo"
@@ -56,12 +56,12 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Fleet:
-    """A queue, a database, and what consumes the one into the other.
+    """A queue, a database, and the consumers between them.
 
     Attributes:
-        folder: Where processes write.
+        folder: Where the processes write their files.
         database: The URL of a migrated database.
-        messages: How many are published in a round.
+        messages: The number that is published in a round.
     """
 
     folder: Path
@@ -93,7 +93,7 @@ class Fleet:
         """Publish the messages of a round, with a new id for each."""
         for number in range(self.messages):
             self.app.send_task("export.project", [number, "some/folder"], {"size": 1})
-        # Stopped consumers have been sent some of them.
+        # Suspended consumers have received some of them.
         wait_until(lambda: self.waiting >= self.messages - 2 * PREFETCHED, timeout_s=60)
         self.purge("export")
 
@@ -105,14 +105,14 @@ class Fleet:
 
     @property
     def waiting(self) -> int:
-        """Messages that no consumer has got."""
+        """The number of messages that no consumer has received."""
         with self.app.connection_for_read() as connection:
             channel: Any = connection.default_channel
             return int(channel.queue_declare(MONITOR, passive=True).message_count)
 
     @property
     def stored(self) -> int:
-        """Messages in the database."""
+        """The number of messages in the database."""
         with self.engine.connect() as connection:
             count = "SELECT count(*) FROM workertoolbox_attempt"
             return int(connection.exec_driver_sql(count).scalar_one())
@@ -125,7 +125,7 @@ class Fleet:
             yield process
 
     def command(self, *words: str) -> AbstractContextManager[Process]:
-        """Run a command of `tasks`."""
+        """Run a command of `celery tasks`."""
         settings = {
             "WORKERTOOLBOX_QUEUES": "export",
             "WORKERTOOLBOX_BROKER_URL": self.access.url,
@@ -145,12 +145,12 @@ class Fleet:
         )
 
     def drain(self) -> AbstractContextManager[Process]:
-        """Run a consumer that does nothing."""
+        """Run a consumer that only acknowledges."""
         return self._consumer("drain")
 
-    def unread(self) -> AbstractContextManager[Process]:
-        """Run a consumer that writes rows, and reads nothing."""
-        return self._consumer("unread", self.database, str(self.messages))
+    def preencoded(self) -> AbstractContextManager[Process]:
+        """Run a consumer that writes encoded rows and reads no message."""
+        return self._consumer("preencoded", self.database, str(self.messages))
 
     @contextmanager
     def _consumer(self, name: str, *arguments: str) -> Iterator[Process]:
@@ -179,13 +179,15 @@ def main() -> None:
         for url in (empty, full):
             upgrade(url)
         fleet = Fleet(Path(folder), access, empty)
-        fleet.app.send_task("export.project")  # The queues are there.
+        fleet.app.send_task("export.project")  # Publishing has declared the queues.
         other = Fleet(Path(folder), access, full)
         fill_table(other.engine, FULL)
         rounds = alternate(
             {
                 "nothing": partial(time_round, fleet, [fleet.drain], until=_drained),
-                "unread": partial(time_round, fleet, [fleet.unread], until=all_stored),
+                "preencoded": partial(
+                    time_round, fleet, [fleet.preencoded], until=all_stored
+                ),
                 "one": partial(time_round, fleet, [fleet.monitor], until=all_stored),
                 "two": partial(
                     time_round, fleet, [fleet.monitor] * 2, until=all_stored
@@ -195,10 +197,10 @@ def main() -> None:
             rounds=ROUNDS,
         )
         rates = {way: 1 / rounds.median_s(way) for way in rounds.seconds}
-        idle = "a consumer that does nothing"
+        idle = "a consumer that only acknowledges"
         for title, way, base, wanted in (
             (f"one monitor against {idle}", "one", "nothing", " (at least 0.85)"),
-            (f"rows made before against {idle}", "unread", "nothing", ""),
+            (f"encoded rows against {idle}", "preencoded", "nothing", ""),
             ("two monitors against one", "two", "one", " (1.6 where cores allow)"),
             (f"into {FULL:,} tasks against none", "full", "one", " (at least 0.9)"),
         ):
@@ -214,22 +216,22 @@ def time_round(
     *,
     until: Callable[[Fleet, int], None],
 ) -> float:
-    """Return seconds a message, from when the consumers go on to the last."""
-    fleet.purge(MONITOR)  # What the consumer before was sent, and left.
+    """Return the seconds per message, from the resumption to the last message."""
+    fleet.purge(MONITOR)  # The previous consumer left messages that it had received.
     before = fleet.stored
     with ExitStack() as stack:
         processes = [stack.enter_context(consumer()) for consumer in consumers]
         for process in processes:
             os.kill(process.pid, signal.SIGSTOP)
-        stack.callback(_go_on, processes)
+        stack.callback(_resume, processes)
         fleet.fill()
         start = time.perf_counter()
-        _go_on(processes)
+        _resume(processes)
         until(fleet, before + fleet.messages)
         return (time.perf_counter() - start) / fleet.messages
 
 
-def _go_on(processes: list[Process]) -> None:
+def _resume(processes: list[Process]) -> None:
     for process in processes:
         os.kill(process.pid, signal.SIGCONT)
 
@@ -239,13 +241,13 @@ def _drained(fleet: Fleet, _: int) -> None:
 
 
 def all_stored(fleet: Fleet, count: int) -> None:
-    """Wait until the queue is empty, and so many are stored."""
+    """Wait until the queue is empty and all messages are stored."""
     _drained(fleet, count)
     wait_until(lambda: fleet.stored == count, timeout_s=120)
 
 
 def fill_table(engine: Engine, count: int) -> None:
-    """Store tasks of the last months, as monitors would have."""
+    """Store tasks of the last months as monitors would."""
     with engine.connect() as connection:
         for table, id in (("task", "id"), ("attempt", "task_id")):
             more = ", origin, ignore_result" if table == "task" else ""

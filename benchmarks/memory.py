@@ -1,7 +1,7 @@
-"""How much memory a monitor takes, over a million messages.
+"""How the memory of a monitor grows over a million messages.
 
-Each has its own id, and names of tasks and of arguments that few others have, so that
-whatever is remembered of messages shows.
+Each message has its own id, and rare names of tasks and arguments, so that everything
+that the monitor remembers of messages shows.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from servers import postgresql, rabbitmq
 from support.polling import wait_until
 from support.processes import Process
 
-#: Messages in all, and between two looks.
+#: Messages in total, and between two measurements.
 MESSAGES = 1_000_000
 INTERVAL = 100_000
 
-#: Names of tasks, and of arguments of each.
+#: Names of tasks, and names of arguments of each task.
 NAMES = 20_000
 
-#: Most that may be taken after the last message, of what is taken after the first two
-#: intervals, in which libraries load what they need.
+#: The bound: memory after the last message, as a multiple of the memory after the first
+#: two intervals, in which libraries load their modules.
 BOUND = 1.05
 
 
 def main() -> None:
-    """Print what is taken at each look, and how much it grew."""
+    """Print the memory at each measurement, and its growth."""
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _after(fleet: Fleet, monitor: Process, number: int) -> int:
-    """Publish up to a number of messages, and return the memory then, in KiB."""
+    """Publish up to a number of messages; return the monitor's memory in KiB."""
     for each in range(number - INTERVAL, number):
         name = each % NAMES
         fleet.app.send_task(

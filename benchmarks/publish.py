@@ -1,12 +1,13 @@
-"""What it costs to publish a task with its copy.
+"""The cost of publishing a task with its copy.
 
-Plain Celery publishes to one queue by a direct exchange; ours to the work queue and
-the monitor's. RabbitMQ makes the copy itself; on SQS it is a second request, and each
-request is given 20 ms, about what one takes within a region of AWS.
+Plain Celery publishes to one queue through a direct exchange; the toolbox publishes to
+the work queue and the monitor queue. RabbitMQ makes the copy itself; on SQS it is a
+second request, and each request takes 20 ms here, about the time within a region of
+AWS.
 
-For each there is a second line, which tells our part from the broker's: on RabbitMQ
-plain Celery with two queues bound to a topic exchange, on SQS two plain tasks published
-at the same time, which is all that an emulator in one process can do.
+A second line for each broker separates the toolbox's share from the broker's: on
+RabbitMQ plain Celery with two queues bound to a topic exchange, on SQS two plain tasks
+published at the same time, the limit of an emulator in one process.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from servers.access import BrokerAccess
 from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
 from servers.sqs import SQS
 
-#: Tasks in a round: 7,000 in the seven rounds that count, and few on SQS, since the
-#: emulator becomes slower with every message that waits.
+#: Tasks in a round. Few on SQS, because the emulator becomes slower with each waiting
+#: message.
 RABBITMQ_TASKS = 1000
 SQS_TASKS = 25
 
@@ -74,7 +75,7 @@ def _compare_sqs(server: SQS) -> None:
         with server.access() as ours, server.access() as theirs:
             apps.update(ours=_ours(ours, {}), theirs=_plain(theirs, {}))
         with ThreadPoolExecutor(2) as pool:
-            # A connection for each of two threads.
+            # One connection for each of the two threads.
             list(pool.map(lambda app: _delay_requests(app, 2), apps.values()))
 
     def publish_two(count: int) -> None:
@@ -132,7 +133,7 @@ def _publish(app: Celery, count: int) -> None:
 
 
 def _delay_requests(app: Celery, connections: int) -> None:
-    """Give every request of pooled connections the latency of a network."""
+    """Add the latency of a network to every request on pooled connections."""
     _publish(app, 1)
     producers = [app.producer_pool.acquire(block=True) for _ in range(connections)]
     for producer in producers:

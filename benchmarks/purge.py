@@ -1,10 +1,10 @@
-"""How fast old tasks are deleted, and what a monitor beside it notices.
+"""How fast a purge deletes old tasks, and how much it slows a monitor.
 
-From tables of two million tasks with their results, nearly all of them old. The purge
-is measured against one statement that deletes as many in one transaction, which would
-hold up every monitor meanwhile; and a monitor with a purge beside it, which has a
-core to itself only where there are enough, against one that is alone. PostgreSQL waits
-for the disk, as it does by default.
+The tables hold two million tasks with their results, nearly all of them old. The purge
+is compared with one statement that deletes as many tasks in one transaction, which
+would block every monitor meanwhile. A monitor beside a purge is compared with a monitor
+alone; on a machine with few cores they share them. PostgreSQL waits for the disk, as it
+does by default.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from measuring.rounds import alternate, timed
 from servers import postgresql, rabbitmq
 from support.processes import Process
 
-#: Tasks in the tables, a second apart.
+#: Tasks in the tables, published a second apart.
 TASKS = 2_000_000
 
-#: Tasks that are deleted in a round, messages that are copied in one, and rounds.
+#: Tasks deleted in a round, messages copied in a round, and rounds.
 DELETED = 50 * BATCH_SIZE
 MESSAGES = 20_000
 ROUNDS = 3
 
-#: How old a task has to be: all but the newest days are.
+#: The minimum age; all tasks but those of the newest days are older.
 AGE = timedelta(days=2)
 
 RESULTS = """
@@ -61,20 +61,20 @@ DELETE FROM celery_taskmeta WHERE task_id IN (SELECT id FROM gone)
 
 @dataclass(frozen=True)
 class Purged(Fleet):
-    """A fleet whose old tasks are being deleted."""
+    """A fleet whose old tasks a purge deletes."""
 
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def stored(self) -> int:
-        """Tasks in the database that have been published in the rounds."""
+        """The number of stored tasks that were published in the rounds."""
         newer = "SELECT count(*) FROM workertoolbox_task WHERE scheduled_at >= :since"
         with self.engine.connect() as connection:
             return int(connection.scalar(text(newer), {"since": self.began_at}) or 0)
 
     @contextmanager
     def purging(self) -> Iterator[Process]:
-        """Run a purge of more than there is time for."""
+        """Run a purge that lasts longer than the measurement."""
         with self.command("purge", "--older-than", f"{AGE.days}d") as process:
             yield process
             if process.exit_code is not None:
@@ -92,7 +92,7 @@ def main() -> None:
     ):
         upgrade(database)
         fleet = Purged(Path(folder), access, database, MESSAGES)
-        fleet.app.send_task("export.project")  # The queues are there.
+        fleet.app.send_task("export.project")  # Publishing has declared the queues.
         fill_table(fleet.engine, TASKS)
         with fleet.engine.connect() as connection:
             connection.exec_driver_sql(RESULTS)
@@ -113,7 +113,12 @@ def main() -> None:
         rates = {way: 1 / rounds.median_s(way) for way in rounds.seconds}
         for title, way, base, bound in (
             ("a purge against one statement for all", "purge", "at once", 0.6),
-            ("a monitor beside a purge against one alone", "beside", "alone", 0.6),
+            (
+                "a monitor beside a purge against a monitor alone",
+                "beside",
+                "alone",
+                0.6,
+            ),
         ):
             print(
                 f"{title}: {rates[way]:,.0f}/s against {rates[base]:,.0f}/s; "

@@ -1,7 +1,7 @@
-"""How long queries take among ten million tasks, against ten thousand.
+"""How long queries take among ten million tasks, compared with ten thousand.
 
-Each reads a page, so it should take about as long in both. Times are those of a server
-whose memory holds most of the tables; each query has been asked before.
+Each query reads a page, so it should take about the same time in both. The memory of
+the server holds most of the tables, and each query has run before it is measured.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from support.sample_tasks import LISTINGS, insert_sample_tasks, task_id
 MANY = 10_000_000
 FEW = 10_000
 
-#: How often each query is asked in each of them.
+#: How often each query runs in each database.
 ROUNDS = 15
 
-#: Tables that hold a row of each task.
+#: Tables that hold a row for each task.
 BIG = {"workertoolbox_task", "celery_taskmeta"}
 
 Query = Callable[[TaskStore], object]
@@ -48,7 +48,7 @@ def main() -> None:
 
 @contextmanager
 def filled(url: str, count: int) -> Iterator[TaskStore]:
-    """Yield a database with that many tasks, swept as monitors leave it."""
+    """Yield a database with a number of tasks, as monitors leave it."""
     upgrade(url)
     with TaskStore(url) as store:
         with store.engine.begin() as connection:
@@ -58,7 +58,7 @@ def filled(url: str, count: int) -> Iterator[TaskStore]:
 
 
 def prepare(engine: Engine) -> None:
-    """Sweep, and have the planner know the tables."""
+    """Advance the watermark, and analyze the tables for the planner."""
     sweep, until = WatermarkSweep(), datetime.now(UTC) - GRACE
     is_done = False
     while not is_done:
@@ -70,7 +70,7 @@ def prepare(engine: Engine) -> None:
 
 
 def report(large: TaskStore, small: TaskStore) -> None:
-    """Print what each query takes in both."""
+    """Print the time of each query in both databases."""
     for (title, one), another in zip(
         queries(large).items(), queries(small).values(), strict=True
     ):
@@ -84,12 +84,12 @@ def report(large: TaskStore, small: TaskStore) -> None:
         scans = set().union(*(sequential_scans(plan) & BIG for plan in found))
         print(
             f"{title:<34} {median * 1000:8.1f} ms, {median / base:6.2f} × the time; "
-            f"read as a whole: {', '.join(sorted(scans)) or 'none'}"
+            f"sequential scans: {', '.join(sorted(scans)) or 'none'}"
         )
 
 
 def queries(store: TaskStore) -> dict[str, Callable[[], object]]:
-    """Return what is asked, by title."""
+    """Return the queries by title."""
     with store.engine.connect() as connection:
         count = _count(connection)
         done, child = (
@@ -108,7 +108,7 @@ def queries(store: TaskStore) -> dict[str, Callable[[], object]]:
 
 
 def _count(connection: Connection) -> int:
-    """Return how many tasks there are, as `VACUUM` has counted them."""
+    """Return the number of tasks that `VACUUM` has counted."""
     query = "SELECT reltuples FROM pg_class WHERE relname = 'workertoolbox_task'"
     counted: float = connection.exec_driver_sql(query).scalar_one()
     return round(counted / FEW) * FEW

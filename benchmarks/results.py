@@ -1,16 +1,16 @@
-"""What it costs to store results, and to wait for them.
+"""The cost of storing results and of waiting for them.
 
-Our backend against Celery's own two, for its databases and for Redis. All else is the
-same plain Celery: no-op tasks on RabbitMQ, in a virtual host for each backend; JSON,
-`task_track_started` and `result_extended`. PostgreSQL waits for the disk, as it does by
-default. Each figure is the median over paired rounds; the bound that it should meet is
-beside it.
+The toolbox's backend is compared with Celery's backends for databases and for Redis.
+All else is the same plain Celery: no-op tasks on RabbitMQ, in a virtual host for each
+backend, with JSON, `task_track_started` and `result_extended`. PostgreSQL waits for the
+disk, as it does by default. Each figure is the median over paired rounds, printed with
+the bound that it should meet.
 
-A worker without a backend, and one whose backend does nothing but execute a prepared
-INSERT of three columns, show how much a backend can be ahead of another at all.
+A worker without a backend, and one whose backend only executes a prepared INSERT of
+three columns, show how far one backend can be ahead of another.
 
-Celery's database backend is given fewer tasks, as many as take it about a second; of a
-group even fewer, once, because it reads results row by row.
+Celery's database backend gets fewer tasks, about as many as it stores in a second. Of a
+group it gets even fewer, once, because it reads results row by row.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ DRAINED = {
     "threads": {OURS: 1000, DATABASE: 60, REDIS: 1000, BARE: 1000, NONE: 2000},
 }
 
-#: Our rate over that of Celery's database backend, which outside a forked process opens
-#: a connection for each write.
+#: The bounds: our rate as a multiple of that of Celery's database backend, which opens
+#: a connection for each write outside a forked process.
 DATABASE_RATIO = {"prefork": 5, "threads": 20}
 
-#: Tasks in a group; of the second size for Celery's database backend.
+#: Tasks in a group, and in a group for Celery's database backend.
 GROUP = 2000
 SMALL_GROUP = 200
 
 #: Header tasks of a chord.
 CHORD = 10
 
-#: Rows in a round of the store without a worker.
+#: Rows in a round that stores results without a worker.
 ROWS = 500
 
-#: Workers of a fleet, and processes of each.
+#: Workers in a fleet, and processes in each worker.
 FLEET = 4
 
 
 def main() -> None:
-    """Print each figure as soon as it is known."""
+    """Print each figure as soon as it is measured."""
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as servers:
         with servers.services(*DRAINED["prefork"]) as services:
             apps = {name: services[name].app for name in (OURS, DATABASE, REDIS)}
@@ -96,15 +96,15 @@ def _measure_drain(pool: str, services: Mapping[str, Service]) -> None:
 
 
 def _print_ceiling(title: str, rounds: Rounds) -> None:
-    """Print how far ahead of Celery's database backend any backend can be here."""
+    """Print how far any backend can be ahead of Celery's database backend here."""
     most, none = (1 / rounds.ratio(way, DATABASE) for way in (BARE, NONE))
     _print(f"{title}: {BARE} {most:.2f}, {NONE} {none:.2f} × {DATABASE}")
 
 
 def _drain(service: Service, count: int) -> float:
-    """Return seconds a task, from the first tenth of a full queue to its last.
+    """Return the seconds per task, from the first tenth of a full queue to its end.
 
-    The worker consumes the queue once all tasks are in it.
+    The worker starts to consume when all tasks are in the queue.
     """
     queue = uuid.uuid4().hex
     service.publish(count, queue=queue)
@@ -152,9 +152,9 @@ def _measure_group(apps: Mapping[str, Celery]) -> None:
 
 
 def _measure_store(service: Service) -> None:
-    """Compare with the driver alone, the second time without the wait for the disk.
+    """Compare with the driver alone, with and without the wait for the disk.
 
-    That wait is the same for both; without it the rest is our own time.
+    The wait is the same for both. Without it, the difference is the backend's own time.
     """
     url = make_url(service.settings["result_backend"])
     _compare_store("store_result", url, at_least=0.8)
@@ -191,7 +191,7 @@ def _compare_store(title: str, url: URL, *, at_least: float | None = None) -> No
 
 
 def _request() -> Context:
-    """Return what a worker knows of a task when it stores the result."""
+    """Return the request of a task as a worker has it when it stores the result."""
     return Context(
         task="export.export",
         args=[17, "2026-10-01"],
@@ -206,7 +206,7 @@ def _request() -> Context:
 
 
 def _any_row(engine: Engine) -> dict[str, Any]:
-    """Return what our backend has written for a task, as the driver takes it."""
+    """Return a row written by the toolbox's backend, as parameters for the driver."""
     with engine.connect() as connection:
         query = "SELECT * FROM celery_taskmeta LIMIT 1"
         row = connection.exec_driver_sql(query).mappings().one()
@@ -232,7 +232,7 @@ def _measure_connections(servers: Servers) -> None:
 
 
 def _count_connections(servers: Servers, backend: str) -> int:
-    """Count those of a fleet of which each process has run a task."""
+    """Return the connections of a fleet after each process has run a task."""
     with servers.services(backend) as services:
         service = services[backend]
         options = ("-P", "prefork", "-c", str(FLEET))

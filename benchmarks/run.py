@@ -11,7 +11,7 @@ NAMES = sorted(file.stem for file in HERE.glob("*.py") if file.stem != "run")
 
 
 def main(arguments: list[str]) -> int:
-    """Run one benchmark, and return the exit code."""
+    """Run one benchmark and return the exit code."""
     if len(arguments) != 1 or arguments[0] not in NAMES:
         print(f"usage: hatch run bench {'|'.join(NAMES)}", file=sys.stderr)
         return 2

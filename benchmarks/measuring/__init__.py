@@ -1,1 +1,1 @@
-"""What the benchmarks beside this folder measure with."""
+"""The services, consumers and clocks of the benchmarks."""

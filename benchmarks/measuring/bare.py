@@ -1,4 +1,4 @@
-"""A result backend that does as little as one that stores each end durably can."""
+"""A result backend that does only what storing each end durably requires."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from celery import states
 from celery.backends.base import BaseBackend
 from sqlalchemy import create_engine
 
-#: Prepared once, with three columns only.
+#: The only statement, prepared once per process.
 UPSERT = """
     PREPARE upsert (text, text, bytea) AS
     INSERT INTO celery_taskmeta (task_id, status, result) VALUES ($1, $2, $3)
@@ -23,10 +23,10 @@ _turn = threading.Lock()
 
 
 class Bare(BaseBackend):
-    """Store the id and the value of each success on one connection, and no more.
+    """Store only the id and the value of each success, on one connection.
 
-    What a worker gets done with it is about the most that it can with any backend whose
-    writes are one statement and one commit.
+    Its rate is about the highest that a worker can reach with any backend whose writes
+    are one statement and one commit.
     """
 
     url: str

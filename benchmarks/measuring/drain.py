@@ -1,4 +1,4 @@
-"""A consumer of a queue that does nothing but acknowledge, 500 messages at a time."""
+"""A consumer that only acknowledges, 500 messages at a time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import NoReturn
 from kombu import Connection, Consumer, Queue
 from kombu.message import Message
 
-#: As many as the monitor writes and acknowledges together.
+#: Messages that are acknowledged together, as in the monitor.
 BATCH = 500
 
 
 def main(url: str, name: str) -> None:
-    """Consume until the process is ended."""
+    """Consume until the process is stopped."""
     waiting: list[Message] = []
 
-    def gather(message: Message) -> None:
+    def receive(message: Message) -> None:
         waiting.append(message)
         if len(waiting) >= BATCH:
             acknowledge()
@@ -27,7 +27,7 @@ def main(url: str, name: str) -> None:
             waiting[-1].ack(multiple=True)
             waiting.clear()
 
-    consume(url, name, gather, when_idle=acknowledge, prefetched=2 * BATCH)
+    consume(url, name, receive, when_idle=acknowledge, prefetched=2 * BATCH)
 
 
 def consume(
@@ -38,7 +38,7 @@ def consume(
     when_idle: Callable[[], object],
     prefetched: int,
 ) -> NoReturn:
-    """Consume a queue, and say so, until the process is ended."""
+    """Consume a queue until the process is stopped; print a line at the start."""
     with Connection(url, heartbeat=0) as connection:
         queue = Queue(name, no_declare=True)
         with Consumer(

@@ -1,4 +1,4 @@
-"""The same service with each of three result backends, and workers that run it."""
+"""One service with each result backend, and the workers that run it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from servers.rabbitmq import RabbitMQ
 from servers.redis import Redis
 from support.processes import Process, running
 
-#: The backends, as they are printed.
+#: The backends, by the names that are printed.
 OURS = "ours"
 DATABASE = "Celery's database"
 REDIS = "Redis"
 BARE = "bare INSERT"
 NONE = "no backend"
 
-#: What the URL of a database has before it, by backend.
+#: The prefix of a database URL, by backend.
 SCHEMES = {OURS: "workertoolbox", DATABASE: "db", BARE: "measuring.bare.Bare"}
 
-#: Where a worker finds its module.
+#: Where workers find their module.
 HERE = Path(__file__).parent.parent
 
 CELERY = (sys.executable, "-m", "celery", "-A", "measuring.service")
 
-#: How a worker is started, without what would only take time from others.
+#: Options of a worker that switch off what would only cost the others time.
 WORKER = (
     "--without-gossip",
     "--without-mingle",
@@ -51,10 +51,10 @@ WORKER = (
 
 @dataclass(frozen=True)
 class Service:
-    """A service with a broker and a result backend that it has to itself.
+    """A service with a broker and a result backend of its own.
 
     Attributes:
-        settings: Celery's settings, those that no other service has.
+        settings: Celery's settings that only this service has.
         finished: The tasks that its workers have finished.
     """
 
@@ -63,12 +63,12 @@ class Service:
 
     @cached_property
     def app(self) -> Celery:
-        """An app of this process, which reads results."""
+        """An app in this process, which reads results."""
         return make_app(self.settings)
 
     @cached_property
     def publisher(self) -> Celery:
-        """An app that only publishes, so that it costs the same with any backend.
+        """An app that only publishes, at the same cost with any backend.
 
         Celery's Redis backend subscribes to the result of each task it publishes.
         """
@@ -82,10 +82,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Servers:
-    """RabbitMQ, PostgreSQL and Redis, with room for any number of services.
+    """RabbitMQ, PostgreSQL and Redis, for any number of services.
 
     Attributes:
-        folder: Where workers write.
+        folder: Where workers write their files.
     """
 
     folder: Path
@@ -124,7 +124,7 @@ class Servers:
 
     @contextmanager
     def workers(self, services: Iterable[Service], *options: str) -> Iterator[None]:
-        """Run a worker for each service, with options of the command line."""
+        """Run a worker for each service with these command-line options."""
         with ExitStack() as stack:
             for service in services:
                 stack.enter_context(self._worker(service, options))
@@ -148,7 +148,7 @@ class Servers:
         )
 
     def connections(self, service: Service) -> int:
-        """Count those to a service's database."""
+        """Return the number of connections to the database of a service."""
         url = make_url(service.settings["result_backend"])
         query = text("SELECT count(*) FROM pg_stat_activity WHERE datname = :name")
         engine = create_engine(self.databases.maintenance, poolclass=NullPool)
@@ -166,5 +166,8 @@ def serve(folder: Path) -> Iterator[Servers]:
         redis.serve(folder) as store,
     ):
         if not isinstance(broker, RabbitMQ):
-            raise SystemExit("each service has a virtual host: give no URL of a broker")
+            raise SystemExit(
+                "each service needs a virtual host of its own; "
+                "unset WORKERTOOLBOX_TEST_AMQP_URL"
+            )
         yield Servers(folder, broker, databases, store)

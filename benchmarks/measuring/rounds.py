@@ -1,4 +1,4 @@
-"""Ways of doing the same, measured side by side."""
+"""Different ways to do the same work, measured side by side."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rounds:
-    """What several rounds gave.
+    """The times of several rounds.
 
     Attributes:
-        seconds: By way, how long an item took it in each round, in order.
+        seconds: By way, the seconds per item in each round, in order.
     """
 
     seconds: dict[str, list[float]]
 
     def median_s(self, way: str) -> float:
-        """Return seconds an item."""
+        """Return the median of the seconds per item."""
         return statistics.median(self.seconds[way])
 
     def percentile_95_s(self, way: str) -> float:
-        """Return seconds an item, which nineteen of twenty rounds did not exceed."""
+        """Return the seconds per item that 95 % of the rounds did not exceed."""
         return statistics.quantiles(self.seconds[way], n=20, method="inclusive")[-1]
 
     def ratio(self, way: str, other: str) -> float:
-        """Return the time of a way over that of another, the median over the rounds."""
+        """Return the median over the rounds of the ratio of two ways' times."""
         pairs = zip(self.seconds[way], self.seconds[other], strict=True)
         return statistics.median(one / another for one, another in pairs)
 
 
 @dataclass(frozen=True)
 class Comparison(Rounds):
-    """What several rounds of two ways gave, `ours` and `theirs`.
+    """The times of several rounds of two ways, `ours` and `theirs`.
 
     Attributes:
         title: What was compared.
@@ -52,11 +52,11 @@ class Comparison(Rounds):
 
 
 def alternate(ways: Mapping[str, Callable[[], float]], *, rounds: int = 7) -> Rounds:
-    """Go all ways in each round, in the opposite order of the round before.
+    """Run all ways in each round, in the opposite order of the previous round.
 
     Args:
-        ways: Each does some work, and returns the seconds that an item of it took.
-        rounds: How many after one that is not counted.
+        ways: Each does its work and returns the seconds per item.
+        rounds: The number of rounds, after one that is not counted.
     """
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     order = list(ways)
@@ -70,7 +70,7 @@ def alternate(ways: Mapping[str, Callable[[], float]], *, rounds: int = 7) -> Ro
 
 
 def timed(work: Callable[[int], object], items: int) -> float:
-    """Do work for a number of items, and return the seconds that each took."""
+    """Do the work for a number of items and return the seconds per item."""
     start = time.perf_counter()
     work(items)
     return (time.perf_counter() - start) / items
@@ -85,14 +85,14 @@ def compare(
     rounds: int = 7,
     before: Callable[[], object] = lambda: None,
 ) -> Comparison:
-    """Measure two ways.
+    """Compare two ways of doing the same work.
 
     Args:
         ours: Does the work for a number of items.
-        theirs: The same in the other way.
-        items: How many in a round.
-        rounds: How many rounds after one that is not counted.
-        before: Done before each, and not counted.
+        theirs: Does the same in the other way.
+        items: The number of items in a round.
+        rounds: The number of rounds, after one that is not counted.
+        before: Called before each measurement, and not counted.
     """
 
     def prepared(work: Callable[[int], object]) -> float:

@@ -18,5 +18,5 @@ _append = appender(Path(os.environ["BENCHMARK_FINISHED"]))
 
 @task_postrun.connect
 def _note(**_: object) -> None:
-    # Sent when the result has been stored.
+    # Celery sends this signal after the result is stored.
     _append()

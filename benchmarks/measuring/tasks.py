@@ -1,4 +1,4 @@
-"""An app whose tasks do nothing, plain Celery but for its result backend."""
+"""An app of plain Celery whose tasks do nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from celery import Celery
 
-#: The name of the task, which takes any arguments, the results of a chord too.
+#: The name of the task. It takes any arguments, also the results of a chord.
 NOTHING = "nothing"
 
 
 def make_app(settings: Mapping[str, Any]) -> Celery:
-    """Return an app with settings that all backends share, and some of its own."""
+    """Return an app with the settings that all backends share, and more settings."""
     app = Celery("benchmark", set_as_current=False)
     app.conf.update(
         accept_content=["json"],

@@ -1,4 +1,4 @@
-"""A service that is tracked: `celery -A measuring.tracked tasks monitor`."""
+"""A service with tracking: `celery -A measuring.tracked tasks monitor`."""
 
 from __future__ import annotations
 

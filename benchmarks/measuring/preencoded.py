@@ -1,7 +1,7 @@
-"""A consumer that reads no message, and writes a row for each that was made before.
+"""A consumer that writes encoded rows, and reads no message.
 
-As the monitor does it: 500 messages by one statement, by a thread of its own. It is the
-most that a monitor can reach to which reading, redacting and encoding cost nothing.
+Like the monitor, it writes 500 messages with one statement in a thread of its own. Its
+rate is the limit for a monitor that reads, redacts and encodes messages at no cost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from measuring.drain import BATCH, consume
 
 
 def main(url: str, name: str, database: str, messages: str) -> None:
-    """Consume until the process is ended, at most so many messages."""
+    """Consume at most a number of messages, until the process is stopped."""
     engine = create_engine(database)
     batches = [_arrays() for _ in range(int(messages) // BATCH)]
     waiting: list[Message] = []
@@ -30,25 +30,25 @@ def main(url: str, name: str, database: str, messages: str) -> None:
         with engine.begin() as connection:
             connection.execute(_batch._insert_messages(), batches.pop())
 
-    def gather(message: Message) -> None:
+    def receive(message: Message) -> None:
         waiting.append(message)
         if len(waiting) >= BATCH:
-            settle()
+            acknowledge()
             writing.append((message, thread.submit(write)))
             waiting.clear()
 
-    def settle() -> None:
+    def acknowledge() -> None:
         while writing:
             last, written = writing.pop()
             written.result()
             last.ack(multiple=True)
 
     with ThreadPoolExecutor(1) as thread:
-        consume(url, name, gather, when_idle=settle, prefetched=4 * BATCH)
+        consume(url, name, receive, when_idle=acknowledge, prefetched=4 * BATCH)
 
 
 def _arrays() -> dict[str, str]:
-    """Return a batch as the monitor sends it: a column each."""
+    """Return a batch as the monitor writes it: one array for each column."""
     now = datetime.now(UTC)
     row = {
         "name": "export.project",
