@@ -46,7 +46,7 @@ class Comparison(Rounds):
         ours, theirs = (self.median_s(way) * 1e6 for way in ("ours", "theirs"))
         ratio = self.ratio("ours", "theirs")
         return (
-            f"{self.title}: ours {ours:,.0f} µs, theirs {theirs:,.0f} µs an item; "
+            f"{self.title}: ours {ours:,.0f} µs, theirs {theirs:,.0f} µs per item; "
             f"ours takes {ratio:.3f} × the time, so {1 / ratio:.3f} × the rate"
         )
 

@@ -1,8 +1,8 @@
 """Export a folder with a worker and a monitor, and show what the database knows.
 
-No server is needed: broker and database are in the folder `.workertoolbox`. With
-`WORKERTOOLBOX_BROKER_URL` and `WORKERTOOLBOX_RESULT_BACKEND` in the environment the
-same runs on those.
+The demo needs no server: broker and database are in the folder `.workertoolbox`. With
+`WORKERTOOLBOX_BROKER_URL` and `WORKERTOOLBOX_RESULT_BACKEND` in the environment it uses
+those instead.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        # Takes a second or two, in which Ctrl-C has nothing to stop yet.
+        # The import takes a second; Ctrl-C has no processes to stop before it.
         from export_demo.command import main
     except KeyboardInterrupt:
         sys.exit(130)

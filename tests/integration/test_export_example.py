@@ -99,7 +99,7 @@ def test_the_demo_runs_and_its_commands_show_its_tasks(tmp_path: Path) -> None:
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "export.project  SUCCESS" in demo.stdout
     assert "msg.webhook  FAILURE" in demo.stdout
-    assert "whole: " in demo.stdout
+    assert "complete: " in demo.stdout
 
 
 @pytest.mark.parametrize("folder", ["missing", "file"])
@@ -110,5 +110,5 @@ def test_the_demo_refuses_an_argument_that_is_not_a_folder(
     demo = run_demo(folder, folder=tmp_path)
 
     assert demo.returncode == 2
-    assert demo.stderr == f"demo: '{folder}' is no folder\n"
+    assert demo.stderr == f"demo: '{folder}' is not a folder\n"
     assert demo.stdout == ""

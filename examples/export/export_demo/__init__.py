@@ -1,1 +1,1 @@
-"""What the demo is made of, beside the service that it shows."""
+"""The demo of the export service."""

@@ -1,4 +1,4 @@
-"""The demo's command: what it does, step by step."""
+"""The command of the demo, step by step."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from export_service.workflow import find_failures, find_problems, planned
 SERVICE = Path(__file__).resolve().parents[1]
 REPOSITORY = SERVICE.parents[1]
 
-#: Seconds between two looks into the database.
+#: Seconds between two queries.
 LOOK_EVERY_S = 0.2
 
-#: Variables with which Celery's command line is led to another app or broker, beside
+#: Variables that direct Celery's command line to another app or broker, in addition to
 #: those that begin with `CELERY_`.
 FOREIGN = {"APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "RESULT_BACKEND"}
 
 
 class DemoFailed(Exception):
-    """The export did not go as it has to."""
+    """The export failed."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks the demo to end."""
+    """The demo received a signal to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -50,20 +50,22 @@ class Interrupted(KeyboardInterrupt):
 
 
 def main() -> int:
-    """Run the demo, and return its exit code."""
+    """Run the demo and return its exit code."""
     options = _parse_options()
     if not options.folder.is_dir():
-        return _fail(f"{str(options.folder)!r} is no folder", code=2)
+        return _fail(f"{str(options.folder)!r} is not a folder", code=2)
     if options.output and options.output.is_dir():
-        return _fail(f"{str(options.output)!r} is a folder, not a zip", code=2)
+        return _fail(
+            f"{str(options.output)!r} is a folder; give the path of a zip file", code=2
+        )
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     try:
         _run(options)
     except Interrupted as error:
-        return _fail("interrupted; its processes are stopped", code=128 + error.number)
+        return _fail("interrupted; all processes are stopped", code=128 + error.number)
     except UnicodeEncodeError as error:
-        return _fail(f"{error.object!r} is no name in UTF-8", code=2)
+        return _fail(f"{error.object!r} is not valid UTF-8; rename it", code=2)
     except (
         ConfError,
         DemoFailed,
@@ -92,13 +94,13 @@ def _parse_options() -> argparse.Namespace:
         help="what to export; by default the repository itself",
     )
     parser.add_argument(
-        "--fail", action="store_true", help="start a task that fails on purpose, too"
+        "--fail", action="store_true", help="also start a task that fails on purpose"
     )
     parser.add_argument(
         "--output",
         metavar="PATH",
         type=Path,
-        help="the zip to write; by default a new one in .workertoolbox/exports",
+        help="the zip file to write; by default a new one in .workertoolbox/exports",
     )
     parser.add_argument(
         "--timeout",
@@ -126,7 +128,7 @@ def _run(options: argparse.Namespace) -> None:
     name = options.folder.resolve().name or "root"
     logs = home / "logs"
     output = options.output or home / "exports" / f"{name}-{run}.zip"
-    # Only now: the app reads the environment when it is imported.
+    # The app reads the environment when it is imported.
     from export_service.celery import app
 
     upgrade(app.conf.result_backend)
@@ -139,7 +141,7 @@ def _run(options: argparse.Namespace) -> None:
             problems = _follow(
                 export.id, store, processes, progress, timeout_s=options.timeout
             )
-        # They take some seconds for it, in which there is something to read.
+        # They end while the workflow is printed.
         processes.terminate()
         if store.find(export.id):
             subprocess.run(_celery("tasks", "show", export.id))
@@ -150,19 +152,19 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _set_environment() -> Path:
-    """Set what the processes inherit, and return the folder for all that is written."""
+    """Set the environment of the processes, and return the folder for all files."""
     for variable in list(os.environ):
         if variable in FOREIGN or variable.startswith("CELERY_"):
             del os.environ[variable]
     home = Path(os.environ.get("WORKERTOOLBOX_FOLDER", ".workertoolbox")).resolve()
-    # Absolute, because `celery --workdir` goes elsewhere before it reads it.
+    # Absolute, because `celery --workdir` changes the folder before it is read.
     os.environ["WORKERTOOLBOX_FOLDER"] = str(home)
     return home
 
 
 def _celery(*arguments: str) -> list[str]:
     service = ["-A", "export_service", "--workdir", str(SERVICE)]
-    # Without the current folder in the path (-P), which may have a module `celery`.
+    # -P, because the current folder may have a module `celery`.
     return [sys.executable, "-P", "-m", "celery", *service, *arguments]
 
 
@@ -183,7 +185,7 @@ def _follow(
     *,
     timeout_s: float,
 ) -> list[str]:
-    """Show an export until it is done, and return what is wrong with it then."""
+    """Show the progress of an export until it is done, and return its problems."""
     deadline = time.monotonic() + timeout_s
     while True:
         processes.check()
@@ -214,7 +216,7 @@ def _verify(
     console.print(f"{output.resolve()}")
     size = decimal(output.stat().st_size)
     content = decimal(sum(row.size or 0 for row in found.files))
-    console.print(f"  whole: {len(found.files)} files, {content} in {size}")
+    console.print(f"  complete: {len(found.files)} files, {content} in {size}")
     for row in found.left_out:
         console.print(f"  {row.path!r} {row.note}")
     for path in found.changed:

@@ -1,4 +1,4 @@
-"""The processes of the demo, none of which outlives it."""
+"""The processes of the demo, which stop when it ends."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-#: Seconds in which a process may end in good order before it is killed.
+#: Seconds that a process has to end before it is killed.
 GRACE_S = 10.0
 
-#: Last lines of a log that are shown when its process has ended too early.
+#: Last lines of a log to show if its process ends too early.
 TAIL = 20
 
 #: Signals that end the demo.
@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ProcessEnded(Exception):
-    """A process ended that was to run as long as the demo."""
+    """A process ended before the demo did."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,22 @@ class _Process:
     popen: subprocess.Popen[bytes]
 
     def kill(self) -> None:
-        # The whole session: a worker that is killed cannot take its pool along.
+        # The whole session, because a killed worker leaves its pool behind.
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
 
 
 class Processes:
-    """Processes that are stopped when the block ends, however it does."""
+    """Processes that are stopped when the block ends, also by an error."""
 
     def __init__(self) -> None:
         self._running: list[_Process] = []
 
     def start(self, name: str, command: Sequence[str], *, log: Path) -> None:
-        """Start a process; all it says goes to a file.
+        """Start a process whose output goes to a file.
 
-        It gets a session of its own, so Ctrl-C reaches the demo alone, which then
-        stops the others in good order.
+        It gets a session of its own, so Ctrl-C reaches only the demo, which then
+        stops the processes.
         """
         with log.open("wb") as output:
             popen = subprocess.Popen(
@@ -63,10 +63,10 @@ class Processes:
         self._running.append(_Process(name, log, popen))
 
     def check(self) -> None:
-        """Make sure that all are still running.
+        """Check that all processes are running.
 
         Raises:
-            ProcessEnded: One is not; says which, and its last lines.
+            ProcessEnded: One has ended. The message has its last lines.
         """
         for process in self._running:
             code = process.popen.poll()
@@ -78,7 +78,7 @@ class Processes:
                 )
 
     def terminate(self) -> None:
-        """Ask all to end in good order, and do not wait for it."""
+        """Ask all processes to end, without waiting."""
         for process in self._running:
             process.popen.terminate()
 
@@ -91,7 +91,7 @@ class Processes:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Once begun, nothing may keep this from its end.
+        # A second signal must not interrupt the clean-up.
         handlers = {n: signal.signal(n, signal.SIG_IGN) for n in SIGNALS}
         self.terminate()
         deadline = time.monotonic() + GRACE_S
@@ -105,6 +105,6 @@ class Processes:
 
 
 def _ending_with_us() -> list[str]:
-    """Return a command prefix that has Linux stop a process if the demo is killed."""
+    """Return a command prefix that stops a process on Linux if the demo is killed."""
     setpriv = shutil.which("setpriv")
     return [] if setpriv is None else [setpriv, "--pdeathsig", "TERM", "--"]

@@ -1,4 +1,4 @@
-"""How far a workflow has come, on a terminal or in a log."""
+"""The progress of a workflow, on a terminal or in a log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cadasta.workertoolbox.results import Task
 
-#: Order and colours of the statuses, from the first of a task to its last.
+#: The statuses in the order in which a task has them, and their colours.
 STATUSES = {
     "SCHEDULED": "blue",
     "QUEUED": "blue",
@@ -26,7 +26,7 @@ STATUSES = {
 
 
 class Progress:
-    """A table that follows the tasks; elsewhere than on a terminal, a line a change."""
+    """A live table of the tasks on a terminal; elsewhere, a line for each change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -34,7 +34,7 @@ class Progress:
         self._line = ""
 
     def show(self, tasks: Iterable[Task]) -> None:
-        """Show how many tasks there are of each status."""
+        """Show the number of tasks of each status."""
         tasks = list(tasks)
         if self._console.is_terminal:
             self._live.update(_table(tasks), refresh=True)
@@ -60,7 +60,7 @@ class Progress:
 
 
 def _table(tasks: list[Task]) -> Table:
-    """Return a row for each task name, a column for each status."""
+    """Return a table with a row for each task name and a column for each status."""
     counts = Counter((task.name or "?", task.status) for task in tasks)
     table = Table(box=None, pad_edge=True)
     table.add_column("task")

@@ -1,4 +1,4 @@
-"""Export a folder as one zip with a manifest: a Celery service in two queues.
+"""A Celery service with two queues that exports a folder as a zip with a manifest.
 
 celery -A export_service --workdir examples/export worker
 """

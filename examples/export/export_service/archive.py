@@ -1,4 +1,4 @@
-"""The zip: packs of a chunk each, and the archive they are bundled into.
+"""The archive, and the packs of one chunk each from which it is made.
 
 files/<path below the exported folder>
 manifest.csv
@@ -26,28 +26,28 @@ from export_service.table import (
     write_rows,
 )
 
-#: Where the exported files are, so that none can be taken for the manifest.
+#: The folder of the exported files in the archive, apart from the manifest.
 CONTENT = "files/"
 
 MANIFEST = "manifest.csv"
 
-#: Note of a file whose content is not the one that was described first.
+#: The note of a file whose content changed after it was described.
 CHANGED = "changed during the export"
 
 _VANISHED = "it vanished during the export"
 
 
 def describe_chunk(job: Job, chunk: int, paths: Iterable[str]) -> None:
-    """Write the table of these files."""
+    """Write the table of some files."""
     rows = [_describe_file(job.folder, path) for path in paths]
     with job.whole(job.table(chunk)) as part:
         save(part, rows)
 
 
 def pack_chunk(job: Job, chunk: int, paths: Iterable[str]) -> None:
-    """Write a zip of these files; those that cannot be opened are not in it.
+    """Write a zip of some files, without those that cannot be opened.
 
-    It is not compressed: it is read once, by the bundle, which does that.
+    It is not compressed, because only `bundle` reads it, which compresses.
     """
     with job.whole(job.pack(chunk)) as part, ZipFile(part, "x") as pack:
         for path in paths:
@@ -62,7 +62,7 @@ def pack_chunk(job: Job, chunk: int, paths: Iterable[str]) -> None:
 
 
 def bundle(job: Job, chunks: Iterable[int]) -> list[Row]:
-    """Write the archive from the parts, and return its manifest.
+    """Write the archive from its parts, and return its manifest.
 
     Raises:
         FileNotFoundError: A part is missing.
@@ -83,8 +83,8 @@ def read_manifest(archive: ZipFile) -> list[Row]:
     """Return the rows of an archive's manifest.
 
     Raises:
-        KeyError: It has none.
-        ValueError: It is no table of files.
+        KeyError: The archive has no manifest.
+        ValueError: The manifest is not a table of files.
     """
     with archive.open(MANIFEST) as file:
         return read_rows(io.TextIOWrapper(file, "utf-8", newline=""))
@@ -110,7 +110,7 @@ def _add_pack(archive: ZipFile, pack: ZipFile, table: list[Row]) -> Iterator[Row
 
 
 def _add_file(archive: ZipFile, pack: ZipFile, row: Row) -> Row:
-    """Copy one file, and return the row of the content that was copied."""
+    """Copy a file, and return the row of the copied content."""
     source = pack.getinfo(row.path)
     target = ZipInfo(CONTENT + row.path, source.date_time)
     target.external_attr = source.external_attr

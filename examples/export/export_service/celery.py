@@ -8,7 +8,7 @@ from celery import Celery
 
 from cadasta.workertoolbox.conf import Config
 
-#: The part of a task's name before the first dot is the queue it goes to.
+#: The queues. The part of a task's name before the first dot is its queue.
 QUEUES = ["export", "msg"]
 
 _configure = Config if "WORKERTOOLBOX_BROKER_URL" in os.environ else Config.embedded
@@ -17,8 +17,8 @@ app = Celery("export", include=["export_service.export", "export_service.msg"])
 app.config_from_object(
     _configure(
         QUEUES,
-        # Every task may run twice, so a message is given up only when its work is
-        # done: what a lost worker was doing is done by the next one.
+        # Every task may run twice, so a message is acknowledged after its task has
+        # run: another worker runs the tasks of a worker that is lost.
         task_acks_late=True,
     )
 )

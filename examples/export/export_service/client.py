@@ -1,4 +1,4 @@
-"""What a service needs that asks for exports: an app for the same broker, no more."""
+"""Request exports from another service, with any app on the same broker."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from celery.result import AsyncResult
 def schedule(
     app: Celery, folder: Path, output: Path, *, fail: bool = False
 ) -> AsyncResult[Any]:
-    """Ask for the export of a folder, and return at once.
+    """Publish the export of a folder, and return at once.
 
     Args:
         app: Any app whose task routes lead to the service.
-        folder: The folder; the workers have to see it under the same path.
-        output: The zip to write.
-        fail: Have a task started that fails on purpose.
+        folder: The folder, which the workers must see under the same path.
+        output: The path of the zip file.
+        fail: Also start a task that fails on purpose.
 
     Raises:
-        ValueError: A path cannot be written as UTF-8, so no message can carry it.
+        ValueError: A path is not valid UTF-8, so a message cannot hold it.
     """
     paths = [str(path.resolve()) for path in (folder, output)]
     for path in paths:
@@ -33,19 +33,19 @@ def schedule(
 def wait(
     app: Celery, export: AsyncResult[Any], *, timeout_s: float = 60.0
 ) -> dict[str, Any]:
-    """Wait until an export is done and its reminder is sent; return its summary.
+    """Wait for an export and its reminder, and return the summary.
 
     Returns:
         What `msg.notify` returned: `output`, `files`, `bytes`, `left_out`, `text`.
 
     Raises:
-        celery.exceptions.TimeoutError: It took longer than `timeout_s` seconds.
-        Exception: What the task raised that failed.
+        celery.exceptions.TimeoutError: It takes longer than `timeout_s` seconds.
+        Exception: The exception of a task that failed.
     """
     deadline = time.monotonic() + timeout_s
 
     def result_of(id: str) -> Any:
-        # Celery takes a timeout of 0 for none.
+        # Celery reads a timeout of 0 as no timeout.
         left = max(0.001, deadline - time.monotonic())
         return app.AsyncResult(id).get(timeout=left)
 

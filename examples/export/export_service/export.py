@@ -1,4 +1,4 @@
-"""Tasks of the queue `export`: the workflow, and the work on the files."""
+"""The tasks of the queue `export`: the workflow and the work on the files."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from export_service.job import Job
 from export_service.msg import announce, notify, remind, webhook
 from export_service.table import save
 
-#: Seconds after which whoever asked for an export is reminded of it.
+#: Seconds until the reminder of an export.
 REMIND_AFTER = 2.0
 
-#: Where a failure on purpose is reported to: a name that never resolves (RFC 2606).
+#: The target of the task that fails on purpose, a name that never resolves (RFC 2606).
 WEBHOOK = "https://webhook.invalid/export"
 
 
 @app.task(name="export.project")
 def project(folder: str, output: str, fail: bool = False) -> dict[str, Any]:
-    """Export a folder: start the tasks that do, and tell their ids.
+    """Start the tasks that export a folder, and return their ids.
 
     Args:
         folder: Absolute path of the folder.
-        output: Absolute path of the zip.
-        fail: Start a task that fails, too. The export does not depend on it.
+        output: Absolute path of the zip file.
+        fail: Also start a task that fails. The export does not depend on it.
 
     Raises:
-        NotADirectoryError: There is no such folder.
+        NotADirectoryError: The folder does not exist.
     """
     listing = list_files(Path(folder), output=Path(output))
     job = Job(str(uuid4()), folder, output)
@@ -60,7 +60,7 @@ def project(folder: str, output: str, fail: bool = False) -> dict[str, Any]:
 
 @app.task(name="export.describe")
 def describe(job: dict[str, str], chunk: int, paths: list[str]) -> dict[str, int]:
-    """Make the table of some files."""
+    """Describe some files in a table."""
     with Job(**job).unless_finished():
         archive.describe_chunk(Job(**job), chunk, paths)
     return {"chunk": chunk, "described": len(paths)}
@@ -76,7 +76,7 @@ def pack(job: dict[str, str], chunk: int, paths: list[str]) -> dict[str, int]:
 
 @app.task(name="export.bundle")
 def bundle(header: list[Any], fields: dict[str, str]) -> dict[str, Any]:
-    """Write the archive with its manifest, and sum it up."""
+    """Write the archive with its manifest, and return a summary."""
     job = Job(**fields)
     packed = [part["chunk"] for part in header if "packed" in part]
     with job.unless_finished():

@@ -1,4 +1,4 @@
-"""The files of a folder: which are exported, and how they are read."""
+"""The files of a folder: which ones are exported, and how they are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from export_service.table import Row
 
-#: Folders that hold what tools made and can make again.
+#: Folders whose contents tools can make again.
 SKIPPED = {
     ".git",
     ".hg",
@@ -30,19 +30,19 @@ SKIPPED = {
 #: virtual environment (PEP 405).
 MARKERS = ("CACHEDIR.TAG", "pyvenv.cfg")
 
-#: How the names of the folders begin in which exports keep their parts.
+#: The beginning of the names of folders in which exports keep their parts.
 PARTS = ".export-parts-"
 
-#: Files in one chunk. Their paths travel in a message, and Amazon SQS takes 256 KiB.
+#: Files in a chunk. A message holds their paths, and Amazon SQS accepts 256 KiB.
 CHUNK_FILES = 50
 
-#: Bytes in one chunk, after which the next file begins another: a task of seconds.
+#: Bytes in a chunk, so that a task takes seconds. A chunk that reaches it is complete.
 CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files to export, and a row with a note for what cannot be."""
+    """The files to export, and a row with a note for each that cannot be exported."""
 
     sizes: dict[str, int]
     left_out: list[Row]
@@ -51,14 +51,14 @@ class Listing:
 def list_files(folder: Path, *, output: Path) -> Listing:
     """List every regular file of a folder, in a stable order.
 
-    Left out without a note are links, special files, the archive itself, and the
-    folders of `SKIPPED`, `MARKERS` and `PARTS`.
+    Links, special files, the archive itself, and the folders of `SKIPPED`, `MARKERS`
+    and `PARTS` are left out without a note.
 
     Raises:
-        NotADirectoryError: There is no such folder.
+        NotADirectoryError: The folder does not exist.
     """
     if not folder.is_dir():
-        raise NotADirectoryError(f"{os.fspath(folder)!r} is no folder")
+        raise NotADirectoryError(f"{os.fspath(folder)!r} is not a folder")
     errors: list[OSError] = []
     listing = Listing({}, [])
     for root, folders, names in os.walk(folder, onerror=errors.append):
@@ -74,13 +74,13 @@ def list_files(folder: Path, *, output: Path) -> Listing:
 
 
 def left_out(path: str, reason: OSError | str) -> Row:
-    """Return the row of a file that the archive will not have."""
+    """Return the row of a file that is not in the archive."""
     text = reason.strerror if isinstance(reason, OSError) else reason
     return Row(_printable(path), note=f"left out: {text}")
 
 
 def chunks(sizes: dict[str, int]) -> Iterator[list[str]]:
-    """Cut the files into chunks of like length, at least two if there are two files."""
+    """Divide the files into chunks of similar length, at least two if possible."""
     count = max(2, math.ceil(len(sizes) / CHUNK_FILES))
     most = math.ceil(len(sizes) / count)
     chunk: list[str] = []
@@ -99,13 +99,13 @@ def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises:
-        OSError: It cannot be read, or has become something else than a file.
+        OSError: It cannot be read, or is no longer a regular file.
     """
     return open(path, "rb", opener=_open_regular)
 
 
 def _open_regular(path: str, flags: int) -> int:
-    # What was a file when it was listed may be a pipe by now, which would block.
+    # A file that was listed may be a pipe by now, and opening a pipe would block.
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""One export under way, and the folder in which its parts wait to be bundled."""
+"""A running export, and the folder of its parts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from export_service.folder import PARTS
 
 @dataclass(frozen=True)
 class Job:
-    """What every task of an export has to know; its fields travel as JSON.
+    """What every task of an export knows. Its fields are sent as JSON.
 
     Attributes:
-        id: Of this attempt. A second attempt at the same export has parts of its
-            own, so that the two cannot mix.
-        folder: The folder to export, absolute.
-        output: The archive to write, absolute.
+        id: The id of this attempt. Each attempt at an export has its own parts, so
+            that two attempts do not mix.
+        folder: The absolute path of the folder to export.
+        output: The absolute path of the archive.
     """
 
     id: str
@@ -36,29 +36,29 @@ class Job:
 
     @property
     def left_out(self) -> Path:
-        """The table of what could not even be listed."""
+        """The table of files that could not be listed."""
         return self.parts / "left-out.csv"
 
     def table(self, chunk: int) -> Path:
-        """Return where the table of a chunk is."""
+        """Return the path of a chunk's table."""
         return self.parts / f"{chunk}.csv"
 
     def pack(self, chunk: int) -> Path:
-        """Return where the packed files of a chunk are."""
+        """Return the path of a chunk's pack."""
         return self.parts / f"{chunk}.zip"
 
     @contextmanager
     def whole(self, path: Path) -> Iterator[Path]:
-        """Yield a name to write to; the file gets its own when it is complete."""
+        """Yield a temporary path, and rename the file when it is complete."""
         part = self.parts / f"{uuid4()}.part"
         yield part
         os.replace(part, path)
 
     @contextmanager
     def unless_finished(self) -> Iterator[None]:
-        """Pass over missing parts if the archive is there already.
+        """Ignore missing parts if the archive exists already.
 
-        A broker may deliver a message again when its work has long been done.
+        A broker may redeliver a message long after its task has run.
         """
         try:
             yield
@@ -67,7 +67,7 @@ class Job:
                 raise
 
     def is_finished(self) -> bool:
-        """Tell whether the archive was written by this very job."""
+        """Return whether this job has written the archive."""
         try:
             with ZipFile(self.output) as archive:
                 return archive.comment == self.id.encode()

@@ -1,4 +1,4 @@
-"""Tasks of the queue `msg`: what people are told about an export."""
+"""The tasks of the queue `msg`: notifications about an export."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from celery import Task
 
 from export_service.celery import app
 
-#: Seconds a channel needs to become ready.
+#: Seconds until a channel is ready.
 CHANNEL_DELAY = 0.5
 
 
 class ChannelNotReady(Exception):
-    """The channel for announcements does not take any yet."""
+    """The channel does not accept announcements yet."""
 
 
 class WebhookRefused(Exception):
-    """The receiver of a webhook does not want it."""
+    """The receiver refused a webhook."""
 
 
 @app.task(name="msg.announce", bind=True, max_retries=1)
 def announce(self: Task[..., str], folder: str, files: int) -> str:
-    """Say that an export has begun; the channel is ready at the second attempt."""
+    """Announce an export; the channel is ready at the second attempt."""
     if self.request.retries == 0:
         raise self.retry(
             exc=ChannelNotReady("the channel opens with the first attempt"),
@@ -33,20 +33,20 @@ def announce(self: Task[..., str], folder: str, files: int) -> str:
 
 @app.task(name="msg.notify")
 def notify(summary: dict[str, Any]) -> dict[str, Any]:
-    """Say that an export is done, and pass on what it did."""
+    """Announce that an export is done, and return its summary with a text."""
     text = f"{summary['files']} files are in {summary['output']}"
     return {**summary, "text": text}
 
 
 @app.task(name="msg.remind")
 def remind(output: str) -> str:
-    """Remind whoever asked for an export to fetch it."""
+    """Send a reminder to fetch an export."""
     return f"{output} is waiting to be fetched"
 
 
 @app.task(name="msg.webhook")
 def webhook(url: str) -> None:
-    """Fail, as the receiver of a webhook that is gone would make it.
+    """Fail like a webhook whose receiver is gone.
 
     Raises:
         WebhookRefused: Always.

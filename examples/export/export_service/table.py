@@ -1,4 +1,4 @@
-"""The table of files: one row each, as CSV."""
+"""The table of files, as CSV with a row for each file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO
 
-#: Bytes read at once: enough to keep a disk busy, little beside a worker's memory.
+#: Bytes read at once: enough for the disk, little memory.
 BLOCK = 1 << 20
 
-#: Bytes in which a NUL makes a file binary; the number and the rule are Git's
+#: A file with a NUL in this many first bytes is binary, as in Git
 #: (`buffer_is_binary`).
 PROBE = 8000
 
@@ -22,12 +22,12 @@ class Row:
     """What is known about one file.
 
     Attributes:
-        path: Below the exported folder, with slashes.
-        size: In bytes; None for a file that is not in the archive, like the others.
-        lines: None for a binary file too.
-        sha256: In hexadecimal digits.
+        path: The path below the exported folder, with slashes.
+        size: Size in bytes; None if the file is not in the archive.
+        lines: Number of lines; None if the file is binary or not in the archive.
+        sha256: The digest in hexadecimal; empty if the file is not in the archive.
         kind: `text` or `binary`.
-        note: What a reader of the manifest should know; mostly empty.
+        note: A remark for readers of the manifest; usually empty.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def archived(self) -> bool:
-        """Whether the archive has the file's content."""
+        """Whether the file is in the archive."""
         return self.size is not None
 
 
@@ -47,7 +47,7 @@ COLUMNS = [field.name for field in fields(Row)]
 
 
 def describe(path: str, blocks: Iterable[bytes]) -> Row:
-    """Return the row of a file with this content."""
+    """Return the row of a file with some content."""
     digest = hashlib.sha256()
     size = lines = 0
     head = last = b""
@@ -68,23 +68,23 @@ def describe(path: str, blocks: Iterable[bytes]) -> Row:
 
 
 def blocks(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield what is left of a file, in blocks."""
+    """Yield the rest of a file in blocks."""
     while block := file.read(BLOCK):
         yield block
 
 
 def write_rows(file: IO[str], rows: Iterable[Row]) -> None:
-    """Write a table; `file` has to be opened with `newline=""`."""
+    """Write a table; open `file` with `newline=""`."""
     writer = csv.DictWriter(file, COLUMNS)
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
 
 
 def read_rows(file: IO[str]) -> list[Row]:
-    """Read a table; `file` has to be opened with `newline=""`.
+    """Read a table; open `file` with `newline=""`.
 
     Raises:
-        ValueError: It is no such table.
+        ValueError: It is not such a table.
     """
     reader = csv.DictReader(file, restkey="", restval=None, strict=True)
     try:
@@ -109,7 +109,7 @@ def load(path: Path) -> list[Row]:
 
 def _row(values: dict[str, str]) -> Row:
     if None in values.values() or "" in values:
-        raise ValueError(f"{values} has not the columns {COLUMNS}")
+        raise ValueError(f"{values} does not have the columns {COLUMNS}")
     return Row(
         path=values["path"],
         size=_number(values["size"]),

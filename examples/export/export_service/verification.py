@@ -1,4 +1,4 @@
-"""Whether an archive holds the folder it was made from."""
+"""Check that an archive holds the folder that it was made from."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from export_service.archive import CONTENT, MANIFEST, read_manifest
 from export_service.folder import list_files, open_file
 from export_service.table import Row, blocks, describe
 
-#: Names shown in a message; a broken archive may have thousands.
+#: Most names in an error message; a broken archive may have thousands.
 _SHOWN = 3
 
 
 class BrokenArchive(ValueError):
-    """The archive is not what its manifest and its folder say."""
+    """The archive does not match its manifest or its folder."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found in a whole archive.
+    """The contents of a complete archive.
 
     Attributes:
         files: The rows of the files in it.
-        left_out: The rows of those that are not, each with its reason.
-        changed: Paths of files that are different in the folder by now.
+        left_out: The rows of files that are not in it, each with the reason.
+        changed: The paths of files that have changed in the folder since.
     """
 
     files: list[Row]
@@ -40,20 +40,20 @@ class Verification:
 def verify(
     archive: Path, folder: Path, *, exported_at: datetime | None = None
 ) -> Verification:
-    """Check that an archive holds every file of a folder, once and unharmed.
+    """Check that an archive holds every file of a folder once, undamaged.
 
-    Each file's content is read, and has to agree with its row of the manifest and
-    with the file in the folder.
+    The content of each file must match its row in the manifest and the file in the
+    folder.
 
     Args:
-        archive: The zip that an export wrote.
-        folder: The folder it was made from.
-        exported_at: When the export was asked for. A file that changed after that
-            tells nothing about the archive; by default none may have.
+        archive: The zip file of an export.
+        folder: The folder that was exported.
+        exported_at: When the export was requested. Files that changed after it are
+            not compared; without it, every file must be the same.
 
     Raises:
         BrokenArchive: It does not.
-        NotADirectoryError: There is no such folder.
+        NotADirectoryError: The folder does not exist.
     """
     try:
         with ZipFile(archive) as opened:
@@ -62,9 +62,9 @@ def verify(
             for row in files:
                 _check_content(opened, row)
     except FileNotFoundError as error:
-        raise BrokenArchive(f"there is no {archive}") from error
+        raise BrokenArchive(f"{archive} does not exist") from error
     except (BadZipFile, zlib.error) as error:
-        raise BrokenArchive(f"{archive} is no whole zip: {error}") from error
+        raise BrokenArchive(f"{archive} is not a complete zip file: {error}") from error
     different = _differences(files, rows, folder, archive)
     changed = [path for path in different if _changed(folder / path, exported_at)]
     _refuse(set(different) - set(changed), f"different in {folder}")
@@ -72,7 +72,7 @@ def verify(
 
 
 def _check_manifest(archive: ZipFile) -> list[Row]:
-    """Return the manifest, which has to name the content of the archive."""
+    """Return the manifest, after comparing it with the content of the archive."""
     names = archive.namelist()
     _refuse(_repeated(names), "more than once in the zip")
     if MANIFEST not in names:
@@ -95,13 +95,13 @@ def _check_content(archive: ZipFile, row: Row) -> None:
     with archive.open(CONTENT + row.path) as file:
         found = describe(row.path, blocks(file))
     if found != replace(row, note=""):
-        raise BrokenArchive(f"{row.path!r} is not as {MANIFEST} says: {found}")
+        raise BrokenArchive(f"{row.path!r} does not match {MANIFEST}: {found}")
 
 
 def _differences(
     files: list[Row], rows: list[Row], folder: Path, archive: Path
 ) -> list[str]:
-    """Return the paths of files that folder and archive do not have in common."""
+    """Return the paths of files that differ between folder and archive."""
     known = {row.path for row in rows}
     listing = list_files(folder, output=archive)
     different = [path for path in listing.sizes if path not in known]
@@ -117,11 +117,11 @@ def _differences(
 
 
 def _changed(file: Path, since: datetime | None) -> bool:
-    """Tell whether a file was written, replaced or deleted after an instant."""
+    """Return whether a file was written, replaced or deleted after an instant."""
     if since is None:
         return False
     try:
-        # Not the time of modification, which anybody may set.
+        # Not the modification time, which a program can set.
         changed_at = datetime.fromtimestamp(file.lstat().st_ctime, UTC)
     except OSError:
         return True

@@ -1,4 +1,4 @@
-"""Which tasks an export consists of, and what has to become of them."""
+"""The tasks of an export, and the statuses that they must reach."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from cadasta.workertoolbox.results import Task
 
-#: Statuses that no task leaves.
+#: Statuses that are final.
 FINAL = {"SUCCESS", "FAILURE", "REVOKED"}
 
-#: Tasks that are meant to fail.
+#: Tasks that fail on purpose.
 FAILING = {"msg.webhook"}
 
-#: How often a task is meant to be retried; any other is not.
+#: Retries of the tasks that are retried on purpose.
 RETRIES = {"msg.announce": 1}
 
 
 def planned(started: Mapping[str, Any]) -> Counter[str]:
-    """Return how many tasks of each name an export has.
+    """Return the number of tasks of each name in an export.
 
     Args:
-        started: What `export.project` returned.
+        started: The result of `export.project`.
     """
     names = ["export.project", "msg.announce", "export.bundle", "msg.notify"]
     names += ["msg.remind"]
@@ -33,7 +33,7 @@ def planned(started: Mapping[str, Any]) -> Counter[str]:
 
 
 def find_problems(tasks: Iterable[Task], plan: Counter[str]) -> list[str]:
-    """Return what is not as it has to be once an export is done; at best nothing."""
+    """Return what is wrong with the tasks of a finished export."""
     tasks = list(tasks)
     found = Counter(task.name or "" for task in tasks)
     problems = [
@@ -45,7 +45,7 @@ def find_problems(tasks: Iterable[Task], plan: Counter[str]) -> list[str]:
 
 
 def find_failures(tasks: Iterable[Task]) -> list[Task]:
-    """Return the tasks that have failed and should not."""
+    """Return the tasks that failed and should not have failed."""
     return [
         task
         for task in tasks

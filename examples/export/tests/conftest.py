@@ -24,7 +24,7 @@ FILES = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a few files of every kind."""
+    """A folder with some files of each kind."""
     for name, content in FILES.items():
         file = tmp_path / "folder" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def job(folder: Path, tmp_path: Path) -> Job:
-    """An export of that folder, with its parts folder made."""
+    """An export of that folder whose folder of parts exists."""
     job = Job("job", str(folder), str(tmp_path / "out.zip"))
     job.parts.mkdir()
     return job
@@ -42,7 +42,7 @@ def job(folder: Path, tmp_path: Path) -> Job:
 
 @pytest.fixture
 def export(job: Job) -> Callable[..., Path]:
-    """Export the folder; `meanwhile` happens between the table and the packs."""
+    """Export the folder; `meanwhile` is called between the table and the packs."""
 
     def run(meanwhile: Callable[[], object] = lambda: None) -> Path:
         listing = list_files(Path(job.folder), output=Path(job.output))

@@ -1,4 +1,4 @@
-"""Packs, and the archive they are bundled into."""
+"""Packs, and the archive that is made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo, called as it should not be; `tests/` runs it for good."""
+"""The demo with wrong arguments; the shared suite runs it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ DEMO = Path(__file__).parents[1] / "demo.py"
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing"], "demo: 'missing' is no folder\n"),
-        ([".", "--output", "."], "demo: '.' is a folder, not a zip\n"),
+        (["missing"], "demo: 'missing' is not a folder\n"),
+        (
+            [".", "--output", "."],
+            "demo: '.' is a folder; give the path of a zip file\n",
+        ),
     ],
 )
 def test_a_wrong_call_is_one_line_and_leaves_nothing_behind(

@@ -95,7 +95,7 @@ def test_a_name_that_is_not_utf_8_is_left_out_with_a_note(tmp_path: Path) -> Non
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Let go of root's right to read everything, where the tests have it."""
+    """Drop root's right to read every file, if the tests run as root."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(NOBODY)
@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_read_is_left_out_with_a_note() -> None:
 
 
 def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(NotADirectoryError, match="missing' is no folder"):
+    with pytest.raises(NotADirectoryError, match="missing' is not a folder"):
         list_files(tmp_path / "missing", output=tmp_path / "o")
 
 

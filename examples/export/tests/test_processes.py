@@ -1,4 +1,4 @@
-"""The processes of the demo, as real ones."""
+"""The processes of the demo, run for real."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from export_demo import processes
 from export_demo.processes import SIGNALS, ProcessEnded, Processes
 from support.polling import wait_until
 
-#: Tells its process id, and then does nothing for a minute.
+#: Prints its process id and sleeps for a minute.
 IDLE = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {IDLE}"
 
-#: Ends, and leaves a process behind that tells its id.
+#: Ends, and leaves a process behind that prints its id.
 FORKING = f"import os\nif not os.fork():\n  {IDLE}"
 
 
@@ -33,7 +33,7 @@ def pid(log: Path) -> int:
 def is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        # A process whose parent is gone may wait for ever to be reaped.
+        # A process without a parent may stay a zombie.
         return b"State:\tZ" not in Path(f"/proc/{pid}/status").read_bytes()
     except ProcessLookupError:
         return False
@@ -73,13 +73,13 @@ def test_a_process_that_ends_too_early_is_an_error_with_its_last_lines(
         assert wait_until(ended)
 
 
-def test_a_process_that_runs_is_none(tmp_path: Path) -> None:
+def test_check_accepts_running_processes(tmp_path: Path) -> None:
     with Processes() as running:
         start(running, IDLE, tmp_path / "log")
         running.check()
 
 
-def test_signals_do_again_what_they_did(tmp_path: Path) -> None:
+def test_signal_handlers_are_restored(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with Processes():
         pass

@@ -35,7 +35,7 @@ def test_it_does_not_matter_where_the_blocks_are_cut() -> None:
 
 
 @pytest.mark.parametrize(("zeros_at", "kind"), [(PROBE - 1, "binary"), (PROBE, "text")])
-def test_a_file_is_binary_by_what_it_begins_with(zeros_at: int, kind: str) -> None:
+def test_a_nul_near_the_beginning_makes_a_file_binary(zeros_at: int, kind: str) -> None:
     content = b" " * zeros_at + b"\0"
 
     assert describe("a", [content[:10], content[10:]]).kind == kind
@@ -45,7 +45,7 @@ def test_a_binary_file_has_no_lines() -> None:
     assert describe("a", [b"\0\n"]).lines is None
 
 
-def test_blocks_are_what_is_left_of_a_file() -> None:
+def test_blocks_are_the_rest_of_a_file() -> None:
     file = io.BytesIO(b"abc")
     file.read(1)
 
@@ -73,6 +73,6 @@ def test_a_table_keeps_every_name(tmp_path: Path, path: str) -> None:
         'path,size,lines,sha256,kind,note\n"a,1,1,f,text,\n',
     ],
 )
-def test_what_is_no_table_is_refused(text: str) -> None:
+def test_text_that_is_not_a_table_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         read_rows(io.StringIO(text, newline=""))

@@ -1,4 +1,4 @@
-"""What has to become of the tasks of an export."""
+"""The statuses that the tasks of an export must reach."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLAN = planned({"chunks": 2, "webhook": "id"})
 TASKS = [task(name, number) for name in PLAN for number in range(PLAN[name])]
 
 
-def test_an_export_has_two_tasks_a_chunk_and_some_once() -> None:
+def test_an_export_has_two_tasks_for_each_chunk_and_some_single_ones() -> None:
     assert planned({"chunks": 3}) == {
         "export.project": 1,
         "export.describe": 3,
@@ -67,7 +67,7 @@ def test_a_missing_task_is_a_problem() -> None:
     ]
 
 
-def test_a_task_too_many_is_a_problem() -> None:
+def test_an_extra_task_is_a_problem() -> None:
     assert find_problems([*TASKS, task("msg.remind", 1)], PLAN) == [
         "msg.remind: 2 of 1 tasks in the database"
     ]

@@ -1,1 +1,1 @@
-"""A service that adds up orders and sends invoices."""
+"""A service that sums up orders and sends invoices."""

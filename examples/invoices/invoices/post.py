@@ -1,4 +1,4 @@
-"""The way out of the service, which its tests do not take."""
+"""The delivery of mails, which the tests replace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def deliver(address: str, text: str) -> None:
     """Send a mail.
 
     Raises:
-        OSError: The mail server is not there, or refuses.
+        OSError: The mail server cannot be reached, or refuses the mail.
     """
     message = EmailMessage()
     message["To"] = address

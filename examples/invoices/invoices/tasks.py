@@ -1,4 +1,4 @@
-"""What the service does."""
+"""The tasks of the service."""
 
 from __future__ import annotations
 

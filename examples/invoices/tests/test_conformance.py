@@ -1,4 +1,4 @@
-"""The service keeps what the toolbox promises."""
+"""The toolbox's conformance tests, run on this service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invoices, by the service's own tasks."""
+"""Invoices, written by the tasks of the service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDER = [(2, 250), (1, 999)]
 
 
 class Mailbox:
-    """A mail server that is away for the first deliveries."""
+    """A mail server that fails the first deliveries."""
 
     def __init__(self, away: int = 0) -> None:
         self.away = away
@@ -23,13 +23,13 @@ class Mailbox:
     def deliver(self, address: str, text: str) -> None:
         if self.away:
             self.away -= 1
-            raise ConnectionRefusedError("the mail server is away")
+            raise ConnectionRefusedError("the mail server cannot be reached")
         self.mails.append((address, text))
 
 
 @pytest.fixture
 def mailbox(monkeypatch: pytest.MonkeyPatch) -> Mailbox:
-    """What was sent, instead of the real way out: the worker is in this process."""
+    """The sent mails. The worker runs in this process, so `deliver` is replaced."""
     mailbox = Mailbox()
     monkeypatch.setattr(post, "deliver", mailbox.deliver)
     return mailbox
@@ -45,7 +45,7 @@ def test_what_is_scheduled_waits_for_a_worker(
 
 @pytest.mark.usefixtures("toolbox_worker", "toolbox_monitor")
 class TestInvoices:
-    """One worker and one monitor for all of these."""
+    """Tests that share one worker and one monitor."""
 
     def test_a_price(self, toolbox_app: Celery) -> None:
         result = price.delay(2, 250)
@@ -66,7 +66,7 @@ class TestInvoices:
         workflow = toolbox_store.workflow(str(mail.root_id))
         assert mail in workflow
 
-    def test_a_mail_is_sent_again_where_the_server_was_away(
+    def test_sending_is_retried_if_the_mail_server_fails(
         self, toolbox_app: Celery, mailbox: Mailbox
     ) -> None:
         mailbox.away = 2
