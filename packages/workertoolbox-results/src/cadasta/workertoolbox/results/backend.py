@@ -200,7 +200,7 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
         is_same_run = start is not None and start.started_at == started_at
         if start is not None and not is_same_run:
             write_state(self.database, start.build_row())
-        # No row is there yet if the start was not written, or if there was none.
+        # Probably there is no row yet if the start was not written, or not recorded.
         is_first = (is_same_run or started_at is None) and not row.get("retries")
         write_state(self.database, row, is_first=is_first)
 

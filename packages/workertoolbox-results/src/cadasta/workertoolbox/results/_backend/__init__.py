@@ -1,1 +1,1 @@
-"""The parts of the result backend: states, starts, chords, groups, reading."""
+"""The parts of the result backend: reading and writing results, groups, chords."""

@@ -101,10 +101,10 @@ class ChordMixin(base.BaseBackend):
         )
 
     def _claim_body(self, id: str, progress: ChordProgress, *, at_once: bool) -> bool:
-        """Wait for another process to start the body.
+        """Wait for the first publisher to start the body, and claim it after that.
 
         Returns:
-            Whether none has, and this process is the one to start it.
+            Whether this process is the one to start the body.
         """
         timeout_s = 0 if at_once else TAKEOVER_S
         for sleep_s in poll_intervals(timeout_s, longest_s=LONGEST_S):

@@ -101,7 +101,7 @@ def find_related_ids(connection: Connection, column: str, id: str) -> Sequence[s
 def _find_by_message(
     connection: Connection, filters: Filters, limit: int
 ) -> Sequence[str]:
-    """Return ids by the first message, or by the latest state where there is none.
+    """Return ids by the first message, or by the latest state without a message.
 
     Results without a date, and then planned steps, are last.
     """
