@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
-import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support import sqs_requests
+from support.moto_recorder import record_requests
 from support.polling import wait_until
 from support.proxy import proxied_url, run_proxy
 from support.queue_contents import SQSContents
@@ -199,40 +195,6 @@ def create_queues_with_keys(sqs_queues: SQSContents) -> dict[str, dict[str, str]
     }
 
 
-@contextmanager
-def recorded_requests(sqs_queues: SQSContents) -> Iterator[list[tuple[str, str, str]]]:
-    """Record the requests of all processes to queues until the block ends.
-
-    Yields:
-        A list, filled at the end, with operation, queue and access key of each request.
-    """
-    asked: list[tuple[str, str, str]] = []
-    _post(sqs_queues, "reset-recording")
-    _post(sqs_queues, "start-recording")
-    yield asked
-    _post(sqs_queues, "stop-recording")
-    for line in _post(sqs_queues, "download-recording").splitlines():
-        record = json.loads(line)
-        url = json.loads(base64.b64decode(record["body"])).get("QueueUrl", "")
-        signed = re.search("Credential=([^/]+)/", record["headers"]["Authorization"])
-        if url and signed:
-            operation = record["headers"]["X-Amz-Target"].rpartition(".")[2]
-            name = url.rpartition("/")[2].removeprefix(sqs_queues.prefix)
-            asked.append((operation, name, signed[1]))
-
-
-def _post(sqs_queues: SQSContents, command: str) -> bytes:
-    """Send a command to the recorder of moto's server, and return the response."""
-    server = http.client.HTTPConnection(
-        urlsplit(sqs_queues.access.url).netloc.split("@")[1]
-    )
-    method = "GET" if command.startswith("download") else "POST"
-    server.request(method, f"/moto-api/recorder/{command}")
-    answer = server.getresponse().read()
-    server.close()
-    return answer
-
-
 def test_each_predefined_queue_is_used_with_its_own_credentials(
     sqs_queues: SQSContents, tmp_path: Path
 ) -> None:
@@ -241,7 +203,7 @@ def test_each_predefined_queue_is_used_with_its_own_credentials(
         "queue_name_prefix": "",
     }
     with (
-        recorded_requests(sqs_queues) as asked,
+        record_requests(sqs_queues) as requests,
         routing_app(sqs_queues, broker_transport_options=options) as app,
     ):
         ids = sorted(app.send_task("export.note").id for _ in range(3))
@@ -252,9 +214,9 @@ def test_each_predefined_queue_is_used_with_its_own_credentials(
         copied = consume_ids(app, MONITOR, 3)
 
     assert copied == ids
-    assert {key == f"key-of-{name}" for _, name, key in asked} == {True}
+    assert {one.key == f"key-of-{one.queue}" for one in requests} == {True}
     for operation in ("SendMessage", "DeleteMessage"):
-        found = sorted(name for name_of, name, _ in asked if name_of == operation)
+        found = sorted(one.queue for one in requests if one.operation == operation)
         assert found == 3 * ["export"] + 3 * [MONITOR]
 
 
