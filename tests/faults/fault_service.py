@@ -15,7 +15,7 @@ from celery.signals import (
 )
 
 from cadasta.workertoolbox.conf import Config
-from cadasta.workertoolbox.results._backend import chords as _native_chords
+from cadasta.workertoolbox.results._backend import chords
 from faults.journal import FOLDER, Entry, Journal
 
 #: How long a message is tried to be published, in tries up to a second apart. Celery's
@@ -107,5 +107,5 @@ def _journal() -> Journal:
 
 # For the process that plays the faults, the environment comes later.
 if FOLDER in os.environ:
-    _native_chords.TAKEOVER_S = TAKEOVER_S
+    chords.TAKEOVER_S = TAKEOVER_S
     app = make_service()

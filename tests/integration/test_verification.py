@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from cadasta.workertoolbox.results._database import tables as _tables
+from cadasta.workertoolbox.results._database import tables
 from faults.journal import Entry, Journal
 from faults.verification import ResultDatabase, Summary, verify
 
@@ -200,10 +200,10 @@ def result_database(result_backend: str) -> ResultDatabase:
     engine = create_engine(result_database.database)
     with engine.begin() as connection:
         for message in MESSAGES:
-            connection.execute(_tables.attempt.insert().values(_attempt(message)))
+            connection.execute(tables.attempt.insert().values(_attempt(message)))
         for message in MESSAGES[1:]:
-            connection.execute(_tables.task.insert().values(_task(message)))
-            connection.execute(_tables.taskmeta.insert().values(_result(message)))
+            connection.execute(tables.task.insert().values(_task(message)))
+            connection.execute(tables.taskmeta.insert().values(_result(message)))
     engine.dispose()
     return result_database
 

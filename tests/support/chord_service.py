@@ -11,7 +11,7 @@ from celery import Celery, Task, chord, group, signature
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
 from cadasta.workertoolbox.conf import Config
-from cadasta.workertoolbox.results._backend import chords as _native_chords
+from cadasta.workertoolbox.results._backend import chords
 from support.polling import wait_until
 
 #: The variable with the folder where processes and tests tell each other things.
@@ -207,5 +207,5 @@ def meet_accident(sender: str, headers: dict[str, Any], **_: Any) -> None:
 
 # For the test process, the environment comes later.
 if FOLDER in os.environ:
-    _native_chords.TAKEOVER_S = TAKEOVER_S
+    chords.TAKEOVER_S = TAKEOVER_S
     app = make_service()

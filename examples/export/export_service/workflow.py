@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cadasta.workertoolbox.results import Task
+from celery.states import EXCEPTION_STATES, READY_STATES
 
-#: Statuses that are final.
-FINAL = {"SUCCESS", "FAILURE", "REVOKED"}
+from cadasta.workertoolbox.results import Task
 
 #: Tasks that fail on purpose.
 FAILING = {"msg.webhook"}
@@ -49,7 +48,7 @@ def find_failures(tasks: Iterable[Task]) -> list[Task]:
     return [
         task
         for task in tasks
-        if task.status in FINAL - {"SUCCESS"} and task.name not in FAILING
+        if task.status in READY_STATES & EXCEPTION_STATES and task.name not in FAILING
     ]
 
 

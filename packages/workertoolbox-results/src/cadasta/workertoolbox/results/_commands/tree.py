@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from celery.states import EXCEPTION_STATES
 from rich.text import Text
 from rich.tree import Tree
 
@@ -15,6 +16,7 @@ from cadasta.workertoolbox.results._store.task import Task
 #: Most characters of a result or of an argument list on one line.
 WIDTH = 60
 
+#: How each status looks on a terminal; others are plain.
 _STYLES = {
     "SUCCESS": "green",
     "FAILURE": "bold red",
@@ -98,7 +100,7 @@ def _label(task: Task, *, marked: bool) -> Text:
 def _outcome(task: Task) -> str:
     if task.result is None:
         return ""
-    if task.status in ("FAILURE", "RETRY", "REVOKED"):
+    if task.status in EXCEPTION_STATES:
         return f"\n  {error_text(task.result)}"
     return f"\n  → {shorten(task.result)}"
 
