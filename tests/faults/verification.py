@@ -94,18 +94,26 @@ def verify(journal: Journal, ends: ResultDatabase, left: dict[str, int]) -> Summ
     attempts = _attempts(ends)
     known = {entry.id for entry in published} | journal.announced
 
-    _none([id for id, count in rows.items() if count > 1], "have more than one row")
-    _none(known - set(rows), "were published and have no row")
-    _none(
-        set(rows) - {entry.id for entry in attempted}, "have a row and no publication"
+    _assert_none(
+        [id for id, count in rows.items() if count > 1], "tasks with more than one row"
     )
-    _none([id for id, status in statuses if status != "SUCCESS"], "have no success")
-    _none(set(published) - attempts, "were published and have no attempt")
-    _none(attempts - set(attempted), "are attempts that nobody published")
-    _none(set(executed) - set(attempted), "ran where nobody published them")
-    _none(undelivered, "ran more often than the broker delivered them")
-    _none(set(published) - set(executed), "were published and never ran")
-    _none([row.id for row in ends.rows(HALF_WRITTEN)], "are half written")
+    _assert_none(known - set(rows), "published tasks without a row")
+    _assert_none(
+        set(rows) - {entry.id for entry in attempted},
+        "tasks with a row that were not published",
+    )
+    _assert_none(
+        [id for id, status in statuses if status != "SUCCESS"],
+        "tasks that did not succeed",
+    )
+    _assert_none(set(published) - attempts, "published messages without an attempt")
+    _assert_none(attempts - set(attempted), "attempts that were not published")
+    _assert_none(
+        set(executed) - set(attempted), "runs of messages that were not published"
+    )
+    _assert_none(undelivered, "messages that ran more often than they were delivered")
+    _assert_none(set(published) - set(executed), "published messages that never ran")
+    _assert_none([row.id for row in ends.rows(HALF_WRITTEN)], "half-written rows")
     for table in ("workertoolbox_quarantine", "workertoolbox_chord_part"):
         assert not ends.rows(f"SELECT * FROM {table}"), f"{table} is not empty"
     waiting = {queue: count for queue, count in left.items() if count}
@@ -118,5 +126,5 @@ def _attempts(ends: ResultDatabase) -> set[Entry]:
     return {Entry(*row) for row in ends.rows(query)}
 
 
-def _none(found: Collection[object], what: str) -> None:
-    assert not found, f"{len(found)} {what}, as {list(found)[:SHOWN_IDS]}"
+def _assert_none(found: Collection[object], what: str) -> None:
+    assert not found, f"{what}: {len(found)}, such as {list(found)[:SHOWN_IDS]}"

@@ -129,7 +129,7 @@ def test_a_requeued_message_returns_to_its_queue_whatever_its_delivery_info_says
             [message] = consume(app, connection, "platform.fifo", 1)
             message.requeue()
 
-        assert consume_ids(app, "platform.fifo", 1) == ["intruder"]
+        assert consume_ids(app, "platform.fifo", 1) == ["malformed"]
     assert queues.is_empty("export")
 
 

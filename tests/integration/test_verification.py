@@ -47,7 +47,7 @@ BROKEN_DATABASES = {
             "DELETE FROM workertoolbox_task WHERE id = 'plain'",
             "DELETE FROM celery_taskmeta WHERE task_id = 'plain'",
         ],
-        "1 were published and have no row, as ['plain']",
+        "published tasks without a row: 1, such as ['plain']",
     ),
     "a task with two rows": (
         [
@@ -56,83 +56,83 @@ BROKEN_DATABASES = {
             "CREATE VIEW workertoolbox_tasks AS SELECT * FROM once"
             " UNION ALL SELECT * FROM once WHERE id = 'plain'",
         ],
-        "1 have more than one row, as ['plain']",
+        "tasks with more than one row: 1, such as ['plain']",
     ),
     "a task that was not published": (
         ["UPDATE workertoolbox_task SET id = 'foreign' WHERE id = 'plain'"],
-        "1 have a row and no publication, as ['foreign']",
+        "tasks with a row that were not published: 1, such as ['foreign']",
     ),
     "a result that was not stored": (
         ["DELETE FROM celery_taskmeta WHERE task_id = 'plain'"],
-        "1 have no success, as ['plain']",
+        "tasks that did not succeed: 1, such as ['plain']",
     ),
     "a status that is not final": (
         ["UPDATE celery_taskmeta SET status = 'RETRY' WHERE task_id = 'retried'"],
-        "1 have no success, as ['retried']",
+        "tasks that did not succeed: 1, such as ['retried']",
     ),
     "an attempt that was not tracked": (
         ["DELETE FROM workertoolbox_attempt WHERE retries = 1"],
-        "1 were published and have no attempt",
+        "published messages without an attempt: 1",
     ),
     "an additional attempt": (
         [SECOND_RETRY],
-        "1 are attempts that nobody published",
+        "attempts that were not published: 1",
     ),
     "an attempt in another queue": (
         ["UPDATE workertoolbox_attempt SET queue = 'celery' WHERE retries = 1"],
-        "1 were published and have no attempt",
+        "published messages without an attempt: 1",
     ),
     "a result without a task": (
         ["DELETE FROM workertoolbox_task WHERE id = 'plain'"],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "no worker": (
         ["UPDATE celery_taskmeta SET worker = NULL WHERE task_id = 'plain'"],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "no start": (
         ["UPDATE celery_taskmeta SET started_at = NULL WHERE task_id = 'plain'"],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "no end": (
         ["UPDATE celery_taskmeta SET date_done = NULL WHERE task_id = 'plain'"],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "no result": (
         ["UPDATE celery_taskmeta SET result = NULL WHERE task_id = 'plain'"],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "no root": (
         [
             "UPDATE workertoolbox_task SET root_id = NULL WHERE id = 'plain'",
             "UPDATE celery_taskmeta SET root_id = NULL WHERE task_id = 'plain'",
         ],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "no arguments": (
         [
             "UPDATE workertoolbox_task SET args = NULL WHERE id = 'plain'",
             "UPDATE celery_taskmeta SET args = NULL WHERE task_id = 'plain'",
         ],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "no keyword arguments": (
         [
             "UPDATE workertoolbox_task SET kwargs = NULL WHERE id = 'plain'",
             "UPDATE celery_taskmeta SET kwargs = NULL WHERE task_id = 'plain'",
         ],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "a traceback of a successful task": (
         ["UPDATE celery_taskmeta SET traceback = 'x' WHERE task_id = 'plain'"],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "an end before the start": (
         [
             "UPDATE celery_taskmeta SET date_done = '2025-01-01 00:00:00.000000'"
             " WHERE task_id = 'plain'"
         ],
-        "1 are half written, as ['plain']",
+        "half-written rows: 1, such as ['plain']",
     ),
     "a message in quarantine": (
         [
@@ -155,27 +155,27 @@ BROKEN_JOURNALS = {
     "a run that was not published": (
         ["delivered", "executed"],
         FOREIGN,
-        "1 ran where nobody published them",
+        "runs of messages that were not published: 1",
     ),
     "a run in another queue": (
         ["delivered", "executed"],
         Entry("plain", 0, 0, "export"),
-        "1 ran where nobody published them",
+        "runs of messages that were not published: 1",
     ),
     "a run that was not delivered": (
         ["executed"],
         MESSAGES[2],
-        "1 ran more often than the broker delivered them",
+        "messages that ran more often than they were delivered: 1",
     ),
     "a message that was not tracked": (
         ["attempted", "published"],
         Entry("plain", 1, 0, "msg"),
-        "1 were published and have no attempt",
+        "published messages without an attempt: 1",
     ),
     "a task that was not tracked": (
         ["attempted", "published", "delivered", "executed"],
         FOREIGN,
-        "1 were published and have no row, as ['foreign']",
+        "published tasks without a row: 1, such as ['foreign']",
     ),
 }
 
@@ -302,7 +302,7 @@ def test_a_message_that_never_ran_is_reported(
     for event in ("attempted", "published", "delivered"):
         journal.write(event, Entry("retried", 0, 2, "export"))
 
-    with pytest.raises(AssertionError, match="1 were published and never ran"):
+    with pytest.raises(AssertionError, match="published messages that never ran: 1"):
         verify(journal, result_database, NOTHING_LEFT)
 
 

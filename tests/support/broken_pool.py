@@ -1,4 +1,4 @@
-"""A worker's pool that fails on every task: `worker_pool="broken_pool:Pool"`."""
+"""A worker pool that fails on every task: `worker_pool="broken_pool:Pool"`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from celery.concurrency.solo import TaskPool
 
 
 class Pool(TaskPool):
-    """Raises what a message that is no task would have raised."""
+    """A pool that raises the error that a malformed message could raise."""
 
     def apply_async(self, *_: Any, **__: Any) -> Any:
-        """Take no task."""
+        """Raise `TypeError` instead of running a task."""
         raise TypeError("this pool takes nothing")

@@ -1,4 +1,4 @@
-"""What tells the processes of a fleet where their broker and database are."""
+"""Brokers and databases of tests, as environment variables that `Config` reads."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from celery import Celery
 from cadasta.workertoolbox.results import upgrade
 from servers.access import BrokerAccess
 
-#: One broker of each kind, for tests of what does not depend on more.
+#: One broker of each kind, for tests that do not need every broker.
 MAIN_BROKERS = ("rabbitmq", "redis", "sqs", "filesystem")
 
-#: Every broker that the contract holds on.
+#: Every supported broker.
 ALL_BROKERS = ("rabbitmq", "quorum", "redis", "sqs", "filesystem", "sqlalchemy")
 
-#: The fixture with the server behind each broker that has one.
+#: The name of the fixture with the server of each broker that has one.
 SERVER_FIXTURES = {
     "rabbitmq": "rabbitmq",
     "quorum": "rabbitmq",
@@ -28,8 +28,8 @@ SERVER_FIXTURES = {
     "sqs": "sqs",
 }
 
-#: What one broker needs beyond a server's URL and options.
-_OWN = {"quorum": {"WORKERTOOLBOX_QUEUE_TYPE": "quorum"}}
+#: Variables of a broker beyond the URL and the options of its server.
+_EXTRA_VARIABLES = {"quorum": {"WORKERTOOLBOX_QUEUE_TYPE": "quorum"}}
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Broker:
     """A broker that one test has to itself.
 
     Attributes:
-        name: One of `EVERY`.
-        environment: The variables that `Config` reads in each process of the fleet.
+        name: One of `ALL_BROKERS`.
+        environment: The variables that `Config` reads in each process of a service.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Broker:
 def open_app(
     broker: Broker, make_app: Callable[[], Celery], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Celery]:
-    """Yield a service's app on a broker and a database, which is migrated."""
+    """Yield the app of a service on a broker, with the schema in its database."""
     for name, value in broker.environment.items():
         monkeypatch.setenv(name, value)
     app = make_app()
@@ -62,9 +62,9 @@ def server_broker(name: str, access: BrokerAccess, *, database: str) -> Broker:
     """Return a broker that is a server.
 
     Args:
-        name: Which one.
-        access: The part of it that the fleet gets.
-        database: The SQLAlchemy URL of a migrated database.
+        name: One of `SERVER_FIXTURES`.
+        access: The part of the server that the test uses.
+        database: The SQLAlchemy URL of a database with the schema.
     """
     return Broker(
         name,
@@ -74,13 +74,13 @@ def server_broker(name: str, access: BrokerAccess, *, database: str) -> Broker:
                 access.transport_options
             ),
             "WORKERTOOLBOX_RESULT_BACKEND": result_backend_url(database),
-            **_OWN.get(name, {}),
+            **_EXTRA_VARIABLES.get(name, {}),
         },
     )
 
 
 def database_broker(folder: Path) -> Broker:
-    """Return the broker that is a database, with another one for the results."""
+    """Return a broker that is a SQLite database, with another one for the results."""
     access = BrokerAccess(f"sqla+sqlite:///{folder / 'broker.sqlite'}")
     return server_broker(
         "sqlalchemy", access, database=f"sqlite:///{folder / 'results.sqlite'}"
@@ -88,10 +88,10 @@ def database_broker(folder: Path) -> Broker:
 
 
 def folder_broker(folder: Path) -> Broker:
-    """Return the broker that is a folder, with its database in it."""
+    """Return a broker that is a folder, with a SQLite database for the results."""
     return Broker("filesystem", {"WORKERTOOLBOX_FOLDER": str(folder)})
 
 
 def result_backend_url(database: str) -> str:
-    """Return the result-backend URL of a database that has a SQLAlchemy URL."""
+    """Return the result-backend URL for the SQLAlchemy URL of a database."""
     return f"workertoolbox+{database}"

@@ -1,4 +1,4 @@
-"""A service for tests of chords: its workers, what it publishes, and what it runs."""
+"""A running `chord_service`, and the messages, runs and errbacks of its tasks."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from support.polling import wait_until
 from support.processes import Process, running
 from support.proxy import Proxy, proxied_url, run_proxy
 
-TESTS = Path(__file__).parent.parent
+TESTS_FOLDER = Path(__file__).parent.parent
 CELERY = [sys.executable, "-m", "celery", "-A", "support.chord_service"]
-CELERY += ["--workdir", str(TESTS)]
+CELERY += ["--workdir", str(TESTS_FOLDER)]
 
-#: How a worker is started, without what would only make that last longer.
+#: The command of a worker, without the steps that only delay its start.
 WORKER = ("worker", "--without-gossip", "--without-mingle", "-l", "INFO")
 
-#: The queues of the workers that all tests share; the other one is for workers that
-#: meet an accident.
+#: The queues of the workers that all tests share.
 SHARED_QUEUES = "celery,export"
+
+#: The queue of workers that a test kills.
 ACCIDENT_QUEUE = "msg"
 
-#: Seconds until what is expected has to be there; much more than it takes.
+#: Seconds to wait for an expected event; much longer than it takes.
 TIMEOUT_S = 60.0
 
 
 class Message(NamedTuple):
-    """What was published, as the monitor queue tells."""
+    """A published message, as read from the monitor queue."""
 
     task: str
     id: str
@@ -55,12 +56,12 @@ class ChordHarness:
     """The service on one broker.
 
     Attributes:
-        app: It in this process, which publishes.
-        broker: What its processes are told.
-        folder: Where its processes work, and tell what they do.
+        app: The app in the test process, which publishes.
+        broker: The broker, with the environment of the service's processes.
+        folder: The working directory of the processes, with their journal and flags.
         monitor: The monitor queue, bound to a channel.
-        proxy: What leads to the broker, where that is a server.
-        published: The messages seen in the monitor queue up to now.
+        proxy: The proxy in front of the broker; None if the broker is not a server.
+        published: The messages read from the monitor queue so far.
     """
 
     app: Celery
@@ -74,7 +75,7 @@ class ChordHarness:
     def worker(
         self, *arguments: str, queues: str = ACCIDENT_QUEUE, through_proxy: bool = False
     ) -> Iterator[Process]:
-        """Run a worker, from when it is ready."""
+        """Run a worker, and enter the block when it is ready."""
         environment = dict(self.broker.environment)
         if through_proxy:
             assert self.proxy is not None
@@ -91,13 +92,13 @@ class ChordHarness:
             yield process
 
     def journal(self) -> list[list[str]]:
-        """Return the words of each line that the workers have written."""
+        """Return the words of each line that the workers wrote."""
         file = self.folder / JOURNAL
         lines = file.read_text("utf-8").splitlines() if file.exists() else []
         return [line.split() for line in lines]
 
     def runs(self, id: str) -> int:
-        """Return how many runs of a task have begun."""
+        """Return how many runs of a task have started."""
         return sum(words[:2] == ["begin", id] for words in self.journal())
 
     def ends(self, id: str) -> int:
@@ -105,7 +106,7 @@ class ChordHarness:
         return sum(words[:2] == ["end", id] for words in self.journal())
 
     def publications(self, id: str) -> int:
-        """Return how many messages with a task there have been."""
+        """Return how many messages of a task have been published."""
         while (message := self.monitor.get()) is not None:
             message.ack()
             headers: dict[str, Any] = message.headers
@@ -114,25 +115,25 @@ class ChordHarness:
         return sum(n for sent, n in self.published.items() if sent.id == id)
 
     def errbacks(self, key: str) -> list[str]:
-        """Return the ids of the tasks that an errback was called with."""
+        """Return the ids of the tasks that an errback was called for."""
         return [w[1] for w in self.journal() if w[0] == "errback" and w[2] == key]
 
     def settle(self) -> None:
-        """Wait until nothing runs any more, but what died."""
+        """Wait until no task runs, except in processes that died."""
 
-        def look() -> bool:
+        def check() -> bool:
             running = Counter[tuple[str, str]]()
-            for what, id, process, *_ in filter(_of_a_run, self.journal()):
-                running[id, process] += 1 if what == "begin" else -1
+            for event, id, process, *_ in filter(_is_about_a_run, self.journal()):
+                running[id, process] += 1 if event == "begin" else -1
             alive = [run for run in running.elements() if _is_alive(int(run[1]))]
-            assert not alive, f"{alive} run"
+            assert not alive, f"running (task, process): {alive}"
             return True
 
-        wait_until(look, timeout_s=TIMEOUT_S)
+        wait_until(check, timeout_s=TIMEOUT_S)
 
     def value(self, result: AsyncResult[Any] | GroupResult) -> Any:
-        """Wait for a body that is to be started once; return its value or error."""
-        # With `propagate`, what a task of the header has raised would be raised too.
+        """Wait for a body, check that it ran once, and return its value or error."""
+        # With `propagate`, `get` would also raise errors of tasks in the header.
         value = result.get(timeout=TIMEOUT_S, propagate=False)
         self.settle()
         for id in _ids_of(result):
@@ -141,7 +142,7 @@ class ChordHarness:
         return value
 
     def failure(self, result: AsyncResult[Any] | GroupResult) -> Any:
-        """Wait for a body that is not to be started to fail, and return its error."""
+        """Wait for a body to fail, check that it never ran, and return its error."""
         error = result.get(timeout=TIMEOUT_S, propagate=False)
         self.settle()
         for id in _ids_of(result):
@@ -154,10 +155,10 @@ class ChordHarness:
 def open_chord_harness(
     request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[ChordHarness]:
-    """Yield the service, not yet running, on the broker that a parameter names.
+    """Yield the service, without workers, on the broker of a fixture's parameter.
 
     Args:
-        folder: A folder of its own.
+        folder: An empty folder.
     """
     with ExitStack() as stack:
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -201,7 +202,7 @@ def _ids_of(body: AsyncResult[Any] | GroupResult) -> list[str]:
     return [str(body.id)]
 
 
-def _of_a_run(words: list[str]) -> bool:
+def _is_about_a_run(words: list[str]) -> bool:
     return words[0] in ("begin", "end")
 
 

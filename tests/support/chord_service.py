@@ -1,4 +1,4 @@
-"""A service whose chords meet accidents: `celery -A support.chord_service`."""
+"""A service with chords whose processes fail: `celery -A support.chord_service`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results._backend import chords
 from support.polling import wait_until
 
-#: The variable with the folder where processes and tests tell each other things.
+#: The variable with the folder of the journal and the flags.
 FOLDER = "CHORDS_FOLDER"
 
-#: The file in it with a line for each thing that happens.
+#: The file in that folder with one line for each event.
 JOURNAL = "journal"
 
-#: Seconds instead of half a minute, and still longer than a body takes to be published.
+#: Seconds until another process publishes the body of a chord: shorter than the default
+#: to save time, and longer than it takes to publish a body.
 TAKEOVER_S = 4.0
 
 
@@ -30,13 +31,13 @@ def make_service() -> Celery:
     app = Celery("chords")
     configure = Config.embedded if embedded else Config
     app.config_from_object(configure(["export", "msg"]))
-    _add_values(app)
-    _add_replacements(app)
-    _add_accidents(app)
+    _add_echo_tasks(app)
+    _add_replacing_tasks(app)
+    _add_failing_tasks(app)
     return app
 
 
-def _add_values(app: Celery) -> None:
+def _add_echo_tasks(app: Celery) -> None:
     @app.task(name="export.echo", shared=False)
     def echo(value: object) -> object:
         return value
@@ -59,7 +60,7 @@ def _add_values(app: Celery) -> None:
         set_flag(key)
         return value
 
-    # A body; where what is done to the publishing of one would also hit the header.
+    # Bodies. `publish_slowly_or_die` recognizes the last two by their names.
     for name in ("collect", "collect_after_kill", "collect_after_wait"):
 
         @app.task(name=f"export.{name}", shared=False)
@@ -75,7 +76,7 @@ def _add_values(app: Celery) -> None:
         write_journal("errback", request.id, key)
 
 
-def _add_replacements(app: Celery) -> None:
+def _add_replacing_tasks(app: Celery) -> None:
     @app.task(name="export.replace", bind=True, shared=False)
     def replace(self: Task[Any, Any], by: dict[str, Any]) -> object:
         return self.replace(signature(by, app=app))
@@ -96,7 +97,7 @@ def _add_replacements(app: Celery) -> None:
         return value
 
 
-def _add_accidents(app: Celery) -> None:
+def _add_failing_tasks(app: Celery) -> None:
     @app.task(name="export.retry", bind=True, shared=False)
     def retry(self: Task[Any, Any], value: object) -> object:
         if self.request.retries < 2:
@@ -146,14 +147,14 @@ def _add_accidents(app: Celery) -> None:
     @app.task(name="export.publish_again", bind=True, shared=False)
     def publish_again(self: Task[Any, Any], value: object) -> object:
         if set_flag_once(f"sends {self.request.id}"):
-            # As a broker does that delivers a message twice.
+            # As if the broker delivered the message twice.
             self.signature_from_request(self.request, retries=0).apply_async()
         return value
 
 
 def write_journal(*words: object) -> None:
     """Add a line to the journal."""
-    # One write at the end of the file: lines of many processes stay whole.
+    # One call of `write` with O_APPEND, so that processes do not mix their lines.
     descriptor = os.open(folder() / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(descriptor, (" ".join(map(str, words)) + "\n").encode())
@@ -162,11 +163,12 @@ def write_journal(*words: object) -> None:
 
 
 def folder() -> Path:
+    """Return the folder of the journal and the flags."""
     return Path(os.environ[FOLDER])
 
 
 def set_flag_once(key: str) -> bool:
-    """Return whether nobody has said this before, and say it."""
+    """Set a flag, and return whether it was not set before."""
     try:
         (folder() / key).touch(exist_ok=False)
     except FileExistsError:
@@ -175,26 +177,28 @@ def set_flag_once(key: str) -> bool:
 
 
 def set_flag(key: str) -> None:
+    """Set a flag, which all processes see."""
     (folder() / key).touch()
 
 
 def is_flag_set(key: str) -> bool:
+    """Return whether any process has set a flag."""
     return (folder() / key).exists()
 
 
 @task_prerun.connect
-def note_begin(task_id: str, task: Task[Any, Any], **_: Any) -> None:
+def record_start(task_id: str, task: Task[Any, Any], **_: Any) -> None:
     write_journal("begin", task_id, os.getpid())
 
 
 @task_postrun.connect
-def note_end(task_id: str, task: Task[Any, Any], **_: Any) -> None:
+def record_end(task_id: str, task: Task[Any, Any], **_: Any) -> None:
     write_journal("end", task_id, os.getpid())
 
 
 @before_task_publish.connect
-def meet_accident(sender: str, headers: dict[str, Any], **_: Any) -> None:
-    """Do what is to happen when a body is about to be published for the first time."""
+def publish_slowly_or_die(sender: str, headers: dict[str, Any], **_: Any) -> None:
+    """Kill the process, or wait for a flag, before a body is first published."""
     if sender == "export.collect_after_kill" and set_flag_once(
         f"killed {headers['id']}"
     ):
@@ -205,7 +209,7 @@ def meet_accident(sender: str, headers: dict[str, Any], **_: Any) -> None:
         wait_until(lambda: is_flag_set(f"goes on {headers['id']}"))
 
 
-# For the test process, the environment comes later.
+# The test process sets the variable only after it has imported this module.
 if FOLDER in os.environ:
     chords.TAKEOVER_S = TAKEOVER_S
     app = make_service()

@@ -1,4 +1,4 @@
-"""A broker that nothing has used before, and a service on it that is counted."""
+"""A running `conformance_service` on an unused broker, with counts of its messages."""
 
 from __future__ import annotations
 
@@ -30,24 +30,26 @@ from support.proxy import Proxy, proxied_url, run_proxy
 CELERY = [sys.executable, "-m", "celery", "-A", "conformance_service"]
 CELERY += ["--workdir", str(SERVICE_FOLDER)]
 
-#: The work queues, each of which has to be empty before the books are compared.
+#: The work queues, which must be empty before counts are compared.
 WORK_QUEUES = ("celery", "export", "msg")
 
+#: The variable with the broker's URL.
 URL = "WORKERTOOLBOX_BROKER_URL"
 
 
 @dataclass
 class ConformanceHarness:
-    """One service on one broker, with all that is known of its tasks.
+    """The service on one broker, with the expected and actual counts of its messages.
 
     Attributes:
-        broker: What its processes are told.
-        app: The service in this process, which publishes.
-        counts: What is to be and what is.
-        folder: Where its processes work.
-        proxy: What the publishers' connections go through, where they are any.
-        worker_proxy: The same for the worker.
-        worker: The worker, from when it runs.
+        broker: The broker, with the environment of the service's processes.
+        app: The app in the test process, which publishes.
+        counts: Expected and actual copies and runs.
+        folder: The working directory of the processes.
+        proxy: The proxy between publishers and broker; None if the broker is not a
+            server.
+        worker_proxy: The proxy between worker and broker; None as above.
+        worker: The worker, once it runs.
     """
 
     broker: Broker
@@ -60,34 +62,37 @@ class ConformanceHarness:
 
     @property
     def copies_when_scheduled(self) -> int:
-        """How many copies there are of a task with an ETA.
+        """The number of copies of a task with an ETA.
 
-        RabbitMQ's delays give one when it is scheduled, and one when it is due.
+        RabbitMQ's native delays deliver one when the task is scheduled, and one when it
+        is due.
         """
         return 2 if self.broker.name == "quorum" else 1
 
     def expect(
         self, *ids: str, retries: int = 0, runs: int = 1, scheduled: bool = False
     ) -> None:
-        """Enter one attempt of each of these tasks.
+        """Expect one attempt of each task.
 
         Args:
-            runs: 0 for what must not be run.
-            scheduled: Whether they have an ETA.
+            ids: The ids of the tasks.
+            retries: The number of the attempt, from 0.
+            runs: How often the attempt runs; 0 if it must not.
+            scheduled: Whether the tasks have an ETA.
         """
         copies = self.copies_when_scheduled if scheduled else 1
         for id in ids:
             self.counts.expect(Attempt(id, retries), copies=copies, runs=runs)
 
     def settle(self) -> None:
-        """Wait for all that is expected and what was sent beside it, and check."""
+        """Wait for the expected copies and runs, and check that there are no others."""
         self.counts.wait()
-        # By the time that these are through, so is what lay in front of them.
+        # Once these tasks have run, so has every message that was queued before them.
         self.flush()
         self.counts.check()
 
     def flush(self) -> set[str]:
-        """Send a task through each work queue, and wait for them."""
+        """Send a task to each work queue, and wait until all of them have run."""
         ids = {
             self.app.send_task("export.echo", [0], queue=name).id
             for name in WORK_QUEUES
@@ -98,7 +103,7 @@ class ConformanceHarness:
 
     @contextmanager
     def running(self, *command: str, ready: str) -> Iterator[Process]:
-        """Run a command of Celery's, from when it has written `ready`."""
+        """Run a Celery command, and enter the block once it has written `ready`."""
         environment = dict(self.broker.environment)
         if command[0] == "worker" and self.worker_proxy is not None:
             environment[URL] = proxied_url(environment[URL], self.worker_proxy)
@@ -117,10 +122,10 @@ class ConformanceHarness:
 def open_conformance_harness(
     request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[ConformanceHarness]:
-    """Yield a service, not yet running, on the broker that a fixture's parameter names.
+    """Yield the service, without a worker, on the broker of a fixture's parameter.
 
     Args:
-        folder: A folder of its own.
+        folder: An empty folder.
     """
     with ExitStack() as stack:
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -155,10 +160,10 @@ def _open(
     proxy, worker_proxy = (
         stack.enter_context(run_proxy(at["hostname"], at["port"])) for _ in range(2)
     )
-    shielded = replace(access, url=proxied_url(access.url, proxy))
+    proxied = replace(access, url=proxied_url(access.url, proxy))
     database = stack.enter_context(databases.database())
     return (
-        server_broker(name, shielded, database=database),
+        server_broker(name, proxied, database=database),
         access.url,
         (proxy, worker_proxy),
     )

@@ -1,4 +1,4 @@
-"""A service that writes down what it runs: `celery -A conformance_service`."""
+"""A service that records each run of a task: `celery -A conformance_service`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from celery.signals import task_prerun
 
 from cadasta.workertoolbox.conf import Config
 
-#: The variable with the file that gets a line for each task that is run.
+#: The variable with the path of the file that gets a line for each run of a task.
 EXECUTIONS = "CONFORMANCE_EXECUTIONS"
 
 
@@ -49,12 +49,12 @@ def make_service() -> Celery:
 
 
 @task_prerun.connect
-def write_down(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    """Add `<id> <retries>` to the file, whatever the task then does."""
+def record_run(task_id: str, task: Task[Any, Any], **_: Any) -> None:
+    """Append `<id> <retries>` to the file before a task runs."""
     file = os.environ.get(EXECUTIONS)
     if file is None or task.name.startswith("celery."):
         return
-    # One write at the end of the file: lines of many processes stay whole.
+    # One call of `write` with O_APPEND, so that processes do not mix their lines.
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(descriptor, f"{task_id} {task.request.retries}\n".encode())
@@ -62,6 +62,6 @@ def write_down(task_id: str, task: Task[Any, Any], **_: Any) -> None:
         os.close(descriptor)
 
 
-# For the test process, the environment comes later.
+# The test process sets the variable only after it has imported this module.
 if EXECUTIONS in os.environ:
     app = make_service()

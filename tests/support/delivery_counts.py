@@ -1,4 +1,4 @@
-"""What was published, copied and run, counted one by one."""
+"""Counts of copies and runs: how many are expected, and how many there are."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kombu import Queue
 
 from support.polling import wait_until
 
-#: Seconds until what is expected has to be there; much more than it takes.
+#: Seconds to wait for expected copies and runs; much longer than they take.
 TIMEOUT_S = 60.0
 
 
 class Attempt(NamedTuple):
-    """One run of a task, and so one message."""
+    """One attempt of a task, which has one message."""
 
     id: str
     retries: int = 0
@@ -30,16 +30,16 @@ Attempts: TypeAlias = Counter[Attempt]
 
 @dataclass
 class DeliveryCounts:
-    """The books of one broker.
+    """The copies and runs of one broker.
 
     Attributes:
         monitor: The monitor queue, bound to a channel.
-        journal: The file where the workers add `<id> <retries>` for each run.
-        copies: The copies taken out of the monitor queue.
-        internal_copies: The same of Celery's own tasks, `celery.*`.
-        early_copies: The ids of tasks with a copy taken out before they were due.
-        expected_copies: The copies that there have to be.
-        expected_runs: The runs that there have to be.
+        journal: The file to which workers append `<id> <retries>` for each run.
+        copies: The copies read from the monitor queue, without internal ones.
+        internal_copies: The copies of Celery's own tasks, `celery.*`.
+        early_copies: The ids of tasks with a copy that was read before its ETA.
+        expected_copies: The copies that must be in `copies` in the end.
+        expected_runs: The runs that must be in `runs` in the end.
     """
 
     monitor: Queue
@@ -52,7 +52,7 @@ class DeliveryCounts:
 
     @property
     def runs(self) -> Attempts:
-        """The runs up to now."""
+        """The runs so far."""
         if not self.journal.exists():
             return Counter()
         lines = self.journal.read_text("utf-8").splitlines()
@@ -60,12 +60,12 @@ class DeliveryCounts:
         return Counter(Attempt(id, int(retries)) for id, retries in fields)
 
     def expect(self, attempt: Attempt, *, copies: int = 1, runs: int = 1) -> None:
-        """Enter an attempt, and how often it is to be copied and run."""
+        """Expect an attempt to be copied and run so often."""
         self.expected_copies[attempt] += copies
         self.expected_runs[attempt] += runs
 
     def drain(self, *, until: Callable[[], object] = lambda: False) -> None:
-        """Take copies out of the monitor queue, until it is empty or enough are out."""
+        """Read copies from the monitor queue until it is empty or `until` is true."""
         while not until() and (message := self.monitor.get()) is not None:
             message.ack()
             headers: dict[str, Any] = message.headers
@@ -73,8 +73,8 @@ class DeliveryCounts:
             if eta is not None and datetime.now(UTC) < datetime.fromisoformat(eta):
                 self.early_copies.add(headers["id"])
             internal = headers["task"].startswith("celery.")
-            books = self.internal_copies if internal else self.copies
-            books[Attempt(headers["id"], headers["retries"])] += 1
+            copies = self.internal_copies if internal else self.copies
+            copies[Attempt(headers["id"], headers["retries"])] += 1
 
     def wait_for_copies(self, *ids: str) -> None:
         """Wait until each of these tasks has a copy."""
@@ -82,44 +82,45 @@ class DeliveryCounts:
         def missing() -> set[str]:
             return set(ids) - {attempt.id for attempt in self.copies}
 
-        def look() -> bool:
+        def check() -> bool:
             self.drain(until=lambda: not missing())
-            assert not missing(), f"without a copy of {missing()}"
+            assert not missing(), f"no copy of {missing()}"
             return True
 
-        wait_until(look, timeout_s=TIMEOUT_S)
+        wait_until(check, timeout_s=TIMEOUT_S)
 
     def wait(self) -> None:
-        """Wait until no run and no copy is missing that is expected."""
+        """Wait until all expected runs and copies are there."""
 
-        def look() -> bool:
-            # The runs first: by then the copies are there, and none is waited for.
+        def check() -> bool:
+            # Runs first: a read of an empty monitor queue is slow, and once the tasks
+            # have run, the queue holds their copies.
             missing = self.expected_runs - self.runs
-            assert not missing, f"without a run of {dict(missing)}"
+            assert not missing, f"missing runs: {dict(missing)}"
             self.drain(until=lambda: not self.expected_copies - self.copies)
             missing = self.expected_copies - self.copies
-            assert not missing, f"without a copy of {dict(missing)}"
+            assert not missing, f"missing copies: {dict(missing)}"
             return True
 
-        wait_until(look, timeout_s=TIMEOUT_S)
+        wait_until(check, timeout_s=TIMEOUT_S)
 
     def check(self) -> None:
-        """Compare the books: nothing is missing, and nothing too many."""
-        run = self.runs
+        """Check that the copies and runs are exactly the expected ones."""
+        runs = self.runs
 
-        assert dict(self.copies - self.expected_copies) == {}, "copied too often"
-        assert dict(self.expected_copies - self.copies) == {}, "copied too seldom"
-        assert dict(run - self.expected_runs) == {}, "run too often"
-        assert dict(self.expected_runs - run) == {}, "run too seldom"
+        assert dict(self.copies - self.expected_copies) == {}, "unexpected copies"
+        assert dict(self.expected_copies - self.copies) == {}, "missing copies"
+        assert dict(runs - self.expected_runs) == {}, "unexpected runs"
+        assert dict(self.expected_runs - runs) == {}, "missing runs"
 
     def accept_current(self) -> None:
-        """Take the books for balanced, so that what failed once fails no more."""
+        """Expect what there is, so that one failed test does not fail the next ones."""
         self.expected_copies = self.copies.copy()
         self.expected_runs = self.runs
 
 
 def workflow_ids(result: Any) -> set[str]:
-    """Return the ids of all tasks of the workflow that a result stands for."""
+    """Return the ids of all tasks of the workflow that a result belongs to."""
     ids: set[str] = set()
     while result is not None:
         if isinstance(result, GroupResult):

@@ -1,4 +1,4 @@
-"""A small service for tests of the fleet: `celery -A echo_service`."""
+"""A small service with one task: `celery -A echo_service`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database with old tasks in every table, and deletions that are held up there."""
+"""Tasks in PostgreSQL that are old enough to purge, and a lock that delays a purge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import NullPool, create_engine, text
 
 from support.polling import wait_until
 
-#: Ids of old tasks are `old-00001` and so on: the first is the oldest.
+#: The ids are `old-00001`, `old-00002` and so on. The first task is the oldest.
 TASK = """
 INSERT INTO workertoolbox_task (id, name, queue, root_id, replaced, retries,
     scheduled_at, ignore_result, seen_at)
@@ -37,7 +37,7 @@ SELECT id, 'SUCCESS', '42', scheduled_at AT TIME ZONE 'UTC', name, root_id
 FROM workertoolbox_task
 """
 
-#: Where an id of a task stands.
+#: The column with the task id in each table.
 TABLES = {
     "workertoolbox_task": "id",
     "workertoolbox_attempt": "task_id",
@@ -45,8 +45,8 @@ TABLES = {
     "celery_taskmeta": "task_id",
 }
 
-#: Has the transaction of a number wait when it deletes results, which it does last.
-#: No rollback reaches a sequence.
+#: Makes one transaction wait for a lock when it deletes results, which is its last
+#: statement. A sequence counts the transactions, because a rollback does not reset it.
 HOLD = """
 CREATE SEQUENCE deletions;
 CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -67,7 +67,7 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 
 
 def execute(database: str, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-    """Execute SQL, and return the rows that it gives."""
+    """Execute a statement in its own transaction, and return its rows."""
     engine = create_engine(database, poolclass=NullPool)
     with engine.begin() as connection:
         result = connection.execute(text(statement), values)
@@ -75,14 +75,14 @@ def execute(database: str, statement: str, **values: Any) -> list[tuple[Any, ...
 
 
 def insert_expired_tasks(database: str, count: int) -> None:
-    """Store so many tasks of one workflow: each retried, planned, and successful."""
+    """Insert tasks of one workflow: each was planned, retried once, and successful."""
     for statement in (TASK, ATTEMPT, PLANNED, RESULT):
         execute(database, statement, **({"count": count} if ":" in statement else {}))
     execute(database, "ANALYZE")
 
 
 def remaining_ids(database: str) -> dict[str, set[str]]:
-    """Return the ids of tasks that each table has; all have the same, if any."""
+    """Return the ids of the tasks in each table."""
     return {
         table: {id for [id] in execute(database, f"SELECT {column} FROM {table}")}
         for table, column in TABLES.items()
@@ -90,7 +90,7 @@ def remaining_ids(database: str) -> dict[str, set[str]]:
 
 
 def deadlock_count(database: str) -> int:
-    """Return how many transactions were ended because they waited in a circle."""
+    """Return how many deadlocks PostgreSQL has detected in the database."""
     query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     [[count]] = execute(database, query)
     return int(count)
@@ -98,10 +98,10 @@ def deadlock_count(database: str) -> int:
 
 @contextmanager
 def hold_deletion(database: str, *, transaction: int) -> Iterator[Callable[[], None]]:
-    """Hold up the transaction of this number that deletes results.
+    """Block the nth transaction that deletes results.
 
     Yields:
-        What has it go on; the end of the block does too.
+        A function that releases the transaction; so does the end of the block.
     """
     execute(database, HOLD.format(number=transaction))
     engine = create_engine(database, poolclass=NullPool)
@@ -111,5 +111,5 @@ def hold_deletion(database: str, *, transaction: int) -> Iterator[Callable[[], N
 
 
 def wait_until_deletion_is_held(database: str) -> None:
-    """Wait until there is a transaction that is held up."""
+    """Wait until the transaction is blocked."""
     wait_until(lambda: execute(database, WAITING) == [(1,)])

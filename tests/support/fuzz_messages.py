@@ -1,4 +1,4 @@
-"""Task messages as a fleet sends them, and as it never should."""
+"""Random task messages, most of them malformed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,34 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-#: One message in so many is whole, and has to be stored exactly.
-WHOLE_EVERY = 10
+#: One message in so many is valid, and must be stored exactly.
+VALID_EVERY = 10
 
-#: One message in so many is sent a second time.
-DOUBLED_EVERY = 50
+#: One message in so many is a duplicate of an earlier one.
+DUPLICATE_EVERY = 50
 
 #: One message in so many has arguments of a megabyte.
 LARGE_EVERY = 400
 
-#: When every message was published.
+#: The publication time of every message.
 PUBLISHED_AT = "2026-01-02T03:04:05.000006+00:00"
 
-#: What a header holds that should hold a name. RabbitMQ takes no header that is NaN or
-#: infinite.
-NO_NAMES: tuple[Any, ...] = (7, None, [], {}, True, 1.5, "", b"\xff", Decimal("1.5"))
+#: Values that are not names. RabbitMQ rejects headers that are NaN or infinite.
+INVALID_NAMES: tuple[Any, ...] = (
+    7,
+    None,
+    [],
+    {},
+    True,
+    1.5,
+    "",
+    b"\xff",
+    Decimal("1.5"),
+)
 
-#: What a header holds that should hold something else.
-ODD: tuple[Any, ...] = (
-    *NO_NAMES,
+#: Values that no header should have.
+ODD_VALUES: tuple[Any, ...] = (
+    *INVALID_NAMES,
     -1,
     2**62,
     "\0",
@@ -49,8 +58,9 @@ class Message:
     """A message for the monitor queue.
 
     Attributes:
-        number: Which one it is; two have the same where one is sent twice.
-        stored: Whether its task has to be stored; None where that is open.
+        number: The position of the message; a duplicate has the number of the original.
+        stored: Whether its task must be stored; None if either is right.
+        kind: The name of the mutation.
     """
 
     number: int
@@ -59,15 +69,15 @@ class Message:
     content_type: Any = "application/json"
     content_encoding: Any = "utf-8"
     stored: bool | None = True
-    kind: str = "whole"
+    kind: str = "valid"
 
     @property
     def routing_key(self) -> str:
-        """Its mark, which both tables keep, however little can be read."""
+        """The routing key, which identifies the message in both tables."""
         return f"fuzz.{self.number}"
 
     def publish(self, channel: Any, exchange: str) -> None:
-        """Send it as it is: no client of Celery's would."""
+        """Publish the message unchanged, which Celery's producer would refuse."""
         prepared = channel.prepare_message(
             self.body,
             content_type=self.content_type,
@@ -78,24 +88,24 @@ class Message:
 
 
 def generate_messages(seed: int, count: int) -> Iterator[Message]:
-    """Yield messages, the same for the same seed."""
+    """Yield messages that depend only on the seed."""
     chance = random.Random(seed)
     sent: list[Message] = []
     for number in range(count):
-        if number % DOUBLED_EVERY == DOUBLED_EVERY - 1:
+        if number % DUPLICATE_EVERY == DUPLICATE_EVERY - 1:
             yield chance.choice(sent)
             continue
-        message = _whole(chance, number)
+        message = _valid(chance, number)
         if number % LARGE_EVERY == 1:
             message = _with_args(message, f'"{"x" * 2**20}"', kind="large")
-        elif number % WHOLE_EVERY:
+        elif number % VALID_EVERY:
             mutate = chance.choice(MUTATIONS)
             message = replace(mutate(chance, message), kind=mutate.__name__)
         sent.append(message)
         yield message
 
 
-def _whole(chance: random.Random, number: int) -> Message:
+def _valid(chance: random.Random, number: int) -> Message:
     id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     args = [_value(chance) for _ in range(chance.randrange(4))]
     kwargs = {f"key {n}": _value(chance) for n in range(chance.randrange(4))}
@@ -141,19 +151,19 @@ def truncated(chance: random.Random, message: Message) -> Message:
     return replace(message, body=body, stored=False)
 
 
-def flipped(chance: random.Random, message: Message) -> Message:
+def flipped_bits(chance: random.Random, message: Message) -> Message:
     body = bytearray(message.body)
     for _ in range(chance.randrange(1, 9)):
         body[chance.randrange(len(body))] ^= 1 << chance.randrange(8)
     return replace(message, body=bytes(body), stored=None)
 
 
-def noise(chance: random.Random, message: Message) -> Message:
+def random_bytes(chance: random.Random, message: Message) -> Message:
     body = chance.randbytes(chance.randrange(200))
     return replace(message, body=body, stored=None)
 
 
-def misshapen(chance: random.Random, message: Message) -> Message:
+def not_a_task_body(chance: random.Random, message: Message) -> Message:
     body = chance.choice(
         [
             "{}",
@@ -179,7 +189,7 @@ def protocol_1(chance: random.Random, message: Message) -> Message:
     return replace(message, body=json.dumps(body).encode(), headers={}, stored=False)
 
 
-def without_a_header(chance: random.Random, message: Message) -> Message:
+def missing_id_or_name(chance: random.Random, message: Message) -> Message:
     key = chance.choice(["id", "task"])
     headers = {name: one for name, one in message.headers.items() if name != key}
     return replace(message, headers=headers, stored=False)
@@ -189,33 +199,38 @@ def without_headers(chance: random.Random, message: Message) -> Message:
     return replace(message, headers={}, stored=False)
 
 
-def unnamed(chance: random.Random, message: Message) -> Message:
+def invalid_id_or_name(chance: random.Random, message: Message) -> Message:
     key = chance.choice(["id", "task"])
-    return _with_headers(message, False, **{key: chance.choice(NO_NAMES)})
+    return _with_headers(message, False, **{key: chance.choice(INVALID_NAMES)})
 
 
 def odd_headers(chance: random.Random, message: Message) -> Message:
     keys = [key for key in message.headers if key not in ("id", "task", "retries")]
     chosen = chance.sample([*keys, "replaced_task_nesting", "stamps"], 2)
-    return _with_headers(message, None, **{key: chance.choice(ODD) for key in chosen})
+    return _with_headers(
+        message, None, **{key: chance.choice(ODD_VALUES) for key in chosen}
+    )
 
 
 def odd_retries(chance: random.Random, message: Message) -> Message:
-    return _with_headers(message, None, retries=chance.choice(ODD))
+    return _with_headers(message, None, retries=chance.choice(ODD_VALUES))
 
 
-def odd_texts(chance: random.Random, message: Message) -> Message:
-    texts = {"argsrepr": chance.choice(ODD), "kwargsrepr": chance.choice(ODD)}
-    shown = chance.choice([texts, chance.choice(ODD)])
+def odd_argument_texts(chance: random.Random, message: Message) -> Message:
+    texts = {
+        "argsrepr": chance.choice(ODD_VALUES),
+        "kwargsrepr": chance.choice(ODD_VALUES),
+    }
+    shown = chance.choice([texts, chance.choice(ODD_VALUES)])
     return _with_headers(message, None, workertoolbox_shown=shown)
 
 
 def unknown_headers(chance: random.Random, message: Message) -> Message:
-    headers = {chance.choice(["x", "\0", "\ud800", b"\xff"]): chance.choice(ODD)}
+    headers = {chance.choice(["x", "\0", "\ud800", b"\xff"]): chance.choice(ODD_VALUES)}
     return replace(message, headers={**message.headers, **headers})
 
 
-def unencoded_names(chance: random.Random, message: Message) -> Message:
+def unprintable_names(chance: random.Random, message: Message) -> Message:
     odd = chance.choice(["\0", "\ud800", "😀" * 200])
     return _with_headers(message, True, id=f"{odd}{message.number}", task=odd)
 
@@ -237,14 +252,14 @@ def deep_header(chance: random.Random, message: Message) -> Message:
     return _with_headers(message, key == "baggage", **{key: deep})
 
 
-def unprintable(chance: random.Random, message: Message) -> Message:
+def unprintable_argument(chance: random.Random, message: Message) -> Message:
     return _with_args(
         message,
         chance.choice([r'"\u0000"', r'"\ud800"', '"\ud800"', r'{"\u0000\udfff": 1}']),
     )
 
 
-def not_finite(chance: random.Random, message: Message) -> Message:
+def infinite_numbers(chance: random.Random, message: Message) -> Message:
     return _with_args(message, "NaN, Infinity, -Infinity, 1e400, -1e400, 1e-400")
 
 
@@ -253,13 +268,13 @@ def huge_number(chance: random.Random, message: Message) -> Message:
     return _with_args(message, "9" * digits, stored=stored)
 
 
-def deep(chance: random.Random, message: Message) -> Message:
+def deep_argument(chance: random.Random, message: Message) -> Message:
     levels, stored = chance.choice([(90, True), (300, False), (10_000, False)])
     begin, end = chance.choice(["[]", ('{"a":', "}")])
     return _with_args(message, begin * levels + "1" + end * levels, stored=stored)
 
 
-def other_content(chance: random.Random, message: Message) -> Message:
+def wrong_content_type(chance: random.Random, message: Message) -> Message:
     body, content_type, content_encoding = chance.choice(
         [
             (pickle.dumps(([], {}, {})), "application/x-python-serialize", "binary"),
@@ -281,24 +296,24 @@ def other_content(chance: random.Random, message: Message) -> Message:
     )
 
 
-def other_encoding(chance: random.Random, message: Message) -> Message:
+def wrong_content_encoding(chance: random.Random, message: Message) -> Message:
     encoding = chance.choice(["utf-16", "binary", "klingon", b"\x80", "x" * 255])
     return replace(message, content_encoding=encoding, stored=False)
 
 
 def compressed(chance: random.Random, message: Message) -> Message:
-    whole = zlib.compress(message.body)
-    damaged = bytearray(whole)
+    intact = zlib.compress(message.body)
+    damaged = bytearray(intact)
     damaged[-1] ^= 1
     body, method, stored = chance.choice(
         [
-            (whole, "application/x-gzip", True),
+            (intact, "application/x-gzip", True),
             (bytes(damaged), "application/x-gzip", False),
             (message.body, "application/x-gzip", False),
             (zlib.compress(b"["), "zlib", False),
-            (whole, "application/x-unheard-of", False),
-            (whole, 7, False),
-            (whole, [b"\xff"], False),
+            (intact, "application/x-unknown", False),
+            (intact, 7, False),
+            (intact, [b"\xff"], False),
         ]
     )
     return replace(_with_headers(message, stored, compression=method), body=body)
@@ -309,7 +324,7 @@ def retried(chance: random.Random, message: Message) -> Message:
     return _with_headers(message, True, id=id, retries=message.number)
 
 
-def badly_timed(chance: random.Random, message: Message) -> Message:
+def invalid_time(chance: random.Random, message: Message) -> Message:
     instant = chance.choice(
         [
             "99999-01-01T00:00:00",
@@ -334,28 +349,28 @@ Mutation = Callable[[random.Random, Message], Message]
 
 MUTATIONS: tuple[Mutation, ...] = (
     truncated,
-    flipped,
-    noise,
-    misshapen,
+    flipped_bits,
+    random_bytes,
+    not_a_task_body,
     protocol_1,
-    without_a_header,
+    missing_id_or_name,
     without_headers,
-    unnamed,
+    invalid_id_or_name,
     odd_headers,
     odd_retries,
-    odd_texts,
+    odd_argument_texts,
     unknown_headers,
-    unencoded_names,
+    unprintable_names,
     huge_name,
     huge_header,
     deep_header,
-    unprintable,
-    not_finite,
+    unprintable_argument,
+    infinite_numbers,
     huge_number,
-    deep,
-    other_content,
-    other_encoding,
+    deep_argument,
+    wrong_content_type,
+    wrong_content_encoding,
     compressed,
     retried,
-    badly_timed,
+    invalid_time,
 )

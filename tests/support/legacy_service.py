@@ -27,14 +27,14 @@ app.config_from_object(
 
 
 def note(word: str) -> None:
-    """Write a line for something that has been done."""
+    """Append a line to the journal."""
     with open(os.environ["OLD_JOURNAL"], "a", encoding="utf-8") as journal:
         journal.write(f"{word}\n")
 
 
 @app.task(name="export.project", bind=True)
 def project(self: Task[..., Any]) -> None:
-    """Leave the work, and what is to come after it, to another task."""
+    """Pass the work and the tasks that follow it on to another task."""
     note("project")
     app.send_task("export.pack", args=["a folder"], **extract_followups(self))
 
@@ -50,7 +50,7 @@ def pack(folder: str) -> str:
 
 @app.task(name="msg.notify")
 def notify(text: str) -> None:
-    """Tell somebody."""
+    """Pretend to send a notification."""
     note(text)
 
 

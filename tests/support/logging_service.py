@@ -1,4 +1,4 @@
-"""A service whose tasks log, fail and are lost: `celery -A logging_service`."""
+"""A service whose tasks log, fail and get lost: `celery -A logging_service`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cadasta.workertoolbox.conf import Config
 _task_logger = get_task_logger("tasks")
 _library_logger = logging.getLogger("library")
 
-#: How many tasks wait for each other.
+#: The number of tasks that wait for each other at the barrier.
 BARRIER_PARTIES = 4
 
-#: Seconds that they wait at most.
+#: Longest wait at the barrier, in seconds.
 BARRIER_TIMEOUT_S = 20.0
 
 
@@ -29,7 +29,7 @@ def make_app() -> Celery:
     embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
     app = Celery("logging")
     app.config_from_object((Config.embedded if embedded else Config)(["export"]))
-    # Seconds that Celery waits for the result of a task whose process has ended.
+    # Seconds that Celery waits for the result of a task whose process ended.
     app.conf.worker_lost_wait = 0.5
     app.conf.beat_schedule = {"tick": {"task": "export.work", "schedule": 1.0}}
 

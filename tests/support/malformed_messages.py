@@ -1,4 +1,4 @@
-"""What lies in a queue, and no client of Celery's has put there."""
+"""Messages that no Celery client publishes, and that a queue can contain anyway."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from typing import Any
 
-#: What S3 tells a queue of a new object, in short.
+#: The notification that S3 sends about a new object, shortened.
 S3_NOTIFICATION = {
     "Records": [
         {
@@ -17,7 +17,7 @@ S3_NOTIFICATION = {
     ]
 }
 
-#: A rule of EventBridge, in short.
+#: The event that a rule of EventBridge sends, shortened.
 EVENTBRIDGE_EVENT = {
     "version": "0",
     "detail-type": "Scheduled Event",
@@ -27,10 +27,10 @@ EVENTBRIDGE_EVENT = {
 
 
 def envelope(**changes: Any) -> dict[str, Any]:
-    """Return a task as kombu's virtual transports put it into a queue.
+    """Return a task in the envelope of kombu's virtual transports.
 
     Args:
-        changes: Keys of it, or of its properties.
+        changes: Values for keys of the envelope or of its properties.
     """
     properties = {
         "body_encoding": "base64",
@@ -43,7 +43,7 @@ def envelope(**changes: Any) -> dict[str, Any]:
         "body": b64encode(b"[[], {}, {}]").decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
-        "headers": {"id": "intruder", "task": "export.note", "root_id": "intruder"},
+        "headers": {"id": "malformed", "task": "export.note", "root_id": "malformed"},
         "properties": properties,
     }
     for key, value in changes.items():
@@ -61,9 +61,9 @@ def _without(key: str) -> dict[str, Any]:
     return message
 
 
-_WHOLE = json.dumps(envelope())
+_VALID = json.dumps(envelope())
 
-#: Texts that are no message of kombu's.
+#: Texts that kombu cannot parse.
 MALFORMED_TEXTS: tuple[str, ...] = (
     "export the lot, please",
     "null",
@@ -73,8 +73,8 @@ MALFORMED_TEXTS: tuple[str, ...] = (
     "\ufeff{}",
     json.dumps(S3_NOTIFICATION),
     json.dumps(EVENTBRIDGE_EVENT),
-    _WHOLE[: len(_WHOLE) // 2],
-    _WHOLE + "}",
+    _VALID[: len(_VALID) // 2],
+    _VALID + "}",
     json.dumps([envelope()]),
     *(json.dumps(_without(key)) for key in ("body", "properties", "delivery_info")),
     json.dumps(envelope(body=None)),
@@ -97,26 +97,26 @@ MALFORMED_TEXTS: tuple[str, ...] = (
     "[" * 20_000,
 )
 
-#: What is no text either.
+#: Bytes that are not a text, or empty.
 MALFORMED_BYTES: tuple[bytes, ...] = (b"\xff\xfe{\x00}\x00", b"\x80\x04\x95N.", b"")
 
-_NOTE = {"id": "intruder", "task": "export.note"}
-_NOTHING: Any = [[], {}, {}]
-_NO_TEXTS: tuple[Any, ...] = (None, 7, [], ["x"], {})
-_NO_LIMITS: tuple[Any, ...] = (7, [1], ["a", None])
-_NO_BODIES: tuple[Any, ...] = (None, 7, "x", [], {}, [1, 2], [[], {}, 7])
+_HEADERS = {"id": "malformed", "task": "export.note"}
+_NO_ARGUMENTS: Any = [[], {}, {}]
+_INVALID_TEXTS: tuple[Any, ...] = (None, 7, [], ["x"], {})
+_INVALID_LIMITS: tuple[Any, ...] = (7, [1], ["a", None])
+_INVALID_BODIES: tuple[Any, ...] = (None, 7, "x", [], {}, [1, 2], [[], {}, 7])
 
-#: Headers and bodies of messages that no task can be made of.
+#: Headers and bodies of messages from which Celery cannot create a task.
 MALFORMED_TASKS: tuple[tuple[dict[str, Any], Any], ...] = (
-    ({"task": "export.note"}, _NOTHING),
-    ({"task": "export.unknown"}, _NOTHING),
-    *(({**_NOTE, "id": id}, _NOTHING) for id in _NO_TEXTS),
-    *(({**_NOTE, "task": task}, _NOTHING) for task in _NO_TEXTS),
-    *(({**_NOTE, "timelimit": limit}, _NOTHING) for limit in _NO_LIMITS),
-    ({**_NOTE, "shadow": ["x"]}, _NOTHING),
-    ({**_NOTE, "expires": []}, _NOTHING),
-    *((_NOTE, body) for body in _NO_BODIES),
-    ({}, {"task": ["x"], "id": "intruder"}),
+    ({"task": "export.note"}, _NO_ARGUMENTS),
+    ({"task": "export.unknown"}, _NO_ARGUMENTS),
+    *(({**_HEADERS, "id": id}, _NO_ARGUMENTS) for id in _INVALID_TEXTS),
+    *(({**_HEADERS, "task": task}, _NO_ARGUMENTS) for task in _INVALID_TEXTS),
+    *(({**_HEADERS, "timelimit": limit}, _NO_ARGUMENTS) for limit in _INVALID_LIMITS),
+    ({**_HEADERS, "shadow": ["x"]}, _NO_ARGUMENTS),
+    ({**_HEADERS, "expires": []}, _NO_ARGUMENTS),
+    *((_HEADERS, body) for body in _INVALID_BODIES),
+    ({}, {"task": ["x"], "id": "malformed"}),
     ({}, {"task": "export.note"}),
     ({}, {"task": "export.note", "id": []}),
 )

@@ -1,4 +1,4 @@
-"""A worker of the time before the toolbox: Celery alone, on the same queues."""
+"""A worker of plain Celery, without the toolbox, on the same queues."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import sys
 from celery import Celery
 from kombu import Exchange, Queue
 
-#: The environment's variable with Celery's settings, in JSON.
+#: The variable with Celery's settings, in JSON.
 SETTINGS = "PLAIN_SERVICE_SETTINGS"
 
 
 def main() -> None:
-    """Consume `msg`, which is bound by hand to where the toolbox publishes."""
+    """Consume the queue `msg`, which is bound to the exchange of the toolbox."""
     app = Celery("plain")
     app.conf.update(json.loads(os.environ[SETTINGS]))
     exchange = Exchange("task_exchange", type="topic")

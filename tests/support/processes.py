@@ -1,4 +1,4 @@
-"""Real processes, stopped by their id when the block that started them ends."""
+"""Processes that run as long as a block, and are stopped by their id."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from pathlib import Path
 
 from support.polling import wait_until
 
-#: Variables of whoever runs the tests that would beat what a test configures.
+#: Prefixes of variables that a started process does not inherit, because they would
+#: override the configuration of a test.
 IGNORED_PREFIXES = ("CELERY_", "WORKERTOOLBOX_")
 
 #: The folder of the service modules: the working directory of `celery -A NAME`.
 SERVICE_FOLDER = Path(__file__).parent
 
-#: Lines of a log that go into the report of a failed test.
+#: The number of lines of a log that the report of a failed test shows.
 TAIL_LINES = 200
 
 
 @dataclass(frozen=True)
 class Process:
-    """A started process, which leads a session of its own, and its output.
+    """A started process, which leads its own session, and its output.
 
     Attributes:
-        popen: The process as the standard library sees it.
-        log: The file with everything it wrote to standard output and error.
-        stop_signal: The signal that makes it end in good order.
+        popen: The process object of the standard library.
+        log: The file with its standard output and error.
+        stop_signal: The signal for an orderly shutdown.
     """
 
     popen: subprocess.Popen[bytes]
@@ -40,22 +41,22 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id, which is the id of its session too."""
+        """The process id, which is also the id of its session."""
         return self.popen.pid
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """The exit code, negative after a signal; None while the process runs."""
         return self.popen.poll()
 
     @property
     def text(self) -> str:
-        """Everything written so far."""
+        """The output so far."""
         return self.log.read_text("utf-8", errors="replace")
 
     @property
     def tail(self) -> str:
-        """The last lines written, as a report shows them."""
+        """The last lines of the output, with a heading."""
         lines = self.text.splitlines()[-TAIL_LINES:]
         return "\n".join([f"Output of {self}:", *lines])
 
@@ -63,11 +64,11 @@ class Process:
         """Wait until the output contains a text, and return the output.
 
         Raises:
-            AssertionError: Not within `timeout_s` seconds.
-            ChildProcessError: The process ended without having written it.
+            AssertionError: The text did not appear within `timeout_s` seconds.
+            ChildProcessError: The process ended before it wrote the text.
         """
 
-        def look() -> str:
+        def check() -> str:
             ended = self.exit_code is not None
             output = self.text
             if text not in output and ended:
@@ -76,30 +77,30 @@ class Process:
             assert text in output, f"without {text!r} in the output of {self}"
             return output
 
-        return wait_until(look, timeout_s=timeout_s)
+        return wait_until(check, timeout_s=timeout_s)
 
     def wait(self, *, timeout_s: float = 30.0) -> int:
-        """Wait until the process ends by itself, and return its exit code.
+        """Wait until the process exits, and return its exit code.
 
         Raises:
-            subprocess.TimeoutExpired: It did not within `timeout_s` seconds.
+            subprocess.TimeoutExpired: It still runs after `timeout_s` seconds.
         """
         return self.popen.wait(timeout_s)
 
     def stop(
         self, number: signal.Signals | None = None, *, timeout_s: float = 20.0
     ) -> int:
-        """Ask the process to end, wait until it has, and return its exit code.
+        """Send a signal, `stop_signal` by default, and return the exit code.
 
         Raises:
-            subprocess.TimeoutExpired: It did not within `timeout_s` seconds.
+            subprocess.TimeoutExpired: It still runs after `timeout_s` seconds.
         """
         if self.exit_code is None:
             self.popen.send_signal(number or self.stop_signal)
         return self.wait(timeout_s=timeout_s)
 
     def descendants(self) -> list[int]:
-        """Return the ids of its children, of theirs, and so on."""
+        """Return the process ids of its children, their children, and so on."""
         listed = subprocess.run(
             ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
         )
@@ -110,11 +111,11 @@ class Process:
         return found[1:]
 
     def pause(self) -> None:
-        """Stop the process and its descendants where they are, as a host that hangs."""
+        """Suspend the process and its descendants, as if their host hung."""
         self._send_all(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Have them go on."""
+        """Resume the process and its descendants."""
         self._send_all(signal.SIGCONT)
 
     def _send_all(self, number: signal.Signals) -> None:
@@ -123,14 +124,14 @@ class Process:
                 os.kill(pid, number)
 
     def kill(self) -> int:
-        """End the process and all its children at once, as losing a container does."""
+        """Kill the process and its descendants at once, as the loss of a host does."""
         if self.exit_code is None:
-            # Those too that lead a session of their own, as PostgreSQL's do.
+            # `killpg` misses children with their own session, such as PostgreSQL's.
             self._send_all(signal.SIGKILL)
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
-            # All have ended; macOS has the second for those not yet collected.
+            # All have ended. macOS raises PermissionError for zombies.
             pass
         return self.popen.wait()
 
@@ -156,26 +157,27 @@ def running(
 ) -> Iterator[Process]:
     """Run a process as long as the block lasts.
 
-    At the end its last lines are printed, and pytest puts them into the report if the
-    test has failed. If the tests themselves are killed, it ends too (on Linux). For the
-    kernel that is when the *thread* that started it ends: use one that outlives it.
+    At the end its last lines are printed, and pytest adds them to the report of a
+    failed test. On Linux the process also ends if the tests are killed. The kernel
+    detects that by the end of the *thread* that started the process, so start it from a
+    thread that lives longer than the process.
 
     Args:
-        folder: Its working directory, which also receives its log.
-        environment: Variables beside those of this process, which lose theirs that
-            begin with a name in `FOREIGN`.
-        name: How to call it in messages; by default as its program.
-        ready: Returns something true once the process does its work.
-        stop_signal: The signal that makes it end in good order.
-        death_signal: The signal it gets if the tests are killed.
-        timeout_s: Seconds it gets to become ready, and to end before it is killed.
-        user: The account to run under, where not the one of the tests.
+        folder: The working directory, which also receives the log.
+        environment: Variables to add to the inherited ones. Those with a prefix in
+            `IGNORED_PREFIXES` are not inherited.
+        name: The name in messages; by default the name of the program.
+        ready: Returns a true value once the process can be used.
+        stop_signal: The signal for an orderly shutdown.
+        death_signal: The signal that the process gets if the tests are killed.
+        timeout_s: Seconds to become ready, and to end before it is killed.
+        user: The account to run under, if not that of the tests.
         print_output: Whether to print the output at the end; False for a server that
             many tests share.
 
     Raises:
-        AssertionError: It was not ready in time.
-        ChildProcessError: It ended before it was ready.
+        AssertionError: The process was not ready in time.
+        ChildProcessError: The process ended before it was ready.
     """
     name = name or Path(command[0]).name
     inherited = {
@@ -184,7 +186,7 @@ def running(
     descriptor, log = tempfile.mkstemp(".log", f"{name}-", folder)
     with open(descriptor, "wb") as output:
         popen = subprocess.Popen(
-            [*_dying_with_us(death_signal), *command],
+            [*_with_death_signal(death_signal), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -205,7 +207,7 @@ def running(
             process.stop(timeout_s=timeout_s)
         except subprocess.TimeoutExpired:
             print(f"{process} did not stop within {timeout_s:g} s")
-        # Its children too: a worker that was killed leaves its pool behind.
+        # Also kill the children: a killed worker leaves its pool processes behind.
         process.kill()
         if print_output:
             print(process.tail)
@@ -214,13 +216,13 @@ def running(
 def _wait_until_ready(
     ready: Callable[[], object], process: Process, timeout_s: float
 ) -> None:
-    def look() -> object:
+    def check() -> object:
         if process.exit_code is not None:
             raise ChildProcessError(f"{process} before it was ready")
         return ready()
 
     try:
-        wait_until(look, timeout_s=timeout_s)
+        wait_until(check, timeout_s=timeout_s)
     except (AssertionError, ChildProcessError) as error:
         error.add_note(process.tail)
         raise
@@ -230,7 +232,7 @@ def _pairs(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def _dying_with_us(number: signal.Signals) -> list[str]:
-    # A program rather than `preexec_fn`, which is unsafe beside threads.
+def _with_death_signal(number: signal.Signals) -> list[str]:
+    # A program instead of `preexec_fn`, which is not safe in a process with threads.
     setpriv = shutil.which("setpriv")
     return [] if setpriv is None else [setpriv, "--pdeathsig", number.name[3:], "--"]

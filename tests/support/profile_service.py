@@ -1,4 +1,4 @@
-"""A service with a whole configuration: `python profile_service.py worker`."""
+"""A service configured by `Config` alone: `python profile_service.py worker`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from celery import Celery, Task
 
 from cadasta.workertoolbox.conf import Config
 
-#: The environment's variable with the keywords to `Config`, in JSON.
+#: The variable with the keyword arguments of `Config`, in JSON.
 SETTINGS = "PROFILE_SERVICE_SETTINGS"
 
-#: The environment's variable with the file that gets a line for each execution.
+#: The variable with the path of the file that gets a line for each run of a task.
 JOURNAL = "PROFILE_SERVICE_JOURNAL"
 
 
@@ -24,7 +24,7 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
     """Return the service's app.
 
     Args:
-        settings: Keywords to `Config`.
+        settings: Keyword arguments of `Config`.
     """
     app = Celery("profiles", set_as_current=False)
     app.config_from_object(Config(["export"], **{"result_backend": None, **settings}))

@@ -1,4 +1,4 @@
-"""A network between client and server that a test can cut."""
+"""A TCP proxy in front of a server, whose connections a test can interrupt."""
 
 from __future__ import annotations
 
@@ -12,85 +12,87 @@ from urllib.parse import urlsplit
 
 from servers.ports import HOST
 
-#: Seconds between two looks whether the proxy is to stop listening.
+#: Seconds between two checks whether the proxy should stop listening.
 POLL_INTERVAL_S = 0.02
 
-#: Bytes that are passed on at once.
-CHUNK = 65536
+#: Bytes to read from a socket at once.
+CHUNK_BYTES = 65536
 
 
 class Proxy:
-    """Pass every connection on to a server, until told otherwise.
+    """A proxy that forwards every connection to a server.
 
     Attributes:
-        port: The port on the loopback interface to connect to instead.
+        port: The port of the proxy on the loopback interface.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._server = host, port
         self._sockets: set[socket.socket] = set()
-        self._silent: set[socket.socket] = set()
+        self._stalled: set[socket.socket] = set()
         self._lock = Lock()
-        # Not listening, it keeps the port ours while nothing else has it.
+        # A bound socket that does not listen reserves the port for this process.
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
         self._listener: _Listener | None = None
         self._limits: deque[int | None] = deque()
 
     def cut(self) -> None:
-        """End every connection that is up; new ones are passed on as before."""
+        """Close all connections. New ones are forwarded as before."""
         with self._lock:
             for one in self._sockets:
-                with suppress(OSError):  # it has ended by itself
+                with suppress(OSError):  # The socket has closed by itself.
                     one.shutdown(socket.SHUT_RDWR)
 
     def cut_response(self, number: int, *, after_bytes: int) -> None:
-        """End one of the connections to come in the middle of what the server says.
+        """Close one of the next connections in the middle of the server's response.
 
         Args:
-            number: Which one, from 1.
-            after_bytes: How many bytes of the server's are passed on before.
+            number: The number of the connection, from 1.
+            after_bytes: Bytes of the response that are forwarded before.
         """
         self._limits = deque([*[None] * (number - 1), after_bytes])
 
     def stall(self) -> None:
-        """Pass on nothing more between those that are connected, without a word."""
+        """Drop all further bytes of the open connections without closing them."""
         with self._lock:
-            self._silent.update(self._sockets)
+            self._stalled.update(self._sockets)
 
     def refuse_connections(self) -> None:
-        """Refuse new connections, as a port does that nothing listens on."""
+        """Refuse new connections, like a port without a listener."""
         if self._listener is not None:
             self._listener.stop()
             self._listener = None
 
     def accept_connections(self) -> None:
-        """Pass new connections on again."""
+        """Forward new connections again."""
         if self._listener is None:
             self._listener = _Listener(self)
 
     def set_target(self, host: str, port: int) -> None:
-        """Pass new connections on to another server."""
+        """Forward new connections to another server."""
         self._server = host, port
 
     def close(self) -> None:
-        """End every connection, and give the port back."""
+        """Close all connections, and release the port."""
         self.refuse_connections()
         self.cut()
         self._reserved.close()
 
     def serve(self, client: socket.socket) -> None:
-        """Pass one connection on until either side ends it."""
+        """Forward one connection until either side closes it."""
         with socket.socket() as server, self._registered(client, server):
             try:
                 server.connect(self._server)
             except OSError:
                 return
             limit = self._limits.popleft() if self._limits else None
-            back = Thread(target=self._pass, args=(server, client, limit), daemon=True)
-            back.start()
-            self._pass(client, server)
-            back.join()
+            response = Thread(
+                target=self._forward, args=(server, client, limit), daemon=True
+            )
+            response.start()
+            self._forward(client, server)
+            response.join()
 
     @contextmanager
     def _registered(self, *pair: socket.socket) -> Iterator[None]:
@@ -101,15 +103,17 @@ class Proxy:
         finally:
             with self._lock:
                 self._sockets.difference_update(pair)
-                self._silent.difference_update(pair)
+                self._stalled.difference_update(pair)
 
-    def _pass(
+    def _forward(
         self, source: socket.socket, target: socket.socket, limit: int | None = None
     ) -> None:
-        """Pass bytes on, one way, until a socket ends, or the limit; then end both."""
+        """Forward bytes in one direction up to the limit; then close both sockets."""
         with suppress(OSError):
-            while chunk := source.recv(CHUNK if limit is None else min(limit, CHUNK)):
-                if source not in self._silent:
+            while chunk := source.recv(
+                CHUNK_BYTES if limit is None else min(limit, CHUNK_BYTES)
+            ):
+                if source not in self._stalled:
                     target.sendall(chunk)
                 if limit is not None:
                     limit -= len(chunk)
@@ -147,7 +151,7 @@ class _Handler(socketserver.BaseRequestHandler):
 
 @contextmanager
 def run_proxy(host: str, port: int) -> Iterator[Proxy]:
-    """Yield a proxy in front of a server that lasts as long as the block."""
+    """Run a proxy in front of a server as long as the block lasts."""
     proxy = Proxy(host, port)
     proxy.accept_connections()
     try:
@@ -157,7 +161,7 @@ def run_proxy(host: str, port: int) -> Iterator[Proxy]:
 
 
 def proxied_url(url: str, proxy: Proxy) -> str:
-    """Return the URL of a server with a proxy in its place."""
+    """Return the URL of a server with the proxy's address in place of its own."""
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user}{at}{HOST}:{proxy.port}").geturl()

@@ -1,4 +1,4 @@
-"""Small programs that publish, each in a process of its own."""
+"""Scripts that publish tasks, each run in its own process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from support.processes import IGNORED_PREFIXES, SERVICE_FOLDER
 
-#: Prints the id of each task that it sends, and fails where routing brings more along.
+#: Publishes with routing alone and prints the ids of the tasks. Fails if routing has
+#: imported the other packages or their dependencies.
 PUBLISH_WITH_ROUTING_ONLY = """\
 import json, sys
 from celery import Celery
@@ -31,8 +32,8 @@ found = [name for name in sys.modules if name.startswith(others)]
 assert not found, found
 """
 
-#: Prints the id of each task that four forked processes send at the same time, and of
-#: one that their parent sends before and after.
+#: Publishes from four forked processes at once, and from their parent before and after.
+#: Prints the ids of the tasks.
 PUBLISH_FROM_FORKS = """\
 import os
 from multiprocessing import get_context
@@ -40,7 +41,7 @@ from conformance_service import app
 
 def publish(count):
     ids = [app.tasks["export.echo"].delay(n).id for n in range(count)]
-    os.write(1, " ".join([*ids, "\\n"]).encode())  # In one piece beside the others.
+    os.write(1, " ".join([*ids, "\\n"]).encode())  # One write: lines do not mix.
 
 publish(1)  # Its connection is in the pool that the processes inherit.
 fork = get_context("fork")
@@ -55,25 +56,28 @@ publish(1)
 
 
 def run_script(
-    program: str,
+    script: str,
     *arguments: object,
     environment: Mapping[str, str] | None = None,
     timeout_s: float = 60.0,
 ) -> list[str]:
-    """Run a program, and return the words that it prints.
+    """Run a script, and return the words that it prints.
 
     Args:
-        arguments: What it reads from its command line, as JSON.
-        environment: Variables beside those of this process that are not in `FOREIGN`.
+        script: Python code.
+        arguments: Arguments for its command line, each encoded as JSON.
+        environment: Variables to add to the inherited ones. Those with a prefix in
+            `IGNORED_PREFIXES` are not inherited.
+        timeout_s: Seconds until the script is killed.
 
     Raises:
-        AssertionError: It failed; shows what it printed.
+        AssertionError: The script failed. The message shows its output.
     """
     inherited = {
         k: v for k, v in os.environ.items() if not k.startswith(IGNORED_PREFIXES)
     }
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(json.dumps, arguments)],
+        [sys.executable, "-c", script, *map(json.dumps, arguments)],
         cwd=SERVICE_FOLDER,
         env={**inherited, **(environment or {})},
         text=True,

@@ -1,4 +1,4 @@
-"""How PostgreSQL goes about queries."""
+"""The plans that PostgreSQL makes for queries."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _EXPLAINED = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
 
 @contextmanager
 def record_plans(engine: Engine) -> Iterator[list[str]]:
-    """Yield the plans of the statements that are executed meanwhile."""
+    """Yield the plans of the statements that are executed in the block."""
     found: list[str] = []
 
     def explain(
         connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
     ) -> None:
         if _EXPLAINED.match(statement) and "pg_catalog" not in statement:
-            with connection.connection.cursor() as another:
-                another.execute(f"EXPLAIN {statement}", parameters)
-                found.append("\n".join(line for [line] in another.fetchall()))
+            with connection.connection.cursor() as explaining:
+                explaining.execute(f"EXPLAIN {statement}", parameters)
+                found.append("\n".join(line for [line] in explaining.fetchall()))
 
     event.listen(engine, "before_cursor_execute", explain)
     try:
@@ -33,5 +33,5 @@ def record_plans(engine: Engine) -> Iterator[list[str]]:
 
 
 def sequential_scans(plan: str) -> set[str]:
-    """Return the tables that a plan reads as a whole."""
+    """Return the tables that a plan scans sequentially."""
     return set(re.findall(r"Seq Scan on (\w+)", plan))

@@ -1,4 +1,4 @@
-"""What lies in a broker's queues, seen past kombu and past the toolbox."""
+"""The messages in a broker's queues, read without kombu and without the toolbox."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from sqlalchemy import create_engine, text
 from servers.access import BrokerAccess, BrokerServer
 from servers.postgresql import PostgreSQL
 
-#: Every broker where the client makes the copies.
+#: The brokers on which the client, not the server, makes the copies.
 VIRTUAL_BROKERS = ("redis", "sqs", "filesystem", "sqlalchemy")
 
+#: Every broker that has `QueueContents`.
 BROKERS = ("rabbitmq", *VIRTUAL_BROKERS)
 
 
 class QueueContents(ABC):
-    """A part of a broker that one test has to itself, and what waits in its queues.
+    """The queues in a part of a broker that only one test uses.
 
     Attributes:
-        access: What a client needs to reach it.
+        access: The URL and options of the part.
     """
 
     def __init__(self, access: BrokerAccess) -> None:
@@ -43,27 +44,27 @@ class QueueContents(ABC):
 
     @abstractmethod
     def messages(self, queue: str) -> list[dict[str, Any]]:
-        """Return the messages that wait in a queue, and leave them there."""
+        """Return the messages in a queue without removing them."""
 
     @abstractmethod
     def put(self, queue: str, raw: bytes) -> None:
-        """Put anything at all into a queue that exists."""
+        """Put any bytes into an existing queue."""
 
     @abstractmethod
     def is_empty(self, queue: str) -> bool:
-        """Tell whether nothing waits in a queue, which nobody reads any more."""
+        """Return whether a queue without consumers has no messages."""
 
     def ids(self, queue: str) -> list[str]:
-        """Return the ids of the tasks that wait in a queue, sorted."""
+        """Return the ids of the tasks in a queue, sorted."""
         return sorted(message["headers"]["id"] for message in self.messages(queue))
 
 
 class RabbitMQContents(QueueContents):
-    """Queues of a virtual host."""
+    """The queues of a RabbitMQ virtual host."""
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
-        """Yield a channel of the client library's own."""
+        """Yield a channel of py-amqp."""
         url = urlsplit(self.access.url)
         with AMQPConnection(
             host=f"{url.hostname}:{url.port}",
@@ -74,7 +75,7 @@ class RabbitMQContents(QueueContents):
             yield connection.channel()
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
-        # What is not acknowledged returns when the connection closes.
+        # Unacknowledged messages return to the queue when the connection closes.
         with self.channel() as channel:
             found = iter(lambda: channel.basic_get(queue), None)
             return [{"headers": message.headers} for message in found]
@@ -89,16 +90,16 @@ class RabbitMQContents(QueueContents):
 
 
 class RedisContents(QueueContents):
-    """Lists with a prefix of their own."""
+    """Redis lists whose keys have a prefix."""
 
     @contextmanager
     def connected(self) -> Iterator[Redis]:
-        """Yield a client of the client library's own."""
+        """Yield a client of redis-py."""
         with Redis.from_url(self.access.url) as client:
             yield client
 
     def key(self, name: str) -> str:
-        """Return the whole name of a key."""
+        """Return a key with the prefix."""
         return f"{self.access.transport_options['global_keyprefix']}{name}"
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
@@ -107,7 +108,7 @@ class RedisContents(QueueContents):
         return [json.loads(message) for message in found]
 
     def blocked(self) -> int:
-        """Return how many clients of the server wait for a message."""
+        """Return how many clients of the server are blocked by `BRPOP`."""
         with self.connected() as client:
             return int(client.info("clients")["blocked_clients"])
 
@@ -123,30 +124,31 @@ class RedisContents(QueueContents):
 
 
 class SQSContents(QueueContents):
-    """Queues with a prefix of their own.
+    """SQS queues whose names have a prefix.
 
-    A look shows ten messages at most. Look once where several are of one message group:
-    the emulator takes them for being held.
+    `messages` returns ten messages at most. Call it once for a queue with several
+    messages of one message group: the emulator treats those that were read as in
+    flight.
     """
 
     @property
     def prefix(self) -> str:
-        """What each name of a queue begins with."""
+        """The prefix of the queue names."""
         return str(self.access.transport_options["queue_name_prefix"])
 
     def client(self, key: str = "testing") -> Any:
-        """Return a client of the client library's own, with an access key."""
+        """Return a boto3 client with an access key."""
         url = urlsplit(self.access.url)
         session = boto3.Session(key, "secret", region_name="us-west-2")
         return session.client("sqs", endpoint_url=f"http://{url.hostname}:{url.port}")
 
     def url(self, queue: str) -> str:
-        """Return where a queue is."""
+        """Return the URL of a queue."""
         found = self.client().get_queue_url(QueueName=self.prefix + queue)
         return str(found["QueueUrl"])
 
     def urls(self) -> dict[str, str]:
-        """Return the URL of every queue by its name without the prefix."""
+        """Return the URLs of all queues by their names without the prefix."""
         found = self.client().list_queues(QueueNamePrefix=self.prefix)
         return {
             url.rpartition("/")[2].removeprefix(self.prefix): url
@@ -195,11 +197,11 @@ class SQSContents(QueueContents):
 
 
 class FileSystemContents(QueueContents):
-    """Files in a folder."""
+    """Message files in a folder."""
 
     @property
     def folder(self) -> Path:
-        """Where the messages are."""
+        """The folder of the messages."""
         return Path(str(self.access.transport_options["data_folder_in"]))
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
@@ -217,10 +219,10 @@ class FileSystemContents(QueueContents):
 
 
 class SQLAlchemyContents(QueueContents):
-    """Rows of a database.
+    """Message rows in a database.
 
     Attributes:
-        database: Its SQLAlchemy URL.
+        database: The SQLAlchemy URL of the database.
     """
 
     def __init__(self, access: BrokerAccess, database: str) -> None:
@@ -228,10 +230,10 @@ class SQLAlchemyContents(QueueContents):
         self.database = database
 
     def execute(self, statement: str, **values: object) -> list[Any]:
-        """Run one SQL statement, and return the rows it gives."""
+        """Execute a statement in its own transaction, and return its rows."""
         engine = create_engine(self.database)
         with engine.begin() as connection:
-            # kombu's sessions may hold locks for as long as they live.
+            # kombu's sessions may hold locks until they are closed.
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             result = connection.execute(text(statement), values)
             rows = list(result) if result.returns_rows else []
@@ -268,12 +270,12 @@ class SQLAlchemyContents(QueueContents):
 def open_queue_contents(
     name: str, request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[QueueContents]:
-    """Yield the empty queues of a broker, which last as long as the block.
+    """Yield a part of a broker without queues, which lasts as long as the block.
 
     Args:
-        name: One of `NAMES`.
-        request: What gives the server.
-        folder: Where files can be kept.
+        name: One of `BROKERS`.
+        request: Provides the fixture of the server.
+        folder: The folder for message files.
     """
     if name == "filesystem":
         yield FileSystemContents(folder_access(folder))
@@ -284,10 +286,10 @@ def open_queue_contents(
     else:
         server: BrokerServer = request.getfixturevalue(name)
         with server.access() as access:
-            yield _SERVED[name](access)
+            yield _OF_SERVERS[name](access)
 
 
-_SERVED: dict[str, type[QueueContents]] = {
+_OF_SERVERS: dict[str, type[QueueContents]] = {
     "rabbitmq": RabbitMQContents,
     "redis": RedisContents,
     "sqs": SQSContents,
@@ -295,8 +297,8 @@ _SERVED: dict[str, type[QueueContents]] = {
 
 
 def folder_access(folder: Path) -> BrokerAccess:
-    """Return what a client needs to keep messages in a folder."""
-    # The client looks every 100 ms: it is not told of new files.
+    """Return the URL and options of a broker in a folder."""
+    # The client polls for new files: every 100 ms, so that tests do not wait.
     return BrokerAccess(
         "filesystem://localhost/",
         {

@@ -1,4 +1,4 @@
-"""The roles of docs/database.md, with the rights that are granted there."""
+"""The roles of docs/database.md and the privileges that it grants to them."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ _GRANT = re.compile(r"GRANT ([^;]+?)\s+ON (?:SEQUENCE )?([^;]+?)\s+TO (\w+);")
 
 
 def grant_statements(role: str) -> list[str]:
-    """Return the statements of the document that are for a role."""
+    """Return the `GRANT` statements of the document for a role."""
     matches = _GRANT.finditer(DOCUMENT.read_text("utf-8"))
     return [match[0] for match in matches if match[3] == role]
 
 
 def single_privileges(role: str) -> Iterator[tuple[str, str]]:
-    """Yield each right of a role by itself, and what it is on."""
+    """Yield each privilege of a role and the table, column or sequence it is on."""
     for match in map(_GRANT.fullmatch, grant_statements(role)):
         assert match
         kind = "SEQUENCE " if "ON SEQUENCE" in match[0] else ""
-        for right in _single(match[1]):
+        for privilege in _split(match[1]):
             for name in match[2].split(","):
-                yield right, kind + name.strip()
+                yield privilege, kind + name.strip()
 
 
-def _single(listed: str) -> Iterator[str]:
-    """Yield each right of a list, column by column where it is of some columns."""
-    for right, columns in re.findall(r"(\w+)(?:\s+\(([^)]*)\))?", listed):
+def _split(privileges: str) -> Iterator[str]:
+    """Yield the privileges of a list; one on columns is yielded for each column."""
+    for privilege, columns in re.findall(r"(\w+)(?:\s+\(([^)]*)\))?", privileges):
         names = [name.strip() for name in columns.split(",") if columns]
-        yield from (f"{right} ({name})" for name in names)
+        yield from (f"{privilege} ({name})" for name in names)
         if not names:
-            yield right
+            yield privilege
 
 
 @contextmanager
 def user_with_role(database: str, role: str) -> Iterator[str]:
-    """Yield a database's URL for a user of its own with nothing but a role's rights."""
+    """Create a user with the privileges of a role only, and yield its database URL."""
     user = f"{role}_{uuid.uuid4().hex}"
     statements = [
         each.replace(f"TO {role};", f"TO {user};") for each in grant_statements(role)

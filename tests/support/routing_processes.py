@@ -1,4 +1,4 @@
-"""Services on a contents: an app in this process, and processes of its own."""
+"""`routing_service` on a broker: its app in this process, and its processes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from support.polling import wait_until
 from support.processes import Process, running
 from support.queue_contents import QueueContents
 
-#: How a worker is started, without what would only add messages to read past.
+#: Options of a worker, without the features that would add messages of their own.
 WORKER = ("--without-gossip", "--without-mingle", "-l", "INFO")
 
 
 def routing_settings(contents: QueueContents, /, **settings: Any) -> dict[str, Any]:
-    """Return keywords to `Routing`; transport options are added to the contents's."""
+    """Return keyword arguments of `Routing`, with the broker of the queues.
+
+    Transport options in `settings` are added to those of the broker.
+    """
     options = settings.pop("broker_transport_options", {})
     return {
         "broker_url": contents.access.url,
@@ -33,12 +36,12 @@ def routing_settings(contents: QueueContents, /, **settings: Any) -> dict[str, A
 
 @contextmanager
 def routing_app(contents: QueueContents, /, **settings: Any) -> Iterator[Celery]:
-    """Yield an app of this process that is closed when the block ends."""
+    """Yield the app of the service, which is closed when the block ends."""
     app = routing_service.make_app(routing_settings(contents, **settings))
     try:
         yield app
     finally:
-        # They are of the process, so that the next app would get these connections.
+        # The pools belong to the process: the next app would use their connections.
         pools.reset()
         app.close()
 
@@ -46,7 +49,7 @@ def routing_app(contents: QueueContents, /, **settings: Any) -> Iterator[Celery]
 def run_worker(
     contents: QueueContents, /, folder: Path, *arguments: str, **settings: Any
 ) -> AbstractContextManager[Process]:
-    """Run a worker process, which is ready once it says `ready`."""
+    """Run a worker. It is ready once its output contains `ready`."""
     options = (*WORKER, *arguments)
     return _running(contents, folder, "worker", *options, **settings)
 
@@ -54,15 +57,20 @@ def run_worker(
 def run_command(
     contents: QueueContents, /, folder: Path, *arguments: str, **settings: Any
 ) -> AbstractContextManager[Process]:
-    """Run a command of Celery's."""
+    """Run a Celery command."""
     return _running(contents, folder, *arguments, **settings)
 
 
 def run_copy_holder(
-    contents: QueueContents, /, folder: Path, way: str, count: int, **settings: Any
+    contents: QueueContents, /, folder: Path, end: str, count: int, **settings: Any
 ) -> AbstractContextManager[Process]:
-    """Run a process that holds copies and comes to one of `routing_service.ENDS`."""
-    return _running(contents, folder, "hold", way, str(count), **settings)
+    """Run a process that holds copies without acknowledging them, and then ends.
+
+    Args:
+        end: One of `routing_service.ENDS`.
+        count: The number of copies.
+    """
+    return _running(contents, folder, "hold", end, str(count), **settings)
 
 
 def _running(
@@ -78,31 +86,31 @@ def _running(
             routing_service.JOURNAL: str(folder / "journal"),
         },
         name=arguments[0],
-        # A worker whose task hangs would not end by itself.
+        # A worker with a task that hangs does not end by itself.
         timeout_s=10.0,
     )
 
 
 def executions(folder: Path) -> list[str]:
-    """Return the ids of the tasks that workers have executed, sorted."""
+    """Return the ids of the tasks that workers have run, sorted."""
     with suppress(FileNotFoundError):
         return sorted((folder / "journal").read_text("utf-8").split())
     return []
 
 
 def wait_for_executions(folder: Path, ids: list[str]) -> None:
-    """Wait until workers have executed these tasks, each as often as it is named."""
+    """Wait until workers have run these tasks, each as often as it is listed."""
 
-    def look() -> bool:
-        seen = executions(folder)
-        assert seen == sorted(ids), f"executed {seen} instead of {sorted(ids)}"
+    def check() -> bool:
+        found = executions(folder)
+        assert found == sorted(ids), f"executed {found} instead of {sorted(ids)}"
         return True
 
-    wait_until(look)
+    wait_until(check)
 
 
 def consume_ids(app: Celery, queue: str, count: int) -> list[str]:
-    """Consume that many messages of a queue, and return their ids, sorted."""
+    """Consume messages of a queue, and return the ids of their tasks, sorted."""
     with app.connection_for_read() as connection:
         messages = routing_service.consume(app, connection, queue, count)
         for message in messages:

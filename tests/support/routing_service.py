@@ -1,6 +1,7 @@
-"""A service with routing alone: `python routing_service.py worker`, as with `celery`.
+"""A service with routing alone.
 
-`python routing_service.py hold END COUNT` holds messages of the monitor queue.
+`python routing_service.py worker …` takes the arguments of `celery`;
+`python routing_service.py hold END COUNT` holds copies without acknowledging them.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from kombu.message import Message
 
 from cadasta.workertoolbox.routing import Routing
 
-#: The environment's variable with the keywords to `Routing`, in JSON.
+#: The variable with the keyword arguments of `Routing`, in JSON.
 SETTINGS = "ROUTING_SERVICE_SETTINGS"
 
-#: The environment's variable with the file that gets a line for each execution.
+#: The variable with the path of the file that gets a line for each run of a task.
 JOURNAL = "ROUTING_SERVICE_JOURNAL"
 
-#: Seconds to wait for messages: they are there, or will be once they are given back.
+#: Seconds to wait for messages that are in the queue, or will be returned to it.
 TIMEOUT_S = 20.0
 
 
@@ -34,7 +35,7 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
     """Return the service's app.
 
     Args:
-        settings: Keywords to `Routing`.
+        settings: Keyword arguments of `Routing`.
     """
     app = Celery("routing", set_as_current=False)
     app.config_from_object(Routing(**{"queues": ["export", "msg"], **settings}))
@@ -45,10 +46,10 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
 
 
 def consume(app: Celery, connection: Connection, queue: str, count: int) -> list[Any]:
-    """Return that many messages of a queue, none of them acknowledged.
+    """Read messages of a queue without acknowledging them.
 
     Raises:
-        TimeoutError: There were fewer.
+        TimeoutError: The queue had fewer than `count` messages.
     """
     deadline = time.monotonic() + TIMEOUT_S
     held: list[Message] = []
@@ -83,14 +84,14 @@ def _hang(self: Task[..., Any]) -> None:
     signal.pause()
 
 
-def _suffer(app: Celery, way: str, count: int) -> None:
+def _hold(app: Celery, end: str, count: int) -> None:
     with app.connection_for_read() as connection:
-        # As one that also publishes: some brokers know bindings by connection only.
+        # Declare, as a publisher does: some transports keep bindings per connection.
         for queue in app.amqp.queues.values():
             queue(connection.default_channel).declare()
         held = consume(app, connection, app.conf.PLATFORM_QUEUE_NAME, count)
         print("holds", count, flush=True)
-        ENDS[way](held)
+        ENDS[end](held)
     print("closed", flush=True)
 
 
@@ -99,7 +100,7 @@ def _requeue(messages: list[Message]) -> None:
         message.requeue()
 
 
-#: What becomes of the copies that a reader of the monitor queue holds.
+#: What a reader of the monitor queue does with the copies that it holds.
 ENDS: dict[str, Callable[[list[Message]], object]] = {
     "requeued": _requeue,
     "closed": lambda _: None,
@@ -110,6 +111,6 @@ ENDS: dict[str, Callable[[list[Message]], object]] = {
 if __name__ == "__main__":
     app = make_app(json.loads(os.environ[SETTINGS]))
     if sys.argv[1] == "hold":
-        _suffer(app, sys.argv[2], int(sys.argv[3]))
+        _hold(app, sys.argv[2], int(sys.argv[3]))
     else:
         app.start(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""A database with the tasks of the last months, as monitors and workers leave it."""
+"""Tasks of the last 30 days in a database, as monitors and workers store them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-#: Of the newest tasks, how many to one of all; every second of them is queued.
-NEWEST = 250
+#: One task in so many is new. Every second new task is queued.
+NEW_EVERY = 250
 
 #: Seconds from the first task to the last.
 SPAN_S = 30 * 24 * 3600
 
-#: Each task has a number, up to `:count`, the latest. Every tenth begins a workflow of
-#: four. Of fifty names the first are frequent; a rare one has a hundred tasks.
+#: The tasks are numbered up to `:count`, the latest. Every tenth task starts a workflow
+#: of four. There are fifty names, the first of which are the most frequent, and a rare
+#: name that has a hundred tasks.
 TASKS = """
 INSERT INTO workertoolbox_task (
     id, name, queue, args, kwargs, root_id, parent_id, replaced, retries,
@@ -28,7 +29,7 @@ SELECT
 FROM ({numbers}) numbers
 """
 
-#: Most have a result. Some are lost before they start, and some after.
+#: Most tasks have a result. Some are lost before they start, and some after it.
 RESULTS = """
 INSERT INTO celery_taskmeta (
     task_id, status, result, date_done, name, args, kwargs, worker, retries, queue,
@@ -52,7 +53,7 @@ FROM ({numbers}) numbers
 WHERE NOT (is_new AND n % 2 = 0) AND n % 10007 <> 1
 """
 
-#: One in a thousand besides was seen by no monitor.
+#: One result in a thousand belongs to a task whose message no monitor has seen.
 UNTRACKED = """
 INSERT INTO celery_taskmeta (
     task_id, status, result, date_done, name, worker, queue, started_at, root_id
@@ -65,7 +66,7 @@ FROM ({numbers}) numbers
 WHERE n % 1000 = 500
 """
 
-#: One in a thousand has announced a step that never came.
+#: One task in a thousand announced a step that never ran.
 PLANNED = """
 INSERT INTO workertoolbox_planned (id, name, root_id, parent_id, seen_at)
 SELECT md5('step' || n)::uuid, name, md5(n::text)::uuid, md5(n::text)::uuid, at
@@ -76,7 +77,7 @@ WHERE n % 1000 = 8
 NUMBERS = """
 SELECT
     n, now() - (:count - n) * interval '{step_s} s' AS at,
-    n > :count - :count / {newest} AS is_new,
+    n > :count - :count / {new_every} AS is_new,
     CASE WHEN n % (:count / 100) = 5 THEN 'export.rare' ELSE 'export.' || kind END
         AS name,
     'queue' || kind % 8 AS queue
@@ -86,7 +87,7 @@ FROM (
 ) kinds
 """
 
-#: Pages that are asked for, by what is listed.
+#: Filters of `TaskStore.list`, by a description of the list.
 LISTINGS: dict[str, dict[str, Any]] = {
     "all": {},
     "of a name": {"name": "export.3"},
@@ -114,12 +115,12 @@ LISTINGS: dict[str, dict[str, Any]] = {
 
 
 def insert_sample_tasks(connection: Connection, count: int) -> None:
-    """Store that many tasks, and what became of them."""
-    numbers = NUMBERS.format(step_s=SPAN_S / count, newest=NEWEST)
+    """Insert tasks and their results."""
+    numbers = NUMBERS.format(step_s=SPAN_S / count, new_every=NEW_EVERY)
     for statement in (TASKS, RESULTS, UNTRACKED, PLANNED):
         connection.execute(text(statement.format(numbers=numbers)), {"count": count})
 
 
 def task_id(number: int) -> str:
-    """Return SQL for the id of a task by its number."""
+    """Return the SQL expression for the id of a task with a number."""
     return f"md5('{number}')::uuid::text"

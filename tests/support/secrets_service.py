@@ -1,4 +1,4 @@
-"""A service whose tasks are given secrets: `celery -A secrets_service`."""
+"""A service whose tasks receive secrets: `celery -A secrets_service`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that takes what Sentry's SDK sends."""
+"""A server that receives the events of Sentry's SDK."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-#: Takes the bytes apart as the SDK puts them together: it has brotli only if somebody
-#: else has installed it.
+#: Decoders by content encoding. The SDK also uses brotli if that is installed, which it
+#: is not for the tests.
 _DECODERS = {"gzip": gzip.decompress}
 
 
 @dataclass(frozen=True)
 class SentryServer:
-    """What has come, in the order of its arrival.
+    """The server, with the envelopes that it has received.
 
     Attributes:
-        dsn: Where the SDK sends to.
-        bodies: The envelopes, decompressed.
+        dsn: The DSN for the SDK.
+        bodies: The envelopes, decompressed, in the order of their arrival.
     """
 
     dsn: str
@@ -30,17 +30,17 @@ class SentryServer:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events in the envelopes."""
+        """The events of all envelopes."""
         return [event for body in self.bodies for event in _events(body)]
 
     def events_with_tags(self, **tags: str) -> list[dict[str, Any]]:
-        """Return the events with some tags."""
+        """Return the events that have these tags."""
         return [each for each in self.events if tags.items() <= each["tags"].items()]
 
 
 @contextmanager
 def run_sentry_server() -> Iterator[SentryServer]:
-    """Listen on a free port of the loopback interface as long as a block lasts."""
+    """Run the server on a free loopback port as long as the block lasts."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -51,7 +51,7 @@ def run_sentry_server() -> Iterator[SentryServer]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Leave the output of the tests alone."""
+            """Write nothing to the output of the tests."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         sentry = SentryServer(f"http://key@127.0.0.1:{server.server_port}/1")

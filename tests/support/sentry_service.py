@@ -20,7 +20,7 @@ def make_app() -> Celery:
     """Return the service's app, for the broker and database of the environment."""
     app = Celery("sentry")
     app.config_from_object(Config.embedded(["export"]))
-    # Seconds that Celery waits for the result of a task whose process has ended.
+    # Seconds that Celery waits for the result of a task whose process ended.
     app.conf.worker_lost_wait = 0.5
     app.conf.beat_schedule = {
         "tick": {"task": "export.work", "schedule": 1.0},

@@ -1,4 +1,4 @@
-"""What goes to AWS, seen and answered at botocore's own hooks."""
+"""Requests to SQS, recorded and answered through botocore's hooks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from botocore.session import Session  # type: ignore[import-untyped]
 
 @dataclass(frozen=True)
 class Request:
-    """A request that is about to be sent, each try one of its own.
+    """A request that is about to be sent; each retry is a request of its own.
 
     Attributes:
-        operation: Such as `SendMessage`.
-        queue: The last part of the queue's URL.
-        key: The access key that it is signed with.
-        body: What is asked.
+        operation: The API action, such as `SendMessage`.
+        queue: The name of the queue: the last part of its URL.
+        key: The access key that signs the request.
+        body: The decoded JSON body.
     """
 
     operation: str
@@ -35,7 +35,7 @@ class Request:
     body: dict[str, Any]
 
 
-#: An answer instead of the server's: HTTP status and error code.
+#: An error to return without asking the server: HTTP status and error code.
 ErrorResponse: TypeAlias = tuple[int, str]
 
 
@@ -43,20 +43,22 @@ ErrorResponse: TypeAlias = tuple[int, str]
 def recorded(
     answer: Callable[[Request], ErrorResponse | None] = lambda _: None,
 ) -> Iterator[list[Request]]:
-    """Yield the requests of every client that is made in the block, in their order.
+    """Yield the requests of all clients that are created in the block, in order.
 
     Args:
-        answer: Called with each of them, in its thread; None lets it go to the server.
+        answer: Called with each request, in the thread that sends it. Returns an error
+            response, or None to send the request to the server.
     """
     requests: list[Request] = []
 
-    def look(request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
-        requests.append(one := _read(request))
-        refusal = answer(one)
-        return None if refusal is None else _refuse(request.url, *refusal)
+    # botocore passes `request` by keyword.
+    def record(request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
+        requests.append(parsed := _parse(request))
+        error = answer(parsed)
+        return None if error is None else _error_response(request.url, *error)
 
     def install(session: Session) -> None:
-        session.register("before-send.sqs", look)
+        session.register("before-send.sqs", record)
 
     botocore.register_initializer(install)
     try:
@@ -65,7 +67,7 @@ def recorded(
         botocore.unregister_initializer(install)
 
 
-def _read(request: AWSPreparedRequest) -> Request:
+def _parse(request: AWSPreparedRequest) -> Request:
     headers = {
         name: value.decode() if isinstance(value, bytes) else value
         for name, value in request.headers.items()
@@ -80,13 +82,13 @@ def _read(request: AWSPreparedRequest) -> Request:
     )
 
 
-def _refuse(url: str, status: int, code: str) -> AWSResponse:
+def _error_response(url: str, status: int, code: str) -> AWSResponse:
     body = {"__type": f"com.amazonaws.sqs#{code}", "message": "refused by the test"}
-    return AWSResponse(url, status, {}, _Raw(json.dumps(body).encode()))
+    return AWSResponse(url, status, {}, _RawBody(json.dumps(body).encode()))
 
 
-class _Raw(BytesIO):
-    """A body as urllib3 gives it."""
+class _RawBody(BytesIO):
+    """A response body with the interface of urllib3's."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield self.read()

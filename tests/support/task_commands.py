@@ -1,4 +1,4 @@
-"""The monitor of `echo_service`, and its other commands, as processes."""
+"""`celery -A echo_service tasks …` as processes: the monitor and other commands."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def run_monitor(
     """Run a monitor as long as the block lasts.
 
     Args:
-        environment: Where its broker and its database are.
-        folder: Where its output goes.
-        options: Of the command `tasks monitor`.
-        program: Python's options for Celery's command line.
+        environment: Variables with the broker and the database.
+        folder: The working directory, which also receives the output.
+        options: Options of `tasks monitor`.
+        program: Arguments to Python that start Celery's command line.
     """
     return run_tasks_command(environment, folder, "monitor", *options, program=program)
 
@@ -34,7 +34,7 @@ def run_tasks_command(
     *options: str | Path,
     program: Sequence[str] = ("-m", "celery"),
 ) -> AbstractContextManager[Process]:
-    """Run a command of `tasks`; the arguments are as for `monitor`."""
+    """Run a command of `tasks`; the arguments are those of `run_monitor`."""
     celery = [
         sys.executable,
         *program,
