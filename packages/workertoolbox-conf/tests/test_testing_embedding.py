@@ -58,7 +58,7 @@ def _state(app: Celery) -> dict[str, Any]:
         "threads": {
             thread.name
             for thread in threading.enumerate()
-            if "_write_due" not in thread.name
+            if "_write_pending" not in thread.name
         },
     }
 
