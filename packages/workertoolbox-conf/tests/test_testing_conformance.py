@@ -1,4 +1,4 @@
-"""What `conformance` says of services, in a run of pytest of their own."""
+"""The tests of `conformance` for several services, in a separate run of pytest."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ TESTS = """\
 from broken import failing, fail
 from celery import signature
 from cadasta.workertoolbox.conf.testing import conformance
-from sound import app
+from conforming import app
 
-TestSound = conformance(
-    "sound:app", run=[signature("export.double", (21,)), signature("export.forget")]
+TestConforming = conformance(
+    "conforming:app",
+    run=[signature("export.double", (21,)), signature("export.forget")],
 )
-TestSoundAgain = conformance("sound")
+TestConformingAgain = conformance("conforming")
 TestTypo = conformance("broken:typo")
 TestRerouted = conformance("broken:rerouted", timeout_s=2)
 TestPickling = conformance("broken:pickling")
@@ -30,18 +31,18 @@ TestFailing = conformance(failing, run=[fail.s()])
 TestPlain = conformance("broken:plain")
 TestMissing = conformance("no_such_module:app")
 
-def test_the_app_is_as_it_was():
+def test_the_app_is_restored():
     assert [name for name in app.tasks if "conformance" in name] == []
     assert app.conf.broker_url == "amqp://nobody:secret@127.0.0.1:1//"
 """
 
-#: Others of one service would but wait for what does not come.
+#: The other tests of that service would only wait for their timeouts.
 SELECTION = "not TestRerouted or test_every_task or test_a_chain"
 
-#: The number of tests without those of a service's own tasks.
+#: The number of tests, without those that run tasks of the service.
 COUNT = 12
 
-#: Of each broken service, a test that fails, and what it says.
+#: A test that fails for each broken service, and a part of its message.
 FAILURES = [
     (
         "TestTypo",
@@ -51,17 +52,17 @@ FAILURES = [
     (
         "TestRerouted",
         "test_every_task_goes_to_a_declared_queue",
-        "give routes to Config(task_routes=…), and do not set them later",
+        "pass routes to Config(task_routes=…), and do not set them later",
     ),
     (
         "TestRerouted",
         "test_a_chain_is_tracked",
-        "a worker says SUCCESS, and no monitor saw a message of it",
+        "a worker stored SUCCESS, but no monitor has seen its message",
     ),
     (
         "TestPickling",
         "test_tasks_and_results_are_json",
-        "accept_content=['json', 'pickle']: the monitor reads JSON only; leave it out",
+        "accept_content=['json', 'pickle']: the monitor reads JSON only; remove it",
     ),
     (
         "TestPickling",
@@ -71,12 +72,12 @@ FAILURES = [
     (
         "TestGreedy",
         "test_a_worker_consumes_all_queues_but_the_monitors",
-        "it consumes 'platform.fifo'",
+        "the worker consumes 'platform.fifo'",
     ),
     (
         "TestFailing",
         "test_a_task_of_the_service_succeeds_and_is_tracked[export.fail]",
-        "ended with FAILURE, and not SUCCESS: {'exc_type': 'ValueError', "
+        "ended with FAILURE instead of SUCCESS: {'exc_type': 'ValueError', "
         "'exc_message': ['out of paper']",
     ),
     (
@@ -96,7 +97,7 @@ Outcomes = dict[str, dict[str, str | None]]
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """What every test of every service says, or None where it passes."""
+    """The message of each test of each service, or None if the test passes."""
     folder = tmp_path_factory.mktemp("services")
     (folder / "test_services.py").write_text(TESTS, "utf-8")
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", "utf-8")
@@ -122,18 +123,22 @@ def _failed(tests: dict[str, str | None]) -> dict[str, str]:
     return {name: said for name, said in tests.items() if said is not None}
 
 
-@pytest.mark.parametrize(("service", "own"), [("TestSound", 2), ("TestSoundAgain", 0)])
-def test_a_sound_service_passes(outcomes: Outcomes, service: str, own: int) -> None:
+@pytest.mark.parametrize(
+    ("service", "own"), [("TestConforming", 2), ("TestConformingAgain", 0)]
+)
+def test_a_conforming_service_passes(
+    outcomes: Outcomes, service: str, own: int
+) -> None:
     assert _failed(outcomes[service]) == {}
     assert len(outcomes[service]) == COUNT + own
 
 
-def test_nothing_is_left_in_a_service(outcomes: Outcomes) -> None:
-    assert outcomes["test_services"] == {"test_the_app_is_as_it_was": None}
+def test_the_app_of_a_service_is_restored(outcomes: Outcomes) -> None:
+    assert outcomes["test_services"] == {"test_the_app_is_restored": None}
 
 
 @pytest.mark.parametrize(("service", "test", "message"), FAILURES)
-def test_a_broken_service_is_told_what_is_wrong(
+def test_a_failure_names_the_mistake_of_a_broken_service(
     outcomes: Outcomes, service: str, test: str, message: str
 ) -> None:
     said = outcomes[service][test]
@@ -151,10 +156,10 @@ def test_one_mistake_fails_one_test(
     assert len(_failed(outcomes[service])) == count
 
 
-def test_a_worker_that_takes_copies_for_work_runs_tasks_twice(
+def test_a_worker_that_consumes_copies_runs_tasks_twice(
     outcomes: Outcomes,
 ) -> None:
     said = outcomes["TestGreedy"]["test_no_task_is_run_twice"]
 
     assert said is not None
-    assert "with 0 retries behind it, was run 2 times" in said
+    assert " ran 2 times with retries=0" in said

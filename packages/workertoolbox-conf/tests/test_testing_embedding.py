@@ -1,4 +1,4 @@
-"""An app that is moved to a folder for a test, and back."""
+"""An app that is moved to a folder for a test, and moved back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cadasta.workertoolbox.conf.testing import (
 
 @pytest.fixture
 def app() -> Celery:
-    """A service on SQS and PostgreSQL, which none of the tests may reach."""
+    """A service on SQS and PostgreSQL, which the tests must not connect to."""
     app = Celery("export", set_as_current=False)
     app.config_from_object(
         Config(
@@ -54,7 +54,7 @@ def _state(app: Celery) -> dict[str, Any]:
         "pool": private._pool,
         "current": app_or_default(),
         "environment": dict(os.environ),
-        # The result backend keeps one for each database, which then has nothing to do.
+        # The result backend keeps an idle thread for each database.
         "threads": {
             thread.name
             for thread in threading.enumerate()
@@ -69,7 +69,7 @@ def _open_files(folder: Path) -> list[str]:
     return [target for target in targets if target.startswith(str(folder))]
 
 
-def test_a_task_that_was_imported_before_runs_in_the_folder(
+def test_a_task_that_was_imported_earlier_uses_the_folder(
     app: Celery, tmp_path: Path
 ) -> None:
     task = app.tasks["export.double"]
@@ -81,7 +81,7 @@ def test_a_task_that_was_imported_before_runs_in_the_folder(
     assert tmp_path.joinpath("results.sqlite3").is_file()
 
 
-def test_variables_of_celerys_own_lead_nowhere_else(
+def test_celerys_environment_variables_are_ignored(
     app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("BROKER_URL", "BROKER_READ_URL", "BROKER_WRITE_URL", "RESULT_BACKEND"):
@@ -94,14 +94,16 @@ def test_variables_of_celerys_own_lead_nowhere_else(
     assert app.conf.result_backend == "amqp://127.0.0.1:1"
 
 
-def test_settings_that_are_given_hold_meanwhile(app: Celery, tmp_path: Path) -> None:
+def test_given_settings_apply_inside_the_block_only(
+    app: Celery, tmp_path: Path
+) -> None:
     with embedded(app, tmp_path, task_acks_late=True, worker_prefetch_multiplier=7):
         assert app.conf.task_acks_late is True
         assert app.conf.worker_prefetch_multiplier == 7
     assert app.conf.task_acks_late is False
 
 
-def test_everything_is_as_before_in_the_end(app: Celery, tmp_path: Path) -> None:
+def test_everything_is_restored_at_the_end(app: Celery, tmp_path: Path) -> None:
     before = _state(app)
     with embedded(app, tmp_path), running_worker(app), running_monitor(app):
         app.tasks["export.double"].delay(1).get(timeout=10)
@@ -111,7 +113,7 @@ def test_everything_is_as_before_in_the_end(app: Celery, tmp_path: Path) -> None
     assert _open_files(tmp_path) == []
 
 
-def test_everything_is_as_before_after_an_error(app: Celery, tmp_path: Path) -> None:
+def test_everything_is_restored_after_an_error(app: Celery, tmp_path: Path) -> None:
     before = _state(app)
     with (
         pytest.raises(ZeroDivisionError),
@@ -126,13 +128,13 @@ def test_everything_is_as_before_after_an_error(app: Celery, tmp_path: Path) -> 
     assert _open_files(tmp_path) == []
 
 
-def test_an_app_goes_to_one_folder_after_another(app: Celery, tmp_path: Path) -> None:
+def test_an_app_can_use_several_folders_in_turn(app: Celery, tmp_path: Path) -> None:
     for name in ("first", "second"):
         with embedded(app, tmp_path / name), running_worker(app):
             assert app.tasks["export.double"].delay(3).get(timeout=10) == 6
 
 
-def test_an_app_without_the_toolbox_is_told_what_to_do(tmp_path: Path) -> None:
+def test_an_app_without_the_toolbox_is_an_error(tmp_path: Path) -> None:
     app = Celery("plain", set_as_current=False)
     with (
         pytest.raises(NotConfigured, match="'plain' is not configured .*Config"),
@@ -141,7 +143,7 @@ def test_an_app_without_the_toolbox_is_told_what_to_do(tmp_path: Path) -> None:
         pytest.fail("not reached")
 
 
-def test_a_folder_that_cannot_be_changes_nothing(app: Celery, tmp_path: Path) -> None:
+def test_an_invalid_folder_changes_nothing(app: Celery, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidFolder), embedded(app, tmp_path / "file"):
         pytest.fail("not reached")

@@ -1,4 +1,4 @@
-"""The fixtures, in a project of their own."""
+"""The fixtures, in a separate project."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ filterwarnings = error
 addopts = --strict-config -p no:cacheprovider
 """
 
-SERVICE = "toolbox_service = sound:app\n"
+SERVICE = "toolbox_service = conforming:app\n"
 
 PASSING = """\
 import threading
 
 import pytest
-from sound import app, double
+from conforming import app, double
 
 from cadasta.workertoolbox.conf.testing import assert_tracked
 
@@ -57,11 +57,11 @@ def test_fixtures_of_the_project_are_used(toolbox_app, toolbox_worker):
     assert toolbox_worker.concurrency == 2
 
 
-def test_the_store_knows_nothing_of_other_tests(toolbox_store):
+def test_the_store_is_empty_in_each_test(toolbox_store):
     assert toolbox_store.list() == []
 
 
-def test_without_fixtures_nothing_runs_and_the_app_is_as_it_was():
+def test_without_fixtures_nothing_runs_and_the_app_is_unchanged():
     assert app.conf.task_acks_late is True
     assert app.conf.broker_url.startswith("amqp://")
     threads = [thread.name for thread in threading.enumerate()]
@@ -80,23 +80,23 @@ class TestTogether:
         assert task.result == 2
 """
 
-UNNAMED = """\
-def test_a_service_that_is_not_named(toolbox_app):
+NOT_SET = """\
+def test_a_service_that_is_not_set(toolbox_app):
     pass
 """
 
 FAILING = """\
 import threading
 
-from sound import app, double
+from conforming import app, double
 
 
-def test_that_fails(toolbox_app, toolbox_worker, toolbox_monitor):
+def test_failing(toolbox_app, toolbox_worker, toolbox_monitor):
     double.delay(1)
     assert False, "on purpose"
 
 
-def test_what_is_left():
+def test_the_app_is_restored():
     threads = [thread.name for thread in threading.enumerate()]
     assert [name for name in threads if name.startswith("toolbox")] == []
     assert app.conf.broker_url.startswith("amqp://")
@@ -125,14 +125,14 @@ def test_a_service_runs_for_real_in_its_own_tests(tmp_path: Path) -> None:
     assert "6 passed" in done.stdout
 
 
-def test_a_service_that_is_not_named_is_told_how(tmp_path: Path) -> None:
-    done = _run(tmp_path, UNNAMED, ini=INI)
+def test_the_error_says_how_to_set_the_service(tmp_path: Path) -> None:
+    done = _run(tmp_path, NOT_SET, ini=INI)
 
     assert done.returncode == 1
-    assert "write toolbox_service = proj.app:app in the configuration" in done.stdout
+    assert "write toolbox_service = proj.app:app in the" in done.stdout
 
 
-def test_nothing_is_left_of_a_test_that_fails(tmp_path: Path) -> None:
+def test_a_failing_test_leaves_nothing_behind(tmp_path: Path) -> None:
     done = _run(tmp_path, FAILING, ini=INI + SERVICE)
 
     assert "on purpose" in done.stdout
@@ -150,7 +150,7 @@ def test_all_names_everything_public_and_is_sorted() -> None:
     assert testing.__all__ == sorted(public)
 
 
-def test_a_service_itself_does_not_need_pytest() -> None:
+def test_conf_does_not_import_pytest() -> None:
     check = "import cadasta.workertoolbox.conf, sys; assert 'pytest' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
 

@@ -1,4 +1,4 @@
-"""`assert_tracked`, where tasks are tracked and where they are not."""
+"""`assert_tracked` for tasks that are tracked, and for tasks that are not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _change(app: Celery, statement: str, id: str) -> None:
         connection.execute(text(statement), {"id": id})
 
 
-def test_a_task_that_ran(running: Celery) -> None:
+def test_a_task_that_succeeded(running: Celery) -> None:
     result = running.tasks["export.add"].delay(1)
     result.get(timeout=10)
     [task] = assert_tracked(running, result)
@@ -69,7 +69,7 @@ def test_a_task_that_failed(running: Celery) -> None:
     assert task.status == "FAILURE"
 
 
-def test_a_task_that_is_named_by_its_id(running: Celery) -> None:
+def test_a_task_given_by_its_id(running: Celery) -> None:
     id = running.tasks["export.add"].delay(1).id
     [task] = assert_tracked(running, id)
 
@@ -112,7 +112,7 @@ def test_header_and_body_of_a_chord(running: Celery) -> None:
     assert names == ["export.add", "export.add", "export.add", "export.total"]
 
 
-def test_without_a_monitor_it_is_said_that_the_messages_wait(app: Celery) -> None:
+def test_without_a_monitor_the_error_counts_the_waiting_messages(app: Celery) -> None:
     with running_worker(app):
         result = app.tasks["export.add"].delay(1)
         result.get(timeout=10)
@@ -120,13 +120,14 @@ def test_without_a_monitor_it_is_said_that_the_messages_wait(app: Celery) -> Non
             assert_tracked(app, result, timeout_s=0.2)
 
     assert str(caught.value).splitlines() == [
-        "1 of 1 tasks not tracked as they should be after 0.2 s",
-        f"task {result.id}: a worker says SUCCESS, and no monitor saw a message of it",
-        "queue 'platform.fifo' holds 1 messages: is a monitor running?",
+        "1 of 1 tasks are not tracked correctly after 0.2 s",
+        f"task {result.id}: a worker stored SUCCESS, but no monitor has seen its "
+        "message",
+        "messages in queue 'platform.fifo': 1; is a monitor running?",
     ]
 
 
-def test_a_task_that_nobody_has_published(running: Celery) -> None:
+def test_a_task_that_was_never_published(running: Celery) -> None:
     with pytest.raises(AssertionError) as caught:
         assert_tracked(running, "unheard-of", timeout_s=0.2)
 
@@ -134,14 +135,14 @@ def test_a_task_that_nobody_has_published(running: Celery) -> None:
     assert "queue 'platform.fifo' is empty" in str(caught.value)
 
 
-def test_a_step_that_is_announced_and_never_came(app: Celery) -> None:
+def test_a_planned_step_that_was_never_published(app: Celery) -> None:
     add = app.tasks["export.add"]
     result = chain(add.s(1), add.s())()
     with running_monitor(app), pytest.raises(AssertionError) as caught:
         assert_tracked(app, result, timeout_s=1)
 
     assert "1 of 2 tasks" in str(caught.value)
-    assert f"task {result.id}: another task announces it" in str(caught.value)
+    assert f"task {result.id}: it is planned by another task" in str(caught.value)
 
 
 def test_an_attempt_whose_message_was_lost(running: Celery) -> None:
@@ -153,7 +154,7 @@ def test_an_attempt_whose_message_was_lost(running: Celery) -> None:
     with pytest.raises(AssertionError) as caught:
         assert_tracked(running, result, timeout_s=0.2)
 
-    said = f"task {result.id}: no monitor saw the message of its attempt 1"
+    said = f"task {result.id}: no monitor has seen the message of attempt 1"
     assert said in str(caught.value)
 
 
@@ -161,7 +162,7 @@ def test_a_message_that_cannot_be_read(running: Celery) -> None:
     running.conf.accept_content = ["json", "pickle"]
     result = running.AsyncResult("pickled")
     with running.producer_or_acquire() as producer:
-        # As a service does that has no router of ours.
+        # As a service without the router of the toolbox publishes.
         producer.publish(
             ([1], {}, {}),
             serializer="pickle",
@@ -206,13 +207,13 @@ def test_a_row_that_disagrees_with_the_result(
     )
 
 
-def test_a_result_that_never_was_in_a_queue(app: Celery) -> None:
+def test_the_result_of_an_eager_task_is_an_error(app: Celery) -> None:
     result = app.tasks["export.add"].apply((1,))
     with pytest.raises(AssertionError, match="was not published: apply.. or task_alw"):
         assert_tracked(app, result)
 
 
-def test_what_is_no_result(app: Celery) -> None:
+def test_a_value_that_is_not_a_result_is_an_error(app: Celery) -> None:
     result: Any = 7
-    with pytest.raises(AssertionError, match="7 is no result of a published task"):
+    with pytest.raises(AssertionError, match="7 is not the result of a published task"):
         assert_tracked(app, result)

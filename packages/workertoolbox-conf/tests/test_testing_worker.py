@@ -1,4 +1,4 @@
-"""A worker in a thread of the tests' process."""
+"""A worker in a thread of the test process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.conf.testing import WorkerFailed, _worker, embedded
 from cadasta.workertoolbox.conf.testing import running_worker as running
 
-#: What a test patches.
+#: A value that a test patches.
 CONSTANT = "original"
 
 
@@ -39,7 +39,7 @@ def _join() -> None:
             thread.join(10)
 
 
-def test_it_runs_tasks_of_every_queue(app: Celery) -> None:
+def test_a_worker_runs_tasks_of_every_queue(app: Celery) -> None:
     @app.task(name="export.same", shared=False)
     def task() -> str:
         return "same"
@@ -50,32 +50,32 @@ def test_it_runs_tasks_of_every_queue(app: Celery) -> None:
         assert [result.get(timeout=10) for result in sent] == ["same", "same"]
 
 
-def test_it_ends_with_its_block_and_leaves_no_thread(app: Celery) -> None:
+def test_a_worker_ends_with_its_block_and_leaves_no_thread(app: Celery) -> None:
     with running(app):
         assert _threads() == ["toolbox worker"]
     assert _threads() == []
 
 
-def test_it_ends_where_the_block_fails(app: Celery) -> None:
+def test_a_worker_ends_if_the_block_raises_an_error(app: Celery) -> None:
     with pytest.raises(ZeroDivisionError), running(app):
         _ = 1 / 0
 
     assert _threads() == []
 
 
-def test_it_ends_after_the_task_that_it_runs(app: Celery) -> None:
-    begun, ended, go_on = threading.Event(), threading.Event(), threading.Event()
+def test_a_worker_finishes_its_running_task_before_it_ends(app: Celery) -> None:
+    begun, ended, proceed = threading.Event(), threading.Event(), threading.Event()
 
     @app.task(name="export.wait", shared=False)
     def task() -> None:
         begun.set()
-        go_on.wait(10)
+        proceed.wait(10)
         ended.set()
 
     with running(app):
         task.delay()
         assert begun.wait(10)
-        go_on.set()
+        proceed.set()
     assert ended.is_set()
 
 
@@ -104,14 +104,14 @@ def test_a_task_sees_what_a_test_has_patched(
         assert task.delay().get(timeout=10) == "patched"
 
 
-def test_a_worker_that_a_handler_refuses_does_not_end_pytest(app: Celery) -> None:
+def test_a_worker_that_a_signal_handler_stops_does_not_end_pytest(app: Celery) -> None:
     def refuse(sender: Any, **_: Any) -> None:
         raise SystemExit("no licence")
 
     worker_init.connect(refuse)
     try:
         with (
-            pytest.raises(WorkerFailed, match="'export' can run: no licence"),
+            pytest.raises(WorkerFailed, match="'export' cannot run: no licence"),
             running(app),
         ):
             pytest.fail("not reached")
@@ -122,7 +122,7 @@ def test_a_worker_that_a_handler_refuses_does_not_end_pytest(app: Celery) -> Non
 def test_a_worker_that_fails_while_it_starts_is_an_error(
     app: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # A broker whose folder is no folder any more.
+    # The folder of the broker is replaced by a file.
     queues = Path(app.conf.broker_transport_options["data_folder_in"])
     queues.parent.mkdir(exist_ok=True)
     queues.touch()
@@ -137,22 +137,24 @@ def test_a_worker_that_fails_while_it_starts_is_an_error(
     assert _threads() == []
 
 
-def test_a_task_that_does_not_end_is_named(
+def test_the_error_names_a_task_that_does_not_end(
     app: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+    begun, proceed = threading.Event(), threading.Event()
 
     @app.task(name="export.hang", shared=False)
     def task() -> None:
         begun.set()
-        go_on.wait(30)
+        proceed.wait(30)
 
-    with pytest.raises(WorkerFailed, match=r"within 0\.2 s; it runs export\.hang"):
+    with pytest.raises(
+        WorkerFailed, match=r"within 0\.2 s; it is running export\.hang"
+    ):
         with running(app):
             task.delay()
             assert begun.wait(10)
             monkeypatch.setattr(_worker, "TIMEOUT_S", 0.2)
-    go_on.set()
+    proceed.set()
     _join()
 
     assert _threads() == []

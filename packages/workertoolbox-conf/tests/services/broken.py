@@ -1,4 +1,4 @@
-"""Services, each of which breaks one promise."""
+"""Services that each break one promise."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ def _service(name: str, **settings: Any) -> Celery:
     return app
 
 
-#: A slip of the pen in the name of a queue.
+#: The name of a queue is misspelled.
 typo = _service("typo", task_routes={"export.report": {"queue": "exprot"}})
 
 
 @typo.task(name="export.report", shared=False)
 def report() -> None:
-    """Go to a queue that nobody consumes."""
+    """Go to a queue that is not declared."""
 
 
-#: Routes that take the place of the toolbox's.
+#: Its routes replace those of the toolbox.
 rerouted = _service("rerouted")
 rerouted.conf.task_routes = {"*": {"queue": "export"}}
 
-#: Pickles, in one task and in what a worker accepts.
+#: One task uses pickle, and workers accept it.
 pickling = _service("pickling")
 pickling.conf.accept_content = ["json", "pickle"]
 
 
 @pickling.task(name="export.pickled", serializer="pickle", shared=False)
 def pickled() -> None:
-    """Be published as a pickle."""
+    """Be published with pickle."""
 
 
-#: A worker that takes the copies for work.
+#: Its worker consumes the copies.
 greedy = _service("greedy")
 
 
 @worker_init.connect
 def consume_everything(sender: Any, **_: Any) -> None:
-    """Undo what the toolbox does, for one service."""
+    """Undo for one service what the toolbox does."""
     if sender.app is greedy:
         queues = sender.app.amqp.queues
         queues.select_add(queues["platform.fifo"])
 
 
-#: A task that fails where it should not.
+#: A task fails that should succeed.
 failing = _service("failing")
 
 

@@ -1,4 +1,4 @@
-"""Run a service for real in its own tests, without a server.
+"""Run a service in its own tests, with a real worker and monitor, without a server.
 
 In `conftest.py`:
 

@@ -1,4 +1,4 @@
-"""Tests of what the toolbox promises, for a service's own app."""
+"""Tests that the app of a service keeps what the toolbox promises."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from celery.worker import WorkController
 
 from cadasta.workertoolbox.conf.testing._embedding import embedded, find_service
 from cadasta.workertoolbox.conf.testing._monitor import running_monitor
-from cadasta.workertoolbox.conf.testing._probes import PREFIX, Probes, registered
+from cadasta.workertoolbox.conf.testing._probes import PREFIX, Probes, registered_probes
 from cadasta.workertoolbox.conf.testing._tracking import assert_tracked
 from cadasta.workertoolbox.conf.testing._worker import running_worker
 from cadasta.workertoolbox.results import Task, TaskStore
 from cadasta.workertoolbox.routing import EXCHANGE, RoutingError
 
-#: Seconds until a scheduled task would be due: longer than all the tests.
+#: Countdown of a scheduled task in seconds: longer than all tests take.
 AHEAD_S = 3600
 
-#: Settings that say what tasks and results are written in, and read from.
+#: Settings of the formats in which tasks and results are written and read.
 _SERIALIZERS = (
     "task_serializer",
     "result_serializer",
@@ -36,11 +36,11 @@ _JSON = {"json", "application/json"}
 
 
 @dataclass
-class Running:
-    """A service that runs, with its worker, a monitor and tasks that do nothing.
+class RunningService:
+    """A service with its worker, a monitor and the tasks of the tests.
 
     Attributes:
-        timeout_s: Longest time in seconds to wait for a task.
+        timeout_s: Seconds to wait for a task.
     """
 
     app: Celery
@@ -50,16 +50,16 @@ class Running:
     timeout_s: float
 
     def tracked(self, result: ResultBase) -> Sequence[Task]:
-        """Return the tasks of a result, once they are tracked.
+        """Wait until the tasks of a result are tracked, and return them.
 
         Raises:
-            AssertionError: They are not.
+            AssertionError: They are not tracked in time.
         """
         return assert_tracked(self.app, result, timeout_s=self.timeout_s)
 
     @property
-    def work(self) -> list[str]:
-        """The names of the queues that its worker should consume."""
+    def work_queues(self) -> list[str]:
+        """The names of the queues that the worker should consume."""
         monitor = self.app.conf.PLATFORM_QUEUE_NAME
         return [name for name in self.app.amqp.queues if name != monitor]
 
@@ -67,57 +67,64 @@ class Running:
         """Wait for the end of a task.
 
         Raises:
-            AssertionError: It does not end in time.
+            AssertionError: The task does not end in time.
         """
         try:
             result.get(timeout=self.timeout_s, propagate=False)
         except TimeoutError as error:
-            seen = self.store.find(result.id)
+            task = self.store.find(result.id)
+            seen = (
+                "it is not in the database" if task is None else f"it is {task.status}"
+            )
             raise AssertionError(
-                f"task {result.id} does not end within {self.timeout_s:g} s: "
-                f"{'nobody has seen it' if seen is None else f'it is {seen.status}'}"
+                f"task {result.id} does not end within {self.timeout_s:g} s; {seen}"
             ) from error
 
-    def end(self, result: AsyncResult[Any], *, status: str = states.SUCCESS) -> Task:
-        """Wait for the end of a task, and return it once it is tracked.
+    def finished(
+        self, result: AsyncResult[Any], *, status: str = states.SUCCESS
+    ) -> Task:
+        """Wait until a task has ended and is tracked, and return it.
 
         Raises:
-            AssertionError: It does not end, ends otherwise, or is not tracked.
+            AssertionError: The task does not end, has another status, or is not
+                tracked.
         """
         self.wait(result)
         task = self.tracked(result)[-1]
         if task.status != status:
             raise AssertionError(
-                f"task {task.name} ({task.id}) ended with {task.status}, and not "
+                f"task {task.name} ({task.id}) ended with {task.status} instead of "
                 f"{status}: {task.result}\n{task.traceback or ''}"
             )
         return task
 
 
 class Conformance:
-    """What `conformance` returns a subclass of."""
+    """The tests. `conformance` returns a subclass."""
 
-    #: The app, or its name.
+    #: The app of the service, or its name.
     service: ClassVar[Celery | str]
 
-    #: Longest time in seconds to wait for a task.
+    #: Seconds to wait for a task.
     timeout_s: ClassVar[float]
 
     @pytest.fixture(scope="class")
     @classmethod
-    def running(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-        """The service in a folder of its own, with a worker and a monitor."""
+    def running(
+        cls, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[RunningService]:
+        """The service with a worker and a monitor, in a temporary folder."""
         app = find_service(cls.service)
         folder = tmp_path_factory.mktemp("conformance")
         with ExitStack() as stack:
             stack.enter_context(embedded(app, folder))
-            probes = stack.enter_context(registered(app))
+            probes = stack.enter_context(registered_probes(app))
             worker = stack.enter_context(running_worker(app))
             stack.enter_context(running_monitor(app))
             store = stack.enter_context(TaskStore.for_app(app))
-            yield Running(app, worker, store, probes, cls.timeout_s)
+            yield RunningService(app, worker, store, probes, cls.timeout_s)
 
-    def test_every_task_goes_to_a_declared_queue(self, running: Running) -> None:
+    def test_every_task_goes_to_a_declared_queue(self, running: RunningService) -> None:
         _report(
             f"task {name!r}: {problem}"
             for name in sorted(running.app.tasks)
@@ -125,93 +132,105 @@ class Conformance:
             and (problem := _misrouted(running.app, name))
         )
 
-    def test_tasks_and_results_are_json(self, running: Running) -> None:
+    def test_tasks_and_results_are_json(self, running: RunningService) -> None:
         conf = running.app.conf
         settings = {name: conf[name] for name in _SERIALIZERS}
         tasks = running.app.tasks
         _report(
             [
-                f"{name}={value!r}: the monitor reads JSON only; leave it out"
+                f"{name}={value!r}: the monitor reads JSON only; remove it"
                 for name, value in settings.items()
                 if not _is_json(value)
             ]
             + [
                 f"task {name!r} has serializer {tasks[name].serializer!r}: the monitor "
-                "reads JSON only; leave it out"
+                "reads JSON only; remove it"
                 for name in sorted(tasks)
                 if not _is_json(tasks[name].serializer)
             ]
         )
 
-    def test_a_task_in_each_queue_is_run_and_tracked(self, running: Running) -> None:
+    def test_a_task_in_each_queue_is_run_and_tracked(
+        self, running: RunningService
+    ) -> None:
         sent = {
             name: running.probes.echo.apply_async((name,), queue=name)
-            for name in running.work
+            for name in running.work_queues
         }
         _report(
             f"the task for queue {name!r} went to {task.queue!r}"
             for name, result in sent.items()
-            if (task := running.end(result)).queue != name
+            if (task := running.finished(result)).queue != name
         )
 
     def test_a_worker_consumes_all_queues_but_the_monitors(
-        self, running: Running
+        self, running: RunningService
     ) -> None:
         worker: Any = running.worker
         consumed = {queue.name for queue in worker.consumer.task_consumer.queues}
         _report(
-            [f"it consumes {name!r}" for name in consumed - {*running.work}]
-            + [f"it leaves out {name!r}" for name in {*running.work} - consumed]
+            [
+                f"the worker consumes {name!r}"
+                for name in consumed - {*running.work_queues}
+            ]
+            + [
+                f"the worker does not consume {name!r}"
+                for name in {*running.work_queues} - consumed
+            ]
         )
 
-    def test_a_chain_is_tracked(self, running: Running) -> None:
+    def test_a_chain_is_tracked(self, running: RunningService) -> None:
         echo = running.probes.echo
         result = chain(echo.s(1), echo.s(), echo.s())()
-        task = running.end(result)
+        task = running.finished(result)
         _report_difference("result", task.result, 1)
 
-    def test_a_group_is_tracked(self, running: Running) -> None:
+    def test_a_group_is_tracked(self, running: RunningService) -> None:
         result = group(running.probes.echo.s(n) for n in range(3))()
         for member in result.results:
-            running.end(member)
+            running.finished(member)
         tasks = running.tracked(result)
         _report_difference("results", [task.result for task in tasks], [0, 1, 2])
 
-    def test_a_chord_is_tracked(self, running: Running) -> None:
+    def test_a_chord_is_tracked(self, running: RunningService) -> None:
         probes = running.probes
         result = chord([probes.echo.s(n) for n in range(3)], probes.total.s())()
-        task = running.end(result)
+        task = running.finished(result)
         _report_difference("result", task.result, 3)
 
-    def test_a_retry_is_an_attempt_of_the_same_task(self, running: Running) -> None:
-        task = running.end(running.probes.retry.delay())
+    def test_a_retry_is_an_attempt_of_the_same_task(
+        self, running: RunningService
+    ) -> None:
+        task = running.finished(running.probes.retry.delay())
         attempts = len(running.store.published_attempts(task.id))
         _report_difference("attempts", attempts, 2)
         _report_difference("retries", task.retries, 1)
 
-    def test_a_failure_is_stored_with_its_error(self, running: Running) -> None:
-        task = running.end(running.probes.fail.delay(), status=states.FAILURE)
+    def test_a_failure_is_stored_with_its_error(self, running: RunningService) -> None:
+        task = running.finished(running.probes.fail.delay(), status=states.FAILURE)
         _report_difference("error", task.result["exc_type"], "ProbeFailed")
 
     def test_a_scheduled_task_is_tracked_before_it_is_due(
-        self, running: Running
+        self, running: RunningService
     ) -> None:
         result = running.probes.echo.apply_async((1,), countdown=AHEAD_S)
         [task] = running.tracked(result)
         _report_difference("status", task.status, "SCHEDULED")
 
-    def test_a_password_among_arguments_is_not_stored(self, running: Running) -> None:
+    def test_a_password_among_arguments_is_not_stored(
+        self, running: RunningService
+    ) -> None:
         sent = {"password": "conformance-secret"}
-        task = running.end(running.probes.echo.apply_async((1,), sent))
+        task = running.finished(running.probes.echo.apply_async((1,), sent))
         if "conformance-secret" in str(task.kwargs):
-            raise AssertionError(f"it is in the database: {task.kwargs}")
+            raise AssertionError(f"the password is in the database: {task.kwargs}")
 
-    def test_no_task_is_run_twice(self, running: Running) -> None:
-        # By the time that these are through, so is what lay in front of them.
-        for name in running.work:
+    def test_no_task_is_run_twice(self, running: RunningService) -> None:
+        # When these tasks have ended, the earlier messages of the queues are handled.
+        for name in running.work_queues:
             running.wait(running.probes.echo.apply_async((name,), queue=name))
         _report(
-            f"task {id}, with {retries} retries behind it, was run {count} times"
+            f"task {id} ran {count} times with retries={retries}"
             for (id, retries), count in running.probes.runs.items()
             if count > 1
         )
@@ -225,33 +244,33 @@ def conformance(
 ) -> type[Conformance]:
     """Return a class of tests that a service keeps what the toolbox promises.
 
-    They are collected where a name that begins with `Test` is given to the class. The
-    service runs for real, in a folder of its own, with tasks that the tests bring
-    along; none of its own tasks is run but those in `run`. A subclass may leave a test
-    out by setting it to None.
+    Assign the class to a name that begins with `Test`, so that pytest collects it. The
+    tests run the service in a temporary folder, with tasks of their own; of the tasks
+    of the service they run only those in `run`. A subclass can disable a test by
+    setting it to None.
 
     Args:
-        app: The service's app, or what stands after `celery -A`, as in `proj.app:app`.
-        run: Tasks of the service's that may be run, and should succeed, as in
-            `[report.s(2026)]`.
-        timeout_s: Longest time in seconds to wait for a task.
+        app: The app, or its name as for `celery -A`, such as `proj.app:app`.
+        run: Tasks of the service that the tests may run, and that should succeed, such
+            as `[report.s(2026)]`.
+        timeout_s: Seconds to wait for a task.
     """
     members: dict[str, Any] = {"service": app, "timeout_s": timeout_s}
     if run:
         names = [str(signature.task) for signature in run]
 
         @pytest.mark.parametrize("signature", run, ids=names)
-        def test(self: Conformance, running: Running, signature: Any) -> None:
-            running.end(signature.clone().apply_async())
+        def test(self: Conformance, running: RunningService, signature: Any) -> None:
+            running.finished(signature.clone().apply_async())
 
         members["test_a_task_of_the_service_succeeds_and_is_tracked"] = test
     return type("Conformance", (Conformance,), members)
 
 
 def _misrouted(app: Celery, name: str) -> str | None:
-    """Return what is wrong with the route of a task, if anything is."""
+    """Return what is wrong with the route of a task, or None."""
     task: Any = app.tasks[name]
-    # Its serializer is looked at by another test.
+    # Another test checks the serializer.
     options = {**task._get_exec_options(), "serializer": "json"}
     try:
         route = app.amqp.router.route(options, name, (), {}, task)
@@ -260,12 +279,14 @@ def _misrouted(app: Celery, name: str) -> str | None:
     queue: Any = route.get("queue")
     declared = {queue.name for queue in app.conf.task_queues}
     if getattr(queue, "name", queue) not in declared:
-        return f"it goes to {queue!r}, which is not among queues=[…]"
+        return (
+            f"it goes to queue {queue!r}, which is not declared; add it to queues=[…]"
+        )
     exchange = getattr(getattr(queue, "exchange", None), "name", None)
     if exchange != EXCHANGE or not route.get("declare"):
         return (
             f"it does not go through exchange {EXCHANGE!r}, so the monitor gets no "
-            "copy; give routes to Config(task_routes=…), and do not set them later"
+            "copy; pass routes to Config(task_routes=…), and do not set them later"
         )
     return None
 
@@ -282,4 +303,6 @@ def _report(problems: Iterable[str]) -> None:
 
 def _report_difference(what: str, seen: object, expected: object) -> None:
     if seen != expected:
-        raise AssertionError(f"its {what}: {seen!r} in the database, not {expected!r}")
+        raise AssertionError(
+            f"its {what} is {seen!r} in the database instead of {expected!r}"
+        )

@@ -1,4 +1,4 @@
-"""A service's app, moved for a while to a broker and a database in a folder."""
+"""Move the app of a service to a broker and a database in a folder for a while."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cadasta.workertoolbox.conf._settings.celery import URL_VARIABLES
 from cadasta.workertoolbox.conf._setup import check_configured
 from cadasta.workertoolbox.results import upgrade
 
-#: Seconds between two looks for messages: a test waits for several of them.
+#: Seconds between two polls of the broker. A test waits for several of them.
 POLLING_INTERVAL_S = 0.02
 
-#: What would lead a test past the folder, or have a worker write somewhere else.
+#: Settings that would bypass the folder, or make a worker write somewhere else.
 _NEUTRAL: dict[str, Any] = {
     "broker_read_url": None,
     "broker_write_url": None,
@@ -29,7 +29,7 @@ _NEUTRAL: dict[str, Any] = {
     "worker_state_db": None,
 }
 
-#: Which app Celery takes where none is named.
+#: Celery's current and default app.
 _celery: Any = _state
 
 
@@ -37,10 +37,10 @@ def find_service(app: Celery | str) -> Celery:
     """Return an app that is configured with the toolbox.
 
     Args:
-        app: The app, or what stands after `celery -A`, as in `proj.app:app`.
+        app: The app, or its name as for `celery -A`, such as `proj.app:app`.
 
     Raises:
-        NotConfigured: It has no configuration of the toolbox's.
+        NotConfigured: The app is not configured with the toolbox.
     """
     found: Celery = find_app(app) if isinstance(app, str) else app
     check_configured(found)
@@ -51,15 +51,15 @@ def find_service(app: Celery | str) -> Celery:
 def embedded(
     app: Celery, folder: str | os.PathLike[str], **settings: Any
 ) -> Iterator[Celery]:
-    """Have an app use a broker and a database in a folder as long as a block lasts.
+    """Move an app to a broker and a database in a folder for the duration of a block.
 
-    It is the same app, so tasks that were imported before go there too. Everything
-    else of its configuration holds, except `task_always_eager`. The tables are made.
+    The app itself is moved, so tasks that were imported before use the folder too. All
+    other settings stay in effect, except `task_always_eager`. The tables are created.
 
     Args:
         app: An app that is configured with the toolbox.
-        folder: Created where it does not exist, and left as it is in the end.
-        settings: Lowercase settings of Celery's that hold meanwhile, over ours.
+        folder: Created if it does not exist, and not removed.
+        settings: Lowercase settings of Celery's, which override those of the folder.
 
     Raises:
         InvalidFolder: The folder cannot be created.
@@ -74,8 +74,7 @@ def embedded(
 
 @contextmanager
 def _reconfigured(app: Celery, changes: Mapping[str, Any]) -> Iterator[None]:
-    # What Celery keeps in private: it has no way to give an app other settings once
-    # it is connected.
+    # Private attributes: Celery has no interface to reconfigure a connected app.
     inner: Any = app
     conf = inner.conf
     before = dict(conf.changes)

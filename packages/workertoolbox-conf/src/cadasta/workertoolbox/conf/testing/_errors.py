@@ -1,4 +1,4 @@
-"""What can be wrong with running a service in its tests.
+"""Errors of running a service in its tests.
 
 ConfError
 └── WorkerFailed (RuntimeError)
@@ -10,4 +10,4 @@ from cadasta.workertoolbox.conf._errors import ConfError
 
 
 class WorkerFailed(ConfError, RuntimeError):
-    """A worker did not start, ended by itself, or does not end."""
+    """A worker did not start, ended early, or did not end."""

@@ -1,6 +1,6 @@
-"""A service under test, in fixtures.
+"""Fixtures that run the service under test.
 
-They live as long as a class of tests, and outside a class as long as one test.
+Their scope is the test class, or the test function outside of a class.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from cadasta.workertoolbox.conf.testing._monitor import running_monitor
 from cadasta.workertoolbox.conf.testing._worker import running_worker
 from cadasta.workertoolbox.results import Monitor, TaskStore
 
-#: The option of pytest's configuration that names the app.
+#: The option in the configuration of pytest that names the app.
 OPTION = "toolbox_service"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Have pytest's configuration name the app."""
-    parser.addini(OPTION, "the app to test, as `celery -A` has it: proj.app:app")
+    """Add the option that names the app to the configuration of pytest."""
+    parser.addini(OPTION, "the app to test, as for `celery -A`: proj.app:app")
 
 
 @pytest.fixture(scope="session")
 def toolbox_service(pytestconfig: pytest.Config) -> Celery | str:
-    """The service's app, or its name; override it where the option will not do.
+    """The app of the service, or its name; override it if the option is not enough.
 
     Raises:
         pytest.UsageError: The option is not set.
@@ -36,25 +36,25 @@ def toolbox_service(pytestconfig: pytest.Config) -> Celery | str:
     name: str = pytestconfig.getini(OPTION)
     if not name:
         raise pytest.UsageError(
-            f"no service is named; write {OPTION} = proj.app:app in the configuration "
-            f"of pytest, or a fixture {OPTION} that returns the app"
+            f"the service to test is not set; write {OPTION} = proj.app:app in the "
+            f"configuration of pytest, or define a fixture {OPTION}, which returns the "
+            "app"
         )
     return name
 
 
 @pytest.fixture(scope="session")
 def toolbox_settings() -> dict[str, Any]:
-    """Settings that hold in the tests; override it to have some.
+    """Settings of the app in the tests: none, unless you override the fixture.
 
-    Broker and database need not be in a folder: `broker_url` goes with its
-    `broker_transport_options`.
+    To use a real broker, return its `broker_url` and `broker_transport_options`.
     """
     return {}
 
 
 @pytest.fixture(scope="session")
 def toolbox_worker_options() -> dict[str, Any]:
-    """Keywords to `running_worker`; override it to have some."""
+    """Arguments of `running_worker`: none, unless you override the fixture."""
     return {}
 
 
@@ -64,7 +64,7 @@ def toolbox_app(
     toolbox_settings: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Celery]:
-    """The service's own app, with a broker and a database that nobody used before."""
+    """The app of the service, with a new broker and a new database."""
     app = find_service(toolbox_service)
     folder = tmp_path_factory.mktemp("toolbox")
     with embedded(app, folder, **toolbox_settings):
@@ -75,7 +75,7 @@ def toolbox_app(
 def toolbox_worker(
     toolbox_app: Celery, toolbox_worker_options: dict[str, Any]
 ) -> Iterator[WorkController]:
-    """A worker of every work queue, in a thread."""
+    """A worker for all work queues, in a thread."""
     with running_worker(toolbox_app, **toolbox_worker_options) as worker:
         yield worker
 
@@ -89,6 +89,6 @@ def toolbox_monitor(toolbox_app: Celery) -> Iterator[Monitor]:
 
 @pytest.fixture(scope="class")
 def toolbox_store(toolbox_app: Celery) -> Iterator[TaskStore]:
-    """The database, for questions about tasks."""
+    """The database with the tasks."""
     with TaskStore.for_app(toolbox_app) as store:
         yield store

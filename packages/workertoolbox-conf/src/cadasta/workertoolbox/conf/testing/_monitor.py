@@ -1,4 +1,4 @@
-"""A monitor in a thread of the process that runs the tests."""
+"""Run a monitor in a thread of the test process."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from celery import Celery
 
 from cadasta.workertoolbox.results import Monitor
 
-#: Longest time in seconds that a task waits for others before it is written.
+#: Seconds that a task waits for others before the batch is written: tests wait too.
 BATCH_WAIT_S = 0.02
 
 
 @contextmanager
 def running_monitor(app: Celery) -> Iterator[Monitor]:
-    """Run a monitor in a thread as long as a block lasts.
+    """Run a monitor in a thread for the duration of a block.
 
     Args:
         app: An app, usually inside `embedded`.
 
     Raises:
-        ResultsError: It cannot run; see `cadasta.workertoolbox.results.Monitor`.
+        ResultsError: It cannot run; see `cadasta.workertoolbox.results.Monitor.run`.
     """
     monitor = Monitor(app, batch_wait_s=BATCH_WAIT_S)
     with ThreadPoolExecutor(1, "toolbox monitor") as thread:

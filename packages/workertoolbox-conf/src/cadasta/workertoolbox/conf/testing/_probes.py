@@ -1,4 +1,4 @@
-"""Tasks that do nothing, to be run by somebody else's service."""
+"""Tasks for the conformance tests, which run in the service under test."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 from celery import Celery, Task
 
-#: What their names begin with: of no queue, so that they go where the service sends
-#: what it does not know.
+#: The names of the tasks begin with this. It is not the name of a queue, so the tasks
+#: go where the service sends tasks that it has no route for.
 PREFIX = "workertoolbox-conformance"
 
 
 class ProbeFailed(Exception):
-    """What the task `fail` raises."""
+    """The error that the task `fail` raises."""
 
 
 @dataclass
 class Probes:
-    """The tasks.
+    """The tasks, and how often they ran.
 
     Attributes:
         echo: Returns its argument.
-        total: Adds up numbers.
-        retry: Is retried once.
+        total: Returns the sum of numbers.
+        retry: Retries itself once.
         fail: Raises `ProbeFailed`.
-        runs: How often each attempt was run, by task id and number of retries.
+        runs: How often each attempt ran, by task id and number of retries.
     """
 
     echo: Task[Any, Any] = field(init=False)
@@ -37,40 +37,40 @@ class Probes:
     fail: Task[Any, Any] = field(init=False)
     runs: Counter[tuple[str, int]] = field(default_factory=Counter)
 
-    def note(self, task: Task[Any, Any]) -> None:
-        """Count an attempt that is running."""
+    def count_run(self, task: Task[Any, Any]) -> None:
+        """Count the attempt that is running."""
         self.runs[(str(task.request.id), task.request.retries)] += 1
 
 
 @contextmanager
-def registered(app: Celery) -> Iterator[Probes]:
-    """Have an app know the tasks as long as a block lasts.
+def registered_probes(app: Celery) -> Iterator[Probes]:
+    """Register the tasks with an app for the duration of a block.
 
-    A worker runs those only that are known when it starts.
+    A worker runs only tasks that are registered when it starts.
     """
     app.finalize()
     probes = Probes()
 
     def echo(self: Task[Any, Any], value: object, **_: object) -> object:
-        probes.note(self)
+        probes.count_run(self)
         return value
 
     def total(self: Task[Any, Any], numbers: list[int]) -> int:
-        probes.note(self)
+        probes.count_run(self)
         return sum(numbers)
 
     def retry(self: Task[Any, Any]) -> int:
-        probes.note(self)
+        probes.count_run(self)
         if not self.request.retries:
             raise self.retry(countdown=0, max_retries=1)
         return int(self.request.retries)
 
     def fail(self: Task[Any, Any]) -> None:
-        probes.note(self)
-        raise ProbeFailed("as it should")
+        probes.count_run(self)
+        raise ProbeFailed("on purpose")
 
     for function in (echo, total, retry, fail):
-        # Whatever the service's defaults are: their results are asked for.
+        # The tests need the results, even if the service ignores results by default.
         task = app.task(
             name=f"{PREFIX}.{function.__name__}",
             bind=True,

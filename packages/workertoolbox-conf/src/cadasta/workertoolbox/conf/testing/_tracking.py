@@ -1,4 +1,4 @@
-"""Whether tasks are tracked as their results say."""
+"""Compare what the database knows about tasks with their results."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from celery.result import AsyncResult, EagerResult, GroupResult, ResultBase
 
 from cadasta.workertoolbox.results import Task, TaskStore
 
-#: Seconds between two looks into the database.
+#: Seconds between two queries of the database.
 INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True)
 class _Expected:
-    """A task that was published, and what its result tells of where it belongs."""
+    """A published task, and its parent and group according to its result."""
 
     result: AsyncResult[Any]
     parent_id: str | None = None
@@ -30,26 +30,26 @@ class _Expected:
             yield "neither a monitor nor a worker has seen it"
             return
         if task.status == "PLANNED":
-            yield "another task announces it, and no message of its own was seen"
+            yield "it is planned by another task, but its own message was not seen"
             return
         if not task.tracked:
-            yield f"a worker says {task.status}, and no monitor saw a message of it"
+            yield f"a worker stored {task.status}, but no monitor has seen its message"
             return
         retries = self.result.retries or 0
         published = {*store.published_attempts(task.id)}
         for attempt in sorted({*range(retries + 1)} - published):
-            yield f"no monitor saw the message of its attempt {attempt + 1}"
-        for what, expected, seen in self._facts(task):
+            yield f"no monitor has seen the message of attempt {attempt + 1}"
+        for what, expected, seen in self._fields(task):
             if expected is not None and seen != expected:
-                yield f"its {what} is {seen!r} in the database, and not {expected!r}"
+                yield f"its {what} is {seen!r} in the database instead of {expected!r}"
         parent = self.parent_id and store.find(self.parent_id)
         if parent and task.root_id != parent.root_id:
             yield (
-                f"its root is {task.root_id!r} in the database, and its parent's is "
-                f"{parent.root_id!r}"
+                f"its root is {task.root_id!r} in the database instead of "
+                f"{parent.root_id!r}, the root of its parent"
             )
 
-    def _facts(self, task: Task) -> Iterator[tuple[str, str | None, str | None]]:
+    def _fields(self, task: Task) -> Iterator[tuple[str, str | None, str | None]]:
         status = self.result.state
         waiting = status == states.PENDING and task.waiting
         yield "status", None if waiting else status, task.status
@@ -62,19 +62,19 @@ class _Expected:
 def assert_tracked(
     app: Celery, result: ResultBase | str, *, timeout_s: float = 10.0
 ) -> Sequence[Task]:
-    """Wait until every task of a result is tracked, and return them.
+    """Wait until every task of a result is tracked, and return the tasks.
 
-    Of each the database has a message for each attempt, and the status, name and queue
-    that its result has; steps of a chain have their parent and its root, and members
-    of a group their group.
+    A task is tracked if the database has a message for each attempt, and agrees with
+    the result about status, name and queue. The steps of a chain must also have their
+    parent and its root, and the members of a group their group.
 
     Args:
         app: The app that published it.
-        result: What `delay`, `apply_async` or a workflow returned, or a task's id.
-        timeout_s: Longest time in seconds to wait.
+        result: What `delay`, `apply_async` or a workflow returned, or the id of a task.
+        timeout_s: Seconds to wait.
 
     Raises:
-        AssertionError: Some are not; says which, what was seen of them, and what lies
+        AssertionError: Tasks are not tracked. The message lists them, with the messages
             in the monitor queue and in quarantine.
     """
     expected = list(_expected(app, result))
@@ -91,10 +91,10 @@ def assert_tracked(
             if time.monotonic() >= deadline:
                 break
             time.sleep(INTERVAL_S)
-        hints = [_queue(app), *_quarantine(store)]
+        hints = [_queue_hint(app), *_quarantine_hint(store)]
     lines = [f"task {id}: {'; '.join(found)}" for id, found in problems.items()]
     raise AssertionError(
-        f"{len(problems)} of {len(expected)} tasks not tracked as they should be "
+        f"{len(problems)} of {len(expected)} tasks are not tracked correctly "
         f"after {timeout_s:g} s\n" + "\n".join([*lines, *hints])
     )
 
@@ -110,7 +110,10 @@ def _expected(
             "in this process; call delay() or apply_async()"
         )
     if not isinstance(result, AsyncResult | GroupResult):
-        raise AssertionError(f"{result!r} is no result of a published task")
+        raise AssertionError(
+            f"{result!r} is not the result of a published task; pass what delay() or "
+            "apply_async() returned, or the id of a task"
+        )
     parent = result.parent
     if parent is not None:
         yield from _expected(app, parent)
@@ -118,22 +121,22 @@ def _expected(
         for member in result.results or ():
             yield from _expected(app, member, result.id)
         return
-    # The parent of a chord's body is the group; the task before it is one of that.
+    # The parent of a chord's body is the group; its parent task is one of the members.
     parent_id = parent.id if isinstance(parent, AsyncResult) else None
     yield _Expected(result, parent_id, group_id)
 
 
-def _queue(app: Celery) -> str:
+def _queue_hint(app: Celery) -> str:
     name = app.conf.PLATFORM_QUEUE_NAME
     with app.connection_for_read() as connection:
         queue: Any = app.amqp.queues[name](connection.default_channel)
         count = queue.queue_declare().message_count
     if count:
-        return f"queue {name!r} holds {count} messages: is a monitor running?"
-    return f"queue {name!r} is empty: was the message published by the toolbox's route?"
+        return f"messages in queue {name!r}: {count}; is a monitor running?"
+    return f"queue {name!r} is empty; was the task routed by the toolbox?"
 
 
-def _quarantine(store: TaskStore) -> Iterator[str]:
+def _quarantine_hint(store: TaskStore) -> Iterator[str]:
     if count := store.count_quarantined():
         [latest] = store.quarantine_reasons(limit=1)
         yield f"messages in quarantine: {count}, the latest: {latest}"

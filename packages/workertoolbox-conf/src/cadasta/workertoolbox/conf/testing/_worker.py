@@ -1,4 +1,4 @@
-"""A worker in a thread of the process that runs the tests."""
+"""Run a worker in a thread of the test process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from celery.worker import WorkController, state
 from cadasta.workertoolbox.conf.testing._errors import WorkerFailed
 from cadasta.workertoolbox.routing.consumer import Consumer
 
-#: Seconds between two looks whether to stop; Celery's own are two.
+#: Seconds between two checks of whether to stop. Celery's own interval is two seconds.
 TICK_S = 0.05
 
-#: Longest time in seconds that a worker may take to start, or to end.
+#: Seconds that a worker may take to start, or to end.
 TIMEOUT_S = 30.0
 
 _celery: Any = _state
@@ -41,7 +41,7 @@ class _Consumer(Consumer):
 
 class _Worker(WorkController):
     def __init__(self, **options: Any) -> None:
-        #: Set once it is ready, or has ended before it was.
+        #: Set when the worker is ready, or has ended before that.
         self.settled = threading.Event()
         self.is_ready = False
         self.stopping = threading.Event()
@@ -63,20 +63,20 @@ class _Worker(WorkController):
 def running_worker(
     app: Celery, *, pool: str = "solo", concurrency: int = 1, **options: Any
 ) -> Iterator[WorkController]:
-    """Run a worker in a thread as long as a block lasts.
+    """Run a worker in a thread for the duration of a block.
 
-    It ends when the task that it is running has, and leaves other messages where they
-    are.
+    At the end, the worker finishes the task that it is running and leaves all other
+    messages in the queues.
 
     Args:
         app: An app, usually inside `embedded`.
-        pool: `solo` or `threads`: tasks run in this process, so that what a test
-            patches is patched for them too.
-        concurrency: Tasks at a time.
-        options: Others of Celery's `WorkController`.
+        pool: `solo` or `threads`. Tasks run in this process, so they see what a test
+            patches.
+        concurrency: The number of tasks that run at the same time.
+        options: Other arguments of Celery's `WorkController`.
 
     Raises:
-        WorkerFailed: It does not start, ends by itself, or does not end.
+        WorkerFailed: The worker does not start, ends early, or does not end.
     """
     app.finalize()
     worker = _make(app, pool=pool, concurrency=concurrency, **options)
@@ -84,10 +84,11 @@ def running_worker(
     thread.start()
     if worker.settled.wait(TIMEOUT_S) and not worker.is_ready:
         thread.join(TIMEOUT_S)
-    # Celery takes the whole process for one task, which must not wait for others.
+    # The worker tells Celery that this process runs tasks, which must not wait for each
+    # other. The test in it may.
     _celery._set_task_join_will_block(False)
     if not worker.is_ready:
-        raise WorkerFailed(f"{_named(worker)} did not start; its log says why")
+        raise WorkerFailed(f"{_named(worker)} did not start; see its log")
     try:
         yield worker
     finally:
@@ -97,11 +98,11 @@ def running_worker(
     if thread.is_alive():
         tasks = sorted(str(request.name) for request in state.active_requests)
         raise WorkerFailed(
-            f"{_named(worker)} did not end within {TIMEOUT_S:g} s; it runs "
-            f"{', '.join(tasks) or 'no task'}"
+            f"{_named(worker)} did not end within {TIMEOUT_S:g} s; it is "
+            f"running {', '.join(tasks) or 'no task'}"
         )
     if ended_early:
-        raise WorkerFailed(f"{_named(worker)} ended too early; its log says why")
+        raise WorkerFailed(f"{_named(worker)} ended too early; see its log")
 
 
 def _make(app: Celery, **options: Any) -> _Worker:
@@ -109,7 +110,7 @@ def _make(app: Celery, **options: Any) -> _Worker:
         return _Worker(
             app=app,
             consumer_cls=_Consumer,
-            # Celery's other loop would not see that it is to stop.
+            # The other loop of Celery does not call `drain_events`, which stops it.
             use_eventloop=False,
             without_heartbeat=True,
             without_mingle=True,
@@ -117,8 +118,10 @@ def _make(app: Celery, **options: Any) -> _Worker:
             **options,
         )
     except SystemExit as error:
-        # It would end pytest.
-        raise WorkerFailed(f"no worker of app {app.main!r} can run: {error}") from error
+        # `SystemExit` would end pytest.
+        raise WorkerFailed(
+            f"the worker of app {app.main!r} cannot run: {error}"
+        ) from error
 
 
 def _named(worker: WorkController) -> str:

@@ -1,4 +1,4 @@
-"""A service that keeps every promise, with settings that a test might trip over."""
+"""A service that keeps every promise, with settings that could disturb the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from celery import Celery, shared_task
 
 from cadasta.workertoolbox.conf import Config
 
-app = Celery("sound")
+app = Celery("conforming")
 app.config_from_object(
     Config(
         ["export", "msg.fifo"],
@@ -37,13 +37,13 @@ def double(number: int) -> int:
 
 @app.task(name="export.forget")
 def forget() -> None:
-    """Do something of which nobody asks the result."""
+    """Return nothing; the result is ignored."""
 
 
 @app.task(name="other.dangerous")
 def dangerous() -> None:
-    """Do what no test may do."""
-    raise SystemExit("a task of the service was run, and was not to be")
+    """End the process: the tests must not run this task."""
+    raise SystemExit("a task that must not run was run")
 
 
 @shared_task(name="msg.send")
