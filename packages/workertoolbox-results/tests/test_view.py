@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import pytest
+from celery import states
 from sqlalchemy import Engine, text
 
+from cadasta.workertoolbox.results._database import view
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import tasks
-from cadasta.workertoolbox.results._database.view import create_view
 
 
 def definition(engine: Engine) -> str:
@@ -20,7 +26,7 @@ def test_the_view_from_migrations_is_the_one_in_its_file(url: str) -> None:
     engine = open_engine(database_url(url))
     migrated = definition(engine)
     with engine.begin() as connection:
-        create_view(connection)
+        view.create_view(connection)
     created = definition(engine)
     with engine.connect() as connection:
         columns = connection.execute(text("SELECT * FROM workertoolbox_tasks")).keys()
@@ -28,3 +34,14 @@ def test_the_view_from_migrations_is_the_one_in_its_file(url: str) -> None:
 
     assert created == migrated
     assert list(columns) == tasks.columns.keys()
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
+def test_the_view_shows_the_end_of_tasks_in_a_final_status(dialect: str) -> None:
+    sql = Path(view.__file__).with_name(f"view.{dialect}.sql").read_text("utf-8")
+    lists = re.findall(r"r\.status IN \(([^)]*)\)", sql)
+
+    ended = {*FINAL, states.REJECTED, states.IGNORED}
+
+    assert lists
+    assert all(set(re.findall(r"'(\w+)'", each)) == ended for each in lists)
