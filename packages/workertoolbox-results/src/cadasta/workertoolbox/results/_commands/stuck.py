@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cadasta.workertoolbox.results._commands.list import print_tasks
 from cadasta.workertoolbox.results._commands.options import (
     Age,
     internal_option,
@@ -14,7 +15,6 @@ from cadasta.workertoolbox.results._commands.options import (
     limit_option,
 )
 from cadasta.workertoolbox.results._commands.output import current_app
-from cadasta.workertoolbox.results._commands.table import print_tasks
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 
