@@ -38,7 +38,7 @@ class CopyFailed(RoutingError, RuntimeError):
 
 
 class FrozenSettings(RoutingError, AttributeError, TypeError):
-    """Somebody tried to change settings, or a dictionary or list in them."""
+    """Settings, or a dictionary or list in them, cannot be changed."""
 
 
 class InvalidQueues(RoutingError, ValueError):

@@ -1,8 +1,8 @@
 """Names that the toolbox adds to messages, in one place.
 
-All of them are headers but `ROUTING_KEY`. The monitor of workertoolbox-results reads
-them. Because the two packages do not import each other, it has the same names in a
-`_headers.py` of its own; a test of the repository compares the two.
+All of them are headers except `ROUTING_KEY`. The monitor of workertoolbox-results reads
+them. The two packages do not import each other, so results has the same names in its
+own `_headers.py`; a test of the repository compares the two.
 """
 
 from __future__ import annotations

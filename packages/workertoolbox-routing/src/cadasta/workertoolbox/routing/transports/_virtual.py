@@ -31,7 +31,7 @@ from cadasta.workertoolbox.routing.transports._envelope import parse_envelope
 _logger = logging.getLogger(__name__)
 
 #: Seconds before each retry of a put that failed with a transient error: long enough
-#: for a new connection, short enough for the caller, who waits.
+#: for a new connection, short enough for a caller to wait.
 RETRY_DELAYS_S = (0.1, 0.4)
 
 

@@ -167,7 +167,7 @@ class _Claims:
 
 
 def release_abandoned(inbox: Path) -> None:
-    """Return messages to their queues whose reader has died."""
+    """Return the messages of dead readers to their queues."""
     for lock in inbox.glob("unacked/*.lock"):
         with suppress(FileNotFoundError), lock.open("rb") as file:
             if _try_lock(file):
