@@ -119,7 +119,7 @@ def test_a_repeated_fetch_takes_one_message(queues: RedisContents) -> None:
     with routing_app(queues) as app, app.connection_for_read() as connection:
         ids = [app.send_task("export.note").id for _ in range(2)]
         channel: Any = connection.default_channel
-        ask = channel._taking([MONITOR], "tag")
+        ask = channel._fetch_command([MONITOR], "tag")
         with queues.connected() as client:
             execute: Any = client.execute_command
             taken = [execute(*ask) for _ in range(2)]
@@ -135,7 +135,7 @@ def test_a_message_that_is_not_json_is_not_held(queues: RedisContents) -> None:
         with queues.connected() as client:
             client.lpush(queues.key(MONITOR), "{half a mess")
             execute: Any = client.execute_command
-            taken = execute(*channel._taking([MONITOR], "tag"))
+            taken = execute(*channel._fetch_command([MONITOR], "tag"))
 
             assert b"{half a mess" in taken
             assert client.hlen(queues.key("unacked")) == 0
