@@ -124,7 +124,7 @@ def test_an_interrupted_purge_commits_its_transaction_and_reports_its_count(
         last = last_line(process, exit_code=1)
         output = process.text
 
-    assert last == "Error: interrupted; run it again for the rest"
+    assert last == "Error: interrupted; run it again to delete the rest"
     assert f"{3 * BATCH_SIZE} tasks deleted\n" in output
     assert remaining_ids(database) == dict.fromkeys(
         TABLES, {f"old-{n:05}" for n in range(3 * BATCH_SIZE + 1, 4 * BATCH_SIZE + 1)}
