@@ -164,7 +164,7 @@ def test_a_worker_and_inspect_leave_no_queue_behind(
             with run_command(sqs_queues, tmp_path, "inspect", "ping") as inspect:
                 code = inspect.wait()
 
-    assert code != 0 and "SQS has no remote control" in inspect.text
+    assert code != 0 and "SQS does not support remote control" in inspect.text
     assert sorted(sqs_queues.urls()) == ["celery", "export", "msg", MONITOR]
 
 
