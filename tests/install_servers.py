@@ -1,6 +1,6 @@
-"""Install the servers of the shared tests that are missing, where apt-get can.
+"""Install missing servers for the shared tests with apt-get, as root on Linux.
 
-Elsewhere it only tells which tests will be skipped.
+On other systems, only report which tests will be skipped.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ LOCK_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Server:
-    """A server, the Debian package that has it, and what replaces it.
+    """A server that tests need.
 
     Attributes:
-        variable: Of the environment, with the URL of another one, if there may be one.
+        name: The name for messages.
+        package: The Debian package.
+        variable: The variable with the URL of a server to use instead, if there is one.
+        find: Returns the path of the executable, or None.
     """
 
     name: str
@@ -38,15 +41,15 @@ class Server:
     find: Callable[[], Path | None]
 
     def is_missing(self) -> bool:
-        """Tell whether its tests could not run now."""
+        """Return whether the tests that need the server cannot run."""
         given = self.variable is not None and os.environ.get(self.variable)
         return not given and self.find() is None
 
     @property
     def advice(self) -> str:
-        """What to do where it is missing."""
-        install = f"Install {self.package}"
-        return f"{install} or set {self.variable}." if self.variable else f"{install}."
+        """What to do if the server is missing."""
+        install = f"install {self.package}"
+        return f"{install} or set {self.variable}" if self.variable else install
 
 
 SERVERS = (
@@ -60,7 +63,7 @@ SERVERS = (
 
 
 def main() -> int:
-    """Install what is missing, and return the exit code of the program."""
+    """Install the missing servers, and return an exit code."""
     code = 0
     missing = [server for server in SERVERS if server.is_missing()]
     if missing and _may_install():
@@ -68,7 +71,7 @@ def main() -> int:
     for server in SERVERS:
         if server.is_missing():
             print(
-                f"{server.name} is missing; its tests will be skipped. {server.advice}"
+                f"{server.name} is missing, its tests will be skipped; {server.advice}"
             )
     return code
 
@@ -80,7 +83,7 @@ def _may_install() -> bool:
 
 def _install(packages: list[str]) -> int:
     print(f"Installing {', '.join(packages)}", flush=True)
-    # The tests start servers of their own: in runlevel 1 Debian's scripts start none.
+    # The tests start their own servers. In runlevel 1, Debian's packages start none.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     apt_get = ["apt-get", "--quiet", "-o", f"DPkg::Lock::Timeout={LOCK_TIMEOUT_S}"]
     for arguments in (

@@ -1,4 +1,4 @@
-"""The interpreters of the version matrix."""
+"""The Python versions of the test matrix."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ VERSIONS = ("3.11", "3.12", "3.13")
 
 
 def find_interpreters() -> list[str]:
-    """Return those of `VERSIONS` that can be run by their name."""
+    """Return those of `VERSIONS` that run as `pythonX.Y`."""
     return [version for version in VERSIONS if _runs(f"python{version}")]
 
 
 def select_pyenv_versions() -> None:
-    """Let pyenv, where it is used, offer each of `VERSIONS` that it has.
+    """Make pyenv, if it is installed, provide each of `VERSIONS` that it has.
 
-    By default it offers one, and Hatch would try to download the others.
+    By default it provides one version, and Hatch would try to download the others.
     """
     pyenv = shutil.which("pyenv")
     if pyenv is None:
@@ -35,7 +35,7 @@ def select_pyenv_versions() -> None:
 
 def _runs(name: str) -> bool:
     path = shutil.which(name)
-    # pyenv leaves a script under each name, which fails where it may not offer it.
+    # pyenv has a script for each version, which fails if the version is not selected.
     return path is not None and (
         subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
     )

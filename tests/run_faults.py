@@ -1,4 +1,4 @@
-"""Run fleets under faults: `hatch run faults`; a short form is in the shared suite."""
+"""Run fleets under random faults: `hatch run faults`. `test_faults.py` is shorter."""
 
 from __future__ import annotations
 
@@ -12,39 +12,54 @@ from random import randrange
 from faults.environment import FAULT_KINDS
 from faults.fleet import run_fleet
 
-#: Tasks for each fault, so that a fleet works as it should in between.
+#: Tasks for each fault, so that a fleet works without faults in between.
 TASKS_PER_FAULT = 50
 
-#: Seconds that a fault lasts at most: longer than a visibility timeout in these fleets.
+#: Longest duration of a fault in seconds: longer than the visibility timeout.
 LONGEST_S = 7.0
 
-#: Seconds for the next fault to come due, and for the fleet to become quiet at the end.
+#: Seconds to wait for the next fault, and for a fleet to become idle at the end.
 TIMEOUT_S = 600.0
 
 
 def main(arguments: list[str]) -> int:
-    """Run a fleet on each broker asked for; return 1 if one of them fails."""
+    """Run a fleet on each requested broker, and return an exit code."""
     parser = argparse.ArgumentParser(prog="faults", description=__doc__)
-    parser.add_argument("--broker", choices=[*FAULT_KINDS, "all"], default="all")
-    parser.add_argument("--tasks", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=randrange(10**6))
-    asked = parser.parse_args(arguments)
+    parser.add_argument(
+        "--broker",
+        choices=[*FAULT_KINDS, "all"],
+        default="all",
+        help="broker of the fleet (default: each in turn)",
+    )
+    parser.add_argument(
+        "--tasks",
+        type=int,
+        default=5000,
+        help="least number of tasks to publish (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=randrange(10**6),
+        help="determines faults and workflows (default: a random number)",
+    )
+    options = parser.parse_args(arguments)
     code = 0
-    for name in FAULT_KINDS if asked.broker == "all" else [asked.broker]:
+    for name in FAULT_KINDS if options.broker == "all" else [options.broker]:
         folder = Path(tempfile.mkdtemp(prefix=f"workertoolbox-faults-{name}-"))
         try:
             run_fleet(
                 name,
                 folder,
-                tasks=asked.tasks,
-                faults=max(1, asked.tasks // TASKS_PER_FAULT),
-                seed=asked.seed,
+                tasks=options.tasks,
+                faults=max(1, options.tasks // TASKS_PER_FAULT),
+                seed=options.seed,
                 longest_s=LONGEST_S,
                 timeout_s=TIMEOUT_S,
                 print_output=False,
             )
         except (AssertionError, ChildProcessError, TimeoutError) as error:
-            print(f"{name}: seed {asked.seed} FAILED, files in {folder}: {error}")
+            print(f"{name}: FAILED with seed {options.seed}; see {folder}: {error}")
             code = 1
         else:
             shutil.rmtree(folder)

@@ -1,1 +1,1 @@
-"""A real fleet under faults at random moments, and what has to hold after them."""
+"""A fleet of real processes under random faults, and a check of what it has stored."""

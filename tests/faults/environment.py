@@ -1,13 +1,12 @@
-"""Where a fleet finds its broker and its database, and what can befall them.
+"""The broker and the database of a fleet, and the faults that they survive.
 
-Each broker meets what it survives by its own contract:
-
-- RabbitMQ: everything. It confirms a message once that is on disk.
-- Redis: everything, as its file is appended to before it confirms.
-- SQS: the emulator keeps all in memory, so it is paused and cut off, and not killed.
-- File system: no server. The database in a file is locked, not paused. Workers are
-  killed as a whole: one of which only the processes of its pool were killed ran nothing
-  more. By its source, they share a lock where a broker has no event loop.
+- RabbitMQ: all faults. It confirms a message once the message is on disk.
+- Redis: all faults, because it appends to its file before it confirms a message.
+- SQS: all but a kill of the broker, because the emulator keeps messages in memory.
+- File system: there is no server. The database file is locked instead of paused.
+  Workers are only killed with their pool: after a kill of the pool processes alone, a
+  worker did not run any more tasks. According to Celery's source, the pool processes
+  share a lock if the broker has no event loop.
 """
 
 from __future__ import annotations
@@ -32,70 +31,91 @@ from support.processes import Process
 from support.proxy import Proxy, proxied_url, run_proxy
 from support.queue_contents import RedisContents, SQSContents
 
-#: The queues of a fleet, by the names that its configuration has for them.
+#: The queues of a fleet, by their names in its configuration.
 QUEUES = ("celery", "export", "msg", "platform.fifo")
 
-#: A message of Redis or SQS that was not acknowledged is delivered again after seconds
-#: instead of an hour or half of one.
-RESTORING: dict[str, object] = {"visibility_timeout": 5}
+#: Seconds after which Redis and SQS deliver an unacknowledged message again, instead of
+#: an hour and half an hour.
+SHORT_VISIBILITY_TIMEOUT: dict[str, object] = {"visibility_timeout": 5}
 
-#: What SQS counts: messages that wait, that are held, and that are not due.
+#: Attributes of an SQS queue: messages that are visible, in flight, and delayed.
 COUNTS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
 
+#: The names of the worker and monitor processes, which are targets of faults.
 WORKERS = ("worker-export", "worker-msg")
 MONITORS = ("monitor-1", "monitor-2")
 
-_KILLS = [FaultKind(FaultAction.KILL, whom) for whom in (*MONITORS, *WORKERS)]
-_PAUSES = [FaultKind(FaultAction.PAUSE, whom) for whom in (MONITORS[0], WORKERS[0])]
-_POOLS = [FaultKind(FaultAction.KILL_POOL, whom) for whom in WORKERS]
-_DATABASE = [
-    FaultKind(what, "database")
-    for what in (FaultAction.KILL, FaultAction.PAUSE, FaultAction.CUT)
+_PROCESS_KILLS = [
+    FaultKind(FaultAction.KILL, target) for target in (*MONITORS, *WORKERS)
 ]
-_BROKER = [FaultKind(FaultAction.PAUSE, "broker"), FaultKind(FaultAction.CUT, "broker")]
-_SERVED = [*_BROKER, *_KILLS, *_PAUSES, *_POOLS, *_DATABASE]
+_PROCESS_PAUSES = [
+    FaultKind(FaultAction.PAUSE, target) for target in (MONITORS[0], WORKERS[0])
+]
+_POOL_KILLS = [FaultKind(FaultAction.KILL_POOL, target) for target in WORKERS]
+_DATABASE_FAULTS = [
+    FaultKind(action, "database")
+    for action in (FaultAction.KILL, FaultAction.PAUSE, FaultAction.CUT)
+]
+_BROKER_FAULTS = [
+    FaultKind(FaultAction.PAUSE, "broker"),
+    FaultKind(FaultAction.CUT, "broker"),
+]
+_SERVER_FAULTS = [
+    *_BROKER_FAULTS,
+    *_PROCESS_KILLS,
+    *_PROCESS_PAUSES,
+    *_POOL_KILLS,
+    *_DATABASE_FAULTS,
+]
 
+#: The faults that a fleet survives, by the name of its broker.
 FAULT_KINDS = {
-    "rabbitmq": [FaultKind(FaultAction.KILL, "broker"), *_SERVED],
-    "redis": [FaultKind(FaultAction.KILL, "broker"), *_SERVED],
-    "sqs": _SERVED,
-    "filesystem": [FaultKind(FaultAction.LOCK, "database"), *_KILLS, *_PAUSES],
+    "rabbitmq": [FaultKind(FaultAction.KILL, "broker"), *_SERVER_FAULTS],
+    "redis": [FaultKind(FaultAction.KILL, "broker"), *_SERVER_FAULTS],
+    "sqs": _SERVER_FAULTS,
+    "filesystem": [
+        FaultKind(FaultAction.LOCK, "database"),
+        *_PROCESS_KILLS,
+        *_PROCESS_PAUSES,
+    ],
 }
 
 
 @dataclass(frozen=True)
 class FleetEnvironment:
-    """A broker and a database of one fleet.
+    """The broker and the database of one fleet.
 
     Attributes:
-        environment: What the processes of the fleet are told.
-        database: The SQLAlchemy URL that leads to it past any proxy.
-        left: Returns how many messages each queue has, with those not acknowledged.
-        servers: What can be killed and paused: `broker` and `database`.
-        proxies: What can be cut.
+        variables: The environment variables of the fleet's processes.
+        database: The SQLAlchemy URL of the database, without a proxy.
+        count_messages: Returns the number of messages in each queue, including
+            unacknowledged ones.
+        servers: The servers that can be killed and paused: `broker` and `database`.
+        proxies: The proxies in front of them, by the same names.
     """
 
-    environment: dict[str, str]
+    variables: dict[str, str]
     database: str
-    left: Callable[[], dict[str, int]]
+    count_messages: Callable[[], dict[str, int]]
     servers: dict[str, RestartableProcess] = field(default_factory=dict)
     proxies: dict[str, Proxy] = field(default_factory=dict)
 
 
 @contextmanager
 def open_environment(name: str, folder: Path) -> Iterator[FleetEnvironment]:
-    """Run the servers of a site as long as the block lasts.
+    """Run the servers of a fleet as long as the block lasts.
 
     Args:
-        name: One of `KINDS`.
+        name: One of `FAULT_KINDS`.
+        folder: The folder of their files.
     """
     with ExitStack() as stack:
         if name == "filesystem":
-            yield _in_folder(folder / ".workertoolbox")
+            yield _folder_environment(folder / ".workertoolbox")
             return
         broker = stack.enter_context(_BROKERS[name](folder))
         cluster = stack.enter_context(postgresql.cluster(postgresql.SURVIVING_KILLS))
@@ -103,26 +123,28 @@ def open_environment(name: str, folder: Path) -> Iterator[FleetEnvironment]:
             "broker": RestartableProcess(broker.run),
             "database": RestartableProcess(cluster.running),
         }
-        for member in servers.values():
-            stack.callback(member.close)
-            member.start()
-        upgrade(result_backend_url(_shown(cluster.url)))
+        for server in servers.values():
+            stack.callback(server.close)
+            server.start()
+        upgrade(result_backend_url(_render(cluster.url)))
         access = stack.enter_context(broker.server.access())
         at = Connection(access.url).info()
         proxies = {
             "broker": stack.enter_context(run_proxy(at["hostname"], at["port"])),
             "database": stack.enter_context(run_proxy(HOST, cluster.url.port or 0)),
         }
-        far = replace(
+        proxied_access = replace(
             access,
             url=proxied_url(access.url, proxies["broker"]),
             transport_options={**access.transport_options, **broker.options},
         )
-        away = cluster.url.set(port=proxies["database"].port)
+        proxied_database = cluster.url.set(port=proxies["database"].port)
         yield FleetEnvironment(
-            server_broker(name, far, database=_shown(away)).environment,
-            _shown(cluster.url),
-            lambda: broker.left(access),
+            server_broker(
+                name, proxied_access, database=_render(proxied_database)
+            ).environment,
+            _render(cluster.url),
+            lambda: broker.count_messages(access),
             servers,
             proxies,
         )
@@ -130,18 +152,18 @@ def open_environment(name: str, folder: Path) -> Iterator[FleetEnvironment]:
 
 @dataclass(frozen=True)
 class _Broker:
-    """A kind of broker.
+    """A server that is a broker.
 
     Attributes:
-        server: What gives a part of it away.
+        server: The server, as clients see it.
         run: Runs its process.
-        left: Returns how many messages each queue of a part has.
-        options: kombu's options beside those that lead there.
+        count_messages: Returns the number of messages in each queue.
+        options: Additional transport options.
     """
 
     server: BrokerServer
     run: Callable[[], AbstractContextManager[Process]]
-    left: Callable[[BrokerAccess], dict[str, int]]
+    count_messages: Callable[[BrokerAccess], dict[str, int]]
     options: dict[str, object] = field(default_factory=dict)
 
 
@@ -159,47 +181,47 @@ def _rabbitmq(folder: Path) -> Iterator[_Broker]:
 @contextmanager
 def _redis(folder: Path) -> Iterator[_Broker]:
     node = redis.node(folder, redis.SURVIVING_KILLS)
-    yield _Broker(node.server, node.running, _left_in_redis, RESTORING)
+    yield _Broker(node.server, node.running, _count_in_redis, SHORT_VISIBILITY_TIMEOUT)
 
 
-def _left_in_redis(access: BrokerAccess) -> dict[str, int]:
+def _count_in_redis(access: BrokerAccess) -> dict[str, int]:
     queues = RedisContents(access)
     with queues.connected() as client:
-        left: dict[str, Any] = {
+        counts: dict[str, Any] = {
             queue: client.llen(queues.key(queue)) for queue in QUEUES
         }
-        return {**left, "unacked": client.hlen(queues.key("unacked"))}
+        return {**counts, "unacked": client.hlen(queues.key("unacked"))}
 
 
 @contextmanager
 def _sqs(folder: Path) -> Iterator[_Broker]:
     node = sqs.node(folder)
-    yield _Broker(node.server, node.running, _left_in_sqs, RESTORING)
+    yield _Broker(node.server, node.running, _count_in_sqs, SHORT_VISIBILITY_TIMEOUT)
 
 
-def _left_in_sqs(access: BrokerAccess) -> dict[str, int]:
+def _count_in_sqs(access: BrokerAccess) -> dict[str, int]:
     queues = SQSContents(access)
     client = queues.client()
-    left = {}
+    totals = {}
     for queue, url in queues.urls().items():
         found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
         counts = [int(found["Attributes"][name]) for name in COUNTS]
-        left[queue] = sum(counts)
-    return left
+        totals[queue] = sum(counts)
+    return totals
 
 
 _BROKERS = {"rabbitmq": _rabbitmq, "redis": _redis, "sqs": _sqs}
 
 
-def _shown(url: URL) -> str:
+def _render(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _in_folder(folder: Path) -> FleetEnvironment:
+def _folder_environment(folder: Path) -> FleetEnvironment:
     broker = folder_broker(folder)
 
-    def left() -> dict[str, int]:
-        # Those that a reader holds lie in folders of their own.
+    def count_messages() -> dict[str, int]:
+        # Unacknowledged messages are in subfolders.
         names = [path.name for path in folder.rglob("*.msg")]
         queues = [name.partition(".")[2].removesuffix(".msg") for name in names]
         return {queue: queues.count(queue) for queue in QUEUES}
@@ -207,4 +229,4 @@ def _in_folder(folder: Path) -> FleetEnvironment:
     database = f"sqlite:///{folder / 'results.sqlite3'}"
     folder.mkdir(parents=True)
     upgrade(result_backend_url(database))
-    return FleetEnvironment(broker.environment, database, left)
+    return FleetEnvironment(broker.environment, database, count_messages)

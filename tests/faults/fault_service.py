@@ -1,4 +1,4 @@
-"""The service that meets the faults: `celery -A faults.fault_service`."""
+"""The service of the fleet: `celery -A faults.fault_service`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results._backend import chords
 from faults.journal import FOLDER, Entry, Journal
 
-#: How long a message is tried to be published, in tries up to a second apart. Celery's
-#: three tries within a second are less than a broker takes to come back, and the next
-#: step of a chain that cannot be published is lost.
-PATIENCE = {
+#: Retries of a publish, up to a second apart. Celery's default of three retries within
+#: a second is shorter than a broker takes to come back, and if the next step of a chain
+#: cannot be published, it is lost.
+PUBLISH_RETRY_POLICY = {
     "max_retries": 120,
     "interval_start": 0.1,
     "interval_step": 0.2,
     "interval_max": 1.0,
 }
 
-#: The same for the database: a producer that cannot say how large a chord is has an
-#: error, and its body never starts.
+#: Retries of a database operation. If a producer cannot store the size of a chord, it
+#: raises an error, and the body never starts.
 DATABASE_RETRIES = 100
 
-#: Seconds instead of half a minute; a body that takes longer is published twice, with
-#: the same id.
+#: Seconds until another process publishes the body of a chord, instead of 30. A body
+#: that takes longer to publish is published twice, with the same id.
 TAKEOVER_S = 10.0
 
 
 def make_service() -> Celery:
-    """Return an app with the tasks below, none of which fails by itself."""
+    """Return an app with tasks that do not fail by themselves."""
     embedded = "WORKERTOOLBOX_BROKER_URL" not in os.environ
     app = Celery("faults")
     app.config_from_object(
@@ -46,7 +46,7 @@ def make_service() -> Celery:
             ["export", "msg"],
             task_acks_late=True,
             task_reject_on_worker_lost=True,
-            task_publish_retry_policy=PATIENCE,
+            task_publish_retry_policy=PUBLISH_RETRY_POLICY,
             result_backend_max_retries=DATABASE_RETRIES,
         )
     )
@@ -70,23 +70,23 @@ def make_service() -> Celery:
 
 
 @before_task_publish.connect
-def _write_attempted(**signal: Any) -> None:
+def _record_attempted(**signal: Any) -> None:
     _journal().write("attempted", _message(signal))
 
 
 @after_task_publish.connect
-def _write_published(**signal: Any) -> None:
+def _record_published(**signal: Any) -> None:
     _journal().write("published", _message(signal))
 
 
 @task_received.connect
-def _write_delivered(request: Any, **_: Any) -> None:
+def _record_delivered(request: Any, **_: Any) -> None:
     queue = request.delivery_info["routing_key"]
     _journal().write("delivered", _entry(request.request_dict, queue))
 
 
 @task_prerun.connect
-def _write_executed(task: Task[Any, Any], **_: Any) -> None:
+def _record_executed(task: Task[Any, Any], **_: Any) -> None:
     request: Any = task.request
     queue = request.delivery_info["routing_key"]
     _journal().write("executed", _entry(vars(request), queue))
@@ -105,7 +105,7 @@ def _journal() -> Journal:
     return Journal(Path(os.environ[FOLDER]))
 
 
-# For the process that plays the faults, the environment comes later.
+# The process that injects the faults imports this module without the variable.
 if FOLDER in os.environ:
     chords.TAKEOVER_S = TAKEOVER_S
     app = make_service()

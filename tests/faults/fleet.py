@@ -1,4 +1,4 @@
-"""A real fleet that works while faults befall it."""
+"""A fleet of real processes that runs workflows while faults are injected."""
 
 from __future__ import annotations
 
@@ -28,47 +28,54 @@ from faults.verification import SHOWN_IDS, ResultDatabase, Summary, verify
 from support.polling import wait_until
 from support.processes import Process, running
 
-TESTS = Path(__file__).parent.parent
+TESTS_FOLDER = Path(__file__).parent.parent
 CELERY = [sys.executable, "-m", "celery", "-A", "faults.fault_service"]
-CELERY += ["--workdir", str(TESTS)]
+CELERY += ["--workdir", str(TESTS_FOLDER)]
 
-#: How a worker is started, without what would only make that last longer.
+#: The command of a worker, without the steps that only delay its start.
 WORKER = ("worker", "--without-gossip", "--without-mingle", "-l", "INFO", "-c", "2")
 
-#: With what a worker of Celery's ends that loses its pool while it starts, or a process
-#: of it and the broker at once; and a monitor that finds no broker or no database.
-NO_POOL = ("Could not start worker processes", "file descriptor is None")
+#: Errors with which a worker exits if it loses its pool during the start, or a pool
+#: process and the broker at once.
+POOL_LOST = ("Could not start worker processes", "file descriptor is None")
+
+#: The error with which a monitor exits if the broker or the database is unavailable.
 UNAVAILABLE = ("cannot be used",)
 
-#: Messages published before a fault, beyond the run that it waits for: what the
-#: fleet is at while it lasts.
-AHEAD = 60
+#: Messages that may be published before a fault, beyond the runs that it waits for, so
+#: that the fleet has work during the fault.
+PUBLISH_AHEAD = 60
 
-#: Processes that publish at the same time.
+#: The number of processes that publish.
 PRODUCERS = 2
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """Producers, workers of two queues and two monitors on one site.
+    """Producers, workers of two queues, and two monitors.
 
     Attributes:
-        timeout_s: Seconds for the next fault to come due, and for the fleet to become
-            quiet after the last.
-        print_output: Whether the output of the processes is printed at their end.
+        environment: The broker and the database.
+        folder: The working directory of the processes.
+        journal: What the processes have published and run.
+        timeout_s: Seconds to wait for the next fault, and for the fleet to become idle
+            after the last one.
+        print_output: Whether to print the output of each process at its end.
+        processes: The workers and monitors by name.
+        producers: The producers.
     """
 
-    site: FleetEnvironment
+    environment: FleetEnvironment
     folder: Path
     journal: Journal
     timeout_s: float
     print_output: bool
-    members: dict[str, RestartableProcess] = field(default_factory=dict)
+    processes: dict[str, RestartableProcess] = field(default_factory=dict)
     producers: list[Process] = field(default_factory=list)
 
     @contextmanager
-    def working(self, tasks: int, seed: int) -> Iterator[None]:
-        """Run it as long as the block lasts."""
+    def running(self, tasks: int, seed: int) -> Iterator[None]:
+        """Run the fleet as long as the block lasts."""
         with ExitStack() as stack:
             for name in MONITORS:
                 self._start(stack, name, "tasks", "monitor")
@@ -81,106 +88,109 @@ class Fleet:
             yield
 
     def _start(self, stack: ExitStack, name: str, *command: str) -> None:
-        member = RestartableProcess(
-            lambda: self._running(name, [*CELERY, *command]),
-            may_end_with=UNAVAILABLE if name in MONITORS else NO_POOL,
+        process = RestartableProcess(
+            lambda: self._run(name, [*CELERY, *command]),
+            may_end_with=UNAVAILABLE if name in MONITORS else POOL_LOST,
         )
-        self.members[name] = member
-        stack.callback(member.close)
-        member.start()
+        self.processes[name] = process
+        stack.callback(process.close)
+        process.start()
 
     def _producer(
         self, number: int, tasks: int, seed: int
     ) -> AbstractContextManager[Process]:
         arguments = [str(tasks), str(seed * PRODUCERS + number)]
         command = [sys.executable, "-m", "faults.producer", *arguments]
-        return self._running("producer", command)
+        return self._run("producer", command)
 
-    def _running(
+    def _run(
         self, name: str, command: Sequence[str]
     ) -> AbstractContextManager[Process]:
-        environment = {**self.site.environment, FOLDER: str(self.folder)}
-        environment["PYTHONPATH"] = _with_tests()
+        variables = {**self.environment.variables, FOLDER: str(self.folder)}
+        variables["PYTHONPATH"] = _python_path()
         return running(
             command,
             folder=self.folder,
-            environment=environment,
+            environment=variables,
             name=name,
             print_output=self.print_output,
         )
 
-    def suffer(self, faults: Sequence[Fault]) -> None:
-        """Have the faults befall the fleet, each in its moment.
+    def inject(self, faults: Sequence[Fault]) -> None:
+        """Inject each fault at its time.
 
         Raises:
             ChildProcessError: A producer has failed.
-            TimeoutError: The fleet does not get as far as the next fault.
+            TimeoutError: The next fault was not due in time.
         """
         for fault in faults:
-            self.journal.set_limit(fault.after + AHEAD)
+            self.journal.set_limit(fault.after_runs + PUBLISH_AHEAD)
             self._wait(partial(self._is_due, fault))
             print(fault, flush=True)
-            self._befall(fault)
+            self._inject(fault)
 
     def _is_due(self, fault: Fault) -> bool:
         runs = self.journal.count_runs()
-        assert runs >= fault.after, f"{runs} tasks run, waiting for: {fault}"
+        assert runs >= fault.after_runs, f"{runs} runs; the next fault is {fault}"
         return True
 
-    def _befall(self, fault: Fault) -> None:
-        whom = fault.kind.whom
-        member = (self.members | self.site.servers).get(whom)
-        match fault.kind.what:
-            case FaultAction.KILL if member:
-                member.kill()
-                _pass(fault.lasting_s)
-                member.start()
-            case FaultAction.KILL_POOL if member:
-                member.kill_pool()
-            case FaultAction.PAUSE if member:
-                member.process.pause()
+    def _inject(self, fault: Fault) -> None:
+        target = fault.kind.target
+        process = (self.processes | self.environment.servers).get(target)
+        match fault.kind.action:
+            case FaultAction.KILL if process:
+                process.kill()
+                _sleep(fault.duration_s)
+                process.start()
+            case FaultAction.KILL_POOL if process:
+                process.kill_pool()
+            case FaultAction.PAUSE if process:
+                process.process.pause()
                 try:
-                    _pass(fault.lasting_s)
+                    _sleep(fault.duration_s)
                 finally:
-                    member.process.resume()
+                    process.process.resume()
             case FaultAction.CUT:
-                self.site.proxies[whom].cut()
+                self.environment.proxies[target].cut()
             case FaultAction.LOCK:
-                with _locked(self.site.database):
-                    _pass(fault.lasting_s)
+                with _locked(self.environment.database):
+                    _sleep(fault.duration_s)
             case _:
-                raise LookupError(f"no {whom!r} in this fleet")
+                raise LookupError(f"this fleet has no process {target!r}")
 
-    def settle(self) -> None:
-        """Wait until all is published, run, tracked and acknowledged.
+    def wait_until_idle(self) -> None:
+        """Wait until every task is published, run and tracked, and no message is left.
 
         Raises:
             ChildProcessError: A producer has failed.
-            TimeoutError: Not in time; says what is open.
+            TimeoutError: The fleet was not idle in time. The message says why.
         """
-        ends = ResultDatabase(self.site.database)
+        database = ResultDatabase(self.environment.database)
         self.journal.set_limit(sys.maxsize)
 
-        def look() -> bool:
+        def check() -> bool:
             publishing = [each for each in self.producers if each.exit_code is None]
-            assert not publishing, f"{len(publishing)} producers publish"
-            open = ends.unfinished(self.journal)
-            assert not open, f"{len(open)} tasks open, as {sorted(open)[:SHOWN_IDS]}"
-            left = {queue: n for queue, n in self.site.left().items() if n}
-            assert not left, f"messages in queues, or not acknowledged: {left}"
+            assert not publishing, f"{len(publishing)} producers still publish"
+            open = database.unfinished(self.journal)
+            assert not open, (
+                f"unfinished tasks: {len(open)}, such as {sorted(open)[:SHOWN_IDS]}"
+            )
+            counts = self.environment.count_messages()
+            left = {queue: count for queue, count in counts.items() if count}
+            assert not left, f"messages are left or unacknowledged: {left}"
             return True
 
-        self._wait(look)
+        self._wait(check)
 
-    def _wait(self, look: Callable[[], bool]) -> None:
+    def _wait(self, check: Callable[[], bool]) -> None:
         def supervise() -> bool:
             for producer in self.producers:
                 if producer.exit_code:
                     raise ChildProcessError(producer.tail)
-            for name, member in self.members.items():
-                if member.supervise():
-                    print(f"started {name} again, which had ended", flush=True)
-            return look()
+            for name, process in self.processes.items():
+                if process.supervise():
+                    print(f"{name} had exited and was started again", flush=True)
+            return check()
 
         try:
             wait_until(supervise, timeout_s=self.timeout_s)
@@ -199,49 +209,52 @@ def run_fleet(
     timeout_s: float,
     print_output: bool = True,
 ) -> Summary:
-    """Run a fleet on a broker, with faults drawn from a seed, and verify what is left.
+    """Run a fleet under faults that are drawn from a seed, and verify the outcome.
 
     Args:
-        name: A broker, one of `KINDS`.
-        folder: Where its files go.
-        tasks: How many tasks are published at least.
-        faults: How many faults there are.
-        longest_s: Seconds that a fault lasts at most.
-        timeout_s: Seconds for the next fault to come due, and for the end.
-        print_output: Whether the output of its processes is printed.
+        name: The broker, one of `FAULT_KINDS`.
+        folder: The folder for all files.
+        tasks: The least number of tasks to publish.
+        faults: The number of faults.
+        seed: Determines the faults and the workflows.
+        longest_s: The longest duration of a fault in seconds.
+        timeout_s: Seconds to wait for the next fault, and for the fleet to become idle.
+        print_output: Whether to print the output of each process at its end.
 
     Raises:
-        AssertionError: An invariant does not hold.
-        TimeoutError: The fleet has not become quiet.
+        AssertionError: The verification failed.
+        ChildProcessError: A process has failed.
+        TimeoutError: The fleet did not become idle in time.
     """
     print(f"{name}: {tasks} tasks, seed {seed}", flush=True)
     drawn = draw_faults(
         seed, FAULT_KINDS[name], count=faults, tasks=tasks, longest_s=longest_s
     )
     journal = Journal(folder)
-    with open_environment(name, folder) as site:
-        fleet = Fleet(site, folder, journal, timeout_s, print_output)
-        with fleet.working(tasks, seed):
-            fleet.suffer(drawn)
-            fleet.settle()
-        summary = verify(journal, ResultDatabase(site.database), site.left())
+    with open_environment(name, folder) as environment:
+        fleet = Fleet(environment, folder, journal, timeout_s, print_output)
+        with fleet.running(tasks, seed):
+            fleet.inject(drawn)
+            fleet.wait_until_idle()
+        database = ResultDatabase(environment.database)
+        summary = verify(journal, database, environment.count_messages())
     print(f"{name}: {len(drawn)} faults, {summary}", flush=True)
     return summary
 
 
-def _with_tests() -> str:
+def _python_path() -> str:
     inherited = os.environ.get("PYTHONPATH")
-    return os.pathsep.join(filter(None, [str(TESTS), inherited]))
+    return os.pathsep.join(filter(None, [str(TESTS_FOLDER), inherited]))
 
 
-def _pass(seconds: float) -> None:
+def _sleep(seconds: float) -> None:
     until = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() >= until, timeout_s=seconds + 1)
 
 
 @contextmanager
 def _locked(database: str) -> Iterator[None]:
-    """Hold the lock of a file with a database, so that nobody else can write."""
+    """Lock a SQLite database for writing as long as the block lasts."""
     with closing(sqlite3.connect(make_url(database).database or "")) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield

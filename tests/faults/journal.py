@@ -1,4 +1,4 @@
-"""Files in which the processes of a fleet write down what they do, line by line."""
+"""The journal of a fleet: one file per event, to which its processes append lines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-#: The variable with the folder that the files are in.
+#: The variable with the folder of the files.
 FOLDER = "FAULTS_JOURNAL_FOLDER"
 
 
 class Entry(NamedTuple):
-    """A message with a task, or the run that it leads to."""
+    """A message of a task, or the run that the message starts."""
 
     id: str
     replaced: int
@@ -21,37 +21,37 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The files of one fleet.
+    """The journal of one fleet.
 
     Args:
-        folder: Where they are.
+        folder: The folder of the files.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def write(self, event: str, entry: Entry) -> None:
-        """Add a line to `attempted`, `published`, `delivered` or `executed`."""
+        """Record `attempted`, `published`, `delivered` or `executed`."""
         self._append(event, " ".join(map(str, entry)))
 
     def announce(self, id: str) -> None:
-        """Add a task of a workflow whose first tasks have been published."""
+        """Record a task of a workflow whose first tasks have been published."""
         self._append("announced", id)
 
     def set_limit(self, count: int) -> None:
-        """Say how many messages there may be until further notice."""
+        """Set how many messages the producers may publish in total."""
         part = self._folder / "limit.part"
         part.write_text(str(count), "utf-8")
         part.replace(self._folder / "limit")
 
     @property
     def limit(self) -> int:
-        """How many messages there may be by now."""
+        """How many messages the producers may publish in total."""
         file = self._folder / "limit"
         return int(file.read_text("utf-8")) if file.exists() else 0
 
     def _append(self, event: str, line: str) -> None:
-        # One write at the end of the file: lines of many processes stay whole.
+        # One call of `write` with O_APPEND, so that processes do not mix their lines.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         descriptor = os.open(self._folder / event, flags)
         try:
@@ -61,27 +61,27 @@ class Journal:
 
     @property
     def attempted(self) -> Counter[Entry]:
-        """What was about to be published."""
+        """The messages that a client began to publish."""
         return self._entries("attempted")
 
     @property
     def published(self) -> Counter[Entry]:
-        """What was published, as the client saw it."""
+        """The messages that a client published without an error."""
         return self._entries("published")
 
     @property
     def delivered(self) -> Counter[Entry]:
-        """What workers got from the broker."""
+        """The messages that workers received from the broker."""
         return self._entries("delivered")
 
     @property
     def executed(self) -> Counter[Entry]:
-        """What workers began to run."""
+        """The runs that workers started."""
         return self._entries("executed")
 
     @property
     def announced(self) -> set[str]:
-        """The ids of the tasks of all workflows that went out."""
+        """The ids of the tasks of all published workflows."""
         return set(self._lines("announced"))
 
     def _entries(self, event: str) -> Counter[Entry]:
@@ -93,5 +93,5 @@ class Journal:
         return file.read_text("utf-8").splitlines() if file.exists() else []
 
     def count_runs(self) -> int:
-        """Return how many runs have begun up to now."""
+        """Return how many runs have started so far."""
         return len(self._lines("executed"))

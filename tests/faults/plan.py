@@ -1,4 +1,4 @@
-"""What befalls a fleet, and when, drawn from a seed."""
+"""The faults that are injected into a fleet, and when, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from random import Random
 
 
 class FaultAction(StrEnum):
-    """What can befall a part of a fleet."""
+    """What is done to a part of a fleet."""
 
     KILL = "kill -9"
     KILL_POOL = "kill -9 the pool of"
@@ -19,53 +19,58 @@ class FaultAction(StrEnum):
     LOCK = "lock"
 
 
-#: What is over at once.
-MOMENTARY = (FaultAction.CUT, FaultAction.KILL_POOL)
+#: Actions without a duration.
+INSTANT = (FaultAction.CUT, FaultAction.KILL_POOL)
 
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A part of a fleet, and what befalls it."""
+    """An action and its target: the name of a process, `broker` or `database`."""
 
-    what: FaultAction
-    whom: str
+    action: FaultAction
+    target: str
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault at its moment.
+    """A fault and its time.
 
     Attributes:
-        after: How many tasks have been run by then.
-        kind: What it is.
-        lasting_s: Seconds until what was ended or stopped is started again.
+        after_runs: The number of runs after which it is injected.
+        kind: The action and its target.
+        duration_s: Seconds until the action is undone.
     """
 
-    after: int
+    after_runs: int
     kind: FaultKind
-    lasting_s: float
+    duration_s: float
 
     def __str__(self) -> str:
-        what, whom = self.kind.what, self.kind.whom
-        lasts = "" if what in MOMENTARY else f", for {self.lasting_s:.1f} s"
-        return f"after {self.after} tasks: {what} {whom}{lasts}"
+        action, target = self.kind.action, self.kind.target
+        duration = "" if action in INSTANT else f" for {self.duration_s:.1f} s"
+        return f"after {self.after_runs} runs: {action} {target}{duration}"
 
 
 def draw_faults(
     seed: int, kinds: Sequence[FaultKind], *, count: int, tasks: int, longest_s: float
 ) -> list[Fault]:
-    """Return faults in their order; each kind comes before any comes twice.
+    """Return faults in the order of their times.
+
+    Each kind occurs before any kind occurs again.
 
     Args:
-        count: How many faults.
-        tasks: How many tasks the fleet runs, with a fault in each part of equal size.
-        longest_s: Seconds that a fault lasts at most.
+        seed: Equal seeds give equal faults.
+        kinds: The faults that the broker of the fleet survives.
+        count: The number of faults.
+        tasks: The number of tasks. Each fault is in its own part of `tasks / (count +
+            1)` tasks.
+        longest_s: The longest duration in seconds.
     """
     random = Random(seed)
     shuffled = random.sample(kinds, len(kinds))
     part = tasks / (count + 1)
-    moments = [int(part * (n + random.random())) for n in range(count)]
+    times = [int(part * (n + random.random())) for n in range(count)]
     return [
-        Fault(after, kind, random.uniform(0.1, longest_s))
-        for after, kind in zip(moments, islice(cycle(shuffled), count), strict=True)
+        Fault(after_runs, kind, random.uniform(0.1, longest_s))
+        for after_runs, kind in zip(times, islice(cycle(shuffled), count), strict=True)
     ]

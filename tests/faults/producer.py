@@ -15,22 +15,22 @@ from faults.journal import FOLDER, Journal
 from support.delivery_counts import workflow_ids
 from support.polling import wait_until
 
-#: Seconds until the next messages may be published, whatever befalls the fleet.
+#: Seconds to wait for permission to publish: longer than the faults in between.
 TIMEOUT_S = 600.0
 
 
 def main(count: int, seed: int) -> None:
-    """Publish workflows until they have that many tasks."""
+    """Publish random workflows that together have at least `count` tasks."""
     app, journal, random = make_service(), Journal(Path(environ[FOLDER])), Random(seed)
-    promised = 0
-    while promised < count:
+    announced = 0
+    while announced < count:
         wait_until(
             lambda: journal.published.total() < journal.limit, timeout_s=TIMEOUT_S
         )
         ids = workflow_ids(_workflow(app, random).apply_async())
         for id in ids:
             journal.announce(id)
-        promised += len(ids)
+        announced += len(ids)
     app.close()
 
 

@@ -1,4 +1,4 @@
-"""A process of a fleet that can be lost and started again."""
+"""A process that can be killed and started again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class RestartableProcess:
     """A worker, a monitor or a server.
 
     Args:
-        run: Starts it, and ends it when the block does.
-        may_end_with: What its output says, one or the other, where it may end by itself
-            and leave it to others to start it again.
+        run: Starts the process, and stops it at the end of the block.
+        may_end_with: Texts in the output of a process that may exit by itself, because
+            a supervisor is expected to start it again.
     """
 
     def __init__(
@@ -32,20 +32,20 @@ class RestartableProcess:
 
     @property
     def process(self) -> Process:
-        """The process that runs now."""
+        """The running process."""
         if self._process is None:
-            raise ChildProcessError("it does not run")
+            raise ChildProcessError("the process does not run; call start()")
         return self._process
 
     def start(self) -> None:
-        """Start it, for the first time or again."""
+        """Start the process, for the first time or again."""
         self._process = self._stack.enter_context(self._run())
 
     def supervise(self) -> bool:
-        """Start it again if it has ended by itself, and tell whether it had.
+        """Start the process again if it has exited, and return whether it had.
 
         Raises:
-            ChildProcessError: It had, and must not.
+            ChildProcessError: It exited for a reason that is not in `may_end_with`.
         """
         if self.process.exit_code is None:
             return False
@@ -57,17 +57,17 @@ class RestartableProcess:
         return True
 
     def kill(self) -> None:
-        """End it and all its children by SIGKILL."""
+        """Kill the process and its descendants with SIGKILL."""
         self.process.kill()
         self.close()
 
     def kill_pool(self) -> None:
-        """End its children by SIGKILL, and leave itself."""
+        """Kill the descendants of the process with SIGKILL, but not the process."""
         for pid in self.process.descendants():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End it in good order, if it runs."""
+        """Stop the process, if it runs."""
         self._stack.close()
         self._process = None

@@ -1,4 +1,4 @@
-"""What has to be true of a fleet once it is quiet."""
+"""Checks of what a fleet has published, run and stored, once it is idle."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy import NullPool, create_engine, text
 
 from faults.journal import Entry, Journal
 
-#: Ids that a message about many of them shows.
+#: The number of ids that an error message shows.
 SHOWN_IDS = 3
 
-#: Rows that only half of a writer can have left behind. What a tracked task cannot be
-#: without by its table, such as a name, is not asked for.
+#: Selects tasks that the monitor or a worker stored incompletely. Columns that are NOT
+#: NULL in their table, such as the name, need no check.
 HALF_WRITTEN = """
 SELECT id FROM workertoolbox_tasks
 WHERE NOT tracked OR args IS NULL OR kwargs IS NULL OR root_id IS NULL
@@ -29,8 +29,8 @@ class Summary:
     """What a fleet has done.
 
     Attributes:
-        tasks: How many there were.
-        attempts: How many messages they had.
+        tasks: The number of tasks.
+        attempts: The number of their messages.
         repeated_runs: Runs beyond the first of each message. A message runs again if
             the broker delivers it again, or if the producer publishes it again because
             it got no answer.
@@ -42,8 +42,8 @@ class Summary:
 
     def __str__(self) -> str:
         return (
-            f"{self.tasks} tasks tracked once, {self.attempts} attempts accounted for, "
-            f"{self.repeated_runs} runs again"
+            f"{self.tasks} tasks and {self.attempts} attempts tracked exactly once, "
+            f"{self.repeated_runs} repeated runs"
         )
 
 
@@ -52,36 +52,39 @@ class ResultDatabase:
     """The database of a fleet.
 
     Attributes:
-        database: Its SQLAlchemy URL.
+        url: Its SQLAlchemy URL.
     """
 
-    database: str
+    url: str
 
     def rows(self, query: str) -> list[Any]:
-        """Return the rows of a query on a connection of its own."""
-        with create_engine(self.database, poolclass=NullPool).connect() as connection:
+        """Return the rows of a query, read on a new connection."""
+        with create_engine(self.url, poolclass=NullPool).connect() as connection:
             return list(connection.execute(text(query)))
 
     def statuses(self) -> list[tuple[str, str]]:
-        """Return id and status of each row of the view."""
+        """Return the id and the status of each task in the view."""
         return [
             (i, s) for i, s in self.rows("SELECT id, status FROM workertoolbox_tasks")
         ]
 
     def unfinished(self, journal: Journal) -> set[str]:
-        """Return the ids of tasks that are published or promised, and have no end."""
+        """Return the ids of published and announced tasks that have not succeeded."""
         known = {entry.id for entry in journal.published} | journal.announced
         return known - {id for id, status in self.statuses() if status == "SUCCESS"}
 
 
-def verify(journal: Journal, ends: ResultDatabase, left: dict[str, int]) -> Summary:
-    """Compare what was published and run with what is in the database.
+def verify(
+    journal: Journal, database: ResultDatabase, messages: dict[str, int]
+) -> Summary:
+    """Compare the journal with the database.
 
     Args:
-        left: How many messages each queue has, with those not acknowledged.
+        messages: The number of messages in each queue, including unacknowledged ones.
 
     Raises:
-        AssertionError: Something is missing, too many, or half written.
+        AssertionError: A task or an attempt is missing, was not published, or is stored
+            incompletely; or messages are left.
     """
     attempted, published, executed = (
         journal.attempted,
@@ -89,9 +92,9 @@ def verify(journal: Journal, ends: ResultDatabase, left: dict[str, int]) -> Summ
         journal.executed,
     )
     undelivered = executed - journal.delivered
-    statuses = ends.statuses()
+    statuses = database.statuses()
     rows = Counter(id for id, _ in statuses)
-    attempts = _attempts(ends)
+    attempts = _attempts(database)
     known = {entry.id for entry in published} | journal.announced
 
     _assert_none(
@@ -113,17 +116,17 @@ def verify(journal: Journal, ends: ResultDatabase, left: dict[str, int]) -> Summ
     )
     _assert_none(undelivered, "messages that ran more often than they were delivered")
     _assert_none(set(published) - set(executed), "published messages that never ran")
-    _assert_none([row.id for row in ends.rows(HALF_WRITTEN)], "half-written rows")
+    _assert_none([row.id for row in database.rows(HALF_WRITTEN)], "half-written rows")
     for table in ("workertoolbox_quarantine", "workertoolbox_chord_part"):
-        assert not ends.rows(f"SELECT * FROM {table}"), f"{table} is not empty"
-    waiting = {queue: count for queue, count in left.items() if count}
-    assert not waiting, f"messages are left: {waiting}"
+        assert not database.rows(f"SELECT * FROM {table}"), f"{table} is not empty"
+    left = {queue: count for queue, count in messages.items() if count}
+    assert not left, f"messages are left: {left}"
     return Summary(len(rows), len(attempts), executed.total() - len(executed))
 
 
-def _attempts(ends: ResultDatabase) -> set[Entry]:
+def _attempts(database: ResultDatabase) -> set[Entry]:
     query = "SELECT task_id, replaced, retries, queue FROM workertoolbox_attempt"
-    return {Entry(*row) for row in ends.rows(query)}
+    return {Entry(*row) for row in database.rows(query)}
 
 
 def _assert_none(found: Collection[object], what: str) -> None:

@@ -197,7 +197,7 @@ def journal(tmp_path: Path) -> Journal:
 def result_database(result_backend: str) -> ResultDatabase:
     """The database of the fleet."""
     result_database = ResultDatabase(result_backend.removeprefix("workertoolbox+"))
-    engine = create_engine(result_database.database)
+    engine = create_engine(result_database.url)
     with engine.begin() as connection:
         for message in MESSAGES:
             connection.execute(tables.attempt.insert().values(_attempt(message)))
@@ -252,7 +252,7 @@ def _result(message: Entry) -> dict[str, object]:
 
 def execute(result_database: ResultDatabase, *statements: str) -> None:
     """Execute statements in the database of the fleet."""
-    engine = create_engine(result_database.database)
+    engine = create_engine(result_database.url)
     with engine.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))

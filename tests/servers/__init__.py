@@ -1,1 +1,1 @@
-"""Real servers for the tests, each on free loopback ports of its own."""
+"""Servers for the tests, each on free ports of the loopback interface."""

@@ -1,4 +1,4 @@
-"""What a client needs to reach its part of a broker."""
+"""The URL and options with which a client reaches its part of a broker."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class BrokerAccess:
-    """A part of a broker that one test has to itself.
+    """A part of a broker that only one test uses.
 
     Attributes:
-        url: kombu's URL of the broker.
-        transport_options: kombu's options that lead there and keep others out.
-        tls: kombu's TLS options, none where the URL says enough.
+        url: The broker URL for kombu.
+        transport_options: kombu's transport options that select the part.
+        tls: kombu's TLS options; empty if the URL is enough.
     """
 
     url: str
@@ -23,8 +23,8 @@ class BrokerAccess:
 
 
 class BrokerServer(Protocol):
-    """A server of any kind that brokers messages."""
+    """A server that is a message broker."""
 
     def access(self) -> AbstractContextManager[BrokerAccess]:
-        """Give a part of the broker away as long as the block lasts."""
+        """Yield a part of the broker that lasts as long as the block."""
         ...

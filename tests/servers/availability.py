@@ -1,4 +1,4 @@
-"""What a test does whose server is not there."""
+"""Skip or fail a test whose server is not installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def skip_or_fail(server: str, reason: str) -> NoReturn:
-    """Skip the test on a laptop; fail it where `CI` is set, so that nothing hides."""
+    """Skip the running test; fail it if the variable `CI` is set."""
     message = f"{server} is not available: {reason}"
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)

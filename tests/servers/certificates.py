@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from servers.ports import HOST
 
-#: Before and after now: clocks may differ, and no run of the tests takes a day.
+#: Validity before and after now. Clocks may differ, and a test run takes less than a
+#: day.
 VALID_FOR = timedelta(days=1)
 
 
@@ -27,9 +28,9 @@ class Certificate:
     """The files of a server's certificate.
 
     Attributes:
-        authority: The certificate of who signed it, which clients trust.
-        server: What the server shows.
-        key: The server's private key.
+        authority: The certificate of the authority, which clients trust.
+        server: The certificate of the server.
+        key: The private key of the server.
     """
 
     authority: Path
@@ -38,14 +39,14 @@ class Certificate:
 
 
 def issue_certificate(folder: Path) -> Certificate:
-    """Make an authority and have it certify a server, with all files in a folder."""
+    """Create an authority and a server certificate signed by it, in a folder."""
     certificate = Certificate(
         folder / "authority.pem", folder / "server.pem", folder / "server.key"
     )
     authority_key = ec.generate_private_key(ec.SECP256R1())
     server_key = ec.generate_private_key(ec.SECP256R1())
     identifier = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
-    # Each extension is one that Python insists on from 3.13 on.
+    # Python requires each of these extensions since 3.13.
     authority = (
         _unsigned("workertoolbox's authority", authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -1,6 +1,6 @@
-"""Where the programs of the servers are.
+"""Find the executables of the servers.
 
-Only the standard library, as `install_servers.py` asks before anything is there.
+Imports the standard library only, because `install_servers.py` runs without packages.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 
 def find_rabbitmq() -> Path | None:
-    """Find the script that starts RabbitMQ and its companions beside it."""
-    # On Debian the one in PATH is a wrapper that changes the user.
+    """Find the script that starts RabbitMQ."""
+    # On Debian, the script on PATH is a wrapper that changes the user.
     debian = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     return debian if debian.exists() else _find("rabbitmq-server")
 
@@ -22,16 +22,16 @@ def find_redis() -> Path | None:
 
 
 def find_postgresql() -> Path | None:
-    """Find the PostgreSQL server, the newest one; `initdb` is beside it."""
-    # Debian keeps each version in a folder of its own, none of them in PATH.
+    """Find the newest PostgreSQL server. Its folder also has `initdb`."""
+    # Debian installs each version into its own folder, which is not on PATH.
     versions = Path("/usr/lib/postgresql").glob("*/bin/postgres")
     newest = max(versions, key=lambda path: int(path.parts[-3]), default=None)
     return newest or _find("postgres")
 
 
 def find_pgbouncer() -> Path | None:
-    """Find PgBouncer, the pooler of connections to PostgreSQL."""
-    # Debian keeps it where only root's PATH leads.
+    """Find PgBouncer, the connection pooler for PostgreSQL."""
+    # Debian installs it into a folder that is only on the PATH of root.
     debian = Path("/usr/sbin/pgbouncer")
     return debian if debian.exists() else _find("pgbouncer")
 

@@ -1,4 +1,4 @@
-"""PgBouncer, which lets many clients share few connections to PostgreSQL."""
+"""PgBouncer, a connection pooler for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from servers.ports import HOST, free_ports, is_listening
 from servers.postgresql import server_account, server_folder
 from support.processes import running
 
-#: Any client is let in, and becomes the role that the server is given for it.
+#: Accepts every client, and connects it as the user of the server's URL.
 CONFIGURATION = """\
 [databases]
 * = host={server.host} port={server.port} user={server.username}{password}
@@ -32,11 +32,11 @@ max_client_conn = 200
 
 @contextmanager
 def run_pgbouncer(server: URL, *, size: int) -> Iterator[URL]:
-    """Run it in transaction mode, and yield the database's URL through it.
+    """Run PgBouncer in transaction mode, and yield the URL of a database behind it.
 
     Args:
-        server: A database.
-        size: Connections to the database that all clients share.
+        server: The URL of the database.
+        size: The number of connections to the database that all clients share.
     """
     program = find_pgbouncer()
     if program is None:
@@ -55,7 +55,7 @@ def run_pgbouncer(server: URL, *, size: int) -> Iterator[URL]:
             [program, configuration],
             folder=folder,
             ready=lambda: is_listening(port),
-            # It waits for transactions, and not for clients, in each of its versions.
+            # Every version waits for open transactions, but not for clients.
             stop_signal=signal.SIGINT,
             user=server_account(),
             print_output=False,

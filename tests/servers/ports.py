@@ -9,9 +9,9 @@ HOST = "127.0.0.1"
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many different ports nothing listens on."""
+    """Return different ports on which nothing listens."""
     with ExitStack() as stack:
-        # All are held until the last is known, or two could be the same.
+        # All sockets stay open until the last port is known, so that ports differ.
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.bind((HOST, 0))
@@ -19,7 +19,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_listening(port: int) -> bool:
-    """Tell whether something accepts connections on a port."""
+    """Return whether a server accepts connections on a port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0

@@ -1,4 +1,4 @@
-"""A PostgreSQL server, in which each test gets a database."""
+"""A PostgreSQL server, on which each test gets a database."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from servers.executables import find_postgresql
 from servers.ports import HOST, free_ports
 from support.processes import Process, running
 
-#: Root may not run it; Debian's packages create this account.
+#: The account that runs the server if the tests run as root, which PostgreSQL refuses.
+#: Debian's packages create it.
 ACCOUNT = "postgres"
 
-#: Where its files are, in its folder.
+#: The folder of the cluster's files, in the folder of the server.
 DATA = "data"
 
-#: How its files are made.
+#: Options of `initdb`.
 INITDB = (
     "--username=postgres",
     "--auth=trust",
@@ -41,27 +42,27 @@ SETTINGS = {
     "max_connections": "200",
 }
 
-#: For data that is thrown away, and need not survive a crash of the machine.
+#: Settings for data that may be lost in a crash.
 NOT_DURABLE = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
 }
 
-#: For what is measured: a commit waits for the disk, as it does by default.
+#: Settings for measurements: a commit waits for the disk, which is the default.
 DURABLE: Mapping[str, str] = {}
 
-#: For data that has to survive a crash of the server, but not one of the machine.
+#: Settings for data that must survive a crash of the server, but not of the machine.
 SURVIVING_KILLS = {"fsync": "off", "full_page_writes": "off"}
 
 
 @dataclass(frozen=True)
 class PostgreSQL:
-    """A server, our own or a given one.
+    """A running server.
 
     Attributes:
-        maintenance: The database to be connected to while others are created.
-        template: The migrated database that the others are copies of.
+        maintenance: The URL of the database from which others are created.
+        template: The name of the database with the schema, which is copied.
     """
 
     maintenance: URL
@@ -69,7 +70,7 @@ class PostgreSQL:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """Yield the URL of a migrated database that lasts as long as the block."""
+        """Yield the URL of a database with the schema, as long as the block lasts."""
         name = _new_name()
         _execute(self.maintenance, f"CREATE DATABASE {name} TEMPLATE {self.template}")
         try:
@@ -85,8 +86,8 @@ def serve(
     """Run a server, or use the one of `WORKERTOOLBOX_TEST_POSTGRESQL_URL`.
 
     Args:
-        migrate: Creates the schema in the database of a URL; called once.
-        settings: Of our own server, beside those that every test needs.
+        migrate: Creates the schema in the database with a URL. It is called once.
+        settings: Additional settings of a server that is run.
     """
     with _maintenance(settings) as maintenance:
         template = _new_name()
@@ -100,10 +101,10 @@ def serve(
 
 @dataclass(frozen=True)
 class Cluster:
-    """The files and the port of a server, which outlive its process.
+    """The files and the port of a server that can be started several times.
 
     Attributes:
-        url: Its first database.
+        url: The URL of the database `postgres`.
     """
 
     url: URL
@@ -113,16 +114,16 @@ class Cluster:
 
     @contextmanager
     def running(self) -> Iterator[Process]:
-        """Run the server as long as the block lasts, or until it is killed."""
+        """Run the server until the end of the block, or until it is killed."""
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         data, port = self._folder / DATA, str(self.url.port)
         with running(
             [self._program, "-D", data, "-p", port, *options],
             folder=self._folder,
             ready=lambda: _is_ready(self.url),
-            # Fast shutdown: it does not wait until the clients have left.
+            # Fast shutdown, which does not wait for clients to disconnect.
             stop_signal=signal.SIGINT,
-            # Killed, it would leave a segment of shared memory behind.
+            # A killed server would leave a shared memory segment behind.
             death_signal=signal.SIGINT,
             user=server_account(),
             print_output=False,
@@ -132,7 +133,7 @@ class Cluster:
 
 @contextmanager
 def cluster(settings: Mapping[str, str] = NOT_DURABLE) -> Iterator[Cluster]:
-    """Make a server that the test starts and stops itself."""
+    """Create a server that the test starts and stops."""
     program = find_postgresql()
     if program is None:
         skip_or_fail("PostgreSQL", "postgresql is not installed")
@@ -154,7 +155,7 @@ def cluster(settings: Mapping[str, str] = NOT_DURABLE) -> Iterator[Cluster]:
 
 @contextmanager
 def refuse_connections(database: URL) -> Iterator[None]:
-    """Have PostgreSQL refuse a database, and cut who is connected."""
+    """Refuse connections to a database, and close the open ones, during the block."""
     maintenance = database.set(database="postgres")
     admin = create_engine(maintenance, isolation_level="AUTOCOMMIT")
     allow = f'ALTER DATABASE "{database.database}" ALLOW_CONNECTIONS'
@@ -173,8 +174,8 @@ def refuse_connections(database: URL) -> Iterator[None]:
 
 @contextmanager
 def server_folder(server: str) -> Iterator[Path]:
-    """Yield an empty folder that belongs to the account."""
-    # Not in pytest's folders, which the other account may not enter.
+    """Yield an empty folder that the account of the server owns."""
+    # Outside of pytest's folders, which only the account of the tests may enter.
     with tempfile.TemporaryDirectory(prefix=f"workertoolbox-{server}-") as folder:
         if name := server_account():
             shutil.chown(folder, name, name)
@@ -182,7 +183,7 @@ def server_folder(server: str) -> Iterator[Path]:
 
 
 def server_account() -> str | None:
-    """Return who has to run the server, where that is not who runs the tests."""
+    """Return the account that must run the server; None for that of the tests."""
     return ACCOUNT if os.geteuid() == 0 else None
 
 
@@ -191,8 +192,8 @@ def _maintenance(settings: Mapping[str, str]) -> Iterator[URL]:
     if url := os.environ.get("WORKERTOOLBOX_TEST_POSTGRESQL_URL"):
         yield make_url(url).set(drivername="postgresql+psycopg2")
         return
-    with cluster(settings) as one, one.running():
-        yield one.url
+    with cluster(settings) as own, own.running():
+        yield own.url
 
 
 def _execute(url: URL, statement: str) -> None:

@@ -1,4 +1,4 @@
-"""A RabbitMQ broker, in which each test gets a virtual host."""
+"""A RabbitMQ broker, on which each test gets a virtual host."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from servers.executables import find_rabbitmq
 from servers.ports import HOST, free_ports, is_listening
 from support.processes import Process, running
 
-#: What the toolbox declares, deleted around each use of a broker given by its URL.
+#: The queues and the exchange that the toolbox declares. They are deleted before and
+#: after each use of an external broker.
 QUEUES = ("celery", "export", "msg", "platform.fifo")
 EXCHANGE = "task_exchange"
 
-#: It takes 8 s on two cores, most of them loading Erlang modules.
+#: Seconds to start, which takes 8 s on two cores, mostly to load Erlang modules.
 START_TIMEOUT_S = 90.0
 
 CONFIGURATION = """\
@@ -56,10 +57,12 @@ ssl_options.keyfile = {certificate.key}
 
 @dataclass(frozen=True)
 class RabbitMQ:
-    """A broker of our own.
+    """A broker that the tests run.
 
     Attributes:
-        tls: kombu's TLS options, none where it speaks without.
+        amqp_port: The port for clients.
+        management_port: The port of the HTTP API.
+        tls: kombu's TLS options; empty without TLS.
     """
 
     amqp_port: int
@@ -81,21 +84,21 @@ class RabbitMQ:
 
     @contextmanager
     def access(self) -> Iterator[BrokerAccess]:
-        """Give a virtual host away."""
+        """Yield a virtual host as long as the block lasts."""
         with self.vhost() as url:
             yield BrokerAccess(url, tls=self.tls)
 
     def totals(self, vhost: str) -> dict[str, int]:
-        """Return how many messages are in each queue, with those not acknowledged."""
+        """Return the number of messages in each queue, unacknowledged ones included."""
         totals = "disable_stats=true&enable_queue_totals=true"
         found = self._manage("GET", f"queues/{vhost}?{totals}")
         return {queue["name"]: queue["messages"] for queue in found}
 
     def is_ready(self) -> bool:
-        """Tell whether clients and `vhost` are served."""
+        """Return whether the broker accepts clients and requests to the HTTP API."""
         return is_listening(self.amqp_port) and is_listening(self.management_port)
 
-    # The management plugin creates a virtual host in 20 ms, `rabbitmqctl` in 500.
+    # The HTTP API creates a virtual host in 20 ms, `rabbitmqctl` in 500 ms.
     def _manage(self, method: str, path: str, body: object = None) -> Any:
         credentials = base64.b64encode(b"guest:guest").decode()
         headers = {
@@ -116,13 +119,13 @@ class RabbitMQ:
 
 @dataclass(frozen=True)
 class ExternalRabbitMQ:
-    """A broker somebody else runs, used as it is, by one test at a time."""
+    """A running broker with a given URL, which one test at a time may use."""
 
     url: str
 
     @contextmanager
     def access(self) -> Iterator[BrokerAccess]:
-        """Give it away; what the toolbox declares is deleted around the block."""
+        """Yield the broker; delete the toolbox's queues before and after the block."""
         self._delete_declared()
         try:
             yield BrokerAccess(self.url)
@@ -148,17 +151,17 @@ def serve(folder: Path) -> Iterator[RabbitMQ | ExternalRabbitMQ]:
 
 @contextmanager
 def serve_tls(folder: Path) -> Iterator[RabbitMQ]:
-    """Run a broker that speaks TLS only."""
+    """Run a broker that only accepts TLS connections."""
     with _serve(folder, issue_certificate(folder)) as server:
         yield server
 
 
 @dataclass(frozen=True)
 class Node:
-    """The files and the ports of a broker, which outlive its process.
+    """The files and the ports of a broker that can be started several times.
 
     Attributes:
-        server: What clients see of it.
+        server: The broker, as clients see it.
     """
 
     server: RabbitMQ
@@ -168,13 +171,13 @@ class Node:
 
     @contextmanager
     def running(self) -> Iterator[Process]:
-        """Run the broker as long as the block lasts, or until it is killed."""
+        """Run the broker until the end of the block, or until it is killed."""
         with running(
             [self._program, "-noinput"],
             folder=self._folder,
             environment=self._environment,
             ready=self.server.is_ready,
-            # Nothing is to be saved, and an orderly stop takes 6 s.
+            # There is nothing to save, and an orderly shutdown takes 6 s.
             stop_signal=signal.SIGKILL,
             timeout_s=START_TIMEOUT_S,
             print_output=False,
@@ -184,14 +187,13 @@ class Node:
 
 @contextmanager
 def node(folder: Path, certificate: Certificate | None = None) -> Iterator[Node]:
-    """Make a broker that the test starts and stops itself."""
+    """Create a broker that the test starts and stops."""
     program, epmd = find_rabbitmq(), shutil.which("epmd")
     if program is None or epmd is None:
         skip_or_fail("RabbitMQ", "rabbitmq-server or epmd is not installed")
     names, amqp, management, distribution = free_ports(4)
     server = RabbitMQ(amqp, management, _tls_options(certificate))
-    # Erlang starts this registry of node names where there is none, and leaves it
-    # behind; here it is ours and found by its port.
+    # Erlang would start this registry of node names itself, and leave it running.
     registry = {"ERL_EPMD_PORT": str(names), "ERL_EPMD_ADDRESS": HOST}
     environment = registry | _environment(folder, distribution)
     configuration = (CONFIGURATION + (TLS if certificate else PLAIN)).format(
@@ -211,8 +213,8 @@ def node(folder: Path, certificate: Certificate | None = None) -> Iterator[Node]
 
 @contextmanager
 def _serve(folder: Path, certificate: Certificate | None = None) -> Iterator[RabbitMQ]:
-    with node(folder, certificate) as one, one.running():
-        yield one.server
+    with node(folder, certificate) as broker, broker.running():
+        yield broker.server
 
 
 def _tls_options(certificate: Certificate | None) -> dict[str, object]:
@@ -233,9 +235,9 @@ def _environment(folder: Path, distribution_port: int) -> dict[str, str]:
         "RABBITMQ_LOG_BASE": str(folder),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
         "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-        # Files of the machine's own broker, if these did not name others.
+        # By default these are files of an installed broker.
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
-        # The script becomes the server, instead of waiting for it as its parent.
+        # Makes the script `exec` the server instead of waiting for it.
         "RABBITMQ_ALLOW_INPUT": "true",
     }

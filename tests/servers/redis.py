@@ -1,4 +1,4 @@
-"""A Redis server, in which each test gets a prefix for its keys."""
+"""A Redis server, on which each test gets a prefix for its keys."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from servers.executables import find_redis
 from servers.ports import HOST, free_ports, is_listening
 from support.processes import Process, running
 
-#: Options of a server that forgets all when it ends, which is quicker.
+#: Options of a server that writes nothing to the disk, which is faster.
 IN_MEMORY = ("--save", "", "--appendonly", "no")
 
-#: Options of one that has on its disk what it has confirmed.
+#: Options of a server that writes to the disk before it confirms.
 SURVIVING_KILLS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
-#: What the sentinel calls its master.
+#: The name of the master in the sentinel.
 MASTER_NAME = "workertoolbox"
 
 
 @dataclass(frozen=True)
 class Redis:
-    """A server, our own or a given one.
+    """A running server.
 
     Attributes:
-        url: Where it is.
-        broker: How kombu gets there, where not by the URL.
+        url: Its URL.
+        broker: The URL and options for kombu; None if `url` is enough.
     """
 
     url: str
@@ -45,7 +45,7 @@ class Redis:
 
     @contextmanager
     def access(self) -> Iterator[BrokerAccess]:
-        """Give a prefix away; keys that begin with it are deleted after the block."""
+        """Yield a prefix for keys, which are deleted after the block."""
         prefix = f"{uuid.uuid4().hex}:"
         broker = self.broker or BrokerAccess(self.url)
         options = {**broker.transport_options, "global_keyprefix": prefix}
@@ -59,10 +59,10 @@ class Redis:
 
 @dataclass(frozen=True)
 class Node:
-    """The port of a server that the test starts and stops itself.
+    """The port of a server that can be started several times.
 
     Attributes:
-        server: What clients see of it.
+        server: The server, as clients see it.
     """
 
     server: Redis
@@ -77,7 +77,7 @@ class Node:
 
 
 def node(folder: Path, options: tuple[str, ...] = IN_MEMORY) -> Node:
-    """Make a server that is still to be started."""
+    """Create a server that the test starts and stops."""
     [port] = free_ports(1)
     return Node(Redis(f"redis://{HOST}:{port}/0"), folder, port, options)
 
@@ -88,16 +88,16 @@ def serve(folder: Path) -> Iterator[Redis]:
     if url := os.environ.get("WORKERTOOLBOX_TEST_REDIS_URL"):
         yield Redis(url)
         return
-    one = node(folder)
-    with one.running():
-        yield one.server
+    own = node(folder)
+    with own.running():
+        yield own.server
 
 
 @contextmanager
 def serve_sentinel(folder: Path) -> Iterator[Redis]:
-    """Run a server that is found by way of a sentinel."""
+    """Run a server and a sentinel that monitors it."""
     master, port = free_ports(2)
-    # A file, because the sentinel writes what it learns into it.
+    # The sentinel writes its state to its configuration file.
     configuration = folder / "sentinel.conf"
     monitored = f"sentinel monitor {MASTER_NAME} {HOST} {master} 1\n"
     configuration.write_text(monitored, "utf-8")
@@ -113,7 +113,7 @@ def serve_sentinel(folder: Path) -> Iterator[Redis]:
 
 @contextmanager
 def serve_tls(folder: Path) -> Iterator[Redis]:
-    """Run a server that speaks TLS only."""
+    """Run a server that only accepts TLS connections."""
     [port] = free_ports(1)
     certificate = issue_certificate(folder)
     arguments: dict[str, str | Path] = {

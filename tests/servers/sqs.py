@@ -1,4 +1,4 @@
-"""Amazon SQS as moto emulates it; each test gets a prefix for its queues."""
+"""moto's emulator of Amazon SQS, on which each test gets a prefix for its queues."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from support.processes import Process, running
 
 @dataclass(frozen=True)
 class SQS:
-    """The emulator.
+    """A running emulator.
 
     Attributes:
-        url: The broker URL; its credentials are any, as the emulator checks none.
+        url: The broker URL. The emulator accepts any credentials.
     """
 
     url: str
 
     @contextmanager
     def access(self) -> Iterator[BrokerAccess]:
-        """Give a prefix of queue names away; the queues go with the emulator."""
+        """Yield a prefix for queue names. The queues last as long as the emulator."""
         yield BrokerAccess(
             self.url,
             {
                 "is_secure": False,
                 "region": "us-west-2",
                 "queue_name_prefix": f"{uuid.uuid4().hex[:12]}-",
-                # Seconds, as short as SQS counts: a test should not wait for a poll.
+                # The shortest long poll in seconds, so that tests do not wait.
                 "wait_time_seconds": 1,
                 "polling_interval": 0.1,
             },
@@ -44,10 +44,10 @@ class SQS:
 
 @dataclass(frozen=True)
 class Node:
-    """The port of an emulator that the test starts and stops itself.
+    """The port of an emulator that can be started several times.
 
     Attributes:
-        server: What clients see of it.
+        server: The emulator, as clients see it.
     """
 
     server: SQS
@@ -55,7 +55,7 @@ class Node:
     _port: int
 
     def running(self) -> AbstractContextManager[Process]:
-        """Run the emulator, which keeps all in memory, as long as the block lasts."""
+        """Run the emulator, which keeps messages in memory, during the block."""
         command = [sys.executable, "-m", "moto.server", "-H", HOST]
         return running(
             [*command, "-p", str(self._port)],
@@ -67,7 +67,7 @@ class Node:
 
 
 def node(folder: Path) -> Node:
-    """Make an emulator that is still to be started."""
+    """Create an emulator that the test starts and stops."""
     if importlib.util.find_spec("moto") is None:
         skip_or_fail("SQS", "moto[server] is not installed")
     [port] = free_ports(1)
@@ -77,6 +77,6 @@ def node(folder: Path) -> Node:
 @contextmanager
 def serve(folder: Path) -> Iterator[SQS]:
     """Run the emulator."""
-    one = node(folder)
-    with one.running():
-        yield one.server
+    emulator = node(folder)
+    with emulator.running():
+        yield emulator.server
