@@ -25,7 +25,7 @@ from cadasta.workertoolbox.results._monitor.message import quarantine_record, re
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import count_recent
 from support.brokers import result_backend_url
-from support.roles import single_privileges, user_with_role
+from support.documented_grants import single_privileges, user_with_role
 
 CHORD = {"task": "export.total", "options": {"task_id": "3"}}
 

@@ -16,8 +16,8 @@ from cadasta.workertoolbox.results import TaskStore
 from servers.access import BrokerAccess
 from servers.ports import HOST, free_ports
 from support.brokers import result_backend_url
+from support.documented_grants import user_with_role
 from support.polling import wait_until
-from support.roles import user_with_role
 from support.statements import fetch
 from support.worker_fleet import (
     TIMEOUT_S,

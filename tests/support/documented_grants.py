@@ -1,4 +1,4 @@
-"""The GRANT statements of docs/database.md, and roles with nothing else."""
+"""The privileges that docs/database.md grants to roles, and users with only these."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sqlalchemy import make_url
 from support.statements import execute
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "database.md"
+
+_GRANT = re.compile(r"GRANT ([^;]+?)\s+ON (?:SEQUENCE )?([^;]+?)\s+TO (\w+);")
 
 
 def documented_grants(role: str) -> Sequence[str]:
@@ -39,3 +41,38 @@ def granted_role(database: str, *statements: str) -> Iterator[str]:
         yield url.render_as_string(hide_password=False)
     finally:
         execute(database, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@contextmanager
+def user_with_role(database: str, role: str) -> Iterator[str]:
+    """Create a user with the privileges of a role only, and yield its database URL."""
+    statements = [
+        each.replace(f"TO {role};", "TO {role};") for each in grant_statements(role)
+    ]
+    with granted_role(database, *statements) as url:
+        yield url
+
+
+def grant_statements(role: str) -> list[str]:
+    """Return the `GRANT` statements of the document for a role."""
+    matches = _GRANT.finditer(DOCUMENT.read_text("utf-8"))
+    return [match[0] for match in matches if match[3] == role]
+
+
+def single_privileges(role: str) -> Iterator[tuple[str, str]]:
+    """Yield each privilege of a role and the table, column or sequence it is on."""
+    for match in map(_GRANT.fullmatch, grant_statements(role)):
+        assert match
+        kind = "SEQUENCE " if "ON SEQUENCE" in match[0] else ""
+        for privilege in _split(match[1]):
+            for name in match[2].split(","):
+                yield privilege, kind + name.strip()
+
+
+def _split(privileges: str) -> Iterator[str]:
+    """Yield the privileges of a list; one on columns is yielded for each column."""
+    for privilege, columns in re.findall(r"(\w+)(?:\s+\(([^)]*)\))?", privileges):
+        names = [name.strip() for name in columns.split(",") if columns]
+        yield from (f"{privilege} ({name})" for name in names)
+        if not names:
+            yield privilege
