@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import task
-from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY_BYTES
+from cadasta.workertoolbox.results._monitor.size_limits import MAX_BODY_BYTES
 from support.polling import wait_until
 from support.processes import Process
 from support.stored_messages import all_written, count_rows, quarantined_rows

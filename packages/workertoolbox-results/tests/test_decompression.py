@@ -9,10 +9,10 @@ import pytest
 from kombu import Connection
 
 from cadasta.workertoolbox.results._monitor.decompression import (
-    MAX_BODY_BYTES,
     decompress,
     keep_compressed,
 )
+from cadasta.workertoolbox.results._monitor.size_limits import MAX_BODY_BYTES
 
 #: kombu's names of the compression methods that are installed.
 METHODS = kombu.compression.encoders()

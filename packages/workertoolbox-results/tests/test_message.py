@@ -10,12 +10,14 @@ import pytest
 from messages import PUBLISHED_AT, message
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._monitor.decompression import MAX_BODY_BYTES
 from cadasta.workertoolbox.results._monitor.message import (
-    MAX_QUARANTINED_BYTES,
     UnreadableMessage,
     quarantine_record,
     read_task,
+)
+from cadasta.workertoolbox.results._monitor.size_limits import (
+    MAX_BODY_BYTES,
+    MAX_QUARANTINED_BYTES,
 )
 
 #: A list in a list, 500 times.

@@ -12,14 +12,10 @@ from typing import Any
 import kombu.compression
 from kombu.message import Message
 
-#: Maximum size in bytes of a body that is read, before and after decompression:
-#: RabbitMQ 4's default limit for a message. JSON of that size takes up to half a
-#: gigabyte of memory when it is decoded.
-MAX_BODY_BYTES = 16 * 1024 * 1024
-
-#: Maximum memory in bytes that liblzma may use, which depends on its input. It is
-#: enough for the output of `xz -9`.
-LZMA_MEMORY_BYTES = 80 * 1024 * 1024
+from cadasta.workertoolbox.results._monitor.size_limits import (
+    LZMA_MEMORY_BYTES,
+    MAX_BODY_BYTES,
+)
 
 #: The module that kombu uses: Python's own from 3.14 on, or `backports.zstd`.
 _zstd: Any = getattr(kombu.compression, "zstd", None)

@@ -29,19 +29,15 @@ from cadasta.workertoolbox.results._headers import (
     work_queue,
 )
 from cadasta.workertoolbox.results._monitor.decompression import (
-    MAX_BODY_BYTES,
     decompress,
 )
 from cadasta.workertoolbox.results._monitor.planned import planned_steps
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, TaskRecord
-
-#: Maximum size in bytes of a body in quarantine: RabbitMQ 3's default limit for a
-#: message. PostgreSQL's limit for a statement is a gigabyte, and a byte takes two
-#: characters in it.
-MAX_QUARANTINED_BYTES = 128 * 1024 * 1024
-
-#: Maximum length of a reason in characters.
-MAX_REASON = 500
+from cadasta.workertoolbox.results._monitor.size_limits import (
+    MAX_BODY_BYTES,
+    MAX_QUARANTINED_BYTES,
+    MAX_REASON_LENGTH,
+)
 
 #: Content type and encodings of JSON; ASCII is part of UTF-8.
 _JSON = "application/json"
@@ -132,7 +128,7 @@ def quarantine_record(
     digest.update(body)
     return QuarantineRecord(
         digest=digest.hexdigest(),
-        reason=jsonable(reason)[:MAX_REASON],
+        reason=jsonable(reason)[:MAX_REASON_LENGTH],
         body=body,
         content_type=content_type,
         content_encoding=content_encoding,

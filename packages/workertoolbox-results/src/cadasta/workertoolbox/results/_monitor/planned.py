@@ -12,10 +12,7 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
     jsonable,
 )
 from cadasta.workertoolbox.results._monitor.records import Step
-
-#: Maximum number of steps that are stored of one message: more than fit on a page, and
-#: few enough that a message with many does not delay the others.
-MAX_STEPS = 10_000
+from cadasta.workertoolbox.results._monitor.size_limits import MAX_STEPS
 
 
 def planned_steps(embedded: Mapping[str, Any], *, task_id: str) -> tuple[Step, ...]:
