@@ -112,7 +112,8 @@ def wait_for_executions(folder: Path, ids: list[str]) -> None:
 def consume_ids(app: Celery, queue: str, count: int) -> list[str]:
     """Consume messages of a queue, and return the ids of their tasks, sorted."""
     with app.connection_for_read() as connection:
-        messages = routing_service.consume(app, connection, queue, count)
-        for message in messages:
-            message.ack()
+        # At once, because a visibility timeout may be as short as a second.
+        messages = routing_service.consume(
+            app, connection, queue, count, acknowledge=True
+        )
     return sorted(message.headers["id"] for message in messages)

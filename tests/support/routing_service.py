@@ -45,27 +45,43 @@ def make_app(settings: Mapping[str, Any]) -> Celery:
     return app
 
 
-def consume(app: Celery, connection: Connection, queue: str, count: int) -> list[Any]:
-    """Read messages of a queue without acknowledging them.
+def consume(
+    app: Celery,
+    connection: Connection,
+    queue: str,
+    count: int,
+    *,
+    acknowledge: bool = False,
+) -> list[Any]:
+    """Read messages of a queue.
+
+    Args:
+        acknowledge: Acknowledge each message when it arrives; without it, none.
 
     Raises:
         TimeoutError: The queue had fewer than `count` messages.
     """
     deadline = time.monotonic() + TIMEOUT_S
-    held: list[Message] = []
+    received: list[Message] = []
+
+    def receive(message: Message) -> None:
+        received.append(message)
+        if acknowledge:
+            message.ack()
+
     consumer = Consumer(
         connection.default_channel,
         [app.amqp.queues[queue]],
-        on_message=held.append,
+        on_message=receive,
         prefetch_count=count,
     )
     with consumer:
-        while len(held) < count:
+        while len(received) < count:
             with suppress(TimeoutError):
                 connection.drain_events(timeout=1)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(held)} of {count} messages in {queue!r}")
-    return held
+                raise TimeoutError(f"{len(received)} of {count} messages in {queue!r}")
+    return received
 
 
 def _note(self: Task[..., Any]) -> None:
