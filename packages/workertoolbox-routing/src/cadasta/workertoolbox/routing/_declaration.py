@@ -9,16 +9,16 @@ from kombu.abstract import MaybeChannelBound
 
 
 class Declaration(MaybeChannelBound):
-    """Base of what a message carries in its option `declare`.
+    """Base of the declarations in the option `declare` of a message.
 
     kombu remembers for each connection which declarations it has made. It compares
-    them by value, so equal declarations of two messages are made once.
+    them by value, so it makes equal declarations of several messages only once.
     """
 
     can_cache_declaration = True
 
     def __init__(self, queues: tuple[Queue, ...] = (), **kwargs: Any) -> None:
-        """Take the queues of a fleet: the work queues, then the monitor queue."""
+        """Keep the queues: the work queues first, then the monitor queue."""
         super().__init__(**kwargs)
         self.queues = queues
 

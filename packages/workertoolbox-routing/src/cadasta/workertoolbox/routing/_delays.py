@@ -18,10 +18,10 @@ from cadasta.workertoolbox.routing._declaration import Declaration
 #: The exchange that Celery publishes an ETA task to.
 DELAYED_EXCHANGE = level_name(MAX_LEVEL)
 
-#: The exchange that the task comes from when it is due.
+#: The exchange that delivers the task to its queue when it is due.
 DELIVERY_EXCHANGE = CELERY_DELAYED_DELIVERY_EXCHANGE
 
-#: What a delay puts before a routing key: a countdown in 28 bits.
+#: The prefix that a delay adds to a routing key: a countdown in 28 bits.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
 
 

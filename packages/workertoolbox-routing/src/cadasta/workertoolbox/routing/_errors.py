@@ -103,10 +103,10 @@ class UnknownQueue(RoutingError, LookupError):
         self.nearest = nearest
 
     def __str__(self) -> str:
-        guess = f" did you mean {self.nearest!r}?" if self.nearest else ""
+        hint = f"did you mean {self.nearest!r}? If not, add" if self.nearest else "add"
         return (
-            f"queue {self.name!r} is not declared;{guess} add it to queues=[…], or "
-            "send the task to a declared queue: no worker would run it"
+            f"queue {self.name!r} is not declared; {hint} it to queues=[…], or send "
+            "the task to a declared queue: otherwise no worker runs the task"
         )
 
 
@@ -122,7 +122,7 @@ class Unroutable(RoutingError, LookupError):
         return (
             f"the broker has no queue bound to exchange {self.exchange!r} for routing "
             f"key {self.routing_key!r}, so the task was not sent; if the queue was "
-            "deleted there, a new connection declares it again"
+            "deleted on the broker, a new connection declares it again"
         )
 
 

@@ -14,7 +14,7 @@ WRITABLE = ("beat_schedule", "broker_use_ssl")
 
 
 def _refuse(self: object, *_: object, **__: object) -> NoReturn:
-    # The message leaves the content out, which may be secret.
+    # Without the content, which may be secret.
     kind = "dictionary" if isinstance(self, dict) else "list"
     raise FrozenSettings(
         f"a {kind} of a configuration cannot be changed; make a new configuration, or "
@@ -55,9 +55,10 @@ class FrozenList(list[Any]):
 
 
 def freeze(value: Any) -> Any:
-    """Return a value with read-only dictionaries, lists, tuples and sets in it.
+    """Return a copy of a value in which dictionaries, lists and sets are read-only.
 
-    Objects of other types, subclasses of these four included, are not copied.
+    Objects of other types, including subclasses of these three and of tuple, are not
+    copied.
     """
     if type(value) in (dict, FrozenDict):
         return FrozenDict({key: freeze(item) for key, item in value.items()})

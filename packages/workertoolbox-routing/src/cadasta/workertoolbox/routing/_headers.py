@@ -1,6 +1,6 @@
-"""Names that the toolbox adds to messages, in one place.
+"""Names of the headers that the toolbox adds to messages.
 
-All of them are headers except `ROUTING_KEY`. The monitor of workertoolbox-results reads
+All names are headers except `ROUTING_KEY`. The monitor of workertoolbox-results reads
 them. The two packages do not import each other, so results has the same names in its
 own `_headers.py`; a test of the repository compares the two.
 """
@@ -16,8 +16,8 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: caller's.
 DISPLAY_REPRS = "workertoolbox_shown"
 
-#: Marks a message that could not be parsed: a dictionary with the `error` and whatever
-#: else is known about the message.
+#: Marks a message that could not be parsed: a dictionary with the `error` and other
+#: details of the message.
 UNREADABLE = "workertoolbox_unreadable"
 
 #: Key in `delivery_info`: the routing key that a message was published with, after a

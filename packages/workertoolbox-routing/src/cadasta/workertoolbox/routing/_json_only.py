@@ -19,8 +19,8 @@ JSON_ONLY: dict[str, Any] = {
 def check_serializers(settings: Mapping[str, Any]) -> None:
     """Refuse serializers other than JSON.
 
-    Anybody with write access to the broker or the database could run code in a process
-    that unpickles, and the monitor has to read every message.
+    If a process unpickled messages or results, anybody with write access to the broker
+    or the database could run code in it. And the monitor has to read every message.
 
     Raises:
         InvalidSetting: A setting names another serializer.

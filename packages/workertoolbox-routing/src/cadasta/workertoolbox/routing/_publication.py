@@ -1,4 +1,4 @@
-"""What is added to a task message when it is published."""
+"""Complete task messages when they are published."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def _complete_message(
     properties.pop("expiration", None)
     headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
     if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:
-        # Celery leaves the delays to its workers, but a producer may start first.
+        # In Celery only workers declare the delays, but a producer may start first.
         declare.append(Delays(declare[0].queues))

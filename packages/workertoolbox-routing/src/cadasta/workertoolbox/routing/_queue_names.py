@@ -24,7 +24,7 @@ def check_queues(queues: object, *, monitor: str, prefix: str) -> tuple[str, ...
     Args:
         queues: A list or tuple of names.
         monitor: Name of the task-monitor queue, which must not be among them.
-        prefix: What SQS puts before each name.
+        prefix: The prefix of each name on SQS.
 
     Raises:
         InvalidQueues: `queues` is not a list or is empty; or a name is not a string,
@@ -84,7 +84,7 @@ def check_queue_name(name: object, *, prefix: str) -> None:
     if length > MAX_LENGTH:
         raise InvalidQueues(
             f"queue name {name!r} has {length} characters with its prefix "
-            f"{prefix!r}, and SQS accepts {MAX_LENGTH}; shorten it"
+            f"{prefix!r}, but SQS accepts only {MAX_LENGTH}; shorten it"
         )
 
 

@@ -28,7 +28,7 @@ from cadasta.workertoolbox.routing._topology import (
     Topology,
 )
 
-#: Options of a caller for how the arguments are shown.
+#: Options with which a caller sets how the arguments are shown.
 _REPRS = ("argsrepr", "kwargsrepr")
 
 #: Exchanges that send the monitor copies, and those in the delivery info of a task that
@@ -45,9 +45,9 @@ class Router:
     that the caller names wins over all of them.
 
     Every message carries the declaration because kombu's virtual transports keep
-    bindings in memory, one set per connection: what another connection declared is
-    not bound on this one, and the copies would be lost silently. kombu remembers what
-    a connection has declared, so this costs one look-up.
+    bindings in memory, one set per connection. A queue that only another connection
+    has declared is not bound on this one, and the copies would be lost silently. kombu
+    remembers what a connection has declared, so this costs one look-up.
     """
 
     queues: tuple[Queue, ...]
@@ -66,7 +66,8 @@ class Router:
 
         Raises:
             UnknownQueue: The caller or a route names a queue that is not declared.
-            UntrackedExchange: They name an exchange that sends the monitor no copies.
+            UntrackedExchange: One of them names an exchange that sends the monitor no
+                copies.
             NotJSON: The caller, a route or the task names a serializer other than JSON.
         """
         user_route = None
@@ -126,7 +127,7 @@ class Router:
 
 
 def _keep_display_reprs(options: dict[str, Any]) -> None:
-    """Copy the caller's reprs into a header, or from the header for a retry."""
+    """Copy the caller's reprs into a header; for a retry, copy them from the header."""
     headers = options.get("headers") or {}
     earlier = headers.get(DISPLAY_REPRS) or {}
     reprs = {name: options.get(name) or earlier.get(name) for name in _REPRS}

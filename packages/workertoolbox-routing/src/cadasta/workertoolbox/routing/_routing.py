@@ -41,14 +41,14 @@ _FIXED_SETTINGS = (
 
 
 class Routing(Settings):
-    """Celery settings with which every task is published with its copy.
+    """Celery settings that publish every task, and a copy of it for the monitor.
 
     Args:
         queues: Names of the work queues, at least one. The queue `celery` and the
             monitor queue are always declared.
         queue_type: `quorum` for RabbitMQ's quorum queues; other brokers ignore it.
         PLATFORM_QUEUE_NAME: The task-monitor queue.
-        QUEUE_PREFIX: What SQS puts before each queue name, without the hyphen.
+        QUEUE_PREFIX: The prefix of each queue name on SQS, without the hyphen.
         COPY_FAILURE: What to do when a task was sent but its copy cannot be: `log` an
             error or `raise` one. RabbitMQ makes the copy itself.
         settings: Any lowercase Celery setting.
@@ -127,7 +127,7 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
         raise InvalidSetting(f"{name}={value!r} is unknown; write {known}")
 
 
-# At import, not in `Routing.__init__`, which an unpickled `Routing` does not run.
+# At import, because unpickling a `Routing` does not call `Routing.__init__`.
 _registration.register()
 _publication.connect_signals()
 _worker.connect_signals()

@@ -1,4 +1,4 @@
-"""The task exchange, the queues of a fleet, and their bindings."""
+"""The task exchange, the queues of a configuration, and their bindings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE
 #: The topic exchange that every task is published to.
 EXCHANGE = "task_exchange"
 
-#: Celery's own default queue: for tasks whose name starts with no known queue.
+#: Celery's own default queue, for tasks whose names do not start with that of a queue.
 DEFAULT_QUEUE = "celery"
 
 #: The task-monitor queue unless `PLATFORM_QUEUE_NAME` names another.
@@ -30,7 +30,7 @@ _CLASSIC_VERSION_2 = {"x-queue-version": 2}
 def build_queues(
     names: Iterable[str], *, monitor: str, queue_type: str | None
 ) -> tuple[Queue, ...]:
-    """Return every queue of a fleet, bound to the task exchange.
+    """Return every queue of a configuration, bound to the task exchange.
 
     Work queues are bound by their literal names, because kombu's virtual transports
     match wildcards differently from AMQP. The monitor queue comes last and is bound
@@ -67,7 +67,7 @@ def build_queues(
 
 
 class Topology(Declaration):
-    """The exchange and every queue of a fleet with its bindings."""
+    """The exchange, and every queue of a configuration with its bindings."""
 
     name = "workertoolbox"
 
@@ -82,6 +82,6 @@ class Topology(Declaration):
         except Exception:
             if not hasattr(bound, "bind_monitor_queue"):
                 raise
-            # Where the client makes the copies, the failure must not stop the task.
-            # Each copy is tried, and its failure is logged or raised.
+            # The client makes the copies here, so the task can be sent without this
+            # queue. Each copy is tried, and its failure is logged or raised.
             bound.bind_monitor_queue(monitor_queue)

@@ -37,14 +37,14 @@ _TOOLBOX_OPTIONS = {
 def transport_options(
     given: Mapping[str, Any], *, prefix: str, copy_failure: str
 ) -> dict[str, Any]:
-    """Return transport options that hold for every broker at once.
+    """Return transport options for all brokers at once.
 
-    The URL may come from the environment or be set later. Each transport takes the
-    options that are meant for it.
+    The broker is not known yet, because its URL may come from the environment or be set
+    later. Each transport takes the options that are meant for it.
 
     Args:
         given: The user's own options, which win.
-        prefix: What SQS puts before each queue name, without the hyphen. Predefined
+        prefix: The prefix of each queue name on SQS, without the hyphen. Predefined
             queues have no prefix.
         copy_failure: What to do when a copy cannot be sent: `log` or `raise`.
 
@@ -83,8 +83,8 @@ def check_predefined_queues(options: Mapping[str, Any], names: Iterable[str]) ->
     missing = [name for name in full_names if name not in predefined]
     if missing:
         raise InvalidSetting(
-            f"predefined_queues has no {' and no '.join(map(repr, missing))}; kombu "
-            "does not create queues then, so list every queue with its url"
+            f"predefined_queues has no {' and no '.join(map(repr, missing))}; list "
+            "every queue with its url, because kombu creates none beside them"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a worker consumes, and what it logs about messages that it rejects."""
+"""Check the queues that a worker consumes, and log the messages that it rejects."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ MAX_LOGGED_BYTES = 10_000
 
 
 def connect_signals() -> None:
-    """Check the queues of every worker of this process that the toolbox configures."""
+    """Check the queues of workers, and log rejected messages, in this process.
+
+    The queues are checked only for apps that are configured with the toolbox.
+    """
     worker_init.connect(_check_consumed_queues, dispatch_uid=__name__)
     task_rejected.connect(_log_unreadable, dispatch_uid=__name__)
 
 
 def _check_consumed_queues(sender: Any, **_: Any) -> None:
-    """Exclude the monitor queue, and stop a worker that names an undeclared queue."""
+    """Deselect the monitor queue, and stop a worker that names an undeclared queue."""
     conf = sender.app.conf
     monitor = conf.get("PLATFORM_QUEUE_NAME")
     if monitor is None:
@@ -56,7 +59,7 @@ def log_rejected(message: Any, kind: str, reason: object) -> None:
     Args:
         message: The message that the worker rejects.
         kind: What it should have been: `message` or `task`.
-        reason: Why it could not be read as one.
+        reason: Why it was rejected.
     """
     body = message.body or b""
     raw = body.encode() if isinstance(body, str) else bytes(body)

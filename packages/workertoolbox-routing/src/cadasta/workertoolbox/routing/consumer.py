@@ -52,8 +52,8 @@ class Consumer(consumer.Consumer):
 def _find_problem(message: Any) -> str | None:
     """Return what is wrong with a task message, or None.
 
-    The checks cover what Celery fails on after it has accepted the message, or in the
-    pool. Celery itself logs and rejects a message without a task.
+    The checks cover mistakes on which Celery would fail only after it has accepted the
+    message, or in the pool. Celery itself logs and rejects a message without a task.
     """
     body = _decoded_body(message)
     headers = message.headers or {}
@@ -74,7 +74,7 @@ def _find_problem(message: Any) -> str | None:
 
 
 def _decoded_body(message: Any) -> Any:
-    """Return the body; None where it cannot be decoded, which Celery logs itself."""
+    """Return the body, or None if it cannot be decoded; Celery logs that itself."""
     try:
         return message.decode()
     except Exception:
@@ -94,6 +94,9 @@ def _shortened(value: Any) -> str:
 
 
 def _is_accepted(message: Any) -> bool:
-    """Return whether Celery has accepted the message, so that a failure is not its."""
+    """Return whether Celery has accepted the message.
+
+    A later error is not due to the message.
+    """
     requests = tuple(reserved_requests)
     return message.acknowledged or any(each.message is message for each in requests)

@@ -1,15 +1,15 @@
 """Subclasses of kombu's transports that publish a task and its copy safely.
 
 Importing the routing package makes kombu use them for every connection of the process,
-also for those of Celery apps that the toolbox does not configure. So it does not matter
-where a broker URL comes from.
+including those of Celery apps that are not configured with the toolbox. So it does not
+matter where a broker URL comes from.
 
 Messages of the task exchange:
 
 - All transports but `amqp` put the task once, and put and retry each copy separately.
   A task for a queue that is not bound is an error. Redis and SQS warn once about an ETA
   beyond the visibility timeout.
-- `amqp` raises an error for a task that is unroutable or refused, where publishes are
+- `amqp` raises an error for a task that is unroutable or refused, if publishes are
   confirmed.
 
 Every message:

@@ -18,20 +18,21 @@ Frame = tuple[int, int, Any]
 #: section 4.2.1).
 HEADER_FRAME = 2
 
-#: Bytes of its payload before the properties: class, weight and size of the body.
+#: Bytes before the properties in the payload of such a frame: class, weight and size
+#: of the body.
 PREFIX_BYTES = 12
 
 
 def tolerant_frame_handler(
     connection: Any, callback: Callable[..., Any]
 ) -> Callable[[Frame], Any]:
-    """Return py-amqp's frame handler, which here survives unreadable properties.
+    """Return py-amqp's frame handler, made tolerant of unreadable properties.
 
     RabbitMQ delivers what a client sent, for example a content type that is not UTF-8
-    or a timestamp after the year 9999. py-amqp raises an error that does not count as
-    one of the connection, and RabbitMQ delivers the message again to the next
-    consumer. With this handler the message arrives without a content type and with
-    the header `UNREADABLE`.
+    or a timestamp after the year 9999. py-amqp then raises an error that is not one of
+    its connection errors, so the consumer stops, and RabbitMQ delivers the message to
+    the next consumer. With this handler the message arrives without a content type and
+    with the header `UNREADABLE`.
     """
     handle = frame_handler(connection, callback)
 
@@ -42,7 +43,7 @@ def tolerant_frame_handler(
             kind, channel, payload = frame
             if kind != HEADER_FRAME or _is_readable(payload):
                 raise
-            # The handler did not accept the frame, and still expects a header frame.
+            # The handler has not taken the frame, and still expects a header frame.
             return handle((kind, channel, _replacement(payload, error)))
 
     return on_frame

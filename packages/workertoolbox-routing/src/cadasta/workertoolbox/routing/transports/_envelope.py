@@ -17,15 +17,16 @@ def parse_envelope(raw: bytes | str) -> dict[str, Any]:
     """Return the message in an envelope, or a substitute for a malformed envelope.
 
     Any client can put anything into a list of Redis, a queue of SQS or a folder: plain
-    text, a notification of AWS, half a message. kombu raises an error then, which stops
-    the worker, and Redis has removed the message already. The substitute has the raw
-    content as its body, no content type, and the header `UNREADABLE`.
+    text, a notification of AWS, half a message. kombu then raises an error, which stops
+    the worker; on Redis the message has already been removed. The substitute has the
+    raw content as its body, no content type, and the header `UNREADABLE`.
     """
     try:
         message = loads(raw)
         _check_envelope(message)
     except Exception as error:
-        # Any error: kombu's JSON decoder constructs dates, decimals and other objects.
+        # Any error, because kombu's JSON decoder also constructs dates, decimals and
+        # other objects.
         return _substitute(raw, error)
     return dict(message)
 

@@ -5,9 +5,9 @@ request. A reader that is killed or loses its connection in between loses the me
 Here a script does both on the server, so a message is always either in its queue or
 among the unacknowledged ones.
 
-A reader that found nothing waits with `BLMOVE` from one end of a list to the same end.
-This moves nothing, and returns as soon as the list has a message. The script is sent in
-the same request and runs right after it.
+If a reader finds nothing, its next request begins with `BLMOVE` from one end of a list
+to the same end. This moves nothing, and returns as soon as the list has a message. The
+script is in the same request and runs right after it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from kombu.utils.json import dumps, loads
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel
 
-#: Longest wait in seconds of a reader of one queue. Messages with a priority other than
-#: 0 lie in lists of their own, which the reader checks only between two waits.
+#: Longest wait in seconds of a reader of one queue. kombu keeps one list for each
+#: priority step; the reader waits for the first and checks the others between waits.
 WAIT_S = 1.0
 
 #: Longest wait in seconds of a reader of several queues, which can wait for only one.
 WAIT_FOR_ONE_OF_SEVERAL_S = 0.1
 
-#: Takes the first message, and returns it in the form in which kombu stores
-#: unacknowledged messages: with the default exchange and a routing key, with which it
-#: returns to its queue. The script is idempotent, because it is sent again if no
-#: response came. A message that is not JSON is not stored: kombu would fail on it when
-#: it returns messages after the visibility timeout.
+#: Takes the first message, stores it as unacknowledged, and returns it in the form that
+#: kombu stores: with the default exchange, and with its queue as the routing key, so
+#: that it returns there. The script may be sent again if no response arrives; it then
+#: returns the message that it has already stored under the same tag. A message that is
+#: not JSON is not stored: kombu would fail on it when it returns messages after the
+#: visibility timeout.
 FETCH_SCRIPT = """
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held then return held end
@@ -68,7 +69,7 @@ class QoS(redis.QoS):
 
 
 class AtomicFetchChannel(TaskChannel, redis.Channel):
-    """kombu's channel, which loses no message when its process is killed.
+    """kombu's channel with an atomic fetch: a killed process loses no message.
 
     With `ack_emulation=False` messages are not stored as unacknowledged.
     """
@@ -76,8 +77,8 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
     QoS = QoS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: Delivery tags of messages that the script stored as unacknowledged, and that
-        #: are not delivered yet.
+        #: Delivery tags of messages that the script has stored as unacknowledged and
+        #: that have not been delivered yet.
         self.stored_tags: set[str] = set()
         self._last_fetch_succeeded = False
         self._is_waiting = False
@@ -109,9 +110,9 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
         return message
 
     def close(self) -> None:
-        """Close the channel, after the response to a pending fetch.
+        """Close the channel after reading the response to a pending fetch.
 
-        If the server is gone, a message that was fetched stays unacknowledged there.
+        If the server is gone, a message that was fetched stays unacknowledged on it.
         """
         # kombu's `close` reads a pending response too, but fails if the server is gone.
         with suppress(Empty, *self.connection_errors):
@@ -163,7 +164,7 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
             self._flush_brpop_reauth()
 
     def _read_response(self, **options: Any) -> bytes | None:
-        """Return the script's response, after that of the wait before it."""
+        """Read the response to the wait, if there was one, and return the script's."""
         client, connection = self.client, self.client.connection
         try:
             if self._is_waiting:
@@ -172,7 +173,7 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
                 connection, "EVAL", **options
             )
         except Exception:
-            # A late response would be read as that of the next command.
+            # A late response would be taken for the response to the next command.
             connection.disconnect()
             raise
         return response

@@ -24,7 +24,7 @@ TRANSPORTS = {
 
 
 def register() -> None:
-    """Replace kombu's transports by ours, for every connection of this process."""
+    """Replace kombu's transports with ours for every connection of this process."""
     transport.TRANSPORT_ALIASES.update(TRANSPORTS)
     for scheme in TRANSPORTS:
         vars(transport)["_transport_cache"].pop(scheme, None)

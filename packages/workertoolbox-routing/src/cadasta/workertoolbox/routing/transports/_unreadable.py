@@ -6,7 +6,7 @@ from typing import Any
 
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 
-#: Most characters of an error: some errors repeat everything that could not be parsed.
+#: Most characters of an error: some errors repeat the whole text that was not parsed.
 MAX_ERROR = 300
 
 

@@ -136,7 +136,7 @@ class TaskChannel(virtual.Channel):
             _logger.error("%s", failure)
 
     def retry(self, put: Callable[[], object]) -> None:
-        """Make a put, and repeat it after transient errors."""
+        """Call a function that puts a message, and repeat it after transient errors."""
         for delay_s in RETRY_DELAYS_S:
             try:
                 put()
@@ -175,10 +175,10 @@ class TaskChannel(virtual.Channel):
             )
 
     def read_message(self, raw: bytes | str, queue: str) -> dict[str, Any]:
-        """Return what a queue contains as a message for delivery, malformed or not."""
+        """Return what was read from a queue as a message, even if it is malformed."""
         message = self.pin(parse_envelope(raw), queue)
-        # With a forged tag, or one that another message has too, an acknowledgement
-        # would be taken for that of another message.
+        # If a message came with a forged or duplicate tag, acknowledging it could
+        # acknowledge another message.
         message["properties"]["delivery_tag"] = str(uuid4())
         return message
 
@@ -188,13 +188,13 @@ class TaskChannel(virtual.Channel):
         exchange, key = info.get("exchange"), info.get("routing_key")
         if (exchange, key) != ("", queue) and not self._is_foreign(exchange, key):
             info[ROUTING_KEY] = key
-            # The default exchange, where a routing key is a queue's name. Celery's
-            # retry understands this form too.
+            # In the default exchange, a routing key is the name of a queue. Celery's
+            # retry accepts this form too.
             info.update(exchange="", routing_key=queue)
         return message
 
     def _is_foreign(self, exchange: Any, key: Any) -> bool:
-        """Return whether another exchange than the task exchange is declared here."""
+        """Return whether a message belongs to another exchange of this connection."""
         return (
             isinstance(exchange, str)
             and isinstance(key, str)

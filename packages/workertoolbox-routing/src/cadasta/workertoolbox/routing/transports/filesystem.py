@@ -6,7 +6,7 @@ its messages.
 
 Here a file is complete before it gets its name. A message that is read moves to a
 folder of its reader. It is deleted when it is acknowledged, and returns to its queue
-when its reader closes, requeues it or dies.
+when its reader requeues it, closes the channel or dies.
 """
 
 from __future__ import annotations
@@ -120,22 +120,22 @@ class Transport(TaskTransport, filesystem.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        # kombu shares one state in the process, which is right for a single folder.
+        # kombu shares one state in a process, as if the process used only one folder.
         self.state = virtual.BrokerState()
 
 
 class _Claims:
     """The messages that one channel has read and not acknowledged.
 
-    They lie in a folder of their own. The lock of the folder is held until the process
-    ends, even if it is killed.
+    They lie in a folder of their own. The process holds a lock on the folder until the
+    channel is closed or the process ends, even if it is killed.
     """
 
     def __init__(self, inbox: Path) -> None:
         self._inbox = inbox
         self._folder = inbox / "unacked" / str(uuid4())
         self._folder.mkdir(parents=True)
-        # Locked before it gets the name that other processes search for.
+        # The file is locked before it gets the name that other processes search for.
         unnamed = self._folder.with_suffix(".new")
         self._lock = unnamed.open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)

@@ -22,12 +22,13 @@ class Channel(TaskChannel, sqlalchemy.Channel):
         try:
             super()._put(queue, payload, **kwargs)
         except Exception:
-            # kombu rolls back after some errors; after others the next put would fail.
+            # kombu rolls back only after some errors; after others the next put would
+            # fail.
             self.session.rollback()
             raise
 
     def _get(self: Any, queue: str, timeout: float | None = None) -> dict[str, Any]:
-        # As kombu's, except that a message that cannot be parsed is not lost.
+        # Like kombu's method, but a message that cannot be parsed is not lost.
         record = self._get_or_create(queue)
         if self.session.bind.name == "sqlite":
             self.session.execute(text("BEGIN IMMEDIATE TRANSACTION"))

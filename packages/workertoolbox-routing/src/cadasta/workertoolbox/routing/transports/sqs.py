@@ -45,8 +45,8 @@ _HIGH_THROUGHPUT = {
     "FifoThroughputLimit": "perMessageGroupId",
 }
 
-#: Operations that need the whole response. The others have had their effect once the
-#: status arrives, and a message must not be sent again because its response broke off.
+#: Operations that need the whole response. The others have had their effect when the
+#: status arrives, and a truncated response must not make the client send again.
 _READ_OPERATIONS = ("CreateQueue", "GetQueueAttributes", "ListQueues", "ReceiveMessage")
 
 
@@ -67,7 +67,7 @@ class Channel(TaskChannel, SQS.Channel):
 
     @property
     def transport_options(self) -> dict[str, Any]:
-        """The connection's options, with a copy of the one that botocore writes to."""
+        """The connection's options, copying `client-config`, which botocore edits."""
         client: Any = self.connection.client
         options: dict[str, Any] = client.transport_options or {}
         if config := options.get("client-config"):
@@ -100,7 +100,7 @@ class Channel(TaskChannel, SQS.Channel):
             yield
         except BaseException:
             for future in futures:
-                future.exception()  # no request is pending when the caller tries again
+                future.exception()  # wait: the caller may try again at once
             raise
         for future in futures:
             future.result()
@@ -143,8 +143,8 @@ class Channel(TaskChannel, SQS.Channel):
         return self._envelope_payload(payload, None, message, q_url)
 
     def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
-        # A poll that breaks off or returns status 5xx gives an empty list. kombu's own
-        # method fails on it, which stops the worker.
+        # A poll that is cut off or returns status 5xx yields an empty list, on which
+        # kombu's own method fails and stops the worker.
         return super()._on_messages_ready(queue, qname, messages or {})
 
     def _new_queue(self, queue: str, **kwargs: Any) -> Any:
@@ -180,8 +180,8 @@ class Transport(TaskTransport, SQS.Transport):
     """kombu's transport with the channel above.
 
     An error response of AWS counts as a connection error: consumers reconnect, and
-    Celery publishes again according to its retry policy. With kombu's transport it
-    stops them.
+    Celery publishes again according to its retry policy. With kombu's transport, such a
+    response stops a consumer.
     """
 
     Channel = Channel
@@ -196,7 +196,7 @@ def _check_complete(http_response: Any, **_: Any) -> None:
         ConnectionClosedError: The connection ended after the status line; the caller
             may repeat the request on a new one.
     """
-    # Without this header the headers broke off, and the body is missing: expect a byte.
+    # If the header is missing, the response was cut off before the body: expect a byte.
     expected = int(http_response.headers.get("Content-Length") or 1)
     if len(http_response.content) < expected:
         raise ConnectionClosedError(endpoint_url=http_response.url)
