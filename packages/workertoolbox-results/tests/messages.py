@@ -1,4 +1,4 @@
-"""Task messages as a monitor receives them from kombu."""
+"""Task messages in the form in which a monitor receives them from kombu."""
 
 from __future__ import annotations
 

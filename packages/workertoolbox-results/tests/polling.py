@@ -1,4 +1,4 @@
-"""Wait for what another thread is about to do."""
+"""Waiting for the effects of other threads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cadasta.workertoolbox.results import TaskNotFound, TaskStore
 def eventually(
     get: Callable[[], Any], expected: Any, *, timeout_s: float = 10.0
 ) -> Any:
-    """Call a function until it returns what is expected, or until the timeout.
+    """Call a function until it returns the expected value, or until the timeout.
 
     Args:
         timeout_s: Longest time in seconds.
 
     Returns:
-        What the function returned last.
+        The last value that the function returned.
     """
     deadline = time.monotonic() + timeout_s
     while (value := get()) != expected and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Rows that a test stores in the database, and how many there are."""
+"""Storing rows in the database, and counting them."""
 
 from __future__ import annotations
 

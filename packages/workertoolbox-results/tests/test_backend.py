@@ -1,4 +1,4 @@
-"""What Celery calls on a result backend, and what comes of it."""
+"""The methods that Celery calls on a result backend."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_celery_finds_the_backend_by_its_url(app: Celery) -> None:
     assert type(app.backend).__module__ == "cadasta.workertoolbox.results.backend"
 
 
-def test_a_result_comes_back(app: Celery, backend: Backend) -> None:
+def test_a_stored_result_is_returned(app: Celery, backend: Backend) -> None:
     backend.store_result("1", {"answer": [42, None, "é"]}, states.SUCCESS)
     result = app.AsyncResult("1")
 
@@ -54,7 +54,7 @@ def test_an_unknown_task_is_pending(app: Celery, backend: Backend) -> None:
     assert not backend.task_result_exists("never")
 
 
-def test_an_exception_comes_back_with_its_arguments(
+def test_a_stored_exception_is_returned_with_its_arguments(
     app: Celery, backend: Backend
 ) -> None:
     backend.mark_as_failure("1", KeyError("nope"), traceback="Traceback \0…")
@@ -92,7 +92,7 @@ def test_the_start_is_kept_when_the_end_is_stored(
 def test_a_task_that_a_worker_does_not_know_is_stored_as_failed(
     app: Celery, backend: Backend
 ) -> None:
-    # A worker makes this in place of a request.
+    # A worker passes such an object instead of a request.
     request = Bunch(name="typo", chord=None, root_id="0", errbacks=None)
     backend.mark_as_failure("1", NotRegistered("typo"), request=request)
 
@@ -162,7 +162,7 @@ def test_a_forgotten_result_is_gone(app: Celery, backend: Backend) -> None:
 @pytest.mark.parametrize(
     "value", [[1, "é", None, {"a": [True, 1.5]}], NOON, {"at": [NOON]}, b"bytes"]
 )
-def test_a_value_of_a_type_that_kombu_encodes_comes_back(
+def test_a_value_of_a_type_that_kombu_encodes_is_returned(
     app: Celery, backend: Backend, value: Any
 ) -> None:
     backend.store_result("1", value, states.SUCCESS)
@@ -171,7 +171,7 @@ def test_a_value_of_a_type_that_kombu_encodes_comes_back(
 
 
 @pytest.mark.parametrize("value", [CIRCLE, object()], ids=["circle", "object"])
-def test_a_value_that_cannot_be_json_is_an_encode_error(
+def test_a_value_that_cannot_be_encoded_is_an_encode_error(
     backend: Backend, value: Any
 ) -> None:
     with pytest.raises(EncodeError):
@@ -214,7 +214,7 @@ def test_a_forked_child_opens_a_connection_of_its_own(backend: Backend) -> None:
     assert backend.get_task_meta("child")["result"] == 2
 
 
-def test_retry_settings_of_none_are_the_defaults(url: str) -> None:
+def test_retry_settings_that_are_none_use_the_defaults(url: str) -> None:
     app = Celery("tests", broker="memory://", backend=url, set_as_current=False)
     app.conf.result_backend_always_retry = None
     app.conf.result_backend_max_retries = None

@@ -1,4 +1,4 @@
-"""Each header task is counted once, however often it runs."""
+"""Counting of the header tasks of chords: each once, however often it runs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_counts_stay_if_the_publisher_of_the_header_runs_again(
     assert chord_progress.fetch_parts(database, "g") == (b"[]", [part(0), part(1)])
 
 
-def test_a_chord_that_is_run_again_starts_from_zero(database: Database) -> None:
+def test_a_chord_that_runs_again_counts_from_zero(database: Database) -> None:
     chord_progress.set_size(database, "g", 1)
     chord_progress.record_part(database, PART)
     chord_progress.mark_started(database, "g")

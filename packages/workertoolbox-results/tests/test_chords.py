@@ -1,4 +1,4 @@
-"""Chords are published as Celery publishes them."""
+"""Publishing of chords."""
 
 from __future__ import annotations
 

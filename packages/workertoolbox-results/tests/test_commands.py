@@ -43,7 +43,7 @@ def track(backend: Backend, *headers: dict[str, Any]) -> None:
         write_batch(connection, records)
 
 
-def test_the_commands_are_part_of_celerys_own(app: Celery) -> None:
+def test_the_commands_are_part_of_celerys_command_line(app: Celery) -> None:
     result = run(app, "--help")
 
     assert result.exit_code == 0
@@ -131,7 +131,7 @@ def test_list_filters_and_leaves_out_celerys_own_tasks(
     assert len(ids("--limit", "1")) == 1
 
 
-def test_list_shows_what_a_worker_ran(app: Celery, backend: Backend) -> None:
+def test_list_shows_the_tasks_that_a_worker_ran(app: Celery, backend: Backend) -> None:
     for id, host in (("1", "one@host"), ("2", "two@host"), ("3", "one@host")):
         request = Context(id=id, task="export.project", hostname=host)
         backend.store_result(id, 42, states.SUCCESS, request=request)
@@ -152,7 +152,7 @@ def test_list_shows_what_a_worker_ran(app: Celery, backend: Backend) -> None:
         ("PENDING", "QUEUED"),
     ],
 )
-def test_a_status_that_can_only_be_a_slip_of_the_pen_is_an_error(
+def test_a_misspelled_status_is_an_error_that_suggests_another(
     app: Celery, backend: Backend, status: str, meant: str
 ) -> None:
     result = run(app, "list", "--status", status)
@@ -164,13 +164,15 @@ def test_a_status_that_can_only_be_a_slip_of_the_pen_is_an_error(
 
 
 @pytest.mark.parametrize("status", ["FAILURE", "PROGRESS", "sending"])
-def test_a_status_that_may_be_a_tasks_own_is_none(app: Celery, status: str) -> None:
+def test_a_status_that_may_be_a_custom_state_is_accepted(
+    app: Celery, status: str
+) -> None:
     result = run(app, "list", "--status", status, "--json")
 
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_a_status_of_a_tasks_own_is_shown_though_it_resembles_another(
+def test_a_custom_state_that_resembles_a_known_status_is_found(
     app: Celery, backend: Backend
 ) -> None:
     backend.store_result("1", {}, "failure")
@@ -208,7 +210,7 @@ def test_a_piped_tree_is_not_cut(app: Celery, backend: Backend) -> None:
     assert f"{name}  QUEUED  root" in result.output
 
 
-def test_a_task_of_an_unseen_id_is_one_line_and_exit_code_1(app: Celery) -> None:
+def test_an_unknown_task_id_is_a_one_line_error_with_exit_code_1(app: Celery) -> None:
     for id in ("nobody", "\udcff"):
         assert run(app, "show", id).exit_code == 1
 
@@ -232,11 +234,11 @@ def test_a_task_of_an_unseen_id_is_one_line_and_exit_code_1(app: Celery) -> None
         ["nope"],
     ],
 )
-def test_wrong_use_is_exit_code_2(app: Celery, words: list[str]) -> None:
+def test_wrong_usage_has_exit_code_2(app: Celery, words: list[str]) -> None:
     assert run(app, *words).exit_code == 2
 
 
-def test_an_unreachable_database_is_one_line_that_names_it() -> None:
+def test_an_unreachable_database_is_an_error_that_names_it() -> None:
     url = "workertoolbox+sqlite:////nowhere/at/all.sqlite3"
     app = Celery("tests", backend=url, set_as_current=False)
     result = run(app, "list")
@@ -270,7 +272,9 @@ def test_a_monitor_without_the_library_of_prometheus_says_what_to_install(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:", ""])
-def test_a_port_that_is_taken_is_one_line_that_names_it(app: Celery, host: str) -> None:
+def test_a_port_in_use_is_a_one_line_error_that_names_it(
+    app: Celery, host: str
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -278,12 +282,12 @@ def test_a_port_that_is_taken_is_one_line_that_names_it(app: Celery, host: str) 
         result = run(app, "monitor", "--prometheus", address)
 
     assert result.exit_code == 1
-    assert result.output.startswith("Error: --prometheus ")
-    assert f"{address} cannot be listened on" in result.output
+    assert result.output.startswith("Error: --prometheus cannot listen on ")
+    assert f"{address}: " in result.output
     assert len(result.output.splitlines()) == 1
 
 
-def test_tasks_of_one_second_are_listed_newest_first(
+def test_tasks_published_within_a_second_are_listed_newest_first(
     app: Celery, backend: Backend
 ) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The shared connection of a process, after statements that failed or were cut off."""
+"""The shared connection of a process after failed or interrupted statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The monitor in the test's own process, with kombu's in-memory broker."""
+"""The monitor in the process of the test, with kombu's in-memory broker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._database.tables import quarantine
 
 @pytest.fixture
 def queue(app: Celery) -> Iterator[Queue]:
-    """Empty monitor queue of the app."""
+    """The app's monitor queue, empty."""
     queue = Queue("platform.fifo", Exchange("platform", type="direct"), "platform.fifo")
     app.conf.task_queues = [queue]
     app.conf.PLATFORM_QUEUE_NAME = queue.name
@@ -99,7 +99,7 @@ def test_a_probe_is_acknowledged_and_not_stored(
     app: Celery, queue: Queue, store: TaskStore
 ) -> None:
     publish_probe(app, queue, **{PROBE: "1"})
-    publish_probe(app, queue, of="no check-up")
+    publish_probe(app, queue, sender="another")
     publish(app, queue, "[[], {}, {}]", id="2")
     with running_monitor(app):
         eventually(lambda: [task.id for task in store.list()], ["2"])
@@ -108,7 +108,7 @@ def test_a_probe_is_acknowledged_and_not_stored(
     with app.connection_for_read() as connection:
         left = queue(connection.default_channel).get()
 
-    assert [row.headers.get("of") for row in rows] == ["no check-up"]
+    assert [row.headers.get("sender") for row in rows] == ["another"]
     assert left is None
 
 

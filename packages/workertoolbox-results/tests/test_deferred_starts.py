@@ -1,4 +1,4 @@
-"""When the start of a task is written to the database."""
+"""The moment at which the start of a task is written to the database."""
 
 from __future__ import annotations
 

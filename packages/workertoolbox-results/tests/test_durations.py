@@ -29,7 +29,7 @@ def test_a_number_is_in_seconds_or_in_the_unit_that_follows(
 @pytest.mark.parametrize(
     "text", ["", "long", "h", "-1", "2 hours", "1h30", "1.2.3s", "nan", "inf", "1M"]
 )
-def test_other_text_is_an_error_that_names_the_value_and_the_grammar(
+def test_any_other_text_is_an_error_that_shows_the_value_and_the_form(
     text: str,
 ) -> None:
     with pytest.raises(ValueError, match="is not a duration") as caught:

@@ -1,4 +1,4 @@
-"""Erasing one task or one workflow."""
+"""Erasure of one task or one workflow."""
 
 from __future__ import annotations
 

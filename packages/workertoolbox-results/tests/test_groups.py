@@ -1,4 +1,4 @@
-"""Groups are saved, restored and deleted."""
+"""Saving, restoring and deleting groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process pays for what it does not use."""
+"""Processes do not import modules that they do not use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def modules_after(statement: str) -> set[str]:
     return set(output.split())
 
 
-def test_a_worker_imports_no_monitor_no_commands_and_no_migrations() -> None:
+def test_a_worker_does_not_import_the_monitor_commands_or_migrations() -> None:
     loaded = modules_after(f"import {PACKAGE}.backend")
 
     assert f"{PACKAGE}._backend.reading" in loaded
@@ -32,7 +32,7 @@ def test_a_worker_imports_no_monitor_no_commands_and_no_migrations() -> None:
     ]
 
 
-def test_celerys_command_line_imports_no_command_before_it_is_called() -> None:
+def test_celerys_command_line_does_not_import_commands_before_they_are_called() -> None:
     loaded = modules_after("import celery.bin.celery")
 
     assert f"{PACKAGE}.commands" in loaded

@@ -169,7 +169,7 @@ def test_headers_nested_too_deep_for_repr_are_stored() -> None:
     stored = quarantine_record(
         message(b"x", odd=deepest), reason="r", seen_at=NOW
     ).headers
-    # Take it apart level by level: Python cannot free such a deep list at once.
+    # Python cannot free such a deep list at once, so the loop takes it apart.
     while deepest:
         deepest = deepest[0]
 
@@ -266,7 +266,9 @@ def test_a_body_over_the_limit_is_unreadable() -> None:
 
 
 @pytest.mark.parametrize("unread", [{"error": "half of it"}, "half of it"])
-def test_a_message_that_a_transport_could_not_parse_has_its_reason(unread: Any) -> None:
+def test_a_message_that_a_transport_could_not_parse_is_unreadable_for_its_reason(
+    unread: Any,
+) -> None:
     odd = message("x", content_type="", workertoolbox_unreadable=unread)
     with pytest.raises(UnreadableMessage, match="^not a valid message: half of it$"):
         read_task(odd, seen_at=NOW)

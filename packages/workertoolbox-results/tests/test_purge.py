@@ -1,4 +1,4 @@
-"""Purging what is too old, and the `tasks purge` command."""
+"""Purging of expired rows, and the command `tasks purge`."""
 
 from __future__ import annotations
 
@@ -169,8 +169,11 @@ def test_a_long_purge_reports_its_progress(
         (["--older-than", "99999999w"], "'99999999w' is out of range; write 1s to"),
         (["--older-than", "1d", "--status", "success"], "write SUCCESS"),
         (["--older-than", "1d", "--status", "SCHEDULED"], "their ETA is ahead"),
-        (["--root-id", "1", "--dry-run"], "go with --older-than"),
-        (["--task-id", "1", "--status", "SUCCESS"], "go with --older-than"),
+        (["--root-id", "1", "--dry-run"], "can only be used with --older-than"),
+        (
+            ["--task-id", "1", "--status", "SUCCESS"],
+            "can only be used with --older-than",
+        ),
         (["--root-id", ""], "'' is not an id"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results.backend import Backend
 
 @pytest.fixture
 def quarantined(backend: Backend) -> list[int]:
-    """Numbers of two messages in quarantine; only the first can be read."""
+    """The numbers of two messages in quarantine; only the first can be read now."""
     messages = [message([["a"], {"token": "s3cret"}, {}]), message(b"\xff{")]
     now = datetime.now(UTC)
     for each in messages:
@@ -58,7 +58,7 @@ def test_replaying_a_readable_message_stores_its_task(
     result = run(app, "quarantine", "replay", "1")
     task = store.get("1")
 
-    assert result.output == "1 is task 1\n"
+    assert result.output == "1 stored as task 1\n"
     assert (task.args, task.kwargs) == (["a"], {"token": "********"})
     assert task.queue == "export"
     assert listed(app) == [2]
@@ -73,7 +73,7 @@ def test_a_compressed_message_can_be_replayed(app: Celery, backend: Backend) -> 
     with backend.database.engine.begin() as connection:
         write_batch(connection, [record])
 
-    assert run(app, "quarantine", "replay", "1").output == "1 is task 1\n"
+    assert run(app, "quarantine", "replay", "1").output == "1 stored as task 1\n"
 
 
 def test_an_unreadable_message_stays_and_the_others_are_replayed(
@@ -83,7 +83,7 @@ def test_an_unreadable_message_stays_and_the_others_are_replayed(
 
     assert result.exit_code == 1
     assert result.output.splitlines()[0].startswith(
-        "2 stays: the body is not valid JSON"
+        "2 stays in quarantine: the body is not valid JSON"
     )
     assert listed(app) == [2]
     assert store.find("1") is not None
@@ -101,7 +101,7 @@ def test_an_unknown_number_is_a_one_line_error(app: Celery, command: str) -> Non
     result = run(app, "quarantine", command, "7")
 
     assert result.exit_code == 1
-    assert result.output.startswith("Error: no message 7 is in quarantine; ")
+    assert result.output.startswith("Error: message 7 is not in quarantine; ")
 
 
 def test_a_body_that_is_not_utf8_can_be_printed_as_json(

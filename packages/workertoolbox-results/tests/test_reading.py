@@ -28,7 +28,9 @@ def store(backend: Backend, *ids: int) -> None:
         backend.store_result(str(id), id * 10, states.SUCCESS)
 
 
-def test_get_waits_for_a_result_that_comes_later(app: Celery, backend: Backend) -> None:
+def test_get_waits_for_a_result_that_arrives_later(
+    app: Celery, backend: Backend
+) -> None:
     timer = Timer(0.2, store, (backend, 1))
     timer.start()
     value = app.AsyncResult("1").get(timeout=10)
@@ -37,7 +39,7 @@ def test_get_waits_for_a_result_that_comes_later(app: Celery, backend: Backend) 
     assert value == 10
 
 
-def test_get_times_out_if_the_result_does_not_come(app: Celery) -> None:
+def test_get_times_out_if_the_result_does_not_arrive(app: Celery) -> None:
     with pytest.raises(TimeoutError, match=r"1 of 1.*0\.01"):
         app.AsyncResult("1").get(timeout=0.01)
 
@@ -67,7 +69,7 @@ def test_a_group_with_more_tasks_than_one_query_takes_is_complete(
     assert len(group(app, 50).get(timeout=1)) == 50
 
 
-def test_get_many_yields_results_in_the_order_in_which_they_come(
+def test_get_many_yields_results_in_the_order_in_which_they_arrive(
     app: Celery, backend: Backend
 ) -> None:
     store(backend, 1)

@@ -1,4 +1,4 @@
-"""Recent tasks are counted by status and queue."""
+"""Counting of recent tasks by status and queue."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_result_without_a_task_is_untracked_after_a_minute(
     assert count_recent(backend.database.engine).untracked == 2
 
 
-def test_labels_are_bounded_however_many_queues_there_are() -> None:
+def test_the_number_of_labels_is_limited_however_many_queues_there_are() -> None:
     counts = {("SUCCESS", f"queue-{number}"): number for number in range(1, 1001)}
     counts["FAILURE", "queue-1000"] = 7
     labels = limit_labels(counts)
@@ -95,7 +95,7 @@ def test_labels_are_bounded_however_many_queues_there_are() -> None:
     assert labels["SUCCESS", "other"] == sum(range(951))
 
 
-def test_counts_are_used_again_while_they_are_fresh(backend: Backend) -> None:
+def test_counts_are_reused_while_they_are_fresh(backend: Backend) -> None:
     cache = RecentCountsCache(backend.database.engine, max_age_s=60)
     before = cache.get()
     track(backend, "1", published_at=ago(minutes=1), queue="export")
@@ -104,7 +104,7 @@ def test_counts_are_used_again_while_they_are_fresh(backend: Backend) -> None:
     assert cache.get() is before
 
 
-def test_get_returns_none_not_old_counts_when_the_database_fails(
+def test_get_returns_none_instead_of_old_counts_when_the_database_fails(
     backend: Backend,
 ) -> None:
     cache = RecentCountsCache(backend.database.engine, max_age_s=0)

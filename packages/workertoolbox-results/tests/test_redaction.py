@@ -31,7 +31,7 @@ def test_well_known_names_are_masked_at_any_depth(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["tokens_used", "secretary", "password_length"])
-def test_names_that_only_resemble_them_are_not_masked(key: str) -> None:
+def test_names_that_only_resemble_well_known_names_are_not_masked(key: str) -> None:
     assert Redaction().redact("export.project", [], {key: 7}) == ([], {key: 7})
 
 
@@ -68,7 +68,7 @@ def test_a_name_masks_an_argument_passed_by_position(app: Celery) -> None:
     assert shown == ["me", MASK]
 
 
-def test_all_arguments_are_masked_if_a_function_fails(
+def test_all_arguments_are_masked_if_a_redaction_function_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     redaction = Redaction({"*": lambda args, kwargs: args[9]})
@@ -99,14 +99,14 @@ def test_an_invalid_rule_is_refused(rules: Any) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-def test_the_monitor_stores_no_secret() -> None:
+def test_the_monitor_does_not_store_secrets() -> None:
     sent = message([["a"], {"token": "s3cret"}, {}])
     record = read_task(sent, seen_at=datetime.now(UTC))
 
     assert record.kwargs == {"token": MASK}
 
 
-def test_the_result_backend_stores_no_secret(
+def test_the_result_backend_does_not_store_secrets(
     app: Celery, url: str, store: TaskStore
 ) -> None:
     app.conf.REDACT = {"export.*": [0]}

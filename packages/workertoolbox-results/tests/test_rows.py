@@ -1,4 +1,4 @@
-"""What a worker stores of a task besides its state."""
+"""The columns that a worker stores besides the state of a task."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_names_longer_than_celerys_columns_are_truncated(
     assert store.get("1").name == "x" * 155
 
 
-def test_children_and_stamps_come_back(app: Celery, backend: Backend) -> None:
+def test_children_and_stamps_are_returned(app: Celery, backend: Backend) -> None:
     request = Context(
         id="1",
         _children=[app.AsyncResult("child")],

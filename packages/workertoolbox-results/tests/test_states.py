@@ -1,4 +1,4 @@
-"""Which state stays if states come late, twice or out of order."""
+"""Which state is kept if states arrive late, twice or out of order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def store_states(backend: Backend, *given: str | tuple[str, int]) -> None:
         ([("STARTED", 1), ("RETRY", 1)], "RETRY"),
     ],
 )
-def test_a_state_does_not_undo_a_more_final_one(
+def test_a_state_does_not_replace_a_more_final_one(
     backend: Backend, store: TaskStore, given: list[str | tuple[str, int]], stays: str
 ) -> None:
     store_states(backend, *given)

@@ -1,4 +1,4 @@
-"""What `TaskStore` returns."""
+"""The queries of `TaskStore`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_store_from_an_engine_does_not_check_the_schema(tmp_path: Path) -> Non
         ("a string", "a string"),
     ],
 )
-def test_a_result_of_any_json_that_celery_writes_is_returned(
+def test_any_json_that_celery_writes_as_a_result_is_returned(
     backend: Backend, store: TaskStore, result: Any, shown: Any
 ) -> None:
     backend.store_result("1", result, states.SUCCESS)

@@ -34,11 +34,11 @@ def test_the_lag_of_a_batch_is_the_age_of_its_oldest_message() -> None:
 @pytest.mark.parametrize(
     "ages_s", [(), (-60,)], ids=["no task", "publisher's clock ahead"]
 )
-def test_a_lag_is_never_negative(ages_s: tuple[float, ...]) -> None:
+def test_the_lag_is_never_negative(ages_s: tuple[float, ...]) -> None:
     assert batch(*ages_s, unread=1).lag_s == 0
 
 
-def test_a_line_reports_only_its_own_interval(
+def test_a_log_line_reports_only_its_own_interval(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

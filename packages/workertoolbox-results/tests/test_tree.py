@@ -60,7 +60,7 @@ def test_parents_come_before_their_children_and_siblings_keep_their_order() -> N
     ]
 
 
-def test_a_child_of_celerys_own_task_is_adopted_by_its_grandparent() -> None:
+def test_a_child_of_one_of_celerys_own_tasks_is_shown_under_its_grandparent() -> None:
     tasks = [
         task("root"),
         task("unlock", "root", name="celery.chord_unlock"),
@@ -73,18 +73,21 @@ def test_a_child_of_celerys_own_task_is_adopted_by_its_grandparent() -> None:
     ]
 
 
-def test_one_of_celerys_own_is_shown_if_it_was_asked_for() -> None:
+def test_one_of_celerys_own_tasks_is_shown_if_it_is_requested() -> None:
     tasks = [task("root"), task("unlock", "root", name="celery.chord_unlock")]
 
-    assert [one.id for _, one in in_order(tasks, asked="unlock")] == ["root", "unlock"]
+    assert [one.id for _, one in in_order(tasks, requested_id="unlock")] == [
+        "root",
+        "unlock",
+    ]
 
 
-def test_a_task_whose_parent_is_unknown_stands_at_the_top() -> None:
+def test_a_task_whose_parent_is_unknown_is_at_the_top() -> None:
     assert [depth for depth, _ in in_order([task("a", "gone")])] == [0]
 
 
 @pytest.mark.parametrize("parents", [{"a": "a"}, {"a": "b", "b": "a"}])
-def test_a_circle_of_parents_still_shows_every_task(parents: dict[str, str]) -> None:
+def test_every_task_is_shown_if_parents_form_a_cycle(parents: dict[str, str]) -> None:
     tasks = [task(id, parent) for id, parent in parents.items()]
 
     assert {one.id for _, one in in_order(tasks)} == set(parents)
@@ -110,7 +113,7 @@ def test_a_line_has_status_wait_run_time_and_outcome() -> None:
     assert "untracked" in text
 
 
-def test_an_eta_is_no_wait() -> None:
+def test_the_time_until_the_eta_is_not_part_of_the_wait() -> None:
     one = task("a", eta=START + timedelta(seconds=0.75))
 
     assert one.wait_s == 0.25
@@ -120,5 +123,5 @@ def test_an_eta_is_no_wait() -> None:
     ("seconds", "text"),
     [(0.0123, "12 ms"), (3.44, "3.4 s"), (125, "2 min 5 s"), (59.99, "60.0 s")],
 )
-def test_a_duration_has_a_unit_that_suits_it(seconds: float, text: str) -> None:
+def test_a_duration_is_shown_in_a_suitable_unit(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -100,7 +100,7 @@ def truncating_backend(app: Celery, url: str) -> Backend:
         (["a" * 1497], {"k": "a" * 1492}),
     ],
 )
-def test_monitor_and_result_backend_truncate_alike(
+def test_the_monitor_and_the_result_backend_truncate_in_the_same_way(
     truncating_backend: Backend,
     store: TaskStore,
     args: list[Any],

@@ -37,7 +37,7 @@ def test_the_view_from_migrations_is_the_one_in_its_file(url: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
-def test_the_view_shows_the_end_of_tasks_in_a_final_status(dialect: str) -> None:
+def test_the_view_shows_when_tasks_with_a_final_status_ended(dialect: str) -> None:
     sql = Path(view.__file__).with_name(f"view.{dialect}.sql").read_text("utf-8")
     lists = re.findall(r"r\.status IN \(([^)]*)\)", sql)
 

@@ -57,7 +57,7 @@ def write(store: TaskStore, *records: TaskRecord) -> None:
 
 
 def write_without_late_rows(store: TaskStore, *records: TaskRecord) -> None:
-    """Write as a monitor of an earlier release, which inserts no queued tasks."""
+    """Write like a monitor of an earlier release, which inserts no queued tasks."""
     write(store, *records)
     ids = [each.id for each in records]
     with store.engine.begin() as connection:
@@ -169,7 +169,7 @@ def test_messages_and_sweeps_in_any_order_give_the_same_answers(tmp_path: Path) 
     assert all(each == (["2"], ["1"], ["2"]) for each in seen)
 
 
-def test_a_sweep_reads_a_bounded_number_of_rows_and_the_next_continues(
+def test_a_sweep_reads_a_limited_number_of_rows_and_the_next_continues(
     store: TaskStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watermark_module, "BATCH_SIZE", 3)
@@ -205,7 +205,7 @@ def test_the_watermark_never_moves_back(store: TaskStore) -> None:
 
 
 def store_state(store: TaskStore, id: str, status: str, age: timedelta) -> None:
-    """Store a state as a worker did some time ago, replacing any earlier one."""
+    """Store a state as a worker would have some time ago; replace any earlier one."""
     row = {"task_id": id, "status": status, "name": "export.project", "queue": "export"}
     row |= {"root_id": "root", "parent_id": "parent"}
     with store.engine.begin() as connection:
@@ -282,7 +282,7 @@ def test_a_deleted_task_is_no_longer_queued(store: TaskStore) -> None:
     write_without_late_rows(store, record("1", HOUR))
     sweep(store)
     with store.engine.begin() as connection:
-        connection.execute(delete(task))  # As an earlier release does.
+        connection.execute(delete(task))  # As a purge of an earlier release does.
 
     assert (listed_ids(store), stuck_ids(store)) == ([], [])
     sweep(store)

@@ -1,4 +1,4 @@
-"""What became of every task: result backend, task monitor, tables and queries.
+"""Result backend, task monitor, and queries for the history of Celery tasks.
 
 from cadasta.workertoolbox.results import TaskStore
 
@@ -89,9 +89,9 @@ __all__ = [
     "upgrade",
 ]
 
-#: The modules of the names that are imported when they are first used. Every command of
-#: Celery imports this package, and every worker does; these load SQLAlchemy, alembic,
-#: the monitor and the queries.
+#: Names that are imported when they are first used, with their modules. These load
+#: SQLAlchemy, alembic, the monitor and the queries, and every worker and every command
+#: of Celery imports this package.
 _LAZY = {
     "database_url": "_database.engine",
     "open_engine": "_database.engine",

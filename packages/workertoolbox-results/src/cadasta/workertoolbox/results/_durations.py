@@ -1,4 +1,4 @@
-"""Parse durations such as `500ms`, `30s` and `7d`."""
+"""Parsing of durations such as `500ms`, `30s` and `7d`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 _DURATION = re.compile(rf"\s*([0-9]*\.?[0-9]+)\s*({'|'.join(_UNITS)})?\s*")
 
-#: How to write a duration; error messages say it after "write".
+#: The form of a duration; error messages show it after "write".
 DURATION_FORM = (
     f"seconds, or a number and a unit ({', '.join(_UNITS)}), as in 0.5, 500ms, 30s, 2h"
 )

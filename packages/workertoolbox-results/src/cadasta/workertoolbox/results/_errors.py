@@ -43,8 +43,8 @@ class InvalidLimit(ResultsError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"MAX_ARGUMENT_BYTES={self.limit!r} is not a number of bytes; write 1 or "
-            "more, or leave it out for the default"
+            f"MAX_ARGUMENT_BYTES={self.limit!r} is not a number of bytes; write an "
+            "integer of at least 1, or leave it out for the default"
         )
 
 
@@ -88,8 +88,8 @@ class NotInQuarantine(ResultsError, LookupError):
 
     def __str__(self) -> str:
         return (
-            f"no message {self.id} is in quarantine; "
-            "`celery -A … tasks quarantine list` shows those that are"
+            f"message {self.id} is not in quarantine; "
+            "`celery -A … tasks quarantine list` shows the messages that are"
         )
 
 
@@ -98,13 +98,13 @@ class PickledResult(ResultsError, ValueError):
 
     def __str__(self) -> str:
         return (
-            "the stored result is a pickle, and pickles are not read; delete it with "
-            "`result.forget()`, or store it as JSON with the release that wrote it"
+            "the stored result is a pickle, and pickles are never loaded; delete it "
+            "with `result.forget()`, or store it as JSON with the release that wrote it"
         )
 
 
 class SchemaOutdated(ResultsError, RuntimeError):
-    """The database lacks our tables, or they are older than this release needs."""
+    """The toolbox's tables are missing, or older than this release needs."""
 
 
 class TaskNotFound(ResultsError, LookupError):
@@ -117,9 +117,9 @@ class TaskNotFound(ResultsError, LookupError):
     def __str__(self) -> str:
         return (
             f"no task with id {self.id!r} has been seen; "
-            "`celery -A … tasks list` shows those that have"
+            "`celery -A … tasks list` shows the newest tasks"
         )
 
 
 class UnknownStatus(ResultsError, ValueError):
-    """No task has this status, and it resembles a known one."""
+    """No task has this status, and it is probably a misspelling of a known one."""

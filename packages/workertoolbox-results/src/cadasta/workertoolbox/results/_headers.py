@@ -2,7 +2,7 @@
 
 workertoolbox-routing writes them. Because the two packages do not import each other, it
 has the same names in a `_headers.py` of its own; a test of the repository compares the
-two. Only `PROBE` is written by the check-up, which imports it from here.
+two. `PROBE` is an exception: the check-up writes it, and imports the name from here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 PUBLISHED_AT = "workertoolbox_published_at"
 
 #: Key in `delivery_info` with the routing key that a message was published with. The
-#: routing package's transports set it where they replace the routing key with the name
-#: of the queue that the message was read from.
+#: routing package's transports set it if they replace the routing key with the name of
+#: the queue that the message was read from.
 ROUTING_KEY = "workertoolbox_routing_key"
 
 #: Header that the routing package's transports add to a message that kombu cannot
@@ -27,11 +27,11 @@ UNREADABLE = "workertoolbox_unreadable"
 #: shown instead of the arguments.
 DISPLAY_REPRS = "workertoolbox_shown"
 
-#: Header of a message that the check-up sends to test the way to the monitor. A monitor
-#: acknowledges the message and does not store it.
+#: Header of a message that the check-up sends to test whether messages reach the
+#: monitor. A monitor acknowledges the message and does not store it.
 PROBE = "workertoolbox_probe"
 
-#: What RabbitMQ's delayed delivery puts before a routing key: a countdown in 28 bits.
+#: Prefix of a routing key in RabbitMQ's delayed delivery: a countdown in 28 bits.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
 
 
@@ -39,7 +39,7 @@ def work_queue(delivery_info: Mapping[str, Any]) -> str:
     """Return the work queue of a message: the routing key it was published with.
 
     Args:
-        delivery_info: As kombu gives it, in a message or in the request of a task.
+        delivery_info: That of kombu, in a message or in the request of a task.
     """
     key = delivery_info.get(ROUTING_KEY) or delivery_info.get("routing_key") or ""
     return _DELAY.sub("", str(key))

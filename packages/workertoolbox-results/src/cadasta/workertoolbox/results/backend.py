@@ -38,8 +38,8 @@ from cadasta.workertoolbox.results._history.cleanup import (
     delete_results,
 )
 
-#: Retries of a statement while the database is away. With Celery's intervals they take
-#: up to about ten seconds; Celery's default is to retry without end.
+#: Number of retries of a statement while the database is unavailable. With Celery's
+#: intervals they take up to about ten seconds. Celery's default is no limit.
 MAX_RETRIES = 10
 
 
@@ -57,16 +57,16 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
     Args:
         app: The app whose results are stored.
         url: The database's URL for SQLAlchemy, without `workertoolbox+`.
-        **kwargs: What Celery's `BaseBackend` takes.
+        **kwargs: Arguments of Celery's `BaseBackend`.
 
     Attributes:
-        database: The database, with the one connection of this process to it.
+        database: The database, with the connection that this process shares.
 
     Raises:
         ImproperlyConfigured: `result_serializer` is not JSON.
-        InvalidLimit: `MAX_ARGUMENT_BYTES` is not a number of bytes.
-        InvalidRedaction: `REDACT` has a rule that cannot be understood.
-        InvalidURL: The URL does not name a SQL database, or its driver is not
+        InvalidLimit: `MAX_ARGUMENT_BYTES` is not a positive number of bytes.
+        InvalidRedaction: `REDACT` contains an invalid rule.
+        InvalidURL: The URL does not name a supported database, or its driver is not
             installed.
     """
 
@@ -81,8 +81,8 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
         super().__init__(app=app, url=url, expires_type=maybe_timedelta, **kwargs)
         if self.serializer != "json":
             raise ImproperlyConfigured(
-                f"result_serializer {self.serializer!r} is refused: results are JSON "
-                "only; set result_serializer='json'"
+                f"result_serializer {self.serializer!r} is not supported: results are "
+                "JSON only; set result_serializer='json'"
             )
         # None means the default, as in Celery's own database backend.
         if not _is_set(app, "result_backend_always_retry"):
@@ -96,7 +96,7 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
     def encode(self, data: Any) -> Any:
         """Return a value as JSON.
 
-        kombu, which is slower, encodes the types that JSON does not have.
+        Values of types that JSON does not have are encoded by kombu, which is slower.
         """
         try:
             return json.dumps(data)
@@ -118,12 +118,14 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
         """Store a success, without the value if the task ignores its result.
 
         Raises:
-            FinalStateNotStored: The database is away, and the task can be requeued.
+            FinalStateNotStored: The database is unavailable, and the task can be
+                requeued.
         """
         with requeue_on_outage(request):
             if request and request.chord:
-                # Before the state: Celery does not run a task again whose success is
-                # stored, so a crash in between would leave the body unstarted.
+                # Before the state: with `worker_deduplicate_successful_tasks`, Celery
+                # does not run a task again if its success is stored. A crash in between
+                # would then leave the body unstarted.
                 self.on_chord_part_return(request, state, result)
             if request and (not store_result or request.ignore_result):
                 result = None
@@ -142,7 +144,8 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
         """Store a failure, even if the task ignores its result.
 
         Raises:
-            FinalStateNotStored: The database is away, and the task can be requeued.
+            FinalStateNotStored: The database is unavailable, and the task can be
+                requeued.
         """
         if isinstance(exc, FinalStateNotStored):
             return  # The task is requeued; it has not failed.
@@ -152,7 +155,7 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
             )
 
     def prepare_exception(self, exc: Any, serializer: str | None = None) -> Any:
-        """Return an exception in the form that is stored or given to the worker."""
+        """Return an exception in the form that is stored or passed to the worker."""
         if isinstance(exc, FinalStateNotStored):
             return Reject(str(exc), requeue=True)
         return super().prepare_exception(exc, serializer)
@@ -200,7 +203,8 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
         is_same_run = start is not None and start.started_at == started_at
         if start is not None and not is_same_run:
             write_state(self.database, start.build_row())
-        # Probably there is no row yet if the start was not written, or not recorded.
+        # There is probably no row yet if the start was not written, or if Celery does
+        # not report starts.
         is_first = (is_same_run or started_at is None) and not row.get("retries")
         write_state(self.database, row, is_first=is_first)
 
@@ -226,10 +230,10 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
             connection.execute(delete(taskmeta).where(taskmeta.c.task_id == task_id))
 
     def cleanup(self) -> None:
-        """Delete what is older than `result_expires`, some rows per transaction.
+        """Delete rows that are older than `result_expires`, in batches.
 
-        The age of a result counts from its latest state, that of a chord from the
-        latest of its tasks.
+        The age of a result counts from its latest state, and that of a chord from its
+        latest change.
         """
         if self.expires:
             before = datetime.now(UTC) - self.expires
@@ -246,5 +250,5 @@ def _is_set(app: Celery, name: str) -> bool:
 
 
 def _rebuild(cls: type[Backend], args: Any, kwargs: dict[str, Any]) -> Backend:
-    """Unpickle a backend for the current app, which is not pickled with it."""
+    """Rebuild a pickled backend for the current app; the app is not pickled with it."""
     return cls(app_or_default(), *args, **kwargs)

@@ -1,7 +1,7 @@
 """The group `celery -A proj tasks …` in Celery's own command line.
 
-Celery imports this module whenever it starts, so each command is imported only when
-it is called or when `--help` describes it.
+Celery's command line always imports this module. The modules of the commands are only
+imported when a command is called or when `--help` describes it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from cadasta.workertoolbox.results._errors import ResultsError
 #: The entry-point group by which other distributions add commands.
 GROUP = "workertoolbox.commands"
 
-#: Where the commands of this distribution are, each a module with a `command`.
+#: The package with the commands of this distribution, each a module with a `command`.
 PACKAGE = "cadasta.workertoolbox.results._commands"
 COMMANDS = ("list", "monitor", "purge", "quarantine", "show", "stuck", "upgrade")
 
 
 class TasksGroup(click.Group):
-    """A group that imports its commands late and prints our errors in one line."""
+    """A group that imports commands when they are used, and prints one-line errors."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*COMMANDS, *_added_commands()})
@@ -45,7 +45,7 @@ class TasksGroup(click.Group):
 
 @click.group(cls=TasksGroup)
 def tasks() -> None:
-    """Show every task that was scheduled, and what became of it."""
+    """Show every task that was scheduled, and what happened to it."""
 
 
 def _added_commands() -> dict[str, EntryPoint]:

@@ -15,12 +15,12 @@ MAX_NAME_LENGTH = 500
 
 
 def jsonable(value: Any, depth: int = 0) -> Any:
-    """Return a JSON value that PostgreSQL accepts, as close to the original as it can.
+    """Return the closest JSON value that PostgreSQL accepts.
 
     `jsonb` and `text` do not accept NUL and lone surrogates, which become backslash
     escapes. JSON has no NaN and no infinity, which become the strings `NaN`, `Infinity`
-    and `-Infinity`. A value of another type becomes its repr; only a function of
-    `REDACT` or a header can contain one.
+    and `-Infinity`. A value of another type becomes its repr; only headers and results
+    of `REDACT` functions can contain such values.
 
     Raises:
         ValueError: The value is nested deeper than `MAX_DEPTH`.
@@ -47,7 +47,7 @@ def jsonable(value: Any, depth: int = 0) -> Any:
 
 
 def jsonable_text(text: str) -> str:
-    """Return a text with NUL and lone surrogates escaped, as by `jsonable`."""
+    """Return a text with NUL and lone surrogates escaped as in `jsonable`."""
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text.replace("\0", r"\x00") if "\0" in text else text

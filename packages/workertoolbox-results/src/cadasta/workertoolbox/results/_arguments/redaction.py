@@ -1,4 +1,4 @@
-"""Redaction: which arguments of a task are secret, and masking them.
+"""Rules that say which arguments of a task are secret, and the masking of these.
 
 Arguments are redacted before they are stored in the database.
 """
@@ -42,8 +42,8 @@ SECRET_NAMES = (
     "cookie",
 )
 
-#: Most task names whose rules are cached: names come from messages, so their number is
-#: unlimited.
+#: Maximum number of task names whose rules are cached: names come from messages, so
+#: their number is unlimited.
 MAX_CACHED_TASKS = 10_000
 
 _logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Redaction:
 
     @classmethod
     def from_app(cls, app: Celery) -> Redaction:
-        """Return the redaction that an app configures as `REDACT`.
+        """Return the redaction that an app configures with `REDACT`.
 
         Raises:
             InvalidRedaction: A rule of `REDACT` is invalid.
@@ -107,7 +107,7 @@ class Redaction:
     def redact_message(
         self, name: str, args: Any, kwargs: Any, headers: Mapping[str, Any]
     ) -> tuple[Any, Any]:
-        """Return what may be stored of the arguments in a message.
+        """Return the arguments of a message in the form that may be stored.
 
         Args:
             name: The name of the task.
@@ -160,7 +160,7 @@ class Redaction:
 
 
 def _mask_keys(value: Any, secret_names: re.Pattern[str]) -> Any:
-    """Return a value with the items of secret keys masked, at any depth."""
+    """Return a value in which the items of secret keys are masked, at any depth."""
     if isinstance(value, dict):
         return {
             key: MASK
@@ -176,7 +176,7 @@ def _mask_keys(value: Any, secret_names: re.Pattern[str]) -> Any:
 def _call_redactor(
     redactor: Redactor, name: str, args: list[Any], kwargs: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Call a function of the user; mask all arguments if it fails."""
+    """Call a function of `REDACT`; mask all arguments if it fails."""
     try:
         args, kwargs = redactor(args, kwargs)
         return list(args), dict(kwargs)

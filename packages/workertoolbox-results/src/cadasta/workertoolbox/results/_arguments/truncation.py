@@ -11,14 +11,14 @@ from celery import Celery
 
 from cadasta.workertoolbox.results._errors import InvalidLimit
 
-#: Default for the most bytes, as JSON, that are stored of `args`, and of `kwargs`.
+#: Default maximum size in bytes, as JSON, of stored `args`, and of stored `kwargs`.
 DEFAULT_MAX_BYTES = 64 * 1024
 
-#: Bytes from which an argument counts as large. Only large ones are replaced by a mark
-#: one by one.
+#: Size in bytes from which an argument counts as large. Only large arguments are
+#: replaced by marks of their own.
 LARGE_ARGUMENT_BYTES = 1024
 
-#: Bytes of the smallest possible argument in a list, with its separator.
+#: Size in bytes of the smallest possible argument in a list, with its separator.
 MIN_ITEM_BYTES = 3
 
 #: Key of the mark that says how many keyword arguments are not stored.
@@ -26,7 +26,7 @@ TRUNCATED_KEY = "<truncated>"
 
 
 def max_argument_bytes(app: Celery) -> int:
-    """Return the limit in bytes that an app configures as `MAX_ARGUMENT_BYTES`.
+    """Return the limit in bytes that an app configures with `MAX_ARGUMENT_BYTES`.
 
     Raises:
         InvalidLimit: The setting is not a positive integer.
@@ -40,22 +40,22 @@ def max_argument_bytes(app: Celery) -> int:
 
 
 def truncate_arguments(args: Any, kwargs: Any, max_bytes: int) -> tuple[Any, Any]:
-    """Return `args` and `kwargs`, each truncated to a number of bytes as JSON."""
+    """Return `args` and `kwargs`, each truncated to a maximum size as JSON."""
     if _json_size([args, kwargs]) <= max_bytes:
         return args, kwargs
     return truncate(args, max_bytes), truncate(kwargs, max_bytes)
 
 
 def truncate(arguments: Any, max_bytes: int) -> Any:
-    """Return `args` or `kwargs`, truncated to a number of bytes as JSON.
+    """Return `args` or `kwargs`, truncated to a maximum size as JSON.
 
-    The largest arguments are replaced by `<truncated: … bytes>` until the others fit.
-    If too many small ones remain, the first are kept, and a last item says how many are
-    left out.
+    The largest arguments are replaced by `<truncated: … bytes>` until the rest fits. If
+    too many small ones remain, only the first are kept, and a last item says how many
+    arguments are left out.
 
     Args:
         arguments: A list or a dict of JSON values, or a text (`argsrepr`).
-        max_bytes: Most bytes as JSON, apart from the marks of what is left out.
+        max_bytes: Maximum size in bytes as JSON, not counting the marks.
     """
     size = _json_size(arguments)
     if size <= max_bytes:

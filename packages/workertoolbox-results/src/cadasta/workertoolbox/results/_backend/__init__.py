@@ -1,1 +1,1 @@
-"""The parts of the result backend: reading and writing results, groups, chords."""
+"""The parts of the result backend: results, groups and chords."""

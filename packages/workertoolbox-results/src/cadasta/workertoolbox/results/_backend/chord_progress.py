@@ -43,7 +43,7 @@ class ChordPart:
     """A header task that is done: one row of `workertoolbox_chord_part`.
 
     Attributes:
-        chord_id: Id of the group that the header is.
+        chord_id: Id of the header, which is a group.
         task_id: Id of the task.
         position: Index of the task in the header, -1 if it is not known.
         status: A final state.
@@ -59,14 +59,14 @@ class ChordPart:
 
 @dataclass(frozen=True)
 class ChordProgress:
-    """How far a chord is: one row of `workertoolbox_chord`.
+    """The progress of a chord: one row of `workertoolbox_chord`.
 
     Attributes:
         size: Number of tasks in the header; None while they are being published.
         added: Number of tasks that were added to the header later.
-        done: Number of tasks that are done, of both.
+        done: Number of tasks that are done, added ones included.
         starters: How many times a process has claimed the body, in order to start it
-            in place of another.
+            in place of another process.
         started: Whether the body has been published, or has failed.
     """
 
@@ -83,18 +83,19 @@ class ChordProgress:
 
     @property
     def is_body_due(self) -> bool:
-        """Whether all tasks of the header are done and the body is not started."""
+        """Whether all tasks of the header are done and the body has not started."""
         return self.is_complete and not self.started
 
 
 def create(database: Database, id: str, header: bytes | None) -> None:
     """Store a chord before its header is published.
 
-    The task that publishes the header may run twice. The count then stays, because the
-    header has the same ids again. A chord whose body has started begins anew.
+    The task that publishes the header may run twice. The counts are then kept, because
+    the header has the same ids again. They are reset if the body has started already.
 
     Args:
-        header: The results of the header, encoded; None for a flat list.
+        header: The encoded results of a header with nested groups, or None for a flat
+            header.
     """
     values = {"chord_id": id, "header": header, "touched_at": datetime.now(UTC)}
     execute(database, _create(database.dialect), values)
@@ -114,15 +115,15 @@ def add_task(database: Database, id: str) -> None:
 
 
 def record_part(database: Database, part: ChordPart) -> tuple[ChordProgress, bool]:
-    """Count a task that is done, once.
+    """Count a task that is done, unless it is counted already.
 
     Returns:
-        The progress of the chord, and whether the part is new. Of all calls for one
-        chord, exactly one finds it complete with a part that is new.
+        The progress of the chord, and whether the part is new. For each chord, exactly
+        one call returns a complete progress together with a new part.
     """
     values = {**asdict(part), "touched_at": datetime.now(UTC)}
-    # Flushed to disk before the task's state: if the server crashed between the two and
-    # had lost the part, a retry would store the state alone.
+    # Flushed to disk before the task's state is stored: if the server crashed in
+    # between and lost the part, the worker would store the state, but not the part.
     statements = _record_part(database.dialect)
     [[*progress, is_new]] = execute(database, statements, values).rows
     return _progress(progress), bool(is_new)
@@ -154,7 +155,7 @@ def claim_body(database: Database, id: str, progress: ChordProgress) -> bool:
 
 
 def fetch_parts(database: Database, id: str) -> tuple[bytes | None, list[ChordPart]]:
-    """Return the header as `create` stored it, and the parts in its order."""
+    """Return the header as `create` stored it, and the parts in header order."""
     header, parts = _fetch_parts(database.dialect)
     [[encoded]] = execute(database, [header], {"chord_id": id}).rows
     rows = execute(database, [parts], {"chord_id": id}).rows
@@ -162,7 +163,7 @@ def fetch_parts(database: Database, id: str) -> tuple[bytes | None, list[ChordPa
 
 
 def mark_started(database: Database, id: str) -> None:
-    """Note that the body is started; parts that come later are not counted."""
+    """Store that the body has started; later parts are not counted."""
     values = {"chord_id": id, "now": datetime.now(UTC)}
     execute(database, _mark_started(database.dialect), values)
 
@@ -245,7 +246,7 @@ def _mark_started(dialect: Dialect) -> list[Statement]:
 
 
 def _insert_part(dialect: str) -> Insert:
-    """Insert a part, unless it is known or the body of its chord is started."""
+    """Insert a part, unless it is known or the body of its chord has started."""
     started = select(chord.c.id).where(
         chord.c.id == _ID,
         chord.c.started_at.is_not(None),

@@ -24,11 +24,11 @@ from cadasta.workertoolbox.results._backend.polling import poll_intervals
 from cadasta.workertoolbox.results._database.connection import Database
 
 #: Seconds after which a worker that runs a header task again publishes a body that is
-#: due and not published. Longer than publishing takes, since the first publisher may
-#: only be slow.
+#: due but not published. Publishing takes less, so a publisher that is only slow is
+#: done by then.
 TAKEOVER_S = 30.0
 
-#: Longest interval in seconds between two queries whether the first publisher is done.
+#: Longest interval in seconds between two checks whether the first publisher is done.
 LONGEST_S = 1.0
 
 logger = get_task_logger(__name__)
@@ -101,10 +101,10 @@ class ChordMixin(base.BaseBackend):
         )
 
     def _claim_body(self, id: str, progress: ChordProgress, *, at_once: bool) -> bool:
-        """Wait for the first publisher to start the body, and claim it after that.
+        """Wait for the first publisher to start the body, and claim it otherwise.
 
         Returns:
-            Whether this process is the one to start the body.
+            Whether this process has to start the body.
         """
         timeout_s = 0 if at_once else TAKEOVER_S
         for sleep_s in poll_intervals(timeout_s, longest_s=LONGEST_S):
@@ -139,7 +139,7 @@ class ChordMixin(base.BaseBackend):
         self.chord_error_from_stack(body, error)
 
     def _header_results(self, id: str) -> list[Any]:
-        """Return the values of the header in its order.
+        """Return the return values of the header's tasks, in the order of the header.
 
         Raises:
             ChordError: One of its tasks failed.
@@ -157,12 +157,12 @@ class ChordMixin(base.BaseBackend):
         if part.status not in states.PROPAGATE_STATES:
             return value
         cause = self.exception_to_python(value)
-        # Celery's own words.
+        # The same message as in Celery's own backends.
         raise ChordError(f"Dependency {part.task_id} raised {cause!r}") from cause
 
 
 def _nested_values(result: Any, values: Mapping[str, Any]) -> Any:
-    """Return values by task id as lists, nested as the groups of a result."""
+    """Return the values of a result's tasks as lists, nested like its groups."""
     if isinstance(result, GroupResult):
         return [_nested_values(each, values) for each in result.results or ()]
     return values[result.id]

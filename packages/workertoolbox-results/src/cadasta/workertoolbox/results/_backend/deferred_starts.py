@@ -1,6 +1,6 @@
 """Keep the start of a task for a moment, so that it is written with the end.
 
-Most tasks end sooner than a second write to the database would take.
+Most tasks take less time than a second write to the database would.
 """
 
 from __future__ import annotations
@@ -97,8 +97,12 @@ class DeferredStarts:
 
 
 def deferred_starts_for(database: Database) -> DeferredStarts:
-    """Return the starts of this process: Celery keeps a backend for each thread."""
-    # `setdefault` gives threads that arrive together the same object.
+    """Return the starts that all threads of this process share for a database.
+
+    Celery creates a backend for each thread.
+    """
+    # `setdefault` is atomic: threads that call this at the same time get the same
+    # object.
     return _instances.get(database) or _instances.setdefault(
         database, DeferredStarts(database)
     )

@@ -1,19 +1,19 @@
-"""Intervals between two queries while something is waited for."""
+"""Intervals between the queries of a process that waits for a row."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 
-#: Seconds of the first interval: less than a quick task takes on a quick broker.
+#: First interval in seconds: less than a quick task takes on a quick broker.
 SHORTEST_S = 0.001
 
-#: Longest interval in seconds while `get()` waits for a result: Celery's own.
+#: Longest interval in seconds while `get()` waits for a result: Celery's default.
 LONGEST_S = 0.5
 
-#: Factor by which each interval is longer than the one before. A result is seen late by
-#: at most a tenth of the time it took, and a slow one costs few queries: 48 in the
-#: first second, and two a second after five.
+#: Factor by which each interval is longer than the one before. A result is found late
+#: by about a tenth of the time waited at most, and waiting takes few queries: 48 in the
+#: first second, and two per second after five seconds.
 GROWTH = 1.1
 
 
@@ -23,8 +23,8 @@ def poll_intervals(
     """Yield the seconds to sleep after each query, and None after the timeout.
 
     Args:
-        timeout_s: Seconds after which to stop, or None to go on without end. The last
-            interval ends at the timeout.
+        timeout_s: Seconds after which to stop, or None for no limit. The last interval
+            ends at the timeout.
         longest_s: Longest interval in seconds.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s

@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import PickledResult
 
-#: Most task ids in one query: below SQLite's limit of 32,766 variables.
+#: Maximum number of task ids in one query: below SQLite's limit of 32,766 variables.
 MAX_IDS_PER_QUERY = 5000
 
 #: Columns of the table that have the same name in Celery's result meta.
@@ -68,9 +68,9 @@ class ResultReadingMixin(base.BaseBackend):
         """Wait for a task's final state, and return its meta.
 
         Args:
-            timeout: Seconds after which to give up, or None to wait without end.
-            interval: Longest time in seconds between two queries; the first follow each
-                other faster.
+            timeout: Seconds after which to give up, or None for no limit.
+            interval: Longest time in seconds between two queries; it is shorter at
+                first.
             no_ack: Not used: there are no messages to acknowledge.
             on_interval: Called about once an `interval`.
 
@@ -97,14 +97,14 @@ class ResultReadingMixin(base.BaseBackend):
         One query asks for all tasks that have not ended yet.
 
         Args:
-            timeout: Seconds after which to give up, or None to wait without end.
-            interval: Longest time in seconds between two queries; the first follow each
-                other faster.
+            timeout: Seconds after which to give up, or None for no limit.
+            interval: Longest time in seconds between two queries; it is shorter at
+                first.
             no_ack: Not used: there are no messages to acknowledge.
             on_message: Called with each meta before it is yielded.
             on_interval: Called about once an `interval`, and as soon as a task has
                 failed.
-            max_iterations: Most queries, or None for any number.
+            max_iterations: Maximum number of queries, or None for no limit.
 
         Raises:
             celery.exceptions.TimeoutError: Some tasks have not ended in time.
@@ -117,10 +117,10 @@ class ResultReadingMixin(base.BaseBackend):
         sleeps = poll_intervals(timeout, longest_s=longest_s)
         for iteration, sleep_s in enumerate(sleeps, start=1):
             ended = self._find_ended(missing)
-            # Celery raises the errors of a result's parents in `on_interval`. Called
-            # after a failure, it raises a parent's error rather than that of the body
-            # of its chord, which is stored later. It is not called after each query,
-            # because it makes a query for each parent.
+            # Celery raises the errors of a result's parents in `on_interval`. If it is
+            # called before a failed chord body is yielded, it raises the error of the
+            # header's task instead, which is the cause. It is not called after each
+            # query, because it makes a query for each parent.
             is_due = time.monotonic() - called_at >= longest_s
             if on_interval and (is_due or _has_failure(ended)):
                 on_interval()
@@ -135,7 +135,7 @@ class ResultReadingMixin(base.BaseBackend):
             if sleep_s is None:
                 raise TimeoutError(
                     f"{len(missing)} of {count} results missing after {timeout} s; "
-                    "check that a worker runs, or give a longer timeout"
+                    "check that a worker is running, or set a longer timeout"
                 )
             time.sleep(sleep_s)
 
@@ -193,7 +193,7 @@ class ResultReadingMixin(base.BaseBackend):
         return exists
 
     def _decode_optional(self, content: bytes | None) -> Any:
-        """Return the value of a column in JSON, or None if it is NULL.
+        """Decode a column that contains JSON; return None if it is NULL.
 
         Raises:
             PickledResult: The content is a pickle.

@@ -1,10 +1,11 @@
 """Requeue a task whose final state cannot be stored.
 
-Celery acknowledges such a task, or drops its message. With `acks_late` ours goes back
-to its queue. Celery requeues a task that raises `Reject`, but a `Reject` raised while a
-state is being stored escapes Celery's tracer, and only the prefork pool handles it
-there. The backend therefore raises `FinalStateNotStored`. The tracer reports that as an
-internal error, through `Backend.prepare_exception`, which turns it into a `Reject`.
+With Celery's own backends, the message of such a task is acknowledged or dropped. With
+this one, a task that has `acks_late` returns to its queue. Celery requeues a task that
+raises `Reject`, but a `Reject` that is raised while a state is stored escapes Celery's
+tracer, and only the prefork pool handles it. The backend therefore raises
+`FinalStateNotStored`. The tracer reports that as an internal error, through
+`Backend.prepare_exception`, which turns it into a `Reject`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class FinalStateNotStored(BackendStoreError):
 
 @contextmanager
 def requeue_on_outage(request: Any) -> Iterator[None]:
-    """Raise an error that requeues the running task if the database is away.
+    """Raise an error that requeues the running task if the database is unavailable.
 
     Args:
         request: The task's request, or None outside a worker.

@@ -1,4 +1,4 @@
-"""Rows of `celery_taskmeta`, made from what Celery gives to a result backend."""
+"""Rows of `celery_taskmeta`, made from what Celery passes to a result backend."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class RowBuilder:
         encode: Returns a value as JSON.
 
     Raises:
-        InvalidLimit: `MAX_ARGUMENT_BYTES` is not a number of bytes.
-        InvalidRedaction: `REDACT` has a rule that cannot be understood.
+        InvalidLimit: `MAX_ARGUMENT_BYTES` is not a positive number of bytes.
+        InvalidRedaction: `REDACT` contains an invalid rule.
     """
 
     def __init__(self, app: Celery, encode: Callable[[Any], Any]) -> None:
@@ -62,7 +62,8 @@ class RowBuilder:
             "task_id": task_id,
             "status": state,
             "result": self._encoded(result),
-            # Of every state, as in Celery's own backend: when it was stored.
+            # When this state was stored, even if it is not final, as in Celery's own
+            # backend.
             "date_done": naive_utc(datetime.now(UTC)),
             "traceback": jsonable(traceback),
             "children": self._encoded(children) if children else None,
@@ -71,14 +72,13 @@ class RowBuilder:
             row["root_id"] = getattr(request, "root_id", None)
             row["parent_id"] = getattr(request, "parent_id", None)
             row["group_id"] = getattr(request, "group", None)
-            # The request of a task that the worker does not know has hardly more than
-            # an id.
+            # The request of a task that the worker does not know has few attributes.
             if self._app.conf.result_extended and hasattr(request, "args"):
                 row.update(self._extended(request))
         return row
 
     def _extended(self, request: Any) -> dict[str, Any]:
-        """Return what `result_extended` adds: what the task was and where it ran."""
+        """Return the columns that `result_extended` adds."""
         name = getattr(request, "task", None)
         args, kwargs = self._redaction.redact_message(
             name or "", request.args, request.kwargs, vars(request)
@@ -99,7 +99,7 @@ class RowBuilder:
         encoded = self._encoded(arguments)
         if len(encoded) <= self._max_bytes:
             return encoded
-        # Truncate what a message would carry, so that the monitor stores the same.
+        # The JSON of a message is truncated, so that the result is that of the monitor.
         return self._encoded(truncate(json.loads(encoded), self._max_bytes))
 
     def _encoded(self, value: Any) -> bytes:

@@ -20,9 +20,9 @@ from cadasta.workertoolbox.results._database.statement import (
 from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
 
-#: Columns that belong to a state: a new state replaces them all, by NULL where it has
-#: no value. The other columns belong to the task and keep their values where a state
-#: comes without them.
+#: Columns that belong to a state: a new state replaces them all, with NULL where it has
+#: no value. The other columns belong to the task: they keep their values if a new state
+#: has none.
 _STATE_COLUMNS = {"status", "result", "date_done", "traceback", "children"}
 
 
@@ -32,10 +32,10 @@ def write_state(
     """Store a state, unless a more final one is there already.
 
     Args:
-        database: Its connection commits by itself.
+        database: A database whose connection commits each statement.
         row: Values of the table's columns, None for those without a value.
         is_first: Whether the task probably has no row yet. This only saves time: a
-            statement that cannot replace a row costs PostgreSQL less.
+            statement that cannot replace a row is cheaper for PostgreSQL.
     """
     values = {name: value for name, value in row.items() if value is not None}
     names = frozenset(values)
@@ -50,8 +50,8 @@ def write_state(
     execute(database, [upsert], values, synchronous_commit=final)
 
 
-# Statements name only the columns that have values: PostgreSQL parses and plans each
-# one anew, which takes most of its time and grows with the length.
+# Statements name only the columns that have values. PostgreSQL parses and plans each
+# statement again, which takes most of its time, and more for a longer statement.
 
 
 @cache
@@ -83,9 +83,9 @@ def _supersedes(
 ) -> ColumnElement[bool]:
     """Return the condition under which a new state replaces the stored one.
 
-    A final state replaces every state but a success: the first success stays, as in
-    Celery since 5.7. Another state replaces no final state, and no state of a later
-    attempt.
+    A final state replaces every state except a success: the first success stays, as in
+    Celery since 5.7. An intermediate state replaces neither a final state nor a state
+    of a later attempt.
     """
     old = taskmeta.c
     if final:

@@ -22,7 +22,7 @@ from cadasta.workertoolbox.results._commands.tree import format_duration
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.task import Task
 
-#: The columns of the table, and the text that each shows of a task.
+#: The columns of the table, each with a function that returns its text for a task.
 COLUMNS: dict[str, Callable[[Task], str]] = {
     "scheduled": lambda task: _scheduled(task),
     "status": lambda task: task.status,
@@ -60,7 +60,7 @@ def print_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:
 def tasks_table(tasks: Sequence[Task]) -> Table:
     """Return a table with a row for each task."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    # An id is never cut, because `show` needs the whole of it.
+    # An id is never cut, because `show` needs all of it.
     longest_id = max((len(task.id) for task in tasks), default=0)
     for column in COLUMNS:
         width = longest_id if column == "id" else None

@@ -50,26 +50,26 @@ def _writable(
     type=click.IntRange(1, 10_000),
     default=500,
     show_default=True,
-    help="Most messages to write and acknowledge together.",
+    help="Maximum number of messages to write and acknowledge together.",
 )
 @click.option(
     "--batch-wait",
     type=Duration(max_s=MAX_BATCH_WAIT_S),
     default="0.2s",
     show_default=True,
-    help="Longest time that a message waits for others.",
+    help="Longest time that a message waits for others to be written with.",
 )
 @click.option(
     "--prometheus",
     metavar="[HOST:]PORT",
     callback=_address,
-    help="Where to serve metrics for Prometheus; without HOST, on every address.",
+    help="Serve metrics for Prometheus here; without HOST, on every address.",
 )
 @click.option(
     "--health-file",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=_writable,
-    help="A file to touch every few seconds while broker and database answer.",
+    help="Touch this file every few seconds while broker and database answer.",
 )
 @click.option(
     "-l",
@@ -115,7 +115,7 @@ def _serve_metrics(
         from cadasta.workertoolbox.results._monitor.metrics import Metrics
     except ImportError as error:
         raise MetricsUnavailable(
-            f"--prometheus needs a library ({error}); "
+            f"--prometheus needs the library prometheus-client ({error}); run "
             "pip install workertoolbox-results[prometheus]"
         ) from error
     engine = open_engine(database_url(app.conf.result_backend), pool_size=1)

@@ -26,25 +26,25 @@ internal_option = click.option(
 
 
 def limit_option(
-    what: str, *, order: str = "newest first"
+    plural: str, *, order: str = "newest first"
 ) -> Callable[[Decorated], Decorated]:
     """Return the option `--limit`.
 
     Args:
-        what: The plural of what the command shows.
-        order: How the command sorts it.
+        plural: What the command shows, such as "tasks".
+        order: How the command sorts them.
     """
     return click.option(
         "--limit",
         type=click.IntRange(1, 1_000_000),
         default=50,
         show_default=True,
-        help=f"Most {what} to show, {order}.",
+        help=f"Maximum number of {plural} to show, {order}.",
     )
 
 
 class Duration(click.ParamType[float]):
-    """A duration like `200ms`, `1.5s` or `15m`, in seconds; a plain number is seconds.
+    """A duration such as `200ms`, `1.5s` or `15m`; a plain number is in seconds.
 
     Args:
         max_s: The longest duration, in seconds.
@@ -69,7 +69,7 @@ class Duration(click.ParamType[float]):
 
 
 class Age(click.ParamType[timedelta]):
-    """An age like `30d`. It needs a unit, because it may decide what is deleted."""
+    """An age such as `30d`. A unit is required, as ages decide what is deleted."""
 
     name = "age"
 

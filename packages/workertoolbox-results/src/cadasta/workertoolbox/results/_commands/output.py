@@ -1,4 +1,4 @@
-"""What commands print, on a terminal and as JSON."""
+"""Output of commands, on a terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from celery import Celery
 from rich.console import Console
 
-#: Characters on a line that goes to a file or a pipe: long enough to cut nothing.
+#: Width in characters of output to a file or a pipe: wide enough to cut nothing.
 PIPE_WIDTH = 1000
 
 
@@ -21,7 +21,7 @@ def current_app(ctx: click.Context) -> Celery:
 
 
 def make_console() -> Console:
-    """Return a console as wide as the terminal; output to a pipe is not cut."""
+    """Return a console as wide as the terminal; lines to a pipe are not cut."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     return Console(width=width, highlight=False, markup=False)
 

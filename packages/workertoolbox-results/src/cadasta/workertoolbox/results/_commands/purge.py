@@ -27,7 +27,7 @@ REPORT_S = 5.0
 
 
 class Status(click.ParamType[str]):
-    """A status that an old task can have: Celery's, ours, or a custom state."""
+    """A status that an old task can have: one of `STATUSES`, or a custom state."""
 
     name = "status"
 
@@ -38,7 +38,8 @@ class Status(click.ParamType[str]):
         status = str(value)
         if status.upper() == SCHEDULED:
             self.fail(
-                f"{status!r} tasks are never old, their ETA is ahead; write QUEUED"
+                f"tasks with the status {status!r} are never old, because their ETA is "
+                "ahead; write QUEUED"
             )
         if status.upper() in STATUSES and status not in STATUSES:
             self.fail(f"{status!r} is not a status; write {status.upper()}")
@@ -49,7 +50,7 @@ class Status(click.ParamType[str]):
 @click.option(
     "--older-than",
     type=Age(),
-    help="Delete what is older than this: a number and s, m, h, d or w, such as 30d.",
+    help="Delete everything older than this: a number and s, m, h, d or w, as in 30d.",
 )
 @click.option("--status", type=Status(), help="Only tasks of this status.")
 @click.option("--name", help="Only tasks of this name.")
@@ -68,7 +69,7 @@ def command(
 ) -> None:
     """Delete old tasks, or one workflow, with their attempts and results.
 
-    It deletes in small transactions, so monitors and workers can go on meanwhile.
+    The command deletes in small transactions, while monitors and workers keep running.
     Without --status and --name, old groups, chords and quarantined messages are deleted
     too. Ctrl-C ends it after the current transaction; run it again to delete the rest.
     """
@@ -101,10 +102,12 @@ def _check_usage(
         raise click.UsageError("give one of --older-than, --task-id and --root-id")
     if given == [""]:
         raise click.UsageError(
-            "'' is not an id; give --task-id or --root-id the id of a task"
+            "'' is not an id; write the id of a task after --task-id or --root-id"
         )
     if older_than is None and narrowed:
-        raise click.UsageError("--status, --name and --dry-run go with --older-than")
+        raise click.UsageError(
+            "--status, --name and --dry-run can only be used with --older-than"
+        )
 
 
 def _deletions(
@@ -123,7 +126,7 @@ def _deletions(
 
 
 def _add_up(steps: Iterable[Counter[str]]) -> tuple[Counter[str], bool]:
-    """Return what was deleted, and whether it was all, not cut short by Ctrl-C."""
+    """Return what was deleted, and whether all steps ran without a Ctrl-C."""
     total: Counter[str] = Counter()
     reported_at = time.monotonic()
     with _deferred_interrupt() as interrupted:

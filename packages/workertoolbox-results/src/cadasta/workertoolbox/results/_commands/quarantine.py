@@ -33,7 +33,7 @@ def command() -> None:
 @json_option
 @click.pass_context
 def list_messages(ctx: click.Context, /, limit: int, as_json: bool) -> None:
-    """Show the newest messages, each with the reason why it is here."""
+    """Show the newest messages, each with the reason why it is in quarantine."""
     with TaskStore.for_app(current_app(ctx)) as store:
         found = list_quarantined(store.engine, limit=limit)
     if as_json:
@@ -54,7 +54,7 @@ def list_messages(ctx: click.Context, /, limit: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show_message(ctx: click.Context, id: int, as_json: bool) -> None:
-    """Show everything that is kept of the message ID."""
+    """Show the message with the number ID, unchanged."""
     with TaskStore.for_app(current_app(ctx)) as store:
         found = get_quarantined(store.engine, id).as_json()
     if as_json:
@@ -68,7 +68,10 @@ def show_message(ctx: click.Context, id: int, as_json: bool) -> None:
 @click.argument("ids", type=int, nargs=-1, required=True)
 @click.pass_context
 def replay_messages(ctx: click.Context, ids: tuple[int, ...]) -> None:
-    """Read the messages IDS again; store the tasks that this release can read."""
+    """Read the messages with the numbers IDS again, and store their tasks.
+
+    A message that this release cannot read either stays in quarantine.
+    """
     app = current_app(ctx)
     redaction, limit = Redaction.from_app(app), max_argument_bytes(app)
     unreadable: list[int] = []
@@ -78,9 +81,9 @@ def replay_messages(ctx: click.Context, ids: tuple[int, ...]) -> None:
                 task = replay(store.engine, id, redaction=redaction, max_bytes=limit)
             except UnreadableMessage as error:
                 unreadable.append(id)
-                click.echo(f"{id} stays: {error}")
+                click.echo(f"{id} stays in quarantine: {error}")
             else:
-                click.echo(f"{id} is task {task}")
+                click.echo(f"{id} stored as task {task}")
     ctx.exit(1 if unreadable else 0)
 
 
@@ -88,7 +91,7 @@ def replay_messages(ctx: click.Context, ids: tuple[int, ...]) -> None:
 @click.argument("ids", type=int, nargs=-1, required=True)
 @click.pass_context
 def drop_messages(ctx: click.Context, ids: tuple[int, ...]) -> None:
-    """Delete the messages IDS."""
+    """Delete the messages with the numbers IDS."""
     with TaskStore.for_app(current_app(ctx)) as store:
         for id in ids:
             drop(store.engine, id)

@@ -22,9 +22,9 @@ def command(ctx: click.Context, id: str, as_json: bool) -> None:
     """Show the workflow of the task ID as a tree."""
     with TaskStore.for_app(current_app(ctx)) as store:
         task = store.get(id)
-        # An untracked task may have no root in the database.
+        # The database may not know the root of an untracked task.
         workflow = store.workflow(task.root_id or id, internal=True) or [task]
     if as_json:
-        print_json(task.as_json() for _, task in in_order(workflow, asked=id))
+        print_json(task.as_json() for _, task in in_order(workflow, requested_id=id))
     else:
-        make_console().print(workflow_tree(workflow, asked=id))
+        make_console().print(workflow_tree(workflow, requested_id=id))

@@ -1,4 +1,4 @@
-"""A workflow as a tree."""
+"""Drawing of a workflow as a tree."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.tree import Tree
 
 from cadasta.workertoolbox.results._store.task import Task
 
-#: Most characters of a result or of an argument list on one line.
+#: Maximum number of characters of a result or an error on one line.
 WIDTH = 60
 
-#: How each status looks on a terminal; others are plain.
+#: Styles of the statuses on a terminal; others are plain.
 _STYLES = {
     "SUCCESS": "green",
     "FAILURE": "bold red",
@@ -28,7 +28,7 @@ _STYLES = {
 
 
 def in_order(
-    tasks: Iterable[Task], *, asked: str | None = None
+    tasks: Iterable[Task], *, requested_id: str | None = None
 ) -> Iterator[tuple[int, Task]]:
     """Yield the tasks of a workflow with their depth, parents before children.
 
@@ -36,12 +36,12 @@ def in_order(
     children of their parents.
 
     Args:
-        asked: The id of a task that is yielded even if it is one of Celery's own.
+        requested_id: Id of a task that is yielded even if it is one of Celery's own.
     """
     known = {task.id: task for task in tasks}
     children: dict[str | None, list[Task]] = defaultdict(list)
     for task in known.values():
-        if not task.internal or task.id == asked:
+        if not task.internal or task.id == requested_id:
             children[_parent(task, known)].append(task)
     pending = [(0, task) for task in reversed(children[None])]
     while pending:
@@ -50,23 +50,26 @@ def in_order(
         pending += [(depth + 1, child) for child in reversed(children[task.id])]
 
 
-def workflow_tree(tasks: Iterable[Task], *, asked: str | None = None) -> Tree:
-    """Draw a workflow: of each task the name, status, wait, run time and outcome.
+def workflow_tree(tasks: Iterable[Task], *, requested_id: str | None = None) -> Tree:
+    """Draw a workflow: the name, status, wait, run time and outcome of each task.
 
     Args:
-        asked: The id of the requested task, which is marked unless it is the root.
+        requested_id: Id of the requested task, which is marked unless it is the root.
     """
     tree = Tree("", hide_root=True)
     branches = [tree]
-    for depth, task in in_order(tasks, asked=asked):
+    for depth, task in in_order(tasks, requested_id=requested_id):
         del branches[depth + 1 :]
-        marked = task.id == asked and task.id != task.root_id
+        marked = task.id == requested_id and task.id != task.root_id
         branches.append(branches[depth].add(_label(task, marked=marked)))
     return tree
 
 
 def _parent(task: Task, known: Mapping[str, Task]) -> str | None:
-    """Return the nearest ancestor that is shown, or None where parents form a cycle."""
+    """Return the id of the nearest ancestor that is shown, or None.
+
+    It is also None if the ancestors form a cycle.
+    """
     seen = {task.id}
     nearest = None
     ancestor = known.get(task.parent_id or "")
@@ -106,7 +109,7 @@ def _outcome(task: Task) -> str:
 
 
 def error_text(result: Any) -> str:
-    """Return `Type: message` of a failure that Celery stored."""
+    """Return a failure that Celery stored as `Type: message`."""
     match result:
         case {"exc_type": kind, "exc_message": [*parts]}:
             return f"{kind}: {', '.join(str(part) for part in parts)}"
@@ -116,13 +119,13 @@ def error_text(result: Any) -> str:
 
 
 def shorten(value: Any) -> str:
-    """Return a JSON value on one line of at most `WIDTH` characters."""
+    """Return a value as JSON on one line of at most `WIDTH` characters."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for people to read: `12 ms`, `3.4 s`, `2 min 5 s`."""
+    """Return a duration as readable text: `12 ms`, `3.4 s`, `2 min 5 s`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -17,16 +17,16 @@ _databases: dict[URL, Database] = {}
 class Database:
     """A database with one connection, which all threads of the process share.
 
-    Each statement is a transaction of its own and one round trip: without `BEGIN`,
-    `COMMIT` or a ping. A statement that fails on a dead connection is retried by its
-    caller. The connection does not return to a pool between statements, which would
-    take a twentieth of the time of a write.
+    Each statement is a transaction and one round trip, without `BEGIN`, `COMMIT` or a
+    ping. A statement that fails on a dead connection is retried by its caller. The
+    connection does not return to a pool between statements, which would take a
+    twentieth of the time of a write.
 
     Args:
-        url: A URL of SQLAlchemy's.
+        url: A URL for SQLAlchemy.
 
     Attributes:
-        engine: Opens further connections, in autocommit mode as well.
+        engine: An engine for further connections, in autocommit mode as well.
 
     Raises:
         InvalidURL: The driver is unknown or not installed.
@@ -81,5 +81,5 @@ def shared_database(url: URL) -> Database:
     Celery creates a backend for each thread.
     """
     # `setdefault` is atomic: threads that call this at the same time get the same
-    # database, and the surplus ones have not connected.
+    # database. The others that they create never connect.
     return _databases.get(url) or _databases.setdefault(url, Database(url))

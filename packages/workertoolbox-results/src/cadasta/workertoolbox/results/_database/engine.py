@@ -43,7 +43,7 @@ def database_url(result_backend: object) -> URL:
     """Return the database URL of a `result_backend` setting.
 
     Args:
-        result_backend: `workertoolbox+…`, Celery's `db+…`, or a URL of SQLAlchemy's.
+        result_backend: `workertoolbox+…`, Celery's `db+…`, or a URL for SQLAlchemy.
 
     Raises:
         InvalidURL: The setting does not name a supported database.
@@ -96,8 +96,9 @@ def open_engine(url: URL, **options: Any) -> Engine:
 
 
 def _enable_write_ahead_log(connection: Any, _: ConnectionPoolEntry) -> None:
-    # Allows one writer beside readers. `synchronous` keeps its default, FULL: it also
-    # protects against a crash of the machine, NORMAL only against one of the process.
+    # Readers and one writer do not block each other in this mode. `synchronous` keeps
+    # its default, FULL: NORMAL protects against a crash of the process, but not of the
+    # machine.
     connection.execute("PRAGMA journal_mode=WAL")
 
 
@@ -114,7 +115,8 @@ def translate_errors(engine: Engine) -> Iterator[None]:
     """Turn any error of the driver into `DatabaseUnavailable`.
 
     Raises:
-        DatabaseUnavailable: With the masked URL and the driver's reason.
+        DatabaseUnavailable: Its message contains the URL, with the password masked, and
+            the driver's reason.
     """
     try:
         yield
@@ -122,9 +124,9 @@ def translate_errors(engine: Engine) -> Iterator[None]:
         shown = engine.url.render_as_string(hide_password=True)
         reason = " ".join(str(error.orig).split())
         if is_outage(error):
-            advice = "check result_backend, and that the server runs"
+            advice = "check result_backend, and whether the server is running"
         else:
-            advice = "check result_backend, and the privileges of its role"
+            advice = "check result_backend and the privileges of its role"
         raise DatabaseUnavailable(
             f"database {shown} cannot be used: {reason}; {advice}"
         ) from error

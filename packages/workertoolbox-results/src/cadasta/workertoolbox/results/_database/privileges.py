@@ -1,4 +1,4 @@
-"""The privileges that database roles need on the tables, and those that a role holds.
+"""Privileges on the tables: those that database roles need, and those that a role has.
 
 `docs/database.md` lists the same privileges as GRANT statements.
 """
@@ -17,7 +17,7 @@ class Privilege(NamedTuple):
 
     Attributes:
         relation: Name of the table, view or sequence.
-        action: As in GRANT: `SELECT`, `USAGE`, or on a column, `SELECT (name)`.
+        action: As in GRANT: `SELECT`, `USAGE`, or for one column, `SELECT (name)`.
     """
 
     relation: str
@@ -32,7 +32,7 @@ def _grant(relations: str, *actions: str) -> frozenset[Privilege]:
     )
 
 
-#: What a role needs, by what it is used for. A monitor that runs with `--prometheus`
+#: The privileges that a role needs, by its use. A monitor that runs with `--prometheus`
 #: also needs `SELECT (status)` on `celery_taskmeta`.
 ROLE_PRIVILEGES = {
     "worker": _grant(
@@ -79,7 +79,7 @@ _ALL = frozenset[Privilege]().union(*ROLE_PRIVILEGES.values())
 _RELATIONS = frozenset(each.relation for each in _ALL)
 _SEQUENCES = frozenset(each.relation for each in _ALL if each.action == "USAGE")
 
-#: Privileges on whole tables and views that are looked for beyond the needed ones.
+#: Privileges on tables and views that are reported as excess if they are not needed.
 _TABLE_ACTIONS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 _ATTRIBUTES = text(
@@ -106,7 +106,7 @@ _CREATE = text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
 
 @dataclass(frozen=True)
 class HeldPrivileges:
-    """What the role of a connection holds, compared with what it needs.
+    """The privileges that a connection's role holds, compared with those that it needs.
 
     Attributes:
         user: The role's name.
@@ -114,8 +114,8 @@ class HeldPrivileges:
             there are any, nothing else is compared.
         lacking: Needed privileges that the role does not hold.
         is_superuser: Whether the role is a superuser; if so, the following are empty.
-        attributes: Of `createrole`, `createdb`, `replication` and `bypassrls` those
-            that the role has.
+        attributes: Those of the attributes `createrole`, `createdb`, `replication` and
+            `bypassrls` that the role has.
         can_create: Whether the role may create tables in the schema.
         owned_relations: Tables, views and sequences of the toolbox that the role owns.
             If there are any, `excess` is empty.
@@ -133,11 +133,11 @@ class HeldPrivileges:
 
 
 def compare_privileges(connection: Connection, roles: Iterable[str]) -> HeldPrivileges:
-    """Compare what PostgreSQL grants the role of a connection with what it needs.
+    """Compare the privileges that a connection's role holds with those that it needs.
 
     Args:
         connection: A connection to PostgreSQL. SQLite has no privileges.
-        roles: What the role is used for: keys of `ROLE_PRIVILEGES`.
+        roles: The uses of the role: keys of `ROLE_PRIVILEGES`.
     """
     needed = frozenset[Privilege]().union(*(ROLE_PRIVILEGES[role] for role in roles))
     user = str(connection.scalar(text("SELECT current_user")))

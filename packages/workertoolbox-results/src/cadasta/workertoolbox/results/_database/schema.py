@@ -1,4 +1,4 @@
-"""The revision of the schema: the one this release needs, and the one a database has.
+"""Revisions of the schema: the one that this release needs, and that of a database.
 
 Every worker imports this module, so it does not load alembic; `upgrade` does.
 """

@@ -99,13 +99,13 @@ def execute(
         synchronous_commit: Whether a commit in PostgreSQL waits for the disk.
 
     Raises:
-        DBAPIError: The driver raised an error, which is wrapped as SQLAlchemy does.
+        DBAPIError: The driver raised an error. It is wrapped as SQLAlchemy would.
         SchemaOutdated: A table is missing.
     """
     if not synchronous_commit and database.dialect.name == "postgresql":
         statements = [_ASYNCHRONOUS_COMMIT, *statements]
     driver = cast(Any, database.dialect.loaded_dbapi)
-    # Without a cursor, an error of the driver means that the connection is dead.
+    # If the driver cannot open a cursor, the connection is dead.
     is_disconnected = True
     try:
         with database.connect() as connection:
@@ -153,7 +153,7 @@ def _execute_all(
         cursor.execute(*calls[0])
         return _outcome(cursor)
     if dialect.driver == "psycopg2":
-        # Joined to one string, they are one transaction and one round trip.
+        # Joined into one string, they are one transaction and one round trip.
         cursor.execute(b"; ".join(cursor.mogrify(*call) for call in calls))
         return _outcome(cursor)
     cursor.execute("BEGIN IMMEDIATE" if dialect.name == "sqlite" else "BEGIN")

@@ -1,4 +1,4 @@
-"""The statuses of a task: Celery's own, and those before a worker stores a state."""
+"""The statuses of a task: Celery's own, and those until a worker stores a state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from celery import states
 #: A monitor has seen the task's message, and no worker has stored a state yet.
 QUEUED = "QUEUED"
 
-#: As `QUEUED`, with an ETA that is still ahead.
+#: The same as `QUEUED`, but the task has an ETA in the future.
 SCHEDULED = "SCHEDULED"
 
 #: The message of another task announces the task; its own has not been seen.
@@ -19,5 +19,5 @@ BEFORE_RESULT = (QUEUED, SCHEDULED, PLANNED)
 #: Celery's final states, sorted so that statements are always the same text.
 FINAL = tuple(sorted(states.READY_STATES))
 
-#: All of them. A task may also store states with names of its own.
+#: All known statuses. A task may also store custom states.
 STATUSES = tuple(sorted({*states.ALL_STATES, *BEFORE_RESULT}))

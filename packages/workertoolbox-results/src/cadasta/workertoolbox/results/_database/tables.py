@@ -21,12 +21,12 @@ from cadasta.workertoolbox.results._database.types import Document, Instant
 
 metadata = MetaData()
 
-#: Longest name in characters in the columns of Celery.
+#: Maximum length in characters of a name in Celery's columns.
 NAME_LENGTH = 155
 
 
 def _partial(name: str, *columns: str, rows: str) -> Index:
-    """Return an index of some rows only; writing other rows does not cost anything."""
+    """Return an index of some rows only; it does not slow down writing other rows."""
     where = text(rows)
     return Index(
         f"ix_workertoolbox_{name}",
@@ -80,7 +80,8 @@ tasksetmeta = Table(
 )
 
 #: A row per task with the content of its latest message. `scheduled_at` is the instant
-#: at which its first message was published.
+#: at which the first message was published, and `seen_at` the instant at which a
+#: monitor saw the message that was stored first.
 task = Table(
     "workertoolbox_task",
     metadata,
@@ -123,8 +124,8 @@ attempt = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
-#: A row per task that the message of another task announces. When its own message
-#: arrives, the row is deleted a while later.
+#: A row per task that the message of another task announces. The row is deleted a while
+#: after the task's own message or its result has arrived.
 planned = Table(
     "workertoolbox_planned",
     metadata,
@@ -140,7 +141,7 @@ planned = Table(
 )
 
 #: A row per queued task: its message was seen up to the watermark, and it has no
-#: result. When a result arrives, the row is deleted a while later.
+#: result. The row is deleted a while after a result has arrived.
 queued = Table(
     "workertoolbox_queued",
     metadata,
@@ -153,7 +154,7 @@ queued = Table(
 )
 
 #: A row per untracked task: its result was stored up to the watermark, and no monitor
-#: has seen its message. When the message arrives, the row is deleted a while later.
+#: has seen its message. The row is deleted a while after the message has arrived.
 untracked = Table(
     "workertoolbox_untracked",
     metadata,
@@ -201,11 +202,11 @@ chord = Table(
     "workertoolbox_chord",
     metadata,
     Column("id", Text, primary_key=True),
-    # The encoded results of the header, if there are groups among them.
+    # The encoded results of the header, if it contains groups.
     Column("header", LargeBinary),
-    # Number of tasks in the header, known when all are published, and of those that
-    # `add_to_chord` added.
+    # Number of tasks in the header. It is known when all are published.
     Column("size", Integer),
+    # Number of tasks that `add_to_chord` added.
     Column("added", Integer, nullable=False),
     Column("done", Integer, nullable=False),
     Column("starters", Integer, nullable=False),

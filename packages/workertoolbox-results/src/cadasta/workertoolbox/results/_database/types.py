@@ -29,7 +29,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 def naive_utc(instant: datetime) -> datetime:
-    """Return an instant in UTC without a time zone, as in the tables of Celery."""
+    """Return an instant in UTC without a time zone, as in Celery's tables."""
     return instant.astimezone(UTC).replace(tzinfo=None)
 
 

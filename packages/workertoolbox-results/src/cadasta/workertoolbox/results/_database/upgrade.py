@@ -1,4 +1,4 @@
-"""Upgrades of a database to the newest revision of the schema, by alembic."""
+"""Upgrades of a database to the newest revision of the schema, with alembic."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cadasta.workertoolbox.results._database.engine import (
 )
 from cadasta.workertoolbox.results._database.schema import current_revision
 
-#: Key of PostgreSQL's advisory lock for upgrades. The number is arbitrary, but must
-#: never change.
+#: Key of the advisory lock that an upgrade holds in PostgreSQL. The number is
+#: arbitrary, but must never change.
 ADVISORY_LOCK_KEY = 0x776F726B
 
 #: Seconds between two attempts to get that lock.
@@ -49,7 +49,7 @@ def upgrade(url: str) -> str:
 
 
 def alembic_config(connection: Connection) -> Config:
-    """Return the configuration with which alembic migrates over a connection."""
+    """Return alembic's configuration for migrations on a connection."""
     config = Config()
     folder = Path(__file__).parents[1] / "migrations"
     # ConfigParser interpolates values, so a percent sign is doubled.
@@ -69,8 +69,8 @@ def _locked_connection(engine: Engine) -> Iterator[Connection]:
     # A second connection holds the lock: the migrations end their transactions, and
     # pgbouncer does not keep a lock of the session.
     with engine.connect() as guard, engine.connect() as connection:
-        # Polled, because CREATE INDEX CONCURRENTLY of the running upgrade would wait
-        # for a transaction that waits for the lock: a deadlock.
+        # Polled, because waiting for the lock could deadlock: CREATE INDEX CONCURRENTLY
+        # in the running upgrade would wait for the waiting transaction.
         while not guard.scalar(
             select(func.pg_try_advisory_xact_lock(ADVISORY_LOCK_KEY))
         ):

@@ -1,6 +1,6 @@
-"""Templates of URLs, in which variables stand for user, password, host and so on.
+"""Templates of URLs, with variables for user, password, host and so on.
 
-Producers render these templates too, so this module does not import SQLAlchemy.
+Producers render such templates too, so this module does not import SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RESULT_BACKEND = (
     "@{0.RESULT_DB_HOST}:{0.RESULT_DB_PORT}/{0.RESULT_DB_NAME}"
 )
 
-#: User and password in a template: what is between `://` and the last `@`.
+#: User and password in a template: the text between `://` and the last `@`.
 _CREDENTIALS = re.compile(r"(?<=://)((?:\{[^{}]*\}|[^:/@{}])*):(\S*)(?=@)")
 
 
@@ -42,7 +42,7 @@ def render_url(
 
 
 def render_text(template: str, variables: Mapping[str, object], *, setting: str) -> str:
-    """Return a template that is not a URL with its variables replaced by their values.
+    """Return a template with its variables replaced by their values, unencoded.
 
     Args:
         setting: The name of the setting, for error messages.

@@ -1,7 +1,7 @@
 """The view `workertoolbox_tasks`, whose current definition is in `view.*.sql`.
 
-The newest migration that changes the view executes that file. Older migrations keep the
-text that they were written with.
+The newest migration that changes the view executes that file. Older migrations contain
+the definitions of their time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 def create_view(connection: Connection) -> None:
     """Create or replace the view, and on PostgreSQL the function that it uses.
 
-    PostgreSQL replaces the view instead of dropping it, so that roles keep their
-    privileges on it.
+    On PostgreSQL the view is replaced, not dropped, so that roles keep their privileges
+    on it.
     """
     dialect = connection.dialect.name
     if dialect == "sqlite":

@@ -15,7 +15,8 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
 
-#: Most rows that one transaction deletes, so that other writers wait only briefly.
+#: Maximum number of rows that one transaction deletes, so that other writers wait only
+#: briefly.
 BATCH_SIZE = 1000
 
 
@@ -43,7 +44,7 @@ def _delete_oldest(database: Database, table: Table, before: datetime) -> int:
     oldest = select(table.c.id).where(table.c.date_done < naive_utc(before))
     oldest = oldest.order_by(table.c.date_done).limit(BATCH_SIZE)
     # Rows that a purge or a worker has locked are skipped. The query is a CTE, because
-    # PostgreSQL may execute a subquery more than once and lock other rows too.
+    # PostgreSQL may execute a subquery more than once, which would lock more rows.
     batch = oldest.with_for_update(skip_locked=True).cte("batch")
     statement = delete(table).where(table.c.id.in_(select(batch.c.id)))
     with database.connect() as connection:

@@ -51,8 +51,8 @@ def erase_task(engine: Engine, id: str) -> Iterator[Counter[str]]:
 def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
     """Delete the tasks, groups, chords and quarantined messages of a workflow.
 
-    The search is repeated until it finds nothing. Whatever arrives later is stored: a
-    message that is still in the monitor queue, the result of a task that still runs.
+    The search is repeated until it finds nothing. Rows that arrive later are kept, such
+    as a message that is still in the monitor queue, or the result of a running task.
 
     Yields:
         The number of deleted tasks and messages, after each transaction.
@@ -101,8 +101,8 @@ def _delete_tasks(
 ) -> None:
     ids = [row.id for row in rows]
     if connection.dialect.name != "sqlite":
-        # Locks the tasks in the order in which monitors write them: by id, as the
-        # database sorts it.
+        # Locks the tasks in the order in which monitors write them: by id, in the
+        # collation of the database.
         ordered = select(task.c.id).order_by(task.c.id)
         connection.execute(ordered.where(task.c.id.in_(ids)).with_for_update())
     delete_rows(connection, _TASK_ID_COLUMNS, ids)

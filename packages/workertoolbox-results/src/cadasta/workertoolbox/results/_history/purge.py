@@ -1,4 +1,4 @@
-"""Counting and deleting what is too old, in batches with a transaction each."""
+"""Counting and deleting expired rows, in batches with a transaction each."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cadasta.workertoolbox.results._history.retention import (
     retention_rules,
 )
 
-#: Most tasks that one transaction reads and deletes. A monitor or a worker that writes
-#: one of them waits for that transaction.
+#: Maximum number of tasks that one transaction reads and deletes. A monitor or a worker
+#: that writes one of them waits for that transaction.
 BATCH_SIZE = 1000
 
 
@@ -36,7 +36,7 @@ def count_expired(
     status: str | None = None,
     name: str | None = None,
 ) -> Counter[str]:
-    """Return the numbers of what `purge_expired` would delete, by kind.
+    """Return how many rows `purge_expired` would delete, by kind.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
@@ -64,7 +64,7 @@ def purge_expired(
     has locked are skipped.
 
     Yields:
-        The numbers of what was deleted, by kind, after each transaction.
+        The number of deleted rows, by kind, after each transaction.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
@@ -76,7 +76,7 @@ def purge_expired(
 
 
 def begin_write_transaction(connection: Connection) -> None:
-    """Lock a SQLite database against other writers: it cannot lock single rows."""
+    """Lock a SQLite database against other writers, as it cannot lock single rows."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -90,7 +90,7 @@ def delete_rows(
 
 
 def _expired_batches(engine: Engine, rule: RetentionRule) -> Iterator[Sequence[Any]]:
-    """Yield batches of ids, the oldest first.
+    """Yield batches of ids, in the order of the rule.
 
     Each id is yielded once, so that a row that is not deleted is not read again.
     """
@@ -113,7 +113,7 @@ def _delete_batch(engine: Engine, rule: RetentionRule, ids: Sequence[Any]) -> in
     deletable = rule.deletable.where(rule.id.in_(ids))
     with engine.begin() as connection:
         begin_write_transaction(connection)
-        # Checks the rows again, as they are now. SKIP LOCKED cannot deadlock.
+        # Checks the current rows again. SKIP LOCKED cannot deadlock.
         unlocked = deletable.with_for_update(skip_locked=True)
         found = connection.scalars(unlocked).all()
         if found:

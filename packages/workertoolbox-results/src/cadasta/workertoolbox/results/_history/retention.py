@@ -23,7 +23,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
 
-#: The kinds of what is counted, as the command prints them.
+#: The kinds of rows that are counted, as the command prints them.
 TASKS = "tasks"
 GROUPS = "groups"
 CHORDS = "chords"
@@ -35,10 +35,10 @@ class RetentionRule:
     """A rule that says which rows of one table expire, and which rows go with them.
 
     Attributes:
-        kind: What the rows are, for counts.
-        order: Columns of an index, in whose order the rows are read. The last column is
-            the id.
-        expired: A condition for old rows that the index can evaluate.
+        kind: Kind of the rows, for counts.
+        order: Columns by which the rows are sorted. The first has an index, and the
+            last is the id.
+        expired: A condition for old rows, on columns of their table.
         deletable: A query for the ids of those expired rows that may be deleted.
         columns: The columns that contain the id, in the order in which their tables are
             deleted from.
@@ -59,7 +59,7 @@ class RetentionRule:
 def retention_rules(
     before: datetime, *, status: str | None = None, name: str | None = None
 ) -> Iterator[RetentionRule]:
-    """Yield the rules for what is older than an instant, those for tasks first.
+    """Yield the rules for rows that are older than an instant, those for tasks first.
 
     Groups, chords and quarantined messages have neither status nor name, so their rules
     are left out if one is given.
@@ -77,7 +77,7 @@ def retention_rules(
 
 
 def _tasks(before: datetime, status: str | None, name: str | None) -> RetentionRule:
-    """Return the rule for tasks that were to run before, by their latest message."""
+    """Return the rule for tasks that were published, and due, before an instant."""
     expired = and_(task.c.scheduled_at < before, _has_name(task.c.name, name))
     due = or_(task.c.eta.is_(None), task.c.eta < before)
     deletable = select(task.c.id).where(expired, due)
@@ -135,7 +135,7 @@ def _groups(before: datetime) -> RetentionRule:
 
 
 def _chords(before: datetime) -> RetentionRule:
-    """Return the rule for chords in which no task has finished since."""
+    """Return the rule for chords that have not changed since an instant."""
     expired = chord.c.touched_at < before
     deletable = select(chord.c.id).where(expired)
     return RetentionRule(

@@ -1,17 +1,17 @@
-"""The tables of queued and untracked tasks, and the watermarks up to which they hold.
+"""The tables of queued and untracked tasks, complete up to their watermarks.
 
 A *queued* task is one whose message a monitor has seen and that has no result. An
 *untracked* task is one that has a result and whose message no monitor has seen. Finding
-them in the history means to look up the result of every task, and the task of every
-result.
+them in the whole history would mean looking up the result of every task, and the task
+of every result.
 
 Therefore, some time after a message was seen, a task without a result gets a row in
 `workertoolbox_queued`, and some time after a result was stored, a result without a task
 gets one in `workertoolbox_untracked`. The two *watermarks* are the instants up to which
-this was done. Queries read those tables, and look up only what was seen or stored after
-the watermark. One of the monitors makes a *sweep* every few seconds: it advances the
-watermarks and deletes rows that have become obsolete. If no monitor runs, queries give
-the same answers, but take longer.
+this was done. Queries read those tables, and look up only messages and results that are
+newer than the watermarks. Every few seconds, one of the monitors makes a *sweep*: it
+advances the watermarks and deletes rows that have become obsolete. If no monitor runs,
+queries give the same answers, but take longer.
 """
 
 from __future__ import annotations
@@ -49,17 +49,18 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 
 _logger = logging.getLogger(__name__)
 
-#: How far the watermarks stay behind the present: time to commit a message after it was
-#: read and a result after it was made, and for most tasks to get both.
+#: How far the watermarks stay behind the present. In this time messages and results are
+#: committed, and most tasks have got both.
 GRACE = timedelta(minutes=2)
 
-#: Age of a message, as after an outage, from which the watermark may have passed it
-#: when it is committed: the monitor itself then inserts the row of the queued task. The
-#: other half of `GRACE` allows for differences between the clocks of monitors.
+#: Time from receipt to commit after which a message counts as late, for example because
+#: of an outage. The watermark may have passed it, so the monitor itself inserts the row
+#: of the queued task. The other half of `GRACE` allows for differences between the
+#: clocks of monitors.
 LATE_AFTER = GRACE / 2
 
-#: Most rows of each table that one sweep reads: some tenths of a second on PostgreSQL,
-#: during which the monitor stores no messages.
+#: Maximum number of rows of each table that one sweep reads. That takes a few tenths of
+#: a second on PostgreSQL, during which the monitor stores no messages.
 BATCH_SIZE = 10_000
 
 #: Seconds between two sweeps.
@@ -71,8 +72,8 @@ BEHIND_S = 1.0
 #: Seconds until the next sweep after an error.
 FAILED_S = 60.0
 
-#: Between two sweeps, a monitor stores messages for at least this many times as long as
-#: the sweep took.
+#: The time between two sweeps is at least this many times the duration of a sweep, so
+#: that the monitor has time to store messages.
 REST_FACTOR = 9
 
 #: SQL for the instant from which a task may run: its ETA, or when it was scheduled.
@@ -84,7 +85,7 @@ due_at: ColumnElement[datetime] = case(
 def has_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
     """Return a condition that a task has a result, in any state.
 
-    It is a subquery, which uses an index for each task: for a join, the planner might
+    It is a subquery, which uses an index for each task. For a join, the planner might
     read all results.
     """
     return _result(task_id).is_not(None)
@@ -100,8 +101,8 @@ def has_message(task_id: ColumnElement[str]) -> ColumnElement[bool]:
 
 def has_message_or_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
     """Return a condition that a task has a message, a result, or both."""
-    # One condition instead of two with OR: the planner then expects a few rows to meet
-    # it instead of hardly any.
+    # One condition instead of two with OR, for which the planner would expect hardly
+    # any rows to be left.
     return func.coalesce(_message(task_id), _result(task_id)).is_not(None)
 
 
@@ -115,7 +116,7 @@ def _message(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
 
 
 class WatermarkSweep:
-    """A repeated sweep over a bounded number of rows, which advances the watermarks.
+    """Repeated sweeps over a limited number of rows, which advance the watermarks.
 
     If several monitors run, only one of them sweeps at a time.
     """
@@ -126,7 +127,7 @@ class WatermarkSweep:
         self._after: dict[str, str] = {}
 
     def advance_if_due(self, engine: Engine) -> None:
-        """Advance the watermarks if it is time; log an error and retry it later."""
+        """Advance the watermarks if a sweep is due; log an error and retry later."""
         if time.monotonic() < self._next_at:
             return
         wait_s = INTERVAL_S
@@ -151,7 +152,7 @@ class WatermarkSweep:
 
         Also delete some of the obsolete rows: queued tasks that have a result by now,
         untracked tasks whose message has arrived, and planned steps that have been
-        published. The next call continues after them.
+        published. The next call continues with the rows after these.
         """
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -167,8 +168,8 @@ class WatermarkSweep:
             after = self._after.get(id.table.name, "")
             after, deleted = _delete_obsolete(connection, id, after, is_obsolete)
             self._after[id.table.name] = after
-            # Above this, rows become obsolete faster than one sweep per interval can
-            # delete them.
+            # If a sweep deletes more, rows may become obsolete faster than one sweep
+            # per interval can delete them.
             is_done &= deleted <= BATCH_SIZE // 10
         return is_done
 
@@ -184,7 +185,11 @@ def _obsolete(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool
 
 
 def _insert_queued(connection: Connection, *, since: datetime, until: datetime) -> bool:
-    """Insert queued tasks and advance their watermark; return whether all were read."""
+    """Insert queued tasks and advance their watermark.
+
+    Returns:
+        Whether the watermark reached `until`.
+    """
     reached = _next_watermark(connection, task.c.seen_at, since, until)
     without_result = select(task.c.id, task.c.scheduled_at, due_at).where(
         task.c.seen_at > since, task.c.seen_at <= reached, ~has_result(task.c.id)
@@ -224,7 +229,7 @@ def _next_watermark(
 ) -> datetime:
     """Return the instant up to which one sweep reads rows.
 
-    Rows of the same instant are read in the same sweep, even beyond `BATCH_SIZE`.
+    Rows with the same instant are read in the same sweep, even beyond `BATCH_SIZE`.
     """
     last: datetime | None = connection.scalar(
         select(column)
@@ -242,7 +247,7 @@ def _delete_obsolete(
     after: str,
     is_obsolete: ColumnElement[bool],
 ) -> tuple[str, int]:
-    """Delete the obsolete ones among the next `BATCH_SIZE` rows after an id.
+    """Delete the obsolete rows among the next `BATCH_SIZE` rows after an id.
 
     Returns:
         The id after which to continue, and the number of deleted rows.

@@ -19,8 +19,8 @@ TICK_S = 1.0
 def backoff() -> Iterator[float]:
     """Yield waits in seconds, each random between 0 and a limit that doubles.
 
-    The full range is used so that monitors that lost the same server do not all
-    reconnect at the same time.
+    The waits are random so that monitors that lost the same server do not all reconnect
+    at the same time.
     """
     limit_s = FIRST_LIMIT_S
     while True:
@@ -29,7 +29,7 @@ def backoff() -> Iterator[float]:
 
 
 def sleep_unless(seconds: float, *, should_stop: Callable[[], bool]) -> None:
-    """Sleep, and wake up early when `should_stop` returns True.
+    """Sleep until the time is over or `should_stop` returns True.
 
     Args:
         should_stop: Called about once a second.

@@ -54,7 +54,7 @@ def declare_on_broker(app: Celery, queue: Queue) -> str:
     """Declare a queue on a connection of its own.
 
     Returns:
-        URL of the broker, with the password masked.
+        The URL of the broker, with the password masked.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached, or refuses the declaration.
@@ -67,8 +67,8 @@ def declare_on_broker(app: Celery, queue: Queue) -> str:
             queue(connection.default_channel).declare()
     except broker_errors(connection) as error:
         raise BrokerUnavailable(
-            f"broker {url} cannot be used: {error}; check broker_url, and that the "
-            "server runs"
+            f"broker {url} cannot be used: {error}; check broker_url, and whether the "
+            "server is running"
         ) from error
     return url
 

@@ -1,4 +1,4 @@
-"""Received messages that are to be written in the next batch."""
+"""The buffer of received messages that the next batch will contain."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ class MessageBuffer:
         return len(self._messages) >= self._max_messages or self._bytes >= FULL_BYTES
 
     def remaining_s(self, max_wait_s: float) -> float:
-        """Return how many seconds of its longest wait the first message has left."""
+        """Return how many seconds the first message may still wait for others.
+
+        Args:
+            max_wait_s: Longest time in seconds that a message waits.
+        """
         return self._first_at + max_wait_s - time.monotonic()
 
     def take_all(self) -> list[Message]:

@@ -106,8 +106,8 @@ class Monitor:
             on_commit=self._count_batch,
             should_stop=lambda: self._stopping,
         )
-        # The database is used in this thread only, the broker only in the thread that
-        # calls `run`: a broker's client is not safe to use from two threads.
+        # Only this thread uses the database, and only the thread that calls `run` uses
+        # the broker, whose client is not thread-safe.
         self._writer_thread = ThreadPoolExecutor(1, "writer")
         self._sweep = WatermarkSweep()
         # Not an `Event`, whose lock is not safe in a signal handler.
@@ -120,9 +120,9 @@ class Monitor:
         self._broker_waits_s = backoff()
 
     def stop(self) -> None:
-        """Make `run` write the messages it holds and return.
+        """Make `run` write the messages that it holds, and return.
 
-        It can be called from any thread and from a signal handler.
+        This can be called from any thread and from a signal handler.
         """
         self._stopping = True
 
@@ -131,8 +131,8 @@ class Monitor:
 
         Raises:
             BrokerUnavailable: The broker cannot be reached when the monitor starts.
-                Later outages are waited out.
-            DatabaseUnavailable: The same, for the database.
+                After later outages it reconnects.
+            DatabaseUnavailable: The database cannot be reached when the monitor starts.
             SchemaOutdated: The tables are missing or older than this release needs.
         """
         try:
@@ -169,8 +169,8 @@ class Monitor:
                 )
 
     def _consume(self, connection: Connection) -> None:
-        # Each host of the broker is tried once: kombu would retry for ten seconds and
-        # not check whether to stop.
+        # Each host of the broker is tried once. With more tries, kombu would retry for
+        # ten seconds without checking whether to stop.
         connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
         driver = connection.transport.driver_type
         self._is_amqp = driver == "amqp"
@@ -204,7 +204,7 @@ class Monitor:
     def _collect(self, connection: Connection, batch_wait_s: float) -> bool:
         """Receive messages into the buffer; return whether they are due for writing.
 
-        It returns after a second at the latest, and sooner while a batch is written.
+        It returns within a second, or sooner while a batch is being written.
         """
         tick_s = TICK_S if self._submitted is None else ACKNOWLEDGE_WITHIN_S
         return_at = time.monotonic() + tick_s
@@ -231,7 +231,7 @@ class Monitor:
         is_committed = self._writer_thread.submit(self._writer.write, messages)
         self._submitted = _SubmittedBatch(messages, is_committed)
         if not self._is_amqp:
-            # A virtual transport may poll for seconds, in which nothing could be
+            # A virtual transport may poll for seconds, during which no message could be
             # acknowledged.
             self._acknowledge_written()
 
@@ -248,7 +248,7 @@ class Monitor:
 
     def _acknowledge(self, messages: Sequence[Message]) -> None:
         if self._is_amqp:
-            # The batch holds all messages of this channel up to its last one.
+            # The batch holds all unacknowledged messages of the channel up to its last.
             messages[-1].ack(multiple=True)
             return
         for message in messages:
@@ -260,7 +260,7 @@ class Monitor:
             self._on_commit(batch)
 
     def _run_housekeeping(self) -> None:
-        """Do what is due about once a second, in the writer's thread after a batch."""
+        """Report the throughput if it is due, and submit other chores to the writer."""
         self._throughput.report_if_due()
         now = time.monotonic()
         if now < self._housekeeping_due_at:

@@ -17,10 +17,10 @@ from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_BODY_BYTES,
 )
 
-#: The module that kombu uses: Python's own from 3.14 on, or `backports.zstd`.
+#: The module that kombu uses for zstd: Python's own from 3.14 on, or `backports.zstd`.
 _zstd: Any = getattr(kombu.compression, "zstd", None)
 
-#: Incremental decompressors by the values that the header `compression` may have.
+#: Incremental decompressors, by the value of the header `compression`.
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(("application/x-gzip", "gzip", "zlib"), zlib.decompressobj),
     **dict.fromkeys(("application/x-bz2", "bzip2", "bzip"), bz2.BZ2Decompressor),
@@ -52,7 +52,7 @@ def decompress(body: bytes, method: Any) -> bytes:
     decompressor = new()
     decompressed: bytes = decompressor.decompress(body, MAX_BODY_BYTES + 1)
     if len(decompressed) > MAX_BODY_BYTES:
-        raise ValueError(f"decompressed, it has more than {MAX_BODY_BYTES} bytes")
+        raise ValueError(f"the result has more than {MAX_BODY_BYTES} bytes")
     if not decompressor.eof or decompressor.unused_data:
         raise ValueError("the data is incomplete, or other data follows it")
     return decompressed
@@ -74,8 +74,9 @@ def keep_compressed(message_class: type[Message]) -> type[Message]:
             self.errors = []
 
         def serializable(self) -> dict[str, Any]:
-            """Return the message as it was received, for its return to the queue."""
-            # kombu removes the header `compression`, as it expects a decompressed body.
+            """Return the message as it was received, to put it back into its queue."""
+            # kombu leaves out the header `compression`: it assumes that the body has
+            # been decompressed.
             return {**super().serializable(), "headers": dict(self.headers)}
 
     return CompressedMessage

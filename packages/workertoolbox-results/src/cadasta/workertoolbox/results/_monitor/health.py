@@ -1,4 +1,4 @@
-"""A file that shows a health probe that the monitor works."""
+"""A file by which health probes can see that the monitor works."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_REASON_LENGTH,
 )
 
-#: Content type and encodings of JSON; ASCII is part of UTF-8.
+#: Content type and encodings of task messages; ASCII is a subset of UTF-8.
 _JSON = "application/json"
 _UTF8 = {"utf-8", "utf8", "us-ascii", "none"}
 
@@ -50,7 +50,7 @@ _decode = json.JSONDecoder().decode
 
 
 class UnreadableMessage(ValueError):
-    """A message is not a task message of Celery's protocol 2 in JSON; says why."""
+    """A message is not a task message of Celery's protocol 2 in JSON."""
 
 
 def read_task(
@@ -63,9 +63,9 @@ def read_task(
     """Return the record of a task message.
 
     Args:
-        message: A message whose body is still compressed if it was published so.
-        seen_at: When the monitor received it. It is stored as the instant of
-            publication too if the message has none.
+        message: A message whose body is not decompressed yet.
+        seen_at: When the monitor received it. It also replaces the instant of
+            publication if the message does not have one.
         redaction: Rules for hiding arguments.
         max_bytes: Maximum size in bytes, as JSON, of `args` and of `kwargs`.
 
@@ -106,7 +106,7 @@ def read_task(
 def quarantine_record(
     message: Message, *, reason: str, seen_at: datetime
 ) -> QuarantineRecord:
-    """Return the record of an unreadable message, which holds it unchanged.
+    """Return a record that contains an unreadable message unchanged.
 
     Args:
         reason: Why it cannot be read.
@@ -189,7 +189,7 @@ def _decompressed_body(message: Message) -> bytes:
 
 
 def _error_text(unreadable: Any) -> str:
-    """Return the error in the header `UNREADABLE`, which anybody may have set."""
+    """Return the error in the header `UNREADABLE`, which may have any type."""
     is_mapping = isinstance(unreadable, Mapping)
     text = unreadable.get("error") if is_mapping else unreadable
     return text if isinstance(text, str) else reprlib.repr(text)

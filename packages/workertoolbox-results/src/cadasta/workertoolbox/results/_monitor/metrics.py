@@ -18,8 +18,8 @@ from prometheus_client.core import GaugeMetricFamily
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
 
-#: Upper bounds of the lag's buckets in seconds: from a monitor that keeps up to one
-#: that was stopped for a day.
+#: Upper bounds of the lag's buckets in seconds, for monitors that keep up and for those
+#: that were stopped for up to a day.
 LAG_BUCKETS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 
@@ -36,11 +36,11 @@ class RecentTasks(Protocol):
 
 
 class Metrics:
-    """What this monitor has written, and what the database holds of the last hour.
+    """Metrics of the messages that this monitor has written, and of recent tasks.
 
     Args:
         find_recent: Returns the counts of recent tasks, or None if the database does
-            not answer. It is called for each scrape, in a thread of the scrape's own.
+            not answer. It is called for each scrape, in a separate thread.
     """
 
     def __init__(self, find_recent: Callable[[], RecentTasks | None]) -> None:
@@ -78,17 +78,17 @@ class Metrics:
             self._lag_s.observe(batch.lag_s)
 
     def serve(self, host: str, port: int) -> None:
-        """Answer scrapes in daemon threads, until the process ends.
+        """Serve the metrics over HTTP in daemon threads, until the process ends.
 
         Raises:
-            MetricsUnavailable: The address cannot be listened on.
+            MetricsUnavailable: The monitor cannot listen on the address.
         """
         try:
             start_http_server(port, host, registry=self._registry)
         except OSError as error:
             raise MetricsUnavailable(
-                f"--prometheus {host}:{port} cannot be listened on: {error}; choose a "
-                "free port"
+                f"--prometheus cannot listen on {host}:{port}: {error}; choose a free "
+                "port"
             ) from error
 
 

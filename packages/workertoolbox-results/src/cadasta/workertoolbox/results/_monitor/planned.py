@@ -16,14 +16,15 @@ from cadasta.workertoolbox.results._monitor.size_limits import MAX_STEPS
 
 
 def planned_steps(embedded: Mapping[str, Any], *, task_id: str) -> tuple[Step, ...]:
-    """Return the steps in the third part of a task message's body.
+    """Return the steps that a task message announces.
 
-    They are the rest of the chain, the body of the chord, and the callbacks, where
-    these have an id. Error callbacks are left out, as they run only after a failure.
+    They are the rest of the chain, the body of the chord, and the callbacks, if they
+    have an id. Error callbacks are left out, as they run only after a failure.
 
     Args:
-        embedded: The keys `chain`, `chord` and `callbacks` hold signatures, as in
-            Celery's protocol 2. Anything that is not a signature is skipped.
+        embedded: The third part of the message's body. Its keys `chain`, `chord` and
+            `callbacks` contain signatures, as in Celery's protocol 2. Anything that is
+            not a signature is skipped.
         task_id: Id of the task that the message is for.
     """
     if not any(embedded.get(key) for key in ("chain", "chord", "callbacks")):
@@ -79,7 +80,7 @@ def _steps_of(signature: Any, parent_id: str | None, depth: int) -> Iterator[Ste
 def _last_id(signature: Any, depth: int) -> str | None:
     """Return the id of the task that the next step of a chain follows.
 
-    None if it follows several tasks, as after a group.
+    The id is None if the step follows several tasks, as after a group.
     """
     match signature:
         case {"task": "celery.group"}:

@@ -37,11 +37,11 @@ class QuarantinedMessage(QuarantineRecord):
     @classmethod
     def of(cls, row: RowMapping) -> Self:
         """Return the message that a row holds."""
-        # Some drivers return bytes as a type of their own.
+        # Some drivers return binary data as a type of their own.
         return cls(**{**row, "body": bytes(row["body"])})
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `--json` prints; bytes that are not UTF-8 are escaped."""
+        """Return the values for `--json`; bytes that are not UTF-8 are escaped."""
         text = self.body.decode("utf-8", "backslashreplace")
         seen_at = self.seen_at.isoformat()
         return {"id": self.id, **asdict(self), "body": text, "seen_at": seen_at}
@@ -90,8 +90,8 @@ def drop(engine: Engine, id: int) -> None:
 def replay(engine: Engine, id: int, *, redaction: Redaction, max_bytes: int) -> str:
     """Read a message again; if this release can read it, store its task.
 
-    The message is not published again: it is a copy, and the task itself was never in
-    quarantine.
+    The message is not published again: it is only a copy of the message that workers
+    received.
 
     Args:
         redaction: Rules for hiding arguments.

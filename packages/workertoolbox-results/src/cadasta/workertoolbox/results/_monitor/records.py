@@ -1,4 +1,4 @@
-"""Values between the messages and the tables."""
+"""Records: messages in the form in which the tables store them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Step:
     """A task that another task's message announces: it has an id, but no message yet.
 
     Attributes:
-        parent_id: Id of the step that it follows; None where it follows several.
+        parent_id: Id of the task that it follows; None if it follows several.
     """
 
     id: str
@@ -24,9 +24,9 @@ class TaskRecord(NamedTuple):
     """A task message: the columns of `workertoolbox_task`.
 
     Attributes:
-        args: A list, or the text that is shown instead; never None.
-        kwargs: A dict, or the text that is shown instead; never None.
-        replaced: How often the task has replaced itself.
+        args: A list, or a text that is shown instead; never None.
+        kwargs: A dict, or a text that is shown instead; never None.
+        replaced: How many times the task has replaced itself.
         planned: The steps that the message announces.
     """
 

@@ -14,15 +14,15 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT)
 def stop_on_signals(stop: Callable[[], object]) -> None:
     """Call a function on the first SIGTERM or SIGINT; end the process on the second.
 
-    Both happen in a thread of their own. Python runs signal handlers in the main thread
-    and not before the database's driver returns, which may take hours if the server
+    Both happen in a separate thread. Python runs signal handlers in the main thread,
+    and only after the database's driver returns, which may take hours if the server
     does not answer.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
     for number in NUMBERS:
-        # Python writes only signals that have a handler to the pipe.
+        # Python writes a signal to the pipe only if the signal has a handler.
         signal.signal(number, lambda *_: None)
     Thread(target=_wait, args=(reader, stop), name="signals", daemon=True).start()
 

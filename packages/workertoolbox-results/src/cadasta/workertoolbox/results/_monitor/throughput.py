@@ -23,8 +23,8 @@ class CommittedBatch:
         stored: Number of task messages in it.
         quarantined: Number of messages in it that could not be read.
         duration_s: Duration of the transaction in seconds.
-        lag_s: Seconds from the publication of its oldest task message to the commit; 0
-            without a task message, or if the publisher's clock is ahead.
+        lag_s: Seconds from the publication of its oldest task message to the commit. It
+            is 0 without a task message, or if the publisher's clock is ahead.
     """
 
     stored: int
@@ -67,7 +67,7 @@ class Throughput:
             self._batches.append(batch)
 
     def report_if_due(self) -> None:
-        """Log the line and start a new interval, if the interval is over."""
+        """Log a line and start a new interval if the current one is over."""
         passed_s = time.monotonic() - self._since
         if passed_s < self._interval_s:
             return

@@ -64,7 +64,7 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
 
 
 def _late_queued_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
-    """Return rows of `workertoolbox_queued` for messages that were seen long ago."""
+    """Return rows of `workertoolbox_queued` for messages that are committed late."""
     late = datetime.now(UTC) - LATE_AFTER
     return [
         {
@@ -80,9 +80,9 @@ def _late_queued_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
 def _write_arrays(connection: Connection, records: Sequence[TaskRecord]) -> None:
     """Write tasks and attempts with one statement on PostgreSQL.
 
-    Each column is passed as one JSON array. Of all ways to pass the rows it is the
-    fastest for PostgreSQL to read (half the time of a JSON object per row, a tenth of
-    the time of VALUES) and for Python to encode.
+    Each column is passed as one JSON array. This is the fastest way to pass rows, both
+    for PostgreSQL (half the time of a JSON object per row, a tenth of the time of
+    VALUES) and for Python, which encodes them.
     """
     names = tables.task.c.keys()
     columns = zip(*map(attrgetter(*names), records), strict=True)
@@ -100,7 +100,8 @@ def _insert_messages() -> Insert:
     """Return the statement; its parameters are the columns of `workertoolbox_task`."""
     elements = (_array_elements(column).label(column.name) for column in tables.task.c)
     message = select(*elements).cte("message")
-    # A statement can upsert a row only once: each task's latest message is taken.
+    # A statement can upsert a row only once, so it takes the latest message of each
+    # task.
     first = func.min(message.c.scheduled_at).over(partition_by=message.c.id)
     latest = (
         select(*(first if each.name == "scheduled_at" else each for each in message.c))
@@ -110,8 +111,8 @@ def _insert_messages() -> Insert:
     task = insert_into(tables.task, "postgresql")
     upsert = _upsert_task(task.from_select(tables.task.c.keys(), latest))
     upserted = upsert.returning(tables.task.c.id).cte("task")
-    # The count makes PostgreSQL write, and lock, the tasks before the attempts. All
-    # other statements use the same order.
+    # The count makes PostgreSQL write, and so lock, the tasks before the attempts, as
+    # all other statements do.
     count = select(func.count()).select_from(upserted).scalar_subquery()
     attempts = select(*(message.c[name] for name in _ATTEMPT_FIELDS.values())).where(
         count >= 0
@@ -169,7 +170,10 @@ def _insert_once(insert: Insert) -> Insert:
 
 
 def _upsert_task(insert: Insert) -> Insert:
-    """Keep the time of the first message and all other values of the latest."""
+    """Add ON CONFLICT, keeping the publication of the first and the rest of the latest.
+
+    The time at which a monitor saw the task stays that of the message stored first.
+    """
     old, new = tables.task.c, insert.excluded
     later = or_(
         new.replaced > old.replaced,

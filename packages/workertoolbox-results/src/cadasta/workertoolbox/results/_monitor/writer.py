@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Writer:
-    """Write messages to the database; put unreadable messages into quarantine.
+    """Writes messages to the database, and puts unreadable messages into quarantine.
 
     Args:
         redaction: Rules for hiding arguments.
@@ -82,7 +82,7 @@ class Writer:
         except UnreadableMessage as error:
             reason = str(error)
         except Exception as error:
-            # An unforeseen error in one message must not stop the others.
+            # An unexpected error in one message must not keep others from being stored.
             reason = f"the message cannot be read: {error!r}"
         return _quarantine(message, reason, seen_at)
 
@@ -97,7 +97,7 @@ class Writer:
         )
 
     def _commit_with_retries(self, records: Sequence[Record]) -> bool:
-        """Commit records; retry during an outage. Returns the same as `write`."""
+        """Commit records and retry during an outage; return the same as `write`."""
         waits_s = backoff()
         while True:
             try:

@@ -1,1 +1,1 @@
-"""Typed queries over the database."""
+"""Typed queries on the database."""

@@ -1,4 +1,4 @@
-"""The filters of a query, and the SQL conditions that they make of each table."""
+"""The filters of a query, and their SQL conditions on each table."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Condition = ColumnElement[bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which tasks a query asks for; a task has to match all that are not None.
+    """The filters of a query; a task has to match all that are not None.
 
     Attributes:
         name: Name of the task.
-        status: One of `STATUSES`, or a name of the task's own.
+        status: One of `STATUSES`, or a custom state.
         queue: Work queue of the task.
         worker: Worker that ran the task, such as `celery@host`.
-        internal: Whether to include Celery's own tasks, `celery.*`. One that is asked
-            for by its name is included in any case.
+        internal: Whether to include Celery's own tasks, `celery.*`. With `name` they
+            are always included.
     """
 
     name: str | None = None
@@ -37,10 +37,10 @@ class Filters:
 
     @property
     def by_latest_state(self) -> bool:
-        """Whether the tasks are searched in the results, by their latest state.
+        """Whether the tasks are searched for in the results, by their latest state.
 
-        This is so for a worker, and for the states of Celery other than `SUCCESS`. Few
-        tasks have such a state, and they may be anywhere in the history.
+        They are if a worker is given, or a stored state other than `SUCCESS`. Few tasks
+        have such a state, and they may be anywhere in the history.
         """
         usual = (*BEFORE_RESULT, states.SUCCESS, None)
         return self.worker is not None or self.status not in usual
@@ -99,7 +99,7 @@ def _message_column(column: str) -> ColumnElement[Any]:
 def name_and_queue_conditions(
     filters: Filters, name: SQLColumnExpression[Any], queue: SQLColumnExpression[Any]
 ) -> Iterator[Condition]:
-    """Yield conditions on two columns of any table: a name and a queue."""
+    """Yield conditions on two columns of any table, the name and the queue."""
     if filters.name is not None:
         yield name == filters.name
     if filters.queue is not None:
@@ -109,6 +109,6 @@ def name_and_queue_conditions(
 
 
 def is_internal(name: SQLColumnExpression[Any]) -> Condition:
-    """Return the condition that a name is that of one of Celery's own tasks."""
+    """Return the condition that a name belongs to one of Celery's own tasks."""
     # Not LIKE, which ignores case in SQLite.
     return func.substr(func.coalesce(name, ""), 1, len(INTERNAL)) == INTERNAL

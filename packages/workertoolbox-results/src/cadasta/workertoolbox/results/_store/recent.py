@@ -1,4 +1,4 @@
-"""Count recent tasks by status and queue, at a cost that the history does not raise."""
+"""Counts of recent tasks by status and queue, however long the history is."""
 
 from __future__ import annotations
 
@@ -24,40 +24,42 @@ from cadasta.workertoolbox.results._store.filters import is_internal
 
 _logger = logging.getLogger(__name__)
 
-#: How old the tasks are that are counted.
+#: Maximum age of the tasks that are counted.
 WINDOW = timedelta(hours=1)
 
-#: Most rows that are read, the newest ones: PostgreSQL takes a few tenths of a second.
+#: Maximum number of rows that are read, the newest ones. PostgreSQL takes a few tenths
+#: of a second for them.
 MAX_ROWS = 20_000
 
-#: Age of a result from which it counts as untracked: time for its message to arrive.
+#: Age from which a result without a message counts as untracked. Until then the message
+#: may still arrive.
 UNTRACKED_AFTER = timedelta(minutes=1)
 
 #: Milliseconds after which PostgreSQL cancels a query.
 TIMEOUT_MS = 5000
 
-#: Seconds for which counts are used again.
+#: Seconds for which counts are reused.
 MAX_AGE_S = 15.0
 
 #: Seconds for which a thread waits while another one queries the database.
 LOCK_TIMEOUT_S = 5.0
 
-#: Most queues that are counted by themselves: a metric must not have labels without
-#: bound.
+#: Maximum number of queues that are counted separately, as the number of labels of a
+#: metric must be limited.
 MAX_QUEUES = 50
 
-#: Label of all other queues, and of statuses that tasks define themselves.
+#: Label of all other queues, and of custom states.
 OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class RecentCounts:
-    """Numbers of recent tasks: of the newest 20,000 in the last hour.
+    """Numbers of recent tasks: the newest 20,000 of the last hour.
 
     Attributes:
         tasks: Number of tasks by status and queue, without Celery's own, `celery.*`.
-            Statuses that tasks define themselves are counted as `other`, and so are
-            all queues but the 50 with most tasks.
+            Custom states are counted as `other`, and so are all queues except the 50
+            with the most tasks.
         untracked: Number of results whose task no monitor has seen.
     """
 
@@ -84,10 +86,10 @@ class NewestTask:
 
 
 class RecentCountsCache:
-    """Counts of recent tasks that threads share, each database query for all of them.
+    """A cache of counts that threads share, so that one query serves all of them.
 
     Args:
-        max_age_s: Seconds for which counts are used again.
+        max_age_s: Seconds for which counts are reused.
     """
 
     def __init__(self, engine: Engine, *, max_age_s: float = MAX_AGE_S) -> None:
@@ -99,8 +101,8 @@ class RecentCountsCache:
 
     def get(self) -> RecentCounts | None:
         """Return the counts, or None if the database does not answer."""
-        # A server that does not answer blocks one thread. The others give up, so that
-        # they do not queue for it one after the other.
+        # A server that does not answer blocks one thread. The others give up instead of
+        # querying it one after the other.
         if not self._lock.acquire(timeout=LOCK_TIMEOUT_S):
             return None
         try:
@@ -133,7 +135,7 @@ def count_recent(engine: Engine) -> RecentCounts:
 
 
 def find_newest_task(engine: Engine) -> NewestTask | None:
-    """Return the newest task, by the index on `scheduled_at`, or None without tasks.
+    """Find the newest task by the index on `scheduled_at`; return None without tasks.
 
     Raises:
         sqlalchemy.exc.DBAPIError: The database cannot be reached, or does not let the
@@ -191,7 +193,7 @@ def _count_untracked(connection: Connection, since: datetime) -> int:
 def limit_labels(
     counts: Mapping[tuple[str, str], int],
 ) -> Mapping[tuple[str, str], int]:
-    """Return counts in which rare queues and unknown statuses are one label."""
+    """Return counts in which small queues and custom states have the label `OTHER`."""
     by_queue: Counter[str] = Counter()
     for (_, queue), number in counts.items():
         by_queue[queue] += number

@@ -1,4 +1,4 @@
-"""Find the ids of the tasks that a query asks for.
+"""Searches for the ids of the tasks that match a query.
 
 A task may be known from its message (`workertoolbox_task`), from its result
 (`celery_taskmeta`), or from the message of another task (`workertoolbox_planned`). Each
@@ -63,9 +63,10 @@ def find_newest_ids(
 def find_stuck_ids(
     connection: Connection, filters: Filters, limit: int, *, before: datetime
 ) -> Sequence[str]:
-    """Return the ids of tasks that wait or run since before an instant, oldest first.
+    """Return the ids of tasks that began to wait or run before an instant.
 
-    A task that is to be retried waits since its error, or since its ETA.
+    Those that have waited or run longest are first. A task that is to be retried waits
+    from its error on, or from its ETA on.
     """
     sources = [
         *find_due(connection, filters, limit, before=before),
@@ -76,10 +77,10 @@ def find_stuck_ids(
 
 
 def find_related_ids(connection: Connection, column: str, id: str) -> Sequence[str]:
-    """Return the ids of tasks that may have a root, or a parent.
+    """Return the ids of tasks that may have a given root, or a given parent.
 
-    Each table has a root and a parent of its own, and the view shows only one of them,
-    so the caller checks the tasks again.
+    Several tables contain the root and the parent of a task, and the view shows only
+    one of them, so the caller has to check the tasks again.
 
     Args:
         column: `root_id` or `parent_id`.
@@ -101,7 +102,7 @@ def find_related_ids(connection: Connection, column: str, id: str) -> Sequence[s
 def _find_by_message(
     connection: Connection, filters: Filters, limit: int
 ) -> Sequence[str]:
-    """Return ids by the first message, or by the latest state without a message.
+    """Return ids sorted by the first message, or by the latest state if there is none.
 
     Results without a date, and then planned steps, are last.
     """
@@ -125,7 +126,7 @@ def _find_by_message(
 def _find_by_latest_state(
     connection: Connection, filters: Filters, limit: int
 ) -> Sequence[str]:
-    """Return ids by the latest state; results without a date are last."""
+    """Return ids sorted by the latest state; results without a date are last."""
     alternatives = [list(conditions) for conditions in result_conditions(filters)]
     sources = [
         find_results(connection, conditions, limit) for conditions in alternatives

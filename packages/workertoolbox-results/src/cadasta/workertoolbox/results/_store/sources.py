@@ -1,14 +1,14 @@
-"""Queries that search tasks in one table each.
+"""Queries that search for tasks in one table each.
 
-Each returns tasks sorted by age, and at most as many as are asked for.
+Each query returns tasks sorted by age, and a limited number of them.
 
-Where a condition needs a row of another table, a scalar subquery looks it up by its
-index. PostgreSQL may execute a join by reading the whole other table instead, when it
+If a condition needs a row of another table, a scalar subquery looks it up by its index.
+PostgreSQL may execute a join by reading the whole other table instead, if it
 overestimates how many tasks are queued, or how many results are untracked.
 
-Tasks without a result and results without a message would have to be searched in the
-whole history. A monitor copies them to `workertoolbox_queued` and
-`workertoolbox_untracked`, up to a watermark; newer ones are searched in the tables
+Finding tasks without a result, or results without a message, would take a search of the
+whole history. Therefore a monitor copies their ids to `workertoolbox_queued` and
+`workertoolbox_untracked`, up to a watermark. Newer ones are searched for in the tables
 themselves. See `_history/watermark.py`.
 """
 
@@ -48,7 +48,7 @@ from cadasta.workertoolbox.results._store.filters import (
     result_conditions,
 )
 
-#: Before every task.
+#: An instant before every task.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -63,8 +63,8 @@ class Watermark(NamedTuple):
     """The instants up to which the copies are complete.
 
     Attributes:
-        seen_at: When a monitor saw the message, for `workertoolbox_queued`.
-        stored_at: When a worker stored the result, for `workertoolbox_untracked`.
+        seen_at: `workertoolbox_queued` is complete for messages seen until then.
+        stored_at: `workertoolbox_untracked` is complete for results stored until then.
     """
 
     seen_at: datetime
@@ -74,13 +74,13 @@ class Watermark(NamedTuple):
 def merge_ids(
     sources: Iterable[Sequence[DatedId]], limit: int, *, newest_first: bool = False
 ) -> list[str]:
-    """Merge sources that are sorted, and return the first ids, each once."""
+    """Merge sorted sources, and return the first ids without duplicates."""
     merged = merge(*sources, key=lambda found: found.at, reverse=newest_first)
     return list(islice(dict.fromkeys(found.id for found in merged), limit))
 
 
 def _fetch(connection: Connection, query: Select[Any], limit: int) -> Sequence[DatedId]:
-    """Return the first rows of a query for a date and an id."""
+    """Return the first rows of a query that selects a date and an id."""
     return [
         DatedId(at if at.tzinfo else at.replace(tzinfo=UTC), id)
         for at, id in connection.execute(query.limit(limit))
@@ -101,7 +101,7 @@ def find_tracked(
 def find_untracked_below_watermark(
     connection: Connection, filters: Filters, limit: int, *, since: datetime
 ) -> Sequence[DatedId]:
-    """Return results without a message that are copied already, newest first."""
+    """Return results without a message that have been copied, newest first."""
     columns = untracked.c
     result = select(taskmeta.c.status).where(taskmeta.c.task_id == columns.task_id)
     status = result.scalar_subquery()
@@ -121,7 +121,7 @@ def find_untracked_below_watermark(
 def find_queued(
     connection: Connection, filters: Filters, limit: int
 ) -> Sequence[Sequence[DatedId]]:
-    """Return tasks that are `QUEUED`, or those that are `SCHEDULED`, newest first."""
+    """Return `QUEUED` or `SCHEDULED` tasks, as the filters say, newest first."""
     now = datetime.now(UTC)
     eta = task.c.eta
     has_status = (
@@ -170,8 +170,8 @@ def _select_queued_above_watermark(
     """Return a query for tasks without a result that were seen after the watermark.
 
     Args:
-        at: What the tasks are sorted by.
-        conditions: What else the tasks have to meet.
+        at: The instant by which the tasks are sorted.
+        conditions: Further conditions that the tasks have to meet.
         newest_first: Whether to sort in descending order.
     """
     found = (
@@ -182,8 +182,8 @@ def _select_queued_above_watermark(
             *conditions,
         )
         .cte("above_watermark")
-        # There are few of these. Without this, PostgreSQL might walk an index of the
-        # order through the whole history.
+        # Few rows are above the watermark. If they were not materialized, PostgreSQL
+        # might read the whole history in the order of an index instead.
         .prefix_with("MATERIALIZED")
     )
     order = found.c.at.desc() if newest_first else found.c.at
@@ -193,7 +193,7 @@ def _select_queued_above_watermark(
 def find_started(
     connection: Connection, filters: Filters, limit: int, *, before: datetime
 ) -> Iterator[Sequence[DatedId]]:
-    """Yield tasks that are `STARTED` since before an instant, oldest first."""
+    """Yield tasks that have been `STARTED` since before an instant, oldest first."""
     for query in _select_state(filters, states.STARTED, before):
         yield _fetch(connection, query, limit)
 
@@ -201,7 +201,7 @@ def find_started(
 def find_to_be_retried(
     connection: Connection, filters: Filters, limit: int, *, before: datetime
 ) -> Iterator[Sequence[DatedId]]:
-    """Yield tasks that are in `RETRY` since before an instant, oldest first.
+    """Yield tasks that have been in `RETRY` since before an instant, oldest first.
 
     Those whose ETA is later are left out.
     """
@@ -213,7 +213,7 @@ def find_to_be_retried(
 def _select_state(
     filters: Filters, state: str, before: datetime
 ) -> Iterator[Select[Any]]:
-    """Yield queries for the tasks that have a state since before an instant."""
+    """Yield queries for tasks that have had a state since before an instant."""
     stored_at = taskmeta.c.date_done
     for conditions in result_conditions(replace(filters, status=state)):
         yield (
@@ -251,7 +251,7 @@ def find_undated_results(
 
 
 def find_planned(connection: Connection, filters: Filters, limit: int) -> list[str]:
-    """Return ids of steps that are still to come, the latest announced first."""
+    """Return ids of steps that are not published yet, the latest announced first."""
     if filters.queue is not None or limit <= 0:
         return []  # The queue of a step is not known yet.
     query = (
@@ -266,8 +266,8 @@ def find_planned(connection: Connection, filters: Filters, limit: int) -> list[s
 def read_watermark(connection: Connection) -> Watermark:
     """Return the instants up to which the copies are complete.
 
-    Values in a query, rather than a join, let PostgreSQL estimate how few rows are
-    above them.
+    Queries contain them as values, not as a join, so that PostgreSQL can estimate how
+    few rows are above them.
     """
     seen_at, stored_at = connection.execute(
         select(watermark.c.seen_at, watermark.c.date_done)
@@ -278,6 +278,6 @@ def read_watermark(connection: Connection) -> Watermark:
 def _has_message_where(
     task_id: ColumnElement[str], conditions: Sequence[Condition]
 ) -> Condition:
-    """Return the condition that a task has a message that meets conditions."""
+    """Return the condition that a task has a message, and the message meets others."""
     message = select(task.c.id).where(task.c.id == task_id, *conditions)
     return message.scalar_subquery().is_not(None)

@@ -1,4 +1,4 @@
-"""Checking of a status that a user has written."""
+"""Suggestions for misspelled statuses."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from celery import states
 from cadasta.workertoolbox.results._database.statuses import QUEUED, STATUSES
 from cadasta.workertoolbox.results._errors import UnknownStatus
 
-#: Similarity, as `difflib` measures it from 0 to 1, at which a name counts as a slip:
-#: `SUCESS` does, `SENDING` does not.
+#: Similarity, as `difflib` measures it from 0 to 1, from which a name counts as
+#: misspelled: `SUCESS` does, `SENDING` does not.
 MIN_SIMILARITY = 0.9
 
 
 def check_status(status: str) -> None:
-    """Refuse a status that no task has and that looks like a slip.
+    """Refuse a status that no task has and that is probably misspelled.
 
-    Other unknown names pass: a task may store states with names of its own.
+    Other unknown statuses are accepted, as a task may store custom states.
 
     Raises:
         UnknownStatus: The status resembles a known one, or is a known one in lower
-            case, or is `PENDING`, which is what Celery calls a task it knows nothing
-            about.
+            case, or is `PENDING`, Celery's status for tasks that it does not know.
     """
     near = [QUEUED] if status == states.PENDING else []
     if status not in STATUSES:

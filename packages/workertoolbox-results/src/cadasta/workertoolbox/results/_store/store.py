@@ -1,4 +1,4 @@
-"""`TaskStore`: typed queries over the results database."""
+"""`TaskStore`: typed queries on the results database."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from cadasta.workertoolbox.results._store.view import read_tasks
 
 
 class TaskStore:
-    """Every task that was published, and what became of it.
+    """Queries for every task that was published, and for its result.
 
     A store is a context manager that closes its connections. Threads may share it.
 
@@ -51,15 +51,16 @@ class TaskStore:
                     print(task.id, task.name, task.result)
 
     Args:
-        url: The database, as in `result_backend`: `workertoolbox+…`, `db+…` or
-            SQLAlchemy's own URL. Its role needs to read rows, nothing more.
+        url: The database, as in `result_backend`: `workertoolbox+…`, `db+…` or a URL
+            for SQLAlchemy. Its role only needs to read rows.
 
     Attributes:
         engine: The SQLAlchemy engine with the store's connections.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
-        InvalidURL: The URL does not name a SQL database.
+        InvalidURL: The URL does not name a supported database, or its driver is not
+            installed.
         SchemaOutdated: The tables are missing or too old.
     """
 
@@ -77,7 +78,8 @@ class TaskStore:
 
         Raises:
             DatabaseUnavailable: The database cannot be reached.
-            InvalidURL: `result_backend` does not name a SQL database.
+            InvalidURL: `result_backend` does not name a supported database, or its
+                driver is not installed.
             SchemaOutdated: The tables are missing or too old.
         """
         return cls(app.conf.result_backend)
@@ -105,7 +107,7 @@ class TaskStore:
         return task
 
     def find(self, id: str) -> Task | None:
-        """Return a task by its id, or None if neither monitor nor worker has seen it.
+        """Find a task by its id; return None if no monitor and no worker has seen it.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -125,25 +127,25 @@ class TaskStore:
     ) -> Sequence[Task]:
         """Return tasks, newest first.
 
-        A task is as new as its first message, or as its latest state if no monitor has
-        seen a message. With `worker`, or a status of Celery's other than `SUCCESS`, all
-        tasks are sorted by their latest state, and name and queue are those of the run
-        that stored it. Steps that are still to come are last.
+        Tasks are sorted by their first message, or by their latest state if no monitor
+        has seen a message. With `worker`, or a status that workers store other than
+        `SUCCESS`, all tasks are sorted by their latest state, and name and queue are
+        those of the run that stored it. Steps that are not published yet are last.
 
         Example:
-            The last ten tasks of a queue that have not started yet::
+            The newest ten tasks of a queue that have not started yet::
 
                 store.list(queue="export", status="QUEUED", limit=10)
 
         Args:
-            limit: Most tasks to return.
+            limit: Maximum number of tasks to return.
             name: Only tasks of this name.
-            status: Only tasks with this status: Celery's own, `QUEUED`, `SCHEDULED` or
-                `PLANNED`, or one that a task stores itself.
+            status: Only tasks with this status: one of Celery's, `QUEUED`, `SCHEDULED`,
+                `PLANNED`, or a custom state.
             queue: Only tasks of this work queue.
             worker: Only tasks that this worker ran, such as `celery@host`.
-            internal: Whether to include Celery's own tasks, `celery.*`. One that is
-                asked for by its name is included in any case.
+            internal: Whether to include Celery's own tasks, `celery.*`. With `name`
+                they are always included.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -167,23 +169,23 @@ class TaskStore:
         queue: str | None = None,
         internal: bool = False,
     ) -> Sequence[Task]:
-        """Return tasks that have been queued or running for long, the longest first.
+        """Return tasks that have been queued or running for too long, longest first.
 
         A task is queued from the moment it can run: from its ETA, if it has one. A task
         that is to be retried is queued again.
 
         Example:
-            What has been waiting or running for more than a quarter of an hour::
+            Tasks that have been waiting or running for more than a quarter of an hour::
 
                 store.stuck(timedelta(minutes=15))
 
         Args:
-            longer_than: Shortest time since the task was queued or started.
-            limit: Most tasks to return.
+            longer_than: Minimum time since the task was queued or started.
+            limit: Maximum number of tasks to return.
             name: Only tasks of this name.
             queue: Only tasks of this work queue.
-            internal: Whether to include Celery's own tasks, `celery.*`. One that is
-                asked for by its name is included in any case.
+            internal: Whether to include Celery's own tasks, `celery.*`. With `name`
+                they are always included.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -195,7 +197,7 @@ class TaskStore:
             return read_tasks(connection, ids)
 
     def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
-        """Return every task of a workflow, the oldest first.
+        """Return every task of a workflow, oldest first.
 
         Args:
             root_id: Id of the task that began the workflow.
@@ -207,9 +209,9 @@ class TaskStore:
         return self._related("root_id", root_id, internal=internal)
 
     def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
-        """Return the tasks that a task has published, the oldest first.
+        """Return the tasks that a task has published, oldest first.
 
-        Steps that are still to come directly after the task are included.
+        Planned steps that follow the task directly are included.
 
         Args:
             parent_id: Id of the task.
@@ -238,7 +240,7 @@ class TaskStore:
             return connection.scalars(query).all()
 
     def newest_task(self) -> NewestTask | None:
-        """Return when the newest task was published and seen, or None without tasks.
+        """Return the newest task that a monitor has stored, or None without tasks.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -267,10 +269,10 @@ class TaskStore:
             return connection.execute(query).scalar_one()
 
     def quarantine_reasons(self, *, limit: int = 50) -> Sequence[str]:
-        """Return why messages are in quarantine, the newest message first.
+        """Return why messages are in quarantine, newest message first.
 
         Args:
-            limit: Most messages to look at.
+            limit: Maximum number of messages to look at.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -315,13 +317,13 @@ class TaskStore:
 
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:
-        """Yield a connection on which all statements see the same rows."""
+        """Yield a connection whose statements all see the same snapshot of the rows."""
         with self._connected() as connection:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
-                # PostgreSQL compiles a query that it estimates to be expensive. These
-                # are cheap, and compiling takes longer than running them.
+                # PostgreSQL compiles queries that it estimates to be expensive. These
+                # are cheap: compiling them takes longer than running them.
                 connection.execute(text("SET LOCAL jit = off"))
             yield connection

@@ -19,9 +19,9 @@ class Task:
     Attributes:
         id: Id of the task.
         name: Name of the task; None if neither message nor result has one.
-        status: Celery's, or `QUEUED` (its message was seen, nothing has run it yet),
-            `SCHEDULED` (queued with an ETA still ahead), or `PLANNED` (the message of
-            another task announces it; if that task fails, it never comes).
+        status: Celery's, or `QUEUED` (its message was seen, no worker has run it yet),
+            `SCHEDULED` (queued with an ETA in the future), or `PLANNED` (the message of
+            another task announces it; if that task fails, it is never published).
         queue: The work queue: the routing key that the task was published with.
         args: Positional arguments as the message had them, redacted and truncated; None
             if neither message nor result has them.
@@ -29,16 +29,17 @@ class Task:
         root_id: Id of the task that began the workflow.
         parent_id: Id of the task that published this one.
         group_id: Id of the group that the task is part of.
-        retries: How often the task has been retried so far.
-        scheduled_at: When it was first published; None if no monitor has seen that.
+        retries: How many times the task has been retried so far.
+        scheduled_at: When it was first published; None if no monitor has seen its
+            message.
         eta: The earliest time at which it may run, if it has one.
-        started_at: When its latest attempt began; None before that, and where the
-            service has `task_track_started` off.
+        started_at: When its latest attempt began; None before that, and if the service
+            does not set `task_track_started`.
         finished_at: When a final state was stored.
         worker: The worker that stored the latest state, such as `celery@host`.
         result: The return value, or `exc_type` and `exc_message` of a failure.
         traceback: The traceback of a failure, as text.
-        tracked: Whether a monitor has seen its message, or one that announces it.
+        tracked: False if the task has a result, but no monitor has seen its message.
     """
 
     id: str
@@ -72,7 +73,7 @@ class Task:
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds from when it could run (its ETA, else publication) to its start."""
+        """Seconds from its ETA, or else its publication, to the start of its run."""
         due_at = max(filter(None, (self.scheduled_at, self.eta)), default=None)
         if due_at is None or self.started_at is None:
             return None
@@ -86,7 +87,7 @@ class Task:
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `--json` prints: instants in ISO 8601, other values unchanged."""
+        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["tracked"]
         return {

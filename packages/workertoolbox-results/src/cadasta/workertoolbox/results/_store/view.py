@@ -1,4 +1,4 @@
-"""Read tasks from the view `workertoolbox_tasks`."""
+"""Reading of tasks from the view `workertoolbox_tasks`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.tables import taskmeta, tasks
 from cadasta.workertoolbox.results._store.task import Task
 
-#: Most tasks that one statement reads.
+#: Maximum number of tasks that one statement reads.
 MAX_IDS_PER_QUERY = 1000
 
 #: The columns of the view, but with the result as the worker stored it: `jsonb` cannot
-#: hold everything that Python's JSON can, such as NaN.
+#: represent everything that Python's JSON can, such as NaN.
 _SELECT = select(
     *(column for column in tasks.c if column.name != "result"),
     taskmeta.c.result.label("encoded_result"),
@@ -30,7 +30,7 @@ _SELECT = select(
 
 
 def read_tasks(connection: Connection, ids: Sequence[str]) -> Sequence[Task]:
-    """Return tasks in the order of their ids, without those that do not exist."""
+    """Return the tasks with these ids, in the order given; unknown ids are skipped."""
     found: dict[str, Task] = {}
     for start in range(0, len(ids), MAX_IDS_PER_QUERY):
         some = ids[start : start + MAX_IDS_PER_QUERY]

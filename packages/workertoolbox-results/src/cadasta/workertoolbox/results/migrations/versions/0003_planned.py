@@ -13,7 +13,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-#: The result is joined only for the types of its columns: all of them are NULL.
+#: The result is joined only for the types of its columns. Its values are all NULL.
 PLANNED = """
 UNION ALL
 SELECT

@@ -15,8 +15,8 @@ depends_on = None
 
 instant = sa.DateTime(timezone=True)
 
-#: A relation, a privilege on it, and what is granted to the roles that hold it: readers
-#: can still read the view, and monitors can still write.
+#: A relation, a privilege on it, and a grant for the roles that hold it, so that
+#: readers can still read the view, and monitors can still write.
 GRANTS = (
     (
         "workertoolbox_tasks",
