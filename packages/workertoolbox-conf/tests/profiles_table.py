@@ -1,4 +1,7 @@
-"""The README's table of presets, made from the code; as a script, write it there."""
+"""The README's table of presets, made from the code.
+
+Run as a script, this module writes the table to the README.
+"""
 
 from __future__ import annotations
 

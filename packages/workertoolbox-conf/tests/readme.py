@@ -9,7 +9,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def with_table(text: str, table: str) -> str:
-    """Return the text of a README with the table of the same head replaced.
+    """Return the text of a README, in which a table with the same head is replaced.
 
     Raises:
         ValueError: The README has no such table, or several.

@@ -105,7 +105,7 @@ def test_a_transport_wins_over_the_url() -> None:
         (attributes(FifoQueue="true"), r"FifoQueue='true'.*'export'.*'export\.fifo'"),
         (
             attributes(DeduplicationScope="queue") | {"PLATFORM_QUEUE_NAME": "m"},
-            r"DeduplicationScope='queue'.*name a queue so",
+            r"DeduplicationScope='queue'.*give a queue such a name",
         ),
         (
             predefined({"export": "https://sqs/1/export.fifo"}),
@@ -141,11 +141,14 @@ def test_fifo_with_the_suffix_is_accepted(queue: str, settings: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("geheim", "broker_transport_options is a str"),
-        ({"sqs-creation-attributes": "geheim"}, "sqs-creation-attributes in .* a str"),
+        ("geheim", "broker_transport_options has type str"),
+        (
+            {"sqs-creation-attributes": "geheim"},
+            "sqs-creation-attributes in .* type str",
+        ),
         (
             {"predefined_queues": ["celery", "geheim", "platform.fifo"]},
-            "predefined_queues in .* is a list",
+            "predefined_queues in .* has type list",
         ),
     ],
 )

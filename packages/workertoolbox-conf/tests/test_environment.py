@@ -121,7 +121,7 @@ def test_an_invalid_prefix_is_an_error(prefix: str) -> None:
             for text in ("long", "", "2 hours", "-1", "nan", "1h30", "h", "1.2.3s")
         ],
         *[
-            ("WORKERTOOLBOX_BROKER_HEARTBEAT", text, "a number of whole seconds")
+            ("WORKERTOOLBOX_BROKER_HEARTBEAT", text, "a whole number of seconds")
             for text in ("often", "0.5s", "500ms", "9" * 400)
         ],
         ("WORKERTOOLBOX_TASK_ACKS_LATE", "maybe", "a boolean"),

@@ -84,7 +84,9 @@ def test_an_unreadable_file_is_an_error_that_names_it(
 
     assert f"{PASSWORD}_FILE={path!r}" in str(caught.value)
     assert reason in str(caught.value)
-    assert caught.value.__cause__ is None  # It would have all that is in the file.
+    assert (
+        caught.value.__cause__ is None
+    )  # The cause would show the content of the file.
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_transport_options_of_a_wrong_type_are_an_error(tmp_path: Path) -> None:
     assert Config.embedded(
         ["export"], tmp_path, broker_transport_options=None
     ) == Config.embedded(["export"], tmp_path)
-    with pytest.raises(InvalidValue, match="broker_transport_options is a str"):
+    with pytest.raises(InvalidValue, match="broker_transport_options has type str"):
         Config.embedded(["export"], tmp_path, broker_transport_options="x")
 
 

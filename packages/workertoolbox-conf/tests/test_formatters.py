@@ -93,7 +93,7 @@ CIRCULAR.append(CIRCULAR)
         ({("a", 1): 2}, {"('a', 1)": 2}),
         (CIRCULAR, "[[...]]"),
         ("\ud800\x00", "\ud800\x00"),
-        (Unprintable(), "<Unprintable without a text>"),
+        (Unprintable(), "<Unprintable that cannot be shown>"),
     ],
 )
 def test_every_extra_is_written_whatever_its_type(value: object, shown: Any) -> None:

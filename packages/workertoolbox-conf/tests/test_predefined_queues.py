@@ -42,12 +42,12 @@ def test_predefined_queues_can_be_given_as_names_and_urls(
     ("given", "message"),
     [
         (lines({"export": "sqs.example/1/export"}), "'sqs.example/1/export' for the"),
-        ({"export": 5}, "a int for the URL of queue 'export'"),
+        ({"export": 5}, "a value of type int for the URL of queue 'export'"),
         ({"export": "https://sqs.example"}, "'https://sqs.example' for the URL"),
         ("https://sqs.example/1/export?a=b", "not a name and a URL"),
         ("export", "line 'export' that is not a name"),
         (2 * lines({"export": "https://sqs.example/1/export"}), "'export' twice"),
-        (17, "is a int"),
+        (17, "has type int"),
         (
             '{"export": {"url": "…", "secret_access_key": "geheim"',
             "is JSON in a string",

@@ -52,7 +52,7 @@ def test_an_error_is_a_builtin_error_too(error: type[Exception]) -> None:
     assert f"| `{error.__name__}` | `{builtin.__name__}` | " in README.read_text()
 
 
-#: Modules that an app with a configuration does not need until it publishes or works.
+#: Modules that a configured app does not need until it publishes or runs tasks.
 UNNEEDED = {
     "alembic",
     "cadasta.workertoolbox.conf.checkup",

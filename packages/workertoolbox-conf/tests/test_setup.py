@@ -81,7 +81,7 @@ class RefusingHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def refusing_port() -> Iterator[int]:
-    """A port of a server that refuses every credential."""
+    """A port of a server that refuses all credentials."""
     with HTTPServer(("127.0.0.1", 0), RefusingHandler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -188,7 +188,7 @@ def test_a_refused_queue_does_not_prevent_the_declaration_of_others(
 ) -> None:
     app = embedded_app(tmp_path)
     app.amqp.queues["export"].exchange = Exchange("blocked", type="topic")
-    # A folder of the name of the file with the bindings of that exchange.
+    # A folder with the name of the file for the bindings of that exchange.
     tmp_path.joinpath("broker", "bindings", "blocked.exchange").mkdir(parents=True)
     [failure] = setup_app(app, throw=False)
 

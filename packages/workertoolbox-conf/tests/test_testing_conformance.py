@@ -36,7 +36,7 @@ def test_the_app_is_restored():
     assert app.conf.broker_url == "amqp://nobody:secret@127.0.0.1:1//"
 """
 
-#: The other tests of that service would only wait for their timeouts.
+#: The other tests of `TestRerouted` would only wait for their timeouts.
 SELECTION = "not TestRerouted or test_every_task or test_a_chain"
 
 #: The number of tests, without those that run tasks of the service.

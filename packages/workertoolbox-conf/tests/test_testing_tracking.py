@@ -138,8 +138,10 @@ def test_a_task_that_was_never_published(running: Celery) -> None:
 def test_a_planned_step_that_was_never_published(app: Celery) -> None:
     add = app.tasks["export.add"]
     result = chain(add.s(1), add.s())()
-    with running_monitor(app), pytest.raises(AssertionError) as caught:
-        assert_tracked(app, result, timeout_s=1)
+    with running_monitor(app):
+        assert_tracked(app, result.parent)
+        with pytest.raises(AssertionError) as caught:
+            assert_tracked(app, result, timeout_s=0.2)
 
     assert "1 of 2 tasks" in str(caught.value)
     assert f"task {result.id}: it is planned by another task" in str(caught.value)

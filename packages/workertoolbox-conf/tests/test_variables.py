@@ -24,7 +24,7 @@ LINES = "\n".join(
     f"{name}=https://sqs/1/{name}" for name in ("celery", "export", "platform.fifo")
 )
 
-#: The text in the environment and the value that is read, if not `some` for both.
+#: The text in the environment and the value read from it; the others use `some`.
 TEXTS: dict[str, tuple[str, object]] = {
     "QUEUES": ("some", ["some"]),
     "COPY_FAILURE": ("raise", "raise"),

@@ -1,4 +1,7 @@
-"""The README's table of variables, made from the code; as a script, write it there."""
+"""The README's table of variables, made from the code.
+
+Run as a script, this module writes the table to the README.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _TYPES = {
 }
 
 
-#: What the table describes, in its order.
+#: The rows of the table, in order.
 ROWS = (*VARIABLES.values(), QUEUE_TYPE, FOLDER, ENV_PREFIX)
 
 

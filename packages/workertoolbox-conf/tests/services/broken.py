@@ -22,7 +22,7 @@ typo = _service("typo", task_routes={"export.report": {"queue": "exprot"}})
 
 @typo.task(name="export.report", shared=False)
 def report() -> None:
-    """Go to a queue that is not declared."""
+    """Do nothing; the route names a queue that is not declared."""
 
 
 #: Its routes replace those of the toolbox.
@@ -36,7 +36,7 @@ pickling.conf.accept_content = ["json", "pickle"]
 
 @pickling.task(name="export.pickled", serializer="pickle", shared=False)
 def pickled() -> None:
-    """Be published with pickle."""
+    """Do nothing; the task is published with pickle."""
 
 
 #: Its worker consumes the copies.
@@ -45,13 +45,13 @@ greedy = _service("greedy")
 
 @worker_init.connect
 def consume_everything(sender: Any, **_: Any) -> None:
-    """Undo for one service what the toolbox does."""
+    """Make the worker of one service consume the monitor queue too."""
     if sender.app is greedy:
         queues = sender.app.amqp.queues
         queues.select_add(queues["platform.fifo"])
 
 
-#: A task fails that should succeed.
+#: A task that should succeed fails.
 failing = _service("failing")
 
 

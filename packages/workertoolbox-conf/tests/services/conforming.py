@@ -31,7 +31,7 @@ app.config_from_object(
 
 @app.task(name="export.double", ignore_result=False)
 def double(number: int) -> int:
-    """Return twice a number."""
+    """Return the double of a number."""
     return 2 * number
 
 
@@ -42,7 +42,7 @@ def forget() -> None:
 
 @app.task(name="other.dangerous")
 def dangerous() -> None:
-    """End the process: the tests must not run this task."""
+    """End the process: the conformance tests must not run this task."""
     raise SystemExit("a task that must not run was run")
 
 

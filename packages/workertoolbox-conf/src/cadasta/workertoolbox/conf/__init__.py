@@ -1,4 +1,4 @@
-"""Configure a Celery app whose every task is routed, tracked and stored.
+"""Configure a Celery app so that every task is routed, tracked and stored.
 
 from celery import Celery
 from cadasta.workertoolbox.conf import Config

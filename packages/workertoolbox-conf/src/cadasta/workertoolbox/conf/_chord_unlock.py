@@ -1,4 +1,4 @@
-"""Limits how often `celery.chord_unlock` checks whether a chord has ended.
+"""Limit how often `celery.chord_unlock` checks whether the header of a chord has ended.
 
 Celery runs that task for result backends that do not count a chord's header tasks
 themselves. Without a limit it runs until every header task has ended, which may never
@@ -22,8 +22,8 @@ MAX_RETRIES = 21_600
 def with_chord_unlock_limit(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with `CHORD_UNLOCK_MAX_RETRIES` as a task annotation.
 
-    The annotation stands first: of several that name the same task, Celery applies
-    only the first.
+    The annotation comes first, because Celery applies only the first of several that
+    name the same task.
     """
     retries = values["CHORD_UNLOCK_MAX_RETRIES"]
     if retries is None:

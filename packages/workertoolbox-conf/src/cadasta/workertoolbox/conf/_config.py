@@ -1,4 +1,4 @@
-"""The configuration of a service: what is given becomes settings, step by step."""
+"""`Config`: the settings of a service, from keywords, environment and defaults."""
 
 from __future__ import annotations
 
@@ -31,20 +31,19 @@ _DEFAULTS = {**variables.VARIABLE_DEFAULTS, **CELERY_DEFAULTS}
 
 
 class Config(Settings):
-    """Celery settings with which every task is routed, tracked and stored.
+    """Celery settings that route, track and store every task.
 
     A keyword wins over the environment, which wins over the profile of the broker,
-    which wins over the default. The environment gives a setting as
-    `WORKERTOOLBOX_<NAME>`, in uppercase, or in a file that `WORKERTOOLBOX_<NAME>_FILE`
-    names.
+    which wins over the default. In the environment a setting is `WORKERTOOLBOX_<NAME>`,
+    in uppercase, or the content of the file that `WORKERTOOLBOX_<NAME>_FILE` names.
 
     Args:
         queues: Names of the work queues, at least one, unless the environment gives
             them. `celery` and the monitor queue are always declared.
         ENV_PREFIX: Prefix of the environment variables, without the `_`.
-        settings: Variables of the toolbox in uppercase, and settings of Celery's or of
-            the service's own in lowercase. A string may be a template, like the default
-            of `result_backend`.
+        settings: Variables of the toolbox in uppercase, and settings of Celery or of
+            the service in lowercase. A string may be a template, like the default of
+            `result_backend`.
 
     Raises:
         ConfError: One of the errors of `cadasta.workertoolbox.conf`.
@@ -53,7 +52,7 @@ class Config(Settings):
         InvalidTemplate: A template cannot be rendered.
     """
 
-    # For type checkers, beside those of `Settings`: what each variable holds.
+    # The types of the variables, for type checkers; `Settings` has the others.
     RESULT_DB_USER: str | int
     RESULT_DB_PASS: str | int
     RESULT_DB_HOST: str | int
@@ -127,9 +126,9 @@ class Config(Settings):
         return cls(queues, ENV_PREFIX=ENV_PREFIX, **with_folder(settings, path))
 
     def _build(self, given: Mapping[str, Any], prefix: str) -> None:
-        """Check and complete what a keyword or the environment gives.
+        """Build the settings from those that a keyword or the environment gives.
 
-        Keep it too, for copies.
+        The given ones are kept for `copy`.
         """
         values = {**_DEFAULTS, **given}
         _check_queues_given(values, prefix)
@@ -171,5 +170,5 @@ def _routed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**Routing(routing.pop("QUEUES"), **routing), **others}
 
 
-# At import, because a configuration may come from a pickle without being built.
+# At import, because unpickling a configuration does not build it.
 logging_setup.connect()

@@ -1,4 +1,4 @@
-"""Errors of a configuration and of setting an app up.
+"""Errors of a configuration, and of setting up an app.
 
 ConfError
 ├── BrokerUnreachable (ConnectionError)

@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 def setup_app(app: Celery, throw: bool = True) -> list[ConfError | ResultsError]:
     """Declare the exchange and every queue, and check that the database is ready.
 
-    No service has to call this, but one that does reports at its start what is missing.
+    No service has to call this, but it shows at the start of a service what is missing.
     It also limits `celery.chord_unlock`, which result backends other than the toolbox's
     need, to 21,600 retries (six hours), unless the app has a limit.
 
@@ -67,7 +67,7 @@ def check_configured(app: Celery) -> None:
     """Raise an error unless an app is configured with the toolbox.
 
     Raises:
-        NotConfigured: It is not.
+        NotConfigured: The app is not configured with the toolbox.
     """
     if app.conf.get("PLATFORM_QUEUE_NAME") is None:
         raise NotConfigured(app.main)
@@ -83,7 +83,7 @@ def _set_up(app: Celery) -> list[ConfError | ResultsError]:
 
 
 def _declare(app: Celery) -> Iterator[ConfError]:
-    """Declare the exchange and the queues; yield what fails."""
+    """Declare the exchange and the queues, and yield an error for each that fails."""
     broker = mask_urls(app.conf.broker_write_url or "")
     try:
         connection = app.connection_for_write()
@@ -126,7 +126,7 @@ def _declare_each(
                 broker, "exchange", f"{name!r} of type {exchange.type!r}", error
             )
     for queue in queues:
-        # Without its exchange, the broker can still refuse a queue of another kind.
+        # A queue is declared without its exchange too, to report one of another kind.
         is_alone = queue.exchange.name in refused
         declare = queue.queue_declare if is_alone else queue.declare
         if error := _refusal(connection, declare):
@@ -137,7 +137,7 @@ def _refusal(
     connection: Connection, declare: Callable[..., object]
 ) -> BaseException | None:
     try:
-        # One channel for each, because a broker closes the channel of a refusal.
+        # One channel for each, because a broker that refuses closes the channel.
         with connection.channel() as channel:
             declare(channel=channel)
     except broker_errors(connection) as error:

@@ -24,11 +24,11 @@ _STYLES = {
     Status.SKIPPED: "dim",
 }
 
-#: Characters of the columns: the longest status, and the name of most checks.
+#: Characters of the columns: those of the longest status, and of most check names.
 _STATUS_WIDTH = 7
 _CHECK_WIDTH = 28
 
-#: Characters of a line if the output is not a terminal: more than any finding has.
+#: Characters of a line if the output is not a terminal: longer than any finding.
 _PIPE_WIDTH = 1000
 
 
@@ -63,7 +63,7 @@ def check(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Connect to broker and database, and report what is wrong.
+    """Connect to broker and database, and report the result of each check.
 
     Tasks are not touched. The exit code is 1 if a check failed. A warning does not fail
     the command.

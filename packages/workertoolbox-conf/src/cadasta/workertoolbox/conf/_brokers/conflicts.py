@@ -1,4 +1,4 @@
-"""Check that settings do not exclude each other."""
+"""Refuse settings that exclude each other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _QUEUE_TYPES = (
 
 
 def check_conflicts(values: Mapping[str, Any], given: Container[str]) -> None:
-    """Refuse settings that make another one useless or harmful.
+    """Refuse settings that make other settings useless or harmful.
 
     Args:
         values: Settings and variables that routing has accepted, rendered.
@@ -49,7 +49,7 @@ def check_conflicts(values: Mapping[str, Any], given: Container[str]) -> None:
 def _check_serializers(values: Mapping[str, Any]) -> None:
     for place, options in task_options(values):
         serializer = options.get("serializer", "json")
-        # Not by its content type either: kombu accepts that for reading only.
+        # The content type is refused too: kombu accepts it for reading only.
         if serializer != "json":
             raise InvalidValue(
                 f"{place} has serializer={serializer!r}, but the toolbox uses JSON "
@@ -87,7 +87,7 @@ def _check_fifo_attributes(values: Mapping[str, Any]) -> None:
         raise ConflictingSettings(
             f"{useless[0]}={attributes[useless[0]]!r} in sqs-creation-attributes is "
             "for FIFO queues, but no queue's name ends in '.fifo'; leave it out, or "
-            "name a queue so"
+            "give a queue such a name"
         )
 
 
@@ -98,5 +98,5 @@ def _check_fifo_urls(values: Mapping[str, Any]) -> None:
             raise ConflictingSettings(
                 f"predefined queue {name!r} has the url {mask_url(url)!r}, but kombu "
                 "decides by the name whether a queue is FIFO; let both end in '.fifo', "
-                "or neither"
+                "or neither of them"
             )

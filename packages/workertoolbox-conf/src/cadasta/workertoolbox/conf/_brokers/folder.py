@@ -15,7 +15,7 @@ POLLING_INTERVAL_S = 0.1
 
 
 def with_folder(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return settings with those of a folder, where none of them is given.
+    """Return settings, with those of a folder for the ones that are not given.
 
     Transport options that are given are added to the folder's.
 
@@ -37,7 +37,7 @@ def embedded_settings(folder: Path) -> dict[str, Any]:
         folder: An absolute path.
     """
     broker = folder / "broker"
-    # Escaped, because SQLAlchemy 2.1 unescapes the name of the database.
+    # Escaped, because SQLAlchemy 2.1 decodes percent escapes in the name of the file.
     database = quote(str(folder / "results.sqlite3"))
     return {
         "broker_url": "filesystem://localhost/",
@@ -55,7 +55,7 @@ def make_folder(name: str | os.PathLike[str]) -> Path:
     """Create a folder, with its parents, if it does not exist; return its full path.
 
     Raises:
-        InvalidFolder: It cannot be created, or there is a file of that name.
+        InvalidFolder: The folder cannot be created, or a file has its name.
     """
     try:
         folder = Path(name).resolve()

@@ -18,12 +18,12 @@ def with_predefined_queues(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with the predefined queues in the form that kombu takes.
 
     They are given as `PREDEFINED_QUEUES`, or as `predefined_queues` in the transport
-    options: as a text with one line `name=url` for each queue, as a dictionary of names
-    and URLs, or as kombu's dictionary of names and dictionaries with a `url`.
+    options. Either is a text with one line `name=url` for each queue, a dictionary of
+    names and URLs, or kombu's dictionary of names and dictionaries with a `url`.
 
     Raises:
-        InvalidValue: They are given in both places, a queue has no URL, or a queue is
-            given twice.
+        InvalidValue: The queues are given in both places, a queue has no URL, or a
+            queue is given twice.
     """
     options = dict(values.get("broker_transport_options") or {})
     own, kombus = values.get("PREDEFINED_QUEUES"), options.get("predefined_queues")
@@ -57,8 +57,8 @@ def _pairs(place: str, given: Any) -> list[tuple[str, Any]]:
     # The errors do not show the value, which may be secret.
     if not isinstance(given, str):
         raise InvalidValue(
-            f"{place} is a {type(given).__name__}; write a text with a line {_EXAMPLE} "
-            "for each queue, or a dictionary of names and URLs"
+            f"{place} has type {type(given).__name__}; write a text with a line "
+            f"{_EXAMPLE} for each queue, or a dictionary of names and URLs"
         )
     if given.lstrip().startswith(("{", "[")):
         raise InvalidValue(
@@ -82,7 +82,8 @@ def _lines(place: str, text: str) -> Iterator[tuple[str, str]]:
 def _queue(place: str, name: object, url: Any) -> dict[str, Any]:
     if isinstance(url, str) and _URL.fullmatch(url):
         return {"url": url}
-    shown = repr(mask_url(url)) if isinstance(url, str) else f"a {type(url).__name__}"
+    kind = type(url).__name__
+    shown = repr(mask_url(url)) if isinstance(url, str) else f"a value of type {kind}"
     raise InvalidValue(
         f"{place} has {shown} for the URL of queue {name!r}; write the whole URL, as "
         f"in {_EXAMPLE}"

@@ -27,16 +27,16 @@ class Preset:
     """A setting that suits a broker better than Celery's default.
 
     Attributes:
-        setting: Its name; the name of an option within it follows after a dot.
+        setting: The name of the setting; that of an option in it follows after a dot.
         value: The value, unless a keyword or the environment gives one.
         reason: Why, for the table in the README, as Markdown.
-        brokers: The brokers that it is for; if empty, every broker, also the file
-            system.
+        brokers: The brokers that it is for. If empty, it is for every broker, including
+            the file system.
         needs_acks_late: Whether it applies only with `task_acks_late`, and without
             `task_reject_on_worker_lost`.
         needs_broker_url: Whether it applies only if a broker URL is named. Without
-            one, only the app knows the broker, and the setting would harm another
-            broker than SQS.
+            one, only the app knows the broker, and the setting would harm any broker
+            but SQS.
     """
 
     setting: str
@@ -76,8 +76,8 @@ PRESETS = (
             "interval_step": 0.4,
             "interval_max": 2,
         },
-        "retries for 5 seconds, which a restart or a failover takes. Celery retries "
-        "for 0.6 seconds, and then loses the next step of a chain",
+        "retries for 5 seconds, about as long as a restart or a failover takes. Celery "
+        "retries for 0.6 seconds, and then loses the next step of a chain",
         BROKERS,
     ),
     Preset(
@@ -97,15 +97,15 @@ PRESETS = (
     Preset(
         "worker_detect_quorum_queues",
         True,
-        "quorum queues need a prefetch limit per consumer, and delay tasks in the "
-        "broker",
+        "quorum queues need a prefetch limit per consumer, and their ETA tasks wait in "
+        "the broker",
         (QUORUM,),
     ),
     Preset(
         "broker_transport_options.visibility_timeout",
         VISIBILITY_S["redis"],
         "seconds, kombu's default: a message that a killed worker held is delivered "
-        "again after it, and with `task_acks_late` a task that takes longer runs twice",
+        "again after this time, and with `task_acks_late` a longer task runs twice",
         (REDIS,),
         needs_broker_url=True,
     ),
@@ -142,7 +142,7 @@ PRESETS = (
     Preset(
         "broker_transport_options.wait_time_seconds",
         10,
-        "seconds, kombu's default. 20, the maximum of SQS, costs fewer empty receives, "
+        "seconds, kombu's default. 20, the maximum of SQS, saves empty receives, "
         "but delays the shutdown of a monitor, and of a worker that reads several "
         "queues without an event loop, by as long",
         (SQS,),
@@ -189,7 +189,7 @@ _BY_SCHEME = {
 
 
 def with_profile(values: Mapping[str, Any], given: Container[str]) -> dict[str, Any]:
-    """Return settings with the presets of their broker, where nothing else is given.
+    """Return settings, with presets of their broker for the ones that are not given.
 
     Args:
         values: Every setting, of types that have been checked.

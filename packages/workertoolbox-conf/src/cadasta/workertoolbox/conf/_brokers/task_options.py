@@ -1,4 +1,4 @@
-"""Options of tasks that stand in annotations, routes and beat's schedule."""
+"""Find the options of tasks in annotations, routes and beat's schedule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from celery.utils.functional import maybe_list
 
 
 def task_options(values: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the options of each task, with the place where they stand.
+    """Yield the options of each task, after the place where they are set.
 
     Annotations and routes that are objects or functions are left out.
 

@@ -18,10 +18,10 @@ _NEXT_URL = re.compile(r";(?=[\w.+-]+://)")
 
 
 def named_urls(values: Mapping[str, Any], given: Container[str]) -> list[str]:
-    """Return the broker URLs that are named, both to read from and to write to.
+    """Return the broker URLs that are named for reading and for writing.
 
-    Celery's own environment variables win, as in Celery. The list is empty if only the
-    default URL is there, because an app may name its broker itself, as in
+    Celery's own environment variables win, as in Celery. The list is empty if there is
+    only the default URL, because an app may name its broker itself, as in
     `Celery(broker=…)`.
 
     Args:
@@ -29,8 +29,8 @@ def named_urls(values: Mapping[str, Any], given: Container[str]) -> list[str]:
         given: The names that a keyword or the environment gives.
     """
     if transport := values.get("broker_transport"):
-        # It wins over the scheme of the URLs. A class of the user's own may stand for
-        # any broker.
+        # The setting wins over the scheme of the URLs. The user's own transport class
+        # may be for any broker.
         is_class = not isinstance(transport, str) or {".", ":"} & set(transport)
         return [] if is_class else [f"{transport}://"]
 
@@ -63,8 +63,8 @@ def transport_option(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(option, Mapping):
         # Without the value, which may be secret.
         raise InvalidValue(
-            f"{name} in broker_transport_options is a {type(option).__name__}; write "
-            "a dictionary"
+            f"{name} in broker_transport_options has type {type(option).__name__}; "
+            "write a dictionary"
         )
     return option
 

@@ -1,4 +1,4 @@
-"""Check that no task takes longer than the broker waits for its acknowledgement."""
+"""Check that no task takes longer than the visibility timeout of the broker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_visibility(values: Mapping[str, Any], urls: Sequence[str]) -> None:
 
     Raises:
         ConflictingSettings: A time limit, countdown or retry delay is above the
-            visibility timeout, or that is above the maximum of SQS.
+            visibility timeout, or the timeout is above the maximum of SQS.
         InvalidValue: The visibility timeout is not a positive number of seconds.
     """
     visibility_s = _visibility_s(values, urls)
@@ -54,7 +54,7 @@ def check_visibility(values: Mapping[str, Any], urls: Sequence[str]) -> None:
 
 
 def _visibility_s(values: Mapping[str, Any], urls: Sequence[str]) -> float | None:
-    """Return the visibility timeout in seconds; None if there is none, or not known."""
+    """Return the visibility timeout in seconds, or None if none is known."""
     options = values.get("broker_transport_options") or {}
     given = options.get("visibility_timeout")
     schemes = [scheme(url) for url in urls]
@@ -76,13 +76,13 @@ def _check_given(visibility_s: Any, *, is_sqs: bool) -> None:
     if is_sqs and visibility_s > _SQS_MAX_S:
         raise ConflictingSettings(
             f"visibility_timeout={visibility_s!r} in broker_transport_options is above "
-            f"the {_SQS_MAX_S} seconds that SQS accepts; lower it, and make tasks take "
-            "and wait for less"
+            f"the {_SQS_MAX_S} seconds that SQS accepts; lower it, and shorten the "
+            "tasks and countdowns that need it"
         )
 
 
 def _durations(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield each setting and option that keeps a message, with its seconds."""
+    """Yield each setting and option that can delay an acknowledgement, with seconds."""
     for name in ("task_time_limit", "task_soft_time_limit"):
         if _is_number(values.get(name)):
             yield name, values[name]

@@ -1,1 +1,1 @@
-"""Log lines with the ids of the task, and errors for Sentry."""
+"""Write the ids of the task on log lines, and send errors to Sentry."""

@@ -16,7 +16,7 @@ from kombu.utils.encoding import safe_repr, safe_str
 
 from cadasta.workertoolbox.conf._logging.task_context import UNKNOWN, task_ids
 
-#: The attributes of every record; any other one is an `extra` of the caller.
+#: The attributes of every record; any other attribute is an `extra` of the caller.
 _COMMON = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 
 #: The `extra` of Celery's own loggers that holds the arguments of tasks.
@@ -114,7 +114,7 @@ def _is_from_filter(value: object, id: str | None) -> bool:
 
 
 def _jsonable(value: Any) -> Any:
-    """Return a value as JSON represents it, whatever it is."""
+    """Return any value in a form that JSON can represent."""
     try:
         text = json.dumps(value, allow_nan=False, default=_text)
         return json.loads(text)
@@ -128,4 +128,4 @@ def _text(value: object) -> str:
     try:
         return str(value)
     except Exception:
-        return f"<{type(value).__name__} without a text>"
+        return f"<{type(value).__name__} that cannot be shown>"

@@ -1,4 +1,4 @@
-"""Task ids on what the main process of a worker logs about a task."""
+"""Add the ids of a task to what the main process of a worker logs about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cadasta.workertoolbox.conf._logging.task_context import task_context
 
 
 class Request(request.Request):
-    """A request whose task is the current one while the pool reports a failure."""
+    """A request that makes its task the current one while a failure is reported."""
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         with self._task_context():
@@ -33,7 +33,7 @@ class Request(request.Request):
 def strategy(
     task: Task[Any, Any], app: Celery, consumer: Any, **options: Any
 ) -> Callable[..., Any]:
-    """Return Celery's default strategy, with the task as the current one."""
+    """Return Celery's default strategy, wrapped to make its task the current one."""
     handle = default(task, app, consumer, **options)
 
     def handle_message(message: Any, *args: Any, **kwargs: Any) -> Any:
@@ -46,7 +46,7 @@ def strategy(
 def add_ids_to_requests(app: Celery) -> None:
     """Use `strategy` and `Request` for the tasks of an app.
 
-    A task with a strategy or a request class of its own keeps it.
+    A task keeps a strategy or a request class of its own.
     """
     for task in app.tasks.values():
         if task.Strategy == Task.Strategy:

@@ -24,23 +24,23 @@ _MESSAGE_LOGGERS = (
     "celery.worker.strategy",
 )
 
-#: How those messages begin that are about a connection. Celery masks their URLs.
+#: How messages of these loggers about a connection begin. Celery masks their URLs.
 _CONNECTION_PREFIX = "consumer: "
 
 #: Loggers whose `extra` may hold the arguments of a task.
 _LIBRARY_LOGGERS = ("cadasta.workertoolbox.", "celery.", "kombu.")
 
-#: Logs, in the main process, that a task is lost or exceeds its time limit.
+#: The logger of lost tasks and exceeded time limits, in the main process.
 _REQUEST_LOGGER = "celery.worker.request"
 
-#: Logs that a process of the pool has ended, without the task that it ran.
+#: The logger of ended pool processes. Its messages do not name the task that ran.
 _PROCESS_LOGGER = "multiprocessing"
 
 
 def sentry_options() -> dict[str, Any]:
     """Return keyword arguments for `sentry_sdk.init`, as workers and beat use them.
 
-    sentry_sdk.init(**sentry_options(), traces_sample_rate=0.1)
+    For example: `sentry_sdk.init(**sentry_options(), traces_sample_rate=0.1)`.
 
     Events get the ids of their task as tags. The arguments of tasks, the bodies of
     messages, local variables and command lines are not sent; passwords in URLs are
@@ -58,7 +58,7 @@ def sentry_options() -> dict[str, Any]:
     return {
         # Task messages stay unchanged: the root id links their events already.
         "integrations": [CeleryIntegration(propagate_traces=False)],
-        # They send command lines, also of subprocesses, and the queries of URLs.
+        # These send command lines, even of subprocesses, and the queries of URLs.
         "disabled_integrations": [ArgvIntegration, StdlibIntegration],
         "auto_enabling_integrations": False,
         "include_local_variables": False,
@@ -81,7 +81,7 @@ def is_initialized() -> bool:
 
 
 def start() -> str | None:
-    """Initialize the SDK, and return what prevents that, or None.
+    """Initialize the SDK; return the problem if that is not possible, or None.
 
     If the service has initialized the SDK itself, nothing changes.
     """
@@ -133,7 +133,7 @@ def _is_duplicate(record: logging.LogRecord) -> bool:
     """Return whether another event describes the same failure better."""
     if record.name == _PROCESS_LOGGER:
         return True
-    # Every pool logs another message when a time limit is exceeded.
+    # The pool logs a message of its own when a time limit is exceeded.
     error = record.exc_info[0] if record.exc_info else None
     is_time_limit = error is not None and error.__name__ == "TimeLimitExceeded"
     return record.name == _REQUEST_LOGGER and is_time_limit
@@ -159,20 +159,21 @@ def _add_ids(event: Event) -> None:
 
 
 def _remove_arguments(event: Event, record: logging.LogRecord) -> None:
-    """Remove what a log record may tell of a task's arguments."""
-    # The SDK would send `record.args` as well, where passwords stand outside of URLs.
+    """Remove what a log record may show of a task's arguments."""
+    # The SDK would also send `record.args`, which may have passwords outside of URLs.
     text = str(record.msg) if _may_show_message(record) else record.getMessage()
     event["logentry"] = {"message": str(record.msg), "formatted": text}
     if record.name.startswith(_LIBRARY_LOGGERS):
         event["extra"] = {}
     name = task_ids()["task_name"]
     if record.name == _REQUEST_LOGGER and name is not None:
-        # Celery's messages are the same for every task, so Sentry would group them.
+        # Celery's messages are the same for every task, so Sentry would group the
+        # errors of different tasks.
         event["fingerprint"] = ["{{ default }}", name]
 
 
 def _may_show_message(record: logging.LogRecord) -> bool:
-    """Return whether a record may show what a task message holds."""
+    """Return whether a record may show the content of a task message."""
     is_about_connection = str(record.msg).startswith(_CONNECTION_PREFIX)
     return record.name in _MESSAGE_LOGGERS and not is_about_connection
 

@@ -34,13 +34,13 @@ def _on_worker_init(sender: Any, **_: Any) -> None:
     if log_format is not None:
         _format_logs(FORMATTERS[log_format]())
     if log_format is not None or is_sentry_wanted or sentry.is_initialized():
-        # A worker has imported the modules of Celery that this one needs; a producer,
-        # for which they would take half a second, never comes here.
+        # Imported here, because it imports modules of Celery that a worker has loaded
+        # already, but that would cost a producer half a second.
         from cadasta.workertoolbox.conf._logging.requests import add_ids_to_requests
 
         add_ids_to_requests(app)
-    # The SDK must patch Celery's modules before Celery loads them. At that time Celery
-    # has not set up the log yet.
+    # The SDK must patch Celery's modules before Celery loads them. Celery has not set
+    # up the log at that time, so a problem is logged later.
     if is_sentry_wanted and (problem := sentry.start()):
         _warn_later(problem)
 
@@ -75,7 +75,7 @@ def _format_logs(formatter: logging.Formatter) -> None:
 
     def set_formatters(logger: logging.Logger, **_: Any) -> None:
         _set_formatter(logger, formatter)
-        # None without billiard, which only prefork needs.
+        # The logger is None without billiard, which only prefork needs.
         if pool_logger := get_multiprocessing_logger():
             _set_formatter(pool_logger, formatter)
 
@@ -86,6 +86,6 @@ def _format_logs(formatter: logging.Formatter) -> None:
 
 def _set_formatter(logger: logging.Logger, formatter: logging.Formatter) -> None:
     for handler in logger.handlers:
-        # Handlers that Celery has made; those of the service keep their formatters.
+        # Only handlers that Celery has made; those of the service keep theirs.
         if isinstance(handler.formatter, (ColorFormatter, *FORMATTERS.values())):
             handler.setFormatter(formatter)

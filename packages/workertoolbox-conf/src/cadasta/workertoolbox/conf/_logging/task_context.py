@@ -40,7 +40,8 @@ class TaskIdFilter(logging.Filter):
 def task_ids() -> dict[str, str | None]:
     """Return the ids of the current task, by `NAMES`; all are None outside of a task.
 
-    The current task is the one that runs here, or else that of `task_context`.
+    The current task is the one that runs in this thread, or else that of
+    `task_context`.
     """
     task = get_current_task()
     request = None if task is None else task.request

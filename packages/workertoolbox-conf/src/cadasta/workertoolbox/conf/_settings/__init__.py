@@ -1,1 +1,1 @@
-"""Where settings come from: variables, the environment, templates, checks."""
+"""Read, render and check settings."""

@@ -28,9 +28,9 @@ _DURATIONS = (
     if option.type == "float" and name != "result_backend_max_retries"
 )
 
-#: Lowercase settings by name, with the type that `parsing` reads them as. Celery
-#: declares three of them as strings, although it needs another type; `queue_type`
-#: belongs to routing.
+#: Lowercase settings by name, with the type that `parsing` reads them as. For three of
+#: them Celery declares a type that does not allow every value; `queue_type` belongs to
+#: routing.
 SETTINGS: dict[str, Option] = {
     **_CELERY_SETTINGS,
     **{name: Option(type="seconds") for name in _WHOLE_SECONDS},

@@ -43,7 +43,7 @@ def read_environment(prefix: str) -> dict[str, Any]:
     """Return the settings that the environment gives, by the names that `Config` takes.
 
     Args:
-        prefix: What the names of the variables start with, without the `_`.
+        prefix: The prefix of the variables, without the `_`.
 
     Raises:
         InvalidValue: The prefix is not valid.
@@ -72,7 +72,7 @@ def read_environment(prefix: str) -> dict[str, Any]:
 
 
 def find_folder(prefix: str) -> str:
-    """Return the folder of an embedded configuration: the environment's or ours."""
+    """Return the folder that the environment names, or the default folder."""
     return os.environ.get(f"{prefix}_{FOLDER.name.upper()}") or str(FOLDER.default)
 
 
@@ -86,7 +86,7 @@ def _check_prefix(prefix: object) -> None:
 
 
 def _variables(prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield what may be settings: names without the prefix, with their text."""
+    """Yield the name, without the prefix, and the text of each possible setting."""
     for variable, text in os.environ.items():
         key = variable.removeprefix(f"{prefix}_")
         if key not in (variable, FOLDER.name.upper()) and not key.startswith(
@@ -108,7 +108,7 @@ def _unknown(prefix: str, key: str) -> str:
 
 def _parser(setting: str) -> Parser:
     type_ = _SETTINGS[setting].type
-    # Celery gives one of its types as a class, and the others as their names.
+    # One of Celery's types is a class, and the others are names.
     return PARSERS[str(getattr(type_, "__name__", type_))]
 
 
@@ -129,7 +129,7 @@ def _parse_file(variable: str, path: str, parser: Parser) -> Any:
         text = Path(path).read_text("utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        # Without the cause, which shows what is in the file.
+        # Without the cause, which shows the content of the file.
         raise InvalidVariable(
             f"{variable}={path!r} in the environment names a file that cannot be read "
             f"({reason}); name one that this process can read"

@@ -30,8 +30,7 @@ _KNOWN = (*SETTINGS, *VARIABLES, ENV_PREFIX.name)
 def check_names(names: Iterable[str]) -> None:
     """Refuse keywords that Celery and the toolbox would silently ignore.
 
-    A lowercase name that is not similar to any of Celery's is a setting of the user's
-    own.
+    A lowercase name that is not similar to any of Celery's is the user's own setting.
 
     Raises:
         UnknownSetting: An old name of Celery's, an uppercase name that is not a

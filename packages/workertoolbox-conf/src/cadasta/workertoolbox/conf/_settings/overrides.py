@@ -29,7 +29,7 @@ def warn_of_overrides(values: Mapping[str, Any], given: Container[str]) -> None:
         loser = _given_setting(setting, given)
         if not winner or loser is None or values[loser] in (winner, None):
             continue
-        # Always at this line, so that Python shows each text only once.
+        # The warning always names this line, so that Python shows each text once.
         warnings.warn(
             f"{variable}={mask_url(winner)!r} in the environment (Celery's -b and "
             f"--result-backend set it too) wins over "

@@ -21,9 +21,10 @@ class Parser:
 
     Attributes:
         parse: Returns the value, or raises `ValueError`.
-        problem: What an error says about such a text, after the variable.
+        problem: What an error says about a text that cannot be parsed, after the name
+            of the variable.
         is_secret: Whether a text may contain credentials that `mask_url` does not
-            find, so that an error must not show it.
+            find. If so, errors do not show it.
     """
 
     parse: Callable[[str], Any]
@@ -87,8 +88,8 @@ PARSERS = {
     "duration": Parser(parse_duration, f"is not a duration; write {DURATION_FORM}"),
     "seconds": Parser(
         _whole_seconds,
-        "is not a number of whole seconds; write it, or a number and a unit, as in 30, "
-        "30s, 5m",
+        "is not a whole number of seconds; write a number, with or without a unit, as "
+        "in 30, 30s, 5m",
     ),
     "bool": Parser(_boolean, "is not a boolean; write true or false"),
     "list": Parser(_list, _LIST_PROBLEM),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-#: Similarity from which an error suggests the known name: `SECRET_KEY` and
+#: Lowest similarity at which an error suggests a known name: `SECRET_KEY` and
 #: `security_key` have 0.82, `SETUP_LOGGING` is not similar to any setting.
 SIMILAR = 0.7
 
-#: Similarity from which a lowercase name counts as a misspelled setting of Celery's,
-#: not as a setting of the user's own: `task_qeues` has 0.95.
+#: Lowest similarity at which a lowercase name counts as a misspelled setting of
+#: Celery's and not as the user's own setting: `task_qeues` has 0.95.
 MISSPELLED = 0.9
 
 
@@ -22,7 +22,7 @@ def find_similar(
     Args:
         name: The unknown name.
         known: Names that exist.
-        similarity: The lowest one to accept, from 0 to 1.
+        similarity: The lowest similarity to accept, from 0 to 1.
 
     Returns:
         None if no known name is that similar.

@@ -19,8 +19,8 @@ _NAMES = (
 def render_templates(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings and variables, with the templates among the settings rendered.
 
-    `result_backend` is always a template. Another string, also in a list or tuple, is
-    one if it contains `{0.`.
+    `result_backend` is always a template. Any other string, even in a list or tuple, is
+    a template if it contains `{0.`.
 
     Raises:
         InvalidTemplate: A template names a variable that does not exist, or has a

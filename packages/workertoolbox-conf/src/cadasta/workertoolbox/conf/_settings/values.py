@@ -20,7 +20,7 @@ _NOT_STRINGS = {
     "duration": "seconds, as in 0.5, or a timedelta",
 }
 
-#: Settings that hold broker URLs.
+#: The settings with broker URLs.
 _BROKER_URLS = tuple(name for name in URL_VARIABLES if name.startswith("broker_"))
 
 
@@ -28,9 +28,9 @@ def check_values(values: Mapping[str, Any]) -> None:
     """Refuse values that would fail later with an obscure error.
 
     Raises:
-        InvalidValue: See the checks in `variables`; also a string for a number or a
-            boolean of Celery's, transport options that are not a dictionary, and a
-            broker URL that is not a string.
+        InvalidValue: A check in `variables` fails, a number or a boolean of Celery's is
+            given as a string, the transport options are not a dictionary, or a broker
+            URL is not a string.
         InvalidRedaction: A rule of `REDACT` is malformed.
     """
     for variable in VARIABLES.values():
@@ -57,7 +57,7 @@ def _check_transport_options(options: object) -> None:
     if not isinstance(options, Mapping | None):
         # Without the value, which may be secret.
         raise InvalidValue(
-            f"broker_transport_options is a {type(options).__name__}; write a "
+            f"broker_transport_options has type {type(options).__name__}; write a "
             'dictionary, as in {"region": "us-west-2"}'
         )
 

@@ -1,7 +1,7 @@
-"""The variables of the toolbox: all that is known about each, in one place.
+"""The variables of the toolbox: their types, defaults, checks and meanings.
 
-The checks of `Config`, what it reads from the environment and the table in the README
-are derived from here.
+The checks of `Config`, the parsing of the environment and the table in the README use
+them.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ class Variable:
     """A variable of the toolbox.
 
     Attributes:
-        name: As a keyword of `Config`.
+        name: The keyword of `Config`.
         type: How the environment's text is parsed: a key of `parsing.PARSERS`.
-        default: The value if nothing gives another; None also stands for a default
-            that is not conf's.
+        default: The value if neither a keyword nor the environment gives one. None may
+            mean that another package has the default.
         check: Returns what is wrong with a value, in words that follow the name and
             the value in an error. None if another package, or a later step of
             `Config`, checks the value.
-        meaning: For the table in the README, as Markdown.
+        meaning: The meaning in the table of the README, as Markdown.
         is_secret: Whether errors mask the value.
     """
 
@@ -200,8 +200,8 @@ _OTHER_VARIABLES = (
         "int",
         None,
         _retries_problem,
-        "how often `celery.chord_unlock` checks whether a chord has ended; no limit by "
-        "default",
+        "how often at most `celery.chord_unlock` checks whether the header of a chord "
+        "has ended; no limit by default",
     ),
 )
 
@@ -216,10 +216,10 @@ NOT_FOR_ROUTING = tuple(
     variable.name for variable in (*DATABASE_VARIABLES, *_OTHER_VARIABLES)
 )
 
-#: The value of each variable that nothing gives.
+#: The default of each variable, by name.
 VARIABLE_DEFAULTS = {name: variable.default for name, variable in VARIABLES.items()}
 
-#: A setting of routing's that is written in lowercase, like Celery's.
+#: A setting of routing that is written in lowercase, like Celery's.
 QUEUE_TYPE = Variable(
     "queue_type",
     "string",
@@ -238,7 +238,7 @@ FOLDER = Variable(
     "argument of `Config.embedded`: the folder of messages and results",
 )
 
-#: The argument that says which environment variables are read; a keyword only.
+#: The argument with the prefix of the environment variables; a keyword only.
 ENV_PREFIX = Variable(
     "ENV_PREFIX",
     "string",

@@ -4,7 +4,7 @@ The attributes of a queue are read, and an existing queue is created again. The 
 actions are tried with an invalid request: an excessive delay or number of messages, or
 an unknown receipt. SQS refuses such a request only after it has allowed the action. For
 batches, whose entries fail one by one, this follows from the API. `ReceiveMessage` has
-no batch; there, AWS checks the permission first, but does not document that order.
+no batch; AWS checks the permission first there too, but does not document it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from cadasta.workertoolbox.results import PROBE
 #: The action that kombu needs for every new connection.
 LIST_QUEUES = "sqs:ListQueues"
 
-#: One more than the longest delay, in seconds, and the most messages that SQS accepts:
-#: the references of SendMessageBatch and ReceiveMessage.
+#: A delay in seconds and a number of messages, each one more than SQS accepts according
+#: to the API references of SendMessageBatch and ReceiveMessage.
 _DELAY_S = 901
 _MESSAGES = 11
 
 _RECEIPT = {"Id": "probe", "ReceiptHandle": "none"}
 
-#: A request to a queue, given a client and the URL of the queue.
+#: Sends a request to a queue, given a client and the URL of the queue.
 _Request = Callable[[Any, str], Any]
 
-#: The invalid requests by the action that they need.
+#: The invalid requests, by the action that each needs.
 _REQUESTS: dict[str, _Request] = {
     "sqs:SendMessage": lambda client, url: client.send_message_batch(
         QueueUrl=url, Entries=[_entry(url)]
@@ -164,4 +164,4 @@ def _summary(action: str, errors: dict[str, str]) -> Finding:
 
 
 def _allow(action: str) -> str:
-    return f"allow {action} on these queues to the identity of this service"
+    return f"grant {action} on these queues to the identity of this service"

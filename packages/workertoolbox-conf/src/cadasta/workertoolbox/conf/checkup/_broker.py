@@ -22,7 +22,7 @@ _UNKNOWN = "install the client, or set broker_url to a supported broker"
 
 
 def broker(context: CheckContext) -> Iterator[Finding]:
-    """Connect for writing, and also for reading if that has a URL of its own."""
+    """Connect for writing, and also for reading if there is another URL for it."""
     app, conf = context.app, context.app.conf
     context.connection, findings = _connect(
         "broker", app.connection_for_write, conf.broker_write_url

@@ -38,7 +38,7 @@ _CLOSE_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True)
 class Check:
-    """A function that yields findings.
+    """A check, which yields findings.
 
     Attributes:
         name: The name of a finding about the check itself.
@@ -71,7 +71,9 @@ CHECKS = (
 def check_up(
     context: CheckContext, *, timeout_s: float = TIMEOUT_S
 ) -> Iterator[Finding]:
-    """Run all checks, and yield each finding at once. Checks do not raise errors.
+    """Run all checks, and yield each finding at once.
+
+    An error in a check becomes a finding.
 
     Args:
         timeout_s: Time limit of each check, in seconds.

@@ -1,7 +1,7 @@
 """Compare the clocks of the database and the broker with the clock of this host.
 
-Times that different hosts have noted are compared, for example to compute a lag. Redis
-and SQS tell the time; RabbitMQ does not.
+The toolbox compares times of different hosts, for example to compute a lag. Redis and
+SQS report their time; RabbitMQ does not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def database_clock(context: CheckContext) -> Iterator[Finding]:
         yield ok("clock of the database", "SQLite uses the clock of this host")
         return
     with context.database.connect() as connection:
-        # Connect and begin before the time is measured.
+        # The first statement connects and begins, which must not be measured.
         connection.execute(text("SELECT 1"))
 
         def read_clock() -> float:

@@ -36,7 +36,7 @@ def connections(context: CheckContext) -> Iterator[Finding]:
 
     Each worker process holds one connection. The connections of this role to this
     database count as workers; all others are expected to stay. A connection pool in
-    between, such as pgbouncer, is not noticed.
+    between, such as pgbouncer, is not detected.
     """
     if context.database.dialect.name == "sqlite":
         yield ok("connections", "SQLite has no limit")

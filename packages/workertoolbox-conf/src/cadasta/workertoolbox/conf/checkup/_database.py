@@ -40,7 +40,7 @@ def database(context: CheckContext) -> Iterator[Finding]:
     context.engine = engine
     shown = engine.url.render_as_string(hide_password=True)
     file = engine.url.database
-    # SQLite would create the file.
+    # Connecting would create the file.
     if engine.dialect.name == "sqlite" and file and not Path(file).exists():
         yield failed("database", f"the file of {shown} does not exist", UPGRADE)
         return
@@ -57,7 +57,7 @@ def database(context: CheckContext) -> Iterator[Finding]:
 
 
 def schema(context: CheckContext) -> Iterator[Finding]:
-    """Check that the tables are those that this release needs."""
+    """Check that the database has the tables that this release needs."""
     try:
         revision = check_schema(context.database)
     except SchemaOutdated as error:

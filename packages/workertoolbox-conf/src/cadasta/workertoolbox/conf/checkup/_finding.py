@@ -51,5 +51,5 @@ def failed(check: str, detail: str, advice: str) -> Finding:
 
 
 def skipped(check: str, reason: str) -> Finding:
-    """Return that a check could not be made."""
+    """Return a finding about a check that could not run."""
     return Finding(check, Status.SKIPPED, reason)

@@ -18,7 +18,7 @@ _WAIT_S = 3.0
 #: Seconds between two counts of the messages.
 _INTERVAL_S = 0.2
 
-#: The lag from which on a monitor is too slow: see `docs/operations.md`.
+#: The lag above which a monitor is too slow: see `docs/operations.md`.
 _MAX_LAG = timedelta(seconds=60)
 
 _START = "start one with `celery -A … tasks monitor`"
@@ -31,7 +31,7 @@ def monitor(context: CheckContext) -> Iterator[Finding]:
         with context.open_channel() as channel:
             _, waiting, consumers = channel.queue_declare(name, passive=True)
         is_consumed = consumers > 0
-        detail = f"{name!r} has {consumers} consumers"
+        detail = f"{name!r} has {consumers} consumer{'' if consumers == 1 else 's'}"
     else:
         waiting, is_consumed = _watch_queue(context)
         seen = "leave" if is_consumed else "stay in"

@@ -7,8 +7,8 @@ No probe is sent to a work queue, where a worker would take it and log an error.
   The second probe goes to an exclusive queue, and is taken out of it.
 - Redis, file system, memory: the client makes the copies. The code that sends tasks
   sends one probe to a temporary queue.
-- SQS, SQL database: queues are expensive or cannot be removed. The code that sends
-  tasks sends the copy only.
+- SQS, SQL database: temporary queues are expensive or cannot be removed. The code that
+  sends tasks sends the copy only.
 
 Monitors recognize the copies by a header and drop them. Without a monitor, they expire
 on RabbitMQ; on other brokers they wait for the next monitor.
@@ -40,7 +40,7 @@ _EXPIRATION = "1000"
 
 
 def probe(context: CheckContext) -> Iterator[Finding]:
-    """Send a probe by a way that fits the broker."""
+    """Send a probe in the way that fits the broker."""
     match context.kind:
         case "amqp":
             yield from _probe_rabbitmq(context)
@@ -63,7 +63,7 @@ def _probe_rabbitmq(context: CheckContext) -> Iterator[Finding]:
         yield failed(
             "probe",
             f"{EXCHANGE!r} has no queue bound by '#': the monitor gets no copies",
-            f"bind {monitor!r} to it by '#', or call setup_app, which does so",
+            f"bind {monitor!r} to it by '#', or call setup_app, which does that",
         )
         return
     copied = f"a queue bound to {EXCHANGE!r} by '#' got a copy"
@@ -102,7 +102,7 @@ def _probe_client(context: CheckContext) -> Iterator[Finding]:
         except CopyFailed as error:
             yield _copy_failed(monitor, error)
         else:
-            detail = f"a temporary queue got it, and {monitor!r} a copy"
+            detail = f"a temporary queue got the probe, and {monitor!r} a copy"
             yield _check_arrival(message, name, detail)
         finally:
             channel.queue_delete(name)

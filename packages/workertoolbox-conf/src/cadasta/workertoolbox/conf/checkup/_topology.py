@@ -6,7 +6,7 @@ Brokers differ in what they report:
   arguments, but not the bindings. Each work queue is bound again, which changes nothing
   if it was bound. The probe checks the binding of the monitor queue.
 - Redis and the file system keep a table of bindings, which is read.
-- SQS has queues only. Each client makes the copies by a table of its own.
+- SQS has queues only. Each client has its own table of bindings and makes the copies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cadasta.workertoolbox.conf.checkup._finding import (
 )
 from cadasta.workertoolbox.routing import EXCHANGE
 
-#: A finding of `topology` and of `probe`.
+#: The detail of a finding of `topology` and of `probe`.
 UNDECLARED = "nothing is declared yet"
 
 _DECLARE = "publish a task on a new connection, or call setup_app: both declare it"
@@ -97,14 +97,14 @@ def _run_steps(
     """Run steps until one fails; return whether the object exists, and the failure."""
     for step in steps:
         try:
-            # A new channel for each: RabbitMQ closes it when it refuses a request.
+            # A new channel for each: RabbitMQ closes one when it refuses a request.
             with context.open_channel() as channel:
                 step(channel)
         except NotFound:
             return False, [failed(check, f"{what} does not exist", _DECLARE)]
         except AMQPError as error:
             detail = f"RabbitMQ refuses to declare or bind {what}: {error_text(error)}"
-            advice = "delete it if it was declared otherwise, or grant the permission"
+            advice = "delete it if its arguments differ, or grant the permission"
             return True, [failed(check, detail, advice)]
     return True, []
 

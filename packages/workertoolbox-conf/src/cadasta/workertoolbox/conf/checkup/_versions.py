@@ -20,6 +20,6 @@ _DISTRIBUTIONS = (
 
 
 def versions(context: CheckContext) -> Iterator[Finding]:
-    """Report the versions that a bug report needs."""
+    """Report the versions that belong in a bug report."""
     releases = [f"{name} {version(name)}" for name in _DISTRIBUTIONS]
     yield ok("versions", ", ".join([*releases, f"Python {platform.python_version()}"]))

@@ -1,4 +1,4 @@
-"""Tests that the app of a service keeps what the toolbox promises."""
+"""Tests that the promises of the toolbox hold for the app of a service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cadasta.workertoolbox.routing import EXCHANGE, RoutingError
 #: Countdown of a scheduled task in seconds: longer than all tests take.
 AHEAD_S = 3600
 
-#: Settings of the formats in which tasks and results are written and read.
+#: Settings for the formats of tasks and results.
 _SERIALIZERS = (
     "task_serializer",
     "result_serializer",
@@ -53,7 +53,7 @@ class RunningService:
         """Wait until the tasks of a result are tracked, and return them.
 
         Raises:
-            AssertionError: They are not tracked in time.
+            AssertionError: The tasks are not tracked in time.
         """
         return assert_tracked(self.app, result, timeout_s=self.timeout_s)
 
@@ -77,7 +77,7 @@ class RunningService:
                 "it is not in the database" if task is None else f"it is {task.status}"
             )
             raise AssertionError(
-                f"task {result.id} does not end within {self.timeout_s:g} s; {seen}"
+                f"task {result.id} did not end within {self.timeout_s:g} s; {seen}"
             ) from error
 
     def finished(
@@ -100,7 +100,7 @@ class RunningService:
 
 
 class Conformance:
-    """The tests. `conformance` returns a subclass."""
+    """The conformance tests. `conformance` returns a subclass."""
 
     #: The app of the service, or its name.
     service: ClassVar[Celery | str]
@@ -226,7 +226,7 @@ class Conformance:
             raise AssertionError(f"the password is in the database: {task.kwargs}")
 
     def test_no_task_is_run_twice(self, running: RunningService) -> None:
-        # When these tasks have ended, the earlier messages of the queues are handled.
+        # When these tasks have ended, earlier messages in the queues have been handled.
         for name in running.work_queues:
             running.wait(running.probes.echo.apply_async((name,), queue=name))
         _report(
@@ -242,11 +242,11 @@ def conformance(
     run: Sequence[Signature[Any]] = (),
     timeout_s: float = 10.0,
 ) -> type[Conformance]:
-    """Return a class of tests that a service keeps what the toolbox promises.
+    """Return a class of tests that the promises of the toolbox hold for a service.
 
     Assign the class to a name that begins with `Test`, so that pytest collects it. The
-    tests run the service in a temporary folder, with tasks of their own; of the tasks
-    of the service they run only those in `run`. A subclass can disable a test by
+    tests run the service in a temporary folder. They publish tasks of their own, and
+    only those tasks of the service that `run` lists. A subclass can disable a test by
     setting it to None.
 
     Args:

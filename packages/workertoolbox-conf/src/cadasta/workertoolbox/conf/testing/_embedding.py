@@ -17,7 +17,7 @@ from cadasta.workertoolbox.conf._settings.celery import URL_VARIABLES
 from cadasta.workertoolbox.conf._setup import check_configured
 from cadasta.workertoolbox.results import upgrade
 
-#: Seconds between two polls of the broker. A test waits for several of them.
+#: Seconds between two polls of the broker. Short, because a test waits for several.
 POLLING_INTERVAL_S = 0.02
 
 #: Settings that would bypass the folder, or make a worker write somewhere else.
@@ -29,7 +29,7 @@ _NEUTRAL: dict[str, Any] = {
     "worker_state_db": None,
 }
 
-#: Celery's current and default app.
+#: The module with Celery's current and default app.
 _celery: Any = _state
 
 
@@ -63,7 +63,7 @@ def embedded(
 
     Raises:
         InvalidFolder: The folder cannot be created.
-        NotConfigured: The app has no configuration of the toolbox's.
+        NotConfigured: The app is not configured with the toolbox.
     """
     changes = {**_NEUTRAL, **embedded_settings(make_folder(folder))}
     changes["broker_transport_options"]["polling_interval"] = POLLING_INTERVAL_S

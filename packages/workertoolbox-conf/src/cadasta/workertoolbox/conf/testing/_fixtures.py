@@ -89,6 +89,6 @@ def toolbox_monitor(toolbox_app: Celery) -> Iterator[Monitor]:
 
 @pytest.fixture(scope="class")
 def toolbox_store(toolbox_app: Celery) -> Iterator[TaskStore]:
-    """The database with the tasks."""
+    """A `TaskStore` of the app's database."""
     with TaskStore.for_app(toolbox_app) as store:
         yield store

@@ -10,7 +10,7 @@ from celery import Celery
 
 from cadasta.workertoolbox.results import Monitor
 
-#: Seconds that a task waits for others before the batch is written: tests wait too.
+#: Seconds that a task waits for others in a batch. Short, because tests wait as long.
 BATCH_WAIT_S = 0.02
 
 
@@ -22,7 +22,8 @@ def running_monitor(app: Celery) -> Iterator[Monitor]:
         app: An app, usually inside `embedded`.
 
     Raises:
-        ResultsError: It cannot run; see `cadasta.workertoolbox.results.Monitor.run`.
+        ResultsError: The monitor cannot run; see
+            `cadasta.workertoolbox.results.Monitor.run`.
     """
     monitor = Monitor(app, batch_wait_s=BATCH_WAIT_S)
     with ThreadPoolExecutor(1, "toolbox monitor") as thread:

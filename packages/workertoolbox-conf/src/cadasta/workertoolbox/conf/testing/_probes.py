@@ -10,8 +10,8 @@ from typing import Any
 
 from celery import Celery, Task
 
-#: The names of the tasks begin with this. It is not the name of a queue, so the tasks
-#: go where the service sends tasks that it has no route for.
+#: Prefix of the tasks' names. It is not the name of a queue, so the tasks go where the
+#: service sends tasks without a route of their own.
 PREFIX = "workertoolbox-conformance"
 
 

@@ -1,4 +1,4 @@
-"""Compare what the database knows about tasks with their results."""
+"""Compare the rows of tasks in the database with the results of the tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERVAL_S = 0.05
 
 @dataclass(frozen=True)
 class _Expected:
-    """A published task, and its parent and group according to its result."""
+    """A published task, with the parent and the group that its result names."""
 
     result: AsyncResult[Any]
     parent_id: str | None = None
@@ -69,7 +69,7 @@ def assert_tracked(
     parent and its root, and the members of a group their group.
 
     Args:
-        app: The app that published it.
+        app: The app that published the tasks.
         result: What `delay`, `apply_async` or a workflow returned, or the id of a task.
         timeout_s: Seconds to wait.
 

@@ -84,8 +84,8 @@ def running_worker(
     thread.start()
     if worker.settled.wait(TIMEOUT_S) and not worker.is_ready:
         thread.join(TIMEOUT_S)
-    # The worker tells Celery that this process runs tasks, which must not wait for each
-    # other. The test in it may.
+    # In a process with a worker, Celery refuses to wait for results, because tasks must
+    # not wait for each other. But the test, in the same process, may wait.
     _celery._set_task_join_will_block(False)
     if not worker.is_ready:
         raise WorkerFailed(f"{_named(worker)} did not start; see its log")
@@ -110,7 +110,7 @@ def _make(app: Celery, **options: Any) -> _Worker:
         return _Worker(
             app=app,
             consumer_cls=_Consumer,
-            # The other loop of Celery does not call `drain_events`, which stops it.
+            # Celery's event loop does not call `drain_events`, which stops this worker.
             use_eventloop=False,
             without_heartbeat=True,
             without_mingle=True,
