@@ -183,7 +183,7 @@ class Monitor:
                     self._submit_batch()
                 elif self._submitted and self._submitted.is_committed.done():
                     self._acknowledge_written()
-                self._run_housekeeping()
+                self._submit_housekeeping()
             consumer.cancel()
             self._submit_batch()
             self._acknowledge_written()
@@ -259,8 +259,8 @@ class Monitor:
         if self._on_commit is not None:
             self._on_commit(batch)
 
-    def _run_housekeeping(self) -> None:
-        """Report the throughput if it is due, and submit other chores to the writer."""
+    def _submit_housekeeping(self) -> None:
+        """Report the throughput if it is due; submit the housekeeping once a second."""
         self._throughput.report_if_due()
         now = time.monotonic()
         if now < self._housekeeping_due_at:
@@ -269,10 +269,10 @@ class Monitor:
             if not self._housekeeping.done():
                 return
             self._housekeeping.result()
-        self._housekeeping = self._writer_thread.submit(self._keep_house)
+        self._housekeeping = self._writer_thread.submit(self._do_housekeeping)
         self._housekeeping_due_at = now + TICK_S
 
-    def _keep_house(self) -> None:
+    def _do_housekeeping(self) -> None:
         if self._health is not None:
             self._health.touch_if_due(self._engine)
         self._sweep.advance_if_due(self._engine)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from itertools import repeat
 from threading import Thread
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT)
+#: Signals that stop a monitor.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_on_signals(stop: Callable[[], object]) -> None:
@@ -21,7 +22,7 @@ def stop_on_signals(stop: Callable[[], object]) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
-    for number in NUMBERS:
+    for number in STOP_SIGNALS:
         # Python writes a signal to the pipe only if the signal has a handler.
         signal.signal(number, lambda *_: None)
     Thread(target=_wait, args=(reader, stop), name="signals", daemon=True).start()
@@ -30,7 +31,7 @@ def stop_on_signals(stop: Callable[[], object]) -> None:
 def _wait(reader: int, stop: Callable[[], object]) -> None:
     # The pipe gets every signal that has a handler, not only ours.
     arrived = (os.read(reader, 1)[0] for _ in repeat(None))
-    numbers = (number for number in arrived if number in NUMBERS)
+    numbers = (number for number in arrived if number in STOP_SIGNALS)
     next(numbers)
     stop()
     os._exit(128 + next(numbers))  # The exit code that a shell gives for a signal.
