@@ -164,4 +164,4 @@ def _summary(action: str, errors: dict[str, str]) -> Finding:
 
 
 def _allow(action: str) -> str:
-    return f"grant {action} on these queues to the identity of this service"
+    return f"allow {action} on these queues for the identity of this service"
