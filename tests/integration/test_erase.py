@@ -11,7 +11,6 @@ from cadasta.workertoolbox.results._history.purge import BATCH_SIZE
 from support.expired_tasks import (
     TABLES,
     deadlock_count,
-    execute,
     hold_deletion,
     insert_expired_tasks,
     remaining_ids,
@@ -19,20 +18,21 @@ from support.expired_tasks import (
 )
 from support.processes import Process
 from support.purges import NOTHING, last_line, wait_until_blocked
+from support.statements import fetch
 
 
 def test_a_workflow_is_erased_with_rows_that_arrive_meanwhile(
     database: str, run_purge: Callable[..., AbstractContextManager[Process]]
 ) -> None:
     insert_expired_tasks(database, 3 * BATCH_SIZE)
-    execute(database, UNRELATED_TASK)
+    fetch(database, UNRELATED_TASK)
     with (
         hold_deletion(database, transaction=2) as release,
         run_purge("--root-id", "old-00001") as process,
     ):
         wait_until_deletion_is_held(database)
         for statement in (LATE_MESSAGE, LATE_RESULT):
-            execute(database, statement)
+            fetch(database, statement)
         release()
         last = last_line(process)
 
@@ -41,7 +41,7 @@ def test_a_workflow_is_erased_with_rows_that_arrive_meanwhile(
         table: {"other"} if table == "workertoolbox_task" else set() for table in TABLES
     }
 
-    execute(database, LATE_MESSAGE)
+    fetch(database, LATE_MESSAGE)
 
     assert remaining_ids(database)["workertoolbox_task"] == {"other", "late-task"}
 
@@ -69,7 +69,7 @@ def test_an_erasure_waits_for_a_monitor_without_a_deadlock(
     insert_expired_tasks(database, 3)
     write = "UPDATE workertoolbox_task SET retries = 1 WHERE id = :id"
     # The update moves the first id to the end of the table.
-    execute(database, write, id="old-00001")
+    fetch(database, write, id="old-00001")
     engine = create_engine(database)
     with engine.connect() as monitor:
         monitor.execute(text(write), {"id": "old-00001"})

@@ -18,7 +18,6 @@ from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, purge_expir
 from support.brokers import result_backend_url
 from support.expired_tasks import (
     TABLES,
-    execute,
     hold_deletion,
     insert_expired_tasks,
     remaining_ids,
@@ -27,6 +26,7 @@ from support.expired_tasks import (
 from support.polling import wait_until
 from support.processes import Process
 from support.purges import NOTHING, OLDER_THAN_30_DAYS, last_line
+from support.statements import fetch
 
 #: Gives some of ten old tasks another status, name or time, or removes their rows.
 VARIED_TASKS = """
@@ -63,7 +63,7 @@ def test_options_select_the_tasks_and_a_dry_run_counts_the_same(
     deleted_ids: str,
 ) -> None:
     insert_expired_tasks(database, 10)
-    execute(database, VARIED_TASKS)
+    fetch(database, VARIED_TASKS)
     with TaskStore(result_backend_url(database)) as store:
         before = {task.id[-1] for task in store.list()}
         with run_purge(*words, "--dry-run") as process:
@@ -91,7 +91,7 @@ def test_a_killed_purge_leaves_no_task_half_deleted(
         wait_until_deletion_is_held(database)
         process.kill()
         release()
-        wait_until(lambda: execute(database, OTHER_CONNECTIONS) == [(0,)])
+        wait_until(lambda: fetch(database, OTHER_CONNECTIONS) == [(0,)])
     remaining = remaining_ids(database)
     with run_purge(*OLDER_THAN_30_DAYS) as process:
         last = last_line(process)
@@ -135,7 +135,7 @@ def test_the_oldest_tasks_are_found_by_an_index_and_each_is_read_once(
     database: str,
 ) -> None:
     insert_expired_tasks(database, 20 * BATCH_SIZE)
-    execute(database, "DELETE FROM workertoolbox_task WHERE id > 'old-10000'")
+    fetch(database, "DELETE FROM workertoolbox_task WHERE id > 'old-10000'")
     engine = create_engine(database)
     plans: dict[str, list[str]] = {}
 

@@ -19,7 +19,6 @@ from support.brokers import Broker
 from support.expired_tasks import (
     TABLES,
     deadlock_count,
-    execute,
     hold_deletion,
     insert_expired_tasks,
     remaining_ids,
@@ -28,6 +27,7 @@ from support.expired_tasks import (
 from support.polling import wait_until
 from support.processes import Process
 from support.purges import NOTHING, OLDER_THAN_30_DAYS, last_line, wait_until_blocked
+from support.statements import fetch
 from support.task_commands import run_monitor, run_tasks_command
 
 #: Records the number of rows that each transaction deletes from a table.
@@ -67,9 +67,9 @@ def test_a_monitor_keeps_writing_during_a_purge_and_loses_nothing(
 ) -> None:
     database = store.engine.url.render_as_string(hide_password=False)
     insert_expired_tasks(database, 30_000)
-    execute(database, AUDIT)
+    fetch(database, AUDIT)
     for table in TABLES:
-        execute(database, AUDIT_TRIGGER.format(table=table))
+        fetch(database, AUDIT_TRIGGER.format(table=table))
     new: set[str] = set()
     again = (f"old-{number:05}" for number in range(1, 30_000, 7))
     with run_monitor(broker.environment, tmp_path) as process:
@@ -88,8 +88,8 @@ def test_a_monitor_keeps_writing_during_a_purge_and_loses_nothing(
         broker.environment, tmp_path, "purge", *OLDER_THAN_30_DAYS
     ) as purge:
         second = last_line(purge)
-    deleted = [row for [row] in execute(database, DELETED_ROWS)]
-    [[stored_meanwhile]] = execute(database, STORED_DURING_PURGE)
+    deleted = [row for [row] in fetch(database, DELETED_ROWS)]
+    [[stored_meanwhile]] = fetch(database, STORED_DURING_PURGE)
     remaining = remaining_ids(database)
 
     assert exit_code == 0
@@ -133,12 +133,12 @@ def test_a_monitor_waits_only_for_the_transaction_that_deletes_its_task(
         new = {app.send_task("export.echo", [n]).id for n in range(100)}
         for id in (before, after):
             app.send_task("export.echo", task_id=id, retries=2)
-            wait_until(lambda id=id: execute(database, RETRY_STORED, id=id))  # type: ignore[misc]
+            wait_until(lambda id=id: fetch(database, RETRY_STORED, id=id))  # type: ignore[misc]
         wait_until(lambda: new <= remaining_ids(database)["workertoolbox_task"])
         app.send_task("export.echo", task_id=held_up, retries=2)
         wait_until_blocked(database, "WITH message%")
         release()
-        wait_until(lambda: execute(database, RETRY_STORED, id=held_up))
+        wait_until(lambda: fetch(database, RETRY_STORED, id=held_up))
         last = last_line(process)
     remaining = remaining_ids(database)
 
@@ -226,7 +226,7 @@ def test_a_result_stored_while_its_queued_task_is_deleted_is_kept(
     database: str,
 ) -> None:
     insert_expired_tasks(database, 3)
-    execute(database, "DELETE FROM celery_taskmeta")
+    fetch(database, "DELETE FROM celery_taskmeta")
     new_result = (
         "INSERT INTO celery_taskmeta (task_id, status, date_done)"
         " VALUES ('old-00002', 'STARTED', now())"
@@ -260,7 +260,7 @@ def purge_with_change(
     def execute_change(_: Any, __: Any, statement: str, *___: Any) -> None:
         if before_statement in statement:
             for one in changes:
-                execute(database, one)
+                fetch(database, one)
 
     before = datetime.now(UTC) - timedelta(days=30)
     deleted = sum(purge_expired(engine, before=before, **options), Counter[str]())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from sqlalchemy import NullPool, create_engine, text
 
 from support.polling import wait_until
+from support.statements import fetch
 
 #: The ids are `old-00001`, `old-00002` and so on. The first task is the oldest.
 TASK = """
@@ -66,25 +66,17 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 
-def execute(database: str, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-    """Execute a statement in its own transaction, and return its rows."""
-    engine = create_engine(database, poolclass=NullPool)
-    with engine.begin() as connection:
-        result = connection.execute(text(statement), values)
-        return [tuple(row) for row in result] if result.returns_rows else []
-
-
 def insert_expired_tasks(database: str, count: int) -> None:
     """Insert tasks of one workflow: each was planned, retried once, and successful."""
     for statement in (TASK, ATTEMPT, PLANNED, RESULT):
-        execute(database, statement, **({"count": count} if ":" in statement else {}))
-    execute(database, "ANALYZE")
+        fetch(database, statement, **({"count": count} if ":" in statement else {}))
+    fetch(database, "ANALYZE")
 
 
 def remaining_ids(database: str) -> dict[str, set[str]]:
     """Return the ids of the tasks in each table."""
     return {
-        table: {id for [id] in execute(database, f"SELECT {column} FROM {table}")}
+        table: {id for [id] in fetch(database, f"SELECT {column} FROM {table}")}
         for table, column in TABLES.items()
     }
 
@@ -92,7 +84,7 @@ def remaining_ids(database: str) -> dict[str, set[str]]:
 def deadlock_count(database: str) -> int:
     """Return how many deadlocks PostgreSQL has detected in the database."""
     query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    [[count]] = execute(database, query)
+    [[count]] = fetch(database, query)
     return int(count)
 
 
@@ -103,7 +95,7 @@ def hold_deletion(database: str, *, transaction: int) -> Iterator[Callable[[], N
     Yields:
         A function that releases the transaction; so does the end of the block.
     """
-    execute(database, HOLD.format(number=transaction))
+    fetch(database, HOLD.format(number=transaction))
     engine = create_engine(database, poolclass=NullPool)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(1)"))
@@ -112,4 +104,4 @@ def hold_deletion(database: str, *, transaction: int) -> Iterator[Callable[[], N
 
 def wait_until_deletion_is_held(database: str) -> None:
     """Wait until the transaction is blocked."""
-    wait_until(lambda: execute(database, WAITING) == [(1,)])
+    wait_until(lambda: fetch(database, WAITING) == [(1,)])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from support.expired_tasks import TABLES, execute
+from support.expired_tasks import TABLES
 from support.polling import wait_until
 from support.processes import Process
+from support.statements import fetch
 
 #: Options that select the tasks which `support.expired_tasks` stores.
 OLDER_THAN_30_DAYS = ("--older-than", "30d")
@@ -32,4 +33,4 @@ def last_line(process: Process, *, exit_code: int = 0) -> str:
 
 def wait_until_blocked(database: str, words: str) -> None:
     """Wait until one statement like `words` waits for a lock on a row."""
-    wait_until(lambda: execute(database, BLOCKED_STATEMENTS, words=words) == [(1,)])
+    wait_until(lambda: fetch(database, BLOCKED_STATEMENTS, words=words) == [(1,)])
