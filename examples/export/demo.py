@@ -11,7 +11,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        # The import takes a second; Ctrl-C has no processes to stop before it.
+        # The import takes a second, in which no process has been started yet.
         from export_demo.command import main
     except KeyboardInterrupt:
         sys.exit(130)

@@ -9,10 +9,11 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 _DURATION = re.compile(rf"\s*([0-9]*\.?[0-9]+)\s*({'|'.join(_UNITS)})?\s*")
 
-#: The form of a duration; error messages show it after "write".
-DURATION_FORM = (
-    f"seconds, or a number and a unit ({', '.join(_UNITS)}), as in 0.5, 500ms, 30s, 2h"
-)
+#: How to write a unit; part of error messages.
+UNIT_FORM = f"a number and a unit ({', '.join(_UNITS)})"
+
+#: How to write a duration; error messages show it after "write".
+DURATION_FORM = f"seconds, or {UNIT_FORM}, as in 0.5, 500ms, 30s, 2h"
 
 
 def parse_duration(text: str) -> float:

@@ -31,7 +31,7 @@ class DeferredStart(NamedTuple):
     Attributes:
         started_at: When the task started.
         build_row: Returns the row to write. Called only if it is needed, because
-            building it costs as much as building the row of the end.
+            building it costs as much as building the row of a final state.
     """
 
     started_at: datetime

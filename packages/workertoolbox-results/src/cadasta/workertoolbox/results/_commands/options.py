@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cadasta.workertoolbox.results._durations import parse_duration
+from cadasta.workertoolbox.results._durations import UNIT_FORM, parse_duration
 
 #: Longest age in days: a hundred years, more than any database holds.
 MAX_AGE_DAYS = 36_500
@@ -83,10 +83,7 @@ class Age(click.ParamType[timedelta]):
         except ValueError:
             seconds = None
         if seconds is None or not text[-1].isalpha():
-            self.fail(
-                f"{text!r} is not an age; write a number and a unit (s, m, h, d or w), "
-                "as in 30d"
-            )
+            self.fail(f"{text!r} is not an age; write {UNIT_FORM}, as in 30d")
         if not 0 < seconds <= MAX_AGE_DAYS * 86_400:
             self.fail(f"{text!r} is out of range; write 1s to {MAX_AGE_DAYS}d")
         return timedelta(seconds=seconds)

@@ -1,6 +1,6 @@
 """Revisions of the schema: the one that this release needs, and that of a database.
 
-Every worker imports this module, so it does not load alembic; `upgrade` does.
+Monitors and readers import this module, so it does not load alembic; `upgrade` does.
 """
 
 from __future__ import annotations
