@@ -71,6 +71,11 @@ ORDER = {
 #: Folders with one module that other folders of the package may import.
 ENTRY_MODULES = {"routing.transports": "routing.transports._registration"}
 
+#: The name of a module in a string, as in `import_module("…")`, without the namespace.
+NAMED_MODULE = re.compile(
+    rf"\b{re.escape(NAMESPACE)}\.((?:{'|'.join(PACKAGES)})\b(?:\.\w+)*)"
+)
+
 
 class Import(NamedTuple):
     """One module that imports another, both without the namespace.
@@ -83,6 +88,13 @@ class Import(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.importer} imports {self.imported}"
+
+
+#: Modules that are named in strings but not imported.
+NOT_IMPORTED = {
+    # The logger of a module has its name; Sentry must not send what this one logs.
+    Import("conf._logging.sentry", "routing._worker"),
+}
 
 
 def modules(package: str) -> dict[str, ast.Module]:
@@ -102,12 +114,34 @@ MODULES = {
 
 
 def imports() -> Iterator[Import]:
-    """Yield the imports within the namespace, those inside functions included."""
+    """Yield the imports within the namespace, those inside functions included.
+
+    A string that names a module counts as an import of it.
+    """
     for importer, tree in MODULES.items():
         for node in ast.walk(tree):
             for name in _imported(node):
                 if name.startswith(f"{NAMESPACE}."):
                     yield Import(importer, name.removeprefix(f"{NAMESPACE}."))
+        for text in strings(tree):
+            for name in NAMED_MODULE.findall(str(text.value)):
+                yield Import(importer, _module_of(name))
+
+
+def strings(tree: ast.Module) -> Iterator[ast.Constant]:
+    """Yield the strings of a module, docstrings excluded."""
+    docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node not in docstrings:
+                yield node
+
+
+def _module_of(name: str) -> str:
+    """Return the longest part of a dotted name that is a module."""
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
@@ -121,7 +155,8 @@ def _imported(node: ast.AST) -> Iterator[str]:
             yield submodule if is_module else str(node.module)
 
 
-IMPORTS = list(imports())
+NAMED_OR_IMPORTED = list(imports())
+IMPORTS = [each for each in NAMED_OR_IMPORTED if each not in NOT_IMPORTED]
 
 
 def package_of(module: str) -> str:
@@ -150,6 +185,56 @@ def within(package: str) -> list[Import]:
 
 def shown(found: list[Import]) -> list[str]:
     return sorted({str(each) for each in found})
+
+
+def private_names(importer: str, tree: ast.Module) -> Iterator[str]:
+    """Yield the private names and attributes that a module uses of other packages."""
+    public = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            module = f"{node.module}.".removeprefix(f"{NAMESPACE}.")
+            if package_of(module) in {*PACKAGES} - {package_of(importer)}:
+                for alias in node.names:
+                    public.add(alias.asname or alias.name)
+                    if alias.name.startswith("_"):
+                        yield f"{importer}, line {node.lineno}: {alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id in public and re.match("_(?!_)", node.attr):
+                yield f"{importer}, line {node.lineno}: {ast.unparse(node)}"
+
+
+def test_a_module_that_is_named_but_not_imported_exists() -> None:
+    assert NOT_IMPORTED <= {*NAMED_OR_IMPORTED}
+
+
+def test_names_are_imported_from_a_package_or_its_modules() -> None:
+    # After `import cadasta.workertoolbox.results` or `from cadasta import …`, every
+    # module would be an attribute, and the other tests would not see its use.
+    wrong = []
+    for importer, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                is_inside = f"{node.module}".startswith(f"{NAMESPACE}.")
+                names = [] if is_inside else [f"{node.module}"]
+            else:
+                names = []
+            if any(name.split(".")[0] == "cadasta" for name in names):
+                wrong.append(f"{importer}, line {node.lineno}: {ast.unparse(node)}")
+
+    assert wrong == []
+
+
+def test_a_package_uses_only_public_names_of_another_one() -> None:
+    wrong = [
+        found
+        for importer, tree in MODULES.items()
+        for found in private_names(importer, tree)
+    ]
+
+    assert wrong == []
 
 
 def test_packages_import_one_way() -> None:
@@ -230,10 +315,8 @@ def test_conf_does_not_name_tables_of_results() -> None:
         f"{name}, line {node.lineno}: {node.value!r}"
         for name, tree in MODULES.items()
         if package_of(name) == "conf"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and pattern.search(node.value)
+        for node in strings(tree)
+        if pattern.search(str(node.value))
     ]
 
     assert len(names) > 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import subprocess
 import sys
 
@@ -43,6 +45,28 @@ def test_celerys_command_line_does_not_import_commands_before_they_are_called() 
 @pytest.mark.parametrize("name", results._LAZY)
 def test_a_name_that_is_imported_late_is_public(name: str) -> None:
     assert name in results.__all__
+
+
+def test_names_that_are_imported_late_are_those_that_type_checkers_see() -> None:
+    tree = ast.parse(inspect.getsource(results))
+    [block] = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    seen = {
+        alias.asname or alias.name: str(node.module).removeprefix(f"{PACKAGE}.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert seen == results._LAZY
+
+
+@pytest.mark.parametrize("name", results.__all__)
+def test_a_public_name_exists(name: str) -> None:
+    assert hasattr(results, name)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
