@@ -222,7 +222,7 @@ def test_names_are_imported_from_a_package_or_its_modules() -> None:
             else:
                 names = []
             if any(name.split(".")[0] == "cadasta" for name in names):
-                wrong.append(f"{importer}, line {node.lineno}: {ast.unparse(node)}")
+                wrong.append(f"{importer}: {ast.unparse(node)}")
 
     assert wrong == []
 

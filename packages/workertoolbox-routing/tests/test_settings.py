@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from cadasta.workertoolbox.routing import FrozenSettings, Routing
+from cadasta.workertoolbox.routing import FrozenSettings, Routing, split_urls
 
 
 def test_neither_settings_nor_the_values_in_them_can_be_changed() -> None:
@@ -52,3 +52,9 @@ def test_repr_shows_settings_with_secrets_masked() -> None:
     assert "amqp://me:********@a//;amqp://me:********@b//" in text
     assert "task_default_exchange='task_exchange'" in text
     assert "QUEUES" not in text
+
+
+def test_a_semicolon_in_a_password_does_not_separate_urls() -> None:
+    urls = ["amqp://me:s3c;ret@a//", "sqla+postgresql://b"]
+
+    assert split_urls(";".join(urls)) == urls

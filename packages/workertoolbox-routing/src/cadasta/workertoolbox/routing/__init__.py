@@ -28,7 +28,7 @@ from cadasta.workertoolbox.routing._errors import (
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
 from cadasta.workertoolbox.routing._router import Router
 from cadasta.workertoolbox.routing._routing import Routing
-from cadasta.workertoolbox.routing._settings import Settings, mask_url
+from cadasta.workertoolbox.routing._settings import Settings, mask_url, split_urls
 from cadasta.workertoolbox.routing._topology import (
     DEFAULT_QUEUE,
     EXCHANGE,
@@ -57,5 +57,6 @@ __all__ = [
     "Unroutable",
     "UntrackedExchange",
     "mask_url",
+    "split_urls",
     "without_delay",
 ]

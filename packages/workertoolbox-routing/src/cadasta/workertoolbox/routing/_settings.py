@@ -1,4 +1,4 @@
-"""Read-only settings whose `repr` masks secrets, and `mask_url`."""
+"""Read-only settings whose `repr` masks secrets, and functions for broker URLs."""
 
 from __future__ import annotations
 
@@ -90,8 +90,13 @@ class Settings(Mapping[str, Any]):
 
 def mask_url(text: str) -> str:
     """Return a URL, or several separated by `;`, with every secret masked."""
-    urls = (_PASSWORD.sub(rf"\1:{_MASK}", url) for url in _NEXT_URL.split(text))
+    urls = (_PASSWORD.sub(rf"\1:{_MASK}", url) for url in split_urls(text))
     return _QUERY.sub(rf"\1{_MASK}", ";".join(urls))
+
+
+def split_urls(text: str) -> list[str]:
+    """Return the URLs of a failover list, which are separated by `;`."""
+    return _NEXT_URL.split(text)
 
 
 def _mask_value(name: str, value: object) -> object:

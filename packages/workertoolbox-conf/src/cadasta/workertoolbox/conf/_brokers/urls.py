@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from cadasta.workertoolbox.conf._errors import InvalidValue
 from cadasta.workertoolbox.conf._settings.celery import URL_VARIABLES
+from cadasta.workertoolbox.routing import split_urls
 
 #: The URL schemes that kombu maps to RabbitMQ.
 RABBITMQ_SCHEMES = {"amqp", "amqps", "pyamqp", "librabbitmq"}
-
-#: Separator of the URLs in a failover list; a password may contain a `;` too.
-_NEXT_URL = re.compile(r";(?=[\w.+-]+://)")
 
 
 def named_urls(values: Mapping[str, Any], given: Container[str]) -> list[str]:
@@ -71,4 +68,4 @@ def transport_option(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _split(urls: Any) -> Iterator[str]:
     for part in [urls] if isinstance(urls, str) else urls or ():
-        yield from _NEXT_URL.split(str(part))
+        yield from split_urls(str(part))

@@ -29,7 +29,7 @@ class _Expected:
         if task is None:
             yield "neither a monitor nor a worker has seen it"
             return
-        if task.status == "PLANNED":
+        if task.waiting and task.scheduled_at is None:
             yield "it is planned by another task, but its own message was not seen"
             return
         if not task.tracked:
