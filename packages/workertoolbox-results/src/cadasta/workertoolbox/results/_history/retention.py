@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, true
 
+from cadasta.workertoolbox.results._database.statuses import PLANNED, QUEUED
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
@@ -64,11 +65,11 @@ def retention_rules(
     Groups, chords and quarantined messages have neither status nor name, so their rules
     are left out if one is given.
     """
-    if status != "PLANNED":
+    if status != PLANNED:
         yield _tasks(before, status, name)
-    if status not in ("PLANNED", "QUEUED"):
+    if status not in (PLANNED, QUEUED):
         yield _untracked_results(before, status, name)
-    if status in (None, "PLANNED"):
+    if status in (None, PLANNED):
         yield _planned_steps(before, name)
     if status is None and name is None:
         yield _groups(before)
@@ -83,7 +84,7 @@ def _tasks(before: datetime, status: str | None, name: str | None) -> RetentionR
     deletable = select(task.c.id).where(expired, due)
     columns = [task.c.id, attempt.c.task_id, planned.c.id, queued.c.task_id]
     result = taskmeta.c.task_id == task.c.id
-    if status == "QUEUED":
+    if status == QUEUED:
         # A result that arrives meanwhile stays: its task is not queued any more.
         deletable = deletable.where(~select(taskmeta.c.id).where(result).exists())
     else:

@@ -74,7 +74,7 @@ def read_task(
     """
     headers = message.headers or {}
     args, kwargs, embedded = _decode_body(message)
-    id, name = _name(headers, "id"), _name(headers, "task")
+    id, name = _read_name(headers, "id"), _read_name(headers, "task")
     try:
         args, kwargs = redaction.redact_message(name, args, kwargs, headers)
         args, kwargs = truncate_arguments(jsonable(args), jsonable(kwargs), max_bytes)
@@ -88,15 +88,15 @@ def read_task(
         queue=jsonable(work_queue(message.delivery_info or {})),
         args=args,
         kwargs=kwargs,
-        root_id=_optional_name(headers, "root_id"),
-        parent_id=_optional_name(headers, "parent_id"),
-        group_id=_optional_name(headers, "group"),
-        replaced=_count(headers, "replaced_task_nesting"),
-        retries=_count(headers, "retries"),
-        scheduled_at=_instant(headers, PUBLISHED_AT) or seen_at,
-        eta=_instant(headers, "eta"),
-        expires=_instant(headers, "expires"),
-        origin=_optional_name(headers, "origin"),
+        root_id=_find_name(headers, "root_id"),
+        parent_id=_find_name(headers, "parent_id"),
+        group_id=_find_name(headers, "group"),
+        replaced=_read_count(headers, "replaced_task_nesting"),
+        retries=_read_count(headers, "retries"),
+        scheduled_at=_read_instant(headers, PUBLISHED_AT) or seen_at,
+        eta=_read_instant(headers, "eta"),
+        expires=_read_instant(headers, "expires"),
+        origin=_find_name(headers, "origin"),
         ignore_result=bool(headers.get("ignore_result")),
         seen_at=seen_at,
         planned=planned_steps(embedded, task_id=id),
@@ -195,7 +195,7 @@ def _error_text(unreadable: Any) -> str:
     return text if isinstance(text, str) else reprlib.repr(text)
 
 
-def _name(headers: Mapping[str, Any], key: str) -> str:
+def _read_name(headers: Mapping[str, Any], key: str) -> str:
     value = headers.get(key)
     if not isinstance(value, str) or not value:
         raise UnreadableMessage(
@@ -210,11 +210,11 @@ def _name(headers: Mapping[str, Any], key: str) -> str:
     return name
 
 
-def _optional_name(headers: Mapping[str, Any], key: str) -> str | None:
-    return None if headers.get(key) is None else _name(headers, key)
+def _find_name(headers: Mapping[str, Any], key: str) -> str | None:
+    return None if headers.get(key) is None else _read_name(headers, key)
 
 
-def _count(headers: Mapping[str, Any], key: str) -> int:
+def _read_count(headers: Mapping[str, Any], key: str) -> int:
     value = headers.get(key) or 0
     if not isinstance(value, int) or not 0 <= value < 2**31:
         raise UnreadableMessage(
@@ -224,7 +224,7 @@ def _count(headers: Mapping[str, Any], key: str) -> int:
     return int(value)
 
 
-def _instant(headers: Mapping[str, Any], key: str) -> datetime | None:
+def _read_instant(headers: Mapping[str, Any], key: str) -> datetime | None:
     value = headers.get(key)
     if value is None:
         return None
