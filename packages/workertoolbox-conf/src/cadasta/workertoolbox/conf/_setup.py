@@ -12,6 +12,7 @@ from cadasta.workertoolbox.conf._brokers.connection import (
     broker_errors,
     error_text,
     mask_urls,
+    unusable_kind_text,
     with_timeouts,
 )
 from cadasta.workertoolbox.conf._chord_unlock import limit_chord_unlock
@@ -91,9 +92,8 @@ def _declare(app: Celery) -> Iterator[ConfError]:
     except (KeyError, ImportError) as error:
         yield _with_cause(
             BrokerUnreachable(
-                f"broker {broker} is of an unknown kind, or its client is not "
-                f"installed: {error_text(error)}; set broker_url to a known broker, or "
-                "install its client"
+                f"broker {unusable_kind_text(broker, error)}; set broker_url to a "
+                "known broker, or install its client"
             ),
             error,
         )

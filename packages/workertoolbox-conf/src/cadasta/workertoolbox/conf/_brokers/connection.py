@@ -21,6 +21,19 @@ def mask_urls(urls: str | Sequence[str]) -> str:
     return mask_url(urls if isinstance(urls, str) else ";".join(urls))
 
 
+def unusable_kind_text(urls: str, error: KeyError | ImportError) -> str:
+    """Return a description of a broker whose transport or client cannot be loaded.
+
+    Args:
+        urls: Broker URLs with passwords masked.
+        error: What loading the transport raised.
+    """
+    return (
+        f"{urls} is of an unknown kind, or its client is not installed: "
+        f"{error_text(error)}"
+    )
+
+
 def with_timeouts(connection: Connection) -> dict[str, Any]:
     """Return a connection's transport options, with timeouts for a silent server.
 

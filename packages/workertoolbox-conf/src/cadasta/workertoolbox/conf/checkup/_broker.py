@@ -12,6 +12,7 @@ from cadasta.workertoolbox.conf._brokers.connection import (
     broker_errors,
     error_text,
     mask_urls,
+    unusable_kind_text,
 )
 from cadasta.workertoolbox.conf.checkup._aws import LIST_QUEUES, is_denied
 from cadasta.workertoolbox.conf.checkup._context import CheckContext, prepare
@@ -45,10 +46,7 @@ def _connect(
     try:
         connection = prepare(make())
     except (KeyError, ImportError) as error:
-        detail = (
-            f"{shown} is of an unknown kind, or its client is not installed: "
-            f"{error_text(error)}"
-        )
+        detail = unusable_kind_text(shown, error)
         return None, [failed(check, detail, _UNKNOWN)]
     try:
         connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0))
