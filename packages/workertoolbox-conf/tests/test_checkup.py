@@ -74,6 +74,28 @@ def test_each_line_of_json_is_a_finding(app: Celery) -> None:
         assert list(json.loads(line)) == ["check", "status", "detail", "advice"]
 
 
+@pytest.mark.parametrize("timeout", ["8s", "500ms", "8", "600", "10m", "0.1"])
+def test_a_timeout_is_a_duration(app: Celery, timeout: str) -> None:
+    assert run(app, "--timeout", timeout).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("timeout", "problem"),
+    [
+        ("soon", "'soon' is not a duration; write seconds, or a number and a unit"),
+        ("99ms", "'99ms' is out of range; write 0.1s to 600s"),
+        ("11m", "'11m' is out of range; write 0.1s to 600s"),
+    ],
+)
+def test_a_timeout_that_cannot_be_used_is_an_error(
+    app: Celery, timeout: str, problem: str
+) -> None:
+    result = run(app, "--timeout", timeout)
+
+    assert result.exit_code == 2
+    assert problem in result.output
+
+
 def test_a_check_up_leaves_only_probes_behind(app: Celery, tmp_path: Path) -> None:
     setup_app(app)
     bindings = tmp_path / "box" / "broker" / "bindings" / "task_exchange.exchange"

@@ -14,7 +14,7 @@ from cadasta.workertoolbox.conf._errors import NotConfigured
 from cadasta.workertoolbox.conf._setup import check_configured
 from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
 from cadasta.workertoolbox.conf.checkup._checks import TIMEOUT_S
-from cadasta.workertoolbox.results import ROLE_PRIVILEGES
+from cadasta.workertoolbox.results import ROLE_PRIVILEGES, parse_duration
 
 #: Rich styles of the statuses.
 _STYLES = {
@@ -30,6 +30,23 @@ _CHECK_WIDTH = 28
 
 #: Characters of a line if the output is not a terminal: longer than any finding.
 _PIPE_WIDTH = 1000
+
+#: Shortest and longest `--timeout`, in seconds.
+_MIN_TIMEOUT_S, _MAX_TIMEOUT_S = 0.1, 600.0
+
+
+def _timeout(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+    """Return the value of `--timeout` in seconds."""
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if not _MIN_TIMEOUT_S <= seconds <= _MAX_TIMEOUT_S:
+        raise click.BadParameter(
+            f"{text!r} is out of range; write {_MIN_TIMEOUT_S:g}s to "
+            f"{_MAX_TIMEOUT_S:g}s"
+        )
+    return seconds
 
 
 @click.command()
@@ -49,10 +66,11 @@ _PIPE_WIDTH = 1000
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 600),
-    default=TIMEOUT_S,
+    callback=_timeout,
+    metavar="DURATION",
+    default=f"{TIMEOUT_S:g}s",
     show_default=True,
-    help="Time limit of each check, in seconds.",
+    help="Time limit of each check, such as 8s or 500ms.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.pass_context
