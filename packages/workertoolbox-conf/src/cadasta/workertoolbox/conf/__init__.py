@@ -5,6 +5,9 @@ from cadasta.workertoolbox.conf import Config
 
 app = Celery("export")
 app.config_from_object(Config(queues=["export", "msg"]))
+
+The import connects Celery's signals `worker_init` and `beat_init`, to set up logging
+and Sentry for apps that are configured with the toolbox.
 """
 
 from cadasta.workertoolbox.conf._config import Config

@@ -29,11 +29,16 @@ def connect() -> None:
 
 def _on_worker_init(sender: Any, **_: Any) -> None:
     app: Celery = sender.app
+    if not _is_configured(app):
+        return
     log_format = app.conf.get("LOG_FORMAT")
     is_sentry_wanted = sentry.is_wanted(app.conf)
+    is_sentry_used = is_sentry_wanted or (
+        app.conf.get("SENTRY") and sentry.is_initialized()
+    )
     if log_format is not None:
         _format_logs(FORMATTERS[log_format]())
-    if log_format is not None or is_sentry_wanted or sentry.is_initialized():
+    if log_format is not None or is_sentry_used:
         # Imported here, because it imports modules of Celery that a worker has loaded
         # already, but that would cost a producer half a second.
         from cadasta.workertoolbox.conf._logging.requests import add_ids_to_requests
@@ -46,6 +51,8 @@ def _on_worker_init(sender: Any, **_: Any) -> None:
 
 
 def _on_beat_init(sender: Any, **_: Any) -> None:
+    if not _is_configured(sender.app):
+        return
     conf = sender.app.conf
     log_format = conf.get("LOG_FORMAT")
     if log_format is not None:
@@ -56,6 +63,14 @@ def _on_beat_init(sender: Any, **_: Any) -> None:
             _set_formatter(logging.getLogger(name), formatter)
     if sentry.is_wanted(conf) and (problem := sentry.start()):
         _logger.warning("%s", problem)
+
+
+def _is_configured(app: Celery) -> bool:
+    """Return whether an app is configured with the toolbox.
+
+    The signals reach every app of the process.
+    """
+    return app.conf.get("PLATFORM_QUEUE_NAME") is not None
 
 
 def _warn_later(problem: str) -> None:

@@ -28,6 +28,9 @@ class TaskIdFilter(logging.Filter):
     The four attributes are None outside of a task. Attributes that a record already
     has are kept. Add the filter to handlers: the filters of a logger do not see the
     records of its child loggers.
+
+    What the main process of a worker logs about a task, such as "Task … received", has
+    ids only if `LOG_FORMAT` is set or Sentry is on.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
