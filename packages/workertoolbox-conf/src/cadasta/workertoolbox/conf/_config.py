@@ -171,4 +171,4 @@ def _routed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # At import, because unpickling a configuration does not build it.
-logging_setup.connect()
+logging_setup.connect_signals()

@@ -21,7 +21,7 @@ from cadasta.workertoolbox.conf._logging.formatters import FORMATTERS
 _logger = logging.getLogger(__name__)
 
 
-def connect() -> None:
+def connect_signals() -> None:
     """Set up logging and Sentry whenever a worker or beat starts in this process."""
     worker_init.connect(_on_worker_init, dispatch_uid=__name__)
     beat_init.connect(_on_beat_init, dispatch_uid=__name__)
