@@ -15,32 +15,12 @@ from typing import Any, NamedTuple
 
 from celery import Celery
 
+from cadasta.workertoolbox.results._arguments.secret_names import is_secret_name
 from cadasta.workertoolbox.results._errors import InvalidRedaction
 from cadasta.workertoolbox.results._headers import DISPLAY_REPRS
 
 #: The text that replaces a secret value.
 MASK = "********"
-
-#: Globs of names that are secret in every task, regardless of case: as the name of an
-#: argument, and as a key inside an argument at any depth.
-SECRET_NAMES = (
-    "password",
-    "*_password",
-    "passwd",
-    "secret",
-    "*_secret",
-    "token",
-    "*_token",
-    "api_key",
-    "apikey",
-    "*_api_key",
-    "access_key",
-    "*_access_key",
-    "private_key",
-    "authorization",
-    "credentials",
-    "cookie",
-)
 
 #: Maximum number of task names whose rules are cached: names come from messages, so
 #: their number is unlimited.
@@ -55,7 +35,7 @@ Redactor = Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]
 class _TaskRules(NamedTuple):
     """The rules that apply to one task."""
 
-    secret_names: re.Pattern[str]
+    is_secret: Callable[[str], object]
     secret_positions: set[int]
     redactors: list[Redactor]
 
@@ -131,15 +111,15 @@ class Redaction:
         masked = [
             MASK
             if position in rules.secret_positions
-            else _mask_keys(value, rules.secret_names)
+            else _mask_keys(value, rules.is_secret)
             for position, value in enumerate(args)
         ]
-        return masked, _mask_keys(kwargs, rules.secret_names)
+        return masked, _mask_keys(kwargs, rules.is_secret)
 
     def _rules_for(self, name: str) -> _TaskRules:
         if (cached := self._rules_by_task.get(name)) is not None:
             return cached
-        globs: list[str] = list(SECRET_NAMES)
+        globs: list[str] = []
         positions: set[int] = set()
         redactors: list[Redactor] = []
         for pattern, rule in self.rules.items():
@@ -150,26 +130,34 @@ class Redaction:
             else:
                 globs += [each for each in rule if isinstance(each, str)]
                 positions |= {each for each in rule if isinstance(each, int)}
-        names = re.compile("|".join(map(translate, globs)), re.IGNORECASE)
+        is_secret = _secret_test(globs)
         parameters = enumerate(self.parameter_names(name))
-        positions |= {number for number, each in parameters if names.match(each)}
-        rules = _TaskRules(names, positions, redactors)
+        positions |= {number for number, each in parameters if is_secret(each)}
+        rules = _TaskRules(is_secret, positions, redactors)
         if len(self._rules_by_task) < MAX_CACHED_TASKS:
             self._rules_by_task[name] = rules
         return rules
 
 
-def _mask_keys(value: Any, secret_names: re.Pattern[str]) -> Any:
+def _secret_test(globs: Sequence[str]) -> Callable[[str], object]:
+    """Return a function that is true for names that are secret, or match a glob."""
+    if not globs:
+        return is_secret_name
+    pattern = re.compile("|".join(map(translate, globs)), re.IGNORECASE)
+    return lambda name: is_secret_name(name) or pattern.match(name)
+
+
+def _mask_keys(value: Any, is_secret: Callable[[str], object]) -> Any:
     """Return a value in which the items of secret keys are masked, at any depth."""
     if isinstance(value, dict):
         return {
             key: MASK
-            if isinstance(key, str) and secret_names.match(key)
-            else _mask_keys(item, secret_names)
+            if isinstance(key, str) and is_secret(key)
+            else _mask_keys(item, is_secret)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_mask_keys(item, secret_names) for item in value]
+        return [_mask_keys(item, is_secret) for item in value]
     return value
 
 
