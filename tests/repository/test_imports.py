@@ -32,7 +32,7 @@ PACKAGES: dict[str, set[str]] = {
 ORDER = {
     "routing": (
         "_errors _headers",  # exceptions; names that the toolbox adds to messages
-        "_frozen _json_only _queue_names _declaration",  # values, and checks of them
+        "_frozen _json_only _masking _queue_names _declaration",  # values, and checks
         "_settings",  # read-only settings whose repr masks secrets
         "_transport_options",  # what a broker needs beyond its URL
         "_delays",  # RabbitMQ's native delays

@@ -26,9 +26,10 @@ from cadasta.workertoolbox.routing._errors import (
     UntrackedExchange,
 )
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
+from cadasta.workertoolbox.routing._masking import mask_url, split_urls
 from cadasta.workertoolbox.routing._router import Router
 from cadasta.workertoolbox.routing._routing import Routing
-from cadasta.workertoolbox.routing._settings import Settings, mask_url, split_urls
+from cadasta.workertoolbox.routing._settings import Settings
 from cadasta.workertoolbox.routing._topology import (
     DEFAULT_QUEUE,
     EXCHANGE,

@@ -1,30 +1,14 @@
-"""Read-only settings whose `repr` masks secrets, and functions for broker URLs."""
+"""Read-only settings whose `repr` masks secrets."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any, NoReturn, Self
 
 from cadasta.workertoolbox.routing._errors import FrozenSettings
 from cadasta.workertoolbox.routing._frozen import freeze_settings
-
-_MASK = "********"
-
-#: Names of settings and options whose values are masked.
-_SECRET = re.compile(
-    r"token|secret|passw|credential|(access|api|security)_key", re.IGNORECASE
-)
-
-#: The password of a URL: the text between `://user:` and the last `@`.
-_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):\S*(?=@)")
-
-#: A secret in the query of a URL: the value after its name and `=`.
-_QUERY = re.compile(r"([?&][^=&]*(?:token|secret|passw)[^=&]*=)[^&]*", re.IGNORECASE)
-
-#: Separator of two URLs in a failover list. A password may contain `;` too.
-_NEXT_URL = re.compile(r";(?=[\w.+-]+://)")
+from cadasta.workertoolbox.routing._masking import mask_value
 
 
 class Settings(Mapping[str, Any]):
@@ -81,29 +65,8 @@ class Settings(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         shown = ", ".join(
-            f"{name}={_mask_value(name, value)!r}"
+            f"{name}={mask_value(name, value)!r}"
             for name, value in self.items()
             if name.islower()
         )
         return f"{type(self).__name__}({shown})"
-
-
-def mask_url(text: str) -> str:
-    """Return a URL, or several separated by `;`, with every secret masked."""
-    urls = (_PASSWORD.sub(rf"\1:{_MASK}", url) for url in split_urls(text))
-    return _QUERY.sub(rf"\1{_MASK}", ";".join(urls))
-
-
-def split_urls(text: str) -> list[str]:
-    """Return the URLs of a failover list, which are separated by `;`."""
-    return _NEXT_URL.split(text)
-
-
-def _mask_value(name: str, value: object) -> object:
-    if value and _SECRET.search(name):
-        return _MASK
-    if isinstance(value, Mapping):
-        return {key: _mask_value(str(key), item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_mask_value(name, item) for item in value)
-    return mask_url(value) if isinstance(value, str) else value

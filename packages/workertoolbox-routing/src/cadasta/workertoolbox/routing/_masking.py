@@ -1,0 +1,82 @@
+"""Masking of secrets in settings, URLs and texts with URLs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_MASK = "********"
+
+#: Words that make the name of a setting, an option or a parameter of a URL secret.
+_SECRET_WORDS = (
+    r"token|secret|passw|passphrase|pwd|credential|signature|"
+    r"(access|account|api|private|security|stripe)[_-]?key"
+)
+
+#: Names of settings and options whose values are masked. Every other name that ends
+#: with `_key` is secret too, but for the routing keys of Celery.
+_SECRET_NAME = re.compile(rf"{_SECRET_WORDS}|(?<!routing)_key$", re.IGNORECASE)
+
+#: The user and the password in a text that begins with a URL, up to its last `@`. A
+#: user name may contain `@`, and a password `:`, `/` and spaces.
+_WHOLE_URL = re.compile(r"(?P<scheme>[\w.+-]+://)(?P<login>.*)@(?P<rest>[^@]*)", re.S)
+
+#: The same within a longer text, where a space ends a URL.
+_URL_IN_TEXT = re.compile(r"(?P<scheme>\w[\w.+-]*://)(?P<login>\S*)@(?P<rest>)")
+
+#: Schemes with which a login without `:` is a secret: a password of Redis, or the key
+#: of a Sentry DSN.
+_LOGIN_IS_SECRET = re.compile(r"(rediss?|sentinel|https?)://", re.IGNORECASE)
+
+#: A secret in the query of a URL, or in a list of `name=value` as drivers read them.
+_PARAMETER = re.compile(
+    rf"((?:^|[?&;\s])(?:[\w.-]*(?:{_SECRET_WORDS})[\w.-]*|sig)\s*=\s*)"
+    r"""('[^']*'|"[^"]*"|\{[^}]*\}|[^&;\s]+)""",
+    re.IGNORECASE,
+)
+
+#: Separator of two URLs in a failover list. A password may contain `;` too.
+_NEXT_URL = re.compile(r";(?=[\w.+-]+://)")
+
+
+def mask_url(text: str) -> str:
+    """Return a URL, or several separated by `;`, with every secret masked.
+
+    Secrets are passwords, and parameters with names such as `password` or `sig`. They
+    are masked within a longer text as well, and in the `name=value` form of a DSN.
+    """
+    return ";".join(map(_mask_one, split_urls(text)))
+
+
+def split_urls(text: str) -> list[str]:
+    """Return the URLs of a failover list, which are separated by `;`."""
+    return _NEXT_URL.split(text)
+
+
+def mask_value(name: str, value: object) -> object:
+    """Return the value of a setting or an option in the form that may be shown."""
+    if value and _SECRET_NAME.search(name):
+        return _MASK
+    if isinstance(value, Mapping):
+        return {key: mask_value(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(mask_value(name, item) for item in value)
+    return mask_url(value) if isinstance(value, str) else value
+
+
+def _mask_one(text: str) -> str:
+    if _WHOLE_URL.fullmatch(text):
+        masked = _WHOLE_URL.sub(_mask_login, text)
+    else:
+        masked = _URL_IN_TEXT.sub(_mask_login, text)
+    return _PARAMETER.sub(rf"\1{_MASK}", masked)
+
+
+def _mask_login(match: re.Match[str]) -> str:
+    scheme, login, rest = match["scheme"], match["login"], match["rest"]
+    user, colon, _ = login.partition(":")
+    if colon:
+        login = f"{user}:{_MASK}"
+    elif _LOGIN_IS_SECRET.match(scheme) and not re.search(r"[/\s]", login):
+        login = _MASK
+    return f"{scheme}{login}@{rest}"
