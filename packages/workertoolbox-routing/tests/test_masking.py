@@ -30,6 +30,7 @@ from cadasta.workertoolbox.routing import Routing, mask_url
         ("https://h/?sig=geheim&a=b", None),
         ("https://h/?X-Amz-Signature=geheim", None),
         ("https://h/?apikey=geheim", None),
+        ("https://h/?stripe_key=geheim", None),
         ("rediss://h/0?ssl_keyfile_passphrase=geheim", None),
         ("host=db user=me password=geheim dbname=x", None),
         ("host=db password='ge heim' dbname=x", None),

@@ -7,26 +7,22 @@ from collections.abc import Mapping
 
 _MASK = "********"
 
-#: Words that make the name of a setting, an option or a parameter of a URL secret.
+#: Words that make the name of a setting, an option or a parameter of a URL secret. A
+#: name that ends with `_key` is secret too, except for the routing keys of Celery.
 _SECRET_WORDS = (
     r"token|secret|passw|passphrase|pwd|credential|signature|"
-    r"(access|account|api|private|security|stripe)[_-]?key"
+    r"(access|account|api|private|security)[_-]?key|(?<!routing)[_-]key\b"
 )
 
-#: Names of settings and options whose values are masked. Every other name that ends
-#: with `_key` is secret too, but for the routing keys of Celery.
-_SECRET_NAME = re.compile(rf"{_SECRET_WORDS}|(?<!routing)_key$", re.IGNORECASE)
+#: Names of settings and options whose values are masked.
+_SECRET_NAME = re.compile(_SECRET_WORDS, re.IGNORECASE)
 
-#: The user and the password in a text that begins with a URL, up to its last `@`. A
-#: user name may contain `@`, and a password `:`, `/` and spaces.
-_WHOLE_URL = re.compile(r"(?P<scheme>[\w.+-]+://)(?P<login>.*)@(?P<rest>[^@]*)", re.S)
-
-#: The same within a longer text, where a space ends a URL.
-_URL_IN_TEXT = re.compile(r"(?P<scheme>\w[\w.+-]*://)(?P<login>\S*)@(?P<rest>)")
+#: The beginning of a URL.
+_SCHEME = re.compile(r"[\w.+-]+://")
 
 #: Schemes with which a login without `:` is a secret: a password of Redis, or the key
 #: of a Sentry DSN.
-_LOGIN_IS_SECRET = re.compile(r"(rediss?|sentinel|https?)://", re.IGNORECASE)
+_LOGIN_IS_SECRET = re.compile(r"\b(rediss?|sentinel|https?)$", re.IGNORECASE)
 
 #: A secret in the query of a URL, or in a list of `name=value` as drivers read them.
 _PARAMETER = re.compile(
@@ -65,18 +61,24 @@ def mask_value(name: str, value: object) -> object:
 
 
 def _mask_one(text: str) -> str:
-    if _WHOLE_URL.fullmatch(text):
-        masked = _WHOLE_URL.sub(_mask_login, text)
+    if _SCHEME.match(text):
+        masked = _mask_login(text)
     else:
-        masked = _URL_IN_TEXT.sub(_mask_login, text)
+        # Within a longer text, a space ends a URL.
+        masked = re.sub(r"\S+", lambda word: _mask_login(word[0]), text)
     return _PARAMETER.sub(rf"\1{_MASK}", masked)
 
 
-def _mask_login(match: re.Match[str]) -> str:
-    scheme, login, rest = match["scheme"], match["login"], match["rest"]
+def _mask_login(text: str) -> str:
+    """Mask what is secret between `://` and the last `@`.
+
+    A user name may contain `@`, and a password `:`, `/`, `@` and spaces.
+    """
+    scheme, separator, rest = text.partition("://")
+    login, at, host = rest.rpartition("@")
     user, colon, _ = login.partition(":")
     if colon:
         login = f"{user}:{_MASK}"
-    elif _LOGIN_IS_SECRET.match(scheme) and not re.search(r"[/\s]", login):
+    elif at and _LOGIN_IS_SECRET.search(scheme) and not re.search(r"[/\s]", login):
         login = _MASK
-    return f"{scheme}{login}@{rest}"
+    return f"{scheme}{separator}{login}{at}{host}"
