@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     if missing and (os.environ.get("CI") or not versions):
         print(f"cannot run {', '.join(missing)}; install it and put it on PATH")
         return 1
+    oldest = [*HATCH, "run", "oldest:test"]
     install = [sys.executable, str(Path(__file__).with_name("install_servers.py"))]
     unit = [*HATCH, "run", f"+python={','.join(versions)}", "unit:test"]
     parallel = [] if any(map(EXTERNAL_SERVER.fullmatch, os.environ)) else PARALLEL
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
     for title, command in (
         ("Servers", install),
         (f"Each package alone, on Python {', '.join(versions)}", unit),
+        ("The oldest releases that the packages declare", oldest),
         ("The wheels together, with real servers", wheels),
     ):
         print(f"==== {title}", flush=True)

@@ -33,6 +33,7 @@ ORDER = {
     "routing": (
         "_errors _headers",  # exceptions; names that the toolbox adds to messages
         "_frozen _json_only _masking _queue_names _declaration",  # values, and checks
+        "_extras",  # optional clients of brokers
         "_settings",  # read-only settings whose repr masks secrets
         "_transport_options",  # what a broker needs beyond its URL
         "_delays",  # RabbitMQ's native delays

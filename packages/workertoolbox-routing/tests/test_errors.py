@@ -17,6 +17,7 @@ README = Path(__file__).parents[1] / "README.md"
         routing.FrozenSettings("broker_url"),
         routing.InvalidQueues("queues is empty"),
         routing.InvalidSetting("queue_type"),
+        routing.MissingExtra("workertoolbox-routing[redis]", "No module named 'redis'"),
         routing.PublishRefused("export"),
         routing.RemoteControlUnavailable("x.pidbox"),
         routing.RoutingError("something"),

@@ -10,9 +10,9 @@ from kombu import Connection, Queue
 
 from cadasta.workertoolbox.conf._brokers.connection import (
     broker_errors,
+    describe_unusable,
     error_text,
     mask_urls,
-    unusable_kind_text,
     with_timeouts,
 )
 from cadasta.workertoolbox.conf._chord_unlock import limit_chord_unlock
@@ -90,13 +90,8 @@ def _declare(app: Celery) -> Iterator[ConfError]:
         connection = app.connection_for_write()
         _ = connection.transport
     except (KeyError, ImportError) as error:
-        yield _with_cause(
-            BrokerUnreachable(
-                f"broker {unusable_kind_text(broker, error)}; set broker_url to a "
-                "known broker, or install its client"
-            ),
-            error,
-        )
+        problem, advice = describe_unusable(broker, error)
+        yield _with_cause(BrokerUnreachable(f"broker {problem}; {advice}"), error)
         return
     with connection:
         connection.transport_options = with_timeouts(connection)

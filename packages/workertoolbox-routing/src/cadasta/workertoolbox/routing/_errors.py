@@ -5,6 +5,7 @@ RoutingError
 ├── FrozenSettings (AttributeError, TypeError)
 ├── InvalidQueues (ValueError)
 ├── InvalidSetting (ValueError)
+├── MissingExtra (ImportError)
 ├── NotJSON (ValueError)
 ├── PublishRefused (RuntimeError)
 ├── RemoteControlUnavailable (NotImplementedError)
@@ -47,6 +48,27 @@ class InvalidQueues(RoutingError, ValueError):
 
 class InvalidSetting(RoutingError, ValueError):
     """The name or the value of a setting is not valid."""
+
+
+class MissingExtra(RoutingError, ImportError):
+    """A library that an extra of this package installs is missing."""
+
+    def __init__(self, requirement: str, reason: str, url: str | None = None) -> None:
+        super().__init__(requirement, reason, url)
+        self.requirement = requirement
+        self.reason = reason
+        self.url = url
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        url = f", and write {self.url}" if self.url else ""
+        return f'run pip install "{self.requirement}"{url}'
+
+    def __str__(self) -> str:
+        return (
+            f"the client of the broker cannot be loaded: {self.reason}; {self.advice}"
+        )
 
 
 class NotJSON(RoutingError, ValueError):

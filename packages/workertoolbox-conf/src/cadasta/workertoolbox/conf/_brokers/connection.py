@@ -8,7 +8,7 @@ from typing import Any
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from cadasta.workertoolbox.routing import mask_url
+from cadasta.workertoolbox.routing import MissingExtra, mask_url
 
 
 def error_text(error: BaseException) -> str:
@@ -21,16 +21,22 @@ def mask_urls(urls: str | Sequence[str]) -> str:
     return mask_url(urls if isinstance(urls, str) else ";".join(urls))
 
 
-def unusable_kind_text(urls: str, error: KeyError | ImportError) -> str:
-    """Return a description of a broker whose transport or client cannot be loaded.
+def describe_unusable(urls: str, error: KeyError | ImportError) -> tuple[str, str]:
+    """Describe a broker whose transport or client cannot be loaded.
 
     Args:
         urls: Broker URLs with passwords masked.
         error: What loading the transport raised.
+
+    Returns:
+        What is wrong, and what to do.
     """
+    if isinstance(error, MissingExtra):
+        return f"{urls} cannot be used: {error.reason}", error.advice
     return (
         f"{urls} is of an unknown kind, or its client is not installed: "
-        f"{error_text(error)}"
+        f"{error_text(error)}",
+        "set broker_url to a known broker, or install its client",
     )
 
 

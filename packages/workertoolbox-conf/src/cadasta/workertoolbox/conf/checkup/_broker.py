@@ -10,16 +10,15 @@ from kombu import Connection
 
 from cadasta.workertoolbox.conf._brokers.connection import (
     broker_errors,
+    describe_unusable,
     error_text,
     mask_urls,
-    unusable_kind_text,
 )
 from cadasta.workertoolbox.conf.checkup._aws import LIST_QUEUES, is_denied
 from cadasta.workertoolbox.conf.checkup._context import CheckContext, prepare
 from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok
 
 _UNUSABLE = "start the broker, or set broker_url to one that accepts this service"
-_UNKNOWN = "install the client, or set broker_url to a supported broker"
 
 
 def broker(context: CheckContext) -> Iterator[Finding]:
@@ -46,8 +45,7 @@ def _connect(
     try:
         connection = prepare(make())
     except (KeyError, ImportError) as error:
-        detail = unusable_kind_text(shown, error)
-        return None, [failed(check, detail, _UNKNOWN)]
+        return None, [failed(check, *describe_unusable(shown, error))]
     try:
         connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0))
     except broker_errors(connection) as error:

@@ -43,7 +43,7 @@ def limit_option(
     )
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # Generic since click 8.4.
     """A duration such as `200ms`, `1.5s` or `15m`; a plain number is in seconds.
 
     Args:
@@ -68,7 +68,7 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-class Age(click.ParamType[timedelta]):
+class Age(click.ParamType):  # type: ignore[type-arg]  # Generic since click 8.4.
     """An age such as `30d`. A unit is required, as ages decide what is deleted."""
 
     name = "age"

@@ -26,7 +26,7 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 REPORT_S = 5.0
 
 
-class Status(click.ParamType[str]):
+class Status(click.ParamType):  # type: ignore[type-arg]  # Generic since click 8.4.
     """A status that an old task can have: one of `STATUSES`, or a custom state."""
 
     name = "status"

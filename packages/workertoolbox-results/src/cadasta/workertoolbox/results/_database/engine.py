@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -86,13 +87,23 @@ def open_engine(url: URL, **options: Any) -> Engine:
         )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise InvalidURL(
-            f"the driver of {url.drivername!r} is not installed ({error}); install "
-            "workertoolbox-results[postgresql] and write postgresql+psycopg2://…"
-        ) from error
+            f"the driver of {url.drivername!r} cannot be loaded ({error}); run "
+            f'pip install "{_installed()}[postgresql]", and write '
+            "workertoolbox+postgresql+psycopg2://… as the result_backend"
+        ) from None
     if is_sqlite:
         event.listen(engine, "connect", _enable_write_ahead_log)
     _engines.add(engine)
     return engine
+
+
+def _installed() -> str:
+    """Return the distribution whose extra a service installs to get a driver."""
+    try:
+        version("workertoolbox-conf")
+    except PackageNotFoundError:
+        return "workertoolbox-results"
+    return "workertoolbox-conf"
 
 
 def _enable_write_ahead_log(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from kombu.transport import redis
-from redis.exceptions import ConnectionError, TimeoutError
-
-from cadasta.workertoolbox.routing.transports._redis_fetch import AtomicFetchChannel
+from cadasta.workertoolbox.routing._extras import extra
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
+
+with extra("redis", "redis"):
+    from kombu.transport import redis
+    from redis.exceptions import ConnectionError, TimeoutError
+
+    from cadasta.workertoolbox.routing.transports._redis_fetch import AtomicFetchChannel
 
 
 class Channel(AtomicFetchChannel):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from queue import Empty
 from typing import Any
 
-from kombu.transport import sqlalchemy, virtual
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
-
+from cadasta.workertoolbox.routing._extras import extra
 from cadasta.workertoolbox.routing._transport_options import only_accepted_options
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
+
+with extra("postgresql"):
+    from kombu.transport import sqlalchemy, virtual
+    from sqlalchemy import text
+    from sqlalchemy.exc import OperationalError
 
 
 class Channel(TaskChannel, sqlalchemy.Channel):
@@ -50,7 +52,10 @@ class Channel(TaskChannel, sqlalchemy.Channel):
             self.session.commit()
 
     def _engine_from_config(self) -> Any:
-        with only_accepted_options(self.connection.client):
+        with (
+            only_accepted_options(self.connection.client),
+            extra("postgresql", url="sqla+postgresql+psycopg2://…"),
+        ):
             return super()._engine_from_config()
 
 

@@ -11,22 +11,24 @@ from copy import deepcopy
 from hashlib import sha256
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-)
-from kombu.transport import SQS
-
 from cadasta.workertoolbox.routing._errors import RemoteControlUnavailable
+from cadasta.workertoolbox.routing._extras import extra
 from cadasta.workertoolbox.routing._transport_options import FIFO_ATTRIBUTES
 from cadasta.workertoolbox.routing.transports._virtual import (
     TaskChannel,
     TaskTransport,
     with_new_tag,
 )
+
+with extra("sqs", "boto3"):
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectionClosedError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+    )
+    from kombu.transport import SQS
 
 #: Error codes with which AWS throttles requests: "Error handling in AWS SDKs".
 _THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimitExceeded|OverLimit")
