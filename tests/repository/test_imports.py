@@ -38,7 +38,9 @@ ORDER = {
         "_transport_options",  # what a broker needs beyond its URL
         "_delays",  # RabbitMQ's native delays
         "_topology",  # the task exchange, the queues and their bindings
-        "_router _publication _worker",  # what happens at a publish, and in a worker
+        "_destination _fixed_settings",  # what options name; fixed settings
+        "_router _worker",  # the queue of a task; what happens in a worker
+        "_publication",  # what happens at a publish
         "consumer",  # the worker's consumer, which Celery imports by name
         "transports",  # subclasses of kombu's transports
         "_routing",  # `Routing`, the configuration made of all of them

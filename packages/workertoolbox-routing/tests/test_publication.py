@@ -8,7 +8,12 @@ import pytest
 from celery import Celery
 from kombu import Exchange, Queue
 
-from cadasta.workertoolbox.routing import PUBLISHED_AT, Routing
+from cadasta.workertoolbox.routing import (
+    PUBLISHED_AT,
+    InvalidSetting,
+    NotJSON,
+    Routing,
+)
 
 
 @pytest.fixture
@@ -45,6 +50,81 @@ def test_a_message_says_when_it_was_published(app: Celery) -> None:
     published_at = datetime.fromisoformat(message.headers[PUBLISHED_AT])
 
     assert timedelta() <= datetime.now(UTC) - published_at < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"exchange": "", "routing_key": "export"},
+        {"queue": Queue("export")},
+        {"queue": Queue("export", Exchange("task_exchange", "topic"), "#")},
+        {"exchange_type": "direct"},
+        {"exchange": "task_exchange"},
+        {"declare": []},
+        {"queue": "export", "declare": [Queue("export")]},
+    ],
+)
+def test_a_task_is_copied_whatever_options_name_its_queue(
+    app: Celery, options: dict[str, Any]
+) -> None:
+    id = app.send_task("export.project", **options).id
+    for queue in ("export", "platform.fifo"):
+        assert [message.headers["id"] for message in received(app, queue)] == [id]
+
+
+def test_a_message_made_by_hand_is_copied(app: Celery) -> None:
+    message = app.amqp.create_task_message("1", "export.project")
+    with app.producer_pool.acquire() as producer:
+        app.amqp.send_task_message(producer, "export.project", message, queue="export")
+    for queue in ("export", "platform.fifo"):
+        [received_message] = received(app, queue)
+
+        assert PUBLISHED_AT in received_message.headers
+
+
+@pytest.mark.parametrize("routes", [{"other.*": "export"}, None])
+def test_routes_that_are_set_later_are_the_users_own(app: Celery, routes: Any) -> None:
+    app.conf.task_routes = routes
+    app.send_task("export.project")
+    app.conf.update(task_routes={"other.*": "export"})
+    app.send_task("other.task")
+
+    assert len(received(app, "export")) == len(received(app, "platform.fifo")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task_queues", [Queue("export")]),
+        ("task_default_queue", "export"),
+        ("task_default_exchange", "media"),
+        ("task_default_exchange_type", "direct"),
+        ("task_default_routing_key", "export"),
+        ("task_protocol", 1),
+        ("task_serializer", "pickle"),
+    ],
+)
+def test_a_setting_that_is_changed_later_is_an_error_at_the_caller(
+    app: Celery, name: str, value: object
+) -> None:
+    setattr(app.conf, name, value)
+
+    for _ in range(2):
+        with pytest.raises(InvalidSetting, match=name):
+            app.send_task("export.project")
+    assert received(app, "platform.fifo") == []
+
+
+def test_a_body_that_is_not_serialized_as_json_is_refused(app: Celery) -> None:
+    with pytest.raises(NotJSON, match="application/x-python-serialize"):
+        app.send_task("export.project", content_type="application/x-python-serialize")
+
+
+def test_a_message_of_protocol_1_is_refused(app: Celery) -> None:
+    message = app.amqp.as_task_v1("1", "export.project")
+    with app.producer_pool.acquire() as producer:
+        with pytest.raises(InvalidSetting, match="task_protocol=1"):
+            app.amqp.send_task_message(producer, "export.project", message)
 
 
 def test_a_message_of_a_plain_app_has_no_added_header() -> None:

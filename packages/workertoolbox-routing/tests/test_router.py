@@ -27,11 +27,6 @@ def queue_of(app: Celery, name: str, **options: Any) -> str:
     return str(route["queue"].name)
 
 
-def declared(route: dict[str, Any]) -> list[str]:
-    [topology] = route["declare"]
-    return [queue.name for queue in topology.queues]
-
-
 @pytest.mark.parametrize(
     ("task", "queue"),
     [
@@ -61,20 +56,12 @@ def test_a_queue_named_by_the_caller_wins() -> None:
     assert queue_of(app_with(), "export.project", queue="msg") == "msg"
 
 
-def test_the_users_own_routes_come_first_and_their_tasks_are_copied() -> None:
+def test_the_users_own_routes_come_first() -> None:
     app = app_with(task_routes={"export.slow.*": "msg", "other": {"queue": "msg"}})
-    route = app.amqp.router.route({}, "export.slow.one", (), {})
 
     assert queue_of(app, "export.slow.one") == "msg"
     assert queue_of(app, "other") == "msg"
     assert queue_of(app, "export.project") == "export"
-    assert declared(route) == ["celery", "export", "msg", "platform.fifo"]
-
-
-def test_every_message_carries_the_declaration_of_every_queue() -> None:
-    route = app_with().amqp.router.route({"queue": "msg"}, "export.project", (), {})
-
-    assert declared(route) == ["celery", "export", "msg", "platform.fifo"]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +108,20 @@ def test_an_exchange_without_copies_is_refused() -> None:
         app.send_task("export.project")
     with pytest.raises(UntrackedExchange, match="'media'"):
         app.amqp.router.route({"exchange": Exchange("media")}, "other", (), {})
+
+
+def test_the_callers_queue_wins_over_the_routing_key_of_a_route() -> None:
+    app = app_with(task_routes={"export.*": {"routing_key": "msg"}})
+
+    assert queue_of(app, "export.project") == "msg"
+    assert queue_of(app, "export.project", queue="celery") == "celery"
+
+
+def test_a_delayed_task_that_is_retried_keeps_its_queue() -> None:
+    key = "0." * 28 + "msg"
+    options = {"exchange": "celery_delayed_delivery", "routing_key": key}
+
+    assert queue_of(app_with(), "export.project", **options) == "msg"
 
 
 def test_a_task_with_another_serializer_is_an_error_at_the_caller() -> None:

@@ -7,8 +7,8 @@ app = Celery("export")
 app.config_from_object(Routing(queues=["export"], broker_url="sqs://"))
 
 The import registers the transports of this package with kombu, for every Celery app of
-the process, and connects three of Celery's signals; see the README, "Other apps in the
-same process".
+the process, connects two of Celery's signals, and replaces two methods of Celery's
+`AMQP`; see the README, "Other apps in the same process".
 """
 
 from cadasta.workertoolbox.routing._delays import without_delay

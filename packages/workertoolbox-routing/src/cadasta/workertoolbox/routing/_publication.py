@@ -1,36 +1,119 @@
-"""Complete task messages when they are published."""
+"""Publish task messages to declared queues only, complete and with their declaration.
+
+Celery passes every task message to `AMQP.send_task_message`, whatever sends it. No
+signal and no setting can refuse a message there: receivers of `before_task_publish`
+cannot raise errors, and options of a task, the argument `router=` and a later
+`app.conf.task_routes = …` win over the router of the configuration. So the methods that
+make Celery's sender and its routes are replaced. Other apps of the process keep theirs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from celery.signals import before_task_publish
+from celery.app import routes
+from celery.app.amqp import AMQP
+from celery.utils.functional import maybe_list
 
-from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE, Delays
+from cadasta.workertoolbox.routing._destination import OPTIONS, is_delayed
+from cadasta.workertoolbox.routing._errors import NotJSON
+from cadasta.workertoolbox.routing._fixed_settings import (
+    check_protocol,
+    check_unchanged,
+)
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
-from cadasta.workertoolbox.routing._topology import Topology
+from cadasta.workertoolbox.routing._router import Router, find_router
+
+_amqp: Any = AMQP
+_flush_plain_routes = _amqp.flush_routes
+_create_plain_sender = _amqp._create_task_sender
 
 
-def connect_signals() -> None:
-    """Complete every task message whose route comes from `Router`, in this process."""
-    before_task_publish.connect(_complete_message, dispatch_uid=__name__)
+def install() -> None:
+    """Track what the toolbox's apps publish, in this process."""
+    _amqp.flush_routes = _flush_routes
+    _amqp._create_task_sender = _create_task_sender
 
 
-def _complete_message(
-    headers: dict[str, Any],
-    properties: dict[str, Any],
-    exchange: Any = None,
-    declare: Sequence[Any] | None = None,
-    **_: Any,
-) -> None:
-    if not (isinstance(declare, list) and declare and type(declare[0]) is Topology):
-        return
+def _flush_routes(amqp: Any) -> None:
+    """Prepare the routes of an app: its router comes first, also after a change."""
+    router = find_router(amqp.app.conf)
+    if router is None or router in (maybe_list(amqp.app.conf.task_routes) or ()):
+        _flush_plain_routes(amqp)
+    else:
+        amqp._rtable = routes.prepare((router,))
+
+
+def _create_task_sender(amqp: Any) -> Callable[..., Any]:
+    """Return the function that Celery calls to publish a task message.
+
+    Raises:
+        InvalidSetting: A setting that tracking depends on was changed after the
+            configuration.
+    """
+    send: Callable[..., Any] = _create_plain_sender(amqp)
+    router = find_router(amqp.app.conf)
+    if router is None:
+        return send
+    if "PLATFORM_QUEUE_NAME" in amqp.app.conf:
+        check_unchanged(amqp.app.conf)
+
+    def send_task_message(
+        producer: Any,
+        name: str,
+        message: Any,
+        exchange: Any = None,
+        routing_key: Any = None,
+        queue: Any = None,
+        **options: Any,
+    ) -> Any:
+        options.update(exchange=exchange, routing_key=routing_key, queue=queue)
+        _check_content(message, name, options)
+        _complete(message, options)
+        return send(producer, name, message, **_routed(router, name, options))
+
+    return send_task_message
+
+
+def _routed(router: Router, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a publish, with the destination that they name.
+
+    Raises:
+        UnknownQueue: They name a queue that is not declared.
+        UntrackedExchange: They name an exchange that sends the monitor no copies.
+    """
+    queue = router.find_queue(options, name) or router.queue_for(name)
+    delayed = is_delayed(options)
+    others = {key: value for key, value in options.items() if key not in OPTIONS}
+    if delayed:
+        destination = {key: options[key] for key in ("exchange", "routing_key")}
+    else:
+        destination = {"queue": queue}
+    declare = router.declarations(queue, is_delayed=delayed)
+    return {**others, **destination, "declare": declare}
+
+
+def _check_content(message: Any, name: str, options: dict[str, Any]) -> None:
+    """Refuse a message that the monitor cannot read.
+
+    Raises:
+        InvalidSetting: The message is one of protocol 1.
+        NotJSON: The options name a serializer or a content type other than JSON.
+    """
+    if "task" not in message.headers:
+        check_protocol({"task_protocol": 1})
+    for option in ("serializer", "content_type"):
+        if options.get(option) not in (None, "json"):
+            raise NotJSON(str(options[option]), name)
+
+
+def _complete(message: Any, options: dict[str, Any]) -> None:
+    """Add the time of publication, and remove the expiration for the broker."""
     # RabbitMQ would drop the monitor's copy when the task expires. Workers use the
     # header `expires` instead, and store that they have revoked the task.
-    properties.pop("expiration", None)
-    headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
-    if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:
-        # In Celery only workers declare the delays, but a producer may start first.
-        declare.append(Delays(declare[0].queues))
+    message.properties.pop("expiration", None)
+    options.pop("expiration", None)
+    published_at = datetime.now(UTC).isoformat()
+    options["headers"] = {**(options.get("headers") or {}), PUBLISHED_AT: published_at}

@@ -4,50 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
 from celery.app import routes
+from celery.utils.functional import maybe_list
 from kombu import Queue
 
-from cadasta.workertoolbox.routing._delays import (
-    DELAYED_EXCHANGE,
-    DELIVERY_EXCHANGE,
-    without_delay,
-)
-from cadasta.workertoolbox.routing._errors import (
-    NotJSON,
-    UnknownQueue,
-    UntrackedExchange,
-)
+from cadasta.workertoolbox.routing._declaration import Declaration
+from cadasta.workertoolbox.routing._delays import Delays
+from cadasta.workertoolbox.routing._destination import OPTIONS, find_destination
 from cadasta.workertoolbox.routing._headers import DISPLAY_REPRS
-from cadasta.workertoolbox.routing._topology import (
-    DEFAULT_QUEUE,
-    EXCHANGE,
-    Topology,
-)
+from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE, Topology
 
 #: Options with which a caller sets how the arguments are shown.
 _REPRS = ("argsrepr", "kwargsrepr")
 
-#: Exchanges that send the monitor copies, and those in the delivery info of a task that
-#: Celery publishes again. The nameless exchange takes a queue's name as routing key.
-_TRACKED_EXCHANGES = {None, "", EXCHANGE, DELAYED_EXCHANGE, DELIVERY_EXCHANGE}
-
 
 @dataclass(frozen=True)
 class Router:
-    """Pick the queue of a task, and attach the declaration of every queue.
+    """Pick the queue of a task, and know the declaration that its message needs.
 
     The user's own routes come first, then the work queue named like the part of the
     task's name before the first dot, then the default queue. As in Celery, a queue
     that the caller names wins over all of them.
-
-    Every message carries the declaration because kombu's virtual transports keep
-    bindings in memory, one set per connection. A queue that only another connection
-    has declared is not bound on this one, and the copies would be lost silently. kombu
-    remembers what a connection has declared, so this costs one look-up.
     """
 
     queues: tuple[Queue, ...]
@@ -64,25 +44,59 @@ class Router:
     ) -> dict[str, Any]:
         """Return the route of a task, and keep its `argsrepr` and `kwargsrepr`.
 
+        The destination is removed from the options, which Celery would prefer.
+
         Raises:
             UnknownQueue: The caller or a route names a queue that is not declared.
             UntrackedExchange: One of them names an exchange that sends the monitor no
                 copies.
-            NotJSON: The caller, a route or the task names a serializer other than JSON.
         """
-        user_route = None
+        route: dict[str, Any] = {}
         if self.routes:
-            user_route = self._user_routes.lookup_route(
-                name, args, kwargs, options, task
-            )
-        route = {"queue": self._queue_for(name)} if user_route is None else user_route
-        if options or user_route is not None:
-            self._check_route({**route, **options}, name)
+            found = self._user_routes.lookup_route(name, args, kwargs, options, task)
+            route = {"queue": found} if isinstance(found, str) else dict(found or {})
+        queue = self.find_queue(options, name) if options else None
+        queue = queue or self.find_queue(route, name) or self.queue_for(name)
+        for option in OPTIONS:
+            options.pop(option, None)
+            route.pop(option, None)
+        if options:
             _keep_display_reprs(options)
-        return {**route, "declare": [self._topology]}
+        return {**route, "queue": queue}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Router, (self.queues, self.routes)
+
+    def queue_for(self, name: str) -> Queue:
+        """Return the work queue of a task whose options and routes name none."""
+        prefix, dot, _ = name.partition(".")
+        default = self._work_queues[DEFAULT_QUEUE]
+        return self._queues_by_prefix.get(prefix, default) if dot else default
+
+    def find_queue(self, options: Mapping[str, Any], name: str) -> Queue | None:
+        """Return the work queue that options name, or None if they name none.
+
+        Raises:
+            UnknownQueue: As for a call.
+            UntrackedExchange: As for a call.
+        """
+        return find_destination(options, self._work_queues, name)
+
+    def declarations(self, queue: Queue, *, is_delayed: bool) -> list[Declaration]:
+        """Return what must be declared before a message is published.
+
+        Every message carries its declaration because kombu's virtual transports keep
+        bindings in memory, one set per connection. A queue that only another connection
+        has declared is not bound on this one, and the copies would be lost silently.
+        kombu remembers what a connection has declared, so this costs one look-up.
+
+        Args:
+            queue: The work queue of the message.
+            is_delayed: Whether the message goes to RabbitMQ's delays first. In Celery
+                only workers declare these, but a producer may start first.
+        """
+        delays = [Delays(self.queues)] if is_delayed else []
+        return [self._topology, *delays]
 
     @cached_property
     def _user_routes(self) -> routes.Router:
@@ -102,28 +116,23 @@ class Router:
         fifo = {queue.name.removesuffix(".fifo"): queue for queue in self.queues[:-1]}
         return {**fifo, **self._work_queues}
 
-    def _queue_for(self, name: str) -> Queue:
-        prefix, dot, _ = name.partition(".")
-        default = self._work_queues[DEFAULT_QUEUE]
-        return self._queues_by_prefix.get(prefix, default) if dot else default
 
-    def _check_route(self, route: Mapping[str, Any], name: str) -> None:
-        exchange = route.get("exchange")
-        exchange = getattr(exchange, "name", exchange)
-        if exchange not in _TRACKED_EXCHANGES:
-            raise UntrackedExchange(str(exchange), name)
-        queue = route.get("queue")
-        self._check_queue(getattr(queue, "name", queue))
-        # Celery's retry passes the routing key of a delayed task with its delay.
-        self._check_queue(without_delay(route.get("routing_key") or "") or None)
-        serializer = route.get("serializer")
-        if serializer not in (None, "json"):
-            raise NotJSON(str(serializer), name)
+def find_router(conf: Mapping[str, Any]) -> Router | None:
+    """Return the router of an app, or None if the app does not use the toolbox.
 
-    def _check_queue(self, name: str | None) -> None:
-        if name is not None and name not in self._work_queues:
-            nearest = get_close_matches(name, self._work_queues, n=1)
-            raise UnknownQueue(name, *nearest)
+    `app.conf.task_routes = …` may have replaced it after the configuration. Then these
+    routes are the user's own, as if the configuration had them.
+
+    Args:
+        conf: The settings of the app.
+    """
+    own_routes = conf.get("task_routes")
+    for route in maybe_list(own_routes) or ():
+        if isinstance(route, Router):
+            return route
+    if conf.get("PLATFORM_QUEUE_NAME") is None:
+        return None
+    return Router(tuple(conf["task_queues"]), own_routes)
 
 
 def _keep_display_reprs(options: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from cadasta.workertoolbox.routing import _publication, _worker
 from cadasta.workertoolbox.routing._errors import InvalidSetting
-from cadasta.workertoolbox.routing._json_only import JSON_ONLY, check_serializers
+from cadasta.workertoolbox.routing._fixed_settings import check_given
+from cadasta.workertoolbox.routing._json_only import JSON_ONLY
 from cadasta.workertoolbox.routing._queue_names import (
     check_prefix,
     check_queue_name,
@@ -29,15 +30,6 @@ from cadasta.workertoolbox.routing.transports import _registration
 
 #: The consumer of the work queues. Celery imports it by this name, in workers only.
 _CONSUMER = "cadasta.workertoolbox.routing.consumer:Consumer"
-
-#: Settings that tracking depends on.
-_FIXED_SETTINGS = (
-    "task_queues",
-    "task_default_queue",
-    "task_default_exchange",
-    "task_default_exchange_type",
-    "task_default_routing_key",
-)
 
 
 class Routing(Settings):
@@ -81,7 +73,6 @@ class Routing(Settings):
         _check_choice("queue_type", queue_type, (None, "classic", "quorum"))
         _check_choice("COPY_FAILURE", COPY_FAILURE, ("log", "raise"))
         _check_settings(settings)
-        check_serializers(settings)
         declared = build_queues(
             names, monitor=PLATFORM_QUEUE_NAME, queue_type=queue_type
         )
@@ -113,12 +104,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
                 f"{name!r} is not a variable of the toolbox; write Celery's settings "
                 "in lowercase"
             )
-    for name in _FIXED_SETTINGS:
-        if name in settings:
-            raise InvalidSetting(
-                f"{name}={settings[name]!r} would bypass the monitor; list the work "
-                "queues in queues=[…] instead"
-            )
+    check_given(settings)
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
@@ -129,5 +115,5 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
 
 # At import, because unpickling a `Routing` does not call `Routing.__init__`.
 _registration.register()
-_publication.connect_signals()
+_publication.install()
 _worker.connect_signals()
