@@ -25,6 +25,11 @@ def fail() -> None:
     raise KeyError("no")
 
 
+@app.task(name="export.large")
+def large(size: int) -> str:
+    return "x" * size
+
+
 @app.task(name="export.total")
 def total(values: list[int]) -> int:
     return sum(values)

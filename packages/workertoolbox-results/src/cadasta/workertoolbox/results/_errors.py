@@ -11,6 +11,7 @@ ResultsError
 ├── MonitorQueueUnknown (LookupError)
 ├── NotInQuarantine (LookupError)
 ├── PickledResult (ValueError)
+├── ResultNotStorable (ValueError)
 ├── SchemaOutdated (RuntimeError)
 ├── TaskNotFound (LookupError)
 └── UnknownStatus (ValueError)
@@ -101,6 +102,10 @@ class PickledResult(ResultsError, ValueError):
             "the stored result is a pickle, and pickles are never loaded; delete it "
             "with `result.forget()`, or store it as JSON with the release that wrote it"
         )
+
+
+class ResultNotStorable(ResultsError, ValueError):
+    """The database can never store a result: it is too large, or has an invalid id."""
 
 
 class SchemaOutdated(ResultsError, RuntimeError):

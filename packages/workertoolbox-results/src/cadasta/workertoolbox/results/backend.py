@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, states
 from celery.app import app_or_default
 from celery.backends import base
-from celery.exceptions import ImproperlyConfigured, Reject
+from celery.exceptions import ImproperlyConfigured
 from celery.utils.time import maybe_timedelta
 from sqlalchemy import delete
-from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._backend.chords import ChordMixin
 from cadasta.workertoolbox.results._backend.deferred_starts import (
     DeferredStart,
     deferred_starts_for,
 )
+from cadasta.workertoolbox.results._backend.endings import EndingMixin
 from cadasta.workertoolbox.results._backend.groups import GroupMixin
 from cadasta.workertoolbox.results._backend.reading import ResultReadingMixin
-from cadasta.workertoolbox.results._backend.requeue import (
-    FinalStateNotStored,
-    requeue_on_outage,
-)
+from cadasta.workertoolbox.results._backend.retries import RetryMixin
 from cadasta.workertoolbox.results._backend.rows import RowBuilder
 from cadasta.workertoolbox.results._backend.states import write_state
 from cadasta.workertoolbox.results._database.connection import shared_database
-from cadasta.workertoolbox.results._database.engine import database_url, is_outage
+from cadasta.workertoolbox.results._database.engine import database_url
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.cleanup import (
@@ -43,7 +39,14 @@ from cadasta.workertoolbox.results._history.cleanup import (
 MAX_RETRIES = 10
 
 
-class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
+class Backend(
+    EndingMixin,
+    ResultReadingMixin,
+    GroupMixin,
+    ChordMixin,
+    RetryMixin,
+    base.BaseBackend,
+):
     """Store results in `celery_taskmeta` and `celery_tasksetmeta`.
 
     The tables are those of Celery's own database backend, so `db+…` reads what this
@@ -75,7 +78,6 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
     expires: timedelta | None
     serializer: str
     url: str | None
-    _ensure_retryable: Callable[..., Any]
 
     def __init__(self, app: Celery, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app=app, url=url, expires_type=maybe_timedelta, **kwargs)
@@ -102,63 +104,6 @@ class Backend(ResultReadingMixin, GroupMixin, ChordMixin, base.BaseBackend):
             return json.dumps(data)
         except (TypeError, ValueError, RecursionError):
             return super().encode(data)
-
-    def exception_safe_to_retry(self, error: Exception) -> bool:
-        """Return whether the same statement may succeed later."""
-        return isinstance(error, DBAPIError) and is_outage(error)
-
-    def mark_as_done(
-        self,
-        task_id: str,
-        result: Any,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.SUCCESS,
-    ) -> None:
-        """Store a success, without the value if the task ignores its result.
-
-        Raises:
-            FinalStateNotStored: The database is unavailable, and the task can be
-                requeued.
-        """
-        with requeue_on_outage(request):
-            if request and request.chord:
-                # Before the state: with `worker_deduplicate_successful_tasks`, Celery
-                # does not run a task again if its success is stored. A crash in between
-                # would then leave the body unstarted.
-                self.on_chord_part_return(request, state, result)
-            if request and (not store_result or request.ignore_result):
-                result = None
-            self.store_result(task_id, result, state, request=request)
-
-    def mark_as_failure(
-        self,
-        task_id: str,
-        exc: Exception,
-        traceback: Any = None,
-        request: Any = None,
-        store_result: bool = True,
-        call_errbacks: bool = True,
-        state: str = states.FAILURE,
-    ) -> None:
-        """Store a failure, even if the task ignores its result.
-
-        Raises:
-            FinalStateNotStored: The database is unavailable, and the task can be
-                requeued.
-        """
-        if isinstance(exc, FinalStateNotStored):
-            return  # The task is requeued; it has not failed.
-        with requeue_on_outage(request):
-            super().mark_as_failure(
-                task_id, exc, traceback, request, True, call_errbacks, state
-            )
-
-    def prepare_exception(self, exc: Any, serializer: str | None = None) -> Any:
-        """Return an exception in the form that is stored or passed to the worker."""
-        if isinstance(exc, FinalStateNotStored):
-            return Reject(str(exc), requeue=True)
-        return super().prepare_exception(exc, serializer)
 
     def _store_result(
         self,

@@ -16,9 +16,9 @@ from typing import Any
 
 from celery._state import get_current_task
 from celery.exceptions import BackendStoreError
-from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._database.engine import is_outage
+from cadasta.workertoolbox.results._backend.retries import may_succeed_later
+from cadasta.workertoolbox.results._database.outages import one_line
 
 
 class FinalStateNotStored(BackendStoreError):
@@ -38,14 +38,14 @@ def requeue_on_outage(request: Any) -> Iterator[None]:
     """
     try:
         yield
-    except (BackendStoreError, DBAPIError) as error:
-        outage = isinstance(error, BackendStoreError) or is_outage(error)
-        if not outage or not _is_unacknowledged(request):
+    except Exception as error:
+        if not may_succeed_later(error) or not _is_unacknowledged(request):
             raise
+        # Without the chain of errors, because Celery logs it with each delivery.
         raise FinalStateNotStored(
             f"the final state of task {request.id} cannot be stored; the task is "
-            "requeued"
-        ) from error
+            f"requeued: {one_line(error)}"
+        ) from None
 
 
 def _is_unacknowledged(request: Any) -> bool:

@@ -10,6 +10,7 @@ from threading import RLock
 from sqlalchemy import URL, Connection, Dialect, NullPool
 
 from cadasta.workertoolbox.results._database.engine import open_engine
+from cadasta.workertoolbox.results._database.outages import is_outage
 
 _databases: dict[URL, Database] = {}
 
@@ -18,7 +19,8 @@ class Database:
     """A database with one connection, which all threads of the process share.
 
     Each statement is a transaction and one round trip, without `BEGIN`, `COMMIT` or a
-    ping. A statement that fails on a dead connection is retried by its caller. The
+    ping. A statement that fails in an outage is retried by its caller, on a connection
+    of its own: after a failover, the old one may lead to a read-only server. The
     connection does not return to a pool between statements, which would take a
     twentieth of the time of a write.
 
@@ -61,11 +63,21 @@ class Database:
         with self._lock:
             if self._connection is None:
                 self._connection = self.engine.connect()
+            connection = self._connection
             try:
-                yield self._connection
+                yield connection
+            except Exception as error:
+                if is_outage(error):
+                    self._drop(connection)
+                raise
             finally:
                 # Ends what SQLAlchemy regards as a transaction, despite autocommit.
-                self._connection.rollback()
+                connection.rollback()
+
+    def _drop(self, connection: Connection) -> None:
+        if not connection.invalidated:
+            connection.invalidate()
+        self._connection = None
 
     def close(self) -> None:
         """Close the connection; the next statement opens another."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -16,12 +15,11 @@ from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
-    InterfaceError,
     NoSuchModuleError,
-    OperationalError,
 )
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, InvalidURL
 
 #: Seconds to wait for a PostgreSQL server that does not answer.
@@ -29,13 +27,6 @@ CONNECT_TIMEOUT_S = 10
 
 #: Seconds to wait while another process writes to the same SQLite file.
 BUSY_TIMEOUT_S = 60
-
-#: Errors after which the same statement may succeed later. For PostgreSQL, SQLSTATE
-#: classes and codes: connection, rollback, resources, lock not available, object in
-#: use, shutdown, system (appendix A of its manual). For SQLite, names of result codes.
-_TRANSIENT = re.compile(
-    r"08|40|53|55P03|55006|57P|58|SQLITE_(BUSY|LOCKED|CANTOPEN|IOERR|FULL|PROTOCOL)"
-)
 
 _engines: WeakSet[Engine] = WeakSet()
 
@@ -76,15 +67,20 @@ def open_engine(url: URL, **options: Any) -> Engine:
         InvalidURL: The driver is unknown or not installed.
     """
     is_sqlite = url.get_backend_name() == "sqlite"
-    timeout = (
-        {"timeout": BUSY_TIMEOUT_S}
+    timeout, limit_s = (
+        ("timeout", BUSY_TIMEOUT_S)
         if is_sqlite
-        else {"connect_timeout": CONNECT_TIMEOUT_S}
+        else ("connect_timeout", CONNECT_TIMEOUT_S)
     )
+    defaults = {
+        # What the URL says comes first.
+        "connect_args": {} if timeout in url.query else {timeout: limit_s},
+        "pool_pre_ping": True,
+        # The values of rows may be confidential, so errors do not show them.
+        "hide_parameters": True,
+    }
     try:
-        engine = create_engine(
-            url, connect_args=timeout, **{"pool_pre_ping": True, **options}
-        )
+        engine = create_engine(url, **{**defaults, **options})
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise InvalidURL(
             f"the driver of {url.drivername!r} cannot be loaded ({error}); run "
@@ -133,30 +129,11 @@ def translate_errors(engine: Engine) -> Iterator[None]:
         yield
     except DBAPIError as error:
         shown = engine.url.render_as_string(hide_password=True)
-        reason = " ".join(str(error.orig).split())
-        if is_outage(error):
-            advice = "check result_backend, and whether the server is running"
-        else:
-            advice = "check result_backend and the privileges of its role"
         raise DatabaseUnavailable(
-            f"database {shown} cannot be used: {reason}; {advice}"
+            f"database {shown} cannot be used: {one_line(error)}; check "
+            "result_backend, the privileges of its role, and whether the server is "
+            "running"
         ) from error
-
-
-def is_outage(error: DBAPIError) -> bool:
-    """Return whether the same statement may succeed later.
-
-    The class of the error does not say so: psycopg2 raises `OperationalError` both when
-    the server is down and when a row is too large for an index.
-    """
-    if error.connection_invalidated:
-        return True
-    code = getattr(error.orig, "pgcode", None) or getattr(
-        error.orig, "sqlite_errorname", None
-    )
-    if code is None:  # The server did not answer.
-        return isinstance(error, OperationalError | InterfaceError)
-    return bool(_TRANSIENT.match(code))
 
 
 def insert_into(table: Table, dialect: str) -> Insert:

@@ -15,7 +15,10 @@ from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.connection import Database
-from cadasta.workertoolbox.results._errors import SchemaOutdated
+from cadasta.workertoolbox.results._errors import (
+    ResultNotStorable,
+    SchemaOutdated,
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,13 @@ class Outcome:
     count: int
 
 
+#: Maximum size of all values of a statement in PostgreSQL. The driver sends a byte as
+#: two characters, and the parser of the server cannot allocate a GiB for them.
+MAX_BYTES = 2**28 - 2**16
+
+#: Size of the values of a statement from which it may fail because of its size.
+MIN_LARGE_BYTES = 2**20
+
 _ASYNCHRONOUS_COMMIT = Statement("SET LOCAL synchronous_commit TO off")
 
 
@@ -99,9 +109,17 @@ def execute(
         synchronous_commit: Whether a commit in PostgreSQL waits for the disk.
 
     Raises:
-        DBAPIError: The driver raised an error. It is wrapped as SQLAlchemy would.
+        DBAPIError: The driver raised an error. It is wrapped as SQLAlchemy would, and
+            has the size of the values in an attribute `size_bytes`.
+        ResultNotStorable: The values are too large for PostgreSQL.
         SchemaOutdated: A table is missing.
     """
+    size = sum(len(each) for each in values.values() if isinstance(each, bytes | str))
+    if size > MAX_BYTES and database.dialect.name == "postgresql":
+        raise ResultNotStorable(
+            f"{size} bytes are more than PostgreSQL takes in a row ({MAX_BYTES}); "
+            "return a reference to the data instead of the data"
+        )
     if not synchronous_commit and database.dialect.name == "postgresql":
         statements = [_ASYNCHRONOUS_COMMIT, *statements]
     driver = cast(Any, database.dialect.loaded_dbapi)
@@ -131,7 +149,7 @@ def execute(
                 "`celery -A … tasks upgrade`"
             ) from error
         # The values may be confidential, so the error does not show them.
-        raise DBAPIError.instance(
+        wrapped: Any = DBAPIError.instance(
             "; ".join(each.sql for each in statements),
             None,
             error,
@@ -139,7 +157,9 @@ def execute(
             hide_parameters=True,
             connection_invalidated=is_disconnected,
             dialect=database.dialect,
-        ) from error
+        )
+        wrapped.size_bytes = size
+        raise wrapped from error
 
 
 def _execute_all(

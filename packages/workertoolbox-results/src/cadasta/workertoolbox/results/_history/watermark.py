@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.tables import (
     planned,
     queued,
@@ -141,7 +142,7 @@ class WatermarkSweep:
                 "the watermarks of queued and untracked tasks cannot be advanced, "
                 "trying again in %g s: %s",
                 FAILED_S,
-                error.orig,
+                one_line(error),
             )
             wait_s = FAILED_S
         ended_at = time.monotonic()

@@ -9,6 +9,8 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.results._database.outages import one_line
+
 _logger = logging.getLogger(__name__)
 
 #: Seconds between two checks of the database. A probe should allow for a minute.
@@ -33,7 +35,7 @@ class HealthFile:
             engine.connect().close()  # The pool tests a connection before use.
             self._path.touch()
         except DBAPIError as error:
-            _logger.warning("database unavailable: %s", error.orig)
+            _logger.warning("database unavailable: %s", one_line(error))
         except OSError as error:
             _logger.warning("health file cannot be touched: %s", error)
         self._due_at = time.monotonic() + INTERVAL_S

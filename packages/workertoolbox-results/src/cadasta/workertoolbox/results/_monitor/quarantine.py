@@ -12,7 +12,8 @@ from sqlalchemy import Engine, RowMapping, delete, select
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._database.engine import is_outage, translate_errors
+from cadasta.workertoolbox.results._database.engine import translate_errors
+from cadasta.workertoolbox.results._database.outages import is_outage, one_line
 from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._errors import NotInQuarantine
 from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
@@ -122,7 +123,7 @@ def replay(engine: Engine, id: int, *, redaction: Redaction, max_bytes: int) -> 
             if is_outage(error):
                 raise
             raise UnreadableMessage(
-                f"the database refuses the message: {error.orig}"
+                f"the database refuses the message: {one_line(error)}"
             ) from error
     return record.id
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._database.engine import is_outage
+from cadasta.workertoolbox.results._database.outages import is_outage, one_line
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.message import (
     UnreadableMessage,
@@ -91,7 +91,7 @@ class Writer:
         if len(messages) > 1:
             return all([self.write([message]) for message in messages])
         [message] = messages
-        reason = f"the database refuses the message: {error}"
+        reason = f"the database refuses the message: {one_line(error)}"
         return self._commit_with_retries(
             [_quarantine(message, reason, datetime.now(UTC))]
         )
@@ -103,10 +103,12 @@ class Writer:
             try:
                 self._commit(records)
                 return True
-            except DBAPIError as error:
+            except (DBAPIError, OSError) as error:
                 if not is_outage(error):
                     raise
-                _logger.warning("database unavailable, retrying: %s", error.orig)
+                _logger.warning("database unavailable, retrying: %s", one_line(error))
+                # After a failover, the old connection may lead to a read-only server.
+                self._engine.dispose()
             if self._should_stop():
                 return False
             sleep_unless(next(waits_s), should_stop=self._should_stop)

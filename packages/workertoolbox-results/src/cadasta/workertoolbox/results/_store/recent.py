@@ -13,6 +13,7 @@ from threading import Lock
 from sqlalchemy import Connection, Engine, case, func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.statuses import (
     QUEUED,
     SCHEDULED,
@@ -111,7 +112,7 @@ class RecentCountsCache:
                 self._counts = count_recent(self._engine)
                 self._counted_at = time.monotonic()
         except DBAPIError as error:
-            _logger.warning("recent tasks cannot be counted: %s", error.orig)
+            _logger.warning("recent tasks cannot be counted: %s", one_line(error))
         finally:
             self._lock.release()
         return self._counts

@@ -1,0 +1,74 @@
+"""Outages: errors of a database that say nothing about the data of a statement."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.results._errors import SchemaOutdated
+
+#: Errors that a statement raises because of its own data, so that trying it again is
+#: useless: SQLSTATE classes (invalid data, violated constraint, too large or too
+#: complex; appendix A of PostgreSQL's manual) and names of SQLite's result codes.
+_ABOUT_DATA = re.compile(r"22|23|54|SQLITE_(CONSTRAINT|MISMATCH|TOOBIG|RANGE)")
+
+#: Errors without a code that a driver raises for a value, before it asks the server.
+_REFUSED_BY_DRIVER = ("DataError", "ProgrammingError")
+
+#: Maximum length of a reason in a line of log.
+MAX_REASON_LENGTH = 300
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether the same statement may succeed later.
+
+    That holds for every error that is not about the data of the statement: no
+    connection, a timeout, a lock, a full disk, a read-only server, a missing privilege,
+    a missing table. The class of an error does not say so: psycopg2 raises
+    `OperationalError` both when the server is down and when a row is too large for an
+    index.
+
+    Args:
+        error: An error of SQLAlchemy, of a driver, of the operating system or of ours.
+    """
+    if isinstance(error, DBAPIError):
+        return bool(error.connection_invalidated) or _is_driver_outage(error.orig)
+    if isinstance(error, OSError | SchemaOutdated):
+        return True
+    return _is_of_driver(error) and _is_driver_outage(error)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the reason of an error in one line, without the values of the statement.
+
+    PostgreSQL adds further lines with the statement and with the values of the row.
+    """
+    cause = getattr(error, "orig", None) or error
+    diagnostics = getattr(cause, "diag", None)
+    text = getattr(diagnostics, "message_primary", None) or str(cause)
+    reason = " ".join(text.split()) or type(cause).__name__
+    if code := _code(cause):
+        reason = f"{reason} ({code})"
+    return reason[:MAX_REASON_LENGTH]
+
+
+def _is_of_driver(error: BaseException) -> bool:
+    """Return whether an error is a `DatabaseError` or `InterfaceError` of PEP 249."""
+    names = {each.__name__ for each in type(error).__mro__}
+    return bool(names & {"DatabaseError", "InterfaceError"})
+
+
+def _is_driver_outage(error: BaseException | None) -> bool:
+    if code := _code(error):
+        return not _ABOUT_DATA.match(code)
+    return type(error).__name__ not in _REFUSED_BY_DRIVER
+
+
+def _code(error: Any) -> str | None:
+    """Return the SQLSTATE, or the name of SQLite's result code, if there is one."""
+    for name in ("pgcode", "sqlstate", "sqlite_errorname"):
+        if code := getattr(error, name, None):
+            return str(code)
+    return None
