@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import ssl
+import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,18 @@ from support.processes import Process, running
 #: after each use of an external broker.
 QUEUES = ("celery", "export", "msg", "platform.fifo")
 EXCHANGE = "task_exchange"
+
+#: Commands that raise an alarm, and that clear it, by the resource that is short.
+ALARMS = {
+    "memory": (
+        ("set_vm_memory_high_watermark", "0.000001"),
+        ("set_vm_memory_high_watermark", "0.4"),
+    ),
+    "disk": (
+        ("set_disk_free_limit", "1000000GB"),
+        ("set_disk_free_limit", "1MB"),
+    ),
+}
 
 #: Seconds to start, which takes 8 s on two cores, mostly to load Erlang modules.
 START_TIMEOUT_S = 90.0
@@ -183,6 +196,30 @@ class Node:
             print_output=False,
         ) as process:
             yield process
+
+    @contextmanager
+    def alarm(self, kind: str) -> Iterator[None]:
+        """Raise an alarm, during which the broker blocks publishers, for a block.
+
+        Args:
+            kind: One of `ALARMS`.
+        """
+        raised, cleared = ALARMS[kind]
+        self._control(*raised)
+        try:
+            yield
+        finally:
+            self._control(*cleared)
+
+    def _control(self, *arguments: str) -> None:
+        program = self._program.with_name("rabbitmqctl")
+        name = self._environment["RABBITMQ_NODENAME"]
+        subprocess.run(
+            [program, "-q", "-n", name, *arguments],
+            env={**os.environ, **self._environment},
+            check=True,
+            timeout=60,
+        )
 
 
 @contextmanager

@@ -19,6 +19,8 @@ README = Path(__file__).parents[1] / "README.md"
         routing.InvalidSetting("queue_type"),
         routing.MissingExtra("workertoolbox-routing[redis]", "No module named 'redis'"),
         routing.PublishRefused("export"),
+        routing.PublishUnconfirmed("export", 15.0, "low on disk", True),
+        routing.PublishUnconfirmed("export", 0.5, None, False),
         routing.RemoteControlUnavailable("x.pidbox"),
         routing.RoutingError("something"),
         routing.UnknownQueue("exprot"),

@@ -18,8 +18,15 @@ def test_the_users_own_options_are_kept() -> None:
         "queue_name_prefix": "dev-",
         "copy_failure": "log",
         "confirm_publish": True,
+        "confirm_timeout": 15.0,
         "visibility_timeout": 60,
     }
+
+
+@pytest.mark.parametrize("value", [0, -1, None, True, "15", float("nan")])
+def test_the_wait_for_a_confirm_is_a_positive_number_of_seconds(value: object) -> None:
+    with pytest.raises(InvalidSetting, match="confirm_timeout.*positive number"):
+        Routing(["export"], broker_transport_options={"confirm_timeout": value})
 
 
 def test_predefined_queues_have_no_prefix() -> None:

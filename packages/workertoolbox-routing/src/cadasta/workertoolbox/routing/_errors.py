@@ -8,6 +8,7 @@ RoutingError
 ├── MissingExtra (ImportError)
 ├── NotJSON (ValueError)
 ├── PublishRefused (RuntimeError)
+├── PublishUnconfirmed (RuntimeError)
 ├── RemoteControlUnavailable (NotImplementedError)
 ├── UnknownQueue (LookupError)
 ├── Unroutable (LookupError)
@@ -99,6 +100,37 @@ class PublishRefused(RoutingError, RuntimeError):
             f"the broker refused a task with routing key {self.routing_key!r}, or its "
             "copy: a queue is full or unavailable. The task may have been sent, so it "
             "is not sent again; check the lengths and policies of the queues"
+        )
+
+
+class PublishUnconfirmed(RoutingError, RuntimeError):
+    """RabbitMQ did not confirm a task in time: it has an alarm, or does not answer.
+
+    Not a `TimeoutError`, after which Celery would send the task again.
+    """
+
+    def __init__(
+        self, routing_key: str, bound_s: float, alarm: str | None, is_sent: bool
+    ) -> None:
+        super().__init__(routing_key, bound_s, alarm, is_sent)
+        self.routing_key = routing_key
+        self.bound_s = bound_s
+        self.alarm = alarm
+        self.is_sent = is_sent
+
+    def __str__(self) -> str:
+        if self.alarm:
+            reason = f"because it has an alarm ({self.alarm}) and blocks publishers"
+            later = "when the alarm is cleared"
+        else:
+            reason = "and does not answer"
+            later = "when the broker goes on"
+        fate = f"may still run {later}, so it is not sent again"
+        return (
+            f"RabbitMQ did not confirm a task with routing key {self.routing_key!r} "
+            f"within {self.bound_s:g} s {reason}. The task "
+            f"{fate if self.is_sent else 'was not sent'}; see `rabbitmqctl status`, or "
+            'wait longer with broker_transport_options={"confirm_timeout": …}'
         )
 
 

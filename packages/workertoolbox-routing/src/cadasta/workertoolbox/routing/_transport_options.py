@@ -12,6 +12,10 @@ from cadasta.workertoolbox.routing._queue_names import check_prefix
 #: AWS region of the queues if the transport options do not name one.
 REGION = "us-west-2"
 
+#: Seconds to wait for RabbitMQ to confirm a task: half of the time after which gunicorn
+#: ends a worker that does not answer, so that the caller sees the error.
+CONFIRM_TIMEOUT_S = 15.0
+
 #: Queue attributes that SQS accepts for FIFO queues only.
 FIFO_ATTRIBUTES = frozenset(
     {
@@ -27,6 +31,7 @@ FIFO_ATTRIBUTES = frozenset(
 _TOOLBOX_OPTIONS = {
     "client-config",
     "confirm_publish",
+    "confirm_timeout",
     "copy_failure",
     "queue_name_prefix",
     "region",
@@ -50,6 +55,7 @@ def transport_options(
 
     Raises:
         InvalidQueues: The prefix has a character that SQS refuses.
+        InvalidSetting: The option `confirm_timeout` is not a positive number.
     """
     options = {
         # SQS
@@ -59,11 +65,21 @@ def transport_options(
         "copy_failure": copy_failure,
         # RabbitMQ: without confirms, a message can be lost silently on its way.
         "confirm_publish": True,
+        "confirm_timeout": CONFIRM_TIMEOUT_S,
         **given,
     }
+    _check_confirm_timeout(options["confirm_timeout"])
     if options["queue_name_prefix"]:
         check_prefix("queue_name_prefix", options["queue_name_prefix"])
     return options
+
+
+def _check_confirm_timeout(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InvalidSetting(
+            f"the transport option confirm_timeout={value!r} must be a positive number "
+            f"of seconds; the default is {CONFIRM_TIMEOUT_S:g}"
+        )
 
 
 def check_predefined_queues(options: Mapping[str, Any], names: Iterable[str]) -> None:

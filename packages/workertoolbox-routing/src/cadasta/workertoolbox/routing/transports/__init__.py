@@ -9,8 +9,8 @@ Messages of the task exchange:
 - All transports but `amqp` put the task once, and put and retry each copy separately.
   A task for a queue that is not bound is an error. Redis and SQS warn once about an ETA
   beyond the visibility timeout.
-- `amqp` raises an error for a task that is unroutable or refused, if publishes are
-  confirmed.
+- `amqp` raises an error for a task that is unroutable, refused, or not confirmed in
+  time by a broker with an alarm, if publishes are confirmed.
 
 Every message:
 

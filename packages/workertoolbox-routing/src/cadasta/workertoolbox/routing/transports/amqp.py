@@ -2,27 +2,80 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from math import isfinite
+from time import monotonic
 from typing import Any
 
-from amqp.exceptions import MessageNacked
+from amqp import spec
+from amqp.exceptions import RecoverableConnectionError
 from kombu.transport import pyamqp
 
-from cadasta.workertoolbox.routing._errors import PublishRefused, Unroutable
+from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE, DELIVERY_EXCHANGE
+from cadasta.workertoolbox.routing._errors import (
+    PublishRefused,
+    PublishUnconfirmed,
+    Unroutable,
+)
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 from cadasta.workertoolbox.routing._transport_options import only_accepted_options
+from cadasta.workertoolbox.routing.transports._amqp_confirms import (
+    Confirms,
+    publish_bound_s,
+    wait_until,
+)
 from cadasta.workertoolbox.routing.transports._amqp_frames import tolerant_frame_handler
 
+#: Exchanges whose messages are confirmed: those that tasks are published to.
+_CONFIRMED_EXCHANGES = (EXCHANGE, DELAYED_EXCHANGE, DELIVERY_EXCHANGE)
 
-class Channel(pyamqp.Channel):
-    """kombu's channel, with an error for a task that reaches no queue.
 
-    RabbitMQ reports it only where publishes are confirmed, which is the default.
+class _BoundedWait:
+    """Bound the waits for replies of the broker, on connections of the toolbox.
+
+    A broker that is frozen, or that blocks a publisher, does not answer; py-amqp would
+    wait for it without a limit, even to close the connection.
     """
+
+    connection: Any
+
+    def wait(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        """Wait for a reply.
+
+        Raises:
+            RecoverableConnectionError: The broker does not answer.
+        """
+        connection = self.connection
+        wait = super().wait
+        bound_s = connection.confirm_timeout_s if connection else None
+        if bound_s is None or kwargs.get("timeout") is not None:
+            return wait(method, *args, **kwargs)
+        try:
+            return wait(method, *args, **{**kwargs, "timeout": bound_s})
+        except TimeoutError as error:
+            # A late reply would be taken for that to the next request.
+            connection.collect()
+            raise RecoverableConnectionError(
+                f"RabbitMQ did not answer within {bound_s:g} s"
+            ) from error
+
+
+class Channel(_BoundedWait, pyamqp.Channel):
+    """kombu's channel, which confirms tasks only, and waits for them with a bound.
+
+    Events, replies of remote control and results are not confirmed: a worker that waits
+    for them consumes no tasks meanwhile.
+    """
+
+    _confirm_selected: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._returned: Unroutable | None = None
+        self._confirms = Confirms()
         self.events["basic_return"].add(self._keep_returned)
+        self.events["basic_ack"].add(self._confirms.accept)
+        self.events["basic_nack"].add(self._confirms.refuse)
 
     def _keep_returned(
         self, error: Exception, exchange: str, routing_key: str, message: Any
@@ -32,35 +85,128 @@ class Channel(pyamqp.Channel):
     def basic_publish_confirm(
         self, msg: Any, exchange: str = "", routing_key: str = "", **kwargs: Any
     ) -> Any:
-        """Publish a message and wait for the confirmation.
+        """Publish a message, and wait for the confirmation of a task.
+
+        On a connection of an app without the toolbox, every message is confirmed.
 
         Raises:
             PublishRefused: A queue refuses a task. After py-amqp's own error Celery
                 would send the task again, also to the queues that accepted it.
+            PublishUnconfirmed: The broker does not answer, or blocks publishers.
             Unroutable: No queue is bound for a task.
         """
-        if exchange == EXCHANGE:
-            kwargs["mandatory"] = True
+        connection = self.connection
+        if connection is None or not connection.confirms_tasks_only:
+            return super().basic_publish_confirm(msg, exchange, routing_key, **kwargs)
+        confirm_timeout_s = kwargs.pop("confirm_timeout", None)
+        if exchange in _CONFIRMED_EXCHANGES:
+            bound_s = confirm_timeout_s or kwargs.pop("timeout", None)
+            self._publish_task(msg, exchange, routing_key, bound_s, **kwargs)
+            return None
+        if self._confirm_selected:
+            self._confirms.expect()
+        return self._basic_publish(msg, exchange, routing_key, **kwargs)
+
+    def _publish_task(
+        self,
+        msg: Any,
+        exchange: str,
+        routing_key: str,
+        bound_s: float | None,
+        **kwargs: Any,
+    ) -> None:
+        connection = self.connection
+        bound_s = bound_s or publish_bound_s(connection)
+        deadline = monotonic() + bound_s
+        if connection.alarm and not wait_until(
+            connection, connection.is_unblocked, bound_s=bound_s
+        ):
+            raise self._unconfirmed(routing_key, bound_s, is_sent=False)
+        if not self._confirm_selected:
+            self._confirm_selected = True
+            self.confirm_select(nowait=True)
         self._returned = None
+        self._confirms.expect()
         try:
-            result = super().basic_publish_confirm(msg, exchange, routing_key, **kwargs)
-        except MessageNacked as error:
-            if exchange != EXCHANGE:
-                raise
-            raise PublishRefused(routing_key) from error
+            self._write(msg, exchange, routing_key, bound_s, **kwargs)
+        except RecoverableConnectionError as error:
+            if connection.alarm or monotonic() > deadline:
+                raise self._unconfirmed(routing_key, bound_s, is_sent=False) from error
+            raise
+        remaining_s = max(deadline - monotonic(), 0)
+        if not wait_until(connection, self._confirms.is_settled, bound_s=remaining_s):
+            raise self._unconfirmed(routing_key, bound_s, is_sent=True)
         # RabbitMQ returns an unroutable message before it confirms it.
         if self._returned is not None:
             raise self._returned
-        return result
+        if self._confirms.is_refused():
+            raise PublishRefused(routing_key)
+
+    def _write(
+        self, msg: Any, exchange: str, routing_key: str, bound_s: float, **kwargs: Any
+    ) -> None:
+        timeout = bound_s if isfinite(bound_s) else None
+        kwargs.update(mandatory=True, timeout=timeout)
+        connection = self.connection
+        try:
+            self._basic_publish(msg, exchange, routing_key, **kwargs)
+        except RecoverableConnectionError:
+            # A broker that reads no more may have said why; then the buffers filled.
+            with suppress(Exception):
+                wait_until(connection, lambda: bool(connection.alarm), bound_s=0.1)
+            raise
+
+    def _unconfirmed(
+        self, routing_key: str, bound_s: float, *, is_sent: bool
+    ) -> PublishUnconfirmed:
+        connection = self.connection
+        error = PublishUnconfirmed(routing_key, bound_s, connection.alarm, is_sent)
+        # Without the handshake that closes a connection: the broker would not answer.
+        connection.collect()
+        return error
 
 
-class Connection(pyamqp.Connection):
-    """kombu's connection with the channel above and a tolerant frame handler."""
+class Connection(_BoundedWait, pyamqp.Connection):
+    """kombu's connection with the channel above and a tolerant frame handler.
+
+    Attributes:
+        alarm: Why the broker blocks this connection, in its own words; None if it does
+            not. RabbitMQ says so when the connection publishes during an alarm.
+        confirm_timeout_s: Seconds to wait for a confirm or a reply; None for
+            connections of apps without the toolbox, which wait as kombu's do.
+    """
 
     Channel = Channel
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    # py-amqp does not read the reason.
+    _METHODS = {
+        **pyamqp.Connection._METHODS,
+        spec.Connection.Blocked: spec.method(spec.Connection.Blocked, "s"),
+    }
+
+    def __init__(
+        self, *args: Any, confirm_timeout: float | None = None, **kwargs: Any
+    ) -> None:
+        self.alarm: str | None = None
+        self.confirm_timeout_s = confirm_timeout
         super().__init__(*args, frame_handler=tolerant_frame_handler, **kwargs)
+
+    @property
+    def confirms_tasks_only(self) -> bool:
+        """Whether this is a connection of an app with the toolbox."""
+        return self.confirm_timeout_s is not None
+
+    def is_unblocked(self) -> bool:
+        """Return whether the broker accepts messages."""
+        return self.alarm is None
+
+    def _on_blocked(self, reason: str = "") -> Any:
+        self.alarm = reason or "unknown"
+        return super()._on_blocked()
+
+    def _on_unblocked(self) -> Any:
+        self.alarm = None
+        return super()._on_unblocked()
 
 
 class Transport(pyamqp.Transport):
@@ -70,7 +216,7 @@ class Transport(pyamqp.Transport):
 
     def establish_connection(self) -> Any:
         """Connect without the options of other brokers, which py-amqp refuses."""
-        with only_accepted_options(self.client, "confirm_publish"):
+        with only_accepted_options(self.client, "confirm_publish", "confirm_timeout"):
             return super().establish_connection()
 
 
