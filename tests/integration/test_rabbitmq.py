@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from amqp import Message as AMQPMessage
-from amqp.exceptions import NotFound
 from celery import Celery
 from kombu import Producer
 
@@ -78,23 +77,35 @@ def test_each_publish_is_confirmed_by_its_own_confirm(
     assert rabbitmq_queues.ids("export") == rabbitmq_queues.ids(MONITOR) == sorted(ids)
 
 
-def test_a_task_for_a_deleted_exchange_is_an_error_at_the_caller(
+def test_a_task_for_a_deleted_exchange_is_declared_again_and_sent(
     rabbitmq_queues: RabbitMQContents,
 ) -> None:
     with routing_app(rabbitmq_queues) as app:
         app.send_task("export.note", task_id="before")
         with rabbitmq_queues.channel() as channel:
             channel.exchange_delete("task_exchange")
-        with pytest.raises(NotFound, match="task_exchange"):
-            app.send_task("export.note", task_id="1")
-        for id in ("2", "3"):
+        for id in ("1", "2"):
             app.send_task("export.note", task_id=id)
+        app.send_task("msg.note", task_id="3")
 
-    assert (
-        rabbitmq_queues.ids("export")
-        == rabbitmq_queues.ids(MONITOR)
-        == ["2", "3", "before"]
-    )
+    assert rabbitmq_queues.ids("export") == ["1", "2", "before"]
+    assert rabbitmq_queues.ids("msg") == ["3"]
+    assert rabbitmq_queues.ids(MONITOR) == ["1", "2", "3", "before"]
+
+
+def test_a_delayed_task_for_a_deleted_exchange_is_declared_again_and_sent(
+    rabbitmq_queues: RabbitMQContents,
+) -> None:
+    with routing_app(rabbitmq_queues, queue_type="quorum") as app:
+        app.send_task("export.note", task_id="before")
+        app.send_task("export.note", task_id="0", countdown=60)
+        with rabbitmq_queues.channel() as channel:
+            channel.exchange_delete("celery_delayed_27")
+        app.send_task("export.note", task_id="1", countdown=1)
+        due = wait_until(lambda: "1" in rabbitmq_queues.ids("export"))
+
+    assert due
+    assert {"before", "0", "1"} == {*rabbitmq_queues.ids(MONITOR)}
 
 
 def test_without_confirms_an_unroutable_task_is_not_an_error(

@@ -220,6 +220,41 @@ def test_each_predefined_queue_is_used_with_its_own_credentials(
         assert found == 3 * ["export"] + 3 * [MONITOR]
 
 
+def test_the_first_publish_to_predefined_queues_makes_two_requests(
+    sqs_queues: SQSContents,
+) -> None:
+    options: dict[str, Any] = {
+        "predefined_queues": create_queues_with_keys(sqs_queues),
+        "queue_name_prefix": "",
+    }
+    with (
+        sqs_requests.recorded() as requests,
+        routing_app(sqs_queues, broker_transport_options=options) as app,
+    ):
+        app.send_task("export.note")
+    made = sorted(
+        (one.operation, one.queue.removeprefix(sqs_queues.prefix)) for one in requests
+    )
+
+    assert made == [("SendMessage", "export"), ("SendMessage", MONITOR)]
+
+
+def test_a_queue_that_may_not_be_created_stops_only_its_own_tasks(
+    sqs_queues: SQSContents, caplog: pytest.LogCaptureFixture
+) -> None:
+    def deny_creation(request: sqs_requests.Request) -> tuple[int, str] | None:
+        is_denied = request.body.get("QueueName") == f"{sqs_queues.prefix}msg"
+        return (403, "AccessDenied") if is_denied else None
+
+    with sqs_requests.recorded(deny_creation), routing_app(sqs_queues) as app:
+        ids = sorted(app.send_task("export.note").id for _ in range(2))
+        with pytest.raises(Exception, match="AccessDenied"):
+            app.send_task("msg.note", retry=False)
+
+    assert sqs_queues.ids("export") == ids
+    assert [one.getMessage() for one in caplog.records if "'msg'" in one.getMessage()]
+
+
 def test_a_worker_keeps_running_after_its_polls_are_cut_off(
     sqs_queues: SQSContents, tmp_path: Path
 ) -> None:

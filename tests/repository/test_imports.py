@@ -36,8 +36,9 @@ ORDER = {
         "_extras",  # optional clients of brokers
         "_settings",  # read-only settings whose repr masks secrets
         "_transport_options",  # what a broker needs beyond its URL
-        "_delays",  # RabbitMQ's native delays
+        "_delays _task_queue",  # RabbitMQ's native delays; queues as wishes
         "_topology",  # the task exchange, the queues and their bindings
+        "_delayed_delivery",  # the step of a worker that declares native delays
         "_destination _fixed_settings",  # what options name; fixed settings
         "_router _worker",  # the queue of a task; what happens in a worker
         "_publication",  # what happens at a publish

@@ -83,10 +83,18 @@ class RabbitMQ:
     tls: dict[str, object] = field(default_factory=dict)
 
     @contextmanager
-    def vhost(self) -> Iterator[str]:
-        """Yield the URL of a virtual host that lasts as long as the block."""
+    def vhost(self, *, default_queue_type: str | None = None) -> Iterator[str]:
+        """Yield the URL of a virtual host that lasts as long as the block.
+
+        Args:
+            default_queue_type: The type of queues that are declared without one.
+        """
         name = uuid.uuid4().hex
-        self._manage("PUT", f"vhosts/{name}")
+        # RabbitMQ 3.10 has no underscores in the name.
+        types = dict.fromkeys(
+            ("default_queue_type", "defaultqueuetype"), default_queue_type
+        )
+        self._manage("PUT", f"vhosts/{name}", types if default_queue_type else None)
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self._manage("PUT", f"permissions/{name}/guest", everything)
         try:
@@ -94,6 +102,33 @@ class RabbitMQ:
             yield f"{scheme}://guest:guest@{HOST}:{self.amqp_port}/{name}"
         finally:
             self._manage("DELETE", f"vhosts/{name}")
+
+    @contextmanager
+    def user(self, url: str, **permissions: str) -> Iterator[str]:
+        """Yield the URL of a virtual host for a user with some permissions.
+
+        Args:
+            url: The URL of the virtual host.
+            permissions: Patterns of names for `configure`, `write` and `read`.
+        """
+        name = uuid.uuid4().hex
+        vhost = url.rpartition("/")[2]
+        self._manage("PUT", f"users/{name}", {"password": "secret", "tags": ""})
+        nothing = {"configure": "", "write": "", "read": ""}
+        self._manage("PUT", f"permissions/{vhost}/{name}", nothing | permissions)
+        try:
+            yield url.replace("guest:guest", f"{name}:secret")
+        finally:
+            self._manage("DELETE", f"users/{name}")
+
+    def queue_arguments(self, url: str) -> dict[str, dict[str, Any]]:
+        """Return the arguments of each queue of a virtual host."""
+        found = self._manage(
+            "GET",
+            f"queues/{url.rpartition('/')[2]}"
+            "?disable_stats=true&enable_queue_totals=true",
+        )
+        return {queue["name"]: queue["arguments"] for queue in found}
 
     @contextmanager
     def access(self) -> Iterator[BrokerAccess]:

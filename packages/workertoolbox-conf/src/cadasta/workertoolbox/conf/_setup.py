@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import Any
 
 from celery import Celery
 from kombu import Connection, Queue
@@ -123,9 +125,18 @@ def _declare_each(
     for queue in queues:
         # A queue is declared without its exchange too, to report one of another kind.
         is_alone = queue.exchange.name in refused
-        declare = queue.queue_declare if is_alone else queue.declare
+        declare = queue.queue_declare if is_alone else partial(_declare_queue, queue)
         if error := _refusal(connection, declare):
             yield _declaration_refused(broker, "queue", repr(queue.name), error)
+
+
+def _declare_queue(queue: Queue, *, channel: Any) -> None:
+    declare = getattr(channel, "declare_task_queue", None)
+    if declare is None:
+        queue.declare(channel=channel)
+    else:
+        # Publishers use a queue with other arguments as it is; here it is reported.
+        declare(queue, strict=True)
 
 
 def _refusal(

@@ -1,11 +1,15 @@
-"""A set of queues that kombu declares once for each connection."""
+"""What a message needs at the broker; kombu declares it once for each connection."""
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Any, Self
 
 from kombu import Queue
 from kombu.abstract import MaybeChannelBound
+
+_logger = logging.getLogger(__name__)
 
 
 class Declaration(MaybeChannelBound):
@@ -17,19 +21,43 @@ class Declaration(MaybeChannelBound):
 
     can_cache_declaration = True
 
-    def __init__(self, queues: tuple[Queue, ...] = (), **kwargs: Any) -> None:
-        """Keep the queues: the work queues first, then the monitor queue."""
+    def __init__(
+        self, queues: tuple[Queue, ...] = (), *values: Any, **kwargs: Any
+    ) -> None:
+        """Keep the queues, and the other arguments of a subclass."""
         super().__init__(**kwargs)
         self.queues = queues
+        self.values = values
+
+    def declare(self, channel: Any = None) -> None:
+        """Declare on a channel; a channel of RabbitMQ can declare again later."""
+        bound: Any = channel or self.channel
+        self.declare_on(bound)
+        if (keep := getattr(bound, "keep_declaration", None)) is not None:
+            keep(self)
+
+    def declare_on(self, channel: Any) -> None:
+        """Declare what the subclass stands for."""
+        raise NotImplementedError
 
     def __copy__(self) -> Self:
-        return type(self)(self.queues)
+        return type(self)(self.queues, *self.values)
 
     def __reduce__(self) -> Any:
-        return type(self), (self.queues,)
+        return type(self), (self.queues, *self.values)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.queues == self.queues
+        return (
+            type(other) is type(self)
+            and other.queues == self.queues
+            and other.values == self.values
+        )
 
     def __hash__(self) -> int:
-        return hash((type(self), tuple(queue.name for queue in self.queues)))
+        return hash((type(self), self.values, *(queue.name for queue in self.queues)))
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning, unless this process has logged the same one before."""
+    _logger.warning("%s", message)

@@ -12,7 +12,6 @@ from celery.utils.functional import maybe_list
 from kombu import Queue
 
 from cadasta.workertoolbox.routing._declaration import Declaration
-from cadasta.workertoolbox.routing._delays import Delays
 from cadasta.workertoolbox.routing._destination import OPTIONS, find_destination
 from cadasta.workertoolbox.routing._headers import DISPLAY_REPRS
 from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE, Topology
@@ -32,6 +31,8 @@ class Router:
 
     queues: tuple[Queue, ...]
     routes: Any = None
+    #: RabbitMQ's type of the queues in which ETA tasks wait.
+    delay_queue_type: str = "quorum"
 
     def __call__(
         self,
@@ -65,7 +66,7 @@ class Router:
         return {**route, "queue": queue}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Router, (self.queues, self.routes)
+        return Router, (self.queues, self.routes, self.delay_queue_type)
 
     def queue_for(self, name: str) -> Queue:
         """Return the work queue of a task whose options and routes name none."""
@@ -88,23 +89,27 @@ class Router:
         Every message carries its declaration because kombu's virtual transports keep
         bindings in memory, one set per connection. A queue that only another connection
         has declared is not bound on this one, and the copies would be lost silently.
-        kombu remembers what a connection has declared, so this costs one look-up.
+        kombu remembers what a connection has declared, so this costs one look-up. The
+        queue of the message and the monitor queue have to exist; the others may fail.
 
         Args:
             queue: The work queue of the message.
             is_delayed: Whether the message goes to RabbitMQ's delays first. In Celery
                 only workers declare these, but a producer may start first.
         """
-        delays = [Delays(self.queues)] if is_delayed else []
-        return [self._topology, *delays]
+        topology = self._topologies[queue.name]
+        return [topology, topology.delays()] if is_delayed else [topology]
 
     @cached_property
     def _user_routes(self) -> routes.Router:
         return routes.Router(routes.prepare(self.routes))
 
     @cached_property
-    def _topology(self) -> Topology:
-        return Topology(self.queues)
+    def _topologies(self) -> dict[str, Topology]:
+        return {
+            name: Topology(self.queues, name, self.delay_queue_type)
+            for name in self._work_queues
+        }
 
     @cached_property
     def _work_queues(self) -> dict[str, Queue]:
@@ -132,7 +137,8 @@ def find_router(conf: Mapping[str, Any]) -> Router | None:
             return route
     if conf.get("PLATFORM_QUEUE_NAME") is None:
         return None
-    return Router(tuple(conf["task_queues"]), own_routes)
+    delay_queue_type = conf["broker_native_delayed_delivery_queue_type"]
+    return Router(tuple(conf["task_queues"]), own_routes, delay_queue_type)
 
 
 def _keep_display_reprs(options: dict[str, Any]) -> None:

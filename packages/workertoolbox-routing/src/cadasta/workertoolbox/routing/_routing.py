@@ -31,6 +31,14 @@ from cadasta.workertoolbox.routing.transports import _registration
 #: The consumer of the work queues. Celery imports it by this name, in workers only.
 _CONSUMER = "cadasta.workertoolbox.routing.consumer:Consumer"
 
+#: Celery's settings for types of queues: those that it creates for the names that an
+#: app uses, the default queue, and the queues in which ETA tasks wait.
+_QUEUE_TYPE_SETTINGS = (
+    "task_create_missing_queue_type",
+    "task_default_queue_type",
+    "broker_native_delayed_delivery_queue_type",
+)
+
 
 class Routing(Settings):
     """Celery settings that publish every task, and a copy of it for the monitor.
@@ -39,6 +47,9 @@ class Routing(Settings):
         queues: Names of the work queues, at least one. The queue `celery` and the
             monitor queue are always declared.
         queue_type: `quorum` for RabbitMQ's quorum queues; other brokers ignore it.
+            Celery's `task_create_missing_queue_type` and `task_default_queue_type` win
+            over it, the first for the work queues, the second for the queues that all
+            services share: `celery` and the monitor queue.
         PLATFORM_QUEUE_NAME: The task-monitor queue.
         QUEUE_PREFIX: The prefix of each queue name on SQS, without the hyphen.
         COPY_FAILURE: What to do when a task was sent but its copy cannot be: `log` an
@@ -73,9 +84,15 @@ class Routing(Settings):
         _check_choice("queue_type", queue_type, (None, "classic", "quorum"))
         _check_choice("COPY_FAILURE", COPY_FAILURE, ("log", "raise"))
         _check_settings(settings)
+        for name in _QUEUE_TYPE_SETTINGS:
+            _check_choice(name, settings.get(name), (None, "classic", "quorum"))
         declared = build_queues(
-            names, monitor=PLATFORM_QUEUE_NAME, queue_type=queue_type
+            names,
+            monitor=PLATFORM_QUEUE_NAME,
+            queue_type=settings.get("task_create_missing_queue_type") or queue_type,
+            shared_queue_type=settings.get("task_default_queue_type") or queue_type,
         )
+        delay_queue_type = settings.get("broker_native_delayed_delivery_queue_type")
         check_predefined_queues(options, (queue.name for queue in declared))
         super().__init__(
             {
@@ -84,7 +101,13 @@ class Routing(Settings):
                 "QUEUE_PREFIX": QUEUE_PREFIX,
                 "COPY_FAILURE": COPY_FAILURE,
                 "task_queues": declared,
-                "task_routes": (Router(declared, settings.pop("task_routes", None)),),
+                "task_routes": (
+                    Router(
+                        declared,
+                        settings.pop("task_routes", None),
+                        delay_queue_type or "quorum",
+                    ),
+                ),
                 "task_default_queue": DEFAULT_QUEUE,
                 "task_default_exchange": EXCHANGE,
                 "task_default_exchange_type": "topic",

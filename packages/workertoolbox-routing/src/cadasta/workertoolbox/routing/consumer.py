@@ -17,6 +17,8 @@ from cadasta.workertoolbox.routing._worker import log_rejected
 
 _logger = get_logger(__name__)
 
+_DELAYED_DELIVERY = "cadasta.workertoolbox.routing._delayed_delivery:DelayedDelivery"
+
 #: Errors that Celery raises on a message of an unexpected shape.
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -26,6 +28,14 @@ _MAX_LOGGED = 300
 
 class Consumer(consumer.Consumer):
     """Celery's consumer, with a check of every message before Celery accepts it."""
+
+    class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]
+        """Celery's steps, with the one for native delays replaced."""
+
+        default_steps = [
+            _DELAYED_DELIVERY if step.endswith(":DelayedDelivery") else step
+            for step in consumer.Consumer.Blueprint.default_steps
+        ]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return Celery's handler of messages with the check before it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
+from cadasta.workertoolbox.conf._brokers.profiles import QUEUE_TYPES
 from cadasta.workertoolbox.conf._brokers.task_options import task_options
 from cadasta.workertoolbox.conf._brokers.urls import (
     RABBITMQ_SCHEMES,
@@ -15,13 +16,6 @@ from cadasta.workertoolbox.conf._brokers.urls import (
 from cadasta.workertoolbox.conf._brokers.visibility import check_visibility
 from cadasta.workertoolbox.conf._errors import ConflictingSettings, InvalidValue
 from cadasta.workertoolbox.routing import FIFO_ATTRIBUTES, mask_url
-
-#: Settings that can request quorum queues.
-_QUEUE_TYPES = (
-    "queue_type",
-    "task_default_queue_type",
-    "task_create_missing_queue_type",
-)
 
 
 def check_conflicts(values: Mapping[str, Any], given: Container[str]) -> None:
@@ -62,7 +56,7 @@ def _check_queue_types(values: Mapping[str, Any], urls: list[str]) -> None:
     others = [
         url for url in urls if scheme(url) not in RABBITMQ_SCHEMES | {"memory", ""}
     ]
-    for name in _QUEUE_TYPES:
+    for name in QUEUE_TYPES:
         if values.get(name) == "quorum" and others:
             raise ConflictingSettings(
                 f"{name}='quorum' is for RabbitMQ, but the broker is "

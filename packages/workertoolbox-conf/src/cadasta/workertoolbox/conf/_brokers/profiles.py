@@ -18,6 +18,13 @@ CLASSIC = "RabbitMQ classic"
 QUORUM = "RabbitMQ quorum"
 REDIS = "Redis"
 
+#: Settings that can request quorum queues.
+QUEUE_TYPES = (
+    "queue_type",
+    "task_default_queue_type",
+    "task_create_missing_queue_type",
+)
+
 #: The brokers that have a profile.
 BROKERS = (SQS, CLASSIC, QUORUM, REDIS)
 
@@ -220,7 +227,7 @@ def _applicable(values: Mapping[str, Any], given: Container[str]) -> Iterator[Pr
 def _broker(urls: list[str], values: Mapping[str, Any]) -> str | None:
     """Return the broker of all URLs; None if they are of several brokers."""
     brokers = {_BY_SCHEME.get(scheme(url)) for url in urls}
-    if brokers == {CLASSIC} and values.get("queue_type") == "quorum":
+    if brokers == {CLASSIC} and "quorum" in map(values.get, QUEUE_TYPES):
         return QUORUM
     return brokers.pop() if len(brokers) == 1 else None
 

@@ -26,6 +26,10 @@ class Confirms:
         self._last_tag = 0
         self._is_accepted: bool | None = None
 
+    def restart(self) -> None:
+        """Count from the beginning: the channel has been opened again."""
+        self._last_tag = 0
+
     def expect(self) -> None:
         """Count a message that is about to be published, and forget earlier ones."""
         self._last_tag += 1

@@ -152,6 +152,16 @@ class TaskChannel(virtual.Channel):
         """Return whether the same put may succeed a little later."""
         return isinstance(error, self.transient_errors)
 
+    def bind_task_queue(self, queue: Queue) -> None:
+        """Declare and bind a queue, without asking the broker how long it is."""
+        bound = queue(self)
+        if bound.exchange is None:
+            bound.declare()
+            return
+        bound.exchange.declare()
+        self._new_queue(queue.name)
+        bound.queue_bind()
+
     def bind_monitor_queue(self, monitor: Queue) -> None:
         """Bind a monitor queue that could not be declared, so that copies are tried."""
         self.queue_bind(monitor.name, EXCHANGE, "#")

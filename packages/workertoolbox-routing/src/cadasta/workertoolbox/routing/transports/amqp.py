@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from amqp import spec
-from amqp.exceptions import RecoverableConnectionError
+from amqp.exceptions import NotFound, RecoverableConnectionError
 from kombu.transport import pyamqp
 
 from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE, DELIVERY_EXCHANGE
@@ -19,6 +19,10 @@ from cadasta.workertoolbox.routing._errors import (
 )
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 from cadasta.workertoolbox.routing._transport_options import only_accepted_options
+from cadasta.workertoolbox.routing.transports._amqp_channel import (
+    DeclaringChannel,
+    DeclaringConnection,
+)
 from cadasta.workertoolbox.routing.transports._amqp_confirms import (
     Confirms,
     publish_bound_s,
@@ -60,7 +64,7 @@ class _BoundedWait:
             ) from error
 
 
-class Channel(_BoundedWait, pyamqp.Channel):
+class Channel(_BoundedWait, DeclaringChannel):
     """kombu's channel, which confirms tasks only, and waits for them with a bound.
 
     Events, replies of remote control and results are not confirmed: a worker that waits
@@ -101,7 +105,13 @@ class Channel(_BoundedWait, pyamqp.Channel):
         confirm_timeout_s = kwargs.pop("confirm_timeout", None)
         if exchange in _CONFIRMED_EXCHANGES:
             bound_s = confirm_timeout_s or kwargs.pop("timeout", None)
-            self._publish_task(msg, exchange, routing_key, bound_s, **kwargs)
+            try:
+                self._publish_task(msg, exchange, routing_key, bound_s, **kwargs)
+            except NotFound:
+                # Somebody has deleted the exchange, so the message reached no queue.
+                if not self.declare_again():
+                    raise
+                self._publish_task(msg, exchange, routing_key, bound_s, **kwargs)
             return None
         if self._confirm_selected:
             self._confirms.expect()
@@ -124,6 +134,7 @@ class Channel(_BoundedWait, pyamqp.Channel):
             raise self._unconfirmed(routing_key, bound_s, is_sent=False)
         if not self._confirm_selected:
             self._confirm_selected = True
+            self._confirms.restart()
             self.confirm_select(nowait=True)
         self._returned = None
         self._confirms.expect()
@@ -166,7 +177,7 @@ class Channel(_BoundedWait, pyamqp.Channel):
         return error
 
 
-class Connection(_BoundedWait, pyamqp.Connection):
+class Connection(_BoundedWait, DeclaringConnection):
     """kombu's connection with the channel above and a tolerant frame handler.
 
     Attributes:
