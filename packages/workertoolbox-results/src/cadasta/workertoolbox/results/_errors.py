@@ -50,17 +50,21 @@ class InvalidLimit(ResultsError, ValueError):
 
 
 class InvalidRedaction(ResultsError, ValueError):
-    """A rule in `REDACT` is not valid."""
+    """A rule in `REDACT` or `REDACT_RESULTS` is not valid."""
 
-    def __init__(self, rule: object) -> None:
-        super().__init__(rule)
+    def __init__(self, rule: object, setting: str = "REDACT") -> None:
+        super().__init__(rule, setting)
         self.rule = rule
+        self.setting = setting
 
     def __str__(self) -> str:
+        taken = "args and kwargs and returns both"
+        if self.setting != "REDACT":
+            taken = "a result, or a text of an error, and returns what may be stored"
         return (
-            f"REDACT={self.rule!r} is not a valid rule; write "
-            'REDACT={"export.*": ["token", 0]} with names or positions of arguments, '
-            "or a function that takes args and kwargs and returns both"
+            f"{self.setting}={self.rule!r} is not a valid rule; write "
+            f'{self.setting}={{"export.*": ["token", 0]}} with names or positions, or '
+            f"a function that takes {taken}"
         )
 
 

@@ -9,44 +9,82 @@ from functools import lru_cache
 #: `api_key`, `x-api-key`, `apiKey` and `API_KEY_2` all end with `api key`.
 SECRET_WORDS = (
     "access key",
+    "access tokens",
     "account key",
+    "account number",
     "api key",
+    "api tokens",
     "apikey",
+    "auth",
+    "auth key",
+    "auth tokens",
     "authorization",
     "bank account",
     "bearer",
+    "card no",
     "card number",
+    "client key",
     "cookie",
-    "cookies",
     "credential",
-    "credentials",
     "credit card",
     "cvc",
     "cvv",
     "encryption key",
     "iban",
     "jwt",
+    "license key",
     "master key",
+    "mfa code",
+    "mnemonic",
     "otp",
+    "otp code",
+    "pass",
     "passcode",
     "passphrase",
     "passwd",
     "password",
-    "passwords",
+    "pin code",
     "private key",
+    "psk",
+    "pw",
     "pwd",
+    "refresh tokens",
     "secret",
     "secret key",
-    "secrets",
+    "security answer",
     "security code",
+    "session id",
+    "session key",
+    "sessionid",
+    "shared key",
     "signing key",
+    "social security number",
     "ssh key",
     "ssn",
+    "storage key",
+    "subscription key",
     "token",
+    "verification code",
 )
 
 #: Words after which a secret word still counts, as in `password_confirmation`.
-QUALIFIERS = ("again", "confirm", "confirmation", "hash", "repeat", "value")
+QUALIFIERS = (
+    "again",
+    "confirm",
+    "confirmation",
+    "current",
+    "encoded",
+    "hash",
+    "header",
+    "new",
+    "old",
+    "pem",
+    "plain",
+    "plaintext",
+    "repeat",
+    "text",
+    "value",
+)
 
 #: Endings of names that are written in one word, such as `dbpassword`.
 _ENDINGS = (
@@ -63,7 +101,15 @@ _ENDINGS = (
 )
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_SECRET = frozenset(tuple(words.split()) for words in SECRET_WORDS)
+
+#: Words whose plural is not secret: `max_tokens` is a number.
+_SINGULAR = frozenset(("token",))
+
+_SECRET = frozenset(
+    tuple(form.split())
+    for words in SECRET_WORDS
+    for form in (words, words if words in _SINGULAR else f"{words}s")
+)
 _LONGEST = max(map(len, _SECRET))
 
 

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from celery import Celery
+from celery import Celery, states
 from kombu.utils.encoding import ensure_bytes
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._arguments.known_secrets import KnownSecrets
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import (
     max_argument_bytes,
@@ -20,6 +21,8 @@ from cadasta.workertoolbox.results._arguments.truncation import (
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._headers import work_queue
+
+_NO_SECRETS = KnownSecrets()
 
 
 class RowBuilder:
@@ -58,33 +61,46 @@ class RowBuilder:
             children: Results of the tasks that the task has published, or None.
             request: The task's request, or None outside a worker.
         """
+        name = getattr(request, "task", None) or ""
+        # The request of a task that the worker does not know has few attributes.
+        has_arguments = request is not None and hasattr(request, "args")
+        hidden: list[Any] = []
+        extended = self._extended(request, hidden) if has_arguments else {}
+        secrets = KnownSecrets.of(hidden) if hidden else _NO_SECRETS
         row = {
             "task_id": task_id,
             "status": state,
-            "result": self._encoded(result),
+            "result": self._encoded_result(name, result, state, secrets),
             # When this state was stored, even if it is not final, as in Celery's own
             # backend.
             "date_done": naive_utc(datetime.now(UTC)),
-            "traceback": jsonable(traceback),
+            "traceback": self._traceback(name, traceback, secrets),
             "children": self._encoded(children) if children else None,
         }
         if request is not None:
             row["root_id"] = getattr(request, "root_id", None)
             row["parent_id"] = getattr(request, "parent_id", None)
             row["group_id"] = getattr(request, "group", None)
-            # The request of a task that the worker does not know has few attributes.
-            if self._app.conf.result_extended and hasattr(request, "args"):
-                row.update(self._extended(request))
+            if self._app.conf.result_extended:
+                row.update(extended)
         return row
 
-    def _extended(self, request: Any) -> dict[str, Any]:
-        """Return the columns that `result_extended` adds."""
+    def _extended(self, request: Any, hidden: list[Any]) -> dict[str, Any]:
+        """Return the columns that `result_extended` adds.
+
+        Args:
+            hidden: List to which every masked argument is added.
+        """
         name = getattr(request, "task", None)
         args, kwargs = self._redaction.redact_message(
-            name or "", request.args, request.kwargs, vars(request)
+            name or "", request.args, request.kwargs, vars(request), hidden=hidden
         )
         delivery_info = getattr(request, "delivery_info", None) or {}
         stamps = _stamps(request)
+        if stamps is not None:
+            stamps["stamps"] = self._redaction.masking(name or "", hidden).mask(
+                stamps["stamps"]
+            )
         return {
             "name": _truncated_name(name),
             "args": self._encoded_arguments(args),
@@ -94,6 +110,28 @@ class RowBuilder:
             "queue": _truncated_name(work_queue(delivery_info) or None),
             "stamps": self._encoded(stamps) if stamps else None,
         }
+
+    def _encoded_result(
+        self, name: str, result: Any, state: str, secrets: KnownSecrets
+    ) -> bytes:
+        encoded = self._encoded(result)
+        has_rules = self._redaction.has_result_rules
+        if state not in states.EXCEPTION_STATES and not secrets and not has_rules:
+            return encoded
+        # The JSON is redacted: a result may contain objects of any type.
+        shown = json.loads(encoded)
+        redacted = self._redaction.redact_result(
+            name, shown, status=state, secrets=secrets
+        )
+        return encoded if redacted == shown else self._encoded(redacted)
+
+    def _traceback(
+        self, name: str, traceback: Any, secrets: KnownSecrets
+    ) -> str | None:
+        text = jsonable(traceback)
+        if not isinstance(text, str):
+            return text
+        return self._redaction.redact_traceback(name, text, secrets=secrets)
 
     def _encoded_arguments(self, arguments: Any) -> bytes:
         encoded = self._encoded(arguments)
