@@ -30,6 +30,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "COPY_FAILURE": ("raise", "raise"),
     "PREDEFINED_QUEUES": (LINES, LINES),
     "REDACT": ('{"export.*": [0]}', {"export.*": [0]}),
+    "REDACT_RESULTS": ('{"export.*": ["card"]}', {"export.*": ["card"]}),
     "queue_type": ("classic", "classic"),
     "LOG_FORMAT": ("json", "json"),
     "SENTRY": ("false", False),

@@ -48,7 +48,7 @@ class Config(Settings):
     Raises:
         ConfError: One of the errors of `cadasta.workertoolbox.conf`.
         RoutingError: A queue cannot be used, or a setting would break the tracking.
-        InvalidRedaction: A rule of `REDACT` is malformed.
+        InvalidRedaction: A rule of `REDACT` or `REDACT_RESULTS` is malformed.
         InvalidTemplate: A template cannot be rendered.
     """
 
@@ -60,6 +60,7 @@ class Config(Settings):
     RESULT_DB_NAME: str | int
     CHORD_UNLOCK_MAX_RETRIES: int | None
     REDACT: dict[str, Any]
+    REDACT_RESULTS: dict[str, Any]
     MAX_ARGUMENT_BYTES: int | None
     PREDEFINED_QUEUES: str | dict[str, Any] | None
     LOG_FORMAT: str | None

@@ -68,6 +68,10 @@ def _redaction_problem(value: Any) -> None:
     Redaction(value)
 
 
+def _result_redaction_problem(value: Any) -> None:
+    Redaction(result_rules=value)
+
+
 @dataclass(frozen=True)
 class Variable:
     """A variable of the toolbox.
@@ -170,6 +174,13 @@ _OTHER_VARIABLES = (
         {},
         _redaction_problem,
         "which task arguments are hidden besides passwords and the like: see results",
+    ),
+    Variable(
+        "REDACT_RESULTS",
+        "dict",
+        {},
+        _result_redaction_problem,
+        "what is hidden of results and errors: see results",
     ),
     Variable(
         "MAX_ARGUMENT_BYTES",

@@ -38,6 +38,10 @@ from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_QUARANTINED_BYTES,
     MAX_REASON_LENGTH,
 )
+from cadasta.workertoolbox.results._monitor.unread_message import (
+    UnreadMessage,
+    redact_unread,
+)
 
 #: Content type and encodings of task messages; ASCII is a subset of UTF-8.
 _JSON = "application/json"
@@ -104,23 +108,33 @@ def read_task(
 
 
 def quarantine_record(
-    message: Message, *, reason: str, seen_at: datetime
+    message: Message,
+    *,
+    reason: str,
+    seen_at: datetime,
+    redaction: Redaction = _DEFAULT_REDACTION,
 ) -> QuarantineRecord:
-    """Return a record that contains an unreadable message unchanged.
+    """Return a record that contains an unreadable message, unchanged but for secrets.
 
     Args:
         reason: Why it cannot be read.
         seen_at: When the monitor received it.
+        redaction: Rules for hiding arguments.
     """
-    body = _as_bytes(message.body)
+    content_type = jsonable(str(message.content_type))
+    body, headers, reason = redact_unread(
+        UnreadMessage(
+            _as_bytes(message.body), _jsonable_headers(message.headers or {}), reason
+        ),
+        content_type=content_type,
+        redaction=redaction,
+    )
     if len(body) > MAX_QUARANTINED_BYTES:
         reason = (
             f"{reason}; only the first {MAX_QUARANTINED_BYTES} of its {len(body)} "
             "bytes are stored"
         )
         body = body[:MAX_QUARANTINED_BYTES]
-    headers = _jsonable_headers(message.headers or {})
-    content_type = jsonable(str(message.content_type))
     content_encoding = jsonable(str(message.content_encoding))
     routing_key = jsonable(work_queue(message.delivery_info or {}))
     identity = [headers, content_type, content_encoding, routing_key]

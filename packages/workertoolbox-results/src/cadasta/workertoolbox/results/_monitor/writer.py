@@ -84,7 +84,7 @@ class Writer:
         except Exception as error:
             # An unexpected error in one message must not keep others from being stored.
             reason = f"the message cannot be read: {error!r}"
-        return _quarantine(message, reason, seen_at)
+        return self._quarantine(message, reason, seen_at)
 
     def _write_each(self, messages: Sequence[Message], error: Exception) -> bool:
         """Write each message by itself; quarantine those that the database refuses."""
@@ -93,7 +93,7 @@ class Writer:
         [message] = messages
         reason = f"the database refuses the message: {one_line(error)}"
         return self._commit_with_retries(
-            [_quarantine(message, reason, datetime.now(UTC))]
+            [self._quarantine(message, reason, datetime.now(UTC))]
         )
 
     def _commit_with_retries(self, records: Sequence[Record]) -> bool:
@@ -120,8 +120,11 @@ class Writer:
         duration_s = time.monotonic() - began_at
         self._on_commit(CommittedBatch.of(records, duration_s=duration_s))
 
-
-def _quarantine(message: Message, reason: str, seen_at: datetime) -> QuarantineRecord:
-    record = quarantine_record(message, reason=reason, seen_at=seen_at)
-    _logger.warning("message put into quarantine: %s", record.reason)
-    return record
+    def _quarantine(
+        self, message: Message, reason: str, seen_at: datetime
+    ) -> QuarantineRecord:
+        record = quarantine_record(
+            message, reason=reason, seen_at=seen_at, redaction=self._redaction
+        )
+        _logger.warning("message put into quarantine: %s", record.reason)
+        return record
