@@ -48,6 +48,7 @@ ORDER = {
     ),
     "results": (
         "_errors _headers _durations",  # exceptions; message headers; "30s" and "7d"
+        "_safe_text",  # text that is safe to print and to log
         "_database",  # engine, URLs, tables, view, schema version, privileges of roles
         "migrations",  # steps from one schema version to the next
         "_arguments",  # redaction, truncation and JSON of task arguments

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -125,3 +127,80 @@ def test_the_time_until_the_eta_is_not_part_of_the_wait() -> None:
 )
 def test_a_duration_is_shown_in_a_suitable_unit(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def lines_at(width: int, tasks: list[Task]) -> list[str]:
+    """Return the lines that a terminal of a width shows."""
+    console = Console(width=width, file=io.StringIO())
+    console.print(workflow_tree(tasks))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def chain(length: int) -> list[Task]:
+    ids = ["root", *(f"{n:08d}-af2e-4f66-afd6-ffc28ee93861" for n in range(length))]
+    return [task(id, ids[n - 1] if n else None) for n, id in enumerate(ids)]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200, 100_000])
+@pytest.mark.parametrize("shape", ["chain", "group"])
+def test_every_task_is_drawn_at_every_width(width: int, shape: str) -> None:
+    tasks = chain(1000)
+    if shape == "group":
+        tasks = [tasks[0], *(replace(one, parent_id="root") for one in tasks[1:])]
+    lines = lines_at(width, tasks)
+
+    assert all(len(line) <= width for line in lines)
+    text = "".join(line.strip("│├─└ ") for line in lines)
+    assert all(one.id in text for one in tasks)
+
+
+def test_the_cost_of_drawing_a_chain_is_linear() -> None:
+    tasks = chain(20_000)
+    lines = lines_at(100_000, tasks)
+
+    # Indented by its level, the chain would take 800 MB.
+    assert sum(map(len, lines)) < 5_000_000
+    assert len(lines) == len(tasks)
+    assert f"[20000] {tasks[-1].name}" in lines[-1]
+
+
+def test_parts_that_do_not_fit_are_continued_on_the_next_line() -> None:
+    long = task("b" * 100, "root", name="n" * 100)
+    lines = lines_at(40, [task("root"), long, task("c", "root")])
+
+    text = "".join(line.strip("│├─└ ") for line in lines)
+    assert "n" * 100 in text and "b" * 100 in text
+    first = next(n for n, line in enumerate(lines) if line.startswith("├── nnn"))
+    assert all(line.startswith("│   ") for line in lines[first + 1 : first + 6])
+
+
+def test_texts_of_others_cannot_control_the_terminal() -> None:
+    evil = "\x1b]0;x\x07\x9b31m\u202e\u200b\r\n:smile:[bold]"
+    error = {"exc_type": evil, "exc_message": [evil]}
+    tasks = [
+        task("root", name=evil, result=error, status="FAILURE"),
+        task(evil, "root", status=evil, result=evil),
+    ]
+    text = "\n".join(lines_at(80, tasks))
+
+    assert all(each.isprintable() for each in text.splitlines())
+    assert ":smile:[bold]" in text
+    assert r"\x1b]0;x\x07\x9b31m\u202e\u200b\r\n" in text.replace("\n", "")
+
+
+@pytest.mark.parametrize("length", [0, 1, 5000])
+def test_a_long_chain_of_celerys_own_tasks_is_passed_over(length: int) -> None:
+    own = [
+        task(f"c{n}", f"c{n - 1}" if n else "root", name="celery.chord_unlock")
+        for n in range(length)
+    ]
+    body = task("body", own[-1].id if own else "root")
+
+    assert [depth for depth, _ in in_order([body, *own, task("root")])] == [0, 1]
+
+
+def test_tasks_that_lead_to_a_cycle_are_at_the_top() -> None:
+    tasks = [task("a", "b"), task("b", "c"), task("c", "b"), task("d", "a")]
+
+    assert [depth for depth, _ in in_order(tasks)] == [0, 0, 0, 0]

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from cadasta.workertoolbox.results._errors import ResultsError
+from cadasta.workertoolbox.results._safe_text import terminal_text
 
 #: The entry-point group by which other distributions add commands.
 GROUP = "workertoolbox.commands"
@@ -40,7 +41,7 @@ class TasksGroup(click.Group):
         try:
             return super().invoke(ctx)
         except ResultsError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(terminal_text(str(error))) from error
 
 
 @click.group(cls=TasksGroup)

@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from traceback import extract_tb
 from typing import Any
 
 from celery import Celery
@@ -26,6 +27,7 @@ from cadasta.workertoolbox.results._arguments.rules import (
 )
 from cadasta.workertoolbox.results._arguments.secret_texts import MASK, mask_text
 from cadasta.workertoolbox.results._headers import DISPLAY_REPRS
+from cadasta.workertoolbox.results._safe_text import log_text
 
 #: Maximum number of task names whose rules are cached: names come from messages, so
 #: their number is unlimited.
@@ -280,10 +282,8 @@ def _call_for_value(redactor: ResultRedactor, name: str, value: Any) -> Any:
     """Call a function of `REDACT_RESULTS`; mask the value if it fails."""
     try:
         return redactor(value)
-    except Exception:
-        _logger.exception(
-            "REDACT_RESULTS function of task %s failed; its result is masked", name
-        )
+    except Exception as error:
+        _log_failure("REDACT_RESULTS", name, error)
         return MASK
 
 
@@ -294,11 +294,23 @@ def _call_redactor(
     try:
         args, kwargs = redactor(args, kwargs)
         return list(args), dict(kwargs)
-    except Exception:
-        _logger.exception(
-            "REDACT function of task %s failed; all its arguments are masked", name
-        )
+    except Exception as error:
+        _log_failure("REDACT", name, error)
         return [MASK], {}
+
+
+def _log_failure(setting: str, name: str, error: Exception) -> None:
+    # Without the text of the error, which may contain a secret.
+    place = extract_tb(error.__traceback__)[-1]
+    _logger.error(
+        "%s function of task %s failed with %s in %s, line %s; all that it takes is "
+        "masked",
+        setting,
+        log_text(name),
+        type(error).__name__,
+        place.filename,
+        place.lineno,
+    )
 
 
 def _leaves_missing_in(text: str, arguments: Any) -> Iterator[Any]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
-from rich.table import Table
 
 from cadasta.workertoolbox.results._commands.options import (
     internal_option,
@@ -15,8 +14,8 @@ from cadasta.workertoolbox.results._commands.options import (
 )
 from cadasta.workertoolbox.results._commands.output import (
     current_app,
-    make_console,
     print_json,
+    print_table,
 )
 from cadasta.workertoolbox.results._commands.tree import format_duration
 from cadasta.workertoolbox.results._store.store import TaskStore
@@ -54,20 +53,8 @@ def print_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:
     if as_json:
         print_json(task.as_json() for task in tasks)
     else:
-        make_console().print(tasks_table(tasks))
-
-
-def tasks_table(tasks: Sequence[Task]) -> Table:
-    """Return a table with a row for each task."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    # An id is never cut, because `show` needs all of it.
-    longest_id = max((len(task.id) for task in tasks), default=0)
-    for column in COLUMNS:
-        width = longest_id if column == "id" else None
-        table.add_column(column, no_wrap=True, min_width=width)
-    for task in tasks:
-        table.add_row(*(text(task) for text in COLUMNS.values()))
-    return table
+        rows = [[text(task) for text in COLUMNS.values()] for task in tasks]
+        print_table(list(COLUMNS), rows, below=("name", "id"))
 
 
 def _scheduled(task: Task) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import click
 from celery import Celery
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
+from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
+
 #: Width in characters of output to a file or a pipe: wide enough to cut nothing.
-PIPE_WIDTH = 1000
+PIPE_WIDTH = 100_000
 
 
 def current_app(ctx: click.Context) -> Celery:
@@ -21,12 +23,42 @@ def current_app(ctx: click.Context) -> Celery:
 
 
 def make_console() -> Console:
-    """Return a console as wide as the terminal; lines to a pipe are not cut."""
+    """Return a console as wide as the terminal; lines to a pipe are not cut.
+
+    It prints texts as they are: `[bold]` and `:smile:` mean nothing.
+    """
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False)
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_json(objects: Iterable[Mapping[str, object]]) -> None:
     """Print one JSON object per line."""
     for each in objects:
-        click.echo(json.dumps(each, ensure_ascii=False))
+        click.echo(json_text(each))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, below: Collection[str]
+) -> None:
+    """Print a table, no cell of which is ever cut.
+
+    Args:
+        below: Names of columns that are printed on a line of their own below the
+            others if the table is wider than the terminal.
+    """
+    cells = [columns, *([terminal_text(cell) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    console = make_console()
+    fits = sum(widths) + 2 * (len(widths) - 1) <= console.width
+    moved = frozenset[str]() if fits else frozenset(below)
+    for number, row in enumerate(cells):
+        style = None if number else "bold"
+        above = [
+            set_cell_size(cell, width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+            if name not in moved
+        ]
+        console.out("  ".join(above).rstrip(), style=style, highlight=False)
+        rest = [c for n, c in zip(columns, row, strict=True) if n in moved and c]
+        if rest:
+            console.out(f"  {'  '.join(rest)}", style=style, highlight=False)

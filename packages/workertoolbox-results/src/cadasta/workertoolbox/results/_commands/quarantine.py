@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
 from cadasta.workertoolbox.results._commands.options import json_option, limit_option
 from cadasta.workertoolbox.results._commands.output import (
     current_app,
-    make_console,
     print_json,
+    print_table,
 )
 from cadasta.workertoolbox.results._monitor.message import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.quarantine import (
@@ -20,6 +19,7 @@ from cadasta.workertoolbox.results._monitor.quarantine import (
     list_quarantined,
     replay,
 )
+from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 
@@ -39,14 +39,17 @@ def list_messages(ctx: click.Context, /, limit: int, as_json: bool) -> None:
     if as_json:
         print_json(each.as_json() for each in found)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("id", "seen", "queue", "bytes", "reason"):
-        table.add_column(column, no_wrap=column != "reason")
-    for each in found:
-        seen = f"{each.seen_at.astimezone():%Y-%m-%d %H:%M:%S}"
-        size = str(len(each.body))
-        table.add_row(str(each.id), seen, each.routing_key, size, each.reason)
-    make_console().print(table)
+    rows = [
+        [
+            str(each.id),
+            f"{each.seen_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            each.routing_key or "",
+            str(each.bytes),
+            each.reason,
+        ]
+        for each in found
+    ]
+    print_table(("id", "seen", "queue", "bytes", "reason"), rows, below=("reason",))
 
 
 @command.command("show")
@@ -61,7 +64,8 @@ def show_message(ctx: click.Context, id: int, as_json: bool) -> None:
         print_json([found])
     else:
         for name, value in found.items():
-            make_console().print(f"{name:17} {value}")
+            text = value if isinstance(value, str) else json_text(value)
+            click.echo(f"{name:17} {terminal_text(text)}")
 
 
 @command.command("replay")
@@ -81,9 +85,9 @@ def replay_messages(ctx: click.Context, ids: tuple[int, ...]) -> None:
                 task = replay(store.engine, id, redaction=redaction, max_bytes=limit)
             except UnreadableMessage as error:
                 unreadable.append(id)
-                click.echo(f"{id} stays in quarantine: {error}")
+                click.echo(f"{id} stays in quarantine: {terminal_text(str(error))}")
             else:
-                click.echo(f"{id} stored as task {task}")
+                click.echo(f"{id} stored as task {terminal_text(task)}")
     ctx.exit(1 if unreadable else 0)
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from celery.states import EXCEPTION_STATES
-from rich.text import Text
-from rich.tree import Tree
+from rich.cells import cell_len, chop_cells
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
+from rich.style import Style
 
+from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._store.task import Task
 
-#: Maximum number of characters of a result or an error on one line.
+#: Maximum number of characters of a result on one line, and of an error.
 WIDTH = 60
+ERROR_WIDTH = 1000
+
+#: Maximum number of levels that are indented, and the columns of one. Deeper tasks have
+#: the number of their level instead, so that the output of a chain stays linear.
+MAX_LEVELS = 20
+LEVEL_WIDTH = 4
+
+#: Share of the width that may be used for the indentation.
+INDENTED_SHARE = 1 / 3
 
 #: Styles of the statuses on a terminal; others are plain.
 _STYLES = {
@@ -25,6 +37,71 @@ _STYLES = {
     "STARTED": "cyan",
     "PLANNED": "dim",
 }
+
+
+class Piece(NamedTuple):
+    """A part of a task's line that stays on one line if it fits."""
+
+    text: str
+    style: str = ""
+
+
+class _Place(NamedTuple):
+    """A task in the tree.
+
+    Attributes:
+        last: For each level from the first, whether the task, or its ancestor on that
+            level, is the last of its siblings; only for levels that are indented.
+    """
+
+    task: Task
+    depth: int
+    last: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class WorkflowTree:
+    """A workflow that rich draws: one or more lines for each task.
+
+    Attributes:
+        tasks: The tasks of the workflow.
+        requested_id: Id of the requested task, which is marked unless it is the root.
+    """
+
+    tasks: Sequence[Task]
+    requested_id: str | None = None
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[Segment]:
+        """Yield the lines, none of them wider than the console."""
+        width = options.max_width
+        levels = max(1, min(MAX_LEVELS, int(width * INDENTED_SHARE) // LEVEL_WIDTH))
+        styles = {style: Style.parse(style) for style in _ALL_STYLES}
+        for place in _places(self.tasks, self.requested_id, levels):
+            marked = (
+                place.task.id == self.requested_id
+                and place.task.id != place.task.root_id
+            )
+            first, other = _guides(place, levels)
+            for line in (_label(place.task, marked=marked), *_outcome(place.task)):
+                for pieces in _wrapped(line, width - len(first)):
+                    yield Segment(first)
+                    for text, style in pieces:
+                        yield Segment(text, styles[style])
+                    yield Segment.line()
+                    first = other
+
+
+def workflow_tree(
+    tasks: Iterable[Task], *, requested_id: str | None = None
+) -> WorkflowTree:
+    """Draw a workflow: the name, status, wait, run time and outcome of each task.
+
+    Args:
+        requested_id: Id of the requested task, which is marked unless it is the root.
+    """
+    return WorkflowTree(tuple(tasks), requested_id)
 
 
 def in_order(
@@ -38,89 +115,136 @@ def in_order(
     Args:
         requested_id: Id of a task that is yielded even if it is one of Celery's own.
     """
+    for place in _places(tasks, requested_id, 0):
+        yield place.depth, place.task
+
+
+def _places(
+    tasks: Iterable[Task], requested_id: str | None, levels: int
+) -> Iterator[_Place]:
     known = {task.id: task for task in tasks}
+    parents = _shown_parents(known)
     children: dict[str | None, list[Task]] = defaultdict(list)
     for task in known.values():
         if not task.internal or task.id == requested_id:
-            children[_parent(task, known)].append(task)
-    pending = [(0, task) for task in reversed(children[None])]
+            children[parents[task.id]].append(task)
+    pending = [_Place(task, 0, ()) for task in reversed(children[None])]
     while pending:
-        depth, task = pending.pop()
-        yield depth, task
-        pending += [(depth + 1, child) for child in reversed(children[task.id])]
+        place = pending.pop()
+        yield place
+        depth = place.depth + 1
+        below = children.pop(place.task.id, [])
+        for number, child in enumerate(reversed(below)):
+            is_last = (number == 0,) if depth <= levels else ()
+            pending.append(_Place(child, depth, place.last + is_last))
 
 
-def workflow_tree(tasks: Iterable[Task], *, requested_id: str | None = None) -> Tree:
-    """Draw a workflow: the name, status, wait, run time and outcome of each task.
-
-    Args:
-        requested_id: Id of the requested task, which is marked unless it is the root.
-    """
-    tree = Tree("", hide_root=True)
-    branches = [tree]
-    for depth, task in in_order(tasks, requested_id=requested_id):
-        del branches[depth + 1 :]
-        marked = task.id == requested_id and task.id != task.root_id
-        branches.append(branches[depth].add(_label(task, marked=marked)))
-    return tree
-
-
-def _parent(task: Task, known: Mapping[str, Task]) -> str | None:
-    """Return the id of the nearest ancestor that is shown, or None.
+def _shown_parents(known: Mapping[str, Task]) -> dict[str, str | None]:
+    """Return the id of each task's nearest ancestor that is shown, or None.
 
     It is also None if the ancestors form a cycle.
     """
-    seen = {task.id}
-    nearest = None
-    ancestor = known.get(task.parent_id or "")
-    while ancestor is not None:
-        if ancestor.id in seen:
-            return None
-        seen.add(ancestor.id)
-        if nearest is None and not ancestor.internal:
-            nearest = ancestor.id
-        ancestor = known.get(ancestor.parent_id or "")
-    return nearest
+    parents: dict[str, str | None] = {}
+    cyclic: set[str] = set()
+    for id in known:
+        path: dict[str, None] = {}
+        while id in known and id not in parents and id not in path:
+            path[id] = None
+            id = known[id].parent_id or ""
+        is_cycle = id in path or id in cyclic
+        for each in reversed(path):
+            parent = known.get(known[each].parent_id or "")
+            if is_cycle:
+                cyclic.add(each)
+                parents[each] = None
+            elif parent is None or not parent.internal:
+                parents[each] = parent and parent.id
+            else:
+                parents[each] = parents[parent.id]
+    return parents
 
 
-def _label(task: Task, *, marked: bool) -> Text:
-    label = Text()
-    label.append("▶ " if marked else "")
-    label.append(task.name or "?", style="bold")
-    label.append(f"  {task.status}", style=_STYLES.get(task.status, ""))
+def _guides(place: _Place, levels: int) -> tuple[str, str]:
+    """Return what is drawn before the first line of a task, and before its others."""
+    if not place.depth:
+        return "", ""
+    if place.depth > levels:
+        before = _lines_of(place.last[:-1])
+        return f"{before}[{place.depth}] ", before + " " * LEVEL_WIDTH
+    *above, is_last = place.last
+    before = _lines_of(above)
+    corner = "└── " if is_last else "├── "
+    return before + corner, _lines_of(place.last)
+
+
+def _lines_of(last: Iterable[bool]) -> str:
+    return "".join("    " if is_last else "│   " for is_last in last)
+
+
+def _label(task: Task, *, marked: bool) -> list[Piece]:
+    name = f"{'▶ ' if marked else ''}{terminal_text(task.name or '?')}"
+    pieces = [
+        Piece(name, "bold"),
+        Piece(terminal_text(task.status), _STYLES.get(task.status, "")),
+    ]
     for phase, seconds in (("wait", task.wait_s), ("run", task.run_s)):
         if seconds is not None:
-            label.append(f"  {phase} {format_duration(seconds)}", style="dim")
+            pieces.append(Piece(f"{phase} {format_duration(seconds)}", "dim"))
     if task.retries:
-        label.append(f"  retries {task.retries}", style="yellow")
+        pieces.append(Piece(f"retries {task.retries}", "yellow"))
     if not task.tracked:
-        label.append("  untracked", style="magenta")
-    label.append(f"  {task.id}", style="dim")
-    label.append(_outcome(task))
-    return label
+        pieces.append(Piece("untracked", "magenta"))
+    return [*pieces, Piece(terminal_text(task.id), "dim")]
 
 
-def _outcome(task: Task) -> str:
+_ALL_STYLES = {"", "bold", "dim", "yellow", "magenta", *_STYLES.values()}
+
+
+def _outcome(task: Task) -> Iterator[list[Piece]]:
     if task.result is None:
-        return ""
+        return
     if task.status in EXCEPTION_STATES:
-        return f"\n  {error_text(task.result)}"
-    return f"\n  → {shorten(task.result)}"
+        yield [Piece(f"  {error_text(task.result)}")]
+    else:
+        yield [Piece(f"  → {shorten(task.result)}")]
+
+
+def _wrapped(pieces: Iterable[Piece], width: int) -> Iterator[list[Piece]]:
+    """Yield lines of pieces, separated by two spaces; cut pieces that do not fit."""
+    line: list[Piece] = []
+    used = 0
+    for text, style in pieces:
+        needed = cell_len(text)
+        if line and used + 2 + needed > width:
+            yield line
+            line, used = [], 0
+        if line:
+            line.append(Piece("  "))
+            used += 2
+        *whole, text = chop_cells(text, width) if needed > width else [text]
+        for part in whole:
+            yield [*line, Piece(part, style)]
+            line = []
+        line.append(Piece(text, style))
+        used = used + needed if not whole else cell_len(text)
+    yield line
 
 
 def error_text(result: Any) -> str:
     """Return a failure that Celery stored as `Type: message`."""
     match result:
         case {"exc_type": kind, "exc_message": [*parts]}:
-            return f"{kind}: {', '.join(str(part) for part in parts)}"
+            text = f"{kind}: {', '.join(str(part) for part in parts)}"
         case {"exc_type": kind, "exc_message": message}:
-            return f"{kind}: {message}"
-    return shorten(result)
+            text = f"{kind}: {message}"
+        case _:
+            return shorten(result)
+    return terminal_text(text if len(text) <= ERROR_WIDTH else f"{text[:ERROR_WIDTH]}…")
 
 
 def shorten(value: Any) -> str:
     """Return a value as JSON on one line of at most `WIDTH` characters."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json_text(value)
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
 
 

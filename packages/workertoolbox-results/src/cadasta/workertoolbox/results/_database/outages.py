@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._errors import SchemaOutdated
+from cadasta.workertoolbox.results._safe_text import terminal_text
 
 #: Errors that a statement raises because of its own data, so that trying it again is
 #: useless: SQLSTATE classes (invalid data, violated constraint, too large or too
@@ -51,7 +52,7 @@ def one_line(error: BaseException) -> str:
     reason = " ".join(text.split()) or type(cause).__name__
     if code := _code(cause):
         reason = f"{reason} ({code})"
-    return reason[:MAX_REASON_LENGTH]
+    return terminal_text(reason[:MAX_REASON_LENGTH])
 
 
 def _is_of_driver(error: BaseException) -> bool:

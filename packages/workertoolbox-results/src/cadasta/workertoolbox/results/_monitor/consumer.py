@@ -30,6 +30,7 @@ from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
 from cadasta.workertoolbox.results._monitor.health import HealthFile
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 from cadasta.workertoolbox.results._monitor.writer import Writer
+from cadasta.workertoolbox.results._safe_text import log_text
 
 _logger = logging.getLogger(__name__)
 
@@ -163,7 +164,9 @@ class Monitor:
             self._buffer.take_all()
             self._submitted = None
             if not self._stopping:
-                _logger.warning("broker unavailable, retrying: %r", error)
+                _logger.warning(
+                    "broker unavailable, retrying: %s", log_text(repr(error))
+                )
                 sleep_unless(
                     next(self._broker_waits_s), should_stop=self._report_or_stop
                 )

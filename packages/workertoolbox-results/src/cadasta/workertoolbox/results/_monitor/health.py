@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.outages import one_line
+from cadasta.workertoolbox.results._safe_text import log_text
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class HealthFile:
         except DBAPIError as error:
             _logger.warning("database unavailable: %s", one_line(error))
         except OSError as error:
-            _logger.warning("health file cannot be touched: %s", error)
+            _logger.warning("health file cannot be touched: %s", log_text(error))
         self._due_at = time.monotonic() + INTERVAL_S
 
     def remove(self) -> None:

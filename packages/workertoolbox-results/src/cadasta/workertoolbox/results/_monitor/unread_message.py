@@ -170,15 +170,14 @@ class _BodyRedaction:
         text = mask_text(text, is_secret, hidden=self._hidden)
         if not encodings_left:
             return text
-        return _BASE64_IN_ENVELOPE.sub(
-            lambda found: (
-                found[1]
-                + _decoded(
-                    self._redact_base64(_whole_groups(found[2]), encodings_left - 1)
-                )
-            ),
-            text,
-        )
+
+        def redact(found: re.Match[str]) -> str:
+            # Of a body that is cut off, the whole groups of four can be decoded.
+            groups = found[2][: len(found[2]) // 4 * 4].encode()
+            redacted = self._redact_base64(groups, encodings_left - 1)
+            return found[0] if redacted == groups else found[1] + _decoded(redacted)
+
+        return _BASE64_IN_ENVELOPE.sub(redact, text)
 
     def _may_have_secrets(self, raw: bytes) -> bool:
         rules = self._redaction.rules_of(self._name)
@@ -215,8 +214,3 @@ def _encoded(text: str) -> bytes:
 
 def _decoded(body: bytes | None) -> str:
     return MASK if body is None else body.decode("utf-8", "surrogatepass")
-
-
-def _whole_groups(text: str) -> bytes:
-    """Return the part of a text in base64 that can be decoded."""
-    return text[: len(text) // 4 * 4].encode()

@@ -23,6 +23,7 @@ from cadasta.workertoolbox.results._monitor.message import (
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, Record
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._safe_text import log_text
 
 _logger = logging.getLogger(__name__)
 
@@ -126,5 +127,5 @@ class Writer:
         record = quarantine_record(
             message, reason=reason, seen_at=seen_at, redaction=self._redaction
         )
-        _logger.warning("message put into quarantine: %s", record.reason)
+        _logger.warning("message put into quarantine: %s", log_text(record.reason))
         return record
