@@ -15,7 +15,7 @@ PUBLISHED_AT = "2026-01-02T03:04:05.000006+00:00"
 def message(
     body: Any = None,
     *,
-    content_type: str = "application/json",
+    content_type: str | None = "application/json",
     content_encoding: Any = "utf-8",
     routing_key: str = "export",
     **headers: Any,

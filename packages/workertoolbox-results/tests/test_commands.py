@@ -12,6 +12,7 @@ from celery import Celery, states
 from celery.app.task import Context
 from celery.bin.celery import celery
 from click.testing import CliRunner, Result
+from kombu import Queue
 from messages import message
 from sqlalchemy import update
 
@@ -41,6 +42,15 @@ def track(backend: Backend, *headers: dict[str, Any]) -> None:
     ]
     with backend.database.engine.begin() as connection:
         write_batch(connection, records)
+
+
+def register(app: Celery) -> None:
+    """Give an app a task and a queue that no message names."""
+
+    @app.task(name="msg.registered", shared=False)
+    def registered() -> None: ...
+
+    app.amqp.queues.add(Queue("declared"))
 
 
 def test_the_commands_are_part_of_celerys_command_line(app: Celery) -> None:
@@ -150,26 +160,124 @@ def test_list_shows_the_tasks_that_a_worker_ran(app: Celery, backend: Backend) -
         ("Queued", "QUEUED"),
         ("SUCESS", "SUCCESS"),
         ("PENDING", "QUEUED"),
+        ("FAILED", "FAILURE"),
+        ("failed", "FAILURE"),
+        ("error", "FAILURE"),
+        ("RUNNING", "STARTED"),
+        ("in progress", "PROGRESS"),
+        ("done", "SUCCESS"),
+        ("completed", "SUCCESS"),
+        ("cancelled", "REVOKED"),
+        ("waiting", "QUEUED"),
+        ("retrying", "RETRY"),
+        ("REVOKE", "REVOKED"),
     ],
 )
-def test_a_misspelled_status_is_an_error_that_suggests_another(
-    app: Celery, backend: Backend, status: str, meant: str
+@pytest.mark.parametrize(
+    "words", [["list"], ["purge", "--older-than", "1d"], ["list", "--queue", "export"]]
+)
+def test_a_status_that_no_task_has_is_an_error_that_suggests_another(
+    app: Celery, backend: Backend, status: str, meant: str, words: list[str]
 ) -> None:
-    result = run(app, "list", "--status", status)
+    track(backend, {"id": "1"})
+    result = run(app, *words, "--status", status)
+
+    assert result.exit_code != 0
+    assert f"{status!r}" in result.output
+    assert meant in result.output
+
+
+def test_a_status_that_resembles_none_is_an_error_that_names_some(app: Celery) -> None:
+    result = run(app, "list", "--status", "xyzzy")
 
     assert result.exit_code == 1
-    assert result.output == (
-        f"Error: no task has the status {status!r}; did you mean {meant!r}?\n"
-    )
+    assert "no task has the status 'xyzzy'; statuses are QUEUED" in result.output
 
 
-@pytest.mark.parametrize("status", ["FAILURE", "PROGRESS", "sending"])
-def test_a_status_that_may_be_a_custom_state_is_accepted(
+@pytest.mark.parametrize("status", ["FAILURE", "PROGRESS", "ABORTED", "SCHEDULED"])
+def test_a_status_that_a_task_may_have_at_times_is_accepted(
     app: Celery, status: str
 ) -> None:
     result = run(app, "list", "--status", status, "--json")
 
     assert (result.exit_code, result.output) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["list", "--status", "FAILURE"],
+        ["stuck", "--older-than", "1d"],
+        ["purge", "--older-than", "1d", "--dry-run"],
+    ],
+)
+@pytest.mark.parametrize(
+    ("option", "value", "meant"),
+    [
+        ("--name", "export.projct", "export.project"),
+        ("--name", "Export.Project", "export.project"),
+        ("--name", "project", "export.project"),
+        ("--name", "export.plann", "export.planned"),
+        ("--name", "msg.registred", "msg.registered"),
+        ("--name", "untraked", "untracked"),
+        ("--queue", "exprt", "export"),
+        ("--queue", "EXPORT", "export"),
+        ("--queue", "declard", "declared"),
+        ("--worker", "one@hots", "one@host"),
+        ("--worker", "host", "one@host"),
+    ],
+)
+def test_a_value_that_no_task_has_is_an_error_that_suggests_another(
+    app: Celery,
+    backend: Backend,
+    words: list[str],
+    option: str,
+    value: str,
+    meant: str,
+) -> None:
+    if option not in run(app, words[0], "--help").output:
+        pytest.skip("the command has no such option")
+    register(app)
+    step = {"task": "export.planned", "options": {"task_id": "3"}}
+    track(backend, {"id": "1"}, {"id": "2", "body": [[], {}, {"chain": [step]}]})
+    request = Context(id="4", task="untracked", hostname="one@host")
+    backend.store_result("4", 42, states.SUCCESS, request=request)
+    result = run(app, *words, option, value)
+
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: no task has the {option[2:]} {value!r}; did you mean {meant!r}?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--name", "msg.registered"],
+        ["--queue", "declared"],
+        ["--name", "export.project", "--status", "FAILURE"],
+        ["--queue", "export", "--worker", "one@host"],
+    ],
+)
+def test_values_that_exist_are_accepted_although_no_task_matches(
+    app: Celery, backend: Backend, words: list[str]
+) -> None:
+    register(app)
+    track(backend, {"id": "1"})
+    request = Context(id="4", task="untracked", hostname="one@host")
+    backend.store_result("4", 42, states.SUCCESS, request=request)
+    result = run(app, "list", *words, "--json")
+
+    assert (result.exit_code, result.output) == (0, "")
+
+
+@pytest.mark.parametrize("option", ["--task-id", "--root-id"])
+def test_erasing_what_nobody_has_seen_is_an_error(app: Celery, option: str) -> None:
+    result = run(app, "purge", option, "typo")
+
+    assert result.exit_code == 1
+    assert "no task with id 'typo' has been seen" in result.output
 
 
 def test_a_custom_state_that_resembles_a_known_status_is_found(

@@ -12,7 +12,7 @@ from celery.app.task import Context
 from messages import message
 
 from cadasta.workertoolbox.results import InvalidRedaction, Redaction, TaskStore
-from cadasta.workertoolbox.results._arguments.redaction import MASK
+from cadasta.workertoolbox.results._arguments.secret_texts import MASK
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results.backend import Backend
 

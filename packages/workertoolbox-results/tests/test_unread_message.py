@@ -14,7 +14,7 @@ from kombu.message import Message
 from messages import message
 
 from cadasta.workertoolbox.results import Redaction
-from cadasta.workertoolbox.results._arguments.redaction import MASK
+from cadasta.workertoolbox.results._arguments.secret_texts import MASK
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord
 

@@ -33,6 +33,7 @@ from cadasta.workertoolbox.results._errors import (
     SchemaOutdated,
     TaskNotFound,
     UnknownStatus,
+    UnknownValue,
 )
 from cadasta.workertoolbox.results._headers import PROBE
 
@@ -81,6 +82,7 @@ __all__ = [
     "TaskNotFound",
     "TaskStore",
     "UnknownStatus",
+    "UnknownValue",
     "check_schema",
     "compare_privileges",
     "database_url",

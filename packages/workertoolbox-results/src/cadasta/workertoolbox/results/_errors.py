@@ -14,7 +14,8 @@ ResultsError
 ├── ResultNotStorable (ValueError)
 ├── SchemaOutdated (RuntimeError)
 ├── TaskNotFound (LookupError)
-└── UnknownStatus (ValueError)
+├── UnknownStatus (ValueError)
+└── UnknownValue (LookupError)
 """
 
 from __future__ import annotations
@@ -131,4 +132,36 @@ class TaskNotFound(ResultsError, LookupError):
 
 
 class UnknownStatus(ResultsError, ValueError):
-    """No task has this status, and it is probably a misspelling of a known one."""
+    """No task has this status."""
+
+    def __init__(self, status: str, near: str | None = None) -> None:
+        super().__init__(status, near)
+        self.status = status
+        self.near = near
+
+    def __str__(self) -> str:
+        hint = (
+            f"did you mean {self.near!r}?"
+            if self.near
+            else "statuses are QUEUED, SCHEDULED, PLANNED, those of Celery, such as "
+            "STARTED, SUCCESS and FAILURE, and custom states"
+        )
+        return f"no task has the status {self.status!r}; {hint}"
+
+
+class UnknownValue(ResultsError, LookupError):
+    """No task has this name, this queue or this worker."""
+
+    def __init__(self, value: str, kind: str = "name", near: str | None = None) -> None:
+        super().__init__(value, kind, near)
+        self.value = value
+        self.kind = kind
+        self.near = near
+
+    def __str__(self) -> str:
+        hint = (
+            f"did you mean {self.near!r}?"
+            if self.near
+            else "`celery -A … tasks list` shows the newest tasks"
+        )
+        return f"no task has the {self.kind} {self.value!r}; {hint}"

@@ -208,7 +208,9 @@ class Redaction:
         return Masking(
             self.rules_of(name).is_secret,
             hidden=hidden,
-            mask_arguments=lambda *called: self._mask_arguments(*called, hidden),
+            mask_arguments=lambda called, args, kwargs: self._mask_arguments(
+                called, args, kwargs, hidden
+            ),
         )
 
     def _mask_arguments(

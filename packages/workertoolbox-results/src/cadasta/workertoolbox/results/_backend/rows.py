@@ -130,7 +130,7 @@ class RowBuilder:
     ) -> str | None:
         text = jsonable(traceback)
         if not isinstance(text, str):
-            return text
+            return None
         return self._redaction.redact_traceback(name, text, secrets=secrets)
 
     def _encoded_arguments(self, arguments: Any) -> bytes:

@@ -13,6 +13,7 @@ from cadasta.workertoolbox.results._commands.options import (
     limit_option,
 )
 from cadasta.workertoolbox.results._commands.output import (
+    check_filters,
     current_app,
     print_json,
     print_table,
@@ -32,6 +33,9 @@ COLUMNS: dict[str, Callable[[Task], str]] = {
     "id": lambda task: task.id,
 }
 
+#: The options that filter tasks by a value.
+FILTERS = ("name", "status", "queue", "worker")
+
 
 @click.command("list")
 @click.option("--name", help="Only tasks of this name.")
@@ -44,8 +48,13 @@ COLUMNS: dict[str, Callable[[Task], str]] = {
 @click.pass_context
 def command(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
     """Show the newest tasks."""
-    with TaskStore.for_app(current_app(ctx)) as store:
-        print_tasks(store.list(**filters), as_json=as_json)
+    app = current_app(ctx)
+    with TaskStore.for_app(app) as store:
+        found = store.list(**filters)
+        if not found:
+            filters = {key: filters[key] for key in filters if key in FILTERS}
+            check_filters(app, store, **filters)
+    print_tasks(found, as_json=as_json)
 
 
 def print_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
+from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: Width in characters of output to a file or a pipe: wide enough to cut nothing.
 PIPE_WIDTH = 100_000
@@ -20,6 +21,17 @@ def current_app(ctx: click.Context) -> Celery:
     """Return the app that `-A` names."""
     app: Celery = ctx.obj.app
     return app
+
+
+def check_filters(app: Celery, store: TaskStore, **filters: str | None) -> None:
+    """Refuse values of filters that neither a task nor the app's configuration has.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached or refuses the query.
+        UnknownStatus: No task has the status.
+        UnknownValue: No task has the name, the queue or the worker.
+    """
+    store.check_filters(**filters, known={*app.tasks, *app.amqp.queues})
 
 
 def make_console() -> Console:

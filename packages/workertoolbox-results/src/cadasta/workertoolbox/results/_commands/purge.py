@@ -15,8 +15,12 @@ import click
 from sqlalchemy import Engine
 
 from cadasta.workertoolbox.results._commands.options import Age
-from cadasta.workertoolbox.results._commands.output import current_app
+from cadasta.workertoolbox.results._commands.output import (
+    check_filters,
+    current_app,
+)
 from cadasta.workertoolbox.results._database.statuses import SCHEDULED, STATUSES
+from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._history.erase import erase_task, erase_workflow
 from cadasta.workertoolbox.results._history.purge import count_expired, purge_expired
 from cadasta.workertoolbox.results._history.retention import TASKS
@@ -77,7 +81,9 @@ def command(
     filters: dict[str, Any] = {"status": status, "name": name}
     if older_than is not None:
         filters["before"] = datetime.now(UTC) - older_than
-    with TaskStore.for_app(current_app(ctx)) as store:
+    app = current_app(ctx)
+    with TaskStore.for_app(app) as store:
+        check_filters(app, store, status=status, name=name)
         if dry_run:
             click.echo(
                 f"{_described(count_expired(store.engine, **filters))} would be deleted"
@@ -85,6 +91,8 @@ def command(
             return
         steps = _deletions(store.engine, filters, task_id=task_id, root_id=root_id)
         total, finished = _add_up(steps)
+    if finished and not total.total() and older_than is None:
+        raise TaskNotFound(task_id or root_id or "")
     click.echo(f"{_described(total)} deleted")
     if not finished:
         raise click.ClickException("interrupted; run it again to delete the rest")

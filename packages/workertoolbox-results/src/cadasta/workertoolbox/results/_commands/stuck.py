@@ -14,7 +14,10 @@ from cadasta.workertoolbox.results._commands.options import (
     json_option,
     limit_option,
 )
-from cadasta.workertoolbox.results._commands.output import current_app
+from cadasta.workertoolbox.results._commands.output import (
+    check_filters,
+    current_app,
+)
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 
@@ -35,5 +38,9 @@ def command(
     ctx: click.Context, /, as_json: bool, older_than: timedelta, **filters: Any
 ) -> None:
     """Show tasks that have been queued or running for too long."""
-    with TaskStore.for_app(current_app(ctx)) as store:
-        print_tasks(store.stuck(older_than, **filters), as_json=as_json)
+    app = current_app(ctx)
+    with TaskStore.for_app(app) as store:
+        found = store.stuck(older_than, **filters)
+        if not found:
+            check_filters(app, store, name=filters["name"], queue=filters["queue"])
+    print_tasks(found, as_json=as_json)

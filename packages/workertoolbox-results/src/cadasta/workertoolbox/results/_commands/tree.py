@@ -158,7 +158,7 @@ def _shown_parents(known: Mapping[str, Task]) -> dict[str, str | None]:
                 cyclic.add(each)
                 parents[each] = None
             elif parent is None or not parent.internal:
-                parents[each] = parent and parent.id
+                parents[each] = None if parent is None else parent.id
             else:
                 parents[each] = parents[parent.id]
     return parents

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -21,6 +21,10 @@ from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._database.tables import attempt, quarantine
 from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
 from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.known_values import (
+    check_status,
+    check_values,
+)
 from cadasta.workertoolbox.results._store.recent import (
     NewestTask,
     RecentCounts,
@@ -32,7 +36,6 @@ from cadasta.workertoolbox.results._store.search import (
     find_related_ids,
     find_stuck_ids,
 )
-from cadasta.workertoolbox.results._store.status import check_status
 from cadasta.workertoolbox.results._store.task import Task
 from cadasta.workertoolbox.results._store.view import read_tasks
 
@@ -149,15 +152,16 @@ class TaskStore:
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
-            UnknownStatus: No task has the status, and it resembles a known one.
+            UnknownStatus: No task has the status, and it is neither one of Celery's nor
+                `QUEUED`, `SCHEDULED`, `PLANNED`, `PROGRESS` or `ABORTED`.
         """
         filters = Filters(
             name=name, status=status, queue=queue, worker=worker, internal=internal
         )
         with self._snapshot() as connection:
             found = read_tasks(connection, find_newest_ids(connection, filters, limit))
-        if not found and status is not None:
-            check_status(status)
+            if not found and status is not None:
+                check_status(connection, status)
         return found
 
     def stuck(
@@ -195,6 +199,36 @@ class TaskStore:
         with self._snapshot() as connection:
             ids = find_stuck_ids(connection, filters, limit, before=before)
             return read_tasks(connection, ids)
+
+    def check_filters(
+        self,
+        *,
+        name: str | None = None,
+        status: str | None = None,
+        queue: str | None = None,
+        worker: str | None = None,
+        known: Collection[str] = (),
+    ) -> None:
+        """Refuse values of filters that no task has, with the nearest ones.
+
+        A query for such a value returns nothing, as does one for a value that no task
+        has for the moment.
+
+        Args:
+            name: Name of a task.
+            status: As for `list`.
+            queue: A work queue.
+            worker: A worker.
+            known: Names and queues that are right, although no task has them yet.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            UnknownStatus: No task has the status.
+            UnknownValue: No task has the name, the queue or the worker.
+        """
+        filters = Filters(name=name, status=status, queue=queue, worker=worker)
+        with self._snapshot() as connection:
+            check_values(connection, filters, known)
 
     def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return every task of a workflow, oldest first.

@@ -1,0 +1,129 @@
+"""Values that tasks have, and suggestions for values that no task has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+from itertools import islice
+
+from celery import states
+from sqlalchemy import Column, Connection, select
+
+from cadasta.workertoolbox.results._database.statuses import (
+    QUEUED,
+    SCHEDULED,
+    STATUSES,
+)
+from cadasta.workertoolbox.results._database.tables import (
+    planned,
+    task,
+    taskmeta,
+    untracked,
+)
+from cadasta.workertoolbox.results._errors import UnknownStatus, UnknownValue
+from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.search import find_newest_ids
+
+#: Similarity, as `difflib` measures it from 0 to 1, from which a value is suggested.
+MIN_SIMILARITY = 0.6
+
+#: Maximum number of different values of a column that are read for a suggestion.
+MAX_VALUES = 500
+
+#: Custom states that Celery's documentation and its own libraries use. Tasks may have
+#: them at times, so a query for them is right even if no task has them now.
+USUAL_STATES = ("ABORTED", "PROGRESS")
+
+#: Other words for statuses.
+_SYNONYMS = {
+    states.FAILURE: "crashed errored error exception fail failed failing",
+    states.STARTED: "active busy executing processing run running working",
+    states.SUCCESS: "complete completed done finished ok succeed succeeded successful",
+    states.REVOKED: "aborted canceled cancelled discarded killed stopped terminated",
+    states.RETRY: "again retried retrying",
+    QUEUED: "enqueued new open pending published ready received sent waiting",
+    SCHEDULED: "delayed eta future",
+}
+
+_MEANT = {word: status for status, words in _SYNONYMS.items() for word in words.split()}
+
+#: The columns with the values of a filter; each has an index.
+_COLUMNS: dict[str, tuple[Column[str], ...]] = {
+    "name": (task.c.name, untracked.c.name, planned.c.name),
+    "queue": (task.c.queue, untracked.c.queue),
+    "worker": (taskmeta.c.worker,),
+}
+
+
+def check_values(
+    connection: Connection, filters: Filters, known: Collection[str] = ()
+) -> None:
+    """Refuse filters with values that no task has.
+
+    Args:
+        known: Further names and queues that are right, although no task has them yet.
+
+    Raises:
+        UnknownStatus: No task has the status.
+        UnknownValue: No task has the name, the queue or the worker.
+    """
+    if filters.status is not None:
+        check_status(connection, filters.status)
+    for kind in _COLUMNS:
+        value = getattr(filters, kind)
+        if value is None or value in known:
+            continue
+        if not _exists(connection, Filters(**{kind: value}, internal=True)):
+            values = {*known, *_stored_values(connection, kind)}
+            raise UnknownValue(value, kind, _nearest(value, values))
+
+
+def check_status(connection: Connection, status: str) -> None:
+    """Refuse a status that no task has, unless it is a usual one.
+
+    Raises:
+        UnknownStatus: No task has the status, or it is `PENDING`, Celery's status for
+            tasks that it does not know.
+    """
+    is_usual = status in STATUSES or status in USUAL_STATES
+    if is_usual and status != states.PENDING:
+        return
+    if not _exists(connection, Filters(status=status, internal=True)):
+        raise UnknownStatus(status, _meant_status(status))
+
+
+def _exists(connection: Connection, filters: Filters) -> bool:
+    return bool(find_newest_ids(connection, filters, 1))
+
+
+def _meant_status(status: str) -> str | None:
+    word = status.lower().replace("_", "").replace("-", "").strip()
+    return _MEANT.get(word) or _nearest(status, {*STATUSES, *USUAL_STATES})
+
+
+def _nearest(value: str, known: Iterable[str]) -> str | None:
+    """Return the known value that resembles another one most; case does not matter."""
+    by_case = {each.casefold(): each for each in sorted(known)}
+    wanted = value.casefold()
+    for near in get_close_matches(wanted, by_case, n=1, cutoff=MIN_SIMILARITY):
+        return by_case[near]
+    # Part of a name, such as the task without its module, or a host without `celery@`.
+    parts = (each for key, each in by_case.items() if wanted and wanted in key)
+    return next(parts, None)
+
+
+def _stored_values(connection: Connection, kind: str) -> Iterator[str]:
+    """Yield the values that tasks have, by one look into an index for each."""
+    for column in _COLUMNS[kind]:
+        yield from islice(_distinct(connection, column), MAX_VALUES)
+    # The newest results may not be in the table of untracked tasks yet.
+    newest = select(taskmeta.c[kind]).order_by(taskmeta.c.date_done.desc())
+    yield from filter(None, connection.scalars(newest.limit(MAX_VALUES)))
+
+
+def _distinct(connection: Connection, column: Column[str]) -> Iterator[str]:
+    query = select(column).where(column.is_not(None)).order_by(column).limit(1)
+    value = connection.scalar(query)
+    while value is not None:
+        yield value
+        value = connection.scalar(query.where(column > value))
