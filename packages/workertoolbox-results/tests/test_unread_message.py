@@ -97,7 +97,6 @@ def decoded(record: QuarantineRecord) -> str:
         message([], authorization=SECRET, stamps={"api_key": [SECRET]}),
         message([], workertoolbox_unreadable={"error": f"password={SECRET}"}),
     ],
-    ids=str,
 )
 def test_no_secret_of_an_unreadable_message_is_stored(unread: Message) -> None:
     assert SECRET not in decoded(quarantined(unread))
