@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pprint import pformat
 from typing import Any
 
 import pytest
@@ -23,12 +25,22 @@ SECRETS: list[dict[str, Any]] = [
             }
         }
     },
+    {"stripe_key": "geheim"},
+    {"stripekey": "geheim"},
+    {"geo_api": "geheim"},
+    {"passes": ["geheim"]},
+    {"warehouse_database": "geheim"},
+    {"beat_dburi_copy": "geheim"},
+    {"payments": {"live": {"stripekey": "geheim"}}},
 ]
 
 
 @pytest.mark.parametrize("settings", SECRETS, ids=str)
-def test_the_repr_shows_no_secret(settings: dict[str, Any]) -> None:
-    shown = repr(Config(["export"], **settings))
+@pytest.mark.parametrize("show", [repr, str, pformat])
+def test_the_repr_shows_no_secret(
+    settings: dict[str, Any], show: Callable[[Config], str]
+) -> None:
+    shown = show(Config(["export"], **settings))
 
     assert "heim" not in shown
     assert "********" in shown
@@ -42,6 +54,13 @@ def test_the_bug_report_of_celery_shows_no_secret(settings: dict[str, Any]) -> N
 
     assert "export" in report
     assert "heim" not in report
+
+
+def test_the_repr_shows_settings_of_celerys_that_its_bug_report_hides() -> None:
+    shown = repr(Config(["export"], database_short_lived_sessions=True))
+
+    assert "task_default_routing_key='celery'" in shown
+    assert "database_short_lived_sessions=True" in shown
 
 
 def test_the_repr_shows_only_the_lowercase_settings() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from celery.app.defaults import NAMESPACES, flatten
+from celery.app.utils import HIDDEN_SETTINGS
+
 _MASK = "********"
 
 #: Words that make the name of a setting, an option or a parameter of a URL secret. A
@@ -16,6 +19,9 @@ _SECRET_WORDS = (
 
 #: Names of settings and options whose values are masked.
 _SECRET_NAME = re.compile(_SECRET_WORDS, re.IGNORECASE)
+
+#: Names that Celery's bug report hides although they are not secrets.
+_NOT_SECRET = {"routing_key", *dict(flatten(NAMESPACES))}
 
 #: The beginning of a URL.
 _SCHEME = re.compile(r"[\w.+-]+://")
@@ -55,6 +61,9 @@ def mask_value(name: str, value: object) -> object:
         return _MASK
     if isinstance(value, Mapping):
         return {key: mask_value(str(key), item) for key, item in value.items()}
+    # As in Celery's bug report, for names that Celery does not define.
+    if value and HIDDEN_SETTINGS.search(name) and name not in _NOT_SECRET:
+        return _MASK
     if isinstance(value, list | tuple):
         return type(value)(mask_value(name, item) for item in value)
     return mask_url(value) if isinstance(value, str) else value
