@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from celery.app.defaults import NAMESPACES, flatten
-from celery.app.utils import HIDDEN_SETTINGS
+from celery.app.utils import HIDDEN_SETTINGS  # type: ignore[attr-defined]
 
 _MASK = "********"
 
