@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
 from sqlalchemy import create_engine, text
 
 from cadasta.workertoolbox.conf import Config, InvalidFolder, InvalidValue
+from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.routing import Routing
 
 #: Names that break an unescaped URL, template or format.
@@ -104,6 +108,63 @@ def test_transport_options_of_a_wrong_type_are_an_error(tmp_path: Path) -> None:
     ) == Config.embedded(["export"], tmp_path)
     with pytest.raises(InvalidValue, match="broker_transport_options has type str"):
         Config.embedded(["export"], tmp_path, broker_transport_options="x")
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def use(config: Config) -> None:
+    """Publish a task, read its copy, and write to the database."""
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(config)
+    app.send_task("export.report", ignore_result=True)
+    upgrade(app.conf.result_backend)
+    with TaskStore.for_app(app) as store, app.connection_for_read() as connection:
+        monitor: Any = app.amqp.queues["platform.fifo"](connection.default_channel)
+        assert monitor.get()
+        # While the message is held and the database is open, all files exist.
+        assert store.find("1") is None
+        assert readable_by_others(folder_of(config)) == []
+    app.close()
+    assert readable_by_others(folder_of(config)) == []
+
+
+def folder_of(config: Config) -> Path:
+    return Path(config.broker_transport_options["control_folder"]).parents[1]
+
+
+def readable_by_others(folder: Path) -> list[Path]:
+    return [each for each in folder.rglob("*") if each.stat().st_mode & 0o077]
+
+
+@pytest.mark.usefixtures("umask")
+def test_only_the_owner_may_read_what_is_in_the_folder(tmp_path: Path) -> None:
+    config = Config.embedded(["export"], tmp_path / "new" / "folder")
+
+    use(config)
+    assert (tmp_path / "new" / "folder").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "new").stat().st_mode & 0o700 == 0o700
+
+
+@pytest.mark.usefixtures("umask")
+def test_the_permissions_of_a_folder_that_exists_are_kept(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    use(Config.embedded(["export"], tmp_path))
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_files_of_an_older_release_are_restricted(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    tmp_path.joinpath("broker", "queues").mkdir(parents=True)
+    for name in ("results.sqlite3", "results.sqlite3-wal", "results.sqlite3-shm"):
+        tmp_path.joinpath(name).touch(0o644)
+
+    use(Config.embedded(["export"], tmp_path))
 
 
 @pytest.mark.parametrize("folder", ["file", "file/below", "\0"])

@@ -202,3 +202,20 @@ def test_a_deleted_queue_is_no_longer_bound(tmp_path: Path) -> None:
 
         assert take(connection, COPIES) == []
         assert bodies(take(connection, WORK)) == [1]
+
+
+@pytest.mark.parametrize(("folder_mode", "others"), [(0o700, 0o000), (0o750, 0o044)])
+def test_files_and_folders_are_as_private_as_the_folder_around_them(
+    tmp_path: Path, folder_mode: int, others: int
+) -> None:
+    tmp_path.chmod(folder_mode)
+    before = os.umask(0o022)
+    try:
+        with connected(tmp_path) as connection:
+            publish(connection, 1, 2)
+            take(connection, COPIES, 1)
+            modes = {path.stat().st_mode & 0o066 for path in tmp_path.rglob("*")}
+    finally:
+        os.umask(before)
+
+    assert modes == {others}

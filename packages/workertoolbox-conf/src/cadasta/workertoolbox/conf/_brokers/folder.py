@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,9 @@ from cadasta.workertoolbox.conf._errors import InvalidFolder
 
 #: Seconds between two checks of an empty queue.
 POLLING_INTERVAL_S = 0.1
+
+#: The folder of messages, and the file of results, in the folder of a configuration.
+_BROKER, _DATABASE = "broker", "results.sqlite3"
 
 
 def with_folder(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -36,9 +40,9 @@ def embedded_settings(folder: Path) -> dict[str, Any]:
     Args:
         folder: An absolute path.
     """
-    broker = folder / "broker"
+    broker = folder / _BROKER
     # Escaped, because SQLAlchemy 2.1 decodes percent escapes in the name of the file.
-    database = quote(str(folder / "results.sqlite3"))
+    database = quote(str(folder / _DATABASE))
     return {
         "broker_url": "filesystem://localhost/",
         "broker_transport_options": {
@@ -52,17 +56,41 @@ def embedded_settings(folder: Path) -> dict[str, Any]:
 
 
 def make_folder(name: str | os.PathLike[str]) -> Path:
-    """Create a folder, with its parents, if it does not exist; return its full path.
+    """Create a folder for broker and database, if it does not exist.
+
+    Only its owner may read what is in it, whatever the umask of the process. The
+    permissions of a folder that exists are kept, because other files may be in it.
+
+    Returns:
+        The full path of the folder.
 
     Raises:
         InvalidFolder: The folder cannot be created, or a file has its name.
     """
     try:
         folder = Path(name).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        broker, database = folder / _BROKER, folder / _DATABASE
+        # The transport restricts what it creates in this folder in the same way.
+        broker.mkdir(mode=0o700, exist_ok=True)
+        if not database.exists():
+            # SQLite gives its other files the permissions of this one.
+            database.touch(mode=0o600)
+        for path in (broker, *broker.iterdir(), *folder.glob(f"{_DATABASE}*")):
+            _restrict(path)
     except (OSError, ValueError) as error:
         raise InvalidFolder(
             f"folder {os.fspath(name)!r} cannot be created ({error}); name another one "
             "with folder=… or in the environment"
         ) from error
     return folder
+
+
+def _restrict(path: Path) -> None:
+    """Forbid access to others, which a file of an older release may allow."""
+    mode = path.stat().st_mode
+    if mode & 0o077:
+        # A file of another user keeps its permissions.
+        with suppress(PermissionError):
+            path.chmod(mode & 0o700)

@@ -7,6 +7,8 @@ its messages.
 Here a file is complete before it gets its name. A message that is read moves to a
 folder of its reader. It is deleted when it is acknowledged, and returns to its queue
 when its reader requeues it, closes the channel or dies.
+
+If only its owner may enter a folder, only its owner may read what is created in it.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
 from kombu.transport import filesystem, virtual
@@ -37,7 +40,7 @@ class Channel(TaskChannel, filesystem.Channel):
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         for folder in (self._inbox, Path(self.data_folder_out), self.control_folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
         self._claims: _Claims | None = None
         self._recovered_at = float("-inf")
 
@@ -134,10 +137,10 @@ class _Claims:
     def __init__(self, inbox: Path) -> None:
         self._inbox = inbox
         self._folder = inbox / "unacked" / str(uuid4())
-        self._folder.mkdir(parents=True)
+        _make_folder(self._folder)
         # The file is locked before it gets the name that other processes search for.
         unnamed = self._folder.with_suffix(".new")
-        self._lock = unnamed.open("wb")
+        self._lock = _open(unnamed, "wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         unnamed.rename(self._folder.with_suffix(".lock"))
 
@@ -192,7 +195,7 @@ def _try_lock(file: BinaryIO) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("ab") as file:
+    with _open(path, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -210,8 +213,29 @@ def _write(path: Path, text: str) -> None:
     """Write a file atomically: a reader sees all of it or none."""
     part = path.with_name(f".{uuid4()}.part")
     try:
-        part.write_text(text, "utf-8")
+        with _open(part, "xb") as file:
+            file.write(text.encode())
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents, unless they exist."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700 if _is_private(folder.parent) else 0o777, exist_ok=True)
+
+
+def _open(path: Path, mode: str) -> BinaryIO:
+    """Open a binary file, which is created if it does not exist."""
+    permissions = 0o600 if _is_private(path.parent) else 0o666
+    # Passed to the call that creates the file: a reader may open it at once.
+    opener = partial(os.open, mode=permissions)
+    return cast(BinaryIO, open(path, mode, opener=opener))
+
+
+def _is_private(folder: Path) -> bool:
+    """Return whether only its owner may enter a folder."""
+    return not folder.stat().st_mode & 0o077
