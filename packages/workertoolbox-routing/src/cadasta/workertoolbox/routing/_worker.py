@@ -8,11 +8,12 @@ from typing import Any
 from celery.signals import task_rejected, worker_init
 
 from cadasta.workertoolbox.routing._headers import UNREADABLE
+from cadasta.workertoolbox.routing._log_text import log_text
 
 _logger = logging.getLogger(__name__)
 
-#: Most bytes of a rejected message that are logged.
-MAX_LOGGED_BYTES = 10_000
+#: Most characters of the body of a rejected message that are logged.
+MAX_LOGGED = 10_000
 
 
 def connect_signals() -> None:
@@ -62,12 +63,12 @@ def log_rejected(message: Any, kind: str, reason: object) -> None:
         reason: Why it was rejected.
     """
     body = message.body or b""
-    raw = body.encode() if isinstance(body, str) else bytes(body)
+    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
     _logger.error(
-        "rejected a malformed %s from queue %r: %s\n%d bytes: %s",
+        "rejected a malformed %s from queue %s: %s; %d bytes: %s",
         kind,
-        message.delivery_info.get("routing_key"),
-        reason,
+        log_text(message.delivery_info.get("routing_key")),
+        log_text(reason),
         len(raw),
-        raw[:MAX_LOGGED_BYTES].decode("utf-8", "backslashreplace"),
+        log_text(raw, MAX_LOGGED),
     )

@@ -8,22 +8,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
+from celery.app.task import Context
+from celery.exceptions import BackendError, InvalidTaskError
 from celery.signals import task_rejected
 from celery.utils.log import get_logger
 from celery.worker import consumer
 from celery.worker.state import reserved_requests
 
+from cadasta.workertoolbox.routing._decompression import limit_decompression
+from cadasta.workertoolbox.routing._log_text import log_text
+from cadasta.workertoolbox.routing._task_message import find_problem
 from cadasta.workertoolbox.routing._worker import log_rejected
 
 _logger = get_logger(__name__)
 
 _DELAYED_DELIVERY = "cadasta.workertoolbox.routing._delayed_delivery:DelayedDelivery"
 
-#: Errors that Celery raises on a message of an unexpected shape.
-_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+#: Errors of a server or the machine, not of a message.
+_OUTAGES = (BackendError, MemoryError, OSError)
 
-#: Most characters of a header that are logged.
-_MAX_LOGGED = 300
+#: Headers that are stored of a rejected task.
+_IDENTITY = ("id", "task", "root_id", "parent_id", "group")
+
+#: Longest id that Celery's result tables hold.
+MAX_ID_LENGTH = 155
 
 
 class Consumer(consumer.Consumer):
@@ -37,70 +46,104 @@ class Consumer(consumer.Consumer):
             for step in consumer.Consumer.Blueprint.default_steps
         ]
 
+    # Attributes of Celery's class that `celery-types` does not know.
+    connection_errors: tuple[type[Exception], ...]
+    channel_errors: tuple[type[Exception], ...]
+
+    def __init__(self, on_task_request: Callable[[Any], Any], **kwargs: Any) -> None:
+        def process(request: Any) -> Any:
+            try:
+                return on_task_request(request)
+            except Exception as error:
+                self._record_failure(request, error)
+
+        super().__init__(process, **kwargs)
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return Celery's handler of messages with the check before it."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> Any:
-            if (problem := _find_problem(message)) is not None:
-                return self._reject(message, ValueError(problem))
+            if (problem := find_problem(message)) is not None:
+                return self._reject(message, problem)
+            _make_name_safe(message.headers)
             try:
                 return handle(message)
-            except _MALFORMED as error:
-                if _is_accepted(message):
+            except Exception as error:
+                if self._is_outage(error) or _is_accepted(message):
                     raise
-                return self._reject(message, error)
+                return self._reject(message, f"{type(error).__name__}: {error}")
 
         return on_task_received
 
-    def _reject(self, message: Any, error: Exception) -> None:
-        log_rejected(message, "task", f"{type(error).__name__}: {error}")
-        message.reject_log_error(_logger, self.connection_errors)  # type: ignore[attr-defined]
+    def connection_for_read(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a connection that decompresses messages up to a limit."""
+        return limit_decompression(super().connection_for_read(*args, **kwargs))
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Reject a message that cannot be decoded; Celery would acknowledge it."""
+        self._reject(message, f"the body cannot be decoded: {exc}")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Reject a task that is not registered, and store its failure if possible."""
+        try:
+            super().on_unknown_task(body, message, exc)
+        except Exception as error:
+            if self._is_outage(error) or not message.acknowledged:
+                raise
+            id = log_text(message.headers.get("id"))
+            _logger.error(
+                "cannot store the failure of task %s: %s", id, log_text(error)
+            )
+
+    def _reject(self, message: Any, problem: str) -> None:
+        log_rejected(message, "task", problem)
+        message.reject_log_error(_logger, self.connection_errors)
+        error = InvalidTaskError(problem)
         task_rejected.send(sender=self, message=message, exc=error)
+        self._store_rejection(message.headers or {}, error)
+
+    def _store_rejection(self, headers: dict[str, Any], error: Exception) -> None:
+        """Store the task as failed if possible: it can no longer run."""
+        texts = {name: headers.get(name) for name in _IDENTITY}
+        texts = {name: text for name, text in texts.items() if isinstance(text, str)}
+        id = texts.get("id")
+        if not id or not id.isprintable() or len(id) > MAX_ID_LENGTH:
+            return
+        try:
+            self.app.backend.mark_as_failure(id, error, request=Context(texts))
+        except Exception as second:
+            _logger.error("cannot store that task %s failed: %s", id, log_text(second))
+
+    def _record_failure(self, request: Any, error: Exception) -> None:
+        """Store an error of the code around a task as the failure of the task.
+
+        Child processes return such an error to Celery, which stores it. The `solo` pool
+        raises it in the worker.
+
+        Raises:
+            Exception: The error, if the pool has not begun to run the task.
+        """
+        if request.time_start is None or self._is_outage(error):
+            raise error
+        try:
+            request.on_failure(ExceptionInfo(), send_failed_event=False)
+        except Exception as second:
+            if self._is_outage(second):
+                raise
+            id = log_text(request.id)
+            _logger.error("cannot store that task %s failed: %s", id, log_text(second))
+
+    def _is_outage(self, error: Exception) -> bool:
+        errors = (*self.connection_errors, *self.channel_errors, *_OUTAGES)
+        return isinstance(error, errors)
 
 
-def _find_problem(message: Any) -> str | None:
-    """Return what is wrong with a task message, or None.
-
-    The checks cover mistakes on which Celery would fail only after it has accepted the
-    message, or in the pool. Celery itself logs and rejects a message without a task.
-    """
-    body = _decoded_body(message)
-    headers = message.headers or {}
-    if isinstance(body, dict):
-        headers = {**body, **headers}
-    if "task" not in headers:
-        return None
-    for name, kinds in (("task", str), ("id", str), ("shadow", str | None)):
-        if not isinstance(value := headers.get(name), kinds):
-            return f"{name!r} must be a string, got {_shortened(value)}"
-    limits = headers.get("timelimit")
-    if limits and not _is_time_limit(limits):
-        return f"'timelimit' must be two numbers, got {_shortened(limits)}"
-    match body:
-        case [_, _, embed] if embed and not isinstance(embed, dict):
-            return "the third item of the body must be an object"
-    return None
-
-
-def _decoded_body(message: Any) -> Any:
-    """Return the body, or None if it cannot be decoded; Celery logs that itself."""
-    try:
-        return message.decode()
-    except Exception:
-        return None
-
-
-def _is_time_limit(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and all(isinstance(limit, int | float | None) for limit in value)
-    )
-
-
-def _shortened(value: Any) -> str:
-    return repr(value)[:_MAX_LOGGED]
+def _make_name_safe(headers: Any) -> None:
+    """Escape the name that Celery logs, which a header can replace."""
+    shadow = headers.get("shadow")
+    if shadow and not shadow.isprintable():
+        headers["shadow"] = log_text(shadow)
 
 
 def _is_accepted(message: Any) -> bool:

@@ -1,0 +1,130 @@
+"""A worker survives every message, whatever Celery would do with it."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import kombu.compression
+import pytest
+
+from support.hostile_messages import HOSTILE
+from support.polling import wait_until
+from support.processes import Process
+from support.queue_contents import BROKERS, QueueContents, open_queue_contents
+from support.routing_processes import (
+    executions,
+    routing_app,
+    run_worker,
+    wait_for_executions,
+)
+
+#: The models of kombu's SQLAlchemy transport cause this warning.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
+
+POOLS = ("prefork", "solo", "threads")
+
+
+@pytest.fixture(params=BROKERS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each broker in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def queues(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str
+) -> Iterator[QueueContents]:
+    """The broker `name`, used by this test alone."""
+    with open_queue_contents(name, request, tmp_path) as queues:
+        yield queues
+
+
+@pytest.fixture
+def deep_stack() -> Iterator[None]:
+    """Let py-amqp encode headers that are nested deeper than Python's default."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+@pytest.mark.usefixtures("deep_stack")
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("name", ["filesystem", "rabbitmq", "redis"])
+def test_no_message_ends_a_worker(
+    queues: QueueContents, name: str, tmp_path: Path, pool: str
+) -> None:
+    with routing_app(queues) as app:
+        with app.connection_for_write() as connection:
+            for queue in app.amqp.queues.values():
+                queue(connection.default_channel).declare()
+            producer = connection.Producer(serializer="json")
+            for number, (headers, body) in enumerate(HOSTILE):
+                if headers.get("id") == "hostile":
+                    headers = {**headers, "id": f"hostile {number}"}
+                if name == "rabbitmq" and not _is_finite(headers):
+                    continue  # RabbitMQ closes the connection.
+                with suppress(struct.error):  # AMQP has no such number
+                    producer.publish(body, routing_key="export", headers=headers)
+        with run_worker(queues, tmp_path, "-P", pool, "-c", "1") as process:
+            process.wait_for("ready")
+            last = app.send_task("export.note").id
+            wait_until(
+                lambda: last in executions(tmp_path) or process.exit_code is not None,
+                timeout_s=60,
+            )
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert last in executions(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rabbitmq", "redis", "sqs", "filesystem"])
+def test_a_worker_rejects_decompression_bombs(
+    queues: QueueContents, tmp_path: Path
+) -> None:
+    methods = kombu.compression.encoders()
+    with routing_app(queues) as app:
+        first = app.send_task("export.note", compression="gzip").id
+        with app.connection_for_write() as connection:
+            producer = connection.Producer()
+            for method in methods:
+                body, _ = kombu.compression.compress(bytes(2**28), method)
+                producer.publish(
+                    body,
+                    routing_key="export",
+                    content_type="application/json",
+                    content_encoding="binary",
+                    headers={"id": "x", "task": "export.note", "compression": method},
+                )
+        last = app.send_task("export.note", compression="zlib").id
+        with run_worker(queues, tmp_path, "-P", "solo") as process:
+            wait_for_executions(tmp_path, [first, last])
+            process.wait_for("malformed")
+            peak_bytes = peak_memory(process)
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert process.text.count("malformed task") == len(methods)
+    assert peak_bytes < 220 * 2**20
+
+
+def _is_finite(headers: dict[str, Any]) -> bool:
+    limits = headers.get("timelimit")
+    return not isinstance(limits, list) or all(
+        math.isfinite(limit) for limit in limits if isinstance(limit, float)
+    )
+
+
+def peak_memory(process: Process) -> int:
+    """Return the peak memory of a process, in bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    [kibibytes] = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(kibibytes) * 1024
