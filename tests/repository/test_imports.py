@@ -32,6 +32,7 @@ PACKAGES: dict[str, set[str]] = {
 ORDER = {
     "routing": (
         "_errors _headers",  # exceptions; names that the toolbox adds to messages
+        "_log_text",  # text that is safe in a log line
         "_frozen _json_only _masking _queue_names _declaration",  # values, and checks
         "_extras",  # optional clients of brokers
         "_settings",  # read-only settings whose repr masks secrets
@@ -42,6 +43,7 @@ ORDER = {
         "_destination _fixed_settings",  # what options name; fixed settings
         "_router _worker",  # the queue of a task; what happens in a worker
         "_publication",  # what happens at a publish
+        "_decompression _task_message",  # which messages a worker accepts
         "consumer",  # the worker's consumer, which Celery imports by name
         "transports",  # subclasses of kombu's transports
         "_routing",  # `Routing`, the configuration made of all of them
