@@ -31,7 +31,7 @@ PACKAGES: dict[str, set[str]] = {
 #: Each line may import the lines above it. Names on one line do not import each other.
 ORDER = {
     "routing": (
-        "_errors _headers",  # exceptions; names that the toolbox adds to messages
+        "_errors _headers _forks",  # exceptions; names of headers; forked processes
         "_log_text",  # text that is safe in a log line
         "_frozen _json_only _masking _queue_names _declaration",  # values, and checks
         "_extras",  # optional clients of brokers

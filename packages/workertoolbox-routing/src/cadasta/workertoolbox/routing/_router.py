@@ -13,6 +13,7 @@ from kombu import Queue
 
 from cadasta.workertoolbox.routing._declaration import Declaration
 from cadasta.workertoolbox.routing._destination import OPTIONS, find_destination
+from cadasta.workertoolbox.routing._forks import leave_parent
 from cadasta.workertoolbox.routing._headers import DISPLAY_REPRS
 from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE, Topology
 
@@ -52,6 +53,7 @@ class Router:
             UntrackedExchange: One of them names an exchange that sends the monitor no
                 copies.
         """
+        leave_parent()
         route: dict[str, Any] = {}
         if self.routes:
             found = self._user_routes.lookup_route(name, args, kwargs, options, task)

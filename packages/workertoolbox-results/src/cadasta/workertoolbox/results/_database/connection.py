@@ -14,6 +14,9 @@ from cadasta.workertoolbox.results._database.outages import is_outage
 
 _databases: dict[URL, Database] = {}
 
+#: The connections of the process that this one was forked from.
+_inherited: list[Connection] = []
+
 
 class Database:
     """A database with one connection, which all threads of the process share.
@@ -47,8 +50,10 @@ class Database:
 
     def _reset(self) -> None:
         if self._connection is not None and not self._connection.invalidated:
-            # The parent process still uses it, so the pool must not close it.
+            # The parent process still uses it, so neither the pool nor the destructor
+            # of the driver may close it.
             self._connection.detach()
+            _inherited.append(self._connection)
         self._connection = None
         self._lock = RLock()
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     NoSuchModuleError,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, InvalidURL
@@ -29,6 +29,9 @@ CONNECT_TIMEOUT_S = 10
 BUSY_TIMEOUT_S = 60
 
 _engines: WeakSet[Engine] = WeakSet()
+
+#: The pools of the process that this one was forked from.
+_inherited: list[Pool] = []
 
 
 def database_url(result_backend: object) -> URL:
@@ -111,7 +114,10 @@ def _enable_write_ahead_log(connection: Any, _: ConnectionPoolEntry) -> None:
 
 def _forget_connections() -> None:
     for engine in _engines:
-        engine.dispose(close=False)  # The parent process still uses them.
+        # The parent process still uses them. They are kept, because a SQLite file must
+        # not be closed here, not even when the connection is garbage.
+        _inherited.append(engine.pool)
+        engine.dispose(close=False)
 
 
 os.register_at_fork(after_in_child=_forget_connections)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,7 @@ from kombu.transport import virtual
 from kombu.transport.virtual import exchange as exchanges
 
 from cadasta.workertoolbox.routing._errors import CopyFailed, UnknownQueue
+from cadasta.workertoolbox.routing._forks import track
 from cadasta.workertoolbox.routing._headers import ROUTING_KEY
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 from cadasta.workertoolbox.routing.transports._envelope import parse_envelope
@@ -184,6 +186,9 @@ class TaskChannel(virtual.Channel):
                 self.visibility_timeout,
             )
 
+    def abandon(self) -> None:
+        """Drop what the parent of this forked process uses, without a request."""
+
     def read_message(self, raw: bytes | str, queue: str) -> dict[str, Any]:
         """Return what was read from a queue as a message, even if it is malformed."""
         message = self.pin(parse_envelope(raw), queue)
@@ -221,6 +226,19 @@ class TaskTransport(virtual.Transport):
 
     #: Whether this connection has warned.
     has_warned = False
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        track(self)
+
+    def abandon(self) -> None:
+        """Make the channels unusable in a forked process; the parent uses them."""
+        channels: list[Any] = self.channels or []
+        self.channels = []
+        for channel in channels:
+            channel.connection = None
+            with suppress(Exception):
+                channel.abandon()
 
 
 def with_new_tag(message: dict[str, Any]) -> dict[str, Any]:

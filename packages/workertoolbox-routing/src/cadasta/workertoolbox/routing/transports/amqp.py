@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from math import isfinite
 from time import monotonic
@@ -17,6 +18,7 @@ from cadasta.workertoolbox.routing._errors import (
     PublishUnconfirmed,
     Unroutable,
 )
+from cadasta.workertoolbox.routing._forks import track
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 from cadasta.workertoolbox.routing._transport_options import only_accepted_options
 from cadasta.workertoolbox.routing.transports._amqp_channel import (
@@ -224,6 +226,20 @@ class Transport(pyamqp.Transport):
     """kombu's transport with the connection above."""
 
     Connection = Connection
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        track(self)
+
+    def abandon(self) -> None:
+        """Close this process's copy of the socket; that of the parent stays open."""
+        client: Any = self.client
+        connection = client._connection
+        if connection is not None and connection._transport is not None:
+            sock, connection._transport.sock = connection._transport.sock, None
+            if sock is not None:
+                os.close(sock.detach())
+            connection.collect()
 
     def establish_connection(self) -> Any:
         """Connect without the options of other brokers, which py-amqp refuses."""

@@ -89,6 +89,11 @@ class Channel(TaskChannel, filesystem.Channel):
             self._claims.close()
             self._claims = None
 
+    def abandon(self) -> None:
+        if self._claims:
+            self._claims.abandon()
+            self._claims = None
+
     def _queue_bind(
         self, exchange: str, routing_key: str | None, pattern: Any, queue: str | None
     ) -> None:
@@ -166,6 +171,11 @@ class _Claims:
     def close(self) -> None:
         """Return every claimed message to its queue, and release the lock."""
         _release_all(self._folder, self._inbox)
+        self._lock.close()
+
+    def abandon(self) -> None:
+        """Leave the messages and the lock to the parent of this forked process."""
+        # The lock lasts until the last copy of the file is closed.
         self._lock.close()
 
 

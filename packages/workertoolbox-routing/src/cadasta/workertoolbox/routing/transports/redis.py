@@ -27,6 +27,10 @@ class Channel(AtomicFetchChannel):
     transient_errors = (OSError, ConnectionError, TimeoutError)
     visibility_timeout = redis.Channel.visibility_timeout
 
+    def abandon(self) -> None:
+        """Drop the pools: redis-py recognizes a fork and closes only its own copies."""
+        self._disconnect_pools()
+
 
 class SentinelChannel(Channel, redis.SentinelChannel):
     """The same channel for servers behind Redis Sentinel."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from queue import Empty
+from threading import RLock
 from typing import Any
 
 from cadasta.workertoolbox.routing._extras import extra
+from cadasta.workertoolbox.routing._forks import at_leave
 from cadasta.workertoolbox.routing._transport_options import only_accepted_options
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
@@ -67,3 +69,17 @@ class Transport(TaskTransport, sqlalchemy.Transport):
         *sqlalchemy.Transport.connection_errors,
         *virtual.Transport.connection_errors,
     )
+
+
+def _replace_engines() -> object:
+    """Replace the engines that kombu keeps for all channels, and return the old ones.
+
+    Their connections belong to the parent of a forked process.
+    """
+    inherited = Channel._engines
+    sqlalchemy.Channel._engines = {}
+    sqlalchemy._MUTEX = RLock()
+    return inherited
+
+
+at_leave(_replace_engines)

@@ -1,0 +1,103 @@
+"""Let a forked process connect for itself, and leave the connections of its parent.
+
+After `os.fork()`, as in `gunicorn --preload`, a child has its parent's connections, and
+both would write to the same sockets. kombu drops them only in children of
+multiprocessing, where it shuts down the sockets for the parent as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from queue import LifoQueue
+from threading import Lock
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from celery import _state
+from kombu import pools
+
+
+class Abandonable(Protocol):
+    """A transport that can leave its connection to the parent process."""
+
+    #: The `kombu.Connection` that the transport belongs to.
+    client: Any
+
+    def abandon(self) -> None:
+        """Make the connection unusable in this process, without writing to it."""
+
+
+_transports: WeakSet[Abandonable] = WeakSet()
+
+#: The process that the connections belong to.
+_owner = os.getpid()
+
+#: What belongs to the parent. It is kept, because the destructors of some clients end
+#: their session with the server, or change a database file that is in use.
+_inherited: list[object] = []
+
+
+_callbacks: list[Callable[[], object]] = []
+
+
+def at_leave(callback: Callable[[], object]) -> None:
+    """Call a function in each forked process, and keep what it returns, unused."""
+    _callbacks.append(callback)
+
+
+def track(transport: Abandonable) -> None:
+    """Remember a transport, for children that this process may fork."""
+    _transports.add(transport)
+
+
+def leave_parent() -> None:
+    """Forget the connections of the parent, once in each forked process.
+
+    Python calls this in the child. uWSGI forks without telling Python, so each publish
+    calls it too.
+    """
+    global _owner
+    if _owner == os.getpid():
+        return
+    _owner = os.getpid()
+    _inherited.extend(callback() for callback in _callbacks)
+    for transport in list(_transports):
+        _leave(transport)
+    for group in (pools.connections, pools.producers):
+        for pool in group.values():
+            _refill(pool)
+    state: Any = _state  # Its stubs know little of it.
+    for app in state._get_active_apps():
+        _replace_locks(app)
+
+
+def _leave(transport: Abandonable) -> None:
+    _inherited.append(transport)
+    # Another thread of the parent may have left it in any state.
+    with suppress(Exception):
+        transport.abandon()
+    client = transport.client
+    if client is not None:
+        client._connection = client._default_channel = client._transport = None
+        client.declared_entities.clear()
+
+
+def _refill(pool: Any) -> None:
+    """Replace the connections and the lock of a pool, which a thread may hold."""
+    _inherited.append((pool._resource, pool._dirty))
+    pool._resource, pool._dirty = LifoQueue(), set()
+    pool.setup()
+
+
+def _replace_locks(app: Any) -> None:
+    """Replace the locks that a thread of the parent may hold while it publishes."""
+    app.clock.mutex = Lock()
+    amqp = vars(app).get("amqp")
+    dispatcher = amqp and vars(amqp).get("_event_dispatcher")
+    if dispatcher:
+        dispatcher.mutex = Lock()
+
+
+os.register_at_fork(after_in_child=leave_parent)

@@ -1,0 +1,87 @@
+"""Publish, fork, and publish in the children: `python forking_service.py HOW THREADS`.
+
+It prints the ids of all tasks. Threads of the parent publish while it forks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing import get_context
+from threading import Event, Thread
+
+from celery import Celery
+
+from support.routing_service import SETTINGS, make_app
+
+#: Processes that are forked, and tasks that each of them publishes.
+CHILDREN, TASKS = 4, 3
+
+#: Seconds after which a child that hangs is killed.
+TIMEOUT_S = 30
+
+
+def publish(app: Celery, count: int) -> None:
+    """Publish tasks, and print their ids."""
+    ids = [app.send_task("export.note").id for _ in range(count)]
+    os.write(1, "".join(f"{id}\n" for id in ids).encode())  # Lines do not mix.
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Run a function in a process forked by `os.fork`, and return the process id."""
+    if pid := os.fork():
+        return pid
+    signal.alarm(TIMEOUT_S)
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def fork_all(work: Callable[[], None]) -> list[int]:
+    """Run a function in processes forked by `os.fork`, and return their exit codes."""
+    pids = [fork(work) for _ in range(CHILDREN)]
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def run_processes(work: Callable[[], None]) -> list[int | None]:
+    """Run a function in processes of multiprocessing, and return their exit codes."""
+    context = get_context("fork")
+    processes = [context.Process(target=work, daemon=True) for _ in range(CHILDREN)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(TIMEOUT_S)
+    return [process.exitcode for process in processes]
+
+
+def main(how: str, count_of_threads: int) -> None:
+    """Publish before, during and after a fork."""
+    app = make_app(json.loads(os.environ[SETTINGS]))
+    publish(app, 1)
+    stop = Event()
+
+    def publish_until_stopped() -> None:
+        while not stop.is_set():
+            publish(app, 1)
+
+    threads = [Thread(target=publish_until_stopped) for _ in range(count_of_threads)]
+    for thread in threads:
+        thread.start()
+    run = fork_all if how == "os.fork" else run_processes
+    codes = run(lambda: publish(app, TASKS))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    publish(app, 1)
+    if any(codes):
+        sys.exit(f"exit codes of the children: {codes}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
