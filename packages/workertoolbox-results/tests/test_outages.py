@@ -93,9 +93,12 @@ def test_reading_and_storing_raise_errors_of_ours_that_name_the_reason(
         app.AsyncResult("1").get(timeout=5)
     with pytest.raises(DatabaseUnavailable, match="no such column") as caught:
         _ = app.AsyncResult("1").state
-    with pytest.raises(BackendStoreError, match="no column named status"):
+    with pytest.raises(DatabaseUnavailable, match="no column named status") as stored:
         backend.store_result("1", 1, states.SUCCESS)
 
     assert isinstance(caught.value, BackendGetMetaError)
-    assert repr(caught.value)
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert isinstance(stored.value, BackendStoreError)
+    assert vars(stored.value)["state"] == "SUCCESS"
+    for error in (caught.value, stored.value):
+        assert "task_id:1" in repr(error)
+        assert repr(pickle.loads(pickle.dumps(error))) == repr(error)

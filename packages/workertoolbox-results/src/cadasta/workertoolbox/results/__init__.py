@@ -45,6 +45,10 @@ if TYPE_CHECKING:
         Privilege,
         compare_privileges,
     )
+    from cadasta.workertoolbox.results._database.result_ids import (
+        ResultIds,
+        read_result_ids,
+    )
     from cadasta.workertoolbox.results._database.schema import check_schema
     from cadasta.workertoolbox.results._database.upgrade import upgrade
     from cadasta.workertoolbox.results._monitor.consumer import Monitor
@@ -75,6 +79,7 @@ __all__ = [
     "ROLE_PRIVILEGES",
     "RecentCounts",
     "Redaction",
+    "ResultIds",
     "ResultNotStorable",
     "ResultsError",
     "SchemaOutdated",
@@ -88,6 +93,7 @@ __all__ = [
     "database_url",
     "open_engine",
     "parse_duration",
+    "read_result_ids",
     "render_text",
     "render_url",
     "upgrade",
@@ -107,7 +113,9 @@ _LAZY = {
     "RecentCounts": "_store.recent",
     "Task": "_store.task",
     "TaskStore": "_store.store",
+    "ResultIds": "_database.result_ids",
     "check_schema": "_database.schema",
+    "read_result_ids": "_database.result_ids",
     "compare_privileges": "_database.privileges",
     "NewestTask": "_store.recent",
     "upgrade": "_database.upgrade",

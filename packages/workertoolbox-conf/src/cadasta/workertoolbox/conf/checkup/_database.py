@@ -11,7 +11,13 @@ from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.conf._brokers.connection import error_text
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
-from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, skipped
+from cadasta.workertoolbox.conf.checkup._finding import (
+    Finding,
+    failed,
+    ok,
+    skipped,
+    warning,
+)
 from cadasta.workertoolbox.results import (
     DatabaseUnavailable,
     InvalidURL,
@@ -19,6 +25,7 @@ from cadasta.workertoolbox.results import (
     check_schema,
     database_url,
     open_engine,
+    read_result_ids,
 )
 
 #: SQLSTATE `insufficient_privilege` and `undefined_table`: appendix A of PostgreSQL's
@@ -69,6 +76,24 @@ def schema(context: CheckContext) -> Iterator[Finding]:
             yield failed("schema", *_detail_and_advice(error))
     else:
         yield ok("schema", f"revision {revision}")
+        yield from _result_ids(context.database)
+
+
+def _result_ids(engine: Engine) -> Iterator[Finding]:
+    """Warn if more than half of the numbers for results are used."""
+    try:
+        found = read_result_ids(engine)
+    except DatabaseUnavailable:
+        return  # The role of a monitor may not see the numbers.
+    for ids in found:
+        if ids.used > ids.maximum // 2:
+            yield warning(
+                "result ids",
+                f"{ids.table}.id has used {ids.used / ids.maximum:.0%} of its numbers; "
+                "without numbers no result can be stored",
+                "run `celery -A … tasks upgrade --widen-ids` as the owner of the "
+                "tables; workers wait meanwhile, about ten seconds for a GiB",
+            )
 
 
 def why_unreadable(error: DatabaseUnavailable) -> str | None:

@@ -10,7 +10,7 @@ from celery import Celery
 from celery.backends import base
 from celery.result import result_from_tuple
 from kombu.utils.encoding import ensure_bytes
-from sqlalchemy import delete, select
+from sqlalchemy import delete, literal, select, update
 
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.engine import insert_into
@@ -31,13 +31,19 @@ class GroupMixin(base.BaseBackend):
             "result": ensure_bytes(self.encode(result.as_tuple())),
             "date_done": naive_utc(datetime.now(UTC)),
         }
-        insert = insert_into(tasksetmeta, self.database.dialect.name).values(row)
+        is_saved = tasksetmeta.c.taskset_id == group_id
+        change = update(tasksetmeta).where(is_saved).values(row)
+        values = (
+            literal(value, tasksetmeta.c[name].type) for name, value in row.items()
+        )
+        missing = select(*values).where(~select(tasksetmeta).where(is_saved).exists())
+        insert = insert_into(tasksetmeta, self.database.dialect.name)
         with self.database.connect() as connection:
-            connection.execute(
-                insert.on_conflict_do_update(
-                    index_elements=[tasksetmeta.c.taskset_id], set_=row
+            # Inserted only if there is no row, as in `write_state`.
+            if not connection.execute(change).rowcount:
+                connection.execute(
+                    insert.from_select(list(row), missing).on_conflict_do_nothing()
                 )
-            )
         return result
 
     def _restore_group(self, group_id: str) -> dict[str, Any] | None:

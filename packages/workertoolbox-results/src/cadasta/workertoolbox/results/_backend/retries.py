@@ -48,11 +48,26 @@ def may_succeed_later(error: BaseException) -> bool:
     return isinstance(error, BackendStoreError) or is_outage(error)
 
 
-class StateNotRead(DatabaseUnavailable, BackendGetMetaError):
-    """The state of a task cannot be read during an outage."""
+class DatabaseBackendGetMetaError(DatabaseUnavailable, BackendGetMetaError):
+    """A state cannot be read during an outage: an error of ours and of Celery."""
 
     #: Celery's `__repr__` shows it.
     task_id = ""
+
+
+class DatabaseBackendStoreError(DatabaseUnavailable, BackendStoreError):
+    """A state cannot be stored during an outage: an error of ours and of Celery."""
+
+    #: Celery's `__repr__` shows them.
+    task_id = ""
+    state = ""
+
+
+#: The errors in place of those that Celery raises if it cannot read or store a state.
+_INSTEAD: dict[object, type[DatabaseUnavailable]] = {
+    BackendGetMetaError: DatabaseBackendGetMetaError,
+    BackendStoreError: DatabaseBackendStoreError,
+}
 
 
 class RetryMixin(base.BaseBackend):
@@ -85,7 +100,6 @@ class RetryMixin(base.BaseBackend):
             max_retries: Maximum number of retries, None for that of the settings.
 
         Raises:
-            BackendStoreError: A state cannot be stored: `fallback_exc` says so.
             DatabaseUnavailable: The outage lasts longer than the retries.
             SchemaOutdated: Tables are still missing after the retries.
             ResultNotStorable: The database refuses the data, now and later.
@@ -160,11 +174,11 @@ class RetryMixin(base.BaseBackend):
         if isinstance(error, SchemaOutdated):
             return error
         kind = getattr(fallback_exc, "func", fallback_exc)
-        if kind is BackendStoreError and fallback_exc is not None:
-            return fallback_exc(f"{fallback_msg}: {text}")
-        if kind is BackendGetMetaError:
-            return StateNotRead(f"{fallback_msg}: {text}")
-        return DatabaseUnavailable(text)
+        if kind not in _INSTEAD:
+            return DatabaseUnavailable(text)
+        unavailable = _INSTEAD[kind](f"{fallback_msg}: {text}")
+        vars(unavailable).update(getattr(fallback_exc, "keywords", {}))
+        return unavailable
 
 
 def _is_over(sleep_s: float) -> bool:

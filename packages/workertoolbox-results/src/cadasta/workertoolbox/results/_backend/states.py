@@ -73,9 +73,14 @@ def _upsert(dialect: Dialect, names: frozenset[str], final: bool) -> Statement:
 
 
 def _insert_values(dialect: Dialect, names: frozenset[str]) -> Insert:
-    return insert_into(taskmeta, dialect.name).values(
-        {name: bindparam(name, type_=taskmeta.c[name].type) for name in sorted(names)}
-    )
+    values: dict[str, ColumnElement[Any]] = {
+        name: bindparam(name, type_=taskmeta.c[name].type) for name in sorted(names)
+    }
+    if dialect.name == "postgresql":
+        # The default would take a value of the sequence even if the row exists, and an
+        # `id` of four bytes would run out in two months.
+        values["id"] = func.workertoolbox_result_id(values["task_id"])
+    return insert_into(taskmeta, dialect.name).values(values)
 
 
 def _supersedes(

@@ -15,6 +15,7 @@ from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._errors import (
     ResultNotStorable,
     SchemaOutdated,
@@ -145,8 +146,8 @@ def execute(
     except driver.Error as error:
         if _is_missing_table(error):
             raise SchemaOutdated(
-                f"the database lacks a table that this release needs ({error}); run "
-                "`celery -A … tasks upgrade`"
+                "the database lacks a table that this release needs "
+                f"({one_line(error)}); run `celery -A … tasks upgrade`"
             ) from error
         # The values may be confidential, so the error does not show them.
         wrapped: Any = DBAPIError.instance(
@@ -195,5 +196,6 @@ def _outcome(cursor: Any) -> Outcome:
 
 
 def _is_missing_table(error: Exception) -> bool:
-    # 42P01 is PostgreSQL's "undefined_table". SQLite has no code for it.
-    return getattr(error, "pgcode", None) == "42P01" or "no such table" in str(error)
+    # PostgreSQL's "undefined_table" and "undefined_function"; SQLite has no such codes.
+    code = getattr(error, "pgcode", None)
+    return code in ("42P01", "42883") or "no such table" in str(error)

@@ -24,6 +24,9 @@ metadata = MetaData()
 #: Maximum length in characters of a name in Celery's columns.
 NAME_LENGTH = 155
 
+#: Only `INTEGER` numbers the rows of a table in SQLite; it has eight bytes there.
+_RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
 
 def _partial(name: str, *columns: str, rows: str) -> Index:
     """Return an index of some rows only; it does not slow down writing other rows."""
@@ -41,7 +44,7 @@ def _partial(name: str, *columns: str, rows: str) -> Index:
 taskmeta = Table(
     "celery_taskmeta",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _RowNumber, primary_key=True),
     Column("task_id", String(NAME_LENGTH), unique=True),
     Column("status", String(50)),
     Column("result", LargeBinary),
@@ -72,7 +75,7 @@ taskmeta = Table(
 tasksetmeta = Table(
     "celery_tasksetmeta",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _RowNumber, primary_key=True),
     Column("taskset_id", String(NAME_LENGTH), unique=True),
     Column("result", LargeBinary),
     Column("date_done", DateTime, index=True),
@@ -185,7 +188,7 @@ watermark = Table(
 quarantine = Table(
     "workertoolbox_quarantine",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", _RowNumber, primary_key=True),
     # SHA-256 of the message, so that a message is stored once if it is delivered twice.
     Column("digest", Text, nullable=False, unique=True),
     Column("reason", Text, nullable=False),

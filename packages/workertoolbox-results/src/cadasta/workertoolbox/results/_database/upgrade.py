@@ -16,6 +16,7 @@ from cadasta.workertoolbox.results._database.engine import (
     open_engine,
     translate_errors,
 )
+from cadasta.workertoolbox.results._database.result_ids import widen_result_ids
 from cadasta.workertoolbox.results._database.schema import current_revision
 
 #: Key of the advisory lock that an upgrade holds in PostgreSQL. The number is
@@ -26,7 +27,7 @@ ADVISORY_LOCK_KEY = 0x776F726B
 LOCK_RETRY_S = 0.2
 
 
-def upgrade(url: str) -> str:
+def upgrade(url: str, *, widen_ids: bool = False) -> str:
     """Create the tables, or bring them up to date, and return the revision.
 
     If two upgrades run at the same time, one waits for the other. An interrupted
@@ -34,6 +35,8 @@ def upgrade(url: str) -> str:
 
     Args:
         url: As in `result_backend`. Its role must be allowed to create tables.
+        widen_ids: Whether to rewrite Celery's tables so that they hold more rows,
+            however large they are. They are locked meanwhile.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
@@ -43,6 +46,9 @@ def upgrade(url: str) -> str:
     try:
         with translate_errors(engine), _locked_connection(engine) as connection:
             command.upgrade(alembic_config(connection), "head")
+            if widen_ids and connection.dialect.name == "postgresql":
+                with connection.begin():
+                    widen_result_ids(connection)
             return current_revision(connection) or ""
     finally:
         engine.dispose()
