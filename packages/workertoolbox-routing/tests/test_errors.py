@@ -15,6 +15,7 @@ README = Path(__file__).parents[1] / "README.md"
     [
         routing.CopyFailed("platform.fifo", "1", "away"),
         routing.FrozenSettings("broker_url"),
+        routing.InvalidID("task_id", "5", "is not a string"),
         routing.InvalidQueues("queues is empty"),
         routing.InvalidSetting("queue_type"),
         routing.MissingExtra("workertoolbox-routing[redis]", "No module named 'redis'"),

@@ -15,6 +15,7 @@ from cadasta.workertoolbox.routing._delays import without_delay
 from cadasta.workertoolbox.routing._errors import (
     CopyFailed,
     FrozenSettings,
+    InvalidID,
     InvalidQueues,
     InvalidSetting,
     MissingExtra,
@@ -45,6 +46,7 @@ __all__ = [
     "EXCHANGE",
     "FIFO_ATTRIBUTES",
     "FrozenSettings",
+    "InvalidID",
     "InvalidQueues",
     "InvalidSetting",
     "MONITOR_QUEUE",

@@ -3,6 +3,7 @@
 RoutingError
 ├── CopyFailed (RuntimeError)
 ├── FrozenSettings (AttributeError, TypeError)
+├── InvalidID (ValueError)
 ├── InvalidQueues (ValueError)
 ├── InvalidSetting (ValueError)
 ├── MissingExtra (ImportError)
@@ -41,6 +42,19 @@ class CopyFailed(RoutingError, RuntimeError):
 
 class FrozenSettings(RoutingError, AttributeError, TypeError):
     """Settings, or a dictionary or list in them, cannot be changed."""
+
+
+class InvalidID(RoutingError, ValueError):
+    """The id of a task or a group cannot be stored."""
+
+    def __init__(self, option: str, value: str, problem: str) -> None:
+        super().__init__(option, value, problem)
+        self.option = option
+        self.value = value
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.option}={self.value} {self.problem}"
 
 
 class InvalidQueues(RoutingError, ValueError):

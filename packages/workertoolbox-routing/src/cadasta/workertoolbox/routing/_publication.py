@@ -24,6 +24,7 @@ from cadasta.workertoolbox.routing._fixed_settings import (
     check_unchanged,
 )
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
+from cadasta.workertoolbox.routing._ids import check_message_ids
 from cadasta.workertoolbox.routing._router import Router, find_router
 
 _amqp: Any = AMQP
@@ -110,10 +111,16 @@ def _check_content(message: Any, name: str, options: dict[str, Any]) -> None:
 
 
 def _complete(message: Any, options: dict[str, Any]) -> None:
-    """Add the time of publication, and remove the expiration for the broker."""
+    """Complete the headers of a message, and check the ids in it.
+
+    Raises:
+        InvalidID: An id cannot be stored.
+    """
     # RabbitMQ would drop the monitor's copy when the task expires. Workers use the
     # header `expires` instead, and store that they have revoked the task.
     message.properties.pop("expiration", None)
     options.pop("expiration", None)
-    published_at = datetime.now(UTC).isoformat()
-    options["headers"] = {**(options.get("headers") or {}), PUBLISHED_AT: published_at}
+    message.headers.update(options.pop("headers", None) or {})
+    message.headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
+    check_message_ids(message.headers, message.body[2])
+    message.properties["correlation_id"] = message.headers["id"]
