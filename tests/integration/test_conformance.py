@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import Celery, chain, chord, group, states
@@ -100,6 +101,19 @@ def test_routing_alone_loses_nothing_before_the_first_worker_starts(
 def test_delay_is_copied_and_run_once(service: ConformanceHarness, app: Celery) -> None:
     service.expect(app.tasks["export.echo"].delay("delay").id)
     service.settle()
+
+
+@pytest.mark.parametrize(
+    "id", [uuid4(), "a" * 155, "\N{SNOWMAN}" * 85], ids=["uuid", "long", "unicode"]
+)
+def test_a_task_with_an_id_of_the_caller_has_a_result(
+    service: ConformanceHarness, app: Celery, id: Any
+) -> None:
+    result = app.tasks["export.echo"].apply_async(("id",), task_id=id)
+    service.expect(str(id))
+    service.settle()
+
+    assert result.get(timeout=10) == "id"
 
 
 def test_a_task_sent_to_a_queue_named_by_the_caller_is_copied(

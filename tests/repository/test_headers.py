@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import ModuleType
 
 from cadasta.workertoolbox.results import _headers as read
+from cadasta.workertoolbox.results._arguments.jsonable import MAX_NAME_LENGTH
+from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
 from cadasta.workertoolbox.routing import _headers as written
+from cadasta.workertoolbox.routing import _ids
 from cadasta.workertoolbox.routing import without_delay
 
 #: Names that conf writes: its check-up imports them from results.
@@ -37,3 +40,7 @@ def test_both_find_the_work_queue_behind_a_delay() -> None:
     key = ".".join("01" * 14) + ".export"
 
     assert read.work_queue({"routing_key": key}) == without_delay(key) == "export"
+
+
+def test_publishers_refuse_ids_for_which_the_tables_have_no_room() -> None:
+    assert _ids.MAX_LENGTH == NAME_LENGTH < MAX_NAME_LENGTH
