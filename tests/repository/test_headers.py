@@ -8,8 +8,7 @@ from cadasta.workertoolbox.results import _headers as read
 from cadasta.workertoolbox.results._arguments.jsonable import MAX_NAME_LENGTH
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
 from cadasta.workertoolbox.routing import _headers as written
-from cadasta.workertoolbox.routing import _ids
-from cadasta.workertoolbox.routing import without_delay
+from cadasta.workertoolbox.routing import _ids, without_delay
 
 #: Names that conf writes: its check-up imports them from results.
 WRITTEN_BY_CONF = {"PROBE"}

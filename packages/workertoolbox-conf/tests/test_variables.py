@@ -28,6 +28,7 @@ LINES = "\n".join(
 TEXTS: dict[str, tuple[str, object]] = {
     "QUEUES": ("some", ["some"]),
     "COPY_FAILURE": ("raise", "raise"),
+    "UNKNOWN_PREFIX": ("refuse", "refuse"),
     "PREDEFINED_QUEUES": (LINES, LINES),
     "REDACT": ('{"export.*": [0]}', {"export.*": [0]}),
     "REDACT_RESULTS": ('{"export.*": ["card"]}', {"export.*": ["card"]}),
@@ -102,7 +103,12 @@ def test_each_variable_is_a_typed_attribute_of_a_configuration() -> None:
 def test_the_variables_of_routing_have_its_defaults() -> None:
     parameters = inspect.signature(Routing).parameters
 
-    for name in ("PLATFORM_QUEUE_NAME", "QUEUE_PREFIX", "COPY_FAILURE"):
+    for name in (
+        "PLATFORM_QUEUE_NAME",
+        "QUEUE_PREFIX",
+        "COPY_FAILURE",
+        "UNKNOWN_PREFIX",
+    ):
         assert VARIABLES[name].default == parameters[name].default
     assert QUEUE_TYPE.default is parameters["queue_type"].default
 

@@ -24,6 +24,8 @@ README = Path(__file__).parents[1] / "README.md"
         routing.PublishUnconfirmed("export", 0.5, None, False),
         routing.RemoteControlUnavailable("x.pidbox"),
         routing.RoutingError("something"),
+        routing.UnknownPrefix("mail.send"),
+        routing.UnknownPrefix("exprot.project", "export"),
         routing.UnknownQueue("exprot"),
         routing.UnknownQueue("exprot", "export"),
         routing.Unroutable("task_exchange", "export"),

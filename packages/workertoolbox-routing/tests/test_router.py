@@ -9,6 +9,7 @@ from kombu import Exchange, Queue
 from cadasta.workertoolbox.routing import (
     NotJSON,
     Routing,
+    UnknownPrefix,
     UnknownQueue,
     UntrackedExchange,
 )
@@ -94,6 +95,41 @@ def test_no_queue_is_suggested_if_none_has_a_similar_name() -> None:
         app_with().send_task("export.project", queue="zzz")
 
     assert caught.value.nearest is None
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        ("mail.send", r"'mail\.send' has the prefix 'mail'.*add it to queues="),
+        ("exprot.project", "did you mean 'export'.*UNKNOWN_PREFIX"),
+        (".export", "prefix ''"),
+        ("Export.project", "did you mean 'export'"),
+    ],
+)
+def test_a_task_with_an_unknown_prefix_can_be_refused(task: str, problem: str) -> None:
+    app = app_with(UNKNOWN_PREFIX="refuse")
+
+    with pytest.raises(UnknownPrefix, match=problem):
+        app.send_task(task)
+    assert queue_of(app, task, queue="msg") == "msg"
+    app.conf.update(task_routes={"other": "export"})
+    with pytest.raises(UnknownPrefix):
+        app.send_task(task)
+
+
+@pytest.mark.parametrize(
+    ("task", "queue"),
+    [
+        ("export.project", "export"),
+        ("celery.chord_unlock", "celery"),
+        ("project", "celery"),
+        ("mail.routed", "msg"),
+    ],
+)
+def test_other_tasks_are_not_refused(task: str, queue: str) -> None:
+    app = app_with(UNKNOWN_PREFIX="refuse", task_routes={"mail.routed": "msg"})
+
+    assert queue_of(app, task) == queue
 
 
 def test_a_task_for_the_monitor_queue_is_refused() -> None:

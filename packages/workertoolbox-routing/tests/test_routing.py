@@ -17,7 +17,8 @@ def test_the_monitor_queue_and_the_prefix_can_be_renamed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("queue_type", "qorum"), ("COPY_FAILURE", "ignore")]
+    ("name", "value"),
+    [("queue_type", "qorum"), ("COPY_FAILURE", "ignore"), ("UNKNOWN_PREFIX", "x")],
 )
 def test_an_unknown_choice_is_refused_with_the_known_ones(
     name: str, value: str

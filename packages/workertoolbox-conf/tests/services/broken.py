@@ -25,9 +25,9 @@ def report() -> None:
     """Do nothing; the route names a queue that is not declared."""
 
 
-#: Its routes replace those of the toolbox.
+#: A route that is set later names a queue that is not declared.
 rerouted = _service("rerouted")
-rerouted.conf.task_routes = {"*": {"queue": "export"}}
+rerouted.conf.task_routes = {"*": {"queue": "exprot"}}
 
 #: One task uses pickle, and workers accept it.
 pickling = _service("pickling")

@@ -11,6 +11,7 @@ RoutingError
 ├── PublishRefused (RuntimeError)
 ├── PublishUnconfirmed (RuntimeError)
 ├── RemoteControlUnavailable (NotImplementedError)
+├── UnknownPrefix (LookupError)
 ├── UnknownQueue (LookupError)
 ├── Unroutable (LookupError)
 └── UntrackedExchange (ValueError)
@@ -159,6 +160,24 @@ class RemoteControlUnavailable(RoutingError, NotImplementedError):
         return (
             f"queue {self.queue!r} is not created: SQS does not support remote control "
             "and events; query the database instead (`celery … tasks list`)"
+        )
+
+
+class UnknownPrefix(RoutingError, LookupError):
+    """The name of a task starts with no queue's name, and such tasks are refused."""
+
+    def __init__(self, task: str, nearest: str | None = None) -> None:
+        super().__init__(task, nearest)
+        self.task = task
+        self.nearest = nearest
+
+    def __str__(self) -> str:
+        prefix = self.task.partition(".")[0]
+        hint = f"did you mean {self.nearest!r}? If not, add" if self.nearest else "add"
+        return (
+            f"task {self.task!r} has the prefix {prefix!r}, but no queue has this "
+            f"name; {hint} it to queues=[…], or name a queue in queue=… or task_routes "
+            "(UNKNOWN_PREFIX=\"default\" would send the task to queue 'celery')"
         )
 
 

@@ -58,7 +58,7 @@ def check_unchanged(conf: Mapping[str, Any]) -> None:
     if queues != [(name, EXCHANGE) for name in dict.fromkeys(names)]:
         raise _changed("task_queues", [name for name, _ in queues])
     check_protocol(conf)
-    check_serializers(conf)
+    check_serializers({"task_serializer": conf["task_serializer"]})
 
 
 def check_protocol(settings: Mapping[str, Any]) -> None:

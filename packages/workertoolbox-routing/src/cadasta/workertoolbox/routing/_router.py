@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ from kombu import Queue
 
 from cadasta.workertoolbox.routing._declaration import Declaration
 from cadasta.workertoolbox.routing._destination import OPTIONS, find_destination
+from cadasta.workertoolbox.routing._errors import UnknownPrefix
 from cadasta.workertoolbox.routing._forks import leave_parent
 from cadasta.workertoolbox.routing._headers import DISPLAY_REPRS
 from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE, Topology
@@ -28,12 +30,19 @@ class Router:
     The user's own routes come first, then the work queue named like the part of the
     task's name before the first dot, then the default queue. As in Celery, a queue
     that the caller names wins over all of them.
+
+    Attributes:
+        queues: The work queues, then the monitor queue.
+        routes: The user's own routes, as in Celery's setting `task_routes`.
+        delay_queue_type: RabbitMQ's type of the queues in which ETA tasks wait.
+        unknown_prefix: What happens to a task whose prefix is no queue's name: it goes
+            to the `default` queue, or the router will `refuse` it.
     """
 
     queues: tuple[Queue, ...]
     routes: Any = None
-    #: RabbitMQ's type of the queues in which ETA tasks wait.
     delay_queue_type: str = "quorum"
+    unknown_prefix: str = "default"
 
     def __call__(
         self,
@@ -52,6 +61,7 @@ class Router:
             UnknownQueue: The caller or a route names a queue that is not declared.
             UntrackedExchange: One of them names an exchange that sends the monitor no
                 copies.
+            UnknownPrefix: As for `queue_for`.
         """
         leave_parent()
         route: dict[str, Any] = {}
@@ -68,13 +78,22 @@ class Router:
         return {**route, "queue": queue}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Router, (self.queues, self.routes, self.delay_queue_type)
+        return Router, tuple(getattr(self, field.name) for field in fields(self))
 
     def queue_for(self, name: str) -> Queue:
-        """Return the work queue of a task whose options and routes name none."""
+        """Return the work queue of a task whose options and routes name none.
+
+        Raises:
+            UnknownPrefix: No queue is named like the part before the first dot, and
+                such tasks are refused.
+        """
         prefix, dot, _ = name.partition(".")
-        default = self._work_queues[DEFAULT_QUEUE]
-        return self._queues_by_prefix.get(prefix, default) if dot else default
+        if dot and prefix in self._queues_by_prefix:
+            return self._queues_by_prefix[prefix]
+        if dot and self.unknown_prefix == "refuse":
+            nearest = get_close_matches(prefix, self._queues_by_prefix, n=1)
+            raise UnknownPrefix(name, *nearest)
+        return self._work_queues[DEFAULT_QUEUE]
 
     def find_queue(self, options: Mapping[str, Any], name: str) -> Queue | None:
         """Return the work queue that options name, or None if they name none.
@@ -139,8 +158,12 @@ def find_router(conf: Mapping[str, Any]) -> Router | None:
             return route
     if conf.get("PLATFORM_QUEUE_NAME") is None:
         return None
-    delay_queue_type = conf["broker_native_delayed_delivery_queue_type"]
-    return Router(tuple(conf["task_queues"]), own_routes, delay_queue_type)
+    return Router(
+        tuple(conf["task_queues"]),
+        own_routes,
+        conf["broker_native_delayed_delivery_queue_type"],
+        conf["UNKNOWN_PREFIX"],
+    )
 
 
 def _keep_display_reprs(options: dict[str, Any]) -> None:

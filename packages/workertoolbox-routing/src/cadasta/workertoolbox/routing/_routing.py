@@ -54,6 +54,8 @@ class Routing(Settings):
         QUEUE_PREFIX: The prefix of each queue name on SQS, without the hyphen.
         COPY_FAILURE: What to do when a task was sent but its copy cannot be: `log` an
             error or `raise` one. RabbitMQ makes the copy itself.
+        UNKNOWN_PREFIX: What to do with a task such as `mail.send` if no queue is named
+            `mail`: send it to the `default` queue, `celery`, or `refuse` it.
         settings: Any lowercase Celery setting.
 
     Raises:
@@ -70,6 +72,7 @@ class Routing(Settings):
         PLATFORM_QUEUE_NAME: str = MONITOR_QUEUE,
         QUEUE_PREFIX: str = "dev",
         COPY_FAILURE: str = "log",
+        UNKNOWN_PREFIX: str = "default",
         **settings: Any,
     ) -> None:
         check_prefix("QUEUE_PREFIX", QUEUE_PREFIX)
@@ -83,6 +86,7 @@ class Routing(Settings):
         names = check_queues(queues, monitor=PLATFORM_QUEUE_NAME, prefix=prefix)
         _check_choice("queue_type", queue_type, (None, "classic", "quorum"))
         _check_choice("COPY_FAILURE", COPY_FAILURE, ("log", "raise"))
+        _check_choice("UNKNOWN_PREFIX", UNKNOWN_PREFIX, ("default", "refuse"))
         _check_settings(settings)
         for name in _QUEUE_TYPE_SETTINGS:
             _check_choice(name, settings.get(name), (None, "classic", "quorum"))
@@ -94,20 +98,21 @@ class Routing(Settings):
         )
         delay_queue_type = settings.get("broker_native_delayed_delivery_queue_type")
         check_predefined_queues(options, (queue.name for queue in declared))
+        router = Router(
+            declared,
+            settings.pop("task_routes", None),
+            delay_queue_type or "quorum",
+            UNKNOWN_PREFIX,
+        )
         super().__init__(
             {
                 "QUEUES": names,
                 "PLATFORM_QUEUE_NAME": PLATFORM_QUEUE_NAME,
                 "QUEUE_PREFIX": QUEUE_PREFIX,
                 "COPY_FAILURE": COPY_FAILURE,
+                "UNKNOWN_PREFIX": UNKNOWN_PREFIX,
                 "task_queues": declared,
-                "task_routes": (
-                    Router(
-                        declared,
-                        settings.pop("task_routes", None),
-                        delay_queue_type or "quorum",
-                    ),
-                ),
+                "task_routes": (router,),
                 "task_default_queue": DEFAULT_QUEUE,
                 "task_default_exchange": EXCHANGE,
                 "task_default_exchange_type": "topic",

@@ -24,6 +24,7 @@ class Settings(Mapping[str, Any]):
     PLATFORM_QUEUE_NAME: str
     QUEUE_PREFIX: str
     COPY_FAILURE: str
+    UNKNOWN_PREFIX: str
     broker_transport_options: dict[str, Any]
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

@@ -126,6 +126,14 @@ _ROUTING_VARIABLES = (
         None,
         "if a task was sent but its copy cannot be: `log` an error, or `raise` one",
     ),
+    Variable(
+        "UNKNOWN_PREFIX",
+        "string",
+        "default",
+        None,
+        "a task such as `mail.send` if no queue is named `mail`: it goes to the "
+        "`default` queue, `celery`; or `refuse` it",
+    ),
 )
 
 #: Variables from which the result-backend URL is rendered.
