@@ -110,7 +110,9 @@ class ResultReadingMixin(base.BaseBackend):
             celery.exceptions.TimeoutError: Some tasks have not ended in time.
         """
         self._ensure_not_eager()
-        missing = set(task_ids)
+        # Callers may use UUIDs as ids; publishers and tables have strings.
+        callers_ids = {str(task_id): task_id for task_id in task_ids}
+        missing = set(callers_ids)
         count = len(missing)
         longest_s = interval or LONGEST_S
         called_at = time.monotonic()
@@ -129,7 +131,7 @@ class ResultReadingMixin(base.BaseBackend):
                 missing.discard(task_id)
                 if on_message is not None:
                     on_message(meta)
-                yield task_id, meta
+                yield callers_ids[task_id], meta
             if not missing or iteration == max_iterations:
                 return
             if sleep_s is None:
@@ -163,6 +165,7 @@ class ResultReadingMixin(base.BaseBackend):
         return found
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        task_id = str(task_id)
         if (start := self._deferred_starts.pop(task_id)) is not None:
             write_state(self.database, start.build_row())
         with self.database.connect() as connection:
@@ -183,7 +186,7 @@ class ResultReadingMixin(base.BaseBackend):
         return decoded
 
     def _task_result_exists(self, task_id: str) -> bool:
-        query = select(taskmeta.c.id).where(taskmeta.c.task_id == task_id)
+        query = select(taskmeta.c.id).where(taskmeta.c.task_id == str(task_id))
         with self.database.connect() as connection:
             return connection.execute(query).first() is not None
 
