@@ -45,6 +45,7 @@ ORDER = {
         "_router _worker",  # the queue of a task; what happens in a worker
         "_publication",  # what happens at a publish
         "_decompression _task_message",  # which messages a worker accepts
+        "no_results",  # the result backend of a producer, which Celery imports by name
         "consumer",  # the worker's consumer, which Celery imports by name
         "transports",  # subclasses of kombu's transports
         "_routing",  # `Routing`, the configuration made of all of them

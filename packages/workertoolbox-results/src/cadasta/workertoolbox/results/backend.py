@@ -172,7 +172,9 @@ class Backend(
 
     def _forget(self, task_id: str) -> None:
         with self.database.connect() as connection:
-            connection.execute(delete(taskmeta).where(taskmeta.c.task_id == str(task_id)))
+            connection.execute(
+                delete(taskmeta).where(taskmeta.c.task_id == str(task_id))
+            )
 
     def cleanup(self) -> None:
         """Delete rows that are older than `result_expires`, in batches.

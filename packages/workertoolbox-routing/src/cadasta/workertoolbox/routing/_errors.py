@@ -7,6 +7,7 @@ RoutingError
 ├── InvalidQueues (ValueError)
 ├── InvalidSetting (ValueError)
 ├── MissingExtra (ImportError)
+├── NoResultBackend (NotImplementedError)
 ├── NotJSON (ValueError)
 ├── PublishRefused (RuntimeError)
 ├── PublishUnconfirmed (RuntimeError)
@@ -84,6 +85,21 @@ class MissingExtra(RoutingError, ImportError):
     def __str__(self) -> str:
         return (
             f"the client of the broker cannot be loaded: {self.reason}; {self.advice}"
+        )
+
+
+class NoResultBackend(RoutingError, NotImplementedError):
+    """Something needs a result backend, but the service has none."""
+
+    def __init__(self, purpose: str) -> None:
+        super().__init__(purpose)
+        self.purpose = purpose
+
+    def __str__(self) -> str:
+        return (
+            f"{self.purpose} needs a result backend, and this service has none; "
+            "install workertoolbox-results and set result_backend to that of the "
+            "workers, or start the workflow in a task of a service that has one"
         )
 
 

@@ -40,6 +40,10 @@ _QUEUE_TYPE_SETTINGS = (
 )
 
 
+#: The result backend unless another is given. Celery imports it by this name.
+_NO_RESULTS = "cadasta.workertoolbox.routing.no_results:Backend"
+
+
 class Routing(Settings):
     """Celery settings that publish every task, and a copy of it for the monitor.
 
@@ -118,6 +122,7 @@ class Routing(Settings):
                 "task_default_exchange_type": "topic",
                 "task_default_routing_key": DEFAULT_QUEUE,
                 "worker_consumer": _CONSUMER,
+                "result_backend": _NO_RESULTS,
                 **JSON_ONLY,
                 **settings,
                 "broker_transport_options": options,
