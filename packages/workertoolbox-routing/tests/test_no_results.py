@@ -44,6 +44,6 @@ def test_chains_and_groups_need_no_result_backend(app: Celery) -> None:
 
 
 def test_another_backend_can_be_set(app: Celery) -> None:
-    app.conf.result_backend = "cache+memory://"
+    app.conf.update(result_backend="cache+memory://")
 
     assert app.send_task("export.project").status == "PENDING"
