@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from celery.signals import task_rejected, worker_init
 
+from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing._log_text import log_text
+from cadasta.workertoolbox.routing._topology import EXCHANGE
 
 _logger = logging.getLogger(__name__)
+
+#: Words of a topic's pattern that match any word.
+_WILDCARDS = {"*", "#"}
 
 #: Most characters of the body of a rejected message that are logged.
 MAX_LOGGED = 10_000
@@ -46,6 +52,30 @@ def _check_consumed_queues(sender: Any, **_: Any) -> None:
             monitor,
         )
     queues.deselect([monitor])
+
+
+def find_queue_problem(
+    conf: Mapping[str, Any], queue: Any, exchange: Any, routing_key: Any
+) -> str | None:
+    """Return why a worker must not consume a queue, or None.
+
+    Args:
+        conf: The settings of the app.
+        queue: The name of the queue.
+        exchange: The name of the exchange that it would be bound to, or None.
+        routing_key: The key that it would be bound with, or None.
+    """
+    for value in (queue, exchange, routing_key):
+        if not isinstance(value, str | None):
+            return f"the name {log_text(value)} must be a string"
+    if not queue:
+        return "its name is empty"
+    if queue == conf.get("PLATFORM_QUEUE_NAME"):
+        return "it belongs to the task monitor"
+    is_pattern = not _WILDCARDS.isdisjoint(str(routing_key).split("."))
+    if exchange in (EXCHANGE, DELAYED_EXCHANGE) and is_pattern:
+        return f"it would get copies of tasks, because it is bound by {routing_key!r}"
+    return None
 
 
 def _log_unreadable(message: Any, **_: Any) -> None:

@@ -19,7 +19,7 @@ from celery.worker.state import reserved_requests
 from cadasta.workertoolbox.routing._decompression import limit_decompression
 from cadasta.workertoolbox.routing._log_text import log_text
 from cadasta.workertoolbox.routing._task_message import find_problem
-from cadasta.workertoolbox.routing._worker import log_rejected
+from cadasta.workertoolbox.routing._worker import find_queue_problem, log_rejected
 
 _logger = get_logger(__name__)
 
@@ -75,6 +75,46 @@ class Consumer(consumer.Consumer):
                 return self._reject(message, f"{type(error).__name__}: {error}")
 
         return on_task_received
+
+    def connect(self) -> Any:
+        """Connect, and consume every selected queue but the monitor queue."""
+        monitor = self.app.conf.get("PLATFORM_QUEUE_NAME")
+        if monitor is not None:
+            self.app.amqp.queues.deselect([monitor])
+        return super().connect()
+
+    def add_task_queue(
+        self,
+        queue: Any,
+        exchange: Any = None,
+        exchange_type: Any = None,
+        routing_key: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Consume a queue that a remote-control command names.
+
+        Refuse the monitor queue, and a queue that would get copies of tasks. A queue
+        that the broker refuses is not consumed again after a reconnect.
+
+        Raises:
+            ConnectionError: The broker has closed the channel or the connection.
+        """
+        problem = find_queue_problem(self.app.conf, queue, exchange, routing_key)
+        if problem is not None:
+            _logger.error("cannot consume queue %s: %s", log_text(queue), problem)
+            return
+        try:
+            super().add_task_queue(
+                queue, exchange, exchange_type, routing_key, **options
+            )
+        except Exception as error:
+            if isinstance(error, OSError):
+                raise
+            self.app.amqp.queues.deselect([queue])
+            text = log_text(str(error))
+            _logger.error("cannot consume queue %s: %s", log_text(queue), text)
+            # The loop reconnects after this error, and ends after others.
+            raise ConnectionResetError(text) from error
 
     def connection_for_read(self, *args: Any, **kwargs: Any) -> Any:
         """Return a connection that decompresses messages up to a limit."""

@@ -29,6 +29,7 @@ from cadasta.workertoolbox.routing._forks import track
 from cadasta.workertoolbox.routing._headers import ROUTING_KEY
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 from cadasta.workertoolbox.routing.transports._envelope import parse_envelope
+from cadasta.workertoolbox.routing.transports._purging import PurgingChannel
 
 _logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class TopicExchange(exchanges.TopicExchange):
         channel.put_task(message, sorted(work), sorted(copies), **kwargs)
 
 
-class TaskChannel(virtual.Channel):
+class TaskChannel(PurgingChannel, virtual.Channel):
     """A channel that publishes copies separately and pins messages to their queue."""
 
     exchange_types = {**virtual.Channel.exchange_types, "topic": TopicExchange}

@@ -31,6 +31,7 @@ from cadasta.workertoolbox.routing.transports._amqp_confirms import (
     wait_until,
 )
 from cadasta.workertoolbox.routing.transports._amqp_frames import tolerant_frame_handler
+from cadasta.workertoolbox.routing.transports._purging import PurgingChannel
 
 #: Exchanges whose messages are confirmed: those that tasks are published to.
 _CONFIRMED_EXCHANGES = (EXCHANGE, DELAYED_EXCHANGE, DELIVERY_EXCHANGE)
@@ -66,7 +67,7 @@ class _BoundedWait:
             ) from error
 
 
-class Channel(_BoundedWait, DeclaringChannel):
+class Channel(PurgingChannel, _BoundedWait, DeclaringChannel):
     """kombu's channel, which confirms tasks only, and waits for them with a bound.
 
     Events, replies of remote control and results are not confirmed: a worker that waits
