@@ -1,14 +1,17 @@
-"""The packages routing and results agree on the names that messages carry."""
+"""The packages routing and results agree on what both know."""
 
 from __future__ import annotations
 
+from inspect import getsource
 from types import ModuleType
 
+from cadasta.workertoolbox.results import _durations
 from cadasta.workertoolbox.results import _headers as read
 from cadasta.workertoolbox.results._arguments.jsonable import MAX_NAME_LENGTH
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
 from cadasta.workertoolbox.routing import _headers as written
 from cadasta.workertoolbox.routing import _ids, without_delay
+from cadasta.workertoolbox.routing._environment import durations
 
 #: Names that conf writes: its check-up imports them from results.
 WRITTEN_BY_CONF = {"PROBE"}
@@ -43,3 +46,7 @@ def test_both_find_the_work_queue_behind_a_delay() -> None:
 
 def test_publishers_refuse_ids_for_which_the_tables_have_no_room() -> None:
     assert _ids.MAX_LENGTH == NAME_LENGTH < MAX_NAME_LENGTH
+
+
+def test_both_parse_durations_alike() -> None:
+    assert getsource(durations) == getsource(_durations)

@@ -35,6 +35,8 @@ ORDER = {
         "_log_text",  # text that is safe in a log line
         "_frozen _json_only _masking _queue_names _declaration",  # values, and checks
         "_ids",  # ids that every part of the toolbox can store
+        "_environment",  # settings from environment variables
+        "_predefined_queues",  # SQS queues that were created elsewhere
         "_extras",  # optional clients of brokers
         "_settings",  # read-only settings whose repr masks secrets
         "_transport_options",  # what a broker needs beyond its URL

@@ -29,7 +29,9 @@ def test_one_line_is_enough() -> None:
 
 def test_it_contains_the_settings_of_routing() -> None:
     routing = Routing(["export"], broker_url="sqs://", QUEUE_PREFIX="live")
-    config = Config(["export"], QUEUE_PREFIX="live")
+    config = Config(
+        ["export"], QUEUE_PREFIX="live", result_backend=routing.result_backend
+    )
 
     options = routing.broker_transport_options
     ours = {name: config.broker_transport_options[name] for name in options}

@@ -4,16 +4,8 @@ from math import inf
 from traceback import format_exception
 
 import pytest
-from celery.app.defaults import NAMESPACES, flatten
 
 from cadasta.workertoolbox.conf import Config, InvalidValue, InvalidVariable
-from cadasta.workertoolbox.conf._settings.parsing import PARSERS
-
-
-def test_every_type_of_celerys_settings_has_a_parser() -> None:
-    types = {option.type for _, option in dict(flatten(NAMESPACES)).items()}
-
-    assert {getattr(type_, "__name__", type_) for type_ in types} <= set(PARSERS)
 
 
 @pytest.mark.parametrize("text", ["export,msg", " export, msg,", '["export", "msg"]'])

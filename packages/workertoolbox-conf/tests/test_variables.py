@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ from readme import README, with_table
 from variables_table import ROWS, table
 
 from cadasta.workertoolbox.conf import Config
-from cadasta.workertoolbox.conf._settings.parsing import PARSERS
 from cadasta.workertoolbox.conf._settings.variables import (
     ENV_PREFIX,
     FOLDER,
@@ -18,7 +16,14 @@ from cadasta.workertoolbox.conf._settings.variables import (
     Variable,
 )
 from cadasta.workertoolbox.results._arguments.truncation import DEFAULT_MAX_BYTES
-from cadasta.workertoolbox.routing import Routing, Settings
+from cadasta.workertoolbox.routing import Settings
+from cadasta.workertoolbox.routing._environment import reading
+from cadasta.workertoolbox.routing._environment.parsing import PARSERS
+from cadasta.workertoolbox.routing._environment.variables import (
+    OTHER_VARIABLES,
+    ROUTING_TYPES,
+)
+from cadasta.workertoolbox.routing._routing import DEFAULTS
 
 LINES = "\n".join(
     f"{name}=https://sqs/1/{name}" for name in ("celery", "export", "platform.fifo")
@@ -101,16 +106,16 @@ def test_each_variable_is_a_typed_attribute_of_a_configuration() -> None:
 
 
 def test_the_variables_of_routing_have_its_defaults() -> None:
-    parameters = inspect.signature(Routing).parameters
+    for name, default in DEFAULTS.items():
+        variable = QUEUE_TYPE if name == QUEUE_TYPE.name else VARIABLES[name]
 
-    for name in (
-        "PLATFORM_QUEUE_NAME",
-        "QUEUE_PREFIX",
-        "COPY_FAILURE",
-        "UNKNOWN_PREFIX",
-    ):
-        assert VARIABLES[name].default == parameters[name].default
-    assert QUEUE_TYPE.default is parameters["queue_type"].default
+        assert variable.default == default
+        assert variable.type == ROUTING_TYPES[name]
+
+
+def test_routing_knows_the_names_of_all_variables() -> None:
+    assert {*VARIABLES} == {*OTHER_VARIABLES, *DEFAULTS} - {QUEUE_TYPE.name}
+    assert ENV_PREFIX.default == reading.ENV_PREFIX
 
 
 def test_the_limit_of_arguments_is_that_of_results() -> None:

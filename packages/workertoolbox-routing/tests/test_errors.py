@@ -29,6 +29,7 @@ README = Path(__file__).parents[1] / "README.md"
         routing.UnknownQueue("exprot"),
         routing.UnknownQueue("exprot", "export"),
         routing.Unroutable("task_exchange", "export"),
+        routing.InvalidVariable("WORKERTOOLBOX_QEUES"),
         routing.NoResultBackend("a chord"),
         routing.NotJSON("pickle", "export.project"),
         routing.UntrackedExchange("media", "export.project"),

@@ -30,7 +30,7 @@ def test_names_are_checked_with_the_prefix_of_the_transport_options() -> None:
         ([], "queues is empty"),
         ((), "queues is empty"),
         ("export", "'export'"),
-        (None, "None"),
+        (None, "no queues are given"),
         ({"export": 1}, "{'export': 1}"),
         (7, "7"),
         (["export", 7], "7"),

@@ -168,7 +168,7 @@ def _routed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of routing, with the variables that routing does not take."""
     others = {name: values[name] for name in variables.NOT_FOR_ROUTING}
     routing = {name: value for name, value in values.items() if name not in others}
-    return {**Routing(routing.pop("QUEUES"), **routing), **others}
+    return {**Routing(routing.pop("QUEUES"), ENV_PREFIX=None, **routing), **others}
 
 
 # At import, because unpickling a configuration does not build it.

@@ -12,12 +12,16 @@ the process, connects two of Celery's signals, and replaces two methods of Celer
 """
 
 from cadasta.workertoolbox.routing._delays import without_delay
+from cadasta.workertoolbox.routing._environment.celery_settings import CELERY_TYPES
+from cadasta.workertoolbox.routing._environment.reading import read_variables
+from cadasta.workertoolbox.routing._environment.spelling import find_similar
 from cadasta.workertoolbox.routing._errors import (
     CopyFailed,
     FrozenSettings,
     InvalidID,
     InvalidQueues,
     InvalidSetting,
+    InvalidVariable,
     MissingExtra,
     NoResultBackend,
     NotJSON,
@@ -32,6 +36,7 @@ from cadasta.workertoolbox.routing._errors import (
 )
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
 from cadasta.workertoolbox.routing._masking import mask_url, split_urls
+from cadasta.workertoolbox.routing._predefined_queues import expand_predefined_queues
 from cadasta.workertoolbox.routing._router import Router
 from cadasta.workertoolbox.routing._routing import Routing
 from cadasta.workertoolbox.routing._settings import Settings
@@ -43,6 +48,7 @@ from cadasta.workertoolbox.routing._topology import (
 from cadasta.workertoolbox.routing._transport_options import FIFO_ATTRIBUTES
 
 __all__ = [
+    "CELERY_TYPES",
     "CopyFailed",
     "DEFAULT_QUEUE",
     "EXCHANGE",
@@ -51,6 +57,7 @@ __all__ = [
     "InvalidID",
     "InvalidQueues",
     "InvalidSetting",
+    "InvalidVariable",
     "MONITOR_QUEUE",
     "MissingExtra",
     "NoResultBackend",
@@ -67,7 +74,10 @@ __all__ = [
     "UnknownQueue",
     "Unroutable",
     "UntrackedExchange",
+    "expand_predefined_queues",
+    "find_similar",
     "mask_url",
+    "read_variables",
     "split_urls",
     "without_delay",
 ]

@@ -7,6 +7,7 @@ RoutingError
 ├── InvalidQueues (ValueError)
 ├── InvalidSetting (ValueError)
 ├── MissingExtra (ImportError)
+├── InvalidVariable (ValueError)
 ├── NoResultBackend (NotImplementedError)
 ├── NotJSON (ValueError)
 ├── PublishRefused (RuntimeError)
@@ -86,6 +87,10 @@ class MissingExtra(RoutingError, ImportError):
         return (
             f"the client of the broker cannot be loaded: {self.reason}; {self.advice}"
         )
+
+
+class InvalidVariable(RoutingError, ValueError):
+    """A variable of the environment is not a setting, or its value is not valid."""
 
 
 class NoResultBackend(RoutingError, NotImplementedError):

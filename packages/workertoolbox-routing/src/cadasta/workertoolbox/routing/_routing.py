@@ -6,9 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cadasta.workertoolbox.routing import _publication, _worker
-from cadasta.workertoolbox.routing._errors import InvalidSetting
-from cadasta.workertoolbox.routing._fixed_settings import check_given
+from cadasta.workertoolbox.routing._environment.reading import ENV_PREFIX
+from cadasta.workertoolbox.routing._environment.variables import (
+    read_producer_environment,
+)
+from cadasta.workertoolbox.routing._errors import InvalidQueues, InvalidSetting
+from cadasta.workertoolbox.routing._fixed_settings import (
+    DEFAULT_DESTINATION,
+    check_given,
+)
 from cadasta.workertoolbox.routing._json_only import JSON_ONLY
+from cadasta.workertoolbox.routing._predefined_queues import expand_predefined_queues
 from cadasta.workertoolbox.routing._queue_names import (
     check_prefix,
     check_queue_name,
@@ -17,8 +25,6 @@ from cadasta.workertoolbox.routing._queue_names import (
 from cadasta.workertoolbox.routing._router import Router
 from cadasta.workertoolbox.routing._settings import Settings
 from cadasta.workertoolbox.routing._topology import (
-    DEFAULT_QUEUE,
-    EXCHANGE,
     MONITOR_QUEUE,
     build_queues,
 )
@@ -31,14 +37,32 @@ from cadasta.workertoolbox.routing.transports import _registration
 #: The consumer of the work queues. Celery imports it by this name, in workers only.
 _CONSUMER = "cadasta.workertoolbox.routing.consumer:Consumer"
 
-#: Celery's settings for types of queues: those that it creates for the names that an
-#: app uses, the default queue, and the queues in which ETA tasks wait.
-_QUEUE_TYPE_SETTINGS = (
-    "task_create_missing_queue_type",
-    "task_default_queue_type",
-    "broker_native_delayed_delivery_queue_type",
-)
+#: The variables and the setting of this package, with their defaults.
+DEFAULTS: dict[str, Any] = {
+    "QUEUES": None,
+    "queue_type": None,
+    "PLATFORM_QUEUE_NAME": MONITOR_QUEUE,
+    "QUEUE_PREFIX": "dev",
+    "COPY_FAILURE": "log",
+    "UNKNOWN_PREFIX": "default",
+    "PREDEFINED_QUEUES": None,
+}
 
+#: The default of a keyword: the environment or `DEFAULTS` gives the value.
+_UNSET: Any = object()
+
+_QUEUE_TYPES = (None, "classic", "quorum")
+
+#: Values of settings that have few. Celery's settings are the types of the queues that
+#: it creates for the names that an app uses, of the default queue, and of the queues in
+#: which ETA tasks wait.
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "COPY_FAILURE": ("log", "raise"),
+    "UNKNOWN_PREFIX": ("default", "refuse"),
+    "task_create_missing_queue_type": _QUEUE_TYPES,
+    "task_default_queue_type": _QUEUE_TYPES,
+    "broker_native_delayed_delivery_queue_type": _QUEUE_TYPES,
+}
 
 #: The result backend unless another is given. Celery imports it by this name.
 _NO_RESULTS = "cadasta.workertoolbox.routing.no_results:Backend"
@@ -47,9 +71,13 @@ _NO_RESULTS = "cadasta.workertoolbox.routing.no_results:Backend"
 class Routing(Settings):
     """Celery settings that publish every task, and a copy of it for the monitor.
 
+    A keyword wins over the environment, which wins over the default. The environment is
+    that of `Config` in workertoolbox-conf: a setting is `WORKERTOOLBOX_<NAME>`, in
+    uppercase, or the content of the file that `WORKERTOOLBOX_<NAME>_FILE` names.
+
     Args:
-        queues: Names of the work queues, at least one. The queue `celery` and the
-            monitor queue are always declared.
+        queues: Names of the work queues, at least one, unless the environment gives
+            them. The queue `celery` and the monitor queue are always declared.
         queue_type: `quorum` for RabbitMQ's quorum queues; other brokers ignore it.
             Celery's `task_create_missing_queue_type` and `task_default_queue_type` win
             over it, the first for the work queues, the second for the queues that all
@@ -60,74 +88,103 @@ class Routing(Settings):
             error or `raise` one. RabbitMQ makes the copy itself.
         UNKNOWN_PREFIX: What to do with a task such as `mail.send` if no queue is named
             `mail`: send it to the `default` queue, `celery`, or `refuse` it.
+        PREDEFINED_QUEUES: SQS queues that were created elsewhere: a text with a line
+            `name=url` for each, or a dictionary of names and URLs.
+        ENV_PREFIX: Prefix of the environment variables, without the `_`, or None to
+            read none.
         settings: Any lowercase Celery setting.
 
     Raises:
         InvalidQueues: The list of queues, a queue name or the prefix is not valid.
         InvalidSetting: A setting is unknown, has a value that is not valid, or would
             break tracking.
+        InvalidVariable: A variable of the environment is unknown or cannot be read.
     """
 
     def __init__(
         self,
-        queues: Sequence[str],
+        queues: Sequence[str] | None = None,
         *,
-        queue_type: str | None = None,
-        PLATFORM_QUEUE_NAME: str = MONITOR_QUEUE,
-        QUEUE_PREFIX: str = "dev",
-        COPY_FAILURE: str = "log",
-        UNKNOWN_PREFIX: str = "default",
+        queue_type: str | None = _UNSET,
+        PLATFORM_QUEUE_NAME: str = _UNSET,
+        QUEUE_PREFIX: str = _UNSET,
+        COPY_FAILURE: str = _UNSET,
+        UNKNOWN_PREFIX: str = _UNSET,
+        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
+        ENV_PREFIX: str | None = ENV_PREFIX,
         **settings: Any,
     ) -> None:
-        check_prefix("QUEUE_PREFIX", QUEUE_PREFIX)
-        options = transport_options(
-            settings.pop("broker_transport_options", None) or {},
-            prefix=QUEUE_PREFIX,
-            copy_failure=COPY_FAILURE,
-        )
-        prefix = options["queue_name_prefix"]
-        check_queue_name(PLATFORM_QUEUE_NAME, prefix=prefix)
-        names = check_queues(queues, monitor=PLATFORM_QUEUE_NAME, prefix=prefix)
-        _check_choice("queue_type", queue_type, (None, "classic", "quorum"))
-        _check_choice("COPY_FAILURE", COPY_FAILURE, ("log", "raise"))
-        _check_choice("UNKNOWN_PREFIX", UNKNOWN_PREFIX, ("default", "refuse"))
-        _check_settings(settings)
-        for name in _QUEUE_TYPE_SETTINGS:
-            _check_choice(name, settings.get(name), (None, "classic", "quorum"))
-        declared = build_queues(
-            names,
-            monitor=PLATFORM_QUEUE_NAME,
-            queue_type=settings.get("task_create_missing_queue_type") or queue_type,
-            shared_queue_type=settings.get("task_default_queue_type") or queue_type,
-        )
-        delay_queue_type = settings.get("broker_native_delayed_delivery_queue_type")
-        check_predefined_queues(options, (queue.name for queue in declared))
-        router = Router(
-            declared,
-            settings.pop("task_routes", None),
-            delay_queue_type or "quorum",
-            UNKNOWN_PREFIX,
-        )
-        super().__init__(
-            {
-                "QUEUES": names,
-                "PLATFORM_QUEUE_NAME": PLATFORM_QUEUE_NAME,
-                "QUEUE_PREFIX": QUEUE_PREFIX,
-                "COPY_FAILURE": COPY_FAILURE,
-                "UNKNOWN_PREFIX": UNKNOWN_PREFIX,
-                "task_queues": declared,
-                "task_routes": (router,),
-                "task_default_queue": DEFAULT_QUEUE,
-                "task_default_exchange": EXCHANGE,
-                "task_default_exchange_type": "topic",
-                "task_default_routing_key": DEFAULT_QUEUE,
-                "worker_consumer": _CONSUMER,
-                "result_backend": _NO_RESULTS,
-                **JSON_ONLY,
-                **settings,
-                "broker_transport_options": options,
-            }
-        )
+        keywords = {
+            "QUEUES": _UNSET if queues is None else queues,
+            "queue_type": queue_type,
+            "PLATFORM_QUEUE_NAME": PLATFORM_QUEUE_NAME,
+            "QUEUE_PREFIX": QUEUE_PREFIX,
+            "COPY_FAILURE": COPY_FAILURE,
+            "UNKNOWN_PREFIX": UNKNOWN_PREFIX,
+            "PREDEFINED_QUEUES": PREDEFINED_QUEUES,
+        }
+        given = {name: value for name, value in keywords.items() if value is not _UNSET}
+        environment = read_producer_environment(ENV_PREFIX) if ENV_PREFIX else {}
+        values = {**DEFAULTS, **environment, **given, **settings}
+        if values["QUEUES"] is None:
+            raise InvalidQueues(
+                'no queues are given; write Routing(queues=["export", "msg"]), or set '
+                f"{ENV_PREFIX}_QUEUES=export,msg in the environment"
+            )
+        super().__init__(_build(expand_predefined_queues(values)))
+
+
+def _build(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings, checked and with those that tracking needs."""
+    variables = {name: values.pop(name) for name in DEFAULTS}
+    monitor, queue_type = variables["PLATFORM_QUEUE_NAME"], variables.pop("queue_type")
+    del variables["PREDEFINED_QUEUES"]
+    for name, choices in _CHOICES.items():
+        _check_choice(name, {**values, **variables}.get(name), choices)
+    _check_choice("queue_type", queue_type, _QUEUE_TYPES)
+    options = _transport_options(
+        variables, values.pop("broker_transport_options", None)
+    )
+    prefix = options["queue_name_prefix"]
+    check_queue_name(monitor, prefix=prefix)
+    names = check_queues(variables["QUEUES"], monitor=monitor, prefix=prefix)
+    _check_settings(values)
+    declared = build_queues(
+        names,
+        monitor=monitor,
+        queue_type=values.get("task_create_missing_queue_type") or queue_type,
+        shared_queue_type=values.get("task_default_queue_type") or queue_type,
+    )
+    check_predefined_queues(options, (queue.name for queue in declared))
+    router = Router(
+        declared,
+        values.pop("task_routes", None),
+        values.get("broker_native_delayed_delivery_queue_type") or "quorum",
+        variables["UNKNOWN_PREFIX"],
+    )
+    return {
+        **variables,
+        "QUEUES": names,
+        "task_queues": declared,
+        "task_routes": (router,),
+        **DEFAULT_DESTINATION,
+        "worker_consumer": _CONSUMER,
+        "result_backend": _NO_RESULTS,
+        **JSON_ONLY,
+        **values,
+        "broker_transport_options": options,
+    }
+
+
+def _transport_options(
+    variables: Mapping[str, Any], given: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    check_prefix("QUEUE_PREFIX", variables["QUEUE_PREFIX"])
+    return transport_options(
+        given or {},
+        prefix=variables["QUEUE_PREFIX"],
+        copy_failure=variables["COPY_FAILURE"],
+    )
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:

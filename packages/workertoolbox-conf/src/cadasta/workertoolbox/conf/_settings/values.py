@@ -48,7 +48,7 @@ def check_values(values: Mapping[str, Any]) -> None:
 
 
 def _check_not_a_string(name: str, value: object) -> None:
-    expected = _NOT_STRINGS.get(str(SETTINGS[name].type))
+    expected = _NOT_STRINGS.get(SETTINGS[name])
     if expected and isinstance(value, str):
         raise InvalidValue(f"{name}={value!r} is a string; write {expected}")
 

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cadasta.workertoolbox.results import DURATION_FORM, parse_duration
+from cadasta.workertoolbox.routing._environment.durations import (
+    DURATION_FORM,
+    parse_duration,
+)
 
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -72,7 +75,7 @@ def _anything(text: str) -> Any:
 
 _LIST_PROBLEM = "is not a list; write a,b or a JSON list"
 
-#: Parsers by the types of `SETTINGS` and `VARIABLES`.
+#: Parsers by the types of `ROUTING_TYPES`, and of the settings of `Config`.
 PARSERS = {
     "string": Parser(str),
     "str": Parser(str),

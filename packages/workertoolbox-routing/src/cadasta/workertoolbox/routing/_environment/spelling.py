@@ -9,10 +9,6 @@ from difflib import get_close_matches
 #: `security_key` have 0.82, `SETUP_LOGGING` is not similar to any setting.
 SIMILAR = 0.7
 
-#: Lowest similarity at which a lowercase name counts as a misspelled setting of
-#: Celery's and not as the user's own setting: `task_qeues` has 0.95.
-MISSPELLED = 0.9
-
 
 def find_similar(
     name: str, known: Iterable[str], *, similarity: float = SIMILAR
