@@ -37,7 +37,7 @@ ORDER = {
         "_ids",  # ids that every part of the toolbox can store
         "_environment",  # settings from environment variables
         "_predefined_queues",  # SQS queues that were created elsewhere
-        "_extras",  # optional clients of brokers
+        "_extras _broker_urls",  # optional clients of brokers; checks of their URLs
         "_settings",  # read-only settings whose repr masks secrets
         "_transport_options",  # what a broker needs beyond its URL
         "_delays _task_queue",  # RabbitMQ's native delays; queues as wishes

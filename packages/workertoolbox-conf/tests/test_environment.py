@@ -192,3 +192,26 @@ def test_the_folder_and_variables_of_tests_are_ignored(
 
     assert Config(["export"]) == Config(queues=["export"])
     assert variable not in Config(["export"])
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("WORKERTOOLBOX_BROKER_URL", "amqp://me:a/geheim@mq//"),
+        ("WORKERTOOLBOX_BROKER_WRITE_URL", "redis://:a#geheim@redis:6379/0"),
+        ("WORKERTOOLBOX_RESULT_BACKEND", "redis://:a/geheim@redis:6379/0"),
+        ("WORKERTOOLBOX_RESULT_BACKEND", "workertoolbox+postgresql://me:a@geheim@db/w"),
+        ("WORKERTOOLBOX_RESULT_BACKEND", "db+postgresql://me:a@geheim@db/w"),
+        ("CELERY_BROKER_URL", "sqs://key:a/geheim@"),
+        ("CELERY_RESULT_BACKEND", "rediss://:a?geheim@redis"),
+    ],
+)
+def test_a_url_that_is_not_percent_encoded_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv(name, url)
+
+    with pytest.raises(ValueError, match="percent-encode") as raised:
+        Config(["export"])
+
+    assert "heim" not in "".join(format_exception(raised.value))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from sqlalchemy import make_url
 
 from cadasta.workertoolbox.results import (
     RESULT_BACKEND,
     InvalidTemplate,
+    InvalidURL,
+    database_url,
     render_text,
     render_url,
 )
@@ -103,3 +107,48 @@ def test_values_in_a_text_that_is_not_a_url_are_not_escaped() -> None:
 def test_an_error_names_the_setting_of_the_template() -> None:
     with pytest.raises(InvalidTemplate, match="^broker_url template 'amqp://{0.NOPE}'"):
         render_url("amqp://{0.NOPE}", VARIABLES, setting="broker_url")
+
+
+@pytest.mark.parametrize("prefix", ["workertoolbox+", "db+"])
+@pytest.mark.parametrize(
+    "login",
+    ["me:a@geheim", "me:a@geheim/b", "me:@geheim", "m@geheim:a", "me:a@b@geheim"],
+)
+def test_a_login_with_an_at_sign_is_refused_and_not_shown(
+    prefix: str, login: str
+) -> None:
+    template = f"{prefix}postgresql+psycopg2://{login}@db:5432/workers"
+    for read in (lambda: render_url(template, {}), lambda: database_url(template)):
+        with pytest.raises(InvalidURL, match="percent-encode") as raised:
+            read()
+
+        assert "heim" not in str(raised.value)
+        assert "postgresql+psycopg2://********" in str(raised.value)
+    # The advice is right: the encoded login is read as it was meant.
+    user, _, password = login.partition(":")
+    encoded = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    url = database_url(f"{prefix}postgresql+psycopg2://{encoded}@db:5432/workers")
+    assert (url.username, url.password, url.host) == (user, password, "db")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "workertoolbox+sqlite:////tmp/a@b/results@1.sqlite3",
+        "workertoolbox+postgresql+psycopg2://me:a/geheim:1@db/workers",
+        "workertoolbox+postgresql+psycopg2:///workers?host=a@b",
+        "workertoolbox+postgresql+psycopg2://me@db/workers",
+        "workertoolbox+postgresql+psycopg2://db/workers",
+    ],
+)
+def test_a_url_that_is_read_as_it_is_meant_is_accepted(url: str) -> None:
+    assert render_url(url, {}) == url
+    database_url(url)
+
+
+@pytest.mark.parametrize("rest", ["me:geheim", "me:geheim/workers", "me:a@db:geheim/w"])
+def test_a_malformed_url_is_not_shown(rest: str) -> None:
+    with pytest.raises(InvalidURL, match="malformed") as raised:
+        database_url(f"workertoolbox+postgresql+psycopg2://{rest}")
+
+    assert "heim" not in str(raised.value)

@@ -37,7 +37,7 @@ def test_repr_shows_settings_with_secrets_masked() -> None:
     text = repr(
         Routing(
             ["export"],
-            broker_url=["amqp://me:s3cret@a//;amqp://me:s3c@ret/@b//", "amqp://c//"],
+            broker_url=["amqp://me:s3cret@a//;amqp://me:s3c@ret:@b//", "amqp://c//"],
             broker_transport_options={
                 "sqs": {"secret_access_key": "s3cret", "access_key_id": "me"},
                 "password": "s3cret",

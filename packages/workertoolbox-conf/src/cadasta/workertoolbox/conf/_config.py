@@ -24,7 +24,10 @@ from cadasta.workertoolbox.conf._settings.environment import (
 from cadasta.workertoolbox.conf._settings.names import check_names
 from cadasta.workertoolbox.conf._settings.overrides import warn_of_overrides
 from cadasta.workertoolbox.conf._settings.templates import render_templates
-from cadasta.workertoolbox.conf._settings.values import check_values
+from cadasta.workertoolbox.conf._settings.values import (
+    check_result_backend,
+    check_values,
+)
 from cadasta.workertoolbox.routing import Routing, Settings
 
 _DEFAULTS = {**variables.VARIABLE_DEFAULTS, **CELERY_DEFAULTS}
@@ -137,6 +140,7 @@ class Config(Settings):
         values = with_predefined_queues(values)
         values = with_profile(values, given)
         values = render_templates(values)
+        check_result_backend(values["result_backend"])
         values = with_chord_unlock_limit(values)
         super().__init__({**_routed(values), "ENV_PREFIX": prefix})
         object.__setattr__(self, "_given", Settings(given))

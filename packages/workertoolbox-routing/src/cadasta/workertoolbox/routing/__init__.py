@@ -11,6 +11,7 @@ the process, connects two of Celery's signals, and replaces two methods of Celer
 `AMQP`; see the README, "Other apps in the same process".
 """
 
+from cadasta.workertoolbox.routing._broker_urls import check_url
 from cadasta.workertoolbox.routing._delays import without_delay
 from cadasta.workertoolbox.routing._environment.celery_settings import CELERY_TYPES
 from cadasta.workertoolbox.routing._environment.reading import read_variables
@@ -76,6 +77,7 @@ __all__ = [
     "UntrackedExchange",
     "expand_predefined_queues",
     "find_similar",
+    "check_url",
     "mask_url",
     "read_variables",
     "split_urls",

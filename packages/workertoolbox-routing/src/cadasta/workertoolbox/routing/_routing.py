@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cadasta.workertoolbox.routing import _publication, _worker
+from cadasta.workertoolbox.routing._broker_urls import check_broker_urls
 from cadasta.workertoolbox.routing._environment.reading import ENV_PREFIX
 from cadasta.workertoolbox.routing._environment.variables import (
     read_producer_environment,
@@ -195,6 +196,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
                 "in lowercase"
             )
     check_given(settings)
+    check_broker_urls(settings)
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

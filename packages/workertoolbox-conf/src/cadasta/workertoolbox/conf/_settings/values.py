@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from celery.utils.functional import maybe_list
 from cadasta.workertoolbox.conf._errors import InvalidValue
 from cadasta.workertoolbox.conf._settings.celery import SETTINGS, URL_VARIABLES
 from cadasta.workertoolbox.conf._settings.variables import VARIABLES
+from cadasta.workertoolbox.routing import check_url
 
 #: What to write instead of a string, by the type of a setting of Celery's.
 _NOT_STRINGS = {
@@ -69,3 +71,14 @@ def _check_urls(name: str, value: object) -> None:
             f"{name} is neither a string nor a list of strings; write a URL, as in "
             "'amqp://localhost//', or several for failover"
         )
+
+
+def check_result_backend(result_backend: object) -> None:
+    """Refuse a rendered URL of a result backend that Celery would misread.
+
+    Raises:
+        InvalidSetting: A character has to be percent-encoded.
+    """
+    check_url("result_backend", str(result_backend or ""))
+    variable = URL_VARIABLES["result_backend"]
+    check_url(variable, os.environ.get(variable, ""))

@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from cadasta.workertoolbox.results._database.outages import one_line
+from cadasta.workertoolbox.results._database.url import check_login
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, InvalidURL
 
 #: Seconds to wait for a PostgreSQL server that does not answer.
@@ -27,6 +28,8 @@ CONNECT_TIMEOUT_S = 10
 
 #: Seconds to wait while another process writes to the same SQLite file.
 BUSY_TIMEOUT_S = 60
+
+_DATABASES = ("postgresql", "sqlite")
 
 _engines: WeakSet[Engine] = WeakSet()
 
@@ -44,13 +47,26 @@ def database_url(result_backend: object) -> URL:
         InvalidURL: The setting does not name a supported database.
     """
     text = str(result_backend or "").removeprefix("workertoolbox+").removeprefix("db+")
+    check_login(text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise InvalidURL(_unsupported(text.partition(":")[0])) from None
-    if url.get_backend_name() not in ("postgresql", "sqlite"):
+        scheme = text.partition(":")[0]
+        is_malformed = scheme.partition("+")[0] in _DATABASES
+        raise InvalidURL(
+            (_malformed if is_malformed else _unsupported)(scheme)
+        ) from None
+    if url.get_backend_name() not in _DATABASES:
         raise InvalidURL(_unsupported(url.drivername))
     return url
+
+
+def _malformed(scheme: str) -> str:
+    return (
+        f"result_backend '{scheme}://********' is malformed; write "
+        f"workertoolbox+{scheme}://USER:PASSWORD@HOST:5432/DATABASE, with user and "
+        "password percent-encoded"
+    )
 
 
 def _unsupported(scheme: str) -> str:

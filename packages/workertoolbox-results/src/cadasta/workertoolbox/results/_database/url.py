@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from string import Formatter
 from urllib.parse import quote
 
-from cadasta.workertoolbox.results._errors import InvalidTemplate
+from cadasta.workertoolbox.results._errors import InvalidTemplate, InvalidURL
 
 #: The default template of `result_backend`.
 RESULT_BACKEND = (
@@ -20,6 +20,32 @@ RESULT_BACKEND = (
 
 #: User and password in a template: the text between `://` and the last `@`.
 _CREDENTIALS = re.compile(r"(?<=://)((?:\{[^{}]*\}|[^:/@{}])*):(\S*)(?=@)")
+
+
+#: What SQLAlchemy takes for user and password, with the `@` after them.
+_LOGIN = re.compile(r"[^:/@]*(:[^@]*)?@")
+
+
+def check_login(url: str) -> None:
+    """Refuse a URL of a database whose user or password SQLAlchemy would misread.
+
+    It ends the password at the first `@`, and shows what follows as the host.
+
+    Args:
+        url: A `result_backend` setting, or a URL for SQLAlchemy.
+
+    Raises:
+        InvalidURL: An `@` has to be percent-encoded. The message does not show the URL,
+            because it is not known which part of it is secret.
+    """
+    scheme, _, rest = url.partition("://")
+    address = _LOGIN.sub("", rest.partition("?")[0], count=1)
+    if "@" in address and "sqlite" not in scheme:
+        raise InvalidURL(
+            f"result_backend '{scheme}://********' has more than one '@'; percent-"
+            "encode user and password, as in urllib.parse.quote('p@ss', safe=''), "
+            "which is 'p%40ss'"
+        )
 
 
 def render_url(
@@ -36,9 +62,13 @@ def render_url(
     Raises:
         InvalidTemplate: A variable is unknown, a brace is unmatched, or a replacement
             field is more than a name.
+        InvalidURL: An `@` in the URL of a database has to be percent-encoded.
     """
     quoted = {name: _quote(name, value) for name, value in variables.items()}
-    return render_text(template, quoted, setting=setting)
+    url = render_text(template, quoted, setting=setting)
+    if url.startswith(("workertoolbox+", "db+")):
+        check_login(url)
+    return url
 
 
 def render_text(template: str, variables: Mapping[str, object], *, setting: str) -> str:
