@@ -9,7 +9,7 @@ import pytest
 from cadasta.workertoolbox.conf import Config, ConflictingSettings, InvalidValue
 from cadasta.workertoolbox.routing import InvalidSetting
 
-REDIS = "redis://me:se;cret@localhost/0"
+REDIS = "redis://me:secret@localhost/0"
 
 
 def attributes(**given: str) -> dict[str, Any]:
