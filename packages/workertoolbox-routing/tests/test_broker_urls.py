@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -86,8 +87,9 @@ def test_each_setting_and_each_variable_of_celerys_is_checked(
     monkeypatch: pytest.MonkeyPatch, name: str, url: str
 ) -> None:
     for given in (url, ["amqp://host", url], f"amqp://host;{url}"):
+        settings: dict[str, Any] = {name: given}
         with pytest.raises(InvalidSetting, match=f"^{name}="):
-            Routing(["export"], **{name: given})
+            Routing(["export"], **settings)
     monkeypatch.setenv(f"CELERY_{name.upper()}", url)
 
     with pytest.raises(InvalidSetting, match=f"^CELERY_{name.upper()}="):
