@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
+from celery.beat import Scheduler
 
 from cadasta.workertoolbox.conf import (
     Config,
@@ -25,6 +29,42 @@ def test_one_line_is_enough() -> None:
     assert config.task_track_started is True
     assert config.result_extended is True
     assert config.broker_connection_retry_on_startup is True
+
+
+@pytest.mark.parametrize(
+    ("settings", "expires"),
+    [
+        ({}, None),
+        ({"result_backend": "db+sqlite:///results.sqlite3"}, None),
+        ({"result_expires": 3600}, 3600),
+        ({"result_backend": "redis://localhost/0"}, timedelta(days=1)),
+        ({"result_backend": "rpc://"}, timedelta(days=1)),
+    ],
+)
+def test_results_in_a_sql_database_do_not_expire_by_default(
+    settings: dict[str, Any], expires: object
+) -> None:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config(["export"], **settings))
+
+    assert app.conf.result_expires == expires
+
+
+def test_the_result_backend_of_celerys_own_variable_decides_about_expiry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", "redis://localhost/0")
+
+    assert "result_expires" not in Config(["export"])
+
+
+def test_beat_does_not_clean_results_up_by_default(tmp_path: Path) -> None:
+    app = Celery("export", set_as_current=False)
+    app.config_from_object(Config.embedded(["export"], tmp_path))
+    scheduler: Any = Scheduler(app, lazy=True)
+    scheduler.install_default_entries(scheduler.data)
+
+    assert "celery.backend_cleanup" not in scheduler.schedule
 
 
 def test_it_contains_the_settings_of_routing() -> None:

@@ -16,7 +16,10 @@ from cadasta.workertoolbox.conf._chord_unlock import with_chord_unlock_limit
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
 from cadasta.workertoolbox.conf._logging import setup as logging_setup
 from cadasta.workertoolbox.conf._settings import variables
-from cadasta.workertoolbox.conf._settings.celery import CELERY_DEFAULTS
+from cadasta.workertoolbox.conf._settings.celery import (
+    CELERY_DEFAULTS,
+    with_kept_results,
+)
 from cadasta.workertoolbox.conf._settings.environment import (
     find_folder,
     read_environment,
@@ -141,6 +144,7 @@ class Config(Settings):
         values = with_profile(values, given)
         values = render_templates(values)
         check_result_backend(values["result_backend"])
+        values = with_kept_results(values)
         values = with_chord_unlock_limit(values)
         super().__init__({**_routed(values), "ENV_PREFIX": prefix})
         object.__setattr__(self, "_given", Settings(given))
