@@ -11,6 +11,7 @@ from random import randrange
 
 from faults.environment import FAULT_KINDS
 from faults.fleet import run_fleet
+from faults.warm_stops import stop_workers
 
 #: Tasks for each fault, so that a fleet works without faults in between.
 TASKS_PER_FAULT = 50
@@ -43,7 +44,18 @@ def main(arguments: list[str]) -> int:
         default=randrange(10**6),
         help="determines faults and workflows (default: a random number)",
     )
+    parser.add_argument(
+        "--stops",
+        type=int,
+        metavar="COUNT",
+        help="instead, stop so many workers of each pool, with and without events",
+    )
     options = parser.parse_args(arguments)
+    if options.stops:
+        folder = Path(tempfile.mkdtemp(prefix="workertoolbox-stops-"))
+        failures = stop_workers(folder, count=options.stops)
+        print(*failures, sep="\n")
+        return 1 if failures else 0
     code = 0
     for name in FAULT_KINDS if options.broker == "all" else [options.broker]:
         folder = Path(tempfile.mkdtemp(prefix=f"workertoolbox-faults-{name}-"))

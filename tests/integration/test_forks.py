@@ -30,8 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
 
 @pytest.mark.parametrize("queues", BROKERS, indirect=True)
-@pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
-@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize(
+    ("how", "threads"), [("os.fork", 2), ("uWSGI", 0), ("multiprocessing", 2)]
+)
 def test_forked_processes_and_their_parent_publish_each_task_once(
     queues: QueueContents, tmp_path: Path, how: str, threads: int
 ) -> None:

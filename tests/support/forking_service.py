@@ -9,7 +9,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ctypes import PyDLL
+from functools import partial
 from multiprocessing import get_context
 from threading import Event, Thread
 
@@ -30,9 +32,14 @@ def publish(app: Celery, count: int) -> None:
     os.write(1, "".join(f"{id}\n" for id in ids).encode())  # Lines do not mix.
 
 
-def fork(work: Callable[[], None]) -> int:
-    """Run a function in a process forked by `os.fork`, and return the process id."""
-    if pid := os.fork():
+def fork_in_c() -> int:
+    """Fork as uWSGI does, which does not tell Python."""
+    return int(PyDLL(None).fork())
+
+
+def fork(call: Callable[[], int], work: Callable[[], None]) -> int:
+    """Run a function in a forked process, and return the process id."""
+    if pid := call():
         return pid
     signal.alarm(TIMEOUT_S)
     code = 1
@@ -43,9 +50,9 @@ def fork(work: Callable[[], None]) -> int:
         os._exit(code)
 
 
-def fork_all(work: Callable[[], None]) -> list[int]:
-    """Run a function in processes forked by `os.fork`, and return their exit codes."""
-    pids = [fork(work) for _ in range(CHILDREN)]
+def fork_all(call: Callable[[], int], work: Callable[[], None]) -> list[int]:
+    """Run a function in forked processes, and return their exit codes."""
+    pids = [fork(call, work) for _ in range(CHILDREN)]
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
@@ -58,6 +65,14 @@ def run_processes(work: Callable[[], None]) -> list[int | None]:
     for process in processes:
         process.join(TIMEOUT_S)
     return [process.exitcode for process in processes]
+
+
+#: Ways to run a function in forked processes.
+WAYS: dict[str, Callable[[Callable[[], None]], Sequence[int | None]]] = {
+    "os.fork": partial(fork_all, os.fork),
+    "uWSGI": partial(fork_all, fork_in_c),
+    "multiprocessing": run_processes,
+}
 
 
 def main(how: str, count_of_threads: int) -> None:
@@ -73,8 +88,7 @@ def main(how: str, count_of_threads: int) -> None:
     threads = [Thread(target=publish_until_stopped) for _ in range(count_of_threads)]
     for thread in threads:
         thread.start()
-    run = fork_all if how == "os.fork" else run_processes
-    codes = run(lambda: publish(app, TASKS))
+    codes = WAYS[how](lambda: publish(app, TASKS))
     stop.set()
     for thread in threads:
         thread.join()

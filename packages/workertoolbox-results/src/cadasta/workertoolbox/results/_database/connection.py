@@ -49,6 +49,7 @@ class Database:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
+        self._owner = os.getpid()
         if self._connection is not None and not self._connection.invalidated:
             # The parent process still uses it, so neither the pool nor the destructor
             # of the driver may close it.
@@ -65,6 +66,8 @@ class Database:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Yield the connection; other threads wait until it is free."""
+        if self._owner != os.getpid():
+            self._reset()  # uWSGI forks without telling Python.
         with self._lock:
             if self._connection is None:
                 self._connection = self.engine.connect()
