@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import time
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -23,6 +26,32 @@ def echo(value: object) -> object:
 @app.task(name="export.fail")
 def fail() -> None:
     raise KeyError("no")
+
+
+@app.task(name="export.match", ignore_result=False)
+def match(length: int) -> None:
+    """Hold Python's global lock: for 0, not at all, and for 24, some seconds."""
+    re.match("(a*)*b", "a" * length)
+
+
+@app.task(name="export.match_ignored", ignore_result=True)
+def match_ignored(length: int) -> None:
+    re.match("(a*)*b", "a" * length)
+
+
+@app.task(name="export.wait")
+def wait(path: str) -> None:
+    """Wait until a file exists."""
+    while not Path(path).exists():
+        time.sleep(0.05)
+
+
+@app.task(name="export.progress", bind=True)
+def progress(self: Any, state: str, path: str) -> None:
+    """Store a custom state again and again until a file exists."""
+    while not Path(path).exists():
+        self.update_state(state=state, meta={"status": "half"})
+        time.sleep(0.05)
 
 
 @app.task(name="export.large")

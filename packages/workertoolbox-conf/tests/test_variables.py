@@ -41,6 +41,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "LOG_FORMAT": ("json", "json"),
     "SENTRY": ("false", False),
     "RESULT_DB_PORT": ("7", 7),
+    "RESULT_DB_REQUIRED": ("true", True),
     "MAX_ARGUMENT_BYTES": ("7", 7),
     "CHORD_UNLOCK_MAX_RETRIES": ("7", 7),
 }

@@ -69,6 +69,7 @@ class Config(Settings):
     REDACT_RESULTS: dict[str, Any]
     MAX_ARGUMENT_BYTES: int | None
     PREDEFINED_QUEUES: str | dict[str, Any] | None
+    RESULT_DB_REQUIRED: bool
     LOG_FORMAT: str | None
     SENTRY: bool
     ENV_PREFIX: str

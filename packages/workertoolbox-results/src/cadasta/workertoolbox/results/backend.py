@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from celery import Celery, states
+from celery import Celery, Task, states
 from celery.app import app_or_default
 from celery.backends import base
 from celery.exceptions import ImproperlyConfigured
+from celery.signals import task_prerun, worker_ready
 from celery.utils.time import maybe_timedelta
 from sqlalchemy import delete
 
@@ -23,9 +25,10 @@ from cadasta.workertoolbox.results._backend.groups import GroupMixin
 from cadasta.workertoolbox.results._backend.reading import ResultReadingMixin
 from cadasta.workertoolbox.results._backend.retries import RetryMixin
 from cadasta.workertoolbox.results._backend.rows import RowBuilder
-from cadasta.workertoolbox.results._backend.states import write_state
+from cadasta.workertoolbox.results._backend.states import write_start, write_state
 from cadasta.workertoolbox.results._database.connection import shared_database
 from cadasta.workertoolbox.results._database.engine import database_url
+from cadasta.workertoolbox.results._database.outages import is_outage
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.cleanup import (
@@ -114,24 +117,32 @@ class Backend(
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        if state == states.STARTED:
-            self._defer_start(task_id, result, traceback, request)
+        # A task may store the state again, for example with other meta data.
+        if state == states.STARTED and request is not None and not _started_at(request):
+            self._store_start(task_id, result, traceback, request)
         else:
             self._store_state(task_id, result, state, traceback, request)
         return result
 
-    def _defer_start(
+    def _store_start(
         self, task_id: str, result: Any, traceback: str | None, request: Any
     ) -> None:
         now = datetime.now(UTC)
 
         def build_row() -> dict[str, Any]:
-            row = self._row(task_id, result, states.STARTED, traceback, request)
+            row = self.build_row(task_id, result, states.STARTED, traceback, request)
             return {**row, "date_done": naive_utc(now), "started_at": now}
 
-        if request is not None:
-            request.workertoolbox_started_at = now
-        self._deferred_starts.put(task_id, DeferredStart(now, build_row))
+        request.workertoolbox_started_at = now
+        if self._deferred_starts.may_wait(getattr(request, "task", None)):
+            self._deferred_starts.put(task_id, DeferredStart(now, build_row))
+            return
+        try:
+            write_start(self.database, build_row())
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            self._deferred_starts.put(task_id, DeferredStart(now, build_row))
 
     def _store_state(
         self,
@@ -141,19 +152,29 @@ class Backend(
         traceback: str | None,
         request: Any,
     ) -> None:
-        row = self._row(task_id, result, state, traceback, request)
-        started_at = getattr(request, "workertoolbox_started_at", None)
+        row = self.build_row(task_id, result, state, traceback, request)
+        started_at = _started_at(request)
         row["started_at"] = started_at
+        if state == states.STARTED and started_at is None:
+            row["started_at"] = row["date_done"].replace(tzinfo=UTC)
+        if started_at is not None:
+            if state == states.STARTED:  # Its date is that of the start.
+                row["date_done"] = naive_utc(started_at)
+            else:
+                run_s = (datetime.now(UTC) - started_at).total_seconds()
+                self._deferred_starts.count_run(row.get("name"), run_s)
         start = self._deferred_starts.pop(task_id)
         is_same_run = start is not None and start.started_at == started_at
         if start is not None and not is_same_run:
-            write_state(self.database, start.build_row())
+            write_start(self.database, start.build_row())
         # There is probably no row yet if the start was not written, or if Celery does
         # not report starts.
         is_first = (is_same_run or started_at is None) and not row.get("retries")
-        write_state(self.database, row, is_first=is_first)
+        write_state(
+            self.database, row, is_first=is_first, keeps_start=started_at is None
+        )
 
-    def _row(
+    def build_row(
         self,
         task_id: str,
         result: Any,
@@ -161,6 +182,7 @@ class Backend(
         traceback: str | None,
         request: Any,
     ) -> dict[str, Any]:
+        """Return the row of a state."""
         return self._rows.build(
             task_id,
             result,
@@ -190,6 +212,36 @@ class Backend(
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), (), {"url": self.url})
+
+
+def _started_at(request: Any) -> datetime | None:
+    """Return when the run of a task began, or None if it is not known."""
+    return getattr(request, "workertoolbox_started_at", None)
+
+
+@worker_ready.connect
+def _prepare_worker(sender: Any, **_: object) -> None:
+    backend = sender.app.backend
+    if isinstance(backend, Backend):
+        # Imported here because only workers need it, and it takes time.
+        from cadasta.workertoolbox.results._backend.worker_start import prepare_worker
+
+        prepare_worker(sender, backend.database, backend.build_row)
+
+
+@task_prerun.connect
+def _store_ignored_start(
+    sender: Task[..., Any], task_id: str, task: Task[..., Any], **_: object
+) -> None:
+    """Store the start of a task that ignores its result, which Celery does not."""
+    request = task.request
+    ignores = vars(request).get("ignore_result")
+    if not (task.ignore_result if ignores is None else ignores) or request.is_eager:
+        return
+    if not task.track_started or not isinstance(task.backend, Backend):
+        return
+    meta = {"pid": os.getpid(), "hostname": request.hostname}
+    task.backend.store_result(task_id, meta, states.STARTED, request=request)
 
 
 def _is_set(app: Celery, name: str) -> bool:

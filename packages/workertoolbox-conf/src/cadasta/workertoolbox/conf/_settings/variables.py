@@ -55,6 +55,10 @@ def _log_format_problem(value: object) -> str | None:
     return f"is unknown; write {known}, or leave it out for Celery's own format"
 
 
+def _flag_problem(value: object) -> str | None:
+    return None if isinstance(value, bool) else "is neither True nor False"
+
+
 def _sentry_problem(value: object) -> str | None:
     if isinstance(value, bool):
         return None
@@ -197,6 +201,14 @@ _OTHER_VARIABLES = (
         _bytes_problem,
         "how many bytes of a task's `args`, and of its `kwargs`, are stored; 65,536 by "
         "default: see results",
+    ),
+    Variable(
+        "RESULT_DB_REQUIRED",
+        "bool",
+        False,
+        _flag_problem,
+        "whether a worker ends if it cannot use the database when it starts; by "
+        "default it logs a line and runs tasks",
     ),
     Variable(
         "LOG_FORMAT",

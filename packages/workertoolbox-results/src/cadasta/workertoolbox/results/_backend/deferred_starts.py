@@ -1,6 +1,10 @@
 """Keep the start of a task for a moment, so that it is written with the end.
 
-Most tasks take less time than a second write to the database would.
+Most tasks take less time than a second write to the database would. A thread writes the
+starts of the others. It cannot do so while a task holds Python's global lock, as a
+regular expression does. For pool processes, the worker's main process then writes the
+start (see `start_watch.py`). A worker that runs tasks in its main process writes the
+start of a task at once, unless the last task of that name was quick.
 """
 
 from __future__ import annotations
@@ -14,11 +18,18 @@ from typing import Any, NamedTuple
 
 from celery.utils.log import get_task_logger
 
-from cadasta.workertoolbox.results._backend.states import write_state
+from cadasta.workertoolbox.results._backend.states import write_start
 from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.outages import is_outage, one_line
 
 #: Seconds that a task has to run before its start is written without the end.
 DELAY_S = 0.02
+
+#: Seconds after which the thread tries again during an outage.
+RETRY_S = 0.5
+
+#: Seconds below which a task was quick: the next one of its name may wait.
+QUICK_S = 0.1
 
 logger = get_task_logger(__name__)
 
@@ -43,10 +54,14 @@ class DeferredStarts:
 
     Args:
         database: Where a thread writes a start if the end does not come in time.
+
+    Attributes:
+        runs_tasks_in_main: Whether this process is a worker without pool processes.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.runs_tasks_in_main = False
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -55,6 +70,16 @@ class DeferredStarts:
         self._lock = Lock()
         self._has_pending = Event()
         self._writer: Thread | None = None
+        self._quick: set[str | None] = set()
+
+    def may_wait(self, name: str | None) -> bool:
+        """Return whether the start of a task may be written later by a thread."""
+        return not self.runs_tasks_in_main or name in self._quick
+
+    def count_run(self, name: str | None, duration_s: float) -> None:
+        """Remember whether the last task of a name was quick."""
+        if self.runs_tasks_in_main:
+            (self._quick.add if duration_s < QUICK_S else self._quick.discard)(name)
 
     def put(self, task_id: str, start: DeferredStart) -> None:
         """Keep a start; a thread writes it after `DELAY_S`."""
@@ -83,17 +108,23 @@ class DeferredStarts:
                 now = time.monotonic()
                 due = [id for id, (at, _) in self._pending.items() if at <= now]
                 for id in due:
-                    self._write(id, self._pending.pop(id)[1])
+                    start = self._pending.pop(id)[1]
+                    if not self._write(id, start):
+                        self._pending[id] = (time.monotonic() + RETRY_S, start)
                 if not self._pending:
                     self._has_pending.clear()
 
-    def _write(self, task_id: str, start: DeferredStart) -> None:
+    def _write(self, task_id: str, start: DeferredStart) -> bool:
+        """Write a start; return False if it has to be tried again."""
         try:
-            write_state(self._database, start.build_row())
+            write_start(self._database, start.build_row())
         except Exception as error:
-            # The database fails, or the task is changing its arguments meanwhile. A
+            if is_outage(error):
+                return False
+            # The task is changing its arguments meanwhile, or the data is invalid. A
             # lost start is harmless: the final state is retried until it is stored.
-            logger.warning("start of task %s not stored: %s", task_id, error)
+            logger.warning("start of task %s not stored: %s", task_id, one_line(error))
+        return True
 
 
 def deferred_starts_for(database: Database) -> DeferredStarts:

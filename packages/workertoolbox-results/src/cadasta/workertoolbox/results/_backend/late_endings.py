@@ -15,7 +15,7 @@ from collections.abc import Callable
 from threading import Condition, Thread
 from typing import NamedTuple
 
-from celery.utils.log import get_task_logger
+from celery.utils.log import get_logger
 
 from cadasta.workertoolbox.results._backend.retries import (
     may_succeed_later,
@@ -31,7 +31,7 @@ RETRY_S = 1.0
 #: Seconds that a process spends on the remaining ends before it exits.
 EXIT_S = 5.0
 
-logger = get_task_logger(__name__)
+logger = get_logger(__name__)
 
 
 class LateEnding(NamedTuple):

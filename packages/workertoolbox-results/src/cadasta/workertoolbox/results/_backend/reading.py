@@ -13,7 +13,8 @@ from sqlalchemy import RowMapping, bindparam, select
 
 from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStarts
 from cadasta.workertoolbox.results._backend.polling import LONGEST_S, poll_intervals
-from cadasta.workertoolbox.results._backend.states import write_state
+from cadasta.workertoolbox.results._backend.retries import no_retries_after
+from cadasta.workertoolbox.results._backend.states import write_start
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
@@ -108,6 +109,8 @@ class ResultReadingMixin(base.BaseBackend):
 
         Raises:
             celery.exceptions.TimeoutError: Some tasks have not ended in time.
+            DatabaseUnavailable: The database cannot be used, until the retries or the
+                time are over.
         """
         self._ensure_not_eager()
         # Callers may use UUIDs as ids; publishers and tables have strings.
@@ -116,9 +119,11 @@ class ResultReadingMixin(base.BaseBackend):
         count = len(missing)
         longest_s = interval or LONGEST_S
         called_at = time.monotonic()
+        deadline = None if timeout is None else called_at + timeout
         sleeps = poll_intervals(timeout, longest_s=longest_s)
         for iteration, sleep_s in enumerate(sleeps, start=1):
-            ended = self._find_ended(missing)
+            with no_retries_after(deadline):
+                ended = self._find_ended(missing)
             # Celery raises the errors of a result's parents in `on_interval`. If it is
             # called before a failed chord body is yielded, it raises the error of the
             # header's task instead, which is the cause. It is not called after each
@@ -167,7 +172,7 @@ class ResultReadingMixin(base.BaseBackend):
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         task_id = str(task_id)
         if (start := self._deferred_starts.pop(task_id)) is not None:
-            write_state(self.database, start.build_row())
+            write_start(self.database, start.build_row())
         with self.database.connect() as connection:
             row = connection.execute(_SELECT, {"id": task_id}).mappings().first()
         if row is None:

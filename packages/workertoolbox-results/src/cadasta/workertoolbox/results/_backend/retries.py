@@ -152,7 +152,7 @@ class RetryMixin(base.BaseBackend):
             return
         try:
             with self.database.connect() as connection:
-                connection.execute(_CHANGE_NOTHING)
+                connection.execute(CHANGE_NOTHING)
             call()
         except Exception as again:
             if getattr(again, "size_bytes", 0):
@@ -188,6 +188,6 @@ def _is_over(sleep_s: float) -> bool:
 
 
 #: A write that needs the same locks and the same server as a result does.
-_CHANGE_NOTHING = (
+CHANGE_NOTHING = (
     update(taskmeta).values(status=taskmeta.c.status).where(taskmeta.c.task_id == "")
 )

@@ -27,7 +27,11 @@ _STATE_COLUMNS = {"status", "result", "date_done", "traceback", "children"}
 
 
 def write_state(
-    database: Database, row: Mapping[str, Any], *, is_first: bool = False
+    database: Database,
+    row: Mapping[str, Any],
+    *,
+    is_first: bool = False,
+    keeps_start: bool = False,
 ) -> None:
     """Store a state, unless a more final one is there already.
 
@@ -36,6 +40,8 @@ def write_state(
         row: Values of the table's columns, None for those without a value.
         is_first: Whether the task probably has no row yet. This only saves time: a
             statement that cannot replace a row is cheaper for PostgreSQL.
+        keeps_start: Whether a start that is stored stays, because the given one is not
+            that of the task.
     """
     values = {name: value for name, value in row.items() if value is not None}
     names = frozenset(values)
@@ -46,8 +52,13 @@ def write_state(
         insert = _insert(database.dialect, names)
         if execute(database, [insert], values, synchronous_commit=final).count:
             return
-    upsert = _upsert(database.dialect, names, final)
+    upsert = _upsert(database.dialect, names, final, keeps_start)
     execute(database, [upsert], values, synchronous_commit=final)
+
+
+def write_start(database: Database, row: Mapping[str, Any]) -> None:
+    """Store the start of a task; only a task that is retried has a row already."""
+    write_state(database, row, is_first=not row.get("retries"))
 
 
 # Statements name only the columns that have values. PostgreSQL parses and plans each
@@ -61,12 +72,18 @@ def _insert(dialect: Dialect, names: frozenset[str]) -> Statement:
 
 
 @cache
-def _upsert(dialect: Dialect, names: frozenset[str], final: bool) -> Statement:
+def _upsert(
+    dialect: Dialect, names: frozenset[str], final: bool, keeps_start: bool
+) -> Statement:
     insert = _insert_values(dialect, names)
     changed = sorted((names | _STATE_COLUMNS) - {"task_id"})
+    changes: dict[str, Any] = {name: insert.excluded[name] for name in changed}
+    if keeps_start and "started_at" in names:
+        old = taskmeta.c.started_at
+        changes["started_at"] = func.coalesce(old, insert.excluded.started_at)
     upsert = insert.on_conflict_do_update(
         index_elements=[taskmeta.c.task_id],
-        set_={name: insert.excluded[name] for name in changed},
+        set_=changes,
         where=_supersedes(insert, has_retries="retries" in names, final=final),
     )
     return compile_statement(dialect, upsert.inline())

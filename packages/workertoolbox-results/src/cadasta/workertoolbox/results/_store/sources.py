@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from celery import states
 from sqlalchemy import ColumnElement, Connection, Select, or_, select
 
-from cadasta.workertoolbox.results._database.statuses import QUEUED
+from cadasta.workertoolbox.results._database.statuses import FINAL, QUEUED
 from cadasta.workertoolbox.results._database.tables import (
     planned,
     queued,
@@ -193,9 +193,50 @@ def _select_queued_above_watermark(
 def find_started(
     connection: Connection, filters: Filters, limit: int, *, before: datetime
 ) -> Iterator[Sequence[DatedId]]:
-    """Yield tasks that have been `STARTED` since before an instant, oldest first."""
+    """Yield tasks that have run since before an instant, oldest first.
+
+    They are `STARTED`, or in a custom state such as `PROGRESS`, which a running task
+    may store again and again.
+    """
     for query in _select_state(filters, states.STARTED, before):
         yield _fetch(connection, query, limit)
+    for state in _custom_states(connection):
+        for query in _select_running(filters, state, before):
+            yield _fetch(connection, query, limit)
+
+
+def _custom_states(connection: Connection) -> Iterator[str]:
+    """Yield the states of tasks that are not Celery's, by a look into an index each."""
+    status = taskmeta.c.status
+    in_partial_index = status != states.SUCCESS
+    query = select(status).where(in_partial_index).order_by(status).limit(1)
+    state = connection.scalar(query)
+    while state is not None:
+        if state not in states.ALL_STATES and state not in FINAL:
+            yield state
+        state = connection.scalar(query.where(status > state))
+
+
+def _select_running(
+    filters: Filters, state: str, before: datetime
+) -> Iterator[Select[Any]]:
+    """Yield queries for tasks in a custom state that started before an instant.
+
+    A task without a start counts from its state.
+    """
+    started_at, stored_at = taskmeta.c.started_at, taskmeta.c.date_done
+    for conditions in result_conditions(replace(filters, status=state)):
+        yield (
+            select(started_at, taskmeta.c.task_id)
+            .where(started_at < before, *conditions)
+            .order_by(started_at)
+        )
+        yield (
+            select(stored_at, taskmeta.c.task_id)
+            .where(stored_at < naive_utc(before), *conditions)
+            .where(started_at.is_(None))
+            .order_by(stored_at)
+        )
 
 
 def find_to_be_retried(

@@ -1,0 +1,62 @@
+"""What the result backend does when a worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import Thread
+from typing import Any
+
+from celery.exceptions import WorkerShutdown
+from celery.utils.log import get_logger
+
+from cadasta.workertoolbox.results._backend.deferred_starts import deferred_starts_for
+from cadasta.workertoolbox.results._backend.retries import CHANGE_NOTHING
+from cadasta.workertoolbox.results._backend.start_watch import StartWatch
+from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.outages import one_line
+
+#: The setting by which a worker ends if the database cannot be used when it starts.
+REQUIRED = "RESULT_DB_REQUIRED"
+
+logger = get_logger(__name__)
+
+
+def prepare_worker(
+    consumer: Any, database: Database, build_row: Callable[..., Mapping[str, Any]]
+) -> None:
+    """Look at the database, and see to the starts of the tasks that the worker runs.
+
+    Args:
+        consumer: The consumer of the worker, which is ready.
+        build_row: Returns the row of a state: see `StartWatch`.
+
+    Raises:
+        WorkerShutdown: The database cannot be used, and `RESULT_DB_REQUIRED` is set.
+    """
+    _look_at(database, is_required=bool(consumer.app.conf.get(REQUIRED)))
+    # Only the prefork pool uses the semaphore of the worker's event loop.
+    if consumer.pool.uses_semaphore:
+        watch = StartWatch(database, build_row)
+        Thread(target=watch.run, daemon=True).start()
+    else:
+        deferred_starts_for(database).runs_tasks_in_main = True
+
+
+def _look_at(database: Database, *, is_required: bool) -> None:
+    """Say in one line that the database cannot be used."""
+    try:
+        with database.connect() as connection:
+            connection.execute(CHANGE_NOTHING)
+    except Exception as error:
+        shown = database.engine.url.render_as_string(hide_password=True)
+        logger.critical(
+            "no result can be stored: database %s cannot be used: %s; check "
+            "result_backend%s",
+            shown,
+            one_line(error),
+            "" if is_required else f", or set {REQUIRED}=True to end the worker",
+        )
+        if is_required:
+            raise WorkerShutdown(1) from None
+    # The main process seldom needs a connection.
+    database.close()
