@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,27 @@ def test_a_fault_of_the_worker_does_not_reject_a_task(
     assert "this pool takes nothing" in process.text
     assert "malformed task" not in process.text
     assert not queues.is_empty("export")
+
+
+@pytest.mark.parametrize("name", ["filesystem"])
+def test_a_worker_of_a_folder_leaves_odd_files_alone(
+    queues: QueueContents, tmp_path: Path
+) -> None:
+    box = tmp_path / "box"
+    with routing_app(queues) as app:
+        first = app.send_task("export.note").id
+        (box / f"{'0' * 20}_folder.export.msg").mkdir()
+        os.mkfifo(box / f"{'0' * 20}_pipe.export.msg")
+        (box / f"{'0' * 20}_link.export.msg").symlink_to("/dev/zero")
+        with run_worker(queues, tmp_path, "-P", "solo") as process:
+            wait_for_executions(tmp_path, [first])
+            last = app.send_task("export.note").id
+            wait_for_executions(tmp_path, [first, last])
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert "ERROR" not in process.text
+    assert len(list(box.glob("*.export.msg"))) == 3
 
 
 @pytest.mark.parametrize("exchange", ["", "celery", None, []])

@@ -46,7 +46,7 @@ ORDER = {
         "_destination _fixed_settings",  # what options name; fixed settings
         "_router _worker",  # the queue of a task; what happens in a worker
         "_publication",  # what happens at a publish
-        "_decompression _task_message",  # which messages a worker accepts
+        "_decompression _suspects _task_message",  # which messages a worker accepts
         "no_results",  # the result backend of a producer, which Celery imports by name
         "consumer",  # the worker's consumer, which Celery imports by name
         "transports",  # subclasses of kombu's transports

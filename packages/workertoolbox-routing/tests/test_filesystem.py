@@ -219,3 +219,87 @@ def test_files_and_folders_are_as_private_as_the_folder_around_them(
         os.umask(before)
 
     assert modes == {others}
+
+
+ODD_FILES: dict[str, Callable[[Path], object]] = {
+    "folder": Path.mkdir,
+    "pipe": os.mkfifo,
+    "link to nothing": lambda path: path.symlink_to("nothing"),
+    "link to an endless file": lambda path: path.symlink_to("/dev/zero"),
+    "link to itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_a_file_that_is_not_a_message_does_not_stop_a_reader(
+    tmp_path: Path, kind: str
+) -> None:
+    with connected(tmp_path) as connection:
+        publish(connection, 1)
+        odd = tmp_path / "queues" / f"{'0' * 20}_odd.work.msg"
+        ODD_FILES[kind](odd)
+        received = take(connection, WORK)
+        size: Any = WORK(connection.default_channel).queue_declare(passive=True)
+
+        assert bodies(received) == [1]
+        assert size.message_count == 0
+        assert os.path.lexists(odd)
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_an_odd_file_among_the_locks_does_not_stop_a_reader(
+    tmp_path: Path, kind: str
+) -> None:
+    with connected(tmp_path) as connection:
+        publish(connection, 1)
+        (tmp_path / "queues" / "unacked").mkdir(exist_ok=True)
+        ODD_FILES[kind](tmp_path / "queues" / "unacked" / "odd.lock")
+
+        assert bodies(take(connection, WORK)) == [1]
+
+
+def test_a_message_that_cannot_be_read_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def fail_for_first(path: Path) -> bytes:
+        if not path.name.startswith(first.name):
+            return read(path)
+        raise PermissionError(13, "Permission denied")
+
+    with connected(tmp_path) as connection:
+        publish(connection, 1, 2)
+        first = min((tmp_path / "queues").glob("*.work.msg"))
+        # The tests may run as root, who can read every file.
+        monkeypatch.setattr(Path, "read_bytes", fail_for_first)
+
+        assert bodies(take(connection, WORK)) == [2]
+        assert first.with_name(f"{first.name}.unreadable").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[[1]]", b"{", b"\xff", b"7"])
+def test_damaged_bindings_are_written_again(tmp_path: Path, content: bytes) -> None:
+    with connected(tmp_path):
+        pass
+    [file] = (tmp_path / "bindings").glob("*.exchange")
+    file.write_bytes(content)
+    with connected(tmp_path) as connection:
+        publish(connection, 1)
+
+        assert bodies(take(connection, WORK)) == [1]
+        assert bodies(take(connection, COPIES)) == [1]
+
+
+def test_a_message_that_returned_to_its_queue_is_marked_as_redelivered(
+    tmp_path: Path,
+) -> None:
+    with connected(tmp_path) as connection:
+        publish(connection, 1, 2)
+        first = take(connection, WORK, 1)[0]
+        first.requeue()
+        again, other = take(connection, WORK)
+
+        assert bodies([again, other]) == [1, 2]
+        assert again.delivery_info["redelivered"] is True
+        assert "redelivered" not in other.delivery_info

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 from billiard.einfo import ExceptionInfo
 from celery.app.task import Context
@@ -17,7 +18,13 @@ from celery.worker import consumer
 from celery.worker.state import reserved_requests
 
 from cadasta.workertoolbox.routing._decompression import limit_decompression
+from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing._log_text import log_text
+from cadasta.workertoolbox.routing._suspects import (
+    Suspects,
+    is_redelivered,
+    suspect_key,
+)
 from cadasta.workertoolbox.routing._task_message import find_problem
 from cadasta.workertoolbox.routing._worker import find_queue_problem, log_rejected
 
@@ -58,6 +65,7 @@ class Consumer(consumer.Consumer):
                 self._record_failure(request, error)
 
         super().__init__(process, **kwargs)
+        self._suspects = Suspects(self.app)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return Celery's handler of messages with the check before it."""
@@ -67,6 +75,11 @@ class Consumer(consumer.Consumer):
             if (problem := find_problem(message)) is not None:
                 return self._reject(message, problem)
             _make_name_safe(message.headers)
+            if is_redelivered(message):
+                return self._handle_suspect(handle_safely, message)
+            return handle_safely(message)
+
+        def handle_safely(message: Any) -> Any:
             try:
                 return handle(message)
             except Exception as error:
@@ -75,6 +88,49 @@ class Consumer(consumer.Consumer):
                 return self._reject(message, f"{type(error).__name__}: {error}")
 
         return on_task_received
+
+    def _handle_suspect(self, handle: Callable[[Any], Any], message: Any) -> None:
+        """Handle a message that was delivered before, unless it has ended two workers.
+
+        Raises:
+            BaseException: An error of the handler.
+        """
+        key = suspect_key(message)
+        if self._suspects.begin(key):
+            self._set_aside(message)
+            return
+        try:
+            handle(message)
+        except BaseException as error:
+            # After other errors this worker ends, and leaves its mark.
+            if not isinstance(error, Exception) or self._is_outage(error):
+                self._suspects.end(key)
+            raise
+        self._suspects.end(key)
+
+    def _set_aside(self, message: Any) -> None:
+        """Reject a message for good, and pass it to the monitor for its quarantine."""
+        problem = "it has ended two workers"
+        monitor = self.app.conf.get("PLATFORM_QUEUE_NAME")
+        if monitor is not None:
+            headers = {**message.headers, UNREADABLE: {"error": problem}}
+            headers.pop("compression", None)  # The body is decompressed.
+            try:
+                with self.app.producer_or_acquire() as producer:
+                    producer.publish(
+                        message.body,
+                        exchange="",
+                        routing_key=monitor,
+                        headers=headers,
+                        content_type=message.content_type,
+                        content_encoding=message.content_encoding,
+                        # SQS: not the id of the task's copy, which it would drop.
+                        MessageDeduplicationId=str(uuid4()),
+                    )
+            except Exception as error:
+                text = log_text(str(error))
+                _logger.error("cannot pass a message to the monitor: %s", text)
+        self._reject(message, problem)
 
     def connect(self) -> Any:
         """Connect, and consume every selected queue but the monitor queue."""

@@ -193,6 +193,9 @@ class TaskChannel(PurgingChannel, virtual.Channel):
     def read_message(self, raw: bytes | str, queue: str) -> dict[str, Any]:
         """Return what was read from a queue as a message, even if it is malformed."""
         message = self.pin(parse_envelope(raw), queue)
+        if message.get("redelivered"):
+            # kombu's base class sets this key when it requeues a message.
+            message["properties"]["delivery_info"]["redelivered"] = True
         # If a message came with a forged or duplicate tag, acknowledging it could
         # acknowledge another message.
         message["properties"]["delivery_tag"] = str(uuid4())

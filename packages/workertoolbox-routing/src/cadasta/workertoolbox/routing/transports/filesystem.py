@@ -14,6 +14,7 @@ If only its owner may enter a folder, only its owner may read what is created in
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import time
@@ -28,10 +29,17 @@ from uuid import uuid4
 from kombu.transport import filesystem, virtual
 from kombu.utils.json import dumps
 
+from cadasta.workertoolbox.routing._log_text import log_text
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
+
+_logger = logging.getLogger(__name__)
 
 #: Seconds between two searches for messages whose reader has died.
 RECOVERY_INTERVAL_S = 1.0
+
+#: Last character, before the queue, in the name of a message that returned to its
+#: queue.
+_RELEASED = "~"
 
 
 class Channel(TaskChannel, filesystem.Channel):
@@ -58,8 +66,13 @@ class Channel(TaskChannel, filesystem.Channel):
             self._claims = _Claims(self._inbox)
         for name in _messages(self._inbox, queue):
             with suppress(FileNotFoundError):  # another reader was first
-                message = self.read_message(self._claims.claim(name), queue)
+                content = self._claims.claim(name)
+                if content is None:
+                    continue
+                message = self.read_message(content, queue)
                 message["properties"]["delivery_tag"] = name
+                if name.partition(".")[0].endswith(_RELEASED):
+                    message["properties"]["delivery_info"]["redelivered"] = True
                 return message
         raise Empty()
 
@@ -109,6 +122,24 @@ class Channel(TaskChannel, filesystem.Channel):
             with suppress(ValueError):
                 bindings.remove([routing_key, pattern, name])
 
+    def _size(self, queue: str) -> int:
+        return len(_messages(self._inbox, queue))
+
+    def get_table(self, exchange: str) -> Any:
+        """Return the bindings of an exchange; those in a damaged file are lost.
+
+        The next declaration writes the file again.
+        """
+        try:
+            return super().get_table(exchange)
+        except (TypeError, ValueError) as error:
+            _logger.error(
+                "the bindings of exchange %s cannot be read: %s",
+                log_text(exchange),
+                log_text(error),
+            )
+            return []
+
     @contextmanager
     def _bindings(self, exchange: str) -> Iterator[list[list[str]]]:
         """Yield the bindings of an exchange, and write them back if they changed."""
@@ -149,15 +180,27 @@ class _Claims:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         unnamed.rename(self._folder.with_suffix(".lock"))
 
-    def claim(self, name: str) -> bytes:
+    def claim(self, name: str) -> bytes | None:
         """Move a message out of its queue and return its content.
+
+        Returns:
+            The content, or None if it cannot be read; then the file is renamed, so that
+            it is not a message any more.
 
         Raises:
             FileNotFoundError: Another reader has claimed it.
         """
         claimed = self._folder / name
         os.rename(self._inbox / name, claimed)
-        return claimed.read_bytes()
+        try:
+            return claimed.read_bytes()
+        except OSError as error:
+            unreadable = self._inbox / f"{name}.unreadable"
+            os.rename(claimed, unreadable)
+            _logger.error(
+                "cannot read message %s: %s", log_text(str(unreadable)), log_text(error)
+            )
+            return None
 
     def delete(self, name: str) -> None:
         """Delete a claimed message."""
@@ -166,7 +209,7 @@ class _Claims:
     def release(self, name: str) -> None:
         """Return a claimed message to its queue."""
         with suppress(FileNotFoundError):  # acknowledged in the meantime
-            os.rename(self._folder / name, self._inbox / name)
+            os.rename(self._folder / name, self._inbox / _released_name(name))
 
     def close(self) -> None:
         """Return every claimed message to its queue, and release the lock."""
@@ -182,7 +225,9 @@ class _Claims:
 def release_abandoned(inbox: Path) -> None:
     """Return the messages of dead readers to their queues."""
     for lock in inbox.glob("unacked/*.lock"):
-        with suppress(FileNotFoundError), lock.open("rb") as file:
+        if lock.is_symlink() or not lock.is_file():
+            continue  # Opening a pipe would block.
+        with suppress(FileNotFoundError, PermissionError), lock.open("rb") as file:
             if _try_lock(file):
                 _release_all(lock.with_suffix(""), inbox)
 
@@ -190,7 +235,7 @@ def release_abandoned(inbox: Path) -> None:
 def _release_all(folder: Path, inbox: Path) -> None:
     for claimed in folder.glob("*.msg"):
         with suppress(FileNotFoundError):
-            os.rename(claimed, inbox / claimed.name)
+            os.rename(claimed, inbox / _released_name(claimed.name))
     shutil.rmtree(folder, ignore_errors=True)
     folder.with_suffix(".lock").unlink(missing_ok=True)
 
@@ -211,12 +256,24 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _messages(inbox: Path, queue: str) -> list[str]:
-    """Return the file names of a queue's messages, oldest first."""
-    return sorted(
-        name
-        for name in os.listdir(inbox)
-        if name.endswith(".msg") and name.partition(".")[2] == f"{queue}.msg"
-    )
+    """Return the file names of a queue's messages, oldest first.
+
+    A folder, a pipe or a link with the name of a message is not one.
+    """
+    with os.scandir(inbox) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.name.endswith(".msg")
+            and entry.name.partition(".")[2] == f"{queue}.msg"
+            and entry.is_file(follow_symlinks=False)
+        )
+
+
+def _released_name(name: str) -> str:
+    """Return the name of a message that returns to its queue, at the same place."""
+    stem, dot, rest = name.partition(".")
+    return name if stem.endswith(_RELEASED) else f"{stem}{_RELEASED}{dot}{rest}"
 
 
 def _write(path: Path, text: str) -> None:

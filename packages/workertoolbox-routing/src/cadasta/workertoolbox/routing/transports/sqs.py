@@ -52,6 +52,10 @@ _HIGH_THROUGHPUT = {
 _READ_OPERATIONS = ("CreateQueue", "GetQueueAttributes", "ListQueues", "ReceiveMessage")
 
 
+#: Attribute with the number of times that SQS has delivered a message.
+_RECEIVE_COUNT = "ApproximateReceiveCount"
+
+
 class Channel(TaskChannel, SQS.Channel):
     """kombu's channel, which publishes copies separately and fills in FIFO properties.
 
@@ -139,6 +143,8 @@ class Channel(TaskChannel, SQS.Channel):
         # kombu calls this for every message, with and without the event loop.
         body = self._decode_python_message_body(message["Body"])
         payload = self.read_message(body, queue_name)
+        if int((message.get("Attributes") or {}).get(_RECEIVE_COUNT, 1)) > 1:
+            payload["properties"]["delivery_info"]["redelivered"] = True
         if queue_name in self._noack_queues:
             self._delete_message(queue_name, message)
             return payload

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu.message import Message
+
+from cadasta.workertoolbox.routing._suspects import Suspects, suspect_key
+
+BACKENDS = ("cache+memory://", "disabled")
+
+
+@pytest.fixture(params=BACKENDS)
+def app(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Celery:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return Celery("app", backend=request.param, set_as_current=False)
+
+
+def message(**headers: Any) -> Message:
+    return Message(body="[[], {}, {}]", headers=headers)
+
+
+def test_the_mark_of_a_worker_that_ended_is_found(app: Celery) -> None:
+    key = suspect_key(message(id="1"))
+
+    assert not Suspects(app).begin(key)
+    assert Suspects(app).begin(key)
+    assert not Suspects(app).begin(suspect_key(message(id="2")))
+
+
+def test_the_mark_of_a_handled_message_is_removed(app: Celery) -> None:
+    key = suspect_key(message(id="3"))
+    suspects = Suspects(app)
+    suspects.begin(key)
+    suspects.end(key)
+
+    assert not Suspects(app).begin(key)
+
+
+def test_a_folder_of_somebody_else_is_not_used(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    app = Celery("app", backend="disabled", set_as_current=False)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / f"workertoolbox-{os.getuid()}").symlink_to(elsewhere)
+    Suspects(app).begin(suspect_key(message(id="4")))
+
+    assert list(elsewhere.iterdir()) == []
+    assert "belongs to somebody else" in caplog.text
