@@ -40,7 +40,7 @@ def test_quorum_queues_on_another_broker_are_an_error_that_names_both(
     name: str, settings: dict[str, Any]
 ) -> None:
     with pytest.raises(ConflictingSettings) as caught:
-        Config(["export"], **{name: "quorum"}, **settings)
+        Config(["export"], **{**settings, name: "quorum"})
 
     assert str(caught.value).startswith(f"{name}='quorum'")
     assert "'redis://me:********@localhost/0'" in str(caught.value)

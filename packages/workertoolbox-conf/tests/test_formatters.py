@@ -5,7 +5,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from celery import Celery
@@ -170,7 +170,9 @@ def test_ids_of_the_filter_are_not_repeated_as_extra() -> None:
 
 
 @pytest.mark.parametrize("log_format", [None, "json", "plain"])
-def test_a_configuration_does_not_set_up_handlers(log_format: str | None) -> None:
+def test_a_configuration_does_not_set_up_handlers(
+    log_format: Literal["json", "plain"] | None,
+) -> None:
     names = (None, "celery", "celery.task", "celery.redirected")
     before = [list(logging.getLogger(name).handlers) for name in names]
     app = Celery("shop", set_as_current=False)
@@ -182,4 +184,4 @@ def test_a_configuration_does_not_set_up_handlers(log_format: str | None) -> Non
 
 def test_an_unknown_format_is_an_error() -> None:
     with pytest.raises(InvalidValue, match="LOG_FORMAT='xml'.*'json' or 'plain'"):
-        Config(["export"], LOG_FORMAT="xml")
+        Config(["export"], LOG_FORMAT="xml")  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from celery import Celery
 
@@ -7,6 +9,11 @@ from cadasta.workertoolbox.conf import (
     Config,
     UnknownSetting,
 )
+
+
+def given(name: str) -> dict[str, Any]:
+    """Return keywords with a setting of this name."""
+    return {name: "x"}
 
 
 @pytest.mark.parametrize(
@@ -24,7 +31,7 @@ def test_an_unknown_uppercase_name_is_an_error_that_suggests_a_similar_one(
     name: str, known: str
 ) -> None:
     with pytest.raises(UnknownSetting, match=f"'{name}'.*'{known}'"):
-        Config(["export"], **{name: "x"})
+        Config(["export"], **given(name))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,7 @@ def test_an_unknown_uppercase_name_is_an_error_that_suggests_a_similar_one(
 )
 def test_an_old_name_is_an_error_that_gives_the_new_one(name: str, new: str) -> None:
     with pytest.raises(UnknownSetting, match=f"'{name}' is an old name.*'{new}'"):
-        Config(["export"], **{name: "x"})
+        Config(["export"], **given(name))
 
 
 def test_a_setting_of_ones_own_is_kept() -> None:
@@ -61,7 +68,7 @@ def test_a_misspelled_setting_is_an_error_that_suggests_the_known_one(
     name: str, known: str
 ) -> None:
     with pytest.raises(UnknownSetting, match=f"'{name}'.*'{known}'"):
-        Config(["export"], **{name: "x"})
+        Config(["export"], **given(name))
 
 
 def test_the_error_about_a_name_that_is_not_similar_to_any_suggests_none() -> None:

@@ -69,7 +69,7 @@ def test_sentry_is_wanted_with_a_dsn_unless_a_setting_disables_it(
 
 def test_a_setting_that_is_not_a_boolean_is_an_error() -> None:
     with pytest.raises(InvalidValue, match="SENTRY='https://key@sentry/1'"):
-        Config(["export"], SENTRY="https://key@sentry/1")
+        Config(["export"], SENTRY="https://key@sentry/1")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_broker_url_of_a_wrong_type_is_an_error(name: str, value: Any) -> None
 
 def test_the_error_about_a_password_of_a_wrong_type_does_not_show_it() -> None:
     with pytest.raises(InvalidValue) as caught:
-        Config(["export"], RESULT_DB_PASS=b"geheim")
+        Config(["export"], RESULT_DB_PASS=b"geheim")  # type: ignore[arg-type]
 
     assert "geheim" not in str(caught.value)
 
@@ -74,7 +74,7 @@ def test_rules_of_redaction_are_checked(
     ],
 )
 def test_a_string_for_a_number_or_a_boolean_is_an_error(
-    setting: str, value: str, wanted: str
+    setting: str, value: Any, wanted: str
 ) -> None:
     with pytest.raises(
         InvalidValue, match=f"{setting}='{value}' is a string; .*{wanted}"

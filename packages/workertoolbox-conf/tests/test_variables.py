@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,30 @@ def test_arguments_have_the_defaults_of_the_table(
 
     assert config.ENV_PREFIX == ENV_PREFIX.default
     assert (tmp_path / str(FOLDER.default)).is_dir()
+
+
+@pytest.mark.parametrize("method", [Config.__init__, Config.copy, Config.embedded])
+def test_type_checkers_and_editors_know_each_variable(
+    method: Any, tmp_path: Path
+) -> None:
+    parameters = signature(method).parameters
+    keywords = {
+        name
+        for name, parameter in parameters.items()
+        if parameter.kind is Parameter.KEYWORD_ONLY
+    }
+
+    assert keywords - {ENV_PREFIX.name} == {*VARIABLES, QUEUE_TYPE.name}
+    # The type checker would report a comment that is not needed as an error.
+    with pytest.raises(ValueError):
+        Config(["export"], MAX_ARGUMENT_BYTES="5")  # type: ignore[arg-type]
+    with pytest.raises(ValueError):
+        Config(["export"]).copy(COPY_FAILURE="rais")  # type: ignore[arg-type]
+    with pytest.raises(ValueError):
+        Config.embedded([], tmp_path, queue_type="quorums")  # type: ignore[arg-type]
+
+
+def test_type_checkers_accept_settings_of_celery_and_of_the_service() -> None:
+    config = Config(["export"], SENTRY=False, broker_url="memory://", shop_country="at")
+
+    assert config.copy(LOG_FORMAT="json").shop_country == "at"

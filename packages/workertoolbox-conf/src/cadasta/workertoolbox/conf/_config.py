@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from cadasta.workertoolbox.conf._brokers.conflicts import check_conflicts
 from cadasta.workertoolbox.conf._brokers.folder import make_folder, with_folder
@@ -32,6 +32,9 @@ from cadasta.workertoolbox.conf._settings.values import (
     check_values,
 )
 from cadasta.workertoolbox.routing import Routing, Settings
+
+#: The default of a keyword: the environment, a profile or `_DEFAULTS` gives the value.
+_UNSET: Any = object()
 
 _DEFAULTS = {**variables.VARIABLE_DEFAULTS, **CELERY_DEFAULTS}
 
@@ -78,31 +81,75 @@ class Config(Settings):
         self,
         queues: Sequence[str] | None = None,
         *,
+        QUEUES: Sequence[str] | None = _UNSET,
+        PLATFORM_QUEUE_NAME: str = _UNSET,
+        QUEUE_PREFIX: str = _UNSET,
+        COPY_FAILURE: Literal["log", "raise"] = _UNSET,
+        UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
+        RESULT_DB_USER: str | int = _UNSET,
+        RESULT_DB_PASS: str | int = _UNSET,
+        RESULT_DB_HOST: str | int = _UNSET,
+        RESULT_DB_PORT: str | int = _UNSET,
+        RESULT_DB_NAME: str | int = _UNSET,
+        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
+        REDACT: Mapping[str, Any] = _UNSET,
+        REDACT_RESULTS: Mapping[str, Any] = _UNSET,
+        MAX_ARGUMENT_BYTES: int | None = _UNSET,
+        LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
+        SENTRY: bool = _UNSET,
+        CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
+        queue_type: Literal["classic", "quorum"] | None = _UNSET,
         ENV_PREFIX: str = variables.ENV_PREFIX.default,
         **settings: Any,
     ) -> None:
-        keywords = _keywords(queues, settings)
+        keywords = _keywords(queues, _given(locals()))
         self._build({**read_environment(ENV_PREFIX), **keywords}, ENV_PREFIX)
 
-    def copy(self, queues: Sequence[str] | None = None, **changes: Any) -> Self:
+    def copy(
+        self,
+        queues: Sequence[str] | None = None,
+        *,
+        QUEUES: Sequence[str] | None = _UNSET,
+        PLATFORM_QUEUE_NAME: str = _UNSET,
+        QUEUE_PREFIX: str = _UNSET,
+        COPY_FAILURE: Literal["log", "raise"] = _UNSET,
+        UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
+        RESULT_DB_USER: str | int = _UNSET,
+        RESULT_DB_PASS: str | int = _UNSET,
+        RESULT_DB_HOST: str | int = _UNSET,
+        RESULT_DB_PORT: str | int = _UNSET,
+        RESULT_DB_NAME: str | int = _UNSET,
+        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
+        REDACT: Mapping[str, Any] = _UNSET,
+        REDACT_RESULTS: Mapping[str, Any] = _UNSET,
+        MAX_ARGUMENT_BYTES: int | None = _UNSET,
+        LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
+        SENTRY: bool = _UNSET,
+        CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
+        queue_type: Literal["classic", "quorum"] | None = _UNSET,
+        **settings: Any,
+    ) -> Self:
         """Return a configuration with changes, checked and rendered again.
 
         The environment is not read again.
 
         Args:
             queues: As for `Config`.
-            changes: As `settings` of `Config`.
+            settings: As for `Config`, like the variables.
 
         Raises:
             ConfError: As for `Config`, like its other errors.
         """
-        if "ENV_PREFIX" in changes:
+        if "ENV_PREFIX" in settings:
+            prefix = settings["ENV_PREFIX"]
             raise InvalidValue(
-                f"ENV_PREFIX={changes['ENV_PREFIX']!r} would change nothing, because a "
-                "copy does not read the environment; make a new configuration with it"
+                f"ENV_PREFIX={prefix!r} would change nothing, because a copy does not "
+                "read the environment; make a new configuration with it"
             )
+        given = _given(locals())
         copy = type(self).__new__(type(self))
-        copy._build({**self._given, **_keywords(queues, changes)}, self.ENV_PREFIX)
+        keywords = _keywords(queues, given)
+        copy._build({**self._given, **keywords}, self.ENV_PREFIX)
         return copy
 
     @classmethod
@@ -111,6 +158,24 @@ class Config(Settings):
         queues: Sequence[str] | None = None,
         folder: str | os.PathLike[str] | None = None,
         *,
+        QUEUES: Sequence[str] | None = _UNSET,
+        PLATFORM_QUEUE_NAME: str = _UNSET,
+        QUEUE_PREFIX: str = _UNSET,
+        COPY_FAILURE: Literal["log", "raise"] = _UNSET,
+        UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
+        RESULT_DB_USER: str | int = _UNSET,
+        RESULT_DB_PASS: str | int = _UNSET,
+        RESULT_DB_HOST: str | int = _UNSET,
+        RESULT_DB_PORT: str | int = _UNSET,
+        RESULT_DB_NAME: str | int = _UNSET,
+        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
+        REDACT: Mapping[str, Any] = _UNSET,
+        REDACT_RESULTS: Mapping[str, Any] = _UNSET,
+        MAX_ARGUMENT_BYTES: int | None = _UNSET,
+        LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
+        SENTRY: bool = _UNSET,
+        CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
+        queue_type: Literal["classic", "quorum"] | None = _UNSET,
         ENV_PREFIX: str = variables.ENV_PREFIX.default,
         **settings: Any,
     ) -> Self:
@@ -130,8 +195,9 @@ class Config(Settings):
         Raises:
             InvalidFolder: The folder cannot be created.
         """
+        given = _given(locals())
         path = make_folder(find_folder(ENV_PREFIX) if folder is None else folder)
-        return cls(queues, ENV_PREFIX=ENV_PREFIX, **with_folder(settings, path))
+        return cls(queues, ENV_PREFIX=ENV_PREFIX, **with_folder(given, path))
 
     def _build(self, given: Mapping[str, Any], prefix: str) -> None:
         """Build the settings from those that a keyword or the environment gives.
@@ -151,6 +217,16 @@ class Config(Settings):
         object.__setattr__(self, "_given", Settings(given))
         check_conflicts(values, given)
         warn_of_overrides(values, given)
+
+
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables and settings among the parameters of a call."""
+    named = {
+        name: parameters[name]
+        for name in (*variables.VARIABLES, variables.QUEUE_TYPE.name)
+        if parameters[name] is not _UNSET
+    }
+    return {**named, **parameters["settings"]}
 
 
 def _keywords(queues: object, settings: dict[str, Any]) -> dict[str, Any]:
