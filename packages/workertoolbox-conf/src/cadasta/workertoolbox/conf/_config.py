@@ -91,6 +91,7 @@ class Config(Settings):
         RESULT_DB_HOST: str | int = _UNSET,
         RESULT_DB_PORT: str | int = _UNSET,
         RESULT_DB_NAME: str | int = _UNSET,
+        RESULT_DB_REQUIRED: bool = _UNSET,
         PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
@@ -119,6 +120,7 @@ class Config(Settings):
         RESULT_DB_HOST: str | int = _UNSET,
         RESULT_DB_PORT: str | int = _UNSET,
         RESULT_DB_NAME: str | int = _UNSET,
+        RESULT_DB_REQUIRED: bool = _UNSET,
         PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
@@ -168,6 +170,7 @@ class Config(Settings):
         RESULT_DB_HOST: str | int = _UNSET,
         RESULT_DB_PORT: str | int = _UNSET,
         RESULT_DB_NAME: str | int = _UNSET,
+        RESULT_DB_REQUIRED: bool = _UNSET,
         PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
@@ -221,10 +224,11 @@ class Config(Settings):
 
 def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the variables and settings among the parameters of a call."""
+    names = {*variables.VARIABLES, variables.QUEUE_TYPE.name}
     named = {
-        name: parameters[name]
-        for name in (*variables.VARIABLES, variables.QUEUE_TYPE.name)
-        if parameters[name] is not _UNSET
+        name: value
+        for name, value in parameters.items()
+        if name in names and value is not _UNSET
     }
     return {**named, **parameters["settings"]}
 
