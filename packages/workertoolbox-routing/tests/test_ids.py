@@ -35,7 +35,7 @@ def app() -> Iterator[Celery]:
     with app.connection_for_write() as connection:
         for queue in app.conf.task_queues:
             queue(connection.default_channel).declare()
-            queue(connection.default_channel).purge()
+        received(app)  # what other tests have left
         yield app
     reset()
     app.close()
