@@ -15,6 +15,7 @@ from cadasta.workertoolbox.routing import (
     RoutingError,
     UnknownQueue,
     UntrackedExchange,
+    without_delay,
 )
 from support.queue_contents import BROKERS, QueueContents
 from support.routing_processes import routing_app
@@ -272,6 +273,41 @@ def test_a_task_sent_in_any_way_is_copied_or_refused(queues: QueueContents) -> N
     found = {way: outcome(queues, send) for way, (send, _) in WAYS.items()}
 
     assert found == {way: expected for way, (_, expected) in WAYS.items()}
+
+
+@pytest.mark.parametrize("queues", ["rabbitmq"], indirect=True)
+def test_a_delayed_task_with_any_option_is_copied_or_refused(
+    queues: QueueContents,
+) -> None:
+    found = {}
+    for way, (options, _) in OPTIONS.items():
+        found[way] = delayed_outcome(queues, options)
+
+    assert found == {way: expected for way, (_, expected) in OPTIONS.items()}
+
+
+def delayed_outcome(
+    queues: QueueContents, options: dict[str, Any]
+) -> str | type[Exception]:
+    """Send one task with an ETA through the delays of quorum queues.
+
+    Returns:
+        The queue that the task is for, according to its copy, or the error.
+    """
+    with routing_app(queues, queue_type="quorum") as app:
+        with app.connection_for_read() as connection:
+            monitor = app.amqp.queues[MONITOR](connection.default_channel)
+            monitor.declare()
+            try:
+                id = app.send_task("export.note", countdown=3600, **options).id
+            except Exception as error:
+                assert monitor.get() is None
+                return type(error)
+            message = monitor.get(no_ack=True)
+
+            assert message.headers["id"] == id
+            assert message.headers["eta"] is not None
+            return without_delay(message.delivery_info["routing_key"])
 
 
 def outcome(
