@@ -303,7 +303,7 @@ def delayed_outcome(
             except Exception as error:
                 assert monitor.get() is None
                 return type(error)
-            message = monitor.get(no_ack=True)
+            message: Any = monitor.get(no_ack=True)
 
             assert message.headers["id"] == id
             assert message.headers["eta"] is not None
