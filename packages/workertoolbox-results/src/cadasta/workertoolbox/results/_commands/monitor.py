@@ -15,12 +15,16 @@ from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
+from cadasta.workertoolbox.results._monitor.health import find_path_problem
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
 from cadasta.workertoolbox.results._store.recent import RecentCountsCache
 
 #: Longest time in seconds that a message may wait for others.
 MAX_BATCH_WAIT_S = 3600.0
+
+#: Where metrics are served by default. They hold the names of queues.
+DEFAULT_HOST = "127.0.0.1"
 
 
 def _address(
@@ -30,17 +34,19 @@ def _address(
         return None
     host, _, port = value.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise click.BadParameter(
-            f"{value!r} is not a port; write 9187 or 127.0.0.1:9187"
-        )
-    return host.strip("[]") or "0.0.0.0", int(port)
+        raise click.BadParameter(f"{value!r} is not a port; write 9187 or 0.0.0.0:9187")
+    return host.strip("[]") or DEFAULT_HOST, int(port)
 
 
 def _writable(
     ctx: click.Context, parameter: click.Parameter, value: Path | None
 ) -> Path | None:
-    if value is not None and not os.access(value.parent, os.W_OK):
+    if value is None:
+        return None
+    if not os.access(value.parent, os.W_OK):
         raise click.BadParameter(f"cannot create a file in {str(value.parent)!r}")
+    if (problem := find_path_problem(value)) is not None:
+        raise click.BadParameter(f"{str(value)!r} {problem}; name another file")
     return value
 
 
@@ -63,7 +69,8 @@ def _writable(
     "--prometheus",
     metavar="[HOST:]PORT",
     callback=_address,
-    help="Serve metrics for Prometheus here; without HOST, on every address.",
+    help="Serve metrics for Prometheus here; without HOST, for this machine only. "
+    "0.0.0.0 is every address.",
 )
 @click.option(
     "--health-file",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import stat
 import time
 from pathlib import Path
 
@@ -34,7 +37,7 @@ class HealthFile:
             return
         try:
             engine.connect().close()  # The pool tests a connection before use.
-            self._path.touch()
+            _touch(self._path)
         except DBAPIError as error:
             _logger.warning("database unavailable: %s", one_line(error))
         except OSError as error:
@@ -43,4 +46,42 @@ class HealthFile:
 
     def remove(self) -> None:
         """Remove the file, so that a stopped monitor does not look healthy."""
-        self._path.unlink(missing_ok=True)
+        try:
+            if find_path_problem(self._path) is None:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            _logger.warning("health file cannot be removed: %s", log_text(error))
+
+
+def find_path_problem(path: Path) -> str | None:
+    """Return why a health file cannot be at a path, or None.
+
+    In a folder that others can write to, a link could lead to any file.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return "is a link"
+    return None if _is_plain(status) else "is not a file of its own"
+
+
+def _touch(path: Path) -> None:
+    """Create a file or update its time, without following a link.
+
+    Raises:
+        OSError: The path leads to anything but a file that has no other name.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        if not _is_plain(os.fstat(descriptor)):
+            raise OSError(errno.EINVAL, "not a file of its own", str(path))
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_plain(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1

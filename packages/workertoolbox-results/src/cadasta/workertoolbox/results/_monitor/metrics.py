@@ -11,11 +11,12 @@ from prometheus_client import (
     Histogram,
     Metric,
     ProcessCollector,
-    start_http_server,
+    make_wsgi_app,
 )
 from prometheus_client.core import GaugeMetricFamily
 
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
+from cadasta.workertoolbox.results._monitor.metrics_server import MetricsServer
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
 
 #: Upper bounds of the lag's buckets in seconds, for monitors that keep up and for those
@@ -84,7 +85,7 @@ class Metrics:
             MetricsUnavailable: The monitor cannot listen on the address.
         """
         try:
-            start_http_server(port, host, registry=self._registry)
+            MetricsServer(host, port, make_wsgi_app(self._registry)).start()
         except OSError as error:
             raise MetricsUnavailable(
                 f"--prometheus cannot listen on {host}:{port}: {error}; choose a free "
