@@ -10,7 +10,7 @@ from support.documented_grants import documented_grants, granted_role
 from support.statements import execute
 
 
-@pytest.mark.parametrize("role", ["worker", "monitor", "reader", "purger"])
+@pytest.mark.parametrize("role", ["worker", "monitor", "reader", "purger", "replayer"])
 def test_the_documented_grants_are_exactly_what_a_role_needs(
     undeclared_app: Celery, database: str, role: str
 ) -> None:

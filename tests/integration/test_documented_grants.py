@@ -14,7 +14,12 @@ from kombu.message import Message
 from sqlalchemy import Connection, NullPool, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results import (
+    Redaction,
+    TaskStore,
+    UnknownStatus,
+    UnknownValue,
+)
 from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
@@ -22,6 +27,12 @@ from cadasta.workertoolbox.results._history.erase import erase_workflow
 from cadasta.workertoolbox.results._history.purge import purge_expired
 from cadasta.workertoolbox.results._history.watermark import LATE_AFTER, WatermarkSweep
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
+from cadasta.workertoolbox.results._monitor.quarantine import (
+    drop,
+    get_quarantined,
+    list_quarantined,
+    replay,
+)
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import count_recent
 from support.brokers import result_backend_url
@@ -107,12 +118,26 @@ def use_as_reader(database: str) -> None:
 def use_as_purger(database: str) -> None:
     """Purge expired tasks, and erase a workflow."""
     with TaskStore(result_backend_url(database)) as store:
+        with pytest.raises(UnknownValue):
+            store.check_filters(name="export.ech")
+        with pytest.raises(UnknownStatus):
+            store.check_filters(status="FAILED")
         for _ in purge_expired(
             store.engine, before=datetime.now(UTC) + timedelta(days=1)
         ):
             pass
         for _ in erase_workflow(store.engine, "1"):
             pass
+
+
+def use_as_replayer(database: str) -> None:
+    """List, show, replay and drop messages in quarantine."""
+    engine = open_engine(make_url(database), poolclass=NullPool)
+    check_schema(engine)
+    first, second, *_ = list_quarantined(engine, limit=10)
+    assert get_quarantined(engine, first.id).body
+    replay(engine, first.id, redaction=Redaction(), max_bytes=1000)
+    drop(engine, second.id)
 
 
 def populate(database: str) -> None:
@@ -140,6 +165,7 @@ def owner(database: str) -> Iterator[Connection]:
         ("monitor", use_as_monitor),
         ("reader", use_as_reader),
         ("purger", use_as_purger),
+        ("replayer", use_as_replayer),
     ],
 )
 def test_a_role_has_exactly_the_privileges_that_it_needs(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from messages import message
+from sqlalchemy import Engine, event
 from test_commands import objects, run
 
 from cadasta.workertoolbox.results import TaskStore
@@ -110,3 +111,39 @@ def test_a_body_that_is_not_utf8_can_be_printed_as_json(
     line = run(app, "quarantine", "show", "2", "--json").output
 
     assert json.loads(line)["reason"] == "an older release"
+
+
+def test_a_list_has_the_size_of_a_body_and_not_its_content(
+    app: Celery, quarantined: list[int], store: TaskStore
+) -> None:
+    statements: list[str] = []
+    event.listen(
+        Engine, "before_cursor_execute", lambda *args: statements.append(args[2])
+    )
+    [second, first] = objects(app, "quarantine", "list")
+
+    assert (second["bytes"], second["task"], second["task_id"]) == (
+        2,
+        "export.project",
+        "1",
+    )
+    assert "body" not in first and "headers" not in first
+    assert not any("quarantine.body, " in each for each in statements)
+
+
+def test_a_quarantined_message_cannot_control_the_terminal(
+    app: Celery, backend: Backend
+) -> None:
+    evil = "\x1b]0;x\x07\u202e\n:smile:[bold]"
+    unread = message(evil, routing_key=evil, odd=evil)
+    record = quarantine_record(unread, reason=evil, seen_at=datetime.now(UTC))
+    with backend.database.engine.begin() as connection:
+        write_batch(connection, [record])
+
+    for words in (["list"], ["show", "1"], ["replay", "1"]):
+        for options in ([], ["--json"])[: 1 if words == ["replay", "1"] else 2]:
+            text = run(app, "quarantine", *words, *options).output
+            assert all(line.isprintable() for line in text.splitlines()), text
+    assert ":smile:[bold]" in run(app, "quarantine", "show", "1").output
+    [shown] = objects(app, "quarantine", "show", "1")
+    assert shown["reason"] == evil

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import states
 from messages import PUBLISHED_AT, message
-from sqlalchemy import insert, make_url
+from sqlalchemy import event, insert, make_url
 
 from cadasta.workertoolbox.results import (
     DatabaseUnavailable,
@@ -124,3 +124,32 @@ def test_any_json_that_celery_writes_as_a_result_is_returned(
     backend.store_result("1", result, states.SUCCESS)
 
     assert store.get("1").result == shown
+
+
+def test_a_brief_list_leaves_out_what_may_be_large(
+    backend: Backend, store: TaskStore
+) -> None:
+    track(store, id="1")
+    backend.store_result("1", ["x" * 1000], states.STARTED)
+    backend.store_result("2", ["x" * 1000], states.FAILURE, traceback="x")
+    found = [*store.list(brief=True), *store.stuck(timedelta(-1), brief=True)]
+
+    assert {task.id for task in found} == {"1", "2"}
+    for task in found:
+        assert (task.args, task.kwargs, task.result, task.traceback) == (None,) * 4
+    assert store.get("2").result == ["x" * 1000]
+
+
+def test_a_brief_list_does_not_read_results(backend: Backend, store: TaskStore) -> None:
+    statements: list[str] = []
+    event.listen(
+        store.engine,
+        "before_cursor_execute",
+        lambda *args: statements.append(args[2]),
+    )
+    backend.store_result("1", 42, states.SUCCESS)
+    store.list(brief=True)
+
+    assert statements
+    assert not any("celery_taskmeta.result" in each for each in statements)
+    assert not any("workertoolbox_tasks.args" in each for each in statements)

@@ -50,7 +50,7 @@ def command(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
     """Show the newest tasks."""
     app = current_app(ctx)
     with TaskStore.for_app(app) as store:
-        found = store.list(**filters)
+        found = store.list(**filters, brief=not as_json)
         if not found:
             filters = {key: filters[key] for key in filters if key in FILTERS}
             check_filters(app, store, **filters)

@@ -40,7 +40,7 @@ def command(
     """Show tasks that have been queued or running for too long."""
     app = current_app(ctx)
     with TaskStore.for_app(app) as store:
-        found = store.stuck(older_than, **filters)
+        found = store.stuck(older_than, **filters, brief=not as_json)
         if not found:
             check_filters(app, store, name=filters["name"], queue=filters["queue"])
     print_tasks(found, as_json=as_json)

@@ -73,6 +73,10 @@ ROLE_PRIVILEGES = {
         *("SELECT", "DELETE"),
     )
     | _grant("workertoolbox_tasks workertoolbox_version", "SELECT"),
+    "replayer": _grant("workertoolbox_quarantine", "SELECT", "DELETE")
+    | _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")
+    | _grant("workertoolbox_attempt workertoolbox_planned", "INSERT")
+    | _grant("workertoolbox_version", "SELECT"),
 }
 
 _ALL = frozenset[Privilege]().union(*ROLE_PRIVILEGES.values())

@@ -44,6 +44,7 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, app: Callable[..., Any]) -> None:
         [(self.address_family, *_, address), *_] = socket.getaddrinfo(
@@ -51,7 +52,7 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
         )
         self._lock = Lock()
         self._opened_at: dict[socket.socket, float] = {}
-        self._threads = 0
+        self._active = 0
         super().__init__((str(address[0]), port), _Handler)
         self.set_app(app)
 
@@ -71,10 +72,10 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Handle a connection in a thread, unless there are too many."""
         with self._lock:
-            if self._threads >= MAX_THREADS:
+            if self._active >= MAX_THREADS:
                 self.shutdown_request(request)
                 return
-            self._threads += 1
+            self._active += 1
             self._opened_at[request] = time.monotonic()
             oldest = list(self._opened_at)[:-MAX_CONNECTIONS]
         self._disconnect(oldest)
@@ -86,7 +87,7 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
             super().process_request_thread(request, client_address)
         finally:
             with self._lock:
-                self._threads -= 1
+                self._active -= 1
                 self._opened_at.pop(request, None)
 
     def service_actions(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
+from typing import Any
 
 from celery import states
-from sqlalchemy import Column, Connection, select
+from sqlalchemy import Column, Connection, Select, literal, select
 
 from cadasta.workertoolbox.results._database.statuses import (
     QUEUED,
@@ -15,6 +16,7 @@ from cadasta.workertoolbox.results._database.statuses import (
     STATUSES,
 )
 from cadasta.workertoolbox.results._database.tables import (
+    NAME_LENGTH,
     planned,
     task,
     taskmeta,
@@ -22,7 +24,6 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._errors import UnknownStatus, UnknownValue
 from cadasta.workertoolbox.results._store.filters import Filters
-from cadasta.workertoolbox.results._store.search import find_newest_ids
 
 #: Similarity, as `difflib` measures it from 0 to 1, from which a value is suggested.
 MIN_SIMILARITY = 0.6
@@ -73,7 +74,7 @@ def check_values(
         value = getattr(filters, kind)
         if value is None or value in known:
             continue
-        if not _exists(connection, Filters(**{kind: value}, internal=True)):
+        if not _exists(connection, kind, value):
             values = {*known, *_stored_values(connection, kind)}
             raise UnknownValue(value, kind, _nearest(value, values))
 
@@ -88,12 +89,27 @@ def check_status(connection: Connection, status: str) -> None:
     is_usual = status in STATUSES or status in USUAL_STATES
     if is_usual and status != states.PENDING:
         return
-    if not _exists(connection, Filters(status=status, internal=True)):
+    query = _select_state().where(taskmeta.c.status == status).limit(1)
+    if not connection.scalar(query):
         raise UnknownStatus(status, _meant_status(status))
 
 
-def _exists(connection: Connection, filters: Filters) -> bool:
-    return bool(find_newest_ids(connection, filters, 1))
+def _exists(connection: Connection, kind: str, value: str) -> bool:
+    """Return whether a task has a name, a queue or a worker.
+
+    A purger may not read the watermark, so it is not used here.
+    """
+    found = [select(literal(1)).where(each == value) for each in _COLUMNS[kind]]
+    if kind == "name":
+        found.append(_select_state().where(taskmeta.c.name == value[:NAME_LENGTH]))
+    if any(connection.scalar(query.limit(1)) for query in found):
+        return True
+    return value in _newest_values(connection, kind)
+
+
+def _select_state() -> Select[Any]:
+    """Return a query for results that the partial indexes contain."""
+    return select(literal(1)).where(taskmeta.c.status != states.SUCCESS)
 
 
 def _meant_status(status: str) -> str | None:
@@ -116,9 +132,17 @@ def _stored_values(connection: Connection, kind: str) -> Iterator[str]:
     """Yield the values that tasks have, by one look into an index for each."""
     for column in _COLUMNS[kind]:
         yield from islice(_distinct(connection, column), MAX_VALUES)
-    # The newest results may not be in the table of untracked tasks yet.
+    yield from _newest_values(connection, kind)
+
+
+def _newest_values(connection: Connection, kind: str) -> set[str]:
+    """Return the values of the newest results.
+
+    They may not be in the table of untracked tasks yet.
+    """
     newest = select(taskmeta.c[kind]).order_by(taskmeta.c.date_done.desc())
-    yield from filter(None, connection.scalars(newest.limit(MAX_VALUES)))
+    values = connection.scalars(newest.limit(MAX_VALUES))
+    return {value for value in values if value is not None}
 
 
 def _distinct(connection: Connection, column: Column[str]) -> Iterator[str]:

@@ -127,6 +127,7 @@ class TaskStore:
         queue: str | None = None,
         worker: str | None = None,
         internal: bool = False,
+        brief: bool = False,
     ) -> Sequence[Task]:
         """Return tasks, newest first.
 
@@ -149,6 +150,8 @@ class TaskStore:
             worker: Only tasks that this worker ran, such as `celery@host`.
             internal: Whether to include Celery's own tasks, `celery.*`. With `name`
                 they are always included.
+            brief: Whether to leave out arguments, results and tracebacks, which may be
+                large; they are None then.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -159,7 +162,8 @@ class TaskStore:
             name=name, status=status, queue=queue, worker=worker, internal=internal
         )
         with self._snapshot() as connection:
-            found = read_tasks(connection, find_newest_ids(connection, filters, limit))
+            ids = find_newest_ids(connection, filters, limit)
+            found = read_tasks(connection, ids, brief=brief)
             if not found and status is not None:
                 check_status(connection, status)
         return found
@@ -172,6 +176,7 @@ class TaskStore:
         name: str | None = None,
         queue: str | None = None,
         internal: bool = False,
+        brief: bool = False,
     ) -> Sequence[Task]:
         """Return tasks that have been queued or running for too long, longest first.
 
@@ -190,6 +195,7 @@ class TaskStore:
             queue: Only tasks of this work queue.
             internal: Whether to include Celery's own tasks, `celery.*`. With `name`
                 they are always included.
+            brief: As for `list`.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -198,7 +204,7 @@ class TaskStore:
         before = datetime.now(UTC) - longer_than
         with self._snapshot() as connection:
             ids = find_stuck_ids(connection, filters, limit, before=before)
-            return read_tasks(connection, ids)
+            return read_tasks(connection, ids, brief=brief)
 
     def check_filters(
         self,

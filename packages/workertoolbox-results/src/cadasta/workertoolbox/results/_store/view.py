@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import states
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, null, select
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.tables import taskmeta, tasks
@@ -15,6 +15,9 @@ from cadasta.workertoolbox.results._store.task import Task
 
 #: Maximum number of tasks that one statement reads.
 MAX_IDS_PER_QUERY = 1000
+
+#: Columns that may hold megabytes, besides the result.
+LARGE = ("args", "kwargs", "traceback")
 
 #: The columns of the view, but with the result as the worker stored it: `jsonb` cannot
 #: represent everything that Python's JSON can, such as NaN.
@@ -29,12 +32,30 @@ _SELECT = select(
 )
 
 
-def read_tasks(connection: Connection, ids: Sequence[str]) -> Sequence[Task]:
-    """Return the tasks with these ids, in the order given; unknown ids are skipped."""
+#: The same without what may be large, which is not even read.
+_SELECT_BRIEF = select(
+    *(
+        null().label(column.name) if column.name in LARGE else column
+        for column in tasks.c
+        if column.name != "result"
+    ),
+    null().label("encoded_result"),
+)
+
+
+def read_tasks(
+    connection: Connection, ids: Sequence[str], *, brief: bool = False
+) -> Sequence[Task]:
+    """Return the tasks with these ids, in the order given; unknown ids are skipped.
+
+    Args:
+        brief: Whether to leave out arguments, results and tracebacks.
+    """
     found: dict[str, Task] = {}
+    query = _SELECT_BRIEF if brief else _SELECT
     for start in range(0, len(ids), MAX_IDS_PER_QUERY):
         some = ids[start : start + MAX_IDS_PER_QUERY]
-        rows = connection.execute(_SELECT.where(tasks.c.id.in_(some))).mappings()
+        rows = connection.execute(query.where(tasks.c.id.in_(some))).mappings()
         found |= {task.id: task for task in (_task(**row) for row in rows)}
     return [found[id] for id in ids if id in found]
 
