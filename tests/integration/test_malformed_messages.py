@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,10 @@ from support.routing_service import consume
 
 #: The models of kombu's SQLAlchemy transport cause this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
+
+#: A secret in a message, and the body of a task with it as an envelope contains it.
+SECRET = "s3cret-that-nobody-else-writes"
+SECRET_BODY = b64encode(json.dumps([[SECRET], {}, {}]).encode()).decode()
 
 #: The brokers that store bytes, not only text.
 BINARY_BROKERS = ("redis", "filesystem")
@@ -99,6 +104,38 @@ def test_a_worker_rejects_messages_that_are_not_tasks_and_keeps_running(
     assert exit_code == 0
     assert queues.is_empty("export")
     assert process.text.count("ERROR/") == len(MALFORMED_TASKS)
+
+
+@pytest.mark.parametrize("name", BROKERS)
+def test_no_secret_of_a_rejected_message_is_logged(
+    queues: QueueContents, name: str, tmp_path: Path
+) -> None:
+    body = [["ann", SECRET], {"token": SECRET}, {}]
+    headers = {"id": "1", "argsrepr": repr(body[0]), "api_key": SECRET}
+    rejected: list[tuple[dict[str, object], object]] = [
+        ({**headers, "task": "export.note", "timelimit": SECRET[:3]}, body),
+        ({**headers, "task": "export.unregistered"}, body),
+        ({**headers}, {"password": SECRET, "cvv": [SECRET]}),
+    ]
+    with routing_app(queues) as app:
+        first = app.send_task("export.note").id
+        with app.connection_for_write() as connection:
+            producer = connection.Producer(serializer="json")
+            for each, content in rejected:
+                producer.publish(content, routing_key="export", headers=each)
+        if name in VIRTUAL_BROKERS:
+            queues.put("export", json.dumps(envelope(body=SECRET_BODY)).encode()[:-1])
+            queues.put("export", json.dumps({"clientSecret": SECRET}).encode())
+        last = app.send_task("export.note").id
+        with run_worker(queues, tmp_path, "-P", "solo") as process:
+            wait_for_executions(tmp_path, [first, last])
+            text = process.text
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert "unregistered" in text and "unknown message" in text
+    assert SECRET not in text
+    assert SECRET_BODY not in text
 
 
 @pytest.mark.parametrize("name", ["filesystem"])

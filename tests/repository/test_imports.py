@@ -47,6 +47,7 @@ ORDER = {
         "_router _worker",  # the queue of a task; what happens in a worker
         "_publication",  # what happens at a publish
         "_decompression _suspects _task_message",  # which messages a worker accepts
+        "_hidden_bodies",  # what Celery does not log of the messages that it rejects
         "no_results",  # the result backend of a producer, which Celery imports by name
         "consumer",  # the worker's consumer, which Celery imports by name
         "transports",  # subclasses of kombu's transports

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cadasta.workertoolbox.routing import Routing, mask_url
+from cadasta.workertoolbox.routing._masking import mask_fields
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,48 @@ def test_repr_masks_settings_whose_names_end_with_key() -> None:
 
     assert "geheim" not in text
     assert "task_default_routing_key='celery'" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at amqp://u:ge heim@mq// now", "at amqp://u:********@mq// now"),
+        ("at amqp://u:ge 'x' heim, a b", "at amqp://u:ge 'x' heim, a b"),
+        (
+            "at amqp://u:ge heim@a// or redis://geheim@b, by c@d",
+            "at amqp://u:********@a// or redis://********@b, by c@d",
+        ),
+        ("see http://h:80/x and a@b", "see http://h:80/x and a@b"),
+        ("at https://h: user a@b", "at https://h: user a@b"),
+        ("at http://[::1]:80/x, a@b", "at http://[::1]:80/x, a@b"),
+        ("at amqp://u:ge\nheim a@b", "at amqp://u:ge\nheim a@b"),
+    ],
+)
+def test_a_password_with_a_space_is_masked_within_a_text(text: str, shown: str) -> None:
+    assert mask_url(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"api-key": "geheim", "a": 1}', '{"api-key": "********", "a": 1}'),
+        ('{"cvv": 123, "a": [1]}', '{"cvv": "********", "a": [1]}'),
+        ('{"tokens": ["geheim", "x"], "a": 1}', '{"tokens": "********", "a": 1}'),
+        (r'"{\"pwd\": \"geheim\", \"a\": 1}"', r'"{\"pwd\": "********", \"a\": 1}"'),
+        ("{'Cookie': 'a=geheim; b'}", "{'Cookie': \"********\"}"),
+        ('{"newPassword": "geh', '{"newPassword": "********"'),
+        ("Authorization: Bearer geheim", 'Authorization: "********"'),
+        ('{"body": "Z2VoZWltZ2VoZWlt"}', '{"body": "********"}'),
+        ('{"eventName": "ObjectCreated:Put"}', '{"eventName": "ObjectCreated:Put"}'),
+        ("{'kwargsrepr': \"{'a': 'geheim'}\"}", "{'kwargsrepr': \"********\"}"),
+        ('{"key": "1.zip"}', '{"key": "1.zip"}'),
+    ],
+)
+def test_secret_fields_of_a_message_are_masked(text: str, shown: str) -> None:
+    assert mask_fields(text) == shown
+
+
+@pytest.mark.parametrize("text", ["a", "token", "://a:b ", "://", "password: '", "-"])
+def test_the_cost_of_masking_is_linear(text: str) -> None:
+    # A quadratic cost would take minutes.
+    mask_fields(text * 20_000)

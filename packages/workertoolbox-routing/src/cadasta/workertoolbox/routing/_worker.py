@@ -11,12 +11,16 @@ from celery.signals import task_rejected, worker_init
 from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing._log_text import log_text
+from cadasta.workertoolbox.routing._masking import mask_fields
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 
 _logger = logging.getLogger(__name__)
 
 #: Words of a topic's pattern that match any word.
 _WILDCARDS = {"*", "#"}
+
+#: Shown instead of what may contain secrets.
+HIDDEN = "not logged, as it may contain secrets"
 
 #: Most characters of the body of a rejected message that are logged.
 MAX_LOGGED = 10_000
@@ -87,6 +91,9 @@ def _log_unreadable(message: Any, **_: Any) -> None:
 def log_rejected(message: Any, kind: str, reason: object) -> None:
     """Log a rejected message; without a dead-letter queue this is its only trace.
 
+    Secrets are masked. The arguments of a task are not logged, because the worker does
+    not know which of them are secret.
+
     Args:
         message: The message that the worker rejects.
         kind: What it should have been: `message` or `task`.
@@ -94,11 +101,16 @@ def log_rejected(message: Any, kind: str, reason: object) -> None:
     """
     body = message.body or b""
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    shown = mask_fields(log_text(raw, MAX_LOGGED))
+    if kind == "task":
+        headers = message.headers or {}
+        id, name = log_text(headers.get("id")), log_text(headers.get("task"))
+        shown = f"{HIDDEN}; id {id}, name {name}"
     _logger.error(
         "rejected a malformed %s from queue %s: %s; %d bytes: %s",
         kind,
         log_text(message.delivery_info.get("routing_key")),
-        log_text(reason),
+        mask_fields(log_text(reason)),
         len(raw),
-        log_text(raw, MAX_LOGGED),
+        shown,
     )

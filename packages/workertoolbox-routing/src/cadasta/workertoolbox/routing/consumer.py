@@ -19,6 +19,7 @@ from celery.worker.state import reserved_requests
 
 from cadasta.workertoolbox.routing._decompression import limit_decompression
 from cadasta.workertoolbox.routing._headers import UNREADABLE
+from cadasta.workertoolbox.routing._hidden_bodies import hide_bodies
 from cadasta.workertoolbox.routing._log_text import log_text
 from cadasta.workertoolbox.routing._suspects import (
     Suspects,
@@ -66,6 +67,7 @@ class Consumer(consumer.Consumer):
 
         super().__init__(process, **kwargs)
         self._suspects = Suspects(self.app)
+        hide_bodies()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return Celery's handler of messages with the check before it."""
