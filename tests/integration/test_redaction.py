@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, chain
 from sqlalchemy import MetaData, create_engine, select
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
@@ -97,3 +99,41 @@ def test_no_secret_reaches_the_database(
     assert SECRET not in database_as_text(service)
     assert SECRET not in worker.text
     assert (shown.args, shown.kwargs) == ("(…)", "{…}")
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "filesystem"], indirect=True)
+def test_no_secret_of_a_workflow_an_error_or_a_bad_message_reaches_the_database(
+    service: Celery, broker: Broker, tmp_path: Path
+) -> None:
+    login = service.tasks["export.login"]
+    with TaskStore.for_app(service) as store:
+        login.delay("ann", SECRET)
+        login.delay("nobody", SECRET)
+        login.starmap([("ann", SECRET)]).delay()
+        login.chunks([("ann", SECRET)], 1).apply_async()
+        chain(login.si("ann", SECRET), login.si("bob", SECRET)).delay()
+        login.apply_async(("nobody",), {"password": SECRET})
+        login.apply_async(("ann", SECRET), headers={"retries": -1})
+        # No worker runs this one: its queue has none.
+        service.send_task("msg.other", [login.s("ann", SECRET)], {"pwd": SECRET})
+        celery = [sys.executable, "-m", "celery", "-A", "secrets_service"]
+        celery += ["--workdir", str(SERVICE_FOLDER)]
+        options = ["-P", "solo", "--without-gossip", "--without-mingle"]
+        run_here = partial(running, folder=tmp_path, environment=broker.environment)
+        with (
+            run_here([*celery, "worker", "-Q", "export,celery", *options]),
+            run_here([*celery, "tasks", "monitor"]) as monitor,
+        ):
+
+            def look() -> bool:
+                tasks = [each for each in store.list(internal=True) if each.tracked]
+                found = Counter(task.status for task in tasks)
+                # Two logins fail, and the task that the worker does not know.
+                assert found["SUCCESS"] == 5 and found["FAILURE"] == 3, tasks
+                assert store.count_quarantined() == 1
+                return True
+
+            wait_until(look)
+
+    assert SECRET not in database_as_text(service)
+    assert SECRET not in monitor.text

@@ -21,6 +21,12 @@ def make_app() -> Celery:
         if not self.request.retries:
             raise self.retry()
 
+    @app.task(name="export.login", shared=False)
+    def login(user: str, password: str) -> str:
+        if user == "nobody":
+            raise ValueError(f"{password!r} is wrong for {user}")
+        return f"{user} has {password}"
+
     return app
 
 
