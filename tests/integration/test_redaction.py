@@ -113,7 +113,7 @@ def test_no_secret_of_a_workflow_an_error_or_a_bad_message_reaches_the_database(
         login.chunks([("ann", SECRET)], 1).apply_async()
         chain(login.si("ann", SECRET), login.si("bob", SECRET)).delay()
         login.apply_async(("nobody",), {"password": SECRET})
-        login.apply_async(("ann", SECRET), headers={"retries": -1})
+        login.apply_async(("ann", SECRET), headers={"retries": -1})  # type: ignore[dict-item]
         # No worker runs this one: its queue has none.
         service.send_task("msg.other", [login.s("ann", SECRET)], {"pwd": SECRET})
         celery = [sys.executable, "-m", "celery", "-A", "secrets_service"]
