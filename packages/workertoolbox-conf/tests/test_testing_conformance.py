@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from cadasta.workertoolbox.conf.testing import conformance
+
 SERVICES = Path(__file__).parent / "services"
 
 TESTS = """\
@@ -22,7 +24,7 @@ TestConforming = conformance(
     "conforming:app",
     run=[signature("export.double", (21,)), signature("export.forget")],
 )
-TestConformingAgain = conformance("conforming")
+TestConformingAgain = conformance("conforming", skip=["test_a_group_is_tracked"])
 TestTypo = conformance("broken:typo")
 TestRerouted = conformance("broken:rerouted", timeout_s=2)
 TestPickling = conformance("broken:pickling")
@@ -124,13 +126,24 @@ def _failed(tests: dict[str, str | None]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("service", "own"), [("TestConforming", 2), ("TestConformingAgain", 0)]
+    ("service", "count"),
+    [("TestConforming", COUNT + 2), ("TestConformingAgain", COUNT - 1)],
 )
 def test_a_conforming_service_passes(
-    outcomes: Outcomes, service: str, own: int
+    outcomes: Outcomes, service: str, count: int
 ) -> None:
     assert _failed(outcomes[service]) == {}
-    assert len(outcomes[service]) == COUNT + own
+    assert len(outcomes[service]) == count
+
+
+def test_a_skipped_test_is_left_out(outcomes: Outcomes) -> None:
+    assert "test_a_group_is_tracked" in outcomes["TestConforming"]
+    assert "test_a_group_is_tracked" not in outcomes["TestConformingAgain"]
+
+
+def test_skipping_a_test_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(ValueError, match="did you mean 'test_a_chord_is_tracked'"):
+        conformance("conforming", skip=["test_a_chord_is_trackd"])
 
 
 def test_the_app_of_a_service_is_restored(outcomes: Outcomes) -> None:

@@ -144,7 +144,23 @@ def test_a_planned_step_that_was_never_published(app: Celery) -> None:
             assert_tracked(app, result, timeout_s=0.2)
 
     assert "1 of 2 tasks" in str(caught.value)
-    assert f"task {result.id}: it is planned by another task" in str(caught.value)
+    assert str(caught.value).splitlines()[1:] == [
+        f"task {result.id}: it is planned by another task, but its own message was not "
+        f"seen; no worker has run task {result.parent.id}, which it follows",
+        "messages in queue 'export': 1; is a worker running?",
+    ]
+
+
+def test_without_worker_and_monitor_the_error_names_both(app: Celery) -> None:
+    result = app.tasks["export.add"].delay(1)
+    with pytest.raises(AssertionError) as caught:
+        assert_tracked(app, result, timeout_s=0.2)
+
+    assert str(caught.value).splitlines()[1:] == [
+        f"task {result.id}: neither a monitor nor a worker has seen it",
+        "messages in queue 'export': 1; is a worker running?",
+        "messages in queue 'platform.fifo': 1; is a monitor running?",
+    ]
 
 
 def test_an_attempt_whose_message_was_lost(running: Celery) -> None:

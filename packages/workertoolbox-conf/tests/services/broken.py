@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery
-from celery.signals import worker_init
+from celery import Celery, bootsteps
 
 from cadasta.workertoolbox.conf import Config
 
@@ -43,13 +42,18 @@ def pickled() -> None:
 greedy = _service("greedy")
 
 
-@worker_init.connect
-def consume_everything(sender: Any, **_: Any) -> None:
-    """Make the worker of one service consume the monitor queue too."""
-    if sender.app is greedy:
-        queues = sender.app.amqp.queues
-        queues.select_add(queues["platform.fifo"])
+class ConsumeEverything(bootsteps.StartStopStep):
+    """Make a worker consume the monitor queue too."""
 
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        """Add the queue to those that the worker consumes."""
+        consumer.task_consumer.add_queue(consumer.app.amqp.queues["platform.fifo"])
+        consumer.task_consumer.consume()
+
+
+greedy.steps["consumer"].add(ConsumeEverything)
 
 #: A task that should succeed fails.
 failing = _service("failing")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import pytest
 from celery import Celery, Signature, chain, chord, group, states
-from celery.exceptions import TimeoutError
-from celery.result import AsyncResult, ResultBase
-from celery.worker import WorkController
 
 from cadasta.workertoolbox.conf.testing._embedding import embedded, find_service
 from cadasta.workertoolbox.conf.testing._monitor import running_monitor
-from cadasta.workertoolbox.conf.testing._probes import PREFIX, Probes, registered_probes
-from cadasta.workertoolbox.conf.testing._tracking import assert_tracked
+from cadasta.workertoolbox.conf.testing._probes import PREFIX, registered_probes
+from cadasta.workertoolbox.conf.testing._running_service import RunningService
 from cadasta.workertoolbox.conf.testing._worker import running_worker
-from cadasta.workertoolbox.results import Task, TaskStore
+from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.routing import RoutingError
 
 #: Countdown of a scheduled task in seconds: longer than all tests take.
@@ -33,70 +30,6 @@ _SERIALIZERS = (
 )
 
 _JSON = {"json", "application/json"}
-
-
-@dataclass
-class RunningService:
-    """A service with its worker, a monitor and the tasks of the tests.
-
-    Attributes:
-        timeout_s: Seconds to wait for a task.
-    """
-
-    app: Celery
-    worker: WorkController
-    store: TaskStore
-    probes: Probes
-    timeout_s: float
-
-    def tracked(self, result: ResultBase) -> Sequence[Task]:
-        """Wait until the tasks of a result are tracked, and return them.
-
-        Raises:
-            AssertionError: The tasks are not tracked in time.
-        """
-        return assert_tracked(self.app, result, timeout_s=self.timeout_s)
-
-    @property
-    def work_queues(self) -> list[str]:
-        """The names of the queues that the worker should consume."""
-        monitor = self.app.conf.PLATFORM_QUEUE_NAME
-        return [name for name in self.app.amqp.queues if name != monitor]
-
-    def wait(self, result: AsyncResult[Any]) -> None:
-        """Wait for the end of a task.
-
-        Raises:
-            AssertionError: The task does not end in time.
-        """
-        try:
-            result.get(timeout=self.timeout_s, propagate=False)
-        except TimeoutError as error:
-            task = self.store.find(result.id)
-            seen = (
-                "it is not in the database" if task is None else f"it is {task.status}"
-            )
-            raise AssertionError(
-                f"task {result.id} did not end within {self.timeout_s:g} s; {seen}"
-            ) from error
-
-    def finished(
-        self, result: AsyncResult[Any], *, status: str = states.SUCCESS
-    ) -> Task:
-        """Wait until a task has ended and is tracked, and return it.
-
-        Raises:
-            AssertionError: The task does not end, has another status, or is not
-                tracked.
-        """
-        self.wait(result)
-        task = self.tracked(result)[-1]
-        if task.status != status:
-            raise AssertionError(
-                f"task {task.name} ({task.id}) ended with {task.status} instead of "
-                f"{status}: {task.result}\n{task.traceback or ''}"
-            )
-        return task
 
 
 class Conformance:
@@ -240,22 +173,29 @@ def conformance(
     app: Celery | str,
     *,
     run: Sequence[Signature[Any]] = (),
+    skip: Sequence[str] = (),
     timeout_s: float = 10.0,
 ) -> type[Conformance]:
     """Return a class of tests that the promises of the toolbox hold for a service.
 
     Assign the class to a name that begins with `Test`, so that pytest collects it. The
     tests run the service in a temporary folder. They publish tasks of their own, and
-    only those tasks of the service that `run` lists. A subclass can disable a test by
-    setting it to None.
+    only those tasks of the service that `run` lists.
 
     Args:
         app: The app, or its name as for `celery -A`, such as `proj.app:app`.
         run: Tasks of the service that the tests may run, and that should succeed, such
             as `[report.s(2026)]`.
+        skip: Names of tests to leave out, such as `["test_a_chord_is_tracked"]`.
         timeout_s: Seconds to wait for a task.
+
+    Raises:
+        ValueError: `skip` names a test that does not exist.
     """
     members: dict[str, Any] = {"service": app, "timeout_s": timeout_s}
+    for name in skip:
+        _check_exists(name)
+        members[name] = None
     if run:
         names = [str(signature.task) for signature in run]
 
@@ -265,6 +205,15 @@ def conformance(
 
         members["test_a_task_of_the_service_succeeds_and_is_tracked"] = test
     return type("Conformance", (Conformance,), members)
+
+
+def _check_exists(name: str) -> None:
+    tests = [each for each in vars(Conformance) if each.startswith("test_")]
+    if name not in tests:
+        [nearest] = get_close_matches(name, tests, n=1, cutoff=0)
+        raise ValueError(
+            f"skip={name!r} is not a conformance test; did you mean {nearest!r}?"
+        )
 
 
 def _misrouted(app: Celery, name: str) -> str | None:

@@ -31,6 +31,9 @@ class _Expected:
             return
         if task.waiting and task.scheduled_at is None:
             yield "it is planned by another task, but its own message was not seen"
+            parent = self.parent_id and store.find(self.parent_id)
+            if parent and parent.waiting:
+                yield f"no worker has run task {parent.id}, which it follows"
             return
         if not task.tracked:
             yield f"a worker stored {task.status}, but no monitor has seen its message"
@@ -91,7 +94,7 @@ def assert_tracked(
             if time.monotonic() >= deadline:
                 break
             time.sleep(INTERVAL_S)
-        hints = [_queue_hint(app), *_quarantine_hint(store)]
+        hints = [*_queue_hints(app), *_quarantine_hint(store)]
     lines = [f"task {id}: {'; '.join(found)}" for id, found in problems.items()]
     raise AssertionError(
         f"{len(problems)} of {len(expected)} tasks are not tracked correctly "
@@ -126,14 +129,23 @@ def _expected(
     yield _Expected(result, parent_id, group_id)
 
 
-def _queue_hint(app: Celery) -> str:
-    name = app.conf.PLATFORM_QUEUE_NAME
+def _queue_hints(app: Celery) -> Iterator[str]:
+    """Yield which queues hold messages that no monitor or no worker has taken."""
+    monitor = app.conf.PLATFORM_QUEUE_NAME
     with app.connection_for_read() as connection:
-        queue: Any = app.amqp.queues[name](connection.default_channel)
-        count = queue.queue_declare().message_count
-    if count:
-        return f"messages in queue {name!r}: {count}; is a monitor running?"
-    return f"queue {name!r} is empty; was the task routed by the toolbox?"
+        bound: dict[str, Any] = {
+            name: queue(connection.default_channel)
+            for name, queue in app.amqp.queues.items()
+        }
+        counts = {
+            name: queue.queue_declare().message_count for name, queue in bound.items()
+        }
+    if not any(counts.values()):
+        yield f"queue {monitor!r} is empty; was the task routed by the toolbox?"
+    for name, count in counts.items():
+        if count:
+            process = "monitor" if name == monitor else "worker"
+            yield f"messages in queue {name!r}: {count}; is a {process} running?"
 
 
 def _quarantine_hint(store: TaskStore) -> Iterator[str]:
