@@ -32,6 +32,13 @@ WAIT_S = 1.0
 #: Longest wait in seconds of a reader of several queues, which can wait for only one.
 WAIT_FOR_ONE_OF_SEVERAL_S = 0.1
 
+#: Seconds of the first wait after a message; each wait is twice as long as the one
+#: before. The next step of a chain may arrive in any list, and soon.
+FIRST_WAIT_S = 0.002
+
+#: Number of fetches after which the waits are no longer doubled.
+_MANY = 10
+
 #: Takes the first message, stores it as unacknowledged, and returns it in the form that
 #: kombu stores: with the default exchange, and with its queue as the routing key, so
 #: that it returns there. The script may be sent again if no response arrives; it then
@@ -80,7 +87,11 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
         #: Delivery tags of messages that the script has stored as unacknowledged and
         #: that have not been delivered yet.
         self.stored_tags: set[str] = set()
-        self._last_fetch_succeeded = False
+        #: Number of fetches without a message since the last one with a message. It
+        #: starts high: before the first message, waits are long.
+        self._empty_fetches = _MANY
+        #: The queue of the last message, in which the next one is most likely.
+        self._last_queue = ""
         self._is_waiting = False
         self._pending_tag = ""
         super().__init__(*args, **kwargs)
@@ -140,11 +151,11 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
             return
         self._pending_tag = str(uuid4())
         commands = [self._fetch_command(queues, self._pending_tag)]
-        self._is_waiting = not self._last_fetch_succeeded
+        self._is_waiting = self._empty_fetches > 0
         if self._is_waiting:
-            key = f"{self.global_keyprefix}{queues[0]}"
-            longest_s = WAIT_S if len(queues) == 1 else WAIT_FOR_ONE_OF_SEVERAL_S
-            wait_s = min(self.brpop_timeout or longest_s, longest_s)
+            queue = self._last_queue if self._last_queue in queues else queues[0]
+            key = f"{self.global_keyprefix}{queue}"
+            wait_s = self._wait_s(len(queues))
             commands.insert(0, ("BLMOVE", key, key, "RIGHT", "RIGHT", wait_s))
         connection = self.client.connection
         self._in_poll = connection
@@ -154,14 +165,21 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
     def _brpop_read(self, **options: Any) -> bool:
         try:
             response = self._read_response(**options)
-            self._last_fetch_succeeded = response is not None
+            self._empty_fetches = 0 if response is not None else self._empty_fetches + 1
             message, queue = self._parse_response(response, self._pending_tag)
+            self._last_queue = queue
             self._queue_cycle.rotate(queue)
             self.connection._deliver(message, queue)
             return True
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
+
+    def _wait_s(self, queues: int) -> float:
+        """Return how long the server waits for a message in one of some queues."""
+        longest_s = WAIT_S if queues == 1 else WAIT_FOR_ONE_OF_SEVERAL_S
+        doubled_s = FIRST_WAIT_S * 2.0 ** min(self._empty_fetches - 1, _MANY)
+        return min(self.brpop_timeout or longest_s, longest_s, doubled_s)
 
     def _read_response(self, **options: Any) -> bytes | None:
         """Read the response to the wait, if there was one, and return the script's."""
