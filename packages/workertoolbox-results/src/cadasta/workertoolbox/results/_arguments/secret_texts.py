@@ -69,20 +69,28 @@ def mask_text(
     if ":" not in text and "=" not in text:
         return text
     hidden = [] if hidden is None else hidden
+    # Most texts have no secret name, and this is the fastest way to see that.
+    if any(is_secret(name) for name, _ in _NAME.findall(text)):
+        text = _mask_values(text, is_secret, hidden)
+    return mask_urls(text, hidden) if "://" in text else text
+
+
+def _mask_values(
+    text: str, is_secret: Callable[[str], object], hidden: list[Any]
+) -> str:
     pieces: list[str] = []
     position = 0
     for value in _secret_values(text, is_secret):
         pieces += [text[position : value.start], value.replacement]
         position = value.end
         hidden.append(value.text)
-    masked = "".join(pieces) + text[position:] if pieces else text
-    return mask_urls(masked, hidden) if "://" in masked else masked
+    return "".join(pieces) + text[position:]
 
 
 def mask_urls(text: str, hidden: list[Any]) -> str:
     """Return a text in which the passwords and signatures of URLs are masked."""
     masked = "".join(_masked_urls(text, hidden)) if "@" in text else text
-    return _SIGNATURE.sub(rf"\g<1>{MASK}", masked)
+    return _SIGNATURE.sub(rf"\g<1>{MASK}", masked) if "?" in masked else masked
 
 
 class _SecretValue(NamedTuple):
