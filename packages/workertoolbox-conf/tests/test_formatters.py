@@ -126,6 +126,16 @@ def test_a_message_with_line_breaks_stays_on_one_line() -> None:
     assert line.endswith(r" INFO shop: a\nb\r\nc")
 
 
+@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\u202e", "\u200b", "\u2028"])
+def test_texts_of_others_cannot_control_the_terminal(character: str) -> None:
+    evil = f"a{character}b"
+    text = PlainFormatter().format(failed(ValueError(evil)))
+    text += PlainFormatter().format(record(evil))
+
+    assert character not in text
+    assert text.count("a\\") == 2
+
+
 def test_a_traceback_follows_a_plain_line() -> None:
     first, second, *_, last = PlainFormatter().format(failed(KeyError("x"))).split("\n")
 

@@ -54,18 +54,20 @@ class JSONFormatter(logging.Formatter):
 class PlainFormatter(logging.Formatter):
     """Write each record as one line of text, with the ids of the task that logged it.
 
-    Line breaks in the message are escaped. A traceback follows on lines of its own.
+    Characters that are not printable, such as line breaks and escape sequences, are
+    escaped. A traceback follows on lines of its own.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         ids = [
             f"{name}={value}" for name, value in task_ids().items() if value is not None
         ]
-        message = _message(record).replace("\r", r"\r").replace("\n", r"\n")
         head = f"{_timestamp(record)} {record.levelname} {record.name}:"
-        line = " ".join([head, *ids, message])
-        tracebacks = filter(None, (_exception(self, record), record.stack_info))
-        return "\n".join([line, *tracebacks])
+        line = " ".join([head, *ids, _message(record)])
+        lines = [line]
+        for traceback in filter(None, (_exception(self, record), record.stack_info)):
+            lines += traceback.split("\n")
+        return "\n".join(map(_printable, lines))
 
 
 #: The formatters by the values of `LOG_FORMAT`.
@@ -73,6 +75,16 @@ FORMATTERS: dict[str, type[logging.Formatter]] = {
     "json": JSONFormatter,
     "plain": PlainFormatter,
 }
+
+
+def _printable(text: str) -> str:
+    """Return a text in which characters that are not printable are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def _timestamp(record: logging.LogRecord) -> str:
