@@ -34,6 +34,7 @@ from cadasta.workertoolbox.results._errors import (
     TaskNotFound,
     UnknownStatus,
     UnknownValue,
+    UnsupportedSetting,
 )
 from cadasta.workertoolbox.results._headers import PROBE
 
@@ -88,6 +89,7 @@ __all__ = [
     "TaskStore",
     "UnknownStatus",
     "UnknownValue",
+    "UnsupportedSetting",
     "check_schema",
     "compare_privileges",
     "database_url",

@@ -15,7 +15,8 @@ ResultsError
 ├── SchemaOutdated (RuntimeError)
 ├── TaskNotFound (LookupError)
 ├── UnknownStatus (ValueError)
-└── UnknownValue (LookupError)
+├── UnknownValue (LookupError)
+└── UnsupportedSetting (ValueError)
 """
 
 from __future__ import annotations
@@ -165,3 +166,19 @@ class UnknownValue(ResultsError, LookupError):
             else "`celery -A … tasks list` shows the newest tasks"
         )
         return f"no task has the {self.kind} {self.value!r}; {hint}"
+
+
+class UnsupportedSetting(ResultsError, ValueError):
+    """A setting of Celery's database backend would have no effect."""
+
+    def __init__(self, name: str, value: object = None, advice: str = "") -> None:
+        super().__init__(name, value, advice)
+        self.name = name
+        self.value = value
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} is not supported by the result backend workertoolbox+…; "
+            f"{self.advice or 'leave it out'}"
+        )

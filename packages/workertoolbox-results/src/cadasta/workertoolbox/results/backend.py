@@ -12,6 +12,7 @@ from celery.app import app_or_default
 from celery.backends import base
 from celery.exceptions import ImproperlyConfigured
 from celery.signals import task_prerun, worker_ready
+from celery.utils.log import get_logger
 from celery.utils.time import maybe_timedelta
 from sqlalchemy import delete
 
@@ -25,12 +26,15 @@ from cadasta.workertoolbox.results._backend.groups import GroupMixin
 from cadasta.workertoolbox.results._backend.reading import ResultReadingMixin
 from cadasta.workertoolbox.results._backend.retries import RetryMixin
 from cadasta.workertoolbox.results._backend.rows import RowBuilder
+from cadasta.workertoolbox.results._backend.settings import check_settings
 from cadasta.workertoolbox.results._backend.states import write_start, write_state
+from cadasta.workertoolbox.results._backend.task_ids import check_id
 from cadasta.workertoolbox.results._database.connection import shared_database
 from cadasta.workertoolbox.results._database.engine import database_url
 from cadasta.workertoolbox.results._database.outages import is_outage
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._errors import ResultNotStorable
 from cadasta.workertoolbox.results._history.cleanup import (
     delete_chords,
     delete_groups,
@@ -41,11 +45,13 @@ from cadasta.workertoolbox.results._history.cleanup import (
 #: intervals they take up to about ten seconds. Celery's default is no limit.
 MAX_RETRIES = 10
 
+logger = get_logger(__name__)
+
 
 class Backend(
     EndingMixin,
-    ResultReadingMixin,
     GroupMixin,
+    ResultReadingMixin,
     ChordMixin,
     RetryMixin,
     base.BaseBackend,
@@ -74,6 +80,8 @@ class Backend(
         InvalidRedaction: `REDACT` contains an invalid rule.
         InvalidURL: The URL does not name a supported database, or its driver is not
             installed.
+        UnsupportedSetting: A setting of Celery's database backend is set, and this
+            backend cannot honour it.
     """
 
     # Attributes of Celery's class that `celery-types` does not know.
@@ -94,9 +102,19 @@ class Backend(
             self.always_retry = True
         if not _is_set(app, "result_backend_max_retries"):
             self.max_retries = MAX_RETRIES
+        check_settings(app)
         self.database = shared_database(database_url(url))
         self._deferred_starts = deferred_starts_for(self.database)
         self._rows = RowBuilder(app, self.encode)
+
+    def on_task_call(self, producer: Any, task_id: str) -> Any:
+        """Refuse a task whose result could not be stored, before it is published.
+
+        Raises:
+            ResultNotStorable: The tables cannot hold its id.
+        """
+        check_id(task_id)
+        return {}
 
     def encode(self, data: Any) -> Any:
         """Return a value as JSON.
@@ -117,6 +135,11 @@ class Backend(
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
+        try:
+            task_id = check_id(task_id)
+        except ResultNotStorable as error:
+            logger.error("state %s is not stored: %s", state, error)
+            return result
         # A task may store the state again, for example with other meta data.
         if state == states.STARTED and request is not None and not _started_at(request):
             self._store_start(task_id, result, traceback, request)

@@ -9,16 +9,18 @@ from typing import Any
 from celery import states
 from celery.backends import base
 from celery.exceptions import TimeoutError
+from celery.utils.serialization import create_exception_cls
 from sqlalchemy import RowMapping, bindparam, select
 
 from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStarts
 from cadasta.workertoolbox.results._backend.polling import LONGEST_S, poll_intervals
 from cadasta.workertoolbox.results._backend.retries import no_retries_after
 from cadasta.workertoolbox.results._backend.states import write_start
+from cadasta.workertoolbox.results._backend.task_ids import check_id
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
-from cadasta.workertoolbox.results._errors import PickledResult
+from cadasta.workertoolbox.results._errors import PickledResult, ResultNotStorable
 
 #: Maximum number of task ids in one query: below SQLite's limit of 32,766 variables.
 MAX_IDS_PER_QUERY = 5000
@@ -65,6 +67,7 @@ class ResultReadingMixin(base.BaseBackend):
         interval: float = LONGEST_S,
         no_ack: bool = True,
         on_interval: Callable[[], object] | None = None,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
     ) -> dict[str, Any]:
         """Wait for a task's final state, and return its meta.
 
@@ -74,14 +77,41 @@ class ResultReadingMixin(base.BaseBackend):
                 first.
             no_ack: Not used: there are no messages to acknowledge.
             on_interval: Called about once an `interval`.
+            on_message: Called with the meta.
 
         Raises:
             celery.exceptions.TimeoutError: The task has not ended in time.
         """
         [(_, meta)] = self.get_many(
-            {task_id}, timeout=timeout, interval=interval, on_interval=on_interval
+            {task_id},
+            timeout=timeout,
+            interval=interval,
+            on_message=on_message,
+            on_interval=on_interval,
         )
         return meta
+
+    def wait_for_pending(
+        self,
+        result: Any,
+        timeout: float | None = None,
+        interval: float = LONGEST_S,
+        no_ack: bool = True,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        callback: Any = None,
+        propagate: bool = True,
+    ) -> Any:
+        """Wait for a result, and return or raise its value, for `AsyncResult.get`."""
+        meta = self.wait_for(
+            result.id,
+            timeout=timeout,
+            interval=interval,
+            on_interval=on_interval,
+            on_message=on_message,
+        )
+        result._maybe_set_cache(meta)
+        return result.maybe_throw(propagate=propagate, callback=callback)
 
     def get_many(
         self,
@@ -111,10 +141,11 @@ class ResultReadingMixin(base.BaseBackend):
             celery.exceptions.TimeoutError: Some tasks have not ended in time.
             DatabaseUnavailable: The database cannot be used, until the retries or the
                 time are over.
+            ResultNotStorable: No result can be stored for one of the ids.
         """
         self._ensure_not_eager()
         # Callers may use UUIDs as ids; publishers and tables have strings.
-        callers_ids = {str(task_id): task_id for task_id in task_ids}
+        callers_ids = {check_id(task_id): task_id for task_id in task_ids}
         missing = set(callers_ids)
         count = len(missing)
         longest_s = interval or LONGEST_S
@@ -170,7 +201,10 @@ class ResultReadingMixin(base.BaseBackend):
         return found
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        task_id = str(task_id)
+        try:
+            task_id = check_id(task_id)
+        except ResultNotStorable:
+            return {"task_id": task_id, "status": states.PENDING, "result": None}
         if (start := self._deferred_starts.pop(task_id)) is not None:
             write_start(self.database, start.build_row())
         with self.database.connect() as connection:
@@ -180,15 +214,27 @@ class ResultReadingMixin(base.BaseBackend):
         return self._meta(row)
 
     def _meta(self, row: RowMapping) -> dict[str, Any]:
-        meta = {name: row[name] for name in ("task_id", *_META_COLUMNS)}
+        stamps = self._decode_optional(row["stamps"]) or {"stamps": {}}
+        # A stamp may have the name of any key, such as `status`.
+        meta = {**stamps, **stamps["stamps"]}
+        del meta["stamps"]
+        meta |= {name: row[name] for name in ("task_id", *_META_COLUMNS)}
         for name in ("result", "args", "kwargs", "children"):
             meta[name] = self._decode_optional(meta[name])
-        stamps = self._decode_optional(row["stamps"])
-        if stamps:
-            meta["stamped_headers"] = stamps["stamped_headers"]
-            meta.update(stamps["stamps"])
         decoded: dict[str, Any] = self.meta_from_decoded(meta)
         return decoded
+
+    def exception_to_python(self, exc: Any) -> Any:
+        """Return a stored exception in a form that does not end the process.
+
+        A `SystemExit` or `KeyboardInterrupt` of a task becomes an `Exception` of the
+        same name.
+        """
+        found = super().exception_to_python(exc)
+        if not isinstance(found, BaseException) or isinstance(found, Exception):
+            return found
+        kind = create_exception_cls(type(found).__name__, type(found).__module__)
+        return kind(*found.args)
 
     def _task_result_exists(self, task_id: str) -> bool:
         query = select(taskmeta.c.id).where(taskmeta.c.task_id == str(task_id))

@@ -13,6 +13,7 @@ from kombu.utils.encoding import ensure_bytes
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._arguments.known_secrets import KnownSecrets
+from cadasta.workertoolbox.results._arguments.mapped_tasks import called_name
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import (
     max_argument_bytes,
@@ -102,7 +103,9 @@ class RowBuilder:
                 stamps["stamps"]
             )
         return {
-            "name": _truncated_name(name),
+            "name": _truncated_name(
+                name and called_name(name, request.args, request.kwargs)
+            ),
             "args": self._encoded_arguments(args),
             "kwargs": self._encoded_arguments(kwargs),
             "worker": _truncated_name(request.hostname),

@@ -17,6 +17,7 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
     jsonable,
     jsonable_text,
 )
+from cadasta.workertoolbox.results._arguments.mapped_tasks import called_name
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import (
     DEFAULT_MAX_BYTES,
@@ -79,6 +80,7 @@ def read_task(
     headers = message.headers or {}
     args, kwargs, embedded = _decode_body(message)
     id, name = _read_name(headers, "id"), _read_name(headers, "task")
+    shown_name = _checked_name("task", called_name(name, args, kwargs))
     try:
         args, kwargs = redaction.redact_message(name, args, kwargs, headers)
         args, kwargs = truncate_arguments(jsonable(args), jsonable(kwargs), max_bytes)
@@ -88,7 +90,7 @@ def read_task(
         ) from error
     return TaskRecord(
         id=id,
-        name=name,
+        name=shown_name,
         queue=jsonable(work_queue(message.delivery_info or {})),
         args=args,
         kwargs=kwargs,
@@ -215,6 +217,10 @@ def _read_name(headers: Mapping[str, Any], key: str) -> str:
         raise UnreadableMessage(
             f"header {key!r} must be a non-empty string, got {reprlib.repr(value)}"
         )
+    return _checked_name(key, value)
+
+
+def _checked_name(key: str, value: str) -> str:
     name = jsonable_text(value)
     if len(name) > MAX_NAME_LENGTH:
         raise UnreadableMessage(
