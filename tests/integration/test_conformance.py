@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery, chain, chord, group, states
 
+from cadasta.workertoolbox.routing import Routing
 from support.brokers import ALL_BROKERS, SERVER_FIXTURES
 from support.conformance_harness import ConformanceHarness, open_conformance_harness
 from support.conformance_service import make_app
@@ -23,6 +24,7 @@ from support.delivery_counts import workflow_ids
 from support.polling import wait_until
 from support.publisher_scripts import (
     PUBLISH_FROM_FORKS,
+    PUBLISH_WITH_ENVIRONMENT_ONLY,
     PUBLISH_WITH_ROUTING_ONLY,
     run_script,
 )
@@ -114,6 +116,35 @@ def test_a_task_with_an_id_of_the_caller_has_a_result(
     service.settle()
 
     assert result.get(timeout=10) == "id"
+
+
+def test_a_producer_needs_only_the_environment_of_the_service(
+    service: ConformanceHarness,
+) -> None:
+    environment = {**service.broker.environment, "WORKERTOOLBOX_QUEUES": "export,msg"}
+    service.expect(*run_script(PUBLISH_WITH_ENVIRONMENT_ONLY, environment=environment))
+    service.settle()
+
+
+def test_a_producer_with_the_result_backend_of_the_workers_starts_a_chord(
+    service: ConformanceHarness, app: Celery
+) -> None:
+    backend = app.conf.result_backend
+    routing = Routing(
+        ["export", "msg"],
+        ENV_PREFIX=None,
+        result_backend=backend,
+        **routing_settings(service),
+    )
+    producer = Celery("producer", set_as_current=False)
+    producer.config_from_object(routing)
+    echo = producer.signature("export.echo", (1,))
+    result = chord([echo, echo], producer.signature("msg.total"), app=producer)()
+    service.expect(*workflow_ids(result))
+    service.settle()
+
+    assert result.get(timeout=10) == 2
+    producer.close()
 
 
 def test_a_task_sent_to_a_queue_named_by_the_caller_is_copied(

@@ -32,6 +32,16 @@ found = [name for name in sys.modules if name.startswith(others)]
 assert not found, found
 """
 
+#: Publishes with routing alone, configured by the environment, and prints the id.
+PUBLISH_WITH_ENVIRONMENT_ONLY = """\
+from celery import Celery
+from cadasta.workertoolbox.routing import Routing
+
+app = Celery("producer")
+app.config_from_object(Routing())
+print(app.send_task("export.echo", ["from the environment"]).id)
+"""
+
 #: Publishes from four forked processes at once, and from their parent before and after.
 #: Prints the ids of the tasks.
 PUBLISH_FROM_FORKS = """\
