@@ -6,6 +6,7 @@ compares these with the messages in the monitor queue and with what the worker h
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +122,14 @@ def test_a_task_with_an_id_of_the_caller_has_a_result(
 def test_a_producer_needs_only_the_environment_of_the_service(
     service: ConformanceHarness,
 ) -> None:
-    environment = {**service.broker.environment, "WORKERTOOLBOX_QUEUES": "export,msg"}
+    settings = {**routing_settings(service), "queues": ["export", "msg"]}
+    environment = {
+        f"WORKERTOOLBOX_{name.upper()}": value
+        if isinstance(value, str)
+        else json.dumps(value)
+        for name, value in settings.items()
+        if value is not None
+    }
     service.expect(*run_script(PUBLISH_WITH_ENVIRONMENT_ONLY, environment=environment))
     service.settle()
 
