@@ -28,6 +28,9 @@ from support.routing_processes import (
 #: The models of kombu's SQLAlchemy transport cause this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
+#: A text that forges a log line and controls the terminal.
+FORGED = "x\n[2020-01-01: ERROR] forged\x1b[31m\x9b2J\u202e\u2028\r[2020-01-01: forged"
+
 POOLS = ("prefork", "solo", "threads")
 
 
@@ -84,6 +87,40 @@ def test_no_message_ends_a_worker(
 
     assert exit_code == 0
     assert last in executions(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rabbitmq", "filesystem"])
+def test_a_message_cannot_forge_a_log_line(
+    queues: QueueContents, tmp_path: Path
+) -> None:
+    valid = {"id": "forged", "task": "export.note"}
+    texts = ("id", "task", "shadow", "argsrepr", "kwargsrepr", "root_id", "origin")
+    with routing_app(queues) as app:
+        first = app.send_task("export.note").id
+        with app.connection_for_write() as connection:
+            producer = connection.Producer(serializer="json")
+            for number, text in enumerate(texts):
+                headers = {**valid, "id": f"forged {number}", text: FORGED}
+                producer.publish([[], {}, {}], routing_key="export", headers=headers)
+                headers = {**headers, "task": "export.unknown", text: FORGED}
+                producer.publish([[], {}, {}], routing_key="export", headers=headers)
+            odd: tuple[Any, ...] = (FORGED, [FORGED], {FORGED: FORGED})
+            for value in odd:
+                headers = {**valid, "retries": value, FORGED: FORGED}
+                producer.publish([[], {}, {}], routing_key="export", headers=headers)
+                producer.publish([[], {}, value], routing_key="export", headers=valid)
+            producer.publish(FORGED, routing_key="export", headers=valid)
+            producer.publish(FORGED, routing_key="export")
+        queues.put("export", FORGED.encode())
+        last = app.send_task("export.note").id
+        with run_worker(queues, tmp_path, "-P", "solo") as process:
+            wait_until(lambda: last in executions(tmp_path))
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert first in executions(tmp_path)
+    assert not re.findall("[\x1b\x9b\u202e\u2028]", process.text)
+    assert not [line for line in process.text.splitlines() if line.startswith("[2020")]
 
 
 @pytest.mark.parametrize("name", ["rabbitmq", "redis", "sqs", "filesystem"])

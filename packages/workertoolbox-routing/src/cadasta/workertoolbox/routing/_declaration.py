@@ -9,7 +9,12 @@ from typing import Any, Self
 from kombu import Queue
 from kombu.abstract import MaybeChannelBound
 
+from cadasta.workertoolbox.routing._log_text import log_text
+
 _logger = logging.getLogger(__name__)
+
+#: Most characters of a warning: those of brokers are short.
+MAX_LOGGED = 1000
 
 
 class Declaration(MaybeChannelBound):
@@ -60,4 +65,4 @@ class Declaration(MaybeChannelBound):
 @cache
 def warn_once(message: str) -> None:
     """Log a warning, unless this process has logged the same one before."""
-    _logger.warning("%s", message)
+    _logger.warning("%s", log_text(message, MAX_LOGGED))

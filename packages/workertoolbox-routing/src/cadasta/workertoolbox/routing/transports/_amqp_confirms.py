@@ -10,6 +10,8 @@ from typing import Any
 
 from celery._state import get_current_worker_task
 
+from cadasta.workertoolbox.routing._log_text import log_text
+
 _logger = logging.getLogger(__name__)
 
 
@@ -98,7 +100,7 @@ def _warn(connection: Any, waited_s: float) -> None:
         "RabbitMQ has not confirmed a message of this task for %.0f s: %s; "
         "the task goes on when it does",
         waited_s,
-        reason,
+        log_text(reason),
     )
 
 

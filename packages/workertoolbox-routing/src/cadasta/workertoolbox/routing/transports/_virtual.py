@@ -27,6 +27,7 @@ from kombu.transport.virtual import exchange as exchanges
 from cadasta.workertoolbox.routing._errors import CopyFailed, UnknownQueue
 from cadasta.workertoolbox.routing._forks import track
 from cadasta.workertoolbox.routing._headers import ROUTING_KEY
+from cadasta.workertoolbox.routing._log_text import log_text
 from cadasta.workertoolbox.routing._topology import EXCHANGE
 from cadasta.workertoolbox.routing.transports._envelope import parse_envelope
 from cadasta.workertoolbox.routing.transports._purging import PurgingChannel
@@ -36,6 +37,9 @@ _logger = logging.getLogger(__name__)
 #: Seconds before each retry of a put that failed with a transient error: long enough
 #: for a new connection, short enough for a caller to wait.
 RETRY_DELAYS_S = (0.1, 0.4)
+
+#: Most characters of the error of a copy that are logged.
+MAX_LOGGED = 1000
 
 
 class TopicExchange(exchanges.TopicExchange):
@@ -136,7 +140,7 @@ class TaskChannel(PurgingChannel, virtual.Channel):
             failure = CopyFailed(queue, str(id), repr(error))
             if self.copy_failure == "raise":
                 raise failure from error
-            _logger.error("%s", failure)
+            _logger.error("%s", log_text(str(failure), MAX_LOGGED))
 
     def retry(self, put: Callable[[], object]) -> None:
         """Call a function that puts a message, and repeat it after transient errors."""
@@ -182,7 +186,7 @@ class TaskChannel(PurgingChannel, virtual.Channel):
                 "after %.0f s without an acknowledgement, so the task may run several "
                 'times; set broker_transport_options={"visibility_timeout": …} above '
                 "the longest countdown",
-                message["headers"].get("task"),
+                log_text(message["headers"].get("task")),
                 ahead_s,
                 self.visibility_timeout,
             )
