@@ -12,6 +12,8 @@ import redis as redis_client
 from celery import Celery
 from kombu import Exchange, Queue
 
+from cadasta.workertoolbox.conf import Config, setup_app
+from cadasta.workertoolbox.conf.testing import running_worker
 from support.checkups import delete_sqs_queue, run_check, take_task_ids
 
 
@@ -121,6 +123,73 @@ def test_a_queue_of_another_type_fails(declared_app: Callable[[str], Celery]) ->
 
     assert list(checked.details("failed")) == ["queue msg"]
     assert "inequivalent arg 'x-queue-type'" in checked.details("failed")["queue msg"]
+
+
+@pytest.mark.parametrize("name", ["rabbitmq", "redis", "filesystem"])
+def test_messages_in_a_queue_that_no_worker_consumes_are_a_warning(
+    declared_app: Callable[[str], Celery], name: str
+) -> None:
+    app = declared_app(name)
+    for task in ("export.echo", "msg.send", "msg.send"):
+        app.send_task(task, [1], ignore_result=True)
+    with running_worker(app, queues=["export"]):
+        checked = run_check(app)
+    served = run_check(app)
+
+    assert checked.details("warning")["consumers"] == (
+        "messages wait in queues that no worker consumes: 'msg': 2"
+    )
+    assert "-Q msg" in checked.advice("consumers")
+    assert "'msg': 2" in served.details("warning")["consumers"]
+
+
+@pytest.mark.parametrize("name", ["rabbitmq", "redis", "filesystem"])
+def test_messages_that_a_busy_worker_has_not_taken_yet_are_no_warning(
+    declared_app: Callable[[str], Celery], name: str
+) -> None:
+    app = declared_app(name)
+    with running_worker(app, queues=["export"], pool="threads", prefetch_multiplier=1):
+        for _ in range(3):
+            app.send_task("export.echo", [1], ignore_result=True)
+        checked = run_check(app)
+
+    assert "consumers" in checked.details("ok")
+
+
+def test_nothing_is_said_about_consumers_where_they_are_not_known(
+    declared_app: Callable[[str], Celery],
+) -> None:
+    app = declared_app("sqs")
+    app.send_task("msg.send", ignore_result=True)
+
+    assert "consumers" not in [one["check"] for one in run_check(app).findings]
+
+
+@pytest.mark.parametrize("is_published_first", [False, True])
+def test_queues_with_a_maximum_priority_are_as_configured(
+    declared_app: Callable[[str], Celery],
+    monkeypatch: pytest.MonkeyPatch,
+    is_published_first: bool,
+) -> None:
+    declared_app("rabbitmq")
+    monkeypatch.setenv("WORKERTOOLBOX_TASK_QUEUE_MAX_PRIORITY", "10")
+    monkeypatch.setenv("WORKERTOOLBOX_QUEUES", "high,low")
+    # A new app for each step, as in processes of their own.
+    if is_published_first:
+        make_priority_app().send_task("high.task", ignore_result=True)
+    errors = setup_app(make_priority_app(), throw=False)
+    checked = run_check(make_priority_app())
+
+    assert errors == []
+    assert {"queue high", "queue low", "queue platform.fifo"} <= set(
+        checked.details("ok")
+    )
+
+
+def make_priority_app() -> Celery:
+    app = Celery("priority", set_as_current=False)
+    app.config_from_object(Config())
+    return app
 
 
 def test_a_visibility_timeout_shorter_than_configured_is_a_warning(

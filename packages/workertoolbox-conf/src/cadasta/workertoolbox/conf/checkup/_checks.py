@@ -13,6 +13,7 @@ from cadasta.workertoolbox.conf.checkup._aws import aws
 from cadasta.workertoolbox.conf.checkup._broker import broker
 from cadasta.workertoolbox.conf.checkup._clock import broker_clock, database_clock
 from cadasta.workertoolbox.conf.checkup._connections import connections
+from cadasta.workertoolbox.conf.checkup._consumers import consumers
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._database import database, schema
 from cadasta.workertoolbox.conf.checkup._finding import (
@@ -54,6 +55,7 @@ CHECKS = (
     Check("versions", versions),
     Check("broker", broker),
     Check("queues", topology, ("broker",)),
+    Check("consumers", consumers, ("broker", "queues")),
     Check("permissions", aws, ("broker",)),
     Check("probe", probe, ("broker", "queues")),
     Check("clock of the broker", broker_clock, ("broker",)),

@@ -36,8 +36,11 @@ class CheckContext:
 
     @property
     def queues(self) -> Sequence[Queue]:
-        """All queues; the monitor queue is the last."""
-        return tuple(self.app.conf.task_queues)
+        """All queues as Celery declares them; the monitor queue is the last."""
+        # Celery completes their arguments, for example by `task_queue_max_priority`.
+        queues = dict(self.app.amqp.queues)
+        monitor = queues.pop(self.app.conf.PLATFORM_QUEUE_NAME)
+        return (*queues.values(), monitor)
 
     @property
     def monitor_queue(self) -> Queue:

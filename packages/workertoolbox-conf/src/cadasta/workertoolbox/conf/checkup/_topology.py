@@ -76,7 +76,9 @@ def _check_rabbitmq_queue(
         queue(channel).queue_declare(passive=True)
 
     def declare(channel: Any) -> None:
-        queue(channel).queue_declare()
+        # Without the exchange: the binding of the monitor queue is left to the probe.
+        alone = Queue(queue.name, queue_arguments=queue.queue_arguments)
+        channel.declare_task_queue(alone, strict=True)
 
     def bind_again(channel: Any) -> None:
         queue(channel).queue_bind()
@@ -104,7 +106,10 @@ def _run_steps(
             return False, [failed(check, f"{what} does not exist", _DECLARE)]
         except AMQPError as error:
             detail = f"RabbitMQ refuses to declare or bind {what}: {error_text(error)}"
-            advice = "delete it if its arguments differ, or grant the permission"
+            advice = (
+                "publishers use it as it is; if its arguments have to be those of this "
+                "service, delete it when it is empty, or grant the permission"
+            )
             return True, [failed(check, detail, advice)]
     return True, []
 
