@@ -202,6 +202,7 @@ def test_secrets_of_arguments_are_masked_in_results(
     "request_values",
     [
         {"args": ["ann", SECRET]},
+        {"args": ["ann", SECRET.encode()]},
         {"kwargs": {"token": SECRET}},
         {"kwargs": {"config": json.dumps({"token": SECRET})}},
         {"args": [SECRET], "workertoolbox_shown": {"argsrepr": "(…)"}},
@@ -287,3 +288,10 @@ def test_a_secret_stamp_is_masked(backend: Backend) -> None:
 def test_an_invalid_rule_for_results_is_refused(rules: Any) -> None:
     with pytest.raises(InvalidRedaction, match="^REDACT_RESULTS="):
         Redaction(result_rules=rules)
+
+
+def test_what_a_publisher_does_not_show_stays_in_the_result(backend: Backend) -> None:
+    shown = {"argsrepr": "<1000 rows>"}
+    row = store(backend, ["folder"], args=["folder"], workertoolbox_shown=shown)
+
+    assert json.loads(bytes(row.result)) == ["folder"]

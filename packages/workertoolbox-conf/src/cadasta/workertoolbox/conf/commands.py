@@ -11,6 +11,7 @@ from celery import Celery
 from rich.console import Console
 
 from cadasta.workertoolbox.conf._errors import NotConfigured
+from cadasta.workertoolbox.conf._logging.formatters import printable
 from cadasta.workertoolbox.conf._setup import check_configured
 from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
 from cadasta.workertoolbox.conf.checkup._checks import TIMEOUT_S
@@ -96,7 +97,7 @@ def check(
     for finding in findings:
         counts[finding.status] += 1
         if as_json:
-            click.echo(json.dumps(finding.as_json(), ensure_ascii=False))
+            click.echo(json.dumps(finding.as_json()))
         else:
             _print(finding)
     if not as_json:
@@ -107,10 +108,10 @@ def check(
 def _print(finding: Finding) -> None:
     # Lines for a file or a pipe are not wrapped.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    console = Console(width=width, highlight=False, markup=False)
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
     status, style = finding.status, _STYLES[finding.status]
     console.print(f"{status:{_STATUS_WIDTH}} ", style=style, end="")
-    console.print(f"{finding.check:{_CHECK_WIDTH}} {finding.detail}")
+    console.print(f"{finding.check:{_CHECK_WIDTH}} {printable(finding.detail)}")
     if finding.advice:
         indent = " " * (_STATUS_WIDTH + _CHECK_WIDTH + 1)
-        console.print(f"{indent} → {finding.advice}")
+        console.print(f"{indent} → {printable(finding.advice)}")

@@ -67,7 +67,7 @@ class PlainFormatter(logging.Formatter):
         lines = [line]
         for traceback in filter(None, (_exception(self, record), record.stack_info)):
             lines += traceback.split("\n")
-        return "\n".join(map(_printable, lines))
+        return "\n".join(map(printable, lines))
 
 
 #: The formatters by the values of `LOG_FORMAT`.
@@ -77,7 +77,7 @@ FORMATTERS: dict[str, type[logging.Formatter]] = {
 }
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text in which characters that are not printable are escaped."""
     if text.isprintable():
         return text

@@ -85,8 +85,10 @@ class KnownSecrets:
 def leaves(value: Any) -> Iterator[Any]:
     """Yield the values in nested lists and dicts."""
     if isinstance(value, dict):
-        for item in value.values():
-            yield from leaves(item)
+        for key, item in value.items():
+            # The type of an object that kombu encodes is not part of its value.
+            if key != "__type__":
+                yield from leaves(item)
     elif isinstance(value, list | tuple):
         for item in value:
             yield from leaves(item)
@@ -97,6 +99,8 @@ def leaves(value: Any) -> Iterator[Any]:
 def _secret_texts(value: Any) -> Iterator[str]:
     """Yield the texts in a masked value that are long enough to be looked for."""
     for leaf in leaves(_secret_part(value)):
+        if isinstance(leaf, bytes):
+            leaf = leaf.decode("utf-8", "replace")
         if isinstance(leaf, str):
             text = leaf.strip()
             without_scheme = _SCHEME.sub("", text)

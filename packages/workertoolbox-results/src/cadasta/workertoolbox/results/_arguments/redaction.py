@@ -109,6 +109,7 @@ class Redaction:
         headers: Mapping[str, Any],
         *,
         hidden: list[Any] | None = None,
+        unshown: list[Any] | None = None,
     ) -> tuple[Any, Any]:
         """Return the arguments of a message in the form that may be stored.
 
@@ -116,18 +117,19 @@ class Redaction:
             name: The name of the task.
             headers: The headers of the message. A text that the publisher gave as
                 `argsrepr` or `kwargsrepr` is stored instead of the arguments.
-            hidden: List to which every value that is not stored is added.
+            hidden: List to which every masked value is added.
+            unshown: List to which every value is added that such a text leaves out.
         """
-        hidden = [] if hidden is None else hidden
+        unshown = [] if unshown is None else unshown
         shown_args, shown_kwargs = self.redact(name, args, kwargs, hidden=hidden)
         reprs = headers.get(DISPLAY_REPRS)
         if isinstance(reprs, Mapping):
             argsrepr, kwargsrepr = reprs.get("argsrepr"), reprs.get("kwargsrepr")
             if isinstance(argsrepr, str):
-                hidden += _leaves_missing_in(argsrepr, args)
+                unshown += _leaves_missing_in(argsrepr, args)
                 shown_args = argsrepr
             if isinstance(kwargsrepr, str):
-                hidden += _leaves_missing_in(kwargsrepr, kwargs)
+                unshown += _leaves_missing_in(kwargsrepr, kwargs)
                 shown_kwargs = kwargsrepr
         return shown_args, shown_kwargs
 

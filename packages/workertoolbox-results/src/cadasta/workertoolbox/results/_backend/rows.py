@@ -66,7 +66,11 @@ class RowBuilder:
         # The request of a task that the worker does not know has few attributes.
         has_arguments = request is not None and hasattr(request, "args")
         hidden: list[Any] = []
-        extended = self._extended(request, hidden) if has_arguments else {}
+        unshown: list[Any] = []
+        extended = self._extended(request, hidden, unshown) if has_arguments else {}
+        if state in states.EXCEPTION_STATES:
+            # Callers need results: what a publisher did not show may be just long.
+            hidden += unshown
         secrets = KnownSecrets.of(hidden) if hidden else _NO_SECRETS
         row = {
             "task_id": task_id,
@@ -86,15 +90,23 @@ class RowBuilder:
                 row.update(extended)
         return row
 
-    def _extended(self, request: Any, hidden: list[Any]) -> dict[str, Any]:
+    def _extended(
+        self, request: Any, hidden: list[Any], unshown: list[Any]
+    ) -> dict[str, Any]:
         """Return the columns that `result_extended` adds.
 
         Args:
             hidden: List to which every masked argument is added.
+            unshown: List to which arguments are added that a publisher does not show.
         """
         name = getattr(request, "task", None)
         args, kwargs = self._redaction.redact_message(
-            name or "", request.args, request.kwargs, vars(request), hidden=hidden
+            name or "",
+            request.args,
+            request.kwargs,
+            vars(request),
+            hidden=hidden,
+            unshown=unshown,
         )
         delivery_info = getattr(request, "delivery_info", None) or {}
         stamps = _stamps(request)
