@@ -25,6 +25,10 @@ MAX_DEPTH = 350
 MAX_COUNT = 2**31 - 1
 
 
+#: A tuple, because a union would be made again for each value.
+_CONTAINERS = (dict, list, tuple)
+
+
 class _Invalid(ValueError):
     """A value is not what Celery publishes; the text says what it must be."""
 
@@ -62,11 +66,12 @@ def _check_required(headers: Mapping[str, Any]) -> None:
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:
+    if not _METHODS.isdisjoint(fields):
+        name = min(_METHODS.intersection(fields))
+        raise _Invalid(f"{name!r} would replace a method of Celery's request")
     for name, value in fields.items():
-        if value is not None and (check := _CHECKS.get(name)) is not None:
-            check(name, value)
-        elif name in _METHODS:
-            raise _Invalid(f"{name!r} would replace a method of Celery's request")
+        if value is not None and name in _CHECKS:
+            _CHECKS[name](name, value)
 
 
 def _check_body(body: Any) -> None:
@@ -103,7 +108,7 @@ def _is_deep(value: Any) -> bool:
             item
             for each in level
             for item in (each.values() if isinstance(each, dict) else each)
-            if isinstance(item, dict | list | tuple)
+            if isinstance(item, _CONTAINERS)
         ]
         if not level:
             return False
