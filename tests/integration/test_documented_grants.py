@@ -147,7 +147,9 @@ def populate(database: str) -> None:
     write_as_monitor(database)
     with closing(backend.database):
         store_results(app)
-        backend.store_result("2", 42, states.SUCCESS)
+        for id in ("2", "forgotten"):
+            backend.store_result(id, 42, states.SUCCESS)
+        backend.forget("forgotten")
 
 
 @pytest.fixture
@@ -191,12 +193,12 @@ def test_a_role_has_exactly_the_privileges_that_it_needs(
     assert needless == []
 
 
-def test_a_monitor_without_metrics_does_not_need_to_read_statuses(
+def test_a_monitor_without_metrics_does_not_need_to_read_why_steps_did_not_run(
     database: str, owner: Connection
 ) -> None:
     with user_with_role(database, "monitor") as restricted:
         user = make_url(restricted).username
-        owner.exec_driver_sql(f"REVOKE SELECT (status) ON celery_taskmeta FROM {user}")
+        owner.exec_driver_sql(f"REVOKE SELECT (not_run) ON celery_taskmeta FROM {user}")
         write_as_monitor(restricted)
 
 

@@ -37,6 +37,7 @@ DELETE FROM celery_taskmeta WHERE task_id = 'old-00004';
 DELETE FROM workertoolbox_task WHERE id IN ('old-00005', 'old-00006');
 DELETE FROM workertoolbox_attempt WHERE task_id IN ('old-00005', 'old-00006');
 DELETE FROM celery_taskmeta WHERE task_id = 'old-00006';
+DELETE FROM workertoolbox_ended;
 UPDATE workertoolbox_task SET eta = now() - interval '20 days' WHERE id = 'old-00007';
 UPDATE workertoolbox_task SET scheduled_at = now() WHERE id = 'old-00008';
 """

@@ -227,6 +227,7 @@ def test_a_result_stored_while_its_queued_task_is_deleted_is_kept(
 ) -> None:
     insert_expired_tasks(database, 3)
     fetch(database, "DELETE FROM celery_taskmeta")
+    fetch(database, "DELETE FROM workertoolbox_ended")
     new_result = (
         "INSERT INTO celery_taskmeta (task_id, status, date_done)"
         " VALUES ('old-00002', 'STARTED', now())"

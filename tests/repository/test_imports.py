@@ -59,6 +59,7 @@ ORDER = {
         "_database",  # engine, URLs, tables, view, schema version, privileges of roles
         "migrations",  # steps from one schema version to the next
         "_arguments",  # redaction, truncation and JSON of task arguments
+        "_workflows",  # the steps that a message announces
         "_history",  # watermarks, retention, purge, erasure
         "_backend _monitor",  # what workers write; what the monitor reads and writes
         "backend",  # the result backend, which Celery imports by name

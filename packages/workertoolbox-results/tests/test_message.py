@@ -272,3 +272,26 @@ def test_a_message_that_a_transport_could_not_parse_is_unreadable_for_its_reason
     odd = message("x", content_type="", workertoolbox_unreadable=unread)
     with pytest.raises(UnreadableMessage, match="^not a valid message: half of it$"):
         read_task(odd, seen_at=NOW)
+
+
+@pytest.mark.parametrize(
+    "unit", ["[],", "{},", '{"":0},', "1,", '"",', "[[[[[[[[]]]]]]]],"]
+)
+@pytest.mark.parametrize("repetitions", [50_000, 2_000_000])
+def test_a_small_compressed_body_with_very_many_values_is_refused(
+    unit: str, repetitions: int
+) -> None:
+    body = f"[[{(unit * repetitions)[:-1]}],{{}},{{}}]".encode()
+    refused = message(zlib.compress(body, 9), compression="gzip")
+    with pytest.raises(UnreadableMessage, match=r"more than \d+ (values|bytes)"):
+        read_task(refused, seen_at=NOW)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_large_body_with_few_values_or_numbers_is_read(compression: str) -> None:
+    args = [",[{" * 2_000_000, *range(50_000)]
+    body = json.dumps([args, {}, {}]).encode()
+    sent = zlib.compress(body) if compression else body
+    record = read_task(message(sent, compression=compression), seen_at=NOW)
+
+    assert record.args[1:3] == [0, 1]

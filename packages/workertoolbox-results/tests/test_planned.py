@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -119,6 +120,14 @@ def test_values_that_are_not_signatures_are_skipped(embedded: Any) -> None:
 def steps_of(**embedded: Any) -> list[str]:
     body = json.dumps([[], {}, embedded])
     return [step.id for step in read_task(message(body), seen_at=NOW).planned]
+
+
+def test_a_compressed_body_announces_no_more_steps_than_it_has_room_for() -> None:
+    steps = [{"task": "b", "options": {"task_id": str(n)}} for n in range(9_000)]
+    body = zlib.compress(json.dumps([[], {}, {"chain": steps}]).encode(), 9)
+    record = read_task(message(body, compression="gzip"), seen_at=NOW)
+
+    assert 0 < len(record.planned) <= len(body) / 24
 
 
 def test_the_number_of_planned_steps_is_limited() -> None:

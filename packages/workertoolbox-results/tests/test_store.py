@@ -26,9 +26,9 @@ from cadasta.workertoolbox.results.backend import Backend
 SEEN_AT = datetime.fromisoformat(PUBLISHED_AT) + timedelta(seconds=2)
 
 
-def track(store: TaskStore, **headers: Any) -> None:
+def track(store: TaskStore, *, seen_at: datetime = SEEN_AT, **headers: Any) -> None:
     with store.engine.begin() as connection:
-        write_batch(connection, [read_task(message(**headers), seen_at=SEEN_AT)])
+        write_batch(connection, [read_task(message(**headers), seen_at=seen_at)])
 
 
 def put_into_quarantine(store: TaskStore, *reasons: str) -> None:
@@ -70,7 +70,11 @@ def test_the_newest_task_has_the_lag_of_its_message(store: TaskStore) -> None:
 
 def test_recent_tasks_and_untracked_results_are_counted(store: TaskStore) -> None:
     published_at = datetime.now(UTC) - timedelta(minutes=2)
-    track(store, workertoolbox_published_at=published_at.isoformat())
+    track(
+        store,
+        seen_at=datetime.now(UTC),
+        workertoolbox_published_at=published_at.isoformat(),
+    )
     row = {"task_id": "untracked", "status": states.SUCCESS}
     with store.engine.begin() as connection:
         connection.execute(

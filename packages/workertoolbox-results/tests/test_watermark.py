@@ -274,7 +274,7 @@ def test_a_result_whose_message_arrives_late_is_no_longer_untracked(
 
     assert before == find_everywhere(store)
     assert before[0] == ["untracked", "tracked"]
-    assert before[3:] == [["untracked"]] * 2
+    assert before[3:] == [["forgotten", "untracked"]] * 2
     assert untracked_ids(store) == {"untracked"}
 
 

@@ -25,10 +25,11 @@ from cadasta.workertoolbox.results._backend.endings import EndingMixin
 from cadasta.workertoolbox.results._backend.groups import GroupMixin
 from cadasta.workertoolbox.results._backend.reading import ResultReadingMixin
 from cadasta.workertoolbox.results._backend.retries import RetryMixin
-from cadasta.workertoolbox.results._backend.rows import RowBuilder
+from cadasta.workertoolbox.results._backend.rows import RowBuilder, waited_s
 from cadasta.workertoolbox.results._backend.settings import check_settings
 from cadasta.workertoolbox.results._backend.states import write_start, write_state
 from cadasta.workertoolbox.results._backend.task_ids import check_id
+from cadasta.workertoolbox.results._backend.unrun_steps import UnrunStepsMixin
 from cadasta.workertoolbox.results._database.connection import shared_database
 from cadasta.workertoolbox.results._database.engine import database_url
 from cadasta.workertoolbox.results._database.outages import is_outage
@@ -53,6 +54,7 @@ class Backend(
     GroupMixin,
     ResultReadingMixin,
     ChordMixin,
+    UnrunStepsMixin,
     RetryMixin,
     base.BaseBackend,
 ):
@@ -154,7 +156,13 @@ class Backend(
 
         def build_row() -> dict[str, Any]:
             row = self.build_row(task_id, result, states.STARTED, traceback, request)
-            return {**row, "date_done": naive_utc(now), "started_at": now}
+            wait_s = waited_s(request, now)
+            return {
+                **row,
+                "date_done": naive_utc(now),
+                "started_at": now,
+                "waited_s": wait_s,
+            }
 
         request.workertoolbox_started_at = now
         if self._deferred_starts.may_wait(getattr(request, "task", None)):
@@ -186,6 +194,7 @@ class Backend(
             else:
                 run_s = (datetime.now(UTC) - started_at).total_seconds()
                 self._deferred_starts.count_run(row.get("name"), run_s)
+        row["waited_s"] = waited_s(request, started_at)
         start = self._deferred_starts.pop(task_id)
         is_same_run = start is not None and start.started_at == started_at
         if start is not None and not is_same_run:

@@ -8,6 +8,7 @@ from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import Celery, states
+from celery.app.task import Context
 from celery.backends import base
 from celery.canvas import maybe_signature
 from celery.exceptions import ChordError
@@ -21,6 +22,7 @@ from cadasta.workertoolbox.results._backend.chord_progress import (
     ChordProgress,
 )
 from cadasta.workertoolbox.results._backend.polling import poll_intervals
+from cadasta.workertoolbox.results._backend.unrun_steps import Cause
 from cadasta.workertoolbox.results._database.connection import Database
 
 #: Seconds after which a worker that runs a header task again publishes a body that is
@@ -47,7 +49,7 @@ class ChordMixin(base.BaseBackend):
     #: Where the chords are stored; its connections commit by themselves.
     database: Database
     _ensure_retryable: Callable[..., Any]
-    _fail_chain: Callable[..., None]
+    fail_body: Callable[..., None]
     _get_task_meta_for: Callable[[str], dict[str, Any]]
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
@@ -86,7 +88,8 @@ class ChordMixin(base.BaseBackend):
             return
         is_lost = isinstance(result, WorkerLostError)
         if is_new or self._claim_body(part.chord_id, progress, at_once=is_lost):
-            self._start_body(part.chord_id, maybe_signature(request.chord, self.app))
+            body = maybe_signature(request.chord, self.app)
+            self._start_body(part.chord_id, body, request)
 
     def _chord_part(self, request: Any, state: str, result: Any) -> ChordPart:
         encoded = self.encode(self.encode_result(result, state))
@@ -119,24 +122,31 @@ class ChordMixin(base.BaseBackend):
         )
         return claimed
 
-    def _start_body(self, id: str, body: Any) -> None:
+    def _start_body(self, id: str, body: Any, request: Any) -> None:
+        """Publish the body, or fail it.
+
+        Args:
+            request: The request of the last task of the header.
+        """
         try:
             body.delay(self._ensure_retryable(self._header_results, id))
         except ChordError as error:
             logger.error("Chord %s: %s", id, error)
-            self._fail_body(body, error)
+            self.fail_body(body, error, self._cause(error, request))
         except Exception as error:
             # As in Celery's own backends, the body fails, so that waiting for it ends.
             logger.exception("Chord %s: its body cannot be published", id)
             failure = ChordError(f"Callback error: {error!r}")
-            self._fail_body(body, failure)
+            cause = Cause.of(request, "was followed by an error")
+            self.fail_body(body, failure, cause)
         self._ensure_retryable(chord_progress.mark_started, self.database, id)
 
-    def _fail_body(self, body: Any, error: ChordError) -> None:
-        # `_fail_chain` counts the body in an outer chord if it is a task of that
-        # chord's header. It skips tasks that have failed already, so it comes first.
-        self._fail_chain([body], error, None)
-        self.chord_error_from_stack(body, error)
+    def _cause(self, error: Any, request: Any) -> Cause:
+        """Return why the body is not run: which task of the header failed."""
+        meta = self._ensure_retryable(self._get_task_meta_for, error.task_id)
+        failed = Context(id=error.task_id, task=meta.get("name"))
+        cause = Cause.of(failed, "failed")
+        return cause._replace(root_id=request.root_id, request=None)
 
     def _header_results(self, id: str) -> list[Any]:
         """Return the return values of the header's tasks, in the order of the header.
@@ -158,7 +168,9 @@ class ChordMixin(base.BaseBackend):
             return value
         cause = self.exception_to_python(value)
         # The same message as in Celery's own backends.
-        raise ChordError(f"Dependency {part.task_id} raised {cause!r}") from cause
+        error: Any = ChordError(f"Dependency {part.task_id} raised {cause!r}")
+        error.task_id = part.task_id
+        raise error from cause
 
 
 def _nested_values(result: Any, values: Mapping[str, Any]) -> Any:

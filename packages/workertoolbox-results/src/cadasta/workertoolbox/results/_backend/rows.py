@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results._arguments.truncation import (
 )
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._headers import work_queue
+from cadasta.workertoolbox.results._headers import PUBLISHED_AT, work_queue
 
 _NO_SECRETS = KnownSecrets()
 
@@ -83,9 +83,12 @@ class RowBuilder:
             "children": self._encoded(children) if children else None,
         }
         if request is not None:
+            parent_id = getattr(request, "parent_id", None)
             row["root_id"] = getattr(request, "root_id", None)
-            row["parent_id"] = getattr(request, "parent_id", None)
+            # Celery publishes the retry of a task as a child of the task itself.
+            row["parent_id"] = None if parent_id == task_id else parent_id
             row["group_id"] = getattr(request, "group", None)
+            row["published_at"] = _read_instant(request, PUBLISHED_AT)
             if self._app.conf.result_extended:
                 row.update(extended)
         return row
@@ -162,6 +165,30 @@ class RowBuilder:
 @lru_cache(maxsize=1024)
 def _truncated_name(name: str | None) -> str | None:
     return name and str(jsonable(name))[:NAME_LENGTH]
+
+
+def waited_s(request: Any, started_at: datetime | None) -> float | None:
+    """Return the seconds from the publication of an attempt, or its ETA, to its start.
+
+    It is None if the message does not say when it was published.
+    """
+    published_at = _read_instant(request, PUBLISHED_AT)
+    if started_at is None or published_at is None:
+        return None
+    due_at = max(published_at, _read_instant(request, "eta") or published_at)
+    return max(0.0, (started_at - due_at).total_seconds())
+
+
+def _read_instant(request: Any, name: str) -> datetime | None:
+    """Return an instant in the headers of a message, or None if there is none."""
+    value = getattr(request, name, None)
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if not isinstance(instant, datetime):
+            return None
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _stamps(request: Any) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from celery import states
-from sqlalchemy import ColumnElement, Dialect, and_, bindparam, func, or_
+from sqlalchemy import ColumnElement, Dialect, and_, bindparam, case, func, or_
 from sqlalchemy.dialects.postgresql import Insert
 
 from cadasta.workertoolbox.results._database.connection import Database
@@ -24,6 +24,11 @@ from cadasta.workertoolbox.results._database.tables import taskmeta
 #: no value. The other columns belong to the task: they keep their values if a new state
 #: has none.
 _STATE_COLUMNS = {"status", "result", "date_done", "traceback", "children"}
+
+
+#: Columns that belong to the message. If a worker stores a state with them, NULL
+#: replaces the values of another run under the same id.
+_MESSAGE_COLUMNS = {"stamps", "root_id", "parent_id", "group_id", "not_run"}
 
 
 def write_state(
@@ -76,9 +81,15 @@ def _upsert(
     dialect: Dialect, names: frozenset[str], final: bool, keeps_start: bool
 ) -> Statement:
     insert = _insert_values(dialect, names)
-    changed = sorted((names | _STATE_COLUMNS) - {"task_id"})
-    changes: dict[str, Any] = {name: insert.excluded[name] for name in changed}
-    if keeps_start and "started_at" in names:
+    changed = names | _STATE_COLUMNS
+    if "retries" in names:
+        changed |= _MESSAGE_COLUMNS
+    changes: dict[str, Any] = {
+        name: insert.excluded[name] for name in sorted(changed - {"task_id"})
+    }
+    if "published_at" in names:
+        changes |= _attempt_changes(insert, keeps_start=keeps_start)
+    elif keeps_start and "started_at" in names:
         old = taskmeta.c.started_at
         changes["started_at"] = func.coalesce(old, insert.excluded.started_at)
     upsert = insert.on_conflict_do_update(
@@ -87,6 +98,24 @@ def _upsert(
         where=_supersedes(insert, has_retries="retries" in names, final=final),
     )
     return compile_statement(dialect, upsert.inline())
+
+
+def _attempt_changes(
+    insert: Insert, *, keeps_start: bool
+) -> dict[str, ColumnElement[Any]]:
+    """Return the changes of the columns that belong to an attempt.
+
+    The process that stores a state may not know when the attempt started. An attempt
+    that is delivered again has waited until its first start.
+    """
+    old, new = taskmeta.c, insert.excluded
+    is_same = old.published_at == new.published_at
+    starts = [new.started_at, case((is_same, old.started_at))]
+    waits = [case((is_same, old.waited_s)), new.waited_s]
+    return {
+        "started_at": func.coalesce(*(reversed(starts) if keeps_start else starts)),
+        "waited_s": func.coalesce(*waits),
+    }
 
 
 def _insert_values(dialect: Dialect, names: frozenset[str]) -> Insert:

@@ -19,11 +19,14 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 @json_option
 @click.pass_context
 def command(ctx: click.Context, id: str, as_json: bool) -> None:
-    """Show the workflow of the task ID as a tree."""
+    """Show the workflow of the task or group ID as a tree."""
     with TaskStore.for_app(current_app(ctx)) as store:
-        task = store.get(id)
-        # The database may not know the root of an untracked task.
-        workflow = store.workflow(task.root_id or id, internal=True) or [task]
+        task = store.find(id)
+        root_id = id if task is None else task.root_id or task.group_id or id
+        workflow = store.workflow(root_id, internal=True)
+        if not workflow:
+            # The database may not know the root of an untracked task.
+            workflow = [task or store.get(id)]
     if as_json:
         print_json(task.as_json() for _, task in in_order(workflow, requested_id=id))
     else:

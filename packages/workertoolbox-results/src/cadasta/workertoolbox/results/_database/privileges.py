@@ -33,7 +33,7 @@ def _grant(relations: str, *actions: str) -> frozenset[Privilege]:
 
 
 #: The privileges that a role needs, by its use. A monitor that runs with `--prometheus`
-#: also needs `SELECT (status)` on `celery_taskmeta`.
+#: also needs `SELECT (not_run)` on `celery_taskmeta`.
 ROLE_PRIVILEGES = {
     "worker": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_chord",
@@ -49,17 +49,20 @@ ROLE_PRIVILEGES = {
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
     | _grant("workertoolbox_watermark", "SELECT", "UPDATE")
+    | _grant("workertoolbox_ended", "SELECT")
     | _grant(
         "celery_taskmeta",
         *("SELECT (task_id)", "SELECT (date_done)", "SELECT (name)"),
         *("SELECT (queue)", "SELECT (root_id)", "SELECT (parent_id)"),
+        *("SELECT (group_id)", "SELECT (status)", "SELECT (retries)"),
+        "SELECT (published_at)",
     )
     | _grant("workertoolbox_quarantine_id_seq", "USAGE")
     | _grant("workertoolbox_version", "SELECT"),
     "reader": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
         "workertoolbox_queued workertoolbox_untracked workertoolbox_watermark "
-        "workertoolbox_tasks workertoolbox_version",
+        "workertoolbox_ended workertoolbox_tasks workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(
@@ -72,10 +75,16 @@ ROLE_PRIVILEGES = {
         "workertoolbox_untracked",
         *("SELECT", "DELETE"),
     )
-    | _grant("workertoolbox_tasks workertoolbox_version", "SELECT"),
+    | _grant("workertoolbox_ended", "SELECT", "UPDATE (task_id)", "DELETE")
+    | _grant("workertoolbox_watermark workertoolbox_version", "SELECT"),
     "replayer": _grant("workertoolbox_quarantine", "SELECT", "DELETE")
     | _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")
     | _grant("workertoolbox_attempt workertoolbox_planned", "INSERT")
+    | _grant(
+        "celery_taskmeta",
+        *("SELECT (task_id)", "SELECT (status)", "SELECT (name)"),
+        *("SELECT (retries)", "SELECT (root_id)", "SELECT (published_at)"),
+    )
     | _grant("workertoolbox_version", "SELECT"),
 }
 

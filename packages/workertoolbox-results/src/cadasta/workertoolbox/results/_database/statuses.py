@@ -19,5 +19,8 @@ BEFORE_RESULT = (QUEUED, SCHEDULED, PLANNED)
 #: Celery's final states, sorted so that statements are always the same text.
 FINAL = tuple(sorted(states.READY_STATES))
 
+#: Statuses of tasks that have ended; Celery has no result for the last two.
+ENDED = (*FINAL, states.IGNORED, states.REJECTED)
+
 #: All known statuses. A task may also store custom states.
 STATUSES = tuple(sorted({*states.ALL_STATES, *BEFORE_RESULT}))

@@ -6,7 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -17,7 +17,11 @@ from sqlalchemy import (
     text,
 )
 
-from cadasta.workertoolbox.results._database.types import Document, Instant
+from cadasta.workertoolbox.results._database.types import (
+    Document,
+    Instant,
+    NaiveInstant,
+)
 
 metadata = MetaData()
 
@@ -48,7 +52,7 @@ taskmeta = Table(
     Column("task_id", String(NAME_LENGTH), unique=True),
     Column("status", String(50)),
     Column("result", LargeBinary),
-    Column("date_done", DateTime, index=True),
+    Column("date_done", NaiveInstant, index=True),
     Column("traceback", Text),
     Column("children", LargeBinary),
     Column("name", String(NAME_LENGTH)),
@@ -62,6 +66,12 @@ taskmeta = Table(
     Column("root_id", Text),
     Column("parent_id", Text),
     Column("group_id", Text),
+    # When the message of the attempt was published: it identifies the attempt.
+    Column("published_at", Instant),
+    # Seconds from then, or from the ETA, to the first start of the attempt.
+    Column("waited_s", Float),
+    # Why a step was never published, such as "not run: export.fetch[…] failed".
+    Column("not_run", Text),
     # Few indexes, because each slows down every worker that stores a result.
     Index("ix_workertoolbox_result_worker", "worker", "date_done"),
     _partial("result_status", "status", "date_done", rows="status <> 'SUCCESS'"),
@@ -78,7 +88,7 @@ tasksetmeta = Table(
     Column("id", _RowNumber, primary_key=True),
     Column("taskset_id", String(NAME_LENGTH), unique=True),
     Column("result", LargeBinary),
-    Column("date_done", DateTime, index=True),
+    Column("date_done", NaiveInstant, index=True),
     sqlite_autoincrement=True,
 )
 
@@ -104,12 +114,15 @@ task = Table(
     Column("origin", Text),
     Column("ignore_result", Boolean, nullable=False),
     Column("seen_at", Instant, nullable=False),
+    # When the latest message was published, if the message says so.
+    Column("published_at", Instant),
     Index("ix_workertoolbox_task_scheduled_at", "scheduled_at"),
     Index("ix_workertoolbox_task_root_id", "root_id"),
     Index("ix_workertoolbox_task_name", "name", "scheduled_at"),
     Index("ix_workertoolbox_task_queue", "queue", "scheduled_at"),
     Index("ix_workertoolbox_task_seen_at", "seen_at"),
     _partial("task_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
+    _partial("task_group_id", "group_id", rows="group_id IS NOT NULL"),
 )
 
 #: A row per message. A task is published again under the same id when it is retried
@@ -137,10 +150,12 @@ planned = Table(
     Column("root_id", Text),
     Column("parent_id", Text),
     Column("seen_at", Instant, nullable=False),
+    Column("group_id", Text),
     Index("ix_workertoolbox_planned_root_id", "root_id"),
     Index("ix_workertoolbox_planned_parent_id", "parent_id"),
     Index("ix_workertoolbox_planned_name", "name", "seen_at"),
     Index("ix_workertoolbox_planned_seen_at", "seen_at"),
+    _partial("planned_group_id", "group_id", rows="group_id IS NOT NULL"),
 )
 
 #: A row per queued task: its message was seen up to the watermark, and it has no
@@ -162,16 +177,43 @@ untracked = Table(
     "workertoolbox_untracked",
     metadata,
     Column("task_id", Text, primary_key=True),
-    Column("date_done", DateTime, nullable=False),
+    Column("date_done", NaiveInstant, nullable=False),
     Column("name", Text),
     Column("queue", Text),
     Column("root_id", Text),
     Column("parent_id", Text),
+    Column("group_id", Text),
     Index("ix_workertoolbox_untracked_date_done", "date_done"),
     Index("ix_workertoolbox_untracked_name", "name", "date_done"),
     Index("ix_workertoolbox_untracked_queue", "queue", "date_done"),
     Index("ix_workertoolbox_untracked_root_id", "root_id"),
     Index("ix_workertoolbox_untracked_parent_id", "parent_id"),
+    _partial("untracked_group_id", "group_id", rows="group_id IS NOT NULL"),
+)
+
+#: A row per task that has ended and whose result was deleted, by `forget()`, by
+#: `result_expires` or by anybody else: a trigger on `celery_taskmeta` inserts it.
+ended = Table(
+    "workertoolbox_ended",
+    metadata,
+    Column("task_id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("ended_at", Instant),
+    Column("name", Text),
+    Column("queue", Text),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Column("group_id", Text),
+    Column("retries", Integer),
+    Column("worker", Text),
+    Column("started_at", Instant),
+    Column("published_at", Instant),
+    Column("waited_s", Float),
+    Column("not_run", Text),
+    Index("ix_workertoolbox_ended_ended_at", "ended_at"),
+    Index("ix_workertoolbox_ended_root_id", "root_id"),
+    _partial("ended_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
+    _partial("ended_group_id", "group_id", rows="group_id IS NOT NULL"),
 )
 
 #: One row with the two watermarks: `workertoolbox_queued` is complete for tasks up to
@@ -181,7 +223,7 @@ watermark = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("seen_at", Instant, nullable=False),
-    Column("date_done", DateTime, nullable=False),
+    Column("date_done", NaiveInstant, nullable=False),
 )
 
 #: A row per message that could not be read, unchanged.
@@ -252,4 +294,5 @@ tasks = Table(
     Column("result", Document),
     Column("traceback", Text),
     Column("tracked", Boolean),
+    Column("waited_s", Float),
 )

@@ -2,15 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect
+from sqlalchemy import JSON, ColumnElement, DateTime, Dialect
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+#: The first and the last instant that are read. Databases hold others, such as
+#: `infinity`, but Python has none, and needs a day at both ends for time zones.
+FIRST = datetime(1, 1, 2, tzinfo=UTC)
+LAST = datetime(9999, 12, 30, tzinfo=UTC)
 
-class Instant(TypeDecorator[datetime]):
+
+class _Readable(FunctionElement[Any]):
+    """A time without a time zone that Python can represent.
+
+    psycopg2 converts a time with a zone to the time zone of the session, in which it
+    may be before the year 1 or after the year 9999.
+    """
+
+    name = "readable"
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+@compiles(_Readable)
+def _compile_unchanged(element: _Readable, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(_Readable, "postgresql")
+def _compile_clamped(element: _Readable, compiler: SQLCompiler, **kw: Any) -> str:
+    [column] = element.clauses
+    value = compiler.process(column, **kw)
+    has_zone = isinstance(column.type, Instant)
+    first, last = (
+        f"TIMESTAMPTZ '{each.isoformat()}'"
+        if has_zone
+        else f"TIMESTAMP '{each.replace(tzinfo=None).isoformat()}'"
+        for each in (FIRST, LAST)
+    )
+    clamped = (
+        f"CASE WHEN {value} < {first} THEN {first} WHEN {value} > {last} THEN {last} "
+        f"ELSE {value} END"
+    )
+    return f"({clamped}) AT TIME ZONE 'UTC'" if has_zone else clamped
+
+
+class _Time(TypeDecorator[datetime]):
+    """A time; one that Python cannot represent is read as the nearest that it can."""
+
+    impl: Any = DateTime
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return _Readable(column)
+
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], Any] | None:
+        read = super().result_processor(dialect, coltype)
+        if read is None or dialect.name != "sqlite":
+            return read
+        # SQLite stores times as text, which may be anything.
+        return lambda value: _read_text(read, value)
+
+
+class Instant(_Time):
     """An instant: aware UTC in Python, `timestamptz` in PostgreSQL, text in SQLite."""
 
     impl = DateTime(timezone=True)
@@ -25,12 +91,27 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return aware.astimezone(UTC)
+        return min(max(aware.astimezone(UTC), FIRST), LAST)
+
+
+class NaiveInstant(_Time):
+    """An instant in Celery's tables: in UTC, without a time zone."""
+
+    cache_ok = True
 
 
 def naive_utc(instant: datetime) -> datetime:
     """Return an instant in UTC without a time zone, as in Celery's tables."""
     return instant.astimezone(UTC).replace(tzinfo=None)
+
+
+def _read_text(read: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return read(value)
+    except (ValueError, TypeError):
+        year = str(value).partition("-")[0]
+        is_later = len(year) > len("9999") and year.isdecimal()
+        return (LAST if is_later else FIRST).replace(tzinfo=None)
 
 
 #: JSON that SQL expressions can read: `jsonb` in PostgreSQL.

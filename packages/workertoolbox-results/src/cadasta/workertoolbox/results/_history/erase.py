@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, select
+from sqlalchemy import Connection, Engine, select
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.engine import translate_errors
@@ -14,12 +13,12 @@ from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
     chord_part,
+    ended,
     planned,
     quarantine,
     queued,
     task,
     taskmeta,
-    tasks,
     tasksetmeta,
     untracked,
 )
@@ -29,6 +28,7 @@ from cadasta.workertoolbox.results._history.purge import (
     delete_rows,
 )
 from cadasta.workertoolbox.results._history.retention import QUARANTINED, TASKS
+from cadasta.workertoolbox.results._workflows.members import Workflow, find_workflow
 
 _TASK_ID_COLUMNS = (
     task.c.id,
@@ -37,15 +37,16 @@ _TASK_ID_COLUMNS = (
     queued.c.task_id,
     untracked.c.task_id,
     taskmeta.c.task_id,
+    # Last, because deleting a result inserts a row.
+    ended.c.task_id,
 )
 _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)
 
 
 def erase_task(engine: Engine, id: str) -> Iterator[Counter[str]]:
     """Delete one task from all tables, in the same way as `erase_workflow`."""
-    id = jsonable(id)
-    headers = quarantine.c.headers
-    return _erase(engine, tasks.c.id == id, headers["id"].as_string() == id)
+    only = Workflow({jsonable(id)}, set(), set())
+    return _erase(engine, lambda connection: only)
 
 
 def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
@@ -54,6 +55,9 @@ def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
     The search is repeated until it finds nothing. Rows that arrive later are kept, such
     as a message that is still in the monitor queue, or the result of a running task.
 
+    Args:
+        root_id: Id of the task that began the workflow, or of one of its groups.
+
     Yields:
         The number of deleted tasks and messages, after each transaction.
 
@@ -61,51 +65,75 @@ def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
         DatabaseUnavailable: The database cannot be reached or reports an error.
     """
     id = jsonable(root_id)
-    in_workflow = or_(tasks.c.root_id == id, tasks.c.id == id)
-    headers = quarantine.c.headers
-    quarantined = or_(
-        headers["root_id"].as_string() == id, headers["id"].as_string() == id
-    )
-    return _erase(engine, in_workflow, quarantined, with_groups=True)
+    # The tasks that are deleted first may be those that join the others.
+    known = Workflow({id}, {id}, {id})
+
+    def find(connection: Connection) -> Workflow:
+        found = find_workflow(connection, *known.root_ids, *known.group_ids)
+        for ids, new in zip(known, found, strict=True):
+            ids |= new
+        return known
+
+    return _erase(engine, find)
 
 
 def _erase(
-    engine: Engine,
-    is_wanted: ColumnElement[bool],
-    is_quarantined: ColumnElement[bool],
-    *,
-    with_groups: bool = False,
+    engine: Engine, find: Callable[[Connection], Workflow]
 ) -> Iterator[Counter[str]]:
-    query = select(tasks.c.id, tasks.c.group_id).where(is_wanted)
-    messages_query = select(quarantine.c.id).where(is_quarantined)
     with translate_errors(engine):
         while True:
             with engine.connect() as connection:
-                rows = connection.execute(query).all()
-                messages = connection.scalars(messages_query).all()
-            for start in range(0, max(len(rows), len(messages)), BATCH_SIZE):
+                workflow = find(connection)
+                ids = _existing(connection, workflow.task_ids)
+                messages = _quarantined(connection, workflow)
+            for start in range(0, max(len(ids), len(messages)), BATCH_SIZE):
                 batch = slice(start, start + BATCH_SIZE)
                 with engine.begin() as connection:
                     begin_write_transaction(connection)
                     delete_rows(connection, [quarantine.c.id], messages[batch])
-                    _delete_tasks(connection, rows[batch], with_groups=with_groups)
+                    _delete_tasks(connection, ids[batch])
                 yield Counter(
-                    {TASKS: len(rows[batch]), QUARANTINED: len(messages[batch])}
+                    {TASKS: len(ids[batch]), QUARANTINED: len(messages[batch])}
                 )
-            if not rows and not messages:
+            groups = sorted(workflow.group_ids)
+            for start in range(0, len(groups), BATCH_SIZE):
+                with engine.begin() as connection:
+                    begin_write_transaction(connection)
+                    some = groups[start : start + BATCH_SIZE]
+                    delete_rows(connection, _GROUP_ID_COLUMNS, some)
+            if not ids and not messages:
                 return
 
 
-def _delete_tasks(
-    connection: Connection, rows: Sequence[Row[Any, Any]], *, with_groups: bool
-) -> None:
-    ids = [row.id for row in rows]
+def _existing(connection: Connection, task_ids: Iterable[str]) -> Sequence[str]:
+    """Return those ids of which a table has a row, in order."""
+    ids = sorted(task_ids)
+    found: set[str] = set()
+    for start in range(0, len(ids), BATCH_SIZE):
+        some = ids[start : start + BATCH_SIZE]
+        for column in _TASK_ID_COLUMNS:
+            found |= {*connection.scalars(select(column).where(column.in_(some)))}
+    return sorted(found)
+
+
+def _quarantined(connection: Connection, workflow: Workflow) -> Sequence[int]:
+    """Return the numbers of the messages in quarantine that name the workflow."""
+    headers = quarantine.c.headers
+    wanted = {"id": workflow.task_ids, "root_id": workflow.root_ids}
+    found: set[int] = set()
+    for key, ids in wanted.items():
+        values = sorted(ids)
+        for start in range(0, len(values), BATCH_SIZE):
+            some = values[start : start + BATCH_SIZE]
+            query = select(quarantine.c.id).where(headers[key].as_string().in_(some))
+            found |= {*connection.scalars(query)}
+    return sorted(found)
+
+
+def _delete_tasks(connection: Connection, ids: Sequence[str]) -> None:
     if connection.dialect.name != "sqlite":
         # Locks the tasks in the order in which monitors write them: by id, in the
         # collation of the database.
         ordered = select(task.c.id).order_by(task.c.id)
         connection.execute(ordered.where(task.c.id.in_(ids)).with_for_update())
     delete_rows(connection, _TASK_ID_COLUMNS, ids)
-    if with_groups:
-        groups = {row.group_id for row in rows if row.group_id is not None}
-        delete_rows(connection, _GROUP_ID_COLUMNS, sorted(groups))

@@ -14,6 +14,7 @@ from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
     chord_part,
+    ended,
     planned,
     quarantine,
     queued,
@@ -23,6 +24,11 @@ from cadasta.workertoolbox.results._database.tables import (
     untracked,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.watermark import (
+    has_message,
+    has_result,
+    has_stored_result,
+)
 
 #: The kinds of rows that are counted, as the command prints them.
 TASKS = "tasks"
@@ -67,8 +73,11 @@ def retention_rules(
     """
     if status != PLANNED:
         yield _tasks(before, status, name)
+    if status not in (None, PLANNED, QUEUED):
+        yield _tasks(before, status, name, is_deleted=True)
     if status not in (PLANNED, QUEUED):
         yield _untracked_results(before, status, name)
+        yield _ended_tasks(before, status, name)
     if status in (None, PLANNED):
         yield _planned_steps(before, name)
     if status is None and name is None:
@@ -77,8 +86,14 @@ def retention_rules(
         yield _quarantined_messages(before)
 
 
-def _tasks(before: datetime, status: str | None, name: str | None) -> RetentionRule:
-    """Return the rule for tasks that were published, and due, before an instant."""
+def _tasks(
+    before: datetime, status: str | None, name: str | None, *, is_deleted: bool = False
+) -> RetentionRule:
+    """Return the rule for tasks that were published, and due, before an instant.
+
+    Args:
+        is_deleted: Whether the status is that of a result that was deleted.
+    """
     expired = and_(task.c.scheduled_at < before, _has_name(task.c.name, name))
     due = or_(task.c.eta.is_(None), task.c.eta < before)
     deletable = select(task.c.id).where(expired, due)
@@ -86,10 +101,16 @@ def _tasks(before: datetime, status: str | None, name: str | None) -> RetentionR
     result = taskmeta.c.task_id == task.c.id
     if status == QUEUED:
         # A result that arrives meanwhile stays: its task is not queued any more.
-        deletable = deletable.where(~select(taskmeta.c.id).where(result).exists())
+        deletable = deletable.where(~has_result(task.c.id))
     else:
-        columns.append(taskmeta.c.task_id)
-        if status is not None:
+        # Deleting a result inserts a row into `workertoolbox_ended`.
+        columns += [taskmeta.c.task_id, ended.c.task_id]
+        if status is not None and is_deleted:
+            end = select(ended.c.status).where(ended.c.task_id == task.c.id)
+            deletable = deletable.where(
+                ~has_stored_result(task.c.id), end.scalar_subquery() == status
+            )
+        elif status is not None:
             deletable = deletable.join(taskmeta, result).where(
                 taskmeta.c.status == status
             )
@@ -111,8 +132,21 @@ def _untracked_results(
     )
     if status is not None:
         deletable = deletable.where(taskmeta.c.status == status)
-    columns = (id, planned.c.id, untracked.c.task_id)
+    columns = (id, planned.c.id, untracked.c.task_id, ended.c.task_id)
     return RetentionRule(TASKS, (taskmeta.c.date_done, id), expired, deletable, columns)
+
+
+def _ended_tasks(
+    before: datetime, status: str | None, name: str | None
+) -> RetentionRule:
+    """Return the rule for ended tasks that have neither a message nor a result."""
+    id = ended.c.task_id
+    expired = and_(ended.c.ended_at < before, _has_name(ended.c.name, name))
+    deletable = select(id).where(expired, ~has_message(id), ~has_stored_result(id))
+    if status is not None:
+        deletable = deletable.where(ended.c.status == status)
+    columns = (id, planned.c.id)
+    return RetentionRule(TASKS, (ended.c.ended_at, id), expired, deletable, columns)
 
 
 def _planned_steps(before: datetime, name: str | None) -> RetentionRule:
@@ -122,7 +156,7 @@ def _planned_steps(before: datetime, name: str | None) -> RetentionRule:
     deletable = select(id).where(
         expired,
         ~select(task.c.id).where(task.c.id == id).exists(),
-        ~select(taskmeta.c.id).where(taskmeta.c.task_id == id).exists(),
+        ~has_result(id),
     )
     return RetentionRule(TASKS, (planned.c.seen_at, id), expired, deletable, (id,))
 

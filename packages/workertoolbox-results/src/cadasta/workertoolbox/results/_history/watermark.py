@@ -39,6 +39,7 @@ from sqlalchemy.exc import DBAPIError
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.tables import (
+    ended,
     planned,
     queued,
     task,
@@ -59,6 +60,9 @@ GRACE = timedelta(minutes=2)
 #: of the queued task. The other half of `GRACE` allows for differences between the
 #: clocks of monitors.
 LATE_AFTER = GRACE / 2
+
+#: How far the clock of a publisher may be ahead. A later time is not believed.
+CLOCK_SKEW = timedelta(minutes=5)
 
 #: Maximum number of rows of each table that one sweep reads. That takes a few tenths of
 #: a second on PostgreSQL, during which the monitor stores no messages.
@@ -84,11 +88,16 @@ due_at: ColumnElement[datetime] = case(
 
 
 def has_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return a condition that a task has a result, in any state.
+    """Return a condition that a task has a result, in any state, or has had one.
 
     It is a subquery, which uses an index for each task. For a join, the planner might
     read all results.
     """
+    return func.coalesce(_result(task_id), _end(task_id)).is_not(None)
+
+
+def has_stored_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return a condition that the result of a task is stored, and not deleted."""
     return _result(task_id).is_not(None)
 
 
@@ -104,11 +113,24 @@ def has_message_or_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
     """Return a condition that a task has a message, a result, or both."""
     # One condition instead of two with OR, for which the planner would expect hardly
     # any rows to be left.
-    return func.coalesce(_message(task_id), _result(task_id)).is_not(None)
+    known = func.coalesce(_message(task_id), _result(task_id), _end(task_id))
+    return known.is_not(None)
 
 
 def _result(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
     found = select(taskmeta.c.task_id).where(taskmeta.c.task_id == task_id)
+    return found.scalar_subquery()
+
+
+def _end(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
+    """Return the id of a task whose result was deleted, unless it is queued again."""
+    later = task.alias()
+    is_again = select(later.c.id).where(
+        later.c.id == ended.c.task_id, later.c.published_at > ended.c.published_at
+    )
+    found = select(ended.c.task_id).where(
+        ended.c.task_id == task_id, ~is_again.exists()
+    )
     return found.scalar_subquery()
 
 
@@ -180,7 +202,7 @@ def _obsolete(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool
     id = queued.c.task_id
     yield id, has_result(id) | ~has_message(id)
     id = untracked.c.task_id
-    yield id, has_message(id) | ~has_result(id)
+    yield id, has_message(id) | ~has_stored_result(id)
     id = planned.c.id
     yield id, (planned.c.seen_at <= until) & has_message_or_result(id)
 

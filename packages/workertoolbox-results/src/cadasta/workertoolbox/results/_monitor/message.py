@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -29,6 +29,7 @@ from cadasta.workertoolbox.results._headers import (
     UNREADABLE,
     work_queue,
 )
+from cadasta.workertoolbox.results._history.watermark import CLOCK_SKEW
 from cadasta.workertoolbox.results._monitor.decompression import (
     decompress,
 )
@@ -43,12 +44,24 @@ from cadasta.workertoolbox.results._monitor.unread_message import (
     UnreadMessage,
     redact_unread,
 )
+from cadasta.workertoolbox.results._monitor.value_count import (
+    has_more_values,
+    max_values,
+)
 
 #: Content type and encodings of task messages; ASCII is a subset of UTF-8.
 _JSON = "application/json"
 _UTF8 = {"utf-8", "utf8", "us-ascii", "none"}
 
 _DEFAULT_REDACTION = Redaction()
+
+#: Longest time from the publication of a message to its receipt. What a message says
+#: about its age can be forged.
+MAX_AGE = timedelta(days=366)
+
+#: Largest distance of other times from the receipt. Databases, time zones and commands
+#: cannot represent every time, and an ETA of `datetime.max` means "never".
+FAR = timedelta(days=36_500)
 
 # `json.loads` takes twice as long, as it examines its options first.
 _decode = json.JSONDecoder().decode
@@ -81,6 +94,11 @@ def read_task(
     args, kwargs, embedded = _decode_body(message)
     id, name = _read_name(headers, "id"), _read_name(headers, "task")
     shown_name = _checked_name("task", called_name(name, args, kwargs))
+    parent_id = _find_name(headers, "parent_id")
+    far = seen_at - FAR, seen_at + FAR
+    published_at = _read_instant(
+        headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + CLOCK_SKEW
+    )
     try:
         args, kwargs = redaction.redact_message(name, args, kwargs, headers)
         args, kwargs = truncate_arguments(jsonable(args), jsonable(kwargs), max_bytes)
@@ -95,17 +113,19 @@ def read_task(
         args=args,
         kwargs=kwargs,
         root_id=_find_name(headers, "root_id"),
-        parent_id=_find_name(headers, "parent_id"),
+        # Celery publishes the retry of a task as a child of the task itself.
+        parent_id=None if parent_id == id else parent_id,
         group_id=_find_name(headers, "group"),
         replaced=_read_count(headers, "replaced_task_nesting"),
         retries=_read_count(headers, "retries"),
-        scheduled_at=_read_instant(headers, PUBLISHED_AT) or seen_at,
-        eta=_read_instant(headers, "eta"),
-        expires=_read_instant(headers, "expires"),
+        scheduled_at=published_at or seen_at,
+        eta=_read_instant(headers, "eta", *far),
+        expires=_read_instant(headers, "expires", *far),
         origin=_find_name(headers, "origin"),
         ignore_result=bool(headers.get("ignore_result")),
         seen_at=seen_at,
-        planned=planned_steps(embedded, task_id=id),
+        published_at=published_at,
+        planned=planned_steps(embedded, task_id=id, size=len(message.body or b"")),
     )
 
 
@@ -175,6 +195,9 @@ def _decode_body(message: Message) -> tuple[list[Any], dict[str, Any], dict[str,
             f"the content encoding must be utf-8, got {message.content_encoding!r}"
         )
     raw = _decompressed_body(message)
+    limit = max_values(len(message.body or b""))
+    if has_more_values(raw, limit):
+        raise UnreadableMessage(f"the body has more than {limit} values")
     try:
         body = _decode(str(raw, "utf-8", "surrogatepass"))
     except (ValueError, TypeError, RecursionError) as error:
@@ -244,20 +267,24 @@ def _read_count(headers: Mapping[str, Any], key: str) -> int:
     return int(value)
 
 
-def _read_instant(headers: Mapping[str, Any], key: str) -> datetime | None:
+def _read_instant(
+    headers: Mapping[str, Any], key: str, first: datetime, last: datetime
+) -> datetime | None:
+    """Return an instant, or the nearest one between the first and the last."""
     value = headers.get(key)
     if value is None:
         return None
     try:
         instant = datetime.fromisoformat(value)
-        # Celery leaves out the time zone only if the app has `enable_utc` off.
-        return (
-            instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
-        )
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError) as error:
         raise UnreadableMessage(
             f"header {key!r} must be a time in ISO 8601, got {reprlib.repr(value)}"
         ) from error
+    # Celery leaves out the time zone only if the app has `enable_utc` off.
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    # Not converted to UTC first: the first and the last day of the calendar may be
+    # outside of it in another time zone.
+    return min(max(aware, first), last).astimezone(UTC)
 
 
 def _as_bytes(body: Any) -> bytes:

@@ -6,18 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A task that another task's message announces: it has an id, but no message yet.
-
-    Attributes:
-        parent_id: Id of the task that it follows; None if it follows several.
-    """
-
-    id: str
-    name: str
-    parent_id: str | None
+from cadasta.workertoolbox.results._workflows.steps import Step
 
 
 class TaskRecord(NamedTuple):
@@ -46,6 +35,7 @@ class TaskRecord(NamedTuple):
     origin: str | None
     ignore_result: bool
     seen_at: datetime
+    published_at: datetime | None
     planned: tuple[Step, ...]
 
 

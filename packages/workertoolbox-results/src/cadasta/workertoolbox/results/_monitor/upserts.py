@@ -14,20 +14,25 @@ from sqlalchemy import (
     JSON,
     Cast,
     Column,
+    ColumnElement,
     Connection,
     Text,
     and_,
     bindparam,
     case,
     cast,
+    false,
     func,
+    literal_column,
     or_,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
 from cadasta.workertoolbox.results._database import tables
 from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._history.watermark import LATE_AFTER
 from cadasta.workertoolbox.results._monitor.records import (
@@ -44,6 +49,7 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     """
     read = [record for record in records if isinstance(record, TaskRecord)]
     unread = [record for record in records if isinstance(record, QuarantineRecord)]
+    read = _last_publications(read)
     # All monitors lock rows in the same order, so that they cannot deadlock.
     read.sort(key=attrgetter("id"))
     unread.sort(key=attrgetter("digest"))
@@ -61,6 +67,24 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
         if values:
             insert = insert_into(table, connection.dialect.name)
             connection.execute(_insert_once(insert), values)
+
+
+def _last_publications(records: Iterable[TaskRecord]) -> list[TaskRecord]:
+    """Return the records without those of attempts that were published again later."""
+    latest: dict[tuple[str, int, int], TaskRecord] = {}
+    for record in records:
+        attempt = (record.id, record.replaced, record.retries)
+        other = latest.setdefault(attempt, record)
+        if other is not record and _is_published_later(record, other):
+            latest[attempt] = record
+    return list(latest.values())
+
+
+def _is_published_later(record: TaskRecord, other: TaskRecord) -> bool:
+    if record.published_at is None or other.published_at is None:
+        # It was received earlier; a message that is delivered again changes nothing.
+        return record.scheduled_at < other.scheduled_at
+    return record.published_at > other.published_at
 
 
 def _late_queued_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
@@ -157,6 +181,7 @@ def _planned_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
             "name": step.name,
             "root_id": record.root_id,
             "parent_id": step.parent_id,
+            "group_id": step.group_id,
             "seen_at": record.seen_at,
         }
         for record in records
@@ -170,22 +195,71 @@ def _insert_once(insert: Insert) -> Insert:
 
 
 def _upsert_task(insert: Insert) -> Insert:
-    """Add ON CONFLICT, keeping the publication of the first and the rest of the latest.
+    """Add ON CONFLICT: the row keeps the latest message and its first publication.
 
-    The time at which a monitor saw the task stays that of the message stored first.
+    The latest message is that of the latest attempt, and of the last publication if an
+    attempt is published twice. The message of a task that has ended is not replaced,
+    except by the one that was run: anybody who can publish could hide the task behind
+    a forged copy. The time at which a monitor saw the task stays that of the message
+    stored first.
     """
     old, new = tables.task.c, insert.excluded
-    later = or_(
+    is_same_attempt = and_(new.replaced == old.replaced, new.retries == old.retries)
+    is_later_attempt = or_(
         new.replaced > old.replaced,
         and_(new.replaced == old.replaced, new.retries > old.retries),
     )
-    earlier = new.scheduled_at < old.scheduled_at
+    is_again = and_(is_same_attempt, new.published_at > old.published_at)
+    is_earlier = and_(
+        new.scheduled_at < old.scheduled_at,
+        or_(~is_same_attempt, new.published_at.is_(None)),
+    )
+    # Each attempt is published at a time of its own.
+    is_new = func.coalesce(new.published_at != old.published_at, true())
+    replaces = and_(or_(is_later_attempt, is_again), is_new)
     changes = {
-        column.name: case((later, new[column.name]), else_=column)
+        column.name: case((replaces, new[column.name]), else_=column)
         for column in old
         if column.name not in ("id", "scheduled_at", "seen_at")
     }
-    changes["scheduled_at"] = case((earlier, new.scheduled_at), else_=old.scheduled_at)
+    changes["scheduled_at"] = case(
+        (or_(is_again, is_earlier), new.scheduled_at), else_=old.scheduled_at
+    )
+    changes["seen_at"] = case((is_again, new.seen_at), else_=old.seen_at)
     return insert.on_conflict_do_update(
-        index_elements=[old.id], set_=changes, where=or_(later, earlier)
+        index_elements=[old.id],
+        set_=changes,
+        where=or_(
+            and_(replaces, ~_has_ended_with_another_message()),
+            and_(is_earlier, ~is_later_attempt),
+        ),
+    )
+
+
+def _has_ended_with_another_message() -> ColumnElement[bool]:
+    """Return the condition that the stored result is not of the new message."""
+    result = tables.taskmeta.c
+    # Columns of `excluded` itself would add it to the FROM of the subquery.
+    new: dict[str, ColumnElement[Any]] = {
+        column.name: literal_column(f"excluded.{column.name}")
+        for column in tables.task.c
+    }
+    name = func.substr(new["name"], 1, tables.NAME_LENGTH)
+    is_of_message = and_(
+        # NULL if the result says nothing about its message.
+        func.coalesce(result.retries == new["retries"], false()),
+        func.coalesce(result.published_at == new["published_at"], true()),
+        func.coalesce(result.name, name) == name,
+        func.coalesce(result.root_id, new["root_id"], "")
+        == func.coalesce(new["root_id"], ""),
+    )
+    return (
+        select(result.task_id)
+        .where(
+            result.task_id == literal_column("workertoolbox_task.id"),
+            # Not IN, whose parameters cannot be used for several rows at once.
+            or_(*(result.status == status for status in ENDED)),
+            ~is_of_message,
+        )
+        .exists()
     )

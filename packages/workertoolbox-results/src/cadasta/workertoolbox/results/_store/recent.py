@@ -19,8 +19,9 @@ from cadasta.workertoolbox.results._database.statuses import (
     SCHEDULED,
     STATUSES,
 )
-from cadasta.workertoolbox.results._database.tables import task, taskmeta
+from cadasta.workertoolbox.results._database.tables import ended, task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.watermark import CLOCK_SKEW
 from cadasta.workertoolbox.results._store.filters import is_internal
 
 _logger = logging.getLogger(__name__)
@@ -48,6 +49,9 @@ LOCK_TIMEOUT_S = 5.0
 #: Maximum number of queues that are counted separately, as the number of labels of a
 #: metric must be limited.
 MAX_QUEUES = 50
+
+#: Names under which Celery stores a failure of what is not a task.
+PSEUDO_TASKS = ("celery.chord", "celery.group")
 
 #: Label of all other queues, and of custom states.
 OTHER = "other"
@@ -144,6 +148,7 @@ def find_newest_task(engine: Engine) -> NewestTask | None:
     """
     query = (
         select(task.c.scheduled_at, task.c.seen_at)
+        .where(task.c.scheduled_at <= datetime.now(UTC) + CLOCK_SKEW)
         .order_by(task.c.scheduled_at.desc())
         .limit(1)
     )
@@ -155,17 +160,21 @@ def find_newest_task(engine: Engine) -> NewestTask | None:
 def _count_tasks(
     connection: Connection, since: datetime
 ) -> Mapping[tuple[str, str], int]:
+    now = datetime.now(UTC)
     newest = (
         select(task.c.id, task.c.name, task.c.queue, task.c.eta)
-        .where(task.c.scheduled_at >= since)
+        .where(task.c.scheduled_at >= since, task.c.scheduled_at <= now + CLOCK_SKEW)
         .order_by(task.c.scheduled_at.desc())
         .limit(MAX_ROWS)
         .subquery()
     )
     # A scalar subquery uses the index for each row; a join might read the whole table.
     result = select(taskmeta.c.status).where(taskmeta.c.task_id == newest.c.id)
-    before_result = case((newest.c.eta > datetime.now(UTC), SCHEDULED), else_=QUEUED)
-    status = func.coalesce(result.scalar_subquery(), before_result)
+    end = select(ended.c.status).where(ended.c.task_id == newest.c.id)
+    before_result = case((newest.c.eta > now, SCHEDULED), else_=QUEUED)
+    status = func.coalesce(
+        result.scalar_subquery(), end.scalar_subquery(), before_result
+    )
     labels = (
         select(status.label("status"), newest.c.queue)
         .where(~is_internal(newest.c.name))
@@ -181,6 +190,8 @@ def _count_untracked(connection: Connection, since: datetime) -> int:
         select(taskmeta.c.task_id)
         .where(taskmeta.c.date_done >= naive_utc(since))
         .where(taskmeta.c.date_done < naive_utc(datetime.now(UTC) - UNTRACKED_AFTER))
+        .where(taskmeta.c.not_run.is_(None))
+        .where(func.coalesce(taskmeta.c.name, "").not_in(PSEUDO_TASKS))
         .order_by(taskmeta.c.date_done.desc())
         .limit(MAX_ROWS)
         .subquery()

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select, union
 
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT, PLANNED
 from cadasta.workertoolbox.results._database.tables import (
+    ended,
     planned,
     task,
     taskmeta,
@@ -76,23 +77,20 @@ def find_stuck_ids(
     return merge_ids(sources, limit)
 
 
-def find_related_ids(connection: Connection, column: str, id: str) -> Sequence[str]:
-    """Return the ids of tasks that may have a given root, or a given parent.
+def find_child_ids(connection: Connection, parent_id: str) -> Sequence[str]:
+    """Return the ids of tasks that may have a given parent.
 
-    Several tables contain the root and the parent of a task, and the view shows only
-    one of them, so the caller has to check the tasks again.
-
-    Args:
-        column: `root_id` or `parent_id`.
-        id: Id of the root, or of the parent.
+    Several tables contain the parent of a task, and the view shows only one of them, so
+    the caller has to check the tasks again.
     """
     result = taskmeta.c
     since = naive_utc(read_watermark(connection).stored_at)
-    is_untracked = [result[column] == id, ~has_message(result.task_id)]
+    is_untracked = [result.parent_id == parent_id, ~has_message(result.task_id)]
     query = union(
-        select(task.c.id).where(task.c[column] == id),
-        select(planned.c.id).where(planned.c[column] == id),
-        select(untracked.c.task_id).where(untracked.c[column] == id),
+        *(
+            select(table.c[0]).where(table.c.parent_id == parent_id)
+            for table in (task, planned, untracked, ended)
+        ),
         select(result.task_id).where(result.date_done > since, *is_untracked),
         select(result.task_id).where(result.date_done.is_(None), *is_untracked),
     )

@@ -22,10 +22,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from celery import states
-from sqlalchemy import ColumnElement, Connection, Select, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from cadasta.workertoolbox.results._database.statuses import FINAL, QUEUED
 from cadasta.workertoolbox.results._database.tables import (
+    ended,
     planned,
     queued,
     task,
@@ -93,8 +94,10 @@ def find_tracked(
     """Return tasks with a message, newest first."""
     query = select(task.c.scheduled_at, task.c.id).where(*message_conditions(filters))
     if filters.status is not None:
-        status = select(taskmeta.c.status).where(taskmeta.c.task_id == task.c.id)
-        query = query.where(status.scalar_subquery() == filters.status)
+        stored = select(taskmeta.c.status).where(taskmeta.c.task_id == task.c.id)
+        end = select(ended.c.status).where(ended.c.task_id == task.c.id)
+        status = func.coalesce(stored.scalar_subquery(), end.scalar_subquery())
+        query = query.where(status == filters.status)
     return _fetch(connection, query.order_by(task.c.scheduled_at.desc()), limit)
 
 

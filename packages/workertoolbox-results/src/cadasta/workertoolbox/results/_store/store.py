@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -32,12 +32,13 @@ from cadasta.workertoolbox.results._store.recent import (
     find_newest_task,
 )
 from cadasta.workertoolbox.results._store.search import (
+    find_child_ids,
     find_newest_ids,
-    find_related_ids,
     find_stuck_ids,
 )
 from cadasta.workertoolbox.results._store.task import Task
 from cadasta.workertoolbox.results._store.view import read_tasks
+from cadasta.workertoolbox.results._workflows.members import find_workflow
 
 
 class TaskStore:
@@ -239,14 +240,25 @@ class TaskStore:
     def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return every task of a workflow, oldest first.
 
+        The tasks of a group or a chord that begins outside a task have a root each.
+        Such a workflow is found by each of these roots.
+
         Args:
-            root_id: Id of the task that began the workflow.
+            root_id: Id of the task that began the workflow, or of one of its groups.
             internal: Whether to include Celery's own tasks, `celery.*`.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        return self._related("root_id", root_id, internal=internal)
+        with self._snapshot() as connection:
+            found = find_workflow(connection, jsonable(root_id))
+            tasks = read_tasks(connection, sorted(found.task_ids))
+        return _oldest_first(
+            task
+            for task in tasks
+            if (task.root_id in found.root_ids or task.group_id in found.group_ids)
+            and (internal or not task.internal)
+        )
 
     def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return the tasks that a task has published, oldest first.
@@ -260,7 +272,14 @@ class TaskStore:
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        return self._related("parent_id", parent_id, internal=internal)
+        id = jsonable(parent_id)
+        with self._snapshot() as connection:
+            tasks = read_tasks(connection, find_child_ids(connection, id))
+        return _oldest_first(
+            task
+            for task in tasks
+            if task.parent_id == id and (internal or not task.internal)
+        )
 
     def published_attempts(self, id: str) -> Sequence[int]:
         """Return the retry number of each published attempt of a task, in order.
@@ -338,18 +357,6 @@ class TaskStore:
     ) -> None:
         self.close()
 
-    def _related(self, column: str, id: str, *, internal: bool) -> Sequence[Task]:
-        id = jsonable(id)
-        with self._snapshot() as connection:
-            tasks = read_tasks(connection, find_related_ids(connection, column, id))
-        related = [
-            task
-            for task in tasks
-            if getattr(task, column) == id and (internal or not task.internal)
-        ]
-        last = datetime.max.replace(tzinfo=UTC)
-        return sorted(related, key=lambda task: (task.scheduled_at or last, task.id))
-
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         with translate_errors(self.engine), self.engine.connect() as connection:
@@ -367,3 +374,9 @@ class TaskStore:
                 # are cheap: compiling them takes longer than running them.
                 connection.execute(text("SET LOCAL jit = off"))
             yield connection
+
+
+def _oldest_first(tasks: Iterable[Task]) -> Sequence[Task]:
+    """Return tasks by their publication; planned steps are last."""
+    last = datetime.max.replace(tzinfo=UTC)
+    return sorted(tasks, key=lambda task: (task.scheduled_at or last, task.id))

@@ -21,7 +21,7 @@ class Task:
         name: Name of the task; None if neither message nor result has one.
         status: Celery's, or `QUEUED` (its message was seen, no worker has run it yet),
             `SCHEDULED` (queued with an ETA in the future), or `PLANNED` (the message of
-            another task announces it; if that task fails, it is never published).
+            another task announces it; if that task fails, this one fails too).
         queue: The work queue: the routing key that the task was published with.
         args: Positional arguments as the message had them, redacted and truncated; None
             if neither message nor result has them.
@@ -37,9 +37,11 @@ class Task:
             does not set `task_track_started`.
         finished_at: When a final state was stored.
         worker: The worker that stored the latest state, such as `celery@host`.
-        result: The return value, or `exc_type` and `exc_message` of a failure.
+        result: The return value, or `exc_type` and `exc_message` of a failure, or a
+            text that begins with `not run:` if a task before this one did not succeed.
         traceback: The traceback of a failure, as text.
         tracked: False if the task has a result, but no monitor has seen its message.
+        waited_s: Seconds that the latest attempt waited, as its worker measured them.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Task:
     result: Any
     traceback: str | None
     tracked: bool
+    waited_s: float | None = None
 
     @property
     def internal(self) -> bool:
@@ -73,7 +76,16 @@ class Task:
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds from its ETA, or else its publication, to the start of its run."""
+        """Seconds from the ETA, or else the publication, to the start of a run.
+
+        They are those of the latest attempt that has started, and its first start: the
+        time that a task ran before it was retried or requeued is not a wait. It is None
+        for an attempt of which this is not known.
+        """
+        if self.waited_s is not None:
+            return self.waited_s
+        if self.retries:
+            return None
         due_at = max(filter(None, (self.scheduled_at, self.eta)), default=None)
         if due_at is None or self.started_at is None:
             return None
@@ -89,7 +101,7 @@ class Task:
     def as_json(self) -> dict[str, Any]:
         """Return the values for `--json`: instants in ISO 8601, others unchanged."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        del values["tracked"]
+        del values["tracked"], values["waited_s"]
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in values.items()

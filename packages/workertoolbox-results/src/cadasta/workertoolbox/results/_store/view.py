@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import states
-from sqlalchemy import Connection, null, select
+from sqlalchemy import Connection, func, null, select
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.tables import taskmeta, tasks
+from cadasta.workertoolbox.results._database.tables import ended, taskmeta, tasks
 from cadasta.workertoolbox.results._store.task import Task
 
 #: Maximum number of tasks that one statement reads.
@@ -21,14 +21,19 @@ LARGE = ("args", "kwargs", "traceback")
 
 #: The columns of the view, but with the result as the worker stored it: `jsonb` cannot
 #: represent everything that Python's JSON can, such as NaN.
-_SELECT = select(
-    *(column for column in tasks.c if column.name != "result"),
-    taskmeta.c.result.label("encoded_result"),
-).join_from(
-    tasks,
-    taskmeta,
-    tasks.c.id == taskmeta.c.task_id,
-    isouter=True,
+_SELECT = (
+    select(
+        *(column for column in tasks.c if column.name != "result"),
+        taskmeta.c.result.label("encoded_result"),
+        func.coalesce(taskmeta.c.not_run, ended.c.not_run).label("not_run"),
+    )
+    .join_from(
+        tasks,
+        taskmeta,
+        tasks.c.id == taskmeta.c.task_id,
+        isouter=True,
+    )
+    .join(ended, tasks.c.id == ended.c.task_id, isouter=True)
 )
 
 
@@ -40,6 +45,7 @@ _SELECT_BRIEF = select(
         if column.name != "result"
     ),
     null().label("encoded_result"),
+    null().label("not_run"),
 )
 
 
@@ -60,7 +66,9 @@ def read_tasks(
     return [found[id] for id in ids if id in found]
 
 
-def _task(*, encoded_result: bytes | None, **row: Any) -> Task:
+def _task(*, encoded_result: bytes | None, not_run: str | None, **row: Any) -> Task:
+    if not_run is not None and row["status"] in states.PROPAGATE_STATES:
+        return Task(**row, result=not_run)
     has_result = row["status"] != states.STARTED
     return Task(**row, result=_decode(encoded_result) if has_result else None)
 

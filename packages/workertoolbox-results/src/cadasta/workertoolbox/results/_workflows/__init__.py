@@ -1,0 +1,1 @@
+"""Workflows: the steps that a message says are still to come."""

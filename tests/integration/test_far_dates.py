@@ -1,0 +1,148 @@
+"""Times that Python cannot represent, in any time zone, do not stop a command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery.bin.celery import celery
+from click.testing import CliRunner
+from kombu.message import Message
+from sqlalchemy import Engine, text
+
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from support.result_backends import app_with_backend
+
+COMMANDS = (
+    ["list"],
+    ["list", "--json"],
+    ["list", "--status", "QUEUED"],
+    ["list", "--status", "SUCCESS"],
+    ["show", "task"],
+    ["show", "task", "--json"],
+    ["stuck", "--older-than", "1h"],
+    ["stuck", "--older-than", "100w"],
+    ["purge", "--older-than", "3650d", "--dry-run"],
+    ["purge", "--older-than", "3650d"],
+)
+
+#: Values of columns for times. SQLite stores text, and the last two mean nothing there.
+TIMES = {
+    "postgresql": ("infinity", "-infinity", "294276-12-31", "4713-01-01 BC"),
+    "sqlite": ("294276-12-31 00:00:00.000000", "0000-00-00", "", "tomorrow"),
+}
+TIMES_OF_BOTH = ("0001-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999")
+
+
+def message(id: str = "task", **headers: Any) -> Message:
+    return Message(
+        body="[[], {}, {}]",
+        content_type="application/json",
+        content_encoding="utf-8",
+        delivery_info={"routing_key": "export"},
+        headers={"id": id, "task": "export.project", "root_id": id, **headers},
+    )
+
+
+def write(engine: Engine, *messages: Message) -> None:
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        write_batch(connection, [read_task(each, seen_at=now) for each in messages])
+
+
+@pytest.fixture(params=["Asia/Tokyo", "America/New_York"])
+def zone(
+    request: pytest.FixtureRequest, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Set the time zone of the server, and that of the commands."""
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            name = engine.url.database
+            connection.execute(
+                text(f'ALTER DATABASE "{name}" SET timezone={request.param!r}')
+            )
+        engine.dispose()
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def app(result_backend: str, zone: None) -> Iterator[Any]:
+    app: Any = app_with_backend(result_backend)
+    yield app
+    app.backend.database.close()
+    app.close()
+
+
+def run(app: Any, *words: str) -> str:
+    result = CliRunner().invoke(celery, ["-A", app, "tasks", *words])
+    assert result.exit_code == 0, (words, result.output, result.exception)
+    return result.output
+
+
+@pytest.mark.parametrize("eta", [datetime.max, datetime.min])
+@pytest.mark.parametrize("hours", [-12, 0, 14])
+def test_commands_survive_any_time_in_a_message(
+    app: Any, engine: Engine, eta: datetime, hours: int
+) -> None:
+    zone = f"{hours:+03}:00"
+    far = eta.isoformat() + zone
+    write(engine, message(eta=far, expires=far, workertoolbox_published_at=far))
+    outputs = [run(app, *words) for words in COMMANDS]
+
+    assert "export.project" in outputs[0]
+    assert outputs[-1] == "0 tasks deleted\n"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_commands_survive_any_time_in_the_database(
+    app: Any, engine: Engine, number: int
+) -> None:
+    write(engine, message("other"), message())
+    at = (*TIMES[engine.dialect.name], *TIMES_OF_BOTH)[number]
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO celery_taskmeta (task_id, status, date_done, started_at) "
+                "VALUES ('untracked', 'SUCCESS', :at, :at), "
+                "('other', 'STARTED', :at, :at)"
+            ),
+            {"at": at},
+        )
+        for column in ("scheduled_at", "seen_at", "eta", "expires", "published_at"):
+            connection.execute(
+                text(f"UPDATE workertoolbox_task SET {column} = :at"), {"at": at}
+            )
+    for words in COMMANDS[:-1]:
+        run(app, *words)
+
+
+def test_a_forged_copy_deletes_and_hides_nothing(
+    app: Any, engine: Engine, database_store: TaskStore
+) -> None:
+    now = datetime.now(UTC)
+    write(engine, message(workertoolbox_published_at=now.isoformat()))
+    app.backend.store_result("task", 42, "SUCCESS")
+    for year in ("0001", "9000"):
+        at = f"{year}-01-01T00:00:00+00:00"
+        forged = [
+            message(retries=retries, workertoolbox_published_at=at)
+            for retries in (0, 1, 7)
+        ]
+        for each in (*forged, message(f"new-{year}", workertoolbox_published_at=at)):
+            write(engine, each)
+    run(app, "purge", "--older-than", "3650d")
+    task = database_store.get("task")
+    newest = database_store.newest_task()
+
+    assert (task.status, task.result) == ("SUCCESS", 42)
+    assert task.scheduled_at == now
+    assert newest is not None and abs(newest.lag) <= timedelta(minutes=5)

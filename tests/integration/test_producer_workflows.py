@@ -1,0 +1,123 @@
+"""A workflow that begins outside a task is one workflow, for which Celery has no id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+from sqlalchemy import text
+
+from support.chord_service import set_flag
+from support.polling import wait_until
+from support.workflow_service import WorkflowService, run_workflow_service
+
+
+@pytest.fixture(scope="module", params=["rabbitmq", "filesystem"])
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WorkflowService]:
+    folder = tmp_path_factory.mktemp("producer")
+    with run_workflow_service(request, folder) as service:
+        yield service
+
+
+Signature = Callable[..., Any]
+
+#: Canvases by name, each with the number of its tasks.
+CANVASES: dict[str, tuple[Callable[[Signature], Any], int]] = {
+    "group": (lambda s: group(s("echo", n) for n in range(3)), 3),
+    "chord": (lambda s: chord([s("echo", 1), s("echo", 2)], s("collect")), 3),
+    "chord and a step": (
+        lambda s: chain(chord([s("echo", 1), s("echo", 2)], s("collect")), s("echo")),
+        4,
+    ),
+    "group of chains": (
+        lambda s: group(chain(s("echo", n), s("add"), s("add", 2)) for n in range(2)),
+        6,
+    ),
+    "chord of chains": (
+        lambda s: chord(
+            [chain(s("echo", n), s("add")) for n in range(2)], s("collect")
+        ),
+        5,
+    ),
+    "chord of chords": (
+        lambda s: chord(
+            [
+                chord([s("echo", 1), s("echo", 2)], s("collect")),
+                s("echo", 3),
+            ],
+            s("collect"),
+        ),
+        5,
+    ),
+    "chord with a group as body": (
+        lambda s: chord([s("echo", 1), s("echo", 2)], group(s("echo"), s("collect"))),
+        4,
+    ),
+}
+
+
+def members_of(result: Any) -> list[str]:
+    """Return the ids of the tasks and groups of a result, those before it too."""
+    ids = [result.id]
+    for each in getattr(result, "results", None) or ():
+        ids += members_of(each)
+    return ids + (members_of(result.parent) if result.parent is not None else [])
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_a_workflow_from_a_producer_is_found_by_each_of_its_tasks_and_groups(
+    service: WorkflowService, name: str
+) -> None:
+    make, size = CANVASES[name]
+    result = make(service.signature).apply_async()
+    if name == "chord with a group as body":
+        result = result.parent  # No message has the id of the group that is the body.
+    ids = members_of(result)
+    found = [service.ended(id, size=size) for id in ids[-1:]][0]
+    everywhere = {task.id for task in found.values()}
+    groups = set(ids) - everywhere
+    shown = [{task["id"] for task in service.show(id)} for id in [ids[0], ids[-1]]]
+    by_root = [
+        {task.id for task in service.store.workflow(task.root_id or "")}
+        for task in found.values()
+    ]
+
+    assert shown == [everywhere] * 2
+    assert by_root == [everywhere] * size
+    for id in groups:
+        assert {task.id for task in service.store.workflow(id)} == everywhere
+
+
+def test_a_running_chord_is_shown_with_its_body_and_erased_as_a_whole(
+    service: WorkflowService,
+) -> None:
+    key = f"erase-{service.chords.broker.name}"
+    header = [service.signature("echo_after_flag", n, key) for n in range(2)]
+    result: Any = chord(
+        header, chain(service.signature("collect"), service.signature("echo"))
+    )()
+    group_id = result.parent.parent.id if result.parent.parent else result.parent.id
+    ids: Any = wait_until(
+        lambda: (
+            len(service.store.workflow(group_id)) == 4
+            and {task.id: task.status for task in service.store.workflow(group_id)}
+        )
+    )
+
+    assert sorted(ids.values())[:2] == ["PLANNED"] * 2
+
+    set_flag(key)
+    service.ended(group_id, size=4)
+    service.command("purge", "--root-id", next(iter(ids)))
+    with service.store.engine.connect() as connection:
+        for table in ("celery_taskmeta", "workertoolbox_task", "workertoolbox_chord"):
+            rows = connection.execute(text(f"SELECT * FROM {table}")).all()
+            assert not any(id in str(row) for row in rows for id in (*ids, group_id))
+
+
+def test_an_unknown_group_is_not_found(service: WorkflowService) -> None:
+    assert service.store.workflow("unknown") == []
