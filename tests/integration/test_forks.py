@@ -49,7 +49,7 @@ def test_forked_processes_and_their_parent_publish_each_task_once(
         ids = sorted(line for line in process.text.splitlines() if line.count("-") == 4)
 
     assert code == 0
-    assert len(ids) >= 2 + forking_service.CHILDREN * forking_service.TASKS
+    assert len(ids) >= 4 + forking_service.CHILDREN * forking_service.TASKS
     with routing_app(queues) as app:
         found = {queue: consume_ids(app, queue, len(ids)) for queue in QUEUES}
 

@@ -16,19 +16,23 @@ from multiprocessing import get_context
 from threading import Event, Thread
 
 from celery import Celery
+from kombu import Producer
 
 from support.routing_service import SETTINGS, make_app
 
 #: Processes that are forked, and tasks that each of them publishes.
 CHILDREN, TASKS = 4, 3
 
+#: The most tasks that a thread of the parent publishes meanwhile.
+THREAD_TASKS = 50
+
 #: Seconds after which a child that hangs is killed.
 TIMEOUT_S = 30
 
 
-def publish(app: Celery, count: int) -> None:
+def publish(app: Celery, count: int, producer: Producer | None = None) -> None:
     """Publish tasks, and print their ids."""
-    ids = [app.send_task("export.note").id for _ in range(count)]
+    ids = [app.send_task("export.note", producer=producer).id for _ in range(count)]
     os.write(1, "".join(f"{id}\n" for id in ids).encode())  # Lines do not mix.
 
 
@@ -82,13 +86,23 @@ def main(how: str, count_of_threads: int) -> None:
     stop = Event()
 
     def publish_until_stopped() -> None:
-        while not stop.is_set():
+        for _ in range(THREAD_TASKS):
+            if stop.is_set():
+                break
             publish(app, 1)
 
     threads = [Thread(target=publish_until_stopped) for _ in range(count_of_threads)]
     for thread in threads:
         thread.start()
-    codes = WAYS[how](lambda: publish(app, TASKS))
+    with app.producer_pool.acquire(block=True) as producer:
+        publish(app, 1, producer)
+
+        def work() -> None:
+            publish(app, TASKS - 1)
+            publish(app, 1, producer)  # The parent's: it connects again.
+
+        codes = WAYS[how](work)
+        publish(app, 1, producer)
     stop.set()
     for thread in threads:
         thread.join()
