@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from celery import chain, chord, group, states
-from celery.exceptions import ChordError
+from celery.exceptions import ChordError, CPendingDeprecationWarning
 
 from support.chord_harness import TIMEOUT_S, ChordHarness, header_of
 from support.polling import wait_until
@@ -42,6 +42,29 @@ def test_an_errback_that_takes_the_request_is_called_once(
     body = task("collect").on_error(task("errback_with_error", key=key))
     result = chord([task("fail", "no"), task("fail", "no")], body)()
     error = chords.failure(result)
+
+    assert isinstance(error, ChordError)
+    assert chords.errbacks(key) == [result.id]
+
+
+@pytest.mark.parametrize("shape", ["chord", "chain", "last"])
+def test_an_errback_is_called_once_if_an_inner_chord_fails(
+    chords: ChordHarness, task: Callable[..., Any], shape: str
+) -> None:
+    key = f"inner-{shape}"
+    inner = chord([task("fail", "no"), task("echo", 1)], task("collect"))
+    headers = {
+        "chord": [inner, task("echo", 2)],
+        "chain": [chain(task("echo", 1), inner), task("echo", 2)],
+        "last": [task("echo", 2), inner],
+    }
+    outer = chord(headers[shape], task("collect"))
+    with pytest.warns(CPendingDeprecationWarning, match="errback"):
+        outer.on_error(task("errback_with_error", key=key))
+    result = outer.apply_async()
+    error = chords.failure(result)
+    wait_until(lambda: chords.errbacks(key))
+    chords.settle()
 
     assert isinstance(error, ChordError)
     assert chords.errbacks(key) == [result.id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -13,6 +13,7 @@ from celery.backends import base
 from celery.canvas import maybe_signature
 from celery.exceptions import ChordError
 from celery.result import GroupResult, result_from_tuple
+from celery.utils.functional import maybe_list
 from celery.utils.log import get_task_logger
 from kombu.utils.encoding import ensure_bytes
 
@@ -132,12 +133,14 @@ class ChordMixin(base.BaseBackend):
             body.delay(self._ensure_retryable(self._header_results, id))
         except ChordError as error:
             logger.error("Chord %s: %s", id, error)
+            _unlink_outer_errbacks(body)
             self.fail_body(body, error, self._cause(error, request))
         except Exception as error:
             # As in Celery's own backends, the body fails, so that waiting for it ends.
             logger.exception("Chord %s: its body cannot be published", id)
             failure = ChordError(f"Callback error: {error!r}")
             cause = Cause.of(request, "was followed by an error")
+            _unlink_outer_errbacks(body)
             self.fail_body(body, failure, cause)
         self._ensure_retryable(chord_progress.mark_started, self.database, id)
 
@@ -171,6 +174,31 @@ class ChordMixin(base.BaseBackend):
         error: Any = ChordError(f"Dependency {part.task_id} raised {cause!r}")
         error.task_id = part.task_id
         raise error from cause
+
+
+def _unlink_outer_errbacks(body: Any) -> None:
+    """Remove the error callbacks that the failure of an outer chord calls.
+
+    Celery links them to a chord in the header as well, so each would be called twice.
+    """
+    outer = list(_errbacks(body.options.get("chord")))
+    given = maybe_list(body.options.get("link_error")) or []
+    body.options["link_error"] = [each for each in given if _called(each) not in outer]
+
+
+def _errbacks(signature: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the error callbacks of a signature, and those of a group's tasks."""
+    if not signature:
+        return
+    for each in maybe_list(signature.get("options", {}).get("link_error")) or []:
+        yield _called(each)
+    if signature.get("subtask_type") == "group":
+        for task in signature["kwargs"].get("tasks", ()):
+            yield from _errbacks(task)
+
+
+def _called(errback: Any) -> tuple[Any, ...]:
+    return errback["task"], list(errback["args"]), errback["kwargs"]
 
 
 def _nested_values(result: Any, values: Mapping[str, Any]) -> Any:
