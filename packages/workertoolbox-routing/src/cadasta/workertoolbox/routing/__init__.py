@@ -17,6 +17,7 @@ from cadasta.workertoolbox.routing._environment.celery_settings import CELERY_TY
 from cadasta.workertoolbox.routing._environment.reading import read_variables
 from cadasta.workertoolbox.routing._environment.spelling import find_similar
 from cadasta.workertoolbox.routing._errors import (
+    BrokerRefused,
     CopyFailed,
     FrozenSettings,
     InvalidID,
@@ -49,6 +50,7 @@ from cadasta.workertoolbox.routing._topology import (
 from cadasta.workertoolbox.routing._transport_options import FIFO_ATTRIBUTES
 
 __all__ = [
+    "BrokerRefused",
     "CELERY_TYPES",
     "CopyFailed",
     "DEFAULT_QUEUE",

@@ -1,6 +1,7 @@
 """Errors of this package.
 
 RoutingError
+├── BrokerRefused (RuntimeError)
 ├── CopyFailed (RuntimeError)
 ├── FrozenSettings (AttributeError, TypeError)
 ├── InvalidID (ValueError)
@@ -24,6 +25,21 @@ from __future__ import annotations
 
 class RoutingError(Exception):
     """Base of every error of this package."""
+
+
+class BrokerRefused(RoutingError, RuntimeError):
+    """The broker refuses this service, and would refuse it again."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"broker {self.url} refuses this service: {self.reason}; check the user, "
+            "the password and the database or virtual host in broker_url"
+        )
 
 
 class CopyFailed(RoutingError, RuntimeError):

@@ -6,6 +6,8 @@ Celery loads `Consumer` by its name, from the setting `worker_consumer`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +17,8 @@ from celery.exceptions import BackendError, InvalidTaskError
 from celery.signals import task_rejected
 from celery.utils.log import get_logger
 from celery.worker import consumer
-from celery.worker.state import reserved_requests
+from celery.worker.state import maybe_shutdown, reserved_requests
+from kombu.asynchronous import set_event_loop
 
 from cadasta.workertoolbox.routing._decompression import limit_decompression
 from cadasta.workertoolbox.routing._headers import UNREADABLE
@@ -36,6 +39,9 @@ _DELAYED_DELIVERY = "cadasta.workertoolbox.routing._delayed_delivery:DelayedDeli
 #: Errors of a server or the machine, not of a message.
 _OUTAGES = (BackendError, MemoryError, OSError)
 
+#: Seconds to wait after the first refusal of a broker that answers, and at most.
+FIRST_WAIT_S, MAX_WAIT_S = 1.0, 15.0
+
 #: Headers that are stored of a rejected task.
 _IDENTITY = ("id", "task", "root_id", "parent_id", "group")
 
@@ -54,7 +60,48 @@ class Consumer(consumer.Consumer):
             for step in consumer.Consumer.Blueprint.default_steps
         ]
 
+    #: Seconds to wait after the next refusal, and when the last one was.
+    _refusal_wait_s = FIRST_WAIT_S
+    _refused_at = -inf
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Log the error, and connect again; end if the broker would refuse again."""
+        self._end_if_permanent(exc)
+        super().on_connection_error_before_connected(exc)
+        self._wait_if_refused(exc)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Log the error, and connect again; end if the broker would refuse again."""
+        self._end_if_permanent(exc)
+        super().on_connection_error_after_connected(exc)
+        self._wait_if_refused(exc)
+
+    def _end_if_permanent(self, error: Exception) -> None:
+        transport: Any = self.app.connection_for_read().transport
+        is_permanent = getattr(transport, "is_permanent", None)
+        if is_permanent is not None and is_permanent(error):
+            raise error
+
+    def _wait_if_refused(self, error: Exception) -> None:
+        """Wait before the next connection to a broker that answers and refuses.
+
+        Otherwise a worker would connect and log several times a second.
+        """
+        transport: Any = self.app.connection_for_read().transport
+        is_temporary = getattr(transport, "is_temporary", None)
+        if is_temporary is None or not is_temporary(error):
+            return
+        if monotonic() - self._refused_at > 2 * MAX_WAIT_S:
+            self._refusal_wait_s = FIRST_WAIT_S
+        until = monotonic() + self._refusal_wait_s
+        while monotonic() < until:
+            maybe_shutdown()
+            sleep(min(0.2, self._refusal_wait_s))
+        self._refusal_wait_s = min(2 * self._refusal_wait_s, MAX_WAIT_S)
+        self._refused_at = monotonic()
+
     # Attributes of Celery's class that `celery-types` does not know.
+    hub: Any
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
 
@@ -136,6 +183,10 @@ class Consumer(consumer.Consumer):
 
     def connect(self) -> Any:
         """Connect, and consume every selected queue but the monitor queue."""
+        if self.hub:
+            # After an error in the loop Celery resets it, and kombu then knows none: a
+            # new connection to SQS would never poll.
+            set_event_loop(self.hub)
         monitor = self.app.conf.get("PLATFORM_QUEUE_NAME")
         if monitor is not None:
             self.app.amqp.queues.deselect([monitor])

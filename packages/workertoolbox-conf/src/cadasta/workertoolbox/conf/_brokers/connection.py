@@ -69,4 +69,5 @@ def broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
         OperationalError,
         *connection.connection_errors,
         *connection.channel_errors,
+        *getattr(connection.transport, "refusals", ()),
     )

@@ -60,17 +60,30 @@ def declare_on_broker(app: Celery, queue: Queue) -> str:
         BrokerUnavailable: The broker cannot be reached, or refuses the declaration.
     """
     connection = new_connection(app)
-    url = str(connection.as_uri())
     try:
         with connection:
             connection.connect()
             queue(connection.default_channel).declare()
     except broker_errors(connection) as error:
-        raise BrokerUnavailable(
-            f"broker {url} cannot be used: {error}; check broker_url, and whether the "
-            "server is running"
-        ) from error
-    return url
+        raise refused(connection, error) from error
+    return str(connection.as_uri())
+
+
+def is_permanent(connection: Connection, error: BaseException) -> bool:
+    """Return whether a broker refuses this service for good.
+
+    The transports of workertoolbox-routing know; with others every error is temporary.
+    """
+    check = getattr(connection.transport, "is_permanent", None)
+    return check is not None and bool(check(error))
+
+
+def refused(connection: Connection, error: BaseException) -> BrokerUnavailable:
+    """Return the error of a monitor whose broker cannot be used."""
+    return BrokerUnavailable(
+        f"broker {connection.as_uri()} cannot be used: {error}; check broker_url, and "
+        "whether the server is running"
+    )
 
 
 def broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
@@ -80,4 +93,5 @@ def broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
         KombuOperationalError,
         *connection.connection_errors,
         *connection.channel_errors,
+        *getattr(connection.transport, "refusals", ()),
     )

@@ -22,8 +22,10 @@ from cadasta.workertoolbox.results._monitor.backoff import TICK_S, backoff, slee
 from cadasta.workertoolbox.results._monitor.broker import (
     broker_errors,
     declare_on_broker,
+    is_permanent,
     monitor_queue,
     new_connection,
+    refused,
 )
 from cadasta.workertoolbox.results._monitor.buffer import MessageBuffer
 from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
@@ -131,8 +133,8 @@ class Monitor:
         """Consume messages until `stop` is called.
 
         Raises:
-            BrokerUnavailable: The broker cannot be reached when the monitor starts.
-                After later outages it reconnects.
+            BrokerUnavailable: The broker cannot be reached when the monitor starts, or
+                refuses this service for good. After later outages it reconnects.
             DatabaseUnavailable: The database cannot be reached when the monitor starts.
             SchemaOutdated: The tables are missing or older than this release needs.
         """
@@ -160,6 +162,8 @@ class Monitor:
             with connection:
                 self._consume(connection)
         except broker_errors(connection) as error:
+            if is_permanent(connection, error):
+                raise refused(connection, error) from error
             # The broker delivers the messages again, as they are not acknowledged.
             self._buffer.take_all()
             self._submitted = None

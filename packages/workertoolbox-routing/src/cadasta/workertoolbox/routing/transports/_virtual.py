@@ -132,15 +132,31 @@ class TaskChannel(PurgingChannel, virtual.Channel):
         Raises:
             CopyFailed: The copy could not be put, and `copy_failure` is `raise`.
         """
+        if failure := self.try_copy(queue, message, **kwargs):
+            self.report(failure)
+
+    def try_copy(
+        self, queue: str, message: dict[str, Any], **kwargs: Any
+    ) -> CopyFailed | None:
+        """Put a copy, with retries, and return the failure, if there is one."""
         try:
             self.retry(lambda: self._put(queue, with_new_tag(message), **kwargs))
         except Exception as error:
             # Any error: the task has been sent, and the caller must not send it again.
-            id = message.get("headers", {}).get("id", "?")
-            failure = CopyFailed(queue, str(id), repr(error))
-            if self.copy_failure == "raise":
-                raise failure from error
-            _logger.error("%s", log_text(str(failure), MAX_LOGGED))
+            failure = CopyFailed(queue, task_id(message), repr(error))
+            failure.__cause__ = error
+            return failure
+        return None
+
+    def report(self, failure: CopyFailed) -> None:
+        """Log that a task has been sent without its copy, or raise the error.
+
+        Raises:
+            CopyFailed: `copy_failure` is `raise`.
+        """
+        if self.copy_failure == "raise":
+            raise failure
+        _logger.error("%s", log_text(str(failure), MAX_LOGGED))
 
     def retry(self, put: Callable[[], object]) -> None:
         """Call a function that puts a message, and repeat it after transient errors."""
@@ -235,6 +251,17 @@ class TaskTransport(virtual.Transport):
     #: Whether this connection has warned.
     has_warned = False
 
+    #: Errors beside kombu's with which the broker refuses this service for good.
+    refusals: tuple[type[Exception], ...] = ()
+
+    def is_permanent(self, error: BaseException) -> bool:
+        """Return whether the broker refuses this service for good."""
+        return False
+
+    def is_temporary(self, error: BaseException) -> bool:
+        """Return whether the broker answers, but refuses for now."""
+        return False
+
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         track(self)
@@ -247,6 +274,11 @@ class TaskTransport(virtual.Transport):
             channel.connection = None
             with suppress(Exception):
                 channel.abandon()
+
+
+def task_id(message: Mapping[str, Any]) -> str:
+    """Return the id of the task of a message, or a question mark."""
+    return str((message.get("headers") or {}).get("id", "?"))
 
 
 def with_new_tag(message: dict[str, Any]) -> dict[str, Any]:

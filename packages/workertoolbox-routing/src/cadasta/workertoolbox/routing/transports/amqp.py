@@ -9,7 +9,14 @@ from time import monotonic
 from typing import Any
 
 from amqp import spec
-from amqp.exceptions import NotFound, RecoverableConnectionError
+from amqp.exceptions import (
+    AccessRefused,
+    NotAllowed,
+    NotFound,
+    PreconditionFailed,
+    RecoverableConnectionError,
+    ResourceLocked,
+)
 from kombu.transport import pyamqp
 
 from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE, DELIVERY_EXCHANGE
@@ -244,8 +251,28 @@ class Transport(pyamqp.Transport):
 
     def establish_connection(self) -> Any:
         """Connect without the options of other brokers, which py-amqp refuses."""
-        with only_accepted_options(self.client, "confirm_publish", "confirm_timeout"):
-            return super().establish_connection()
+        client: Any = self.client
+        with only_accepted_options(client, "confirm_publish", "confirm_timeout"):
+            try:
+                return super().establish_connection()
+            except (AccessRefused, NotAllowed) as error:
+                # The same error as kombu's, which says who refused.
+                text = f"{error.reply_text} (broker {client.as_uri()})"
+                raise type(error)(text, error.method_sig) from error
+
+    def is_permanent(self, error: BaseException) -> bool:
+        """Return whether the broker refuses this service for good.
+
+        That is a login, a virtual host, or a queue for which the user has no
+        permission; not a queue that somebody has deleted.
+        """
+        return isinstance(error, AccessRefused | NotAllowed) or (
+            isinstance(error, PreconditionFailed) and "inequivalent arg" in str(error)
+        )
+
+    def is_temporary(self, error: BaseException) -> bool:
+        """Return whether the broker answers, but refuses for now."""
+        return isinstance(error, NotFound | ResourceLocked)
 
 
 class SSLTransport(Transport, pyamqp.SSLTransport):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from cadasta.workertoolbox.routing._errors import BrokerRefused
 from cadasta.workertoolbox.routing._extras import extra
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
@@ -9,6 +12,7 @@ with extra("redis", "redis"):
     from kombu.transport import redis
     from redis.exceptions import ConnectionError, TimeoutError
 
+    from cadasta.workertoolbox.routing.transports import _redis_errors as errors
     from cadasta.workertoolbox.routing.transports._redis_fetch import AtomicFetchChannel
 
 
@@ -26,6 +30,17 @@ class Channel(AtomicFetchChannel):
     )
     transient_errors = (OSError, ConnectionError, TimeoutError)
     visibility_timeout = redis.Channel.visibility_timeout
+    connection_class: Any = errors.Connection
+    connection_class_ssl: Any = errors.SSLConnection
+
+    def __init__(self, connection: Any, *args: Any, **kwargs: Any) -> None:
+        """Open the channel.
+
+        Raises:
+            BrokerRefused: Redis refuses the login or the database.
+        """
+        with errors.refusals_named(connection.client.as_uri()):
+            super().__init__(connection, *args, **kwargs)
 
     def abandon(self) -> None:
         """Drop the pools: redis-py recognizes a fork and closes only its own copies."""
@@ -39,15 +54,33 @@ class SentinelChannel(Channel, redis.SentinelChannel):
         *redis.SentinelChannel.from_transport_options,
         *TaskChannel.from_transport_options,
     )
+    connection_class = errors.SentinelConnection
+    connection_class_ssl = errors.SentinelSSLConnection
 
 
 class Transport(TaskTransport, redis.Transport):
-    """kombu's transport with the channel above."""
+    """kombu's transport with the channel above.
+
+    A server that cannot write at the moment counts as a lost connection.
+    """
 
     Channel = Channel
+    connection_errors: Any = (
+        *redis.Transport.connection_errors,
+        *errors.TEMPORARY_ERRORS,
+    )
+    refusals = (BrokerRefused,)
+
+    def is_permanent(self, error: BaseException) -> bool:
+        """Return whether the broker refuses this service for good."""
+        return isinstance(error, BrokerRefused)
+
+    def is_temporary(self, error: BaseException) -> bool:
+        """Return whether the broker answers, but refuses for now."""
+        return isinstance(error, errors.TEMPORARY_ERRORS)
 
 
-class SentinelTransport(TaskTransport, redis.SentinelTransport):
+class SentinelTransport(Transport, redis.SentinelTransport):
     """kombu's transport for Redis Sentinel with the channel above."""
 
     Channel = SentinelChannel

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
-from hashlib import sha256
+from functools import partial
+from threading import Event
 from typing import Any
 
-from cadasta.workertoolbox.routing._errors import RemoteControlUnavailable
+from cadasta.workertoolbox.routing._errors import (
+    CopyFailed,
+    RemoteControlUnavailable,
+)
 from cadasta.workertoolbox.routing._extras import extra
 from cadasta.workertoolbox.routing._transport_options import FIFO_ATTRIBUTES
+from cadasta.workertoolbox.routing.transports._fifo import set_fifo_properties
 from cadasta.workertoolbox.routing.transports._virtual import (
     TaskChannel,
     TaskTransport,
+    task_id,
     with_new_tag,
 )
 
 with extra("sqs", "boto3"):
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        ConnectionClosedError,
-        ConnectTimeoutError,
-        EndpointConnectionError,
-    )
-    from kombu.transport import SQS
+    from botocore.exceptions import BotoCoreError, ClientError
+    from kombu.transport import SQS, virtual
 
-#: Error codes with which AWS throttles requests: "Error handling in AWS SDKs".
-_THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimitExceeded|OverLimit")
+    from cadasta.workertoolbox.routing.transports import _sqs_errors as errors
 
-#: A message group id or deduplication id: 1 to 128 letters, digits and punctuation
-#: marks, according to the API reference of SendMessage.
-_VALID_ID = re.compile(r"[!-~]{1,128}")
+_logger = logging.getLogger(__name__)
 
 #: Names of the queues of remote control and of events.
 _CONTROL_QUEUE = re.compile(r"\.pidbox$|^celeryev\.")
+
+#: The code of an error, and the URL of a queue, in the JSON of a poll.
+_ERROR_CODE = re.compile(rb'"__type": *"(?:[^"#]*#)?([^"]+)"')
+_QUEUE_URL = re.compile(rb'"QueueUrl": *"([^"]+)"')
 
 #: Attributes without which a FIFO queue accepts 300 calls per second in all groups
 #: together: "High throughput for FIFO queues" in the SQS developer guide.
@@ -47,9 +47,13 @@ _HIGH_THROUGHPUT = {
     "FifoThroughputLimit": "perMessageGroupId",
 }
 
-#: Operations that need the whole response. The others have had their effect when the
-#: status arrives, and a truncated response must not make the client send again.
-_READ_OPERATIONS = ("CreateQueue", "GetQueueAttributes", "ListQueues", "ReceiveMessage")
+#: Seconds for which a copy waits for the answer to its task, if the queue may refuse
+#: the task for good. Normally an answer takes about 20 ms.
+_REFUSED_WITHIN_S = 1.0
+
+#: Characters of a body from which SQS may refuse it. The limit of a message was 256 KiB
+#: until August 2025, and is what the attribute `MaximumMessageSize` of a queue says.
+_LARGE_BODY = 96 * 1024
 
 
 #: Attribute with the number of times that SQS has delivered a message.
@@ -69,6 +73,8 @@ class Channel(TaskChannel, SQS.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: The thread that puts copies, with the id of the process that started it.
         self._copy_pool: tuple[int, ThreadPoolExecutor] | None = None
+        #: The queues that have accepted the last task for them.
+        self._accepting: set[str] = set()
         super().__init__(*args, **kwargs)
 
     @property
@@ -85,31 +91,64 @@ class Channel(TaskChannel, SQS.Channel):
     ) -> None:
         """Put a task into its work queues, and at the same time its copies.
 
+        If a queue may refuse the task for good, the copies wait a moment for its
+        answer: a copy cannot be taken back.
+
         Raises:
             CopyFailed: A copy could not be put, and `copy_failure` is `raise`.
             Exception: The task could not be put. A copy may have been put; the monitor
                 recognizes the copy of the next try as the same.
         """
-        with self._copies_in_parallel(message, copies):
+        answered, refused = Event(), Event()
+        is_safe = self._accepting.issuperset(work) and not _is_large(message)
+        if is_safe:
+            answered.set()
+        tries = [
+            partial(self._copy_unless_refused, queue, message, answered, refused)
+            for queue in copies
+        ]
+        futures = self._start(tries)
+        try:
             for queue in work:
                 self.retry(
                     lambda: self._put(queue, with_new_tag(message), **kwargs)  # noqa: B023
                 )
-
-    @contextmanager
-    def _copies_in_parallel(
-        self, message: dict[str, Any], copies: list[str]
-    ) -> Iterator[None]:
-        pool = self._pool_of_this_process()
-        futures = [pool.submit(self.put_copy, queue, message) for queue in copies]
-        try:
-            yield
-        except BaseException:
-            for future in futures:
-                future.exception()  # wait: the caller may try again at once
+            self._accepting.update(work)
+        except BaseException as error:
+            self._accepting.difference_update(work)
+            refused.set()
+            answered.set()
+            # Wait: the caller may try again at once.
+            if None in [future.result() for future in futures]:
+                _logger.warning(
+                    "task %s was not sent, but its copy for the monitor was, so the "
+                    "database shows it as waiting until it is sent again: %r",
+                    task_id(message),
+                    error,
+                )
             raise
-        for future in futures:
-            future.result()
+        answered.set()
+        tried = futures or [_done(attempt()) for attempt in tries]
+        for future in tried:
+            if failure := future.result():
+                self.report(failure)
+
+    def _copy_unless_refused(
+        self, queue: str, message: dict[str, Any], answered: Event, refused: Event
+    ) -> CopyFailed | None:
+        answered.wait(_REFUSED_WITHIN_S)
+        if refused.is_set():
+            return CopyFailed(queue, task_id(message), "the task was refused")
+        return self.try_copy(queue, message)
+
+    def _start(self, tries: list[Any]) -> list[Future[CopyFailed | None]]:
+        """Start the tries in another thread, if this process still can."""
+        pool = self._pool_of_this_process()
+        try:
+            return [pool.submit(attempt) for attempt in tries]
+        except RuntimeError:
+            # Python is shutting down, and starts no threads any more.
+            return []
 
     def _pool_of_this_process(self) -> ThreadPoolExecutor:
         # A forked child inherits the object, but not its thread.
@@ -119,25 +158,41 @@ class Channel(TaskChannel, SQS.Channel):
         return self._copy_pool[1]
 
     def close(self) -> None:
-        """Close the channel, and end the thread that puts copies."""
+        """Close the channel, its polls, and the thread that puts copies."""
         super().close()
+        if client := vars(self.hub or object).get("_current_http_client"):
+            # kombu's client for polls belongs to the event loop. After an error it may
+            # wait for a timer that the worker has cleared when it lost the connection.
+            del self.hub._current_http_client
+            client.close()
         if self._copy_pool and self._copy_pool[0] == os.getpid():
             self._copy_pool[1].shutdown()
         self._copy_pool = None
 
     def is_transient(self, error: Exception) -> bool:
         """Return whether AWS throttled or failed a request, or was not reached."""
-        if isinstance(error, ClientError):
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            code = error.response.get("Error", {}).get("Code", "")
-            return status >= 500 or status == 429 or bool(_THROTTLED.search(code))
-        # After other errors the request may have reached AWS; botocore retries those.
-        return isinstance(error, EndpointConnectionError | ConnectTimeoutError)
+        return errors.is_unsent(error)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         if queue.endswith(".fifo"):
-            _set_fifo_properties(message)
-        super()._put(queue, message, **kwargs)
+            set_fifo_properties(message)
+        # kombu removes the attributes from the properties, which are sent again.
+        properties = dict(message["properties"])
+        try:
+            super()._put(queue, message, **kwargs)
+        except ClientError as error:
+            code = error.response["Error"].get("Code", "")
+            if self.predefined_queues or not errors.is_missing(code):
+                raise
+            # Somebody has deleted the queue.
+            self._queue_cache.pop(self.canonical_queue_name(queue), None)
+            super()._put(queue, {**message, "properties": properties}, **kwargs)
+
+    def asynsqs(self, queue: str | None = None) -> Any:
+        """Return kombu's client for polls, with errors of AWS instead of its own."""
+        client = super().asynsqs(queue=queue)
+        client._for_status = _error_of_poll
+        return client
 
     def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
         # kombu calls this for every message, with and without the event loop.
@@ -153,6 +208,7 @@ class Channel(TaskChannel, SQS.Channel):
     def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
         # A poll that is cut off or returns status 5xx yields an empty list, on which
         # kombu's own method fails and stops the worker.
+        errors.remember_answer(queue)
         return super()._on_messages_ready(queue, qname, messages or {})
 
     def _new_queue(self, queue: str, **kwargs: Any) -> Any:
@@ -162,8 +218,8 @@ class Channel(TaskChannel, SQS.Channel):
 
     def _new_boto_client(self, service: str, *args: Any, **kwargs: Any) -> Any:
         client = super()._new_boto_client(service, *args, **kwargs)
-        for operation in _READ_OPERATIONS:
-            client.meta.events.register(f"after-call.sqs.{operation}", _check_complete)
+        if service == "sqs":
+            errors.watch(client)
         return client
 
     def _create_queue(self, queue_name: str, attributes: dict[str, str]) -> Any:
@@ -187,47 +243,47 @@ class Channel(TaskChannel, SQS.Channel):
 class Transport(TaskTransport, SQS.Transport):
     """kombu's transport with the channel above.
 
-    An error response of AWS counts as a connection error: consumers reconnect, and
-    Celery publishes again according to its retry policy. With kombu's transport, such a
-    response stops a consumer.
+    Temporary errors of AWS count as connection errors: consumers reconnect, and Celery
+    publishes again according to its retry policy. With kombu's transport such a
+    response stops a consumer. Permanent ones, such as a missing permission, reach the
+    caller and stop a consumer.
     """
 
     Channel = Channel
-    connection_errors = (*SQS.Transport.connection_errors, ClientError)
-    channel_errors = (*SQS.Transport.channel_errors, ClientError)
+    connection_errors: Any = (
+        *virtual.Transport.connection_errors,
+        *errors.NETWORK_ERRORS,
+        errors.TemporaryError,
+    )
+    refusals = (ClientError, BotoCoreError)
+    channel_errors: Any = virtual.Transport.channel_errors
+
+    def is_permanent(self, error: BaseException) -> bool:
+        """Return whether the broker refuses this service for good."""
+        return errors.is_permanent(error)
+
+    def is_temporary(self, error: BaseException) -> bool:
+        """Return whether the broker answers, but refuses for now."""
+        return isinstance(error, errors.TemporaryError)
 
 
-def _check_complete(http_response: Any, **_: Any) -> None:
-    """Refuse a truncated response, which botocore takes for an empty one.
-
-    Raises:
-        ConnectionClosedError: The connection ended after the status line; the caller
-            may repeat the request on a new one.
-    """
-    # If the header is missing, the response was cut off before the body: expect a byte.
-    expected = int(http_response.headers.get("Content-Length") or 1)
-    if len(http_response.content) < expected:
-        raise ConnectionClosedError(endpoint_url=http_response.url)
-
-
-def _set_fifo_properties(message: dict[str, Any]) -> None:
-    """Set the group and the deduplication id of a task message for a FIFO queue.
-
-    The group is the workflow: its tasks keep their order, and other tasks do not wait
-    for them. A message that is sent again within five minutes is a duplicate; a retry
-    of the task is not.
-    """
-    headers = message.get("headers") or {}
-    id = headers.get("id")
-    if not id:
-        return
-    properties = message["properties"]
-    root = str(headers.get("root_id") or id)
-    nesting = headers.get("replaced_task_nesting") or 0
-    attempt = f"{id}:{nesting}:{headers.get('retries') or 0}"
-    properties.setdefault("MessageGroupId", _valid_id(root))
-    properties.setdefault("MessageDeduplicationId", _valid_id(attempt))
+def _error_of_poll(response: Any, body: bytes) -> ClientError:
+    """Return the error in a response to a poll, which kombu does not parse."""
+    code = _ERROR_CODE.search(body or b"")
+    error = {"Code": code[1].decode() if code else "", "Message": repr(body)}
+    url = _QUEUE_URL.search(response.response.request.body or b"")
+    return errors.error_of(
+        {"Error": error, "ResponseMetadata": {"HTTPStatusCode": response.status}},
+        "ReceiveMessage",
+        url[1].decode() if url else "",
+    )
 
 
-def _valid_id(text: str) -> str:
-    return text if _VALID_ID.fullmatch(text) else sha256(text.encode()).hexdigest()
+def _done(outcome: CopyFailed | None) -> Future[CopyFailed | None]:
+    future: Future[CopyFailed | None] = Future()
+    future.set_result(outcome)
+    return future
+
+
+def _is_large(message: dict[str, Any]) -> bool:
+    return len(message.get("body") or "") > _LARGE_BODY
