@@ -17,9 +17,11 @@ from kombu import Exchange, Queue
 #: The argument that RabbitMQ names in a refusal.
 _ARGUMENT = re.compile(r"\barg(?:ument)? '([^']+)'")
 
-
 #: RabbitMQ's refusal to take a quorum queue for a classic queue.
 _IS_QUORUM = re.compile(r"'x-queue-type'.*current is (?:the value )?'quorum'")
+
+#: RabbitMQ's refusal of the type that a virtual host gives to queues without one.
+_DEFAULT_IS_QUORUM = re.compile(r"'x-queue-type'.*received (?:the value )?'quorum'")
 
 #: Arguments that save memory or time, which no user has asked for.
 _OPTIONAL = ("x-queue-version",)
@@ -31,7 +33,8 @@ def declare_queue(channel: Any, queue: Queue, *, strict: bool = False) -> list[s
     Args:
         channel: A channel that may be closed and opened again.
         queue: A queue that is not bound to a channel.
-        strict: Refuse a queue that exists with other arguments.
+        strict: Refuse a queue that exists with other arguments, unless these are
+            optional or the defaults of the virtual host.
 
     Returns:
         What differs from the declaration, and what could not be checked.
@@ -88,10 +91,14 @@ def _declare_alone(channel: Any, queue: Queue, *, strict: bool) -> list[str]:
             return notes
         except PreconditionFailed as refusal:
             argument = _argument(refusal)
-            if not strict and _exists(channel, queue):
+            arguments = dict(wished.queue_arguments or {})
+            # The queue may be older than the default type of its virtual host.
+            is_default = argument not in arguments and bool(
+                _DEFAULT_IS_QUORUM.search(str(refusal))
+            )
+            if (is_default or not strict) and _exists(channel, queue):
                 how = "used as the broker has it"
                 return [*notes, f"queue {queue.name!r} is {how}: {refusal}"]
-            arguments = dict(wished.queue_arguments or {})
             if argument not in arguments or (strict and argument not in _OPTIONAL):
                 raise
             notes.append(f"queue {queue.name!r} does without {argument!r}: {refusal}")
