@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -47,32 +48,39 @@ MESSAGE_BODY: Any = (
 
 
 def make_app(database: str) -> Celery:
-    """Return an app that stores its results in a database."""
-    return Celery("roles", backend=result_backend_url(database), set_as_current=False)
+    """Return an app that stores its results in a database, and does not retry."""
+    app = Celery("roles", backend=result_backend_url(database), set_as_current=False)
+    # A missing privilege is an outage, of which the retries take ten seconds.
+    app.conf.result_backend_always_retry = False
+    return app
 
 
 def use_as_worker(database: str) -> None:
-    """Store results, a group and a chord, and delete expired results."""
+    """Store results, a group and a chord of new tasks, and delete expired results.
+
+    A row that exists is changed without `INSERT`, and keeps its number.
+    """
     app = make_app(database)
     backend: Any = app.backend
+    id = uuid.uuid4().hex
     with closing(backend.database):
-        store_results(app)
-        backend.forget("1")
+        store_results(app, id, group_id=f"g{id}")
+        backend.forget(id)
         backend.expires = timedelta(microseconds=1)
         backend.cleanup()
 
 
-def store_results(app: Celery) -> None:
+def store_results(app: Celery, id: str, *, group_id: str) -> None:
     """Store results, a group and a chord."""
     backend: Any = app.backend
-    request = Context(id="1", root_id="1", group="g", group_index=0, chord=CHORD)
+    request = Context(id=id, root_id=id, group=group_id, group_index=0, chord=CHORD)
     for state in ("PROGRESS", states.SUCCESS, states.SUCCESS):
-        backend.store_result("1", 42, state, request=request)
-    result = app.GroupResult("g", [app.AsyncResult("1")])
+        backend.store_result(id, 42, state, request=request)
+    result = app.GroupResult(group_id, [app.AsyncResult(id)])
     result.save()
-    app.GroupResult.restore("g", backend=backend)
-    backend.apply_chord(("g", result.results), None)
-    backend.set_chord_size("g", 2)
+    app.GroupResult.restore(group_id, backend=backend)
+    backend.apply_chord((group_id, result.results), None)
+    backend.set_chord_size(group_id, 2)
     backend.on_chord_part_return(request, states.SUCCESS, 42)
 
 
@@ -146,7 +154,7 @@ def populate(database: str) -> None:
     backend: Any = app.backend
     write_as_monitor(database)
     with closing(backend.database):
-        store_results(app)
+        store_results(app, "1", group_id="g")
         for id in ("2", "forgotten"):
             backend.store_result(id, 42, states.SUCCESS)
         backend.forget("forgotten")
