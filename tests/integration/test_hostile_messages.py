@@ -6,6 +6,7 @@ import math
 import re
 import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
 #: A text that forges a log line and controls the terminal.
 FORGED = "x\n[2020-01-01: ERROR] forged\x1b[31m\x9b2J\u202e\u2028\r[2020-01-01: forged"
+
+#: Values in JSON that take much more memory than they have bytes.
+VALUES = (b"{}", b"[]", b"[0]", b'{"":0}', b'{"":{}}', b"9", b'"\\u4e00"', b"[[[]]]")
 
 POOLS = ("prefork", "solo", "threads")
 
@@ -150,6 +154,40 @@ def test_a_worker_rejects_decompression_bombs(
 
     assert exit_code == 0
     assert process.text.count("malformed task") == len(methods)
+    assert peak_bytes < 220 * 2**20
+
+
+@pytest.mark.parametrize("name", ["rabbitmq", "redis", "sqs", "filesystem"])
+def test_a_compressed_message_cannot_take_the_memory_of_a_worker_by_many_values(
+    queues: QueueContents, tmp_path: Path
+) -> None:
+    counts = {item: 15 * 2**20 // (len(item) + 1) for item in VALUES}
+    bodies = {
+        f"many {number}": b'[[],{},{"x":[%b]}]' % b",".join([item] * count)
+        for number, (item, count) in enumerate(counts.items())
+    }
+    bodies["large"] = b'[[],{},{"x":[%b]}]' % b",".join([b"0"] * 200_000)
+    with routing_app(queues) as app:
+        first = app.send_task("export.note", compression="gzip").id
+        with app.connection_for_write() as connection:
+            producer = connection.Producer()
+            for id, body in bodies.items():
+                producer.publish(
+                    zlib.compress(body),
+                    routing_key="export",
+                    content_type="application/json",
+                    content_encoding="binary",
+                    headers={"id": id, "task": "export.note", "compression": "gzip"},
+                )
+        last = app.send_task("export.note", compression="gzip").id
+        with run_worker(queues, tmp_path, "-P", "solo") as process:
+            wait_until(lambda: last in executions(tmp_path), timeout_s=60)
+            peak_bytes = peak_memory(process)
+            exit_code = process.stop()
+
+    assert exit_code == 0
+    assert executions(tmp_path) == sorted([first, "large", last])
+    assert process.text.count("malformed task") == len(VALUES)
     assert peak_bytes < 220 * 2**20
 
 

@@ -9,12 +9,22 @@ from cadasta.workertoolbox.results import _durations
 from cadasta.workertoolbox.results import _headers as read
 from cadasta.workertoolbox.results._arguments.jsonable import MAX_NAME_LENGTH
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
+from cadasta.workertoolbox.results._monitor import size_limits as monitor_limits
+from cadasta.workertoolbox.results._monitor import value_count as monitor_count
 from cadasta.workertoolbox.routing import _headers as written
 from cadasta.workertoolbox.routing import _ids, without_delay
+from cadasta.workertoolbox.routing import _size_limits as worker_limits
+from cadasta.workertoolbox.routing import _value_count as worker_count
 from cadasta.workertoolbox.routing._environment import durations
 
 #: Names that conf writes: its check-up imports them from results.
 WRITTEN_BY_CONF = {"PROBE"}
+
+
+def numbers(module: ModuleType) -> dict[str, int]:
+    """Return the integers that are constants of a module, by name."""
+    found = vars(module).items()
+    return {name: value for name, value in found if isinstance(value, int)}
 
 
 def constants(module: ModuleType) -> dict[str, str]:
@@ -46,6 +56,26 @@ def test_both_find_the_work_queue_behind_a_delay() -> None:
 
 def test_publishers_refuse_ids_for_which_the_tables_have_no_room() -> None:
     assert _ids.MAX_LENGTH == NAME_LENGTH < MAX_NAME_LENGTH
+
+
+def test_workers_and_the_monitor_have_the_same_limits_for_compressed_messages() -> None:
+    in_workers = numbers(worker_limits)
+
+    assert in_workers.keys() >= {"LZMA_MEMORY_BYTES", "MAX_BODY_BYTES", "MAX_VALUES"}
+    assert in_workers.items() <= numbers(monitor_limits).items()
+
+
+def test_both_count_the_values_of_a_message_alike() -> None:
+    ours, theirs = worker_count.has_more_values, monitor_count.has_more_values
+
+    assert getsource(ours) == getsource(theirs)
+    assert worker_count._TOKEN == monitor_count._TOKEN
+    assert worker_count._TOKENS_PER_VALUE == monitor_count._TOKENS_PER_VALUE
+
+
+def test_workers_take_every_compressed_message_that_the_monitor_takes() -> None:
+    for size in (1, 999, 10**4, 10**6, 10**7):
+        assert worker_count.max_values(size) >= monitor_count.max_values(size)
 
 
 def test_both_parse_durations_alike() -> None:

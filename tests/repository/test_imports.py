@@ -46,6 +46,8 @@ ORDER = {
         "_destination _fixed_settings",  # what options name; fixed settings
         "_router _worker",  # the queue of a task; what happens in a worker
         "_publication",  # what happens at a publish
+        "_size_limits",  # limits on compressed messages
+        "_value_count",  # the number of values in JSON
         "_decompression _suspects _task_message",  # which messages a worker accepts
         "_hidden_bodies",  # what Celery does not log of the messages that it rejects
         "no_results",  # the result backend of a producer, which Celery imports by name

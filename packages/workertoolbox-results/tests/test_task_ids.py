@@ -67,6 +67,7 @@ def test_a_group_whose_id_cannot_be_stored_is_refused(app: Celery) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "advice"),
     [
+        ("database_create_tables_at_setup", True, "tasks upgrade"),
         ("database_engine_options", {"echo": True}, "result_backend"),
         ("database_short_lived_sessions", True, "leave it out"),
         ("database_table_names", {"task": "results"}, "leave it out"),
@@ -81,6 +82,24 @@ def test_a_setting_that_would_have_no_effect_is_refused(
 
     with pytest.raises(UnsupportedSetting, match=rf"{name}.*{advice}"):
         _ = app.backend
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_create_tables_at_setup", False),
+        ("database_engine_options", {}),
+        ("database_short_lived_sessions", False),
+        ("database_table_schemas", None),
+    ],
+)
+def test_a_setting_that_says_what_the_backend_does_anyway_is_accepted(
+    url: str, name: str, value: object
+) -> None:
+    app = Celery("tests", backend=url, set_as_current=False)
+    app.conf[name] = value
+
+    assert isinstance(app.backend, Backend)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Decompression of message bodies with a limit on the decompressed size.
+"""Decompression of message bodies with limits on the result.
 
-kombu decompresses a body without a limit: a message of a kilobyte can take gigabytes.
+kombu decompresses a body without a limit: a message of a kilobyte can take gigabytes,
+as bytes or as the objects that its JSON becomes.
 """
 
 from __future__ import annotations
@@ -18,13 +19,8 @@ from kombu import Connection
 from kombu.message import Message
 from kombu.transport import virtual
 
-#: Maximum size in bytes of a decompressed body, as in the monitor: RabbitMQ 4's default
-#: limit for a message.
-MAX_BODY_BYTES = 16 * 1024 * 1024
-
-#: Maximum memory in bytes that liblzma may use, as in the monitor: enough for the
-#: output of `xz -9`.
-LZMA_MEMORY_BYTES = 80 * 1024 * 1024
+from cadasta.workertoolbox.routing._size_limits import LZMA_MEMORY_BYTES, MAX_BODY_BYTES
+from cadasta.workertoolbox.routing._value_count import has_more_values, max_values
 
 #: The module that kombu uses for zstd: Python's own from 3.14 on, or `backports.zstd`.
 _zstd: Any = getattr(kombu.compression, "zstd", None)
@@ -53,7 +49,8 @@ def decompress(body: bytes, method: Any) -> bytes:
     Raises:
         Exception: An error of the compression library, for invalid data.
         ValueError: The method is not one of kombu's, or cannot be limited; the data is
-            incomplete; or the result would be larger than `MAX_BODY_BYTES`.
+            incomplete; or the result would be larger than `MAX_BODY_BYTES`, or has more
+            values of JSON than its compressed size allows.
     """
     new = _DECOMPRESSORS.get(method) if isinstance(method, str) else None
     if new is None:
@@ -64,6 +61,11 @@ def decompress(body: bytes, method: Any) -> bytes:
         raise ValueError(f"the decompressed body has more than {MAX_BODY_BYTES} bytes")
     if not decompressor.eof or decompressor.unused_data:
         raise ValueError("the data is incomplete, or other data follows it")
+    if has_more_values(decompressed, limit := max_values(len(body))):
+        raise ValueError(
+            f"the decompressed body has more than {limit} values, and only {len(body)} "
+            "bytes before"
+        )
     return decompressed
 
 

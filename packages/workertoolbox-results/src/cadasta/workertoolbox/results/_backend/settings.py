@@ -9,6 +9,11 @@ from cadasta.workertoolbox.results._errors import UnsupportedSetting
 
 #: Values that mean what this backend does anyway, and what to do about others.
 _SETTINGS: dict[str, tuple[tuple[object, ...], str]] = {
+    "database_create_tables_at_setup": (
+        (None, False),
+        "leave it out: `celery -A … tasks upgrade` creates the tables, once for each "
+        "deployment",
+    ),
     "database_engine_options": (
         (None, {}, {"pool_pre_ping": True, "pool_recycle": 3600}),
         "each process has one connection and no pool; put options of the "
@@ -40,5 +45,6 @@ def check_settings(app: Celery) -> None:
     """
     for name, (honoured, advice) in _SETTINGS.items():
         value = app.conf.get(name)
-        if value not in honoured:
+        # A default of Celery, which may be another value, asks for nothing.
+        if app.conf.value_set_for(name) and value not in honoured:
             raise UnsupportedSetting(name, value, advice)
