@@ -9,17 +9,19 @@ from urllib.request import urlopen
 
 import pytest
 from celery import Celery, states
+from celery.exceptions import BackendStoreError
 from celery.result import GroupResult
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import make_url
 
-from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
 from servers.access import BrokerAccess
 from servers.ports import HOST, free_ports
 from support.brokers import result_backend_url
-from support.documented_grants import user_with_role
+from support.documented_grants import grant_statements, user_with_role
 from support.polling import wait_until
-from support.statements import fetch
+from support.statements import execute, fetch
 from support.worker_fleet import (
+    RETRYING,
     TIMEOUT_S,
     count_statuses,
     delete_results,
@@ -85,25 +87,67 @@ def test_the_documented_grants_are_enough_for_metrics(
     assert "workertoolbox_database_up 1.0" in metrics
 
 
-def test_a_role_that_must_not_insert_causes_one_error_and_no_retry(
+def test_a_role_that_must_not_insert_causes_a_few_retries_and_one_error(
     access: BrokerAccess,
     database: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    denied = "permission denied for table celery_taskmeta"
     with ExitStack() as stack:
         restricted = stack.enter_context(user_with_role(database, "reader"))
         fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
-        denied = "permission denied for table celery_taskmeta"
-        with pytest.raises(ProgrammingError, match=denied) as caught:
+        fleet.app.conf.result_backend_max_retries = 2
+        with pytest.raises(BackendStoreError, match=denied) as caught:
             fleet.app.backend.store_result("1", "secret", states.SUCCESS)
-        worker = stack.enter_context(fleet.worker("-c", "1"))
+        worker = stack.enter_context(
+            fleet.worker("-c", "1", result_backend_max_retries=2)
+        )
         fleet.publish(1)
-        output = worker.wait_for("Pool callback raised exception")
+        lines = worker.wait_for("Pool callback raised exception").splitlines()
 
-    assert "secret" not in str(caught.value)
-    assert "Retrying" not in caplog.text + output
-    assert [denied in line for line in output.splitlines() if "ERROR" in line] == [True]
+    assert isinstance(caught.value, DatabaseUnavailable)
+    assert "secret" not in f"{caught.value}{caplog.text}"
+    for log in (caplog.text.splitlines(), lines):
+        retries = [line for line in log if RETRYING in line]
+        assert [line.endswith(f"{denied} (42501)") for line in retries] == [True] * 2
+    for level in ("CRITICAL", "ERROR"):
+        assert [denied in line for line in lines if level in line] == [True]
+
+
+def test_tasks_wait_in_their_queues_until_roles_may_insert(
+    access: BrokerAccess, database: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        restricted = stack.enter_context(user_with_role(database, "reader"))
+        user = make_url(restricted).username
+        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
+        monitor = stack.enter_context(fleet.command("tasks", "monitor"))
+        worker = stack.enter_context(
+            fleet.worker(
+                *("-c", "1"), result_backend_max_retries=1, task_acks_late=True
+            )
+        )
+        [result] = fleet.publish(1)
+        wait_until(
+            lambda: worker.text.count(f"[{result.id}] received") > 1,
+            timeout_s=TIMEOUT_S,
+        )
+        monitor.wait_for("database unavailable, retrying")
+        stored = count_statuses(database)
+        for role in ("worker", "monitor"):
+            for grant in grant_statements(role):
+                execute(database, grant.replace(f"TO {role};", f"TO {user};"))
+        value = result.get(timeout=TIMEOUT_S)
+        seen = "SELECT id FROM workertoolbox_task"
+        tasks = wait_until(lambda: fetch(database, seen), timeout_s=TIMEOUT_S)
+        quarantined = fetch(database, "SELECT id FROM workertoolbox_quarantine")
+
+    assert stored == {}
+    assert value == 0
+    assert count_statuses(database) == {states.SUCCESS: 1}
+    assert tasks == [(result.id,)]
+    assert quarantined == []
 
 
 def test_the_documented_grants_are_enough_for_a_reader(
