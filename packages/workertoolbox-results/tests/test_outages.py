@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from celery import Celery, states
 from celery.exceptions import BackendGetMetaError, BackendStoreError
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results import DatabaseUnavailable
@@ -22,9 +22,20 @@ REFUSALS = {
 }
 
 
+def open_file(path: Path, *, timeout_s: float = 5) -> Engine:
+    """Return an engine that keeps no connection open."""
+    url = f"sqlite:///{path}"
+    return create_engine(url, poolclass=NullPool, connect_args={"timeout": timeout_s})
+
+
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{tmp_path / 'any.sqlite3'}")
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "any.sqlite3"
+
+
+@pytest.fixture
+def engine(path: Path) -> Engine:
+    engine = open_file(path)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)"))
     return engine
@@ -48,17 +59,16 @@ def test_a_database_that_refuses_writes_is_an_outage(engine: Engine, code: str) 
 
 
 def test_a_locked_a_missing_and_a_damaged_database_are_outages(
-    engine: Engine, tmp_path: Path
+    engine: Engine, path: Path
 ) -> None:
-    impatient = create_engine(engine.url, connect_args={"timeout": 0})
+    impatient = open_file(path, timeout_s=0)
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO t (b) VALUES ('')"))
         locked = error_of(impatient, "INSERT INTO t (b) VALUES ('')")
-    missing = error_of(create_engine(f"sqlite:///{tmp_path}/no/folder"), "SELECT 1")
-    (tmp_path / "damaged").write_bytes(b"damaged" * 1000)
-    damaged = error_of(
-        create_engine(f"sqlite:///{tmp_path}/damaged"), "SELECT * FROM t"
-    )
+    missing = error_of(open_file(path / "no" / "folder"), "SELECT 1")
+    other = path.with_name("damaged")
+    other.write_bytes(b"damaged" * 1000)
+    damaged = error_of(open_file(other), "SELECT * FROM t")
 
     assert is_outage(locked) and is_outage(missing) and is_outage(damaged)
     assert is_outage(error_of(engine, "SELECT * FROM nothing"))

@@ -191,5 +191,6 @@ def test_a_timeout_in_the_url_is_honoured() -> None:
     engine = open_engine(database_url("sqlite://?timeout=0.5"))
     with engine.connect() as connection:
         timeout_ms = connection.execute(text("PRAGMA busy_timeout")).scalar_one()
+    engine.dispose()
 
     assert timeout_ms == 500

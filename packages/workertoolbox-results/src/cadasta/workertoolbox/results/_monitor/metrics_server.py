@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from socketserver import ThreadingMixIn
-from threading import Lock, Thread
+from threading import BoundedSemaphore, Lock, Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -52,7 +52,7 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
         )
         self._lock = Lock()
         self._opened_at: dict[socket.socket, float] = {}
-        self._active = 0
+        self._free_threads = BoundedSemaphore(MAX_THREADS)
         super().__init__((str(address[0]), port), _Handler)
         self.set_app(app)
 
@@ -70,25 +70,26 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
         Thread(target=self.serve_forever, name="metrics", daemon=True).start()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Handle a connection in a thread, unless there are too many."""
+        """Handle a connection in a thread; close the oldest ones if there are many."""
         with self._lock:
-            if self._active >= MAX_THREADS:
-                self.shutdown_request(request)
-                return
-            self._active += 1
             self._opened_at[request] = time.monotonic()
             oldest = list(self._opened_at)[:-MAX_CONNECTIONS]
         self._disconnect(oldest)
-        super().process_request(request, client_address)
+        # The threads of closed connections end soon. Refusing this connection instead
+        # would refuse a scrape that arrives after many idle connections.
+        if self._free_threads.acquire(timeout=IDLE_S):
+            super().process_request(request, client_address)
+        else:
+            self._forget(request)
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Handle a connection until it is closed."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._lock:
-                self._active -= 1
-                self._opened_at.pop(request, None)
+            self._forget(request)
+            self._free_threads.release()
 
     def service_actions(self) -> None:
         """Close old connections; called twice a second."""
@@ -102,8 +103,11 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
 
     def _disconnect(self, requests: list[socket.socket]) -> None:
         for request in requests:
-            with self._lock:
-                self._opened_at.pop(request, None)
+            self._forget(request)
             # The thread that reads from the socket closes it.
             with suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
+
+    def _forget(self, request: socket.socket) -> None:
+        with self._lock:
+            self._opened_at.pop(request, None)
