@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._store.recent import MAX_ROWS
 from support.result_backends import app_with_backend
 
 COMMANDS = (
@@ -39,12 +40,12 @@ TIMES = {
 TIMES_OF_BOTH = ("0001-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999")
 
 
-def message(id: str = "task", **headers: Any) -> Message:
+def message(id: str = "task", queue: str = "export", **headers: Any) -> Message:
     return Message(
         body="[[], {}, {}]",
         content_type="application/json",
         content_encoding="utf-8",
-        delivery_info={"routing_key": "export"},
+        delivery_info={"routing_key": queue},
         headers={"id": id, "task": "export.project", "root_id": id, **headers},
     )
 
@@ -146,3 +147,21 @@ def test_a_forged_copy_deletes_and_hides_nothing(
     assert (task.status, task.result) == ("SUCCESS", 42)
     assert task.scheduled_at == now
     assert newest is not None and abs(newest.lag) <= timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("ahead_s", [60.0, 299.0, 220e9])
+def test_forged_times_do_not_push_other_tasks_out_of_the_counts(
+    engine: Engine, database_store: TaskStore, ahead_s: float
+) -> None:
+    at = datetime.now(UTC) + timedelta(seconds=ahead_s)
+    forged = [
+        message(f"forged-{n}", workertoolbox_published_at=at.isoformat())
+        for n in range(MAX_ROWS)
+    ]
+    for start in range(0, MAX_ROWS, 2000):
+        write(engine, *forged[start : start + 2000])
+    write(engine, *(message(f"real-{n}", task="real", queue="real") for n in range(10)))
+    counts = database_store.count_recent()
+
+    assert sum(counts.tasks.values()) == MAX_ROWS
+    assert counts.tasks["QUEUED", "real"] == 10

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, chain, chord, group
+from celery.exceptions import Ignore, Reject
 from sqlalchemy import text
 
 from cadasta.workertoolbox.conf import Config
@@ -70,3 +72,45 @@ def connection() -> list[Any]:
     backend: Any = app.backend
     with backend.database.connect() as connection:
         return [os.getpid(), connection.scalar(text("SELECT pg_backend_pid()"))]
+
+
+@app.task(name="export.end", bind=True)
+def end(self: Any, how: str) -> Any:
+    """Raise `Ignore` or `Reject`, in one of the ways in which tasks do so."""
+    if how == "state":
+        self.update_state(state="SKIPPED", meta="done before")
+    elif how == "failure":
+        self.update_state(state="FAILURE", meta={"exc_type": "KeyError"})
+    elif how == "success":
+        self.backend.store_result(self.request.id, 7, "SUCCESS", request=self.request)
+    elif how == "retry" and not self.request.retries:
+        self.retry(throw=False, countdown=LATER_S)
+    elif how == "publish" and not self.request.retries:
+        self.apply_async([how], task_id=self.request.id, retries=1, countdown=LATER_S)
+    elif how in ("requeue", "reject"):
+        raise Reject("not here", requeue=how == "requeue")
+    elif how in REPLACEMENTS:
+        signature = REPLACEMENTS[how]()
+        try:
+            return self.replace(signature)
+        except Ignore as error:
+            raise Ignore("handed on") from error
+    if self.request.retries:
+        return "again"
+    raise Ignore("not needed")
+
+
+run_end: Any = end.run
+end_ignored = app.task(name="export.end_ignored", bind=True, ignore_result=True)(
+    run_end.__func__
+)
+
+#: Seconds after which a task that goes on under its id does so.
+LATER_S = 2
+
+REPLACEMENTS: dict[str, Callable[[], Any]] = {
+    "task": lambda: echo.si("again").set(countdown=LATER_S),
+    "chain": lambda: chain(echo.si(1).set(countdown=LATER_S), echo.si("again")),
+    "group": lambda: group(echo.si("again").set(countdown=LATER_S), echo.si(2)),
+    "chord": lambda: chord([echo.si(1).set(countdown=LATER_S)], echo.si("again")),
+}

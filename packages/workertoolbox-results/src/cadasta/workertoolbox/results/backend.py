@@ -23,6 +23,7 @@ from cadasta.workertoolbox.results._backend.deferred_starts import (
 )
 from cadasta.workertoolbox.results._backend.endings import EndingMixin
 from cadasta.workertoolbox.results._backend.groups import GroupMixin
+from cadasta.workertoolbox.results._backend.ignored import IgnoredMixin
 from cadasta.workertoolbox.results._backend.reading import ResultReadingMixin
 from cadasta.workertoolbox.results._backend.retries import RetryMixin
 from cadasta.workertoolbox.results._backend.rows import RowBuilder, waited_s
@@ -51,6 +52,7 @@ logger = get_logger(__name__)
 
 class Backend(
     EndingMixin,
+    IgnoredMixin,
     GroupMixin,
     ResultReadingMixin,
     ChordMixin,

@@ -25,6 +25,9 @@ from cadasta.workertoolbox.results._headers import PUBLISHED_AT, work_queue
 
 _NO_SECRETS = KnownSecrets()
 
+#: States whose result is the text of an exception.
+_WITH_REASON = (states.IGNORED, states.REJECTED)
+
 
 class RowBuilder:
     """Builds the rows that a worker stores.
@@ -68,7 +71,7 @@ class RowBuilder:
         hidden: list[Any] = []
         unshown: list[Any] = []
         extended = self._extended(request, hidden, unshown) if has_arguments else {}
-        if state in states.EXCEPTION_STATES:
+        if state in states.EXCEPTION_STATES or state in _WITH_REASON:
             # Callers need results: what a publisher did not show may be just long.
             hidden += unshown
         secrets = KnownSecrets.of(hidden) if hidden else _NO_SECRETS

@@ -17,7 +17,7 @@ from cadasta.workertoolbox.results._database.statement import (
     compile_statement,
     execute,
 )
-from cadasta.workertoolbox.results._database.statuses import FINAL
+from cadasta.workertoolbox.results._database.statuses import ENDED, FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
 
 #: Columns that belong to a state: a new state replaces them all, with NULL where it has
@@ -25,6 +25,8 @@ from cadasta.workertoolbox.results._database.tables import taskmeta
 #: has none.
 _STATE_COLUMNS = {"status", "result", "date_done", "traceback", "children"}
 
+#: States that are not stored by a task itself, and that are not Celery's final ones.
+_STORED_BY_WORKERS = (states.STARTED, states.RETRY, states.IGNORED, states.REJECTED)
 
 #: Columns that belong to the message. If a worker stores a state with them, NULL
 #: replaces the values of another run under the same id.
@@ -52,13 +54,13 @@ def write_state(
     names = frozenset(values)
     # Intermediate states may be lost in a crash of the server, so they are not flushed
     # to disk.
-    final = row["status"] in FINAL
+    end = row["status"] if row["status"] in ENDED else None
     if is_first:
         insert = _insert(database.dialect, names)
-        if execute(database, [insert], values, synchronous_commit=final).count:
+        if execute(database, [insert], values, synchronous_commit=bool(end)).count:
             return
-    upsert = _upsert(database.dialect, names, final, keeps_start)
-    execute(database, [upsert], values, synchronous_commit=final)
+    upsert = _upsert(database.dialect, names, end, keeps_start)
+    execute(database, [upsert], values, synchronous_commit=bool(end))
 
 
 def write_start(database: Database, row: Mapping[str, Any]) -> None:
@@ -78,7 +80,7 @@ def _insert(dialect: Dialect, names: frozenset[str]) -> Statement:
 
 @cache
 def _upsert(
-    dialect: Dialect, names: frozenset[str], final: bool, keeps_start: bool
+    dialect: Dialect, names: frozenset[str], end: str | None, keeps_start: bool
 ) -> Statement:
     insert = _insert_values(dialect, names)
     changed = names | _STATE_COLUMNS
@@ -95,7 +97,7 @@ def _upsert(
     upsert = insert.on_conflict_do_update(
         index_elements=[taskmeta.c.task_id],
         set_=changes,
-        where=_supersedes(insert, has_retries="retries" in names, final=final),
+        where=_supersedes(insert, has_retries="retries" in names, end=end),
     )
     return compile_statement(dialect, upsert.inline())
 
@@ -130,18 +132,25 @@ def _insert_values(dialect: Dialect, names: frozenset[str]) -> Insert:
 
 
 def _supersedes(
-    insert: Insert, *, has_retries: bool, final: bool
+    insert: Insert, *, has_retries: bool, end: str | None
 ) -> ColumnElement[bool]:
     """Return the condition under which a new state replaces the stored one.
 
     A final state replaces every state except a success: the first success stays, as in
     Celery since 5.7. An intermediate state replaces neither a final state nor a state
-    of a later attempt.
+    of a later attempt. If a task is ignored or rejected, a state that it has stored
+    itself stays.
+
+    Args:
+        end: The new state, if a task with that state has ended.
     """
     old = taskmeta.c
-    if final:
+    if end in FINAL:
         return or_(old.status.is_(None), old.status != states.SUCCESS)
-    replaceable = and_(*(old.status != state for state in FINAL))
+    if end is None:
+        replaceable = and_(*(old.status != state for state in FINAL))
+    else:
+        replaceable = or_(*(old.status == state for state in _STORED_BY_WORKERS))
     if has_retries:
         replaceable &= func.coalesce(old.retries, 0) <= insert.excluded.retries
     return or_(old.status.is_(None), replaceable)

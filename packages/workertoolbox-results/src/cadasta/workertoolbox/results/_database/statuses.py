@@ -23,4 +23,4 @@ FINAL = tuple(sorted(states.READY_STATES))
 ENDED = (*FINAL, states.IGNORED, states.REJECTED)
 
 #: All known statuses. A task may also store custom states.
-STATUSES = tuple(sorted({*states.ALL_STATES, *BEFORE_RESULT}))
+STATUSES = tuple(sorted({*states.ALL_STATES, *ENDED, *BEFORE_RESULT}))

@@ -59,7 +59,7 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class RecentCounts:
-    """Numbers of recent tasks: the newest 20,000 of the last hour.
+    """Numbers of recent tasks: of the last hour, among the last 20,000 that were seen.
 
     Attributes:
         tasks: Number of tasks by status and queue, without Celery's own, `celery.*`.
@@ -162,9 +162,11 @@ def _count_tasks(
 ) -> Mapping[tuple[str, str], int]:
     now = datetime.now(UTC)
     newest = (
-        select(task.c.id, task.c.name, task.c.queue, task.c.eta)
-        .where(task.c.scheduled_at >= since, task.c.scheduled_at <= now + CLOCK_SKEW)
-        .order_by(task.c.scheduled_at.desc())
+        select(task.c.id, task.c.name, task.c.queue, task.c.eta, task.c.scheduled_at)
+        # Not by `scheduled_at`, which whoever publishes can set to a later time than
+        # that of all other tasks.
+        .where(task.c.seen_at >= since)
+        .order_by(task.c.seen_at.desc())
         .limit(MAX_ROWS)
         .subquery()
     )
@@ -177,7 +179,7 @@ def _count_tasks(
     )
     labels = (
         select(status.label("status"), newest.c.queue)
-        .where(~is_internal(newest.c.name))
+        .where(newest.c.scheduled_at >= since, ~is_internal(newest.c.name))
         .subquery()
     )
     query = select(labels, func.count()).group_by(*labels.c)

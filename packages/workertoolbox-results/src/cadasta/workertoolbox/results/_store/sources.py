@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from celery import states
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
-from cadasta.workertoolbox.results._database.statuses import FINAL, QUEUED
+from cadasta.workertoolbox.results._database.statuses import QUEUED, STATUSES
 from cadasta.workertoolbox.results._database.tables import (
     ended,
     planned,
@@ -215,7 +215,7 @@ def _custom_states(connection: Connection) -> Iterator[str]:
     query = select(status).where(in_partial_index).order_by(status).limit(1)
     state = connection.scalar(query)
     while state is not None:
-        if state not in states.ALL_STATES and state not in FINAL:
+        if state not in STATUSES:
             yield state
         state = connection.scalar(query.where(status > state))
 

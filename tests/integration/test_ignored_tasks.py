@@ -1,0 +1,118 @@
+"""Tasks that raise `Ignore` or `Reject` are shown as ended, unless they go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.exceptions import TimeoutError
+
+from cadasta.workertoolbox.results import Task, TaskStore
+from servers.access import BrokerAccess
+from support.brokers import result_backend_url
+from support.polling import wait_until
+from support.statements import fetch
+from support.worker_fleet import TIMEOUT_S, WorkerFleet, open_fleet
+
+#: The state of a task after each way to raise `Ignore` or `Reject`, and its result.
+ENDS = {
+    "ignore": ("IGNORED", "not needed"),
+    "requeue": ("REJECTED", "not here"),
+    "state": ("SKIPPED", "done before"),
+    "success": ("SUCCESS", 7),
+    "failure": ("FAILURE", {"exc_type": "KeyError"}),
+    "reject": ("FAILURE", None),
+}
+
+#: Ways to raise `Ignore` in a task that goes on under its id, with its result.
+CONTINUATIONS = {
+    "task": "again",
+    "chain": "again",
+    "chord": "again",
+    "group": ["again", 2],
+    "retry": "again",
+    "publish": "again",
+}
+
+
+@pytest.fixture(params=["prefork", "threads", "solo"])
+def fleet(
+    request: pytest.FixtureRequest,
+    access: BrokerAccess,
+    database: str,
+    tmp_path: Path,
+) -> Iterator[WorkerFleet]:
+    """Yield a fleet with one worker, which has run a task."""
+    with ExitStack() as stack:
+        fleet = stack.enter_context(open_fleet(access, database, tmp_path))
+        stack.enter_context(
+            fleet.worker("-Q", "export,celery", "-P", request.param, "-c", "1")
+        )
+        fleet.publish(1)[0].get(timeout=TIMEOUT_S)
+        yield fleet
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[TaskStore]:
+    with TaskStore(result_backend_url(database)) as store:
+        yield store
+
+
+def end_of(store: TaskStore, id: str) -> Task:
+    """Wait for the state that a task has when its worker has gone on to others."""
+
+    def look() -> Task | None:
+        task = store.find(id)
+        return task if task and task.status != "STARTED" else None
+
+    task = wait_until(look, timeout_s=TIMEOUT_S)
+    assert task is not None
+    return task
+
+
+@pytest.mark.parametrize("name", ["export.end", "export.end_ignored"])
+def test_ignored_and_rejected_tasks_are_shown_as_ended(
+    fleet: WorkerFleet, store: TaskStore, name: str
+) -> None:
+    sent = {how: fleet.app.send_task(name, [how]) for how in ENDS}
+    ends = {how: end_of(store, sent[how].id) for how in ENDS}
+
+    for how, (status, result) in ENDS.items():
+        found = ends[how]
+        assert found.status == status, how
+        assert result is None or found.result == result, how
+        assert found.started_at is not None, how
+        assert how == "state" or found.finished_at is not None, how
+    assert not {each.id for each in store.stuck(timedelta(0))} & {
+        sent[how].id for how in ENDS if how != "state"
+    }
+
+
+def test_a_task_that_goes_on_under_its_id_is_not_shown_as_ended(
+    fleet: WorkerFleet, store: TaskStore, database: str
+) -> None:
+    sent = {how: fleet.app.send_task("export.end", [how]) for how in CONTINUATIONS}
+    # The worker has run all of them when it has run this one, and none has gone on.
+    fleet.publish(1)[0].get(timeout=TIMEOUT_S)
+    seen = {id for [id] in fetch(database, "SELECT task_id FROM celery_taskmeta")}
+    statuses = {how: store.get(each.id).status for how, each in sent.items()}
+    results = {how: each.get(timeout=TIMEOUT_S) for how, each in sent.items()}
+
+    assert seen >= {each.id for each in sent.values()}
+    assert set(statuses.values()) <= {"STARTED", "SUCCESS"}, statuses
+    assert results == CONTINUATIONS
+
+
+def test_get_waits_for_an_ignored_task_as_celery_does(fleet: WorkerFleet) -> None:
+    sent: Any = fleet.app.send_task("export.end", ["ignore"])
+    wait_until(lambda: sent.state == "IGNORED", timeout_s=TIMEOUT_S)
+
+    assert not sent.ready()
+    with pytest.raises(TimeoutError):
+        sent.get(timeout=0.5)
+    sent.backend.store_result(sent.id, "from outside", "SUCCESS")
+    assert sent.get(timeout=TIMEOUT_S) == "from outside"
