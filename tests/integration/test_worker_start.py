@@ -62,6 +62,34 @@ def test_a_worker_that_requires_the_database_ends_without_it(
         assert "Traceback" not in worker.text
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_quiet_worker_looks_at_the_database_too(
+    access: BrokerAccess, database: str, tmp_path: Path, pool: str
+) -> None:
+    with ExitStack() as stack:
+        fleet = stack.enter_context(open_fleet(access, database, tmp_path))
+        broken = fleet.with_worker_database(unusable(database, "unknown database"))
+        options = ("-Q", "export", "-l", "INFO", "-P", pool, "-c", "1")
+        worker = stack.enter_context(broken.command("-q", "worker", *options))
+        worker.wait_for(UNUSABLE)
+        worker.wait_for("ready.")
+        required = stack.enter_context(
+            broken.command(
+                "-q",
+                "worker",
+                "-n",
+                "two",
+                *options,
+                WORKERTOOLBOX_RESULT_DB_REQUIRED="true",
+            )
+        )
+        wait_until(lambda: required.exit_code is not None, timeout_s=TIMEOUT_S)
+
+        assert worker.text.count(UNUSABLE) == required.text.count(UNUSABLE) == 1
+        assert "Traceback" not in worker.text + required.text
+        assert required.exit_code != 0
+
+
 def test_a_usable_database_is_not_mentioned(
     access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:

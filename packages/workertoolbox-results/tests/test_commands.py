@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from kombu import Queue
 from messages import message
 from sqlalchemy import update
 
+from cadasta.workertoolbox.results import commands
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
@@ -51,6 +53,13 @@ def register(app: Celery) -> None:
     def registered() -> None: ...
 
     app.amqp.queues.add(Queue("declared"))
+
+
+def test_the_help_of_the_group_is_that_of_its_commands() -> None:
+    for name, text in commands.COMMANDS.items():
+        module = import_module(f"{commands.PACKAGE}.{name}")
+
+        assert module.command.get_short_help_str(1000) == text
 
 
 def test_the_commands_are_part_of_celerys_command_line(app: Celery) -> None:

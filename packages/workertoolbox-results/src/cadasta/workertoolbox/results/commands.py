@@ -1,7 +1,7 @@
 """The group `celery -A proj tasks …` in Celery's own command line.
 
-Celery's command line always imports this module. The modules of the commands are only
-imported when a command is called or when `--help` describes it.
+Celery's command line always imports this module. The module of a command is only
+imported when the command is called.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from cadasta.workertoolbox.results._backend import quiet_workers
 from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results._safe_text import terminal_text
 
@@ -20,7 +21,19 @@ GROUP = "workertoolbox.commands"
 
 #: The package with the commands of this distribution, each a module with a `command`.
 PACKAGE = "cadasta.workertoolbox.results._commands"
-COMMANDS = ("list", "monitor", "purge", "quarantine", "show", "stuck", "upgrade")
+#: Their help is here as well, so that `--help` need not import them.
+COMMANDS = {
+    "list": "Show the newest tasks.",
+    "monitor": "Write the copy of every task message to the database, until stopped.",
+    "purge": "Delete old tasks, or one workflow, with their attempts and results.",
+    "quarantine": "Show, replay or delete the messages that no monitor could read.",
+    "show": "Show the workflow of the task or group ID as a tree.",
+    "stuck": "Show tasks that have been queued or running for too long.",
+    "upgrade": "Create the tables, or migrate them to the current schema.",
+}
+
+
+quiet_workers.connect_signals()
 
 
 class TasksGroup(click.Group):
@@ -37,6 +50,16 @@ class TasksGroup(click.Group):
             command = added.load()
         return command
 
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the names of the commands, each with the first sentence of its help."""
+        names = self.list_commands(ctx)
+        # As in click: what is left of a line beside the longest name and the margins.
+        limit = formatter.width - 6 - max(map(len, names))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _short_help(name, limit)) for name in names])
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -47,6 +70,12 @@ class TasksGroup(click.Group):
 @click.group(cls=TasksGroup)
 def tasks() -> None:
     """Show every task that was scheduled, and what happened to it."""
+
+
+def _short_help(name: str, limit: int) -> str:
+    text = COMMANDS.get(name)
+    command = click.Command(name, help=text) if text else _added_commands()[name].load()
+    return str(command.get_short_help_str(limit))
 
 
 def _added_commands() -> dict[str, EntryPoint]:
