@@ -23,6 +23,7 @@ from cadasta.workertoolbox.conf.checkup._finding import (
     skipped,
 )
 from cadasta.workertoolbox.conf.checkup._monitor import monitor
+from cadasta.workertoolbox.conf.checkup._other_copies import other_copies
 from cadasta.workertoolbox.conf.checkup._privileges import privileges
 from cadasta.workertoolbox.conf.checkup._probe import probe
 from cadasta.workertoolbox.conf.checkup._topology import topology
@@ -55,6 +56,7 @@ CHECKS = (
     Check("versions", versions),
     Check("broker", broker),
     Check("queues", topology, ("broker",)),
+    Check("other copies", other_copies, ("broker",)),
     Check("consumers", consumers, ("broker", "queues")),
     Check("permissions", aws, ("broker",)),
     Check("probe", probe, ("broker", "queues")),
