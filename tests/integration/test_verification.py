@@ -46,6 +46,7 @@ BROKEN_DATABASES = {
         [
             "DELETE FROM workertoolbox_task WHERE id = 'plain'",
             "DELETE FROM celery_taskmeta WHERE task_id = 'plain'",
+            "DELETE FROM workertoolbox_ended WHERE task_id = 'plain'",
         ],
         "published tasks without a row: 1, such as ['plain']",
     ),
@@ -63,7 +64,10 @@ BROKEN_DATABASES = {
         "tasks with a row that were not published: 1, such as ['foreign']",
     ),
     "a result that was not stored": (
-        ["DELETE FROM celery_taskmeta WHERE task_id = 'plain'"],
+        [
+            "DELETE FROM celery_taskmeta WHERE task_id = 'plain'",
+            "DELETE FROM workertoolbox_ended WHERE task_id = 'plain'",
+        ],
         "tasks that did not succeed: 1, such as ['plain']",
     ),
     "a status that is not final": (
