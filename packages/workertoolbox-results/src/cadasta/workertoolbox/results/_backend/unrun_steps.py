@@ -82,7 +82,8 @@ class UnrunStepsMixin(base.BaseBackend):
         """Store a failure, for the steps after the task too."""
         if request is None and _is_group(_recorded_body.get(), task_id):
             return  # Celery fails the group that is the body of a chord.
-        with _because(request and Cause.of(request, "failed")):
+        event = "was revoked" if state == states.REVOKED else "failed"
+        with _because(request and Cause.of(request, event)):
             super().mark_as_failure(
                 task_id, exc, traceback, request, store_result, call_errbacks, state
             )

@@ -14,7 +14,6 @@ from typing import Any
 from celery import Celery, states
 from celery._state import _get_active_apps
 from celery.app.task import Context
-from celery.backends.base import DisabledBackend
 from celery.exceptions import TaskRevokedError
 
 from cadasta.workertoolbox.routing._log_text import log_text
@@ -49,7 +48,7 @@ class PurgingChannel:
             )
             return 0
         app = _find_owner(apps, self.connection.client)
-        if app is None or isinstance(app.backend, DisabledBackend):
+        if app is None or not _stores_results(app):
             return super().queue_purge(queue, *args, **kwargs)
         revocations = _Revocations(app, f"purged from queue {queue}")
         count = 0
@@ -66,7 +65,7 @@ class _Revocations:
     """Stores tasks as revoked, until that fails."""
 
     def __init__(self, app: Celery, reason: str) -> None:
-        self._backend: Any = app.backend
+        self._app = app
         self._reason = reason
         self._is_available = True
 
@@ -80,7 +79,8 @@ class _Revocations:
         _, _, embedded = message.payload
         try:
             # Unlike `mark_as_revoked`, this also ends the steps that would follow.
-            self._backend.mark_as_failure(
+            backend: Any = self._app.backend
+            backend.mark_as_failure(
                 headers["id"],
                 TaskRevokedError(self._reason),
                 request=Context({**headers, **(embedded or {})}),
@@ -103,6 +103,12 @@ def _toolbox_apps() -> list[Celery]:
         for app in _get_active_apps()
         if app.configured and app.conf.get("PLATFORM_QUEUE_NAME")
     ]
+
+
+def _stores_results(app: Celery) -> bool:
+    # Looking at `app.backend` would load it, and an empty queue does not need it.
+    backend = app.backend_cls or app.conf.result_backend
+    return not str(backend or "disabled").startswith("disabled")
 
 
 def _find_owner(apps: list[Celery], client: Any) -> Celery | None:
