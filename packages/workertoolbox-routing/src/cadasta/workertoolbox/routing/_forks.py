@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from queue import LifoQueue
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from celery import _state
-from kombu import pools
+from celery.utils.functional import maybe_list
+from kombu import Connection, pools
 
 
 class Abandonable(Protocol):
@@ -24,6 +26,9 @@ class Abandonable(Protocol):
 
     #: The `kombu.Connection` that the transport belongs to.
     client: Any
+
+    #: The class of its channels.
+    Channel: type
 
     def abandon(self) -> None:
         """Make the connection unusable in this process, without writing to it."""
@@ -63,7 +68,9 @@ def leave_parent() -> None:
         return
     _owner = os.getpid()
     _inherited.extend(callback() for callback in _callbacks)
+    _replace_property_locks(Connection)
     for transport in list(_transports):
+        _replace_property_locks(type(transport), transport.Channel)
         _leave(transport)
     for group in (pools.connections, pools.producers):
         for pool in group.values():
@@ -98,6 +105,21 @@ def _replace_locks(app: Any) -> None:
     dispatcher = amqp and vars(amqp).get("_event_dispatcher")
     if dispatcher:
         dispatcher.mutex = Lock()
+    routes = maybe_list(app.conf.get("task_routes")) if app.configured else None
+    parts = (app, amqp, *(routes or ()))
+    _replace_property_locks(*(type(part) for part in parts))
+
+
+def _replace_property_locks(*classes: type) -> None:
+    """Replace the locks of cached properties, which all objects of a class share.
+
+    kombu's have one, and those of Python before 3.12.
+    """
+    for each in classes:
+        for base in each.__mro__:
+            for value in vars(base).values():
+                if isinstance(value, cached_property) and hasattr(value, "lock"):
+                    value.lock = RLock()
 
 
 os.register_at_fork(after_in_child=leave_parent)

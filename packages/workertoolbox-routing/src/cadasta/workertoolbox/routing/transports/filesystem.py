@@ -252,7 +252,12 @@ def _try_lock(file: BinaryIO) -> bool:
 def _locked(path: Path) -> Iterator[None]:
     with _open(path, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # Closing the file does not release the lock if a process that was forked
+            # meanwhile has it open too.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _messages(inbox: Path, queue: str) -> list[str]:
