@@ -41,11 +41,13 @@ MONITOR = "platform.fifo"
 FAST_REDELIVERY = {"visibility_timeout": 1, "unacked_restore_throttle": 1}
 
 
-def fast_redelivery(queues: QueueContents) -> dict[str, object]:
+def fast_redelivery(
+    queues: QueueContents, *, visibility_timeout_s: int = 1
+) -> dict[str, object]:
     """Return transport options with which a broker redelivers within seconds."""
-    return (
-        dict(FAST_REDELIVERY) if isinstance(queues, RedisContents | SQSContents) else {}
-    )
+    if not isinstance(queues, RedisContents | SQSContents):
+        return {}
+    return {**FAST_REDELIVERY, "visibility_timeout": visibility_timeout_s}
 
 
 @pytest.mark.parametrize("ending", ["requeued", "closed", "killed"])
@@ -203,7 +205,8 @@ def run_plain_worker(
 def test_a_task_whose_worker_is_killed_runs_again_without_a_second_copy(
     queues: QueueContents, tmp_path: Path
 ) -> None:
-    options = fast_redelivery(queues)
+    # The first task must not be delivered again before the second one runs.
+    options = fast_redelivery(queues, visibility_timeout_s=5)
     with routing_app(queues, broker_transport_options=options) as app:
         seen = app.send_task("export.hang").id
         with run_worker(
