@@ -163,7 +163,7 @@ def test_a_task_that_kills_its_process_runs_again_and_then_fails(
     with open_app(settings) as app, run_worker(settings, tmp_path):
         result = app.send_task("export.die")
         with pytest.raises(WorkerLostError):
-            result.get(timeout=20)
+            result.get(timeout=60)  # Each loss is noticed after five seconds or more.
 
     assert executions(tmp_path) == [result.id, result.id]
     assert queues.ids("export") == []

@@ -234,6 +234,7 @@ class Transport(pyamqp.Transport):
     """kombu's transport with the connection above."""
 
     Connection = Connection
+    Channel = Channel
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
