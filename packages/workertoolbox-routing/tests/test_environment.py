@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,6 @@ def test_variables_of_the_other_packages_are_ignored(
     values: dict[str, Any] = {
         "RESULT_DB_HOST": "db",
         "RESULT_DB_PASS_FILE": "/run/secrets/password",
-        "RESULT_BACKEND": "workertoolbox+postgresql+psycopg2://db/workers",
         "SENTRY": "false",
         "LOG_FORMAT": "json",
         "FOLDER": "/tmp",
@@ -107,6 +107,17 @@ def test_variables_of_the_other_packages_are_ignored(
         monkeypatch.setenv(f"WORKERTOOLBOX_{name}", text)
 
     assert Routing(["export"]) == Routing(["export"], ENV_PREFIX=None)
+
+
+def test_a_result_backend_of_the_results_package_is_used_if_that_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "workertoolbox+postgresql+psycopg2://db/workers"
+    monkeypatch.setenv("WORKERTOOLBOX_RESULT_BACKEND", url)
+    is_installed = find_spec("cadasta.workertoolbox.results") is not None
+    used = Routing(["export"]).get("result_backend")
+
+    assert used == (url if is_installed else None)
 
 
 @pytest.mark.parametrize(

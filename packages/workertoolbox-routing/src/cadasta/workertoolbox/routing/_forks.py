@@ -27,8 +27,9 @@ class Abandonable(Protocol):
     #: The `kombu.Connection` that the transport belongs to.
     client: Any
 
-    #: The class of its channels.
-    Channel: type
+    @property
+    def Channel(self) -> type[Any]:
+        """The class of its channels."""
 
     def abandon(self) -> None:
         """Make the connection unusable in this process, without writing to it."""
