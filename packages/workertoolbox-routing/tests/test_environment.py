@@ -115,9 +115,10 @@ def test_a_result_backend_of_the_results_package_is_used_if_that_is_installed(
     url = "workertoolbox+postgresql+psycopg2://db/workers"
     monkeypatch.setenv("WORKERTOOLBOX_RESULT_BACKEND", url)
     is_installed = find_spec("cadasta.workertoolbox.results") is not None
-    used = Routing(["export"]).get("result_backend")
+    default: Any = Routing(["export"], ENV_PREFIX=None).get("result_backend")
+    used: Any = Routing(["export"]).get("result_backend")
 
-    assert used == (url if is_installed else None)
+    assert used == (url if is_installed else default)
 
 
 @pytest.mark.parametrize(
