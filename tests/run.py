@@ -14,9 +14,9 @@ from interpreters import VERSIONS, find_interpreters, select_pyenv_versions
 #: The Hatch of this environment. The one that started this script may not be on PATH.
 HATCH = [sys.executable, "-m", "hatch"]
 
-#: Options of pytest for two processes, each with the tests of one file at a time. Most
-#: tests of the shared suite wait, so they run faster in parallel.
-PARALLEL = ["-n", "2", "--dist", "loadfile"]
+#: Options of pytest for three processes, each with the tests of one file at a time. Most
+#: tests of the shared suite wait, so that three of them keep two cores busy.
+PARALLEL = ["-n", "3", "--dist", "loadfile"]
 
 #: Variables with the URLs of external servers, which one test at a time may use.
 EXTERNAL_SERVER = re.compile("WORKERTOOLBOX_TEST_.*_URL")
