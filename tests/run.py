@@ -14,8 +14,8 @@ from interpreters import VERSIONS, find_interpreters, select_pyenv_versions
 #: The Hatch of this environment. The one that started this script may not be on PATH.
 HATCH = [sys.executable, "-m", "hatch"]
 
-#: Options of pytest for three processes, each with the tests of one file at a time. Most
-#: tests of the shared suite wait, so that three of them keep two cores busy.
+#: Options of pytest for three processes, each with the tests of one file at a time.
+#: Most tests of the shared suite wait, so three processes keep two cores busy.
 PARALLEL = ["-n", "3", "--dist", "loadfile"]
 
 #: Variables with the URLs of external servers, which one test at a time may use.
