@@ -38,6 +38,7 @@ ORDER = {
         "_environment",  # settings from environment variables
         "_predefined_queues",  # SQS queues that were created elsewhere
         "_extras _broker_urls",  # optional clients of brokers; checks of their URLs
+        "no_results",  # the result backend of a producer, which Celery imports by name
         "_settings",  # read-only settings whose repr masks secrets
         "_transport_options",  # what a broker needs beyond its URL
         "_delays _task_queue",  # RabbitMQ's native delays; queues as wishes
@@ -50,7 +51,6 @@ ORDER = {
         "_value_count",  # the number of values in JSON
         "_decompression _suspects _task_message",  # which messages a worker accepts
         "_hidden_bodies",  # what Celery does not log of the messages that it rejects
-        "no_results",  # the result backend of a producer, which Celery imports by name
         "consumer",  # the worker's consumer, which Celery imports by name
         "transports",  # subclasses of kombu's transports
         "_routing",  # `Routing`, the configuration made of all of them

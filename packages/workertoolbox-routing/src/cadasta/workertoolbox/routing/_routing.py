@@ -24,7 +24,7 @@ from cadasta.workertoolbox.routing._queue_names import (
     check_queues,
 )
 from cadasta.workertoolbox.routing._router import Router
-from cadasta.workertoolbox.routing._settings import Settings
+from cadasta.workertoolbox.routing._settings import NO_RESULTS, Settings
 from cadasta.workertoolbox.routing._topology import (
     MONITOR_QUEUE,
     build_queues,
@@ -64,9 +64,6 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "task_default_queue_type": _QUEUE_TYPES,
     "broker_native_delayed_delivery_queue_type": _QUEUE_TYPES,
 }
-
-#: The result backend unless another is given. Celery imports it by this name.
-_NO_RESULTS = "cadasta.workertoolbox.routing.no_results:Backend"
 
 
 class Routing(Settings):
@@ -170,7 +167,7 @@ def _build(values: dict[str, Any]) -> dict[str, Any]:
         "task_routes": (router,),
         **DEFAULT_DESTINATION,
         "worker_consumer": _CONSUMER,
-        "result_backend": _NO_RESULTS,
+        "result_backend": NO_RESULTS,
         **JSON_ONLY,
         **values,
         "broker_transport_options": options,

@@ -10,6 +10,9 @@ from cadasta.workertoolbox.routing._errors import FrozenSettings
 from cadasta.workertoolbox.routing._frozen import freeze_settings
 from cadasta.workertoolbox.routing._masking import mask_value
 
+#: The result backend of an app that has none. Celery imports it by this name.
+NO_RESULTS = "cadasta.workertoolbox.routing.no_results:Backend"
+
 
 class Settings(Mapping[str, Any]):
     """Celery settings in lowercase and the toolbox's variables in uppercase.

@@ -18,8 +18,8 @@ _logger = logging.getLogger(__name__)
 class Confirms:
     """The confirms of one channel, by delivery tag.
 
-    RabbitMQ confirms every message of a channel in confirm mode, also those for which
-    nobody waits, such as events. A confirm must not be taken for that of another
+    RabbitMQ confirms every message of a channel in confirm mode, also events, whose
+    publisher does not wait. A confirm must not be taken for that of another
     message.
     """
 
@@ -107,8 +107,8 @@ def _warn(connection: Any, waited_s: float) -> None:
 def publish_bound_s(connection: Any) -> float:
     """Return how many seconds a publish may wait for RabbitMQ.
 
-    Within a task of a worker there is no bound: Celery would lose the next step of a
-    chain or a retry after an error, and a worker can wait.
+    Within a task of a worker the wait is unlimited: Celery would lose the next step of
+    a chain or a retry after an error, and a worker can wait.
     """
     task: Any = get_current_worker_task()
     if task is not None and not task.request.is_eager:

@@ -17,6 +17,7 @@ from celery.app.task import Context
 from celery.exceptions import TaskRevokedError
 
 from cadasta.workertoolbox.routing._log_text import log_text
+from cadasta.workertoolbox.routing._settings import NO_RESULTS
 from cadasta.workertoolbox.routing._task_message import find_problem
 
 _logger = logging.getLogger(__name__)
@@ -107,8 +108,8 @@ def _toolbox_apps() -> list[Celery]:
 
 def _stores_results(app: Celery) -> bool:
     # Looking at `app.backend` would load it, and an empty queue does not need it.
-    backend = app.backend_cls or app.conf.result_backend
-    return not str(backend or "disabled").startswith("disabled")
+    backend = app.backend_cls or app.conf.result_backend or "disabled"
+    return backend != NO_RESULTS and not str(backend).startswith("disabled")
 
 
 def _find_owner(apps: list[Celery], client: Any) -> Celery | None:
