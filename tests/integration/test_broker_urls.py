@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote_plus
 
 import pytest
@@ -19,33 +21,55 @@ from servers.certificates import issue_certificate
 from servers.ports import HOST
 from servers.redis import Redis
 from support.proxy import proxied_url, run_proxy
-from support.publisher_scripts import run_script
+from support.publisher_scripts import script_output
 
-#: Sends a task; prints its id and the package of the transport.
+#: Sends a task for each case, in a process that is forked before the toolbox is
+#: imported. Prints for each the id and the package of the transport, or the error.
 PUBLISH = """\
-import json, sys
-from celery import Celery
-from cadasta.workertoolbox.{package} import {kind}
+import json, os, sys
+from importlib import import_module
+from multiprocessing import get_context
 
-url, settings = map(json.loads, sys.argv[1:])
-app = Celery("publisher"{app})
-app.config_from_object({kind}(["export"]{keyword}, **settings))
-{later}
-print(app.send_task("export.anything").id)
-with app.connection_for_write() as connection:
-    print(type(connection.transport).__module__.rpartition(".")[0])
+from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
+
+def publish(kind, source, url, settings):
+    package = "conf" if kind == "Config" else "routing"
+    configure = getattr(import_module(f"cadasta.workertoolbox.{package}"), kind)
+    if source == "environment":
+        os.environ["CELERY_BROKER_URL"] = url
+    app = Celery("publisher", **({"broker": url} if source == "Celery" else {}))
+    keyword = {"broker_url": url} if source == "keyword" else {}
+    app.config_from_object(configure(["export"], **keyword, **settings))
+    if source == "conf":
+        app.conf.broker_url = url
+    id = app.send_task("export.anything").id
+    with app.connection_for_write() as connection:
+        return id, type(connection.transport).__module__.rpartition(".")[0]
+
+def report(*case):
+    try:
+        answer = publish(*case)
+    except Exception as error:
+        answer = [str(error)]
+    print(json.dumps(answer))
+
+cases, settings, scheme = map(json.loads, sys.argv[1:])
+import_module(TRANSPORT_ALIASES[scheme].partition(":")[0])  # Once for all processes.
+for case in cases:
+    process = get_context("fork").Process(target=report, args=(*case, settings))
+    process.start()
+    process.join()
 """
 
-#: The parts of the program that configure the broker's URL, for each place to set it.
-SOURCES: dict[str, dict[str, str]] = {
-    "keyword": {"keyword": ", broker_url=url"},
-    "Celery": {"app": ", broker=url"},
-    "conf": {"later": "app.conf.broker_url = url"},
-    "environment": {},
-}
+#: A class that configures an app, where the broker's URL is set, and the URL or URLs.
+Case: TypeAlias = tuple[str, str, object]
 
-#: The package of each class that configures an app.
-PACKAGES = {"Config": "conf", "Routing": "routing"}
+#: The classes that configure an app.
+KINDS = ["Config", "Routing"]
+
+#: The places that the broker's URL can be set in.
+SOURCES = ["keyword", "Celery", "conf", "environment"]
 
 #: The fixtures of brokers with TLS.
 TLS = ["amqps", "rediss", "rediss_by_url"]
@@ -126,36 +150,35 @@ def with_authority(
     return replace(broker, url=url, settings={**broker.settings, "broker_use_ssl": tls})
 
 
-def publish(
-    broker: BrokerSettings, kind: str, source: str, *, url: object | None = None
-) -> str:
-    """Send one task from a new process, and return its id.
+def publish(broker: BrokerSettings, cases: Sequence[Case]) -> list[str]:
+    """Send a task for each case from a new process, and return their ids in order."""
+    ids = []
+    for [id, *package] in attempt(broker, cases):
+        assert package == ["cadasta.workertoolbox.routing.transports"], id
+        ids.append(id)
+    return ids
 
-    Args:
-        kind: `Config` or `Routing`.
-        source: One of `SOURCES`.
-        url: The URL or URLs to use instead of the URL of `broker`.
+
+def attempt(broker: BrokerSettings, cases: Sequence[Case]) -> list[list[str]]:
+    """Try to send a task for each case from a new process.
+
+    Returns:
+        For each case the id of its task and the package of the transport, or the text
+        of the error.
     """
-    parts = {"keyword": "", "app": "", "later": "", **SOURCES[source]}
-    program = PUBLISH.format(kind=kind, package=PACKAGES[kind], **parts)
-    environment = {"CELERY_BROKER_URL": broker.url} if source == "environment" else {}
-    id, transports = run_script(
-        program, url or broker.url, broker.settings, environment=environment
-    )
+    scheme = broker.url.partition(":")[0]
+    output = script_output(PUBLISH, cases, broker.settings, scheme)
+    answers = [json.loads(line) for line in output.splitlines()]
 
-    assert transports == "cadasta.workertoolbox.routing.transports"
-    return id
+    assert len(answers) == len(cases)
+    return answers
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("kind", PACKAGES)
-def test_a_task_and_its_copy_reach_their_queues(
-    broker: BrokerSettings, kind: str, source: str
-) -> None:
-    id = publish(broker, kind, source)
+def test_a_task_and_its_copy_reach_their_queues(broker: BrokerSettings) -> None:
+    ids = publish(broker, [(*each, broker.url) for each in product(KINDS, SOURCES)])
 
-    assert broker.take("export") == [id]
-    assert broker.take("platform.fifo") == [id]
+    assert broker.take("export") == ids
+    assert sorted(broker.take("platform.fifo")) == sorted(ids)
 
 
 def test_the_default_queue_prefix_on_sqs_is_dev(sqs: BrokerServer) -> None:
@@ -164,44 +187,42 @@ def test_the_default_queue_prefix_on_sqs_is_dev(sqs: BrokerServer) -> None:
         del broker.settings["QUEUE_PREFIX"]
         for queue in ("export", "platform.fifo"):
             broker.take(queue)  # Another run may have used the same prefix.
-        ids = [publish(broker, kind, "keyword") for kind in PACKAGES]
+        ids = publish(broker, [(kind, "keyword", broker.url) for kind in KINDS])
 
     assert broker.take("export") == ids
     assert sorted(broker.take("platform.fifo")) == sorted(ids)
 
 
-@pytest.mark.parametrize("join", [";".join, list], ids=["string", "list"])
 @pytest.mark.parametrize("broker", ["rabbitmq", "redis", *TLS], indirect=True)
 def test_the_second_broker_is_used_while_the_first_is_down(
-    broker: BrokerSettings, join: Callable[[list[str]], object]
+    broker: BrokerSettings,
 ) -> None:
     with run_proxy(HOST, 0) as down:
         down.refuse_connections()
-        urls = join([proxied_url(broker.url, down), broker.url])
-        ids = [publish(broker, kind, "keyword", url=urls) for kind in PACKAGES]
+        urls = [proxied_url(broker.url, down), broker.url]
+        cases = product(KINDS, ["keyword"], [";".join(urls), urls])
+        ids = publish(broker, list(cases))
 
     assert broker.take("export") == ids
     assert broker.take("platform.fifo") == ids
 
 
-@pytest.mark.parametrize("kind", PACKAGES)
 @pytest.mark.parametrize("broker", TLS, indirect=True)
 def test_a_certificate_of_an_unknown_authority_is_refused(
-    broker: BrokerSettings, kind: str, tmp_path: Path
+    broker: BrokerSettings, tmp_path: Path
 ) -> None:
-    other_authority = with_authority(broker, issue_certificate(tmp_path).authority)
+    other = with_authority(broker, issue_certificate(tmp_path).authority)
+    answers = attempt(other, [(kind, "keyword", other.url) for kind in KINDS])
 
-    with pytest.raises(AssertionError, match="CERTIFICATE_VERIFY_FAILED"):
-        publish(other_authority, kind, "keyword")
+    assert ["CERTIFICATE_VERIFY_FAILED" in error for [error] in answers] == [True, True]
 
 
-@pytest.mark.parametrize("kind", PACKAGES)
 @pytest.mark.parametrize("broker", ["amqps", "rediss"], indirect=True)
 def test_any_certificate_is_accepted_if_none_is_required(
-    broker: BrokerSettings, kind: str, tmp_path: Path
+    broker: BrokerSettings, tmp_path: Path
 ) -> None:
     authority = issue_certificate(tmp_path).authority
     unverified = with_authority(broker, authority, cert_reqs=ssl.CERT_NONE)
-    id = publish(unverified, kind, "keyword")
+    ids = publish(unverified, [(kind, "keyword", broker.url) for kind in KINDS])
 
-    assert broker.take("export") == [id]
+    assert broker.take("export") == ids

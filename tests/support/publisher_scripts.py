@@ -69,9 +69,21 @@ def run_script(
     script: str,
     *arguments: object,
     environment: Mapping[str, str] | None = None,
-    timeout_s: float = 60.0,
 ) -> list[str]:
     """Run a script, and return the words that it prints.
+
+    The arguments are those of `script_output`.
+    """
+    return script_output(script, *arguments, environment=environment).split()
+
+
+def script_output(
+    script: str,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 60.0,
+) -> str:
+    """Run a script, and return what it prints.
 
     Args:
         script: Python code.
@@ -96,4 +108,4 @@ def run_script(
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.split()
+    return done.stdout
