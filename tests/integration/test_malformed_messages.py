@@ -6,6 +6,7 @@ import json
 import os
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,26 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 SECRET = "s3cret-that-nobody-else-writes"
 SECRET_BODY = b64encode(json.dumps([[SECRET], {}, {}]).encode()).decode()
 
+_SECRET_ARGUMENTS = [["ann", SECRET], {"token": SECRET}, {}]
+_SECRET_HEADERS = {"id": "1", "argsrepr": repr(_SECRET_ARGUMENTS[0]), "api_key": SECRET}
+
+#: Headers and bodies with the secret: of a malformed task, of one that is not
+#: registered, and of a message without a task, which Celery drops with a warning.
+SECRET_TASKS: tuple[tuple[dict[str, object], object], ...] = (
+    (
+        {**_SECRET_HEADERS, "task": "export.note", "timelimit": SECRET[:3]},
+        _SECRET_ARGUMENTS,
+    ),
+    ({**_SECRET_HEADERS, "task": "export.unregistered"}, _SECRET_ARGUMENTS),
+    ({**_SECRET_HEADERS}, {"password": SECRET, "cvv": [SECRET]}),
+)
+
+#: Texts with the secret that kombu cannot parse.
+SECRET_TEXTS = (
+    json.dumps(envelope(body=SECRET_BODY))[:-1],
+    json.dumps({"clientSecret": SECRET}),
+)
+
 #: The brokers that store bytes, not only text.
 BINARY_BROKERS = ("redis", "filesystem")
 
@@ -59,83 +80,89 @@ def queues(
         yield queues
 
 
-def test_a_worker_rejects_and_logs_malformed_messages(
-    queues: QueueContents, name: str, tmp_path: Path
-) -> None:
-    malformed = [text.encode("utf-8") for text in MALFORMED_TEXTS]
-    malformed += MALFORMED_BYTES if name in BINARY_BROKERS else ()
-    with routing_app(queues) as app:
+@dataclass(frozen=True)
+class Rejections:
+    """What a worker did with a queue of malformed messages between two tasks.
+
+    Attributes:
+        broker: One of `BROKERS`.
+        messages: The number of messages that kombu cannot parse.
+        log: The output of the worker.
+        exit_code: The exit code of the worker, which was stopped at the end.
+        is_empty: Whether the queue was empty then.
+    """
+
+    broker: str
+    messages: int
+    log: str
+    exit_code: int
+    is_empty: bool
+
+
+@pytest.fixture(scope="module", params=BROKERS)
+def rejections(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Rejections:
+    """A worker on each broker in turn that got every kind of malformed message."""
+    name: str = request.param
+    folder = tmp_path_factory.mktemp(name)
+    malformed = malformed_messages(name)
+    with (
+        open_queue_contents(name, request, folder) as queues,
+        routing_app(queues) as app,
+    ):
         first = app.send_task("export.note").id
         for raw in malformed:
             queues.put("export", raw)
-        last = app.send_task("export.note").id
-        with run_worker(queues, tmp_path, "-P", "solo") as process:
-            wait_for_executions(tmp_path, [first, last])
-            wait_until(
-                lambda: process.text.count("malformed message") == len(malformed)
-            )
-            exit_code = process.stop()
-
-    assert exit_code == 0
-    assert queues.is_empty("export")
-    assert json.dumps(S3_NOTIFICATION) in process.text
-    if name in BINARY_BROKERS:
-        assert r"\xff\xfe{" in process.text
-
-
-@pytest.mark.parametrize("name", BROKERS)
-def test_a_worker_rejects_messages_that_are_not_tasks_and_keeps_running(
-    queues: QueueContents, name: str, tmp_path: Path
-) -> None:
-    with routing_app(queues) as app:
-        first = app.send_task("export.note").id
         with app.connection_for_write() as connection:
             producer = connection.Producer(serializer="json")
-            for headers, body in MALFORMED_TASKS:
+            for headers, body in (*MALFORMED_TASKS, *SECRET_TASKS):
                 producer.publish(body, routing_key="export", headers=headers)
         last = app.send_task("export.note").id
-        with run_worker(queues, tmp_path, "-P", "prefork", "-c", "1") as process:
-            wait_for_executions(tmp_path, [first, last])
+        with run_worker(queues, folder, "-P", "prefork", "-c", "1") as process:
+            wait_for_executions(folder, [first, last])
+            counts = {
+                "malformed message": len(malformed),
+                "malformed task": len(MALFORMED_TASKS) + 1,
+            }
             wait_until(
-                lambda: process.text.count("malformed task") == len(MALFORMED_TASKS)
+                lambda: {text: process.text.count(text) for text in counts} == counts
             )
             exit_code = process.stop()
-
-    assert exit_code == 0
-    assert queues.is_empty("export")
-    assert process.text.count("ERROR/") == len(MALFORMED_TASKS)
+        is_empty = queues.is_empty("export")
+        return Rejections(name, len(malformed), process.text, exit_code, is_empty)
 
 
-@pytest.mark.parametrize("name", BROKERS)
-def test_no_secret_of_a_rejected_message_is_logged(
-    queues: QueueContents, name: str, tmp_path: Path
+def malformed_messages(name: str) -> list[bytes]:
+    """Return what kombu cannot parse, as far as a broker stores it."""
+    if name not in VIRTUAL_BROKERS:
+        return []
+    found = [text.encode("utf-8") for text in (*MALFORMED_TEXTS, *SECRET_TEXTS)]
+    return [*found, *(MALFORMED_BYTES if name in BINARY_BROKERS else ())]
+
+
+def test_a_worker_rejects_malformed_messages_and_keeps_running(
+    rejections: Rejections,
 ) -> None:
-    body = [["ann", SECRET], {"token": SECRET}, {}]
-    headers = {"id": "1", "argsrepr": repr(body[0]), "api_key": SECRET}
-    rejected: list[tuple[dict[str, object], object]] = [
-        ({**headers, "task": "export.note", "timelimit": SECRET[:3]}, body),
-        ({**headers, "task": "export.unregistered"}, body),
-        ({**headers}, {"password": SECRET, "cvv": [SECRET]}),
-    ]
-    with routing_app(queues) as app:
-        first = app.send_task("export.note").id
-        with app.connection_for_write() as connection:
-            producer = connection.Producer(serializer="json")
-            for each, content in rejected:
-                producer.publish(content, routing_key="export", headers=each)
-        if name in VIRTUAL_BROKERS:
-            queues.put("export", json.dumps(envelope(body=SECRET_BODY)).encode()[:-1])
-            queues.put("export", json.dumps({"clientSecret": SECRET}).encode())
-        last = app.send_task("export.note").id
-        with run_worker(queues, tmp_path, "-P", "solo") as process:
-            wait_for_executions(tmp_path, [first, last])
-            text = process.text
-            exit_code = process.stop()
+    # One line for each message, and one for the task that is not registered.
+    errors = rejections.messages + len(MALFORMED_TASKS) + len(SECRET_TASKS) - 1
 
-    assert exit_code == 0
-    assert "unregistered" in text and "unknown message" in text
-    assert SECRET not in text
-    assert SECRET_BODY not in text
+    assert rejections.exit_code == 0
+    assert rejections.is_empty
+    assert rejections.log.count("ERROR/") == errors
+
+
+@pytest.mark.parametrize("rejections", VIRTUAL_BROKERS, indirect=True, scope="module")
+def test_a_worker_logs_malformed_messages(rejections: Rejections) -> None:
+    assert json.dumps(S3_NOTIFICATION) in rejections.log
+    if rejections.broker in BINARY_BROKERS:
+        assert r"\xff\xfe{" in rejections.log
+
+
+def test_no_secret_of_a_rejected_message_is_logged(rejections: Rejections) -> None:
+    assert "unregistered" in rejections.log and "unknown message" in rejections.log
+    assert SECRET not in rejections.log
+    assert SECRET_BODY not in rejections.log
 
 
 @pytest.mark.parametrize("name", ["filesystem"])
