@@ -31,6 +31,7 @@ from support.routing_processes import (
     run_worker,
     wait_for_executions,
 )
+from support.routing_service import consume
 
 #: The models of kombu's SQLAlchemy transport cause this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
@@ -50,24 +51,26 @@ def fast_redelivery(
     return {**FAST_REDELIVERY, "visibility_timeout": visibility_timeout_s}
 
 
-@pytest.mark.parametrize("ending", ["requeued", "closed", "killed"])
 @pytest.mark.parametrize("queues", BROKERS, indirect=True)
 def test_an_unacknowledged_copy_never_returns_to_a_work_queue(
-    queues: QueueContents, tmp_path: Path, ending: str
+    queues: QueueContents, tmp_path: Path
 ) -> None:
     with routing_app(queues, broker_transport_options=fast_redelivery(queues)) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(5))
-        with run_copy_holder(queues, tmp_path, ending, 5) as process:
+        with app.connection_for_read() as connection:
+            for message in consume(app, connection, MONITOR, 5):
+                message.requeue()
+            requeued = consume(app, connection, MONITOR, 5)
+        # They were not acknowledged before the connection was closed.
+        with run_copy_holder(queues, tmp_path, 5) as process:
             process.wait_for("holds 5")
-            if ending == "killed":
-                process.kill()
-            else:
-                process.wait_for("closed")
+            process.kill()
         # kombu's SQLAlchemy transport deletes messages when it reads them.
-        lost = isinstance(queues, SQLAlchemyContents) and ending == "killed"
-        returned = ids if lost else consume_ids(app, MONITOR, 5)
+        is_lost = isinstance(queues, SQLAlchemyContents)
+        returned = ids if is_lost else consume_ids(app, MONITOR, 5)
 
         assert queues.ids("export") == ids
+        assert sorted(message.headers["id"] for message in requeued) == ids
         assert returned == ids
         assert queues.ids(MONITOR) == []
 
@@ -79,7 +82,7 @@ def test_a_worker_restores_the_copies_of_a_killed_monitor_to_its_queue(
 ) -> None:
     with routing_app(queues) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(5))
-        with run_copy_holder(queues, tmp_path, "killed", 5) as process:
+        with run_copy_holder(queues, tmp_path, 5) as process:
             process.wait_for("holds 5")
             process.kill()
         wait_until(lambda: count_overdue(queues) == 5)
@@ -103,7 +106,7 @@ def test_a_message_on_its_way_to_a_killed_consumer_is_redelivered(
     queues: RedisContents, tmp_path: Path
 ) -> None:
     with routing_app(queues, broker_transport_options=FAST_REDELIVERY) as app:
-        with run_copy_holder(queues, tmp_path, "killed", 2) as process:
+        with run_copy_holder(queues, tmp_path, 2) as process:
             wait_until(lambda: queues.blocked() == 1)
             process.pause()
             ids = sorted(app.send_task("export.note").id for _ in range(2))
@@ -237,7 +240,7 @@ def test_a_copy_outlives_the_acknowledgement_of_its_task(
     options = fast_redelivery(queues)
     with routing_app(queues, broker_transport_options=options) as app:
         ids = sorted(app.send_task("export.note").id for _ in range(5))
-        with run_copy_holder(queues, tmp_path, "killed", 5) as holder:
+        with run_copy_holder(queues, tmp_path, 5) as holder:
             holder.wait_for("holds 5")
             with run_worker(queues, tmp_path, "-P", "solo"):
                 wait_for_executions(tmp_path, ids)

@@ -62,15 +62,10 @@ def run_command(
 
 
 def run_copy_holder(
-    contents: QueueContents, /, folder: Path, end: str, count: int, **settings: Any
+    contents: QueueContents, /, folder: Path, count: int, **settings: Any
 ) -> AbstractContextManager[Process]:
-    """Run a process that holds copies without acknowledging them, and then ends.
-
-    Args:
-        end: One of `routing_service.ENDS`.
-        count: The number of copies.
-    """
-    return _running(contents, folder, "hold", end, str(count), **settings)
+    """Run a process that holds some copies without acknowledging them."""
+    return _running(contents, folder, "hold", str(count), **settings)
 
 
 def _running(
@@ -98,7 +93,9 @@ def executions(folder: Path) -> list[str]:
     return []
 
 
-def wait_for_executions(folder: Path, ids: list[str]) -> None:
+def wait_for_executions(
+    folder: Path, ids: list[str], *, timeout_s: float = 30.0
+) -> None:
     """Wait until workers have run these tasks, each as often as it is listed."""
 
     def check() -> bool:
@@ -106,7 +103,7 @@ def wait_for_executions(folder: Path, ids: list[str]) -> None:
         assert found == sorted(ids), f"executed {found} instead of {sorted(ids)}"
         return True
 
-    wait_until(check)
+    wait_until(check, timeout_s=timeout_s)
 
 
 def consume_ids(app: Celery, queue: str, count: int) -> list[str]:

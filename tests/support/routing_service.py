@@ -1,7 +1,7 @@
 """A service with routing alone.
 
 `python routing_service.py worker …` takes the arguments of `celery`;
-`python routing_service.py hold END COUNT` holds copies without acknowledging them.
+`python routing_service.py hold COUNT` holds copies without acknowledging them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -100,33 +100,19 @@ def _hang(self: Task[..., Any]) -> None:
     signal.pause()
 
 
-def _hold(app: Celery, end: str, count: int) -> None:
+def _hold(app: Celery, count: int) -> None:
     with app.connection_for_read() as connection:
         # Declare, as a publisher does: some transports keep bindings per connection.
         for queue in app.amqp.queues.values():
             queue(connection.default_channel).declare()
         held = consume(app, connection, app.conf.PLATFORM_QUEUE_NAME, count)
-        print("holds", count, flush=True)
-        ENDS[end](held)
-    print("closed", flush=True)
-
-
-def _requeue(messages: list[Message]) -> None:
-    for message in messages:
-        message.requeue()
-
-
-#: What a reader of the monitor queue does with the copies that it holds.
-ENDS: dict[str, Callable[[list[Message]], object]] = {
-    "requeued": _requeue,
-    "closed": lambda _: None,
-    "killed": lambda _: signal.pause(),
-}
+        print("holds", len(held), flush=True)
+        signal.pause()
 
 
 if __name__ == "__main__":
     app = make_app(json.loads(os.environ[SETTINGS]))
     if sys.argv[1] == "hold":
-        _hold(app, sys.argv[2], int(sys.argv[3]))
+        _hold(app, int(sys.argv[2]))
     else:
         app.start(sys.argv[1:])
