@@ -38,42 +38,31 @@ def take_all(app: Celery, queue: str) -> int:
     return len(messages)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def wait_for_other_tasks(store: TaskStore, ids: set[str]) -> None:
+    """Wait until another task than these is stored."""
+    wait_until(lambda: {task.id for task in store.list(limit=200)} - ids)
+
+
 def test_a_stopped_monitor_loses_and_duplicates_nothing(
-    app: Celery,
-    broker: Broker,
-    store: TaskStore,
-    tmp_path: Path,
-    number: signal.Signals,
-) -> None:
-    ids = {app.send_task("export.echo", [n]).id for n in range(20)}
-    with run_monitor(broker.environment, tmp_path) as first:
-        wait_until(lambda: store.list(limit=1))
-        ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
-        exit_code = first.stop(number)
-    ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
-    with run_monitor(broker.environment, tmp_path):
-        wait_until(lambda: len(store.list(limit=100)) >= len(ids))
-
-    assert exit_code == 0
-    assert {task.id for task in store.list(limit=100)} == ids
-    assert all(task.status == "QUEUED" for task in store.list(limit=100))
-    assert take_all(app, "platform.fifo") == 0
-    assert take_all(app, "export") == len(ids)
-
-
-def test_the_later_steps_of_a_workflow_are_planned(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
-    echo = app.signature("export.echo", [1])
-    last = chain(echo, group(echo.clone(), echo.clone()), echo.clone()).apply_async()
+    ids = {app.send_task("export.echo", [n]).id for n in range(20)}
+    exit_codes = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        stored = {task.id for task in store.list(limit=200)}
+        with run_monitor(broker.environment, tmp_path) as process:
+            wait_for_other_tasks(store, stored)
+            ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
+            exit_codes.append(process.stop(number))
+        ids |= {app.send_task("export.echo", [n]).id for n in range(20)}
     with run_monitor(broker.environment, tmp_path):
-        wait_until(store.list)
+        wait_until(lambda: len(store.list(limit=200)) >= len(ids))
 
-    first, *planned = store.list()
-    assert (first.status, len(planned)) == ("QUEUED", 3)
-    assert {step.status for step in planned} == {"PLANNED"}
-    assert last.id in {step.id for step in planned}
+    assert exit_codes == [0, 0]
+    assert {task.id for task in store.list(limit=200)} == ids
+    assert all(task.status == "QUEUED" for task in store.list(limit=200))
+    assert take_all(app, "platform.fifo") == 0
+    assert take_all(app, "export") == len(ids)
 
 
 def publish_raw(app: Celery, body: bytes, **properties: Any) -> None:
@@ -88,7 +77,7 @@ def publish_raw(app: Celery, body: bytes, **properties: Any) -> None:
         )
 
 
-def test_unreadable_messages_are_quarantined_and_others_are_stored(
+def test_unreadable_messages_are_quarantined_and_workflows_are_stored(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     pickled = pickle.dumps(([], {}, {}))
@@ -100,12 +89,16 @@ def test_unreadable_messages_are_quarantined_and_others_are_stored(
         headers={"id": "pickled", "task": "export.echo"},
     )
     publish_raw(app, b"{", content_type="application/json", content_encoding="utf-8")
-    id = app.send_task("export.echo", [1]).id
+    echo = app.signature("export.echo", [1])
+    last = chain(echo, group(echo.clone(), echo.clone()), echo.clone()).apply_async()
     with run_monitor(broker.environment, tmp_path):
-        wait_until(lambda: store.find(id))
+        wait_until(store.list)
         found = wait_until(lambda: quarantined_rows(app))
 
-    assert len(store.list()) == 1
+    first, *planned = store.list()
+    assert (first.status, len(planned)) == ("QUEUED", 3)
+    assert {step.status for step in planned} == {"PLANNED"}
+    assert last.id in {step.id for step in planned}
     assert {(row.reason.split()[1], bytes(row.body)) for row in found} == {
         ("content", pickled),
         ("body", b"{"),
