@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,17 +19,17 @@ from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import MAX_ROWS
 from support.result_backends import app_with_backend
 
+PURGE = ("purge", "--older-than", "3650d")
+
+#: Commands that change nothing.
 COMMANDS = (
     ["list"],
     ["list", "--json"],
     ["list", "--status", "QUEUED"],
     ["list", "--status", "SUCCESS"],
-    ["show", "task"],
-    ["show", "task", "--json"],
     ["stuck", "--older-than", "1h"],
     ["stuck", "--older-than", "100w"],
-    ["purge", "--older-than", "3650d", "--dry-run"],
-    ["purge", "--older-than", "3650d"],
+    [*PURGE, "--dry-run"],
 )
 
 #: Values of columns for times. SQLite stores text, and the last two mean nothing there.
@@ -89,41 +89,56 @@ def run(app: Any, *words: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("eta", [datetime.max, datetime.min])
-@pytest.mark.parametrize("hours", [-12, 0, 14])
-def test_commands_survive_any_time_in_a_message(
-    app: Any, engine: Engine, eta: datetime, hours: int
-) -> None:
-    zone = f"{hours:+03}:00"
-    far = eta.isoformat() + zone
-    write(engine, message(eta=far, expires=far, workertoolbox_published_at=far))
-    outputs = [run(app, *words) for words in COMMANDS]
-
-    assert "export.project" in outputs[0]
-    assert outputs[-1] == "0 tasks deleted\n"
+def run_commands(app: Any, ids: Sequence[str]) -> dict[str, str]:
+    """Run every command, `show` for each of these tasks, and return the outputs."""
+    shown = [["show", id, *option] for id in ids for option in ([], ["--json"])]
+    return {" ".join(words): run(app, *words) for words in (*COMMANDS, *shown)}
 
 
-@pytest.mark.parametrize("number", range(6))
-def test_commands_survive_any_time_in_the_database(
-    app: Any, engine: Engine, number: int
-) -> None:
-    write(engine, message("other"), message())
-    at = (*TIMES[engine.dialect.name], *TIMES_OF_BOTH)[number]
-    with engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO celery_taskmeta (task_id, status, date_done, started_at) "
-                "VALUES ('untracked', 'SUCCESS', :at, :at), "
-                "('other', 'STARTED', :at, :at)"
-            ),
-            {"at": at},
-        )
-        for column in ("scheduled_at", "seen_at", "eta", "expires", "published_at"):
+def test_commands_survive_any_time_in_a_message(app: Any, engine: Engine) -> None:
+    times = {
+        f"{eta.year}{hours:+}": f"{eta.isoformat()}{hours:+03}:00"
+        for eta in (datetime.max, datetime.min)
+        for hours in (-12, 0, 14)
+    }
+    for id, far in times.items():
+        write(engine, message(id, eta=far, expires=far, workertoolbox_published_at=far))
+    outputs = run_commands(app, list(times))
+
+    assert outputs["list"].count("export.project") == len(times)
+    for id in times:
+        assert "export.project" in outputs[f"show {id}"]
+    assert run(app, *PURGE) == "0 tasks deleted\n"
+
+
+def test_commands_survive_any_time_in_the_database(app: Any, engine: Engine) -> None:
+    times = (*TIMES[engine.dialect.name], *TIMES_OF_BOTH)
+    for number, at in enumerate(times):
+        write(engine, message(f"stored-{number}"), message(f"queued-{number}"))
+        values = {
+            "at": at,
+            **{id: f"{id}-{number}" for id in ("stored", "queued", "untracked")},
+        }
+        columns = ("scheduled_at", "seen_at", "eta", "expires", "published_at")
+        with engine.begin() as connection:
             connection.execute(
-                text(f"UPDATE workertoolbox_task SET {column} = :at"), {"at": at}
+                text(
+                    "INSERT INTO celery_taskmeta "
+                    "(task_id, status, date_done, started_at) "
+                    "VALUES (:untracked, 'SUCCESS', :at, :at), "
+                    "(:stored, 'STARTED', :at, :at)"
+                ),
+                values,
             )
-    for words in COMMANDS[:-1]:
-        run(app, *words)
+            for column in columns:
+                connection.execute(
+                    text(
+                        f"UPDATE workertoolbox_task SET {column} = :at "
+                        "WHERE id IN (:stored, :queued)"
+                    ),
+                    values,
+                )
+    run_commands(app, [f"queued-{number}" for number in range(len(times))])
 
 
 def test_a_forged_copy_deletes_and_hides_nothing(
@@ -140,7 +155,7 @@ def test_a_forged_copy_deletes_and_hides_nothing(
         ]
         for each in (*forged, message(f"new-{year}", workertoolbox_published_at=at)):
             write(engine, each)
-    run(app, "purge", "--older-than", "3650d")
+    run(app, *PURGE)
     task = database_store.get("task")
     newest = database_store.newest_task()
 
