@@ -14,6 +14,9 @@ from interpreters import VERSIONS, find_interpreters, select_pyenv_versions
 #: The Hatch of this environment. The one that started this script may not be on PATH.
 HATCH = [sys.executable, "-m", "hatch"]
 
+#: The version on which `oldest:test` runs the tests of each package.
+OLDEST = "3.11"
+
 #: Options of pytest for three processes, each with the tests of one file at a time.
 #: Most tests of the shared suite wait, so three processes keep two cores busy.
 PARALLEL = ["-n", "3", "--dist", "loadfile"]
@@ -32,15 +35,18 @@ def main(arguments: list[str]) -> int:
     if missing and (os.environ.get("CI") or not versions):
         print(f"cannot run {', '.join(missing)}; install it and put it on PATH")
         return 1
-    oldest = [*HATCH, "run", "oldest:test"]
+    # Where no other version is installed, the newest releases need it too.
+    newest = ",".join(each for each in versions if each != OLDEST) or OLDEST
     install = [sys.executable, str(Path(__file__).with_name("install_servers.py"))]
-    unit = [*HATCH, "run", f"+python={','.join(versions)}", "unit:test"]
-    parallel = [] if any(map(EXTERNAL_SERVER.fullmatch, os.environ)) else PARALLEL
+    unit = [*HATCH, "run", f"+python={newest}", "unit:test"]
+    is_parallel = not any(map(EXTERNAL_SERVER.fullmatch, os.environ))
+    oldest = [*HATCH, "run", "oldest:test", *(["-n", "2"] if is_parallel else [])]
+    parallel = PARALLEL if is_parallel else []
     wheels = [*HATCH, "run", "wheels:test", *parallel, *arguments]
     for title, command in (
         ("Servers", install),
-        (f"Each package alone, on Python {', '.join(versions)}", unit),
-        ("The oldest releases that the packages declare", oldest),
+        (f"Each package alone, on Python {newest}", unit),
+        (f"The oldest releases that the packages declare, on {OLDEST}", oldest),
         ("The wheels together, with real servers", wheels),
     ):
         print(f"==== {title}", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -142,15 +143,21 @@ def database(postgresql: PostgreSQL) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with the schema, to copy, because migrations take longer."""
+    path = tmp_path_factory.mktemp("template") / "results.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture(params=["postgresql", "sqlite"])
-def result_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def result_backend(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The result-backend URL of an empty database of each kind, with the schema."""
     if request.param == "postgresql":
-        yield result_backend_url(request.getfixturevalue("database"))
-        return
-    url = result_backend_url(f"sqlite:///{tmp_path / 'results.sqlite'}")
-    upgrade(url)
-    yield url
+        return result_backend_url(request.getfixturevalue("database"))
+    template: Path = request.getfixturevalue("sqlite_template")
+    return result_backend_url(f"sqlite:///{shutil.copy(template, tmp_path)}")
 
 
 @pytest.fixture

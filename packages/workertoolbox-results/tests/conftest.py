@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,17 @@ from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results.backend import Backend
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database to copy: all migrations take longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "results.sqlite3"
+    upgrade(f"workertoolbox+sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    url = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite3'}"
-    upgrade(url)
-    return url
+def url(template: Path, tmp_path: Path) -> str:
+    return f"workertoolbox+sqlite:///{shutil.copy(template, tmp_path)}"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from celery import Celery, Signature, chain, chord, group, states
 from kombu.message import Message
 from messages import message
 
-from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._history.purge import purge_expired
 from cadasta.workertoolbox.results._monitor.message import read_task
@@ -174,15 +175,14 @@ def test_a_step_is_planned_until_its_message_or_its_result_arrives(
 
 
 def test_the_planned_steps_do_not_depend_on_the_order_of_messages(
-    publisher: Celery, tmp_path: Path
+    publisher: Celery, template: Path, tmp_path: Path
 ) -> None:
     a, b, c, d = (publisher.signature(name) for name in "abcd")
     records = published(publisher, chord([a, b, c], d))
     seen = []
     for number, order in enumerate(itertools.permutations(records)):
-        url = f"sqlite:///{tmp_path / f'{number}.sqlite3'}"
-        upgrade(url)
-        with TaskStore(url) as store:
+        copy = shutil.copy(template, tmp_path / f"{number}.sqlite3")
+        with TaskStore(f"sqlite:///{copy}") as store:
             write(store, list(order))
             tasks = store.list(limit=10)
         seen.append(sorted((task.id, task.status, task.parent_id) for task in tasks))

@@ -14,7 +14,7 @@ from messages import message
 from sqlalchemy import delete, insert, select
 from test_commands import objects, run
 
-from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import (
     planned,
@@ -144,17 +144,17 @@ def test_a_message_that_is_committed_late_is_stored_as_queued_at_once(
     assert listed_ids(store) == ["in time", "after an outage"]
 
 
-def test_messages_and_sweeps_in_any_order_give_the_same_answers(tmp_path: Path) -> None:
+def test_messages_and_sweeps_in_any_order_give_the_same_answers(
+    template: Path, tmp_path: Path
+) -> None:
     messages = [
         record("1", HOUR, retries=0, eta=None),
         record("1", HOUR / 2, retries=1, eta=ago(-HOUR).isoformat()),
         record("2", HOUR / 3),
     ]
-    empty = tmp_path / "empty.sqlite3"
-    upgrade(f"sqlite:///{empty}")
     seen = []
     for number, order in enumerate(set(itertools.permutations([0, 1, 2, None, None]))):
-        copy = shutil.copy(empty, tmp_path / f"{number}.sqlite3")
+        copy = shutil.copy(template, tmp_path / f"{number}.sqlite3")
         with TaskStore(f"sqlite:///{copy}") as store:
             for each in order:
                 if each is None:
@@ -395,10 +395,8 @@ def test_the_stuck_command_requires_an_age(app: Celery, words: list[str]) -> Non
 
 
 def test_a_failed_sweep_is_logged_and_retried_later(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = f"sqlite:///{tmp_path / 'results.sqlite3'}"
-    upgrade(url)
     engine = open_engine(database_url(url))
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE workertoolbox_watermark")
