@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import urlopen
@@ -14,15 +15,18 @@ from celery.result import GroupResult
 from sqlalchemy import make_url
 
 from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
-from servers.access import BrokerAccess
+from servers.access import BrokerAccess, BrokerServer
 from servers.ports import HOST, free_ports
+from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.documented_grants import grant_statements, user_with_role
 from support.polling import wait_until
 from support.statements import execute, fetch
+from support.task_commands import call_tasks_command
 from support.worker_fleet import (
     RETRYING,
     TIMEOUT_S,
+    WorkerFleet,
     count_statuses,
     delete_results,
     open_fleet,
@@ -30,16 +34,31 @@ from support.worker_fleet import (
 )
 
 
-def test_the_documented_grants_are_enough_for_a_worker(
-    access: BrokerAccess, database: str, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def restricted_worker(
+    rabbitmq: BrokerServer,
+    postgresql: PostgreSQL,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[WorkerFleet]:
+    """A fleet with a worker, all with the privileges of a worker's role."""
     with ExitStack() as stack:
+        access = stack.enter_context(rabbitmq.access())
+        database = stack.enter_context(postgresql.database())
         restricted = stack.enter_context(user_with_role(database, "worker"))
-        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
+        folder = tmp_path_factory.mktemp("restricted")
+        fleet = stack.enter_context(open_fleet(access, restricted, folder))
         stack.enter_context(fleet.worker("-c", "2"))
-        total, members, failure = run_workflows(fleet.app)
-        stored = count_statuses(database)
-        delete_results(fleet.app)
+        yield fleet
+
+
+def test_the_documented_grants_are_enough_for_a_worker(
+    restricted_worker: WorkerFleet,
+) -> None:
+    database = restricted_worker.database
+    before = count_statuses(database)
+    total, members, failure = run_workflows(restricted_worker.app)
+    stored = count_statuses(database) - before
+    delete_results(restricted_worker.app)
 
     assert (total, members, failure) == (45, [*range(10)], "no")
     assert stored == {states.SUCCESS: 21, states.FAILURE: 1}
@@ -48,9 +67,34 @@ def test_the_documented_grants_are_enough_for_a_worker(
     assert not fetch(database, "SELECT * FROM workertoolbox_chord")
 
 
-def test_the_documented_grants_are_enough_for_a_monitor(
+def test_celerys_own_backend_shares_the_table_as_a_worker_role(
+    restricted_worker: WorkerFleet,
+) -> None:
+    database, app = restricted_worker.database, restricted_worker.app
+    before_all = count_statuses(database)
+    plain = Celery("plain", backend=f"db+{database}", set_as_current=False)
+    plain.conf.result_extended = True
+    before = plain.AsyncResult("never").state
+    results = restricted_worker.publish(3)
+    for result in results:
+        result.get(timeout=TIMEOUT_S)
+    for n in range(3):
+        plain.backend.store_result(f"plain{n}", n, states.SUCCESS)
+    ids = [*(result.id for result in results), "plain0", "plain1", "plain2"]
+    read = {
+        reader: [reader.AsyncResult(id).get(timeout=1) for id in ids]
+        for reader in (plain, app)
+    }
+
+    assert before == states.PENDING
+    assert read == {plain: [0, 1, 2, 0, 1, 2], app: [0, 1, 2, 0, 1, 2]}
+    assert count_statuses(database) - before_all == {states.SUCCESS: 6}
+
+
+def test_the_documented_grants_are_enough_for_a_monitor_and_its_metrics(
     access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
+    [port] = free_ports(1)
     with ExitStack() as stack:
         restricted = stack.enter_context(user_with_role(database, "monitor"))
         fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
@@ -59,7 +103,8 @@ def test_the_documented_grants_are_enough_for_a_monitor(
         first, last = (echo | echo.clone()).apply_async().as_list()[::-1]
         ids.add(str(first))
         fleet.app.send_task("export.echo", headers={"retries": -1})
-        stack.enter_context(fleet.command("tasks", "monitor"))
+        command = fleet.command("tasks", "monitor", "--prometheus", str(port))
+        stack.enter_context(command).wait_for("copying tasks")
         seen = "SELECT id FROM workertoolbox_task"
         wait_until(lambda: {id for [id] in fetch(database, seen)} == ids)
         planned = fetch(database, "SELECT id FROM workertoolbox_planned")
@@ -67,23 +112,11 @@ def test_the_documented_grants_are_enough_for_a_monitor(
         wait_until(lambda: fetch(database, swept))
         quarantined = "SELECT reason FROM workertoolbox_quarantine"
         reasons = wait_until(lambda: fetch(database, quarantined))
-
-    assert len(reasons) == 1
-    assert planned == [(str(last),)]
-
-
-def test_the_documented_grants_are_enough_for_metrics(
-    access: BrokerAccess, database: str, tmp_path: Path
-) -> None:
-    [port] = free_ports(1)
-    with ExitStack() as stack:
-        restricted = stack.enter_context(user_with_role(database, "monitor"))
-        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
-        command = fleet.command("tasks", "monitor", "--prometheus", str(port))
-        stack.enter_context(command).wait_for("copying tasks")
         with urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as response:
             metrics = response.read().decode().splitlines()
 
+    assert len(reasons) == 1
+    assert planned == [(str(last),)]
     assert "workertoolbox_database_up 1.0" in metrics
 
 
@@ -155,10 +188,9 @@ def test_the_documented_grants_are_enough_for_a_reader(
 ) -> None:
     with ExitStack() as stack:
         fleet = stack.enter_context(open_fleet(access, database, tmp_path))
-        with fleet.worker("-c", "1"):
-            results = fleet.publish(3)
-            for result in results:
-                result.get(timeout=TIMEOUT_S)
+        results = [fleet.app.AsyncResult(str(n)) for n in range(3)]
+        for n, result in enumerate(results):
+            fleet.app.backend.store_result(result.id, n, states.SUCCESS)
         GroupResult("all", results, app=fleet.app).save()
         restricted = stack.enter_context(user_with_role(database, "reader"))
         reader = stack.enter_context(open_fleet(access, restricted, tmp_path))
@@ -166,37 +198,8 @@ def test_the_documented_grants_are_enough_for_a_reader(
         members = GroupResult.restore("all", app=reader.app).get(timeout=1)
         with TaskStore(result_backend_url(restricted)) as store:
             listed = {task.id: task.result for task in store.list()}
-        with reader.command("tasks", "list", "--json") as command:
-            exit_code = command.wait()
-            lines = [line for line in command.text.splitlines() if line[:1] == "{"]
+        lines = call_tasks_command(reader.app, "list", "--json").splitlines()
 
     assert values == members == [0, 1, 2]
     assert listed == {result.id: n for n, result in enumerate(results)}
-    assert exit_code == 0
     assert {json.loads(line)["id"] for line in lines} == set(listed)
-
-
-def test_celerys_own_backend_shares_the_table_as_a_worker_role(
-    access: BrokerAccess, database: str, tmp_path: Path
-) -> None:
-    with ExitStack() as stack:
-        restricted = stack.enter_context(user_with_role(database, "worker"))
-        fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
-        plain = Celery("plain", backend=f"db+{restricted}", set_as_current=False)
-        plain.conf.result_extended = True
-        before = plain.AsyncResult("never").state
-        with fleet.worker("-c", "1"):
-            results = fleet.publish(3)
-            for result in results:
-                result.get(timeout=TIMEOUT_S)
-        for n in range(3):
-            plain.backend.store_result(f"plain{n}", n, states.SUCCESS)
-        ids = [*(result.id for result in results), "plain0", "plain1", "plain2"]
-        read = {
-            reader: [reader.AsyncResult(id).get(timeout=1) for id in ids]
-            for reader in (plain, fleet.app)
-        }
-
-    assert before == states.PENDING
-    assert read == {plain: [0, 1, 2, 0, 1, 2], fleet.app: [0, 1, 2, 0, 1, 2]}
-    assert count_statuses(database) == {states.SUCCESS: 6}

@@ -1,4 +1,4 @@
-"""`celery -A echo_service tasks …` as processes: the monitor and other commands."""
+"""`celery … tasks`: the monitor and other commands as processes, or in this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.bin.celery import celery
+from click.testing import CliRunner
 
 from support.processes import SERVICE_FOLDER, Process, running
 
@@ -49,3 +54,17 @@ def run_tasks_command(
         environment=environment,
         name=name,
     )
+
+
+def call_tasks_command(app: Celery, *words: str) -> str:
+    """Run a command of `tasks` in this process, and return its output.
+
+    Starting a process takes longer than most commands do.
+
+    Raises:
+        AssertionError: The command failed.
+    """
+    given: Any = app
+    result = CliRunner().invoke(celery, ["-A", given, "tasks", *words])
+    assert result.exit_code == 0, result.output
+    return result.output
