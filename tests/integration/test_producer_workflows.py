@@ -60,6 +60,15 @@ CANVASES: dict[str, tuple[Callable[[Signature], Any], int]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def results(service: WorkflowService) -> dict[str, Any]:
+    """A result of each canvas, all of which run at the same time."""
+    return {
+        name: make(service.signature).apply_async()
+        for name, (make, _) in CANVASES.items()
+    }
+
+
 def members_of(result: Any) -> list[str]:
     """Return the ids of the tasks and groups of a result, those before it too."""
     ids = [result.id]
@@ -70,10 +79,9 @@ def members_of(result: Any) -> list[str]:
 
 @pytest.mark.parametrize("name", CANVASES)
 def test_a_workflow_from_a_producer_is_found_by_each_of_its_tasks_and_groups(
-    service: WorkflowService, name: str
+    service: WorkflowService, results: dict[str, Any], name: str
 ) -> None:
-    make, size = CANVASES[name]
-    result = make(service.signature).apply_async()
+    result, size = results[name], CANVASES[name][1]
     if name == "chord with a group as body":
         result = result.parent  # No message has the id of the group that is the body.
     ids = members_of(result)

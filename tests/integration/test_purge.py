@@ -26,7 +26,9 @@ from support.expired_tasks import (
 from support.polling import wait_until
 from support.processes import Process
 from support.purges import NOTHING, OLDER_THAN_30_DAYS, last_line
+from support.result_backends import app_with_backend
 from support.statements import fetch
+from support.task_commands import call_tasks_command
 
 #: Gives some of ten old tasks another status, name or time, or removes their rows.
 VARIED_TASKS = """
@@ -58,26 +60,22 @@ UPDATE workertoolbox_task SET scheduled_at = now() WHERE id = 'old-00008';
     ids=" ".join,
 )
 def test_options_select_the_tasks_and_a_dry_run_counts_the_same(
-    database: str,
-    run_purge: Callable[..., AbstractContextManager[Process]],
-    words: tuple[str, ...],
-    deleted_ids: str,
+    database: str, words: tuple[str, ...], deleted_ids: str
 ) -> None:
     insert_expired_tasks(database, 10)
     fetch(database, VARIED_TASKS)
-    with TaskStore(result_backend_url(database)) as store:
+    app = app_with_backend(result_backend_url(database))
+    with app, TaskStore.for_app(app) as store:
         before = {task.id[-1] for task in store.list()}
-        with run_purge(*words, "--dry-run") as process:
-            counted = last_line(process)
+        counted = call_tasks_command(app, "purge", *words, "--dry-run")
         unchanged = {task.id[-1] for task in store.list()}
-        with run_purge(*words) as process:
-            deleted = last_line(process)
+        deleted = call_tasks_command(app, "purge", *words)
         after = {task.id[-1] for task in store.list()}
 
     assert before == unchanged == {*"1234567890"}
     assert before - after == {*deleted_ids}
-    assert counted == f"{len(deleted_ids)} tasks would be deleted"
-    assert deleted == f"{len(deleted_ids)} tasks deleted"
+    assert counted == f"{len(deleted_ids)} tasks would be deleted\n"
+    assert deleted == f"{len(deleted_ids)} tasks deleted\n"
     assert {id[-1] for ids in remaining_ids(database).values() for id in ids} == after
 
 

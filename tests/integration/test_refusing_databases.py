@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from celery import states
 
-from servers.access import BrokerAccess
+from servers.access import BrokerAccess, BrokerServer
+from servers.postgresql import PostgreSQL
 from support.polling import wait_until
 from support.processes import Process
 from support.proxy import run_proxy
@@ -17,8 +19,8 @@ from support.refusals import refused_rows
 from support.statements import execute, fetch
 from support.worker_fleet import (
     TIMEOUT_S,
+    WorkerFleet,
     address_of,
-    count_statuses,
     open_fleet,
     url_through,
 )
@@ -31,67 +33,109 @@ OUTAGES = ["57014", "25006", "42501", "42P01", "53100", "40P01", "XX000"]
 ABOUT_DATA = ["22P05", "23514", "54000"]
 
 
-def wait_for_deliveries(worker: Process, id: str, count: int) -> None:
-    """Wait until a worker has received a task several times."""
-    wait_until(
-        lambda: worker.text.count(f"[{id}] received") >= count, timeout_s=TIMEOUT_S
-    )
+#: Returns those of some tasks whose messages are stored.
+STORED = "SELECT id FROM workertoolbox_task WHERE id = ANY(:ids)"
+
+#: Returns the status of each of some tasks.
+STATUSES = "SELECT status FROM celery_taskmeta WHERE task_id = ANY(:ids) ORDER BY 1"
+
+QUARANTINED = "SELECT reason FROM workertoolbox_quarantine"
+
+
+class Service(NamedTuple):
+    """A monitor and a worker that meet one refusal after the other."""
+
+    fleet: WorkerFleet
+    monitor: Process
+    worker: Process
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL of the database."""
+        return self.fleet.database
+
+    def wait_for_deliveries(self, id: str, count: int) -> None:
+        """Wait until the worker has received a task several times."""
+        wait_until(lambda: self.deliveries(id) >= count, timeout_s=TIMEOUT_S)
+
+    def deliveries(self, id: str) -> int:
+        """Return how often the worker has received a task."""
+        return self.worker.text.count(f"[{id}] received")
+
+    def wait_until_stored(self, ids: set[str]) -> None:
+        """Wait until the monitor has stored the messages of some tasks."""
+        wait_until(
+            lambda: {id for [id] in fetch(self.database, STORED, ids=[*ids])} == ids
+        )
+
+
+@pytest.fixture(scope="module")
+def service(
+    rabbitmq: BrokerServer,
+    postgresql: PostgreSQL,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("refusals")
+    with ExitStack() as stack:
+        access = stack.enter_context(rabbitmq.access())
+        database = stack.enter_context(postgresql.database())
+        fleet = stack.enter_context(open_fleet(access, database, folder))
+        monitor = stack.enter_context(fleet.command("tasks", "monitor"))
+        worker = stack.enter_context(
+            fleet.worker(
+                *("-c", "4"),
+                result_backend_max_retries=1,
+                task_acks_late=True,
+            )
+        )
+        yield Service(fleet, monitor, worker)
+        assert monitor.stop() == 0
 
 
 @pytest.mark.parametrize("code", OUTAGES)
 def test_a_refusal_that_is_not_about_the_data_loses_nothing(
-    access: BrokerAccess, database: str, tmp_path: Path, code: str
+    service: Service, code: str
 ) -> None:
-    with ExitStack() as stack:
-        fleet = stack.enter_context(open_fleet(access, database, tmp_path))
-        monitor = stack.enter_context(fleet.command("tasks", "monitor"))
-        worker = stack.enter_context(
-            fleet.worker(
-                *("-c", "1"),
-                result_backend_max_retries=1,
-                task_acks_late=True,
-                worker_prefetch_multiplier=4,
-            )
-        )
-        fleet.publish(1)[0].get(timeout=TIMEOUT_S)
-        with refused_rows(database, code):
-            results = fleet.publish(3)
-            failure: Any = fleet.app.send_task("export.fail")
-            for id in (results[0].id, failure.id):
-                wait_for_deliveries(worker, id, 2)
-            refused = monitor.wait_for("database unavailable, retrying")
-        values = [result.get(timeout=TIMEOUT_S) for result in results]
-        failure.get(timeout=TIMEOUT_S, propagate=False)
+    fleet, monitor, database = service.fleet, service.monitor, service.database
+    first = fleet.publish(1)[0]
+    first.get(timeout=TIMEOUT_S)
+    service.wait_until_stored({first.id})
+    quarantined = fetch(database, QUARANTINED)
+    before = len(monitor.text)
+    with refused_rows(database, code):
+        results = fleet.publish(3)
+        failure: Any = fleet.app.send_task("export.fail")
+        for id in (results[0].id, failure.id):
+            service.wait_for_deliveries(id, 2)
         wait_until(
-            lambda: (
-                fetch(database, "SELECT count(*) FROM workertoolbox_task")[0][0] == 5
-            )
+            lambda: "database unavailable, retrying" in monitor.text[before:],
+            timeout_s=TIMEOUT_S,
         )
+    values = [result.get(timeout=TIMEOUT_S) for result in results]
+    failure.get(timeout=TIMEOUT_S, propagate=False)
+    ids = [first.id, *(result.id for result in results), failure.id]
+    service.wait_until_stored({*ids})
+    statuses = [status for [status] in fetch(database, STATUSES, ids=ids)]
 
-        assert values == [0, 1, 2]
-        assert failure.result.args == ("no",)
-        assert count_statuses(database) == {states.SUCCESS: 4, states.FAILURE: 1}
-        assert fetch(database, "SELECT * FROM workertoolbox_quarantine") == []
-        assert "Traceback" not in refused
-        assert monitor.stop() == 0
+    assert values == [0, 1, 2]
+    assert failure.result.args == ("no",)
+    assert statuses == [states.FAILURE, *[states.SUCCESS] * 4]
+    assert fetch(database, QUARANTINED) == quarantined
+    assert "Traceback" not in monitor.text
 
 
 @pytest.mark.parametrize("code", ABOUT_DATA)
 def test_a_refusal_of_the_data_fails_the_task_once_and_quarantines_its_message(
-    access: BrokerAccess, database: str, tmp_path: Path, code: str
+    service: Service, code: str
 ) -> None:
-    with ExitStack() as stack:
-        fleet = stack.enter_context(open_fleet(access, database, tmp_path))
-        stack.enter_context(fleet.command("tasks", "monitor"))
-        worker = stack.enter_context(fleet.worker("-c", "1", task_acks_late=True))
-        stack.enter_context(
-            refused_rows(
-                database,
-                code,
-                tables=("celery_taskmeta",),
-                condition="WHEN (NEW.status = 'SUCCESS')",
-            )
-        )
+    fleet, database = service.fleet, service.database
+    before = fetch(database, QUARANTINED)
+    with refused_rows(
+        database,
+        code,
+        tables=("celery_taskmeta",),
+        condition="WHEN (NEW.status = 'SUCCESS')",
+    ):
         execute(
             database,
             "CREATE TRIGGER refuse BEFORE INSERT ON workertoolbox_task FOR EACH ROW"
@@ -99,61 +143,48 @@ def test_a_refusal_of_the_data_fails_the_task_once_and_quarantines_its_message(
         )
         refused: Any = fleet.app.send_task("export.echo", ["secret"])
         error = refused.get(timeout=TIMEOUT_S, propagate=False)
-        fleet.publish(1)
+        accepted = fleet.publish(1)[0]
+        service.wait_until_stored({accepted.id})
         [[reason]] = wait_until(
-            lambda: fetch(database, "SELECT reason FROM workertoolbox_quarantine")
-        )
-        wait_until(
-            lambda: (
-                fetch(database, "SELECT count(*) FROM workertoolbox_task")[0][0] == 1
-            )
+            lambda: [row for row in fetch(database, QUARANTINED) if row not in before]
         )
 
-        assert type(error).__name__ == "ResultNotStorable"
-        assert "refused for a while" in str(error)
-        assert worker.text.count(f"[{refused.id}] received") == 1
-        assert code in reason
-        assert "secret" not in reason
+    assert type(error).__name__ == "ResultNotStorable"
+    assert "refused for a while" in str(error)
+    assert service.deliveries(refused.id) == 1
+    assert fetch(database, STORED, ids=[refused.id]) == []
+    assert code in reason
+    assert "secret" not in reason
 
 
 @pytest.mark.parametrize("size", [300_000_000, 600_000_000])
 def test_a_result_that_is_too_large_ends_in_failure_once(
-    access: BrokerAccess, database: str, tmp_path: Path, size: int
+    service: Service, size: int
 ) -> None:
-    with ExitStack() as stack:
-        fleet = stack.enter_context(open_fleet(access, database, tmp_path))
-        worker = stack.enter_context(fleet.worker("-c", "1", task_acks_late=True))
-        large: Any = fleet.app.send_task("export.large", [size])
-        error = large.get(timeout=TIMEOUT_S, propagate=False)
-        after = fleet.publish(1)[0].get(timeout=TIMEOUT_S)
+    large: Any = service.fleet.app.send_task("export.large", [size])
+    error = large.get(timeout=TIMEOUT_S, propagate=False)
+    after = service.fleet.publish(1)[0].get(timeout=TIMEOUT_S)
 
-        assert type(error).__name__ == "ResultNotStorable"
-        assert str(size)[:3] in str(error)
-        assert after == 0
-        assert worker.text.count(f"[{large.id}] received") == 1
+    assert type(error).__name__ == "ResultNotStorable"
+    assert str(size)[:3] in str(error)
+    assert after == 0
+    assert service.deliveries(large.id) == 1
 
 
 def test_a_result_for_which_the_server_ends_the_connection_fails_its_task_once(
-    access: BrokerAccess, database: str, tmp_path: Path
+    service: Service,
 ) -> None:
-    with ExitStack() as stack:
-        fleet = stack.enter_context(open_fleet(access, database, tmp_path))
-        worker = stack.enter_context(
-            fleet.worker("-c", "1", result_backend_max_retries=2, task_acks_late=True)
-        )
-        stack.enter_context(
-            refused_rows(
-                database,
-                "53200",
-                tables=("celery_taskmeta",),
-                condition="WHEN (length(NEW.result) > 2000000)",
-            )
-        )
-        large: Any = fleet.app.send_task("export.large", [5_000_000])
+    with refused_rows(
+        service.database,
+        "53200",
+        tables=("celery_taskmeta",),
+        condition="WHEN (length(NEW.result) > 2000000)",
+    ):
+        large: Any = service.fleet.app.send_task("export.large", [5_000_000])
         error = large.get(timeout=TIMEOUT_S, propagate=False)
 
-        assert type(error).__name__ == "ResultNotStorable"
-        assert worker.text.count(f"[{large.id}] received") == 1
+    assert type(error).__name__ == "ResultNotStorable"
+    assert service.deliveries(large.id) == 1
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])

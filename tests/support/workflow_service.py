@@ -22,6 +22,7 @@ from support.chord_harness import (
 )
 from support.polling import wait_until
 from support.processes import Process, running
+from support.task_commands import call_tasks_command
 
 
 @dataclass
@@ -64,21 +65,14 @@ class WorkflowService:
         return by_name(wait_until(check, timeout_s=TIMEOUT_S))
 
     def command(self, *words: str) -> str:
-        """Run a command of `tasks`, and return its output."""
-        with running(
-            [*CELERY, "tasks", *words],
-            folder=self.chords.folder,
-            environment=self.chords.broker.environment,
-            name="command",
-            timeout_s=TIMEOUT_S,
-        ) as process:
-            assert process.wait(timeout_s=TIMEOUT_S) == 0, process.text
-            return process.text
+        """Run a command of `tasks` in this process, and return its output."""
+        return call_tasks_command(self.app, *words)
 
     def show(self, id: str) -> list[dict[str, Any]]:
         """Return what `tasks show --json` prints."""
-        lines = self.command("show", id, "--json").splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return [
+            json.loads(line) for line in self.command("show", id, "--json").splitlines()
+        ]
 
 
 def by_name(tasks: list[Task]) -> dict[str, Task]:
