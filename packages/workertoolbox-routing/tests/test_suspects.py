@@ -7,11 +7,25 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.backends.base import BaseBackend
 from kombu.message import Message
 
 from cadasta.workertoolbox.routing._suspects import Suspects, suspect_key
 
 BACKENDS = ("cache+memory://", "disabled")
+
+
+class UnavailableBackend(BaseBackend):
+    """A result backend whose database refuses connections."""
+
+    calls = 0
+
+    def exception_safe_to_retry(self, error: BaseException) -> bool:
+        return isinstance(error, ConnectionError)
+
+    def _restore_group(self, group_id: str) -> None:
+        UnavailableBackend.calls += 1
+        raise ConnectionRefusedError("connection refused")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -59,3 +73,20 @@ def test_a_folder_of_somebody_else_is_not_used(
 
     assert list(elsewhere.iterdir()) == []
     assert "belongs to somebody else" in caplog.text
+
+
+def test_a_message_waits_for_no_retries_of_an_unavailable_backend(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(UnavailableBackend, "calls", 0)
+    app = Celery("app", backend=UnavailableBackend, set_as_current=False)
+    app.conf.update(result_backend_always_retry=True, result_backend_max_retries=2)
+    backend: Any = app.backend
+    suspects = Suspects(app)
+    with caplog.at_level(logging.WARNING, "cadasta.workertoolbox.routing"):
+        assert not suspects.begin("5")
+        suspects.end("5")
+
+    assert UnavailableBackend.calls == 1
+    assert "cannot mark messages" in caplog.text
+    assert backend.always_retry

@@ -99,9 +99,13 @@ def is_redelivered(message: Any) -> bool:
 class _BackendMarks:
     """Marks as empty groups in a result backend, which deletes old ones itself."""
 
-    def __init__(self, app: Celery) -> None:
+    # `celery-types` does not know the method of the app.
+    def __init__(self, app: Any) -> None:
         self._app = app
-        self._backend: Any = app.backend
+        # A backend of its own, without retries: the main process of a worker would
+        # handle no message while it retries.
+        self._backend: Any = app._get_backend()
+        self._backend.always_retry = False
 
     def has(self, key: str) -> bool:
         return self._backend.restore_group(key, cache=False) is not None
