@@ -48,6 +48,7 @@ def folder(tmp_path: Path) -> Path:
     "arguments",
     [
         ["--help"],
+        ["-A", "configured", "tasks", "--help"],
         ["-A", "configured", "report"],
         ["-A", "configured", "inspect", "ping", "--timeout", "0.1"],
         ["-A", "configured", "purge", "--force"],

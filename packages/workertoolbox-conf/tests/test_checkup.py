@@ -13,10 +13,11 @@ from celery import Celery
 from celery.bin.celery import celery
 from click.testing import CliRunner, Result
 
-from cadasta.workertoolbox.conf import Config, setup_app
+from cadasta.workertoolbox.conf import Config, commands, setup_app
 from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
 from cadasta.workertoolbox.conf.checkup._checks import Check, _run_in_time
 from cadasta.workertoolbox.conf.checkup._clock import _compare
+from cadasta.workertoolbox.conf.checkup._command import command
 from cadasta.workertoolbox.results import upgrade
 
 
@@ -40,6 +41,7 @@ def test_the_command_is_in_the_group_of_results(app: Celery) -> None:
 
     assert result.exit_code == 0
     assert "Connect to broker and database" in result.output
+    assert commands.check.get_short_help_str(1000) == command.get_short_help_str(1000)
 
 
 def test_a_warning_does_not_fail_the_command(app: Celery) -> None:
