@@ -45,7 +45,7 @@ ORDER = {
         "_topology",  # the task exchange, the queues and their bindings
         "_delayed_delivery",  # the step of a worker that declares native delays
         "_destination _fixed_settings",  # what options name; fixed settings
-        "_router _worker",  # the queue of a task; what happens in a worker
+        "_router _worker _beat",  # the queue of a task; what workers and beat do
         "_publication",  # what happens at a publish
         "_size_limits",  # limits on compressed messages
         "_value_count",  # the number of values in JSON

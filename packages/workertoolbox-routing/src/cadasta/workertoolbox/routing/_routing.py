@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cadasta.workertoolbox.routing import _publication, _worker
+from cadasta.workertoolbox.routing import _beat, _publication, _worker
 from cadasta.workertoolbox.routing._broker_urls import check_broker_urls
 from cadasta.workertoolbox.routing._environment.reading import ENV_PREFIX
 from cadasta.workertoolbox.routing._environment.variables import (
@@ -206,3 +206,4 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
 _registration.register()
 _publication.install()
 _worker.connect_signals()
+_beat.connect_signals()
