@@ -104,9 +104,10 @@ def _refused_amqp(stack: ExitStack, server: Any, url: str, what: str) -> str:
 
 
 def check_ended(process: Process, words: list[str]) -> None:
-    """Check that a process ends by itself, with the reason and without a secret."""
-    process.wait(timeout_s=ENDS_WITHIN_S)
+    """Check that a process ends with an error and its reason, without a secret."""
+    exit_code = process.wait(timeout_s=ENDS_WITHIN_S)
 
+    assert exit_code == 1
     for word in words:
         assert word in process.text
     assert "wrong" not in process.text

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from celery import Celery, Task
+from celery.bin.celery import celery
 from kombu import Connection, Consumer
 from kombu.message import Message
 
@@ -115,4 +116,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "hold":
         _hold(app, int(sys.argv[2]))
     else:
-        app.start(sys.argv[1:])
+        # Not `app.start`, which returns nothing: the exit code would be 0.
+        celery.main(["-A", app, *sys.argv[1:]])  # type: ignore[list-item]
