@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._durations import DURATION_FORM, parse_durati
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
+    FileLimitReached,
     InvalidLimit,
     InvalidRedaction,
     InvalidTemplate,
@@ -63,6 +64,7 @@ __all__ = [
     "CommittedBatch",
     "DURATION_FORM",
     "DatabaseUnavailable",
+    "FileLimitReached",
     "HeldPrivileges",
     "InvalidLimit",
     "InvalidRedaction",

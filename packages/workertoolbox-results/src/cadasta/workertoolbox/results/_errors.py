@@ -3,6 +3,7 @@
 ResultsError
 ├── BrokerUnavailable (ConnectionError)
 ├── DatabaseUnavailable (ConnectionError)
+├── FileLimitReached (OSError)
 ├── InvalidLimit (ValueError)
 ├── InvalidRedaction (ValueError)
 ├── InvalidTemplate (ValueError)
@@ -35,6 +36,23 @@ class BrokerUnavailable(ResultsError, ConnectionError):
 
 class DatabaseUnavailable(ResultsError, ConnectionError):
     """The database cannot be reached, or refuses the connection or a statement."""
+
+
+class FileLimitReached(ResultsError, OSError):
+    """A monitor cannot start, because its process may not open enough files."""
+
+    def __init__(self, reason: str, limit: int = 0) -> None:
+        super().__init__(reason, limit)
+        self.reason = reason
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"the monitor cannot start: the limit of {self.limit} open files and "
+            f"connections is reached ({self.reason}); raise it to 1024, with "
+            "`ulimit -n 1024`, LimitNOFILE=1024 of systemd or --ulimit nofile=1024 of "
+            "Docker"
+        )
 
 
 class InvalidLimit(ResultsError, ValueError):

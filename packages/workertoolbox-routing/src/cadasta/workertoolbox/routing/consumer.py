@@ -76,9 +76,14 @@ class Consumer(consumer.Consumer):
         super().on_connection_error_after_connected(exc)
         self._wait_if_refused(exc)
 
+    @property
+    def _transport(self) -> Any:
+        # The class: an object of it may open a file, and none may be left.
+        connection: Any = self.app.connection_for_read()
+        return connection.get_transport_cls()
+
     def _end_if_permanent(self, error: Exception) -> None:
-        transport: Any = self.app.connection_for_read().transport
-        is_permanent = getattr(transport, "is_permanent", None)
+        is_permanent = getattr(self._transport, "is_permanent", None)
         if is_permanent is not None and is_permanent(error):
             raise error
 
@@ -87,8 +92,7 @@ class Consumer(consumer.Consumer):
 
         Otherwise a worker would connect and log several times a second.
         """
-        transport: Any = self.app.connection_for_read().transport
-        is_temporary = getattr(transport, "is_temporary", None)
+        is_temporary = getattr(self._transport, "is_temporary", None)
         if is_temporary is None or not is_temporary(error):
             return
         if monotonic() - self._refused_at > 2 * MAX_WAIT_S:

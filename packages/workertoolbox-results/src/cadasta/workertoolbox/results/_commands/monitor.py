@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
+from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import find_path_problem
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
@@ -103,15 +104,15 @@ def command(
         level=loglevel.upper(), format="[%(asctime)s: %(levelname)s] %(message)s"
     )
     app = current_app(ctx)
-    monitor = Monitor(
-        app,
-        batch_size=batch_size,
-        batch_wait_s=batch_wait,
-        health_file=health_file,
-        on_commit=None if prometheus is None else _serve_metrics(app, *prometheus),
-    )
-
-    stop_on_signals(monitor.stop)
+    with explain_file_limit():
+        monitor = Monitor(
+            app,
+            batch_size=batch_size,
+            batch_wait_s=batch_wait,
+            health_file=health_file,
+            on_commit=None if prometheus is None else _serve_metrics(app, *prometheus),
+        )
+        stop_on_signals(monitor.stop)
     monitor.run()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 from kombu import Connection, Queue
 from kombu.exceptions import OperationalError as KombuOperationalError
@@ -74,7 +76,7 @@ def is_permanent(connection: Connection, error: BaseException) -> bool:
 
     The transports of workertoolbox-routing know; with others every error is temporary.
     """
-    check = getattr(connection.transport, "is_permanent", None)
+    check = getattr(_transport(connection), "is_permanent", None)
     return check is not None and bool(check(error))
 
 
@@ -93,5 +95,11 @@ def broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
         KombuOperationalError,
         *connection.connection_errors,
         *connection.channel_errors,
-        *getattr(connection.transport, "refusals", ()),
+        *getattr(_transport(connection), "refusals", ()),
     )
+
+
+def _transport(connection: Any) -> Any:
+    # The class: the connection is closed, a new object may open a file, and none may be
+    # left.
+    return connection.get_transport_cls()

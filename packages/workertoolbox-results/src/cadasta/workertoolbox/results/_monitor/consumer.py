@@ -29,6 +29,7 @@ from cadasta.workertoolbox.results._monitor.broker import (
 )
 from cadasta.workertoolbox.results._monitor.buffer import MessageBuffer
 from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
+from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import HealthFile
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 from cadasta.workertoolbox.results._monitor.writer import Writer
@@ -136,11 +137,14 @@ class Monitor:
             BrokerUnavailable: The broker cannot be reached when the monitor starts, or
                 refuses this service for good. After later outages it reconnects.
             DatabaseUnavailable: The database cannot be reached when the monitor starts.
+            FileLimitReached: The process may not open enough files when the monitor
+                starts. Later the monitor waits, as in an outage.
             SchemaOutdated: The tables are missing or older than this release needs.
         """
         try:
-            check_schema(self._engine)
-            broker = declare_on_broker(self._app, self._queue)
+            with explain_file_limit():
+                check_schema(self._engine)
+                broker = declare_on_broker(self._app, self._queue)
             _logger.info(
                 "copying tasks from queue %r of %s to %s",
                 self._queue.name,
@@ -157,7 +161,11 @@ class Monitor:
             self._health.remove()
 
     def _consume_until_disconnected(self) -> None:
-        connection = new_connection(self._app)
+        try:
+            connection = new_connection(self._app)
+        except OSError as error:  # No file descriptor is left for its poller.
+            self._wait_for_broker(error)
+            return
         try:
             with connection:
                 self._consume(connection)
@@ -167,13 +175,13 @@ class Monitor:
             # The broker delivers the messages again, as they are not acknowledged.
             self._buffer.take_all()
             self._submitted = None
-            if not self._stopping:
-                _logger.warning(
-                    "broker unavailable, retrying: %s", log_text(repr(error))
-                )
-                sleep_unless(
-                    next(self._broker_waits_s), should_stop=self._report_or_stop
-                )
+            self._wait_for_broker(error)
+
+    def _wait_for_broker(self, error: BaseException) -> None:
+        if self._stopping:
+            return
+        _logger.warning("broker unavailable, retrying: %s", log_text(repr(error)))
+        sleep_unless(next(self._broker_waits_s), should_stop=self._report_or_stop)
 
     def _consume(self, connection: Connection) -> None:
         # Each host of the broker is tried once. With more tries, kombu would retry for

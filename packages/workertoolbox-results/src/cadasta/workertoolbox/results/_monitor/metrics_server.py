@@ -20,6 +20,10 @@ MAX_THREADS = 2 * MAX_CONNECTIONS
 #: Seconds after which a client that sends nothing is disconnected.
 IDLE_S = 5.0
 
+#: Seconds to wait if no file descriptor is left to accept a connection. It stays in the
+#: queue of the socket.
+ACCEPT_AGAIN_S = 0.5
+
 #: Seconds after which any connection is closed; a scrape takes at most ten.
 MAX_AGE_S = 30.0
 
@@ -68,6 +72,14 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
     def start(self) -> None:
         """Serve in daemon threads until the process ends."""
         Thread(target=self.serve_forever, name="metrics", daemon=True).start()
+
+    def get_request(self) -> Any:
+        """Accept a connection; the caller ignores errors and would try at once."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(ACCEPT_AGAIN_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Handle a connection in a thread; close the oldest ones if there are many."""

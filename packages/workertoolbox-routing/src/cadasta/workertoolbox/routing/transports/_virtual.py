@@ -254,11 +254,13 @@ class TaskTransport(virtual.Transport):
     #: Errors beside kombu's with which the broker refuses this service for good.
     refusals: tuple[type[Exception], ...] = ()
 
-    def is_permanent(self, error: BaseException) -> bool:
+    @staticmethod
+    def is_permanent(error: BaseException) -> bool:
         """Return whether the broker refuses this service for good."""
         return False
 
-    def is_temporary(self, error: BaseException) -> bool:
+    @staticmethod
+    def is_temporary(error: BaseException) -> bool:
         """Return whether the broker answers, but refuses for now."""
         return False
 

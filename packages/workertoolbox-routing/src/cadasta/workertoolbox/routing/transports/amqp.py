@@ -261,7 +261,8 @@ class Transport(pyamqp.Transport):
                 text = f"{error.reply_text} (broker {client.as_uri()})"
                 raise type(error)(text, error.method_sig) from error
 
-    def is_permanent(self, error: BaseException) -> bool:
+    @staticmethod
+    def is_permanent(error: BaseException) -> bool:
         """Return whether the broker refuses this service for good.
 
         That is a login, a virtual host, or a queue for which the user has no
@@ -271,7 +272,8 @@ class Transport(pyamqp.Transport):
             isinstance(error, PreconditionFailed) and "inequivalent arg" in str(error)
         )
 
-    def is_temporary(self, error: BaseException) -> bool:
+    @staticmethod
+    def is_temporary(error: BaseException) -> bool:
         """Return whether the broker answers, but refuses for now."""
         return isinstance(error, NotFound | ResourceLocked)
 

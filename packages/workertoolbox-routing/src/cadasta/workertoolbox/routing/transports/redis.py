@@ -71,11 +71,13 @@ class Transport(TaskTransport, redis.Transport):
     )
     refusals = (BrokerRefused,)
 
-    def is_permanent(self, error: BaseException) -> bool:
+    @staticmethod
+    def is_permanent(error: BaseException) -> bool:
         """Return whether the broker refuses this service for good."""
         return isinstance(error, BrokerRefused)
 
-    def is_temporary(self, error: BaseException) -> bool:
+    @staticmethod
+    def is_temporary(error: BaseException) -> bool:
         """Return whether the broker answers, but refuses for now."""
         return isinstance(error, errors.TEMPORARY_ERRORS)
 

@@ -258,11 +258,13 @@ class Transport(TaskTransport, SQS.Transport):
     refusals = (ClientError, BotoCoreError)
     channel_errors: Any = virtual.Transport.channel_errors
 
-    def is_permanent(self, error: BaseException) -> bool:
+    @staticmethod
+    def is_permanent(error: BaseException) -> bool:
         """Return whether the broker refuses this service for good."""
         return errors.is_permanent(error)
 
-    def is_temporary(self, error: BaseException) -> bool:
+    @staticmethod
+    def is_temporary(error: BaseException) -> bool:
         """Return whether the broker answers, but refuses for now."""
         return isinstance(error, errors.TemporaryError)
 
