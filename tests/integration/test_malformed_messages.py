@@ -200,22 +200,23 @@ def test_a_worker_of_a_folder_leaves_odd_files_alone(
     assert len(list(box.glob("*.export.msg"))) == 3
 
 
-@pytest.mark.parametrize("exchange", ["", "celery", None, []])
-def test_a_requeued_message_returns_to_its_queue_whatever_its_delivery_info_says(
-    queues: QueueContents, exchange: object
+def test_requeued_messages_return_to_their_queue_whatever_their_delivery_info_says(
+    queues: QueueContents,
 ) -> None:
-    false_info = {"exchange": exchange, "routing_key": "export"}
+    exchanges: tuple[object, ...] = ("", "celery", None, [])
     with routing_app(queues) as app:
         with app.connection_for_read() as connection:
             for queue in app.amqp.queues.values():
                 queue(connection.default_channel).declare()
-            queues.put(
-                "platform.fifo", json.dumps(envelope(delivery_info=false_info)).encode()
-            )
-            [message] = consume(app, connection, "platform.fifo", 1)
-            message.requeue()
+            for exchange in exchanges:
+                false_info = {"exchange": exchange, "routing_key": "export"}
+                raw = json.dumps(envelope(delivery_info=false_info)).encode()
+                queues.put("platform.fifo", raw)
+            for message in consume(app, connection, "platform.fifo", len(exchanges)):
+                message.requeue()
+        ids = consume_ids(app, "platform.fifo", len(exchanges))
 
-        assert consume_ids(app, "platform.fifo", 1) == ["malformed"]
+        assert ids == ["malformed"] * len(exchanges)
     assert queues.is_empty("export")
 
 
