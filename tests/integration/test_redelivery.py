@@ -88,7 +88,10 @@ def test_a_worker_restores_the_copies_of_a_killed_monitor_to_its_queue(
         wait_until(lambda: count_overdue(queues) == 5)
         with (
             run_worker(
-                queues, tmp_path, "-Q", "msg", broker_transport_options=FAST_REDELIVERY
+                queues,
+                tmp_path,
+                *("-Q", "msg", "-P", "solo"),
+                broker_transport_options=FAST_REDELIVERY,
             )
             if restorer == "toolbox"
             else run_plain_worker(queues, tmp_path)
@@ -175,11 +178,11 @@ def test_a_waiting_consumer_can_be_closed_without_the_server(
     assert [message.headers["id"] for message in held] == returned == [id]
 
 
-def count_overdue(queues: RedisContents) -> int:
+def count_overdue(queues: RedisContents, *, visibility_timeout_s: int = 1) -> int:
     """Return the number of messages held for longer than the visibility timeout."""
     with queues.connected() as client:
         seconds, _ = client.time()
-        latest = seconds - FAST_REDELIVERY["visibility_timeout"]
+        latest = seconds - visibility_timeout_s
         return int(client.zcount(queues.key("unacked_index"), "-inf", latest))
 
 
@@ -220,6 +223,9 @@ def test_a_task_whose_worker_is_killed_runs_again_without_a_second_copy(
             unseen = app.send_task("export.hang").id
             wait_for_executions(tmp_path, [seen, unseen])
             w.kill()
+        if isinstance(queues, RedisContents):
+            # A worker restores them when it starts, and then only every ten seconds.
+            wait_until(lambda: count_overdue(queues, visibility_timeout_s=5) == 2)
         with run_worker(
             queues, tmp_path, "-c", "2", broker_transport_options=options
         ) as w:
