@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery, Task
 from celery.signals import task_prerun
+from kombu.transport.virtual import Transport
 
 from cadasta.workertoolbox.conf import Config
 
@@ -64,4 +65,6 @@ def record_run(task_id: str, task: Task[Any, Any], **_: Any) -> None:
 
 # The test process sets the variable only after it has imported this module.
 if EXECUTIONS in os.environ:
+    # A second by default, for which kombu's SQLAlchemy transport has no option.
+    Transport.polling_interval = 0.1
     app = make_service()

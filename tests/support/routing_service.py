@@ -19,6 +19,7 @@ from celery import Celery, Task
 from celery.bin.celery import celery
 from kombu import Connection, Consumer
 from kombu.message import Message
+from kombu.transport.virtual import Transport
 
 from cadasta.workertoolbox.routing import Routing
 
@@ -112,6 +113,8 @@ def _hold(app: Celery, count: int) -> None:
 
 
 if __name__ == "__main__":
+    # A second by default, for which kombu's SQLAlchemy transport has no option.
+    Transport.polling_interval = 0.1
     app = make_app(json.loads(os.environ[SETTINGS]))
     if sys.argv[1] == "hold":
         _hold(app, int(sys.argv[2]))
