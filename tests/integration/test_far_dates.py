@@ -164,7 +164,7 @@ def test_a_forged_copy_deletes_and_hides_nothing(
     assert newest is not None and abs(newest.lag) <= timedelta(minutes=5)
 
 
-@pytest.mark.parametrize("ahead_s", [60.0, 299.0, 220e9])
+@pytest.mark.parametrize("ahead_s", [299.0, 220e9])
 def test_forged_times_do_not_push_other_tasks_out_of_the_counts(
     engine: Engine, database_store: TaskStore, ahead_s: float
 ) -> None:
