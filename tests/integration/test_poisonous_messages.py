@@ -16,7 +16,7 @@ from support.polling import wait_until
 from support.processes import SERVICE_FOLDER, running
 from support.queue_contents import QueueContents, RedisContents, SQSContents
 from support.routing_processes import routing_app, run_worker, wait_for_executions
-from support.task_commands import run_monitor, run_tasks_command
+from support.task_commands import call_tasks_command, run_monitor
 
 #: Transport options with which Redis and SQS redeliver messages within seconds.
 FAST_REDELIVERY = {"visibility_timeout": 1, "unacked_restore_throttle": 1}
@@ -73,12 +73,7 @@ def test_such_a_message_is_in_the_quarantine_and_its_task_has_failed(
     ):
         process.wait_for("it has ended two workers")
         wait_until(lambda: store.get(POISON).status == states.FAILURE)
-        wait_until(lambda: "ended two workers" in quarantine(broker, tmp_path))
+        wait_until(
+            lambda: "ended two workers" in call_tasks_command(app, "quarantine", "list")
+        )
         assert process.exit_code is None
-
-
-def quarantine(broker: Broker, folder: Path) -> str:
-    """Return the output of `tasks quarantine list`."""
-    with run_tasks_command(broker.environment, folder, "quarantine", "list") as process:
-        process.wait()
-        return process.text
