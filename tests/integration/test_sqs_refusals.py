@@ -11,24 +11,30 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from celery import Celery, states
+from celery.exceptions import TaskRevokedError
 
+from cadasta.workertoolbox.results import TaskStore
 from support import sqs_requests
+from support.brokers import Broker
+from support.polling import wait_until
 from support.processes import running
 from support.queue_contents import SQSContents
 from support.routing_processes import routing_app, routing_settings
+from support.task_commands import run_monitor
 
 MONITOR = "platform.fifo"
 
 
 def denied(
-    sqs_queues: SQSContents, queue: str, code: str = "AccessDenied"
+    prefix: str, queue: str, code: str = "AccessDenied"
 ) -> Callable[[sqs_requests.Request], sqs_requests.ErrorResponse | None]:
     """Refuse messages for a queue, except that of the task `before`."""
 
     def answer(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
         is_denied = (
             request.operation == "SendMessage"
-            and request.queue == sqs_queues.prefix + queue
+            and request.queue == prefix + queue
             and b'"before"' not in b64decode(request.body["MessageBody"])
         )
         return (403, code) if is_denied else None
@@ -42,7 +48,7 @@ def denied(
 def test_a_task_that_is_refused_for_good_is_tried_once_and_leaves_no_copy(
     sqs_queues: SQSContents, caplog: pytest.LogCaptureFixture, code: str
 ) -> None:
-    with sqs_requests.recorded(denied(sqs_queues, "export", code)) as requests:
+    with sqs_requests.recorded(denied(sqs_queues.prefix, "export", code)) as requests:
         with routing_app(sqs_queues, COPY_FAILURE="raise") as app:
             with pytest.raises(ClientError, match="queue '.*export'") as caught:
                 app.send_task("export.note")
@@ -66,8 +72,8 @@ def test_a_task_that_is_too_large_leaves_no_copy(sqs_queues: SQSContents) -> Non
 def test_the_log_does_not_say_that_a_refused_task_was_sent(
     sqs_queues: SQSContents, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refuse_export = denied(sqs_queues, "export")
-    refuse_monitor = denied(sqs_queues, MONITOR)
+    refuse_export = denied(sqs_queues.prefix, "export")
+    refuse_monitor = denied(sqs_queues.prefix, MONITOR)
     with sqs_requests.recorded(
         lambda request: refuse_export(request) or refuse_monitor(request)
     ):
@@ -79,15 +85,57 @@ def test_the_log_does_not_say_that_a_refused_task_was_sent(
     assert "was sent" not in caplog.text
 
 
+@pytest.mark.parametrize("broker", ["sqs"], indirect=True)
+def test_a_refused_task_whose_copy_was_sent_is_shown_as_revoked(
+    app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
+) -> None:
+    prefix = app.conf.broker_transport_options["queue_name_prefix"]
+    first = app.signature("export.echo", [1], task_id="refused")
+    second = app.signature("msg.echo", task_id="planned")
+    with sqs_requests.recorded(denied(prefix, "export")):
+        app.send_task("export.echo", task_id="before")
+        with pytest.raises(ClientError, match="AccessDenied"):
+            (first | second).apply_async()
+    with run_monitor(broker.environment, tmp_path):
+        wait_until(
+            lambda: (
+                {task.id for task in store.list(status=states.REVOKED)}
+                >= {"refused", "planned"}
+            ),
+            timeout_s=60,
+        )
+        wait_until(lambda: store.get("before") is not None, timeout_s=60)
+    tasks = {task.id: task for task in store.list()}
+
+    assert tasks.keys() == {"before", "refused", "planned"}
+    assert tasks["before"].status == "QUEUED"
+    assert "refused by the broker" in str(tasks["refused"].result)
+    assert "AccessDenied" in str(tasks["refused"].result)
+    assert tasks["planned"].result == (
+        "not run: export.echo[refused] was refused by the broker"
+    )
+    with pytest.raises(TaskRevokedError, match="AccessDenied"):
+        app.AsyncResult("refused").get(timeout=10)
+
+
 def test_a_copy_that_cannot_be_taken_back_is_logged(
     sqs_queues: SQSContents, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with sqs_requests.recorded(denied(sqs_queues, "export")):
+    refuse_export = denied(sqs_queues.prefix, "export")
+    copies = iter([None, None])
+
+    def answer(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
+        """Accept the copies of both tasks, and refuse what follows."""
+        is_copy = request.operation == "SendMessage" and request.queue.endswith(MONITOR)
+        return (
+            next(copies, (403, "AccessDenied")) if is_copy else refuse_export(request)
+        )
+
+    with sqs_requests.recorded(answer):
         with routing_app(sqs_queues) as app:
             app.send_task("export.note", task_id="before")
-            for _ in range(2):
-                with pytest.raises(ClientError):
-                    app.send_task("export.note", task_id="1")
+            with pytest.raises(ClientError):
+                app.send_task("export.note", task_id="1")
 
     assert sqs_queues.ids("export") == ["before"]
     [warning] = [one.getMessage() for one in caplog.records if "1" in one.getMessage()]

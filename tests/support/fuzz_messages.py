@@ -329,8 +329,6 @@ def invalid_time(chance: random.Random, message: Message) -> Message:
         [
             "99999-01-01T00:00:00",
             "0000-01-01T00:00:00+00:00",
-            "0001-01-01T00:00:00+14:00",
-            "9999-12-31T23:59:59-14:00",
             "2026-02-30T00:00:00",
             "2026-01-01T25:00:00",
             "1e400",
@@ -341,8 +339,17 @@ def invalid_time(chance: random.Random, message: Message) -> Message:
             datetime(2026, 1, 1),
         ]
     )
-    key = chance.choice(["eta", "expires", "workertoolbox_published_at"])
-    return _with_headers(message, False, **{key: instant})
+    return _with_headers(message, False, **{chance.choice(_TIMES): instant})
+
+
+def far_time(chance: random.Random, message: Message) -> Message:
+    # In UTC these are before the first year and after the last.
+    instant = chance.choice(["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+    return _with_headers(message, True, **{chance.choice(_TIMES): instant})
+
+
+#: Headers with an instant.
+_TIMES = ("eta", "expires", "workertoolbox_published_at")
 
 
 Mutation = Callable[[random.Random, Message], Message]
@@ -373,4 +380,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     compressed,
     retried,
     invalid_time,
+    far_time,
 )

@@ -27,6 +27,10 @@ UNREADABLE = "workertoolbox_unreadable"
 #: shown instead of the arguments.
 DISPLAY_REPRS = "workertoolbox_shown"
 
+#: Header of the copy of a task that the broker has refused: the text of the refusal.
+#: Another copy, without this header, has announced the task.
+REFUSED = "workertoolbox_refused"
+
 #: Header of a message that the check-up sends to test whether messages reach the
 #: monitor. A monitor acknowledges the message and does not store it.
 PROBE = "workertoolbox_probe"

@@ -20,6 +20,10 @@ DISPLAY_REPRS = "workertoolbox_shown"
 #: details of the message.
 UNREADABLE = "workertoolbox_unreadable"
 
+#: Marks the copy of a task that the broker has refused after another copy was put: the
+#: text of the refusal. The monitor ends the task.
+REFUSED = "workertoolbox_refused"
+
 #: Key in `delivery_info`: the routing key that a message was published with, after a
 #: transport has pinned the message to the queue that it was read from.
 ROUTING_KEY = "workertoolbox_routing_key"

@@ -55,9 +55,9 @@ ROLE_PRIVILEGES = {
         *("SELECT (task_id)", "SELECT (date_done)", "SELECT (name)"),
         *("SELECT (queue)", "SELECT (root_id)", "SELECT (parent_id)"),
         *("SELECT (group_id)", "SELECT (status)", "SELECT (retries)"),
-        "SELECT (published_at)",
+        *("SELECT (published_at)", "INSERT"),
     )
-    | _grant("workertoolbox_quarantine_id_seq", "USAGE")
+    | _grant("workertoolbox_quarantine_id_seq task_id_sequence", "USAGE")
     | _grant("workertoolbox_version", "SELECT"),
     "reader": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
@@ -84,7 +84,9 @@ ROLE_PRIVILEGES = {
         "celery_taskmeta",
         *("SELECT (task_id)", "SELECT (status)", "SELECT (name)"),
         *("SELECT (retries)", "SELECT (root_id)", "SELECT (published_at)"),
+        "INSERT",
     )
+    | _grant("task_id_sequence", "USAGE")
     | _grant("workertoolbox_version", "SELECT"),
 }
 

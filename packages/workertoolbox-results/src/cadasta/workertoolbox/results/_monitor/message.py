@@ -26,6 +26,7 @@ from cadasta.workertoolbox.results._arguments.truncation import (
 from cadasta.workertoolbox.results._headers import (
     PROBE,
     PUBLISHED_AT,
+    REFUSED,
     UNREADABLE,
     work_queue,
 )
@@ -126,6 +127,7 @@ def read_task(
         seen_at=seen_at,
         published_at=published_at,
         planned=planned_steps(embedded, task_id=id, size=len(message.body or b"")),
+        refused=_read_text(headers, REFUSED),
     )
 
 
@@ -255,6 +257,11 @@ def _checked_name(key: str, value: str) -> str:
 
 def _find_name(headers: Mapping[str, Any], key: str) -> str | None:
     return None if headers.get(key) is None else _read_name(headers, key)
+
+
+def _read_text(headers: Mapping[str, Any], key: str) -> str | None:
+    value = headers.get(key)
+    return None if value is None else jsonable_text(str(value))[:MAX_REASON_LENGTH]
 
 
 def _read_count(headers: Mapping[str, Any], key: str) -> int:

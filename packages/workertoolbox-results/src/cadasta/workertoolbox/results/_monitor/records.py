@@ -17,6 +17,7 @@ class TaskRecord(NamedTuple):
         kwargs: A dict, or a text that is shown instead; never None.
         replaced: How many times the task has replaced itself.
         planned: The steps that the message announces.
+        refused: What the broker answered if it has refused the task.
     """
 
     id: str
@@ -37,6 +38,7 @@ class TaskRecord(NamedTuple):
     seen_at: datetime
     published_at: datetime | None
     planned: tuple[Step, ...]
+    refused: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ from cadasta.workertoolbox.results._monitor.records import (
     Record,
     TaskRecord,
 )
+from cadasta.workertoolbox.results._monitor.refusals import write_refusals
 
 
 def write_batch(connection: Connection, records: Sequence[Record]) -> None:
@@ -49,19 +50,20 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     """
     read = [record for record in records if isinstance(record, TaskRecord)]
     unread = [record for record in records if isinstance(record, QuarantineRecord)]
-    read = _last_publications(read)
+    published = _last_publications(read)
     # All monitors lock rows in the same order, so that they cannot deadlock.
-    read.sort(key=attrgetter("id"))
+    published.sort(key=attrgetter("id"))
     unread.sort(key=attrgetter("digest"))
     is_postgresql = connection.dialect.name == "postgresql"
     write = _write_arrays if is_postgresql else _write_rows
-    if read:
-        write(connection, read)
+    if published:
+        write(connection, published)
+    write_refusals(connection, read)
     rows = {
-        tables.planned: _planned_rows(read),
+        tables.planned: _planned_rows(published),
         tables.quarantine: [asdict(record) for record in unread],
         # Last, as the watermark may have passed a record during the transaction.
-        tables.queued: _late_queued_rows(read),
+        tables.queued: _late_queued_rows(published),
     }
     for table, values in rows.items():
         if values:
@@ -163,7 +165,7 @@ def _write_rows(connection: Connection, records: Sequence[TaskRecord]) -> None:
     """Write tasks and attempts, a row at a time, on SQLite."""
     tasks = [record._asdict() for record in records]
     for task in tasks:
-        del task["planned"]
+        del task["planned"], task["refused"]
     attempts = [
         {name: task[key] for name, key in _ATTEMPT_FIELDS.items()} for task in tasks
     ]

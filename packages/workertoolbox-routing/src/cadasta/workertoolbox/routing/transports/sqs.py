@@ -16,9 +16,12 @@ from cadasta.workertoolbox.routing._errors import (
     RemoteControlUnavailable,
 )
 from cadasta.workertoolbox.routing._extras import extra
+from cadasta.workertoolbox.routing._headers import REFUSED
+from cadasta.workertoolbox.routing._log_text import log_text
 from cadasta.workertoolbox.routing._transport_options import FIFO_ATTRIBUTES
 from cadasta.workertoolbox.routing.transports._fifo import set_fifo_properties
 from cadasta.workertoolbox.routing.transports._virtual import (
+    MAX_LOGGED,
     TaskChannel,
     TaskTransport,
     task_id,
@@ -92,7 +95,8 @@ class Channel(TaskChannel, SQS.Channel):
         """Put a task into its work queues, and at the same time its copies.
 
         If a queue may refuse the task for good, the copies wait a moment for its
-        answer: a copy cannot be taken back.
+        answer: a copy cannot be taken back. If one was put all the same, a second copy
+        tells the monitor that the task was refused.
 
         Raises:
             CopyFailed: A copy could not be put, and `copy_failure` is `raise`.
@@ -119,13 +123,14 @@ class Channel(TaskChannel, SQS.Channel):
             refused.set()
             answered.set()
             # Wait: the caller may try again at once.
-            if None in [future.result() for future in futures]:
-                _logger.warning(
-                    "task %s was not sent, but its copy for the monitor was, so the "
-                    "database shows it as waiting until it is sent again: %r",
-                    task_id(message),
-                    error,
-                )
+            outcomes = [future.result() for future in futures]
+            copied = [
+                queue
+                for queue, failure in zip(copies, outcomes, strict=False)
+                if failure is None
+            ]
+            if copied:
+                self._withdraw(message, copied, error)
             raise
         answered.set()
         tried = futures or [_done(attempt()) for attempt in tries]
@@ -140,6 +145,28 @@ class Channel(TaskChannel, SQS.Channel):
         if refused.is_set():
             return CopyFailed(queue, task_id(message), "the task was refused")
         return self.try_copy(queue, message)
+
+    def _withdraw(
+        self, message: dict[str, Any], copies: list[str], error: BaseException
+    ) -> None:
+        """Tell the monitor, which has the copy of a task, that the task was refused.
+
+        After another error than a refusal, the task may have been sent or be sent
+        again.
+        """
+        if errors.is_permanent(error):
+            reason = log_text(str(error), MAX_LOGGED)
+            headers = {**message["headers"], REFUSED: reason}
+            withdrawal = {**message, "headers": headers}
+            failures = [self.try_copy(queue, withdrawal) for queue in copies]
+            if not any(failures):
+                return
+        _logger.warning(
+            "task %s was not sent, but its copy for the monitor was, so the "
+            "database shows it as waiting until it is sent again: %r",
+            task_id(message),
+            error,
+        )
 
     def _start(self, tries: list[Any]) -> list[Future[CopyFailed | None]]:
         """Start the tries in another thread, if this process still can."""

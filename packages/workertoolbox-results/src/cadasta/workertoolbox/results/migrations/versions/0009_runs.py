@@ -44,7 +44,8 @@ GRANTS = (
         "INSERT",
         "GRANT SELECT ON workertoolbox_ended TO {role}; "
         "GRANT SELECT (task_id, status, date_done, name, queue, retries, root_id, "
-        "parent_id, group_id, published_at, not_run) ON celery_taskmeta TO {role}",
+        "parent_id, group_id, published_at, not_run), INSERT ON celery_taskmeta "
+        "TO {role}; GRANT USAGE ON SEQUENCE task_id_sequence TO {role}",
     ),
     (
         "workertoolbox_task",
