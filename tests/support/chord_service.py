@@ -186,17 +186,14 @@ def is_flag_set(key: str) -> bool:
     return (folder() / key).exists()
 
 
-@task_prerun.connect
 def record_start(task_id: str, task: Task[Any, Any], **_: Any) -> None:
     write_journal("begin", task_id, os.getpid())
 
 
-@task_postrun.connect
 def record_end(task_id: str, task: Task[Any, Any], **_: Any) -> None:
     write_journal("end", task_id, os.getpid())
 
 
-@before_task_publish.connect
 def publish_slowly_or_die(sender: str, headers: dict[str, Any], **_: Any) -> None:
     """Kill the process, or wait for a flag, before a body is first published."""
     if sender == "export.collect_after_kill" and set_flag_once(
@@ -211,5 +208,8 @@ def publish_slowly_or_die(sender: str, headers: dict[str, Any], **_: Any) -> Non
 
 # The test process sets the variable only after it has imported this module.
 if FOLDER in os.environ:
+    task_prerun.connect(record_start)
+    task_postrun.connect(record_end)
+    before_task_publish.connect(publish_slowly_or_die)
     chords.TAKEOVER_S = TAKEOVER_S
     app = make_service()

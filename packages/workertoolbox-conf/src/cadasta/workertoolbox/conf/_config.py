@@ -199,7 +199,7 @@ class Config(Settings):
             InvalidFolder: The folder cannot be created.
         """
         given = _given(locals())
-        path = make_folder(find_folder(ENV_PREFIX) if folder is None else folder)
+        path = make_folder(find_folder(ENV_PREFIX) if folder is None else folder, given)
         return cls(queues, ENV_PREFIX=ENV_PREFIX, **with_folder(given, path))
 
     def _build(self, given: Mapping[str, Any], prefix: str) -> None:

@@ -55,11 +55,16 @@ def embedded_settings(folder: Path) -> dict[str, Any]:
     }
 
 
-def make_folder(name: str | os.PathLike[str]) -> Path:
+def make_folder(name: str | os.PathLike[str], given: Mapping[str, Any]) -> Path:
     """Create a folder for broker and database, if it does not exist.
 
     Only its owner may read what is in it, whatever the umask of the process. The
     permissions of a folder that exists are kept, because other files may be in it.
+
+    Args:
+        name: Name of the folder.
+        given: Settings that replace those of the folder. If they name another broker
+            or another database, the folder's own is not created.
 
     Returns:
         The full path of the folder.
@@ -73,11 +78,16 @@ def make_folder(name: str | os.PathLike[str]) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         broker, database = folder / _BROKER, folder / _DATABASE
         # The transport restricts what it creates in this folder in the same way.
-        broker.mkdir(mode=0o700, exist_ok=True)
-        if not database.exists():
+        if "broker_url" not in given:
+            broker.mkdir(mode=0o700, exist_ok=True)
+        if "result_backend" not in given and not database.exists():
             # SQLite gives its other files the permissions of this one.
             database.touch(mode=0o600)
-        for path in (broker, *broker.iterdir(), *folder.glob(f"{_DATABASE}*")):
+        for path in (
+            *folder.glob(_BROKER),
+            *folder.glob(f"{_BROKER}/*"),
+            *folder.glob(f"{_DATABASE}*"),
+        ):
             _restrict(path)
     except (OSError, ValueError) as error:
         raise InvalidFolder(

@@ -65,7 +65,7 @@ def embedded(
         InvalidFolder: The folder cannot be created.
         NotConfigured: The app is not configured with the toolbox.
     """
-    changes = {**_NEUTRAL, **embedded_settings(make_folder(folder))}
+    changes = {**_NEUTRAL, **embedded_settings(make_folder(folder, settings))}
     changes["broker_transport_options"]["polling_interval"] = POLLING_INTERVAL_S
     with _reconfigured(find_service(app), {**changes, **settings}):
         upgrade(app.conf.result_backend)
