@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, event, func, select, text
+from sqlalchemy.exc import OperationalError
 
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
@@ -26,12 +28,22 @@ ADVISORY_LOCK_KEY = 0x776F726B
 #: Seconds between two attempts to get that lock.
 LOCK_RETRY_S = 0.2
 
+#: Seconds for which a migration waits for a lock on a table. The statements of workers
+#: wait behind it, so it gives up and tries again after a pause of the same length.
+TABLE_LOCK_S = 1.0
+
+#: PostgreSQL's error code `lock_not_available`.
+_LOCK_NOT_AVAILABLE = "55P03"
+
+_logger = logging.getLogger(__name__)
+
 
 def upgrade(url: str, *, widen_ids: bool = False) -> str:
     """Create the tables, or bring them up to date, and return the revision.
 
     If two upgrades run at the same time, one waits for the other. An interrupted
-    upgrade is rolled back, or the next upgrade continues it.
+    upgrade is rolled back, or the next upgrade continues it. If another transaction
+    holds a lock on a table, the upgrade waits for its end, and workers go on meanwhile.
 
     Args:
         url: As in `result_backend`. Its role must be allowed to create tables.
@@ -45,13 +57,37 @@ def upgrade(url: str, *, widen_ids: bool = False) -> str:
     engine = open_engine(database_url(url))
     try:
         with translate_errors(engine), _locked_connection(engine) as connection:
-            command.upgrade(alembic_config(connection), "head")
-            if widen_ids and connection.dialect.name == "postgresql":
-                with connection.begin():
-                    widen_result_ids(connection)
+            _migrate(connection, widen_ids=widen_ids)
             return current_revision(connection) or ""
     finally:
         engine.dispose()
+
+
+def _migrate(connection: Connection, *, widen_ids: bool) -> None:
+    """Run the migrations; repeat the one that does not get a lock on a table."""
+    config = alembic_config(connection)
+    if connection.dialect.name != "postgresql":
+        command.upgrade(config, "head")
+        return
+    event.listen(connection, "begin", _limit_lock_waits)
+    while True:
+        try:
+            command.upgrade(config, "head")
+            if widen_ids:
+                widen_result_ids(connection)
+            connection.commit()
+            return
+        except OperationalError as error:
+            if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            _logger.warning("waiting for another transaction to end: %s", error.orig)
+        connection.rollback()
+        time.sleep(TABLE_LOCK_S)
+
+
+def _limit_lock_waits(connection: Connection) -> None:
+    # Has no effect outside a transaction, where CREATE INDEX CONCURRENTLY waits.
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TABLE_LOCK_S}s'")
 
 
 def alembic_config(connection: Connection) -> Config:
