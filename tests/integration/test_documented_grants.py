@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results import (
 from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
+from cadasta.workertoolbox.results._headers import REFUSED
 from cadasta.workertoolbox.results._history.erase import erase_workflow
 from cadasta.workertoolbox.results._history.purge import purge_expired
 from cadasta.workertoolbox.results._history.watermark import LATE_AFTER, WatermarkSweep
@@ -85,11 +86,11 @@ def store_results(app: Celery, id: str, *, group_id: str) -> None:
 
 
 def write_as_monitor(database: str) -> None:
-    """Store tasks, planned steps and a quarantined message."""
+    """Store tasks, planned steps, a refused task and a quarantined message."""
     engine = open_engine(make_url(database), poolclass=NullPool)
     check_schema(engine)
     headers: dict[str, Any] = {"task": "export.echo", "id": "1", "root_id": "1"}
-    headers["group"] = "g"
+    headers |= {"group": "g", REFUSED: "AccessDenied"}
     for headers["retries"] in range(2):
         message = Message(
             body=MESSAGE_BODY,

@@ -97,7 +97,10 @@ def test_an_upgrade_rewrites_a_large_table_only_if_asked_to(database: str) -> No
 def test_an_upgrade_waits_for_a_locked_table_while_workers_go_on(database: str) -> None:
     make_old(database)
     url = result_backend_url(database)
-    insert = "INSERT INTO celery_taskmeta (task_id) VALUES ('{}')"
+    insert = (
+        "SET statement_timeout = '5s'; "
+        "INSERT INTO celery_taskmeta (task_id) VALUES ('{}')"
+    )
     engine = create_engine(database)
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as other:
@@ -106,7 +109,7 @@ def test_an_upgrade_waits_for_a_locked_table_while_workers_go_on(database: str) 
             wait_until(lambda: fetch(database, REVISION) == [("0008",)], timeout_s=30)
             for number in range(3):
                 # Each waits for the upgrade's next try at the longest.
-                execute(database, "SET statement_timeout = '5s'", insert.format(number))
+                execute(database, insert.format(number))
                 time.sleep(TABLE_LOCK_S / 2)
             was_waiting = not upgraded.done()
         revision = upgraded.result(timeout=30)
