@@ -89,22 +89,28 @@ def write_as_monitor(database: str) -> None:
     """Store tasks, planned steps, a refused task and a quarantined message."""
     engine = open_engine(make_url(database), poolclass=NullPool)
     check_schema(engine)
-    headers: dict[str, Any] = {"task": "export.echo", "id": "1", "root_id": "1"}
-    headers |= {"group": "g", REFUSED: "AccessDenied"}
-    for headers["retries"] in range(2):
-        message = Message(
-            body=MESSAGE_BODY,
-            headers=dict(headers),
-            content_type="application/json",
-            content_encoding="utf-8",
-        )
+    for retries in range(2):
+        message = make_message("1", MESSAGE_BODY, group="g", retries=retries)
+        headers = {"retries": retries, REFUSED: "AccessDenied"}
+        refused = make_message("4", MESSAGE_BODY.replace(b"3", b"5"), **headers)
         now = datetime.now(UTC)
-        quarantined = quarantine_record(message, reason="x", seen_at=now)
+        quarantined = quarantine_record(refused, reason="x", seen_at=now)
+        records = [read_task(each, seen_at=now) for each in (message, refused)]
         with engine.begin() as connection:
-            write_batch(connection, [read_task(message, seen_at=now), quarantined])
+            write_batch(connection, [*records, quarantined])
             write_batch(connection, [read_task(message, seen_at=now - LATE_AFTER)])
         with engine.begin() as connection:
             WatermarkSweep().advance(connection, until=now)
+
+
+def make_message(id: str, body: Any, **headers: Any) -> Message:
+    """Return a task message as a consumer receives it."""
+    return Message(
+        body=body,
+        headers={"task": "export.echo", "id": id, "root_id": id, **headers},
+        content_type="application/json",
+        content_encoding="utf-8",
+    )
 
 
 def use_as_monitor(database: str) -> None:
@@ -220,4 +226,4 @@ def test_only_the_purger_can_delete(database: str, role: str) -> None:
         with TaskStore(result_backend_url(database)) as store:
             kept = store.list()
 
-    assert len(kept) == 3
+    assert len(kept) == 5
