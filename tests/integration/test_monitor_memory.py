@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ PLAIN_BYTES = 64 * 2**20
 #: Bytes of a decompression bomb once it is decompressed.
 BOMB_BYTES = 512 * 2**20
 
+#: A body below the limit, whose five million values would take more than a gigabyte.
+VALUES = b'[[], {}, {"x": [%b0]}]' % (b"{}," * 5_000_000)
+
 #: Number of messages of 1 MiB; a monitor may prefetch all of them.
 MANY = 250
 
@@ -49,25 +53,34 @@ def test_the_memory_for_one_message_of_any_size_is_limited(
     tmp_path: Path,
     kind: str,
 ) -> None:
-    body = bytes(PLAIN_BYTES) if kind == "plain" else bomb(kind)
     compression = {} if kind == "plain" else {"compression": kind}
+    if kind == "plain":
+        bodies = {"huge": bytes(PLAIN_BYTES)}
+    else:
+        zeros = [bytes(2**24)] * (BOMB_BYTES // 2**24)
+        bodies = {"huge": compress(zeros, kind), "values": compress([VALUES], kind)}
     with run_monitor(rabbitmq_environment, tmp_path, "-l", "ERROR") as process:
-        send(rabbitmq_app, body, "huge", **compression)
+        for id, body in bodies.items():
+            send(rabbitmq_app, body, id, **compression)
         send(rabbitmq_app, b"[[], {}, {}]", "next")
-        wait_until(lambda: all_written(engine, process, 2), timeout_s=60)
+        wait_until(lambda: all_written(engine, process, len(bodies) + 1), timeout_s=60)
         peak_bytes = peak_memory(process)
         exit_code = process.stop()
-    [kept] = quarantined_rows(engine)
+    kept = {row.headers["id"]: row for row in quarantined_rows(engine)}
     with TaskStore(rabbitmq_app.conf.result_backend) as store:
         found = [one.id for one in store.list()]
 
     assert exit_code == 0
     assert peak_bytes < (PLAIN_PEAK_BYTES if kind == "plain" else PEAK_BYTES)
     assert found == ["next"]
+    assert kept.keys() == bodies.keys()
     # Digests, because pytest would print the whole body if it differs.
-    assert sha256(kept.body).digest() == sha256(body).digest()
-    assert str(MAX_BODY_BYTES) in kept.reason
-    assert kept.headers.get("compression") == compression.get("compression")
+    assert sha256(kept["huge"].body).digest() == sha256(bodies["huge"]).digest()
+    assert str(MAX_BODY_BYTES) in kept["huge"].reason
+    if "values" in kept:
+        assert "values" in kept["values"].reason
+    for each in kept.values():
+        assert each.headers.get("compression") == compression.get("compression")
 
 
 @pytest.mark.parametrize("result_backend", ["postgresql"], indirect=True)
@@ -89,17 +102,14 @@ def test_the_memory_for_a_queue_full_of_large_messages_is_limited(
     assert peak_bytes < PEAK_BYTES
 
 
-def bomb(method: str) -> bytes:
-    """Return `BOMB_BYTES` zeros, compressed."""
+def compress(chunks: Iterable[bytes], method: str) -> bytes:
+    """Return bytes compressed, such as a decompression bomb."""
     compressor: Any = {
         "gzip": zlib.compressobj,
         "zstd": getattr(kombu.compression, "zstd").ZstdCompressor,  # noqa: B009
     }[method]()
-    chunk = bytes(2**24)
-    count = BOMB_BYTES // len(chunk)
-    return b"".join(
-        [*(compressor.compress(chunk) for _ in range(count)), compressor.flush()]
-    )
+    parts = [compressor.compress(chunk) for chunk in chunks]
+    return b"".join([*parts, compressor.flush()])
 
 
 def send(app: Celery, body: bytes, *ids: str, **headers: Any) -> None:

@@ -19,7 +19,11 @@ from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.secret_names import is_secret_name
 from cadasta.workertoolbox.results._arguments.secret_texts import MASK, mask_text
 from cadasta.workertoolbox.results._monitor.decompression import decompress
-from cadasta.workertoolbox.results._monitor.size_limits import MAX_BODY_BYTES
+from cadasta.workertoolbox.results._monitor.size_limits import (
+    MAX_BODY_BYTES,
+    MAX_VALUES,
+)
+from cadasta.workertoolbox.results._monitor.value_count import has_more_values
 
 #: Content types of bodies that are text. kombu's transports deliver an envelope that it
 #: cannot parse without one.
@@ -118,6 +122,8 @@ class _BodyRedaction:
 
     def _redact_encoded(self, raw: bytes, encodings_left: int) -> bytes | None:
         """Redact JSON, an envelope, base64 of one of these, or other text."""
+        if has_more_values(raw, MAX_VALUES):  # They would take much memory.
+            return None if self._may_have_secrets(raw) else raw
         try:
             value = json.loads(raw)
             masked = self._redact_value(value, encodings_left)
