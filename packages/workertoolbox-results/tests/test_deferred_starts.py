@@ -6,11 +6,15 @@ import os
 import time
 from typing import Any
 
+import pytest
 from celery import Celery, states
 from celery.app.task import Context
+from celery.app.trace import trace_task
+from celery.exceptions import Reject
 from polling import eventually, status_of
 
 from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._backend import deferred_starts
 from cadasta.workertoolbox.results._backend.deferred_starts import DELAY_S
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -49,6 +53,27 @@ def test_a_quick_task_is_written_by_one_statement_with_its_start(
     assert len(statements) == 1
     assert task.started_at is not None
     assert task.run_s is not None and task.run_s >= 0
+
+
+def test_the_start_of_a_rejected_task_is_written_before_its_worker_stores_the_end(
+    app: Celery, backend: Backend, store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deferred_starts, "DELAY_S", 60.0)
+    app.conf.task_track_started = True
+
+    @app.task(name="export.project")
+    def reject() -> None:
+        raise Reject("no")
+
+    message = {"id": "1", "task": reject.name, "hostname": "worker@host"}
+    trace_task(reject, "1", (), {}, request=message, app=app)
+    started = store.get("1")
+    # As in the main process of the worker, which does not know when the task started.
+    backend.mark_as_failure("1", Reject("no"), request=request_for("1"))
+    ended = store.get("1")
+
+    assert (started.status, ended.status) == ("STARTED", "FAILURE")
+    assert ended.started_at == started.started_at is not None
 
 
 def test_a_start_that_cannot_be_written_does_not_block_the_next(

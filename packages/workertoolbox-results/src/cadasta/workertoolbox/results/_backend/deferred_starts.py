@@ -97,6 +97,16 @@ class DeferredStarts:
             _, start = self._pending.pop(task_id, (None, None))
         return start
 
+    def write(self, task_id: str) -> None:
+        """Write a start now, unless it is written; a thread writes it after an outage.
+
+        For a task whose end another process stores, which does not know its start.
+        """
+        with self._lock:
+            _, start = self._pending.pop(task_id, (None, None))
+            if start is not None:
+                self._write_or_keep(task_id, start)
+
     def _write_pending(self) -> None:
         # One wake-up per `DELAY_S` for all tasks: one for each task would take longer
         # than writing the rows.
@@ -108,23 +118,21 @@ class DeferredStarts:
                 now = time.monotonic()
                 due = [id for id, (at, _) in self._pending.items() if at <= now]
                 for id in due:
-                    start = self._pending.pop(id)[1]
-                    if not self._write(id, start):
-                        self._pending[id] = (time.monotonic() + RETRY_S, start)
+                    self._write_or_keep(id, self._pending.pop(id)[1])
                 if not self._pending:
                     self._has_pending.clear()
 
-    def _write(self, task_id: str, start: DeferredStart) -> bool:
-        """Write a start; return False if it has to be tried again."""
+    def _write_or_keep(self, task_id: str, start: DeferredStart) -> None:
+        """Write a start, or keep it during an outage; the caller holds the lock."""
         try:
             write_start(self._database, start.build_row())
         except Exception as error:
             if is_outage(error):
-                return False
+                self._pending[task_id] = (time.monotonic() + RETRY_S, start)
+                return
             # The task is changing its arguments meanwhile, or the data is invalid. A
             # lost start is harmless: the final state is retried until it is stored.
             logger.warning("start of task %s not stored: %s", task_id, one_line(error))
-        return True
 
 
 def deferred_starts_for(database: Database) -> DeferredStarts:

@@ -12,6 +12,7 @@ from celery.backends import base
 from celery.exceptions import Reject
 from celery.signals import after_task_publish, task_postrun
 
+from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStarts
 from cadasta.workertoolbox.results._backend.late_endings import (
     LateEnding,
     late_endings,
@@ -19,7 +20,9 @@ from cadasta.workertoolbox.results._backend.late_endings import (
 
 
 class IgnoredMixin(base.BaseBackend):
-    """The method that records tasks which Celery calls ignored or rejected."""
+    """The methods that record tasks which Celery calls ignored or rejected."""
+
+    _deferred_starts: DeferredStarts
 
     def mark_as_ignored(
         self, task_id: str, error: Any, state: str, request: Any
@@ -34,6 +37,10 @@ class IgnoredMixin(base.BaseBackend):
         record = partial(self.store_result, task_id, text, state, request=request)
         late_endings.record(LateEnding(task_id, record))
 
+    def store_pending_start(self, task_id: str) -> None:
+        """Store the start of a task, if it is not stored yet."""
+        self._deferred_starts.write(task_id)
+
 
 @task_postrun.connect
 def _store_end(
@@ -46,9 +53,15 @@ def _store_end(
 ) -> None:
     if state not in (states.IGNORED, states.REJECTED):
         return
+    backend = task.backend
+    if not isinstance(backend, IgnoredMixin) or task.request.is_eager:
+        return
     end = _end_of(task, retval)
-    if end is not None and isinstance(task.backend, IgnoredMixin):
-        task.backend.mark_as_ignored(task_id, retval, end, task.request)
+    if end is not None:
+        backend.mark_as_ignored(task_id, retval, end, task.request)
+    elif isinstance(retval, Reject) and not getattr(retval, "requeue", False):
+        # The worker's main process is about to store a failure.
+        backend.store_pending_start(task_id)
 
 
 @after_task_publish.connect
@@ -67,7 +80,7 @@ def _end_of(task: Task[..., Any], error: Any) -> str | None:
     rejected task that is not requeued.
     """
     request = task.request
-    if request.is_eager or getattr(request, "workertoolbox_published_again", False):
+    if getattr(request, "workertoolbox_published_again", False):
         return None
     if isinstance(error, Reject):
         # A message that was acknowledged before the run is not requeued.
