@@ -226,4 +226,4 @@ def test_only_the_purger_can_delete(database: str, role: str) -> None:
         with TaskStore(result_backend_url(database)) as store:
             kept = store.list()
 
-    assert len(kept) == 5
+    assert len(kept) == 6

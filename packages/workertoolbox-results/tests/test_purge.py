@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from celery import Celery, states
+from celery.app.task import Context
 from sqlalchemy import update
 from stored_rows import row_counts, store_group_chord_and_quarantine
 from test_commands import run, track
@@ -57,6 +59,29 @@ def test_only_tasks_with_the_given_status_and_name_are_deleted(
     run(app, *words, "--name", "export.project")
 
     assert ids(store) == {"bad", "queued", "other"}
+
+
+def test_tasks_whose_result_was_deleted_are_deleted_by_their_status(
+    app: Celery, backend: Backend, store: TaskStore
+) -> None:
+    first = {"id": "again", "task": "export.project", **ago(40)}
+    track(backend, {"id": "good", **ago(40)}, {"id": "bad", **ago(40)}, first)
+    run_of_first: Any = Context(first, args=[], kwargs={}, hostname="worker@host")
+    run_of_first.task = first["task"]
+    backend.store_result("good", 42, states.SUCCESS)
+    for id, request in (("bad", None), ("unseen", None), ("again", run_of_first)):
+        backend.store_result(id, ValueError("x"), states.FAILURE, request=request)
+    for id in ("good", "bad", "unseen", "again"):
+        app.AsyncResult(id).forget()
+    track(backend, {**first, **ago(35)})
+    kept = []
+    for status in (states.FAILURE, "QUEUED"):
+        for _ in purge.purge_expired(store.engine, before=LATER, status=status):
+            pass
+        kept.append(ids(store))
+
+    assert kept == [{"good", "again"}, {"good"}]
+    assert row_counts(backend)["workertoolbox_ended"] == 1
 
 
 def test_a_dry_run_counts_and_deletes_nothing(

@@ -263,7 +263,8 @@ def test_an_untracked_task_is_sorted_by_its_latest_state(store: TaskStore) -> No
 def test_a_result_whose_message_arrives_late_is_no_longer_untracked(
     store: TaskStore,
 ) -> None:
-    for id, age in (("tracked", HOUR / 2), ("untracked", HOUR), ("forgotten", HOUR)):
+    ages = {"tracked": HOUR / 2, "untracked": HOUR, "forgotten": 2 * HOUR}
+    for id, age in ages.items():
         store_state(store, id, states.SUCCESS, age)
     sweep(store)
     write(store, late_record("tracked", 3 * HOUR))
@@ -273,9 +274,9 @@ def test_a_result_whose_message_arrives_late_is_no_longer_untracked(
     sweep(store)
 
     assert before == find_everywhere(store)
-    assert before[0] == ["untracked", "tracked"]
+    assert before[0] == ["untracked", "forgotten", "tracked"]
     assert before[3:] == [["forgotten", "untracked"]] * 2
-    assert untracked_ids(store) == {"untracked"}
+    assert untracked_ids(store) == {"untracked", "forgotten"}
 
 
 def test_a_deleted_task_is_no_longer_queued(store: TaskStore) -> None:

@@ -28,6 +28,9 @@ metadata = MetaData()
 #: Maximum length in characters of a name in Celery's columns.
 NAME_LENGTH = 155
 
+#: Few tasks have another status, so that an index of them is small.
+_UNUSUAL = "status <> 'SUCCESS'"
+
 #: Only `INTEGER` numbers the rows of a table in SQLite; it has eight bytes there.
 _RowNumber = BigInteger().with_variant(Integer, "sqlite")
 
@@ -35,12 +38,8 @@ _RowNumber = BigInteger().with_variant(Integer, "sqlite")
 def _partial(name: str, *columns: str, rows: str) -> Index:
     """Return an index of some rows only; it does not slow down writing other rows."""
     where = text(rows)
-    return Index(
-        f"ix_workertoolbox_{name}",
-        *columns,
-        postgresql_where=where,
-        sqlite_where=where,
-    )
+    name = f"ix_workertoolbox_{name}"
+    return Index(name, *columns, postgresql_where=where, sqlite_where=where)
 
 
 #: Celery's table of results, extended (`result_extended`), and columns of our own, from
@@ -74,10 +73,8 @@ taskmeta = Table(
     Column("not_run", Text),
     # Few indexes, because each slows down every worker that stores a result.
     Index("ix_workertoolbox_result_worker", "worker", "date_done"),
-    _partial("result_status", "status", "date_done", rows="status <> 'SUCCESS'"),
-    _partial(
-        "result_status_name", "status", "name", "date_done", rows="status <> 'SUCCESS'"
-    ),
+    _partial("result_status", "status", "date_done", rows=_UNUSUAL),
+    _partial("result_status_name", "status", "name", "date_done", rows=_UNUSUAL),
     sqlite_autoincrement=True,
 )
 
@@ -212,6 +209,9 @@ ended = Table(
     Column("not_run", Text),
     Index("ix_workertoolbox_ended_ended_at", "ended_at"),
     Index("ix_workertoolbox_ended_root_id", "root_id"),
+    Index("ix_workertoolbox_ended_worker", "worker", "ended_at"),
+    _partial("ended_status", "status", "ended_at", rows=_UNUSUAL),
+    _partial("ended_status_name", "status", "name", "ended_at", rows=_UNUSUAL),
     _partial("ended_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
     _partial("ended_group_id", "group_id", rows="group_id IS NOT NULL"),
 )

@@ -100,6 +100,24 @@ class NaiveInstant(_Time):
     cache_ok = True
 
 
+class NaiveUTC(FunctionElement[datetime]):
+    """SQL for an `Instant` as a `NaiveInstant`."""
+
+    name = "naive_utc"
+    inherit_cache = True
+    type = NaiveInstant()
+
+
+@compiles(NaiveUTC)
+def _compile_stored(element: NaiveUTC, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(NaiveUTC, "postgresql")
+def _compile_naive(element: NaiveUTC, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"({compiler.process(element.clauses, **kw)}) AT TIME ZONE 'UTC'"
+
+
 def naive_utc(instant: datetime) -> datetime:
     """Return an instant in UTC without a time zone, as in Celery's tables."""
     return instant.astimezone(UTC).replace(tzinfo=None)

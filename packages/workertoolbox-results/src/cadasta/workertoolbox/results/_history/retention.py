@@ -24,7 +24,8 @@ from cadasta.workertoolbox.results._database.tables import (
     untracked,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._history.watermark import (
+from cadasta.workertoolbox.results._history.conditions import (
+    end_status,
     has_message,
     has_result,
     has_stored_result,
@@ -100,15 +101,16 @@ def _tasks(
     columns = [task.c.id, attempt.c.task_id, planned.c.id, queued.c.task_id]
     result = taskmeta.c.task_id == task.c.id
     if status == QUEUED:
-        # A result that arrives meanwhile stays: its task is not queued any more.
+        # A result that arrives meanwhile stays: its task is not queued any more. The
+        # end of an earlier run goes: it would be shown in place of the message.
         deletable = deletable.where(~has_result(task.c.id))
+        columns.append(ended.c.task_id)
     else:
         # Deleting a result inserts a row into `workertoolbox_ended`.
         columns += [taskmeta.c.task_id, ended.c.task_id]
         if status is not None and is_deleted:
-            end = select(ended.c.status).where(ended.c.task_id == task.c.id)
             deletable = deletable.where(
-                ~has_stored_result(task.c.id), end.scalar_subquery() == status
+                ~has_stored_result(task.c.id), end_status(task.c.id) == status
             )
         elif status is not None:
             deletable = deletable.join(taskmeta, result).where(
@@ -145,7 +147,7 @@ def _ended_tasks(
     deletable = select(id).where(expired, ~has_message(id), ~has_stored_result(id))
     if status is not None:
         deletable = deletable.where(ended.c.status == status)
-    columns = (id, planned.c.id)
+    columns = (id, planned.c.id, untracked.c.task_id)
     return RetentionRule(TASKS, (ended.c.ended_at, id), expired, deletable, columns)
 
 

@@ -1,17 +1,18 @@
 """The tables of queued and untracked tasks, complete up to their watermarks.
 
 A *queued* task is one whose message a monitor has seen and that has no result. An
-*untracked* task is one that has a result and whose message no monitor has seen. Finding
-them in the whole history would mean looking up the result of every task, and the task
-of every result.
+*untracked* task is one that has or had a result and whose message no monitor has seen.
+Finding them in the whole history would mean looking up the result of every task, and
+the task of every result.
 
 Therefore, some time after a message was seen, a task without a result gets a row in
 `workertoolbox_queued`, and some time after a result was stored, a result without a task
-gets one in `workertoolbox_untracked`. The two *watermarks* are the instants up to which
-this was done. Queries read those tables, and look up only messages and results that are
-newer than the watermarks. Every few seconds, one of the monitors makes a *sweep*: it
-advances the watermarks and deletes rows that have become obsolete. If no monitor runs,
-queries give the same answers, but take longer.
+gets one in `workertoolbox_untracked`, even if the result has been deleted. The two
+*watermarks* are the instants up to which this was done. Queries read those tables, and
+look up only messages and results that are newer than the watermarks. Every few seconds,
+one of the monitors makes a *sweep*: it advances the watermarks and deletes rows that
+have become obsolete. If no monitor runs, queries give the same answers, but take
+longer.
 """
 
 from __future__ import annotations
@@ -27,10 +28,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    ScalarSelect,
     case,
     delete,
-    func,
     select,
     update,
 )
@@ -47,7 +46,13 @@ from cadasta.workertoolbox.results._database.tables import (
     untracked,
     watermark,
 )
-from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._database.types import NaiveUTC, naive_utc
+from cadasta.workertoolbox.results._history.conditions import (
+    has_message,
+    has_message_or_result,
+    has_result,
+    is_latest_end,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -85,57 +90,6 @@ REST_FACTOR = 9
 due_at: ColumnElement[datetime] = case(
     (task.c.eta > task.c.scheduled_at, task.c.eta), else_=task.c.scheduled_at
 )
-
-
-def has_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return a condition that a task has a result, in any state, or has had one.
-
-    It is a subquery, which uses an index for each task. For a join, the planner might
-    read all results.
-    """
-    return func.coalesce(_result(task_id), _end(task_id)).is_not(None)
-
-
-def has_stored_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return a condition that the result of a task is stored, and not deleted."""
-    return _result(task_id).is_not(None)
-
-
-def has_message(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return a condition that a monitor has seen the message of a task.
-
-    It is a subquery for the same reason as `has_result`.
-    """
-    return _message(task_id).is_not(None)
-
-
-def has_message_or_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return a condition that a task has a message, a result, or both."""
-    # One condition instead of two with OR, for which the planner would expect hardly
-    # any rows to be left.
-    known = func.coalesce(_message(task_id), _result(task_id), _end(task_id))
-    return known.is_not(None)
-
-
-def _result(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
-    found = select(taskmeta.c.task_id).where(taskmeta.c.task_id == task_id)
-    return found.scalar_subquery()
-
-
-def _end(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
-    """Return the id of a task whose result was deleted, unless it is queued again."""
-    later = task.alias()
-    is_again = select(later.c.id).where(
-        later.c.id == ended.c.task_id, later.c.published_at > ended.c.published_at
-    )
-    found = select(ended.c.task_id).where(
-        ended.c.task_id == task_id, ~is_again.exists()
-    )
-    return found.scalar_subquery()
-
-
-def _message(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
-    return select(task.c.id).where(task.c.id == task_id).scalar_subquery()
 
 
 class WatermarkSweep:
@@ -202,7 +156,7 @@ def _obsolete(until: datetime) -> Iterator[tuple[Column[Any], ColumnElement[bool
     id = queued.c.task_id
     yield id, has_result(id) | ~has_message(id)
     id = untracked.c.task_id
-    yield id, has_message(id) | ~has_stored_result(id)
+    yield id, has_message(id) | ~has_result(id)
     id = planned.c.id
     yield id, (planned.c.seen_at <= until) & has_message_or_result(id)
 
@@ -229,20 +183,33 @@ def _insert_untracked(
     connection: Connection, *, since: datetime, until: datetime
 ) -> bool:
     """Insert untracked tasks and advance their watermark, as `_insert_queued` does."""
-    date = taskmeta.c.date_done
-    reached = _next_watermark(connection, date, since, until)
+    stored_at, ended_at = taskmeta.c.date_done, ended.c.ended_at
+    # Ends of deleted results have their dates in another type.
+    since_utc, until_utc = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
+    reached = min(
+        _next_watermark(connection, stored_at, since, until),
+        naive_utc(_next_watermark(connection, ended_at, since_utc, until_utc)),
+    )
     names = untracked.c.keys()
-    without_message = select(*(taskmeta.c[name] for name in names)).where(
-        date > since, date <= reached, ~has_message(taskmeta.c.task_id)
+    results = select(*(taskmeta.c[name] for name in names)).where(
+        stored_at > since, stored_at <= reached, ~has_message(taskmeta.c.task_id)
+    )
+    others = (ended.c[name] for name in names if name not in ("task_id", "date_done"))
+    ends = select(ended.c.task_id, NaiveUTC(ended_at), *others).where(
+        ended_at > since_utc,
+        ended_at <= reached.replace(tzinfo=UTC),
+        ~has_message(ended.c.task_id),
+        is_latest_end(),
     )
     insert = insert_into(untracked, connection.dialect.name)
     # An earlier state of the same task may have a row.
     changes = {name: insert.excluded[name] for name in names if name != "task_id"}
-    connection.execute(
-        insert.from_select(names, without_message).on_conflict_do_update(
-            index_elements=[untracked.c.task_id], set_=changes
+    for without_message in (results, ends):
+        connection.execute(
+            insert.from_select(names, without_message).on_conflict_do_update(
+                index_elements=[untracked.c.task_id], set_=changes
+            )
         )
-    )
     connection.execute(update(watermark).values(date_done=reached))
     return reached >= until
 

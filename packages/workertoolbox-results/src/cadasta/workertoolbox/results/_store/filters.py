@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from celery import states
-from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
+from celery.states import SUCCESS
+from sqlalchemy import ColumnElement, SQLColumnExpression, Table, func, select
 
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
-from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, task, taskmeta
+from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, task
 from cadasta.workertoolbox.results._store.task import INTERNAL
 
 Condition = ColumnElement[bool]
@@ -42,7 +42,7 @@ class Filters:
         They are if a worker is given, or a stored state other than `SUCCESS`. Few tasks
         have such a state, and they may be anywhere in the history.
         """
-        usual = (*BEFORE_RESULT, states.SUCCESS, None)
+        usual = (*BEFORE_RESULT, SUCCESS, None)
         return self.worker is not None or self.status not in usual
 
 
@@ -51,49 +51,51 @@ def message_conditions(filters: Filters) -> Iterator[Condition]:
     yield from name_and_queue_conditions(filters, task.c.name, task.c.queue)
 
 
-def untracked_conditions(filters: Filters) -> Iterator[Condition]:
-    """Yield conditions on `celery_taskmeta` for results without a message."""
-    yield from name_and_queue_conditions(filters, taskmeta.c.name, taskmeta.c.queue)
+def untracked_conditions(filters: Filters, states: Table) -> Iterator[Condition]:
+    """Yield conditions on a table of states for tasks without a message."""
+    yield from name_and_queue_conditions(filters, states.c.name, states.c.queue)
     if filters.status is not None:
-        yield taskmeta.c.status == filters.status
+        yield states.c.status == filters.status
 
 
-def result_conditions(filters: Filters) -> Iterator[Sequence[Condition]]:
-    """Yield alternatives: sequences of conditions on `celery_taskmeta`.
+def state_conditions(filters: Filters, states: Table) -> Iterator[Sequence[Condition]]:
+    """Yield alternatives: sequences of conditions on a table of states.
 
-    A result matches if it meets every condition of one sequence. Each sequence is meant
+    A state matches if it meets every condition of one sequence. Each sequence is meant
     for a query of its own, so that each can use an index; one query with an OR could
     not.
 
     Name and queue are those that the worker stored, or else those of the message.
+
+    Args:
+        states: `celery_taskmeta` or `workertoolbox_ended`, which have the same indexes.
     """
-    result = taskmeta.c
-    name = func.coalesce(result.name, _message_column("name"))
-    queue = func.coalesce(result.queue, _message_column("queue"))
-    state: list[Condition] = []
+    state = states.c
+    name = func.coalesce(state.name, _message_column("name", state.task_id))
+    queue = func.coalesce(state.queue, _message_column("queue", state.task_id))
+    wanted: list[Condition] = []
     if filters.worker is not None:
-        state.append(result.worker == filters.worker)
+        wanted.append(state.worker == filters.worker)
     if filters.status is not None:
-        state.append(result.status == filters.status)
-    conditions = [*state, *name_and_queue_conditions(filters, name, queue)]
-    if filters.status in (None, states.SUCCESS):
+        wanted.append(state.status == filters.status)
+    conditions = [*wanted, *name_and_queue_conditions(filters, name, queue)]
+    if filters.status in (None, SUCCESS):
         yield conditions
         return
-    in_partial_index = result.status != states.SUCCESS  # Written as in the indexes.
+    in_partial_index = state.status != SUCCESS  # Written as in the indexes.
     if filters.name is None:
         yield [in_partial_index, *conditions]
         return
-    has_stored_name = result.name == filters.name[:NAME_LENGTH]
+    has_stored_name = state.name == filters.name[:NAME_LENGTH]
     without_name = replace(filters, name=None, internal=True)
     others = name_and_queue_conditions(without_name, name, queue)
-    yield [in_partial_index, has_stored_name, *state, *others]
-    yield [in_partial_index, result.name.is_(None), *conditions]
+    yield [in_partial_index, has_stored_name, *wanted, *others]
+    yield [in_partial_index, state.name.is_(None), *conditions]
 
 
-def _message_column(column: str) -> ColumnElement[Any]:
-    """Return a column of the message that belongs to a result."""
-    query = select(task.c[column]).where(task.c.id == taskmeta.c.task_id)
-    return query.scalar_subquery()
+def _message_column(column: str, task_id: ColumnElement[str]) -> ColumnElement[Any]:
+    """Return a column of the message of a task."""
+    return select(task.c[column]).where(task.c.id == task_id).scalar_subquery()
 
 
 def name_and_queue_conditions(
@@ -106,6 +108,14 @@ def name_and_queue_conditions(
         yield queue == filters.queue
     if filters.name is None and not filters.internal:
         yield ~is_internal(name)
+
+
+def has_message_where(
+    task_id: ColumnElement[str], conditions: Sequence[Condition]
+) -> Condition:
+    """Return the condition that a task has a message, and the message meets others."""
+    message = select(task.c.id).where(task.c.id == task_id, *conditions)
+    return message.scalar_subquery().is_not(None)
 
 
 def is_internal(name: SQLColumnExpression[Any]) -> Condition:

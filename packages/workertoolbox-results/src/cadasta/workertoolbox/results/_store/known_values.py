@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from celery import states
-from sqlalchemy import Column, Connection, Select, literal, select
+from celery.states import FAILURE, PENDING, RETRY, REVOKED, STARTED, SUCCESS
+from sqlalchemy import Column, Connection, Select, Table, literal, select
 
 from cadasta.workertoolbox.results._database.statuses import (
     QUEUED,
@@ -17,6 +17,7 @@ from cadasta.workertoolbox.results._database.statuses import (
 )
 from cadasta.workertoolbox.results._database.tables import (
     NAME_LENGTH,
+    ended,
     planned,
     task,
     taskmeta,
@@ -24,6 +25,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._errors import UnknownStatus, UnknownValue
 from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.latest_states import ENDS, RESULTS
 
 #: Similarity, as `difflib` measures it from 0 to 1, from which a value is suggested.
 MIN_SIMILARITY = 0.6
@@ -37,11 +39,11 @@ USUAL_STATES = ("ABORTED", "PROGRESS")
 
 #: Other words for statuses.
 _SYNONYMS = {
-    states.FAILURE: "crashed errored error exception fail failed failing",
-    states.STARTED: "active busy executing processing run running working",
-    states.SUCCESS: "complete completed done finished ok succeed succeeded successful",
-    states.REVOKED: "aborted canceled cancelled discarded killed stopped terminated",
-    states.RETRY: "again retried retrying",
+    FAILURE: "crashed errored error exception fail failed failing",
+    STARTED: "active busy executing processing run running working",
+    SUCCESS: "complete completed done finished ok succeed succeeded successful",
+    REVOKED: "aborted canceled cancelled discarded killed stopped terminated",
+    RETRY: "again retried retrying",
     QUEUED: "enqueued new open pending published ready received sent waiting",
     SCHEDULED: "delayed eta future",
 }
@@ -52,7 +54,7 @@ _MEANT = {word: status for status, words in _SYNONYMS.items() for word in words.
 _COLUMNS: dict[str, tuple[Column[str], ...]] = {
     "name": (task.c.name, untracked.c.name, planned.c.name),
     "queue": (task.c.queue, untracked.c.queue),
-    "worker": (taskmeta.c.worker,),
+    "worker": (taskmeta.c.worker, ended.c.worker),
 }
 
 
@@ -87,10 +89,12 @@ def check_status(connection: Connection, status: str) -> None:
             tasks that it does not know.
     """
     is_usual = status in STATUSES or status in USUAL_STATES
-    if is_usual and status != states.PENDING:
+    if is_usual and status != PENDING:
         return
-    query = _select_state().where(taskmeta.c.status == status).limit(1)
-    if not connection.scalar(query):
+    query = select(literal(1)).where(
+        taskmeta.c.status != SUCCESS, taskmeta.c.status == status
+    )
+    if not connection.scalar(query.limit(1)):
         raise UnknownStatus(status, _meant_status(status))
 
 
@@ -101,15 +105,17 @@ def _exists(connection: Connection, kind: str, value: str) -> bool:
     """
     found = [select(literal(1)).where(each == value) for each in _COLUMNS[kind]]
     if kind == "name":
-        found.append(_select_state().where(taskmeta.c.name == value[:NAME_LENGTH]))
+        found += (_select_name(states.table, value) for states in (RESULTS, ENDS))
     if any(connection.scalar(query.limit(1)) for query in found):
         return True
     return value in _newest_values(connection, kind)
 
 
-def _select_state() -> Select[Any]:
-    """Return a query for results that the partial indexes contain."""
-    return select(literal(1)).where(taskmeta.c.status != states.SUCCESS)
+def _select_name(states: Table, name: str) -> Select[Any]:
+    """Return a query for states of a name that the partial indexes contain."""
+    return select(literal(1)).where(
+        states.c.status != SUCCESS, states.c.name == name[:NAME_LENGTH]
+    )
 
 
 def _meant_status(status: str) -> str | None:
@@ -136,13 +142,15 @@ def _stored_values(connection: Connection, kind: str) -> Iterator[str]:
 
 
 def _newest_values(connection: Connection, kind: str) -> set[str]:
-    """Return the values of the newest results.
+    """Return the values of the newest results, and of the newest deleted ones.
 
     They may not be in the table of untracked tasks yet.
     """
-    newest = select(taskmeta.c[kind]).order_by(taskmeta.c.date_done.desc())
-    values = connection.scalars(newest.limit(MAX_VALUES))
-    return {value for value in values if value is not None}
+    values: set[str] = set()
+    for states in (RESULTS, ENDS):
+        newest = select(states.table.c[kind]).order_by(states.at.desc())
+        values |= {*connection.scalars(newest.limit(MAX_VALUES))}
+    return values - {None}
 
 
 def _distinct(connection: Connection, column: Column[str]) -> Iterator[str]:

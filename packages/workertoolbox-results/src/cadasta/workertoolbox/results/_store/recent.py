@@ -19,8 +19,12 @@ from cadasta.workertoolbox.results._database.statuses import (
     SCHEDULED,
     STATUSES,
 )
-from cadasta.workertoolbox.results._database.tables import ended, task, taskmeta
+from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.conditions import (
+    has_message,
+    shown_status,
+)
 from cadasta.workertoolbox.results._history.watermark import CLOCK_SKEW
 from cadasta.workertoolbox.results._store.filters import is_internal
 
@@ -170,13 +174,8 @@ def _count_tasks(
         .limit(MAX_ROWS)
         .subquery()
     )
-    # A scalar subquery uses the index for each row; a join might read the whole table.
-    result = select(taskmeta.c.status).where(taskmeta.c.task_id == newest.c.id)
-    end = select(ended.c.status).where(ended.c.task_id == newest.c.id)
     before_result = case((newest.c.eta > now, SCHEDULED), else_=QUEUED)
-    status = func.coalesce(
-        result.scalar_subquery(), end.scalar_subquery(), before_result
-    )
+    status = func.coalesce(shown_status(newest.c.id), before_result)
     labels = (
         select(status.label("status"), newest.c.queue)
         .where(newest.c.scheduled_at >= since, ~is_internal(newest.c.name))
@@ -198,9 +197,8 @@ def _count_untracked(connection: Connection, since: datetime) -> int:
         .limit(MAX_ROWS)
         .subquery()
     )
-    # A scalar subquery, as in `_count_tasks`.
-    message = select(task.c.id).where(task.c.id == newest.c.task_id).scalar_subquery()
-    query = select(func.count()).select_from(newest).where(message.is_(None))
+    has_no_message = ~has_message(newest.c.task_id)
+    query = select(func.count()).select_from(newest).where(has_no_message)
     return connection.execute(query).scalar_one()
 
 

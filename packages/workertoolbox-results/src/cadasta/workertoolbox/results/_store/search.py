@@ -1,8 +1,9 @@
 """Searches for the ids of the tasks that match a query.
 
 A task may be known from its message (`workertoolbox_task`), from its result
-(`celery_taskmeta`), or from the message of another task (`workertoolbox_planned`). Each
-of these sources is queried by itself, and the answers are merged.
+(`celery_taskmeta`), from its end if the result was deleted (`workertoolbox_ended`), or
+from the message of another task (`workertoolbox_planned`). Each of these sources is
+queried by itself, and the answers are merged.
 """
 
 from __future__ import annotations
@@ -21,28 +22,25 @@ from cadasta.workertoolbox.results._database.tables import (
     untracked,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._history.watermark import (
-    has_message,
-)
+from cadasta.workertoolbox.results._history.conditions import has_message
+from cadasta.workertoolbox.results._store.dated_ids import EPOCH, merge_ids
 from cadasta.workertoolbox.results._store.filters import (
     Filters,
-    result_conditions,
+    state_conditions,
     untracked_conditions,
 )
-from cadasta.workertoolbox.results._store.sources import (
-    EPOCH,
-    find_due,
+from cadasta.workertoolbox.results._store.latest_states import ENDS, RESULTS
+from cadasta.workertoolbox.results._store.messages import (
     find_planned,
-    find_queued,
-    find_results,
+    find_tracked,
+    find_untracked_below_watermark,
+)
+from cadasta.workertoolbox.results._store.queued_tasks import find_due, find_queued
+from cadasta.workertoolbox.results._store.running_tasks import (
     find_started,
     find_to_be_retried,
-    find_tracked,
-    find_undated_results,
-    find_untracked_below_watermark,
-    merge_ids,
-    read_watermark,
 )
+from cadasta.workertoolbox.results._store.watermark import read_watermark
 
 
 def find_newest_ids(
@@ -102,20 +100,28 @@ def _find_by_message(
 ) -> Sequence[str]:
     """Return ids sorted by the first message, or by the latest state if there is none.
 
-    Results without a date, and then planned steps, are last.
+    States without a time, and then planned steps, are last.
     """
     tracked = find_tracked(connection, filters, limit)
     # Older results cannot be among the first ids.
     since = tracked[-1].at if tracked and len(tracked) == limit else EPOCH
-    conditions = [*untracked_conditions(filters), ~has_message(taskmeta.c.task_id)]
-    above_watermark = max(since, read_watermark(connection).stored_at)
     sources = [
         tracked,
         find_untracked_below_watermark(connection, filters, limit, since=since),
-        find_results(connection, conditions, limit, since=above_watermark),
     ]
+    above_watermark = max(since, read_watermark(connection).stored_at)
+    searches = [
+        (states, [*untracked_conditions(filters, states.table), ~has_message(id)])
+        for states in (RESULTS, ENDS)
+        for id in [states.table.c.task_id]
+    ]
+    for states, conditions in searches:
+        sources.append(
+            states.find(connection, conditions, limit, since=above_watermark)
+        )
     ids = merge_ids(sources, limit, newest_first=True)
-    ids += find_undated_results(connection, conditions, limit - len(ids))
+    for states, conditions in searches:
+        ids += states.find_undated(connection, conditions, limit - len(ids))
     if filters.status is None:
         ids += find_planned(connection, filters, limit - len(ids))
     return ids
@@ -124,12 +130,16 @@ def _find_by_message(
 def _find_by_latest_state(
     connection: Connection, filters: Filters, limit: int
 ) -> Sequence[str]:
-    """Return ids sorted by the latest state; results without a date are last."""
-    alternatives = [list(conditions) for conditions in result_conditions(filters)]
-    sources = [
-        find_results(connection, conditions, limit) for conditions in alternatives
+    """Return ids sorted by the latest state; states without a time are last."""
+    searches = [
+        (states, [*conditions])
+        for states in (RESULTS, ENDS)
+        for conditions in state_conditions(filters, states.table)
     ]
-    ids = merge_ids(sources, limit, newest_first=True)
-    for conditions in alternatives:
-        ids += find_undated_results(connection, conditions, limit - len(ids))
+    found = [
+        states.find(connection, conditions, limit) for states, conditions in searches
+    ]
+    ids = merge_ids(found, limit, newest_first=True)
+    for states, conditions in searches:
+        ids += states.find_undated(connection, conditions, limit - len(ids))
     return ids

@@ -32,6 +32,17 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "workertoolbox_untracked": {"group_id": sa.Text},
 }
 
+#: Name, columns, and the condition of a partial index.
+INDEXES: tuple[tuple[str, list[str], str | None], ...] = (
+    ("ended_at", ["ended_at"], None),
+    ("root_id", ["root_id"], None),
+    ("worker", ["worker", "ended_at"], None),
+    ("status", ["status", "ended_at"], "status <> 'SUCCESS'"),
+    ("status_name", ["status", "name", "ended_at"], "status <> 'SUCCESS'"),
+    ("parent_id", ["parent_id"], "parent_id IS NOT NULL"),
+    ("group_id", ["group_id"], "group_id IS NOT NULL"),
+)
+
 #: A relation, a privilege on it, and a grant for the roles that hold it.
 GRANTS = (
     (
@@ -83,14 +94,12 @@ def upgrade() -> None:
         sa.Column("waited_s", sa.Float),
         sa.Column("not_run", sa.Text),
     )
-    for name in ("ended_at", "root_id"):
-        op.create_index(f"ix_workertoolbox_ended_{name}", "workertoolbox_ended", [name])
-    for name in ("parent_id", "group_id"):
-        where = sa.text(f"{name} IS NOT NULL")
+    for name, indexed, rows in INDEXES:
+        where = None if rows is None else sa.text(rows)
         op.create_index(
             f"ix_workertoolbox_ended_{name}",
             "workertoolbox_ended",
-            [name],
+            indexed,
             postgresql_where=where,
             sqlite_where=where,
         )
