@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -325,6 +326,34 @@ def test_a_piped_tree_is_not_cut(app: Celery, backend: Backend) -> None:
     result = run(app, "show", "root")
 
     assert f"{name}  QUEUED  root" in result.output
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (["x" * 5_000_000], '→ ["' + "x" * 57 + "…\n"),
+        ({"é": {"a": [None] * 1_000_000}}, '→ {"é": {"a": [null, null, '),
+        (ValueError("y" * 5_000_000), f"ValueError: {'y' * 988}…\n"),
+    ],
+    ids=["list", "object", "failure"],
+)
+def test_show_reads_only_the_beginning_of_a_large_result(
+    app: Celery, backend: Backend, result: Any, shown: str
+) -> None:
+    failed = isinstance(result, Exception)
+    backend.store_result("1", result, states.FAILURE if failed else states.SUCCESS)
+    run(app, "show", "1")  # Loads modules.
+    tracemalloc.start()
+    try:
+        output = run(app, "show", "1").output
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    [whole] = objects(app, "show", "1", "--json")
+
+    assert shown in output
+    assert peak_bytes < 2_000_000
+    assert len(json.dumps(whole["result"])) > 5_000_000
 
 
 def test_an_unknown_task_id_is_a_one_line_error_with_exit_code_1(app: Celery) -> None:

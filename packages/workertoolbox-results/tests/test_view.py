@@ -36,6 +36,23 @@ def test_the_view_from_migrations_is_the_one_in_its_file(url: str) -> None:
     assert list(columns) == tasks.columns.keys()
 
 
+@pytest.mark.parametrize(
+    "joined", ["", "LEFT JOIN celery_taskmeta r ON r.task_id = v.id"]
+)
+def test_sqlite_computes_only_the_columns_that_a_query_needs(
+    url: str, joined: str
+) -> None:
+    query = f"SELECT v.id, v.name, v.tracked FROM workertoolbox_tasks v {joined}"
+    engine = open_engine(database_url(url))
+    with engine.connect() as connection:
+        plan = str(connection.execute(text(f"EXPLAIN QUERY PLAN {query}")).all())
+    engine.dispose()
+
+    # Otherwise it would compute all columns first, and so read large results.
+    assert "UNION ALL" in plan
+    assert "workertoolbox_tasks" not in plan and "CO-ROUTINE" not in plan
+
+
 @pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
 def test_the_view_shows_when_tasks_with_a_final_status_ended(dialect: str) -> None:
     sql = Path(view.__file__).with_name(f"view.{dialect}.sql").read_text("utf-8")

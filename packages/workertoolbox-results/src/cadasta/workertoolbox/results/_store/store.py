@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Self
 
-from celery import Celery
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import select
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.engine import (
-    database_url,
-    open_engine,
-    translate_errors,
-)
-from cadasta.workertoolbox.results._database.schema import check_schema
-from cadasta.workertoolbox.results._database.tables import attempt, quarantine
-from cadasta.workertoolbox.results._errors import ResultsError, TaskNotFound
+from cadasta.workertoolbox.results._database.tables import attempt
+from cadasta.workertoolbox.results._errors import TaskNotFound
+from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.known_values import (
     check_status,
     check_values,
-)
-from cadasta.workertoolbox.results._store.recent import (
-    NewestTask,
-    RecentCounts,
-    count_recent,
-    find_newest_task,
 )
 from cadasta.workertoolbox.results._store.search import (
     find_child_ids,
@@ -37,11 +22,11 @@ from cadasta.workertoolbox.results._store.search import (
     find_stuck_ids,
 )
 from cadasta.workertoolbox.results._store.task import Task
-from cadasta.workertoolbox.results._store.view import read_tasks
+from cadasta.workertoolbox.results._store.view import Detail, read_tasks
 from cadasta.workertoolbox.results._workflows.members import find_workflow
 
 
-class TaskStore:
+class TaskStore(Figures):
     """Queries for every task that was published, and for its result.
 
     A store is a context manager that closes its connections. Threads may share it.
@@ -68,56 +53,37 @@ class TaskStore:
         SchemaOutdated: The tables are missing or too old.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = open_engine(database_url(url))
-        try:
-            check_schema(self.engine)
-        except ResultsError:
-            self.close()
-            raise
-
-    @classmethod
-    def for_app(cls, app: Celery) -> Self:
-        """Open the database that an app's `result_backend` names.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached.
-            InvalidURL: `result_backend` does not name a supported database, or its
-                driver is not installed.
-            SchemaOutdated: The tables are missing or too old.
-        """
-        return cls(app.conf.result_backend)
-
-    @classmethod
-    def from_engine(cls, engine: Engine) -> Self:
-        """Return a store that uses an open engine, without checking its schema.
-
-        `close` disposes of the engine.
-        """
-        store = cls.__new__(cls)
-        store.engine = engine
-        return store
-
-    def get(self, id: str) -> Task:
+    def get(self, id: str, *, shortened: bool = False) -> Task:
         """Return a task by its id.
+
+        Args:
+            id: Id of the task.
+            shortened: Whether to leave out arguments and tracebacks, and to read only
+                the beginning of a large result. Lists and texts in it are cut off then.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
             TaskNotFound: Neither a monitor nor a worker has seen the task.
         """
-        task = self.find(id)
+        task = self.find(id, shortened=shortened)
         if task is None:
             raise TaskNotFound(id)
         return task
 
-    def find(self, id: str) -> Task | None:
+    def find(self, id: str, *, shortened: bool = False) -> Task | None:
         """Find a task by its id; return None if no monitor and no worker has seen it.
+
+        Args:
+            id: Id of the task.
+            shortened: As for `get`.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
+        detail = _detail(shortened=shortened)
         with self._snapshot() as connection:
-            return next(iter(read_tasks(connection, [jsonable(id)])), None)
+            found = read_tasks(connection, [jsonable(id)], detail=detail)
+        return next(iter(found), None)
 
     def list(
         self,
@@ -164,7 +130,7 @@ class TaskStore:
         )
         with self._snapshot() as connection:
             ids = find_newest_ids(connection, filters, limit)
-            found = read_tasks(connection, ids, brief=brief)
+            found = read_tasks(connection, ids, detail=_detail(brief=brief))
             if not found and status is not None:
                 check_status(connection, status)
         return found
@@ -205,7 +171,7 @@ class TaskStore:
         before = datetime.now(UTC) - longer_than
         with self._snapshot() as connection:
             ids = find_stuck_ids(connection, filters, limit, before=before)
-            return read_tasks(connection, ids, brief=brief)
+            return read_tasks(connection, ids, detail=_detail(brief=brief))
 
     def check_filters(
         self,
@@ -237,7 +203,9 @@ class TaskStore:
         with self._snapshot() as connection:
             check_values(connection, filters, known)
 
-    def workflow(self, root_id: str, *, internal: bool = False) -> Sequence[Task]:
+    def workflow(
+        self, root_id: str, *, internal: bool = False, shortened: bool = False
+    ) -> Sequence[Task]:
         """Return every task of a workflow, oldest first.
 
         The tasks of a group or a chord that begins outside a task have a root each.
@@ -246,13 +214,15 @@ class TaskStore:
         Args:
             root_id: Id of the task that began the workflow, or of one of its groups.
             internal: Whether to include Celery's own tasks, `celery.*`.
+            shortened: As for `get`.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
+        detail = _detail(shortened=shortened)
         with self._snapshot() as connection:
             found = find_workflow(connection, jsonable(root_id))
-            tasks = read_tasks(connection, sorted(found.task_ids))
+            tasks = read_tasks(connection, sorted(found.task_ids), detail=detail)
         return _oldest_first(
             task
             for task in tasks
@@ -298,82 +268,11 @@ class TaskStore:
         with self._connected() as connection:
             return connection.scalars(query).all()
 
-    def newest_task(self) -> NewestTask | None:
-        """Return the newest task that a monitor has stored, or None without tasks.
 
-        Raises:
-            DatabaseUnavailable: The database cannot be reached or refuses the query.
-        """
-        with translate_errors(self.engine):
-            return find_newest_task(self.engine)
-
-    def count_recent(self) -> RecentCounts:
-        """Count the tasks of the last hour, and the results without a task.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached, refuses the query, or
-                takes more than five seconds.
-        """
-        with translate_errors(self.engine):
-            return count_recent(self.engine)
-
-    def count_quarantined(self) -> int:
-        """Count the messages in quarantine.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached or refuses the query.
-        """
-        query = select(func.count()).select_from(quarantine)
-        with self._connected() as connection:
-            return connection.execute(query).scalar_one()
-
-    def quarantine_reasons(self, *, limit: int = 50) -> Sequence[str]:
-        """Return why messages are in quarantine, newest message first.
-
-        Args:
-            limit: Maximum number of messages to look at.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached or refuses the query.
-        """
-        query = (
-            select(quarantine.c.reason).order_by(quarantine.c.id.desc()).limit(limit)
-        )
-        with self._connected() as connection:
-            return connection.scalars(query).all()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        with translate_errors(self.engine), self.engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[Connection]:
-        """Yield a connection whose statements all see the same snapshot of the rows."""
-        with self._connected() as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
-            else:
-                connection.execution_options(isolation_level="REPEATABLE READ")
-                # PostgreSQL compiles queries that it estimates to be expensive. These
-                # are cheap: compiling them takes longer than running them.
-                connection.execute(text("SET LOCAL jit = off"))
-            yield connection
+def _detail(*, brief: bool = False, shortened: bool = False) -> Detail:
+    if brief:
+        return Detail.BRIEF
+    return Detail.SHORTENED if shortened else Detail.WHOLE
 
 
 def _oldest_first(tasks: Iterable[Task]) -> Sequence[Task]:

@@ -1,0 +1,90 @@
+"""A results database that is open for queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from celery import Celery
+from sqlalchemy import Connection, Engine, text
+
+from cadasta.workertoolbox.results._database.engine import (
+    database_url,
+    open_engine,
+    translate_errors,
+)
+from cadasta.workertoolbox.results._database.schema import check_schema
+from cadasta.workertoolbox.results._errors import ResultsError
+
+
+class OpenDatabase:
+    """The connections of `TaskStore`: a context manager that closes them.
+
+    Args:
+        url: As for `TaskStore`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_engine(database_url(url))
+        try:
+            check_schema(self.engine)
+        except ResultsError:
+            self.close()
+            raise
+
+    @classmethod
+    def for_app(cls, app: Celery) -> Self:
+        """Open the database that an app's `result_backend` names.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached.
+            InvalidURL: `result_backend` does not name a supported database, or its
+                driver is not installed.
+            SchemaOutdated: The tables are missing or too old.
+        """
+        return cls(app.conf.result_backend)
+
+    @classmethod
+    def from_engine(cls, engine: Engine) -> Self:
+        """Return a store that uses an open engine, without checking its schema.
+
+        `close` disposes of the engine.
+        """
+        store = cls.__new__(cls)
+        store.engine = engine
+        return store
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with translate_errors(self.engine), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """Yield a connection whose statements all see the same snapshot of the rows."""
+        with self._connected() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+                # PostgreSQL compiles queries that it estimates to be expensive. These
+                # are cheap: compiling them takes longer than running them.
+                connection.execute(text("SET LOCAL jit = off"))
+            yield connection
