@@ -38,7 +38,7 @@ from support.task_commands import run_monitor
 COUNT = 10_000
 
 #: Number of messages on each broker where kombu wraps messages in envelopes.
-COUNTS = {"redis": 2_000, "sqs": 400, "filesystem": 1_000}
+COUNTS = {"redis": 2_000, "sqs": 150, "filesystem": 1_000}
 
 #: One envelope in this many is corrupted.
 BROKEN_EVERY = 4
