@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -17,14 +17,17 @@ from test_commands import run
 from cadasta.workertoolbox.results import upgrade
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> Iterator[Celery]:
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
     """A service whose broker refuses connections, with its tables."""
-    backend = f"workertoolbox+sqlite:///{tmp_path / 'results.sqlite3'}"
+    folder = tmp_path_factory.mktemp("results")
+    backend = f"workertoolbox+sqlite:///{folder / 'results.sqlite3'}"
     app = Celery("export", broker="amqp://127.0.0.1:1//", backend=backend)
     app.conf.update(PLATFORM_QUEUE_NAME="monitor", task_queues=[Queue("monitor")])
     upgrade(backend)
-    run(app, "monitor", "--prometheus", "127.0.0.1:1")  # Imports what it needs.
+    # These import what the monitor needs. The address is not one of this machine.
+    run(app, "monitor", "--prometheus", "192.0.2.1:9187")
+    run(app, "monitor")
     yield app
     app.close()
 
@@ -32,6 +35,7 @@ def app(tmp_path: Path) -> Iterator[Celery]:
 @contextmanager
 def free_descriptors(count: int) -> Iterator[int]:
     """Let this process open as many files, and yield the limit."""
+    gc.collect()  # Files of other tests would be closed during the block.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = max(int(each) for each in os.listdir("/dev/fd")) + 1 + count
     opened = [os.open(os.devnull, os.O_RDONLY)]
@@ -54,7 +58,7 @@ def free_descriptors(count: int) -> Iterator[int]:
         # Too few for the signals, the database, the broker and the metrics.
         (0, [], "Too many open files"),
         (2, [], "unable to open database file"),
-        (5, [], "broker .* Too many open files"),
+        (5, [], "broker .* cannot be used: .*Too many open files"),
         (0, ["--prometheus", "9187"], "cannot listen .* Too many open files"),
     ],
 )
