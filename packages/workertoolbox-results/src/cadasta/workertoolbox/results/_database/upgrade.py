@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._database.engine import (
     open_engine,
     translate_errors,
 )
+from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.result_ids import widen_result_ids
 from cadasta.workertoolbox.results._database.schema import current_revision
 
@@ -80,7 +81,7 @@ def _migrate(connection: Connection, *, widen_ids: bool) -> None:
         except OperationalError as error:
             if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
                 raise
-            _logger.warning("waiting for another transaction to end: %s", error.orig)
+            _logger.warning("waiting for another transaction: %s", one_line(error))
         connection.rollback()
         time.sleep(TABLE_LOCK_S)
 
