@@ -42,8 +42,9 @@ def test_a_start_is_written_if_the_task_does_not_end_soon(
 
 
 def test_a_quick_task_is_written_by_one_statement_with_its_start(
-    backend: Backend, store: TaskStore
+    backend: Backend, store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(deferred_starts, "DELAY_S", 60.0)
     statements = record_statements(backend)
     request = request_for("1")
     backend.store_result("1", {}, states.STARTED, request=request)

@@ -55,11 +55,13 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._database.upgrade import upgrade
     from cadasta.workertoolbox.results._monitor.consumer import Monitor
     from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+    from cadasta.workertoolbox.results._store.attempts import Attempt
     from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
     from cadasta.workertoolbox.results._store.store import TaskStore
     from cadasta.workertoolbox.results._store.task import Task
 
 __all__ = [
+    "Attempt",
     "BrokerUnavailable",
     "CommittedBatch",
     "DURATION_FORM",
@@ -109,6 +111,7 @@ __all__ = [
 _LAZY = {
     "database_url": "_database.engine",
     "open_engine": "_database.engine",
+    "Attempt": "_store.attempts",
     "CommittedBatch": "_monitor.throughput",
     "HeldPrivileges": "_database.privileges",
     "Monitor": "_monitor.consumer",

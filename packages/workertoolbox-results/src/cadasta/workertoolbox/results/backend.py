@@ -205,7 +205,11 @@ class Backend(
         # not report starts.
         is_first = (is_same_run or started_at is None) and not row.get("retries")
         write_state(
-            self.database, row, is_first=is_first, keeps_start=started_at is None
+            self.database,
+            row,
+            is_first=is_first,
+            is_started=start is None and started_at is not None,
+            keeps_start=started_at is None,
         )
 
     def build_row(

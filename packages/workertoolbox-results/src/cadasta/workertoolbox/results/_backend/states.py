@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from celery import states
-from sqlalchemy import ColumnElement, Dialect, and_, bindparam, case, func, or_
+from sqlalchemy import (
+    ColumnElement,
+    Dialect,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import Insert
 
+from cadasta.workertoolbox.results._backend.attempts import (
+    duplicate_record,
+    is_last,
+    is_other_run,
+    with_duplicate,
+    with_replaced_attempt,
+)
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.statement import (
@@ -30,7 +49,12 @@ _STORED_BY_WORKERS = (states.STARTED, states.RETRY, states.IGNORED, states.REJEC
 
 #: Columns that belong to the message. If a worker stores a state with them, NULL
 #: replaces the values of another run under the same id.
-_MESSAGE_COLUMNS = {"stamps", "root_id", "parent_id", "group_id", "not_run"}
+_MESSAGE_COLUMNS: frozenset[str] = frozenset(
+    {"stamps", "root_id", "parent_id", "group_id", "not_run"}
+)
+
+#: Columns that identify a run.
+_RUN = ("task_id", "started_at")
 
 
 def write_state(
@@ -38,6 +62,7 @@ def write_state(
     row: Mapping[str, Any],
     *,
     is_first: bool = False,
+    is_started: bool = False,
     keeps_start: bool = False,
 ) -> None:
     """Store a state, unless a more final one is there already.
@@ -47,6 +72,8 @@ def write_state(
         row: Values of the table's columns, None for those without a value.
         is_first: Whether the task probably has no row yet. This only saves time: a
             statement that cannot replace a row is cheaper for PostgreSQL.
+        is_started: Whether the row probably says that this run has started. This saves
+            time too.
         keeps_start: Whether a start that is stored stays, because the given one is not
             that of the task.
     """
@@ -59,8 +86,15 @@ def write_state(
         insert = _insert(database.dialect, names)
         if execute(database, [insert], values, synchronous_commit=bool(end)).count:
             return
-    upsert = _upsert(database.dialect, names, end, keeps_start)
-    execute(database, [upsert], values, synchronous_commit=bool(end))
+    elif is_started:
+        replace = _replace(database.dialect, names)
+        if execute(database, [replace], values, synchronous_commit=bool(end)).count:
+            return
+    statements = [_upsert(database.dialect, names, end, keeps_start)]
+    if end in FINAL and "started_at" in names:
+        statements.append(_add_duplicate(database.dialect, names))
+        values = {**values, "duplicate": duplicate_record(row)}
+    execute(database, statements, values, synchronous_commit=bool(end))
 
 
 def write_start(database: Database, row: Mapping[str, Any]) -> None:
@@ -79,16 +113,46 @@ def _insert(dialect: Dialect, names: frozenset[str]) -> Statement:
 
 
 @cache
+def _replace(dialect: Dialect, names: frozenset[str]) -> Statement:
+    """Return the statement that replaces a state of the same run by a later one."""
+    kept = {"task_id", "started_at", "waited_s"}
+    changes: dict[str, Any] = {name: _parameter(name) for name in sorted(names - kept)}
+    changes |= {name: null() for name in sorted(_replaced_columns(names) - names)}
+    same_run = (taskmeta.c[name] == _parameter(name) for name in _RUN)
+    unfinished = (taskmeta.c.status != state for state in (states.RETRY, *ENDED))
+    statement = update(taskmeta).where(*same_run, *unfinished).values(changes)
+    return compile_statement(dialect, statement.inline())
+
+
+@cache
+def _add_duplicate(dialect: Dialect, names: frozenset[str]) -> Statement:
+    """Return the statement that keeps a run which ended after the task's success."""
+    record: Any = bindparam("duplicate", type_=Text)
+    run = ("started_at", "worker", "retries")
+    new = SimpleNamespace(
+        **{name: _parameter(name) if name in names else null() for name in run}
+    )
+    statement = (
+        update(taskmeta)
+        .where(
+            taskmeta.c.task_id == _parameter("task_id"),
+            taskmeta.c.status == states.SUCCESS,
+            is_other_run(dialect, new),
+            ~is_last(dialect, record),
+        )
+        .values(attempts=with_duplicate(dialect, record))
+    )
+    return compile_statement(dialect, statement.inline())
+
+
+@cache
 def _upsert(
     dialect: Dialect, names: frozenset[str], end: str | None, keeps_start: bool
 ) -> Statement:
     insert = _insert_values(dialect, names)
-    changed = names | _STATE_COLUMNS
-    if "retries" in names:
-        changed |= _MESSAGE_COLUMNS
-    changes: dict[str, Any] = {
-        name: insert.excluded[name] for name in sorted(changed - {"task_id"})
-    }
+    changed = _replaced_columns(names) - {"task_id"}
+    changes: dict[str, Any] = {name: insert.excluded[name] for name in sorted(changed)}
+    changes["attempts"] = with_replaced_attempt(dialect, insert.excluded)
     if "published_at" in names:
         changes |= _attempt_changes(insert, keeps_start=keeps_start)
     elif keeps_start and "started_at" in names:
@@ -100,6 +164,12 @@ def _upsert(
         where=_supersedes(insert, has_retries="retries" in names, end=end),
     )
     return compile_statement(dialect, upsert.inline())
+
+
+def _replaced_columns(names: frozenset[str]) -> frozenset[str]:
+    """Return the columns that a state replaces, also with NULL."""
+    others = _MESSAGE_COLUMNS if "retries" in names else frozenset()
+    return names | _STATE_COLUMNS | others
 
 
 def _attempt_changes(
@@ -122,13 +192,17 @@ def _attempt_changes(
 
 def _insert_values(dialect: Dialect, names: frozenset[str]) -> Insert:
     values: dict[str, ColumnElement[Any]] = {
-        name: bindparam(name, type_=taskmeta.c[name].type) for name in sorted(names)
+        name: _parameter(name) for name in sorted(names)
     }
     if dialect.name == "postgresql":
         # The default would take a value of the sequence even if the row exists, and an
         # `id` of four bytes would run out in two months.
         values["id"] = func.workertoolbox_result_id(values["task_id"])
     return insert_into(taskmeta, dialect.name).values(values)
+
+
+def _parameter(name: str) -> Any:
+    return bindparam(name, type_=taskmeta.c[name].type)
 
 
 def _supersedes(

@@ -61,8 +61,9 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_version", "SELECT"),
     "reader": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
-        "workertoolbox_queued workertoolbox_untracked workertoolbox_watermark "
-        "workertoolbox_ended workertoolbox_tasks workertoolbox_version",
+        "workertoolbox_attempt workertoolbox_queued workertoolbox_untracked "
+        "workertoolbox_watermark workertoolbox_ended workertoolbox_tasks "
+        "workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(

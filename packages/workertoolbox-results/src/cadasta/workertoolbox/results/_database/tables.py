@@ -71,6 +71,9 @@ taskmeta = Table(
     Column("waited_s", Float),
     # Why a step was never published, such as "not run: export.fetch[…] failed".
     Column("not_run", Text),
+    # The attempts that are over, except that of the columns above; see `attempts.py` of
+    # the backend.
+    Column("attempts", Document),
     # Few indexes, because each slows down every worker that stores a result.
     Index("ix_workertoolbox_result_worker", "worker", "date_done"),
     _partial("result_status", "status", "date_done", rows=_UNUSUAL),

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.tables import attempt
 from cadasta.workertoolbox.results._errors import TaskNotFound
+from cadasta.workertoolbox.results._store.attempts import Attempt, find_attempts
 from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.known_values import (
@@ -250,6 +251,24 @@ class TaskStore(Figures):
             for task in tasks
             if task.parent_id == id and (internal or not task.internal)
         )
+
+    def attempts(self, id: str) -> Sequence[Attempt]:
+        """Return the attempts of a task in order, also those that are still to run.
+
+        An attempt is a message of the task, or a further run of a message that was
+        delivered again. Of many attempts, the last hundred are known.
+
+        Example:
+            What became of each attempt of a task::
+
+                for attempt in store.attempts(id):
+                    print(attempt.worker, attempt.outcome, attempt.error)
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        with self._snapshot() as connection:
+            return find_attempts(connection, jsonable(id))
 
     def published_attempts(self, id: str) -> Sequence[int]:
         """Return the retry number of each published attempt of a task, in order.

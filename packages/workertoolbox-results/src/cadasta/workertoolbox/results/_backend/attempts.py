@@ -1,0 +1,203 @@
+"""SQL for the attempts of a task that are over: the column `attempts` of its result.
+
+A result has room for one run of a task. When the state of another run replaces it, the
+same statement keeps what the result says of the earlier run in a JSON array.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from celery import states
+from sqlalchemy import (
+    ColumnElement,
+    Dialect,
+    Text,
+    and_,
+    case,
+    cast,
+    false,
+    func,
+    literal_column,
+    or_,
+    true,
+)
+
+from cadasta.workertoolbox.results._database.statuses import ENDED
+from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.types import Document
+
+#: Outcomes of attempts besides Celery's states: a run of which nothing was heard when
+#: another one began or ended, and a run that ended after the task had succeeded.
+LOST, DUPLICATE = "LOST", "DUPLICATE"
+
+#: Maximum number of attempts in a row; the oldest ones are dropped.
+MAX_ATTEMPTS = 100
+
+#: Bytes of an attempt's error, and last characters of its traceback, that are kept.
+MAX_ERROR_BYTES = 4096
+MAX_TRACEBACK = 8192
+
+#: Two starts on one worker that are closer than this are one run: the worker's main
+#: process measures the start of a task too. It writes a start after twice this time.
+SAME_RUN_S = 0.2
+
+_old = taskmeta.c
+
+
+def is_other_run(dialect: Dialect, new: Any) -> ColumnElement[bool]:
+    """Return a condition that the stored state belongs to another run.
+
+    Args:
+        new: The run that stores a state: `started_at`, `worker` and `retries`, each
+            NULL if it is not known.
+    """
+    distance: ColumnElement[Any]
+    if dialect.name == "postgresql":
+        distance = func.abs(func.extract("epoch", _old.started_at - new.started_at))
+    else:
+        days = func.julianday(_old.started_at) - func.julianday(new.started_at)
+        distance = func.abs(days) * 86400
+    is_near = and_(
+        distance < SAME_RUN_S,
+        func.coalesce(_old.worker == new.worker, true()),
+        func.coalesce(_old.retries == new.retries, true()),
+    )
+    return and_(_old.started_at != new.started_at, ~is_near)
+
+
+def with_replaced_attempt(dialect: Dialect, new: Any) -> ColumnElement[Any]:
+    """Return the attempts after a new state has replaced the stored one.
+
+    Args:
+        new: The columns of the new state (`excluded`).
+    """
+    is_other = is_other_run(dialect, new)
+    has_ended = or_(*(_old.status == state for state in ENDED))
+    outcome = case(
+        (
+            and_(
+                _old.status == states.RETRY,
+                or_(new.status != states.RETRY, _old.retries != new.retries, is_other),
+            ),
+            states.RETRY,
+        ),
+        (and_(is_other, has_ended), _old.status),
+        (is_other, LOST),
+    )
+    return case(
+        (outcome.is_not(None), _appended(dialect, _stored_attempt(dialect, outcome))),
+        else_=_old.attempts,
+    )
+
+
+def with_duplicate(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the attempts with a record of the run that ended after a success."""
+    return _appended(dialect, _as_json(dialect, record))
+
+
+def is_last(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return a condition that the last attempt is the run of this record.
+
+    It is if a statement is repeated whose answer was lost.
+    """
+    given = _as_json(dialect, record)
+    last: ColumnElement[Any]
+    if dialect.name == "postgresql":
+        last = _old.attempts.op("->")(literal_column("-1"))
+    else:
+        last = func.json_extract(_old.attempts, "$[#-1]")
+    same = (
+        _text(dialect, last, name) == _text(dialect, given, name)
+        for name in ("started_at", "outcome")
+    )
+    return func.coalesce(and_(*same), false())
+
+
+def _text(
+    dialect: Dialect, record: ColumnElement[Any], name: str
+) -> ColumnElement[Any]:
+    if dialect.name == "postgresql":
+        return record.op("->>")(literal_column(f"'{name}'"))
+    return func.json_extract(record, literal_column(f"'$.{name}'"))
+
+
+def duplicate_record(row: Mapping[str, Any]) -> str:
+    """Return the record, as JSON, of a run that ended after the task had succeeded.
+
+    Args:
+        row: The row of its end, as the backend builds it.
+    """
+    failed = row["status"] in states.EXCEPTION_STATES
+    error = bytes(row["result"])[:MAX_ERROR_BYTES] if failed else None
+    traceback = row.get("traceback")
+    return json.dumps(
+        {
+            "retries": row.get("retries"),
+            "queue": row.get("queue"),
+            "worker": row.get("worker"),
+            "published_at": _iso(row.get("published_at")),
+            "started_at": _iso(row.get("started_at")),
+            "finished_at": _iso(row.get("date_done")),
+            "outcome": DUPLICATE,
+            "error": error and error.decode("ascii", "backslashreplace"),
+            "traceback": traceback and traceback[-MAX_TRACEBACK:],
+        }
+    )
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
+
+
+def _stored_attempt(dialect: Dialect, outcome: ColumnElement[Any]) -> Any:
+    """Return the record of the run whose state is stored."""
+    is_postgresql = dialect.name == "postgresql"
+    beginning = func.substr(_old.result, 1, MAX_ERROR_BYTES)
+    text: ColumnElement[Any]
+    if is_postgresql:
+        # Never fails, whatever the bytes are. JSON is ASCII, but for its backslashes.
+        text = func.replace(
+            func.encode(beginning, "escape"),
+            literal_column(r"'\\'"),
+            literal_column(r"'\'"),
+        )
+        traceback = func.right(_old.traceback, MAX_TRACEBACK)
+    else:
+        text = cast(beginning, Text)
+        traceback = func.substr(_old.traceback, -MAX_TRACEBACK)
+    failed = or_(*(_old.status == state for state in sorted(states.EXCEPTION_STATES)))
+    is_over = outcome != LOST
+    build = func.jsonb_build_object if is_postgresql else func.json_object
+    return build(
+        *(literal_column("'retries'"), _old.retries),
+        *(literal_column("'queue'"), _old.queue),
+        *(literal_column("'worker'"), _old.worker),
+        *(literal_column("'published_at'"), _old.published_at),
+        *(literal_column("'started_at'"), _old.started_at),
+        *(literal_column("'finished_at'"), case((is_over, _old.date_done))),
+        *(literal_column("'outcome'"), outcome),
+        *(literal_column("'error'"), case((and_(is_over, failed), text))),
+        *(literal_column("'traceback'"), case((is_over, traceback))),
+    )
+
+
+def _appended(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:
+    if dialect.name == "postgresql":
+        known = func.coalesce(_old.attempts, cast(literal_column("'[]'"), Document))
+        is_full = func.jsonb_array_length(known) >= MAX_ATTEMPTS
+        kept = case((is_full, known.op("-")(literal_column("0"))), else_=known)
+        return kept.op("||")(record)
+    known = func.coalesce(_old.attempts, literal_column("'[]'"))
+    is_full = func.json_array_length(known) >= MAX_ATTEMPTS
+    kept = case((is_full, func.json_remove(known, "$[0]")), else_=known)
+    return func.json_insert(kept, "$[#]", record)
+
+
+def _as_json(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:
+    if dialect.name == "postgresql":
+        return cast(record, Document)
+    return func.json(record)

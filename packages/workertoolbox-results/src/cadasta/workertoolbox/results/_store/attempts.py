@@ -1,0 +1,162 @@
+"""The attempts of a task: its messages, and the runs that workers have stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from celery.states import EXCEPTION_STATES, RETRY
+from sqlalchemy import Connection, RowMapping, bindparam, func, select
+
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._database.statuses import ENDED
+from cadasta.workertoolbox.results._database.tables import attempt, taskmeta
+from cadasta.workertoolbox.results._store.cut_json import decode_beginning
+
+#: Bytes of the error of the latest attempt that are read.
+MAX_ERROR_BYTES = 4096
+
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt of a task: a message and its run, or a further run of a message.
+
+    Attributes:
+        retries: How many times the task had been retried before.
+        queue: The work queue of the message.
+        scheduled_at: When the message was published, if this is known.
+        started_at: When the run began; None if it has not begun.
+        finished_at: When the run ended; None if it has not, or if it was lost.
+        worker: The worker that ran it, such as `celery@host`.
+        outcome: How the run ended: a final status; `RETRY`; `LOST` if nothing was heard
+            of it when the task was run again; `DUPLICATE` if the task had succeeded
+            before; None if it waits or is running.
+        error: The exception of a failure or a retry, such as `ValueError: no such map`.
+        traceback: Its traceback as text, or the last 8,192 characters of it.
+    """
+
+    retries: int | None
+    queue: str | None
+    scheduled_at: datetime | None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    worker: str | None = None
+    outcome: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+
+
+def find_attempts(connection: Connection, id: str) -> Sequence[Attempt]:
+    """Return the attempts of a task in their order: of publication, then of start."""
+    row = connection.execute(_RESULT, {"id": id}).mappings().first()
+    # A run that was taken for lost may have ended later, as a duplicate.
+    runs = (
+        {}
+        if row is None
+        else {(run.retries, run.worker, run.started_at): run for run in _runs(row)}
+    )
+    published = [
+        Attempt(**message)
+        for message in connection.execute(_MESSAGES, {"id": id}).mappings()
+    ]
+    found, seen = [], set()
+    for run in runs.values():
+        number = _message_of(run, published)
+        if number is None:
+            found.append(run)
+            continue
+        seen.add(number)
+        message = published[number]
+        queue = run.queue or message.queue
+        found.append(replace(run, queue=queue, scheduled_at=message.scheduled_at))
+    waiting = [each for n, each in enumerate(published) if n not in seen]
+    return sorted([*found, *waiting], key=_order)
+
+
+_RESULT = select(
+    *(
+        taskmeta.c[name]
+        for name in ("status", "retries", "queue", "worker", "published_at")
+    ),
+    *(taskmeta.c[name] for name in ("started_at", "date_done", "attempts")),
+    func.substr(taskmeta.c.result, 1, MAX_ERROR_BYTES).label("error"),
+    taskmeta.c.traceback,
+).where(taskmeta.c.task_id == bindparam("id"))
+
+_MESSAGES = (
+    select(attempt.c.retries, attempt.c.queue, attempt.c.scheduled_at)
+    .where(attempt.c.task_id == bindparam("id"))
+    .order_by(attempt.c.replaced, attempt.c.retries)
+)
+
+
+def _runs(row: RowMapping) -> Iterator[Attempt]:
+    """Yield the runs of a result; `scheduled_at` is when their message says it was."""
+    for record in row["attempts"] or ():
+        names = ("retries", "queue", "worker", "outcome", "traceback")
+        error = record["error"]
+        yield Attempt(
+            **{name: record[name] for name in names},
+            scheduled_at=_read_instant(record["published_at"]),
+            started_at=_read_instant(record["started_at"]),
+            finished_at=_read_instant(record["finished_at"]),
+            error=error and _error_text(error.encode()),
+        )
+    status = row["status"]
+    is_over = status in ENDED or status == RETRY
+    failed = status in EXCEPTION_STATES
+    yield Attempt(
+        **{name: row[name] for name in ("retries", "queue", "worker", "traceback")},
+        scheduled_at=row["published_at"],
+        started_at=row["started_at"],
+        finished_at=row["date_done"].replace(tzinfo=UTC) if is_over else None,
+        outcome=status if is_over else None,
+        error=_error_text(bytes(row["error"] or b"")) if failed else None,
+    )
+
+
+def _message_of(run: Attempt, published: Sequence[Attempt]) -> int | None:
+    """Return which message a run belongs to."""
+    numbers = range(len(published))
+    for number in numbers:
+        if published[number].scheduled_at == run.scheduled_at:
+            return number
+    # The message of a publisher without workertoolbox does not say when it was sent.
+    same = [n for n in numbers if published[n].retries == (run.retries or 0)]
+    return same[-1] if same and run.scheduled_at is None else None
+
+
+def _order(attempt: Attempt) -> tuple[datetime, datetime]:
+    started_at = attempt.started_at or _LAST
+    return attempt.scheduled_at or started_at, started_at
+
+
+def _read_instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _error_text(encoded: bytes) -> str | None:
+    """Return the exception in the beginning of a result, as Python prints it."""
+    try:
+        error = json.loads(encoded)
+    except ValueError:
+        try:
+            error = decode_beginning(encoded)
+        except ValueError:
+            return None  # A pickle of an older release, which is never read.
+    match jsonable(error):
+        case {"exc_type": kind, "exc_message": [*parts]}:
+            return f"{kind}: {', '.join(map(str, parts))}".removesuffix(": ")
+        case {"exc_type": kind, "exc_message": message}:
+            return f"{kind}: {message}"
+        case {"exc_type": kind}:
+            return str(kind)
+        case other:
+            return str(other)
