@@ -120,7 +120,7 @@ def use_as_monitor(database: str) -> None:
 
 
 def use_as_reader(database: str) -> None:
-    """Get a result and a group, and list tasks."""
+    """Get a result and a group, and list tasks and attempts."""
     app = make_app(database)
     backend: Any = app.backend
     with closing(backend.database), TaskStore(result_backend_url(database)) as store:
@@ -128,6 +128,7 @@ def use_as_reader(database: str) -> None:
         app.GroupResult.restore("g", backend=backend)
         assert {task.id for task in store.workflow("1")} == {"1", "3"}
         assert not store.list(status="QUEUED")
+        assert store.attempts("1")
 
 
 def use_as_purger(database: str) -> None:
