@@ -27,12 +27,8 @@ def service(
         yield service
 
 
-@pytest.mark.parametrize(
-    ("pool", "options"),
-    # Without events, a worker does a part of what it does with them.
-    [*((pool, ("-E",)) for pool in POOLS), ("gevent", ())],
-    ids=lambda each: each if isinstance(each, str) else "".join(each) or "quiet",
-)
+@pytest.mark.parametrize("options", [("-E",), ()], ids=["events", "quiet"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_pool_runs_workflows_once_and_stops_warmly(
     service: ConformanceHarness, pool: str, options: tuple[str, ...]
 ) -> None:
