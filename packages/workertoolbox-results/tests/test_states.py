@@ -47,6 +47,19 @@ def test_a_state_does_not_replace_a_more_final_one(
     assert eventually(lambda: status_of(store, "1"), stays) == stays
 
 
+@pytest.mark.parametrize("end", [states.IGNORED, states.REJECTED])
+def test_a_state_of_a_running_task_stays_if_it_is_ignored(
+    backend: Backend, store: TaskStore, end: str
+) -> None:
+    request = Context(id="1", task="export.project", retries=0)
+    backend.store_result("1", {}, states.STARTED, request=request)
+    backend.store_pending_start("1")
+    for state in ("PROGRESS", end):
+        backend.store_result("1", state, state, request=request)
+
+    assert store.get("1").status == "PROGRESS"
+
+
 def test_the_first_success_keeps_its_value(app: Celery, backend: Backend) -> None:
     store_states(backend, ("SUCCESS", 0), ("SUCCESS", 1))
 

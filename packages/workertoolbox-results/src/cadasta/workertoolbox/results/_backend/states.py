@@ -86,7 +86,7 @@ def write_state(
         insert = _insert(database.dialect, names)
         if execute(database, [insert], values, synchronous_commit=bool(end)).count:
             return
-    elif is_started:
+    elif is_started and (end is None or end in FINAL):
         replace = _replace(database.dialect, names)
         if execute(database, [replace], values, synchronous_commit=bool(end)).count:
             return
