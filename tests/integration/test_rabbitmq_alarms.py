@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +201,16 @@ def test_a_step_of_a_chain_waits_for_the_end_of_an_alarm(
         step = app.tasks["export.note"]
         result = chain(step.si(), step.si())()
         ids = [result.parent.id, result.id]
-        with run_worker(
-            contents, tmp_path, "-c", "1", broker_transport_options=IMPATIENT
-        ) as worker:
+        with ExitStack() as stack:
             with node.alarm("memory"):
+                worker = stack.enter_context(
+                    run_worker(
+                        contents,
+                        tmp_path,
+                        *("-c", "1"),
+                        broker_transport_options=IMPATIENT,
+                    )
+                )
                 worker.wait_for("it has an alarm (low on memory)")
                 ran = executions(tmp_path)
             wait_for_executions(tmp_path, ids)

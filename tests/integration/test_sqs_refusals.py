@@ -8,6 +8,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
@@ -40,6 +41,32 @@ def denied(
         return (403, code) if is_denied else None
 
     return answer
+
+
+class RefusedAfterCopy:
+    """Refuses a task for the queue `export` once its copy is on its way.
+
+    Args:
+        is_final: Whether the copies after that are refused too.
+    """
+
+    def __init__(self, prefix: str, *, is_final: bool) -> None:
+        self._refuse_task = denied(prefix, "export")
+        self._refuse_copy = denied(prefix, MONITOR)
+        self._is_final = is_final
+        self._copied = Event()
+
+    def __call__(
+        self, request: sqs_requests.Request
+    ) -> sqs_requests.ErrorResponse | None:
+        if self._refuse_task(request):
+            assert self._copied.wait(timeout=30)
+            return self._refuse_task(request)
+        if not self._refuse_copy(request):
+            return None
+        was_copied = self._copied.is_set()
+        self._copied.set()
+        return self._refuse_copy(request) if was_copied and self._is_final else None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +119,7 @@ def test_a_refused_task_whose_copy_was_sent_is_shown_as_revoked(
     prefix = app.conf.broker_transport_options["queue_name_prefix"]
     first = app.signature("export.echo", [1], task_id="refused")
     second = app.signature("msg.echo", task_id="planned")
-    with sqs_requests.recorded(denied(prefix, "export")):
+    with sqs_requests.recorded(RefusedAfterCopy(prefix, is_final=False)):
         app.send_task("export.echo", task_id="before")
         with pytest.raises(ClientError, match="AccessDenied"):
             (first | second).apply_async()
@@ -121,16 +148,7 @@ def test_a_refused_task_whose_copy_was_sent_is_shown_as_revoked(
 def test_a_copy_that_cannot_be_taken_back_is_logged(
     sqs_queues: SQSContents, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refuse_export = denied(sqs_queues.prefix, "export")
-    copies = iter([None, None])
-
-    def answer(request: sqs_requests.Request) -> sqs_requests.ErrorResponse | None:
-        """Accept the copies of both tasks, and refuse what follows."""
-        is_copy = request.operation == "SendMessage" and request.queue.endswith(MONITOR)
-        return (
-            next(copies, (403, "AccessDenied")) if is_copy else refuse_export(request)
-        )
-
+    answer = RefusedAfterCopy(sqs_queues.prefix, is_final=True)
     with sqs_requests.recorded(answer):
         with routing_app(sqs_queues) as app:
             app.send_task("export.note", task_id="before")
