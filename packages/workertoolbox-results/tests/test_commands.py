@@ -328,6 +328,24 @@ def test_a_piped_tree_is_not_cut(app: Celery, backend: Backend) -> None:
     assert f"{name}  QUEUED  root" in result.output
 
 
+def test_show_draws_several_attempts_as_a_table(app: Celery, backend: Backend) -> None:
+    track(backend, {"id": "1"}, {"id": "1", "retries": 1}, {"id": "once"})
+    for id, retries, state, result in (
+        ("1", 0, states.RETRY, ValueError("no map")),
+        ("1", 1, states.SUCCESS, 42),
+        ("once", 0, states.SUCCESS, 42),
+    ):
+        request = Context(id=id, task="export.project", retries=retries, hostname="w@h")
+        backend.store_result(id, result, state, request=request)
+    lines = run(app, "show", "1").output.splitlines()
+    titles, first, second = (line.split() for line in lines[-3:])
+
+    assert (titles[0], titles[-1]) == ("retries", "error")
+    assert (first[0], first[-5:]) == ("0", ["RETRY", "w@h", "ValueError:", "no", "map"])
+    assert (second[0], second[-2:]) == ("1", ["SUCCESS", "w@h"])
+    assert "outcome" not in run(app, "show", "once").output
+
+
 @pytest.mark.parametrize(
     ("result", "shown"),
     [

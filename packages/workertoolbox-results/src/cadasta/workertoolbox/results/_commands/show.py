@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
 import click
 
 from cadasta.workertoolbox.results._commands.options import json_option
@@ -9,9 +12,27 @@ from cadasta.workertoolbox.results._commands.output import (
     current_app,
     make_console,
     print_json,
+    print_table,
 )
-from cadasta.workertoolbox.results._commands.tree import in_order, workflow_tree
+from cadasta.workertoolbox.results._commands.tree import (
+    ERROR_WIDTH,
+    format_duration,
+    in_order,
+    workflow_tree,
+)
+from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._store.store import TaskStore
+
+#: The columns of the table of attempts, each with a function that returns its text.
+_COLUMNS: dict[str, Callable[[Attempt], str]] = {
+    "retries": lambda attempt: str(attempt.retries or 0),
+    "published": lambda attempt: _time(attempt.scheduled_at),
+    "started": lambda attempt: _time(attempt.started_at),
+    "run": lambda attempt: _run_time(attempt),
+    "outcome": lambda attempt: attempt.outcome or "",
+    "worker": lambda attempt: attempt.worker or "",
+    "error": lambda attempt: (attempt.error or "")[:ERROR_WIDTH],
+}
 
 
 @click.command("show")
@@ -19,7 +40,10 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 @json_option
 @click.pass_context
 def command(ctx: click.Context, id: str, as_json: bool) -> None:
-    """Show the workflow of the task or group ID as a tree."""
+    """Show the workflow of the task or group ID as a tree.
+
+    If the task was attempted more than once, its attempts follow as a table.
+    """
     shortened = not as_json  # The tree shows only the beginning of results.
     with TaskStore.for_app(current_app(ctx)) as store:
         task = store.find(id, shortened=shortened)
@@ -28,7 +52,23 @@ def command(ctx: click.Context, id: str, as_json: bool) -> None:
         if not workflow:
             # The database may not know the root of an untracked task.
             workflow = [task or store.get(id, shortened=shortened)]
+        attempts = store.attempts(id) if shortened else []
     if as_json:
         print_json(task.as_json() for _, task in in_order(workflow, requested_id=id))
     else:
         make_console().print(workflow_tree(workflow, requested_id=id))
+        if len(attempts) > 1:
+            rows = [[text(each) for text in _COLUMNS.values()] for each in attempts]
+            click.echo()
+            print_table(list(_COLUMNS), rows, below=("worker", "error"))
+
+
+def _time(instant: datetime | None) -> str:
+    return "" if instant is None else f"{instant.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _run_time(attempt: Attempt) -> str:
+    if attempt.started_at is None or attempt.finished_at is None:
+        return ""
+    seconds = (attempt.finished_at - attempt.started_at).total_seconds()
+    return format_duration(max(0.0, seconds))
