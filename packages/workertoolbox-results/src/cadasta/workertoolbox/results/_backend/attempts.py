@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import states
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Dialect,
     Text,
@@ -75,23 +76,13 @@ def with_replaced_attempt(dialect: Dialect, new: Any) -> ColumnElement[Any]:
     Args:
         new: The columns of the new state (`excluded`).
     """
-    is_other = is_other_run(dialect, new)
-    has_ended = or_(*(_old.status == state for state in ENDED))
-    outcome = case(
-        (
-            and_(
-                _old.status == states.RETRY,
-                or_(new.status != states.RETRY, _old.retries != new.retries, is_other),
-            ),
-            states.RETRY,
-        ),
-        (and_(is_other, has_ended), _old.status),
-        (is_other, LOST),
+    was_retried = and_(
+        _old.status == states.RETRY,
+        or_(new.status != states.RETRY, _old.retries != new.retries),
     )
-    return case(
-        (outcome.is_not(None), _appended(dialect, _stored_attempt(dialect, outcome))),
-        else_=_old.attempts,
-    )
+    is_replaced = or_(was_retried, is_other_run(dialect, new))
+    appended = _appended(dialect, _stored_attempt(dialect))
+    return case((is_replaced, appended), else_=_old.attempts)
 
 
 def with_duplicate(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -153,7 +144,7 @@ def _iso(instant: datetime | None) -> str | None:
     return None if instant is None else instant.isoformat()
 
 
-def _stored_attempt(dialect: Dialect, outcome: ColumnElement[Any]) -> Any:
+def _stored_attempt(dialect: Dialect) -> Any:
     """Return the record of the run whose state is stored."""
     is_postgresql = dialect.name == "postgresql"
     beginning = func.substr(_old.result, 1, MAX_ERROR_BYTES)
@@ -169,8 +160,8 @@ def _stored_attempt(dialect: Dialect, outcome: ColumnElement[Any]) -> Any:
     else:
         text = cast(beginning, Text)
         traceback = func.substr(_old.traceback, -MAX_TRACEBACK)
-    failed = or_(*(_old.status == state for state in sorted(states.EXCEPTION_STATES)))
-    is_over = outcome != LOST
+    is_over = _has_status(states.RETRY, *ENDED)
+    failed = _has_status(*states.EXCEPTION_STATES)
     build = func.jsonb_build_object if is_postgresql else func.json_object
     return build(
         *(literal_column("'retries'"), _old.retries),
@@ -179,10 +170,16 @@ def _stored_attempt(dialect: Dialect, outcome: ColumnElement[Any]) -> Any:
         *(literal_column("'published_at'"), _old.published_at),
         *(literal_column("'started_at'"), _old.started_at),
         *(literal_column("'finished_at'"), case((is_over, _old.date_done))),
-        *(literal_column("'outcome'"), outcome),
-        *(literal_column("'error'"), case((and_(is_over, failed), text))),
-        *(literal_column("'traceback'"), case((is_over, traceback))),
+        *(literal_column("'outcome'"), case((is_over, _old.status), else_=LOST)),
+        *(literal_column("'error'"), case((failed, text))),
+        *(literal_column("'traceback'"), traceback),
     )
+
+
+def _has_status(*statuses: str) -> ColumnElement[bool]:
+    # As text: `compile_statement` accepts no list as a parameter, and this is short.
+    names = ", ".join(f"'{status}'" for status in sorted(statuses))
+    return literal_column(f"celery_taskmeta.status IN ({names})", Boolean)
 
 
 def _appended(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:

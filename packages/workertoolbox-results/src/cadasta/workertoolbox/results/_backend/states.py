@@ -90,11 +90,12 @@ def write_state(
         replace = _replace(database.dialect, names)
         if execute(database, [replace], values, synchronous_commit=bool(end)).count:
             return
-    statements = [_upsert(database.dialect, names, end, keeps_start)]
-    if end in FINAL and "started_at" in names:
-        statements.append(_add_duplicate(database.dialect, names))
-        values = {**values, "duplicate": duplicate_record(row)}
-    execute(database, statements, values, synchronous_commit=bool(end))
+    upsert = _upsert(database.dialect, names, end, keeps_start)
+    if execute(database, [upsert], values, synchronous_commit=bool(end)).count:
+        return
+    if end in FINAL and "started_at" in names:  # The task has succeeded before.
+        add = _add_duplicate(database.dialect, names)
+        execute(database, [add], {**values, "duplicate": duplicate_record(row)})
 
 
 def write_start(database: Database, row: Mapping[str, Any]) -> None:
