@@ -108,12 +108,13 @@ def _runs(row: RowMapping) -> Iterator[Attempt]:
         )
     status = row["status"]
     is_over = status in ENDED or status == RETRY
+    stored_at = row["date_done"]  # Rows of others may have none.
     failed = status in EXCEPTION_STATES
     yield Attempt(
         **{name: row[name] for name in ("retries", "queue", "worker", "traceback")},
         scheduled_at=row["published_at"],
         started_at=row["started_at"],
-        finished_at=row["date_done"].replace(tzinfo=UTC) if is_over else None,
+        finished_at=stored_at.replace(tzinfo=UTC) if is_over and stored_at else None,
         outcome=status if is_over else None,
         error=_error_text(bytes(row["error"] or b"")) if failed else None,
     )
