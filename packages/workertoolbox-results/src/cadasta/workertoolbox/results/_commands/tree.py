@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
-from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._store.task import Task, failure_text
 
 #: Maximum number of characters of a result on one line, and of an error.
 WIDTH = 60
@@ -232,13 +232,9 @@ def _wrapped(pieces: Iterable[Piece], width: int) -> Iterator[list[Piece]]:
 
 def error_text(result: Any) -> str:
     """Return a failure that Celery stored as `Type: message`."""
-    match result:
-        case {"exc_type": kind, "exc_message": [*parts]}:
-            text = f"{kind}: {', '.join(str(part) for part in parts)}"
-        case {"exc_type": kind, "exc_message": message}:
-            text = f"{kind}: {message}"
-        case _:
-            return shorten(result)
+    text = failure_text(result)
+    if text is None:
+        return shorten(result)
     return terminal_text(text if len(text) <= ERROR_WIDTH else f"{text[:ERROR_WIDTH]}…")
 
 

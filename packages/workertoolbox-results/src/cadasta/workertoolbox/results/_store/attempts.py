@@ -14,6 +14,7 @@ from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, taskmeta
 from cadasta.workertoolbox.results._store.cut_json import decode_beginning
+from cadasta.workertoolbox.results._store.task import failure_text
 
 #: Bytes of the error of the latest attempt that are read.
 MAX_ERROR_BYTES = 4096
@@ -152,12 +153,6 @@ def _error_text(encoded: bytes) -> str | None:
             error = decode_beginning(encoded)
         except ValueError:
             return None  # A pickle of an older release, which is never read.
-    match jsonable(error):
-        case {"exc_type": kind, "exc_message": [*parts]}:
-            return f"{kind}: {', '.join(map(str, parts))}".removesuffix(": ")
-        case {"exc_type": kind, "exc_message": message}:
-            return f"{kind}: {message}"
-        case {"exc_type": kind}:
-            return str(kind)
-        case other:
-            return str(other)
+    error = jsonable(error)
+    text = failure_text(error)
+    return str(error) if text is None else text.removesuffix(": ")

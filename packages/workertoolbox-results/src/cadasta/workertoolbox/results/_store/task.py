@@ -106,3 +106,13 @@ class Task:
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in values.items()
         }
+
+
+def failure_text(result: Any) -> str | None:
+    """Return a failure that Celery stored as `Type: message`, or None for others."""
+    match result:
+        case {"exc_type": kind, "exc_message": [*parts]}:
+            return f"{kind}: {', '.join(str(part) for part in parts)}"
+        case {"exc_type": kind, "exc_message": message}:
+            return f"{kind}: {message}"
+    return None
