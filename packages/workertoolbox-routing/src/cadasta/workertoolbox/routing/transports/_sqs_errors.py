@@ -44,6 +44,10 @@ NETWORK_ERRORS = (
     CredentialRetrievalError,
 )
 
+#: The code of an error, and the URL of a queue, in the JSON of a poll.
+_ERROR_CODE = re.compile(rb'"__type": *"(?:[^"#]*#)?([^"]+)"')
+_QUEUE_URL = re.compile(rb'"QueueUrl": *"([^"]+)"')
+
 _URL = "workertoolbox_queue"
 
 
@@ -84,6 +88,18 @@ def error_of(response: dict[str, Any], operation: str, queue: str) -> ClientErro
     if is_temporary or (is_expected and is_missing(code)):
         return TemporaryError(response, operation)
     return ClientError(response, operation)
+
+
+def error_of_poll(response: Any, body: bytes) -> ClientError:
+    """Return the error in a response to a poll, which kombu does not parse."""
+    code = _ERROR_CODE.search(body or b"")
+    error = {"Code": code[1].decode() if code else "", "Message": repr(body)}
+    url = _QUEUE_URL.search(response.response.request.body or b"")
+    return error_of(
+        {"Error": error, "ResponseMetadata": {"HTTPStatusCode": response.status}},
+        "ReceiveMessage",
+        url[1].decode() if url else "",
+    )
 
 
 def is_missing(code: str) -> bool:

@@ -39,10 +39,6 @@ _logger = logging.getLogger(__name__)
 #: Names of the queues of remote control and of events.
 _CONTROL_QUEUE = re.compile(r"\.pidbox$|^celeryev\.")
 
-#: The code of an error, and the URL of a queue, in the JSON of a poll.
-_ERROR_CODE = re.compile(rb'"__type": *"(?:[^"#]*#)?([^"]+)"')
-_QUEUE_URL = re.compile(rb'"QueueUrl": *"([^"]+)"')
-
 #: Attributes without which a FIFO queue accepts 300 calls per second in all groups
 #: together: "High throughput for FIFO queues" in the SQS developer guide.
 _HIGH_THROUGHPUT = {
@@ -218,7 +214,7 @@ class Channel(TaskChannel, SQS.Channel):
     def asynsqs(self, queue: str | None = None) -> Any:
         """Return kombu's client for polls, with errors of AWS instead of its own."""
         client = super().asynsqs(queue=queue)
-        client._for_status = _error_of_poll
+        client._for_status = errors.error_of_poll
         return client
 
     def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
@@ -294,18 +290,6 @@ class Transport(TaskTransport, SQS.Transport):
     def is_temporary(error: BaseException) -> bool:
         """Return whether the broker answers, but refuses for now."""
         return isinstance(error, errors.TemporaryError)
-
-
-def _error_of_poll(response: Any, body: bytes) -> ClientError:
-    """Return the error in a response to a poll, which kombu does not parse."""
-    code = _ERROR_CODE.search(body or b"")
-    error = {"Code": code[1].decode() if code else "", "Message": repr(body)}
-    url = _QUEUE_URL.search(response.response.request.body or b"")
-    return errors.error_of(
-        {"Error": error, "ResponseMetadata": {"HTTPStatusCode": response.status}},
-        "ReceiveMessage",
-        url[1].decode() if url else "",
-    )
 
 
 def _done(outcome: CopyFailed | None) -> Future[CopyFailed | None]:
