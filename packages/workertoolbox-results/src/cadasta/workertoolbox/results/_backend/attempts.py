@@ -30,17 +30,15 @@ from sqlalchemy import (
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import Document
+from cadasta.workertoolbox.results._history.attempt_records import (
+    MAX_ATTEMPTS,
+    MAX_ERROR_BYTES,
+    MAX_TRACEBACK,
+)
 
 #: Outcomes of attempts besides Celery's states: a run of which nothing was heard when
 #: another one began or ended, and a run that ended after the task had succeeded.
 LOST, DUPLICATE = "LOST", "DUPLICATE"
-
-#: Maximum number of attempts in a row; the oldest ones are dropped.
-MAX_ATTEMPTS = 100
-
-#: Bytes of an attempt's error, and last characters of its traceback, that are kept.
-MAX_ERROR_BYTES = 4096
-MAX_TRACEBACK = 8192
 
 #: Two starts on one worker that are closer than this are one run: the worker's main
 #: process measures the start of a task too. It writes a start after twice this time.

@@ -1,4 +1,4 @@
-"""The tables and the view of the results database, as the migrations create them."""
+"""The tables of the results database, as the migrations create them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     Float,
     Index,
     Integer,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     text,
 )
 
+from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.types import (
     Document,
     Instant,
@@ -27,6 +29,9 @@ metadata = MetaData()
 
 #: Maximum length in characters of a name in Celery's columns.
 NAME_LENGTH = 155
+
+#: The results of ended tasks.
+_ENDED = f"status IN ({', '.join(map(repr, ENDED))})"
 
 #: Few tasks have another status, so that an index of them is small.
 _UNUSUAL = "status <> 'SUCCESS'"
@@ -74,10 +79,18 @@ taskmeta = Table(
     # The attempts that are over, except that of the columns above; see `attempts.py` of
     # the backend.
     Column("attempts", Document),
-    # Few indexes, because each slows down every worker that stores a result.
-    Index("ix_workertoolbox_result_worker", "worker", "date_done"),
-    _partial("result_status", "status", "date_done", rows=_UNUSUAL),
-    _partial("result_status_name", "status", "name", "date_done", rows=_UNUSUAL),
+    # The key of the error group, for a failure and for a retry.
+    Column("error_group", Text),
+    # When the end was written to `workertoolbox_history`. A trigger resets it if the row
+    # changes again.
+    Column("archived_at", Instant),
+    # Whether the result was deleted before it was archived.
+    Column("forgotten", Boolean),
+    # Few indexes, because each slows down every worker that stores a result. A row is in
+    # the first one from its start to its end, and in the second one until it is archived.
+    _partial("result_open", "status", "date_done", rows=f"NOT ({_ENDED})"),
+    _partial("result_ended", "date_done", rows=f"archived_at IS NULL AND {_ENDED}"),
+    _partial("result_forgotten", "archived_at", rows="forgotten"),
     sqlite_autoincrement=True,
 )
 
@@ -92,9 +105,9 @@ tasksetmeta = Table(
     sqlite_autoincrement=True,
 )
 
-#: A row per task with the content of its latest message. `scheduled_at` is the instant
-#: at which the first message was published, and `seen_at` the instant at which a
-#: monitor saw the message that was stored first.
+#: A row per task that is not in history, with the content of its latest message.
+#: `scheduled_at` is the instant at which the first message was published, and `seen_at`
+#: the instant at which a monitor saw the message that was stored first.
 task = Table(
     "workertoolbox_task",
     metadata,
@@ -121,11 +134,13 @@ task = Table(
     Index("ix_workertoolbox_task_name", "name", "scheduled_at"),
     Index("ix_workertoolbox_task_queue", "queue", "scheduled_at"),
     Index("ix_workertoolbox_task_seen_at", "seen_at"),
+    _partial("task_eta", "eta", rows="eta IS NOT NULL"),
     _partial("task_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
     _partial("task_group_id", "group_id", rows="group_id IS NOT NULL"),
 )
 
-#: A row per message. A task is published again under the same id when it is retried
+#: A row per message of a live task. A task is published again under its id when it is
+#: retried
 #: (`retries`) and when it replaces itself with another task (`replaced`).
 attempt = Table(
     "workertoolbox_attempt",
@@ -140,8 +155,8 @@ attempt = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
-#: A row per task that the message of another task announces. The row is deleted a while
-#: after the task's own message or its result has arrived.
+#: A row per task that the message of another task announces. The row is deleted when
+#: the task is archived.
 planned = Table(
     "workertoolbox_planned",
     metadata,
@@ -158,75 +173,69 @@ planned = Table(
     _partial("planned_group_id", "group_id", rows="group_id IS NOT NULL"),
 )
 
-#: A row per queued task: its message was seen up to the watermark, and it has no
-#: result. The row is deleted a while after a result has arrived.
-queued = Table(
-    "workertoolbox_queued",
+#: A row per ended task, with all that is known of it. On PostgreSQL it is partitioned by
+#: `keep`, and then by `day`.
+history = Table(
+    "workertoolbox_history",
     metadata,
-    Column("task_id", Text, primary_key=True),
-    Column("scheduled_at", Instant, nullable=False),
-    # The later of `scheduled_at` and the ETA.
-    Column("due_at", Instant, nullable=False),
-    Index("ix_workertoolbox_queued_scheduled_at", "scheduled_at"),
-    Index("ix_workertoolbox_queued_due_at", "due_at"),
-)
-
-#: A row per untracked task: its result was stored up to the watermark, and no monitor
-#: has seen its message. The row is deleted a while after the message has arrived.
-untracked = Table(
-    "workertoolbox_untracked",
-    metadata,
-    Column("task_id", Text, primary_key=True),
-    Column("date_done", NaiveInstant, nullable=False),
+    Column("id", Text, primary_key=True),
+    # The retention class: `default`, a status, or the name of a task.
+    Column("keep", Text, primary_key=True),
+    # The day of the end (UTC), or the nearest one that has a partition.
+    Column("day", Date, primary_key=True, autoincrement=False),
     Column("name", Text),
+    Column("status", String, nullable=False),
     Column("queue", Text),
-    Column("root_id", Text),
-    Column("parent_id", Text),
-    Column("group_id", Text),
-    Index("ix_workertoolbox_untracked_date_done", "date_done"),
-    Index("ix_workertoolbox_untracked_name", "name", "date_done"),
-    Index("ix_workertoolbox_untracked_queue", "queue", "date_done"),
-    Index("ix_workertoolbox_untracked_root_id", "root_id"),
-    Index("ix_workertoolbox_untracked_parent_id", "parent_id"),
-    _partial("untracked_group_id", "group_id", rows="group_id IS NOT NULL"),
-)
-
-#: A row per task that has ended and whose result was deleted, by `forget()`, by
-#: `result_expires` or by anybody else: a trigger on `celery_taskmeta` inserts it.
-ended = Table(
-    "workertoolbox_ended",
-    metadata,
-    Column("task_id", Text, primary_key=True),
-    Column("status", Text, nullable=False),
-    Column("ended_at", Instant),
-    Column("name", Text),
-    Column("queue", Text),
+    Column("args", Document),
+    Column("kwargs", Document),
     Column("root_id", Text),
     Column("parent_id", Text),
     Column("group_id", Text),
     Column("retries", Integer),
-    Column("worker", Text),
+    Column("scheduled_at", Instant),
+    Column("eta", Instant),
     Column("started_at", Instant),
-    Column("published_at", Instant),
+    Column("finished_at", Instant, nullable=False),
+    # By what tasks are listed: `scheduled_at`, or else `finished_at`.
+    Column("listed_at", Instant, nullable=False),
+    Column("worker", String(NAME_LENGTH)),
+    # Encoded as in `celery_taskmeta`, or the beginning if it is longer than the limit.
+    Column("result", LargeBinary),
+    # Its size in bytes, if it was longer than the limit.
+    Column("result_bytes", Integer),
+    Column("traceback", Text),
+    Column("tracked", Boolean, nullable=False),
     Column("waited_s", Float),
     Column("not_run", Text),
-    Index("ix_workertoolbox_ended_ended_at", "ended_at"),
-    Index("ix_workertoolbox_ended_root_id", "root_id"),
-    Index("ix_workertoolbox_ended_worker", "worker", "ended_at"),
-    _partial("ended_status", "status", "ended_at", rows=_UNUSUAL),
-    _partial("ended_status_name", "status", "name", "ended_at", rows=_UNUSUAL),
-    _partial("ended_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
-    _partial("ended_group_id", "group_id", rows="group_id IS NOT NULL"),
-)
-
-#: One row with the two watermarks: `workertoolbox_queued` is complete for tasks up to
-#: `seen_at`, and `workertoolbox_untracked` for results up to `date_done`.
-watermark = Table(
-    "workertoolbox_watermark",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("seen_at", Instant, nullable=False),
-    Column("date_done", NaiveInstant, nullable=False),
+    Column("children", LargeBinary),
+    # The attempts before the last one, and the messages if there were several.
+    Column("attempts", Document),
+    Column("messages", Document),
+    Column("error_group", Text),
+    # Whether `forget()` was called, so that only `TaskStore` shows the result.
+    Column("forgotten", Boolean, nullable=False),
+    # As in `workertoolbox_task`; NULL if no monitor has seen the message.
+    Column("published_at", Instant),
+    Column("replaced", Integer),
+    Column("expires", Instant),
+    Column("origin", Text),
+    Column("ignore_result", Boolean),
+    Column("seen_at", Instant),
+    Index("ix_workertoolbox_history_listed_at", "listed_at"),
+    Index("ix_workertoolbox_history_name", "name", "listed_at"),
+    Index("ix_workertoolbox_history_queue", "queue", "listed_at"),
+    Index("ix_workertoolbox_history_worker", "worker", "finished_at"),
+    _partial("history_status", "status", "finished_at", rows=_UNUSUAL),
+    _partial("history_status_name", "status", "name", "finished_at", rows=_UNUSUAL),
+    _partial(
+        *("history_error_group", "error_group", "finished_at"),
+        rows="error_group IS NOT NULL",
+    ),
+    # Most tasks are a workflow of their own; these are found by their id.
+    _partial("history_root_id", "root_id", rows="root_id <> id"),
+    _partial("history_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
+    _partial("history_group_id", "group_id", rows="group_id IS NOT NULL"),
+    postgresql_partition_by="LIST (keep)",
 )
 
 #: A row per message that could not be read, unchanged.
@@ -272,30 +281,4 @@ chord_part = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("status", Text, nullable=False),
     Column("result", LargeBinary, nullable=False),
-)
-
-#: A view that joins tasks with their results. `status` is that of the result, or
-#: `QUEUED`, `SCHEDULED` or `PLANNED` if there is none. `view.*.sql` defines it.
-tasks = Table(
-    "workertoolbox_tasks",
-    MetaData(),
-    Column("id", Text, primary_key=True),
-    Column("name", Text),
-    Column("status", Text),
-    Column("queue", Text),
-    Column("args", Document),
-    Column("kwargs", Document),
-    Column("root_id", Text),
-    Column("parent_id", Text),
-    Column("group_id", Text),
-    Column("retries", Integer),
-    Column("scheduled_at", Instant),
-    Column("eta", Instant),
-    Column("started_at", Instant),
-    Column("finished_at", Instant),
-    Column("worker", Text),
-    Column("result", Document),
-    Column("traceback", Text),
-    Column("tracked", Boolean),
-    Column("waited_s", Float),
 )

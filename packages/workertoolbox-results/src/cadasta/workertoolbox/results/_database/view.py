@@ -1,26 +1,121 @@
-"""The view `workertoolbox_tasks`, whose current definition is in `view.*.sql`.
+"""The views `workertoolbox_live` and `workertoolbox_tasks`, which `view.*.sql` defines.
 
-The newest migration that changes the view executes that file. Older migrations contain
+The newest migration that changes a view executes that file. Older migrations contain
 the definitions of their time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from sqlite3 import complete_statement
 
-from sqlalchemy import Connection
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+from cadasta.workertoolbox.results._database.types import Document, Instant
+
+#: Every task: live tasks, each with its result, and the history. `status` is that of the
+#: result, or `QUEUED`, `SCHEDULED` or `PLANNED` if there is none.
+tasks = Table(
+    "workertoolbox_tasks",
+    MetaData(),
+    Column("id", Text, primary_key=True),
+    Column("name", Text),
+    Column("status", Text),
+    Column("queue", Text),
+    Column("args", Document),
+    Column("kwargs", Document),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Column("group_id", Text),
+    Column("retries", Integer),
+    Column("scheduled_at", Instant),
+    Column("eta", Instant),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("worker", Text),
+    Column("result", Document),
+    Column("traceback", Text),
+    Column("tracked", Boolean),
+    Column("waited_s", Float),
+)
+
+#: The tasks that are not in history, with results as they are stored.
+live = Table(
+    "workertoolbox_live",
+    MetaData(),
+    Column("id", Text, primary_key=True),
+    Column("name", Text),
+    Column("status", Text),
+    Column("queue", Text),
+    Column("args", Document),
+    Column("kwargs", Document),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Column("group_id", Text),
+    Column("retries", Integer),
+    Column("scheduled_at", Instant),
+    Column("eta", Instant),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("worker", Text),
+    Column("result", LargeBinary),
+    Column("not_run", Text),
+    Column("traceback", Text),
+    Column("tracked", Boolean),
+    Column("waited_s", Float),
+    Column("children", LargeBinary),
+    Column("attempts", Document),
+    Column("error_group", Text),
+    Column("forgotten", Boolean),
+    Column("published_at", Instant),
+    Column("replaced", Integer),
+    Column("expires", Instant),
+    Column("origin", Text),
+    Column("ignore_result", Boolean),
+    Column("seen_at", Instant),
+)
 
 
-def create_view(connection: Connection) -> None:
-    """Create or replace the view, and on PostgreSQL the function that it uses.
+def create_views(connection: Connection) -> None:
+    """Create or replace the views, and on PostgreSQL the function that they use.
 
-    On PostgreSQL the view is replaced, not dropped, so that roles keep their privileges
-    on it.
+    On PostgreSQL the views are replaced, not dropped, so that roles keep their
+    privileges on them.
     """
-    dialect = connection.dialect.name
-    if dialect == "sqlite":
-        connection.exec_driver_sql("DROP VIEW IF EXISTS workertoolbox_tasks")
-    file = Path(__file__).with_name(f"view.{dialect}.sql")
-    # Without parameters, drivers accept several statements and leave % alone.
-    options = {"no_parameters": True}
-    connection.exec_driver_sql(file.read_text("utf-8"), execution_options=options)
+    if connection.dialect.name == "sqlite":
+        for view in (tasks, live):
+            connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view.name}")
+    execute_file(connection, "view")
+
+
+def execute_file(connection: Connection, name: str) -> None:
+    """Execute the statements in a file of this folder, `{name}.{dialect}.sql`."""
+    file = Path(__file__).with_name(f"{name}.{connection.dialect.name}.sql")
+    for statement in _statements(file.read_text("utf-8"), connection.dialect.name):
+        # Without parameters, drivers accept several statements and leave % alone.
+        options = {"no_parameters": True}
+        connection.exec_driver_sql(statement, execution_options=options)
+
+
+def _statements(script: str, dialect: str) -> Iterator[str]:
+    """Split a script into what the driver executes at once."""
+    if dialect != "sqlite":
+        yield script
+        return
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if complete_statement(statement) and statement.strip():
+            yield statement
+            statement = ""

@@ -1,7 +1,9 @@
--- The view workertoolbox_tasks: one row per task, joined with its result.
--- Its columns are in the order of `tasks` in tables.py. The four parts are tasks whose
--- message a monitor has seen, results without such a task, ended tasks of which neither
--- is left, and planned steps.
+-- Two views. workertoolbox_live has the tasks that are not in history yet, with results as
+-- they are stored. workertoolbox_tasks has these and the history, with decoded results.
+-- Their columns are in the order of `live` and `tasks` in tables.py.
+--
+-- The three parts are tasks whose message a monitor has seen, results without such a task,
+-- and planned steps.
 --
 -- Celery stores JSON as bytes. Text that is not valid JSON (NaN) is shown as a string.
 -- A pickle, which begins with byte 0x80, is shown as NULL.
@@ -14,54 +16,49 @@
 -- view that a query needs if they have the same affinity in all parts; otherwise it would
 -- read every result, however large.
 
-CREATE VIEW workertoolbox_tasks AS
+CREATE VIEW workertoolbox_live AS
 SELECT
-    t.id, coalesce(o.name, x.name, t.name) AS name,
+    t.id, coalesce(o.name, t.name) AS name,
     coalesce(
         r.status,
-        e.status,
         CASE WHEN t.eta > strftime('%Y-%m-%d %H:%M:%f', 'now')
             THEN 'SCHEDULED' ELSE 'QUEUED' END
     ) AS status,
-    coalesce(o.queue, x.queue, t.queue) AS queue,
+    coalesce(o.queue, t.queue) AS queue,
     CASE WHEN json_valid(CAST(o.args AS TEXT)) THEN CAST(o.args AS TEXT)
         ELSE t.args END AS args,
     CASE WHEN json_valid(CAST(o.kwargs AS TEXT)) THEN CAST(o.kwargs AS TEXT)
         ELSE t.kwargs END AS kwargs,
-    coalesce(o.root_id, x.root_id, t.root_id) AS root_id,
-    nullif(
-        CASE WHEN coalesce(o.root_id, x.root_id) IS NULL THEN t.parent_id
-            ELSE coalesce(o.parent_id, x.parent_id) END,
-        t.id
-    ) AS parent_id,
-    CASE WHEN coalesce(o.root_id, x.root_id) IS NULL THEN t.group_id
-        ELSE coalesce(o.group_id, x.group_id) END AS group_id,
-    coalesce(o.retries, x.retries, t.retries) AS retries,
+    coalesce(o.root_id, t.root_id) AS root_id,
+    nullif(CASE WHEN o.root_id IS NULL THEN t.parent_id ELSE o.parent_id END, t.id)
+        AS parent_id,
+    CASE WHEN o.root_id IS NULL THEN t.group_id ELSE o.group_id END AS group_id,
+    coalesce(o.retries, t.retries) AS retries,
     +t.scheduled_at AS scheduled_at,
-    CASE WHEN coalesce(o.task_id, x.task_id) IS NULL THEN t.eta END AS eta,
-    coalesce(r.started_at, e.started_at) AS started_at,
-    coalesce(
-        CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
-            THEN r.date_done END,
-        e.ended_at
-    ) AS finished_at,
-    coalesce(r.worker, e.worker) AS worker,
-    CASE WHEN r.status <> 'STARTED' THEN
-        CASE WHEN json_valid(CAST(r.result AS TEXT)) THEN CAST(r.result AS TEXT)
-            WHEN substr(r.result, 1, 1) <> x'80'
-            THEN json_quote(CAST(r.result AS TEXT)) END
-    END AS result,
-    +r.traceback AS traceback,
+    CASE WHEN o.task_id IS NULL THEN t.eta END AS eta,
+    +r.started_at AS started_at,
+    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+        THEN r.date_done END AS finished_at,
+    +r.worker AS worker,
+    CASE WHEN r.status <> 'STARTED' THEN r.result END AS result,
+    +r.not_run AS not_run,
+    CASE WHEN r.not_run IS NULL THEN r.traceback END AS traceback,
     1 AS tracked,
-    coalesce(r.waited_s, e.waited_s) AS waited_s
+    +r.waited_s AS waited_s,
+    +r.children AS children,
+    +r.attempts AS attempts,
+    +r.error_group AS error_group,
+    coalesce(r.forgotten, 0) AS forgotten,
+    coalesce(r.published_at, t.published_at) AS published_at,
+    +t.replaced AS replaced,
+    +t.expires AS expires,
+    +t.origin AS origin,
+    +t.ignore_result AS ignore_result,
+    +t.seen_at AS seen_at
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
-LEFT JOIN workertoolbox_ended e ON e.task_id = t.id AND r.task_id IS NULL
-    AND coalesce(e.published_at >= t.published_at, 1)
 LEFT JOIN celery_taskmeta o ON o.task_id = t.id AND o.status <> 'RETRY'
     AND (o.published_at <> t.published_at OR o.retries <> t.retries)
-LEFT JOIN workertoolbox_ended x ON x.task_id = e.task_id
-    AND (x.published_at <> t.published_at OR x.retries <> t.retries)
 UNION ALL
 SELECT
     r.task_id, +r.name, +r.status, +r.queue,
@@ -76,35 +73,50 @@ SELECT
     CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
         THEN r.date_done END,
     +r.worker,
-    CASE WHEN r.not_run IS NOT NULL THEN json_quote(r.not_run)
-        WHEN r.status <> 'STARTED' THEN
-        CASE WHEN json_valid(CAST(r.result AS TEXT)) THEN CAST(r.result AS TEXT)
-            WHEN substr(r.result, 1, 1) <> x'80'
-            THEN json_quote(CAST(r.result AS TEXT)) END
-    END,
+    CASE WHEN r.status <> 'STARTED' THEN r.result END,
+    +r.not_run,
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
-    +r.waited_s
+    +r.waited_s, +r.children, +r.attempts, +r.error_group, coalesce(r.forgotten, 0),
+    coalesce(r.published_at, NULL), NULL, NULL, NULL, NULL, NULL
 FROM celery_taskmeta r
-WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
+WHERE r.archived_at IS NULL
+AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
 -- Celery stores a failure for a group or a chord too, but they are not tasks.
 AND coalesce(r.name, '') NOT IN ('celery.chord', 'celery.group')
 UNION ALL
 SELECT
-    e.task_id, +e.name, +e.status, +e.queue, NULL, NULL,
-    +e.root_id, nullif(e.parent_id, e.task_id), +e.group_id, +e.retries,
-    NULL, NULL, +e.started_at, +e.ended_at, +e.worker,
-    CASE WHEN e.not_run IS NOT NULL THEN json_quote(e.not_run) END, NULL,
-    e.not_run IS NOT NULL, +e.waited_s
-FROM workertoolbox_ended e
-WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = e.task_id)
-AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = e.task_id)
+    p.id, +p.name, 'PLANNED', NULL, NULL, NULL, +p.root_id, nullif(p.parent_id, p.id),
+    +p.group_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, NULL, NULL,
+    NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, +p.seen_at
+FROM workertoolbox_planned p
+WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)
+AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = p.id)
+AND NOT EXISTS (SELECT 1 FROM workertoolbox_history h WHERE h.id = p.id);
+
+-- A task is live again, and still in history, until the archiver has merged what is new.
+CREATE VIEW workertoolbox_tasks AS
+SELECT
+    id, name, status, queue, args, kwargs, root_id, parent_id, group_id, retries,
+    scheduled_at, eta, started_at, finished_at, worker,
+    CASE WHEN not_run IS NOT NULL THEN json_quote(not_run)
+        WHEN json_valid(CAST(result AS TEXT)) THEN CAST(result AS TEXT)
+        WHEN substr(result, 1, 1) <> x'80' THEN json_quote(CAST(result AS TEXT))
+    END AS result,
+    traceback, tracked, waited_s
+FROM workertoolbox_live
 UNION ALL
 SELECT
-    p.id, +p.name, 'PLANNED', NULL, NULL, NULL, +p.root_id, nullif(p.parent_id, p.id),
-    +p.group_id, +r.retries, NULL, NULL, +r.started_at, NULL, +r.worker, NULL,
-    +r.traceback, 1, +r.waited_s
-FROM workertoolbox_planned p LEFT JOIN celery_taskmeta r ON r.task_id = p.id
-WHERE r.task_id IS NULL
-AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)
-AND NOT EXISTS (SELECT 1 FROM workertoolbox_ended e WHERE e.task_id = p.id)
+    h.id, +h.name, +h.status, +h.queue, +h.args, +h.kwargs, +h.root_id, +h.parent_id,
+    +h.group_id, +h.retries, +h.scheduled_at, +h.eta, +h.started_at, +h.finished_at,
+    +h.worker,
+    CASE WHEN h.not_run IS NOT NULL THEN json_quote(h.not_run)
+        WHEN json_valid(CAST(h.result AS TEXT)) THEN CAST(h.result AS TEXT)
+        WHEN substr(h.result, 1, 1) <> x'80' THEN json_quote(CAST(h.result AS TEXT))
+    END,
+    +h.traceback, +h.tracked, +h.waited_s
+FROM workertoolbox_history h
+WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = h.id)
+AND NOT EXISTS (
+    SELECT 1 FROM celery_taskmeta r WHERE r.task_id = h.id AND r.archived_at IS NULL
+);

@@ -1,0 +1,112 @@
+-- Functions and triggers that keep `celery_taskmeta` and the history in step, whoever
+-- writes: this release, an earlier one, Celery's own backend, or somebody with psql.
+-- The functions run with the privileges of their owner, so that other roles need none on
+-- the tables that they change.
+
+-- A row that changes after it was archived is archived again.
+CREATE OR REPLACE FUNCTION workertoolbox_result_changed() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.archived_at := NULL;
+    NEW.forgotten := NULL;
+    RETURN NEW;
+END $$;
+
+DROP TRIGGER IF EXISTS workertoolbox_result_changed ON celery_taskmeta;
+CREATE TRIGGER workertoolbox_result_changed BEFORE UPDATE ON celery_taskmeta
+FOR EACH ROW WHEN (
+    OLD.archived_at IS NOT NULL AND NEW.archived_at IS NOT DISTINCT FROM OLD.archived_at
+    OR OLD.forgotten AND NEW.date_done IS DISTINCT FROM OLD.date_done
+)
+EXECUTE FUNCTION workertoolbox_result_changed();
+
+-- An end that is not archived yet is not deleted, but marked; the archiver deletes it.
+CREATE OR REPLACE FUNCTION workertoolbox_result_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE celery_taskmeta SET forgotten = true WHERE id = OLD.id;
+    RETURN NULL;
+END $$;
+
+DROP TRIGGER IF EXISTS workertoolbox_result_deleted ON celery_taskmeta;
+CREATE TRIGGER workertoolbox_result_deleted BEFORE DELETE ON celery_taskmeta
+FOR EACH ROW WHEN (
+    OLD.archived_at IS NULL AND OLD.task_id IS NOT NULL
+    AND OLD.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    AND coalesce(OLD.name, '') NOT IN ('celery.chord', 'celery.group')
+)
+EXECUTE FUNCTION workertoolbox_result_deleted();
+
+-- A message that is stored after the end of its task was archived is archived with it. If
+-- the result was deleted since, it comes back from history, unless the message was
+-- published later: then the task is queued again.
+-- The plan of a function is kept while the tables grow, so it uses indexes from the start.
+CREATE OR REPLACE FUNCTION workertoolbox_message_stored() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    first date;
+BEGIN
+    UPDATE celery_taskmeta SET archived_at = NULL
+    WHERE id IN (
+        SELECT r.id FROM stored s JOIN celery_taskmeta r ON r.task_id = s.id
+        WHERE r.archived_at IS NOT NULL ORDER BY r.task_id FOR UPDATE OF r
+    );
+
+    SELECT min(least(scheduled_at, published_at)) - interval '1 day' INTO first FROM stored;
+    INSERT INTO celery_taskmeta (
+        id, task_id, status, result, date_done, traceback, children, name, args, kwargs,
+        worker, retries, queue, started_at, root_id, parent_id, group_id, published_at,
+        waited_s, not_run, attempts, error_group, forgotten
+    )
+    SELECT nextval('task_id_sequence'), h.id, h.status, h.result,
+        h.finished_at AT TIME ZONE 'UTC', h.traceback, h.children, left(h.name, 155),
+        convert_to(h.args::text, 'UTF8'), convert_to(h.kwargs::text, 'UTF8'), h.worker,
+        h.retries, left(h.queue, 155), h.started_at, h.root_id, h.parent_id, h.group_id,
+        h.published_at, h.waited_s, h.not_run, h.attempts, h.error_group, h.forgotten
+    FROM stored s JOIN workertoolbox_history h ON h.id = s.id AND h.day >= first
+    WHERE coalesce(s.published_at <= h.published_at, true)
+    AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = s.id)
+    ORDER BY h.id
+    ON CONFLICT (task_id) DO NOTHING;
+    RETURN NULL;
+END $$;
+
+DROP TRIGGER IF EXISTS workertoolbox_message_stored ON workertoolbox_task;
+CREATE TRIGGER workertoolbox_message_stored AFTER INSERT ON workertoolbox_task
+REFERENCING NEW TABLE AS stored
+FOR EACH STATEMENT EXECUTE FUNCTION workertoolbox_message_stored();
+
+-- Create the table of one retention class and one day (UTC), if it does not exist.
+-- A table is created first and attached afterwards: that does not wait for readers, and
+-- no reader waits for it.
+CREATE OR REPLACE FUNCTION workertoolbox_add_day(keep text, day date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    class text := 'workertoolbox_history_'
+        || CASE keep WHEN 'default' THEN keep ELSE left(md5(keep), 8) END;
+    part text := class || '_' || to_char(day, 'YYYYMMDD');
+BEGIN
+    -- Two monitors may create the same table.
+    PERFORM pg_advisory_xact_lock(hashtext('workertoolbox_add_day'));
+    IF to_regclass(class) IS NULL THEN
+        EXECUTE format(
+            'CREATE TABLE %I (LIKE workertoolbox_history INCLUDING DEFAULTS) '
+            'PARTITION BY RANGE (day)', class
+        );
+        EXECUTE format(
+            'ALTER TABLE workertoolbox_history ATTACH PARTITION %I FOR VALUES IN (%L)',
+            class, keep
+        );
+    END IF;
+    IF to_regclass(part) IS NULL THEN
+        EXECUTE format(
+            'CREATE TABLE %I (LIKE workertoolbox_history INCLUDING DEFAULTS)', part
+        );
+        EXECUTE format(
+            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            class, part, day, day + 1
+        );
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION workertoolbox_add_day FROM PUBLIC;

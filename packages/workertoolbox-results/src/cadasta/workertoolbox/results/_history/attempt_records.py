@@ -1,0 +1,63 @@
+"""Records of attempts that are over, as JSON arrays of results and of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import states
+
+#: Maximum number of attempts of a task; the oldest ones are dropped.
+MAX_ATTEMPTS = 100
+
+#: Bytes of an attempt's error, and last characters of its traceback, that are kept.
+MAX_ERROR_BYTES = 4096
+MAX_TRACEBACK = 8192
+
+
+def ended_attempts(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the attempts of a row of the history, with the last one, oldest first."""
+    failed = row["status"] in states.EXCEPTION_STATES
+    error = bytes(row["result"] or b"")[:MAX_ERROR_BYTES] if failed else None
+    traceback = row["traceback"]
+    last = {
+        **{name: row[name] for name in ("retries", "queue", "worker", "error_group")},
+        "published_at": _iso(row["published_at"]),
+        "started_at": _iso(row["started_at"]),
+        "finished_at": _iso(row["finished_at"]),
+        "outcome": row["status"],
+        "error": error and error.decode("ascii", "backslashreplace"),
+        "traceback": traceback and traceback[-MAX_TRACEBACK:],
+    }
+    return [*(row["attempts"] or ()), last]
+
+
+def merge_attempts(
+    earlier: Sequence[Mapping[str, Any]],
+    later: Sequence[Mapping[str, Any]],
+    *,
+    last_started_at: datetime | None,
+) -> list[Mapping[str, Any]] | None:
+    """Return the attempts before the last one, or None if `later` has them all.
+
+    Args:
+        earlier: The attempts that the history knows.
+        later: Those that the result has in place of it.
+        last_started_at: When the run of the result began.
+    """
+    known = {_start(each) for each in later} | {last_started_at}
+    missing = [each for each in earlier if _start(each) not in known]
+    return [*missing, *later][-MAX_ATTEMPTS:] if missing else None
+
+
+def _start(record: Mapping[str, Any]) -> datetime | None:
+    text = record["started_at"]
+    if text is None:
+        return None
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
