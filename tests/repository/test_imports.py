@@ -56,13 +56,14 @@ ORDER = {
         "_routing",  # `Routing`, the configuration made of all of them
     ),
     "results": (
-        "_errors _headers _durations",  # exceptions; message headers; "30s" and "7d"
+        "_durations",  # "30s" and "7d"
+        "_errors _headers",  # exceptions; message headers
         "_safe_text",  # text that is safe to print and to log
         "_database",  # engine, URLs, tables, view, schema version, privileges of roles
         "migrations",  # steps from one schema version to the next
         "_arguments",  # redaction, truncation and JSON of task arguments
         "_workflows",  # the steps that a message announces
-        "_history",  # watermarks, retention, purge, erasure
+        "_history",  # the archiver, days, retention, purge, erasure
         "_backend _monitor",  # what workers write; what the monitor reads and writes
         "backend",  # the result backend, which Celery imports by name
         "_store",  # queries

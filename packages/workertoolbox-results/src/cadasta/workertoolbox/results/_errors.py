@@ -4,6 +4,7 @@ ResultsError
 ├── BrokerUnavailable (ConnectionError)
 ├── DatabaseUnavailable (ConnectionError)
 ├── FileLimitReached (OSError)
+├── InvalidDuration (ValueError)
 ├── InvalidLimit (ValueError)
 ├── InvalidRedaction (ValueError)
 ├── InvalidTemplate (ValueError)
@@ -21,6 +22,8 @@ ResultsError
 """
 
 from __future__ import annotations
+
+from cadasta.workertoolbox.results._durations import DURATION_FORM
 
 # An error with attributes passes only its arguments to `Exception`: Celery pickles
 # errors and rebuilds them from `args`.
@@ -52,6 +55,21 @@ class FileLimitReached(ResultsError, OSError):
             f"connections is reached ({self.reason}); raise it to 1024, with "
             "`ulimit -n 1024`, LimitNOFILE=1024 of systemd or --ulimit nofile=1024 of "
             "Docker"
+        )
+
+
+class InvalidDuration(ResultsError, ValueError):
+    """A setting is not a duration."""
+
+    def __init__(self, setting: str, value: object) -> None:
+        super().__init__(setting, value)
+        self.setting = setting
+        self.value = value
+
+    def __str__(self) -> str:
+        return (
+            f"{self.setting}={self.value!r} is not a duration; write {DURATION_FORM}, "
+            "or leave it out for the default"
         )
 
 

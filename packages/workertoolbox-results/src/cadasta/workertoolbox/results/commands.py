@@ -23,6 +23,7 @@ GROUP = "workertoolbox.commands"
 PACKAGE = "cadasta.workertoolbox.results._commands"
 #: Their help is here as well, so that `--help` need not import them.
 COMMANDS = {
+    "archive": "Move ended tasks to the history, as monitors do.",
     "list": "Show the newest tasks.",
     "monitor": "Write the copy of every task message to the database, until stopped.",
     "purge": "Delete old tasks, or one workflow, with their attempts and results.",

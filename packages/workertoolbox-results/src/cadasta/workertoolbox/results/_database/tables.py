@@ -81,13 +81,13 @@ taskmeta = Table(
     Column("attempts", Document),
     # The key of the error group, for a failure and for a retry.
     Column("error_group", Text),
-    # When the end was written to `workertoolbox_history`. A trigger resets it if the row
-    # changes again.
+    # When the end was written to the history. A trigger resets it if the row changes
+    # again.
     Column("archived_at", Instant),
     # Whether the result was deleted before it was archived.
     Column("forgotten", Boolean),
-    # Few indexes, because each slows down every worker that stores a result. A row is in
-    # the first one from its start to its end, and in the second one until it is archived.
+    # Few indexes, because each slows down every worker that stores a result. A row is
+    # in the first one until its end, and in the second one until it is archived.
     _partial("result_open", "status", "date_done", rows=f"NOT ({_ENDED})"),
     _partial("result_ended", "date_done", rows=f"archived_at IS NULL AND {_ENDED}"),
     _partial("result_forgotten", "archived_at", rows="forgotten"),
@@ -173,8 +173,8 @@ planned = Table(
     _partial("planned_group_id", "group_id", rows="group_id IS NOT NULL"),
 )
 
-#: A row per ended task, with all that is known of it. On PostgreSQL it is partitioned by
-#: `keep`, and then by `day`.
+#: A row per ended task, with all that is known of it. On PostgreSQL it is partitioned
+#: by `keep`, and then by `day`.
 history = Table(
     "workertoolbox_history",
     metadata,

@@ -24,8 +24,8 @@ from sqlalchemy import (
 
 from cadasta.workertoolbox.results._database.types import Document, Instant
 
-#: Every task: live tasks, each with its result, and the history. `status` is that of the
-#: result, or `QUEUED`, `SCHEDULED` or `PLANNED` if there is none.
+#: Every task: live tasks, each with its result, and the history. `status` is that of
+#: the result, or `QUEUED`, `SCHEDULED` or `PLANNED` if there is none.
 tasks = Table(
     "workertoolbox_tasks",
     MetaData(),

@@ -1,1 +1,1 @@
-"""Old tasks and results: watermarks, retention, purge, erasure and cleanup."""
+"""The history of ended tasks: archiver, retention, purge, erasure and cleanup."""

@@ -13,17 +13,14 @@ task anew (`reopening.py`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Select,
-    and_,
     case,
     delete,
     func,
@@ -34,6 +31,7 @@ from sqlalchemy import (
     update,
 )
 
+from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
@@ -42,7 +40,6 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
-from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._database.view import live
 from cadasta.workertoolbox.results._history.days import (
     DEFAULT,
@@ -52,49 +49,21 @@ from cadasta.workertoolbox.results._history.days import (
     existing_days,
     nearest,
 )
+from cadasta.workertoolbox.results._history.ended_tasks import (
+    ArchiveOptions,
+    EndedTask,
+    find_ended,
+)
 from cadasta.workertoolbox.results._history.reopening import reopen
 
 #: Key of the advisory lock of the archiver in PostgreSQL; see `ADVISORY_LOCK_KEY`.
 ARCHIVER_LOCK_KEY = 0x776F7262
-
-#: Seconds from the end of a task until it is archived: most messages arrive before.
-DELAY_S = 60.0
-
-#: Maximum number of tasks in a transaction.
-BATCH_SIZE = 1000
-
-#: Bytes of a result that are kept; see `MAX_HISTORY_RESULT_BYTES`.
-MAX_RESULT_BYTES = 64 * 1024
 
 #: Bytes that are kept of a longer result, so that it can be shown.
 BEGINNING_BYTES = 4096
 
 #: Characters of a traceback that are kept: its end.
 MAX_TRACEBACK = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveOptions:
-    """What is archived, and how much of it.
-
-    Attributes:
-        delay_s: Seconds from the end of a task until it is archived.
-        max_result_bytes: Bytes up to which a result is kept whole.
-        batch_size: Maximum number of tasks in a transaction.
-        keeps: Statuses and names of tasks with a retention class of their own.
-    """
-
-    delay_s: float = DELAY_S
-    max_result_bytes: int = MAX_RESULT_BYTES
-    batch_size: int = BATCH_SIZE
-    keeps: frozenset[str] = frozenset()
-
-
-class _EndedTask(NamedTuple):
-    id: str
-    status: str
-    name: str | None
-    ended_at: datetime | None
 
 
 def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
@@ -107,18 +76,21 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     if not lock_archive(connection):
         return 0
     now = datetime.now(UTC)
-    found = _find_ended(connection, options, now)
+    found = find_ended(connection, options, now)
     if not found:
         return 0
-    ids = [each.id for each in found]
-    sizes = reopen(connection, ids)
+    reopened = reopen(connection, found)
     for day, some in _by_day(connection, found, options, now).items():
         _insert(connection, day, some, options, now)
-    for id, size in sizes.items():
-        cut = and_(history.c.id == id, history.c.result_bytes.is_(None))
-        connection.execute(update(history).where(cut).values(result_bytes=size))
-    for column in (task.c.id, attempt.c.task_id, planned.c.id):
-        connection.execute(delete(column.table).where(is_in(connection, column, ids)))
+    _restore_sizes(connection, reopened)
+    ids = [each.id for each in found]
+    with_messages = [
+        each.id for each in found if each.has_message or each.id in reopened
+    ]
+    for column in (task.c.id, attempt.c.task_id):
+        of_tasks = is_in(connection, column, with_messages)
+        connection.execute(delete(column.table).where(of_tasks))
+    connection.execute(delete(planned).where(is_in(connection, planned.c.id, ids)))
     connection.execute(
         update(taskmeta)
         .where(is_in(connection, taskmeta.c.task_id, ids))
@@ -141,53 +113,9 @@ def lock_archive(connection: Connection) -> bool:
     )
 
 
-def is_in(
-    connection: Connection, column: Column[Any], ids: Sequence[str]
-) -> ColumnElement[bool]:
-    """Return a condition that a column has one of the values."""
-    return column.in_(ids)
-
-
-def _find_ended(
-    connection: Connection, options: ArchiveOptions, now: datetime
-) -> Sequence[_EndedTask]:
-    """Lock ended tasks that are not archived yet, with their messages."""
-    until = naive_utc(now - timedelta(seconds=options.delay_s))
-    message = select(task.c.name).where(task.c.id == taskmeta.c.task_id)
-    name = func.coalesce(message.scalar_subquery(), taskmeta.c.name)
-    query = (
-        select(taskmeta.c.task_id, taskmeta.c.status, name, taskmeta.c.date_done)
-        .where(taskmeta.c.archived_at.is_(None), taskmeta.c.status.in_(ENDED))
-        .where(taskmeta.c.task_id.is_not(None))
-        .limit(options.batch_size)
-        .with_for_update(skip_locked=True, of=taskmeta)
-    )
-    dated = query.where(taskmeta.c.date_done < until).order_by(taskmeta.c.date_done)
-    rows = connection.execute(dated).all()
-    if len(rows) < options.batch_size:
-        undated = query.where(taskmeta.c.date_done.is_(None))
-        rows = [*rows, *connection.execute(undated)]
-    found = [
-        _EndedTask(id, status, name, at and at.replace(tzinfo=UTC))
-        for id, status, name, at in rows
-    ]
-    busy = _busy_messages(connection, [each.id for each in found])
-    return [each for each in found if each.id not in busy]
-
-
-def _busy_messages(connection: Connection, ids: Sequence[str]) -> set[str]:
-    """Lock the messages of tasks; return the ids of those that another has locked."""
-    if connection.dialect.name == "sqlite":
-        return set()
-    messages = select(task.c.id).where(is_in(connection, task.c.id, ids))
-    unlocked = messages.order_by(task.c.id).with_for_update(skip_locked=True)
-    locked = {*connection.scalars(unlocked)}
-    return {*connection.scalars(messages)} - locked
-
-
 def _by_day(
     connection: Connection,
-    found: Iterable[_EndedTask],
+    found: Iterable[EndedTask],
     options: ArchiveOptions,
     now: datetime,
 ) -> dict[Day, list[str]]:
@@ -209,7 +137,7 @@ def _by_day(
     return stored
 
 
-def _keep(ended: _EndedTask, keeps: frozenset[str]) -> str:
+def _keep(ended: EndedTask, keeps: frozenset[str]) -> str:
     for value in (ended.name, ended.status):
         if value in keeps:
             return str(value)
@@ -234,6 +162,14 @@ def _insert(
     query: Select[Any] = select(*(values[name].label(name) for name in columns))
     ended = query.where(is_in(connection, live.c.id, ids), live.c.status.in_(ENDED))
     connection.execute(insert(history).from_select(columns, ended))
+
+
+def _restore_sizes(connection: Connection, sizes: Mapping[str, int | None]) -> None:
+    """Store again how long the results were of which only the beginning is left."""
+    for id, size in sizes.items():
+        if size is not None:
+            same = history.c.id == id
+            connection.execute(update(history).where(same).values(result_bytes=size))
 
 
 def _history_values(
@@ -275,7 +211,7 @@ def _messages(dialect: str) -> ColumnElement[Any]:
     build = func.jsonb_build_object if is_postgresql else func.json_object
     gather: Callable[..., Any]
     gather = func.jsonb_agg if is_postgresql else func.json_group_array
-    pairs = (
+    pairs: Iterable[ColumnElement[Any]] = (
         part
         for column in attempt.c
         if column.name != "task_id"

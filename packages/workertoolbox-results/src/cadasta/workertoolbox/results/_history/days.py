@@ -19,6 +19,9 @@ _logger = logging.getLogger(__name__)
 #: The retention class of a task to which no other applies.
 DEFAULT = "default"
 
+#: How far the clock of a publisher may be ahead. A later time is not believed.
+CLOCK_SKEW = timedelta(minutes=5)
+
 #: Days for which tables are created ahead, so that a pause of the archiver, or a lock
 #: that lasts, does not matter.
 DAYS_AHEAD = 7

@@ -17,7 +17,8 @@ from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
-from cadasta.workertoolbox.results._history.watermark import WatermarkSweep
+from cadasta.workertoolbox.results._history.ended_tasks import archive_options
+from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from cadasta.workertoolbox.results._monitor.backoff import TICK_S, backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.broker import (
     broker_errors,
@@ -59,6 +60,7 @@ class Monitor:
     quarantine table with the reason, and then acknowledged. While the broker or the
     database is unavailable, messages stay in the queue, and the monitor retries after
     random waits of up to 15 seconds. Any number of monitors can run at the same time.
+    One of them at a time moves ended tasks to the history.
 
     A monitor runs once: `run` blocks until `stop` is called from another thread or from
     a signal handler.
@@ -77,6 +79,7 @@ class Monitor:
             database. It must not raise, and it should return at once.
 
     Raises:
+        InvalidDuration: `ARCHIVE_AFTER` is not a duration.
         InvalidLimit: `MAX_ARGUMENT_BYTES` is not a positive number of bytes.
         InvalidRedaction: `REDACT` contains an invalid rule.
         InvalidURL: `result_backend` is not the URL of a supported database.
@@ -110,10 +113,18 @@ class Monitor:
             on_commit=self._count_batch,
             should_stop=lambda: self._stopping,
         )
-        # Only this thread uses the database, and only the thread that calls `run` uses
+        # Only this thread writes messages, and only the thread that calls `run` uses
         # the broker, whose client is not thread-safe.
         self._writer_thread = ThreadPoolExecutor(1, "writer")
-        self._sweep = WatermarkSweep()
+        # The archiver has a thread and a connection of its own.
+        self._archiver_engine = open_engine(self._engine.url, pool_size=1)
+        self._archiving = Archiving(
+            self._archiver_engine,
+            archive_options(app),
+            should_stop=lambda: self._stopping,
+        )
+        self._archiver_thread = ThreadPoolExecutor(1, "archiver")
+        self._archived: Future[None] | None = None
         # Not an `Event`, whose lock is not safe in a signal handler.
         self._stopping = False
         self._buffer = MessageBuffer(batch_size)
@@ -151,12 +162,15 @@ class Monitor:
                 broker,
                 self._engine.url.render_as_string(hide_password=True),
             )
+            self._archived = self._archiver_thread.submit(self._archiving.run)
             while not self._stopping:
                 self._consume_until_disconnected()
         finally:
             self._stopping = True
             self._writer_thread.shutdown()
+            self._archiver_thread.shutdown()
             self._engine.dispose()
+            self._archiver_engine.dispose()
         if self._health is not None:
             self._health.remove()
 
@@ -284,13 +298,14 @@ class Monitor:
             if not self._housekeeping.done():
                 return
             self._housekeeping.result()
+        if self._archived is not None and self._archived.done():
+            self._archived.result()
         self._housekeeping = self._writer_thread.submit(self._do_housekeeping)
         self._housekeeping_due_at = now + TICK_S
 
     def _do_housekeeping(self) -> None:
         if self._health is not None:
             self._health.touch_if_due(self._engine)
-        self._sweep.advance_if_due(self._engine)
 
     def _report_or_stop(self) -> bool:
         """Report the throughput if it is due; return whether to stop."""

@@ -30,7 +30,7 @@ from cadasta.workertoolbox.results._headers import (
     UNREADABLE,
     work_queue,
 )
-from cadasta.workertoolbox.results._history.watermark import CLOCK_SKEW
+from cadasta.workertoolbox.results._history.days import CLOCK_SKEW
 from cadasta.workertoolbox.results._monitor.decompression import (
     decompress,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -34,7 +34,6 @@ from cadasta.workertoolbox.results._database import tables
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.types import Document
-from cadasta.workertoolbox.results._history.watermark import LATE_AFTER
 from cadasta.workertoolbox.results._monitor.records import (
     QuarantineRecord,
     Record,
@@ -62,8 +61,6 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     rows = {
         tables.planned: _planned_rows(published),
         tables.quarantine: [asdict(record) for record in unread],
-        # Last, as the watermark may have passed a record during the transaction.
-        tables.queued: _late_queued_rows(published),
     }
     for table, values in rows.items():
         if values:
@@ -87,20 +84,6 @@ def _is_published_later(record: TaskRecord, other: TaskRecord) -> bool:
         # It was received earlier; a message that is delivered again changes nothing.
         return record.scheduled_at < other.scheduled_at
     return record.published_at > other.published_at
-
-
-def _late_queued_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
-    """Return rows of `workertoolbox_queued` for messages that are committed late."""
-    late = datetime.now(UTC) - LATE_AFTER
-    return [
-        {
-            "task_id": record.id,
-            "scheduled_at": record.scheduled_at,
-            "due_at": max(filter(None, (record.scheduled_at, record.eta))),
-        }
-        for record in records
-        if record.seen_at < late
-    ]
 
 
 def _write_arrays(connection: Connection, records: Sequence[TaskRecord]) -> None:

@@ -67,13 +67,15 @@ GRANTS = (
     (
         "workertoolbox_task",
         "INSERT",
-        "GRANT SELECT, INSERT, DELETE ON workertoolbox_history TO {role}; "
+        "GRANT SELECT, INSERT, UPDATE (result_bytes), DELETE ON workertoolbox_history "
+        "TO {role}; "
         "GRANT SELECT ON workertoolbox_live TO {role}; "
         "GRANT DELETE ON workertoolbox_task TO {role}; "
         "GRANT SELECT, DELETE ON workertoolbox_attempt TO {role}; "
         f"GRANT SELECT ({TASKMETA}), UPDATE (archived_at, attempts), DELETE "
         "ON celery_taskmeta TO {role}; "
-        "GRANT EXECUTE ON FUNCTION workertoolbox_add_day TO {role}",
+        "GRANT EXECUTE ON FUNCTION workertoolbox_add_day, "
+        "workertoolbox_analyze_history TO {role}",
     ),
     (
         "workertoolbox_task",

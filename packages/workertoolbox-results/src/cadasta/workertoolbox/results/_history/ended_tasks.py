@@ -1,0 +1,134 @@
+"""Ended tasks that are to be archived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from celery import Celery
+from sqlalchemy import Connection, select
+
+from cadasta.workertoolbox.results._database.id_lists import is_in
+from cadasta.workertoolbox.results._database.statuses import ENDED
+from cadasta.workertoolbox.results._database.tables import task, taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._durations import parse_duration
+from cadasta.workertoolbox.results._errors import InvalidDuration
+
+#: Seconds from the end of a task until it is archived: most messages arrive before.
+DELAY_S = 60.0
+
+#: Maximum number of tasks in a transaction.
+BATCH_SIZE = 1000
+
+#: Bytes of a result that are kept; see `MAX_HISTORY_RESULT_BYTES`.
+MAX_RESULT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveOptions:
+    """What is archived, and how much of it.
+
+    Attributes:
+        delay_s: Seconds from the end of a task until it is archived.
+        max_result_bytes: Bytes up to which a result is kept whole.
+        batch_size: Maximum number of tasks in a transaction.
+        keeps: Statuses and names of tasks with a retention class of their own.
+        left_out: Ids of tasks that are not archived.
+    """
+
+    delay_s: float = DELAY_S
+    max_result_bytes: int = MAX_RESULT_BYTES
+    batch_size: int = BATCH_SIZE
+    keeps: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
+
+
+def archive_options(app: Celery) -> ArchiveOptions:
+    """Return what an app configures: `ARCHIVE_AFTER`.
+
+    Raises:
+        InvalidDuration: `ARCHIVE_AFTER` is not a duration.
+    """
+    return ArchiveOptions(delay_s=_duration(app, "ARCHIVE_AFTER", DELAY_S))
+
+
+def _duration(app: Celery, setting: str, default: float) -> float:
+    value = app.conf.get(setting)
+    if value is None:
+        return default
+    try:
+        return parse_duration(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidDuration(setting, value) from error
+
+
+class EndedTask(NamedTuple):
+    """A result that is to be archived.
+
+    Attributes:
+        ended_at: When it was stored; None in a row that was not written by Celery.
+        since: When the task was published, or None if that is not known.
+        has_message: Whether a monitor has seen the message.
+    """
+
+    id: str
+    status: str
+    name: str | None
+    ended_at: datetime | None
+    since: datetime | None
+    has_message: bool
+
+
+def find_ended(
+    connection: Connection, options: ArchiveOptions, now: datetime
+) -> Sequence[EndedTask]:
+    """Lock ended tasks that are not archived yet, with their messages.
+
+    Rows that somebody else has locked are left out.
+    """
+    until = naive_utc(now - timedelta(seconds=options.delay_s))
+    result = taskmeta.c
+    query = (
+        select(
+            *(result.task_id, result.status, result.name, result.date_done),
+            *(result.published_at, task.c.id, task.c.name, task.c.scheduled_at),
+        )
+        .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
+        .where(result.archived_at.is_(None), result.status.in_(ENDED))
+        .where(result.task_id.is_not(None))
+        .limit(options.batch_size)
+        .with_for_update(skip_locked=True, of=taskmeta)
+    )
+    if options.left_out:
+        query = query.where(result.task_id.not_in(sorted(options.left_out)))
+    dated = query.where(result.date_done < until).order_by(result.date_done)
+    rows = connection.execute(dated).all()
+    if len(rows) < options.batch_size:
+        rows = [*rows, *connection.execute(query.where(result.date_done.is_(None)))]
+    locked = _lock_messages(connection, [row[5] for row in rows if row[5] is not None])
+    return [
+        EndedTask(
+            id=id,
+            status=status,
+            name=message_name or name,
+            ended_at=stored_at and stored_at.replace(tzinfo=UTC),
+            since=min(filter(None, (published_at, scheduled_at)), default=None),
+            has_message=message is not None,
+        )
+        for id, status, name, stored_at, published_at, message, message_name, (
+            scheduled_at
+        ) in rows
+        if message is None or message in locked
+    ]
+
+
+def _lock_messages(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Lock the messages of tasks, but those that somebody else has locked."""
+    if connection.dialect.name == "sqlite":
+        return set(ids)
+    query = select(task.c.id).where(is_in(connection, task.c.id, ids))
+    unlocked = query.order_by(task.c.id).with_for_update(skip_locked=True)
+    return {*connection.scalars(unlocked)}

@@ -1,0 +1,73 @@
+"""Housekeeping of the archiver, besides archiving."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, or_, select, text, update
+
+from cadasta.workertoolbox.results._database.tables import (
+    history,
+    planned,
+    task,
+    taskmeta,
+)
+from cadasta.workertoolbox.results._history.days import DEFAULT, add_days
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+
+#: How long a forgotten result stays after it was archived: a copy of its message may
+#: still arrive.
+FORGOTTEN_FOR = timedelta(hours=1)
+
+#: Maximum number of rows of each table that are deleted in one transaction.
+BATCH_SIZE = 1000
+
+
+def tidy(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
+    """Create days ahead, and remove what archived tasks have left behind."""
+    if connection.dialect.name == "postgresql":
+        add_days(connection, now.date(), [DEFAULT, *sorted(options.keeps)])
+    _archive_late_messages(connection)
+    _delete_forgotten(connection, now)
+    _delete_planned(connection)
+
+
+def analyze(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
+    """Collect statistics of the history, which PostgreSQL does not do by itself."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT workertoolbox_analyze_history()"))
+
+
+def _archive_late_messages(connection: Connection) -> None:
+    """Let tasks be archived again whose message is live although their end is archived.
+
+    A trigger does this, except for a message that is stored at the very moment at which
+    its task is archived.
+    """
+    connection.execute(
+        update(taskmeta)
+        .where(taskmeta.c.archived_at.is_not(None))
+        .where(taskmeta.c.task_id.in_(select(task.c.id)))
+        .values(archived_at=None)
+    )
+
+
+def _delete_forgotten(connection: Connection, now: datetime) -> None:
+    id = taskmeta.c.id
+    old = select(id).where(taskmeta.c.forgotten)
+    old = old.where(taskmeta.c.archived_at < now - FORGOTTEN_FOR).limit(BATCH_SIZE)
+    unlocked = old.with_for_update(skip_locked=True)
+    connection.execute(delete(taskmeta).where(id.in_(unlocked)))
+
+
+def _delete_planned(connection: Connection) -> None:
+    """Delete steps that were announced after they had been archived or published."""
+    id = planned.c.id
+    result = select(taskmeta.c.id).where(taskmeta.c.task_id == id)
+    archived = select(history.c.id).where(history.c.id == id)
+    message = select(task.c.id).where(task.c.id == id)
+    known = or_(message.exists(), result.exists(), archived.exists())
+    unlocked = (
+        select(id).where(known).limit(BATCH_SIZE).with_for_update(skip_locked=True)
+    )
+    connection.execute(delete(planned).where(id.in_(unlocked)))
