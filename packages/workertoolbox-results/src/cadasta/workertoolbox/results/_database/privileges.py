@@ -57,13 +57,17 @@ ROLE_PRIVILEGES = {
         *("SELECT (group_id)", "SELECT (status)", "SELECT (retries)"),
         *("SELECT (published_at)", "INSERT"),
     )
+    | _grant(
+        "workertoolbox_rollup workertoolbox_backlog",
+        *("SELECT", "INSERT", "UPDATE", "DELETE"),
+    )
     | _grant("workertoolbox_quarantine_id_seq task_id_sequence", "USAGE")
     | _grant("workertoolbox_version", "SELECT"),
     "reader": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
         "workertoolbox_attempt workertoolbox_queued workertoolbox_untracked "
         "workertoolbox_watermark workertoolbox_ended workertoolbox_tasks "
-        "workertoolbox_version",
+        "workertoolbox_rollup workertoolbox_backlog workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(

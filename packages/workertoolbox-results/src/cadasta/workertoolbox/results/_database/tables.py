@@ -36,6 +36,8 @@ _ENDED = f"status IN ({', '.join(map(repr, ENDED))})"
 #: Few tasks have another status, so that an index of them is small.
 _UNUSUAL = "status <> 'SUCCESS'"
 
+_HAS_GROUP = "error_group <> ''"
+
 #: Only `INTEGER` numbers the rows of a table in SQLite; it has eight bytes there.
 _RowNumber = BigInteger().with_variant(Integer, "sqlite")
 
@@ -236,6 +238,54 @@ history = Table(
     _partial("history_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
     _partial("history_group_id", "group_id", rows="group_id IS NOT NULL"),
     postgresql_partition_by="LIST (keep)",
+)
+
+#: A row per interval, name, queue, status and error group: the tasks that ended then.
+#: Each task is counted once in each tier. See `_history/rollup.py`.
+rollup = Table(
+    "workertoolbox_rollup",
+    metadata,
+    # `minute`, `hour` or `day`.
+    Column("tier", Text, primary_key=True),
+    # The start of the interval.
+    Column("at", Instant, primary_key=True),
+    # Empty if the name, the queue or the group is not known.
+    Column("name", Text, primary_key=True),
+    Column("queue", Text, primary_key=True),
+    # That of ended tasks, or `RETRY` for failed attempts that were retried.
+    Column("status", Text, primary_key=True),
+    Column("error_group", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    # In rows with the status `RETRY`, the number of attempts.
+    Column("retries", BigInteger, nullable=False),
+    Column("redeliveries", BigInteger, nullable=False),
+    # Histograms of seconds, in the form of `_history/histogram.py`.
+    Column("waits", Text, nullable=False),
+    Column("runs", Text, nullable=False),
+    Index("ix_workertoolbox_rollup_name", "name", "tier", "at"),
+    _partial("rollup_error_group", "error_group", "tier", "at", rows=_HAS_GROUP),
+    # Rows are updated often. With room on their page, PostgreSQL leaves indexes alone.
+    postgresql_with={"fillfactor": 70},
+)
+
+#: A row per interval and queue: the tasks that were queued then, as one sample a minute
+#: counts them. The row with an empty queue counts those of all queues. It is there for
+#: each interval with a sample; a queue without a row had no tasks.
+backlog = Table(
+    "workertoolbox_backlog",
+    metadata,
+    Column("tier", Text, primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("queue", Text, primary_key=True),
+    # Number of samples in which the queue had tasks.
+    Column("samples", BigInteger, nullable=False),
+    Column("queued_sum", BigInteger, nullable=False),
+    Column("queued_max", BigInteger, nullable=False),
+    # Tasks with an ETA ahead.
+    Column("scheduled_sum", BigInteger, nullable=False),
+    Column("scheduled_max", BigInteger, nullable=False),
+    # Seconds since the queued task that waits longest could run.
+    Column("oldest_max_s", Float, nullable=False),
 )
 
 #: A row per message that could not be read, unchanged.

@@ -1,0 +1,102 @@
+"""What a task contributes to the figures, and sums of contributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from celery import states
+
+from cadasta.workertoolbox.results._history.histogram import Histogram
+
+EMPTY = Histogram()
+
+
+class Contribution(NamedTuple):
+    """What an ended task, or a failed attempt that was retried, adds to the figures.
+
+    Attributes:
+        name: Name of the task; empty if it is not known.
+        queue: Its queue; empty if it is not known.
+        status: The status with which the task ended, or `RETRY` for an attempt.
+        finished_at: When the task or the attempt ended.
+        retries: How often the task was retried. An attempt counts as one retry of its
+            row, and as nothing else.
+        redeliveries: Number of runs that were lost, or were duplicates.
+        waited_s: Seconds from when the task could run to its start.
+        ran_s: Seconds from its start to its end.
+        error_group: Group of its error; empty without one.
+    """
+
+    name: str
+    queue: str
+    status: str
+    finished_at: datetime
+    retries: int = 0
+    redeliveries: int = 0
+    waited_s: float | None = None
+    ran_s: float | None = None
+    error_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The sum of contributions.
+
+    Attributes:
+        count: Number of tasks.
+        retries: Number of their retries, or of attempts with the status `RETRY`.
+        redeliveries: Number of their runs that were lost or duplicates.
+        waits: Seconds that they waited.
+        runs: Seconds that they ran.
+    """
+
+    count: int = 0
+    retries: int = 0
+    redeliveries: int = 0
+    waits: Histogram = EMPTY
+    runs: Histogram = EMPTY
+
+    @classmethod
+    def of(cls, contributions: Iterable[Contribution]) -> Tally:
+        """Return the sum of contributions with the same status."""
+        all = list(contributions)
+        if all and all[0].status == states.RETRY:
+            return cls(retries=len(all))
+        return cls(
+            len(all),
+            sum(each.retries for each in all),
+            sum(each.redeliveries for each in all),
+            Histogram.of(each.waited_s for each in all if each.waited_s is not None),
+            Histogram.of(each.ran_s for each in all if each.ran_s is not None),
+        )
+
+    @classmethod
+    def merge(cls, tallies: Sequence[Tally]) -> Tally:
+        """Return the sum of tallies."""
+        if len(tallies) == 1:
+            return tallies[0]
+        return cls(
+            sum(each.count for each in tallies),
+            sum(each.retries for each in tallies),
+            sum(each.redeliveries for each in tallies),
+            Histogram.merge(each.waits for each in tallies),
+            Histogram.merge(each.runs for each in tallies),
+        )
+
+    def __sub__(self, other: Tally) -> Tally:
+        """Return the tally without another; no number falls below zero."""
+        return Tally(
+            max(self.count - other.count, 0),
+            max(self.retries - other.retries, 0),
+            max(self.redeliveries - other.redeliveries, 0),
+            self.waits - other.waits,
+            self.runs - other.runs,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is counted."""
+        return not (self.count or self.retries)

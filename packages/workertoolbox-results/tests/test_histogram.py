@@ -1,0 +1,92 @@
+"""Histograms of durations on a log scale."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cadasta.workertoolbox.results._history.histogram import Histogram
+
+#: Zero, and seconds from more than a microsecond to 3,000 years.
+DURATIONS = st.one_of(st.just(0.0), st.floats(2e-6, 1e11))
+
+#: A busy machine may take long for an example; nothing is written to the folder.
+examples = settings(deadline=None, database=None)
+
+
+def nearest_rank(durations: list[float], percent: float) -> float:
+    rank = max(math.ceil(percent * len(durations) / 100), 1)
+    return sorted(durations)[rank - 1]
+
+
+@examples
+@given(st.lists(DURATIONS, min_size=1), st.integers(0, 100))
+def test_a_percentile_is_within_two_percent_of_the_exact_one(
+    durations: list[float], percent: int
+) -> None:
+    exact = nearest_rank(durations, percent)
+
+    assert Histogram.of(durations).percentile(percent) == pytest.approx(exact, rel=0.02)
+
+
+@examples
+@given(st.lists(st.lists(DURATIONS)))
+def test_the_sum_of_histograms_is_that_of_all_durations(
+    parts: list[list[float]],
+) -> None:
+    together = Histogram.of([each for part in parts for each in part])
+
+    assert Histogram.merge(map(Histogram.of, parts)) == together
+    assert sum(map(Histogram.of, parts), Histogram()) == together
+
+
+@examples
+@given(st.lists(DURATIONS), st.lists(DURATIONS))
+def test_subtracting_undoes_adding(first: list[float], second: list[float]) -> None:
+    histogram = Histogram.of(first)
+    other = Histogram.of(second)
+
+    assert histogram + other - other == histogram
+
+
+@examples
+@given(st.lists(st.floats()))
+def test_a_histogram_is_the_same_after_a_round_trip(durations: list[float]) -> None:
+    histogram = Histogram.of(durations)
+
+    assert Histogram.from_text(histogram.to_text()) == histogram
+    assert histogram.count == len(durations)
+
+
+def test_the_text_of_a_histogram_is_short() -> None:
+    histogram = Histogram.of([1, 1, 1.05, -2])
+
+    assert histogram.to_text() == "1:353:1:AgE="
+    assert Histogram().to_text() == ""
+
+
+@pytest.mark.parametrize("count", [255, 256, 2**16, 2**32, 2**64 - 1])
+def test_counts_of_any_size_survive_a_round_trip(count: int) -> None:
+    histogram = Histogram(count, 353, (1, 0, count))
+
+    assert Histogram.from_text(histogram.to_text()) == histogram
+
+
+@pytest.mark.parametrize("duration", [0, -0.5, 1e-7, -math.inf, math.nan])
+def test_what_is_not_a_positive_duration_is_shown_as_zero(duration: float) -> None:
+    assert Histogram.of([duration, duration, 9]).percentile(50) == 0
+
+
+def test_an_endless_duration_is_in_the_last_bucket() -> None:
+    assert Histogram.of([math.inf]) == Histogram.of([1e300])
+
+
+def test_a_histogram_without_durations_has_no_percentiles() -> None:
+    assert Histogram().percentile(50) is None
+
+
+def test_a_duration_that_is_missing_is_not_subtracted() -> None:
+    assert Histogram.of([1, 2]) - Histogram.of([2, 2, 3]) == Histogram.of([1])
