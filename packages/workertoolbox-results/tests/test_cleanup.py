@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from archiving import archive
 from celery import Celery, states
 from celery.app.task import Context
 from polling import eventually
 from sqlalchemy import func, insert, select
 
+from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
     chord,
     chord_part,
@@ -41,6 +43,7 @@ def test_old_rows_are_deleted_and_young_ones_stay(
 
     assert row_counts(backend) == [1, 1, 1, 1]
 
+    archive(backend)
     backend.expires = timedelta(seconds=-1)
     backend.cleanup()
 
@@ -81,3 +84,27 @@ def test_nothing_is_deleted_without_an_expiry(backend: Backend) -> None:
     backend.cleanup()
 
     assert row_counts(backend)[0] == 1
+
+
+def test_the_end_of_a_task_stays_until_it_is_archived(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cleanup, "BATCH_SIZE", 2)
+    backend.expires = timedelta(seconds=-1)
+    for state in (*ENDED, states.STARTED, "PROGRESS"):
+        backend.store_result(state, None, state)
+    request = Context(task="celery.group", args=[], kwargs={})
+    backend.store_result("group", ValueError(), states.FAILURE, request=request)
+    assert eventually(lambda: row_counts(backend)[0], len(ENDED) + 3)
+    backend.cleanup()
+
+    assert row_counts(backend)[0] == len(ENDED)
+    [line] = caplog.messages
+    assert "tasks archive --once" in line
+
+    archive(backend)
+    caplog.clear()
+    backend.cleanup()
+
+    assert row_counts(backend)[0] == 0
+    assert caplog.messages == []

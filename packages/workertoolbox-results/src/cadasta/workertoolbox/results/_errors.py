@@ -14,6 +14,7 @@ ResultsError
 ├── NotInQuarantine (LookupError)
 ├── PickledResult (ValueError)
 ├── ResultNotStorable (ValueError)
+├── ResultTooLarge (LookupError)
 ├── SchemaOutdated (RuntimeError)
 ├── TaskNotFound (LookupError)
 ├── UnknownStatus (ValueError)
@@ -74,15 +75,16 @@ class InvalidDuration(ResultsError, ValueError):
 
 
 class InvalidLimit(ResultsError, ValueError):
-    """`MAX_ARGUMENT_BYTES` is not a positive number of bytes."""
+    """A setting such as `MAX_ARGUMENT_BYTES` is not a positive number of bytes."""
 
-    def __init__(self, limit: object) -> None:
-        super().__init__(limit)
+    def __init__(self, limit: object, setting: str = "MAX_ARGUMENT_BYTES") -> None:
+        super().__init__(limit, setting)
         self.limit = limit
+        self.setting = setting
 
     def __str__(self) -> str:
         return (
-            f"MAX_ARGUMENT_BYTES={self.limit!r} is not a number of bytes; write an "
+            f"{self.setting}={self.limit!r} is not a number of bytes; write an "
             "integer of at least 1, or leave it out for the default"
         )
 
@@ -148,6 +150,24 @@ class PickledResult(ResultsError, ValueError):
 
 class ResultNotStorable(ResultsError, ValueError):
     """The database can never store a result: it is too large, or has an invalid id."""
+
+
+class ResultTooLarge(ResultsError, LookupError):
+    """A result has expired, and history has only the beginning of it."""
+
+    def __init__(self, id: str, size: int = 0, limit: int = 0) -> None:
+        super().__init__(id, size, limit)
+        self.id = id
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"the result of task {self.id!r} has expired, and its {self.size} bytes "
+            f"were too many for the history; set MAX_HISTORY_RESULT_BYTES (now "
+            f"{self.limit}) of monitors higher, or result_expires longer, for tasks "
+            "to come; `celery -A … tasks show ID` shows the beginning of the result"
+        )
 
 
 class SchemaOutdated(ResultsError, RuntimeError):

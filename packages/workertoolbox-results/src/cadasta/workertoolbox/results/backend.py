@@ -14,8 +14,11 @@ from celery.exceptions import ImproperlyConfigured
 from celery.signals import task_prerun, worker_ready
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_timedelta
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
+from cadasta.workertoolbox.results._backend.archived_results import (
+    archived_results_of,
+)
 from cadasta.workertoolbox.results._backend.chords import ChordMixin
 from cadasta.workertoolbox.results._backend.deferred_starts import (
     DeferredStart,
@@ -41,7 +44,9 @@ from cadasta.workertoolbox.results._history.cleanup import (
     delete_chords,
     delete_groups,
     delete_results,
+    has_kept_results,
 )
+from cadasta.workertoolbox.results._history.ended_tasks import max_result_bytes
 
 #: Number of retries of a statement while the database is unavailable. With Celery's
 #: intervals they take up to about ten seconds. Celery's default is no limit.
@@ -80,7 +85,8 @@ class Backend(
 
     Raises:
         ImproperlyConfigured: `result_serializer` is not JSON.
-        InvalidLimit: `MAX_ARGUMENT_BYTES` is not a positive number of bytes.
+        InvalidLimit: `MAX_ARGUMENT_BYTES` or `MAX_HISTORY_RESULT_BYTES` is not a
+            positive number of bytes.
         InvalidRedaction: `REDACT` contains an invalid rule.
         InvalidURL: The URL does not name a supported database, or its driver is not
             installed.
@@ -108,6 +114,8 @@ class Backend(
             self.max_retries = MAX_RETRIES
         check_settings(app)
         self.database = shared_database(database_url(url))
+        self._archived = archived_results_of(self.database)
+        self._max_result_bytes = max_result_bytes(app)
         self._deferred_starts = deferred_starts_for(self.database)
         self._rows = RowBuilder(app, self.encode)
 
@@ -117,7 +125,7 @@ class Backend(
         Raises:
             ResultNotStorable: The tables cannot hold its id.
         """
-        check_id(task_id)
+        self._archived.expect(check_id(task_id))
         return {}
 
     def encode(self, data: Any) -> Any:
@@ -231,22 +239,36 @@ class Backend(
         )
 
     def _forget(self, task_id: str) -> None:
+        """Delete a result; the history keeps it, but only for `TaskStore`."""
+        same = taskmeta.c.task_id == str(task_id)
+        ended_at = None
         with self.database.connect() as connection:
-            connection.execute(
-                delete(taskmeta).where(taskmeta.c.task_id == str(task_id))
-            )
+            # A trigger keeps a result that is not archived, and marks it instead.
+            deleted = delete(taskmeta).where(same).returning(taskmeta.c.date_done)
+            if (row := connection.execute(deleted).first()) is not None:
+                ended_at = row.date_done
+            elif connection.execute(select(taskmeta.c.id).where(same)).first():
+                return
+        self._archived.forget(str(task_id), ended_at)
 
     def cleanup(self) -> None:
         """Delete rows that are older than `result_expires`, in batches.
 
         The age of a result counts from its latest state, and that of a chord from its
-        latest change.
+        latest change. The end of a task stays until it is archived.
         """
-        if self.expires:
-            before = datetime.now(UTC) - self.expires
-            for delete_some in (delete_results, delete_groups, delete_chords):
-                while self._ensure_retryable(delete_some, self.database, before):
-                    pass
+        if not self.expires:
+            return
+        before = datetime.now(UTC) - self.expires
+        for delete_some in (delete_results, delete_groups, delete_chords):
+            while self._ensure_retryable(delete_some, self.database, before):
+                pass
+        if self._ensure_retryable(has_kept_results, self.database, before):
+            logger.warning(
+                "results older than result_expires stay, because they are not in the "
+                "history yet; run a monitor (`celery -A … tasks monitor`), or "
+                "`celery -A … tasks archive --once` from time to time"
+            )
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), (), {"url": self.url})

@@ -31,11 +31,20 @@ def max_argument_bytes(app: Celery) -> int:
     Raises:
         InvalidLimit: The setting is not a positive integer.
     """
-    limit = app.conf.get("MAX_ARGUMENT_BYTES")
+    return byte_limit(app, "MAX_ARGUMENT_BYTES", DEFAULT_MAX_BYTES)
+
+
+def byte_limit(app: Celery, setting: str, default: int) -> int:
+    """Return a limit in bytes that an app configures with a setting.
+
+    Raises:
+        InvalidLimit: The setting is not a positive integer.
+    """
+    limit = app.conf.get(setting)
     if limit is None:
-        return DEFAULT_MAX_BYTES
+        return default
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise InvalidLimit(limit)
+        raise InvalidLimit(limit, setting)
     return limit
 
 

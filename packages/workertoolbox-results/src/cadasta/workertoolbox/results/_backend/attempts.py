@@ -68,6 +68,14 @@ def is_other_run(dialect: Dialect, new: Any) -> ColumnElement[bool]:
     return and_(_old.started_at != new.started_at, ~is_near)
 
 
+def is_forgotten(new: Any) -> ColumnElement[bool]:
+    """Return a condition that the stored state is that of a run that was forgotten.
+
+    A statement that is repeated stores the same state again, not a new run.
+    """
+    return and_(func.coalesce(_old.forgotten, false()), _old.date_done != new.date_done)
+
+
 def with_replaced_attempt(dialect: Dialect, new: Any) -> ColumnElement[Any]:
     """Return the attempts after a new state has replaced the stored one.
 
@@ -78,7 +86,7 @@ def with_replaced_attempt(dialect: Dialect, new: Any) -> ColumnElement[Any]:
         _old.status == states.RETRY,
         or_(new.status != states.RETRY, _old.retries != new.retries),
     )
-    is_replaced = or_(was_retried, is_other_run(dialect, new))
+    is_replaced = or_(was_retried, is_other_run(dialect, new), is_forgotten(new))
     appended = _appended(dialect, _stored_attempt(dialect))
     return case((is_replaced, appended), else_=_old.attempts)
 

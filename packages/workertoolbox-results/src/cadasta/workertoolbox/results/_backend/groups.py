@@ -35,7 +35,7 @@ class GroupMixin(base.BaseBackend):
     database: Database
     _decode_optional: Callable[[bytes | None], Any]
     get_many: Callable[..., Iterator[tuple[str, dict[str, Any]]]]
-    _find_ended: Callable[[set[str]], list[tuple[str, dict[str, Any]]]]
+    _find_ended: Callable[..., list[tuple[str, dict[str, Any]]]]
 
     def iter_native(
         self,

@@ -12,6 +12,10 @@ from celery.exceptions import TimeoutError
 from celery.utils.serialization import create_exception_cls
 from sqlalchemy import RowMapping, bindparam, select
 
+from cadasta.workertoolbox.results._backend.archived_results import (
+    ArchivedResults,
+    archived_meta,
+)
 from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStarts
 from cadasta.workertoolbox.results._backend.polling import LONGEST_S, poll_intervals
 from cadasta.workertoolbox.results._backend.retries import no_retries_after
@@ -24,6 +28,9 @@ from cadasta.workertoolbox.results._errors import PickledResult, ResultNotStorab
 
 #: Maximum number of task ids in one query: below SQLite's limit of 32,766 variables.
 MAX_IDS_PER_QUERY = 5000
+
+#: Seconds after which `get()` looks into history again.
+HISTORY_INTERVAL_S = 60.0
 
 #: Columns of the table that have the same name in Celery's result meta.
 _META_COLUMNS = (
@@ -55,6 +62,8 @@ class ResultReadingMixin(base.BaseBackend):
     supports_native_join = True
 
     database: Database
+    _archived: ArchivedResults
+    _max_result_bytes: int
     _deferred_starts: DeferredStarts
     _cache: Any
     _ensure_not_eager: Callable[[], None]
@@ -125,7 +134,8 @@ class ResultReadingMixin(base.BaseBackend):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the id and meta of each task as soon as it has ended.
 
-        One query asks for all tasks that have not ended yet.
+        One query asks for all tasks that have not ended yet. The first time, and then
+        once a minute, another one looks for them in history.
 
         Args:
             timeout: Seconds after which to give up, or None for no limit.
@@ -151,10 +161,14 @@ class ResultReadingMixin(base.BaseBackend):
         longest_s = interval or LONGEST_S
         called_at = time.monotonic()
         deadline = None if timeout is None else called_at + timeout
+        history_at = called_at
         sleeps = poll_intervals(timeout, longest_s=longest_s)
         for iteration, sleep_s in enumerate(sleeps, start=1):
+            with_history = time.monotonic() >= history_at
+            if with_history:
+                history_at = time.monotonic() + HISTORY_INTERVAL_S
             with no_retries_after(deadline):
-                ended = self._find_ended(missing)
+                ended = self._find_ended(missing, with_history=with_history)
             # Celery raises the errors of a result's parents in `on_interval`. If it is
             # called before a failed chord body is yielded, it raises the error of the
             # header's task instead, which is the cause. It is not called after each
@@ -177,7 +191,9 @@ class ResultReadingMixin(base.BaseBackend):
                 )
             time.sleep(sleep_s)
 
-    def _find_ended(self, task_ids: set[str]) -> list[tuple[str, dict[str, Any]]]:
+    def _find_ended(
+        self, task_ids: set[str], *, with_history: bool = True
+    ) -> list[tuple[str, dict[str, Any]]]:
         """Return the ids and metas of those tasks that have a final state."""
         cached = [
             (task_id, self._cache[task_id])
@@ -186,32 +202,49 @@ class ResultReadingMixin(base.BaseBackend):
         ]
         unknown = task_ids.difference(task_id for task_id, _ in cached)
         found: dict[str, dict[str, Any]] = self._ensure_retryable(
-            self._fetch_ended, list(unknown)
+            self._fetch_ended, list(unknown), with_history=with_history
         )
         self._cache.update(found)
         return [*cached, *found.items()]
 
-    def _fetch_ended(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
-        found = {}
-        with self.database.connect() as connection:
-            for start in range(0, len(task_ids), MAX_IDS_PER_QUERY):
-                ids = task_ids[start : start + MAX_IDS_PER_QUERY]
+    def _fetch_ended(
+        self, task_ids: list[str], *, with_history: bool
+    ) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(task_ids), MAX_IDS_PER_QUERY):
+            ids = task_ids[start : start + MAX_IDS_PER_QUERY]
+            with self.database.connect() as connection:
                 rows = connection.execute(_SELECT_ENDED, {"ids": ids}).mappings()
                 found.update({row["task_id"]: self._meta(row) for row in rows})
+            if with_history:
+                rest = self._archived.find(id for id in ids if id not in found)
+                metas = {id: self._archived_meta(row) for id, row in rest.items()}
+                found.update(
+                    {id: each for id, each in metas.items() if each["status"] in FINAL}
+                )
         return found
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        unknown = {"task_id": task_id, "status": states.PENDING, "result": None}
         try:
             task_id = check_id(task_id)
         except ResultNotStorable:
-            return {"task_id": task_id, "status": states.PENDING, "result": None}
+            return unknown
         if (start := self._deferred_starts.pop(task_id)) is not None:
             write_start(self.database, start.build_row())
         with self.database.connect() as connection:
             row = connection.execute(_SELECT, {"id": task_id}).mappings().first()
-        if row is None:
-            return {"task_id": task_id, "status": states.PENDING, "result": None}
-        return self._meta(row)
+        if row is not None:
+            return unknown if row["forgotten"] else self._meta(row)
+        archived = self._archived.find([task_id]).get(task_id)
+        return unknown if archived is None else self._archived_meta(archived)
+
+    def _archived_meta(self, row: RowMapping) -> dict[str, Any]:
+        meta = archived_meta(
+            row, self._decode_optional, max_bytes=self._max_result_bytes
+        )
+        decoded: dict[str, Any] = self.meta_from_decoded(meta)
+        return decoded
 
     def _meta(self, row: RowMapping) -> dict[str, Any]:
         stamps = self._decode_optional(row["stamps"]) or {"stamps": {}}
@@ -237,9 +270,12 @@ class ResultReadingMixin(base.BaseBackend):
         return kind(*found.args)
 
     def _task_result_exists(self, task_id: str) -> bool:
-        query = select(taskmeta.c.id).where(taskmeta.c.task_id == str(task_id))
+        query = select(taskmeta.c.forgotten).where(taskmeta.c.task_id == str(task_id))
         with self.database.connect() as connection:
-            return connection.execute(query).first() is not None
+            row = connection.execute(query).first()
+        if row is not None:
+            return not row.forgotten
+        return bool(self._archived.find([str(task_id)]))
 
     def task_result_exists(self, task_id: str) -> bool:
         """Return whether any state of a task is stored."""
@@ -269,4 +305,5 @@ _SELECT = select(taskmeta).where(taskmeta.c.task_id == bindparam("id"))
 _SELECT_ENDED = select(taskmeta).where(
     taskmeta.c.task_id.in_(bindparam("ids", expanding=True)),
     taskmeta.c.status.in_(FINAL),
+    taskmeta.c.forgotten.is_not(True),
 )

@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import Insert
 
 from cadasta.workertoolbox.results._backend.attempts import (
     duplicate_record,
+    is_forgotten,
     is_last,
     is_other_run,
     with_duplicate,
@@ -214,18 +215,25 @@ def _supersedes(
     A final state replaces every state except a success: the first success stays, as in
     Celery since 5.7. An intermediate state replaces neither a final state nor a state
     of a later attempt. If a task is ignored or rejected, a state that it has stored
-    itself stays.
+    itself stays. A result that was forgotten is replaced by every state of a new run.
 
     Args:
         end: The new state, if a task with that state has ended.
     """
     old = taskmeta.c
     if end in FINAL:
-        return or_(old.status.is_(None), old.status != states.SUCCESS)
+        return or_(
+            old.status.is_(None),
+            old.status != states.SUCCESS,
+            is_forgotten(insert.excluded),
+        )
     if end is None:
         replaceable = and_(*(old.status != state for state in FINAL))
     else:
         replaceable = or_(*(old.status == state for state in _STORED_BY_WORKERS))
     if has_retries:
         replaceable &= func.coalesce(old.retries, 0) <= insert.excluded.retries
-    return or_(old.status.is_(None), replaceable)
+    # The start of a run may be written after its end.
+    is_later = old.date_done < insert.excluded.date_done
+    forgotten = and_(is_forgotten(insert.excluded), is_later)
+    return or_(old.status.is_(None), replaceable, forgotten)

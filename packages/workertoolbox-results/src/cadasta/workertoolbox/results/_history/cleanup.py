@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    delete,
+    false,
+    func,
+    not_,
+    select,
+    true,
+)
 
 from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
     chord,
     chord_part,
@@ -20,14 +31,41 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 BATCH_SIZE = 1000
 
 
+#: Names of what Celery stores a failure for although it is not a task.
+_PSEUDO_TASKS = ("celery.chord", "celery.group")
+
+_result = taskmeta.c
+
+#: The ends of tasks, which a trigger keeps until they are archived.
+_IS_KEPT = and_(
+    _result.archived_at.is_(None),
+    _result.status.in_(ENDED),
+    _result.task_id.is_not(None),
+    func.coalesce(_result.name, "").not_in(_PSEUDO_TASKS),
+)
+
+
 def delete_results(database: Database, before: datetime) -> int:
-    """Delete a batch of results stored before an instant, and return its size."""
-    return _delete_oldest(database, taskmeta, before)
+    """Delete a batch of results stored before an instant, and return its size.
+
+    The ends of tasks that are not archived yet stay.
+    """
+    return _delete_oldest(
+        database, taskmeta, before, not_(func.coalesce(_IS_KEPT, false()))
+    )
+
+
+def has_kept_results(database: Database, before: datetime) -> bool:
+    """Return whether ends from before an instant are still not archived."""
+    old = _result.date_done < naive_utc(before)
+    query = select(_result.id).where(_IS_KEPT, old).limit(1)
+    with database.connect() as connection:
+        return connection.execute(query).first() is not None
 
 
 def delete_groups(database: Database, before: datetime) -> int:
     """Delete a batch of groups saved before an instant, and return its size."""
-    return _delete_oldest(database, tasksetmeta, before)
+    return _delete_oldest(database, tasksetmeta, before, true())
 
 
 def delete_chords(database: Database, before: datetime) -> int:
@@ -40,8 +78,11 @@ def delete_chords(database: Database, before: datetime) -> int:
     return len(ids)
 
 
-def _delete_oldest(database: Database, table: Table, before: datetime) -> int:
-    oldest = select(table.c.id).where(table.c.date_done < naive_utc(before))
+def _delete_oldest(
+    database: Database, table: Table, before: datetime, deletable: ColumnElement[bool]
+) -> int:
+    is_old = table.c.date_done < naive_utc(before)
+    oldest = select(table.c.id).where(is_old, deletable)
     oldest = oldest.order_by(table.c.date_done).limit(BATCH_SIZE)
     # Rows that a purge or a worker has locked are skipped. The query is a CTE, because
     # PostgreSQL may execute a subquery more than once, which would lock more rows.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from celery import Celery
 from sqlalchemy import Connection, select
 
+from cadasta.workertoolbox.results._arguments.truncation import byte_limit
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
@@ -47,12 +48,25 @@ class ArchiveOptions:
 
 
 def archive_options(app: Celery) -> ArchiveOptions:
-    """Return what an app configures: `ARCHIVE_AFTER`.
+    """Return what an app configures: `ARCHIVE_AFTER` and `MAX_HISTORY_RESULT_BYTES`.
 
     Raises:
         InvalidDuration: `ARCHIVE_AFTER` is not a duration.
+        InvalidLimit: `MAX_HISTORY_RESULT_BYTES` is not a positive number of bytes.
     """
-    return ArchiveOptions(delay_s=_duration(app, "ARCHIVE_AFTER", DELAY_S))
+    return ArchiveOptions(
+        delay_s=_duration(app, "ARCHIVE_AFTER", DELAY_S),
+        max_result_bytes=max_result_bytes(app),
+    )
+
+
+def max_result_bytes(app: Celery) -> int:
+    """Return the bytes up to which an app keeps a result whole in history.
+
+    Raises:
+        InvalidLimit: `MAX_HISTORY_RESULT_BYTES` is not a positive number of bytes.
+    """
+    return byte_limit(app, "MAX_HISTORY_RESULT_BYTES", MAX_RESULT_BYTES)
 
 
 def _duration(app: Celery, setting: str, default: float) -> float:

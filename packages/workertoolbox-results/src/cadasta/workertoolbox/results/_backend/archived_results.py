@@ -1,0 +1,161 @@
+"""Results that have expired: they are read from the history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from celery import states
+from sqlalchemy import Connection, RowMapping, select, update
+
+from cadasta.workertoolbox.results._backend.absent_ids import AbsentIds
+from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.id_lists import is_in
+from cadasta.workertoolbox.results._database.tables import history, taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._errors import ResultTooLarge
+
+#: Days that are searched first. Few days are searched quickly, and a result is seldom
+#: asked for later.
+RECENT = timedelta(days=7)
+
+#: How far from the end of a task the day of its row may be.
+NEAR = timedelta(days=2)
+
+_META_COLUMNS = ("status", "traceback", "name", "worker", "retries", "queue")
+
+_COLUMNS = (
+    *(history.c[name] for name in ("id", "finished_at", "result", "result_bytes")),
+    *(history.c[name] for name in ("args", "kwargs", "children", *_META_COLUMNS)),
+)
+
+_instances: dict[Database, ArchivedResults] = {}
+
+
+class ArchivedResults:
+    """The results of a database that are in its history.
+
+    A search for an id takes milliseconds if there are many days, so that ids that are
+    not there are remembered for some seconds.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._absent = AbsentIds()
+
+    def expect(self, task_id: str) -> None:
+        """Note that a task is published now, so that its result is still to come."""
+        self._absent.add(task_id)
+
+    def find(self, task_ids: Iterable[str]) -> dict[str, RowMapping]:
+        """Return the rows of those tasks that only the history has, by their ids.
+
+        A task without a row may have been forgotten, or be live.
+        """
+        ids = self._absent.without(task_ids)
+        if not ids:
+            return {}
+        today = datetime.now(UTC).date()
+        with self._database.connect() as connection:
+            found = _select(connection, ids, today - RECENT)
+            if missing := [id for id in ids if id not in found]:
+                found |= _select(connection, missing)
+            self._absent.add(*(id for id in ids if id not in found))
+            live = _find_live(connection, [*found]) if found else set()
+        return {
+            id: row
+            for id, row in found.items()
+            if id not in live and not row["forgotten"]
+        }
+
+    def forget(self, task_id: str, ended_at: datetime | None) -> None:
+        """Mark the task as forgotten, if the history has it.
+
+        Args:
+            ended_at: When it probably ended: its day is searched first.
+        """
+        same = update(history).where(history.c.id == task_id).values(forgotten=True)
+        with self._database.connect() as connection:
+            if ended_at is not None:
+                day = ended_at.date()
+                near = same.where(history.c.day.between(day - NEAR, day + NEAR))
+                if connection.execute(near).rowcount:
+                    return
+            connection.execute(same)
+
+
+class CutMeta(dict[str, Any]):
+    """The meta of a task of whose result only the beginning is kept.
+
+    Everything but the result can be read from it.
+    """
+
+    def __init__(self, meta: Mapping[str, Any], *error: Any) -> None:
+        super().__init__(meta)
+        self._error = error
+
+    def __missing__(self, key: str) -> Any:
+        if key == "result":
+            raise ResultTooLarge(*self._error)
+        raise KeyError(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value; the result is an error also here."""
+        return self[key] if key == "result" else super().get(key, default)
+
+
+def archived_meta(
+    row: RowMapping, decode: Callable[[bytes | None], Any], *, max_bytes: int
+) -> dict[str, Any]:
+    """Return Celery's meta of a task in history, without the task's stamps.
+
+    If the result is too large, a failed task has the error that says so as its result,
+    and a successful task raises it when its result is read.
+
+    Args:
+        decode: Decodes JSON as it is stored by Celery.
+        max_bytes: The limit above which results are cut, to be shown in the error.
+    """
+    meta = {name: row[name] for name in _META_COLUMNS}
+    meta["task_id"] = row["id"]
+    meta["date_done"] = naive_utc(row["finished_at"])
+    meta["children"] = decode(row["children"])
+    for name in ("args", "kwargs"):
+        value = row[name]
+        meta[name] = value if value is None else decode(json.dumps(value).encode())
+    if row["result_bytes"] is None:
+        return {**meta, "result": decode(row["result"])}
+    error = (row["id"], row["result_bytes"], max_bytes)
+    if row["status"] in states.EXCEPTION_STATES:
+        return {**meta, "result": ResultTooLarge(*error)}
+    return CutMeta(meta, *error)
+
+
+def _select(
+    connection: Connection, ids: list[str], since: date | None = None
+) -> dict[str, RowMapping]:
+    query = select(*_COLUMNS, history.c.forgotten)
+    query = query.where(is_in(connection, history.c.id, ids))
+    if since is not None:
+        query = query.where(history.c.day >= since)
+    return {row["id"]: row for row in connection.execute(query).mappings()}
+
+
+def _find_live(connection: Connection, ids: list[str]) -> set[str]:
+    """Return the ids of tasks that have a result in `celery_taskmeta`."""
+    query = select(taskmeta.c.task_id).where(is_in(connection, taskmeta.c.task_id, ids))
+    return {*connection.scalars(query)}
+
+
+def archived_results_of(database: Database) -> ArchivedResults:
+    """Return the archived results that all threads of this process share.
+
+    Celery creates a backend for each thread.
+    """
+    # `setdefault` is atomic: threads that call this at the same time get the same
+    # object.
+    return _instances.get(database) or _instances.setdefault(
+        database, ArchivedResults(database)
+    )
