@@ -31,40 +31,14 @@ def test_one_line_is_enough() -> None:
     assert config.broker_connection_retry_on_startup is True
 
 
-@pytest.mark.parametrize(
-    ("settings", "expires"),
-    [
-        ({}, None),
-        ({"result_backend": "db+sqlite:///results.sqlite3"}, None),
-        ({"result_expires": 3600}, 3600),
-        ({"result_backend": "redis://localhost/0"}, timedelta(days=1)),
-        ({"result_backend": "rpc://"}, timedelta(days=1)),
-    ],
-)
-def test_results_in_a_sql_database_do_not_expire_by_default(
-    settings: dict[str, Any], expires: object
-) -> None:
-    app = Celery("export", set_as_current=False)
-    app.config_from_object(Config(["export"], **settings))
-
-    assert app.conf.result_expires == expires
-
-
-def test_the_result_backend_of_celerys_own_variable_decides_about_expiry(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CELERY_RESULT_BACKEND", "redis://localhost/0")
-
-    assert "result_expires" not in Config(["export"])
-
-
-def test_beat_does_not_clean_results_up_by_default(tmp_path: Path) -> None:
+def test_results_expire_after_a_day_and_beat_cleans_them_up(tmp_path: Path) -> None:
     app = Celery("export", set_as_current=False)
     app.config_from_object(Config.embedded(["export"], tmp_path))
     scheduler: Any = Scheduler(app, lazy=True)
     scheduler.install_default_entries(scheduler.data)
 
-    assert "celery.backend_cleanup" not in scheduler.schedule
+    assert app.conf.result_expires == timedelta(days=1)
+    assert "celery.backend_cleanup" in scheduler.schedule
 
 
 def test_it_contains_the_settings_of_routing() -> None:

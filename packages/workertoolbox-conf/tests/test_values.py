@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results import InvalidRedaction
         ("MAX_ARGUMENT_BYTES", 0),
         ("MAX_ARGUMENT_BYTES", "64k"),
         ("MAX_ARGUMENT_BYTES", True),
+        ("MAX_HISTORY_RESULT_BYTES", "64k"),
     ],
 )
 def test_an_invalid_value_of_a_variable_is_an_error_that_shows_it(

@@ -17,6 +17,7 @@ from cadasta.workertoolbox.conf._settings.variables import (
     Variable,
 )
 from cadasta.workertoolbox.results._arguments.truncation import DEFAULT_MAX_BYTES
+from cadasta.workertoolbox.results._history.ended_tasks import MAX_RESULT_BYTES
 from cadasta.workertoolbox.routing import Settings
 from cadasta.workertoolbox.routing._environment import reading
 from cadasta.workertoolbox.routing._environment.parsing import PARSERS
@@ -44,6 +45,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "RESULT_DB_PORT": ("7", 7),
     "RESULT_DB_REQUIRED": ("true", True),
     "MAX_ARGUMENT_BYTES": ("7", 7),
+    "MAX_HISTORY_RESULT_BYTES": ("7", 7),
     "CHORD_UNLOCK_MAX_RETRIES": ("7", 7),
 }
 
@@ -120,10 +122,15 @@ def test_routing_knows_the_names_of_all_variables() -> None:
     assert ENV_PREFIX.default == reading.ENV_PREFIX
 
 
-def test_the_limit_of_arguments_is_that_of_results() -> None:
-    assert (
-        f"{DEFAULT_MAX_BYTES:,} by default" in VARIABLES["MAX_ARGUMENT_BYTES"].meaning
-    )
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("MAX_ARGUMENT_BYTES", DEFAULT_MAX_BYTES),
+        ("MAX_HISTORY_RESULT_BYTES", MAX_RESULT_BYTES),
+    ],
+)
+def test_the_limits_are_those_of_results(name: str, default: int) -> None:
+    assert f"{default:,} by default" in VARIABLES[name].meaning
 
 
 def test_arguments_have_the_defaults_of_the_table(

@@ -18,7 +18,6 @@ from cadasta.workertoolbox.conf._logging import setup as logging_setup
 from cadasta.workertoolbox.conf._settings import variables
 from cadasta.workertoolbox.conf._settings.celery import (
     CELERY_DEFAULTS,
-    with_kept_results,
 )
 from cadasta.workertoolbox.conf._settings.environment import (
     find_folder,
@@ -71,6 +70,7 @@ class Config(Settings):
     REDACT: dict[str, Any]
     REDACT_RESULTS: dict[str, Any]
     MAX_ARGUMENT_BYTES: int | None
+    MAX_HISTORY_RESULT_BYTES: int | None
     PREDEFINED_QUEUES: str | dict[str, Any] | None
     RESULT_DB_REQUIRED: bool
     LOG_FORMAT: str | None
@@ -96,6 +96,7 @@ class Config(Settings):
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
+        MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
@@ -125,6 +126,7 @@ class Config(Settings):
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
+        MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
@@ -175,6 +177,7 @@ class Config(Settings):
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
+        MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
@@ -214,7 +217,6 @@ class Config(Settings):
         values = with_profile(values, given)
         values = render_templates(values)
         check_result_backend(values["result_backend"])
-        values = with_kept_results(values)
         values = with_chord_unlock_limit(values)
         super().__init__({**_routed(values), "ENV_PREFIX": prefix})
         object.__setattr__(self, "_given", Settings(given))

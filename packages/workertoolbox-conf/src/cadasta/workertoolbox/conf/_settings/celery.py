@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from typing import Any
 
 from cadasta.workertoolbox.conf._settings.variables import QUEUE_TYPE
@@ -29,18 +27,3 @@ URL_VARIABLES = {
     "broker_write_url": "CELERY_BROKER_WRITE_URL",
     "result_backend": "CELERY_RESULT_BACKEND",
 }
-
-
-def with_kept_results(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with which results in a SQL database do not expire by default.
-
-    The history of tasks needs them: a task whose result is deleted would be shown as
-    queued again. `celery … tasks purge` deletes both. In another result backend they
-    would only take space, so Celery's default of a day stays.
-
-    Args:
-        values: Settings, rendered.
-    """
-    backend = os.environ.get(URL_VARIABLES["result_backend"], values["result_backend"])
-    is_sql = str(backend).startswith(("workertoolbox+", "db+"))
-    return {"result_expires": None, **values} if is_sql else dict(values)

@@ -203,6 +203,14 @@ _OTHER_VARIABLES = (
         "default: see results",
     ),
     Variable(
+        "MAX_HISTORY_RESULT_BYTES",
+        "int",
+        None,
+        _bytes_problem,
+        "up to how many bytes a result is whole in the history, where `AsyncResult` "
+        "finds it after `result_expires`; 65,536 by default: see results",
+    ),
+    Variable(
         "RESULT_DB_REQUIRED",
         "bool",
         False,
