@@ -88,7 +88,8 @@ SELECT
     r.not_run,
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
-    r.waited_s, r.children, r.attempts, r.error_group, r.forgotten, r.published_at,
+    r.waited_s, r.children, r.attempts, r.error_group, coalesce(r.forgotten, false),
+    r.published_at,
     NULL, NULL, NULL, NULL, NULL
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL

@@ -1,0 +1,413 @@
+"""Ended tasks move to the history, each once, whatever arrives late."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import states
+from sqlalchemy import Table, func, select, text
+
+from cadasta.workertoolbox.results import database_url, open_engine
+from cadasta.workertoolbox.results._database.tables import (
+    attempt,
+    history,
+    planned,
+    task,
+    taskmeta,
+)
+from cadasta.workertoolbox.results._history.days import existing_days
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.tidying import tidy
+from cadasta.workertoolbox.results._monitor.archiving import Archiving
+from servers.postgresql import PostgreSQL
+from support.brokers import result_backend_url
+from support.result_backends import app_with_backend
+from support.task_histories import PUBLISHED, History
+
+
+@pytest.fixture(scope="module", params=["postgresql", "sqlite"])
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[History]:
+    """A history in a database of each kind, for all tests of this module."""
+    with ExitStack() as stack:
+        if request.param == "postgresql":
+            server: PostgreSQL = request.getfixturevalue("postgresql")
+            url = stack.enter_context(server.database())
+        else:
+            template: Path = request.getfixturevalue("sqlite_template")
+            folder = tmp_path_factory.mktemp("history")
+            url = f"sqlite:///{shutil.copy(template, folder)}"
+        app = app_with_backend(result_backend_url(url))
+        engine = open_engine(database_url(result_backend_url(url)))
+        yield History(app, engine)
+        engine.dispose()
+        app.backend.database.close()
+        app.close()
+
+
+@pytest.fixture
+def past(opened: History) -> History:
+    """A history without tasks."""
+    with opened.engine.begin() as connection:
+        connection.execute(taskmeta.update().values(archived_at=datetime.now(UTC)))
+        for table in (taskmeta, task, attempt, planned, history):
+            connection.execute(table.delete())
+    return History(opened.app, opened.engine)
+
+
+on_postgresql = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
+
+
+def count(past: History, table: Table) -> int:
+    with past.engine.connect() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def without_receipt(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows without the instant at which a monitor saw the message."""
+    return [{**row, "seen_at": None} for row in rows]
+
+
+def test_an_ended_task_moves_to_history_and_is_shown_as_before(past: History) -> None:
+    past.publish()
+    past.store(states.SUCCESS, {"rows": 3})
+    before = past.shown()
+    archived = past.archive()
+    [row] = past.rows()
+    with past.engine.connect() as connection:
+        archived_at = connection.scalar(select(taskmeta.c.archived_at))
+
+    assert archived == 1
+    assert past.shown() == before
+    assert [count(past, table) for table in (task, attempt)] == [0, 0]
+    assert archived_at is not None
+    assert (row["status"], row["tracked"], row["forgotten"]) == ("SUCCESS", True, False)
+    assert row["listed_at"] == row["scheduled_at"] == PUBLISHED
+    assert row["day"] == row["finished_at"].date()
+    assert row["messages"] is None
+    assert past.archive() == 0
+
+
+def test_tasks_that_have_not_ended_or_only_just_stay(past: History) -> None:
+    past.publish("queued")
+    past.publish("running")
+    past.store(states.RETRY, ValueError("again"), "running")
+    past.publish("ended")
+    past.store(states.SUCCESS, 1, "ended")
+    past.options = ArchiveOptions(delay_s=60)
+
+    assert past.archive() == 0
+    assert {row["status"] for row in past.shown()} == {"QUEUED", "RETRY", "SUCCESS"}
+
+
+def test_a_copy_that_arrives_after_its_result_is_merged(past: History) -> None:
+    past.store(states.SUCCESS, 42)
+    past.archive()
+    [untracked] = past.rows()
+    past.publish()
+    [shown] = past.shown()
+    past.archive()
+    [row] = past.rows()
+
+    assert not untracked["tracked"]
+    assert (shown["status"], shown["tracked"]) == ("SUCCESS", True)
+    assert (row["status"], row["tracked"]) == ("SUCCESS", True)
+    assert row["scheduled_at"] == row["listed_at"] == PUBLISHED
+    assert row["args"] == ["a"]
+    assert [count(past, table) for table in (task, attempt)] == [0, 0]
+
+
+def test_a_copy_that_arrives_after_its_result_was_deleted_is_merged(
+    past: History,
+) -> None:
+    past.store(states.FAILURE, ValueError("no map"))
+    past.archive()
+    past.delete_result()
+    past.publish()
+    [shown] = past.shown()
+    past.archive()
+    [row] = past.rows()
+
+    assert (shown["status"], shown["tracked"]) == ("FAILURE", True)
+    assert (row["status"], row["tracked"]) == ("FAILURE", True)
+    assert b"no map" in row["result"]
+    assert [each["id"] for each in past.shown()] == ["1"]
+
+
+def test_a_copy_that_is_delivered_again_changes_nothing(past: History) -> None:
+    past.publish()
+    past.store(states.SUCCESS, 42)
+    past.archive()
+    before = without_receipt(past.rows())
+    for deleted in (False, True):
+        if deleted:
+            past.delete_result()
+        past.publish()
+        [shown] = past.shown()
+        assert shown["status"] == "SUCCESS"
+        past.archive()
+
+        assert without_receipt(past.rows()) == before
+        assert count(past, task) == 0
+
+
+def test_a_task_that_is_published_again_is_queued_again(past: History) -> None:
+    past.publish()
+    past.store(states.SUCCESS, 42)
+    past.archive()
+    past.delete_result()
+    past.publish(retries=1)
+    [queued] = past.shown()
+    past.store(states.SUCCESS, 43, retries=1)
+    past.archive()
+    [row] = past.rows()
+
+    assert queued["status"] == "QUEUED"
+    assert row["result"] == b"43"
+    assert [each["outcome"] for each in row["attempts"]] == ["SUCCESS"]
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted"])
+def test_a_second_end_replaces_the_first_and_keeps_it_as_an_attempt(
+    past: History, deleted: bool
+) -> None:
+    past.publish()
+    past.store(states.FAILURE, ValueError("first"), worker="a@host")
+    past.archive()
+    if deleted:
+        past.delete_result()
+    past.store(states.SUCCESS, 42, worker="b@host")
+    [shown] = past.shown()
+    past.archive()
+    [row] = past.rows()
+
+    assert (shown["status"], shown["worker"]) == ("SUCCESS", "b@host")
+    assert (row["status"], row["tracked"], row["args"]) == ("SUCCESS", True, ["a"])
+    assert row["scheduled_at"] == PUBLISHED
+    [first] = row["attempts"]
+    assert (first["outcome"], first["worker"]) == ("FAILURE", "a@host")
+    assert "first" in first["error"]
+
+
+def test_retried_messages_are_kept(past: History) -> None:
+    past.publish()
+    past.store(states.RETRY, ValueError("first"))
+    past.publish(retries=1)
+    past.store(states.SUCCESS, 42, retries=1)
+    past.archive()
+    [row] = past.rows()
+    past.store(states.SUCCESS, 43, retries=1, worker="b@host")  # A duplicate.
+    past.archive()
+    [again] = past.rows()
+
+    assert [each["retries"] for each in row["messages"]] == [0, 1]
+    assert [each["outcome"] for each in row["attempts"]] == ["RETRY"]
+    assert again["messages"] == row["messages"]
+    assert [each["outcome"] for each in again["attempts"]] == ["RETRY", "DUPLICATE"]
+    assert count(past, attempt) == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_planned_step_is_not_shown_once_it_is_archived(
+    past: History, when: str
+) -> None:
+    def announce() -> None:
+        with past.engine.begin() as connection:
+            values = {"id": "2", "name": "export.last", "seen_at": datetime.now(UTC)}
+            connection.execute(planned.insert().values(**values))
+
+    if when == "before":
+        announce()
+    past.store(states.SUCCESS, 42, "2")
+    past.archive()
+    past.delete_result()
+    if when == "after":
+        announce()
+    [shown] = past.shown()
+    with past.engine.begin() as connection:
+        tidy(connection, datetime.now(UTC), past.options)
+
+    assert shown["status"] == "SUCCESS"
+    assert count(past, planned) == 0
+
+
+def test_a_long_result_is_kept_by_its_beginning(past: History) -> None:
+    past.options = replace(past.options, max_result_bytes=5000)
+    past.store(states.SUCCESS, "x" * 5000)
+    past.store(states.SUCCESS, "x" * 4000, "2")
+    past.archive()
+    long, short = past.rows()
+    past.delete_result()
+    past.publish("1")
+    past.archive()
+    merged = past.rows()[0]
+
+    assert (len(long["result"]), long["result_bytes"]) == (4096, 5002)
+    assert (len(short["result"]), short["result_bytes"]) == (4002, None)
+    assert merged["tracked"]
+    assert (merged["result"], merged["result_bytes"]) == (long["result"], 5002)
+
+
+@pytest.mark.parametrize("days", [-20_000, -30, 2, 20_000])
+def test_a_wrong_clock_does_not_stop_the_archiver(past: History, days: int) -> None:
+    past.store(states.SUCCESS, 42)
+    ended_at = datetime.now(UTC) + timedelta(days=min(days, 0))
+    stored_at = (datetime.now(UTC) + timedelta(days=days)).replace(tzinfo=None)
+    with past.engine.begin() as connection:
+        connection.execute(taskmeta.update().values(date_done=stored_at))
+    past.options = replace(past.options, delay_s=-days * 86400 - 60)
+    past.archive()
+    [row] = past.rows()
+
+    assert row["finished_at"] == stored_at.replace(tzinfo=UTC)
+    expected = ended_at.date() if days == -30 else datetime.now(UTC).date()
+    assert row["day"] == expected
+
+
+def test_a_result_without_a_date_is_archived(past: History) -> None:
+    past.store(states.SUCCESS, 42)
+    with past.engine.begin() as connection:
+        connection.execute(taskmeta.update().values(date_done=None))
+
+    assert past.archive() == 1
+    assert past.rows()[0]["finished_at"] is not None
+
+
+def test_two_archivers_count_each_task_once(past: History) -> None:
+    ids = [f"{number:03}" for number in range(100)]
+    for id in ids:
+        past.store(states.SUCCESS, 42, id)
+    options = replace(past.options, batch_size=7)
+
+    def archive(_: object) -> int:
+        archiving = Archiving(past.engine, options, should_stop=lambda: False)
+        return archiving.run_once()
+
+    with ThreadPoolExecutor(2) as pool:
+        total = sum(pool.map(archive, range(2)))
+
+    assert total + _archive_rest(past) == 100
+    assert [row["id"] for row in past.rows()] == ids
+
+
+def _archive_rest(past: History) -> int:
+    """Archive what is left if an archiver ended because the other one was at work."""
+    return Archiving(past.engine, past.options, should_stop=lambda: False).run_once()
+
+
+def test_a_task_that_the_database_refuses_does_not_stop_the_others(
+    past: History, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_sqlite = past.engine.dialect.name == "sqlite"
+    if is_sqlite:
+        trigger = (
+            "CREATE TRIGGER refuse BEFORE INSERT ON workertoolbox_history"
+            " WHEN new.id = 'b' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    else:
+        trigger = (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF new.id = 'b' THEN RAISE data_exception USING MESSAGE = 'refused';"
+            " END IF; RETURN new; END $$;"
+            "CREATE TRIGGER refuse BEFORE INSERT ON workertoolbox_history"
+            " FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    with past.engine.begin() as connection:
+        connection.execute(text(trigger))
+    for id in ("a", "b", "c"):
+        past.store(states.SUCCESS, 42, id)
+    archiving = Archiving(past.engine, past.options, should_stop=lambda: False)
+    archived = archiving.run_once()
+    on_table = (
+        "" if past.engine.dialect.name == "sqlite" else " ON workertoolbox_history"
+    )
+    with past.engine.begin() as connection:
+        connection.execute(text(f"DROP TRIGGER refuse{on_table}"))
+
+    assert archived == 2
+    assert [row["id"] for row in past.rows()] == ["a", "c"]
+    assert "task b stays out of history" in caplog.text
+    assert {row["id"] for row in past.shown()} == {"a", "b", "c"}
+
+
+def test_a_message_stored_while_its_task_is_archived_is_archived_later(
+    past: History,
+) -> None:
+    past.store(states.SUCCESS, 42)
+    past.archive()
+    with past.engine.begin() as connection:  # As if no trigger had seen the message.
+        archived_at = connection.scalar(select(taskmeta.c.archived_at))
+    past.publish()
+    with past.engine.begin() as connection:
+        connection.execute(taskmeta.update().values(archived_at=archived_at))
+        tidy(connection, datetime.now(UTC), past.options)
+    past.archive()
+
+    assert past.rows()[0]["tracked"]
+    assert count(past, task) == 0
+
+
+@on_postgresql
+def test_rows_that_somebody_has_locked_are_left_for_the_next_batch(
+    past: History,
+) -> None:
+    for id in ("message", "result", "free"):
+        past.publish(id)
+        past.store(states.SUCCESS, 42, id)
+    with past.engine.connect() as other:
+        for column in (task.c.id, taskmeta.c.task_id):
+            id = "message" if column.table is task else "result"
+            other.execute(select(column).where(column == id).with_for_update())
+
+        assert past.archive() == 1
+    assert past.archive() == 2
+    assert len(past.rows()) == len(past.shown()) == 3
+
+
+@on_postgresql
+def test_a_day_that_cannot_be_created_does_not_stop_the_archiver(
+    past: History,
+) -> None:
+    past.store(states.SUCCESS, 42)
+    long_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=200)
+    with past.engine.begin() as connection:
+        connection.execute(taskmeta.update().values(date_done=long_ago))
+    with past.engine.connect() as other:
+        other.execute(
+            text(
+                "LOCK TABLE workertoolbox_history_default"
+                " IN SHARE UPDATE EXCLUSIVE MODE"
+            )
+        )
+        past.archive()
+    [row] = past.rows()
+
+    assert row["finished_at"] == long_ago.replace(tzinfo=UTC)
+    assert row["day"] > long_ago.date()  # The nearest that exists.
+
+
+@on_postgresql
+def test_days_are_created_ahead_and_for_each_retention_class(past: History) -> None:
+    options = replace(past.options, keeps=frozenset({"FAILURE", "it's 100% \u00fc"}))
+    today = datetime.now(UTC)
+    with past.engine.begin() as connection:
+        tidy(connection, today + timedelta(days=30), options)
+        days = set(existing_days(connection))
+    past.options = options
+    past.store(states.FAILURE, ValueError("no map"), "1")
+    past.store(states.SUCCESS, 42, "2")
+    past.archive()
+
+    future = (today + timedelta(days=37)).date()
+    expected = {"default", *options.keeps}
+    assert {each.keep for each in days if each.day == future} == expected
+    assert [row["keep"] for row in past.rows()] == ["FAILURE", "default"]

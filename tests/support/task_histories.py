@@ -1,0 +1,107 @@
+"""A task whose message, states and end are stored step by step, and the archiver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from celery import Celery, states
+from celery.app.task import Context
+from kombu.message import Message
+from sqlalchemy import Engine, RowMapping, select, text
+
+from cadasta.workertoolbox.results import Redaction
+from cadasta.workertoolbox.results._database.tables import history, taskmeta
+from cadasta.workertoolbox.results._headers import PUBLISHED_AT
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
+
+#: When the tasks were published.
+PUBLISHED = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
+
+
+@dataclass
+class History:
+    """A database with its backend, in which tests let tasks happen."""
+
+    app: Celery
+    engine: Engine
+    options: ArchiveOptions = field(default_factory=lambda: ArchiveOptions(delay_s=0))
+
+    def publish(self, id: str = "1", *, retries: int = 0, **headers: Any) -> None:
+        """Store the message of a task, as a monitor does."""
+        published_at = PUBLISHED + timedelta(minutes=retries)
+        message = Message(
+            body='[["a"], {"b": 1}, {}]',
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_info={"routing_key": "export"},
+            headers={
+                "id": id,
+                "task": "export.echo",
+                "root_id": id,
+                "retries": retries,
+                PUBLISHED_AT: published_at.isoformat(),
+                **headers,
+            },
+        )
+        record = read_task(
+            message, seen_at=datetime.now(UTC), redaction=Redaction(), max_bytes=65536
+        )
+        with self.engine.begin() as connection:
+            write_batch(connection, [record])
+
+    def store(
+        self,
+        state: str,
+        result: object = None,
+        id: str = "1",
+        *,
+        retries: int = 0,
+        worker: str = "a@host",
+        **attributes: Any,
+    ) -> None:
+        """Store a start and a state of a run, as a worker does."""
+        published_at = PUBLISHED + timedelta(minutes=retries)
+        request = Context(
+            id=id,
+            task="export.echo",
+            args=["a"],
+            kwargs={"b": 1},
+            root_id=id,
+            hostname=worker,
+            retries=retries,
+            delivery_info={"routing_key": "export"},
+            **{PUBLISHED_AT: published_at.isoformat()},
+            **attributes,
+        )
+        backend: Any = self.app.backend
+        backend.store_result(id, {"pid": 1}, states.STARTED, request=request)
+        backend.store_result(id, result, state, request=request)
+
+    def archive(self) -> int:
+        """Archive what has ended; return the number of tasks."""
+        with self.engine.begin() as connection:
+            return archive_batch(connection, self.options)
+
+    def rows(self) -> Sequence[RowMapping]:
+        """Return the rows of the history, by id."""
+        with self.engine.connect() as connection:
+            found = connection.execute(select(history).order_by(history.c.id))
+            return found.mappings().all()
+
+    def shown(self) -> Sequence[RowMapping]:
+        """Return the rows of the view, by id."""
+        query = text("SELECT * FROM workertoolbox_tasks ORDER BY id")
+        with self.engine.connect() as connection:
+            return connection.execute(query).mappings().all()
+
+    def delete_result(self) -> None:
+        """Delete the results that are archived, as `result_expires` does."""
+        with self.engine.begin() as connection:
+            old = taskmeta.c.archived_at.is_not(None)
+            connection.execute(taskmeta.delete().where(old))
