@@ -11,10 +11,12 @@ from sqlalchemy import create_engine, text
 
 from support.brokers import result_backend_url
 from support.expired_tasks import insert_expired_tasks, remaining_ids
+from support.statements import fetch
 
 
 def test_cleanup_skips_results_that_are_being_written(database: str) -> None:
     insert_expired_tasks(database, 3)
+    fetch(database, "UPDATE celery_taskmeta SET archived_at = now()")
     with_lock_timeout = f"{database}?options=-c%20lock_timeout%3D1000"
     app = Celery(
         "cleaning", backend=result_backend_url(with_lock_timeout), set_as_current=False

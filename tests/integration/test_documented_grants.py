@@ -66,7 +66,9 @@ def use_as_worker(database: str) -> None:
     id = uuid.uuid4().hex
     with closing(backend.database):
         store_results(app, id, group_id=f"g{id}")
+        assert app.AsyncResult(f"expired-{id}").state == states.PENDING
         backend.forget(id)
+        backend.forget(f"expired-{id}")
         backend.expires = timedelta(microseconds=1)
         backend.cleanup()
 

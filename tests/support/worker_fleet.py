@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Celery, chord, group, states
 from celery.result import AsyncResult, GroupResult
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, make_url, text
 
 from cadasta.workertoolbox.conf import Config
 from servers.access import BrokerAccess
@@ -152,7 +152,9 @@ def run_workflows(app: Celery) -> tuple[object, object, object]:
 
 
 def delete_results(app: Celery) -> None:
-    """Delete every result, as `celery.backend_cleanup` deletes expired ones."""
+    """Delete every result, as `celery.backend_cleanup` deletes archived ones."""
     backend: Any = app.backend
+    with backend.database.connect() as connection:
+        connection.execute(text("UPDATE celery_taskmeta SET archived_at = now()"))
     backend.expires = timedelta(microseconds=1)
     backend.cleanup()

@@ -11,7 +11,8 @@ from celery.exceptions import BackendGetMetaError, BackendStoreError
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results import DatabaseUnavailable
+from cadasta.workertoolbox.results import DatabaseUnavailable, SchemaOutdated
+from cadasta.workertoolbox.results._backend.worker_start import look_at
 from cadasta.workertoolbox.results._database.outages import is_outage, one_line
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -110,5 +111,23 @@ def test_reading_and_storing_raise_errors_of_ours_that_name_the_reason(
     assert isinstance(stored.value, BackendStoreError)
     assert vars(stored.value)["state"] == "SUCCESS"
     for error in (caught.value, stored.value):
+        assert isinstance(error, SchemaOutdated) and "tasks upgrade" in str(error)
         assert "task_id:1" in repr(error)
         assert repr(pickle.loads(pickle.dumps(error))) == repr(error)
+
+
+def test_a_worker_says_when_it_starts_that_the_tables_are_those_of_an_earlier_release(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    with backend.database.connect() as connection:
+        for view in ("tasks", "live"):
+            connection.execute(text(f"DROP VIEW workertoolbox_{view}"))
+        connection.execute(text("DROP TABLE workertoolbox_history"))
+    look_at(backend.database, is_required=False)
+
+    [line] = caplog.messages
+    assert "no such table: workertoolbox_history" in line
+    assert "run `celery -A … tasks upgrade`" in line
+    with pytest.raises(DatabaseUnavailable, match="tasks upgrade"):
+        backend.max_retries = 0
+        backend.forget("1")

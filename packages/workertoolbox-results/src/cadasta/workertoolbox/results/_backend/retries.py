@@ -17,7 +17,11 @@ from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.connection import Database
-from cadasta.workertoolbox.results._database.outages import is_outage, one_line
+from cadasta.workertoolbox.results._database.outages import (
+    is_outage,
+    is_outdated_schema,
+    one_line,
+)
 from cadasta.workertoolbox.results._database.statement import MIN_LARGE_BYTES
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import (
@@ -63,10 +67,23 @@ class DatabaseBackendStoreError(DatabaseUnavailable, BackendStoreError):
     state = ""
 
 
-#: The errors in place of those that Celery raises if it cannot read or store a state.
-_INSTEAD: dict[object, type[DatabaseUnavailable]] = {
-    BackendGetMetaError: DatabaseBackendGetMetaError,
-    BackendStoreError: DatabaseBackendStoreError,
+class SchemaError(SchemaOutdated, DatabaseUnavailable):
+    """The database has the tables of an earlier release."""
+
+
+class SchemaBackendGetMetaError(SchemaOutdated, DatabaseBackendGetMetaError):
+    """A state cannot be read from tables of an earlier release."""
+
+
+class SchemaBackendStoreError(SchemaOutdated, DatabaseBackendStoreError):
+    """A state cannot be stored in tables of an earlier release."""
+
+
+#: The errors in place of those that Celery raises if it cannot read or store a state:
+#: in an outage, and if the schema is outdated.
+_INSTEAD: dict[object, tuple[type[Exception], type[Exception]]] = {
+    BackendGetMetaError: (DatabaseBackendGetMetaError, SchemaBackendGetMetaError),
+    BackendStoreError: (DatabaseBackendStoreError, SchemaBackendStoreError),
 }
 
 
@@ -101,7 +118,7 @@ class RetryMixin(base.BaseBackend):
 
         Raises:
             DatabaseUnavailable: The outage lasts longer than the retries.
-            SchemaOutdated: Tables are still missing after the retries.
+            SchemaOutdated: Tables or columns are still missing after the retries.
             ResultNotStorable: The database refuses the data, now and later.
         """
         limit = self.max_retries if max_retries is None else max_retries
@@ -168,15 +185,17 @@ class RetryMixin(base.BaseBackend):
         fallback_msg: str | None,
     ) -> Exception:
         shown = self.database.engine.url.render_as_string(hide_password=True)
-        text = (
-            f"database {shown} cannot be used: {one_line(error)}; check result_backend"
+        is_outdated = is_outdated_schema(error)
+        advice = (
+            "run `celery -A … tasks upgrade`" if is_outdated else "check result_backend"
         )
-        if isinstance(error, SchemaOutdated):
-            return error
-        kind = getattr(fallback_exc, "func", fallback_exc)
-        if kind not in _INSTEAD:
-            return DatabaseUnavailable(text)
-        unavailable = _INSTEAD[kind](f"{fallback_msg}: {text}")
+        reason = one_line(error.__cause__ or error if is_outdated else error)
+        text = f"database {shown} cannot be used: {reason}; {advice}"
+        celerys = getattr(fallback_exc, "func", fallback_exc)
+        if celerys not in _INSTEAD:
+            return (SchemaError if is_outdated else DatabaseUnavailable)(text)
+        kind = _INSTEAD[celerys][is_outdated]
+        unavailable = kind(f"{fallback_msg}: {text}")
         vars(unavailable).update(getattr(fallback_exc, "keywords", {}))
         return unavailable
 
@@ -187,7 +206,9 @@ def _is_over(sleep_s: float) -> bool:
     return deadline is not None and time.monotonic() + sleep_s > deadline
 
 
-#: A write that needs the same locks and the same server as a result does.
+#: A write that needs the same locks, server and columns as a result does.
 CHANGE_NOTHING = (
-    update(taskmeta).values(status=taskmeta.c.status).where(taskmeta.c.task_id == "")
+    update(taskmeta)
+    .values(forgotten=taskmeta.c.forgotten, error_group=taskmeta.c.error_group)
+    .where(taskmeta.c.task_id == "")
 )

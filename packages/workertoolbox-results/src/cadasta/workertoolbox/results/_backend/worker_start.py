@@ -8,12 +8,14 @@ from typing import Any
 
 from celery.exceptions import WorkerShutdown
 from celery.utils.log import get_logger
+from sqlalchemy import select
 
 from cadasta.workertoolbox.results._backend.deferred_starts import deferred_starts_for
 from cadasta.workertoolbox.results._backend.retries import CHANGE_NOTHING
 from cadasta.workertoolbox.results._backend.start_watch import StartWatch
 from cadasta.workertoolbox.results._database.connection import Database
-from cadasta.workertoolbox.results._database.outages import one_line
+from cadasta.workertoolbox.results._database.outages import is_outdated_schema, one_line
+from cadasta.workertoolbox.results._database.tables import history
 
 #: The setting by which a worker ends if the database cannot be used when it starts.
 REQUIRED = "RESULT_DB_REQUIRED"
@@ -33,7 +35,7 @@ def prepare_worker(
     Raises:
         WorkerShutdown: The database cannot be used, and `RESULT_DB_REQUIRED` is set.
     """
-    _look_at(database, is_required=bool(consumer.app.conf.get(REQUIRED)))
+    look_at(database, is_required=bool(consumer.app.conf.get(REQUIRED)))
     # Only the prefork pool uses the semaphore of the worker's event loop.
     if consumer.pool.uses_semaphore:
         watch = StartWatch(database, build_row)
@@ -42,18 +44,21 @@ def prepare_worker(
         deferred_starts_for(database).runs_tasks_in_main = True
 
 
-def _look_at(database: Database, *, is_required: bool) -> None:
+def look_at(database: Database, *, is_required: bool) -> None:
     """Say in one line that the database cannot be used."""
     try:
         with database.connect() as connection:
             connection.execute(CHANGE_NOTHING)
+            connection.execute(select(history.c.id).limit(0))
     except Exception as error:
         shown = database.engine.url.render_as_string(hide_password=True)
         logger.critical(
-            "no result can be stored: database %s cannot be used: %s; check "
-            "result_backend%s",
+            "no result can be stored: database %s cannot be used: %s; %s%s",
             shown,
             one_line(error),
+            "run `celery -A … tasks upgrade`"
+            if is_outdated_schema(error)
+            else "check result_backend",
             "" if is_required else f", or set {REQUIRED}=True to end the worker",
         )
         if is_required:

@@ -18,6 +18,12 @@ _ABOUT_DATA = re.compile(r"22|23|54|SQLITE_(CONSTRAINT|MISMATCH|TOOBIG|RANGE)")
 #: Errors without a code that a driver raises for a value, before it asks the server.
 _REFUSED_BY_DRIVER = ("DataError", "ProgrammingError")
 
+#: PostgreSQL's codes for a missing table, function and column.
+_MISSING = ("42P01", "42883", "42703")
+
+#: SQLite has no codes for them.
+_MISSING_IN_SQLITE = re.compile("no such (table|column)|has no column named")
+
 #: Maximum length of a reason in a line of log.
 MAX_REASON_LENGTH = 300
 
@@ -39,6 +45,14 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, OSError | SchemaOutdated):
         return True
     return _is_of_driver(error) and _is_driver_outage(error)
+
+
+def is_outdated_schema(error: BaseException) -> bool:
+    """Return whether the database lacks a table or a column."""
+    if isinstance(error, SchemaOutdated):
+        return True
+    cause = getattr(error, "orig", None) or error
+    return _code(cause) in _MISSING or bool(_MISSING_IN_SQLITE.search(str(cause)))
 
 
 def one_line(error: BaseException) -> str:

@@ -40,6 +40,7 @@ ROLE_PRIVILEGES = {
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
     | _grant("workertoolbox_chord_part", "SELECT", "INSERT", "DELETE")
+    | _grant("workertoolbox_history", "SELECT", "UPDATE (forgotten)")
     | _grant("task_id_sequence taskset_id_sequence", "USAGE"),
     "monitor": _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")
     | _grant("workertoolbox_attempt", "INSERT")

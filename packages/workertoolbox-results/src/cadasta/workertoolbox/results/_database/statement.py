@@ -15,7 +15,7 @@ from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.connection import Database
-from cadasta.workertoolbox.results._database.outages import one_line
+from cadasta.workertoolbox.results._database.outages import is_outdated_schema, one_line
 from cadasta.workertoolbox.results._errors import (
     ResultNotStorable,
     SchemaOutdated,
@@ -113,7 +113,7 @@ def execute(
         DBAPIError: The driver raised an error. It is wrapped as SQLAlchemy would, and
             has the size of the values in an attribute `size_bytes`.
         ResultNotStorable: The values are too large for PostgreSQL.
-        SchemaOutdated: A table is missing.
+        SchemaOutdated: A table or a column is missing.
     """
     size = sum(len(each) for each in values.values() if isinstance(each, bytes | str))
     if size > MAX_BYTES and database.dialect.name == "postgresql":
@@ -144,9 +144,9 @@ def execute(
                 connection.invalidate()
                 raise
     except driver.Error as error:
-        if _is_missing_table(error):
+        if is_outdated_schema(error):
             raise SchemaOutdated(
-                "the database lacks a table that this release needs "
+                "the database lacks a table or column that this release needs "
                 f"({one_line(error)}); run `celery -A … tasks upgrade`"
             ) from error
         # The values may be confidential, so the error does not show them.
@@ -193,9 +193,3 @@ def _execute_all(
 def _outcome(cursor: Any) -> Outcome:
     rows = cursor.fetchall() if cursor.description else ()
     return Outcome(rows, cursor.rowcount)
-
-
-def _is_missing_table(error: Exception) -> bool:
-    # PostgreSQL's "undefined_table" and "undefined_function"; SQLite has no such codes.
-    code = getattr(error, "pgcode", None)
-    return code in ("42P01", "42883") or "no such table" in str(error)
