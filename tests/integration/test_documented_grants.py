@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -25,8 +26,14 @@ from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
 from cadasta.workertoolbox.results._headers import REFUSED
+from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.erase import erase_workflow
 from cadasta.workertoolbox.results._history.purge import purge_expired
+from cadasta.workertoolbox.results._history.rollup import (
+    add_contributions,
+    delete_old_intervals,
+)
+from cadasta.workertoolbox.results._history.tally import Contribution
 from cadasta.workertoolbox.results._history.watermark import LATE_AFTER, WatermarkSweep
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
 from cadasta.workertoolbox.results._monitor.quarantine import (
@@ -46,6 +53,9 @@ CHORD = {"task": "export.total", "options": {"task_id": "3"}}
 MESSAGE_BODY: Any = (
     b'[[], {}, {"chord": {"task": "export.total", "options": {"task_id": "3"}}}]'
 )
+
+
+_minutes = itertools.count()
 
 
 def make_app(database: str) -> Celery:
@@ -118,7 +128,16 @@ def make_message(id: str, body: Any, **headers: Any) -> Message:
 def use_as_monitor(database: str) -> None:
     """Write as a monitor, and count recent tasks, as with `--prometheus`."""
     write_as_monitor(database)
-    count_recent(open_engine(make_url(database), poolclass=NullPool))
+    engine = open_engine(make_url(database), poolclass=NullPool)
+    count_recent(engine)
+    now = datetime.now(UTC)
+    ended = [Contribution("export.echo", "export", states.SUCCESS, now)]
+    with engine.begin() as connection:
+        add_contributions(connection, ended)
+        add_contributions(connection, ended, -1)
+        # There is one sample a minute.
+        sample_backlog(connection, now + next(_minutes) * timedelta(minutes=1))
+        delete_old_intervals(connection, now)
 
 
 def use_as_reader(database: str) -> None:
@@ -131,6 +150,9 @@ def use_as_reader(database: str) -> None:
         assert {task.id for task in store.workflow("1")} == {"1", "3"}
         assert not store.list(status="QUEUED")
         assert store.attempts("1")
+        since = datetime.now(UTC) - timedelta(hours=1)
+        assert not store.figures(since=since).count
+        assert not store.backlog_samples(since=since)
 
 
 def use_as_purger(database: str) -> None:

@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._history.rollup import (
     read_tally,
 )
 from cadasta.workertoolbox.results._history.tally import Contribution, Tally
-from cadasta.workertoolbox.results._history.tiers import KEEP, TIERS
+from cadasta.workertoolbox.results._history.tiers import KEEP, TIERS, interval_start
 
 #: The middle of a minute, of an hour and of a day that is not long ago.
 NOON = datetime.now(UTC).replace(hour=12, minute=30, second=30) - timedelta(days=2)
@@ -150,7 +150,7 @@ def test_intervals_past_their_retention_are_left_out(engine: Engine) -> None:
 
 
 def test_old_intervals_are_deleted_in_steps(engine: Engine) -> None:
-    first = datetime.now(UTC) - timedelta(days=1)
+    first = interval_start(datetime.now(UTC) - timedelta(days=1), TIERS["minute"])
     change(
         engine,
         [

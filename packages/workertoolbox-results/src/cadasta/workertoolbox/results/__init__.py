@@ -26,6 +26,7 @@ from cadasta.workertoolbox.results._errors import (
     InvalidRedaction,
     InvalidTemplate,
     InvalidURL,
+    InvalidWindow,
     MetricsUnavailable,
     MonitorQueueUnknown,
     NotInQuarantine,
@@ -59,11 +60,17 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
     from cadasta.workertoolbox.results._store.attempts import Attempt
     from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
+    from cadasta.workertoolbox.results._store.rollups import (
+        BacklogSample,
+        Percentiles,
+        TaskFigures,
+    )
     from cadasta.workertoolbox.results._store.store import TaskStore
     from cadasta.workertoolbox.results._store.task import Task
 
 __all__ = [
     "Attempt",
+    "BacklogSample",
     "BrokerUnavailable",
     "CommittedBatch",
     "DURATION_FORM",
@@ -75,12 +82,14 @@ __all__ = [
     "InvalidRedaction",
     "InvalidTemplate",
     "InvalidURL",
+    "InvalidWindow",
     "MetricsUnavailable",
     "Monitor",
     "MonitorQueueUnknown",
     "NewestTask",
     "NotInQuarantine",
     "PROBE",
+    "Percentiles",
     "PickledResult",
     "Privilege",
     "RESULT_BACKEND",
@@ -93,6 +102,7 @@ __all__ = [
     "ResultsError",
     "SchemaOutdated",
     "Task",
+    "TaskFigures",
     "TaskNotFound",
     "TaskStore",
     "UnknownStatus",
@@ -116,6 +126,9 @@ _LAZY = {
     "database_url": "_database.engine",
     "open_engine": "_database.engine",
     "Attempt": "_store.attempts",
+    "BacklogSample": "_store.rollups",
+    "Percentiles": "_store.rollups",
+    "TaskFigures": "_store.rollups",
     "CommittedBatch": "_monitor.throughput",
     "HeldPrivileges": "_database.privileges",
     "Monitor": "_monitor.consumer",

@@ -9,6 +9,7 @@ ResultsError
 ├── InvalidRedaction (ValueError)
 ├── InvalidTemplate (ValueError)
 ├── InvalidURL (ValueError)
+├── InvalidWindow (ValueError)
 ├── MetricsUnavailable (RuntimeError)
 ├── MonitorQueueUnknown (LookupError)
 ├── NotInQuarantine (LookupError)
@@ -114,6 +115,10 @@ class InvalidTemplate(ResultsError, ValueError):
 
 class InvalidURL(ResultsError, ValueError):
     """A URL is not that of a supported database, or its driver is not installed."""
+
+
+class InvalidWindow(ResultsError, ValueError):
+    """A window of figures ends before it begins, or its step is not valid."""
 
 
 class MetricsUnavailable(ResultsError, RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
@@ -14,6 +15,12 @@ from cadasta.workertoolbox.results._store.recent import (
     RecentCounts,
     count_recent,
     find_newest_task,
+)
+from cadasta.workertoolbox.results._store.rollups import (
+    BacklogSample,
+    TaskFigures,
+    read_backlog,
+    read_figures,
 )
 
 
@@ -63,3 +70,90 @@ class Figures(OpenDatabase):
         )
         with self._connected() as connection:
             return connection.scalars(query).all()
+
+    def figures(
+        self,
+        *,
+        since: datetime,
+        until: datetime | None = None,
+        step: timedelta | None = None,
+        name: str | None = None,
+        queue: str | None = None,
+        status: str | None = None,
+        error_group: str | None = None,
+    ) -> TaskFigures:
+        """Return figures about the tasks that ended in a window and are archived.
+
+        The window is extended to whole minutes. Minutes are kept for a week by default,
+        and hours for 90 days; a window that begins before that is extended to whole
+        hours, or days. The figures say which window they are about.
+
+        Example:
+            The tasks of the last day, and their run times by the hour::
+
+                day = store.figures(
+                    since=datetime.now(UTC) - timedelta(days=1),
+                    step=timedelta(hours=1),
+                )
+                print(day.count, [each.ran.p95_s for each in day.series])
+
+        Args:
+            since: The start of the window.
+            until: Its end; None for the present.
+            step: Length of the parts of which `series` has figures: a whole number of
+                minutes. The window is extended to whole steps, and where minutes or
+                hours are not kept, the step is an hour or a day.
+            name: Only tasks of this name.
+            queue: Only tasks of this work queue.
+            status: Only tasks that ended with this status. With `RETRY`, only attempts
+                that failed and were retried.
+            error_group: Only failures of this group of errors.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            InvalidWindow: The window ends before it begins, or has too many steps, or
+                the step is not a whole number of minutes.
+        """
+        with self._snapshot() as connection:
+            return read_figures(
+                connection,
+                since=since,
+                until=until or datetime.now(UTC),
+                step=step,
+                name=name,
+                queue=queue,
+                status=status,
+                error_group=error_group,
+            )
+
+    def backlog_samples(
+        self,
+        *,
+        since: datetime,
+        until: datetime | None = None,
+        step: timedelta = timedelta(minutes=1),
+        queue: str | None = None,
+    ) -> Sequence[BacklogSample]:
+        """Return how many tasks were queued in the steps of a window, oldest first.
+
+        Each step has a sample for each queue that had tasks, and one for all queues
+        together. A step without samples is left out: no monitor was running.
+
+        Args:
+            since: The start of the window.
+            until: Its end; None for the present.
+            step: As for `figures`.
+            queue: Only samples of this work queue.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            InvalidWindow: As for `figures`.
+        """
+        with self._snapshot() as connection:
+            return read_backlog(
+                connection,
+                since=since,
+                until=until or datetime.now(UTC),
+                step=step,
+                queue=queue,
+            )

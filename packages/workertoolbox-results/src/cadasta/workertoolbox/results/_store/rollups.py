@@ -1,0 +1,205 @@
+"""Figures about ended tasks and about the backlog, in any window."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery import states
+from sqlalchemy import Connection, Row, select
+
+from cadasta.workertoolbox.results._database.tables import backlog, rollup
+from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
+from cadasta.workertoolbox.results._history.histogram import Histogram
+from cadasta.workertoolbox.results._history.rollup import read_tally
+from cadasta.workertoolbox.results._history.tally import Tally
+from cadasta.workertoolbox.results._history.tiers import interval_start
+from cadasta.workertoolbox.results._store.windows import (
+    check_window,
+    complete_since,
+    cover,
+    cover_steps,
+    is_within,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Percentiles of durations in seconds, within 2 %; None if no duration is known."""
+
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFigures:
+    """Figures about the tasks that ended in a window.
+
+    Attributes:
+        since: The start of the window.
+        until: Its end, which is not included.
+        count: Number of tasks that ended.
+        retries: How often these tasks were retried.
+        redeliveries: Number of their runs that were lost, or were duplicates.
+        failed_attempts: Number of attempts that failed in the window and were retried.
+        waited: How long the tasks waited, from when they could run.
+        ran: How long they ran.
+        series: The same for each step of the window, if one was asked for.
+    """
+
+    since: datetime
+    until: datetime
+    count: int
+    retries: int
+    redeliveries: int
+    failed_attempts: int
+    waited: Percentiles
+    ran: Percentiles
+    series: Sequence[TaskFigures] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogSample:
+    """The backlog of a queue in an interval, from one sample a minute.
+
+    Attributes:
+        since: The start of the interval.
+        until: Its end, which is not included.
+        queue: The queue, or None for all queues together.
+        queued: Number of tasks that could run, on average.
+        queued_max: Their largest number in a sample.
+        scheduled: Number of tasks with an ETA ahead, on average.
+        scheduled_max: Their largest number in a sample.
+        oldest_s: Seconds that the oldest task had waited since it could run, at most.
+    """
+
+    since: datetime
+    until: datetime
+    queue: str | None
+    queued: float
+    queued_max: int
+    scheduled: float
+    scheduled_max: int
+    oldest_s: float
+
+
+def read_figures(
+    connection: Connection,
+    *,
+    since: datetime,
+    until: datetime,
+    step: timedelta | None = None,
+    **filters: str | None,
+) -> TaskFigures:
+    """Return figures; see `TaskStore.figures`.
+
+    Args:
+        filters: Values of columns of `workertoolbox_rollup`; None for any.
+    """
+    check_window(since, until)
+    complete = complete_since(connection, rollup)
+    if step is None:
+        tiles = cover(since, until, complete)
+    else:
+        tile, step = cover_steps(since, until, step, complete)
+        tiles = [tile]
+    same = [
+        rollup.c[name] == value for name, value in filters.items() if value is not None
+    ]
+    query = select(rollup).where(is_within(rollup, tiles), *same)
+    rows = connection.execute(query).all()
+    figures = _figures(tiles[0].since, tiles[-1].until, rows)
+    if step is None:
+        return figures
+    by_step = defaultdict(list)
+    for row in rows:
+        by_step[interval_start(row.at, step)].append(row)
+    starts = _starts(figures.since, figures.until, step)
+    series = [_figures(start, start + step, by_step[start]) for start in starts]
+    return replace(figures, series=series)
+
+
+def _figures(since: datetime, until: datetime, rows: Iterable[Row[Any]]) -> TaskFigures:
+    ended: list[Tally] = []
+    retried: list[Tally] = []
+    for row in rows:
+        tallies = retried if row.status == states.RETRY else ended
+        tallies.append(read_tally(row[-5:]))
+    tally = Tally.merge(ended)
+    return TaskFigures(
+        since=since,
+        until=until,
+        count=tally.count,
+        retries=tally.retries,
+        redeliveries=tally.redeliveries,
+        failed_attempts=sum(each.retries for each in retried),
+        waited=_percentiles(tally.waits),
+        ran=_percentiles(tally.runs),
+    )
+
+
+def _percentiles(histogram: Histogram) -> Percentiles:
+    return Percentiles(*(histogram.percentile(each) for each in (50, 95, 99)))
+
+
+def _starts(since: datetime, until: datetime, step: timedelta) -> Sequence[datetime]:
+    return [since + number * step for number in range((until - since) // step)]
+
+
+def read_backlog(
+    connection: Connection,
+    *,
+    since: datetime,
+    until: datetime,
+    step: timedelta,
+    queue: str | None = None,
+) -> Sequence[BacklogSample]:
+    """Return samples of the backlog; see `TaskStore.backlog_samples`."""
+    check_window(since, until)
+    complete = complete_since(connection, backlog)
+    tile, step = cover_steps(since, until, step, complete)
+    query = select(backlog).where(is_within(backlog, [tile]))
+    if queue is not None:
+        query = query.where(backlog.c.queue.in_([queue, ALL_QUEUES]))
+    groups = defaultdict(list)
+    for row in connection.execute(query):
+        groups[interval_start(row.at, step), row.queue].append(row)
+    totals = {
+        at: sum(row.samples for row in rows)
+        for (at, name), rows in groups.items()
+        if name == ALL_QUEUES
+    }
+    return [
+        _sample(at, at + step, name, rows, samples=totals[at])
+        for (at, name), rows in sorted(groups.items())
+        if queue in (None, name)
+    ]
+
+
+def _sample(
+    since: datetime,
+    until: datetime,
+    queue: str,
+    rows: Sequence[Row[Any]],
+    *,
+    samples: int,
+) -> BacklogSample:
+    """Return the sum of rows.
+
+    Args:
+        samples: Number of all samples, also of those without tasks in the queue.
+    """
+    return BacklogSample(
+        since=since,
+        until=until,
+        queue=None if queue == ALL_QUEUES else queue,
+        queued=sum(row.queued_sum for row in rows) / samples,
+        queued_max=max(row.queued_max for row in rows),
+        scheduled=sum(row.scheduled_sum for row in rows) / samples,
+        scheduled_max=max(row.scheduled_max for row in rows),
+        oldest_s=max(row.oldest_max_s for row in rows),
+    )
