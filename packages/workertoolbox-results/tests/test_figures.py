@@ -176,6 +176,16 @@ def test_a_window_is_covered_by_the_longest_intervals() -> None:
     ]
 
 
+def test_a_window_is_extended_only_where_minutes_were_deleted() -> None:
+    complete = {"minute": MIDNIGHT, "hour": FIRST, "day": FIRST}
+    before, after = MIDNIGHT - 10 * MINUTE, MIDNIGHT + 10 * MINUTE
+    hour = ("hour", MIDNIGHT - HOUR, MIDNIGHT)
+
+    assert cover(before - MINUTE, before, complete) == [hour]
+    assert cover(before, after, complete) == [hour, ("minute", MIDNIGHT, after)]
+    assert cover(after, after + MINUTE, complete) == [("minute", after, after + MINUTE)]
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
