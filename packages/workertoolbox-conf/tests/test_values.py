@@ -26,6 +26,8 @@ from cadasta.workertoolbox.results import InvalidRedaction
         ("MAX_ARGUMENT_BYTES", "64k"),
         ("MAX_ARGUMENT_BYTES", True),
         ("MAX_HISTORY_RESULT_BYTES", "64k"),
+        ("ERROR_GROUP", "group"),
+        ("ERROR_GROUP", {"export.*": "group"}),
     ],
 )
 def test_an_invalid_value_of_a_variable_is_an_error_that_shows_it(

@@ -39,6 +39,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "PREDEFINED_QUEUES": (LINES, LINES),
     "REDACT": ('{"export.*": [0]}', {"export.*": [0]}),
     "REDACT_RESULTS": ('{"export.*": ["card"]}', {"export.*": ["card"]}),
+    "ERROR_GROUP": ("export.errors.group", "export.errors.group"),
     "queue_type": ("classic", "classic"),
     "LOG_FORMAT": ("json", "json"),
     "SENTRY": ("false", False),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cadasta.workertoolbox.results._store.cut_json import decode_beginning
+from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
 
 DOCUMENTS: list[Any] = [
     {"exc_type": "ValueError", "exc_message": ['é\\"x\u2028😀', 1.5e10, True]},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from cadasta.workertoolbox.conf._brokers.conflicts import check_conflicts
@@ -69,6 +69,7 @@ class Config(Settings):
     CHORD_UNLOCK_MAX_RETRIES: int | None
     REDACT: dict[str, Any]
     REDACT_RESULTS: dict[str, Any]
+    ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None
     MAX_ARGUMENT_BYTES: int | None
     MAX_HISTORY_RESULT_BYTES: int | None
     PREDEFINED_QUEUES: str | dict[str, Any] | None
@@ -95,6 +96,7 @@ class Config(Settings):
         PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
+        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
@@ -125,6 +127,7 @@ class Config(Settings):
         PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
+        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
@@ -176,6 +179,7 @@ class Config(Settings):
         PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
         REDACT: Mapping[str, Any] = _UNSET,
         REDACT_RESULTS: Mapping[str, Any] = _UNSET,
+        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,

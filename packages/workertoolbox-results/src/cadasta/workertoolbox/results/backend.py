@@ -25,8 +25,11 @@ from cadasta.workertoolbox.results._backend.deferred_starts import (
     deferred_starts_for,
 )
 from cadasta.workertoolbox.results._backend.endings import EndingMixin
+from cadasta.workertoolbox.results._backend.failures import FailureMixin
+from cadasta.workertoolbox.results._backend.fingerprint import Fingerprint
 from cadasta.workertoolbox.results._backend.groups import GroupMixin
 from cadasta.workertoolbox.results._backend.ignored import IgnoredMixin
+from cadasta.workertoolbox.results._backend.own_keys import OwnKeys
 from cadasta.workertoolbox.results._backend.reading import ResultReadingMixin
 from cadasta.workertoolbox.results._backend.retries import RetryMixin
 from cadasta.workertoolbox.results._backend.rows import RowBuilder, waited_s
@@ -57,6 +60,7 @@ logger = get_logger(__name__)
 
 class Backend(
     EndingMixin,
+    FailureMixin,
     IgnoredMixin,
     GroupMixin,
     ResultReadingMixin,
@@ -118,6 +122,7 @@ class Backend(
         self._max_result_bytes = max_result_bytes(app)
         self._deferred_starts = deferred_starts_for(self.database)
         self._rows = RowBuilder(app, self.encode)
+        self._own_keys = OwnKeys(app)
 
     def on_task_call(self, producer: Any, task_id: str) -> Any:
         """Refuse a task whose result could not be stored, before it is published.
@@ -145,6 +150,7 @@ class Backend(
         state: str,
         traceback: str | None = None,
         request: Any = None,
+        fingerprint: Fingerprint | None = None,
         **kwargs: Any,
     ) -> Any:
         try:
@@ -156,7 +162,7 @@ class Backend(
         if state == states.STARTED and request is not None and not _started_at(request):
             self._store_start(task_id, result, traceback, request)
         else:
-            self._store_state(task_id, result, state, traceback, request)
+            self._store_state(task_id, result, state, traceback, request, fingerprint)
         return result
 
     def _store_start(
@@ -192,8 +198,9 @@ class Backend(
         state: str,
         traceback: str | None,
         request: Any,
+        fingerprint: Fingerprint | None,
     ) -> None:
-        row = self.build_row(task_id, result, state, traceback, request)
+        row = self.build_row(task_id, result, state, traceback, request, fingerprint)
         started_at = _started_at(request)
         row["started_at"] = started_at
         if state == states.STARTED and started_at is None:
@@ -227,6 +234,7 @@ class Backend(
         state: str,
         traceback: str | None,
         request: Any,
+        fingerprint: Fingerprint | None = None,
     ) -> dict[str, Any]:
         """Return the row of a state."""
         return self._rows.build(
@@ -236,6 +244,7 @@ class Backend(
             traceback=traceback,
             children=self.current_task_children(request),
             request=request,
+            fingerprint=fingerprint,
         )
 
     def _forget(self, task_id: str) -> None:

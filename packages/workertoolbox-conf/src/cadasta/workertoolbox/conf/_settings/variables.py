@@ -68,6 +68,15 @@ def _sentry_problem(value: object) -> str | None:
     )
 
 
+def _error_group_problem(value: object) -> str | None:
+    if value is None or callable(value) or (isinstance(value, str) and "." in value):
+        return None
+    return (
+        "is neither a function nor the path of one; write the path with its module, as "
+        "in 'export.errors.group', or leave it out"
+    )
+
+
 def _redaction_problem(value: Any) -> None:
     Redaction(value)
 
@@ -193,6 +202,14 @@ _OTHER_VARIABLES = (
         {},
         _result_redaction_problem,
         "what is hidden of results and errors: see results",
+    ),
+    Variable(
+        "ERROR_GROUP",
+        "string",
+        None,
+        _error_group_problem,
+        "a function that takes an exception and the name of the task and returns the "
+        "key by which such errors are grouped, or the dotted path of one: see results",
     ),
     Variable(
         "MAX_ARGUMENT_BYTES",

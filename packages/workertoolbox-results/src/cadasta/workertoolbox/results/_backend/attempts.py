@@ -141,6 +141,7 @@ def duplicate_record(row: Mapping[str, Any]) -> str:
             "finished_at": _iso(row.get("date_done")),
             "outcome": DUPLICATE,
             "error": error and error.decode("ascii", "backslashreplace"),
+            "error_group": row.get("error_group"),
             "traceback": traceback and traceback[-MAX_TRACEBACK:],
         }
     )
@@ -178,6 +179,7 @@ def _stored_attempt(dialect: Dialect) -> Any:
         *(literal_column("'finished_at'"), case((is_over, _old.date_done))),
         *(literal_column("'outcome'"), case((is_over, _old.status), else_=LOST)),
         *(literal_column("'error'"), case((failed, text))),
+        *(literal_column("'error_group'"), _old.error_group),
         *(literal_column("'traceback'"), traceback),
     )
 

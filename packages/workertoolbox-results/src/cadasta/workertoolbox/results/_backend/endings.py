@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from celery import Celery, states
 from celery._state import get_current_task
 from celery.backends import base
-from celery.exceptions import BackendStoreError, Reject
+from celery.exceptions import BackendStoreError, Reject, Retry
 
 from cadasta.workertoolbox.results._backend.late_endings import (
     LateEnding,
@@ -96,16 +97,20 @@ class EndingMixin(base.BaseBackend):
     def mark_as_retry(
         self,
         task_id: str,
-        exc: Exception,
+        exc: Any,
         traceback: Any = None,
         request: Any = None,
         store_result: bool = True,
         state: str = states.RETRY,
     ) -> None:
-        """Store that a task is to be retried.
+        """Store that a task is to be retried, with the exception that is the reason.
 
-        Its next message is published already, so an error would be misleading.
+        A task that names none is retried for the one that it handles. Its next message
+        is published already, so an error would be misleading.
         """
+        retry = sys.exception()
+        if exc is None and isinstance(retry, Retry) and not retry.__suppress_context__:
+            exc = retry.__context__
         record = partial(
             super().mark_as_retry, task_id, exc, traceback, request, store_result, state
         )

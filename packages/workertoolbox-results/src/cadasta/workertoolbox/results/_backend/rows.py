@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -15,13 +16,16 @@ from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._arguments.known_secrets import KnownSecrets
 from cadasta.workertoolbox.results._arguments.mapped_tasks import called_name
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._arguments.secret_texts import mask_text
 from cadasta.workertoolbox.results._arguments.truncation import (
     max_argument_bytes,
     truncate,
 )
+from cadasta.workertoolbox.results._backend.fingerprint import Fingerprint
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT, work_queue
+from cadasta.workertoolbox.results._history.stored_error import PLACE, message_of
 
 _NO_SECRETS = KnownSecrets()
 
@@ -57,6 +61,7 @@ class RowBuilder:
         traceback: str | None,
         children: Any,
         request: Any,
+        fingerprint: Fingerprint | None = None,
     ) -> dict[str, Any]:
         """Return the row of a state.
 
@@ -64,6 +69,7 @@ class RowBuilder:
             result: The value, the exception or the meta data of the state.
             children: Results of the tasks that the task has published, or None.
             request: The task's request, or None outside a worker.
+            fingerprint: What identifies the error, if the state is that of one.
         """
         name = getattr(request, "task", None) or ""
         # The request of a task that the worker does not know has few attributes.
@@ -75,7 +81,9 @@ class RowBuilder:
             # Callers need results: what a publisher did not show may be just long.
             hidden += unshown
         secrets = KnownSecrets.of(hidden) if hidden else _NO_SECRETS
-        row = {
+        if fingerprint is not None:
+            result = _with_place(result, fingerprint)
+        row: dict[str, Any] = {
             "task_id": task_id,
             "status": state,
             "result": self._encoded_result(name, result, state, secrets),
@@ -85,6 +93,9 @@ class RowBuilder:
             "traceback": self._traceback(name, traceback, secrets),
             "children": self._encoded(children) if children else None,
         }
+        if fingerprint is not None:
+            key = self._error_group(name, fingerprint, row["result"], secrets)
+            row["error_group"] = key
         if request is not None:
             parent_id = getattr(request, "parent_id", None)
             row["root_id"] = getattr(request, "root_id", None)
@@ -146,6 +157,21 @@ class RowBuilder:
         )
         return encoded if redacted == shown else self._encoded(redacted)
 
+    def _error_group(
+        self, name: str, fingerprint: Fingerprint, result: bytes, secrets: KnownSecrets
+    ) -> str:
+        """Return the key of an error's group; no secret of the task goes into it.
+
+        Args:
+            result: What is stored of the error.
+        """
+        if fingerprint.own_key is not None:
+            is_secret = self._redaction.rules_of(name).is_secret
+            shown = secrets.mask_text(mask_text(fingerprint.own_key, is_secret))
+            return replace(fingerprint, own_key=shown).key("")
+        needs_message = fingerprint.place is None
+        return fingerprint.key(message_of(json.loads(result)) if needs_message else "")
+
     def _traceback(
         self, name: str, traceback: Any, secrets: KnownSecrets
     ) -> str | None:
@@ -163,6 +189,17 @@ class RowBuilder:
 
     def _encoded(self, value: Any) -> bytes:
         return ensure_bytes(self._encode(value))
+
+
+def _with_place(result: Any, fingerprint: Fingerprint) -> Any:
+    """Return what is stored of an exception with the place where it was raised.
+
+    It comes before the message, whose end is cut off in some places.
+    """
+    if fingerprint.place is None or not isinstance(result, dict):
+        return result
+    message = {"exc_message": result["exc_message"]}
+    return {**result, PLACE: fingerprint.place, **message}
 
 
 @lru_cache(maxsize=1024)

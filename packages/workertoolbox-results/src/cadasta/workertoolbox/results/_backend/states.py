@@ -43,7 +43,9 @@ from cadasta.workertoolbox.results._database.tables import taskmeta
 #: Columns that belong to a state: a new state replaces them all, with NULL where it has
 #: no value. The other columns belong to the task: they keep their values if a new state
 #: has none.
-_STATE_COLUMNS = {"status", "result", "date_done", "traceback", "children"}
+_STATE_COLUMNS = {
+    *("status", "result", "date_done", "traceback", "children", "error_group"),
+}
 
 #: States that are not stored by a task itself, and that are not Celery's final ones.
 _STORED_BY_WORKERS = (states.STARTED, states.RETRY, states.IGNORED, states.REJECTED)
@@ -119,7 +121,9 @@ def _replace(dialect: Dialect, names: frozenset[str]) -> Statement:
     """Return the statement that replaces a state of the same run by a later one."""
     kept = {"task_id", "started_at", "waited_s"}
     changes: dict[str, Any] = {name: _parameter(name) for name in sorted(names - kept)}
-    changes |= {name: null() for name in sorted(_replaced_columns(names) - names)}
+    # Only a retry or an end has an error, and neither is replaced here.
+    emptied = _replaced_columns(names) - names - {"error_group"}
+    changes |= {name: null() for name in sorted(emptied)}
     same_run = (taskmeta.c[name] == _parameter(name) for name in _RUN)
     unfinished = (taskmeta.c.status != state for state in (states.RETRY, *ENDED))
     statement = update(taskmeta).where(*same_run, *unfinished).values(changes)

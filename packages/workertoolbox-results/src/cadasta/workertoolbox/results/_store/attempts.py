@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from celery.states import EXCEPTION_STATES, RETRY
 from sqlalchemy import Connection, RowMapping, bindparam, func, select
 
+from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, taskmeta
-from cadasta.workertoolbox.results._store.cut_json import decode_beginning
 from cadasta.workertoolbox.results._store.task import failure_text
 
 #: Bytes of the error of the latest attempt that are read.

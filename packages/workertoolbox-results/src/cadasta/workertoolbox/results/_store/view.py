@@ -19,9 +19,9 @@ from sqlalchemy import (
     select,
 )
 
+from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.tables import ended, taskmeta, tasks
-from cadasta.workertoolbox.results._store.cut_json import decode_beginning
 from cadasta.workertoolbox.results._store.task import Task
 
 #: Maximum number of tasks that one statement reads.

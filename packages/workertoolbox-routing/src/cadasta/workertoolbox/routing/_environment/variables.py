@@ -24,6 +24,7 @@ ROUTING_TYPES: dict[str, str] = {
 #: share one environment.
 OTHER_VARIABLES = (
     "CHORD_UNLOCK_MAX_RETRIES",
+    "ERROR_GROUP",
     "LOG_FORMAT",
     "MAX_ARGUMENT_BYTES",
     "MAX_HISTORY_RESULT_BYTES",
