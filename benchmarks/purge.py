@@ -21,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, text
 
 from cadasta.workertoolbox.results import upgrade
-from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, purge_expired
+from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, find_older, purge
 from ingest import Fleet, all_stored, fill_table, time_round
 from measuring.rounds import alternate, timed
 from servers import postgresql, rabbitmq
@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def _purge(engine: Engine, count: int) -> None:
-    steps = purge_expired(engine, before=datetime.now(UTC) - AGE)
+    steps = purge(engine, find_older(engine, datetime.now(UTC) - AGE))
     deleted = sum(step["tasks"] for step in islice(steps, count // BATCH_SIZE))
     if deleted != count:
         raise ValueError(f"{deleted} deleted, not {count}")

@@ -28,7 +28,7 @@ from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsEr
 from cadasta.workertoolbox.results._headers import REFUSED
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.erase import erase_workflow
-from cadasta.workertoolbox.results._history.purge import purge_expired
+from cadasta.workertoolbox.results._history.purge import find_older, purge
 from cadasta.workertoolbox.results._history.rollup import (
     add_contributions,
     delete_old_intervals,
@@ -162,9 +162,8 @@ def use_as_purger(database: str) -> None:
             store.check_filters(name="export.ech")
         with pytest.raises(UnknownStatus):
             store.check_filters(status="FAILED")
-        for _ in purge_expired(
-            store.engine, before=datetime.now(UTC) + timedelta(days=1)
-        ):
+        expired = find_older(store.engine, datetime.now(UTC) + timedelta(days=1))
+        for _ in purge(store.engine, expired):
             pass
         for _ in erase_workflow(store.engine, "1"):
             pass

@@ -14,7 +14,7 @@ from celery import Celery
 from sqlalchemy import create_engine, event, text
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, purge_expired
+from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, find_older, purge
 from support.brokers import Broker
 from support.expired_tasks import (
     TABLES,
@@ -226,8 +226,8 @@ def test_a_result_stored_while_its_queued_task_is_deleted_is_kept(
     database: str,
 ) -> None:
     insert_expired_tasks(database, 3)
+    fetch(database, "UPDATE celery_taskmeta SET archived_at = now()")
     fetch(database, "DELETE FROM celery_taskmeta")
-    fetch(database, "DELETE FROM workertoolbox_ended")
     new_result = (
         "INSERT INTO celery_taskmeta (task_id, status, date_done)"
         " VALUES ('old-00002', 'STARTED', now())"
@@ -264,7 +264,8 @@ def purge_with_change(
                 fetch(database, one)
 
     before = datetime.now(UTC) - timedelta(days=30)
-    deleted = sum(purge_expired(engine, before=before, **options), Counter[str]())
+    steps = purge(engine, find_older(engine, before, **options))
+    deleted = sum(steps, Counter[str]())
     engine.dispose()
     assert next(changes, None) is None
     return deleted

@@ -19,7 +19,7 @@ from messages import message
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
-from cadasta.workertoolbox.results._history.purge import purge_expired
+from cadasta.workertoolbox.results._history.purge import find_older, purge
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.planned import planned_steps
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
@@ -199,7 +199,8 @@ def test_a_purge_deletes_steps_that_never_arrived(
     write(store, [record])
     store.engine.dispose()
     engine = open_engine(database_url(str(store.engine.url)))
-    deleted = list(purge_expired(engine, before=datetime.now(UTC) + timedelta(days=1)))
+    expired = find_older(engine, datetime.now(UTC) + timedelta(days=1))
+    deleted = list(purge(engine, expired))
     engine.dispose()
 
     assert sum(deleted, Counter()) == {"tasks": 2}

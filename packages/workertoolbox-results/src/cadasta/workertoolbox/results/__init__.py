@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results._errors import (
     InvalidDuration,
     InvalidLimit,
     InvalidRedaction,
+    InvalidRetention,
     InvalidTemplate,
     InvalidURL,
     InvalidWindow,
@@ -41,6 +42,7 @@ from cadasta.workertoolbox.results._errors import (
     UnsupportedSetting,
 )
 from cadasta.workertoolbox.results._headers import PROBE
+from cadasta.workertoolbox.results._history.retention import Retention
 
 if TYPE_CHECKING:
     from cadasta.workertoolbox.results._database.engine import database_url, open_engine
@@ -80,6 +82,7 @@ __all__ = [
     "InvalidDuration",
     "InvalidLimit",
     "InvalidRedaction",
+    "InvalidRetention",
     "InvalidTemplate",
     "InvalidURL",
     "InvalidWindow",
@@ -100,6 +103,7 @@ __all__ = [
     "ResultNotStorable",
     "ResultTooLarge",
     "ResultsError",
+    "Retention",
     "SchemaOutdated",
     "Task",
     "TaskFigures",

@@ -7,6 +7,7 @@ ResultsError
 ├── InvalidDuration (ValueError)
 ├── InvalidLimit (ValueError)
 ├── InvalidRedaction (ValueError)
+├── InvalidRetention (ValueError)
 ├── InvalidTemplate (ValueError)
 ├── InvalidURL (ValueError)
 ├── InvalidWindow (ValueError)
@@ -106,6 +107,21 @@ class InvalidRedaction(ResultsError, ValueError):
             f"{self.setting}={self.rule!r} is not a valid rule; write "
             f'{self.setting}={{"export.*": ["token", 0]}} with names or positions, or '
             f"a function that takes {taken}"
+        )
+
+
+class InvalidRetention(ResultsError, ValueError):
+    """`RETENTION` has invalid classes or ages."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return (
+            f"{'; '.join(self.problems)}; write ages by status or name, as in "
+            'RETENTION={"default": "90d", "FAILURE": "365d", "export.ping": "7d"}, and '
+            "None for what is kept"
         )
 
 

@@ -9,10 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cadasta.workertoolbox.results._durations import UNIT_FORM, parse_duration
-
-#: Longest age in days: a hundred years, more than any database holds.
-MAX_AGE_DAYS = 36_500
+from cadasta.workertoolbox.results._durations import parse_age, parse_duration
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -77,13 +74,7 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # Generic since click 8.4
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
         """Read an age from the command line."""
-        text = str(value).strip()
         try:
-            seconds = parse_duration(text)
-        except ValueError:
-            seconds = None
-        if seconds is None or not text[-1].isalpha():
-            self.fail(f"{text!r} is not an age; write {UNIT_FORM}, as in 30d")
-        if not 0 < seconds <= MAX_AGE_DAYS * 86_400:
-            self.fail(f"{text!r} is out of range; write 1s to {MAX_AGE_DAYS}d")
-        return timedelta(seconds=seconds)
+            return parse_age(str(value).strip())
+        except ValueError as error:
+            self.fail(str(error))

@@ -22,8 +22,19 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._database.statuses import SCHEDULED, STATUSES
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._history.erase import erase_task, erase_workflow
-from cadasta.workertoolbox.results._history.purge import count_expired, purge_expired
-from cadasta.workertoolbox.results._history.retention import TASKS
+from cadasta.workertoolbox.results._history.expiry import TASKS
+from cadasta.workertoolbox.results._history.purge import (
+    DAY_TASKS,
+    DAYS,
+    DAYS_IN_USE,
+    Expired,
+    count,
+    find_beyond_retention,
+    find_older,
+    purge,
+)
+from cadasta.workertoolbox.results._history.retention import DEFAULT, Retention
+from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: Seconds between two progress lines.
@@ -75,62 +86,87 @@ def command(
 
     The command deletes in small transactions, while monitors and workers keep running.
     Without --status and --name, old groups, chords and quarantined messages are deleted
-    too. Ctrl-C ends it after the current transaction; run it again to delete the rest.
+    too. Without options, the command deletes the ended tasks that are older than the
+    setting RETENTION allows. Ctrl-C ends it after the current transaction; run it again
+    to delete the rest.
     """
-    _check_usage(older_than, task_id, root_id, narrowed=bool(status or name or dry_run))
-    filters: dict[str, Any] = {"status": status, "name": name}
-    if older_than is not None:
-        filters["before"] = datetime.now(UTC) - older_than
+    _check_usage(older_than, task_id, root_id, dry_run, narrowed=bool(status or name))
     app = current_app(ctx)
+    retention = Retention.for_app(app)
+    if older_than is None and task_id is None and root_id is None:
+        _check_retention(retention)
     with TaskStore.for_app(app) as store:
         check_filters(app, store, status=status, name=name)
-        if dry_run:
-            click.echo(
-                f"{_described(count_expired(store.engine, **filters))} would be deleted"
+        engine = store.engine
+        if task_id is not None:
+            steps = erase_task(engine, task_id)
+        elif root_id is not None:
+            steps = erase_workflow(engine, root_id)
+        else:
+            expired = (
+                find_beyond_retention(engine, retention)
+                if older_than is None
+                else find_older(
+                    engine, datetime.now(UTC) - older_than, status=status, name=name
+                )
             )
-            return
-        steps = _deletions(store.engine, filters, task_id=task_id, root_id=root_id)
+            if dry_run:
+                _show(engine, expired)
+                return
+            steps = purge(engine, expired)
         total, finished = _add_up(steps)
-    if finished and not total.total() and older_than is None:
-        raise TaskNotFound(task_id or root_id or "")
-    click.echo(f"{_described(total)} deleted")
-    if not finished:
-        raise click.ClickException("interrupted; run it again to delete the rest")
+    if finished and not total.total() and (id := task_id or root_id):
+        raise TaskNotFound(id)
+    _report(total, finished)
 
 
 def _check_usage(
     older_than: timedelta | None,
     task_id: str | None,
     root_id: str | None,
+    dry_run: bool,
     *,
     narrowed: bool,
 ) -> None:
     given = [each for each in (older_than, task_id, root_id) if each is not None]
-    if len(given) != 1:
+    if len(given) > 1:
         raise click.UsageError("give one of --older-than, --task-id and --root-id")
     if given == [""]:
         raise click.UsageError(
             "'' is not an id; write the id of a task after --task-id or --root-id"
         )
     if older_than is None and narrowed:
+        raise click.UsageError("--status and --name can only be used with --older-than")
+    if dry_run and (task_id or root_id):
+        raise click.UsageError("--dry-run cannot be used with --task-id or --root-id")
+
+
+def _check_retention(retention: Retention) -> None:
+    if not retention.ages:
         raise click.UsageError(
-            "--status, --name and --dry-run can only be used with --older-than"
+            "give one of --older-than, --task-id and --root-id, or set RETENTION"
         )
 
 
-def _deletions(
-    engine: Engine,
-    filters: dict[str, Any],
-    *,
-    task_id: str | None,
-    root_id: str | None,
-) -> Iterator[Counter[str]]:
-    """Delete, and yield what each transaction deleted."""
-    if task_id is not None:
-        return erase_task(engine, task_id)
-    if root_id is not None:
-        return erase_workflow(engine, root_id)
-    return purge_expired(engine, **filters)
+def _show(engine: Engine, expired: Expired) -> None:
+    """Print the days and the number of rows that would be deleted."""
+    for (keep, day), tasks in expired.days.items():
+        of_class = "" if keep == DEFAULT else f" of {terminal_text(keep)}"
+        click.echo(f"{day}: about {tasks} tasks{of_class}")
+    click.echo(f"{_described(count(engine, expired))} would be deleted")
+
+
+def _report(total: Counter[str], finished: bool) -> None:
+    """Print what was deleted, and fail if something is left."""
+    in_use = total.pop(DAYS_IN_USE, 0)
+    click.echo(f"{_described(total)} deleted")
+    if not finished:
+        raise click.ClickException("interrupted; run it again to delete the rest")
+    if in_use:
+        raise click.ClickException(
+            f"{in_use} whole days are kept, because another transaction reads or "
+            "writes the history; run it again later"
+        )
 
 
 def _add_up(steps: Iterable[Counter[str]]) -> tuple[Counter[str], bool]:
@@ -166,5 +202,12 @@ def _deferred_interrupt() -> Iterator[Event]:
 
 def _described(total: Counter[str]) -> str:
     """Return counts in words: the number of tasks first, then the rest."""
-    others = (f", {number} {name}" for name, number in total.items() if name != TASKS)
-    return f"{total[TASKS]} tasks{''.join(others)}"
+    words = [f"{total[TASKS]} tasks"]
+    if days := total[DAYS]:
+        words.append(f"{days} whole days with about {total[DAY_TASKS]} tasks")
+    words += (
+        f"{number} {name}"
+        for name, number in total.items()
+        if name not in (TASKS, DAYS, DAY_TASKS)
+    )
+    return ", ".join(words)

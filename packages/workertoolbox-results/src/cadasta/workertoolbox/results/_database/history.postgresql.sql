@@ -80,15 +80,22 @@ CREATE TRIGGER workertoolbox_message_stored AFTER INSERT ON workertoolbox_task
 REFERENCING NEW TABLE AS stored
 FOR EACH STATEMENT EXECUTE FUNCTION workertoolbox_message_stored();
 
+-- The name of the table of one retention class and one day.
+CREATE OR REPLACE FUNCTION workertoolbox_day_table(keep text, day date) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT 'workertoolbox_history_'
+        || CASE keep WHEN 'default' THEN keep ELSE left(md5(keep), 8) END
+        || to_char(day, '_YYYYMMDD')
+$$;
+
 -- Create the table of one retention class and one day (UTC), if it does not exist.
 -- A table is created first and attached afterwards: that does not wait for readers, and
 -- no reader waits for it.
 CREATE OR REPLACE FUNCTION workertoolbox_add_day(keep text, day date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
-    class text := 'workertoolbox_history_'
-        || CASE keep WHEN 'default' THEN keep ELSE left(md5(keep), 8) END;
-    part text := class || '_' || to_char(day, 'YYYYMMDD');
+    part text := workertoolbox_day_table(keep, day);
+    class text := left(part, -length('_YYYYMMDD'));
 BEGIN
     -- Two monitors may create the same table.
     PERFORM pg_advisory_xact_lock(hashtext('workertoolbox_add_day'));
@@ -113,6 +120,19 @@ BEGIN
     END IF;
 END $$;
 REVOKE ALL ON FUNCTION workertoolbox_add_day FROM PUBLIC;
+
+-- Drop the table of one retention class and one day (UTC), if it exists. It has to wait for
+-- all transactions that have read the class, and readers that come later wait behind it.
+-- Two waits of this length are shorter than half a second; then it fails (55P03).
+CREATE OR REPLACE FUNCTION workertoolbox_drop_day(keep text, day date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+SET lock_timeout = '200ms' AS $$
+BEGIN
+    -- The archiver may have found the table, and not written to it yet.
+    PERFORM pg_advisory_xact_lock(x'776F7262'::int);
+    EXECUTE format('DROP TABLE IF EXISTS %I', workertoolbox_day_table(keep, day));
+END $$;
+REVOKE ALL ON FUNCTION workertoolbox_drop_day FROM PUBLIC;
 
 -- Autovacuum collects statistics of each day, but not of the history as a whole. A tenth
 -- of the usual sample is enough.

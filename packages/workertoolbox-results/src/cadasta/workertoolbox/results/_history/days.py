@@ -13,11 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.tables import history
+from cadasta.workertoolbox.results._history.retention import DEFAULT as DEFAULT
 
 _logger = logging.getLogger(__name__)
-
-#: The retention class of a task to which no other applies.
-DEFAULT = "default"
 
 #: How far the clock of a publisher may be ahead. A later time is not believed.
 CLOCK_SKEW = timedelta(minutes=5)
@@ -78,7 +76,7 @@ def add_day(connection: Connection, wanted: Day) -> bool:
 def existing_days(connection: Connection) -> Iterator[Day]:
     """Yield the classes and days that have a table on PostgreSQL."""
     for name, bound in _children(connection, history.name):
-        [keep] = re.findall(r"IN \('(.*)'\)", bound)
+        [keep] = re.findall(r"IN \('(.*)'\)", bound, re.DOTALL)
         for _, days in _children(connection, name):
             [first] = re.findall(r"FROM \('([\d-]+)'\)", days)
             yield Day(keep.replace("''", "'"), date.fromisoformat(first))

@@ -13,32 +13,27 @@ from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
     chord_part,
-    ended,
+    history,
     planned,
     quarantine,
-    queued,
     task,
     taskmeta,
     tasksetmeta,
-    untracked,
 )
+from cadasta.workertoolbox.results._history.expiry import QUARANTINED, TASKS
 from cadasta.workertoolbox.results._history.purge import (
     BATCH_SIZE,
     begin_write_transaction,
     delete_rows,
 )
-from cadasta.workertoolbox.results._history.retention import QUARANTINED, TASKS
 from cadasta.workertoolbox.results._workflows.members import Workflow, find_workflow
 
 _TASK_ID_COLUMNS = (
     task.c.id,
     attempt.c.task_id,
     planned.c.id,
-    queued.c.task_id,
-    untracked.c.task_id,
     taskmeta.c.task_id,
-    # Last, because deleting a result inserts a row.
-    ended.c.task_id,
+    history.c.id,
 )
 _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)
 
@@ -132,8 +127,9 @@ def _quarantined(connection: Connection, workflow: Workflow) -> Sequence[int]:
 
 def _delete_tasks(connection: Connection, ids: Sequence[str]) -> None:
     if connection.dialect.name != "sqlite":
-        # Locks the tasks in the order in which monitors write them: by id, in the
-        # collation of the database.
-        ordered = select(task.c.id).order_by(task.c.id)
-        connection.execute(ordered.where(task.c.id.in_(ids)).with_for_update())
+        # Locks tasks, and then results, in the order in which monitors write them: by
+        # id, in the collation of the database. The archiver skips what is locked.
+        for id in (task.c.id, taskmeta.c.task_id):
+            ordered = select(id).where(id.in_(ids)).order_by(id)
+            connection.execute(ordered.with_for_update())
     delete_rows(connection, _TASK_ID_COLUMNS, ids)

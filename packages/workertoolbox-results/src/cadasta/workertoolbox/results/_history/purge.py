@@ -1,78 +1,170 @@
-"""Counting and deleting expired rows, in batches with a transaction each."""
+"""Counting and deleting what has expired: whole days, and rows in batches."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Engine,
     delete,
     func,
     literal,
     select,
+    true,
     tuple_,
+    update,
 )
 
 from cadasta.workertoolbox.results._database.engine import translate_errors
-from cadasta.workertoolbox.results._history.retention import (
-    RetentionRule,
-    retention_rules,
+from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._history.days import Day, existing_days
+from cadasta.workertoolbox.results._history.dropping import drop_days, estimate_days
+from cadasta.workertoolbox.results._history.expiry import (
+    ExpiryRule,
+    age_rules,
+    class_rules,
 )
+from cadasta.workertoolbox.results._history.retention import Retention, expired_days
+
+_logger = logging.getLogger(__name__)
 
 #: Maximum number of tasks that one transaction reads and deletes. A monitor or a worker
 #: that writes one of them waits for that transaction.
 BATCH_SIZE = 1000
 
+#: The kinds that are counted for days: those that were dropped, about how many tasks
+#: they had, and those that could not be dropped.
+DAYS = "whole days"
+DAY_TASKS = "tasks of whole days"
+DAYS_IN_USE = "days in use"
 
-def count_expired(
+
+@dataclass(frozen=True)
+class Expired:
+    """What has expired.
+
+    Attributes:
+        days: The days that can be dropped, oldest first, and about how many tasks each
+            has. SQLite keeps all days in one table, so there are none.
+        rules: The rules for rows that are deleted in batches.
+    """
+
+    days: Mapping[Day, int]
+    rules: Sequence[ExpiryRule]
+
+
+def find_older(
     engine: Engine,
-    *,
     before: datetime,
+    *,
     status: str | None = None,
     name: str | None = None,
-) -> Counter[str]:
-    """Return how many rows `purge_expired` would delete, by kind.
+) -> Expired:
+    """Return the tasks that are older than an instant, and what belongs to them.
+
+    An ended task is as old as its end. Another one was published before the instant,
+    and its ETA, if it has one, is before it too. A task that no monitor has seen is as
+    old as its result. Groups, chords and quarantined messages are included only if
+    neither status nor name is given.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
     """
-    total: Counter[str] = Counter()
+    today = before.astimezone(UTC).date()
+    days = _existing_days(engine)
+    whole: list[Day] = []
+    if days is not None and status is None and name is None:
+        whole = [each for each in days if each.day < today]
+        days = [each for each in days if each.day >= today]
+    rules = age_rules(before, days=days, status=status, name=name)
+    return Expired(_estimated(engine, whole), [*rules])
+
+
+def find_beyond_retention(
+    engine: Engine, retention: Retention, *, today: date | None = None
+) -> Expired:
+    """Return the tasks of the history that are older than `RETENTION` allows.
+
+    Args:
+        today: The date in UTC; by default the current one.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached or reports an error.
+    """
+    today = today or datetime.now(UTC).date()
+    days = _existing_days(engine)
+    if days is None:
+        return Expired({}, [*class_rules(retention, today)])
+    return Expired(_estimated(engine, expired_days(days, retention, today)), ())
+
+
+def count(engine: Engine, expired: Expired) -> Counter[str]:
+    """Return how much `purge` would delete, by kind.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached or reports an error.
+    """
+    total = Counter({DAYS: len(expired.days), DAY_TASKS: sum(expired.days.values())})
     with translate_errors(engine), engine.connect() as connection:
-        for rule in retention_rules(before, status=status, name=name):
-            query = select(func.count()).select_from(rule.deletable.subquery())
-            total[rule.kind] += connection.scalars(query).one()
+        for rule in expired.rules:
+            if rule.kind is not None:
+                query = select(func.count()).select_from(rule.deletable.subquery())
+                total[rule.kind] += connection.scalars(query).one()
     return +total  # Drops zero counts.
 
 
-def purge_expired(
-    engine: Engine,
-    *,
-    before: datetime,
-    status: str | None = None,
-    name: str | None = None,
-) -> Iterator[Counter[str]]:
-    """Delete tasks that were scheduled before an instant, with all data about them.
+def purge(engine: Engine, expired: Expired) -> Iterator[Counter[str]]:
+    """Drop the days, and delete the rows with all data about them.
 
-    The ETA of a task, if it has one, must be before the instant too. A task that no
-    monitor has seen is as old as its result. Groups, chords and quarantined messages
-    are deleted only if neither status nor name is given. Rows that another transaction
-    has locked are skipped.
+    Rows that another transaction has locked are skipped, and so are days if one uses
+    the history for long.
 
     Yields:
-        The number of deleted rows, by kind, after each transaction.
+        What each transaction deleted, by kind, and at last the number of days in use.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
     """
     with translate_errors(engine):
-        for rule in retention_rules(before, status=status, name=name):
+        left = dict(expired.days)
+        for day in drop_days(engine, expired.days):
+            yield Counter({DAYS: 1, DAY_TASKS: left.pop(day)})
+        for rule in expired.rules:
             for ids in _expired_batches(engine, rule):
-                yield Counter({rule.kind: _delete_batch(engine, rule, ids)})
+                deleted = _delete_batch(engine, rule, ids)
+                yield Counter({} if rule.kind is None else {rule.kind: deleted})
+        if left:
+            yield Counter({DAYS_IN_USE: len(left)})
+
+
+def drop_expired(engine: Engine, retention: Retention) -> Counter[str]:
+    """Delete the tasks of the history that are older than `RETENTION` allows.
+
+    Days that a transaction uses stay until the next call, and are logged.
+
+    Returns:
+        What was deleted, by kind.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached or reports an error.
+    """
+    steps = purge(engine, find_beyond_retention(engine, retention))
+    total: Counter[str] = sum(steps, Counter())
+    if days := total[DAYS_IN_USE]:
+        _logger.warning(
+            "%d days of the history are older than RETENTION, but a transaction uses "
+            "the history; they are dropped later",
+            days,
+        )
+    return total
 
 
 def begin_write_transaction(connection: Connection) -> None:
@@ -82,14 +174,48 @@ def begin_write_transaction(connection: Connection) -> None:
 
 
 def delete_rows(
-    connection: Connection, columns: Iterable[Column[Any]], values: Sequence[Any]
+    connection: Connection,
+    columns: Iterable[Column[Any]],
+    values: Sequence[Any],
+    *,
+    scope: ColumnElement[bool] | None = None,
 ) -> None:
-    """Delete, from the table of each column, the rows that have one of the values."""
+    """Delete, from the table of each column, the rows that have one of the values.
+
+    Args:
+        scope: A condition on the rows of the first table.
+    """
+    condition = true() if scope is None else scope
     for column in columns:
-        connection.execute(delete(column.table).where(column.in_(values)))
+        found = column.in_(values)
+        if column.table is taskmeta:
+            # A trigger keeps an end that is not archived.
+            unarchived = taskmeta.c.archived_at.is_(None)
+            connection.execute(
+                update(taskmeta)
+                .where(found, unarchived)
+                .values(archived_at=datetime.now(UTC))
+            )
+            condition = ~unarchived
+        connection.execute(delete(column.table).where(found, condition))
+        condition = true()
 
 
-def _expired_batches(engine: Engine, rule: RetentionRule) -> Iterator[Sequence[Any]]:
+def _existing_days(engine: Engine) -> Sequence[Day] | None:
+    """Return the days that have a table, or None if the history is one table."""
+    if engine.dialect.name == "sqlite":
+        return None
+    with translate_errors(engine), engine.connect() as connection:
+        return [*existing_days(connection)]
+
+
+def _estimated(engine: Engine, days: Iterable[Day]) -> Mapping[Day, int]:
+    oldest_first = sorted(days, key=lambda each: (each.day, each.keep))
+    with translate_errors(engine), engine.connect() as connection:
+        return estimate_days(connection, oldest_first)
+
+
+def _expired_batches(engine: Engine, rule: ExpiryRule) -> Iterator[Sequence[Any]]:
     """Yield batches of ids, in the order of the rule.
 
     Each id is yielded once, so that a row that is not deleted is not read again.
@@ -109,7 +235,7 @@ def _expired_batches(engine: Engine, rule: RetentionRule) -> Iterator[Sequence[A
         next_batch = query.where(tuple_(*rule.order) > tuple_(*last))
 
 
-def _delete_batch(engine: Engine, rule: RetentionRule, ids: Sequence[Any]) -> int:
+def _delete_batch(engine: Engine, rule: ExpiryRule, ids: Sequence[Any]) -> int:
     deletable = rule.deletable.where(rule.id.in_(ids))
     with engine.begin() as connection:
         begin_write_transaction(connection)
@@ -117,5 +243,19 @@ def _delete_batch(engine: Engine, rule: RetentionRule, ids: Sequence[Any]) -> in
         unlocked = deletable.with_for_update(skip_locked=True)
         found = connection.scalars(unlocked).all()
         if found:
-            delete_rows(connection, rule.columns, found)
+            for column in rule.unlocked:
+                _delete_unlocked(connection, column, found)
+            delete_rows(connection, rule.columns, found, scope=rule.scope)
     return len(found)
+
+
+def _delete_unlocked(
+    connection: Connection, column: Column[Any], values: Sequence[Any]
+) -> None:
+    """Delete the rows that have one of the values and are not locked."""
+    id = column.table.c.id
+    found = select(id).where(column.in_(values)).with_for_update(skip_locked=True)
+    if column.table is taskmeta:
+        found = found.where(taskmeta.c.archived_at.is_not(None))
+    ids = connection.scalars(found).all()
+    connection.execute(delete(column.table).where(id.in_(ids)))

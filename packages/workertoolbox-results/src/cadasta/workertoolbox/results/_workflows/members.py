@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, select
+from sqlalchemy import Column, ColumnElement, Connection, and_, select
 
+from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
-    ended,
+    history,
     planned,
     task,
     taskmeta,
-    untracked,
-    watermark,
 )
 
 #: Maximum number of roots or groups in one query: below SQLite's limit of variables.
@@ -46,13 +45,12 @@ def find_workflow(connection: Connection, *ids: str) -> Workflow:
     The tables may say different things about one task, and a task is found if one of
     them says that it belongs to the workflow.
     """
-    stored_at = connection.scalars(select(watermark.c.date_done)).one()
-    date_done = taskmeta.c.date_done
-    sources = [_Source(table.c[0]) for table in (task, planned, untracked, ended)]
-    # Untracked results are in a table of their own up to the watermark. One query with
-    # an OR could not use the index.
-    for is_recent in (date_done > stored_at, date_done.is_(None)):
-        sources.append(_Source(taskmeta.c.task_id, is_recent))
+    sources = [_Source(table.c.id) for table in (task, planned, history)]
+    # Two queries, because each uses a partial index; one with an OR could not.
+    status = taskmeta.c.status
+    unarchived = and_(taskmeta.c.archived_at.is_(None), status.in_(ENDED))
+    for is_live in (status.not_in(ENDED), unarchived):
+        sources.append(_Source(taskmeta.c.task_id, is_live))
     found = Workflow(set(), set(ids), set(ids))
     pending = {"root_id": set(ids), "group_id": set(ids)}
     while any(pending.values()):

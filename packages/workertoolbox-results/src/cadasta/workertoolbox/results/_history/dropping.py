@@ -1,0 +1,56 @@
+"""Dropping whole days of the history, which PostgreSQL keeps in tables of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.results._database.tables import history
+from cadasta.workertoolbox.results._history.days import Day
+
+#: SQLSTATE of a lock that was not granted in time.
+_LOCK_NOT_AVAILABLE = "55P03"
+
+#: The number of rows as of the last ANALYZE. It is NULL if there has been none, or if
+#: the table was empty then and is not any more.
+_ESTIMATE = text(
+    "SELECT CASE WHEN reltuples > 0 THEN reltuples::bigint"
+    " WHEN pg_relation_size(oid) = 0 THEN 0 END"
+    " FROM pg_class WHERE oid = to_regclass(workertoolbox_day_table(:keep, :day))"
+)
+
+_DROP = text("SELECT workertoolbox_drop_day(:keep, :day)")
+
+
+def estimate_days(connection: Connection, days: Iterable[Day]) -> Mapping[Day, int]:
+    """Return about how many tasks each day has, without a scan of large tables."""
+    return {each: _estimate(connection, each) for each in days}
+
+
+def drop_days(engine: Engine, days: Iterable[Day]) -> Iterator[Day]:
+    """Drop days, and yield each that is dropped.
+
+    It ends early if another transaction reads or writes the history for long. Readers
+    wait for half a second at most.
+    """
+    for each in days:
+        try:
+            with engine.begin() as connection:
+                connection.execute(_DROP, each._asdict())
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
+                return
+            raise
+        yield each
+
+
+def _estimate(connection: Connection, each: Day) -> int:
+    estimate = connection.scalar(_ESTIMATE, each._asdict())
+    if estimate is None:
+        # Autovacuum analyzes a table when it has a few rows, so this one is small.
+        query = select(func.count()).select_from(history)
+        of_day = query.where(history.c.keep == each.keep, history.c.day == each.day)
+        estimate = connection.scalar(of_day)
+    return int(estimate or 0)
