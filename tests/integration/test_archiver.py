@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._database.tables import (
     attempt,
     history,
     planned,
+    rollup,
     task,
     taskmeta,
 )
@@ -55,13 +56,15 @@ def opened(
 
 
 @pytest.fixture
-def past(opened: History) -> History:
-    """A history without tasks."""
+def past(opened: History) -> Iterator[History]:
+    """A history without tasks; its rollups are compared with it at the end."""
     with opened.engine.begin() as connection:
         connection.execute(taskmeta.update().values(archived_at=datetime.now(UTC)))
-        for table in (taskmeta, task, attempt, planned, history):
+        for table in (taskmeta, task, attempt, planned, history, rollup):
             connection.execute(table.delete())
-    return History(opened.app, opened.engine)
+    past = History(opened.app, opened.engine)
+    yield past
+    past.check_rollups()
 
 
 on_postgresql = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)

@@ -13,12 +13,16 @@ from kombu.message import Message
 from sqlalchemy import Engine, RowMapping, select, text
 
 from cadasta.workertoolbox.results import Redaction
-from cadasta.workertoolbox.results._database.tables import history, taskmeta
+from cadasta.workertoolbox.results._database.tables import history, rollup, taskmeta
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.contributions import contributions_of
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+
+KEY = [*rollup.primary_key.columns]
 
 #: When the tasks were published.
 PUBLISHED = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
@@ -99,6 +103,22 @@ class History:
         query = text("SELECT * FROM workertoolbox_tasks ORDER BY id")
         with self.engine.connect() as connection:
             return connection.execute(query).mappings().all()
+
+    def check_rollups(self) -> None:
+        """Compare the rollups with those of the rows of the history.
+
+        Raises:
+            AssertionError: They differ.
+        """
+        with self.engine.connect() as connection:
+            stored = connection.execute(select(rollup).order_by(*KEY)).all()
+            connection.execute(rollup.delete())
+            rows = connection.execute(select(history)).mappings()
+            contributions = contributions_of({**row} for row in rows)
+            add_contributions(connection, contributions)
+            counted = connection.execute(select(rollup).order_by(*KEY)).all()
+            connection.rollback()
+        assert stored == counted
 
     def delete_result(self) -> None:
         """Delete the results that are archived, as `result_expires` does."""

@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    RowMapping,
     Select,
     case,
     delete,
@@ -41,6 +42,10 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
 )
 from cadasta.workertoolbox.results._database.view import live
+from cadasta.workertoolbox.results._history.contributions import (
+    COLUMNS,
+    contributions_of,
+)
 from cadasta.workertoolbox.results._history.days import (
     DEFAULT,
     OLDEST_DAYS,
@@ -55,6 +60,7 @@ from cadasta.workertoolbox.results._history.ended_tasks import (
     find_ended,
 )
 from cadasta.workertoolbox.results._history.reopening import reopen
+from cadasta.workertoolbox.results._history.rollup import add_contributions
 
 #: Key of the advisory lock of the archiver in PostgreSQL; see `ADVISORY_LOCK_KEY`.
 ARCHIVER_LOCK_KEY = 0x776F7262
@@ -80,8 +86,10 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     if not found:
         return 0
     reopened = reopen(connection, found)
+    inserted: list[Mapping[Any, Any]] = []
     for day, some in _by_day(connection, found, options, now).items():
-        _insert(connection, day, some, options, now)
+        inserted += _insert(connection, day, some, options, now)
+    add_contributions(connection, contributions_of(inserted))
     _restore_sizes(connection, reopened)
     ids = [each.id for each in found]
     with_messages = [
@@ -155,13 +163,15 @@ def _insert(
     ids: Sequence[str],
     options: ArchiveOptions,
     now: datetime,
-) -> None:
+) -> Iterable[RowMapping]:
+    """Insert tasks into the history; return what the rollups need of them."""
     values = _history_values(connection.dialect.name, options, now)
     values |= {"keep": literal(day.keep), "day": literal(day.day, history.c.day.type)}
     columns = [column.name for column in history.c]
     query: Select[Any] = select(*(values[name].label(name) for name in columns))
     ended = query.where(is_in(connection, live.c.id, ids), live.c.status.in_(ENDED))
-    connection.execute(insert(history).from_select(columns, ended))
+    statement = insert(history).from_select(columns, ended)
+    return connection.execute(statement.returning(*COLUMNS)).mappings().all()
 
 
 def _restore_sizes(connection: Connection, sizes: Mapping[str, int | None]) -> None:

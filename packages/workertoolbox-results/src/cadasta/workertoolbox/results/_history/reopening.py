@@ -21,7 +21,9 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     ended_attempts,
     merge_attempts,
 )
+from cadasta.workertoolbox.results._history.contributions import contributions_of
 from cadasta.workertoolbox.results._history.ended_tasks import EndedTask
+from cadasta.workertoolbox.results._history.rollup import add_contributions
 
 #: How much later than a worker's clock that of a publisher may be.
 CLOCK_SKEW = timedelta(days=1)
@@ -50,6 +52,8 @@ def reopen(
     known = _find_archived(connection, found)
     if not known:
         return {}
+    contributed = contributions_of({**row} for row in known)
+    add_contributions(connection, contributed, sign=-1)
     results = _results(connection, [row["id"] for row in known])
     for row in known:
         result = results[row["id"]]

@@ -103,7 +103,14 @@ class Archiving:
             if is_outage(error):
                 raise
             _logger.warning("archiving tasks one by one: %s", one_line(error))
-        return sum(self._archive_one() for _ in range(self._options.batch_size))
+        archived = 0
+        for _ in range(self._options.batch_size):
+            refused = len(self._refused)
+            archived_one = self._archive_one()
+            archived += archived_one
+            if not archived_one and len(self._refused) == refused:
+                break
+        return archived
 
     def _archive_one(self) -> int:
         """Archive one task; leave it out from now on if the database refuses it."""
