@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, or_, select, text, update
@@ -12,8 +13,10 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
+from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.days import DEFAULT, add_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
 
 #: How long a forgotten result stays after it was archived: a copy of its message may
 #: still arrive.
@@ -36,6 +39,28 @@ def analyze(connection: Connection, now: datetime, options: ArchiveOptions) -> N
     """Collect statistics of the history, which PostgreSQL does not do by itself."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT workertoolbox_analyze_history()"))
+
+
+def sample(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
+    """Sample the backlog, once in each minute."""
+    sample_backlog(connection, now)
+
+
+def delete_intervals(
+    connection: Connection, now: datetime, options: ArchiveOptions
+) -> None:
+    """Delete the intervals of rollups that are past their retention."""
+    delete_old_intervals(connection, now)
+
+
+#: Each part of the housekeeping, with the seconds between two runs. A sample that was
+#: taken in the same minute is not repeated.
+PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float] = {
+    tidy: 300.0,
+    sample: 20.0,
+    delete_intervals: 3600.0,
+    analyze: 6 * 3600.0,
+}
 
 
 def _archive_late_messages(connection: Connection) -> None:

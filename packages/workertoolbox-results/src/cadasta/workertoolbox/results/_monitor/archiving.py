@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._history.ended_tasks import (
     ArchiveOptions,
     find_ended,
 )
-from cadasta.workertoolbox.results._history.tidying import analyze, tidy
+from cadasta.workertoolbox.results._history.tidying import PERIODS_S
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._safe_text import log_text
 
@@ -28,9 +28,6 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for tasks to be archived.
 INTERVAL_S = 10.0
-
-#: Seconds between two runs of each part of the housekeeping.
-_PERIODS_S = {tidy: 300.0, analyze: 6 * 3600.0}
 
 #: A pause after each batch, as a multiple of its duration: workers and monitors use the
 #: database too.
@@ -82,9 +79,9 @@ class Archiving:
         Raises:
             sqlalchemy.exc.DBAPIError: The database cannot be used.
         """
-        self._do_housekeeping()
         total = 0
         while not self._should_stop():
+            self._do_housekeeping()
             began_at = time.monotonic()
             archived = self._archive_batch()
             total += archived
@@ -138,7 +135,7 @@ class Archiving:
 
     def _do_housekeeping(self) -> None:
         now = time.monotonic()
-        for step, period_s in _PERIODS_S.items():
+        for step, period_s in PERIODS_S.items():
             if now < self._due_at.get(step, now):
                 continue
             with self._engine.begin() as connection:
