@@ -44,6 +44,7 @@ from support.queue_contents import (
 )
 from support.result_backends import sqlalchemy_url
 from support.task_commands import run_tasks_command
+from support.task_histories import History, open_history
 
 #: No server listens there. Commands that need no broker are started with it.
 NO_BROKER = "amqp://127.0.0.1:1//"
@@ -173,6 +174,31 @@ def database_store(result_backend: str) -> Iterator[TaskStore]:
     """The task store of `result_backend`."""
     with TaskStore(result_backend) as store:
         yield store
+
+
+@pytest.fixture(scope="module", params=["postgresql", "sqlite"])
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[History]:
+    """A history in a database of each kind, for all tests of a module."""
+    with ExitStack() as stack:
+        if request.param == "postgresql":
+            server: PostgreSQL = request.getfixturevalue("postgresql")
+            url = stack.enter_context(server.database())
+        else:
+            template: Path = request.getfixturevalue("sqlite_template")
+            folder = tmp_path_factory.mktemp("history")
+            url = f"sqlite:///{shutil.copy(template, folder)}"
+        yield stack.enter_context(open_history(url))
+
+
+@pytest.fixture
+def past(opened: History) -> Iterator[History]:
+    """A history without tasks; its rollups are compared with it at the end."""
+    opened.clear()
+    past = History(opened.app, opened.engine)
+    yield past
+    past.check_rollups()
 
 
 @pytest.fixture

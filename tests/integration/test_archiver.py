@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import states
 from sqlalchemy import Table, func, select, text
 
-from cadasta.workertoolbox.results import database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
-    history,
     planned,
-    rollup,
     task,
     taskmeta,
 )
@@ -28,44 +22,7 @@ from cadasta.workertoolbox.results._history.days import existing_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
-from servers.postgresql import PostgreSQL
-from support.brokers import result_backend_url
-from support.result_backends import app_with_backend
 from support.task_histories import PUBLISHED, History
-
-
-@pytest.fixture(scope="module", params=["postgresql", "sqlite"])
-def opened(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[History]:
-    """A history in a database of each kind, for all tests of this module."""
-    with ExitStack() as stack:
-        if request.param == "postgresql":
-            server: PostgreSQL = request.getfixturevalue("postgresql")
-            url = stack.enter_context(server.database())
-        else:
-            template: Path = request.getfixturevalue("sqlite_template")
-            folder = tmp_path_factory.mktemp("history")
-            url = f"sqlite:///{shutil.copy(template, folder)}"
-        app = app_with_backend(result_backend_url(url))
-        engine = open_engine(database_url(result_backend_url(url)))
-        yield History(app, engine)
-        engine.dispose()
-        app.backend.database.close()
-        app.close()
-
-
-@pytest.fixture
-def past(opened: History) -> Iterator[History]:
-    """A history without tasks; its rollups are compared with it at the end."""
-    with opened.engine.begin() as connection:
-        connection.execute(taskmeta.update().values(archived_at=datetime.now(UTC)))
-        for table in (taskmeta, task, attempt, planned, history, rollup):
-            connection.execute(table.delete())
-    past = History(opened.app, opened.engine)
-    yield past
-    past.check_rollups()
-
 
 on_postgresql = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
 

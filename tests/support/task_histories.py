@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +13,15 @@ from celery.app.task import Context
 from kombu.message import Message
 from sqlalchemy import Engine, RowMapping, select, text
 
-from cadasta.workertoolbox.results import Redaction
-from cadasta.workertoolbox.results._database.tables import history, rollup, taskmeta
+from cadasta.workertoolbox.results import Redaction, database_url, open_engine
+from cadasta.workertoolbox.results._database.tables import (
+    attempt,
+    history,
+    planned,
+    rollup,
+    task,
+    taskmeta,
+)
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.archiver import archive_batch
 from cadasta.workertoolbox.results._history.contributions import contributions_of
@@ -21,6 +29,8 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from support.brokers import result_backend_url
+from support.result_backends import app_with_backend
 
 KEY = [*rollup.primary_key.columns]
 
@@ -125,3 +135,22 @@ class History:
         with self.engine.begin() as connection:
             old = taskmeta.c.archived_at.is_not(None)
             connection.execute(taskmeta.delete().where(old))
+
+    def clear(self) -> None:
+        """Delete all tasks."""
+        with self.engine.begin() as connection:
+            connection.execute(taskmeta.update().values(archived_at=datetime.now(UTC)))
+            for table in (taskmeta, task, attempt, planned, history, rollup):
+                connection.execute(table.delete())
+
+
+@contextmanager
+def open_history(database: str) -> Iterator[History]:
+    """Yield the history of the database with this URL."""
+    app = app_with_backend(result_backend_url(database))
+    engine = open_engine(database_url(result_backend_url(database)))
+    yield History(app, engine)
+    engine.dispose()
+    backend: Any = app.backend
+    backend.database.close()
+    app.close()
