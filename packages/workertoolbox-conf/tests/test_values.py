@@ -26,6 +26,8 @@ from cadasta.workertoolbox.results import InvalidRedaction
         ("MAX_ARGUMENT_BYTES", "64k"),
         ("MAX_ARGUMENT_BYTES", True),
         ("MAX_HISTORY_RESULT_BYTES", "64k"),
+        ("ARCHIVE_AFTER", "soon"),
+        ("ARCHIVE_AFTER", 60),
         ("ERROR_GROUP", "group"),
         ("ERROR_GROUP", {"export.*": "group"}),
     ],

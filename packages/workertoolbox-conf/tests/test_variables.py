@@ -47,6 +47,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "RESULT_DB_REQUIRED": ("true", True),
     "MAX_ARGUMENT_BYTES": ("7", 7),
     "MAX_HISTORY_RESULT_BYTES": ("7", 7),
+    "ARCHIVE_AFTER": ("5s", "5s"),
     "CHORD_UNLOCK_MAX_RETRIES": ("7", 7),
 }
 

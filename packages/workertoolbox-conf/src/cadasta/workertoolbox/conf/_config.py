@@ -72,6 +72,7 @@ class Config(Settings):
     ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None
     MAX_ARGUMENT_BYTES: int | None
     MAX_HISTORY_RESULT_BYTES: int | None
+    ARCHIVE_AFTER: str | None
     PREDEFINED_QUEUES: str | dict[str, Any] | None
     RESULT_DB_REQUIRED: bool
     LOG_FORMAT: str | None
@@ -99,6 +100,7 @@ class Config(Settings):
         ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
+        ARCHIVE_AFTER: str | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
@@ -130,6 +132,7 @@ class Config(Settings):
         ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
+        ARCHIVE_AFTER: str | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
@@ -182,6 +185,7 @@ class Config(Settings):
         ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
+        ARCHIVE_AFTER: str | None = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from cadasta.workertoolbox.conf._logging.formatters import FORMATTERS
-from cadasta.workertoolbox.results import Redaction
+from cadasta.workertoolbox.results import DURATION_FORM, Redaction, parse_duration
 from cadasta.workertoolbox.routing import MONITOR_QUEUE
 
 #: Returns what is wrong with a value and what to write instead, or None. It may also
@@ -46,6 +46,16 @@ def _bytes_problem(value: object) -> str | None:
     if value is None or _is_integer(value, minimum=1):
         return None
     return "is not a number of bytes; write 1 or more, or leave it out for the default"
+
+
+def _duration_problem(value: object) -> str | None:
+    if value is None:
+        return None
+    try:
+        parse_duration(str(value))
+    except ValueError:
+        return f"is not a duration; write {DURATION_FORM}"
+    return None if isinstance(value, str) else "is not a string; write it in quotes"
 
 
 def _log_format_problem(value: object) -> str | None:
@@ -226,6 +236,14 @@ _OTHER_VARIABLES = (
         _bytes_problem,
         "up to how many bytes a result is whole in the history, where `AsyncResult` "
         "finds it after `result_expires`; 65,536 by default: see results",
+    ),
+    Variable(
+        "ARCHIVE_AFTER",
+        "string",
+        None,
+        _duration_problem,
+        "how long after its end a task moves to the history, as in `30s`; `60s` by "
+        "default: see results",
     ),
     Variable(
         "RESULT_DB_REQUIRED",

@@ -23,6 +23,7 @@ ROUTING_TYPES: dict[str, str] = {
 #: Variables of the other packages, which services that run tasks use. Services often
 #: share one environment.
 OTHER_VARIABLES = (
+    "ARCHIVE_AFTER",
     "CHORD_UNLOCK_MAX_RETRIES",
     "ERROR_GROUP",
     "LOG_FORMAT",
