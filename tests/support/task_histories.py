@@ -24,7 +24,10 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.archiver import archive_batch
-from cadasta.workertoolbox.results._history.contributions import contributions_of
+from cadasta.workertoolbox.results._history.contributions import (
+    contribution_columns,
+    contributions_of,
+)
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._monitor.message import read_task
@@ -123,9 +126,9 @@ class History:
         with self.engine.connect() as connection:
             stored = connection.execute(select(rollup).order_by(*KEY)).all()
             connection.execute(rollup.delete())
-            rows = connection.execute(select(history)).mappings()
-            contributions = contributions_of({**row} for row in rows)
-            add_contributions(connection, contributions)
+            columns = contribution_columns(connection.dialect.name)
+            rows = connection.execute(select(*columns).select_from(history)).all()
+            add_contributions(connection, contributions_of(rows))
             counted = connection.execute(select(rollup).order_by(*KEY)).all()
             connection.rollback()
         assert stored == counted

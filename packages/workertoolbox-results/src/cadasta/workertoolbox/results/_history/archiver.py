@@ -20,7 +20,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    RowMapping,
     Select,
     case,
     delete,
@@ -43,7 +42,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._database.view import live
 from cadasta.workertoolbox.results._history.contributions import (
-    COLUMNS,
+    contribution_columns,
     contributions_of,
 )
 from cadasta.workertoolbox.results._history.days import (
@@ -86,7 +85,7 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     if not found:
         return 0
     reopened = reopen(connection, found)
-    inserted: list[Mapping[Any, Any]] = []
+    inserted: list[Sequence[Any]] = []
     for day, some in _by_day(connection, found, options, now).items():
         inserted += _insert(connection, day, some, options, now)
     add_contributions(connection, contributions_of(inserted))
@@ -163,7 +162,7 @@ def _insert(
     ids: Sequence[str],
     options: ArchiveOptions,
     now: datetime,
-) -> Iterable[RowMapping]:
+) -> Iterable[Sequence[Any]]:
     """Insert tasks into the history; return what the rollups need of them."""
     values = _history_values(connection.dialect.name, options, now)
     values |= {"keep": literal(day.keep), "day": literal(day.day, history.c.day.type)}
@@ -171,7 +170,8 @@ def _insert(
     query: Select[Any] = select(*(values[name].label(name) for name in columns))
     ended = query.where(is_in(connection, live.c.id, ids), live.c.status.in_(ENDED))
     statement = insert(history).from_select(columns, ended)
-    return connection.execute(statement.returning(*COLUMNS)).mappings().all()
+    returned = contribution_columns(connection.dialect.name)
+    return connection.execute(statement.returning(*returned)).all()
 
 
 def _restore_sizes(connection: Connection, sizes: Mapping[str, int | None]) -> None:

@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from celery import states
+from sqlalchemy import ColumnElement, Float, and_, case, func, type_coerce
 
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.tally import Contribution
-
-#: The columns of the history from which contributions are made.
-COLUMNS = tuple(
-    history.c[name]
-    for name in (
-        *("name", "queue", "status", "finished_at", "retries", "attempts"),
-        *("waited_s", "scheduled_at", "eta", "started_at", "error_group"),
-    )
-)
 
 #: Outcomes of runs that count as redeliveries.
 _REDELIVERED = ("LOST", "DUPLICATE")
 
 
-def contributions_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Contribution]:
+def contribution_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
+    """Return the columns of the history from which contributions are made.
+
+    The database computes durations, because Python takes longer to read two instants.
+    """
+    row = history.c
+    due_at = case((row.eta > row.scheduled_at, row.eta), else_=row.scheduled_at)
+    # A worker measures the wait, but for messages that do not say when they were sent.
+    is_first = and_(row.waited_s.is_(None), func.coalesce(row.retries, 0) == 0)
+    first_wait_s = case((is_first, _seconds(dialect, due_at, row.started_at)))
+    return (
+        *(row.name, row.queue, row.status, row.finished_at, row.retries, row.attempts),
+        func.coalesce(row.waited_s, first_wait_s, type_=Float),
+        _seconds(dialect, row.started_at, row.finished_at),
+        row.error_group,
+    )
+
+
+def contributions_of(rows: Iterable[Sequence[Any]]) -> Iterator[Contribution]:
     """Yield what ended tasks, and their retried attempts, add to the rollups.
 
     Args:
-        rows: Rows of the history with `COLUMNS`. The same row always yields the same.
+        rows: Rows of the history with `contribution_columns`. The same row always
+            yields the same.
     """
     for row in rows:
-        name = row["name"] or ""
-        attempts = row["attempts"] or ()
+        name, queue, status, finished_at, retries, attempts, wait_s, run_s, group = row
         yield Contribution(
-            name=name,
-            queue=row["queue"] or "",
-            status=row["status"],
-            finished_at=row["finished_at"],
-            retries=row["retries"] or 0,
-            redeliveries=sum(each["outcome"] in _REDELIVERED for each in attempts),
-            waited_s=_waited_s(row),
-            ran_s=_seconds(row["started_at"], row["finished_at"]),
-            error_group=row["error_group"] or "",
+            name or "",
+            queue or "",
+            status,
+            finished_at,
+            retries or 0,
+            sum(each["outcome"] in _REDELIVERED for each in attempts or ()),
+            wait_s and max(0.0, wait_s),
+            run_s and max(0.0, run_s),
+            group or "",
         )
-        for each in attempts:
+        for each in attempts or ():
             if each["outcome"] == states.RETRY and each["finished_at"] is not None:
                 yield Contribution(
-                    name=name,
+                    name=name or "",
                     queue=each["queue"] or "",
                     status=states.RETRY,
                     finished_at=_read_instant(each["finished_at"]),
@@ -56,19 +66,12 @@ def contributions_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Contribution
                 )
 
 
-def _waited_s(row: Mapping[str, Any]) -> float | None:
-    """Return the wait that the worker measured, or else that of the first attempt."""
-    if row["waited_s"] is not None or row["retries"]:
-        waited_s: float | None = row["waited_s"]
-        return waited_s
-    due_at = max(filter(None, (row["scheduled_at"], row["eta"])), default=None)
-    return _seconds(due_at, row["started_at"])
-
-
-def _seconds(start: datetime | None, end: datetime | None) -> float | None:
-    if start is None or end is None:
-        return None
-    return max(0.0, (end - start).total_seconds())
+def _seconds(
+    dialect: str, start: ColumnElement[Any], end: ColumnElement[Any]
+) -> ColumnElement[Any]:
+    if dialect == "postgresql":
+        return type_coerce(func.extract("epoch", end - start), Float)
+    return (func.julianday(end) - func.julianday(start)) * 86400
 
 
 def _read_instant(text: str) -> datetime:

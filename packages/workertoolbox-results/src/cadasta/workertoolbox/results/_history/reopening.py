@@ -21,7 +21,10 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     ended_attempts,
     merge_attempts,
 )
-from cadasta.workertoolbox.results._history.contributions import contributions_of
+from cadasta.workertoolbox.results._history.contributions import (
+    contribution_columns,
+    contributions_of,
+)
 from cadasta.workertoolbox.results._history.ended_tasks import EndedTask
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 
@@ -52,8 +55,6 @@ def reopen(
     known = _find_archived(connection, found)
     if not known:
         return {}
-    contributed = contributions_of({**row} for row in known)
-    add_contributions(connection, contributed, sign=-1)
     results = _results(connection, [row["id"] for row in known])
     for row in known:
         result = results[row["id"]]
@@ -66,7 +67,9 @@ def reopen(
             same = taskmeta.c.task_id == row["id"]
             connection.execute(update(taskmeta).where(same).values(attempts=attempts))
         key = (history.c[name] == row[name] for name in ("id", "keep", "day"))
-        connection.execute(delete(history).where(*key))
+        columns = contribution_columns(connection.dialect.name)
+        deleted = connection.execute(delete(history).where(*key).returning(*columns))
+        add_contributions(connection, contributions_of(deleted.all()), sign=-1)
     _restore_messages(connection, [row for row in known if row["tracked"]])
     return {
         row["id"]: row["result_bytes"]
