@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._durations import DURATION_FORM, parse_durati
 from cadasta.workertoolbox.results._errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
+    ErrorGroupNotFound,
     FileLimitReached,
     InvalidDuration,
     InvalidLimit,
@@ -37,6 +38,7 @@ from cadasta.workertoolbox.results._errors import (
     ResultTooLarge,
     SchemaOutdated,
     TaskNotFound,
+    UnknownErrorState,
     UnknownStatus,
     UnknownValue,
     UnsupportedSetting,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._monitor.consumer import Monitor
     from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
     from cadasta.workertoolbox.results._store.attempts import Attempt
+    from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
     from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
     from cadasta.workertoolbox.results._store.rollups import (
         BacklogSample,
@@ -77,6 +80,8 @@ __all__ = [
     "CommittedBatch",
     "DURATION_FORM",
     "DatabaseUnavailable",
+    "ErrorGroup",
+    "ErrorGroupNotFound",
     "FileLimitReached",
     "HeldPrivileges",
     "InvalidDuration",
@@ -109,6 +114,7 @@ __all__ = [
     "TaskFigures",
     "TaskNotFound",
     "TaskStore",
+    "UnknownErrorState",
     "UnknownStatus",
     "UnknownValue",
     "UnsupportedSetting",
@@ -130,6 +136,7 @@ _LAZY = {
     "database_url": "_database.engine",
     "open_engine": "_database.engine",
     "Attempt": "_store.attempts",
+    "ErrorGroup": "_store.error_groups",
     "BacklogSample": "_store.rollups",
     "Percentiles": "_store.rollups",
     "TaskFigures": "_store.rollups",

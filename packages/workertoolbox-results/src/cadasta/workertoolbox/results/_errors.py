@@ -3,6 +3,7 @@
 ResultsError
 ├── BrokerUnavailable (ConnectionError)
 ├── DatabaseUnavailable (ConnectionError)
+├── ErrorGroupNotFound (LookupError)
 ├── FileLimitReached (OSError)
 ├── InvalidDuration (ValueError)
 ├── InvalidLimit (ValueError)
@@ -19,12 +20,15 @@ ResultsError
 ├── ResultTooLarge (LookupError)
 ├── SchemaOutdated (RuntimeError)
 ├── TaskNotFound (LookupError)
+├── UnknownErrorState (ValueError)
 ├── UnknownStatus (ValueError)
 ├── UnknownValue (LookupError)
 └── UnsupportedSetting (ValueError)
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from cadasta.workertoolbox.results._durations import DURATION_FORM
 
@@ -42,6 +46,20 @@ class BrokerUnavailable(ResultsError, ConnectionError):
 
 class DatabaseUnavailable(ResultsError, ConnectionError):
     """The database cannot be reached, or refuses the connection or a statement."""
+
+
+class ErrorGroupNotFound(ResultsError, LookupError):
+    """No group of errors has this key."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"no group of errors has the key {self.id!r}; "
+            "`TaskStore.error_groups()` returns the groups with their keys"
+        )
 
 
 class FileLimitReached(ResultsError, OSError):
@@ -206,6 +224,21 @@ class TaskNotFound(ResultsError, LookupError):
         return (
             f"no task with id {self.id!r} has been seen; "
             "`celery -A … tasks list` shows the newest tasks"
+        )
+
+
+class UnknownErrorState(ResultsError, ValueError):
+    """No group of errors has this state."""
+
+    def __init__(self, state: str, states: Iterable[str] = ()) -> None:
+        super().__init__(state, tuple(states))
+        self.state = state
+        self.states = tuple(states)
+
+    def __str__(self) -> str:
+        return (
+            f"no group of errors has the state {self.state!r}; the states are "
+            f"{', '.join(self.states)}"
         )
 
 

@@ -62,13 +62,15 @@ ROLE_PRIVILEGES = {
         "workertoolbox_rollup workertoolbox_backlog",
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
+    | _grant("workertoolbox_error_group", "SELECT", "INSERT", "UPDATE")
     | _grant("workertoolbox_quarantine_id_seq task_id_sequence", "USAGE")
     | _grant("workertoolbox_version", "SELECT"),
     "reader": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
         "workertoolbox_attempt workertoolbox_queued workertoolbox_untracked "
         "workertoolbox_watermark workertoolbox_ended workertoolbox_tasks "
-        "workertoolbox_rollup workertoolbox_backlog workertoolbox_version",
+        "workertoolbox_rollup workertoolbox_backlog workertoolbox_error_group "
+        "workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(
@@ -82,6 +84,7 @@ ROLE_PRIVILEGES = {
         *("SELECT", "DELETE"),
     )
     | _grant("workertoolbox_ended", "SELECT", "UPDATE (task_id)", "DELETE")
+    | _grant("workertoolbox_error_group", "SELECT", "UPDATE")
     | _grant("workertoolbox_watermark workertoolbox_version", "SELECT"),
     "replayer": _grant("workertoolbox_quarantine", "SELECT", "DELETE")
     | _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")

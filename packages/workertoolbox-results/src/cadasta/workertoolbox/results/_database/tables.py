@@ -288,6 +288,33 @@ backlog = Table(
     Column("oldest_max_s", Float, nullable=False),
 )
 
+#: A row per group of errors. Its type, place and sample are those of the latest error.
+error_group = Table(
+    "workertoolbox_error_group",
+    metadata,
+    # The version of the fingerprint, and the fingerprint.
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("type", Text),
+    # The function of the service that raised the error, if one did.
+    Column("place", Text),
+    # The name of the task of the first error.
+    Column("name", Text),
+    # NULL if the task of the latest error was erased.
+    Column("sample", Text),
+    Column("first_task_id", Text),
+    Column("last_task_id", Text),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    # Number of errors, with those after which the task was retried.
+    Column("count", BigInteger, nullable=False),
+    Column("retries", BigInteger, nullable=False),
+    # `open`, `resolved` or `ignored`, as a user has decided.
+    Column("state", Text, nullable=False),
+    Column("resolved_at", Instant),
+    Index("ix_workertoolbox_error_group_last_at", "last_at"),
+)
+
 #: A row per message that could not be read, unchanged.
 quarantine = Table(
     "workertoolbox_quarantine",

@@ -11,6 +11,7 @@ from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.tables import attempt
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.attempts import Attempt, find_attempts
+from cadasta.workertoolbox.results._store.error_groups import ErrorGroups
 from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.known_values import (
@@ -27,7 +28,7 @@ from cadasta.workertoolbox.results._store.view import Detail, read_tasks
 from cadasta.workertoolbox.results._workflows.members import find_workflow
 
 
-class TaskStore(Figures):
+class TaskStore(ErrorGroups, Figures):
     """Queries for every task that was published, and for its result.
 
     A store is a context manager that closes its connections. Threads may share it.

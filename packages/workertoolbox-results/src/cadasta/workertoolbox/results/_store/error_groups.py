@@ -1,0 +1,153 @@
+"""The methods of `TaskStore` for groups of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, literal_column, select, update
+
+from cadasta.workertoolbox.results._database.engine import translate_errors
+from cadasta.workertoolbox.results._database.tables import error_group
+from cadasta.workertoolbox.results._errors import ErrorGroupNotFound, UnknownErrorState
+from cadasta.workertoolbox.results._history.error_groups import (
+    IGNORED,
+    OPEN,
+    RESOLVED,
+)
+from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+
+#: How long after its first error a group is new: those who look once a day see it.
+NEW_FOR = timedelta(days=1)
+
+#: How long after its last error a group is quiet. The errors of a task that runs once a
+#: week are ongoing between two of its runs, even if one is left out.
+QUIET_AFTER = timedelta(days=15)
+
+#: The states that are shown; see `ErrorGroup`.
+STATES = ("new", "ongoing", "quiet", "back", "resolved", "ignored")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorGroup:
+    """Errors with the same fingerprint: of failures, and of attempts that were retried.
+
+    Type, place and sample are those of the latest error.
+
+    Attributes:
+        id: The key: the version of the fingerprint, and 16 hexadecimal digits.
+        state: `ignored` or `resolved` if a user has said so; `back` if an error has
+            occurred since it was resolved. Otherwise `new` if the first error is less
+            than a day old, `quiet` if the last one is more than 15 days old, and
+            `ongoing`.
+        type: The class of the exception, such as `requests.exceptions.Timeout`.
+        place: The function of the service that raised it, such as `export.tasks.fetch`;
+            None if it was raised in a library, or if the task was killed.
+        name: The name of the task of the first error.
+        sample: Type and message, with secrets masked and cut off after 1,000
+            characters; None if the task was erased.
+        first_task_id: The task of the first error; None if it was erased.
+        last_task_id: The task of the last error; None if it was erased.
+        first_at: When the first error occurred.
+        last_at: When the last error occurred.
+        count: Number of errors.
+        retries: How many of them were followed by a retry.
+        resolved_at: When the group was resolved.
+    """
+
+    id: str
+    state: str
+    type: str | None
+    place: str | None
+    name: str | None
+    sample: str | None
+    first_task_id: str | None
+    last_task_id: str | None
+    first_at: datetime
+    last_at: datetime
+    count: int
+    retries: int
+    resolved_at: datetime | None
+
+
+class ErrorGroups(OpenDatabase):
+    """The methods of `TaskStore` for groups of errors."""
+
+    def error_groups(
+        self, *, state: str | None = None, limit: int = 50
+    ) -> Sequence[ErrorGroup]:
+        """Return groups of errors, the one with the latest error first.
+
+        The errors of a task are added when it is archived, about a minute after its
+        end.
+
+        Args:
+            state: Only groups in this state, as in `ErrorGroup`.
+            limit: Maximum number of groups to return.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            UnknownErrorState: There is no such state.
+        """
+        if state not in (None, *STATES):
+            raise UnknownErrorState(str(state), STATES)
+        shown = _shown_state(datetime.now(UTC))
+        others = ErrorGroup.__dataclass_fields__.keys() - {"state"}
+        query = (
+            select(shown.label("state"), *(error_group.c[name] for name in others))
+            .where(error_group.c["count"] > 0)
+            .order_by(error_group.c.last_at.desc(), error_group.c.id)
+            .limit(limit)
+        )
+        if state is not None:
+            query = query.where(shown == state)
+        with self._connected() as connection:
+            rows = connection.execute(query).mappings()
+            return [ErrorGroup(**row) for row in rows]
+
+    def resolve_error_group(self, id: str) -> None:
+        """Mark a group as resolved. With its next error it is back.
+
+        The role needs the privileges of a purger.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the change.
+            ErrorGroupNotFound: There is no such group.
+        """
+        now = datetime.now(UTC)
+        # The clock of a worker may be ahead.
+        last_at = error_group.c.last_at
+        resolved_at = case((last_at > now, last_at), else_=now)
+        self._change(id, state=RESOLVED, resolved_at=resolved_at)
+
+    def ignore_error_group(self, id: str) -> None:
+        """Mark a group as ignored, whatever happens; as for `resolve_error_group`."""
+        self._change(id, state=IGNORED, resolved_at=None)
+
+    def reopen_error_group(self, id: str) -> None:
+        """Undo `resolve_error_group` and `ignore_error_group`, with the same errors."""
+        self._change(id, state=OPEN, resolved_at=None)
+
+    def _change(self, id: str, **values: Any) -> None:
+        change = update(error_group).where(error_group.c.id == id).values(values)
+        with translate_errors(self.engine), self.engine.begin() as connection:
+            if not connection.execute(change).rowcount:
+                raise ErrorGroupNotFound(id)
+
+
+def _shown_state(now: datetime) -> ColumnElement[str]:
+    group = error_group.c
+    is_resolved = group.state == RESOLVED
+    conditions: Sequence[tuple[ColumnElement[bool], str]] = (
+        (group.state == IGNORED, "ignored"),
+        (is_resolved & (group.last_at > group.resolved_at), "back"),
+        (is_resolved, "resolved"),
+        (group.last_at < now - QUIET_AFTER, "quiet"),
+        (group.first_at > now - NEW_FOR, "new"),
+    )
+    return case(
+        *((is_true, literal_column(f"'{state}'")) for is_true, state in conditions),
+        else_=literal_column("'ongoing'"),
+    )
