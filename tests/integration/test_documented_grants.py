@@ -28,11 +28,16 @@ from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsEr
 from cadasta.workertoolbox.results._headers import REFUSED
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.erase import erase_workflow
+from cadasta.workertoolbox.results._history.error_groups import (
+    Occurrence,
+    record_errors,
+)
 from cadasta.workertoolbox.results._history.purge import find_older, purge
 from cadasta.workertoolbox.results._history.rollup import (
     add_contributions,
     delete_old_intervals,
 )
+from cadasta.workertoolbox.results._history.stored_error import StoredError
 from cadasta.workertoolbox.results._history.tally import Contribution
 from cadasta.workertoolbox.results._history.watermark import LATE_AFTER, WatermarkSweep
 from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
@@ -54,6 +59,12 @@ MESSAGE_BODY: Any = (
     b'[[], {}, {"chord": {"task": "export.total", "options": {"task_id": "3"}}}]'
 )
 
+
+#: An error of the workflow that is erased.
+ERROR = Occurrence(
+    *("1:0123456789abcdef", "1", "export.echo", datetime.now(UTC)),
+    StoredError("ValueError", "export.tasks.echo", "ValueError: no"),
+)
 
 _minutes = itertools.count()
 
@@ -138,6 +149,8 @@ def use_as_monitor(database: str) -> None:
         # There is one sample a minute.
         sample_backlog(connection, now + next(_minutes) * timedelta(minutes=1))
         delete_old_intervals(connection, now)
+        record_errors(connection, [ERROR])
+        record_errors(connection, [ERROR], -1)
 
 
 def use_as_reader(database: str) -> None:
@@ -153,6 +166,7 @@ def use_as_reader(database: str) -> None:
         since = datetime.now(UTC) - timedelta(hours=1)
         assert not store.figures(since=since).count
         assert not store.backlog_samples(since=since)
+        assert store.error_groups()
 
 
 def use_as_purger(database: str) -> None:
@@ -167,6 +181,7 @@ def use_as_purger(database: str) -> None:
             pass
         for _ in erase_workflow(store.engine, "1"):
             pass
+        store.resolve_error_group(ERROR.group)
 
 
 def use_as_replayer(database: str) -> None:
@@ -184,6 +199,11 @@ def populate(database: str) -> None:
     app = make_app(database)
     backend: Any = app.backend
     write_as_monitor(database)
+    with (
+        TaskStore(result_backend_url(database)) as store,
+        store.engine.begin() as owner,
+    ):
+        record_errors(owner, [ERROR])
     with closing(backend.database):
         store_results(app, "1", group_id="g")
         for id in ("2", "forgotten"):

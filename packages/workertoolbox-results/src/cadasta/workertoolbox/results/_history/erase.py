@@ -13,6 +13,7 @@ from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
     chord_part,
+    error_group,
     history,
     planned,
     quarantine,
@@ -20,6 +21,7 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
     tasksetmeta,
 )
+from cadasta.workertoolbox.results._history.error_groups import forget_samples
 from cadasta.workertoolbox.results._history.expiry import QUARANTINED, TASKS
 from cadasta.workertoolbox.results._history.purge import (
     BATCH_SIZE,
@@ -35,6 +37,8 @@ _TASK_ID_COLUMNS = (
     taskmeta.c.task_id,
     history.c.id,
 )
+#: The columns that `forget_samples` empties.
+_SAMPLE_COLUMNS = (error_group.c.first_task_id, error_group.c.last_task_id)
 _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)
 
 
@@ -106,7 +110,7 @@ def _existing(connection: Connection, task_ids: Iterable[str]) -> Sequence[str]:
     found: set[str] = set()
     for start in range(0, len(ids), BATCH_SIZE):
         some = ids[start : start + BATCH_SIZE]
-        for column in _TASK_ID_COLUMNS:
+        for column in (*_TASK_ID_COLUMNS, *_SAMPLE_COLUMNS):
             found |= {*connection.scalars(select(column).where(column.in_(some)))}
     return sorted(found)
 
@@ -133,3 +137,5 @@ def _delete_tasks(connection: Connection, ids: Sequence[str]) -> None:
             ordered = select(id).where(id.in_(ids)).order_by(id)
             connection.execute(ordered.with_for_update())
     delete_rows(connection, _TASK_ID_COLUMNS, ids)
+    # After the locks, so that no archiver is about to add the errors of these tasks.
+    forget_samples(connection, ids)

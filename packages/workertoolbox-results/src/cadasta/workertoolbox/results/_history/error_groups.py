@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from celery import states
@@ -28,9 +29,6 @@ from cadasta.workertoolbox.results._history.stored_error import StoredError, rea
 
 #: States that users give a group. What is shown also depends on when it was seen.
 OPEN, RESOLVED, IGNORED = "open", "resolved", "ignored"
-
-#: Maximum number of groups in a statement: SQLite takes 32,766 parameters.
-MAX_GROUPS = 1000
 
 
 class Occurrence(NamedTuple):
@@ -96,9 +94,7 @@ def record_errors(
     if sign == -1:
         connection.execute(_SUBTRACT, [_numbers(row) for row in rows])
         return
-    for start in range(0, len(rows), MAX_GROUPS):
-        some = rows[start : start + MAX_GROUPS]
-        connection.execute(_upsert(connection, some))
+    connection.execute(_upsert(connection.dialect.name), rows)
 
 
 def forget_samples(connection: Connection, task_ids: Sequence[str]) -> None:
@@ -148,8 +144,10 @@ def _row(key: str, errors: Sequence[Occurrence]) -> dict[str, Any]:
     }
 
 
-def _upsert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Insert:
-    insert = insert_into(error_group, connection.dialect.name).values(list(rows))
+@cache
+def _upsert(dialect: str) -> Insert:
+    """Return the statement; psycopg2 sends it once for up to 1,000 rows."""
+    insert = insert_into(error_group, dialect)
     old, new = error_group.c, insert.excluded
     is_earlier, is_later = new.first_at < old.first_at, new.last_at > old.last_at
 
