@@ -13,6 +13,9 @@ from cadasta.workertoolbox.results._history.histogram import Histogram
 #: Zero, and seconds from more than a microsecond to 3,000 years.
 DURATIONS = st.one_of(st.just(0.0), st.floats(2e-6, 1e11))
 
+#: Durations of which many are in the same few buckets.
+SIMILAR = st.sampled_from([0.0, 1.0, 1.05, 1.1, 2.0])
+
 #: A busy machine may take long for an example; nothing is written to the folder.
 examples = settings(deadline=None, database=None)
 
@@ -44,6 +47,26 @@ def test_the_sum_of_histograms_is_that_of_all_durations(
 
 
 @examples
+@given(st.lists(SIMILAR), st.lists(SIMILAR), st.sampled_from([1, 100, 2**16]))
+def test_adding_to_a_text_is_adding_to_its_histogram(
+    more: list[float], durations: list[float], times: int
+) -> None:
+    added = Histogram.of(more)
+    histogram = Histogram.of(durations)
+    counts = {number: count * times for number, count in histogram.buckets.items()}
+    stored = Histogram(counts)
+
+    assert added.add_to_text(stored.to_text()) == (stored + added).to_text()
+
+
+def test_a_count_that_is_too_large_for_a_text_widens_it() -> None:
+    second = Histogram.of([1.0])
+
+    assert second.add_to_text(Histogram({353: 254}).to_text()) == "0:353:1:/w=="
+    assert second.add_to_text(Histogram({353: 255}).to_text()) == "0:353:2:AAE="
+
+
+@examples
 @given(st.lists(DURATIONS), st.lists(DURATIONS))
 def test_subtracting_undoes_adding(first: list[float], second: list[float]) -> None:
     histogram = Histogram.of(first)
@@ -70,7 +93,7 @@ def test_the_text_of_a_histogram_is_short() -> None:
 
 @pytest.mark.parametrize("count", [255, 256, 2**16, 2**32, 2**64 - 1])
 def test_counts_of_any_size_survive_a_round_trip(count: int) -> None:
-    histogram = Histogram(count, 353, (1, 0, count))
+    histogram = Histogram({0: count, 353: 1, 355: count})
 
     assert Histogram.from_text(histogram.to_text()) == histogram
 

@@ -16,9 +16,8 @@ from cadasta.workertoolbox.results._history.histogram import Histogram
 from cadasta.workertoolbox.results._history.rollup import (
     add_contributions,
     delete_old_intervals,
-    read_tally,
 )
-from cadasta.workertoolbox.results._history.tally import Contribution, Tally
+from cadasta.workertoolbox.results._history.tally import Columns, Contribution, Tally
 from cadasta.workertoolbox.results._history.tiers import KEEP, TIERS, interval_start
 
 #: The middle of a minute, of an hour and of a day that is not long ago.
@@ -69,7 +68,11 @@ def stored(engine: Engine) -> list[tuple[Any, ...]]:
 
 def totals(engine: Engine, tier: str) -> Tally:
     return Tally.merge(
-        [read_tally(row[6:]) for row in stored(engine) if row[0] == tier]
+        [
+            Tally.from_columns(Columns(*row[6:]))
+            for row in stored(engine)
+            if row[0] == tier
+        ]
     )
 
 

@@ -7,14 +7,12 @@ relative error is bounded, as in DDSketch (Masson et al., VLDB 2019).
 from __future__ import annotations
 
 import math
+import sys
+from array import array
 from base64 import b64decode, b64encode
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import accumulate
-from operator import add
-from struct import pack, unpack
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 #: Ratio of the upper bounds of two adjacent buckets: with it, the error of a percentile
 #: is at most 2 % (0.04 / 2.04).
@@ -26,13 +24,16 @@ SMALLEST_S = 1e-6
 #: The last bucket, which has no upper bound. It begins at 3,300 years.
 LAST_BUCKET = 1000
 
+#: Upper bound in seconds of the bucket before the last.
+_LARGEST_S = SMALLEST_S * GAMMA ** (LAST_BUCKET - 1)
+
 #: Buckets per factor of e.
 _SCALE = 1 / math.log(GAMMA)
 
 #: Number of bucket 0 on a scale on which one second is 0.
 _OFFSET = math.log(SMALLEST_S) * _SCALE
 
-#: Formats of `struct` for unsigned integers, by their size in bytes.
+#: Formats of `array` for unsigned integers, by their size in bytes.
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -44,14 +45,15 @@ def bucket_number(seconds: float) -> int:
     """
     if not seconds > SMALLEST_S:
         return 0
-    if seconds == math.inf:
+    if seconds > _LARGEST_S:
         return LAST_BUCKET
-    number = math.ceil(math.log(seconds) * _SCALE - _OFFSET)
-    return min(max(number, 1), LAST_BUCKET)
+    return math.ceil(math.log(seconds) * _SCALE - _OFFSET)
 
 
 def bucket_value(number: int) -> float:
-    """Return the seconds that are nearest to all durations in a bucket, except 0."""
+    """Return the duration in seconds that is nearest to all durations in a bucket."""
+    if number == 0:
+        return 0.0
     # The relative distance to both ends of the bucket is the same.
     upper: float = SMALLEST_S * GAMMA**number
     return upper * 2 / (1 + GAMMA)
@@ -62,70 +64,65 @@ class Histogram:
     """How many durations are in each bucket of a log scale.
 
     Attributes:
-        zeros: Number of durations in bucket 0.
-        first: Number of the first other bucket that has durations; 0 without one.
-        counts: Numbers of durations in the buckets from there to the last that has
-            durations.
+        buckets: Numbers of durations by bucket. Buckets without durations are left out.
     """
 
-    zeros: int = 0
-    first: int = 0
-    counts: tuple[int, ...] = ()
+    buckets: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, durations: Iterable[float]) -> Histogram:
         """Return the histogram of durations in seconds."""
-        buckets = Counter(map(bucket_number, durations))
-        zeros = buckets.pop(0, 0)
-        if not buckets:
-            return cls(zeros)
-        first = min(buckets)
-        counts = [0] * (max(buckets) - first + 1)
-        for number, count in buckets.items():
-            counts[number - first] = count
-        return cls(zeros, first, tuple(counts))
+        return cls(Counter(map(bucket_number, durations)))
 
     @classmethod
     def merge(cls, histograms: Iterable[Histogram]) -> Histogram:
         """Return the histogram of the durations in all of the given ones."""
-        every = list(histograms)
-        zeros = sum(each.zeros for each in every)
-        filled = [each for each in every if each.counts]
-        if not filled:
-            return cls(zeros)
-        first = min(each.first for each in filled)
-        end = max(each.first + len(each.counts) for each in filled)
-        counts = [0] * (end - first)
-        for each in filled:
-            begin = each.first - first
-            same = slice(begin, begin + len(each.counts))
-            counts[same] = map(add, counts[same], each.counts)
-        return cls(zeros, first, tuple(counts))
+        first, *others = [each.buckets for each in histograms] or [{}]
+        merged = dict(first)
+        for buckets in others:
+            for number, count in buckets.items():
+                merged[number] = merged.get(number, 0) + count
+        return cls(merged)
 
     @classmethod
     def from_text(cls, text: str) -> Histogram:
         """Return the histogram that `to_text` wrote."""
-        if not text:
-            return cls()
-        zeros, first, size, encoded = text.split(":")
-        packed = b64decode(encoded)
-        form = _FORMATS[int(size)]
-        counts = unpack(f"<{len(packed) // int(size)}{form}", packed)
-        return cls(int(zeros), int(first), counts)
+        zeros, first, counts = _read(text)
+        buckets = {number: count for number, count in enumerate(counts, first) if count}
+        return cls({0: zeros, **buckets} if zeros else buckets)
 
     def to_text(self) -> str:
-        """Return a short text, whose length does not depend on the number of durations.
+        """Return a short text, whose length hardly depends on the number of durations.
 
-        It has the form `zeros:first:size:counts`. The counts are integers of `size`
-        bytes, in little-endian order and in Base64. Lists in JSON have twice the
-        length, and take ten times as long to read and to write.
+        It has the form `zeros:first:size:counts`: the count of bucket 0, the number of
+        the first other bucket, and the counts from there on, as integers of `size`
+        bytes in little-endian order and in Base64. JSON has twice the length and takes
+        ten times as long. The text of a histogram without durations is empty.
         """
-        if not self.counts:
-            return f"{self.zeros}:0:1:" if self.zeros else ""
-        bits = max(self.counts).bit_length()
-        size = next(size for size in _FORMATS if bits <= 8 * size)
-        packed = pack(f"<{len(self.counts)}{_FORMATS[size]}", *self.counts)
-        return f"{self.zeros}:{self.first}:{size}:{b64encode(packed).decode()}"
+        return self.add_to_text("")
+
+    def add_to_text(self, text: str) -> str:
+        """Return the text of the sum with another histogram, whose text is given."""
+        if not self.buckets:
+            return text
+        zeros, first, counts = _read(text)
+        numbers = self.buckets.keys() - {0}
+        if numbers:
+            low, high = min(numbers), max(numbers)
+            if not counts:
+                first = low
+            before, after = first - low, high + 1 - first - len(counts)
+            if before > 0:
+                counts = _zeros(counts, before) + counts
+                first = low
+            if after > 0:
+                counts += _zeros(counts, after)
+        for number in numbers:
+            count = counts[number - first] + self.buckets[number]
+            if count.bit_length() > 8 * counts.itemsize:
+                counts = array(_FORMATS[_size(count)], counts)
+            counts[number - first] = count
+        return _write(zeros + self.buckets.get(0, 0), first, counts)
 
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram.merge((self, other))
@@ -135,21 +132,16 @@ class Histogram:
 
         A duration that is not in this histogram is not subtracted.
         """
-        zeros = max(self.zeros - other.zeros, 0)
-        counts = [*self.counts]
-        for number, count in enumerate(other.counts, other.first - self.first):
-            if 0 <= number < len(counts):
-                counts[number] = max(counts[number] - count, 0)
-        filled = [number for number, count in enumerate(counts) if count]
-        if not filled:
-            return Histogram(zeros)
-        begin, end = filled[0], filled[-1] + 1
-        return Histogram(zeros, self.first + begin, tuple(counts[begin:end]))
+        left = {
+            number: count - other.buckets.get(number, 0)
+            for number, count in self.buckets.items()
+        }
+        return Histogram({number: count for number, count in left.items() if count > 0})
 
     @property
     def count(self) -> int:
         """The number of durations."""
-        return self.zeros + sum(self.counts)
+        return sum(self.buckets.values())
 
     def percentile(self, percent: float) -> float | None:
         """Return a percentile in seconds, by nearest rank; None without durations.
@@ -159,10 +151,34 @@ class Histogram:
         Args:
             percent: From 0 to 100; 50 is the median.
         """
-        if not self.count:
-            return None
         rank = max(math.ceil(percent * self.count / 100), 1)
-        if rank <= self.zeros:
-            return 0.0
-        position = bisect_left([*accumulate(self.counts)], rank - self.zeros)
-        return bucket_value(self.first + position)
+        for number in sorted(self.buckets):
+            rank -= self.buckets[number]
+            if rank <= 0:
+                return bucket_value(number)
+        return None
+
+
+def _read(text: str) -> tuple[int, int, array[int]]:
+    """Return the zeros, the first number, and the counts in the text of a histogram."""
+    zeros, first, size, encoded = text.split(":") if text else ("0", "0", "1", "")
+    counts = array(_FORMATS[int(size)], b64decode(encoded))
+    if sys.byteorder == "big":
+        counts.byteswap()
+    return int(zeros), int(first), counts
+
+
+def _write(zeros: int, first: int, counts: array[int]) -> str:
+    size = counts.itemsize
+    if sys.byteorder == "big":
+        counts.byteswap()
+    return f"{zeros}:{first}:{size}:{b64encode(counts).decode()}"
+
+
+def _zeros(like: array[int], number: int) -> array[int]:
+    return array(like.typecode, bytes(number * like.itemsize))
+
+
+def _size(count: int) -> int:
+    """Return the size in bytes of the smallest integer that can hold a count."""
+    return next(size for size in _FORMATS if count.bit_length() <= 8 * size)

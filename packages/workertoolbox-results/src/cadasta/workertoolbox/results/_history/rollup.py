@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -34,8 +34,12 @@ from sqlalchemy.dialects.postgresql import JSONB, Insert
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.tables import backlog, rollup
-from cadasta.workertoolbox.results._history.histogram import Histogram
-from cadasta.workertoolbox.results._history.tally import Contribution, Tally
+from cadasta.workertoolbox.results._history.tally import (
+    NOTHING,
+    Columns,
+    Contribution,
+    Tally,
+)
 from cadasta.workertoolbox.results._history.tiers import KEEP, TIERS, interval_start
 
 #: Key of the advisory lock of a transaction that changes rollups in PostgreSQL. The
@@ -93,11 +97,14 @@ def add_contributions(
     stored = _read(connection, changes)
     if sign == 1:
         rows = {
-            key: Tally.merge((stored[key], change)) if key in stored else change
+            key: change.added_to(stored.get(key, NOTHING))
             for key, change in changes.items()
         }
     else:
-        rows = {key: tally - changes[key] for key, tally in stored.items()}
+        rows = {
+            key: (Tally.from_columns(columns) - changes[key]).columns()
+            for key, columns in stored.items()
+        }
     _write(connection, rows)
 
 
@@ -130,16 +137,6 @@ def delete_old_intervals(
     return deleted
 
 
-def read_tally(values: Sequence[Any]) -> Tally:
-    """Return the tally in the last five columns of a row."""
-    count, retries, redeliveries, waits, runs = values
-    return Tally(
-        *(count, retries, redeliveries),
-        waits=Histogram.from_text(waits),
-        runs=Histogram.from_text(runs),
-    )
-
-
 def _by_key(contributions: Iterable[Contribution]) -> dict[Key, Tally]:
     """Return the sums of contributions for the rows of all tiers."""
     groups = defaultdict(list)
@@ -155,7 +152,7 @@ def _by_key(contributions: Iterable[Contribution]) -> dict[Key, Tally]:
     return {key: Tally.merge(tallies) for key, tallies in parts.items()}
 
 
-def _read(connection: Connection, keys: Iterable[Key]) -> dict[Key, Tally]:
+def _read(connection: Connection, keys: Iterable[Key]) -> dict[Key, Columns]:
     """Return the rows with these keys, after waiting for other transactions."""
     dialect = connection.dialect.name
     if dialect == "postgresql":
@@ -163,20 +160,19 @@ def _read(connection: Connection, keys: Iterable[Key]) -> dict[Key, Tally]:
         connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK_KEY)))
     given = _encode([_key_values(key, dialect) for key in sorted(keys)])
     rows = connection.execute(_select_given(dialect), {"rows": given})
-    return {Key(*row[: len(_KEY)]): read_tally(row[len(_KEY) :]) for row in rows}
+    return {Key(*row[: len(_KEY)]): Columns(*row[len(_KEY) :]) for row in rows}
 
 
-def _write(connection: Connection, rows: Mapping[Key, Tally]) -> None:
+def _write(connection: Connection, rows: Mapping[Key, Columns]) -> None:
     dialect = connection.dialect.name
     kept, empty = [], []
     for key in sorted(rows):
         values = _key_values(key, dialect)
-        tally = rows[key]
-        if tally.is_empty:
-            empty.append(values)
+        columns = rows[key]
+        if columns.tasks or columns.retries:
+            kept.append((*values, *columns))
         else:
-            values += (tally.count, tally.retries, tally.redeliveries)
-            kept.append((*values, tally.waits.to_text(), tally.runs.to_text()))
+            empty.append(values)
     if kept:
         connection.execute(_upsert_given(dialect), {"rows": _encode(kept)})
     if empty:

@@ -41,6 +41,26 @@ class Contribution(NamedTuple):
     error_group: str = ""
 
 
+class Columns(NamedTuple):
+    """The last columns of a row of `workertoolbox_rollup`.
+
+    Attributes:
+        tasks: The column `count`.
+        waits: The text of a histogram.
+        runs: The text of a histogram.
+    """
+
+    tasks: int
+    retries: int
+    redeliveries: int
+    waits: str
+    runs: str
+
+
+#: The columns of a row that counts nothing.
+NOTHING = Columns(0, 0, 0, "", "")
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """The sum of contributions.
@@ -67,10 +87,10 @@ class Tally:
             return cls(retries=len(all))
         return cls(
             len(all),
-            sum(each.retries for each in all),
-            sum(each.redeliveries for each in all),
-            Histogram.of(each.waited_s for each in all if each.waited_s is not None),
-            Histogram.of(each.ran_s for each in all if each.ran_s is not None),
+            sum([each.retries for each in all]),
+            sum([each.redeliveries for each in all]),
+            Histogram.of([each.waited_s for each in all if each.waited_s is not None]),
+            Histogram.of([each.ran_s for each in all if each.ran_s is not None]),
         )
 
     @classmethod
@@ -96,7 +116,22 @@ class Tally:
             self.runs - other.runs,
         )
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is counted."""
-        return not (self.count or self.retries)
+    @classmethod
+    def from_columns(cls, columns: Columns) -> Tally:
+        """Return the tally of a row."""
+        waits, runs = map(Histogram.from_text, columns[-2:])
+        return cls(*columns[:3], waits, runs)
+
+    def columns(self) -> Columns:
+        """Return the columns of a row with this tally."""
+        return self.added_to(NOTHING)
+
+    def added_to(self, columns: Columns) -> Columns:
+        """Return the columns of a row to which this tally is added."""
+        return Columns(
+            columns.tasks + self.count,
+            columns.retries + self.retries,
+            columns.redeliveries + self.redeliveries,
+            self.waits.add_to_text(columns.waits),
+            self.runs.add_to_text(columns.runs),
+        )

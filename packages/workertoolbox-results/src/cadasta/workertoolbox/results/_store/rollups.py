@@ -14,8 +14,7 @@ from sqlalchemy import Connection, Row, select
 from cadasta.workertoolbox.results._database.tables import backlog, rollup
 from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
 from cadasta.workertoolbox.results._history.histogram import Histogram
-from cadasta.workertoolbox.results._history.rollup import read_tally
-from cadasta.workertoolbox.results._history.tally import Tally
+from cadasta.workertoolbox.results._history.tally import Columns, Tally
 from cadasta.workertoolbox.results._history.tiers import interval_start
 from cadasta.workertoolbox.results._store.windows import (
     check_window,
@@ -128,7 +127,7 @@ def _figures(since: datetime, until: datetime, rows: Iterable[Row[Any]]) -> Task
     retried: list[Tally] = []
     for row in rows:
         tallies = retried if row.status == states.RETRY else ended
-        tallies.append(read_tally(row[-5:]))
+        tallies.append(Tally.from_columns(Columns._make(row[-5:])))
     tally = Tally.merge(ended)
     return TaskFigures(
         since=since,
