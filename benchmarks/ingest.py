@@ -16,9 +16,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,14 @@ class Fleet:
         folder: Where the processes write their files.
         database: The URL of a migrated database.
         messages: The number that is published in a round.
+        variables: Further settings of the monitors, as environment variables.
     """
 
     folder: Path
     access: BrokerAccess
     database: str
     messages: int = MESSAGES
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def app(self) -> Celery:
@@ -134,6 +136,7 @@ class Fleet:
             ),
             "WORKERTOOLBOX_RESULT_BACKEND": f"workertoolbox+{self.database}",
             "PYTHONPATH": str(HERE),
+            **self.variables,
         }
         celery = (sys.executable, "-m", "celery", "-A", "measuring.tracked")
         return running(
