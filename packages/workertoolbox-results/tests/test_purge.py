@@ -31,8 +31,10 @@ def ids(store: TaskStore) -> set[str]:
     return {task.id for task in store.list(limit=10_000)}
 
 
-def purged(store: TaskStore, *, before: datetime) -> Counter[str]:
-    return sum(purge.purge_expired(store.engine, before=before), Counter())
+def purged(store: TaskStore, *, before: datetime, **filters: str) -> Counter[str]:
+    expired = purge.find_older(store.engine, before, **filters)
+    steps = purge.purge(store.engine, expired)
+    return sum(steps, Counter())
 
 
 def test_old_tasks_are_deleted_with_all_data_about_them(
@@ -76,8 +78,7 @@ def test_tasks_whose_result_was_deleted_are_deleted_by_their_status(
     track(backend, {**first, **ago(35)})
     kept = []
     for status in (states.FAILURE, "QUEUED"):
-        for _ in purge.purge_expired(store.engine, before=LATER, status=status):
-            pass
+        purged(store, before=LATER, status=status)
         kept.append(ids(store))
 
     assert kept == [{"good", "again"}, {"good"}]
@@ -119,7 +120,8 @@ def test_many_tasks_are_deleted_in_several_transactions(
 ) -> None:
     monkeypatch.setattr(purge, "BATCH_SIZE", 7)
     track(backend, *({"id": str(n), **ago(40)} for n in range(30)))
-    transactions = list(purge.purge_expired(store.engine, before=NOW))
+    expired = purge.find_older(store.engine, NOW)
+    transactions = list(purge.purge(store.engine, expired))
 
     assert [each["tasks"] for each in transactions] == [7, 7, 7, 7, 2]
     assert row_counts(backend) == {}
@@ -142,13 +144,13 @@ def test_old_groups_chords_and_quarantined_messages_are_deleted(
     store_group_chord_and_quarantine(app, backend)
     all_rows = row_counts(backend)
     kept = purged(store, before=NOW - timedelta(days=1))
-    filtered = list(purge.purge_expired(store.engine, before=LATER, status="SUCCESS"))
-    filtered += purge.purge_expired(store.engine, before=LATER, name="export.project")
+    filtered = purged(store, before=LATER, status="SUCCESS")
+    filtered += purged(store, before=LATER, name="export.project")
     untouched = row_counts(backend)
-    counted = purge.count_expired(store.engine, before=LATER)
+    counted = purge.count(store.engine, purge.find_older(store.engine, LATER))
     deleted = purged(store, before=LATER)
 
-    assert (kept, sum(filtered, Counter())) == ({}, {})
+    assert (kept, filtered) == ({}, {})
     assert untouched == all_rows
     assert counted == deleted == {"groups": 1, "chords": 1, "messages in quarantine": 2}
     assert row_counts(backend) == {}
