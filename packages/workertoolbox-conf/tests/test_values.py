@@ -8,7 +8,7 @@ from cadasta.workertoolbox.conf import (
     Config,
     InvalidValue,
 )
-from cadasta.workertoolbox.results import InvalidRedaction
+from cadasta.workertoolbox.results import InvalidRedaction, InvalidRetention
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,11 @@ def test_a_string_for_a_number_or_a_boolean_is_an_error(
         InvalidValue, match=f"{setting}='{value}' is a string; .*{wanted}"
     ):
         Config(["export"], **{setting: value})
+
+
+def test_an_invalid_retention_is_an_error_that_names_its_keys() -> None:
+    with pytest.raises(InvalidRetention) as caught:
+        Config(["export"], RETENTION={"failure": "30d", "default": "30", "a.b": "9d"})
+
+    assert "'failure'" in str(caught.value) and "['default']: '30'" in str(caught.value)
+    assert "a.b" not in str(caught.value)

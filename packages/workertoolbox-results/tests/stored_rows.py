@@ -16,7 +16,7 @@ from cadasta.workertoolbox.results.backend import Backend
 
 
 def row_counts(backend: Backend) -> dict[str, int]:
-    """Return the number of rows by table, without empty tables and the watermark."""
+    """Return the number of rows by table, without empty tables and the figures."""
     reflected = MetaData()
     reflected.reflect(backend.database.engine)
     with backend.database.engine.connect() as connection:
@@ -25,8 +25,8 @@ def row_counts(backend: Backend) -> dict[str, int]:
                 select(func.count()).select_from(reflected.tables[name])
             )
             for name in metadata.tables
+            if name not in ("workertoolbox_rollup", "workertoolbox_backlog")
         }
-    del counts["workertoolbox_watermark"]
     return {name: count for name, count in counts.items() if count}
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from celery import Celery, states
-from celery.app.task import Context
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from stored_rows import row_counts, store_group_chord_and_quarantine
 from test_commands import run, track
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._commands import purge as purge_command
-from cadasta.workertoolbox.results._database.tables import quarantine
+from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history import purge
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results.backend import Backend
 
 NOW = datetime.now(UTC)
@@ -37,11 +38,28 @@ def purged(store: TaskStore, *, before: datetime, **filters: str) -> Counter[str
     return sum(steps, Counter())
 
 
+def end_earlier(backend: Backend, days: int) -> None:
+    """Set the time of all results to so many days ago."""
+    ended_at = naive_utc(NOW - timedelta(days=days))
+    with backend.database.engine.begin() as connection:
+        connection.execute(update(taskmeta).values(date_done=ended_at))
+
+
+def archive(backend: Backend) -> None:
+    """Archive all tasks that have ended."""
+    with backend.database.engine.begin() as connection:
+        archive_batch(connection, ArchiveOptions(delay_s=-1))
+
+
+@pytest.mark.parametrize("is_archived", [False, True])
 def test_old_tasks_are_deleted_with_all_data_about_them(
-    app: Celery, backend: Backend, store: TaskStore
+    app: Celery, backend: Backend, store: TaskStore, is_archived: bool
 ) -> None:
     track(backend, {"id": "old", **ago(40)}, {"id": "young", **ago(20)})
     backend.store_result("old", 42, states.SUCCESS)
+    end_earlier(backend, 35)
+    if is_archived:
+        archive(backend)
     result = run(app, "purge", "--older-than", "30d")
 
     assert result.output == "1 tasks deleted\n"
@@ -57,32 +75,57 @@ def test_only_tasks_with_the_given_status_and_name_are_deleted(
     backend.store_result("good", 42, states.SUCCESS)
     backend.store_result("other", 42, states.SUCCESS)
     backend.mark_as_failure("bad", ValueError("x"))
+    end_earlier(backend, 35)
     words = ("purge", "--older-than", "1w", "--status", "SUCCESS")
     run(app, *words, "--name", "export.project")
 
     assert ids(store) == {"bad", "queued", "other"}
 
 
-def test_tasks_whose_result_was_deleted_are_deleted_by_their_status(
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_a_task_is_kept_whose_end_is_younger(
+    app: Celery, backend: Backend, store: TaskStore, is_archived: bool
+) -> None:
+    track(backend, {"id": "1", **ago(40)})
+    backend.store_result("1", 42, states.SUCCESS)
+    end_earlier(backend, 20)
+    if is_archived:
+        archive(backend)
+    first = run(app, "purge", "--older-than", "30d")
+    second = run(app, "purge", "--older-than", "19d")
+
+    assert (first.output, second.output) == ("0 tasks deleted\n", "1 tasks deleted\n")
+    assert row_counts(backend) == {}
+
+
+def test_tasks_whose_result_was_forgotten_are_deleted_by_their_status(
     app: Celery, backend: Backend, store: TaskStore
 ) -> None:
-    first = {"id": "again", "task": "export.project", **ago(40)}
-    track(backend, {"id": "good", **ago(40)}, {"id": "bad", **ago(40)}, first)
-    run_of_first: Any = Context(first, args=[], kwargs={}, hostname="worker@host")
-    run_of_first.task = first["task"]
+    track(backend, {"id": "good"}, {"id": "bad"})
     backend.store_result("good", 42, states.SUCCESS)
-    for id, request in (("bad", None), ("unseen", None), ("again", run_of_first)):
-        backend.store_result(id, ValueError("x"), states.FAILURE, request=request)
-    for id in ("good", "bad", "unseen", "again"):
+    backend.store_result("bad", ValueError("x"), states.FAILURE)
+    backend.store_result("unseen", ValueError("x"), states.FAILURE)
+    for id in ("good", "bad", "unseen"):
         app.AsyncResult(id).forget()
-    track(backend, {**first, **ago(35)})
-    kept = []
-    for status in (states.FAILURE, "QUEUED"):
-        purged(store, before=LATER, status=status)
-        kept.append(ids(store))
 
-    assert kept == [{"good", "again"}, {"good"}]
-    assert row_counts(backend)["workertoolbox_ended"] == 1
+    assert purged(store, before=LATER, status=states.FAILURE) == {"tasks": 2}
+    assert ids(store) == {"good"}
+
+
+def test_a_task_that_is_queued_again_is_deleted_with_its_earlier_end(
+    backend: Backend, store: TaskStore
+) -> None:
+    track(backend, {"id": "1", **ago(40)})
+    backend.store_result("1", 42, states.SUCCESS)
+    archive(backend)
+    with backend.database.engine.begin() as connection:
+        connection.execute(delete(taskmeta))
+    track(backend, {"id": "1", **ago(35)})
+    by_end = purged(store, before=LATER, status=states.SUCCESS)
+    by_status = purged(store, before=LATER, status="QUEUED")
+
+    assert (by_end, by_status) == ({}, {"tasks": 1})
+    assert row_counts(backend) == {}
 
 
 def test_a_dry_run_counts_and_deletes_nothing(
@@ -186,7 +229,7 @@ def test_a_long_purge_reports_its_progress(
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        ([], "give one of --older-than, --task-id and --root-id"),
+        ([], "give one of --older-than, --task-id and --root-id, or set RETENTION"),
         (["--older-than", "30d", "--root-id", "1"], "give one of --older-than"),
         (["--task-id", "1", "--root-id", "1"], "give one of --older-than"),
         (["--older-than", "30"], "'30' is not an age; write a number and a unit"),
@@ -196,7 +239,8 @@ def test_a_long_purge_reports_its_progress(
         (["--older-than", "99999999w"], "'99999999w' is out of range; write 1s to"),
         (["--older-than", "1d", "--status", "success"], "write SUCCESS"),
         (["--older-than", "1d", "--status", "SCHEDULED"], "their ETA is ahead"),
-        (["--root-id", "1", "--dry-run"], "can only be used with --older-than"),
+        (["--status", "SUCCESS"], "can only be used with --older-than"),
+        (["--root-id", "1", "--dry-run"], "--dry-run cannot be used with"),
         (
             ["--task-id", "1", "--status", "SUCCESS"],
             "can only be used with --older-than",

@@ -57,6 +57,7 @@ class Config(Settings):
         ConfError: One of the errors of `cadasta.workertoolbox.conf`.
         RoutingError: A queue cannot be used, or a setting would break the tracking.
         InvalidRedaction: A rule of `REDACT` or `REDACT_RESULTS` is malformed.
+        InvalidRetention: A class or an age of `RETENTION` is invalid.
         InvalidTemplate: A template cannot be rendered.
     """
 
@@ -73,6 +74,7 @@ class Config(Settings):
     MAX_ARGUMENT_BYTES: int | None
     MAX_HISTORY_RESULT_BYTES: int | None
     ARCHIVE_AFTER: str | None
+    RETENTION: dict[str, str | None]
     PREDEFINED_QUEUES: str | dict[str, Any] | None
     RESULT_DB_REQUIRED: bool
     LOG_FORMAT: str | None
@@ -101,6 +103,7 @@ class Config(Settings):
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         ARCHIVE_AFTER: str | None = _UNSET,
+        RETENTION: Mapping[str, str | None] = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
@@ -133,6 +136,7 @@ class Config(Settings):
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         ARCHIVE_AFTER: str | None = _UNSET,
+        RETENTION: Mapping[str, str | None] = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
@@ -186,6 +190,7 @@ class Config(Settings):
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         ARCHIVE_AFTER: str | None = _UNSET,
+        RETENTION: Mapping[str, str | None] = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
         CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,

@@ -34,6 +34,7 @@ def check_values(values: Mapping[str, Any]) -> None:
             given as a string, the transport options are not a dictionary, or a broker
             URL is not a string.
         InvalidRedaction: A rule of `REDACT` is malformed.
+        InvalidRetention: A class or an age of `RETENTION` is invalid.
     """
     for variable in VARIABLES.values():
         value = values[variable.name]

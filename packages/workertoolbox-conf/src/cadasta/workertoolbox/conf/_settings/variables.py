@@ -12,7 +12,12 @@ from math import inf
 from typing import Any
 
 from cadasta.workertoolbox.conf._logging.formatters import FORMATTERS
-from cadasta.workertoolbox.results import DURATION_FORM, Redaction, parse_duration
+from cadasta.workertoolbox.results import (
+    DURATION_FORM,
+    Redaction,
+    Retention,
+    parse_duration,
+)
 from cadasta.workertoolbox.routing import MONITOR_QUEUE
 
 #: Returns what is wrong with a value and what to write instead, or None. It may also
@@ -89,6 +94,10 @@ def _error_group_problem(value: object) -> str | None:
 
 def _redaction_problem(value: Any) -> None:
     Redaction(value)
+
+
+def _retention_problem(value: Any) -> None:
+    Retention(value)
 
 
 def _result_redaction_problem(value: Any) -> None:
@@ -244,6 +253,14 @@ _OTHER_VARIABLES = (
         _duration_problem,
         "how long after its end a task moves to the history, as in `30s`; `60s` by "
         "default: see results",
+    ),
+    Variable(
+        "RETENTION",
+        "dict",
+        {},
+        _retention_problem,
+        "how long the history keeps tasks, by status and name, as in "
+        '`{"default": "90d", "FAILURE": "365d"}`; by default for all time: see results',
     ),
     Variable(
         "RESULT_DB_REQUIRED",
