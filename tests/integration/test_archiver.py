@@ -14,6 +14,7 @@ from sqlalchemy import Table, func, select, text
 
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
+    error_group,
     planned,
     task,
     taskmeta,
@@ -156,6 +157,23 @@ def test_a_second_end_replaces_the_first_and_keeps_it_as_an_attempt(
     [first] = row["attempts"]
     assert (first["outcome"], first["worker"]) == ("FAILURE", "a@host")
     assert "first" in first["error"]
+
+
+def test_errors_are_counted_once_in_their_group(past: History) -> None:
+    past.publish()
+    past.store(states.RETRY, ValueError("no map 1"))
+    past.store(states.FAILURE, ValueError("no map 2"), retries=1)
+    past.store(states.FAILURE, ValueError("no map 3"), "2")
+    past.archive()
+    past.publish("2")  # Archived once more, with its message.
+    past.archive()
+    with past.engine.connect() as connection:
+        [group] = connection.execute(select(error_group)).mappings()
+
+    assert {row["error_group"] for row in past.rows()} == {group["id"]}
+    assert (group["count"], group["retries"]) == (3, 1)
+    assert (group["first_task_id"], group["last_task_id"]) == ("1", "2")
+    assert group["type"] == "ValueError"
 
 
 def test_retried_messages_are_kept(past: History) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, RowMapping, select, text
 from cadasta.workertoolbox.results import Redaction, database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
+    error_group,
     history,
     planned,
     rollup,
@@ -143,7 +144,15 @@ class History:
         """Delete all tasks."""
         with self.engine.begin() as connection:
             connection.execute(taskmeta.update().values(archived_at=datetime.now(UTC)))
-            for table in (taskmeta, task, attempt, planned, history, rollup):
+            for table in (
+                taskmeta,
+                task,
+                attempt,
+                planned,
+                history,
+                rollup,
+                error_group,
+            ):
                 connection.execute(table.delete())
 
 

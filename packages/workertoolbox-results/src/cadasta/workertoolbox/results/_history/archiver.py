@@ -13,7 +13,7 @@ task anew (`reopening.py`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -58,6 +58,11 @@ from cadasta.workertoolbox.results._history.ended_tasks import (
     EndedTask,
     find_ended,
 )
+from cadasta.workertoolbox.results._history.error_groups import (
+    Occurrence,
+    occurrences,
+    record_errors,
+)
 from cadasta.workertoolbox.results._history.reopening import reopen
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 
@@ -89,6 +94,7 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     for day, some in _by_day(connection, found, options, now).items():
         inserted += _insert(connection, day, some, options, now)
     add_contributions(connection, contributions_of(inserted))
+    record_errors(connection, _find_errors(connection, inserted))
     _restore_sizes(connection, reopened)
     ids = [each.id for each in found]
     with_messages = [
@@ -172,6 +178,18 @@ def _insert(
     statement = insert(history).from_select(columns, ended)
     returned = contribution_columns(connection.dialect.name)
     return connection.execute(statement.returning(*returned)).all()
+
+
+def _find_errors(
+    connection: Connection, inserted: Iterable[Sequence[Any]]
+) -> Iterator[Occurrence]:
+    """Yield the errors of tasks that were inserted, if their groups are known."""
+    ids = [id for id, *_, group, attempts in inserted if group or attempts]
+    if not ids:
+        return
+    query = select(history).where(is_in(connection, history.c.id, ids))
+    for row in connection.execute(query).mappings():
+        yield from occurrences({**row})
 
 
 def _restore_sizes(connection: Connection, sizes: Mapping[str, int | None]) -> None:

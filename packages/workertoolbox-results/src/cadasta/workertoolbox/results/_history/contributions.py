@@ -27,10 +27,10 @@ def contribution_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
     is_first = and_(row.waited_s.is_(None), func.coalesce(row.retries, 0) == 0)
     first_wait_s = case((is_first, _seconds(dialect, due_at, row.started_at)))
     return (
-        *(row.name, row.queue, row.status, row.finished_at, row.retries, row.attempts),
+        *(row.id, row.name, row.queue, row.status, row.finished_at, row.retries),
         func.coalesce(row.waited_s, first_wait_s, type_=Float),
         _seconds(dialect, row.started_at, row.finished_at),
-        row.error_group,
+        *(row.error_group, row.attempts),
     )
 
 
@@ -42,7 +42,8 @@ def contributions_of(rows: Iterable[Sequence[Any]]) -> Iterator[Contribution]:
             yields the same.
     """
     for row in rows:
-        name, queue, status, finished_at, retries, attempts, wait_s, run_s, group = row
+        name, queue, status, finished_at, retries, *durations, group, attempts = row[1:]
+        wait_s, run_s = durations
         yield Contribution(
             name or "",
             queue or "",

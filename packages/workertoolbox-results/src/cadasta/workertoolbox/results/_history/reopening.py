@@ -26,6 +26,10 @@ from cadasta.workertoolbox.results._history.contributions import (
     contributions_of,
 )
 from cadasta.workertoolbox.results._history.ended_tasks import EndedTask
+from cadasta.workertoolbox.results._history.error_groups import (
+    occurrences,
+    record_errors,
+)
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 
 #: How much later than a worker's clock that of a publisher may be.
@@ -70,6 +74,7 @@ def reopen(
         columns = contribution_columns(connection.dialect.name)
         deleted = connection.execute(delete(history).where(*key).returning(*columns))
         add_contributions(connection, contributions_of(deleted.all()), sign=-1)
+        record_errors(connection, occurrences({**row}), sign=-1)
     _restore_messages(connection, [row for row in known if row["tracked"]])
     return {
         row["id"]: row["result_bytes"]
