@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,66 +18,113 @@ from kombu.message import Message
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore, upgrade
-from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
-from cadasta.workertoolbox.results._database.tables import metadata
+from cadasta.workertoolbox.results._database.schema import (
+    HEAD_REVISION,
+    VERSION_TABLE,
+)
+from cadasta.workertoolbox.results._database.tables import history, metadata
 from cadasta.workertoolbox.results._database.upgrade import alembic_config
-from cadasta.workertoolbox.results._database.view import create_view
+from cadasta.workertoolbox.results._database.view import (
+    create_views,
+    execute_file,
+)
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
+from support.brokers import result_backend_url
 from support.result_backends import REQUEST, app_with_backend, sqlalchemy_url
 from support.sample_tasks import insert_sample_tasks
 from support.statements import execute
 
+#: What alembic does not compare: types, partitions, and which rows an index has.
+DEFINITIONS = """
+SELECT relname, attname, concat_ws(' ', format_type(atttypid, atttypmod), attnotnull,
+    pg_get_partkeydef(pg_class.oid))
+FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+WHERE relnamespace = to_regnamespace(:schema) AND relkind IN ('r', 'p')
+AND NOT relispartition AND attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT tablename, indexname, replace(indexdef, :schema || '.', '')
+FROM pg_indexes WHERE schemaname = :schema
+"""
 
-def differences(connection: Connection) -> list[Any]:
-    """Return the differences between the database and the tables in the code."""
-    options = {"version_table": VERSION_TABLE}
-    context = MigrationContext.configure(connection, opts=options)
-    return list(compare_metadata(context, metadata))
+#: Views, functions and triggers, by name.
+PROGRAMS = """
+SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'
+UNION ALL
+SELECT proname, pg_get_functiondef(oid) FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace
+UNION ALL
+SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+"""
+
+PROGRAMS_OF_SQLITE = (
+    "SELECT name, sql FROM sqlite_master WHERE type IN ('view', 'trigger')"
+)
+
+
+def is_named(name: str | None, kind: str, _: Any) -> bool:
+    """Return whether to compare what has a name; partitions have names of their own."""
+    return kind != "table" or not str(name).startswith(f"{history.name}_")
 
 
 def test_the_migrations_create_the_schema_that_the_code_defines(engine: Engine) -> None:
+    options: dict[str, Any] = {"version_table": VERSION_TABLE, "include_name": is_named}
     with engine.connect() as connection:
-        assert differences(connection) == []
+        context = MigrationContext.configure(connection, opts=options)
+
+        assert compare_metadata(context, metadata) == []
 
 
-def test_the_view_from_migrations_is_the_one_in_its_file(
-    postgresql: PostgreSQL,
+def definitions(connection: Connection, schema: str) -> dict[tuple[str, str], str]:
+    rows = connection.execute(text(DEFINITIONS), {"schema": schema})
+    known = {table.name for table in metadata.sorted_tables}
+    return {(table, name): shown for table, name, shown in rows if table in known}
+
+
+def test_columns_partitions_and_indexes_are_those_that_the_code_defines(
+    database: str,
 ) -> None:
-    pytest.importorskip("psycopg2")
-    query = text(
-        "SELECT pg_get_viewdef('workertoolbox_tasks'::regclass), "
-        "pg_get_functiondef('workertoolbox_json'::regproc)"
-    )
-    with postgresql.database() as database:
-        upgrade(database)
-        engine = create_engine(database)
-        with engine.begin() as connection:
-            migrated = connection.execute(query).one()
-            connection.execute(text("DROP VIEW workertoolbox_tasks"))
-            connection.execute(text("DROP FUNCTION workertoolbox_json"))
-            create_view(connection)
-            created = connection.execute(query).one()
-        engine.dispose()
+    engine = create_engine(database)
+    with engine.connect() as connection:
+        connection.execute(text("CREATE SCHEMA other; SET search_path = other"))
+        metadata.create_all(connection)
+        defined = definitions(connection, "other")
+        migrated = definitions(connection, "public")
+    engine.dispose()
+
+    assert migrated == defined
+    assert "WHERE" in migrated["celery_taskmeta", "ix_workertoolbox_result_ended"]
+    assert "LIST (keep)" in migrated["workertoolbox_history", "id"]
+
+
+def test_views_functions_and_triggers_are_those_in_the_files(engine: Engine) -> None:
+    is_sqlite = engine.dialect.name == "sqlite"
+    query = text(PROGRAMS_OF_SQLITE if is_sqlite else PROGRAMS)
+    with engine.begin() as connection:
+        migrated = {tuple(row) for row in connection.execute(query)}
+        for name, _ in migrated:
+            if is_sqlite and not name.endswith(("tasks", "live")):
+                connection.execute(text(f"DROP TRIGGER {name}"))
+        execute_file(connection, "history")
+        create_views(connection)
+        created = {tuple(row) for row in connection.execute(query)}
 
     assert created == migrated
+    assert {name for name, _ in migrated} >= {
+        "workertoolbox_tasks",
+        "workertoolbox_live",
+        "workertoolbox_result_changed",
+    }
 
 
 def test_an_upgrade_keeps_results_that_celery_stored_before(
-    result_backend: str, engine: Engine
+    result_backend: str, engine: Engine, tmp_path: Path
 ) -> None:
-    with engine.begin() as connection:
-        for kind, name in (
-            ("VIEW", "workertoolbox_tasks"),
-            *(("TABLE", table.name) for table in metadata.sorted_tables),
-            ("TABLE", VERSION_TABLE),
-        ):
-            connection.execute(text(f"DROP {kind} {name}"))
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("DROP FUNCTION workertoolbox_json"))
-            for sequence in ("task_id_sequence", "taskset_id_sequence"):
-                connection.execute(text(f"DROP SEQUENCE IF EXISTS {sequence}"))
+    if engine.dialect.name == "postgresql":
+        drop_everything(engine)
+    else:
+        result_backend = result_backend_url(f"sqlite:///{tmp_path}/celerys.sqlite")
     celerys = app_with_backend(f"db+{sqlalchemy_url(result_backend)}")
     celerys.backend.store_result("1", "before", states.SUCCESS, request=REQUEST)
     upgrade(result_backend)
@@ -84,6 +133,24 @@ def test_an_upgrade_keeps_results_that_celery_stored_before(
         results = {task.id: task.result for task in store.list()}
 
     assert results == {"1": "before", "2": "after"}
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+def test_two_upgrades_at_the_same_time_create_one_schema(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/new.sqlite"
+    if kind == "postgresql":
+        url = request.getfixturevalue("database")
+        engine = create_engine(url)
+        drop_everything(engine)
+        engine.dispose()
+    with ThreadPoolExecutor(2) as pool:
+        revisions = [*pool.map(upgrade, [url, url])]
+
+    assert revisions == [HEAD_REVISION] * 2
+    with TaskStore(url) as store:
+        assert store.list() == []
 
 
 def test_a_role_keeps_its_grants_on_the_view_when_a_migration_changes_it(
@@ -104,6 +171,13 @@ def test_a_role_keeps_its_grants_on_the_view_when_a_migration_changes_it(
         engine.dispose()
 
 
+def drop_everything(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+        connection.execute(text("GRANT USAGE ON SCHEMA public TO PUBLIC"))
+
+
 @contextmanager
 def at_revision(server: PostgreSQL, revision: str) -> Iterator[tuple[str, Engine]]:
     """Yield the URL and an engine of a database with the schema of an older release."""
@@ -111,10 +185,8 @@ def at_revision(server: PostgreSQL, revision: str) -> Iterator[tuple[str, Engine
     with server.database() as database:
         engine = create_engine(database)
         try:
+            drop_everything(engine)
             with engine.begin() as connection:
-                connection.execute(text("DROP SCHEMA public CASCADE"))
-                connection.execute(text("CREATE SCHEMA public"))
-                connection.execute(text("GRANT USAGE ON SCHEMA public TO PUBLIC"))
                 command.upgrade(alembic_config(connection), revision)
             yield database, engine
         finally:

@@ -42,6 +42,7 @@ from cadasta.workertoolbox.results._errors import (
     UnknownStatus,
     UnknownValue,
     UnsupportedSetting,
+    UpgradeUnfinished,
 )
 from cadasta.workertoolbox.results._headers import PROBE
 from cadasta.workertoolbox.results._history.retention import Retention
@@ -118,6 +119,7 @@ __all__ = [
     "UnknownStatus",
     "UnknownValue",
     "UnsupportedSetting",
+    "UpgradeUnfinished",
     "check_schema",
     "compare_privileges",
     "database_url",

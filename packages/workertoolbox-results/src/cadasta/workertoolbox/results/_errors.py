@@ -23,7 +23,8 @@ ResultsError
 ├── UnknownErrorState (ValueError)
 ├── UnknownStatus (ValueError)
 ├── UnknownValue (LookupError)
-└── UnsupportedSetting (ValueError)
+├── UnsupportedSetting (ValueError)
+└── UpgradeUnfinished (RuntimeError)
 """
 
 from __future__ import annotations
@@ -292,3 +293,7 @@ class UnsupportedSetting(ResultsError, ValueError):
             f"{self.name} is not supported by the result backend workertoolbox+…; "
             f"{self.advice or 'leave it out'}"
         )
+
+
+class UpgradeUnfinished(ResultsError, RuntimeError):
+    """Something still needs what `tasks upgrade --finish` would drop."""

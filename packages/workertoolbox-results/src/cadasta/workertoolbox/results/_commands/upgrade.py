@@ -6,6 +6,7 @@ import click
 
 from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._database.upgrade import upgrade
+from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 
 
 @click.command("upgrade")
@@ -15,9 +16,20 @@ from cadasta.workertoolbox.results._database.upgrade import upgrade
     help="Change the ids of Celery's tables to eight bytes, whatever their size. "
     "Workers wait meanwhile, about ten seconds for a GiB.",
 )
+@click.option(
+    "--finish",
+    is_flag=True,
+    help="Drop the tables and indexes that only earlier releases use, when none of "
+    "them runs any more and all their tasks are in history.",
+)
 @click.pass_context
-def command(ctx: click.Context, widen_ids: bool) -> None:
+def command(ctx: click.Context, widen_ids: bool, finish: bool) -> None:
     """Create the tables, or migrate them to the current schema."""
-    url = current_app(ctx).conf.result_backend
-    revision = upgrade(url, widen_ids=widen_ids)
+    app = current_app(ctx)
+    revision = upgrade(
+        app.conf.result_backend,
+        widen_ids=widen_ids,
+        finish=finish,
+        archive_after_s=archive_options(app).delay_s,
+    )
     click.echo(f"tables are at revision {revision}")

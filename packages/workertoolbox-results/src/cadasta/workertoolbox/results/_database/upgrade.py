@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from alembic import command
@@ -17,6 +19,11 @@ from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,
     translate_errors,
+)
+from cadasta.workertoolbox.results._database.leftovers import (
+    drop_indexes,
+    drop_tables,
+    require_finished,
 )
 from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.result_ids import widen_result_ids
@@ -39,7 +46,13 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _logger = logging.getLogger(__name__)
 
 
-def upgrade(url: str, *, widen_ids: bool = False) -> str:
+def upgrade(
+    url: str,
+    *,
+    widen_ids: bool = False,
+    finish: bool = False,
+    archive_after_s: float = 60.0,
+) -> str:
     """Create the tables, or bring them up to date, and return the revision.
 
     If two upgrades run at the same time, one waits for the other. An interrupted
@@ -50,32 +63,58 @@ def upgrade(url: str, *, widen_ids: bool = False) -> str:
         url: As in `result_backend`. Its role must be allowed to create tables.
         widen_ids: Whether to rewrite Celery's tables so that they hold more rows,
             however large they are. They are locked meanwhile.
+        finish: Whether to drop what only earlier releases use; see `leftovers.py`.
+            Nothing of an earlier release may run afterwards.
+        archive_after_s: Seconds from the end of a task until it is archived.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
         InvalidURL: The URL does not name a supported database.
+        UpgradeUnfinished: With `finish`, something still needs what would be dropped.
     """
     engine = open_engine(database_url(url))
     try:
         with translate_errors(engine), _locked_connection(engine) as connection:
-            _migrate(connection, widen_ids=widen_ids)
+            is_new = current_revision(connection) is None
+            _change(connection, partial(_migrate, widen_ids=widen_ids))
+            if finish:
+                archive_after = timedelta(seconds=archive_after_s)
+                require_finished(connection, archive_after=archive_after)
+            if finish or is_new:
+                _contract(connection)
             return current_revision(connection) or ""
     finally:
         engine.dispose()
 
 
 def _migrate(connection: Connection, *, widen_ids: bool) -> None:
-    """Run the migrations; repeat the one that does not get a lock on a table."""
-    config = alembic_config(connection)
+    command.upgrade(alembic_config(connection), "head")
+    if widen_ids and connection.dialect.name == "postgresql":
+        widen_result_ids(connection)
+
+
+def _contract(connection: Connection) -> None:
+    """Drop what only earlier releases use; an interrupted call can be repeated."""
+    if connection.dialect.name == "postgresql":
+        # The other connection waits for all transactions that use the table.
+        connection.rollback()
+        with connection.engine.connect() as other:
+            drop_indexes(other.execution_options(isolation_level="AUTOCOMMIT"))
+    else:
+        drop_indexes(connection)
+    _change(connection, drop_tables)
+
+
+def _change(connection: Connection, change: Callable[[Connection], object]) -> None:
+    """Change the schema; repeat a change that does not get a lock on a table."""
     if connection.dialect.name != "postgresql":
-        command.upgrade(config, "head")
+        change(connection)
         return
-    event.listen(connection, "begin", _limit_lock_waits)
+    # Alembic does not commit a transaction that had begun before.
+    connection.rollback()
     while True:
         try:
-            command.upgrade(config, "head")
-            if widen_ids:
-                widen_result_ids(connection)
+            change(connection)
             connection.commit()
             return
         except OperationalError as error:
@@ -112,6 +151,7 @@ def _locked_connection(engine: Engine) -> Iterator[Connection]:
     # A second connection holds the lock: the migrations end their transactions, and
     # pgbouncer does not keep a lock of the session.
     with engine.connect() as guard, engine.connect() as connection:
+        event.listen(connection, "begin", _limit_lock_waits)
         # Polled, because waiting for the lock could deadlock: CREATE INDEX CONCURRENTLY
         # in the running upgrade would wait for the waiting transaction.
         while not guard.scalar(

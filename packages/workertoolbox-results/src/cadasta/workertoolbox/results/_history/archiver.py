@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -47,9 +47,9 @@ from cadasta.workertoolbox.results._history.contributions import (
 )
 from cadasta.workertoolbox.results._history.days import (
     DEFAULT,
-    OLDEST_DAYS,
     Day,
     add_day,
+    day_of_end,
     existing_days,
     nearest,
 )
@@ -136,10 +136,8 @@ def _by_day(
     today = now.date()
     groups: dict[Day, list[str]] = defaultdict(list)
     for each in found:
-        wanted = Day(
-            _keep(each, options.keeps), _believed((each.ended_at or now).date(), today)
-        )
-        groups[wanted].append(each.id)
+        day = day_of_end(each.ended_at or now, since=each.since, today=today)
+        groups[Day(_keep(each, options.keeps), day)].append(each.id)
     if connection.dialect.name == "sqlite":
         return groups
     known = {*existing_days(connection)}
@@ -155,11 +153,6 @@ def _keep(ended: EndedTask, keeps: frozenset[str]) -> str:
         if value in keeps:
             return str(value)
     return DEFAULT
-
-
-def _believed(day: date, today: date) -> date:
-    distance = (day - today).days
-    return day if -OLDEST_DAYS <= distance <= 1 else today
 
 
 def _insert(

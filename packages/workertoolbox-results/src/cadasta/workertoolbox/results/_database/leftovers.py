@@ -1,0 +1,106 @@
+"""Tables and indexes that only earlier releases use, and their removal.
+
+A schema changes in three steps. Migrations *expand* it: they add what a release needs,
+and earlier releases still run on it. The archiver then *moves* the tasks of earlier
+releases to the history. When that is done, and no earlier release runs any more,
+`tasks upgrade --finish` *contracts* the schema: it drops what is listed here. A new
+database is contracted at once.
+
+The removal is not a migration, because migrations are ordered and it always comes last:
+a later release adds migrations after the newest one, whether a database is contracted
+or not. What that release does not need any more it adds to the lists here. Migrations
+must not depend on what is listed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, column, func, inspect, select, table, true
+
+from cadasta.workertoolbox.results._database.statuses import ENDED
+from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.types import Instant, naive_utc
+from cadasta.workertoolbox.results._errors import UpgradeUnfinished
+
+#: Tables of tasks without a result and of results without a task, and how far monitors
+#: of earlier releases have filled them.
+TABLES = ("workertoolbox_queued", "workertoolbox_untracked", "workertoolbox_watermark")
+
+#: Indexes of the results that are in history by now.
+INDEXES = (
+    "ix_workertoolbox_result_status",
+    "ix_workertoolbox_result_status_name",
+    "ix_workertoolbox_result_worker",
+)
+
+#: How long a task may stay live after it could have been archived: monitors may pause.
+GRACE = timedelta(hours=1)
+
+#: A monitor of an earlier release advances the watermark every ten seconds, to two
+#: minutes before the present.
+MONITOR_GONE_AFTER = timedelta(minutes=5)
+
+#: Tasks up to which they are counted, because counting takes time.
+MAX_COUNTED = 100_000
+
+_watermark = table("workertoolbox_watermark", column("seen_at", Instant))
+
+
+def require_finished(connection: Connection, *, archive_after: timedelta) -> None:
+    """Check that nothing needs the tables and indexes.
+
+    Args:
+        archive_after: How long after its end a task is archived.
+
+    Raises:
+        UpgradeUnfinished: There are ended tasks that are not archived yet, or a monitor
+            of an earlier release has been at work in the last minutes.
+    """
+    now = datetime.now(UTC)
+    if inspect(connection).has_table(_watermark.name):
+        seen_at = connection.scalar(select(_watermark.c.seen_at))
+        if seen_at is not None and seen_at > now - MONITOR_GONE_AFTER:
+            raise UpgradeUnfinished(
+                "a monitor of an earlier release was at work in the last "
+                f"{MONITOR_GONE_AFTER // timedelta(minutes=1)} minutes; stop it, and "
+                "try again later"
+            )
+    waiting = _count_unarchived(connection, before=now - archive_after - GRACE)
+    if waiting:
+        about = "more than " if waiting > MAX_COUNTED else ""
+        raise UpgradeUnfinished(
+            f"tasks that ended and are not in history yet: "
+            f"{about}{min(waiting, MAX_COUNTED)}; let the monitors go on, or run "
+            "`celery -A … tasks archive --once`, and try again"
+        )
+
+
+def _count_unarchived(connection: Connection, *, before: datetime) -> int:
+    is_old = taskmeta.c.date_done < naive_utc(before)
+    ended = (
+        select(taskmeta.c.id)
+        .where(taskmeta.c.archived_at.is_(None), taskmeta.c.status.in_(ENDED))
+        .where(taskmeta.c.task_id.is_not(None), func.coalesce(is_old, true()))
+        .limit(MAX_COUNTED + 1)
+        .subquery()
+    )
+    return connection.scalar(select(func.count()).select_from(ended)) or 0
+
+
+def drop_indexes(connection: Connection) -> None:
+    """Drop the indexes.
+
+    Args:
+        connection: On PostgreSQL, one that commits each statement. Nobody waits.
+    """
+    is_postgresql = connection.dialect.name == "postgresql"
+    concurrently = "CONCURRENTLY " if is_postgresql else ""
+    for name in INDEXES:
+        connection.exec_driver_sql(f"DROP INDEX {concurrently}IF EXISTS {name}")
+
+
+def drop_tables(connection: Connection) -> None:
+    """Drop the tables."""
+    for name in TABLES:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
