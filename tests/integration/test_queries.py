@@ -7,21 +7,26 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, insert, select, text, update
+from sqlalchemy import Engine, delete, func, insert, select, text, update
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
-    ended,
+    attempt,
+    history,
     planned,
     task,
     taskmeta,
-    tasks,
 )
-from cadasta.workertoolbox.results._history.watermark import GRACE, WatermarkSweep
+from cadasta.workertoolbox.results._database.view import tasks
+from cadasta.workertoolbox.results._history.archiver import (
+    ArchiveOptions,
+    archive_batch,
+)
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.query_plans import record_plans, sequential_scans
@@ -39,31 +44,30 @@ def random_rows(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
     """Return rows of tasks in all states, each of a different age."""
     chance = random.Random(seed)
     ages = (timedelta(seconds=3 * n + chance.random()) for n in itertools.count())
-    rows: dict[Any, list[dict[str, Any]]] = {task: [], taskmeta: [], planned: []}
+    tables = (task, attempt, taskmeta, planned)
+    rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in tables}
     for n in range(count):
         id, root = f"id{n}", f"id{n - n % 4}"
         parent = None if id == root else root
         at = NOW - next(ages)
         common = {"name": chance.choice(NAMES), "root_id": root, "parent_id": parent}
         queue = chance.choice(QUEUES)
-        status = chance.choice(STATUSES)
+        status = "STARTED" if n == UNDATED else chance.choice(STATUSES)
         is_tracked = chance.random() < 0.8
         if is_tracked:
             eta = chance.choice((None, None, NOW + timedelta(hours=1), NOW - MAX_AGE))
-            rows[task].append(
-                {
-                    "id": id,
-                    **common,
-                    "queue": queue,
-                    "replaced": 0,
-                    "retries": 0,
-                    "scheduled_at": at,
-                    "eta": eta,
-                    "ignore_result": False,
-                    "seen_at": at + chance.choice((0, 40)) * timedelta(seconds=1),
-                    "published_at": at,
-                }
-            )
+            message = {
+                "name": common["name"],
+                "queue": queue,
+                "replaced": 0,
+                "retries": 0,
+                "scheduled_at": at,
+                "eta": eta,
+                "seen_at": at + chance.choice((0, 40)) * timedelta(seconds=1),
+            }
+            rows[attempt].append({"task_id": id, **message})
+            others = {"ignore_result": False, "published_at": at}
+            rows[task].append({"id": id, **common, **message, **others})
         if status is not None:
             done = NOW - chance.random() * MAX_AGE
             extended = common | {"queue": queue, "worker": chance.choice(WORKERS)}
@@ -74,7 +78,7 @@ def random_rows(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
                     "task_id": id,
                     "status": status,
                     "result": b"42",
-                    "date_done": None if n == 7 else done.replace(tzinfo=None),
+                    "date_done": None if n == UNDATED else done.replace(tzinfo=None),
                     "published_at": at if is_tracked else None,
                     **dict.fromkeys(extended),
                     **(extended if is_extended else {"root_id": root}),
@@ -84,6 +88,9 @@ def random_rows(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
             rows[planned].append({"id": id, **common, "seen_at": at})
     return rows
 
+
+#: The number of a task whose result has no time.
+UNDATED = 7
 
 MAX_AGE = timedelta(minutes=10)
 
@@ -110,24 +117,39 @@ def change_some(engine: Engine, chance: random.Random) -> None:
         for row in known:
             if chance.random() < 0.6:
                 continue
-            id = row["task_id"]
-            connection.execute(delete(taskmeta).where(taskmeta.c.task_id == id))
+            id, fate = row["task_id"], chance.random()
+            is_same = taskmeta.c.task_id == id
+            connection.execute(delete(taskmeta).where(is_same))
             now = datetime.now(UTC)
-            fate = chance.random()
             if fate < 0.1:
                 again = {"status": "STARTED", "date_done": now.replace(tzinfo=None)}
-                connection.execute(insert(taskmeta), [{**row, **again}])
+                changed = update(taskmeta).where(is_same).values(again)
+                if not connection.execute(changed).rowcount:
+                    fresh = {"archived_at": None, "forgotten": None}
+                    connection.execute(insert(taskmeta), [{**row, **again, **fresh}])
             elif fate < 0.2:
-                dates = dict.fromkeys(("published_at", "scheduled_at", "seen_at"), now)
-                connection.execute(update(task).where(task.c.id == id).values(dates))
+                again = update(task).where(task.c.id == id)
+                connection.execute(again.values(published_at=now))
+
+
+def archive(store: TaskStore, until: datetime) -> None:
+    """Archive the tasks that ended before an instant."""
+    options = ArchiveOptions(delay_s=(datetime.now(UTC) - until).total_seconds())
+    with store.engine.begin() as connection:
+        assert archive_batch(connection, options) < options.batch_size
 
 
 def view_rows(store: TaskStore) -> list[Any]:
     """Return all rows of the view, with the times that lists are sorted by."""
     query = (
-        select(tasks, taskmeta.c.date_done, ended.c.ended_at, planned.c.seen_at)
+        select(
+            tasks,
+            taskmeta.c.date_done,
+            history.c.finished_at.label("ended_at"),
+            planned.c.seen_at,
+        )
         .outerjoin_from(tasks, taskmeta, tasks.c.id == taskmeta.c.task_id)
-        .outerjoin(ended, tasks.c.id == ended.c.task_id)
+        .outerjoin(history, tasks.c.id == history.c.id)
         .outerjoin(planned, tasks.c.id == planned.c.id)
     )
     with store.engine.connect() as connection:
@@ -157,12 +179,17 @@ def list_from_view(
     return [row.id for row in sorted(shown, key=age, reverse=True)]
 
 
-def sweep(store: TaskStore, until: datetime) -> None:
-    """Advance the watermark."""
-    sweep, is_done = WatermarkSweep(), False
-    while not is_done:
-        with store.engine.begin() as connection:
-            is_done = sweep.advance(connection, until=until)
+def listings(by_state: set[str]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield filters, and whether the tasks are listed by their latest state."""
+    statuses = (None, "SUCCESS", "QUEUED", "SCHEDULED", "PLANNED", *sorted(by_state))
+    for name, queue, worker, status in itertools.product(
+        (None, "export.a"), (None, "msg"), (None, "one@host"), statuses
+    ):
+        wanted = {"name": name, "queue": queue, "worker": worker, "status": status}
+        yield wanted, worker is not None or status in by_state
+
+
+OF_STATE = {"FAILURE", "STARTED", "RETRY", "PROGRESS"}
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -170,27 +197,16 @@ def test_a_list_has_the_newest_rows_of_the_whole_view(
     store: TaskStore, seed: int
 ) -> None:
     insert_rows(store.engine, random_rows(seed, 200))
-    of_state = {"FAILURE", "STARTED", "RETRY", "PROGRESS"}
-    status_filters = (None, "SUCCESS", "QUEUED", "SCHEDULED", "PLANNED", *of_state)
     compared = 0
     chance = random.Random(seed)
-    # Results are deleted before and after a sweep has seen them.
+    # Results are deleted before and after they are archived.
     for until in (None, NOW - MAX_AGE / 2, None, NOW, None):
         if until is None:
             change_some(store.engine, chance)
         else:
-            sweep(store, until)
+            archive(store, until)
         rows = view_rows(store)
-        for name, queue, worker, status in itertools.product(
-            (None, "export.a"), (None, "msg"), (None, "one@host"), status_filters
-        ):
-            wanted: dict[str, Any] = {
-                "name": name,
-                "queue": queue,
-                "worker": worker,
-                "status": status,
-            }
-            by_state = worker is not None or status in of_state
+        for wanted, by_state in listings(OF_STATE):
             expected = list_from_view(rows, by_state=by_state, **wanted)
             for limit in (1, 10, 1000):
                 found = [each.id for each in store.list(limit=limit, **wanted)]
@@ -198,6 +214,45 @@ def test_a_list_has_the_newest_rows_of_the_whole_view(
                 compared += len(found)
 
     assert compared > 1000
+
+
+def answers(store: TaskStore) -> dict[str, Any]:
+    """Return what the store says of all tasks."""
+    everything = store.list(limit=1000, internal=True)
+    found: dict[str, Any] = {
+        str(wanted): store.list(limit=1000, **wanted)
+        for wanted, _ in listings(OF_STATE)
+    }
+    found["view"] = sorted(
+        row[: len(tasks.c)] for row in sorted(view_rows(store), key=itemgetter(0))
+    )
+    for each in everything:
+        found[f"get {each.id}"] = store.get(each.id)
+        found[f"attempts {each.id}"] = store.attempts(each.id)
+        found[f"published {each.id}"] = store.published_attempts(each.id)
+        for find in (store.workflow, store.children):
+            found[f"{find.__name__} {each.id}"] = find(each.id, internal=True)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_archiving_changes_no_answer(store: TaskStore, seed: int) -> None:
+    insert_rows(store.engine, random_rows(seed, 100))
+    chance = random.Random(seed)
+    archived = []
+    for until in (NOW - MAX_AGE / 2, NOW, datetime.now(UTC)):
+        change_some(store.engine, chance)
+        before = answers(store)
+        archive(store, until)
+        after = answers(store)
+        with store.engine.connect() as connection:
+            count = select(func.count()).select_from(history)
+            archived.append(connection.scalar(count))
+        for question, answer in before.items():
+            assert after[question] == answer, question
+
+    assert archived[0] > 10
+    assert archived[1] > archived[0]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -210,7 +265,7 @@ def test_workflows_and_children_are_the_same_as_in_the_whole_view(
     roots = {row["root_id"] for some in rows.values() for row in some}
     for until in (None, NOW - MAX_AGE / 2, NOW):
         if until is not None:
-            sweep(store, until)
+            archive(store, until)
         shown = view_rows(store)
         for find, column in (
             (store.workflow, "root_id"),
@@ -256,20 +311,16 @@ def test_stuck_tasks_are_the_same_as_in_the_whole_view(
     assert len(expected) > 20
     for until in (None, NOW - MAX_AGE * 0.7, NOW):
         if until is not None:
-            sweep(store, until)
+            archive(store, until)
         for limit in (1, 10, 1000):
             longer_than = datetime.now(UTC) - before
             found = store.stuck(longer_than, limit=limit, internal=True)
             assert [each.id for each in found] == expected[:limit]
 
 
-#: Tables that grow with the history.
-BIG_TABLES = {
-    "workertoolbox_task",
-    "celery_taskmeta",
-    "workertoolbox_ended",
-    "workertoolbox_planned",
-}
+#: The beginnings of the names of tables that grow with the history.
+BIG_TABLES = ("workertoolbox_history", "celery_taskmeta", "workertoolbox_planned")
+
 #: Number of tasks in the test of the plans.
 TASK_COUNT = 30_000
 
@@ -281,15 +332,10 @@ SELECT 'never' || n, 'export.' || n % 50, 'root' || n, 'root' || n,
 FROM generate_series(1, {TASK_COUNT}) n
 """
 
-#: Deletes half of the results, of which the ends are kept.
-EXPIRE_RESULTS = """
-DELETE FROM celery_taskmeta WHERE date_done < now() - interval '15 days'
-"""
-
 
 @pytest.fixture(scope="module")
-def history(postgresql: PostgreSQL) -> Iterator[TaskStore]:
-    """A store of 30,000 tasks, most of them finished, all but the newest swept."""
+def large(postgresql: PostgreSQL) -> Iterator[TaskStore]:
+    """A store of 30,000 tasks, most of them in history."""
     pytest.importorskip("psycopg2")
     with ExitStack() as stack:
         database = stack.enter_context(postgresql.database())
@@ -297,52 +343,40 @@ def history(postgresql: PostgreSQL) -> Iterator[TaskStore]:
         with store.engine.begin() as connection:
             insert_sample_tasks(connection, TASK_COUNT)
             connection.execute(text(INSERT_PLANNED_STEPS))
-        sweep(store, datetime.now(UTC) - GRACE)
+            while archive_batch(connection, ArchiveOptions(batch_size=10_000)):
+                pass
         with store.engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.execute(text(EXPIRE_RESULTS))
             connection.execute(text("VACUUM ANALYZE"))
         yield store
 
 
-STATES = ("SUCCESS", "FAILURE", "STARTED", "PROGRESS")
-
-
 @pytest.mark.parametrize("wanted", LISTINGS.values(), ids=LISTINGS)
-def test_a_list_scans_no_big_table(history: TaskStore, wanted: dict[str, Any]) -> None:
-    with record_plans(history.engine) as found:
-        history.list(**wanted)
+def test_a_list_scans_no_big_table(large: TaskStore, wanted: dict[str, Any]) -> None:
+    with record_plans(large.engine) as found:
+        large.list(**wanted)
 
     assert_no_big_table_is_scanned(found)
 
 
-def test_other_queries_scan_no_big_table(history: TaskStore) -> None:
-    [first, *_] = history.list(status="FAILURE")
-    [child, *_] = [task for task in history.list(limit=100) if task.parent_id]
-    with record_plans(history.engine) as found:
-        assert history.get(first.id) == first
-        assert len(history.workflow(child.root_id or "")) >= 4
-        assert len(history.children(child.parent_id or "")) >= 3
-        assert history.workflow("nobody") == history.children("nobody") == []
-        assert history.stuck(timedelta(minutes=15))
-        assert history.stuck(timedelta(minutes=15), name="export.3")
-        assert history.find("nobody") is None
+def test_other_queries_scan_no_big_table(large: TaskStore) -> None:
+    [first, *_] = large.list(status="FAILURE")
+    [child, *_] = [task for task in large.list(limit=100) if task.parent_id]
+    with record_plans(large.engine) as found:
+        assert large.get(first.id) == first
+        assert len(large.workflow(child.root_id or "")) >= 4
+        assert len(large.children(child.parent_id or "")) >= 3
+        assert large.workflow("nobody") == large.children("nobody") == []
+        assert large.stuck(timedelta(minutes=15))
+        assert large.stuck(timedelta(minutes=15), name="export.3")
+        assert large.find("nobody") is None
 
     assert_no_big_table_is_scanned(found)
 
 
-def test_a_sweep_scans_no_big_table_but_planned(history: TaskStore) -> None:
-    with record_plans(history.engine) as found:
-        sweep(history, datetime.now(UTC) - GRACE)
-
-    # It reads all planned steps, in parts.
-    assert_no_big_table_is_scanned(found, except_for="workertoolbox_planned")
-
-
-def assert_no_big_table_is_scanned(
-    found: Sequence[str], *, except_for: str = ""
-) -> None:
-    """Check that no plan scans a big table sequentially."""
+def assert_no_big_table_is_scanned(found: Sequence[str]) -> None:
+    """Check that no plan scans a table sequentially that grows with the large."""
     assert found
     for plan in found:
-        assert not sequential_scans(plan) & (BIG_TABLES - {except_for}), plan
+        scanned = sequential_scans(plan)
+        assert not [each for each in scanned if each.startswith(BIG_TABLES)], plan

@@ -156,4 +156,4 @@ def test_a_brief_list_does_not_read_results(backend: Backend, store: TaskStore) 
 
     assert statements
     assert not any("celery_taskmeta.result" in each for each in statements)
-    assert not any("workertoolbox_tasks.args" in each for each in statements)
+    assert not any("workertoolbox_live.args" in each for each in statements)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from cadasta.workertoolbox.results._database import view
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.statuses import FINAL
-from cadasta.workertoolbox.results._database.tables import tasks
+from cadasta.workertoolbox.results._database.view import tasks
 
 
 def definition(engine: Engine) -> str:
@@ -26,7 +26,7 @@ def test_the_view_from_migrations_is_the_one_in_its_file(url: str) -> None:
     engine = open_engine(database_url(url))
     migrated = definition(engine)
     with engine.begin() as connection:
-        view.create_view(connection)
+        view.create_views(connection)
     created = definition(engine)
     with engine.connect() as connection:
         columns = connection.execute(text("SELECT * FROM workertoolbox_tasks")).keys()

@@ -30,11 +30,16 @@ metadata = MetaData()
 #: Maximum length in characters of a name in Celery's columns.
 NAME_LENGTH = 155
 
-#: The results of ended tasks.
 _ENDED = f"status IN ({', '.join(map(repr, ENDED))})"
 
+#: Conditions on `celery_taskmeta`, as in its partial indexes: the results of tasks that
+#: have not ended, and the ends that are not in history yet. Together, they are the live
+#: results.
+IS_OPEN = f"NOT ({_ENDED})"
+IS_UNARCHIVED = f"archived_at IS NULL AND {_ENDED}"
+
 #: Few tasks have another status, so that an index of them is small.
-_UNUSUAL = "status <> 'SUCCESS'"
+IS_UNUSUAL = "status <> 'SUCCESS'"
 
 _HAS_GROUP = "error_group <> ''"
 
@@ -90,8 +95,8 @@ taskmeta = Table(
     Column("forgotten", Boolean),
     # Few indexes, because each slows down every worker that stores a result. A row is
     # in the first one until its end, and in the second one until it is archived.
-    _partial("result_open", "status", "date_done", rows=f"NOT ({_ENDED})"),
-    _partial("result_ended", "date_done", rows=f"archived_at IS NULL AND {_ENDED}"),
+    _partial("result_open", "status", "date_done", rows=IS_OPEN),
+    _partial("result_ended", "date_done", rows=IS_UNARCHIVED),
     _partial("result_forgotten", "archived_at", rows="forgotten"),
     sqlite_autoincrement=True,
 )
@@ -227,8 +232,8 @@ history = Table(
     Index("ix_workertoolbox_history_name", "name", "listed_at"),
     Index("ix_workertoolbox_history_queue", "queue", "listed_at"),
     Index("ix_workertoolbox_history_worker", "worker", "finished_at"),
-    _partial("history_status", "status", "finished_at", rows=_UNUSUAL),
-    _partial("history_status_name", "status", "name", "finished_at", rows=_UNUSUAL),
+    _partial("history_status", "status", "finished_at", rows=IS_UNUSUAL),
+    _partial("history_status_name", "status", "name", "finished_at", rows=IS_UNUSUAL),
     _partial(
         *("history_error_group", "error_group", "finished_at"),
         rows="error_group IS NOT NULL",

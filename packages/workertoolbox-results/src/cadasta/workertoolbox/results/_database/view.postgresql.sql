@@ -1,5 +1,6 @@
 -- Two views. workertoolbox_live has the tasks that are not in history yet, with results as
--- they are stored. workertoolbox_tasks has these and the history, with decoded results.
+-- they are stored. workertoolbox_tasks has these, with decoded results, the history, and
+-- the planned steps.
 -- Their columns are in the order of `live` and `tasks` in tables.py.
 
 -- Celery stores JSON as bytes. Text that jsonb refuses (NaN, NUL) is shown as a string.
@@ -18,8 +19,8 @@ EXCEPTION WHEN others THEN
     END;
 END $$;
 
--- The three parts are tasks whose message a monitor has seen, results without such a task,
--- and planned steps.
+-- The two parts are tasks whose message a monitor has seen, and results without such a
+-- task.
 --
 -- The message of a task may be another one than the one that was run: an id can be
 -- published twice, and a copy can be forged. `own` says whether it is the same, or not
@@ -27,8 +28,6 @@ END $$;
 -- that those of two runs are never mixed.
 -- The columns of all parts have the same types (hence ::text). Otherwise PostgreSQL
 -- does not push a condition on the view down to the indexes of the tables.
--- In the last part, the result is joined only for the types of its columns: all of
--- them are NULL.
 CREATE OR REPLACE VIEW workertoolbox_live AS
 SELECT
     t.id,
@@ -89,25 +88,16 @@ SELECT
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
     r.waited_s, r.children, r.attempts, r.error_group, coalesce(r.forgotten, false),
-    r.published_at,
-    NULL, NULL, NULL, NULL, NULL
+    r.published_at, NULL, NULL, NULL, NULL, NULL
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
 -- Celery stores a failure for a group or a chord too, but they are not tasks.
-AND coalesce(r.name, '') NOT IN ('celery.chord', 'celery.group')
-UNION ALL
-SELECT
-    p.id, p.name, 'PLANNED', NULL, NULL, NULL, p.root_id, nullif(p.parent_id, p.id),
-    p.group_id, r.retries, NULL, NULL, r.started_at, NULL, r.worker, r.result,
-    r.not_run, r.traceback, true, r.waited_s, r.children, r.attempts, r.error_group,
-    false, r.published_at, NULL, NULL, NULL, NULL, p.seen_at
-FROM workertoolbox_planned p LEFT JOIN celery_taskmeta r ON r.task_id = p.id
-WHERE r.task_id IS NULL
-AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)
-AND NOT EXISTS (SELECT 1 FROM workertoolbox_history h WHERE h.id = p.id);
+AND coalesce(r.name, '') NOT IN ('celery.chord', 'celery.group');
 
 -- A task is live again, and still in history, until the archiver has merged what is new.
+-- In the last part, the result is joined only for the types of its columns: all of them
+-- are NULL.
 CREATE OR REPLACE VIEW workertoolbox_tasks AS
 SELECT
     id, name, status, queue, args, kwargs, root_id, parent_id, group_id, retries,
@@ -127,4 +117,13 @@ FROM workertoolbox_history h
 WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = h.id)
 AND NOT EXISTS (
     SELECT 1 FROM celery_taskmeta r WHERE r.task_id = h.id AND r.archived_at IS NULL
-);
+)
+UNION ALL
+SELECT
+    p.id, p.name, 'PLANNED', NULL, NULL, NULL, p.root_id, nullif(p.parent_id, p.id),
+    p.group_id, r.retries, NULL, NULL, r.started_at, NULL, r.worker, NULL,
+    r.traceback, true, r.waited_s
+FROM workertoolbox_planned p LEFT JOIN celery_taskmeta r ON r.task_id = p.id
+WHERE r.task_id IS NULL
+AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)
+AND NOT EXISTS (SELECT 1 FROM workertoolbox_history h WHERE h.id = p.id);

@@ -24,8 +24,8 @@ from sqlalchemy import (
 
 from cadasta.workertoolbox.results._database.types import Document, Instant
 
-#: Every task: live tasks, each with its result, and the history. `status` is that of
-#: the result, or `QUEUED`, `SCHEDULED` or `PLANNED` if there is none.
+#: Every task: live tasks with their results, the history, and planned steps. `status`
+#: is that of the result, or `QUEUED`, `SCHEDULED` or `PLANNED` if there is none.
 tasks = Table(
     "workertoolbox_tasks",
     MetaData(),
@@ -50,7 +50,7 @@ tasks = Table(
     Column("waited_s", Float),
 )
 
-#: The tasks that are not in history, with results as they are stored.
+#: The tasks with a message or a result that are not in history. Results are as stored.
 live = Table(
     "workertoolbox_live",
     MetaData(),

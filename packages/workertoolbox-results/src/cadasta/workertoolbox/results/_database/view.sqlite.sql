@@ -1,9 +1,10 @@
 -- Two views. workertoolbox_live has the tasks that are not in history yet, with results as
--- they are stored. workertoolbox_tasks has these and the history, with decoded results.
+-- they are stored. workertoolbox_tasks has these, with decoded results, the history, and
+-- the planned steps.
 -- Their columns are in the order of `live` and `tasks` in tables.py.
 --
--- The three parts are tasks whose message a monitor has seen, results without such a task,
--- and planned steps.
+-- The two parts are tasks whose message a monitor has seen, and results without such a
+-- task.
 --
 -- Celery stores JSON as bytes. Text that is not valid JSON (NaN) is shown as a string.
 -- A pickle, which begins with byte 0x80, is shown as NULL.
@@ -83,16 +84,7 @@ FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
 -- Celery stores a failure for a group or a chord too, but they are not tasks.
-AND coalesce(r.name, '') NOT IN ('celery.chord', 'celery.group')
-UNION ALL
-SELECT
-    p.id, +p.name, 'PLANNED', NULL, NULL, NULL, +p.root_id, nullif(p.parent_id, p.id),
-    +p.group_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, NULL, NULL,
-    NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, +p.seen_at
-FROM workertoolbox_planned p
-WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)
-AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = p.id)
-AND NOT EXISTS (SELECT 1 FROM workertoolbox_history h WHERE h.id = p.id);
+AND coalesce(r.name, '') NOT IN ('celery.chord', 'celery.group');
 
 -- A task is live again, and still in history, until the archiver has merged what is new.
 CREATE VIEW workertoolbox_tasks AS
@@ -119,4 +111,12 @@ FROM workertoolbox_history h
 WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = h.id)
 AND NOT EXISTS (
     SELECT 1 FROM celery_taskmeta r WHERE r.task_id = h.id AND r.archived_at IS NULL
-);
+)
+UNION ALL
+SELECT
+    p.id, +p.name, 'PLANNED', NULL, NULL, NULL, +p.root_id, nullif(p.parent_id, p.id),
+    +p.group_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, NULL
+FROM workertoolbox_planned p
+WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)
+AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = p.id)
+AND NOT EXISTS (SELECT 1 FROM workertoolbox_history h WHERE h.id = p.id);

@@ -44,7 +44,7 @@ _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id
 
 def erase_task(engine: Engine, id: str) -> Iterator[Counter[str]]:
     """Delete one task from all tables, in the same way as `erase_workflow`."""
-    only = Workflow({jsonable(id)}, set(), set())
+    only = Workflow({jsonable(id)}, set(), set(), set())
     return _erase(engine, lambda connection: only)
 
 
@@ -65,11 +65,11 @@ def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
     """
     id = jsonable(root_id)
     # The tasks that are deleted first may be those that join the others.
-    known = Workflow({id}, {id}, {id})
+    known = Workflow({id}, {id}, {id}, set())
 
     def find(connection: Connection) -> Workflow:
         found = find_workflow(connection, *known.root_ids, *known.group_ids)
-        for ids, new in zip(known, found, strict=True):
+        for ids, new in zip(known[:3], found[:3], strict=True):
             ids |= new
         return known
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from celery.states import EXCEPTION_STATES, RETRY
-from sqlalchemy import Connection, RowMapping, bindparam, func, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    bindparam,
+    func,
+    select,
+)
 
 from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import ENDED
-from cadasta.workertoolbox.results._database.tables import attempt, taskmeta
+from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
+from cadasta.workertoolbox.results._store.day_windows import day_windows
 from cadasta.workertoolbox.results._store.task import failure_text
 
 #: Bytes of the error of the latest attempt that are read.
@@ -53,17 +64,14 @@ class Attempt:
 
 def find_attempts(connection: Connection, id: str) -> Sequence[Attempt]:
     """Return the attempts of a task in their order: of publication, then of start."""
-    row = connection.execute(_RESULT, {"id": id}).mappings().first()
+    row, messages = _read(connection, id)
     # A run that was taken for lost may have ended later, as a duplicate.
     runs = (
         {}
         if row is None
         else {(run.retries, run.worker, run.started_at): run for run in _runs(row)}
     )
-    published = [
-        Attempt(**message)
-        for message in connection.execute(_MESSAGES, {"id": id}).mappings()
-    ]
+    published = [Attempt(**message) for message in messages]
     found, seen = [], set()
     for run in runs.values():
         number = _message_of(run, published)
@@ -72,27 +80,89 @@ def find_attempts(connection: Connection, id: str) -> Sequence[Attempt]:
             continue
         seen.add(number)
         message = published[number]
-        queue = run.queue or message.queue
-        found.append(replace(run, queue=queue, scheduled_at=message.scheduled_at))
+        # A result that is not extended says little of its run.
+        found.append(
+            replace(
+                run,
+                retries=message.retries if run.retries is None else run.retries,
+                queue=run.queue or message.queue,
+                scheduled_at=message.scheduled_at,
+            )
+        )
     waiting = [each for n, each in enumerate(published) if n not in seen]
     return sorted([*found, *waiting], key=_order)
 
 
-_RESULT = select(
-    *(
-        taskmeta.c[name]
-        for name in ("status", "retries", "queue", "worker", "published_at")
-    ),
-    *(taskmeta.c[name] for name in ("started_at", "date_done", "attempts")),
-    func.substr(taskmeta.c.result, 1, MAX_ERROR_BYTES).label("error"),
-    taskmeta.c.traceback,
-).where(taskmeta.c.task_id == bindparam("id"))
+def find_retries(connection: Connection, id: str) -> Sequence[int]:
+    """Return the retry number of each message of a task, in their order."""
+    _, messages = _read(connection, id)
+    return [message["retries"] for message in messages]
+
+
+#: What a message says of its attempt.
+_MESSAGE = ("retries", "queue", "scheduled_at")
+
+
+def _select_result(table: Table, at: Column[datetime]) -> Select[Any]:
+    names = ("status", "retries", "queue", "worker", "published_at", "started_at")
+    return select(
+        *(table.c[name] for name in (*names, "traceback", "attempts")),
+        at.label("stored_at"),
+        func.substr(table.c.result, 1, MAX_ERROR_BYTES).label("error"),
+    )
+
+
+_RESULT = _select_result(taskmeta, taskmeta.c.date_done).where(
+    taskmeta.c.task_id == bindparam("id"), taskmeta.c.archived_at.is_(None)
+)
 
 _MESSAGES = (
-    select(attempt.c.retries, attempt.c.queue, attempt.c.scheduled_at)
+    select(*(attempt.c[name] for name in _MESSAGE))
     .where(attempt.c.task_id == bindparam("id"))
     .order_by(attempt.c.replaced, attempt.c.retries)
 )
+
+_ARCHIVED = (
+    _select_result(history, history.c.finished_at)
+    .add_columns(history.c.messages, history.c.scheduled_at, history.c.seen_at)
+    .where(history.c.id == bindparam("id"))
+)
+
+
+def _read(
+    connection: Connection, id: str
+) -> tuple[RowMapping | None, Sequence[Mapping[str, Any]]]:
+    """Return the result of a task, and its messages in their order."""
+    row = connection.execute(_RESULT, {"id": id}).mappings().first()
+    messages = [
+        {**each} for each in connection.execute(_MESSAGES, {"id": id}).mappings()
+    ]
+    if row is not None or messages:
+        return row, messages
+    for window in day_windows(connection):
+        query = _ARCHIVED.where(*window.conditions())
+        row = connection.execute(query, {"id": id}).mappings().first()
+        if row is not None:
+            return row, _archived_messages(row)
+    return None, ()
+
+
+def _archived_messages(row: RowMapping) -> Sequence[Mapping[str, Any]]:
+    if row["seen_at"] is None:
+        return ()  # No monitor has seen one.
+    if row["messages"] is None:
+        return [{name: row[name] for name in _MESSAGE}]
+    records = sorted(
+        row["messages"], key=lambda record: (record["replaced"], record["retries"])
+    )
+    return [
+        {
+            "retries": record["retries"],
+            "queue": record["queue"],
+            "scheduled_at": _read_instant(record["scheduled_at"]),
+        }
+        for record in records
+    ]
 
 
 def _runs(row: RowMapping) -> Iterator[Attempt]:
@@ -109,7 +179,7 @@ def _runs(row: RowMapping) -> Iterator[Attempt]:
         )
     status = row["status"]
     is_over = status in ENDED or status == RETRY
-    stored_at = row["date_done"]  # Rows of others may have none.
+    stored_at = row["stored_at"]  # Rows of others may have none.
     failed = status in EXCEPTION_STATES
     yield Attempt(
         **{name: row[name] for name in ("retries", "queue", "worker", "traceback")},

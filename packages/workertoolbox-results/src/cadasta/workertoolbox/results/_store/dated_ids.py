@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
@@ -15,25 +15,34 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DatedId(NamedTuple):
-    """The id of a task, and the instant that it is sorted by."""
+    """The id of a task, the instant that it is sorted by, and its day in the history.
+
+    A live task has no day.
+    """
 
     at: datetime
     id: str
+    day: date | None = None
 
 
 def fetch_ids(
     connection: Connection, query: Select[Any], limit: int
 ) -> Sequence[DatedId]:
-    """Return the first rows of a query that selects a date and an id."""
+    """Return the first rows of a query that selects a date, an id, and maybe a day."""
     return [
-        DatedId(at if at.tzinfo else at.replace(tzinfo=UTC), id)
-        for at, id in connection.execute(query.limit(limit))
+        DatedId(at if at.tzinfo else at.replace(tzinfo=UTC), *others)
+        for at, *others in connection.execute(query.limit(limit))
     ]
 
 
 def merge_ids(
     sources: Iterable[Sequence[DatedId]], limit: int, *, newest_first: bool = False
-) -> list[str]:
-    """Merge sorted sources, and return the first ids without duplicates."""
+) -> list[DatedId]:
+    """Merge sorted sources, and return the first ones without duplicate ids."""
     merged = merge(*sources, key=lambda found: found.at, reverse=newest_first)
-    return list(islice(dict.fromkeys(found.id for found in merged), limit))
+    first: dict[str, DatedId] = {}
+    for found in merged:
+        first.setdefault(found.id, found)
+        if len(first) == limit:
+            break
+    return list(islice(first.values(), limit))

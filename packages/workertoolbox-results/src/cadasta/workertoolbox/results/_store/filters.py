@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from celery.states import SUCCESS
-from sqlalchemy import ColumnElement, SQLColumnExpression, Table, func, select
+from sqlalchemy import (
+    ColumnElement,
+    SQLColumnExpression,
+    TextClause,
+    func,
+    select,
+    text,
+)
 
-from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
-from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, task
+from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT, ENDED
+from cadasta.workertoolbox.results._database.tables import (
+    IS_UNUSUAL,
+    history,
+    task,
+    taskmeta,
+)
 from cadasta.workertoolbox.results._store.task import INTERNAL
 
-Condition = ColumnElement[bool]
+Condition = ColumnElement[bool] | TextClause
+
+#: Names under which Celery stores a failure of what is not a task.
+PSEUDO_TASKS = ("celery.chord", "celery.group")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +40,7 @@ class Filters:
         status: One of `STATUSES`, or a custom state.
         queue: Work queue of the task.
         worker: Worker that ran the task, such as `celery@host`.
+        error_group: Key of the group of its error.
         internal: Whether to include Celery's own tasks, `celery.*`. With `name` they
             are always included.
     """
@@ -33,17 +49,24 @@ class Filters:
     status: str | None = None
     queue: str | None = None
     worker: str | None = None
+    error_group: str | None = None
     internal: bool = False
 
     @property
     def by_latest_state(self) -> bool:
-        """Whether the tasks are searched for in the results, by their latest state.
+        """Whether the tasks are sorted by the time of their latest state.
 
-        They are if a worker is given, or a stored state other than `SUCCESS`. Few tasks
-        have such a state, and they may be anywhere in the history.
+        They are if a worker or an error group is given, or a stored state other than
+        `SUCCESS`. Few tasks match, and they may be anywhere in the history.
         """
         usual = (*BEFORE_RESULT, SUCCESS, None)
-        return self.worker is not None or self.status not in usual
+        is_of_run = self.worker is not None or self.error_group is not None
+        return is_of_run or self.status not in usual
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether a task that matches may have ended, and so may be in the history."""
+        return self.status is None or self.status in ENDED
 
 
 def message_conditions(filters: Filters) -> Iterator[Condition]:
@@ -51,56 +74,44 @@ def message_conditions(filters: Filters) -> Iterator[Condition]:
     yield from name_and_queue_conditions(filters, task.c.name, task.c.queue)
 
 
-def untracked_conditions(filters: Filters, states: Table) -> Iterator[Condition]:
-    """Yield conditions on a table of states for tasks without a message."""
-    yield from name_and_queue_conditions(filters, states.c.name, states.c.queue)
-    if filters.status is not None:
-        yield states.c.status == filters.status
+def untracked_conditions(filters: Filters) -> Iterator[Condition]:
+    """Yield conditions on `celery_taskmeta`, by the name and queue in the result."""
+    result = taskmeta.c
+    yield from name_and_queue_conditions(filters, result.name, result.queue)
+    yield func.coalesce(result.name, "").not_in(PSEUDO_TASKS)
 
 
-def state_conditions(filters: Filters, states: Table) -> Iterator[Sequence[Condition]]:
-    """Yield alternatives: sequences of conditions on a table of states.
-
-    A state matches if it meets every condition of one sequence. Each sequence is meant
-    for a query of its own, so that each can use an index; one query with an OR could
-    not.
+def state_conditions(filters: Filters) -> Iterator[Condition]:
+    """Yield conditions on `celery_taskmeta`, by all filters but the status.
 
     Name and queue are those that the worker stored, or else those of the message.
-
-    Args:
-        states: `celery_taskmeta` or `workertoolbox_ended`, which have the same indexes.
     """
-    state = states.c
-    name = func.coalesce(state.name, _message_column("name", state.task_id))
-    queue = func.coalesce(state.queue, _message_column("queue", state.task_id))
-    wanted: list[Condition] = []
+    result = taskmeta.c
     if filters.worker is not None:
-        wanted.append(state.worker == filters.worker)
-    if filters.status is not None:
-        wanted.append(state.status == filters.status)
-    conditions = [*wanted, *name_and_queue_conditions(filters, name, queue)]
-    if filters.status in (None, SUCCESS):
-        yield conditions
-        return
-    in_partial_index = state.status != SUCCESS  # Written as in the indexes.
-    if filters.name is None:
-        yield [in_partial_index, *conditions]
-        return
-    has_stored_name = state.name == filters.name[:NAME_LENGTH]
-    without_name = replace(filters, name=None, internal=True)
-    others = name_and_queue_conditions(without_name, name, queue)
-    yield [in_partial_index, has_stored_name, *wanted, *others]
-    yield [in_partial_index, state.name.is_(None), *conditions]
+        yield result.worker == filters.worker
+    if filters.error_group is not None:
+        yield result.error_group == filters.error_group
+    name = func.coalesce(result.name, _message_column("name"))
+    queue = func.coalesce(result.queue, _message_column("queue"))
+    yield from name_and_queue_conditions(filters, name, queue)
+    yield func.coalesce(result.name, "").not_in(PSEUDO_TASKS)
 
 
-def _message_column(column: str, task_id: ColumnElement[str]) -> ColumnElement[Any]:
-    """Return a column of the message of a task."""
-    return select(task.c[column]).where(task.c.id == task_id).scalar_subquery()
+def history_conditions(filters: Filters) -> Iterator[Condition]:
+    """Yield conditions on `workertoolbox_history`, by all filters."""
+    ended = history.c
+    for name in ("status", "worker", "error_group"):
+        value = getattr(filters, name)
+        if value is not None:
+            yield ended[name] == value
+    if filters.status not in (None, SUCCESS):
+        yield text(IS_UNUSUAL)  # SQLite compares it with the condition of the index.
+    yield from name_and_queue_conditions(filters, ended.name, ended.queue)
 
 
 def name_and_queue_conditions(
     filters: Filters, name: SQLColumnExpression[Any], queue: SQLColumnExpression[Any]
-) -> Iterator[Condition]:
+) -> Iterator[ColumnElement[bool]]:
     """Yield conditions on two columns of any table, the name and the queue."""
     if filters.name is not None:
         yield name == filters.name
@@ -110,15 +121,20 @@ def name_and_queue_conditions(
         yield ~is_internal(name)
 
 
-def has_message_where(
-    task_id: ColumnElement[str], conditions: Sequence[Condition]
-) -> Condition:
-    """Return the condition that a task has a message, and the message meets others."""
-    message = select(task.c.id).where(task.c.id == task_id, *conditions)
-    return message.scalar_subquery().is_not(None)
+def has_message_where(conditions: Sequence[ColumnElement[bool]]) -> Condition:
+    """Return the condition that a result has a message that meets conditions."""
+    return _message_column("id", *conditions).is_not(None)
 
 
-def is_internal(name: SQLColumnExpression[Any]) -> Condition:
+def is_internal(name: SQLColumnExpression[Any]) -> ColumnElement[bool]:
     """Return the condition that a name belongs to one of Celery's own tasks."""
     # Not LIKE, which ignores case in SQLite.
     return func.substr(func.coalesce(name, ""), 1, len(INTERNAL)) == INTERNAL
+
+
+def _message_column(
+    column: str, *conditions: ColumnElement[bool]
+) -> ColumnElement[Any]:
+    """Return a column of the message of the task that a result belongs to."""
+    message = select(task.c[column]).where(task.c.id == taskmeta.c.task_id)
+    return message.where(*conditions).scalar_subquery()

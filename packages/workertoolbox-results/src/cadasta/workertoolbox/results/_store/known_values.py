@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
-from itertools import islice
-from typing import Any
 
 from celery.states import FAILURE, PENDING, RETRY, REVOKED, STARTED, SUCCESS
-from sqlalchemy import Column, Connection, Select, Table, literal, select
+from sqlalchemy import Column, Connection, func, literal, select
 
 from cadasta.workertoolbox.results._database.statuses import (
     QUEUED,
@@ -16,16 +14,15 @@ from cadasta.workertoolbox.results._database.statuses import (
     STATUSES,
 )
 from cadasta.workertoolbox.results._database.tables import (
-    NAME_LENGTH,
-    ended,
+    history,
     planned,
     task,
     taskmeta,
-    untracked,
 )
 from cadasta.workertoolbox.results._errors import UnknownStatus, UnknownValue
+from cadasta.workertoolbox.results._store.day_windows import day_windows
 from cadasta.workertoolbox.results._store.filters import Filters
-from cadasta.workertoolbox.results._store.latest_states import ENDS, RESULTS
+from cadasta.workertoolbox.results._store.live_results import open_states
 
 #: Similarity, as `difflib` measures it from 0 to 1, from which a value is suggested.
 MIN_SIMILARITY = 0.6
@@ -50,11 +47,11 @@ _SYNONYMS = {
 
 _MEANT = {word: status for status, words in _SYNONYMS.items() for word in words.split()}
 
-#: The columns with the values of a filter; each has an index.
+#: The columns of live tasks with the values of a filter; each has an index.
 _COLUMNS: dict[str, tuple[Column[str], ...]] = {
-    "name": (task.c.name, untracked.c.name, planned.c.name),
-    "queue": (task.c.queue, untracked.c.queue),
-    "worker": (taskmeta.c.worker, ended.c.worker),
+    "name": (task.c.name, planned.c.name),
+    "queue": (task.c.queue,),
+    "worker": (),
 }
 
 
@@ -91,30 +88,21 @@ def check_status(connection: Connection, status: str) -> None:
     is_usual = status in STATUSES or status in USUAL_STATES
     if is_usual and status != PENDING:
         return
-    query = select(literal(1)).where(
-        taskmeta.c.status != SUCCESS, taskmeta.c.status == status
-    )
-    if not connection.scalar(query.limit(1)):
+    if status not in open_states(connection):
         raise UnknownStatus(status, _meant_status(status))
 
 
 def _exists(connection: Connection, kind: str, value: str) -> bool:
-    """Return whether a task has a name, a queue or a worker.
-
-    A purger may not read the watermark, so it is not used here.
-    """
-    found = [select(literal(1)).where(each == value) for each in _COLUMNS[kind]]
-    if kind == "name":
-        found += (_select_name(states.table, value) for states in (RESULTS, ENDS))
-    if any(connection.scalar(query.limit(1)) for query in found):
+    """Return whether a task has a name, a queue or a worker."""
+    live = [select(literal(1)).where(each == value) for each in _COLUMNS[kind]]
+    if any(connection.scalar(query.limit(1)) for query in live):
         return True
-    return value in _newest_values(connection, kind)
-
-
-def _select_name(states: Table, name: str) -> Select[Any]:
-    """Return a query for states of a name that the partial indexes contain."""
-    return select(literal(1)).where(
-        states.c.status != SUCCESS, states.c.name == name[:NAME_LENGTH]
+    if value in _newest_values(connection, kind):
+        return True
+    archived = select(literal(1)).where(history.c[kind] == value).limit(1)
+    return any(
+        connection.scalar(archived.where(*window.conditions()))
+        for window in day_windows(connection)
     )
 
 
@@ -136,26 +124,26 @@ def _nearest(value: str, known: Iterable[str]) -> str | None:
 
 def _stored_values(connection: Connection, kind: str) -> Iterator[str]:
     """Yield the values that tasks have, by one look into an index for each."""
-    for column in _COLUMNS[kind]:
-        yield from islice(_distinct(connection, column), MAX_VALUES)
+    for column in (*_COLUMNS[kind], history.c[kind]):
+        yield from _distinct(connection, column)
     yield from _newest_values(connection, kind)
 
 
 def _newest_values(connection: Connection, kind: str) -> set[str]:
-    """Return the values of the newest results, and of the newest deleted ones.
+    """Return the values of the newest results, which may not be in history yet."""
+    newest = select(taskmeta.c[kind]).order_by(taskmeta.c.date_done.desc())
+    return {*connection.scalars(newest.limit(MAX_VALUES))} - {None}
 
-    They may not be in the table of untracked tasks yet.
+
+def _distinct(connection: Connection, column: Column[str]) -> Iterable[str]:
+    """Return the different values of a column, in one statement.
+
+    PostgreSQL plans a statement on the history as long as it runs.
     """
-    values: set[str] = set()
-    for states in (RESULTS, ENDS):
-        newest = select(states.table.c[kind]).order_by(states.at.desc())
-        values |= {*connection.scalars(newest.limit(MAX_VALUES))}
-    return values - {None}
-
-
-def _distinct(connection: Connection, column: Column[str]) -> Iterator[str]:
-    query = select(column).where(column.is_not(None)).order_by(column).limit(1)
-    value = connection.scalar(query)
-    while value is not None:
-        yield value
-        value = connection.scalar(query.where(column > value))
+    first = select(func.min(column).label("value")).cte("found", recursive=True)
+    following = select(func.min(column)).where(column > first.c.value)
+    found = first.union_all(
+        select(following.scalar_subquery()).where(first.c.value.is_not(None))
+    )
+    query = select(found.c.value).where(found.c.value.is_not(None)).limit(MAX_VALUES)
+    return connection.scalars(query)

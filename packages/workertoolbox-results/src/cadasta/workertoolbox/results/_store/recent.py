@@ -7,10 +7,21 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from threading import Lock
+from typing import Any
 
-from sqlalchemy import Connection, Engine, case, func, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    Subquery,
+    case,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.outages import one_line
@@ -19,14 +30,15 @@ from cadasta.workertoolbox.results._database.statuses import (
     SCHEDULED,
     STATUSES,
 )
-from cadasta.workertoolbox.results._database.tables import task, taskmeta
+from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.conditions import (
     has_message,
+    is_live,
     shown_status,
 )
-from cadasta.workertoolbox.results._history.watermark import CLOCK_SKEW
-from cadasta.workertoolbox.results._store.filters import is_internal
+from cadasta.workertoolbox.results._store.day_windows import day_windows
+from cadasta.workertoolbox.results._store.filters import PSEUDO_TASKS, is_internal
 
 _logger = logging.getLogger(__name__)
 
@@ -54,8 +66,8 @@ LOCK_TIMEOUT_S = 5.0
 #: metric must be limited.
 MAX_QUEUES = 50
 
-#: Names under which Celery stores a failure of what is not a task.
-PSEUDO_TASKS = ("celery.chord", "celery.group")
+#: How far the clock of a publisher may be ahead. A later time is not believed.
+CLOCK_SKEW = timedelta(minutes=5)
 
 #: Label of all other queues, and of custom states.
 OTHER = "other"
@@ -63,7 +75,10 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class RecentCounts:
-    """Numbers of recent tasks: of the last hour, among the last 20,000 that were seen.
+    """Numbers of recent tasks: of the last hour.
+
+    At most 20,000 live tasks are counted, the last ones that were seen, and as many in
+    the history.
 
     Attributes:
         tasks: Number of tasks by status and queue, without Celery's own, `celery.*`.
@@ -144,27 +159,48 @@ def count_recent(engine: Engine) -> RecentCounts:
 
 
 def find_newest_task(engine: Engine) -> NewestTask | None:
-    """Find the newest task by the index on `scheduled_at`; return None without tasks.
+    """Find the newest task by the indexes on its publication; return None without any.
 
     Raises:
         sqlalchemy.exc.DBAPIError: The database cannot be reached, or does not let the
-            role read `workertoolbox_task`.
+            role read `workertoolbox_task` and `workertoolbox_history`.
     """
+    until = datetime.now(UTC) + CLOCK_SKEW
     query = (
         select(task.c.scheduled_at, task.c.seen_at)
-        .where(task.c.scheduled_at <= datetime.now(UTC) + CLOCK_SKEW)
+        .where(task.c.scheduled_at <= until)
         .order_by(task.c.scheduled_at.desc())
         .limit(1)
     )
+    archived = (
+        select(history.c.scheduled_at, history.c.seen_at)
+        .where(history.c.listed_at <= until, history.c.seen_at.is_not(None))
+        .order_by(history.c.listed_at.desc())
+        .limit(1)
+    )
     with engine.connect() as connection:
-        row = connection.execute(query).first()
-    return None if row is None else NewestTask(*row)
+        rows = [*connection.execute(query)]
+        for window in day_windows(connection):
+            if rows and window.is_before(rows[0].scheduled_at):
+                break
+            rows += connection.execute(archived.where(*window.conditions()))
+            rows.sort(key=lambda row: row.scheduled_at, reverse=True)
+    return NewestTask(*rows[0]) if rows else None
 
 
 def _count_tasks(
     connection: Connection, since: datetime
 ) -> Mapping[tuple[str, str], int]:
-    now = datetime.now(UTC)
+    counts: Counter[tuple[str, str]] = Counter()
+    for labels in (_select_live(since), _select_archived(since)):
+        query = select(labels, func.count()).group_by(*labels.c)
+        for status, queue, number in connection.execute(query):
+            counts[status, queue or OTHER] += number
+    return limit_labels(counts)
+
+
+def _select_live(since: datetime) -> Subquery:
+    """Return status and queue of live tasks."""
     newest = (
         select(task.c.id, task.c.name, task.c.queue, task.c.eta, task.c.scheduled_at)
         # Not by `scheduled_at`, which whoever publishes can set to a later time than
@@ -174,21 +210,47 @@ def _count_tasks(
         .limit(MAX_ROWS)
         .subquery()
     )
-    before_result = case((newest.c.eta > now, SCHEDULED), else_=QUEUED)
+    before_result = case((newest.c.eta > datetime.now(UTC), SCHEDULED), else_=QUEUED)
     status = func.coalesce(shown_status(newest.c.id), before_result)
-    labels = (
+    return (
         select(status.label("status"), newest.c.queue)
         .where(newest.c.scheduled_at >= since, ~is_internal(newest.c.name))
         .subquery()
     )
-    query = select(labels, func.count()).group_by(*labels.c)
-    counts = {(status, queue): n for status, queue, n in connection.execute(query)}
-    return limit_labels(counts)
+
+
+def _select_archived(since: datetime) -> Subquery:
+    """Return status and queue of tasks in the history whose message was seen."""
+    return (
+        _newest_archived(since)
+        .where(history.c.seen_at.is_not(None), ~is_internal(history.c.name))
+        .subquery()
+    )
+
+
+def _newest_archived(since: datetime) -> Select[Any]:
+    """Return a query for the tasks in the history that were published lately."""
+    return (
+        select(history.c.status, history.c.queue)
+        .where(
+            history.c.day >= literal(_first_day(since), literal_execute=True),
+            history.c.listed_at.between(since, datetime.now(UTC) + CLOCK_SKEW),
+            ~is_live(history.c.id),
+        )
+        .order_by(history.c.listed_at.desc())
+        .limit(MAX_ROWS)
+    )
+
+
+def _first_day(since: datetime) -> date:
+    """Return the first day of the ends of tasks that were published since then."""
+    return (since - CLOCK_SKEW).date()
 
 
 def _count_untracked(connection: Connection, since: datetime) -> int:
     newest = (
         select(taskmeta.c.task_id)
+        .where(taskmeta.c.archived_at.is_(None))
         .where(taskmeta.c.date_done >= naive_utc(since))
         .where(taskmeta.c.date_done < naive_utc(datetime.now(UTC) - UNTRACKED_AFTER))
         .where(taskmeta.c.not_run.is_(None))
@@ -198,8 +260,10 @@ def _count_untracked(connection: Connection, since: datetime) -> int:
         .subquery()
     )
     has_no_message = ~has_message(newest.c.task_id)
-    query = select(func.count()).select_from(newest).where(has_no_message)
-    return connection.execute(query).scalar_one()
+    live = select(func.count()).select_from(newest).where(has_no_message)
+    untracked = _newest_archived(since).where(~history.c.tracked).subquery()
+    archived = select(func.count()).select_from(untracked)
+    return sum(connection.execute(query).scalar_one() for query in (live, archived))
 
 
 def limit_labels(

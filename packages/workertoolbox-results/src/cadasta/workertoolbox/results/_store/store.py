@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
-
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.tables import attempt
 from cadasta.workertoolbox.results._errors import TaskNotFound
-from cadasta.workertoolbox.results._store.attempts import Attempt, find_attempts
+from cadasta.workertoolbox.results._store.attempts import (
+    Attempt,
+    find_attempts,
+    find_retries,
+)
 from cadasta.workertoolbox.results._store.error_groups import ErrorGroups
 from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
@@ -18,14 +19,16 @@ from cadasta.workertoolbox.results._store.known_values import (
     check_status,
     check_values,
 )
+from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._store.search import (
-    find_child_ids,
-    find_newest_ids,
-    find_stuck_ids,
+    find_newest,
+    find_stuck,
 )
 from cadasta.workertoolbox.results._store.task import Task
-from cadasta.workertoolbox.results._store.view import Detail, read_tasks
-from cadasta.workertoolbox.results._workflows.members import find_workflow
+from cadasta.workertoolbox.results._workflows.members import (
+    find_children,
+    find_workflow,
+)
 
 
 class TaskStore(ErrorGroups, Figures):
@@ -131,11 +134,15 @@ class TaskStore(ErrorGroups, Figures):
             name=name, status=status, queue=queue, worker=worker, internal=internal
         )
         with self._snapshot() as connection:
-            ids = find_newest_ids(connection, filters, limit)
-            found = read_tasks(connection, ids, detail=_detail(brief=brief))
+            found = find_newest(connection, filters, limit)
             if not found and status is not None:
                 check_status(connection, status)
-        return found
+            return read_tasks(
+                connection,
+                [each.id for each in found],
+                days={each.day for each in found if each.day is not None},
+                detail=_detail(brief=brief),
+            )
 
     def stuck(
         self,
@@ -172,8 +179,9 @@ class TaskStore(ErrorGroups, Figures):
         filters = Filters(name=name, queue=queue, internal=internal)
         before = datetime.now(UTC) - longer_than
         with self._snapshot() as connection:
-            ids = find_stuck_ids(connection, filters, limit, before=before)
-            return read_tasks(connection, ids, detail=_detail(brief=brief))
+            found = find_stuck(connection, filters, limit, before=before)
+            ids = [each.id for each in found]
+            return read_tasks(connection, ids, days=(), detail=_detail(brief=brief))
 
     def check_filters(
         self,
@@ -224,7 +232,8 @@ class TaskStore(ErrorGroups, Figures):
         detail = _detail(shortened=shortened)
         with self._snapshot() as connection:
             found = find_workflow(connection, jsonable(root_id))
-            tasks = read_tasks(connection, sorted(found.task_ids), detail=detail)
+            ids = sorted(found.task_ids)
+            tasks = read_tasks(connection, ids, days=found.days, detail=detail)
         return _oldest_first(
             task
             for task in tasks
@@ -246,7 +255,8 @@ class TaskStore(ErrorGroups, Figures):
         """
         id = jsonable(parent_id)
         with self._snapshot() as connection:
-            tasks = read_tasks(connection, find_child_ids(connection, id))
+            ids, days = find_children(connection, id)
+            tasks = read_tasks(connection, sorted(ids), days=days)
         return _oldest_first(
             task
             for task in tasks
@@ -280,13 +290,8 @@ class TaskStore(ErrorGroups, Figures):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        query = (
-            select(attempt.c.retries)
-            .where(attempt.c.task_id == id)
-            .order_by(attempt.c.replaced, attempt.c.retries)
-        )
-        with self._connected() as connection:
-            return connection.scalars(query).all()
+        with self._snapshot() as connection:
+            return find_retries(connection, id)
 
 
 def _detail(*, brief: bool = False, shortened: bool = False) -> Detail:

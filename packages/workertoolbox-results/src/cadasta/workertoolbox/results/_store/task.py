@@ -42,6 +42,8 @@ class Task:
         traceback: The traceback of a failure, as text.
         tracked: False if the task has a result, but no monitor has seen its message.
         waited_s: Seconds that the latest attempt waited, as its worker measured them.
+        result_bytes: Size of the result in bytes, if it was too long for the history,
+            so that `result` is only its beginning.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Task:
     traceback: str | None
     tracked: bool
     waited_s: float | None = None
+    result_bytes: int | None = None
 
     @property
     def internal(self) -> bool:
@@ -101,7 +104,7 @@ class Task:
     def as_json(self) -> dict[str, Any]:
         """Return the values for `--json`: instants in ISO 8601, others unchanged."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        del values["tracked"], values["waited_s"]
+        del values["tracked"], values["waited_s"], values["result_bytes"]
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in values.items()

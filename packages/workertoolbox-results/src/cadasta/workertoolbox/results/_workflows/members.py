@@ -8,12 +8,24 @@ group in common.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, and_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    null,
+    or_,
+    select,
+    text,
+)
 
-from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
+    IS_OPEN,
+    IS_UNARCHIVED,
     history,
     planned,
     task,
@@ -25,18 +37,25 @@ MAX_KEYS = 1000
 
 
 class Workflow(NamedTuple):
-    """A workflow: the ids of its tasks, of their roots, and of their groups."""
+    """A workflow: the ids of its tasks, of their roots, and of their groups.
+
+    `days` are the days of those tasks that are in the history.
+    """
 
     task_ids: set[str]
     root_ids: set[str]
     group_ids: set[str]
+    days: set[date]
 
 
-class _Source(NamedTuple):
-    """A table with tasks: the column of the id, and a condition on its rows."""
+class _Member(NamedTuple):
+    """What one table says of a task; `day` is its day in the history."""
 
-    id: Column[Any]
-    condition: ColumnElement[bool] | None = None
+    table: Table
+    id: str
+    root_id: str | None
+    group_id: str | None
+    day: date | None
 
 
 def find_workflow(connection: Connection, *ids: str) -> Workflow:
@@ -45,44 +64,93 @@ def find_workflow(connection: Connection, *ids: str) -> Workflow:
     The tables may say different things about one task, and a task is found if one of
     them says that it belongs to the workflow.
     """
-    sources = [_Source(table.c.id) for table in (task, planned, history)]
-    # Two queries, because each uses a partial index; one with an OR could not.
-    status = taskmeta.c.status
-    unarchived = and_(taskmeta.c.archived_at.is_(None), status.in_(ENDED))
-    for is_live in (status.not_in(ENDED), unarchived):
-        sources.append(_Source(taskmeta.c.task_id, is_live))
-    found = Workflow(set(), set(ids), set(ids))
-    pending = {"root_id": set(ids), "group_id": set(ids)}
-    while any(pending.values()):
-        lineages = [
-            lineage
-            for column, keys in pending.items()
-            for lineage in _lineages(connection, sources, column, sorted(keys))
-        ]
-        found.task_ids.update(id for id, _, _ in lineages)
-        roots = {root_id for _, root_id, _ in lineages if root_id is not None}
-        groups = {group_id for _, _, group_id in lineages if group_id is not None}
-        pending = {
-            "root_id": roots - found.root_ids,
-            "group_id": groups - found.group_ids,
-        }
+    found = Workflow(set(), set(ids), set(ids), set())
+    roots, groups = set(ids), set(ids)
+    while roots or groups:
+        members = [*_members(connection, sorted(roots), sorted(groups))]
+        found.task_ids.update(each.id for each in members)
+        found.days.update(_days(connection, members))
+        roots = {each.root_id for each in members if each.root_id is not None}
+        groups = {each.group_id for each in members if each.group_id is not None}
+        roots -= found.root_ids
+        groups -= found.group_ids
         found.root_ids.update(roots)
         found.group_ids.update(groups)
     return found
 
 
-def _lineages(
-    connection: Connection, sources: Sequence[_Source], column: str, keys: Sequence[str]
-) -> Iterator[tuple[str, str | None, str | None]]:
-    """Yield id, root and group of the tasks that have one of the roots or groups."""
-    for start in range(0, len(keys), MAX_KEYS):
-        some = keys[start : start + MAX_KEYS]
-        for id, condition in sources:
-            columns = id.table.c
-            query = select(id, columns.root_id, columns.group_id).where(
-                columns[column].in_(some)
-            )
-            if condition is not None:
-                query = query.where(condition)
-            for row in connection.execute(query):
-                yield row[0], row[1], row[2]
+def find_children(
+    connection: Connection, parent_id: str
+) -> tuple[Sequence[str], set[date]]:
+    """Find the tasks that may have a given parent.
+
+    Several tables contain the parent of a task, and a task shows only one of them, so
+    the caller has to check the tasks again.
+
+    Returns:
+        The ids of the tasks, and the days of those that are in the history.
+    """
+    found = [
+        member
+        for table in (task, planned, taskmeta, history)
+        for member in _select(connection, table, table.c.parent_id == parent_id)
+    ]
+    return sorted({each.id for each in found}), _days(connection, found)
+
+
+def _members(
+    connection: Connection, roots: Sequence[str], groups: Sequence[str]
+) -> Iterator[_Member]:
+    """Yield what is known of the tasks that have one of the roots or groups."""
+    for start in range(0, max(len(roots), len(groups)), MAX_KEYS):
+        some_roots, some_groups = (
+            each[start : start + MAX_KEYS] for each in (roots, groups)
+        )
+        for table in (task, planned, taskmeta, history):
+            columns = table.c
+            conditions = []
+            if some_roots:
+                conditions.append(_has_root(table, some_roots))
+            if some_groups:
+                conditions.append(columns.group_id.in_(some_groups))
+            yield from _select(connection, table, or_(*conditions))
+
+
+def _has_root(table: Table, roots: Sequence[str]) -> ColumnElement[bool]:
+    has_root = table.c.root_id.in_(roots)
+    if table is not history:
+        return has_root
+    # Most tasks are their own root. The index contains only the others.
+    id, root_id = history.c.id, history.c.root_id
+    is_root = and_(id.in_(roots), root_id == id)
+    return or_(is_root, and_(has_root, root_id != id))
+
+
+def _select(
+    connection: Connection, table: Table, condition: ColumnElement[bool]
+) -> Iterator[_Member]:
+    """Yield the tasks in a table that meet a condition; of the results, live ones."""
+    columns = table.c
+    id = columns.task_id if table is taskmeta else columns.id
+    day = columns.day if table is history else null()
+    query: Select[Any] = select(id, columns.root_id, columns.group_id, day)
+    # Two queries, because one with an OR could not use the indexes.
+    kinds = (text(IS_OPEN), text(IS_UNARCHIVED)) if table is taskmeta else ()
+    for each in kinds or (condition,):
+        rows = connection.execute(query.where(condition, each))
+        yield from (_Member(table, *row) for row in rows)
+
+
+def _days(connection: Connection, found: Sequence[_Member]) -> set[date]:
+    """Return the days of those tasks that are in the history.
+
+    A step may be planned in one workflow and have ended in another, if its message was
+    forged.
+    """
+    days = {each.day for each in found if each.day is not None}
+    known = {each.id for each in found if each.table is not planned}
+    steps = {each.id for each in found if each.table is planned} - known
+    if steps:
+        ended = select(history.c.day).where(history.c.id.in_(sorted(steps)))
+        days.update(connection.scalars(ended))
+    return days

@@ -1,0 +1,53 @@
+"""Searches for tasks in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection, select
+
+from cadasta.workertoolbox.results._database.tables import history
+from cadasta.workertoolbox.results._history.conditions import is_live
+from cadasta.workertoolbox.results._store.dated_ids import (
+    DatedId,
+    fetch_ids,
+    merge_ids,
+)
+from cadasta.workertoolbox.results._store.day_windows import day_windows
+from cadasta.workertoolbox.results._store.filters import Filters, history_conditions
+
+
+def add_archived(
+    connection: Connection, filters: Filters, found: Sequence[DatedId], limit: int
+) -> Sequence[DatedId]:
+    """Add tasks in the history to those that were found, and return the newest ones.
+
+    The search ends with the days before which no newer task can have ended. If a clock
+    was wrong by more than a day, the task may be in a day that is not searched.
+
+    Args:
+        found: Live tasks, newest first.
+    """
+    columns = history.c
+    at = columns.finished_at if filters.by_latest_state else columns.listed_at
+    query = (
+        select(at, columns.id, columns.day)
+        .where(*history_conditions(filters), ~is_live(columns.id))
+        .order_by(at.desc())
+    )
+    for window in day_windows(connection):
+        in_window = query.where(*window.conditions())
+        if len(found) == limit:
+            if window.is_before(found[-1].at):
+                break
+            in_window = in_window.where(at >= found[-1].at)
+        some = fetch_ids(connection, in_window, limit)
+        found = merge_ids([found, some], limit, newest_first=True)
+    return found
+
+
+def archived_ids(connection: Connection, ids: Sequence[str]) -> Collection[str]:
+    """Return those ids that are in the history."""
+    if not ids:
+        return ()
+    return {*connection.scalars(select(history.c.id).where(history.c.id.in_(ids)))}

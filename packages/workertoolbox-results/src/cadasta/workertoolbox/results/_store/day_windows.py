@@ -1,0 +1,57 @@
+"""Windows of days in which the history is searched, the newest one first.
+
+On PostgreSQL the history has a table for each day, and a query plans all tables that
+its conditions do not exclude. Most queries find what they need in the newest days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, literal
+
+from cadasta.workertoolbox.results._database.tables import history
+
+#: The number of days from which on each window but the last one begins.
+SIZES = (2, 8, 32)
+
+#: How much later than a worker's clock that of a publisher may be.
+CLOCK_SKEW = timedelta(days=1)
+
+
+class DayWindow(NamedTuple):
+    """The days from one, inclusive, to another, exclusive; None is without a limit."""
+
+    since: date | None
+    until: date | None
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """Yield conditions on the history, with literals by which tables are pruned."""
+        day = history.c.day
+        if self.since is not None:
+            yield day >= literal(self.since, day.type, literal_execute=True)
+        if self.until is not None:
+            yield day < literal(self.until, day.type, literal_execute=True)
+
+    def is_before(self, at: datetime) -> bool:
+        """Return whether all tasks in these days were published before an instant."""
+        if self.until is None:
+            return False
+        return datetime.combine(self.until, time(), UTC) + CLOCK_SKEW <= at
+
+
+def day_windows(connection: Connection) -> Iterator[DayWindow]:
+    """Yield windows that have all days; on SQLite, where days do not matter, only one.
+
+    Several of them make sense only in a transaction that sees one snapshot.
+    """
+    until = None
+    if connection.dialect.name != "sqlite":
+        today = datetime.now(UTC).date()
+        for size in SIZES:
+            since = today - timedelta(days=size - 1)
+            yield DayWindow(since, until)
+            until = since
+    yield DayWindow(None, until)

@@ -1,0 +1,214 @@
+"""Reading of tasks by their ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import date
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from celery.states import EXCEPTION_STATES, PROPAGATE_STATES, STARTED
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    RowMapping,
+    Select,
+    Table,
+    case,
+    func,
+    literal,
+    null,
+    select,
+)
+
+from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._database.statuses import PLANNED
+from cadasta.workertoolbox.results._database.tables import history, planned, taskmeta
+from cadasta.workertoolbox.results._database.view import live, tasks
+from cadasta.workertoolbox.results._history.conditions import has_message_or_result
+from cadasta.workertoolbox.results._store.day_windows import day_windows
+from cadasta.workertoolbox.results._store.task import Task
+
+#: Maximum number of tasks that one statement reads.
+MAX_IDS_PER_QUERY = 1000
+
+#: Bytes of a result that are read if it is only shown, and of a failure: enough for the
+#: characters that `tasks show` prints, each of which may take twelve bytes as JSON.
+SHOWN_BYTES = 1024
+SHOWN_FAILURE_BYTES = 16 * 1024
+
+#: Columns that may hold megabytes, besides the result.
+LARGE = ("args", "kwargs", "traceback")
+
+
+class Detail(Enum):
+    """How much is read of what may be large."""
+
+    #: Everything.
+    WHOLE = "whole"
+
+    #: The beginning of results; neither arguments nor tracebacks.
+    SHORTENED = "shortened"
+
+    #: No arguments, results and tracebacks.
+    BRIEF = "brief"
+
+
+def read_tasks(
+    connection: Connection,
+    ids: Sequence[str],
+    *,
+    days: Collection[date] | None = None,
+    detail: Detail = Detail.WHOLE,
+) -> Sequence[Task]:
+    """Return the tasks with these ids, in the order given; unknown ids are skipped.
+
+    Args:
+        days: The days of those that are in the history. By default, all days are
+            searched.
+    """
+    found: dict[str, Task] = {}
+    for start in range(0, len(ids), MAX_IDS_PER_QUERY):
+        some = ids[start : start + MAX_IDS_PER_QUERY]
+        found |= {task.id: task for task in _read(connection, some, days, detail)}
+    return [found[id] for id in ids if id in found]
+
+
+def _read(
+    connection: Connection,
+    ids: Sequence[str],
+    days: Collection[date] | None,
+    detail: Detail,
+) -> Iterator[Task]:
+    """Yield tasks: live ones, those in history that are not live, and planned ones."""
+    missing = dict.fromkeys(ids)
+    for task in _read_from(connection, live, missing, detail):
+        del missing[task.id]
+        yield task
+    for conditions in _history_searches(connection, days):
+        for task in _read_from(connection, history, missing, detail, *conditions):
+            del missing[task.id]
+            yield task
+    yield from _read_planned(connection, missing)
+
+
+def _history_searches(
+    connection: Connection, days: Collection[date] | None
+) -> Iterator[Iterable[ColumnElement[bool]]]:
+    """Yield the conditions by which the history is searched, one after the other."""
+    if days is None:
+        yield from (window.conditions() for window in day_windows(connection))
+    elif days:
+        day = history.c.day
+        # Literals, by which PostgreSQL prunes the tables when it plans the query.
+        known = [literal(each, day.type, literal_execute=True) for each in sorted(days)]
+        yield [day.in_(known)]
+
+
+def _read_from(
+    connection: Connection,
+    table: Table,
+    ids: Iterable[str],
+    detail: Detail,
+    *conditions: ColumnElement[bool],
+) -> Sequence[Task]:
+    wanted = [*ids]
+    if not wanted:
+        return []
+    query = _select(table, detail, connection.dialect.name)
+    query = query.where(table.c.id.in_(wanted), *conditions)
+    rows = connection.execute(query).mappings().all()
+    return [_task(connection, row, detail) for row in rows]
+
+
+def _read_planned(connection: Connection, ids: Iterable[str]) -> Iterator[Task]:
+    wanted = [*ids]
+    if not wanted:
+        return
+    unknown = {column.name: None for column in tasks.c}
+    names = ("id", "name", "root_id", "parent_id", "group_id")
+    query = select(*(planned.c[name] for name in names)).where(
+        planned.c.id.in_(wanted), ~has_message_or_result(planned.c.id)
+    )
+    for row in connection.execute(query).mappings():
+        parent_id = None if row["parent_id"] == row["id"] else row["parent_id"]
+        values = {**unknown, **row, "parent_id": parent_id}
+        yield Task(**{**values, "status": PLANNED, "tracked": True})
+
+
+#: What is read besides the columns of the view.
+_OTHERS = ("encoded_result", "not_run", "is_long")
+
+
+@cache
+def _select(table: Table, detail: Detail, dialect: str) -> Select[Any]:
+    """Return the query for tasks that are live or in history.
+
+    The view shows results as `jsonb`, which cannot represent everything that Python's
+    JSON can, such as NaN. Therefore they are read as they are stored.
+    """
+    is_whole = detail is Detail.WHOLE
+    columns: list[ColumnElement[Any]] = [
+        table.c[each.name]
+        if is_whole or each.name not in LARGE
+        else null().label(each.name)
+        for each in tasks.c
+        if each.name != "result"
+    ]
+    size = table.c.get("result_bytes", null()).label("result_bytes")
+    if detail is Detail.BRIEF:
+        return select(*columns, size, *(null().label(name) for name in _OTHERS))
+    result = taskmeta.c.result if table is live else table.c.result
+    others: list[ColumnElement[Any]] = [result, table.c.not_run, null()]
+    if detail is Detail.SHORTENED:
+        is_failure = table.c.status.in_(sorted(EXCEPTION_STATES))
+        limit = case((is_failure, SHOWN_FAILURE_BYTES), else_=SHOWN_BYTES)
+        others[0] = func.substr(result, 1, limit, type_=LargeBinary)
+        if dialect == "sqlite" and table is live:
+            # `substr` would read the whole result into the memory of this process.
+            is_long = func.length(result) > limit
+            others[0] = case((is_long, null()), else_=result)
+            others[2] = is_long
+    labelled = (each.label(name) for each, name in zip(others, _OTHERS, strict=True))
+    query = select(*columns, size, *labelled)
+    if table is live:
+        same = live.c.id == taskmeta.c.task_id
+        query = query.join_from(live, taskmeta, same, isouter=True)
+    return query
+
+
+def _task(connection: Connection, row: RowMapping, detail: Detail) -> Task:
+    encoded, not_run, is_long = (row[name] for name in _OTHERS)
+    if is_long:
+        encoded = _read_beginning(connection, row["id"])
+    values = {name: row[name] for name in row if name not in _OTHERS}
+    is_cut = detail is Detail.SHORTENED or row["result_bytes"] is not None
+    return Task(**values, result=_result(encoded, not_run, row["status"], is_cut))
+
+
+def _read_beginning(connection: Connection, id: str) -> bytes:
+    """Read the beginning of a result in SQLite."""
+    number = connection.scalar(select(taskmeta.c.id).where(taskmeta.c.task_id == id))
+    driver: Any = connection.connection.driver_connection
+    with driver.blobopen(taskmeta.name, "result", number, readonly=True) as blob:
+        return bytes(blob.read(SHOWN_FAILURE_BYTES))
+
+
+def _result(
+    encoded: bytes | None, not_run: str | None, status: str, is_cut: bool
+) -> Any:
+    if not_run is not None and status in PROPAGATE_STATES:
+        return not_run
+    if encoded is None or status == STARTED:
+        return None
+    encoded = bytes(encoded)
+    is_beginning = is_cut and len(encoded) >= SHOWN_BYTES
+    try:
+        value = decode_beginning(encoded) if is_beginning else json.loads(encoded)
+        return jsonable(value)
+    except (ValueError, RecursionError):
+        return None  # A pickle of an older release, which is never read.
