@@ -235,24 +235,21 @@ def answers(store: TaskStore) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_archiving_changes_no_answer(store: TaskStore, seed: int) -> None:
-    insert_rows(store.engine, random_rows(seed, 100))
-    chance = random.Random(seed)
-    archived = []
-    for until in (NOW - MAX_AGE / 2, NOW, datetime.now(UTC)):
-        change_some(store.engine, chance)
-        before = answers(store)
+def test_archiving_changes_no_answer(store: TaskStore) -> None:
+    insert_rows(store.engine, random_rows(1, 60))
+    change_some(store.engine, random.Random(1))
+    before = answers(store)
+    archived = [0]
+    for until in (NOW - MAX_AGE / 2, datetime.now(UTC)):
         archive(store, until)
-        after = answers(store)
         with store.engine.connect() as connection:
             count = select(func.count()).select_from(history)
-            archived.append(connection.scalar(count))
+            archived.append(connection.scalar(count) or 0)
+        after = answers(store)
         for question, answer in before.items():
             assert after[question] == answer, question
 
-    assert archived[0] > 10
-    assert archived[1] > archived[0]
+    assert archived[0] < archived[1] < archived[2]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -262,7 +259,8 @@ def test_workflows_and_children_are_the_same_as_in_the_whole_view(
     rows = random_rows(seed, 200)
     insert_rows(store.engine, rows)
     change_some(store.engine, random.Random(seed))
-    roots = {row["root_id"] for some in rows.values() for row in some}
+    lineages = (*rows[task], *rows[taskmeta], *rows[planned])
+    roots = {row["root_id"] for row in lineages}
     for until in (None, NOW - MAX_AGE / 2, NOW):
         if until is not None:
             archive(store, until)

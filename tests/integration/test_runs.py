@@ -14,7 +14,10 @@ from sqlalchemy import Engine, delete
 
 from cadasta.workertoolbox.results import Task, TaskStore
 from cadasta.workertoolbox.results._database.tables import taskmeta
-from cadasta.workertoolbox.results._history.watermark import WatermarkSweep
+from cadasta.workertoolbox.results._history.archiver import (
+    ArchiveOptions,
+    archive_batch,
+)
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from support.result_backends import app_with_backend
@@ -128,6 +131,8 @@ def test_a_task_that_runs_again_after_forget_is_shown_as_the_new_run(
     forgotten = database_store.get("1")
     see(engine, first)
     redelivered = database_store.get("1")
+    with engine.begin() as connection:
+        archive_batch(connection, ArchiveOptions(delay_s=0))
     see(engine, second, args="[2]")
     queued = database_store.get("1")
     listed = [task.id for task in database_store.list(status="QUEUED")]
@@ -135,7 +140,7 @@ def test_a_task_that_runs_again_after_forget_is_shown_as_the_new_run(
     failed = database_store.get("1")
 
     assert shown(forgotten) == shown(redelivered) == ("export.first", [1], "SUCCESS")
-    assert (forgotten.worker, forgotten.result) == ("worker@host", None)
+    assert (forgotten.worker, forgotten.result) == ("worker@host", "export.first")
     assert forgotten.finished_at is not None
     assert shown(queued) == ("export.second", [2], "QUEUED") and listed == ["1"]
     assert shown(failed) == ("export.second", [2], "FAILURE")
@@ -162,7 +167,7 @@ def test_an_ended_task_is_never_queued_again(
     if order == "result first":
         see(engine, message)
     with engine.begin() as connection:
-        WatermarkSweep().advance(connection, until=datetime.now(UTC))
+        archive_batch(connection, ArchiveOptions(delay_s=0))
 
     assert unseen is not None and unseen.status == "SUCCESS"
     assert shown(database_store.get("1")) == ("export.first", [1], "SUCCESS")

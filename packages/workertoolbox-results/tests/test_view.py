@@ -42,7 +42,7 @@ def test_the_view_from_migrations_is_the_one_in_its_file(url: str) -> None:
 def test_sqlite_computes_only_the_columns_that_a_query_needs(
     url: str, joined: str
 ) -> None:
-    query = f"SELECT v.id, v.name, v.tracked FROM workertoolbox_tasks v {joined}"
+    query = f"SELECT v.id, v.name, v.tracked FROM workertoolbox_live v {joined}"
     engine = open_engine(database_url(url))
     with engine.connect() as connection:
         plan = str(connection.execute(text(f"EXPLAIN QUERY PLAN {query}")).all())
@@ -50,7 +50,7 @@ def test_sqlite_computes_only_the_columns_that_a_query_needs(
 
     # Otherwise it would compute all columns first, and so read large results.
     assert "UNION ALL" in plan
-    assert "workertoolbox_tasks" not in plan and "CO-ROUTINE" not in plan
+    assert "workertoolbox_live" not in plan and "CO-ROUTINE" not in plan
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
