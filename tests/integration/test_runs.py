@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._history.archiver import (
     ArchiveOptions,
     archive_batch,
 )
+from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from support.result_backends import app_with_backend
@@ -133,6 +134,8 @@ def test_a_task_that_runs_again_after_forget_is_shown_as_the_new_run(
     redelivered = database_store.get("1")
     with engine.begin() as connection:
         archive_batch(connection, ArchiveOptions(delay_s=0))
+        # The archiver deletes a forgotten result after an hour.
+        tidy(connection, datetime.now(UTC) + timedelta(hours=2), ArchiveOptions())
     see(engine, second, args="[2]")
     queued = database_store.get("1")
     listed = [task.id for task in database_store.list(status="QUEUED")]
