@@ -58,7 +58,7 @@ def delete_intervals(
 PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float] = {
     tidy: 300.0,
     sample: 20.0,
-    delete_intervals: 3600.0,
+    delete_intervals: 60.0,
     analyze: 6 * 3600.0,
 }
 
