@@ -42,7 +42,10 @@ def test_the_sum_of_histograms_is_that_of_all_durations(
 ) -> None:
     together = Histogram.of([each for part in parts for each in part])
 
+    texts = [Histogram.of(part).to_text() for part in parts]
+
     assert Histogram.merge(map(Histogram.of, parts)) == together
+    assert Histogram.from_text(*texts) == together
     assert sum(map(Histogram.of, parts), Histogram()) == together
 
 

@@ -13,6 +13,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import add
 
 #: Ratio of the upper bounds of two adjacent buckets: with it, the error of a percentile
 #: is at most 2 % (0.04 / 2.04).
@@ -85,11 +86,14 @@ class Histogram:
         return cls(merged)
 
     @classmethod
-    def from_text(cls, text: str) -> Histogram:
-        """Return the histogram that `to_text` wrote."""
-        zeros, first, counts = _read(text)
-        buckets = {number: count for number, count in enumerate(counts, first) if count}
-        return cls({0: zeros, **buckets} if zeros else buckets)
+    def from_text(cls, *texts: str) -> Histogram:
+        """Return the sum of the histograms that `to_text` wrote."""
+        total = [0] * (LAST_BUCKET + 1)
+        for zeros, first, counts in map(_read, filter(None, texts)):
+            total[0] += zeros
+            same = slice(first, first + len(counts))
+            total[same] = map(add, total[same], counts)
+        return cls({number: count for number, count in enumerate(total) if count})
 
     def to_text(self) -> str:
         """Return a short text, whose length hardly depends on the number of durations.

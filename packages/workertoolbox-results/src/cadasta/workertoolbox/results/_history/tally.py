@@ -117,10 +117,15 @@ class Tally:
         )
 
     @classmethod
-    def from_columns(cls, columns: Columns) -> Tally:
-        """Return the tally of a row."""
-        waits, runs = map(Histogram.from_text, columns[-2:])
-        return cls(*columns[:3], waits, runs)
+    def from_columns(cls, *rows: Columns) -> Tally:
+        """Return the sum of the tallies of rows."""
+        return cls(
+            sum([each.tasks for each in rows]),
+            sum([each.retries for each in rows]),
+            sum([each.redeliveries for each in rows]),
+            Histogram.from_text(*[each.waits for each in rows]),
+            Histogram.from_text(*[each.runs for each in rows]),
+        )
 
     def columns(self) -> Columns:
         """Return the columns of a row with this tally."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import states
 from sqlalchemy import Connection, Row, select
@@ -109,33 +109,51 @@ def read_figures(
     same = [
         rollup.c[name] == value for name, value in filters.items() if value is not None
     ]
-    query = select(rollup).where(is_within(rollup, tiles), *same)
-    rows = connection.execute(query).all()
-    figures = _figures(tiles[0].since, tiles[-1].until, rows)
+    columns = (rollup.c.at, rollup.c.status, *[*rollup.c][-len(Columns._fields) :])
+    query = select(*columns).where(is_within(rollup, tiles), *same)
+    rows = connection.execute(query)
+    start, end = tiles[0].since, tiles[-1].until
     if step is None:
-        return figures
-    by_step = defaultdict(list)
+        return _figures(start, end, _sum(rows))
+    groups = defaultdict(list)
     for row in rows:
-        by_step[interval_start(row.at, step)].append(row)
-    starts = _starts(figures.since, figures.until, step)
-    series = [_figures(start, start + step, by_step[start]) for start in starts]
-    return replace(figures, series=series)
+        groups[interval_start(row.at, step)].append(row)
+    sums = {at: _sum(group) for at, group in groups.items()}
+    total = _Sum(
+        Tally.merge([each.ended for each in sums.values()]),
+        sum(each.failed_attempts for each in sums.values()),
+    )
+    series = [
+        _figures(at, at + step, sums.get(at, _Sum(Tally(), 0)))
+        for at in _starts(start, end, step)
+    ]
+    return replace(_figures(start, end, total), series=series)
 
 
-def _figures(since: datetime, until: datetime, rows: Iterable[Row[Any]]) -> TaskFigures:
-    ended: list[Tally] = []
-    retried: list[Tally] = []
+class _Sum(NamedTuple):
+    ended: Tally
+    failed_attempts: int
+
+
+def _sum(rows: Iterable[Row[Any]]) -> _Sum:
+    """Return the sum of rows that begin with an instant and a status."""
+    ended: list[Columns] = []
+    retried: list[Columns] = []
     for row in rows:
         tallies = retried if row.status == states.RETRY else ended
-        tallies.append(Tally.from_columns(Columns._make(row[-5:])))
-    tally = Tally.merge(ended)
+        tallies.append(Columns._make(row[2:]))
+    return _Sum(Tally.from_columns(*ended), sum(each.retries for each in retried))
+
+
+def _figures(since: datetime, until: datetime, total: _Sum) -> TaskFigures:
+    tally = total.ended
     return TaskFigures(
         since=since,
         until=until,
         count=tally.count,
         retries=tally.retries,
         redeliveries=tally.redeliveries,
-        failed_attempts=sum(each.retries for each in retried),
+        failed_attempts=total.failed_attempts,
         waited=_percentiles(tally.waits),
         ran=_percentiles(tally.runs),
     )
