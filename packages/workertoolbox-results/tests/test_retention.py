@@ -16,7 +16,7 @@ from cadasta.workertoolbox.results import InvalidRetention, Retention
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history import purge
 from cadasta.workertoolbox.results._history.days import Day
-from cadasta.workertoolbox.results._history.retention import expired_days
+from cadasta.workertoolbox.results._history.dropping import expired_days
 from cadasta.workertoolbox.results.backend import Backend
 
 TODAY = date(2026, 3, 1)

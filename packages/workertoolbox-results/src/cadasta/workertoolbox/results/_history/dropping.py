@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.days import Day
+from cadasta.workertoolbox.results._history.retention import Retention
 
 #: SQLSTATE of a lock that was not granted in time.
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -22,6 +24,18 @@ _ESTIMATE = text(
 )
 
 _DROP = text("SELECT workertoolbox_drop_day(:keep, :day)")
+
+
+def expired_days(
+    existing: Iterable[Day], retention: Retention, today: date
+) -> list[Day]:
+    """Return the days that are entirely too old on a date (UTC), oldest first."""
+    expired = []
+    for each in existing:
+        last = retention.last_day(each.keep, today)
+        if last is not None and each.day <= last:
+            expired.append(each)
+    return sorted(expired, key=lambda each: (each.day, each.keep))
 
 
 def estimate_days(connection: Connection, days: Iterable[Day]) -> Mapping[Day, int]:

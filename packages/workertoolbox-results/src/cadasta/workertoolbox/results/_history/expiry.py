@@ -88,14 +88,14 @@ def age_rules(
     Args:
         days: The days of the history that are searched, or None if it is one table.
     """
-    if status in (None, *ENDED):
-        yield from _ended_tasks(before, days, status, name)
     if status is None and name is None:
         yield _archived_results(before)
     if status != PLANNED:
         yield _live_tasks(before, status, name)
     if status not in (PLANNED, QUEUED):
         yield _untracked_results(before, status, name)
+    if status in (None, *ENDED):
+        yield from _ended_tasks(before, days, status, name)
     if status in (None, PLANNED):
         yield _planned_steps(before, name)
     if status is None and name is None:

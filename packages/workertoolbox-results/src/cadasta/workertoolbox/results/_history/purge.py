@@ -26,13 +26,17 @@ from sqlalchemy import (
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._history.days import Day, existing_days
-from cadasta.workertoolbox.results._history.dropping import drop_days, estimate_days
+from cadasta.workertoolbox.results._history.dropping import (
+    drop_days,
+    estimate_days,
+    expired_days,
+)
 from cadasta.workertoolbox.results._history.expiry import (
     ExpiryRule,
     age_rules,
     class_rules,
 )
-from cadasta.workertoolbox.results._history.retention import Retention, expired_days
+from cadasta.workertoolbox.results._history.retention import Retention
 
 _logger = logging.getLogger(__name__)
 

@@ -7,16 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from celery import Celery
 
 from cadasta.workertoolbox.results._database.statuses import ENDED, STATUSES
 from cadasta.workertoolbox.results._durations import parse_age
 from cadasta.workertoolbox.results._errors import InvalidRetention
-
-if TYPE_CHECKING:
-    from cadasta.workertoolbox.results._history.days import Day
 
 #: The retention class of a task to which no other applies.
 DEFAULT = "default"
@@ -81,18 +78,6 @@ class Retention:
         if days is None:
             return None
         return today - timedelta(days=days + 1)
-
-
-def expired_days(
-    existing: Iterable[Day], retention: Retention, today: date
-) -> list[Day]:
-    """Return the days that are entirely too old on a date (UTC), oldest first."""
-    expired = []
-    for each in existing:
-        last = retention.last_day(each.keep, today)
-        if last is not None and each.day <= last:
-            expired.append(each)
-    return sorted(expired, key=lambda each: (each.day, each.keep))
 
 
 def _problems(ages: Mapping[Any, Any]) -> Iterable[str]:
