@@ -107,10 +107,7 @@ def test_a_purge_by_status_or_name_deletes_rows_and_skips_what_is_in_use(
 ) -> None:
     insert_archived_tasks(database, "good-", 2, age_days=9)
     insert_archived_tasks(database, "bad-", 5, age_days=9, keep="FAILURE", results=True)
-    fetch(
-        database,
-        "UPDATE celery_taskmeta SET archived_at = NULL WHERE task_id = 'bad-1'",
-    )
+    fetch(database, LIVE_AGAIN)
     before = begin_of_day_ago(0)
     with create_engine(database).begin() as connection:
         lock = "SELECT FROM workertoolbox_history WHERE id = 'bad-2' FOR UPDATE"
@@ -118,9 +115,7 @@ def test_a_purge_by_status_or_name_deletes_rows_and_skips_what_is_in_use(
         lock = "SELECT FROM celery_taskmeta WHERE task_id = 'bad-3' FOR UPDATE"
         connection.execute(text(lock))
         total = deleted(engine, before, status="FAILURE")
-        results = {
-            id for [id] in fetch(database, "SELECT task_id FROM celery_taskmeta")
-        }
+        results = remaining_ids(database)["celery_taskmeta"]
 
     assert total == {"tasks": 3}
     # A task that is live again is kept, and so is a result that is being written.

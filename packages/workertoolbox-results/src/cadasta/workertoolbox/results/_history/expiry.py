@@ -30,7 +30,7 @@ from cadasta.workertoolbox.results._database.tables import (
     tasksetmeta,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._history.days import DEFAULT, Day
+from cadasta.workertoolbox.results._history.days import DEFAULT, Day, day_of_end
 from cadasta.workertoolbox.results._history.retention import Retention
 
 #: The kinds of rows that are counted, as the command prints them.
@@ -127,12 +127,15 @@ def _ended_tasks(
 ) -> Iterator[ExpiryRule]:
     """Yield the rules for tasks of the history, one for each table.
 
-    A task is as old as its day; on the day of the instant, its end counts.
+    A task is as old as its day. On the day that keeps tasks which ended at the instant,
+    its end counts.
     """
-    on_day = before.astimezone(UTC).date()
+    before = before.astimezone(UTC)
+    today = datetime.now(UTC).date()
+    last_day = day_of_end(before, since=before, today=today)
     is_old = or_(
-        history.c.day < on_day,
-        and_(history.c.day == on_day, history.c.finished_at < before),
+        history.c.day < before.date(),
+        and_(history.c.day <= last_day, history.c.finished_at < before),
     )
     expired = and_(is_old, _has_name(history.c.name, name))
     if status is not None:
@@ -141,7 +144,7 @@ def _ended_tasks(
         yield _history_rule(expired)
         return
     for keep, day in sorted(days, key=lambda each: (each.day, each.keep)):
-        if day <= on_day:
+        if day <= last_day:
             scope = and_(history.c.keep == keep, history.c.day == day)
             yield _history_rule(expired, scope)
 
