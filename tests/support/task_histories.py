@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery, states
 from celery.app.task import Context
 from kombu.message import Message
-from sqlalchemy import Engine, RowMapping, select, text
+from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
 from cadasta.workertoolbox.results import Redaction, database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import (
@@ -50,8 +50,19 @@ class History:
     engine: Engine
     options: ArchiveOptions = field(default_factory=lambda: ArchiveOptions(delay_s=0))
 
-    def publish(self, id: str = "1", *, retries: int = 0, **headers: Any) -> None:
-        """Store the message of a task, as a monitor does."""
+    def publish(
+        self,
+        id: str = "1",
+        *,
+        retries: int = 0,
+        connection: Connection | None = None,
+        **headers: Any,
+    ) -> None:
+        """Store the message of a task, as a monitor does.
+
+        Args:
+            connection: Takes part in its transaction, instead of one that is committed.
+        """
         published_at = PUBLISHED + timedelta(minutes=retries)
         message = Message(
             body='[["a"], {"b": 1}, {}]',
@@ -70,8 +81,11 @@ class History:
         record = read_task(
             message, seen_at=datetime.now(UTC), redaction=Redaction(), max_bytes=65536
         )
-        with self.engine.begin() as connection:
+        if connection is not None:
             write_batch(connection, [record])
+            return
+        with self.engine.begin() as own:
+            write_batch(own, [record])
 
     def store(
         self,
@@ -105,6 +119,14 @@ class History:
         """Archive what has ended; return the number of tasks."""
         with self.engine.begin() as connection:
             return archive_batch(connection, self.options)
+
+    def unarchived(self) -> int:
+        """Return the number of results that are not archived."""
+        query = select(func.count(taskmeta.c.id)).where(
+            taskmeta.c.archived_at.is_(None)
+        )
+        with self.engine.connect() as connection:
+            return connection.execute(query).scalar_one()
 
     def rows(self) -> Sequence[RowMapping]:
         """Return the rows of the history, by id."""

@@ -48,11 +48,14 @@ SET enable_seqscan = off AS $$
 DECLARE
     first date;
 BEGIN
+    -- The lock waits for an archiver that is archiving the result without this message,
+    -- and returns what it has committed. Workers do not wait for it.
     UPDATE celery_taskmeta SET archived_at = NULL WHERE id = ANY (ARRAY(
         SELECT r.id FROM stored s CROSS JOIN LATERAL (
-            SELECT id FROM celery_taskmeta
-            WHERE task_id = s.id AND archived_at IS NOT NULL OFFSET 0 FOR UPDATE
+            SELECT id, archived_at FROM celery_taskmeta
+            WHERE task_id = s.id OFFSET 0 FOR KEY SHARE
         ) AS r
+        WHERE r.archived_at IS NOT NULL
     ));
 
     SELECT min(least(scheduled_at, published_at)) - interval '1 day' INTO first FROM stored;
@@ -90,9 +93,11 @@ $$;
 
 -- Create the table of one retention class and one day (UTC), if it does not exist.
 -- A table is created first and attached afterwards: that does not wait for readers, and
--- no reader waits for it.
+-- no reader waits for it. A vacuum or an index that is being created does hold it up; then it
+-- fails (55P03).
 CREATE OR REPLACE FUNCTION workertoolbox_add_day(keep text, day date) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+SET lock_timeout = '500ms' AS $$
 DECLARE
     part text := workertoolbox_day_table(keep, day);
     class text := left(part, -length('_YYYYMMDD'));

@@ -21,6 +21,8 @@ _REFUSED_BY_DRIVER = ("DataError", "ProgrammingError")
 #: PostgreSQL's codes for a missing table, function and column.
 _MISSING = ("42P01", "42883", "42703")
 
+_LOCK_NOT_AVAILABLE = "55P03"
+
 #: SQLite has no codes for them.
 _MISSING_IN_SQLITE = re.compile("no such (table|column)|has no column named")
 
@@ -45,6 +47,11 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, OSError | SchemaOutdated):
         return True
     return _is_of_driver(error) and _is_driver_outage(error)
+
+
+def is_blocked(error: DBAPIError) -> bool:
+    """Return whether a statement has waited too long for a lock of PostgreSQL."""
+    return _code(error.orig) == _LOCK_NOT_AVAILABLE
 
 
 def is_outdated_schema(error: BaseException) -> bool:

@@ -51,7 +51,7 @@ from cadasta.workertoolbox.results._history.days import (
     add_day,
     day_of_end,
     existing_days,
-    nearest,
+    find_nearest,
 )
 from cadasta.workertoolbox.results._history.ended_tasks import (
     ArchiveOptions,
@@ -68,6 +68,14 @@ from cadasta.workertoolbox.results._history.rollup import add_contributions
 
 #: Key of the advisory lock of the archiver in PostgreSQL; see `ADVISORY_LOCK_KEY`.
 ARCHIVER_LOCK_KEY = 0x776F7262
+
+#: How long the archiver waits for a lock: less than PostgreSQL takes to look for a
+#: deadlock (`deadlock_timeout`), so that it is the archiver that gives way.
+LOCK_TIMEOUT_MS = 500
+
+#: How long PostgreSQL keeps the lock of an archiver whose process or host hangs. The
+#: archiver itself needs milliseconds between two statements.
+IDLE_TIMEOUT_MS = 10_000
 
 #: Bytes that are kept of a longer result, so that it can be shown.
 BEGINNING_BYTES = 4096
@@ -91,19 +99,26 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
         return 0
     reopened = reopen(connection, found)
     inserted: list[Sequence[Any]] = []
+    ids: list[str] = []
     for day, some in _by_day(connection, found, options, now).items():
         inserted += _insert(connection, day, some, options, now)
+        ids += some
     add_contributions(connection, contributions_of(inserted))
     record_errors(connection, _find_errors(connection, inserted))
     _restore_sizes(connection, reopened)
-    ids = [each.id for each in found]
+    stored = {*ids}
     with_messages = [
-        each.id for each in found if each.has_message or each.id in reopened
+        each.id
+        for each in found
+        if each.id in stored and (each.has_message or each.id in reopened)
     ]
     for column in (task.c.id, attempt.c.task_id):
         of_tasks = is_in(connection, column, with_messages)
         connection.execute(delete(column.table).where(of_tasks))
-    connection.execute(delete(planned).where(is_in(connection, planned.c.id, ids)))
+    # A step that is locked stays, and is not shown; housekeeping deletes it.
+    steps = select(planned.c.id).where(is_in(connection, planned.c.id, ids))
+    unlocked = steps.with_for_update(skip_locked=True)
+    connection.execute(delete(planned).where(planned.c.id.in_(unlocked)))
     connection.execute(
         update(taskmeta)
         .where(is_in(connection, taskmeta.c.task_id, ids))
@@ -115,15 +130,27 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
 def lock_archive(connection: Connection) -> bool:
     """Let no other archiver work until the end of the transaction.
 
+    On PostgreSQL, the transaction does not wait long for other locks (55P03).
+
     Returns:
         False if another archiver is at work.
     """
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         return True
-    return bool(
-        connection.scalar(select(func.pg_try_advisory_xact_lock(ARCHIVER_LOCK_KEY)))
-    )
+    return bool(connection.execute(_LOCK).scalar_one())
+
+
+_LOCK = select(
+    func.pg_try_advisory_xact_lock(ARCHIVER_LOCK_KEY),
+    *(
+        func.set_config(name, str(limit_ms), True)
+        for name, limit_ms in (
+            ("lock_timeout", LOCK_TIMEOUT_MS),
+            ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_MS),
+        )
+    ),
+)
 
 
 def _by_day(
@@ -132,7 +159,10 @@ def _by_day(
     options: ArchiveOptions,
     now: datetime,
 ) -> dict[Day, list[str]]:
-    """Group the ids of tasks by the retention class and the day that keeps them."""
+    """Group the ids of tasks by the retention class and the day that keeps them.
+
+    Tasks are left out if there is no table for them and none can be created.
+    """
     today = now.date()
     groups: dict[Day, list[str]] = defaultdict(list)
     for each in found:
@@ -144,7 +174,8 @@ def _by_day(
     stored: dict[Day, list[str]] = defaultdict(list)
     for wanted, ids in groups.items():
         exists = wanted in known or add_day(connection, wanted)
-        stored[wanted if exists else nearest(wanted, known)] += ids
+        if (day := wanted if exists else find_nearest(wanted, known)) is not None:
+            stored[day] += ids
     return stored
 
 

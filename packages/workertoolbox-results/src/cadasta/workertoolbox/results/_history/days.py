@@ -34,9 +34,6 @@ DAYS_APART = 100
 #: How far the clock of a worker may be behind that of the publisher.
 MAX_SKEW = timedelta(days=1)
 
-#: How long to wait for the lock that attaching a table needs.
-LOCK_TIMEOUT_MS = 500
-
 _CHILDREN = text(
     "SELECT child.relname, pg_get_expr(child.relpartbound, child.oid) AS bound"
     " FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid"
@@ -74,25 +71,27 @@ def add_days(connection: Connection, today: date, keeps: Iterable[str]) -> None:
     """Create the tables of these retention classes for today and the days ahead."""
     known = set(existing_days(connection))
     for keep in keeps:
-        for number in range(-1, DAYS_AHEAD + 1):
-            wanted = Day(keep, today + timedelta(days=number))
-            if wanted not in known:
-                add_day(connection, wanted)
+        days = (Day(keep, today + timedelta(days=n)) for n in range(-1, DAYS_AHEAD + 1))
+        # What locks the class out holds up the next day too.
+        all(add_day(connection, wanted) for wanted in days if wanted not in known)
 
 
 def add_day(connection: Connection, wanted: Day) -> bool:
     """Create the table of a class and a day; log an error and return False if it fails.
 
     A failure does not end the transaction.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: The connection is lost.
     """
     try:
         with connection.begin_nested():
-            connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
             connection.execute(
                 text("SELECT workertoolbox_add_day(:keep, :day)"), wanted._asdict()
             )
-            connection.execute(text("SET LOCAL lock_timeout = DEFAULT"))
     except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
         _logger.warning("no table for history of %s: %s", wanted.day, one_line(error))
         return False
     return True
@@ -112,11 +111,18 @@ def _children(connection: Connection, parent: str) -> Iterable[tuple[str, str]]:
     return [(name, bound) for name, bound in rows]
 
 
-def nearest(wanted: Day, known: Iterable[Day]) -> Day:
+def find_nearest(wanted: Day, known: Iterable[Day]) -> Day | None:
     """Return the day that has a table and is nearest to another.
 
-    Raises:
-        ValueError: The class has no table at all.
+    A day of the same class is preferred to one of the class `default`, and a later day
+    to an earlier one: tasks are looked up from the day of their publication on.
     """
-    same = (each for each in known if each.keep == wanted.keep)
-    return min(same, key=lambda each: abs(each.day - wanted.day))
+    return min(
+        (each for each in known if each.keep in (wanted.keep, DEFAULT)),
+        key=lambda each: (
+            each.keep != wanted.keep,
+            each.day < wanted.day,
+            abs(each.day - wanted.day),
+        ),
+        default=None,
+    )

@@ -69,11 +69,12 @@ def _archive_late_messages(connection: Connection) -> None:
     A trigger does this, except for a message that is stored at the very moment at which
     its task is archived.
     """
+    id = taskmeta.c.id
+    archived = select(id).where(taskmeta.c.archived_at.is_not(None))
+    late = archived.where(taskmeta.c.task_id.in_(select(task.c.id)))
+    unlocked = late.limit(BATCH_SIZE).with_for_update(skip_locked=True)
     connection.execute(
-        update(taskmeta)
-        .where(taskmeta.c.archived_at.is_not(None))
-        .where(taskmeta.c.task_id.in_(select(task.c.id)))
-        .values(archived_at=None)
+        update(taskmeta).where(id.in_(unlocked)).values(archived_at=None)
     )
 
 

@@ -11,7 +11,11 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._database.outages import is_outage, one_line
+from cadasta.workertoolbox.results._database.outages import (
+    is_blocked,
+    is_outage,
+    one_line,
+)
 from cadasta.workertoolbox.results._history.archiver import (
     archive_batch,
     lock_archive,
@@ -28,6 +32,13 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for tasks to be archived.
 INTERVAL_S = 10.0
+
+#: Seconds until a part of the housekeeping that has failed is tried again.
+RETRY_S = 60.0
+
+#: Maximum number of tasks that are left out of one run because something of them is
+#: locked. Each one costs a wait.
+MAX_BLOCKED = 20
 
 #: A pause after each batch, as a multiple of its duration: workers and monitors use the
 #: database too.
@@ -54,6 +65,7 @@ class Archiving:
         self._options = options
         self._should_stop = should_stop
         self._refused: set[str] = set()
+        self._blocked: set[str] = set()
         self._waits_s = backoff()
         self._due_at: dict[Callable[..., object], float] = {}
 
@@ -79,55 +91,78 @@ class Archiving:
         Raises:
             sqlalchemy.exc.DBAPIError: The database cannot be used.
         """
+        self._blocked.clear()
         total = 0
         while not self._should_stop():
             self._do_housekeeping()
             began_at = time.monotonic()
+            left_out = self._count_left_out()
             archived = self._archive_batch()
             total += archived
-            if not archived:
+            if not archived and self._count_left_out() == left_out:
                 break
             rest_s = rest_factor * (time.monotonic() - began_at)
             sleep_unless(rest_s, should_stop=self._should_stop)
         return total
 
     def _archive_batch(self) -> int:
+        """Archive a batch, or if that fails, single tasks up to the one that fails."""
         try:
-            return self._archive(
-                replace(self._options, left_out=frozenset(self._refused))
-            )
+            return self._archive(self._next_options(self._options.batch_size))
         except DBAPIError as error:
-            if is_outage(error):
+            if not self._concerns_task(error):
                 raise
             _logger.warning("archiving tasks one by one: %s", one_line(error))
         archived = 0
+        left_out = self._count_left_out()
         for _ in range(self._options.batch_size):
-            refused = len(self._refused)
             archived_one = self._archive_one()
             archived += archived_one
-            if not archived_one and len(self._refused) == refused:
+            if not archived_one or self._count_left_out() > left_out:
                 break
         return archived
 
     def _archive_one(self) -> int:
-        """Archive one task; leave it out from now on if the database refuses it."""
-        options = replace(
-            self._options, batch_size=1, left_out=frozenset(self._refused)
-        )
+        """Archive one task, or leave it out.
+
+        A task that the database refuses is left out from now on, and one of which
+        something is locked until the next run.
+        """
+        options = self._next_options(1)
         try:
             return self._archive(options)
         except DBAPIError as error:
-            if is_outage(error):
+            if not self._concerns_task(error):
                 raise
             with self._engine.begin() as connection:
-                for refused in find_ended(connection, options, datetime.now(UTC)):
-                    self._refused.add(refused.id)
-                    _logger.error(
-                        "task %s stays out of history, the database refuses it: %s",
-                        log_text(refused.id),
-                        one_line(error),
-                    )
+                for found in find_ended(connection, options, datetime.now(UTC)):
+                    self._leave_out(found.id, error)
             return 0
+
+    def _leave_out(self, id: str, error: DBAPIError) -> None:
+        if is_blocked(error):
+            self._blocked.add(id)
+            _logger.warning("task %s is locked and archived later", log_text(id))
+            return
+        self._refused.add(id)
+        _logger.error(
+            "task %s stays out of history, the database refuses it: %s",
+            log_text(id),
+            one_line(error),
+        )
+
+    def _concerns_task(self, error: DBAPIError) -> bool:
+        """Return whether other tasks can be archived in spite of an error."""
+        if is_blocked(error):
+            return len(self._blocked) < MAX_BLOCKED
+        return not is_outage(error)
+
+    def _count_left_out(self) -> int:
+        return len(self._refused) + len(self._blocked)
+
+    def _next_options(self, batch_size: int) -> ArchiveOptions:
+        left_out = frozenset(self._refused | self._blocked)
+        return replace(self._options, batch_size=batch_size, left_out=left_out)
 
     def _archive(self, options: ArchiveOptions) -> int:
         with self._engine.begin() as connection:
@@ -138,7 +173,13 @@ class Archiving:
         for step, period_s in PERIODS_S.items():
             if now < self._due_at.get(step, now):
                 continue
-            with self._engine.begin() as connection:
-                if lock_archive(connection):
-                    step(connection, datetime.now(UTC), self._options)
             self._due_at[step] = now + period_s
+            try:
+                with self._engine.begin() as connection:
+                    if lock_archive(connection):
+                        step(connection, datetime.now(UTC), self._options)
+            except DBAPIError as error:
+                self._due_at[step] = now + min(RETRY_S, period_s)
+                if error.connection_invalidated:
+                    raise
+                _logger.warning("%s of history: %s", step.__name__, one_line(error))

@@ -1,0 +1,244 @@
+"""The archiver counts each task once, whatever is killed, locked or cut off.
+
+The long form is `hatch run faults --archiver`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from threading import Event
+
+import pytest
+from celery import states
+from sqlalchemy import Connection, NullPool, func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from cadasta.workertoolbox.results import open_engine
+from cadasta.workertoolbox.results._database.tables import task
+from cadasta.workertoolbox.results._history.archiver import (
+    IDLE_TIMEOUT_MS,
+    archive_batch,
+    lock_archive,
+)
+from cadasta.workertoolbox.results._monitor.archiving import Archiving
+from support.polling import wait_until
+from support.proxy import run_proxy
+from support.statements import fetch
+from support.task_histories import History
+
+pytestmark = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
+
+#: Seconds that an archiver may take although something is locked.
+PATIENCE_S = 15.0
+
+#: Bytes of the server's answers between two points at which the archiver is cut off.
+STEP_BYTES = 300
+
+#: Sessions that wait for a lock.
+WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+def archive(past: History) -> int:
+    """Archive all that can be archived, as `tasks archive --once` does."""
+    archiving = Archiving(past.engine, past.options, should_stop=lambda: False)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(archiving.run_once)
+        try:
+            return done.result(PATIENCE_S)
+        except TimeoutError:
+            fetch(
+                past.engine.url,
+                "SELECT pg_terminate_backend(pid)"
+                " FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+            )
+            raise
+
+
+@contextmanager
+def idle_session(past: History, statement: str) -> Iterator[Connection]:
+    """Execute a statement in a transaction that stays open during the block."""
+    with past.engine.connect() as connection:
+        connection.execute(text(statement))
+        yield connection
+        connection.rollback()
+
+
+def shown_statuses(past: History) -> dict[str, str]:
+    """Return the status of each task by its id; each is shown once."""
+    rows = past.shown()
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row["status"] for row in rows}
+
+
+def assert_all_archived(past: History, *ids: str) -> None:
+    """Assert that the history has these tasks, and the live tables have none."""
+    assert [row["id"] for row in past.rows()] == sorted(ids)
+    with past.engine.connect() as connection:
+        live = connection.scalar(select(func.count()).select_from(task))
+
+    assert (live, past.unarchived()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("locked", "others"),
+    [
+        ("SELECT 1 FROM workertoolbox_task WHERE id = '1' FOR UPDATE", 2),
+        ("SELECT 1 FROM celery_taskmeta WHERE task_id = '1' FOR UPDATE", 2),
+        ("SELECT 1 FROM workertoolbox_attempt WHERE task_id = '1' FOR UPDATE", 2),
+        ("SELECT 1 FROM workertoolbox_planned WHERE id = '1' FOR UPDATE", 3),
+        ("SELECT 1 FROM workertoolbox_history WHERE id = '1' FOR UPDATE", 2),
+        ("LOCK TABLE workertoolbox_history IN SHARE UPDATE EXCLUSIVE MODE", 3),
+    ],
+    ids=["message", "result", "attempt", "planned", "history", "vacuum"],
+)
+def test_a_session_that_holds_a_lock_stops_its_task_and_no_other(
+    past: History, locked: str, others: int
+) -> None:
+    past.publish("1")
+    past.store(states.FAILURE, ValueError("first"), "1")
+    past.archive()
+    past.publish("1", retries=1)
+    past.store(states.SUCCESS, 1, "1", retries=1, worker="b@host")
+    announce = (
+        "INSERT INTO workertoolbox_planned (id, name, seen_at)"
+        " VALUES ('1', 'export.echo', now())"
+    )
+    fetch(past.engine.url, announce)
+    for id in ("2", "3"):
+        past.publish(id)
+        past.store(states.SUCCESS, 1, id)
+    with idle_session(past, locked):
+        archived = archive(past)
+        shown = shown_statuses(past)
+
+    assert archived == others
+    assert shown == dict.fromkeys("123", states.SUCCESS)
+    archive(past)
+    assert_all_archived(past, "1", "2", "3")
+
+
+def test_a_retention_class_whose_table_cannot_be_created_does_not_stop_the_archiver(
+    past: History,
+) -> None:
+    past.options = replace(past.options, keeps=frozenset({"export.echo"}))
+    past.store(states.SUCCESS, 1)
+    with idle_session(
+        past, "LOCK TABLE workertoolbox_history IN SHARE UPDATE EXCLUSIVE MODE"
+    ):
+        archived = archive(past)
+
+    assert archived == 1
+    assert [row["keep"] for row in past.rows()] == ["default"]
+
+
+def test_a_session_that_holds_a_lock_does_not_keep_a_monitor_from_stopping(
+    past: History,
+) -> None:
+    past.publish()
+    past.store(states.SUCCESS, 1)
+    stopping = Event()
+    archiving = Archiving(past.engine, past.options, should_stop=stopping.is_set)
+    with (
+        idle_session(past, "LOCK TABLE workertoolbox_history IN ACCESS EXCLUSIVE MODE"),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        ended = pool.submit(archiving.run)
+        wait_until(lambda: fetch(past.engine.url, WAITING) == [(1,)])
+        stopping.set()
+        ended.result(PATIENCE_S)
+
+    assert archive(past) == 1
+
+
+def test_an_archiver_that_hangs_does_not_keep_others_from_archiving(
+    past: History,
+) -> None:
+    past.store(states.SUCCESS, 1)
+    engine = open_engine(past.engine.url)
+    with engine.connect() as hanging:
+        assert lock_archive(hanging)
+        limit = "idle_in_transaction_session_timeout"
+        assert hanging.scalar(text(f"SHOW {limit}")) == f"{IDLE_TIMEOUT_MS // 1000}s"
+        assert archive(past) == 0
+        hanging.execute(text(f"SET LOCAL {limit} = '100ms'"))
+        wait_until(lambda: archive(past) == 1)
+        with pytest.raises(DBAPIError):
+            hanging.execute(text("SELECT 1"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_message_that_is_committed_after_its_result_was_archived_is_merged(
+    past: History, forgotten: bool
+) -> None:
+    past.store(states.SUCCESS, 1)
+    with past.engine.connect() as archiver, ThreadPoolExecutor(1) as pool:
+        assert archive_batch(archiver, past.options) == 1
+        published = pool.submit(past.publish)
+        wait_until(lambda: published.done() or fetch(past.engine.url, WAITING)[0][0])
+        archiver.commit()
+        published.result()
+    if forgotten:
+        past.app.backend.forget("1")
+    shown = shown_statuses(past)
+    archive(past)
+
+    assert shown == {"1": states.SUCCESS}
+    assert past.rows()[0]["tracked"]
+    assert_all_archived(past, "1")
+
+
+def test_a_message_that_is_written_while_its_result_is_archived_is_merged(
+    past: History,
+) -> None:
+    past.store(states.SUCCESS, 1)
+    with past.engine.connect() as monitor:
+        past.publish(connection=monitor)
+        archived = archive(past)
+        monitor.commit()
+    archive(past)
+
+    assert archived == 0
+    assert past.rows()[0]["tracked"]
+    assert_all_archived(past, "1")
+
+
+def test_an_archiver_that_is_cut_off_anywhere_counts_each_task_once(
+    past: History,
+) -> None:
+    past.publish("again")
+    past.store(states.FAILURE, ValueError("first"), "again")
+    past.archive()
+    past.publish("again", retries=1)
+    past.store(states.SUCCESS, 1, "again", retries=1, worker="b@host")
+    past.publish("new")
+    past.store(states.SUCCESS, 1, "new")
+    # Its day is created in the same transaction.
+    fetch(
+        past.engine.url,
+        "UPDATE celery_taskmeta SET date_done = date_done - interval '100 days'"
+        " WHERE task_id = 'new'",
+    )
+    url = past.engine.url
+    cuts = 0
+    with run_proxy(str(url.host), url.port or 0) as proxy:
+        engine = open_engine(url.set(port=proxy.port), poolclass=NullPool)
+        while past.unarchived():
+            proxy.cut_response(1, after_bytes=cuts * STEP_BYTES)
+            cuts += 1
+            with suppress(DBAPIError), engine.begin() as connection:
+                archive_batch(connection, past.options)
+
+            assert shown_statuses(past) == dict.fromkeys(("again", "new"), "SUCCESS")
+            past.check_rollups()
+    engine.dispose()
+
+    assert cuts > 20
+    assert_all_archived(past, "again", "new")
+    assert [len(row["attempts"] or ()) for row in past.rows()] == [1, 0]
