@@ -174,8 +174,8 @@ def _by_day(
     stored: dict[Day, list[str]] = defaultdict(list)
     for wanted, ids in groups.items():
         exists = wanted in known or add_day(connection, wanted)
-        if (day := wanted if exists else find_nearest(wanted, known)) is not None:
-            stored[day] += ids
+        if (table := wanted if exists else find_nearest(wanted, known)) is not None:
+            stored[table] += ids
     return stored
 
 
