@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
 import pytest
+from celery import states
+from celery.app.task import Context
 from sqlalchemy import Engine, RowMapping, event, select
 
 from cadasta.workertoolbox.results import (
@@ -16,13 +19,18 @@ from cadasta.workertoolbox.results import (
     UnknownErrorState,
 )
 from cadasta.workertoolbox.results._database.tables import error_group
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.erase import erase_task
 from cadasta.workertoolbox.results._history.error_groups import (
     Occurrence,
+    error_columns,
+    errors_of,
     forget_samples,
     record_errors,
 )
 from cadasta.workertoolbox.results._history.stored_error import StoredError
+from support.result_backends import REQUEST, app_with_backend
 
 NOW = datetime.now(UTC)
 
@@ -98,6 +106,28 @@ def test_errors_that_are_subtracted_leave_the_others(engine: Engine) -> None:
     assert {**after, "count": 2, "retries": 1} == before
     assert row(engine, B)["count"] == 0
     assert ids(engine) == {A, B}
+
+
+def test_the_errors_of_an_archived_task_are_read_from_the_history(
+    engine: Engine, result_backend: str
+) -> None:
+    app = app_with_backend(result_backend)
+    backend: Any = app.backend
+    with closing(backend.database):
+        for retries, state in enumerate((states.RETRY, states.FAILURE)):
+            request = Context({**vars(REQUEST), "retries": retries})
+            backend.store_result("1", KeyError(state), state, request=request)
+    with engine.begin() as connection:
+        assert archive_batch(connection, ArchiveOptions(delay_s=-60)) == 1
+        rows = connection.execute(select(*error_columns())).all()
+    retried, failed = errors_of(rows)
+
+    assert (retried.is_retry, failed.is_retry) == (True, False)
+    assert retried.at <= failed.at
+    assert (retried.error.text, failed.error.text) == (
+        *("KeyError: 'RETRY'", "KeyError: 'FAILURE'"),
+    )
+    assert {each.task_id for each in (retried, failed)} == {"1"}
 
 
 def test_a_batch_is_one_statement(engine: Engine) -> None:
