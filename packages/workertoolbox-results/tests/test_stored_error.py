@@ -48,6 +48,14 @@ def test_an_error_is_read_with_type_place_and_text() -> None:
             {"exc_type": "KeyError", "exc_module": "builtins", "exc_message": ["a"]},
             ("KeyError", "KeyError: 'a'"),
         ),
+        (
+            {
+                "exc_type": "UnpickleableExceptionWrapper",
+                "exc_module": "celery.utils.serialization",
+                "exc_message": ["export.errors", "Declined", ["no"], "Declined('no')"],
+            },
+            ("export.errors.Declined", "Declined: no"),
+        ),
     ],
 )
 def test_an_error_is_shown_as_python_prints_it(

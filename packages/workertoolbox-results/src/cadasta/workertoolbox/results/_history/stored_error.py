@@ -43,7 +43,7 @@ def read_error(encoded: bytes) -> StoredError:
             error = decode_beginning(encoded)
         except ValueError:
             error = None  # A pickle of another backend, which is never read.
-    error = jsonable(error)
+    error = _original(jsonable(error))
     message = message_of(error)
     if not isinstance(error, dict) or not isinstance(error.get("exc_type"), str):
         return StoredError(None, None, message[:MAX_TEXT])
@@ -55,6 +55,15 @@ def read_error(encoded: bytes) -> StoredError:
         place[:MAX_NAME] if isinstance(place, str) else None,
         f"{kind}: {message}"[:MAX_TEXT].removesuffix(": "),
     )
+
+
+def _original(error: Any) -> Any:
+    """Return an exception that Celery wrapped because it cannot be pickled."""
+    match error:
+        case {"exc_type": "UnpickleableExceptionWrapper", "exc_message": [*parts]}:
+            names = ("exc_module", "exc_type", "exc_message")
+            return {**error, **dict(zip(names, parts, strict=False))}
+    return error
 
 
 def message_of(error: Any) -> str:
