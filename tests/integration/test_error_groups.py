@@ -24,8 +24,6 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.erase import erase_task
 from cadasta.workertoolbox.results._history.error_groups import (
     Occurrence,
-    error_columns,
-    errors_of,
     forget_samples,
     record_errors,
 )
@@ -108,26 +106,24 @@ def test_errors_that_are_subtracted_leave_the_others(engine: Engine) -> None:
     assert ids(engine) == {A, B}
 
 
-def test_the_errors_of_an_archived_task_are_read_from_the_history(
-    engine: Engine, result_backend: str
+def test_the_errors_of_a_task_are_counted_when_it_is_archived(
+    engine: Engine, result_backend: str, database_store: TaskStore
 ) -> None:
     app = app_with_backend(result_backend)
     backend: Any = app.backend
     with closing(backend.database):
         for retries, state in enumerate((states.RETRY, states.FAILURE)):
             request = Context({**vars(REQUEST), "retries": retries})
-            backend.store_result("1", KeyError(state), state, request=request)
+            backend.store_result("1", OSError(state), state, request=request)
     with engine.begin() as connection:
         assert archive_batch(connection, ArchiveOptions(delay_s=-60)) == 1
-        rows = connection.execute(select(*error_columns())).all()
-    retried, failed = errors_of(rows)
+    failed, retried = database_store.error_groups()
 
-    assert (retried.is_retry, failed.is_retry) == (True, False)
-    assert retried.at <= failed.at
-    assert (retried.error.text, failed.error.text) == (
-        *("KeyError: 'RETRY'", "KeyError: 'FAILURE'"),
-    )
-    assert {each.task_id for each in (retried, failed)} == {"1"}
+    assert (retried.count, retried.retries) == (failed.count, 1) == (1, 1)
+    assert (failed.retries, failed.state) == (0, "new")
+    assert (retried.sample, failed.sample) == ("OSError: RETRY", "OSError: FAILURE")
+    assert {each.last_task_id for each in (retried, failed)} == {"1"}
+    assert database_store.get("1").status == states.FAILURE
 
 
 def test_a_batch_is_one_statement(engine: Engine) -> None:

@@ -10,7 +10,7 @@ import pytest
 from celery import states
 
 from cadasta.workertoolbox.results._history.attempt_records import MAX_ERROR_BYTES
-from cadasta.workertoolbox.results._history.error_groups import errors_of
+from cadasta.workertoolbox.results._history.error_groups import occurrences
 from cadasta.workertoolbox.results._history.stored_error import (
     MAX_TEXT,
     StoredError,
@@ -97,9 +97,18 @@ def test_an_ended_task_has_the_errors_of_its_attempts() -> None:
     }
     lost = {**attempt, "error_group": None, "error": None, "outcome": "LOST"}
     old = {key: value for key, value in attempt.items() if key != "error_group"}
-    error = b'{"exc_type": "KeyError", "exc_message": ["a"]}'
-    row = ("1", "export.fetch", NOON, [old, lost, attempt], "1:b", error)
-    retried, failed = errors_of([row])
+    row = {
+        **dict.fromkeys(("retries", "queue", "worker", "published_at", "started_at")),
+        "id": "1",
+        "name": "export.fetch",
+        "status": states.FAILURE,
+        "result": b'{"exc_type": "KeyError", "exc_message": ["a"]}',
+        "traceback": None,
+        "finished_at": NOON,
+        "error_group": "1:b",
+        "attempts": [old, lost, attempt],
+    }
+    retried, failed = occurrences(row)
 
     assert retried == (
         "1:a",
@@ -111,4 +120,4 @@ def test_an_ended_task_has_the_errors_of_its_attempts() -> None:
     )
     assert failed.group == "1:b"
     assert (failed.at, failed.is_retry, failed.error.type) == (NOON, False, "KeyError")
-    assert not list(errors_of([(*row[:3], None, None, None)]))
+    assert not list(occurrences({**row, "error_group": None, "attempts": None}))

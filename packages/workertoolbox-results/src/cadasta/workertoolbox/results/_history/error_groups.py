@@ -15,7 +15,6 @@ from sqlalchemy import (
     Connection,
     bindparam,
     case,
-    func,
     or_,
     select,
     update,
@@ -24,8 +23,8 @@ from sqlalchemy.dialects.postgresql import Insert
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.id_lists import is_in
-from cadasta.workertoolbox.results._database.tables import error_group, history
-from cadasta.workertoolbox.results._history.attempt_records import MAX_ERROR_BYTES
+from cadasta.workertoolbox.results._database.tables import error_group
+from cadasta.workertoolbox.results._history.attempt_records import ended_attempts
 from cadasta.workertoolbox.results._history.stored_error import StoredError, read_error
 
 #: States that users give a group. What is shown also depends on when it was seen.
@@ -52,34 +51,26 @@ class Occurrence(NamedTuple):
     is_retry: bool = False
 
 
-def error_columns() -> Sequence[ColumnElement[Any]]:
-    """Return the columns of the history from which errors are made."""
-    row = history.c
-    beginning = func.substr(row.result, 1, MAX_ERROR_BYTES)
-    error = case((row.error_group.is_not(None), beginning))
-    return row.id, row.name, row.finished_at, row.attempts, row.error_group, error
-
-
-def errors_of(rows: Iterable[Sequence[Any]]) -> Iterator[Occurrence]:
-    """Yield the errors of ended tasks, with those of the attempts that were over.
+def occurrences(row: Mapping[str, Any]) -> Iterator[Occurrence]:
+    """Yield the errors of an ended task, oldest first.
 
     Args:
-        rows: Rows of the history with `error_columns`. The same row always yields the
-            same.
+        row: A row of `workertoolbox_history`. The same row always yields the same.
     """
-    for id, name, finished_at, attempts, group, error in rows:
-        for each in attempts or ():
-            # Records of earlier releases have no group.
-            if each.get("error_group") is not None:
-                at = _read_instant(each["finished_at"] or each["started_at"])
-                stored = read_error((each["error"] or "").encode())
-                is_retry = each["outcome"] == states.RETRY
-                known = (each["error_group"], id, name, at or finished_at, stored)
-                yield Occurrence(*known, is_retry)
-        if group is not None:
-            yield Occurrence(
-                group, id, name, finished_at, read_error(bytes(error or b""))
-            )
+    for attempt in ended_attempts(row):
+        # Records of earlier releases have no group.
+        group = attempt.get("error_group")
+        if group is None:
+            continue
+        at = attempt["finished_at"] or attempt["started_at"]
+        yield Occurrence(
+            group,
+            row["id"],
+            row["name"],
+            _read_instant(at) or row["finished_at"],
+            read_error((attempt["error"] or "").encode()),
+            is_retry=attempt["outcome"] == states.RETRY,
+        )
 
 
 def record_errors(
