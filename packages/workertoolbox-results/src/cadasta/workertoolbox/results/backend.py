@@ -14,7 +14,7 @@ from celery.exceptions import ImproperlyConfigured
 from celery.signals import task_prerun, worker_ready
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_timedelta
-from sqlalchemy import delete, select
+from sqlalchemy import delete, update
 
 from cadasta.workertoolbox.results._backend.archived_results import (
     archived_results_of,
@@ -40,6 +40,7 @@ from cadasta.workertoolbox.results._backend.unrun_steps import UnrunStepsMixin
 from cadasta.workertoolbox.results._database.connection import shared_database
 from cadasta.workertoolbox.results._database.engine import database_url
 from cadasta.workertoolbox.results._database.outages import is_outage
+from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._errors import ResultNotStorable
@@ -250,15 +251,16 @@ class Backend(
     def _forget(self, task_id: str) -> None:
         """Delete a result; the history keeps it, but only for `TaskStore`."""
         same = taskmeta.c.task_id == str(task_id)
-        ended_at = None
+        to_archive = taskmeta.c.archived_at.is_(None), taskmeta.c.status.in_(ENDED)
+        mark = update(taskmeta).where(same, *to_archive).values(forgotten=True)
+        # If the result is archived by now, or has not ended, it is deleted. A trigger
+        # keeps a result that has ended meanwhile, and marks it too.
+        deletion = delete(taskmeta).where(same).returning(taskmeta.c.date_done)
         with self.database.connect() as connection:
-            # A trigger keeps a result that is not archived, and marks it instead.
-            deleted = delete(taskmeta).where(same).returning(taskmeta.c.date_done)
-            if (row := connection.execute(deleted).first()) is not None:
-                ended_at = row.date_done
-            elif connection.execute(select(taskmeta.c.id).where(same)).first():
+            if connection.execute(mark).rowcount:
                 return
-        self._archived.forget(str(task_id), ended_at)
+            deleted = connection.execute(deletion).first()
+        self._archived.forget(str(task_id), deleted and deleted.date_done)
 
     def cleanup(self) -> None:
         """Delete rows that are older than `result_expires`, in batches.
