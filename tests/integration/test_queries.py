@@ -23,10 +23,8 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
 )
 from cadasta.workertoolbox.results._database.view import tasks
-from cadasta.workertoolbox.results._history.archiver import (
-    ArchiveOptions,
-    archive_batch,
-)
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.query_plans import record_plans, sequential_scans

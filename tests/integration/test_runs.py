@@ -14,10 +14,8 @@ from sqlalchemy import Engine, delete
 
 from cadasta.workertoolbox.results import Task, TaskStore
 from cadasta.workertoolbox.results._database.tables import taskmeta
-from cadasta.workertoolbox.results._history.archiver import (
-    ArchiveOptions,
-    archive_batch,
-)
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch

@@ -148,3 +148,33 @@ BEGIN
     ANALYZE workertoolbox_history;
 END $$;
 REVOKE ALL ON FUNCTION workertoolbox_analyze_history FROM PUBLIC;
+
+-- Find tasks in all days by their ids, their roots, their groups or their parents.
+-- A statement on all days takes longer to plan than to run. The plan of a function is kept,
+-- while the tables grow, so it uses indexes from the start.
+CREATE OR REPLACE FUNCTION workertoolbox_find_archived(
+    ids text[], roots text[], groups text[], parents text[]
+) RETURNS TABLE (id text, root_id text, group_id text, day date)
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    IF ids <> '{}' THEN
+        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
+        FROM workertoolbox_history h WHERE h.id = ANY (ids);
+    END IF;
+    IF roots <> '{}' THEN
+        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
+        FROM workertoolbox_history h WHERE h.id = ANY (roots) AND h.root_id = h.id;
+        -- The index does not contain the tasks that are their own root: most of them.
+        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
+        FROM workertoolbox_history h WHERE h.root_id = ANY (roots) AND h.root_id <> h.id;
+    END IF;
+    IF groups <> '{}' THEN
+        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
+        FROM workertoolbox_history h WHERE h.group_id = ANY (groups);
+    END IF;
+    IF parents <> '{}' THEN
+        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
+        FROM workertoolbox_history h WHERE h.parent_id = ANY (parents);
+    END IF;
+END $$;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
@@ -44,10 +44,3 @@ def add_archived(
         some = fetch_ids(connection, in_window, limit)
         found = merge_ids([found, some], limit, newest_first=True)
     return found
-
-
-def archived_ids(connection: Connection, ids: Sequence[str]) -> Collection[str]:
-    """Return those ids that are in the history."""
-    if not ids:
-        return ()
-    return {*connection.scalars(select(history.c.id).where(history.c.id.in_(ids)))}

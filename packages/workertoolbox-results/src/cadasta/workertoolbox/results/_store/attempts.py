@@ -17,14 +17,15 @@ from sqlalchemy import (
     Table,
     bindparam,
     func,
+    literal,
     select,
 )
 
 from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
-from cadasta.workertoolbox.results._store.day_windows import day_windows
 from cadasta.workertoolbox.results._store.task import failure_text
 
 #: Bytes of the error of the latest attempt that are read.
@@ -139,11 +140,11 @@ def _read(
     ]
     if row is not None or messages:
         return row, messages
-    for window in day_windows(connection):
-        query = _ARCHIVED.where(*window.conditions())
-        row = connection.execute(query, {"id": id}).mappings().first()
-        if row is not None:
-            return row, _archived_messages(row)
+    for archived in find_archived(connection, ids=[id]):
+        day = literal(archived.day, history.c.day.type, literal_execute=True)
+        query = _ARCHIVED.where(history.c.day == day)
+        row = connection.execute(query, {"id": id}).mappings().one()
+        return row, _archived_messages(row)
     return None, ()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, literal
+from sqlalchemy import ColumnElement, Connection, literal, or_
 
 from cadasta.workertoolbox.results._database.tables import history
 
@@ -21,11 +21,19 @@ SIZES = (2, 8, 32)
 CLOCK_SKEW = timedelta(days=1)
 
 
+#: Days ahead that are searched first. Ends that are later come from wrong clocks.
+DAYS_AHEAD = 2
+
+
 class DayWindow(NamedTuple):
-    """The days from one, inclusive, to another, exclusive; None is without a limit."""
+    """The days from one, inclusive, to another, exclusive; None is without a limit.
+
+    `after` is a further day; it and later days belong to the window too.
+    """
 
     since: date | None
     until: date | None
+    after: date | None = None
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Yield conditions on the history, with literals by which tables are pruned."""
@@ -33,7 +41,12 @@ class DayWindow(NamedTuple):
         if self.since is not None:
             yield day >= literal(self.since, day.type, literal_execute=True)
         if self.until is not None:
-            yield day < literal(self.until, day.type, literal_execute=True)
+            is_before = day < literal(self.until, day.type, literal_execute=True)
+            if self.after is None:
+                yield is_before
+            else:
+                later = day >= literal(self.after, day.type, literal_execute=True)
+                yield or_(is_before, later)
 
     def is_before(self, at: datetime) -> bool:
         """Return whether all tasks in these days were published before an instant."""
@@ -47,11 +60,13 @@ def day_windows(connection: Connection) -> Iterator[DayWindow]:
 
     Several of them make sense only in a transaction that sees one snapshot.
     """
-    until = None
-    if connection.dialect.name != "sqlite":
-        today = datetime.now(UTC).date()
-        for size in SIZES:
-            since = today - timedelta(days=size - 1)
-            yield DayWindow(since, until)
-            until = since
-    yield DayWindow(None, until)
+    if connection.dialect.name == "sqlite":
+        yield DayWindow(None, None)
+        return
+    today = datetime.now(UTC).date()
+    until = ahead = today + timedelta(days=DAYS_AHEAD)
+    for size in SIZES:
+        since = today - timedelta(days=size - 1)
+        yield DayWindow(since, until)
+        until = since
+    yield DayWindow(None, until, ahead)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, or_, select
 
+from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT, QUEUED
 from cadasta.workertoolbox.results._database.tables import planned, task
 from cadasta.workertoolbox.results._history.conditions import (
@@ -17,7 +18,6 @@ from cadasta.workertoolbox.results._history.conditions import (
     has_result,
     shown_status,
 )
-from cadasta.workertoolbox.results._store.archived_tasks import archived_ids
 from cadasta.workertoolbox.results._store.dated_ids import DatedId, fetch_ids
 from cadasta.workertoolbox.results._store.filters import (
     Filters,
@@ -76,7 +76,8 @@ def find_planned(
     while len(found) < limit:
         some = fetch_ids(connection, query.offset(read), limit)
         # The message that announces a step may arrive after the step has ended.
-        ended = archived_ids(connection, [each.id for each in some])
+        archived = find_archived(connection, ids=[each.id for each in some])
+        ended = {each.id for each in archived}
         found += (each for each in some if each.id not in ended)
         read += limit
         if len(some) < limit:

@@ -26,11 +26,11 @@ from sqlalchemy import (
 
 from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.tables import history, planned, taskmeta
 from cadasta.workertoolbox.results._database.view import live, tasks
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
-from cadasta.workertoolbox.results._store.day_windows import day_windows
 from cadasta.workertoolbox.results._store.task import Task
 
 #: Maximum number of tasks that one statement reads.
@@ -89,24 +89,18 @@ def _read(
     for task in _read_from(connection, live, missing, detail):
         del missing[task.id]
         yield task
-    for conditions in _history_searches(connection, days):
-        for task in _read_from(connection, history, missing, detail, *conditions):
-            del missing[task.id]
-            yield task
-    yield from _read_planned(connection, missing)
-
-
-def _history_searches(
-    connection: Connection, days: Collection[date] | None
-) -> Iterator[Iterable[ColumnElement[bool]]]:
-    """Yield the conditions by which the history is searched, one after the other."""
     if days is None:
-        yield from (window.conditions() for window in day_windows(connection))
-    elif days:
+        found = find_archived(connection, ids=[*missing])
+        days = {each.day for each in found}
+    if days:
         day = history.c.day
         # Literals, by which PostgreSQL prunes the tables when it plans the query.
         known = [literal(each, day.type, literal_execute=True) for each in sorted(days)]
-        yield [day.in_(known)]
+        is_known = day.in_(known)
+        for task in _read_from(connection, history, missing, detail, is_known):
+            del missing[task.id]
+            yield task
+    yield from _read_planned(connection, missing)
 
 
 def _read_from(

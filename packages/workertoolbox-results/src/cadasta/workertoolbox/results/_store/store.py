@@ -98,15 +98,17 @@ class TaskStore(ErrorGroups, Figures):
         status: str | None = None,
         queue: str | None = None,
         worker: str | None = None,
+        error_group: str | None = None,
         internal: bool = False,
         brief: bool = False,
     ) -> Sequence[Task]:
         """Return tasks, newest first.
 
         Tasks are sorted by their first message, or by their latest state if no monitor
-        has seen a message. With `worker`, or a status that workers store other than
-        `SUCCESS`, all tasks are sorted by their latest state, and name and queue are
-        those of the run that stored it. Steps that are not published yet are last.
+        has seen a message. With `worker`, `error_group`, or a status that workers store
+        other than `SUCCESS`, all tasks are sorted by their latest state, and name and
+        queue are those of the run that stored it. Steps that are not published yet are
+        last.
 
         Example:
             The newest ten tasks of a queue that have not started yet::
@@ -120,6 +122,7 @@ class TaskStore(ErrorGroups, Figures):
                 `PLANNED`, or a custom state.
             queue: Only tasks of this work queue.
             worker: Only tasks that this worker ran, such as `celery@host`.
+            error_group: Only tasks whose latest error is in the group with this key.
             internal: Whether to include Celery's own tasks, `celery.*`. With `name`
                 they are always included.
             brief: Whether to leave out arguments, results and tracebacks, which may be
@@ -131,7 +134,12 @@ class TaskStore(ErrorGroups, Figures):
                 `QUEUED`, `SCHEDULED`, `PLANNED`, `PROGRESS` or `ABORTED`.
         """
         filters = Filters(
-            name=name, status=status, queue=queue, worker=worker, internal=internal
+            name=name,
+            status=status,
+            queue=queue,
+            worker=worker,
+            error_group=error_group,
+            internal=internal,
         )
         with self._snapshot() as connection:
             found = find_newest(connection, filters, limit)

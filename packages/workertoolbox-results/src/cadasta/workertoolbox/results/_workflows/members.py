@@ -9,20 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    Table,
-    and_,
-    null,
-    or_,
-    select,
-    text,
-)
+from sqlalchemy import ColumnElement, Connection, Table, or_, select, text, true
 
+from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.tables import (
     IS_OPEN,
     IS_UNARCHIVED,
@@ -92,9 +83,11 @@ def find_children(
     """
     found = [
         member
-        for table in (task, planned, taskmeta, history)
+        for table in (task, planned, taskmeta)
         for member in _select(connection, table, table.c.parent_id == parent_id)
     ]
+    archived = find_archived(connection, parents=[parent_id])
+    found += (_Member(history, *each) for each in archived)
     return sorted({each.id for each in found}), _days(connection, found)
 
 
@@ -103,42 +96,30 @@ def _members(
 ) -> Iterator[_Member]:
     """Yield what is known of the tasks that have one of the roots or groups."""
     for start in range(0, max(len(roots), len(groups)), MAX_KEYS):
-        some_roots, some_groups = (
-            each[start : start + MAX_KEYS] for each in (roots, groups)
-        )
-        for table in (task, planned, taskmeta, history):
-            columns = table.c
-            conditions = []
-            if some_roots:
-                conditions.append(_has_root(table, some_roots))
-            if some_groups:
-                conditions.append(columns.group_id.in_(some_groups))
-            yield from _select(connection, table, or_(*conditions))
-
-
-def _has_root(table: Table, roots: Sequence[str]) -> ColumnElement[bool]:
-    has_root = table.c.root_id.in_(roots)
-    if table is not history:
-        return has_root
-    # Most tasks are their own root. The index contains only the others.
-    id, root_id = history.c.id, history.c.root_id
-    is_root = and_(id.in_(roots), root_id == id)
-    return or_(is_root, and_(has_root, root_id != id))
+        keys = {
+            "roots": roots[start : start + MAX_KEYS],
+            "groups": groups[start : start + MAX_KEYS],
+        }
+        for table in (task, planned, taskmeta):
+            has_root = table.c.root_id.in_(keys["roots"])
+            is_in_group = table.c.group_id.in_(keys["groups"])
+            yield from _select(connection, table, or_(has_root, is_in_group))
+        archived = find_archived(connection, **keys)
+        yield from (_Member(history, *each) for each in archived)
 
 
 def _select(
     connection: Connection, table: Table, condition: ColumnElement[bool]
 ) -> Iterator[_Member]:
-    """Yield the tasks in a table that meet a condition; of the results, live ones."""
+    """Yield the live tasks in a table that meet a condition."""
     columns = table.c
     id = columns.task_id if table is taskmeta else columns.id
-    day = columns.day if table is history else null()
-    query: Select[Any] = select(id, columns.root_id, columns.group_id, day)
+    query = select(id, columns.root_id, columns.group_id).where(condition)
     # Two queries, because one with an OR could not use the indexes.
-    kinds = (text(IS_OPEN), text(IS_UNARCHIVED)) if table is taskmeta else ()
-    for each in kinds or (condition,):
-        rows = connection.execute(query.where(condition, each))
-        yield from (_Member(table, *row) for row in rows)
+    kinds = (text(IS_OPEN), text(IS_UNARCHIVED)) if table is taskmeta else (true(),)
+    for each in kinds:
+        for row in connection.execute(query.where(each)):
+            yield _Member(table, *row, None)
 
 
 def _days(connection: Connection, found: Sequence[_Member]) -> set[date]:
@@ -150,7 +131,5 @@ def _days(connection: Connection, found: Sequence[_Member]) -> set[date]:
     days = {each.day for each in found if each.day is not None}
     known = {each.id for each in found if each.table is not planned}
     steps = {each.id for each in found if each.table is planned} - known
-    if steps:
-        ended = select(history.c.day).where(history.c.id.in_(sorted(steps)))
-        days.update(connection.scalars(ended))
+    days.update(each.day for each in find_archived(connection, ids=sorted(steps)))
     return days

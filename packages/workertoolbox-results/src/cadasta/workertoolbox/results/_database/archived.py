@@ -1,0 +1,69 @@
+"""Searches in all days of the history, by the ids of tasks and of their relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    bindparam,
+    or_,
+    select,
+    text,
+)
+
+from cadasta.workertoolbox.results._database.tables import history
+
+_KINDS = ("ids", "roots", "groups", "parents")
+
+_CALL = text(
+    "SELECT id, root_id, group_id, day"
+    " FROM workertoolbox_find_archived(:ids, :roots, :groups, :parents)"
+).bindparams(*(bindparam(kind, type_=ARRAY(Text)) for kind in _KINDS))
+
+
+class Archived(NamedTuple):
+    """A task in the history; its day says which table it is in on PostgreSQL."""
+
+    id: str
+    root_id: str | None
+    group_id: str | None
+    day: date
+
+
+def find_archived(
+    connection: Connection,
+    *,
+    ids: Sequence[str] = (),
+    roots: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    parents: Sequence[str] = (),
+) -> Sequence[Archived]:
+    """Return the tasks that have one of the ids, the roots, the groups or the parents.
+
+    A task may be there more than once.
+    """
+    keys = {"ids": ids, "roots": roots, "groups": groups, "parents": parents}
+    if not any(keys.values()):
+        return []
+    if connection.dialect.name == "postgresql":
+        rows = connection.execute(_CALL, {kind: [*each] for kind, each in keys.items()})
+        return [Archived(*row) for row in rows]
+    columns = history.c
+    is_root = and_(columns.id.in_(roots), columns.root_id == columns.id)
+    has_root = and_(columns.root_id.in_(roots), columns.root_id != columns.id)
+    conditions: dict[str, ColumnElement[bool]] = {
+        "ids": columns.id.in_(ids),
+        "roots": or_(is_root, has_root),
+        "groups": columns.group_id.in_(groups),
+        "parents": columns.parent_id.in_(parents),
+    }
+    wanted = [condition for kind, condition in conditions.items() if keys[kind]]
+    query = select(columns.id, columns.root_id, columns.group_id, columns.day)
+    return [Archived(*row) for row in connection.execute(query.where(or_(*wanted)))]
