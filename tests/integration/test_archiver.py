@@ -12,6 +12,7 @@ import pytest
 from celery import states
 from sqlalchemy import Table, func, select, text
 
+from cadasta.workertoolbox.results import Retention
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
     error_group,
@@ -375,7 +376,8 @@ def test_a_day_that_cannot_be_created_does_not_stop_the_archiver(
 
 @on_postgresql
 def test_days_are_created_ahead_and_for_each_retention_class(past: History) -> None:
-    options = replace(past.options, keeps=frozenset({"FAILURE", "it's 100% \u00fc"}))
+    retention = Retention({"FAILURE": "365d", "it's 100% \u00fc": "7d"})
+    options = replace(past.options, retention=retention)
     today = datetime.now(UTC)
     with past.engine.begin() as connection:
         tidy(connection, today + timedelta(days=30), options)
@@ -386,6 +388,6 @@ def test_days_are_created_ahead_and_for_each_retention_class(past: History) -> N
     past.archive()
 
     future = (today + timedelta(days=37)).date()
-    expected = {"default", *options.keeps}
+    expected = {"default", *retention.keeps}
     assert {each.keep for each in days if each.day == future} == expected
     assert [row["keep"] for row in past.rows()] == ["FAILURE", "default"]

@@ -66,7 +66,7 @@ def test_a_monitor_keeps_writing_during_a_purge_and_loses_nothing(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     database = store.engine.url.render_as_string(hide_password=False)
-    insert_expired_tasks(database, 30_000)
+    insert_expired_tasks(database, 30_000, status="PROGRESS")
     fetch(database, AUDIT)
     for table in TABLES:
         fetch(database, AUDIT_TRIGGER.format(table=table))
@@ -120,7 +120,7 @@ def test_a_monitor_waits_only_for_the_transaction_that_deletes_its_task(
     app: Celery, broker: Broker, store: TaskStore, tmp_path: Path
 ) -> None:
     database = store.engine.url.render_as_string(hide_password=False)
-    insert_expired_tasks(database, 3 * BATCH_SIZE)
+    insert_expired_tasks(database, 3 * BATCH_SIZE, status="PROGRESS")
     before, held_up, after = (f"old-{n * BATCH_SIZE + 1:05}" for n in range(3))
     with (
         run_monitor(broker.environment, tmp_path),

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, NullPool, create_engine, event, text
 
 from cadasta.workertoolbox.results import Retention
 from cadasta.workertoolbox.results._history.days import existing_days
+from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 from cadasta.workertoolbox.results._history.purge import (
     DAY_TASKS,
     DAYS,
@@ -21,6 +22,7 @@ from cadasta.workertoolbox.results._history.purge import (
     find_older,
     purge,
 )
+from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from support.archived_tasks import archived_ids, days_ago, insert_archived_tasks
 from support.brokers import result_backend_url
 from support.expired_tasks import remaining_ids
@@ -174,3 +176,24 @@ def test_readers_wait_less_than_half_a_second_for_a_day_that_is_in_use(
 
     assert drop.result() == {DAYS_IN_USE: 1}
     assert drop_expired(engine, Retention({"default": "7d"}))[DAYS] == 1
+
+
+def test_the_archiver_puts_tasks_into_their_class_and_drops_old_days(
+    database: str, engine: Engine
+) -> None:
+    insert_archived_tasks(database, "old-", 3, age_days=9)
+    insert_archived_tasks(database, "bad-", 3, age_days=9, keep="FAILURE")
+    app = app_with_backend(result_backend_url(database))
+    app.conf.ARCHIVE_AFTER = "0s"
+    app.conf.RETENTION = {"default": "7d", "FAILURE": None}
+    app.backend.store_result("new", 42, "SUCCESS")
+    app.backend.store_result("failed", ValueError("no"), "FAILURE")
+    archiving = Archiving(engine, archive_options(app), should_stop=lambda: False)
+    archived = archiving.run_once()
+    default = "SELECT id FROM workertoolbox_history WHERE keep = 'default'"
+    kept = fetch(database, default)
+    app.backend.database.close()
+
+    assert archived == 2
+    assert kept == [("new",)]
+    assert archived_ids(database) == {"new", "failed", "bad-1", "bad-2", "bad-3"}

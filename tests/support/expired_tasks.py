@@ -33,7 +33,7 @@ SELECT id, name, root_id, scheduled_at FROM workertoolbox_task
 
 RESULT = """
 INSERT INTO celery_taskmeta (task_id, status, result, date_done, name, root_id)
-SELECT id, 'SUCCESS', '42', scheduled_at AT TIME ZONE 'UTC', name, root_id
+SELECT id, :status, '42', scheduled_at AT TIME ZONE 'UTC', name, root_id
 FROM workertoolbox_task
 """
 
@@ -66,10 +66,16 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 
-def insert_expired_tasks(database: str, count: int) -> None:
-    """Insert tasks of one workflow: each was planned, retried once, and successful."""
-    for statement in (TASK, ATTEMPT, PLANNED, RESULT):
-        fetch(database, statement, **({"count": count} if ":" in statement else {}))
+def insert_expired_tasks(database: str, count: int, *, status: str = "SUCCESS") -> None:
+    """Insert live tasks of one workflow: each was planned, and retried once.
+
+    Args:
+        status: The status of their results. Archivers leave alone what has not ended.
+    """
+    fetch(database, TASK, count=count)
+    fetch(database, ATTEMPT)
+    fetch(database, PLANNED)
+    fetch(database, RESULT, status=status)
     fetch(database, "ANALYZE")
 
 

@@ -127,14 +127,16 @@ END $$;
 REVOKE ALL ON FUNCTION workertoolbox_add_day FROM PUBLIC;
 
 -- Drop the table of one retention class and one day (UTC), if it exists. It has to wait for
--- all transactions that have read the class, and readers that come later wait behind it.
--- Two waits of this length are shorter than half a second; then it fails (55P03).
+-- all transactions that have read the class, and readers that come later wait behind it:
+-- twice 200 ms at most. Then it fails (55P03).
 CREATE OR REPLACE FUNCTION workertoolbox_drop_day(keep text, day date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
-SET lock_timeout = '200ms' AS $$
+SET lock_timeout = '10s' AS $$
 BEGIN
-    -- The archiver may have found the table, and not written to it yet.
+    -- The archiver may have found the table, and not written to it yet. Nobody waits
+    -- behind this lock.
     PERFORM pg_advisory_xact_lock(x'776F7262'::int);
+    SET LOCAL lock_timeout = '200ms';
     EXECUTE format('DROP TABLE IF EXISTS %I', workertoolbox_day_table(keep, day));
 END $$;
 REVOKE ALL ON FUNCTION workertoolbox_drop_day FROM PUBLIC;

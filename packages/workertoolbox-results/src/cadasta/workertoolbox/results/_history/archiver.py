@@ -167,7 +167,7 @@ def _by_day(
     groups: dict[Day, list[str]] = defaultdict(list)
     for each in found:
         day = day_of_end(each.ended_at or now, since=each.since, today=today)
-        groups[Day(_keep(each, options.keeps), day)].append(each.id)
+        groups[Day(_keep(each, options.retention.keeps), day)].append(each.id)
     if connection.dialect.name == "sqlite":
         return groups
     known = {*existing_days(connection)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._durations import parse_duration
 from cadasta.workertoolbox.results._errors import InvalidDuration
+from cadasta.workertoolbox.results._history.retention import Retention
 
 #: Seconds from the end of a task until it is archived: most messages arrive before.
 DELAY_S = 60.0
@@ -36,27 +37,31 @@ class ArchiveOptions:
         delay_s: Seconds from the end of a task until it is archived.
         max_result_bytes: Bytes up to which a result is kept whole.
         batch_size: Maximum number of tasks in a transaction.
-        keeps: Statuses and names of tasks with a retention class of their own.
+        retention: The classes of the history, and how long each is kept.
         left_out: Ids of tasks that are not archived.
     """
 
     delay_s: float = DELAY_S
     max_result_bytes: int = MAX_RESULT_BYTES
     batch_size: int = BATCH_SIZE
-    keeps: frozenset[str] = frozenset()
+    retention: Retention = field(default_factory=Retention)
     left_out: frozenset[str] = frozenset()
 
 
 def archive_options(app: Celery) -> ArchiveOptions:
-    """Return what an app configures: `ARCHIVE_AFTER` and `MAX_HISTORY_RESULT_BYTES`.
+    """Return what an app configures.
+
+    Its settings are `ARCHIVE_AFTER`, `MAX_HISTORY_RESULT_BYTES` and `RETENTION`.
 
     Raises:
         InvalidDuration: `ARCHIVE_AFTER` is not a duration.
         InvalidLimit: `MAX_HISTORY_RESULT_BYTES` is not a positive number of bytes.
+        InvalidRetention: `RETENTION` is invalid.
     """
     return ArchiveOptions(
         delay_s=_duration(app, "ARCHIVE_AFTER", DELAY_S),
         max_result_bytes=max_result_bytes(app),
+        retention=Retention.for_app(app),
     )
 
 

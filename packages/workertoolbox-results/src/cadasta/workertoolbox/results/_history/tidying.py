@@ -29,7 +29,7 @@ BATCH_SIZE = 1000
 def tidy(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
     """Create days ahead, and remove what archived tasks have left behind."""
     if connection.dialect.name == "postgresql":
-        add_days(connection, now.date(), [DEFAULT, *sorted(options.keeps)])
+        add_days(connection, now.date(), [DEFAULT, *sorted(options.retention.keeps)])
     _archive_late_messages(connection)
     _delete_forgotten(connection, now)
     _delete_planned(connection)

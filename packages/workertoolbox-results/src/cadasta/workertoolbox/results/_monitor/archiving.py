@@ -16,6 +16,7 @@ from cadasta.workertoolbox.results._database.outages import (
     is_outage,
     one_line,
 )
+from cadasta.workertoolbox.results._errors import DatabaseUnavailable
 from cadasta.workertoolbox.results._history.archiver import (
     archive_batch,
     lock_archive,
@@ -24,6 +25,7 @@ from cadasta.workertoolbox.results._history.ended_tasks import (
     ArchiveOptions,
     find_ended,
 )
+from cadasta.workertoolbox.results._history.purge import drop_expired
 from cadasta.workertoolbox.results._history.tidying import PERIODS_S
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._safe_text import log_text
@@ -39,6 +41,10 @@ RETRY_S = 60.0
 #: Maximum number of tasks that are left out of one run because something of them is
 #: locked. Each one costs a wait.
 MAX_BLOCKED = 20
+
+#: Seconds between two looks for days of the history that are too old. Each is dropped
+#: in a transaction of its own, whose lock stops readers.
+DROP_PERIOD_S = 3600.0
 
 #: A pause after each batch, as a multiple of its duration: workers and monitors use the
 #: database too.
@@ -183,3 +189,14 @@ class Archiving:
                 if error.connection_invalidated:
                     raise
                 _logger.warning("%s of history: %s", step.__name__, one_line(error))
+        if now >= self._due_at.get(drop_expired, now):
+            self._due_at[drop_expired] = now + self._drop_expired()
+
+    def _drop_expired(self) -> float:
+        """Drop days that are too old; return the seconds until the next look."""
+        try:
+            drop_expired(self._engine, self._options.retention)
+        except DatabaseUnavailable as error:
+            _logger.warning("old days of history are not dropped: %s", error)
+            return RETRY_S
+        return DROP_PERIOD_S

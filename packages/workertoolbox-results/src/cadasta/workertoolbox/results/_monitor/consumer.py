@@ -80,6 +80,7 @@ class Monitor:
 
     Raises:
         InvalidDuration: `ARCHIVE_AFTER` is not a duration.
+        InvalidRetention: `RETENTION` is invalid.
         InvalidLimit: `MAX_ARGUMENT_BYTES` is not a positive number of bytes.
         InvalidRedaction: `REDACT` contains an invalid rule.
         InvalidURL: `result_backend` is not the URL of a supported database.
