@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -118,7 +117,7 @@ def store_history(backend: Backend, keep: str, *ages_days: int) -> None:
             )
 
 
-def archived(backend: Backend) -> Iterable[str]:
+def archived(backend: Backend) -> list[str]:
     with backend.database.engine.connect() as connection:
         return sorted(connection.scalars(select(history.c.id)))
 
