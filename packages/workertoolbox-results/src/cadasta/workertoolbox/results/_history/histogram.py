@@ -100,8 +100,8 @@ class Histogram:
 
         It has the form `zeros:first:size:counts`: the count of bucket 0, the number of
         the first other bucket, and the counts from there on, as integers of `size`
-        bytes in little-endian order and in Base64. JSON has twice the length and takes
-        ten times as long. The text of a histogram without durations is empty.
+        bytes in little-endian order and in Base64. JSON is longer, and takes several
+        times as long. The text of a histogram without durations is empty.
         """
         return self.add_to_text("")
 
@@ -121,10 +121,12 @@ class Histogram:
                 first = low
             if after > 0:
                 counts += _zeros(counts, after)
+        limit = 2 ** (8 * counts.itemsize)
         for number in numbers:
             count = counts[number - first] + self.buckets[number]
-            if count.bit_length() > 8 * counts.itemsize:
+            if count >= limit:
                 counts = array(_FORMATS[_size(count)], counts)
+                limit = 2 ** (8 * counts.itemsize)
             counts[number - first] = count
         return _write(zeros + self.buckets.get(0, 0), first, counts)
 
