@@ -278,7 +278,7 @@ class HostileMeta(type):
 
 
 class Hostile(Exception):
-    """An error whose every attribute fails."""
+    """An error each of whose attributes fails."""
 
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError(name)

@@ -32,8 +32,8 @@ from cadasta.workertoolbox.results._backend.own_frames import own_frames
 #: Version of the algorithm. It begins each key, so that a change does not mix groups.
 VERSION = 1
 
-#: Number of functions of an exception that count. One would merge the errors of all who
-#: call a common function; with many, each way to the same error would be a group.
+#: Number of functions of an exception that count. One would merge the errors of all
+#: callers of a common function; with many, each way to an error would be a group.
 MAX_FRAMES = 3
 
 #: Number of exceptions of a chain of causes that count, the error itself included.

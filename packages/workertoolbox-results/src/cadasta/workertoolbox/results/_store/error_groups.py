@@ -89,7 +89,7 @@ class ErrorGroups(OpenDatabase):
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
-            UnknownErrorState: There is no such state.
+            UnknownErrorState: No group can have this state.
         """
         if state not in (None, *STATES):
             raise UnknownErrorState(str(state), STATES)
@@ -114,7 +114,7 @@ class ErrorGroups(OpenDatabase):
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the change.
-            ErrorGroupNotFound: There is no such group.
+            ErrorGroupNotFound: No group has this key.
         """
         now = datetime.now(UTC)
         # The clock of a worker may be ahead.
