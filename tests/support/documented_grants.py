@@ -14,7 +14,7 @@ from support.statements import execute
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "database.md"
 
-_GRANT = re.compile(r"GRANT ([^;]+?)\s+ON (?:SEQUENCE )?([^;]+?)\s+TO (\w+);")
+_GRANT = re.compile(r"GRANT ([^;]+?)\s+ON (?:SEQUENCE |FUNCTION )?([^;]+?)\s+TO (\w+);")
 
 
 def documented_grants(role: str) -> Sequence[str]:
@@ -63,7 +63,8 @@ def single_privileges(role: str) -> Iterator[tuple[str, str]]:
     """Yield each privilege of a role and the table, column or sequence it is on."""
     for match in map(_GRANT.fullmatch, grant_statements(role)):
         assert match
-        kind = "SEQUENCE " if "ON SEQUENCE" in match[0] else ""
+        kinds = ("SEQUENCE ", "FUNCTION ")
+        kind = next((each for each in kinds if f"ON {each}" in match[0]), "")
         for privilege in _split(match[1]):
             for name in match[2].split(","):
                 yield privilege, kind + name.strip()

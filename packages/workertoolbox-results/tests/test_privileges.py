@@ -6,14 +6,20 @@ import pytest
 
 from cadasta.workertoolbox.results import ROLE_PRIVILEGES
 from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
-from cadasta.workertoolbox.results._database.tables import metadata, tasks
+from cadasta.workertoolbox.results._database.tables import metadata
+from cadasta.workertoolbox.results._database.view import live, tasks
 
 SEQUENCES = {
     "task_id_sequence",
     "taskset_id_sequence",
     "workertoolbox_quarantine_id_seq",
 }
-OTHER_RELATIONS = SEQUENCES | {tasks.name, VERSION_TABLE}
+FUNCTIONS = {
+    "workertoolbox_add_day",
+    "workertoolbox_analyze_history",
+    "workertoolbox_drop_day",
+}
+OTHER_RELATIONS = SEQUENCES | FUNCTIONS | {tasks.name, live.name, VERSION_TABLE}
 
 
 @pytest.mark.parametrize("role", sorted(ROLE_PRIVILEGES))
@@ -23,7 +29,8 @@ def test_a_role_needs_only_privileges_that_can_be_granted(role: str) -> None:
 
         assert relation in metadata.tables or relation in OTHER_RELATIONS
         assert (name == "USAGE") == (relation in SEQUENCES)
-        assert name in {"SELECT", "INSERT", "UPDATE", "DELETE", "USAGE"}
+        assert (name == "EXECUTE") == (relation in FUNCTIONS)
+        assert name in {"SELECT", "INSERT", "UPDATE", "DELETE", "USAGE", "EXECUTE"}
         assert not column or column.strip("()") in metadata.tables[relation].columns
 
 
@@ -35,8 +42,9 @@ def test_some_role_needs_each_table() -> None:
 
 def test_only_roles_that_delete_tasks_or_results_may_delete_them() -> None:
     for table, roles in (
-        ("celery_taskmeta", {"worker", "purger"}),
-        ("workertoolbox_task", {"purger"}),
+        ("celery_taskmeta", {"worker", "monitor", "purger"}),
+        ("workertoolbox_task", {"monitor", "purger"}),
+        ("workertoolbox_history", {"monitor", "purger"}),
     ):
         holders = {
             role

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, TextClause, text
 
 
 class Privilege(NamedTuple):
-    """A privilege on a table, view or sequence.
+    """A privilege on a table, view, sequence or function.
 
     Attributes:
-        relation: Name of the table, view or sequence.
+        relation: Name of the table, view, sequence or function.
         action: As in GRANT: `SELECT`, `USAGE`, or for one column, `SELECT (name)`.
     """
 
@@ -32,8 +32,7 @@ def _grant(relations: str, *actions: str) -> frozenset[Privilege]:
     )
 
 
-#: The privileges that a role needs, by its use. A monitor that runs with `--prometheus`
-#: also needs `SELECT (not_run)` on `celery_taskmeta`.
+#: The privileges that a role needs, by its use.
 ROLE_PRIVILEGES = {
     "worker": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_chord",
@@ -42,50 +41,45 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_chord_part", "SELECT", "INSERT", "DELETE")
     | _grant("workertoolbox_history", "SELECT", "UPDATE (forgotten)")
     | _grant("task_id_sequence taskset_id_sequence", "USAGE"),
-    "monitor": _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")
-    | _grant("workertoolbox_attempt", "INSERT")
+    "monitor": _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE", "DELETE")
+    | _grant("workertoolbox_attempt", "SELECT", "INSERT", "DELETE")
     | _grant("workertoolbox_quarantine", "SELECT", "INSERT")
     | _grant(
-        "workertoolbox_planned workertoolbox_queued workertoolbox_untracked",
+        "workertoolbox_planned workertoolbox_rollup workertoolbox_backlog",
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
-    | _grant("workertoolbox_watermark", "SELECT", "UPDATE")
-    | _grant("workertoolbox_ended", "SELECT")
     | _grant(
-        "celery_taskmeta",
-        *("SELECT (task_id)", "SELECT (date_done)", "SELECT (name)"),
-        *("SELECT (queue)", "SELECT (root_id)", "SELECT (parent_id)"),
-        *("SELECT (group_id)", "SELECT (status)", "SELECT (retries)"),
-        *("SELECT (published_at)", "INSERT"),
-    )
-    | _grant(
-        "workertoolbox_rollup workertoolbox_backlog",
-        *("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "workertoolbox_history",
+        *("SELECT", "INSERT", "UPDATE (result_bytes)", "DELETE"),
     )
     | _grant("workertoolbox_error_group", "SELECT", "INSERT", "UPDATE")
+    | _grant(
+        "celery_taskmeta",
+        *("SELECT", "INSERT", "UPDATE (archived_at)", "UPDATE (attempts)", "DELETE"),
+    )
     | _grant("workertoolbox_quarantine_id_seq task_id_sequence", "USAGE")
-    | _grant("workertoolbox_version", "SELECT"),
+    | _grant("workertoolbox_live workertoolbox_version", "SELECT")
+    | _grant(
+        "workertoolbox_add_day workertoolbox_drop_day workertoolbox_analyze_history",
+        "EXECUTE",
+    ),
     "reader": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
-        "workertoolbox_attempt workertoolbox_queued workertoolbox_untracked "
-        "workertoolbox_watermark workertoolbox_ended workertoolbox_tasks "
-        "workertoolbox_rollup workertoolbox_backlog workertoolbox_error_group "
-        "workertoolbox_version",
+        "workertoolbox_attempt workertoolbox_history workertoolbox_live "
+        "workertoolbox_tasks workertoolbox_rollup workertoolbox_backlog "
+        "workertoolbox_error_group workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(
         "workertoolbox_task workertoolbox_planned workertoolbox_quarantine "
-        "workertoolbox_chord celery_taskmeta celery_tasksetmeta",
+        "workertoolbox_chord workertoolbox_history celery_taskmeta celery_tasksetmeta",
         *("SELECT", "UPDATE (id)", "DELETE"),
     )
-    | _grant(
-        "workertoolbox_attempt workertoolbox_chord_part workertoolbox_queued "
-        "workertoolbox_untracked",
-        *("SELECT", "DELETE"),
-    )
-    | _grant("workertoolbox_ended", "SELECT", "UPDATE (task_id)", "DELETE")
+    | _grant("workertoolbox_attempt workertoolbox_chord_part", "SELECT", "DELETE")
+    | _grant("celery_taskmeta", "UPDATE (archived_at)")
     | _grant("workertoolbox_error_group", "SELECT", "UPDATE")
-    | _grant("workertoolbox_watermark workertoolbox_version", "SELECT"),
+    | _grant("workertoolbox_version", "SELECT")
+    | _grant("workertoolbox_drop_day", "EXECUTE"),
     "replayer": _grant("workertoolbox_quarantine", "SELECT", "DELETE")
     | _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")
     | _grant("workertoolbox_attempt workertoolbox_planned", "INSERT")
@@ -102,6 +96,7 @@ ROLE_PRIVILEGES = {
 _ALL = frozenset[Privilege]().union(*ROLE_PRIVILEGES.values())
 _RELATIONS = frozenset(each.relation for each in _ALL)
 _SEQUENCES = frozenset(each.relation for each in _ALL if each.action == "USAGE")
+_FUNCTIONS = frozenset(each.relation for each in _ALL if each.action == "EXECUTE")
 
 #: Privileges on tables and views that are reported as excess if they are not needed.
 _TABLE_ACTIONS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
@@ -112,7 +107,7 @@ _ATTRIBUTES = text(
 )
 _MISSING = text(
     "SELECT name FROM unnest(CAST(:names AS text[])) AS name"
-    " WHERE to_regclass(name) IS NULL"
+    " WHERE to_regclass(name) IS NULL AND to_regproc(name) IS NULL"
 )
 _OWNED = text(
     "SELECT name FROM unnest(CAST(:names AS text[])) AS name JOIN pg_class"
@@ -120,6 +115,7 @@ _OWNED = text(
 )
 _HELD = text(
     "SELECT CASE WHEN action = 'USAGE' THEN has_sequence_privilege(name, action)"
+    " WHEN action = 'EXECUTE' THEN has_function_privilege(to_regproc(name), action)"
     " WHEN column_name <> '' THEN has_column_privilege(name, column_name, action)"
     " ELSE has_table_privilege(name, action) END"
     " FROM (SELECT CAST(:name AS text) AS name, CAST(:action AS text) AS action,"
@@ -173,8 +169,10 @@ def compare_privileges(connection: Connection, roles: Iterable[str]) -> HeldPriv
     if attributes.pop("rolsuper"):
         return HeldPrivileges(user, lacking=lacking, is_superuser=True)
     owned = _relations(connection, _OWNED)
-    tables = " ".join(_RELATIONS - missing - _SEQUENCES)
-    unneeded = _grant(tables, *_TABLE_ACTIONS) - needed
+    tables = " ".join(_RELATIONS - missing - _SEQUENCES - _FUNCTIONS)
+    functions = " ".join(_FUNCTIONS - missing)
+    all = _grant(tables, *_TABLE_ACTIONS) | _grant(functions, "EXECUTE")
+    unneeded = all - needed
     return HeldPrivileges(
         user,
         lacking=lacking,
