@@ -138,6 +138,22 @@ def test_a_task_that_is_published_again_is_queued_again(past: History) -> None:
     assert [each["outcome"] for each in row["attempts"]] == ["SUCCESS"]
 
 
+def test_a_step_that_was_never_published_can_end_again(past: History) -> None:
+    backend: Any = past.app.backend
+    past.store(states.FAILURE, ValueError("first"))
+    with past.engine.begin() as connection:
+        not_run = {"not_run": "not run: export.first[0] failed", "started_at": None}
+        connection.execute(taskmeta.update().values(**not_run))
+    past.archive()
+    past.delete_result()
+    backend.store_result("1", ValueError("second"), states.FAILURE)
+    past.archive()
+    [row] = past.rows()
+
+    assert b"second" in row["result"]
+    assert [each["outcome"] for each in row["attempts"]] == ["FAILURE"]
+
+
 @pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted"])
 def test_a_second_end_replaces_the_first_and_keeps_it_as_an_attempt(
     past: History, deleted: bool

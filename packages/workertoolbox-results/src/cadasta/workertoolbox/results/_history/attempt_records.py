@@ -37,22 +37,23 @@ def merge_attempts(
     earlier: Sequence[Mapping[str, Any]],
     later: Sequence[Mapping[str, Any]],
     *,
-    last_started_at: datetime | None,
+    last_run_at: datetime | None,
 ) -> list[Mapping[str, Any]] | None:
     """Return the attempts before the last one, or None if `later` has them all.
 
     Args:
         earlier: The attempts that the history knows.
         later: Those that the result has in place of it.
-        last_started_at: When the run of the result began.
+        last_run_at: When the run of the result began; when it ended, if that is not
+            known.
     """
-    known = {_start(each) for each in later} | {last_started_at}
-    missing = [each for each in earlier if _start(each) not in known]
+    known = {_run(each) for each in later} | {last_run_at}
+    missing = [each for each in earlier if _run(each) not in known]
     return [*missing, *later][-MAX_ATTEMPTS:] if missing else None
 
 
-def _start(record: Mapping[str, Any]) -> datetime | None:
-    text = record["started_at"]
+def _run(record: Mapping[str, Any]) -> datetime | None:
+    text = record["started_at"] or record["finished_at"]
     if text is None:
         return None
     instant = datetime.fromisoformat(text)

@@ -44,6 +44,9 @@ _UUID = re.compile(
 )
 
 
+_RESULT_COLUMNS = ("attempts", "started_at", "date_done", "result")
+
+
 def reopen(
     connection: Connection, found: Sequence[EndedTask]
 ) -> Mapping[str, int | None]:
@@ -65,7 +68,7 @@ def reopen(
         attempts = merge_attempts(
             ended_attempts({**row}),
             result["attempts"] or (),
-            last_started_at=result["started_at"],
+            last_run_at=result["started_at"] or _aware(result["date_done"]),
         )
         if attempts is not None:
             same = taskmeta.c.task_id == row["id"]
@@ -75,7 +78,9 @@ def reopen(
         deleted = connection.execute(delete(history).where(*key).returning(*columns))
         add_contributions(connection, contributions_of(deleted.all()), sign=-1)
         record_errors(connection, occurrences({**row}), sign=-1)
-    _restore_messages(connection, [row for row in known if row["tracked"]])
+    # Steps that were never published count as tracked.
+    published = [row for row in known if row["scheduled_at"] is not None]
+    _restore_messages(connection, published)
     return {
         row["id"]: row["result_bytes"]
         if results[row["id"]]["result"] == row["result"]
@@ -125,7 +130,7 @@ def _select(
 
 
 def _results(connection: Connection, ids: Sequence[str]) -> Mapping[str, RowMapping]:
-    columns = (taskmeta.c[name] for name in ("attempts", "started_at", "result"))
+    columns = (taskmeta.c[name] for name in _RESULT_COLUMNS)
     query = select(taskmeta.c.task_id, *columns).where(
         is_in(connection, taskmeta.c.task_id, ids)
     )
@@ -158,6 +163,10 @@ def _messages(row: RowMapping) -> Iterable[dict[str, Any]]:
     for record in row["messages"]:
         read = {name: _read_instant(record[name]) for name in instants}
         yield {"task_id": row["id"], **record, **read}
+
+
+def _aware(instant: datetime | None) -> datetime | None:
+    return instant and instant.replace(tzinfo=UTC)
 
 
 def _read_instant(text: str | None) -> datetime | None:
