@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, Signature, chain, chord, group, states
-from kombu.message import Message
+from celery import Celery, chain, chord, group, states
 from messages import message
+from published_workflows import NOW, published, workflow_app
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
@@ -26,39 +26,12 @@ from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
-NOW = datetime(2026, 6, 1, tzinfo=UTC)
-
-
-def nothing(*_: object) -> None:
-    pass
-
 
 @pytest.fixture
 def publisher() -> Iterator[Celery]:
-    app = Celery(
-        "planned",
-        broker="memory://",
-        backend="cache+memory://",
-        set_as_current=False,
-    )
-    app.conf.task_default_queue = "planned"
-    for name in "abcdef":
-        app.task(name=name)(nothing)
+    app = workflow_app()
     yield app
     app.close()
-
-
-def published(app: Celery, signature: Signature[Any]) -> list[TaskRecord]:
-    """Publish a canvas; return the records of its first messages."""
-    signature.apply_async()
-    records = []
-    with app.connection_for_read() as connection:
-        queue = connection.SimpleQueue("planned")
-        while len(queue):
-            received: Message = queue.get()
-            records.append(read_task(received, seen_at=NOW))
-            received.ack()
-    return records
 
 
 def names(records: list[TaskRecord]) -> list[tuple[str, str | None]]:
@@ -89,6 +62,30 @@ def test_a_chord_in_a_chain_is_planned_with_the_steps_after_it(
     records = published(publisher, chain(a, group(b, c), d, e))
 
     assert names(records) == [("b", "a"), ("c", "a"), ("d", None), ("e", "d")]
+
+
+def test_the_body_of_a_chord_follows_the_group_of_its_header(publisher: Celery) -> None:
+    a, b, c, d, e = (publisher.signature(name) for name in "abcde")
+    first, _ = published(publisher, chord([a, b], c))
+    [body] = first.planned
+    [outer] = published(publisher, chain(a, group(b, chain(c, d)), e))
+    steps = {step.name: step for step in outer.planned}
+
+    assert body.header_id == first.group_id is not None
+    assert steps["e"].header_id == steps["b"].group_id == steps["d"].group_id
+    assert steps["e"].header_id is not None
+    assert [steps[name].header_id for name in "bcd"] == [None] * 3
+    assert steps["c"].group_id is None
+
+
+def test_a_group_within_a_header_belongs_to_the_header(publisher: Celery) -> None:
+    a, b, c, d, e = (publisher.signature(name) for name in "abcde")
+    inner = chord([b, group(c, d)], e)
+    [record] = published(publisher, chain(a, inner))
+    steps = {step.name: step for step in record.planned}
+
+    assert len({steps[name].group_id for name in "bcd"}) == 1
+    assert steps["e"].header_id == steps["b"].group_id is not None
 
 
 def test_a_callback_with_an_id_is_planned_and_an_error_callback_is_not(

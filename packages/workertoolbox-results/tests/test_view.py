@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from cadasta.workertoolbox.results._database import view
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
-from cadasta.workertoolbox.results._database.statuses import FINAL
+from cadasta.workertoolbox.results._database.statuses import FINAL, LOST
 from cadasta.workertoolbox.results._database.view import tasks
 
 
@@ -58,7 +58,7 @@ def test_the_view_shows_when_tasks_with_a_final_status_ended(dialect: str) -> No
     sql = Path(view.__file__).with_name(f"view.{dialect}.sql").read_text("utf-8")
     lists = re.findall(r"r\.status IN \(([^)]*)\)", sql)
 
-    ended = {*FINAL, states.REJECTED, states.IGNORED}
+    ended = {*FINAL, states.REJECTED, states.IGNORED, LOST}
 
     assert lists
     assert all(set(re.findall(r"'(\w+)'", each)) == ended for each in lists)

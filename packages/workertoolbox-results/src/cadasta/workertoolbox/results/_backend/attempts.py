@@ -27,7 +27,7 @@ from sqlalchemy import (
     true,
 )
 
-from cadasta.workertoolbox.results._database.statuses import ENDED
+from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._history.attempt_records import (
@@ -36,9 +36,9 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     MAX_TRACEBACK,
 )
 
-#: Outcomes of attempts besides Celery's states: a run of which nothing was heard when
-#: another one began or ended, and a run that ended after the task had succeeded.
-LOST, DUPLICATE = "LOST", "DUPLICATE"
+#: Outcome of a run that ended after the task had succeeded. A run of which nothing was
+#: heard when another one began or ended has the outcome `LOST`.
+DUPLICATE = "DUPLICATE"
 
 #: Two starts on one worker that are closer than this are one run: the worker's main
 #: process measures the start of a task too. It writes a start after twice this time.

@@ -37,7 +37,7 @@ from cadasta.workertoolbox.results._database.statement import (
     compile_statement,
     execute,
 )
-from cadasta.workertoolbox.results._database.statuses import ENDED, FINAL
+from cadasta.workertoolbox.results._database.statuses import ENDED, FINAL, LOST
 from cadasta.workertoolbox.results._database.tables import taskmeta
 
 #: Columns that belong to a state: a new state replaces them all, with NULL where it has
@@ -47,8 +47,11 @@ _STATE_COLUMNS = {
     *("status", "result", "date_done", "traceback", "children", "error_group"),
 }
 
-#: States that are not stored by a task itself, and that are not Celery's final ones.
-_STORED_BY_WORKERS = (states.STARTED, states.RETRY, states.IGNORED, states.REJECTED)
+#: States that a task does not store itself, and that are not Celery's final ones.
+_REPLACEABLE = (
+    *(states.STARTED, states.RETRY, states.IGNORED, states.REJECTED),
+    LOST,
+)
 
 #: Columns that belong to the message. If a worker stores a state with them, NULL
 #: replaces the values of another run under the same id.
@@ -219,7 +222,8 @@ def _supersedes(
     A final state replaces every state except a success: the first success stays, as in
     Celery since 5.7. An intermediate state replaces neither a final state nor a state
     of a later attempt. If a task is ignored or rejected, a state that it has stored
-    itself stays. A result that was forgotten is replaced by every state of a new run.
+    itself stays. A result that was forgotten is replaced by every state of a new run,
+    and a step that was not to be run by every state of its run.
 
     Args:
         end: The new state, if a task with that state has ended.
@@ -232,9 +236,10 @@ def _supersedes(
             is_forgotten(insert.excluded),
         )
     if end is None:
-        replaceable = and_(*(old.status != state for state in FINAL))
+        is_final = or_(*(old.status == state for state in FINAL))
+        replaceable = or_(~is_final, old.not_run.is_not(None))
     else:
-        replaceable = or_(*(old.status == state for state in _STORED_BY_WORKERS))
+        replaceable = or_(*(old.status == state for state in _REPLACEABLE))
     if has_retries:
         replaceable &= func.coalesce(old.retries, 0) <= insert.excluded.retries
     # The start of a run may be written after its end.

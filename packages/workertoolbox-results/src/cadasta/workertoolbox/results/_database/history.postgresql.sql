@@ -32,7 +32,7 @@ DROP TRIGGER IF EXISTS workertoolbox_result_deleted ON celery_taskmeta;
 CREATE TRIGGER workertoolbox_result_deleted BEFORE DELETE ON celery_taskmeta
 FOR EACH ROW WHEN (
     OLD.archived_at IS NULL AND OLD.task_id IS NOT NULL
-    AND OLD.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    AND OLD.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED', 'LOST')
     AND coalesce(OLD.name, '') NOT IN ('celery.chord', 'celery.group')
 )
 EXECUTE FUNCTION workertoolbox_result_deleted();

@@ -11,7 +11,7 @@ END;
 -- An end that is not archived yet is not deleted, but marked; the archiver deletes it.
 CREATE TRIGGER workertoolbox_result_deleted BEFORE DELETE ON celery_taskmeta
 WHEN old.archived_at IS NULL AND old.task_id IS NOT NULL
-AND old.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+AND old.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED', 'LOST')
 AND coalesce(old.name, '') NOT IN ('celery.chord', 'celery.group')
 BEGIN
     UPDATE celery_taskmeta SET forgotten = 1 WHERE id = old.id;

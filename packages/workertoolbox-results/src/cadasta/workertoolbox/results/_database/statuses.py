@@ -19,8 +19,12 @@ BEFORE_RESULT = (QUEUED, SCHEDULED, PLANNED)
 #: Celery's final states, sorted so that statements are always the same text.
 FINAL = tuple(sorted(states.READY_STATES))
 
-#: Statuses of tasks that have ended; Celery has no result for the last two.
-ENDED = (*FINAL, states.IGNORED, states.REJECTED)
+#: The worker that ran the task is not heard of any more; see `_history/lost_tasks.py`.
+#: The end of the task replaces this status if it comes after all.
+LOST = "LOST"
+
+#: Statuses of tasks that have ended; Celery has no result for the last three.
+ENDED = (*FINAL, states.IGNORED, states.REJECTED, LOST)
 
 #: All known statuses. A task may also store custom states.
 STATUSES = tuple(sorted({*states.ALL_STATES, *ENDED, *BEFORE_RESULT}))

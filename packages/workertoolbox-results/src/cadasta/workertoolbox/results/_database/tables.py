@@ -136,12 +136,15 @@ task = Table(
     Column("seen_at", Instant, nullable=False),
     # When the latest message was published, if the message says so.
     Column("published_at", Instant),
+    # The hard time limit of the task, if the latest message has one.
+    Column("time_limit_s", Float),
     Index("ix_workertoolbox_task_scheduled_at", "scheduled_at"),
     Index("ix_workertoolbox_task_root_id", "root_id"),
     Index("ix_workertoolbox_task_name", "name", "scheduled_at"),
     Index("ix_workertoolbox_task_queue", "queue", "scheduled_at"),
     Index("ix_workertoolbox_task_seen_at", "seen_at"),
     _partial("task_eta", "eta", rows="eta IS NOT NULL"),
+    _partial("task_expires", "expires", rows="expires IS NOT NULL"),
     _partial("task_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
     _partial("task_group_id", "group_id", rows="group_id IS NOT NULL"),
 )
@@ -173,11 +176,14 @@ planned = Table(
     Column("parent_id", Text),
     Column("seen_at", Instant, nullable=False),
     Column("group_id", Text),
+    # The group that the step follows, if it follows the header of a chord.
+    Column("header_id", Text),
     Index("ix_workertoolbox_planned_root_id", "root_id"),
     Index("ix_workertoolbox_planned_parent_id", "parent_id"),
     Index("ix_workertoolbox_planned_name", "name", "seen_at"),
     Index("ix_workertoolbox_planned_seen_at", "seen_at"),
     _partial("planned_group_id", "group_id", rows="group_id IS NOT NULL"),
+    _partial("planned_header_id", "header_id", rows="header_id IS NOT NULL"),
 )
 
 #: A row per ended task, with all that is known of it. On PostgreSQL it is partitioned

@@ -49,7 +49,8 @@ SELECT
     t.scheduled_at,
     CASE WHEN own THEN t.eta END AS eta,
     r.started_at,
-    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED',
+        'LOST')
         THEN r.date_done AT TIME ZONE 'UTC' END AS finished_at,
     r.worker,
     CASE WHEN r.status <> 'STARTED' THEN r.result END AS result,
@@ -80,7 +81,8 @@ SELECT
     workertoolbox_json(r.args), workertoolbox_json(r.kwargs),
     r.root_id, nullif(r.parent_id, r.task_id::text), r.group_id, r.retries,
     NULL, NULL, r.started_at,
-    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED',
+        'LOST')
         THEN r.date_done AT TIME ZONE 'UTC' END,
     r.worker,
     CASE WHEN r.status <> 'STARTED' THEN r.result END,

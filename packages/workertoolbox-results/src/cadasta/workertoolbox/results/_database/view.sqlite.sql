@@ -38,7 +38,8 @@ SELECT
     +t.scheduled_at AS scheduled_at,
     CASE WHEN o.task_id IS NULL THEN t.eta END AS eta,
     +r.started_at AS started_at,
-    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED',
+        'LOST')
         THEN r.date_done END AS finished_at,
     +r.worker AS worker,
     CASE WHEN r.status <> 'STARTED' THEN r.result END AS result,
@@ -71,7 +72,8 @@ SELECT
         THEN json_quote(CAST(r.kwargs AS TEXT)) END,
     +r.root_id, nullif(r.parent_id, r.task_id), +r.group_id, +r.retries,
     NULL, NULL, +r.started_at,
-    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+    CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED',
+        'LOST')
         THEN r.date_done END,
     +r.worker,
     CASE WHEN r.status <> 'STARTED' THEN r.result END,

@@ -65,6 +65,7 @@ from cadasta.workertoolbox.results._history.error_groups import (
 )
 from cadasta.workertoolbox.results._history.reopening import reopen
 from cadasta.workertoolbox.results._history.rollup import add_contributions
+from cadasta.workertoolbox.results._history.unrun_steps import BREAKING, close_steps
 
 #: Key of the advisory lock of the archiver in PostgreSQL; see `ADVISORY_LOCK_KEY`.
 ARCHIVER_LOCK_KEY = 0x776F7262
@@ -97,6 +98,8 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     found = find_ended(connection, options, now)
     if not found:
         return 0
+    broken = [each.id for each in found if each.status in BREAKING]
+    close_steps(connection, broken, now)
     reopened = reopen(connection, found)
     inserted: list[Sequence[Any]] = []
     ids: list[str] = []

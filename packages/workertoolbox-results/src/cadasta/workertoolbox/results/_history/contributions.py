@@ -9,11 +9,12 @@ from typing import Any
 from celery import states
 from sqlalchemy import ColumnElement, Float, and_, case, func, type_coerce
 
+from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.tally import Contribution
 
 #: Outcomes of runs that count as redeliveries.
-_REDELIVERED = ("LOST", "DUPLICATE")
+_REDELIVERED = (LOST, "DUPLICATE")
 
 
 def contribution_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
@@ -26,10 +27,12 @@ def contribution_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
     # A worker measures the wait, but for messages that do not say when they were sent.
     is_first = and_(row.waited_s.is_(None), func.coalesce(row.retries, 0) == 0)
     first_wait_s = case((is_first, _seconds(dialect, due_at, row.started_at)))
+    # When a lost task ended is not known.
+    ended_at = case((row.status != LOST, row.finished_at))
     return (
         *(row.id, row.name, row.queue, row.status, row.finished_at, row.retries),
         func.coalesce(row.waited_s, first_wait_s, type_=Float),
-        _seconds(dialect, row.started_at, row.finished_at),
+        _seconds(dialect, row.started_at, ended_at),
         *(row.error_group, row.attempts),
     )
 

@@ -22,6 +22,17 @@ from cadasta.workertoolbox.results._history.retention import Retention
 #: Seconds from the end of a task until it is archived: most messages arrive before.
 DELAY_S = 60.0
 
+#: Seconds from the expiry of a task until it is closed: clocks differ, and a worker
+#: stores a start a little later.
+EXPIRED_AFTER_S = 30.0
+
+#: Seconds after which a running task without a time limit is overdue; see `LOST_AFTER`.
+#: Few tasks run longer, and the end of one that does corrects its status.
+LOST_AFTER_S = 6 * 3600.0
+
+#: Seconds without a state from a worker after which it counts as silent.
+SILENT_S = 300.0
+
 #: Maximum number of tasks in a transaction.
 BATCH_SIZE = 1000
 
@@ -36,6 +47,9 @@ class ArchiveOptions:
     Attributes:
         delay_s: Seconds from the end of a task until it is archived.
         max_result_bytes: Bytes up to which a result is kept whole.
+        expired_after_s: Seconds from the expiry of a task until it is closed.
+        lost_after_s: Seconds after which a task without a time limit is overdue.
+        silent_s: Seconds without a state after which a worker counts as silent.
         batch_size: Maximum number of tasks in a transaction.
         retention: The classes of the history, and how long each is kept.
         left_out: Ids of tasks that are not archived.
@@ -43,23 +57,28 @@ class ArchiveOptions:
 
     delay_s: float = DELAY_S
     max_result_bytes: int = MAX_RESULT_BYTES
+    expired_after_s: float = EXPIRED_AFTER_S
+    lost_after_s: float = LOST_AFTER_S
+    silent_s: float = SILENT_S
     batch_size: int = BATCH_SIZE
     retention: Retention = field(default_factory=Retention)
     left_out: frozenset[str] = frozenset()
 
 
 def archive_options(app: Celery) -> ArchiveOptions:
-    """Return what an app configures.
+    """Return what an app configures for the archiver.
 
-    Its settings are `ARCHIVE_AFTER`, `MAX_HISTORY_RESULT_BYTES` and `RETENTION`.
+    Its settings are `ARCHIVE_AFTER`, `LOST_AFTER`, `MAX_HISTORY_RESULT_BYTES` and
+    `RETENTION`.
 
     Raises:
-        InvalidDuration: `ARCHIVE_AFTER` is not a duration.
+        InvalidDuration: `ARCHIVE_AFTER` or `LOST_AFTER` is not a duration.
         InvalidLimit: `MAX_HISTORY_RESULT_BYTES` is not a positive number of bytes.
         InvalidRetention: `RETENTION` is invalid.
     """
     return ArchiveOptions(
         delay_s=_duration(app, "ARCHIVE_AFTER", DELAY_S),
+        lost_after_s=_duration(app, "LOST_AFTER", LOST_AFTER_S),
         max_result_bytes=max_result_bytes(app),
         retention=Retention.for_app(app),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from celery import states
 from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from cadasta.workertoolbox.results._database.engine import insert_into
@@ -66,7 +67,7 @@ def reopen(
     for row in known:
         result = results[row["id"]]
         attempts = merge_attempts(
-            ended_attempts({**row}),
+            ended_attempts({**row}) if _was_run(row) else row["attempts"] or (),
             result["attempts"] or (),
             last_run_at=result["started_at"] or _aware(result["date_done"]),
         )
@@ -87,6 +88,13 @@ def reopen(
         else None
         for row in known
     }
+
+
+def _was_run(row: RowMapping) -> bool:
+    """Return whether a row is about a run: not a step, or a task that never ran."""
+    is_revoked = row["status"] == states.REVOKED
+    is_unknown = row["started_at"] is None and row["worker"] is None
+    return row["not_run"] is None and not (is_revoked and is_unknown)
 
 
 def _find_archived(
@@ -143,7 +151,7 @@ def _restore_messages(connection: Connection, rows: Sequence[RowMapping]) -> Non
     if not rows:
         return
     dialect = connection.dialect.name
-    names = [column.name for column in task.c]
+    names = [column.name for column in task.c if column.name in history.c]
     messages = [{name: row[name] for name in names} for row in rows]
     insert_task = insert_into(task, dialect).on_conflict_do_nothing()
     connection.execute(insert_task, messages)

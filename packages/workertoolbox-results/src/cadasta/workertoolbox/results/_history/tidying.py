@@ -16,6 +16,8 @@ from cadasta.workertoolbox.results._database.tables import (
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.days import DEFAULT, add_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.expired_tasks import close_expired
+from cadasta.workertoolbox.results._history.lost_tasks import mark_lost
 from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
 
 #: How long a forgotten result stays after it was archived: a copy of its message may
@@ -58,6 +60,8 @@ def delete_intervals(
 PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float] = {
     tidy: 300.0,
     sample: 20.0,
+    close_expired: 20.0,
+    mark_lost: 60.0,
     delete_intervals: 60.0,
     analyze: 6 * 3600.0,
 }

@@ -96,6 +96,7 @@ def read_task(
     id, name = _read_name(headers, "id"), _read_name(headers, "task")
     shown_name = _checked_name("task", called_name(name, args, kwargs))
     parent_id = _find_name(headers, "parent_id")
+    group_id = _find_name(headers, "group")
     far = seen_at - FAR, seen_at + FAR
     published_at = _read_instant(
         headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + CLOCK_SKEW
@@ -116,7 +117,7 @@ def read_task(
         root_id=_find_name(headers, "root_id"),
         # Celery publishes the retry of a task as a child of the task itself.
         parent_id=None if parent_id == id else parent_id,
-        group_id=_find_name(headers, "group"),
+        group_id=group_id,
         replaced=_read_count(headers, "replaced_task_nesting"),
         retries=_read_count(headers, "retries"),
         scheduled_at=published_at or seen_at,
@@ -126,7 +127,10 @@ def read_task(
         ignore_result=bool(headers.get("ignore_result")),
         seen_at=seen_at,
         published_at=published_at,
-        planned=planned_steps(embedded, task_id=id, size=len(message.body or b"")),
+        time_limit_s=_read_time_limit(headers),
+        planned=planned_steps(
+            embedded, task_id=id, group_id=group_id, size=len(message.body or b"")
+        ),
         refused=_read_text(headers, REFUSED),
     )
 
@@ -272,6 +276,14 @@ def _read_count(headers: Mapping[str, Any], key: str) -> int:
             f"{reprlib.repr(value)}"
         )
     return int(value)
+
+
+def _read_time_limit(headers: Mapping[str, Any]) -> float | None:
+    """Return the hard time limit in seconds: the first of two in the header."""
+    match headers.get("timelimit"):
+        case [int() | float() as limit_s, *_] if 0 < limit_s < FAR.total_seconds():
+            return float(limit_s)
+    return None
 
 
 def _read_instant(

@@ -15,6 +15,8 @@ class TaskRecord(NamedTuple):
     Attributes:
         args: A list, or a text that is shown instead; never None.
         kwargs: A dict, or a text that is shown instead; never None.
+        time_limit_s: Seconds after which a worker ends the run; None if the message
+            does not say.
         replaced: How many times the task has replaced itself.
         planned: The steps that the message announces.
         refused: What the broker answered if it has refused the task.
@@ -37,6 +39,7 @@ class TaskRecord(NamedTuple):
     ignore_result: bool
     seen_at: datetime
     published_at: datetime | None
+    time_limit_s: float | None
     planned: tuple[Step, ...]
     refused: str | None
 

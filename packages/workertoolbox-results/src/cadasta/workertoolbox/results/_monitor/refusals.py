@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from operator import itemgetter
 from typing import Any
 
 from celery import states
-from celery.exceptions import TaskRevokedError
-from sqlalchemy import Connection, func
+from sqlalchemy import Connection
 
-from cadasta.workertoolbox.results._database.engine import insert_into
-from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.closed_tasks import (
+    encode_revocation,
+    store_ends,
+)
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 
 
@@ -24,15 +23,8 @@ def write_refusals(connection: Connection, records: Iterable[TaskRecord]) -> Non
     A result that is there already stays: the task was published again.
     """
     rows = {row["task_id"]: row for record in records for row in _rows(record)}
-    if not rows:
-        return
-    insert = insert_into(taskmeta, connection.dialect.name).on_conflict_do_nothing()
-    if connection.dialect.name == "postgresql":
-        insert = insert.values(id=func.nextval("task_id_sequence"))
-    # Inline: a monitor may not read the number of the row.
-    connection.execute(
-        insert.inline(), sorted(rows.values(), key=itemgetter("task_id"))
-    )
+    if rows:
+        store_ends(connection, rows.values())
 
 
 def _rows(record: TaskRecord) -> Iterator[dict[str, Any]]:
@@ -44,7 +36,7 @@ def _rows(record: TaskRecord) -> Iterator[dict[str, Any]]:
         record.name,
         reason,
         record.seen_at,
-        queue=record.queue[:NAME_LENGTH],
+        queue=record.queue,
         root_id=record.root_id,
         parent_id=record.parent_id,
         group_id=record.group_id,
@@ -58,7 +50,7 @@ def _rows(record: TaskRecord) -> Iterator[dict[str, Any]]:
             step.name,
             reason,
             record.seen_at,
-            queue=step.queue and step.queue[:NAME_LENGTH],
+            queue=step.queue,
             root_id=record.root_id,
             parent_id=step.parent_id or record.id,
             group_id=step.group_id,
@@ -69,20 +61,11 @@ def _rows(record: TaskRecord) -> Iterator[dict[str, Any]]:
 def _row(
     id: str, name: str, reason: str, ended_at: datetime, **columns: Any
 ) -> dict[str, Any]:
-    """Return a row with the result as Celery encodes a `TaskRevokedError` in JSON."""
-    error = {
-        "exc_type": TaskRevokedError.__name__,
-        "exc_message": [reason],
-        "exc_module": TaskRevokedError.__module__,
-    }
     return {
         "task_id": id,
         "status": states.REVOKED,
-        "result": json.dumps(error).encode(),
+        "result": encode_revocation(reason),
         "date_done": naive_utc(ended_at),
-        "name": name[:NAME_LENGTH],
-        "retries": None,
-        "published_at": None,
-        "not_run": None,
+        "name": name,
         **columns,
     }

@@ -166,6 +166,7 @@ def _planned_rows(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
             "name": step.name,
             "root_id": record.root_id,
             "parent_id": step.parent_id,
+            "header_id": step.header_id,
             "group_id": step.group_id,
             "seen_at": record.seen_at,
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cadasta.workertoolbox.results._arguments.jsonable import (
     MAX_DEPTH,
@@ -22,6 +22,8 @@ class Step:
 
     Attributes:
         parent_id: Id of the task that it follows; None if it follows several.
+        header_id: Id of the group that it follows: it is in the body of a chord, and
+            the group is the header.
         group_id: Id of the group that it is part of, if there is one.
         queue: The queue that it asks for, if it does.
     """
@@ -29,11 +31,22 @@ class Step:
     id: str
     name: str
     parent_id: str | None
+    header_id: str | None
     group_id: str | None
     queue: str | None
 
 
-def steps_after(embedded: Mapping[str, Any], *, task_id: str | None) -> Iterator[Step]:
+class _Place(NamedTuple):
+    """The place of a signature in a workflow: ids of what it follows and is part of."""
+
+    parent_id: str | None = None
+    header_id: str | None = None
+    group_id: str | None = None
+
+
+def steps_after(
+    embedded: Mapping[str, Any], *, task_id: str | None, group_id: str | None = None
+) -> Iterator[Step]:
     """Yield the steps that a task message announces.
 
     They are the rest of the chain, the body of the chord, and the callbacks, if they
@@ -44,12 +57,13 @@ def steps_after(embedded: Mapping[str, Any], *, task_id: str | None) -> Iterator
             `callbacks` contain signatures, as in Celery's protocol 2. Anything that is
             not a signature is skipped.
         task_id: Id of the task that the message is for.
+        group_id: Id of the group that the task is part of.
     """
-    return _steps_after(embedded, task_id, 0)
+    return _steps_after(embedded, task_id, group_id, 0)
 
 
 def _steps_after(
-    options: Mapping[Any, Any], task_id: str | None, depth: int
+    options: Mapping[Any, Any], task_id: str | None, group_id: str | None, depth: int
 ) -> Iterator[Step]:
     """Yield the steps after a task.
 
@@ -57,35 +71,49 @@ def _steps_after(
         options: The embedded part of a message or the options of a signature. Both have
             the same keys, except that callbacks are called `link` in a signature.
     """
+    after = _Place(parent_id=task_id)
     # Celery stores a chain in reverse order.
     chain = reversed(_as_list(options.get("chain")))
-    yield from _steps_of_chain(chain, task_id, depth)
-    yield from _steps_of(options.get("chord"), None, depth)
+    yield from _steps_of_chain(chain, after, depth)
+    yield from _steps_of(options.get("chord"), _Place(header_id=group_id), depth)
     for key in ("callbacks", "link"):
         for signature in _as_list(options.get(key)):
-            yield from _steps_of(signature, task_id, depth)
+            yield from _steps_of(signature, after, depth)
 
 
 def _steps_of_chain(
-    signatures: Iterable[Any], parent_id: str | None, depth: int
+    signatures: Iterable[Any], place: _Place, depth: int
 ) -> Iterator[Step]:
-    for signature in signatures:
-        yield from _steps_of(signature, parent_id, depth)
-        parent_id = _last_id(signature, depth)
+    *before, last = [None, *signatures]
+    after = place._replace(group_id=None)
+    for signature in before:
+        yield from _steps_of(signature, after, depth)
+        after = after if signature is None else _place_after(signature, depth)
+    # Celery counts the last task of a chain in the group that contains the chain.
+    yield from _steps_of(last, after._replace(group_id=place.group_id), depth)
 
 
-def _steps_of(signature: Any, parent_id: str | None, depth: int) -> Iterator[Step]:
+def _steps_of(signature: Any, place: _Place, depth: int) -> Iterator[Step]:
     if depth > MAX_DEPTH:
         return
     match signature:
-        case [*members] | {"task": "celery.group", "kwargs": {"tasks": [*members]}}:
+        case [*members]:
             for member in members:
-                yield from _steps_of(member, parent_id, depth + 1)
+                yield from _steps_of(member, place, depth + 1)
+        case {"task": "celery.group", "kwargs": {"tasks": [*members]}}:
+            # Celery resolves groups within a group.
+            group_id = place.group_id or _id_of(signature)
+            for member in members:
+                inside = place._replace(group_id=group_id)
+                yield from _steps_of(member, inside, depth + 1)
         case {"task": "celery.chain", "kwargs": {"tasks": [*members]}}:
-            yield from _steps_of_chain(members, parent_id, depth + 1)
+            yield from _steps_of_chain(members, place, depth + 1)
         case {"task": "celery.chord", "kwargs": {"header": header, "body": body}}:
-            yield from _steps_of(header, parent_id, depth + 1)
-            yield from _steps_of(body, None, depth + 1)
+            # A chord that is not published yet has the id of its header.
+            id = _id_of(signature)
+            yield from _steps_of(header, place._replace(group_id=id), depth + 1)
+            after = _Place(header_id=id, group_id=place.group_id)
+            yield from _steps_of(body, after, depth + 1)
         case {"task": str(name), "options": {"task_id": str(id), **options}} if (
             _is_name(name) and _is_name(id)
         ):
@@ -93,23 +121,28 @@ def _steps_of(signature: Any, parent_id: str | None, depth: int) -> Iterator[Ste
                 jsonable(value) if _is_name(value) else None
                 for value in (options.get("group_id"), options.get("queue"))
             )
-            yield Step(jsonable(id), jsonable(name), parent_id, group_id, queue)
-            yield from _steps_after(options, jsonable(id), depth + 1)
+            own_id, own_name = jsonable(id), jsonable(name)
+            group_id = group_id or place.group_id
+            follows = (place.parent_id, place.header_id)
+            yield Step(own_id, own_name, *follows, group_id, queue)
+            yield from _steps_after(options, own_id, group_id, depth + 1)
 
 
-def _last_id(signature: Any, depth: int) -> str | None:
-    """Return the id of the task that the next step of a chain follows.
-
-    The id is None if the step follows several tasks, as after a group.
-    """
+def _place_after(signature: Any, depth: int) -> _Place:
+    """Return the place of the next step of a chain."""
     match signature:
         case {"task": "celery.group"}:
-            return None
+            return _Place(header_id=_id_of(signature))
         case {"task": "celery.chain", "kwargs": {"tasks": [*_, last]}}:
-            return _last_id(last, depth + 1) if depth <= MAX_DEPTH else None
+            return _place_after(last, depth + 1) if depth <= MAX_DEPTH else _Place()
         case {"task": "celery.chord", "kwargs": {"body": body}}:
-            return _last_id(body, depth + 1) if depth <= MAX_DEPTH else None
-        case {"options": {"task_id": str(id)}}:
+            return _place_after(body, depth + 1) if depth <= MAX_DEPTH else _Place()
+    return _Place(parent_id=_id_of(signature))
+
+
+def _id_of(signature: Any) -> str | None:
+    match signature:
+        case {"options": {"task_id": str(id)}} if _is_name(id):
             return str(jsonable(id))
     return None
 

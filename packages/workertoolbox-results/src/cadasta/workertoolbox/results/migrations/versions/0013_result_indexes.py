@@ -15,7 +15,7 @@ down_revision = "0012"
 branch_labels = None
 depends_on = None
 
-ENDED = "status IN ('FAILURE', 'REVOKED', 'SUCCESS', 'IGNORED', 'REJECTED')"
+ENDED = "status IN ('FAILURE', 'REVOKED', 'SUCCESS', 'IGNORED', 'REJECTED', 'LOST')"
 
 #: Table, name, columns, and the condition of a partial index.
 INDEXES: tuple[tuple[str, str, list[str], str], ...] = (

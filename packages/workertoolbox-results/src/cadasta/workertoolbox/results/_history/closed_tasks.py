@@ -1,0 +1,72 @@
+"""Ends of tasks that no worker stores, because no worker runs these tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from celery.exceptions import ChordError, TaskRevokedError
+from sqlalchemy import Connection, func
+
+from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, taskmeta
+
+#: The columns of `celery_taskmeta` that an end has; NULL where it has no value.
+_COLUMNS = (
+    *("task_id", "status", "result", "date_done", "traceback", "name", "queue"),
+    *("root_id", "parent_id", "group_id", "retries", "published_at", "not_run"),
+)
+
+#: Maximum number of rows in a statement.
+_BATCH_SIZE = 1000
+
+
+def store_ends(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Store the ends of tasks that have no result yet; a result that is there stays.
+
+    Args:
+        rows: Values of the columns of `celery_taskmeta`; names are cut to their length.
+
+    Returns:
+        The ids of the tasks whose ends were stored.
+    """
+    insert = insert_into(taskmeta, connection.dialect.name).on_conflict_do_nothing()
+    if connection.dialect.name == "postgresql":
+        insert = insert.values(id=func.nextval("task_id_sequence"))
+    # Inline: a monitor may not read the number of the row.
+    statement = insert.inline().returning(taskmeta.c.task_id)
+    stored: set[str] = set()
+    # All monitors lock rows in the same order, so that they cannot deadlock.
+    values = [_values(row) for row in sorted(rows, key=itemgetter("task_id"))]
+    for start in range(0, len(values), _BATCH_SIZE):
+        some = values[start : start + _BATCH_SIZE]
+        stored.update(connection.scalars(statement, some))
+    return stored
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: row.get(name) for name in _COLUMNS}
+    for name in ("name", "queue"):
+        values[name] = values[name] and values[name][:NAME_LENGTH]
+    return values
+
+
+def encode_revocation(reason: str) -> bytes:
+    """Return a `TaskRevokedError` as Celery encodes it in JSON."""
+    return _encode(TaskRevokedError, [reason])
+
+
+def encode_chord_error(message: str) -> bytes:
+    """Return a `ChordError` as Celery encodes it in JSON."""
+    return _encode(ChordError, [message])
+
+
+def _encode(kind: type[Exception], arguments: Sequence[str]) -> bytes:
+    error = {
+        "exc_type": kind.__name__,
+        "exc_message": arguments,
+        "exc_module": kind.__module__,
+    }
+    return json.dumps(error).encode()

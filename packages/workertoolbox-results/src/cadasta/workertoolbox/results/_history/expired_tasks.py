@@ -1,0 +1,103 @@
+"""Tasks that expired before a worker started them.
+
+A worker revokes such a task when it receives it. RabbitMQ drops the message instead,
+and where no worker consumes the queue, nothing happens to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery import states
+from sqlalchemy import Connection, Row, and_, or_, select, update
+
+from cadasta.workertoolbox.results._database.tables import task, taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.attempt_records import (
+    MAX_ATTEMPTS,
+    ended_attempts,
+)
+from cadasta.workertoolbox.results._history.closed_tasks import (
+    encode_revocation,
+    store_ends,
+)
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.unrun_steps import close_steps
+
+#: Maximum number of tasks in a transaction.
+BATCH_SIZE = 5000
+
+#: The columns of a result from which the record of a retried attempt is made.
+_ATTEMPT = (
+    *("task_id", "status", "result", "traceback", "retries", "queue", "worker"),
+    *("error_group", "published_at", "started_at", "attempts", "date_done"),
+)
+
+
+def close_expired(
+    connection: Connection, now: datetime, options: ArchiveOptions
+) -> None:
+    """Store that tasks expired before they ran, and that the steps after them do not.
+
+    A worker that starts a task at the last moment stores that a little later, and its
+    clock may be slow, so a task is left alone for a while after its time.
+    """
+    found = _find_expired(connection, now - timedelta(seconds=options.expired_after_s))
+    ends = {row.id: _end(row, now) for row in found}
+    stored = store_ends(connection, ends.values())
+    retried = [id for id in ends if id not in stored]
+    stored |= {id for id in retried if _replace_retry(connection, ends[id])}
+    close_steps(connection, sorted(stored), now)
+
+
+def _find_expired(connection: Connection, before: datetime) -> Iterable[Row[Any]]:
+    """Lock tasks that expired before an instant, and that are not known to run."""
+    names = ("id", "name", "queue", "root_id", "parent_id", "group_id", "retries")
+    columns = [task.c[name] for name in (*names, "published_at", "expires")]
+    is_again = and_(
+        taskmeta.c.status == states.RETRY, taskmeta.c.retries < task.c.retries
+    )
+    query = (
+        select(*columns)
+        .join_from(task, taskmeta, taskmeta.c.task_id == task.c.id, isouter=True)
+        .where(task.c.expires < before, or_(taskmeta.c.task_id.is_(None), is_again))
+        .order_by(task.c.expires)
+        .limit(BATCH_SIZE)
+        .with_for_update(skip_locked=True, of=task)
+    )
+    return connection.execute(query).all()
+
+
+def _end(row: Row[Any], now: datetime) -> dict[str, Any]:
+    expired_at = row.expires.isoformat(timespec="seconds")
+    reason = f"expired at {expired_at} before a worker started it"
+    names = ("name", "queue", "root_id", "parent_id", "group_id", "retries")
+    return {
+        **{name: getattr(row, name) for name in (*names, "published_at")},
+        "task_id": row.id,
+        "status": states.REVOKED,
+        "result": encode_revocation(reason),
+        "date_done": naive_utc(now),
+    }
+
+
+def _replace_retry(connection: Connection, end: dict[str, Any]) -> bool:
+    """Store the end of a task whose earlier attempt was retried; keep that attempt."""
+    same = taskmeta.c.task_id == end["task_id"]
+    is_earlier = and_(
+        taskmeta.c.status == states.RETRY, taskmeta.c.retries < end["retries"]
+    )
+    query = select(*(taskmeta.c[name] for name in _ATTEMPT)).where(same, is_earlier)
+    row = connection.execute(query.with_for_update()).mappings().first()
+    if row is None:
+        return False
+    attempts = ended_attempts({**row, "finished_at": row["date_done"]})
+    names = ("status", "result", "date_done", "retries", "published_at")
+    changes = {name: end[name] for name in names}
+    emptied = ("traceback", "error_group", "started_at", "waited_s")
+    changes |= dict.fromkeys(emptied)
+    changes["attempts"] = attempts[-MAX_ATTEMPTS:]
+    connection.execute(update(taskmeta).where(same).values(changes))
+    return True

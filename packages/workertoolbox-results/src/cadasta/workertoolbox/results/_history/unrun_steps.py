@@ -1,0 +1,193 @@
+"""Steps of workflows that are never run, because a task before them did not succeed.
+
+Workers store a state for the steps after a task that failed, and after one that they
+revoke. If a worker is killed before that, or if no worker has the task any more, the
+archiver stores it: when it archives the task, so that the message of a step has had
+time to arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from celery import states
+from sqlalchemy import Column, ColumnElement, Connection, Row, select
+
+from cadasta.workertoolbox.results._database.id_lists import is_in
+from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
+from cadasta.workertoolbox.results._database.tables import (
+    history,
+    planned,
+    task,
+    taskmeta,
+)
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._database.view import live
+from cadasta.workertoolbox.results._history.closed_tasks import (
+    encode_chord_error,
+    encode_revocation,
+    store_ends,
+)
+from cadasta.workertoolbox.results._history.stored_error import read_error
+
+#: Ends of a task after which the steps that follow it are never published.
+BREAKING = frozenset(ENDED) - {states.SUCCESS}
+
+#: What the steps say of the task before them, by its status.
+_EVENTS = {
+    states.FAILURE: "failed",
+    states.REVOKED: "was revoked",
+    states.REJECTED: "was rejected",
+    states.IGNORED: "was ignored",
+    LOST: "was lost",
+}
+
+#: What they say if the reason of a revocation begins so.
+_REVOCATIONS = {
+    "TaskRevokedError: expired": "expired",
+    "TaskRevokedError: refused by the broker": "was refused by the broker",
+}
+
+#: Maximum number of ids in a query: below SQLite's limit of variables.
+_MAX_IDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Why steps are not run, and what is stored for them.
+
+    Attributes:
+        id: The task that did not succeed.
+        error: Its error as text, such as `ValueError: no map`.
+        reason: What is stored as `not_run`, such as `not run: export.fetch[…] failed`.
+        status: The status that is stored for the steps.
+        result: The encoded error that is stored for them.
+    """
+
+    id: str
+    error: str
+    reason: str
+    status: str
+    result: bytes
+    traceback: str | None
+
+    def for_body(self) -> _Cause:
+        """Return what workers store for the body of a chord."""
+        message = f"Dependency {self.id} raised {self.error}"
+        return replace(
+            self,
+            status=states.FAILURE,
+            result=encode_chord_error(message),
+            traceback=None,
+        )
+
+
+def close_steps(connection: Connection, ids: Sequence[str], now: datetime) -> int:
+    """Store that the steps after tasks that did not succeed are not run.
+
+    The steps after these are included, and the bodies of chords whose header has one of
+    the tasks. A step of which a message or a state was seen is left alone.
+
+    Args:
+        ids: Tasks that ended with one of `BREAKING` and are not archived yet.
+
+    Returns:
+        The number of steps.
+    """
+    members = _fetch(connection, (live.c.id, live.c.group_id), live.c.id, ids)
+    groups: dict[str, str | None] = {row.id: row.group_id for row in members}
+    found = [*_find_steps(connection, ids, _present(groups.values()))]
+    if not found:
+        return 0
+    by_parent = {cause.id: cause for cause in _causes(connection, ids)}
+    by_header = {
+        group_id: by_parent[id].for_body()
+        for id, group_id in groups.items()
+        if group_id is not None and id in by_parent
+    }
+    ends: dict[str, Mapping[str, Any]] = {}
+    while found:
+        steps = [step for step in found if step.id not in ends]
+        for step in steps:
+            cause = by_parent.get(step.parent_id) or by_header.get(step.header_id)
+            if cause is None:
+                continue
+            ends[step.id] = _end(step, cause, now)
+            by_parent.setdefault(step.id, cause)
+            by_header.setdefault(step.group_id, cause.for_body())
+        found = [
+            *_find_steps(
+                connection,
+                [step.id for step in steps],
+                _present(step.group_id for step in steps),
+            )
+        ]
+    return len(store_ends(connection, ends.values()))
+
+
+def _find_steps(
+    connection: Connection, ids: Sequence[str], group_ids: Sequence[str]
+) -> Iterator[Row[Any]]:
+    """Yield planned steps after tasks and after groups of which nothing was seen."""
+    names = ("id", "name", "root_id", "parent_id", "header_id", "group_id")
+    columns = [planned.c[name] for name in names]
+    unseen = [
+        ~select(id).where(id == planned.c.id).exists()
+        for id in (task.c.id, taskmeta.c.task_id, history.c.id)
+    ]
+    yield from _fetch(connection, columns, planned.c.parent_id, ids, *unseen)
+    yield from _fetch(connection, columns, planned.c.header_id, group_ids, *unseen)
+
+
+def _causes(connection: Connection, ids: Sequence[str]) -> Iterator[_Cause]:
+    names = ("id", "name", "status", "result", "traceback", "not_run")
+    columns = [live.c[name] for name in names]
+    for row in _fetch(connection, columns, live.c.id, ids):
+        encoded = bytes(row.result or b"null")
+        error = read_error(encoded).text
+        event = next(
+            (text for begin, text in _REVOCATIONS.items() if error.startswith(begin)),
+            _EVENTS.get(row.status, "failed"),
+        )
+        reason = row.not_run or f"not run: {row.name or 'task'}[{row.id}] {event}"
+        if row.status in states.PROPAGATE_STATES:
+            yield _Cause(row.id, error, reason, row.status, encoded, row.traceback)
+        else:
+            error = f"TaskRevokedError: {event}"
+            encoded = encode_revocation(reason)
+            yield _Cause(row.id, error, reason, states.REVOKED, encoded, None)
+
+
+def _end(step: Row[Any], cause: _Cause, now: datetime) -> dict[str, Any]:
+    return {
+        "task_id": step.id,
+        "status": cause.status,
+        "result": cause.result,
+        "date_done": naive_utc(now),
+        "traceback": cause.traceback,
+        "name": step.name,
+        "root_id": step.root_id,
+        "parent_id": step.parent_id or cause.id,
+        "group_id": step.group_id,
+        "not_run": cause.reason,
+    }
+
+
+def _fetch(
+    connection: Connection,
+    columns: Iterable[Column[Any]],
+    key: Column[Any],
+    values: Sequence[str],
+    *conditions: ColumnElement[bool],
+) -> Iterator[Row[Any]]:
+    for start in range(0, len(values), _MAX_IDS):
+        some = values[start : start + _MAX_IDS]
+        query = select(*columns).where(is_in(connection, key, some), *conditions)
+        yield from connection.execute(query)
+
+
+def _present(ids: Iterable[str | None]) -> list[str]:
+    return sorted({id for id in ids if id is not None})

@@ -1,0 +1,46 @@
+"""Note what decides whether a task can still run: its time limit, and its chord.
+
+The archiver stores the end of tasks that can no longer run, so roles that archive get
+the privileges for that.
+
+Before deployment.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0017"
+down_revision = "0016"
+branch_labels = None
+depends_on = None
+
+READ = "worker, result, traceback, started_at, error_group"
+WRITTEN = (
+    "status, result, date_done, traceback, retries, published_at, started_at, "
+    "waited_s, error_group"
+)
+
+#: The roles that archive.
+ROLES = """
+SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+FROM pg_class, aclexplode(relacl)
+WHERE pg_class.oid = to_regclass('workertoolbox_history')
+AND privilege_type = 'INSERT' AND grantee <> relowner
+"""
+
+
+def upgrade() -> None:
+    op.add_column("workertoolbox_task", sa.Column("time_limit_s", sa.Float))
+    op.add_column("workertoolbox_planned", sa.Column("header_id", sa.Text))
+    connection = op.get_bind()
+    if connection.dialect.name == "postgresql":
+        for role in connection.execute(sa.text(ROLES)).scalars().all():
+            privileges = f"SELECT ({READ}), UPDATE ({WRITTEN})"
+            op.execute(f"GRANT {privileges} ON celery_taskmeta TO {role}")
+
+
+def downgrade() -> None:
+    op.drop_column("workertoolbox_planned", "header_id")
+    op.drop_column("workertoolbox_task", "time_limit_s")

@@ -1,0 +1,62 @@
+"""Create indexes that find tasks by their expiry, and the bodies of chords.
+
+Before deployment. On PostgreSQL each index is created concurrently, as in 0013.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0018"
+down_revision = "0017"
+branch_labels = None
+depends_on = None
+
+#: Table, name, column, and the condition of a partial index.
+INDEXES: tuple[tuple[str, str, list[str], str], ...] = (
+    ("workertoolbox_task", "task_expires", ["expires"], "expires IS NOT NULL"),
+    (
+        "workertoolbox_planned",
+        "planned_header_id",
+        ["header_id"],
+        "header_id IS NOT NULL",
+    ),
+)
+
+VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
+
+
+def upgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        with op.get_context().autocommit_block():
+            for index in INDEXES:
+                create_concurrently(*index)
+        return
+    for table, name, columns, rows in INDEXES:
+        op.create_index(
+            f"ix_workertoolbox_{name}", table, columns, sqlite_where=sa.text(rows)
+        )
+
+
+def create_concurrently(table: str, name: str, columns: list[str], rows: str) -> None:
+    """Create an index, and drop it first if an interrupted upgrade left it invalid."""
+    name = f"ix_workertoolbox_{name}"
+    connection = op.get_bind()
+    valid = connection.execute(sa.text(VALID), {"name": name}).scalar()
+    if valid:
+        return
+    if valid is False:
+        op.drop_index(name, table, postgresql_concurrently=True)
+    op.create_index(
+        name,
+        table,
+        columns,
+        postgresql_concurrently=True,
+        postgresql_where=sa.text(rows),
+    )
+
+
+def downgrade() -> None:
+    for table, name, _, _ in INDEXES:
+        op.drop_index(f"ix_workertoolbox_{name}", table)

@@ -1,0 +1,217 @@
+"""The archiver closes the steps after tasks that did not succeed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from archiving import archive
+from celery import Celery, chain, chord, group, states
+from closing import publish, shown, statuses, store_state, stored, write
+from published_workflows import published, workflow_app
+
+from cadasta.workertoolbox.results._monitor.records import TaskRecord
+from cadasta.workertoolbox.results.backend import Backend
+
+
+@pytest.fixture
+def publisher() -> Iterator[Celery]:
+    app = workflow_app()
+    yield app
+    app.close()
+
+
+def announced(records: list[TaskRecord]) -> Mapping[str, str]:
+    """Return the ids of tasks and announced steps by name."""
+    steps = {step.name: step.id for record in records for step in record.planned}
+    return steps | {record.name: record.id for record in records}
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "status"),
+    [
+        (states.FAILURE, "failed", "FAILURE"),
+        (states.REVOKED, "was revoked", "REVOKED"),
+        (states.REJECTED, "was rejected", "REVOKED"),
+        (states.IGNORED, "was ignored", "REVOKED"),
+    ],
+)
+def test_the_steps_after_a_task_are_not_run_if_it_did_not_succeed(
+    publisher: Celery, backend: Backend, state: str, event: str, status: str
+) -> None:
+    a, b, c = (publisher.signature(name) for name in "abc")
+    records = published(publisher, chain(a, b, c))
+    write(backend, records)
+    ids = announced(records)
+    error = ValueError("no") if state == states.FAILURE else "no"
+    store_state(backend, ids["a"], state, error, task="a")
+    archive(backend)
+    rows = shown(backend)
+
+    assert [rows[ids[name]]["status"] for name in "bc"] == [status] * 2
+    assert {rows[ids[name]]["result"] for name in "bc"} == {
+        json.dumps(f"not run: a[{ids['a']}] {event}")
+    }
+    assert rows[ids["b"]]["parent_id"] == ids["a"]
+    assert rows[ids["c"]]["parent_id"] == ids["b"]
+    assert rows[ids["c"]]["root_id"] == ids["a"]
+    assert rows[ids["c"]]["finished_at"] is not None
+    archive(backend)
+    assert [row["status"] for row in shown(backend).values()].count(status) >= 2
+
+
+def test_waiting_for_a_step_that_is_not_run_raises_the_error_of_the_task(
+    publisher: Celery, app: Celery, backend: Backend
+) -> None:
+    a, b = (publisher.signature(name) for name in "ab")
+    records = published(publisher, chain(a, b))
+    write(backend, records)
+    ids = announced(records)
+    store_state(backend, ids["a"], states.FAILURE, ValueError("no map"))
+    archive(backend)
+
+    with pytest.raises(ValueError, match="no map"):
+        app.AsyncResult(ids["b"]).get(timeout=1)
+
+
+@pytest.mark.parametrize("state", [states.SUCCESS, states.RETRY, states.STARTED, None])
+def test_steps_stay_planned_if_the_task_before_them_can_still_succeed(
+    publisher: Celery, backend: Backend, state: str | None
+) -> None:
+    a, b = (publisher.signature(name) for name in "ab")
+    records = published(publisher, chain(a, b))
+    write(backend, records)
+    ids = announced(records)
+    if state is not None:
+        error = ValueError("again") if state == states.RETRY else None
+        store_state(backend, ids["a"], state, error)
+    archive(backend)
+
+    assert statuses(backend, [ids["b"]]) == ["PLANNED"]
+
+
+def test_a_step_whose_message_or_state_was_seen_is_left_alone(
+    publisher: Celery, backend: Backend
+) -> None:
+    a, b, c, d = (publisher.signature(name) for name in "abcd")
+    records = published(publisher, chain(a, group(b, c), d))
+    write(backend, records)
+    ids = announced(records)
+    publish(backend, id=ids["b"], task="b")
+    store_state(backend, ids["c"], states.STARTED)
+    store_state(backend, ids["a"], states.FAILURE, ValueError("no"))
+    archive(backend)
+
+    assert statuses(backend, [ids["b"], ids["c"]]) == ["QUEUED", "STARTED"]
+    assert statuses(backend, [ids["d"]]) == ["PLANNED"]
+
+
+def test_error_callbacks_and_other_workflows_are_left_alone(
+    publisher: Celery, backend: Backend
+) -> None:
+    a, b, c, d = (publisher.signature(name) for name in "abcd")
+    failing = published(publisher, chain(a.on_error(c), b))
+    other = published(publisher, chain(a, d))
+    write(backend, [*failing, *other])
+    ids = announced(failing)
+    store_state(backend, ids["a"], states.FAILURE, ValueError("no"))
+    archive(backend)
+
+    assert set(shown(backend)) == {
+        *(ids[name] for name in "ab"),
+        *announced(other).values(),
+    }
+    assert statuses(backend, [announced(other)["d"]]) == ["PLANNED"]
+
+
+def test_the_body_of_a_chord_is_not_run_if_a_task_of_its_header_failed(
+    publisher: Celery, app: Celery, backend: Backend
+) -> None:
+    a, b, c, d = (publisher.signature(name) for name in "abcd")
+    records = published(publisher, chord([a, b], chain(c, d)))
+    write(backend, records)
+    ids = announced(records)
+    group_id = records[0].group_id
+    store_state(backend, ids["b"], states.REVOKED, "no", task="b", group=group_id)
+    archive(backend)
+    rows = shown(backend)
+
+    assert [rows[ids[name]]["status"] for name in "acd"] == [
+        *("QUEUED", "FAILURE", "FAILURE")
+    ]
+    assert {rows[ids[name]]["result"] for name in "cd"} == {
+        json.dumps(f"not run: b[{ids['b']}] was revoked")
+    }
+    assert rows[ids["c"]]["parent_id"] == ids["b"]
+    with pytest.raises(Exception, match=f"Dependency {ids['b']} raised") as raised:
+        app.AsyncResult(ids["c"]).get(timeout=1)
+    assert type(raised.value).__name__ == "ChordError"
+
+
+def test_a_chord_that_was_never_published_is_not_run(
+    publisher: Celery, backend: Backend
+) -> None:
+    a, b, c, d, e = (publisher.signature(name) for name in "abcde")
+    records = published(publisher, chain(a, group(b, chain(c, d)), e))
+    write(backend, records)
+    ids = announced(records)
+    store_state(backend, ids["a"], states.FAILURE, ValueError("no"), task="a")
+    archive(backend)
+
+    assert statuses(backend, [ids[name] for name in "bcde"]) == ["FAILURE"] * 4
+
+
+def test_the_body_of_a_nested_chord_is_not_run_either(
+    publisher: Celery, backend: Backend
+) -> None:
+    a, b, c, d, e, f = (publisher.signature(name) for name in "abcdef")
+    inner = chord([b, c], d)
+    records = published(publisher, chord([a, inner], chain(e, f)))
+    write(backend, records)
+    ids = announced(records)
+    group_id = next(each.group_id for each in records if each.name == "c")
+    store_state(backend, ids["c"], states.FAILURE, ValueError("no"), group=group_id)
+    archive(backend)
+
+    assert statuses(backend, [ids[name] for name in "def"]) == ["FAILURE"] * 3
+    assert statuses(backend, [ids["a"]]) == ["QUEUED"]
+
+
+def test_a_step_that_runs_after_all_is_shown_as_running(
+    publisher: Celery, backend: Backend
+) -> None:
+    a, b = (publisher.signature(name) for name in "ab")
+    records = published(publisher, chain(a, b))
+    write(backend, records)
+    ids = announced(records)
+    store_state(backend, ids["a"], states.FAILURE, ValueError("no"), task="a")
+    archive(backend)
+    archive(backend)
+    store_state(backend, ids["a"], states.SUCCESS, 1)
+    store_state(backend, ids["b"], states.STARTED)
+
+    assert statuses(backend, [ids["a"], ids["b"]]) == ["SUCCESS", "STARTED"]
+    assert stored(backend, ids["b"])["not_run"] is None
+    store_state(backend, ids["b"], states.SUCCESS, 2)
+    archive(backend)
+    assert statuses(backend, [ids["a"], ids["b"]]) == ["SUCCESS", "SUCCESS"]
+
+
+def test_a_step_that_workers_closed_closes_the_steps_after_it(
+    publisher: Celery, backend: Backend
+) -> None:
+    a, b, c = (publisher.signature(name) for name in "abc")
+    records = published(publisher, chain(a, b, c))
+    write(backend, records)
+    ids = announced(records)
+    row: dict[str, Any] = {"not_run": "not run: a[1] failed"}
+    store_state(backend, ids["b"], states.FAILURE, ValueError("no"))
+    with backend.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE celery_taskmeta SET not_run = ?", (row["not_run"],)
+        )
+    archive(backend)
+
+    assert shown(backend)[ids["c"]]["result"] == json.dumps(row["not_run"])
