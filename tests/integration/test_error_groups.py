@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import states
 from celery.app.task import Context
-from sqlalchemy import Engine, RowMapping, event, select
+from sqlalchemy import Engine, RowMapping, create_engine, event, select
 
 from cadasta.workertoolbox.results import (
     ErrorGroup,
@@ -18,7 +19,7 @@ from cadasta.workertoolbox.results import (
     TaskStore,
     UnknownErrorState,
 )
-from cadasta.workertoolbox.results._database.tables import error_group
+from cadasta.workertoolbox.results._database.tables import error_group, taskmeta
 from cadasta.workertoolbox.results._history.archiver import archive_batch
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.erase import erase_task
@@ -27,8 +28,10 @@ from cadasta.workertoolbox.results._history.error_groups import (
     forget_samples,
     record_errors,
 )
-from cadasta.workertoolbox.results._history.stored_error import StoredError
+from cadasta.workertoolbox.results._history.stored_error import StoredError, read_error
+from servers.access import BrokerAccess
 from support.result_backends import REQUEST, app_with_backend
+from support.worker_fleet import TIMEOUT_S, open_fleet
 
 NOW = datetime.now(UTC)
 
@@ -232,3 +235,33 @@ def test_the_next_error_after_an_erasure_is_the_new_sample(engine: Engine) -> No
 
     assert (row(engine)["sample"], row(engine)["last_task_id"]) == ("Error2: no", "2")
     assert row(engine)["first_task_id"] is None
+
+
+def test_a_pool_process_and_its_worker_group_errors(
+    access: BrokerAccess, database: str, tmp_path: Path
+) -> None:
+    with open_fleet(access, database, tmp_path) as fleet:
+        sent = [
+            fleet.app.send_task("export.fail"),
+            fleet.app.send_task("export.fail"),
+            fleet.app.send_task("export.wait", ["never"], time_limit=1),
+            fleet.app.send_task("export.wait", ["never"], time_limit=1),
+        ]
+        with fleet.worker("-Q", "export,celery", "-P", "prefork", "-c", "2"):
+            for each in sent:
+                each.get(timeout=TIMEOUT_S, propagate=False)
+    engine = create_engine(database)
+    columns = (taskmeta.c.name, taskmeta.c.result, taskmeta.c.error_group)
+    with engine.connect() as connection:
+        rows = connection.execute(select(*columns).order_by(taskmeta.c.name)).all()
+    engine.dispose()
+    names, results, groups = zip(*rows, strict=True)
+    errors = [read_error(result) for result in results]
+
+    assert names == ("export.fail", "export.fail", "export.wait", "export.wait")
+    assert [error.place for error in errors] == ["result_service.fail"] * 2 + [None] * 2
+    assert {error.type for error in errors[2:]} == {
+        "billiard.exceptions.TimeLimitExceeded"
+    }
+    assert groups[0] == groups[1] != groups[2] == groups[3]
+    assert None not in groups
