@@ -314,11 +314,11 @@ def test_stuck_tasks_are_the_same_as_in_the_whole_view(
             assert [each.id for each in found] == expected[:limit]
 
 
-#: The beginnings of the names of tables that grow with the history.
-BIG_TABLES = ("workertoolbox_history", "celery_taskmeta", "workertoolbox_planned")
+#: The tables that have so many rows that an index is quicker.
+BIG_TABLES = "SELECT relname FROM pg_class WHERE reltuples > 5000 AND relkind = 'r'"
 
 #: Number of tasks in the test of the plans.
-TASK_COUNT = 30_000
+TASK_COUNT = 12_000
 
 #: Inserts planned steps whose messages never arrive.
 INSERT_PLANNED_STEPS = f"""
@@ -331,7 +331,7 @@ FROM generate_series(1, {TASK_COUNT}) n
 
 @pytest.fixture(scope="module")
 def large(postgresql: PostgreSQL) -> Iterator[TaskStore]:
-    """A store of 30,000 tasks, most of them in history."""
+    """A store of 12,000 tasks, most of them in history."""
     pytest.importorskip("psycopg2")
     with ExitStack() as stack:
         database = stack.enter_context(postgresql.database())
@@ -352,7 +352,7 @@ def test_a_list_scans_no_big_table(large: TaskStore, wanted: dict[str, Any]) -> 
     with record_plans(large.engine) as found:
         large.list(**wanted)
 
-    assert_no_big_table_is_scanned(found)
+    assert_no_big_table_is_scanned(large, found)
 
 
 def test_other_queries_scan_no_big_table(large: TaskStore) -> None:
@@ -363,16 +363,18 @@ def test_other_queries_scan_no_big_table(large: TaskStore) -> None:
         assert len(large.workflow(child.root_id or "")) >= 4
         assert len(large.children(child.parent_id or "")) >= 3
         assert large.workflow("nobody") == large.children("nobody") == []
-        assert large.stuck(timedelta(minutes=15))
-        assert large.stuck(timedelta(minutes=15), name="export.3")
+        [stuck, *_] = large.stuck(timedelta(minutes=15))
+        assert large.stuck(timedelta(minutes=15), name=stuck.name)
         assert large.find("nobody") is None
 
-    assert_no_big_table_is_scanned(found)
+    assert_no_big_table_is_scanned(large, found)
 
 
-def assert_no_big_table_is_scanned(found: Sequence[str]) -> None:
-    """Check that no plan scans a table sequentially that grows with the large."""
+def assert_no_big_table_is_scanned(store: TaskStore, found: Sequence[str]) -> None:
+    """Check that no plan scans a big table sequentially."""
+    with store.engine.connect() as connection:
+        big = {*connection.scalars(text(BIG_TABLES))}
+    assert any(name.startswith("workertoolbox_history") for name in big)
     assert found
     for plan in found:
-        scanned = sequential_scans(plan)
-        assert not [each for each in scanned if each.startswith(BIG_TABLES)], plan
+        assert not sequential_scans(plan) & big, plan

@@ -1,4 +1,4 @@
-"""Tasks of the last 30 days in a database, as monitors and workers store them."""
+"""Tasks of the last day in a database, as monitors and workers store them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 NEW_EVERY = 250
 
 #: Seconds from the first task to the last.
-SPAN_S = 30 * 24 * 3600
+SPAN_S = 24 * 3600
 
 #: The tasks are numbered up to `:count`, the latest. Every tenth task starts a workflow
 #: of four. There are fifty names, the first of which are the most frequent, and a rare
@@ -119,8 +119,3 @@ def insert_sample_tasks(connection: Connection, count: int) -> None:
     numbers = NUMBERS.format(step_s=SPAN_S / count, new_every=NEW_EVERY)
     for statement in (TASKS, RESULTS, UNTRACKED, PLANNED):
         connection.execute(text(statement.format(numbers=numbers)), {"count": count})
-
-
-def task_id(number: int) -> str:
-    """Return the SQL expression for the id of a task with a number."""
-    return f"md5('{number}')::uuid::text"
