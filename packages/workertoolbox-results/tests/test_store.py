@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import states
 from messages import PUBLISHED_AT, message
-from sqlalchemy import event, insert, make_url
+from sqlalchemy import event, insert, make_url, update
 
 from cadasta.workertoolbox.results import (
     DatabaseUnavailable,
@@ -19,6 +19,8 @@ from cadasta.workertoolbox.results import (
 )
 from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
@@ -157,3 +159,38 @@ def test_a_brief_list_does_not_read_results(backend: Backend, store: TaskStore) 
     assert statements
     assert not any("celery_taskmeta.result" in each for each in statements)
     assert not any("workertoolbox_live.args" in each for each in statements)
+
+
+@pytest.mark.parametrize("shortened", [True, False])
+def test_a_result_of_which_history_has_the_beginning_is_not_shown_as_whole(
+    backend: Backend, store: TaskStore, shortened: bool
+) -> None:
+    backend.store_result("long", ["x" * 10, "y" * 10_000], states.SUCCESS)
+    backend.store_result("failure", ValueError("z" * 10_000), states.FAILURE)
+    with store.engine.begin() as connection:
+        options = ArchiveOptions(delay_s=0, max_result_bytes=5000)
+        assert archive_batch(connection, options) == 2
+    long, failure = (store.get(id, shortened=shortened) for id in ("long", "failure"))
+
+    assert long.result[0] == "x" * 10
+    assert long.result_bytes == 10_018
+    assert long.as_json()["result"] == "<truncated: 10018 bytes>"
+    assert failure.as_json()["result"]["exc_type"] == "ValueError"
+    assert "ValueError: zzz" in str(store.attempts("failure")[0].error)
+
+
+def test_a_list_has_the_tasks_of_an_error_group(
+    backend: Backend, store: TaskStore
+) -> None:
+    for id, group in (("1", "a"), ("2", "b")):
+        backend.store_result(id, ValueError(id), states.FAILURE)
+        with store.engine.begin() as connection:
+            stored = update(taskmeta).where(taskmeta.c.task_id == id)
+            connection.execute(stored.values(error_group=group))
+    live = store.list(error_group="a")
+    with store.engine.begin() as connection:
+        archive_batch(connection, ArchiveOptions(delay_s=0))
+
+    assert [task.id for task in live] == ["1"]
+    assert store.list(error_group="a") == live
+    assert store.list(error_group="a", status="SUCCESS") == []

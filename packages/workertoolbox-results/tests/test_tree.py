@@ -115,6 +115,13 @@ def test_a_line_has_status_wait_run_time_and_outcome() -> None:
     assert "untracked" in text
 
 
+def test_the_beginning_of_a_result_is_not_shown_as_the_result() -> None:
+    assert "(the beginning of" not in drawn(task("a", result=[1]))
+    assert "(the beginning of 70,000 bytes)" in drawn(
+        task("a", result=[1], result_bytes=70_000)
+    )
+
+
 def test_the_time_until_the_eta_is_not_part_of_the_wait() -> None:
     one = task("a", eta=START + timedelta(seconds=0.75))
 

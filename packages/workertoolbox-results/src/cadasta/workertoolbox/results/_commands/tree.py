@@ -207,6 +207,8 @@ def _outcome(task: Task) -> Iterator[list[Piece]]:
         yield [Piece(f"  {error_text(task.result)}")]
     else:
         yield [Piece(f"  → {shorten(task.result)}")]
+    if task.result_bytes is not None:
+        yield [Piece(f"  (the beginning of {task.result_bytes:,} bytes)", "dim")]
 
 
 def _wrapped(pieces: Iterable[Piece], width: int) -> Iterator[list[Piece]]:

@@ -102,9 +102,15 @@ class Task:
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
     def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
+        """Return the values for `--json`: instants in ISO 8601, others unchanged.
+
+        A result of which the history has only the beginning is left out, but for the
+        error of a failure.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["tracked"], values["waited_s"], values["result_bytes"]
+        if self.result_bytes is not None and failure_text(self.result) is None:
+            values["result"] = f"<truncated: {self.result_bytes} bytes>"
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in values.items()
