@@ -17,9 +17,9 @@ from sqlalchemy import (
     RowMapping,
     Select,
     Table,
+    bindparam,
     case,
     func,
-    literal,
     null,
     select,
 )
@@ -95,7 +95,9 @@ def _read(
     if days:
         day = history.c.day
         # Literals, by which PostgreSQL prunes the tables when it plans the query.
-        known = [literal(each, day.type, literal_execute=True) for each in sorted(days)]
+        known = bindparam(
+            "days", sorted(days), day.type, expanding=True, literal_execute=True
+        )
         is_known = day.in_(known)
         for task in _read_from(connection, history, missing, detail, is_known):
             del missing[task.id]
