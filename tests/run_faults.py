@@ -12,6 +12,8 @@ from random import randrange
 from faults.environment import FAULT_KINDS
 from faults.fleet import run_fleet
 from faults.warm_stops import stop_workers
+from servers import postgresql, redis
+from upgrades.rehearsal import rehearse_on
 
 #: Tasks for each fault, so that a fleet works without faults in between.
 TASKS_PER_FAULT = 50
@@ -21,6 +23,9 @@ LONGEST_S = 7.0
 
 #: Seconds to wait for the next fault, and for a fleet to become idle at the end.
 TIMEOUT_S = 600.0
+
+#: Tasks in the database of a fleet that is upgraded.
+OLD_TASKS = 5_000_000
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +55,23 @@ def main(arguments: list[str]) -> int:
         metavar="COUNT",
         help="instead, stop so many workers of each pool, with and without events",
     )
+    parser.add_argument(
+        "--upgrade",
+        type=int,
+        nargs="?",
+        const=OLD_TASKS,
+        metavar="TASKS",
+        help=f"instead, upgrade a fleet with so many old tasks (default: {OLD_TASKS})",
+    )
     options = parser.parse_args(arguments)
+    if options.upgrade:
+        folder = Path(tempfile.mkdtemp(prefix="workertoolbox-upgrade-"))
+        with (
+            postgresql.serve(lambda _: None, settings=postgresql.DURABLE) as databases,
+            redis.serve(folder) as broker,
+        ):
+            rehearse_on(broker, databases, folder, tasks=options.upgrade, report=print)
+        return 0
     if options.stops:
         folder = Path(tempfile.mkdtemp(prefix="workertoolbox-stops-"))
         failures = stop_workers(folder, count=options.stops)

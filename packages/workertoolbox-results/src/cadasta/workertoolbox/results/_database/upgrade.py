@@ -38,7 +38,7 @@ LOCK_RETRY_S = 0.2
 
 #: Seconds for which a migration waits for a lock on a table. The statements of workers
 #: wait behind it, so it gives up and tries again after a pause of the same length.
-TABLE_LOCK_S = 1.0
+TABLE_LOCK_S = 0.5
 
 #: PostgreSQL's error code `lock_not_available`.
 _LOCK_NOT_AVAILABLE = "55P03"

@@ -8,7 +8,6 @@ Before deployment.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,9 +20,6 @@ revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
-
-#: Days for which tables are created; the archiver creates those that follow.
-DAYS_BEFORE, DAYS_AFTER = 1, 7
 
 UNUSUAL = "status <> 'SUCCESS'"
 
@@ -95,13 +91,13 @@ AND privilege_type = :privilege AND grantee <> relowner
 
 def upgrade() -> None:
     connection = op.get_bind()
+    create_history()
+    # From here on, workers wait until the end.
     for name, kind in COLUMNS.items():
         op.add_column("celery_taskmeta", sa.Column(name, kind))
-    create_history()
     view.execute_file(connection, "history")
     view.create_views(connection)
     if connection.dialect.name == "postgresql":
-        create_days(connection)
         extend_grants(connection)
 
 
@@ -150,13 +146,6 @@ def create_history() -> None:
             postgresql_where=where,
             sqlite_where=where,
         )
-
-
-def create_days(connection: sa.Connection) -> None:
-    today = datetime.now(UTC).date()
-    add_day = sa.text("SELECT workertoolbox_add_day('default', :day)")
-    for number in range(-DAYS_BEFORE, DAYS_AFTER + 1):
-        connection.execute(add_day, {"day": today + timedelta(days=number)})
 
 
 def extend_grants(connection: sa.Connection) -> None:

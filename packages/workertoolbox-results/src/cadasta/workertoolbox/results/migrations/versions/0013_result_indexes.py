@@ -1,4 +1,4 @@
-"""Create indexes that find results to be archived, and tasks by their ETA.
+"""Create indexes that find results to be archived, and the first days of the history.
 
 Before deployment. On PostgreSQL each index is created concurrently, while the tables
 are read and written, and outside a transaction. After an interruption, the next upgrade
@@ -6,6 +6,8 @@ creates the remaining ones.
 """
 
 from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,12 +32,16 @@ INDEXES: tuple[tuple[str, str, list[str], str], ...] = (
     ("workertoolbox_task", "task_eta", ["eta"], "eta IS NOT NULL"),
 )
 
+#: Days for which tables are created; the archiver creates those that follow.
+DAYS_BEFORE, DAYS_AFTER = 1, 7
+
 VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
 
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         with op.get_context().autocommit_block():
+            create_days()
             for index in INDEXES:
                 create_concurrently(*index)
         return
@@ -43,6 +49,14 @@ def upgrade() -> None:
         op.create_index(
             f"ix_workertoolbox_{name}", table, columns, sqlite_where=sa.text(rows)
         )
+
+
+def create_days() -> None:
+    # Not in 0012, which locks the tables of workers and monitors until it is committed.
+    today = datetime.now(UTC).date()
+    add_day = sa.text("SELECT workertoolbox_add_day('default', :day)")
+    for number in range(-DAYS_BEFORE, DAYS_AFTER + 1):
+        op.get_bind().execute(add_day, {"day": today + timedelta(days=number)})
 
 
 def create_concurrently(table: str, name: str, columns: list[str], rows: str) -> None:

@@ -1,0 +1,32 @@
+"""A process that publishes tasks until a file exists: `producer.py IDS STOP`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from support.polling import wait_until
+from support.result_service import app
+
+#: Seconds in which a producer must be told to stop.
+TIMEOUT_S = 3600.0
+
+
+def main(ids: Path, stop: Path) -> None:
+    """Publish a task every 50 ms, one in ten of which fails; write down their ids."""
+    published = 0
+    with ids.open("w") as file:
+
+        def publish() -> bool:
+            nonlocal published
+            name, args = ("fail", []) if published % 10 == 9 else ("echo", [published])
+            id = app.send_task(f"export.{name}", args).id
+            print(id, file=file, flush=True)
+            published += 1
+            return stop.exists()
+
+        wait_until(publish, timeout_s=TIMEOUT_S)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
