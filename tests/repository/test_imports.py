@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cadasta.workertoolbox.results._database import tables
+from cadasta.workertoolbox.results._database import tables, view
 from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ ORDER = {
     ),
     "results": (
         "_durations",  # "30s" and "7d"
-        "_errors _headers",  # exceptions; message headers
+        "_errors _headers _ages",  # exceptions; message headers; ages of tasks
         "_safe_text",  # text that is safe to print and to log
         "_database",  # engine, URLs, tables, view, schema version, privileges of roles
         "migrations",  # steps from one schema version to the next
@@ -325,7 +325,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_conf_does_not_name_tables_of_results() -> None:
-    names = {*tables.metadata.tables, tables.tasks.name, VERSION_TABLE}
+    views = (view.live.name, view.tasks.name)
+    names = {*tables.metadata.tables, *views, VERSION_TABLE}
     pattern = re.compile(rf"\b({'|'.join(sorted(names))})\b")
     found = [
         f"{name}, line {node.lineno}: {node.value!r}"

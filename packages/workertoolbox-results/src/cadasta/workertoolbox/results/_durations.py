@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 
 #: Seconds in each unit.
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 _DURATION = re.compile(rf"\s*([0-9]*\.?[0-9]+)\s*({'|'.join(_UNITS)})?\s*")
-
-#: Longest age in days: a hundred years, more than any database holds.
-MAX_AGE_DAYS = 36_500
 
 #: How to write a unit; part of error messages.
 UNIT_FORM = f"a number and a unit ({', '.join(_UNITS)})"
@@ -34,21 +30,3 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write {DURATION_FORM}")
     return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def parse_age(text: object) -> timedelta:
-    """Return an age such as `30d`; a unit is required, as ages decide what is deleted.
-
-    Raises:
-        ValueError: The value is not an age, or it is out of range.
-    """
-    stripped = text.strip() if isinstance(text, str) else ""
-    try:
-        seconds = parse_duration(stripped)
-    except ValueError:
-        seconds = None
-    if seconds is None or not stripped[-1].isalpha():
-        raise ValueError(f"{text!r} is not an age; write {UNIT_FORM}, as in 30d")
-    if not 0 < seconds <= MAX_AGE_DAYS * 86_400:
-        raise ValueError(f"{text!r} is out of range; write 1s to {MAX_AGE_DAYS}d")
-    return timedelta(seconds=seconds)

@@ -260,7 +260,8 @@ class Backend(
             if connection.execute(mark).rowcount:
                 return
             deleted = connection.execute(deletion).first()
-        self._archived.forget(str(task_id), deleted and deleted.date_done)
+        ended_at = None if deleted is None else deleted.date_done
+        self._archived.forget(str(task_id), ended_at)
 
     def cleanup(self) -> None:
         """Delete rows that are older than `result_expires`, in batches.

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from cadasta.workertoolbox.results._durations import parse_age, parse_duration
+from cadasta.workertoolbox.results._ages import parse_age
+from cadasta.workertoolbox.results._durations import parse_duration
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

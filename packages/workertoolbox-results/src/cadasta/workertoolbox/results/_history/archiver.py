@@ -266,12 +266,10 @@ def _messages(dialect: str) -> ColumnElement[Any]:
     build = func.jsonb_build_object if is_postgresql else func.json_object
     gather: Callable[..., Any]
     gather = func.jsonb_agg if is_postgresql else func.json_group_array
-    pairs: Iterable[ColumnElement[Any]] = (
-        part
-        for column in attempt.c
-        if column.name != "task_id"
-        for part in (literal_column(f"'{column.name}'"), column)
-    )
+    pairs: list[ColumnElement[Any]] = []
+    for column in attempt.c:
+        if column.name != "task_id":
+            pairs += [literal_column(f"'{column.name}'"), column]
     query = (
         select(gather(build(*pairs)))
         .where(attempt.c.task_id == live.c.id)

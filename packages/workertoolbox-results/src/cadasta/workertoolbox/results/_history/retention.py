@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from celery import Celery
 
+from cadasta.workertoolbox.results._ages import parse_age
 from cadasta.workertoolbox.results._database.statuses import ENDED, STATUSES
-from cadasta.workertoolbox.results._durations import parse_age
 from cadasta.workertoolbox.results._errors import InvalidRetention
 
 #: The retention class of a task to which no other applies.
