@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from celery import states
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import RowMapping, Table, func, select, text
 
 from cadasta.workertoolbox.results import Retention
 from cadasta.workertoolbox.results._database.tables import (
@@ -34,7 +34,7 @@ def count(past: History, table: Table) -> int:
         return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def without_receipt(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def without_receipt(rows: Iterable[RowMapping]) -> list[dict[str, Any]]:
     """Return rows without the instant at which a monitor saw the message."""
     return [{**row, "seen_at": None} for row in rows]
 

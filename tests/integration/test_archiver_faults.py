@@ -23,6 +23,7 @@ from cadasta.workertoolbox.results._history.archiver import (
     archive_batch,
     lock_archive,
 )
+from cadasta.workertoolbox.results._history.retention import Retention
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from support.polling import wait_until
 from support.proxy import run_proxy
@@ -126,7 +127,8 @@ def test_a_session_that_holds_a_lock_stops_its_task_and_no_other(
 def test_a_retention_class_whose_table_cannot_be_created_does_not_stop_the_archiver(
     past: History,
 ) -> None:
-    past.options = replace(past.options, keeps=frozenset({"export.echo"}))
+    retention = Retention({"export.echo": "7d"})
+    past.options = replace(past.options, retention=retention)
     past.store(states.SUCCESS, 1)
     with idle_session(
         past, "LOCK TABLE workertoolbox_history IN SHARE UPDATE EXCLUSIVE MODE"

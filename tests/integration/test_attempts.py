@@ -13,10 +13,10 @@ from kombu.message import Message
 from sqlalchemy import Engine, select
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._backend.attempts import MAX_ATTEMPTS
 from cadasta.workertoolbox.results._backend.start_watch import StartWatch
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
+from cadasta.workertoolbox.results._history.attempt_records import MAX_ATTEMPTS
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from support.result_backends import app_with_backend

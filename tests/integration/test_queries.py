@@ -126,8 +126,8 @@ def change_some(engine: Engine, chance: random.Random) -> None:
                     fresh = {"archived_at": None, "forgotten": None}
                     connection.execute(insert(taskmeta), [{**row, **again, **fresh}])
             elif fate < 0.2:
-                again = update(task).where(task.c.id == id)
-                connection.execute(again.values(published_at=now))
+                later = update(task).where(task.c.id == id).values(published_at=now)
+                connection.execute(later)
 
 
 def archive(store: TaskStore, until: datetime) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, event, text
@@ -186,13 +187,14 @@ def test_the_archiver_puts_tasks_into_their_class_and_drops_old_days(
     app = app_with_backend(result_backend_url(database))
     app.conf.ARCHIVE_AFTER = "0s"
     app.conf.RETENTION = {"default": "7d", "FAILURE": None}
-    app.backend.store_result("new", 42, "SUCCESS")
-    app.backend.store_result("failed", ValueError("no"), "FAILURE")
+    backend: Any = app.backend
+    backend.store_result("new", 42, "SUCCESS")
+    backend.store_result("failed", ValueError("no"), "FAILURE")
     archiving = Archiving(engine, archive_options(app), should_stop=lambda: False)
     archived = archiving.run_once()
     default = "SELECT id FROM workertoolbox_history WHERE keep = 'default'"
     kept = fetch(database, default)
-    app.backend.database.close()
+    backend.database.close()
 
     assert archived == 2
     assert kept == [("new",)]

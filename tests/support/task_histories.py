@@ -64,16 +64,15 @@ class History:
             connection: Takes part in its transaction, instead of one that is committed.
         """
         published_at = PUBLISHED + timedelta(minutes=retries)
+        given: dict[str, Any] = {"id": id, "root_id": id, "retries": retries}
         message = Message(
             body='[["a"], {"b": 1}, {}]',
             content_type="application/json",
             content_encoding="utf-8",
             delivery_info={"routing_key": "export"},
             headers={
-                "id": id,
+                **given,
                 "task": "export.echo",
-                "root_id": id,
-                "retries": retries,
                 PUBLISHED_AT: published_at.isoformat(),
                 **headers,
             },

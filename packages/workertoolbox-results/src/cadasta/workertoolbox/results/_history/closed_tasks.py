@@ -47,7 +47,7 @@ def store_ends(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set
 
 
 def _values(row: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: row.get(name) for name in _COLUMNS}
+    values: dict[str, Any] = {name: row.get(name) for name in _COLUMNS}
     for name in ("name", "queue"):
         values[name] = values[name] and values[name][:NAME_LENGTH]
     return values

@@ -7,7 +7,7 @@ should have ended and its worker stores nothing any more.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,7 +51,7 @@ def mark_lost(connection: Connection, now: datetime, options: ArchiveOptions) ->
 
 def _find_overdue(
     connection: Connection, now: datetime, options: ArchiveOptions
-) -> Iterable[Row[Any]]:
+) -> Sequence[Row[*tuple[Any, ...]]]:
     """Return tasks that run longer than the bound, or that have a limit of their own.
 
     A task whose next message was seen, or that was replaced, is left out.
@@ -75,7 +75,7 @@ def _find_overdue(
     return connection.execute(query).all()
 
 
-def _bound_s(row: Row[Any], options: ArchiveOptions) -> float:
+def _bound_s(row: Row[*tuple[Any, ...]], options: ArchiveOptions) -> float:
     """Return the seconds after which a task is overdue.
 
     A worker that is alive ends a task at its time limit, and stores that.
