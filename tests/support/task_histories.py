@@ -64,18 +64,16 @@ class History:
             connection: Takes part in its transaction, instead of one that is committed.
         """
         published_at = PUBLISHED + timedelta(minutes=retries)
-        given: dict[str, Any] = {"id": id, "root_id": id, "retries": retries}
+        given: dict[str, Any] = {
+            **{"id": id, "root_id": id, "retries": retries, "task": "export.echo"},
+            PUBLISHED_AT: published_at.isoformat(),
+        }
         message = Message(
             body='[["a"], {"b": 1}, {}]',
             content_type="application/json",
             content_encoding="utf-8",
             delivery_info={"routing_key": "export"},
-            headers={
-                **given,
-                "task": "export.echo",
-                PUBLISHED_AT: published_at.isoformat(),
-                **headers,
-            },
+            headers={**given, **headers},
         )
         record = read_task(
             message, seen_at=datetime.now(UTC), redaction=Redaction(), max_bytes=65536
