@@ -182,15 +182,17 @@ def use_as_reader(database: str) -> None:
 
 
 def use_as_purger(database: str) -> None:
-    """Purge expired tasks, and erase a workflow."""
+    """Purge rows and days, and erase a workflow."""
     with TaskStore(result_backend_url(database)) as store:
         with pytest.raises(UnknownValue):
             store.check_filters(name="export.ech")
         with pytest.raises(UnknownStatus):
             store.check_filters(status="FAILED")
-        expired = find_older(store.engine, datetime.now(UTC) + timedelta(days=1))
-        for _ in purge(store.engine, expired):
-            pass
+        later = datetime.now(UTC) + timedelta(days=1)
+        for status in (states.SUCCESS, None):
+            expired = find_older(store.engine, later, status=status)
+            for _ in purge(store.engine, expired):
+                pass
         for _ in erase_workflow(store.engine, "1"):
             pass
         store.resolve_error_group(ERROR.group)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from sqlalchemy import create_engine, text
 
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.erase import erase_workflow
 from cadasta.workertoolbox.results._history.purge import BATCH_SIZE
+from support.archived_tasks import archived_ids
 from support.expired_tasks import (
     TABLES,
     deadlock_count,
@@ -16,6 +21,7 @@ from support.expired_tasks import (
     remaining_ids,
     wait_until_deletion_is_held,
 )
+from support.polling import wait_until
 from support.processes import Process
 from support.purges import NOTHING, last_line, wait_until_blocked
 from support.statements import fetch
@@ -82,5 +88,30 @@ def test_an_erasure_waits_for_a_monitor_without_a_deadlock(
     engine.dispose()
 
     assert last == "3 tasks deleted"
+    assert deadlock_count(database) == 0
+    assert remaining_ids(database) == NOTHING
+
+
+def test_a_workflow_is_erased_while_it_is_archived(database: str) -> None:
+    insert_expired_tasks(database, 3 * BATCH_SIZE)
+    engine = create_engine(database)
+    options = ArchiveOptions(delay_s=0, batch_size=100)
+
+    def archive() -> None:
+        archived = 1
+        while archived:
+            with engine.begin() as connection:
+                archived = archive_batch(connection, options)
+
+    with ThreadPoolExecutor(1) as thread:
+        archiving = thread.submit(archive)
+        wait_until(lambda: archived_ids(database))
+        for _ in erase_workflow(engine, "old-00001"):
+            pass
+        left = archived_ids(database)
+        archiving.result()
+    engine.dispose()
+
+    assert left == archived_ids(database) == set()
     assert deadlock_count(database) == 0
     assert remaining_ids(database) == NOTHING

@@ -47,16 +47,18 @@ TABLES = {
 
 #: Makes one transaction wait for a lock when it deletes results, which is its last
 #: statement. A sequence counts the transactions, because a rollback does not reset it.
+#: An archiver deletes nothing, but executes such statements too.
 HOLD = """
 CREATE SEQUENCE deletions;
 CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF nextval('deletions') = {number} THEN
+    IF EXISTS (SELECT FROM gone) AND nextval('deletions') = {number} THEN
         PERFORM pg_advisory_xact_lock(1);
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER hold AFTER DELETE ON celery_taskmeta EXECUTE FUNCTION hold();
+CREATE TRIGGER hold AFTER DELETE ON celery_taskmeta REFERENCING OLD TABLE AS gone
+EXECUTE FUNCTION hold();
 """
 
 WAITING = """

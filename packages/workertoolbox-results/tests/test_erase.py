@@ -7,6 +7,7 @@ from celery import Celery, states
 from celery.app.task import Context
 from stored_rows import row_counts, store_group_chord_and_quarantine
 from test_commands import run, track
+from test_purge import archive
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.backend import Backend
@@ -16,8 +17,9 @@ def ids(store: TaskStore) -> set[str]:
     return {task.id for task in store.list()}
 
 
+@pytest.mark.parametrize("is_archived", [False, True])
 def test_a_workflow_is_erased_from_all_tables(
-    app: Celery, backend: Backend, store: TaskStore
+    app: Celery, backend: Backend, store: TaskStore, is_archived: bool
 ) -> None:
     track(
         backend,
@@ -29,6 +31,8 @@ def test_a_workflow_is_erased_from_all_tables(
     request = Context(id="2", group="g", group_index=0, chord={"task": "body"})
     backend.on_chord_part_return(request, states.SUCCESS, 42)
     backend.store_result("1", 42, states.SUCCESS)
+    if is_archived:
+        archive(backend)
     result = run(app, "purge", "--root-id", "1")
 
     assert result.output == "2 tasks deleted\n"
@@ -45,6 +49,20 @@ def test_one_task_is_erased(app: Celery, backend: Backend, store: TaskStore) -> 
 
     assert result.output == "1 tasks deleted\n"
     assert ids(store) == {"1"}
+
+
+def test_an_archived_task_is_erased(
+    app: Celery, backend: Backend, store: TaskStore
+) -> None:
+    track(backend, {"id": "1", "root_id": "1"}, {"id": "2", "root_id": "1"})
+    for id in ("1", "2"):
+        backend.store_result(id, 42, states.SUCCESS)
+    archive(backend)
+    result = run(app, "purge", "--task-id", "2")
+
+    assert result.output == "1 tasks deleted\n"
+    assert ids(store) == {"1"}
+    assert row_counts(backend) == {"workertoolbox_history": 1, "celery_taskmeta": 1}
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,11 @@ ROLE_PRIVILEGES = {
     ),
     "purger": _grant(
         "workertoolbox_task workertoolbox_planned workertoolbox_quarantine "
-        "workertoolbox_chord workertoolbox_history celery_taskmeta celery_tasksetmeta",
+        "workertoolbox_chord workertoolbox_history celery_tasksetmeta",
         *("SELECT", "UPDATE (id)", "DELETE"),
     )
+    | _grant("celery_taskmeta", "SELECT", "UPDATE (archived_at)", "DELETE")
     | _grant("workertoolbox_attempt workertoolbox_chord_part", "SELECT", "DELETE")
-    | _grant("celery_taskmeta", "UPDATE (archived_at)")
     | _grant("workertoolbox_error_group", "SELECT", "UPDATE")
     | _grant("workertoolbox_version", "SELECT")
     | _grant("workertoolbox_drop_day", "EXECUTE"),
