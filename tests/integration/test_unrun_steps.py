@@ -137,7 +137,7 @@ def test_steps_that_are_not_run_do_not_count_as_untracked_and_are_erased(
     service.command("purge", "--root-id", root_id)
     with service.store.engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM celery_taskmeta")).all()
-        ended = connection.execute(text("SELECT * FROM workertoolbox_ended")).all()
+        kept = connection.execute(text("SELECT * FROM workertoolbox_history")).all()
     assert not any(
-        "s3cret" in str(row) or root_id in str(row) for row in (*rows, *ended)
+        "s3cret" in str(row) or root_id in str(row) for row in (*rows, *kept)
     )

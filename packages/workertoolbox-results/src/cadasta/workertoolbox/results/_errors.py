@@ -83,7 +83,7 @@ class FileLimitReached(ResultsError, OSError):
 class InvalidDuration(ResultsError, ValueError):
     """A setting is not a duration."""
 
-    def __init__(self, setting: str, value: object) -> None:
+    def __init__(self, setting: str, value: object = None) -> None:
         super().__init__(setting, value)
         self.setting = setting
         self.value = value
