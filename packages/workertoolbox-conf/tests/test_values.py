@@ -28,6 +28,7 @@ from cadasta.workertoolbox.results import InvalidRedaction, InvalidRetention
         ("MAX_HISTORY_RESULT_BYTES", "64k"),
         ("ARCHIVE_AFTER", "soon"),
         ("ARCHIVE_AFTER", 60),
+        ("LOST_AFTER", "soon"),
         ("ERROR_GROUP", "group"),
         ("ERROR_GROUP", {"export.*": "group"}),
     ],

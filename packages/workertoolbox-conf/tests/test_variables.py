@@ -48,6 +48,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "MAX_ARGUMENT_BYTES": ("7", 7),
     "MAX_HISTORY_RESULT_BYTES": ("7", 7),
     "ARCHIVE_AFTER": ("5s", "5s"),
+    "LOST_AFTER": ("2h", "2h"),
     "RETENTION": ('{"default": "9d", "a.b": null}', {"default": "9d", "a.b": None}),
     "CHORD_UNLOCK_MAX_RETRIES": ("7", 7),
 }

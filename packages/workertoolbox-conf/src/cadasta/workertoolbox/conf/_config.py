@@ -74,6 +74,7 @@ class Config(Settings):
     MAX_ARGUMENT_BYTES: int | None
     MAX_HISTORY_RESULT_BYTES: int | None
     ARCHIVE_AFTER: str | None
+    LOST_AFTER: str | None
     RETENTION: dict[str, str | None]
     PREDEFINED_QUEUES: str | dict[str, Any] | None
     RESULT_DB_REQUIRED: bool
@@ -103,6 +104,7 @@ class Config(Settings):
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         ARCHIVE_AFTER: str | None = _UNSET,
+        LOST_AFTER: str | None = _UNSET,
         RETENTION: Mapping[str, str | None] = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
@@ -136,6 +138,7 @@ class Config(Settings):
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         ARCHIVE_AFTER: str | None = _UNSET,
+        LOST_AFTER: str | None = _UNSET,
         RETENTION: Mapping[str, str | None] = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,
@@ -190,6 +193,7 @@ class Config(Settings):
         MAX_ARGUMENT_BYTES: int | None = _UNSET,
         MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
         ARCHIVE_AFTER: str | None = _UNSET,
+        LOST_AFTER: str | None = _UNSET,
         RETENTION: Mapping[str, str | None] = _UNSET,
         LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
         SENTRY: bool = _UNSET,

@@ -255,6 +255,14 @@ _OTHER_VARIABLES = (
         "default: see results",
     ),
     Variable(
+        "LOST_AFTER",
+        "string",
+        None,
+        _duration_problem,
+        "how long after its start a task without a time limit is `LOST` if its worker "
+        "has died, as in `2h`; `6h` by default: see results",
+    ),
+    Variable(
         "RETENTION",
         "dict",
         {},

@@ -45,7 +45,8 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_attempt", "SELECT", "INSERT", "DELETE")
     | _grant("workertoolbox_quarantine", "SELECT", "INSERT")
     | _grant(
-        "workertoolbox_planned workertoolbox_rollup workertoolbox_backlog",
+        "workertoolbox_planned workertoolbox_rollup workertoolbox_backlog "
+        "celery_taskmeta",
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
     | _grant(
@@ -53,10 +54,6 @@ ROLE_PRIVILEGES = {
         *("SELECT", "INSERT", "UPDATE (result_bytes)", "DELETE"),
     )
     | _grant("workertoolbox_error_group", "SELECT", "INSERT", "UPDATE")
-    | _grant(
-        "celery_taskmeta",
-        *("SELECT", "INSERT", "UPDATE (archived_at)", "UPDATE (attempts)", "DELETE"),
-    )
     | _grant("workertoolbox_quarantine_id_seq task_id_sequence", "USAGE")
     | _grant("workertoolbox_live workertoolbox_version", "SELECT")
     | _grant(

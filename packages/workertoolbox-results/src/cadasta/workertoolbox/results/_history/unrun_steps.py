@@ -33,15 +33,15 @@ from cadasta.workertoolbox.results._history.closed_tasks import (
 )
 from cadasta.workertoolbox.results._history.stored_error import read_error
 
-#: Ends of a task after which the steps that follow it are never published.
-BREAKING = frozenset(ENDED) - {states.SUCCESS}
+#: Ends of a task after which the steps that follow it are never published. The result
+#: of an ignored task may still be stored from outside.
+BREAKING = frozenset(ENDED) - {states.SUCCESS, states.IGNORED}
 
 #: What the steps say of the task before them, by its status.
 _EVENTS = {
     states.FAILURE: "failed",
     states.REVOKED: "was revoked",
     states.REJECTED: "was rejected",
-    states.IGNORED: "was ignored",
     LOST: "was lost",
 }
 
@@ -117,7 +117,7 @@ def close_steps(connection: Connection, ids: Sequence[str], now: datetime) -> in
                 continue
             ends[step.id] = _end(step, cause, now)
             by_parent.setdefault(step.id, cause)
-            by_header.setdefault(step.group_id, cause.for_body())
+            by_header.setdefault(step.group_id, cause)
         found = [
             *_find_steps(
                 connection,

@@ -16,12 +16,6 @@ down_revision = "0016"
 branch_labels = None
 depends_on = None
 
-READ = "worker, result, traceback, started_at, error_group"
-WRITTEN = (
-    "status, result, date_done, traceback, retries, published_at, started_at, "
-    "waited_s, error_group"
-)
-
 #: The roles that archive.
 ROLES = """
 SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
@@ -37,8 +31,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     if connection.dialect.name == "postgresql":
         for role in connection.execute(sa.text(ROLES)).scalars().all():
-            privileges = f"SELECT ({READ}), UPDATE ({WRITTEN})"
-            op.execute(f"GRANT {privileges} ON celery_taskmeta TO {role}")
+            op.execute(f"GRANT SELECT, UPDATE ON celery_taskmeta TO {role}")
 
 
 def downgrade() -> None:
