@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,7 +186,8 @@ def rehearse(
             assert producer.wait(timeout_s=TIMEOUT_S) == 0
         published = fleet.published()
         wait_until(lambda: all_ended(fleet.database, published), timeout_s=TIMEOUT_S)
-    _archive(fleet, delay_s=0.0)
+    with _archiving(fleet, delay_s=0.0) as archiving:
+        archiving.run_once()
     report(f"{len(published)} tasks published meanwhile")
     assert_moved(fleet.database)
     assert_published(fleet.database, published)
@@ -218,20 +219,25 @@ def _upgrade(fleet: Fleet, report: Callable[[str], object]) -> None:
 def _move(fleet: Fleet, tasks: int, report: Callable[[str], object]) -> None:
     """Archive what the last release has left."""
     began_at = time.monotonic()
-    wait_until(
-        lambda: _archive(fleet, delay_s=60.0) and not fetch(fleet.database, LEFT),
-        timeout_s=TIMEOUT_S + tasks / 500,
-    )
+    with _archiving(fleet, delay_s=60.0) as archiving:
+
+        def is_moved() -> bool:
+            archiving.run_once()
+            return not fetch(fleet.database, LEFT)
+
+        wait_until(is_moved, timeout_s=TIMEOUT_S + tasks / 200)
     took_s = time.monotonic() - began_at
     report(f"archiving took {took_s:.0f} s, {took_s / tasks * 1e6:.0f} µs a task")
 
 
-def _archive(fleet: Fleet, *, delay_s: float) -> bool:
+@contextmanager
+def _archiving(fleet: Fleet, *, delay_s: float) -> Iterator[Archiving]:
     engine = create_engine(fleet.database)
     options = ArchiveOptions(delay_s=delay_s, batch_size=BATCH_SIZE)
-    Archiving(engine, options, should_stop=lambda: False).run_once()
-    engine.dispose()
-    return True
+    try:
+        yield Archiving(engine, options, should_stop=lambda: False)
+    finally:
+        engine.dispose()
 
 
 def _report(probe: Probe, report: Callable[[str], object]) -> None:

@@ -47,7 +47,7 @@ def upgrade() -> None:
     try:
         with connection.begin_nested():
             # Statements that wait for this lock make others wait.
-            connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
             widen_result_ids(connection, max_bytes=SMALL_BYTES)
     except OperationalError as error:
         logging.getLogger(__name__).warning(
