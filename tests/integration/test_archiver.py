@@ -407,3 +407,17 @@ def test_days_are_created_ahead_and_for_each_retention_class(past: History) -> N
     expected = {"default", *retention.keeps}
     assert {each.keep for each in days if each.day == future} == expected
     assert [row["keep"] for row in past.rows()] == ["FAILURE", "default"]
+
+
+@on_postgresql
+def test_functions_with_the_owners_privileges_ignore_temporary_tables(
+    past: History,
+) -> None:
+    past.store(states.SUCCESS, 42)
+    with past.engine.begin() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE celery_taskmeta (id bigint)"))
+        connection.execute(text("DELETE FROM public.celery_taskmeta"))
+        connection.execute(text("DROP TABLE pg_temp.celery_taskmeta"))
+        forgotten = connection.scalars(select(taskmeta.c.forgotten)).all()
+
+    assert forgotten == [True]

@@ -180,3 +180,21 @@ BEGIN
         FROM workertoolbox_history h WHERE h.parent_id = ANY (parents);
     END IF;
 END $$;
+
+-- A function with its owner's privileges must not find a caller's temporary table in place
+-- of a table of the toolbox. Temporary tables are searched first unless they are named.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY[
+        'workertoolbox_result_deleted()', 'workertoolbox_message_stored()',
+        'workertoolbox_add_day(text, date)', 'workertoolbox_drop_day(text, date)',
+        'workertoolbox_analyze_history()'
+    ] LOOP
+        EXECUTE format(
+            'ALTER FUNCTION %s SET search_path = %s, pg_temp',
+            name, current_setting('search_path')
+        );
+    END LOOP;
+END $$;
