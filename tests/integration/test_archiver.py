@@ -151,7 +151,7 @@ def test_a_step_that_was_never_published_can_end_again(past: History) -> None:
     [row] = past.rows()
 
     assert b"second" in row["result"]
-    assert [each["outcome"] for each in row["attempts"]] == ["FAILURE"]
+    assert row["attempts"] is None  # The step was not run the first time.
 
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted"])
