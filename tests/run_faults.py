@@ -1,4 +1,7 @@
-"""Run fleets under random faults: `hatch run faults`. `test_faults.py` is shorter."""
+"""Run fleets under random faults: `hatch run faults`.
+
+`test_faults.py` and `test_archiver_faults.py` are shorter.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import tempfile
 from pathlib import Path
 from random import randrange
 
+from faults.archiver_fleet import run_archiver_fleet
 from faults.environment import FAULT_KINDS
 from faults.fleet import run_fleet
 from faults.warm_stops import stop_workers
@@ -63,7 +67,15 @@ def main(arguments: list[str]) -> int:
         metavar="TASKS",
         help=f"instead, upgrade a fleet with so many old tasks (default: {OLD_TASKS})",
     )
+    parser.add_argument(
+        "--archiver",
+        type=int,
+        metavar="FAULTS",
+        help="instead, inject so many faults into archivers beside a fleet that writes",
+    )
     options = parser.parse_args(arguments)
+    if options.archiver:
+        return _fault_archivers(options.archiver, options.seed)
     if options.upgrade:
         folder = Path(tempfile.mkdtemp(prefix="workertoolbox-upgrade-"))
         with (
@@ -97,6 +109,21 @@ def main(arguments: list[str]) -> int:
         else:
             shutil.rmtree(folder)
     return code
+
+
+def _fault_archivers(faults: int, seed: int) -> int:
+    print(f"archiver: {faults} faults, seed {seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="workertoolbox-faults-archiver-"))
+    try:
+        tasks = run_archiver_fleet(
+            folder, faults=faults, seed=seed, longest_s=LONGEST_S, print_output=False
+        )
+    except (AssertionError, ChildProcessError) as error:
+        print(f"archiver: FAILED with seed {seed}; see {folder}: {error}")
+        return 1
+    print(f"archiver: {tasks} tasks, each once in the history")
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":

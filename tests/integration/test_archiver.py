@@ -211,6 +211,37 @@ def test_retried_messages_are_kept(past: History) -> None:
     assert count(past, attempt) == 0
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_messages_of_a_retried_task_are_kept_in_any_order(
+    past: History, first: int
+) -> None:
+    past.store(states.RETRY, ValueError("first"))
+    past.store(states.SUCCESS, 42, retries=1)
+    for retries in (first, 1 - first):
+        past.publish(retries=retries)
+        past.archive()
+    [row] = past.rows()
+
+    assert sorted(each["retries"] for each in row["messages"]) == [0, 1]
+    assert (row["retries"], row["scheduled_at"]) == (1, PUBLISHED)
+    assert [count(past, table) for table in (task, attempt)] == [0, 0]
+
+
+def test_a_step_that_was_never_published_and_runs_after_all_is_archived_again(
+    past: History,
+) -> None:
+    past.store(states.REVOKED, ValueError("not run"))
+    with past.engine.begin() as connection:
+        values = {"not_run": "not run: export.first failed", "queue": None}
+        connection.execute(taskmeta.update().values(**values))
+    past.archive()
+    past.store(states.SUCCESS, 42, worker="b@host")
+    past.archive()
+    [row] = past.rows()
+
+    assert row["status"] == "SUCCESS"
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_planned_step_is_not_shown_once_it_is_archived(
     past: History, when: str

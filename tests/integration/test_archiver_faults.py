@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -25,12 +26,16 @@ from cadasta.workertoolbox.results._history.archiver import (
 )
 from cadasta.workertoolbox.results._history.retention import Retention
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
+from faults.archiver_faults import FAULTS
+from faults.archiver_fleet import run_archiver_fleet
+from servers.postgresql import PostgreSQL
 from support.polling import wait_until
 from support.proxy import run_proxy
 from support.statements import fetch
-from support.task_histories import History
+from support.task_histories import History, open_history
 
-pytestmark = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
+#: The seed of the faults of a fleet, and of its tasks.
+SEED = 1126
 
 #: Seconds that an archiver may take although something is locked.
 PATIENCE_S = 15.0
@@ -43,6 +48,13 @@ WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
+
+
+@pytest.fixture(scope="module")
+def opened(postgresql: PostgreSQL) -> Iterator[History]:
+    """A history in PostgreSQL, for all tests of this module."""
+    with postgresql.database() as url, open_history(url) as opened:
+        yield opened
 
 
 def archive(past: History) -> int:
@@ -244,3 +256,11 @@ def test_an_archiver_that_is_cut_off_anywhere_counts_each_task_once(
     assert cuts > 20
     assert_all_archived(past, "again", "new")
     assert [len(row["attempts"] or ()) for row in past.rows()] == [1, 0]
+
+
+def test_each_task_is_in_the_history_once_after_faults_of_each_kind(
+    tmp_path: Path,
+) -> None:
+    tasks = run_archiver_fleet(tmp_path, faults=len(FAULTS), seed=SEED, longest_s=1.0)
+
+    assert tasks >= 500

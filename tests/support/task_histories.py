@@ -42,6 +42,22 @@ KEY = [*rollup.primary_key.columns]
 PUBLISHED = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
 
 
+def task_message(id: str, *, retries: int = 0, **headers: Any) -> Message:
+    """Return the message of a task, as a monitor gets it."""
+    published_at = PUBLISHED + timedelta(minutes=retries)
+    given: dict[str, Any] = {
+        **{"id": id, "root_id": id, "retries": retries, "task": "export.echo"},
+        PUBLISHED_AT: published_at.isoformat(),
+    }
+    return Message(
+        body='[["a"], {"b": 1}, {}]',
+        content_type="application/json",
+        content_encoding="utf-8",
+        delivery_info={"routing_key": "export"},
+        headers={**given, **headers},
+    )
+
+
 @dataclass
 class History:
     """A database with its backend, in which tests let tasks happen."""
@@ -63,18 +79,7 @@ class History:
         Args:
             connection: Takes part in its transaction, instead of one that is committed.
         """
-        published_at = PUBLISHED + timedelta(minutes=retries)
-        given: dict[str, Any] = {
-            **{"id": id, "root_id": id, "retries": retries, "task": "export.echo"},
-            PUBLISHED_AT: published_at.isoformat(),
-        }
-        message = Message(
-            body='[["a"], {"b": 1}, {}]',
-            content_type="application/json",
-            content_encoding="utf-8",
-            delivery_info={"routing_key": "export"},
-            headers={**given, **headers},
-        )
+        message = task_message(id, retries=retries, **headers)
         record = read_task(
             message, seen_at=datetime.now(UTC), redaction=Redaction(), max_bytes=65536
         )

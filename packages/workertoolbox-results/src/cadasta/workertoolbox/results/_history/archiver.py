@@ -27,6 +27,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -260,7 +261,10 @@ def _right(value: ColumnElement[Any], length: int) -> ColumnElement[Any]:
 
 
 def _messages(dialect: str) -> ColumnElement[Any]:
-    """Return the messages of a task as a JSON array, or NULL if there was only one."""
+    """Return the messages of a task as a JSON array.
+
+    It is NULL if there was only one, and that is the one that was run.
+    """
     is_postgresql = dialect == "postgresql"
     build: Callable[..., Any]
     build = func.jsonb_build_object if is_postgresql else func.json_object
@@ -273,6 +277,14 @@ def _messages(dialect: str) -> ColumnElement[Any]:
     query = (
         select(gather(build(*pairs)))
         .where(attempt.c.task_id == live.c.id)
-        .having(func.count() > 1)
+        .having(
+            or_(
+                func.count() > 1,
+                *(
+                    func.min(attempt.c[name]) != live.c[name]
+                    for name in ("retries", "name", "queue")
+                ),
+            )
+        )
     )
     return query.scalar_subquery()

@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from celery import states
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    and_,
+    case,
+    delete,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.id_lists import is_in
@@ -44,6 +55,9 @@ _UUID = re.compile(
     "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 )
 
+
+#: The columns of a message that the history keeps.
+_MESSAGE_COLUMNS = [column.name for column in task.c if column.name in history.c]
 
 _RESULT_COLUMNS = ("attempts", "started_at", "date_done", "result")
 
@@ -147,18 +161,53 @@ def _results(connection: Connection, ids: Sequence[str]) -> Mapping[str, RowMapp
 
 
 def _restore_messages(connection: Connection, rows: Sequence[RowMapping]) -> None:
-    """Store the messages of tasks again; a message that arrived since stays."""
+    """Store the messages of tasks again, beside one that has arrived since."""
     if not rows:
         return
     dialect = connection.dialect.name
-    names = [column.name for column in task.c if column.name in history.c]
-    messages = [{name: row[name] for name in names} for row in rows]
-    insert_task = insert_into(task, dialect).on_conflict_do_nothing()
-    connection.execute(insert_task, messages)
+    by_id = {row["id"]: [*_messages(row)] for row in rows}
+    connection.execute(
+        _merge_message(dialect), [_last_message(row, by_id[row["id"]]) for row in rows]
+    )
     insert_attempt = insert_into(attempt, dialect).on_conflict_do_nothing()
     connection.execute(
-        insert_attempt, [record for row in rows for record in _messages(row)]
+        insert_attempt, [record for records in by_id.values() for record in records]
     )
+
+
+@cache
+def _merge_message(dialect: str) -> Insert:
+    """Return the statement that keeps the later of two messages of a task.
+
+    The first publication, and when a monitor saw the message, are the earlier ones.
+    """
+    insert = insert_into(task, dialect)
+    old, new = task.c, insert.excluded
+    is_later = or_(
+        new.replaced > old.replaced,
+        and_(new.replaced == old.replaced, new.retries > old.retries),
+    )
+    changes = {
+        name: case((is_later, new[name]), else_=old[name]) for name in _MESSAGE_COLUMNS
+    }
+    for name in ("scheduled_at", "seen_at"):
+        changes[name] = case((new[name] < old[name], new[name]), else_=old[name])
+    return insert.on_conflict_do_update(index_elements=[old.id], set_=changes)
+
+
+def _last_message(
+    row: RowMapping, messages: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the row of the last message of a task.
+
+    The history has the values of the run, which may be that of another message.
+    """
+    last = max(messages, key=lambda each: (each["replaced"], each["retries"]))
+    kept = {name: row[name] for name in _MESSAGE_COLUMNS}
+    if last["retries"] == row["retries"]:
+        return kept
+    names = ("replaced", "retries", "name", "queue", "eta")
+    return {**kept, **{name: last[name] for name in names}, "published_at": None}
 
 
 def _messages(row: RowMapping) -> Iterable[dict[str, Any]]:
