@@ -15,6 +15,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
+from typing import Any
 
 from sqlalchemy import URL, func, select
 from sqlalchemy.exc import DBAPIError
@@ -236,13 +237,14 @@ def _run(
 @contextmanager
 def _cleanup(past: History) -> Iterator[None]:
     """Delete results that are archived, as `backend_cleanup` does, during the block."""
-    past.app.backend.expires = EXPIRES
+    backend: Any = past.app.backend
+    backend.expires = EXPIRES
     ending = Event()
 
     def delete() -> None:
         while not ending.wait(CLEANUP_S):
             with suppress(DBAPIError):
-                past.app.backend.cleanup()
+                backend.cleanup()
 
     thread = Thread(target=delete)
     thread.start()

@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 from cadasta.workertoolbox.results import open_engine
 from cadasta.workertoolbox.results._history import tidying
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.retention import Retention
 from cadasta.workertoolbox.results._monitor import archiving
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 
@@ -35,7 +36,9 @@ def main(database: str, batch_size: str) -> None:
     url = make_url(database).update_query_dict({"application_name": APPLICATION})
     engine = open_engine(url, pool_size=1)
     options = ArchiveOptions(
-        delay_s=DELAY_S, batch_size=int(batch_size), keeps=frozenset({"FAILURE"})
+        delay_s=DELAY_S,
+        batch_size=int(batch_size),
+        retention=Retention({"FAILURE": "365d"}),
     )
     archiving.Archiving(engine, options, should_stop=stopping.is_set).run()
     engine.dispose()
