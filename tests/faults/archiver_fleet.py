@@ -45,8 +45,9 @@ BATCH_SIZE = 25
 #: Connections that the server allows.
 SETTINGS = {**postgresql.SURVIVING_KILLS, "max_connections": "40"}
 
-#: Age of results that are deleted beside it.
-EXPIRES = timedelta(seconds=2)
+#: Age of results that are deleted beside it: only those that a slow clock has dated. A
+#: state that is not the last one would be deleted too.
+EXPIRES = timedelta(minutes=5)
 
 #: Seconds between two calls of `backend_cleanup`.
 CLEANUP_S = 0.5

@@ -29,8 +29,8 @@ APPLICATION = "archiver"
 def main(database: str, batch_size: str) -> None:
     """Archive until a signal."""
     logging.basicConfig(level="INFO")
-    archiving.INTERVAL_S = INTERVAL_S
-    archiving.PERIODS_S = {**tidying.PERIODS_S, tidying.tidy: TIDY_S}
+    periods_s = {**tidying.PERIODS_S, tidying.tidy: TIDY_S}
+    vars(archiving).update(INTERVAL_S=INTERVAL_S, PERIODS_S=periods_s)
     stopping = Event()
     stop_on_signals(stopping.set)
     url = make_url(database).update_query_dict({"application_name": APPLICATION})

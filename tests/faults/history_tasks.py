@@ -12,7 +12,7 @@ from typing import NamedTuple
 from celery import states
 
 #: Tasks of one round.
-ROUND = 60
+ROUND = 45
 
 #: How likely it is that a monitor gets a copy that another one has got too.
 REDELIVERED = 0.3

@@ -227,21 +227,6 @@ def test_the_messages_of_a_retried_task_are_kept_in_any_order(
     assert [count(past, table) for table in (task, attempt)] == [0, 0]
 
 
-def test_a_step_that_was_never_published_and_runs_after_all_is_archived_again(
-    past: History,
-) -> None:
-    past.store(states.REVOKED, ValueError("not run"))
-    with past.engine.begin() as connection:
-        values = {"not_run": "not run: export.first failed", "queue": None}
-        connection.execute(taskmeta.update().values(**values))
-    past.archive()
-    past.store(states.SUCCESS, 42, worker="b@host")
-    past.archive()
-    [row] = past.rows()
-
-    assert row["status"] == "SUCCESS"
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_planned_step_is_not_shown_once_it_is_archived(
     past: History, when: str
