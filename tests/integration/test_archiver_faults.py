@@ -159,8 +159,8 @@ def test_a_session_that_holds_a_lock_does_not_keep_a_monitor_from_stopping(
     stopping = Event()
     archiving = Archiving(past.engine, past.options, should_stop=stopping.is_set)
     with (
-        idle_session(past, "LOCK TABLE workertoolbox_history IN ACCESS EXCLUSIVE MODE"),
         ThreadPoolExecutor(1) as pool,
+        idle_session(past, "LOCK TABLE workertoolbox_history IN ACCESS EXCLUSIVE MODE"),
     ):
         ended = pool.submit(archiving.run)
         wait_until(lambda: fetch(past.engine.url, WAITING) == [(1,)])

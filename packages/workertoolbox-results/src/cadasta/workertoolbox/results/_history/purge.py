@@ -210,6 +210,8 @@ def _existing_days(engine: Engine) -> Sequence[Day] | None:
     if engine.dialect.name == "sqlite":
         return None
     with translate_errors(engine), engine.connect() as connection:
+        # A monitor that waits for the lock of another session could not be stopped.
+        connection.execute(select(func.set_config("lock_timeout", "500ms", True)))
         return [*existing_days(connection)]
 
 
