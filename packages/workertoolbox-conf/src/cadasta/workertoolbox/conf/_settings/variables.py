@@ -227,8 +227,8 @@ _OTHER_VARIABLES = (
         "string",
         None,
         _error_group_problem,
-        "a function that takes an exception and the name of the task and returns the "
-        "key by which such errors are grouped, or the dotted path of one: see results",
+        "a function, or its dotted path, that takes an exception and the name of a "
+        "task, and returns the key of the error's group: see results",
     ),
     Variable(
         "MAX_ARGUMENT_BYTES",
@@ -243,8 +243,8 @@ _OTHER_VARIABLES = (
         "int",
         None,
         _bytes_problem,
-        "up to how many bytes a result is whole in the history, where `AsyncResult` "
-        "finds it after `result_expires`; 65,536 by default: see results",
+        "the size in bytes up to which the history keeps a result whole, so that "
+        "`AsyncResult` finds it after `result_expires`; 65,536 by default: see results",
     ),
     Variable(
         "ARCHIVE_AFTER",
@@ -268,7 +268,8 @@ _OTHER_VARIABLES = (
         {},
         _retention_problem,
         "how long the history keeps tasks, by status and name, as in "
-        '`{"default": "90d", "FAILURE": "365d"}`; by default for all time: see results',
+        '`{"default": "90d", "FAILURE": "365d"}`; by default it keeps everything: '
+        "see results",
     ),
     Variable(
         "RESULT_DB_REQUIRED",
