@@ -58,7 +58,12 @@ BEGIN
         WHERE r.archived_at IS NOT NULL
     ));
 
-    SELECT min(least(scheduled_at, published_at)) - interval '1 day' INTO first FROM stored;
+    -- A result stays for longer than these minutes after its task is archived.
+    SELECT min(coalesce(published_at, scheduled_at)) - interval '1 day' INTO first
+    FROM stored WHERE coalesce(published_at < now() - interval '5 minutes', true);
+    IF first IS NULL THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO celery_taskmeta (
         id, task_id, status, result, date_done, traceback, children, name, args, kwargs,
         worker, retries, queue, started_at, root_id, parent_id, group_id, published_at,
@@ -70,10 +75,12 @@ BEGIN
         h.retries, left(h.queue, 155), h.started_at, h.root_id, h.parent_id, h.group_id,
         h.published_at, h.waited_s, h.not_run, h.attempts, h.error_group, h.forgotten
     FROM stored s CROSS JOIN LATERAL (
-        SELECT * FROM workertoolbox_history WHERE id = s.id AND day >= first
+        SELECT * FROM workertoolbox_history
+        WHERE id = s.id AND day BETWEEN first AND current_date + 1
         AND coalesce(s.published_at <= published_at, true) OFFSET 0
     ) AS h
-    WHERE NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = h.id)
+    WHERE coalesce(s.published_at < now() - interval '5 minutes', true)
+    AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = h.id)
     ON CONFLICT (task_id) DO NOTHING;
     RETURN NULL;
 END $$;
