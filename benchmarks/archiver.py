@@ -1,4 +1,4 @@
-"""How fast a monitor copies tasks while it archives, against one that does not.
+"""How fast a monitor copies tasks while it archives, and while it does not.
 
 Both have the same ended tasks in the database, more than one round archives. All
 messages are in the queue before the monitors start to receive them.

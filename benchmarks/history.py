@@ -25,7 +25,7 @@ from servers import postgresql
 from support.query_plans import record_plans, sequential_scans
 from support.sample_history import DAYS, archived_id, insert_sample_history
 
-#: Numbers of tasks in the history, if none are given.
+#: Default numbers of tasks in the history.
 SIZES = (100_000, 1_000_000)
 
 #: How often each query runs in each database.
@@ -86,7 +86,7 @@ def filled(url: str, count: int) -> Iterator[TaskStore]:
 
 
 def report(stores: Mapping[int, TaskStore]) -> None:
-    """Print the times of each query, and what a task and a dropped day cost."""
+    """Print the times of each query, the bytes per task, and the time to drop a day."""
     print(f"{'tasks':<34}", *(f"{size:>22,}" for size in stores), sep="  ")
     by_title = {size: queries(store, size) for size, store in stores.items()}
     [first, *_] = by_title.values()
@@ -125,7 +125,7 @@ def scans(stores: Mapping[int, TaskStore], title: str) -> str:
 
 def queries(store: TaskStore, count: int) -> dict[str, Callable[[], object]]:
     """Return the queries by title."""
-    # A task of the last hours, one in the middle, and a root there.
+    # A task of the last hours, a task in the middle of the history, and a root there.
     numbers = (count - 17, count // 2 + 5, count // 2 // 10 * 10)
     with store.engine.connect() as connection:
         new, old, root = (_scalar(connection, archived_id(n)) for n in numbers)

@@ -24,7 +24,7 @@ WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
 
 OF_ARCHIVERS = f" AND application_name = '{APPLICATION}'"
 
-#: By this name, the sessions that take up connections are found.
+#: Application name of the sessions that take up connections.
 HOLDER = "holder"
 
 OF_OTHERS = f" AND application_name <> '{HOLDER}'"
@@ -38,7 +38,7 @@ SHOWN = text("SELECT count(*), count(DISTINCT id) FROM workertoolbox_tasks")
 
 @dataclass(frozen=True)
 class Fleet:
-    """What can be broken.
+    """The targets of faults.
 
     Attributes:
         database: The URL of the database, without the proxy.
@@ -64,14 +64,14 @@ class Fleet:
 
 
 def kill_an_archiver(fleet: Fleet) -> None:
-    """Kill an archiver, wherever it is, and start another one."""
+    """Kill an archiver at any point, and start another one."""
     archiver = fleet.random.choice(fleet.archivers)
     archiver.kill()
     archiver.start()
 
 
 def pause_an_archiver(fleet: Fleet) -> None:
-    """Suspend an archiver, wherever it is."""
+    """Suspend an archiver at any point."""
     archiver = fleet.random.choice(fleet.archivers).process
     archiver.pause()
     try:
@@ -81,7 +81,7 @@ def pause_an_archiver(fleet: Fleet) -> None:
 
 
 def end_sessions_of_archivers(fleet: Fleet) -> None:
-    """Take the archivers their sessions, and so their lock, a few times."""
+    """End the sessions of archivers, and so their lock, a few times."""
     for _ in range(3):
         fetch(fleet.database, TERMINATE + OF_ARCHIVERS)
         fleet.wait(fleet.random.uniform(0, 0.2))
@@ -93,7 +93,7 @@ def end_all_sessions(fleet: Fleet) -> None:
 
 
 def cut_connections(fleet: Fleet) -> None:
-    """Cut all connections, without the knowledge of the server."""
+    """Cut all connections without closing them at the server."""
     fleet.proxy.cut()
 
 
@@ -117,7 +117,7 @@ def exhaust_connections(fleet: Fleet) -> None:
 
 
 def read_for_long(fleet: Fleet) -> None:
-    """Read the history twice in a snapshot that is kept meanwhile."""
+    """Read the history twice in one snapshot."""
     with _session(fleet.database, "REPEATABLE READ") as connection:
         before = connection.execute(SHOWN).one()
         fleet.rest()
@@ -136,7 +136,7 @@ def lock_rows(fleet: Fleet) -> None:
 
 
 def lock_a_day(fleet: Fleet) -> None:
-    """Let nobody write to the table of today in an idle transaction."""
+    """Block writes to the table of today with an idle transaction."""
     today = f"{datetime.now(UTC):%Y%m%d}"
     with _session(fleet.database) as connection:
         lock = f"LOCK TABLE workertoolbox_history_default_{today} IN SHARE MODE"
@@ -150,7 +150,7 @@ def drop_days(fleet: Fleet) -> None:
         day = datetime.now(UTC).date() - timedelta(days=fleet.random.randint(100, 300))
         values = {"keep": "default", "day": day}
         for function in ("workertoolbox_add_day", "workertoolbox_drop_day"):
-            with suppress(OperationalError):  # Others use the history.
+            with suppress(OperationalError):  # Other sessions use the history.
                 fetch(fleet.database, f"SELECT {function}(:keep, :day)", **values)
 
 

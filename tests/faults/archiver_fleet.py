@@ -1,4 +1,4 @@
-"""Archivers beside a fleet that writes, under faults, and a check of the history."""
+"""Injects faults into archivers beside a fleet that writes, and checks the history."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ BATCH_SIZE = 25
 #: Connections that the server allows.
 SETTINGS = {**postgresql.SURVIVING_KILLS, "max_connections": "40"}
 
-#: Age of results that are deleted beside it: only those that a slow clock has dated. A
-#: state that is not the last one would be deleted too.
+#: Age of results that are deleted meanwhile: only results with the time of a slow
+#: clock. Otherwise states before the last one would be deleted too.
 EXPIRES = timedelta(minutes=5)
 
 #: Seconds between two calls of `backend_cleanup`.
 CLEANUP_S = 0.5
 
-#: Seconds until everything that is left is archived.
+#: Maximum time in seconds until all remaining tasks are archived.
 TIMEOUT_S = 60.0
 
 
@@ -72,7 +72,7 @@ def run_archiver_fleet(
         The number of tasks.
 
     Raises:
-        AssertionError: The history is not what it must be.
+        AssertionError: The history differs from the stored tasks.
         ChildProcessError: A process has failed.
     """
     random = Random(seed)
@@ -113,7 +113,7 @@ class _Environment:
     past: History
 
     def check(self) -> None:
-        """Raise an error if a process has ended that was not killed."""
+        """Raise an error if a process has ended without being killed."""
         for archiver in self.archivers:
             archiver.supervise()
         for writer in self.writers:
@@ -142,7 +142,7 @@ class _Environment:
         wait_until(are_stored, timeout_s=2 * TIMEOUT_S)
 
     def wait_for_archivers(self) -> None:
-        """Wait until nothing is left that could be archived."""
+        """Wait until all ended tasks are archived."""
 
         def are_done() -> bool:
             self.check()
@@ -158,10 +158,10 @@ class _Environment:
 
 
 def verify_history(past: History, *, rounds: int) -> None:
-    """Compare the history with what the writers have stored.
+    """Compare the history with the tasks that the writers have stored.
 
     Raises:
-        AssertionError: A task is missing, shown twice, or shown as it did not end.
+        AssertionError: A task is missing, shown twice, or shown with a wrong end.
     """
     tasks = expected(rounds)
     rows = past.rows()

@@ -18,11 +18,11 @@ from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 #: Seconds from the end of a task until it is archived. Clocks are ten minutes fast.
 DELAY_S = -700.0
 
-#: Seconds between two looks for tasks, and between two runs of the housekeeping.
+#: Seconds between two searches for tasks, and between two runs of the housekeeping.
 INTERVAL_S = 0.05
 TIDY_S = 1.0
 
-#: By this name, the sessions of archivers are found.
+#: Application name of the sessions of archivers.
 APPLICATION = "archiver"
 
 

@@ -1,4 +1,4 @@
-"""The tasks that writers store, and what the history must say of them at the end."""
+"""The tasks that writers store, and how the history must show them at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from celery import states
 #: Tasks of one round.
 ROUND = 45
 
-#: How likely it is that a monitor gets a copy that another one has got too.
+#: Probability that a second monitor gets the same message.
 REDELIVERED = 0.3
 
 #: Tasks that a writer works on at the same time.
@@ -22,7 +22,7 @@ WIDTH = 30
 
 
 class Step(NamedTuple):
-    """What a writer does: `publish`, a state to store, `forget` or `shift`."""
+    """An action of a writer: `publish`, a state to store, `forget` or `shift`."""
 
     action: str
     id: str
@@ -34,7 +34,7 @@ class Kind:
     """A kind of task.
 
     Attributes:
-        actions: States that workers store, and what happens to the result.
+        actions: States that workers store, and actions on the result.
         status: The status at the end.
         messages: The number of its messages.
         attempts: The number of attempts before the last one.
@@ -67,7 +67,7 @@ def expected(rounds: int) -> dict[str, Kind]:
 
 
 def steps(seed: int, round: int, *, writer: int, writers: int) -> Iterator[Step]:
-    """Yield what one of several writers does in a round, in a random order.
+    """Yield the actions of one of several writers in a round, in a random order.
 
     One writer stores the states of a task, another one its messages. Some messages are
     stored by others too.

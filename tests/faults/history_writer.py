@@ -1,8 +1,8 @@
 """A process that stores messages as a monitor does, and results as workers do.
 
 `python -m faults.history_writer DATABASE SEED NUMBER WRITERS PUBLISHED GRANTED` stores
-as many rounds of tasks as the file GRANTED says, and prints each one that is stored.
-All messages say that they were published at the instant PUBLISHED.
+as many rounds of tasks as the file GRANTED says, and prints a line for each stored
+round. All messages have the time of publication PUBLISHED.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from support import task_histories
 from support.polling import wait_until
 from support.task_histories import History, open_history, task_message
 
-#: Most messages of a batch.
+#: Maximum number of messages in a batch.
 BATCH_SIZE = 20
 
-#: How wrong the clock of a worker is.
+#: Possible errors of the clocks of workers.
 CLOCK_ERRORS = (timedelta(minutes=-10), timedelta(minutes=10))
 
 #: Seconds to wait for an outage to end.
@@ -75,14 +75,14 @@ class HistoryWriter:
                 )
 
     def flush(self) -> None:
-        """Store the messages that are collected."""
+        """Store the collected messages."""
         self._random.shuffle(self._messages)
         assert not self._messages or self._monitor.write(self._messages)
         self._messages.clear()
         self._limit = self._random.randint(1, BATCH_SIZE)
 
     def _shift(self, id: str) -> None:
-        """Date the end of a task as a worker with another clock would."""
+        """Set the end of a task to the time of a worker with another clock."""
         now = datetime.now(UTC).replace(tzinfo=None)
         midnight = datetime.combine(now.date(), time())
         around = midnight + timedelta(seconds=self._random.uniform(-1, 1))

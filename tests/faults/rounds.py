@@ -6,7 +6,7 @@ from pathlib import Path
 
 from support.polling import wait_until
 
-#: Ends the file when no more rounds will be granted.
+#: The end of the file if no more rounds will be granted.
 END = "end"
 
 #: Seconds that a writer waits for the next round.
@@ -14,7 +14,7 @@ TIMEOUT_S = 600.0
 
 
 class Rounds:
-    """Grants rounds to the processes that know the same file."""
+    """Grants rounds to processes by a file that they share."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -26,7 +26,7 @@ class Rounds:
         new.rename(self._file)
 
     def wait_for(self, round: int) -> bool:
-        """Wait until a round may begin; return False if it never will."""
+        """Wait until a round may begin; return False if it will not be granted."""
 
         def check() -> bool:
             number, _, end = self._file.read_text().partition(" ")

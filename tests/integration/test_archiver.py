@@ -1,4 +1,4 @@
-"""Ended tasks move to the history, each once, whatever arrives late."""
+"""Each ended task moves to the history once, also with late messages and states."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_ended_task_moves_to_history_and_is_shown_as_before(past: History) ->
     assert past.archive() == 0
 
 
-def test_tasks_that_have_not_ended_or_only_just_stay(past: History) -> None:
+def test_tasks_that_have_not_ended_or_have_just_ended_stay(past: History) -> None:
     past.publish("queued")
     past.publish("running")
     past.store(states.RETRY, ValueError("again"), "running")
@@ -311,7 +311,7 @@ def test_two_archivers_count_each_task_once(past: History) -> None:
 
 
 def _archive_rest(past: History) -> int:
-    """Archive what is left if an archiver ended because the other one was at work."""
+    """Archive the rest if an archiver ended because the other one was working."""
     return Archiving(past.engine, past.options, should_stop=lambda: False).run_once()
 
 
@@ -355,7 +355,7 @@ def test_a_message_stored_while_its_task_is_archived_is_archived_later(
 ) -> None:
     past.store(states.SUCCESS, 42)
     past.archive()
-    with past.engine.begin() as connection:  # As if no trigger had seen the message.
+    with past.engine.begin() as connection:  # Undo the effect of the trigger.
         archived_at = connection.scalar(select(taskmeta.c.archived_at))
     past.publish()
     with past.engine.begin() as connection:
@@ -368,7 +368,7 @@ def test_a_message_stored_while_its_task_is_archived_is_archived_later(
 
 
 @on_postgresql
-def test_rows_that_somebody_has_locked_are_left_for_the_next_batch(
+def test_locked_rows_are_left_for_the_next_batch(
     past: History,
 ) -> None:
     for id in ("message", "result", "free"):
@@ -403,7 +403,7 @@ def test_a_day_that_cannot_be_created_does_not_stop_the_archiver(
     [row] = past.rows()
 
     assert row["finished_at"] == long_ago.replace(tzinfo=UTC)
-    assert row["day"] > long_ago.date()  # The nearest that exists.
+    assert row["day"] > long_ago.date()  # The nearest day that exists.
 
 
 @on_postgresql

@@ -1,4 +1,4 @@
-"""The archiver counts each task once, whatever is killed, locked or cut off.
+"""The archiver counts each task once, also after kills, locks and disconnections.
 
 The long form is `hatch run faults --archiver`.
 """
@@ -40,7 +40,7 @@ SEED = 1126
 #: Seconds that an archiver may take although something is locked.
 PATIENCE_S = 15.0
 
-#: Bytes of the server's answers between two points at which the archiver is cut off.
+#: Bytes of the server's answers between two points where the archiver is cut off.
 STEP_BYTES = 300
 
 #: Sessions that wait for a lock.
@@ -58,7 +58,7 @@ def opened(postgresql: PostgreSQL) -> Iterator[History]:
 
 
 def archive(past: History) -> int:
-    """Archive all that can be archived, as `tasks archive --once` does."""
+    """Archive all ended tasks, as `tasks archive --once` does."""
     archiving = Archiving(past.engine, past.options, should_stop=lambda: False)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(archiving.run_once)

@@ -72,7 +72,7 @@ ERROR = Occurrence(
 
 _numbers = itertools.count(10)
 
-#: Archives what has just ended, even if another clock is ahead.
+#: Archives tasks that have just ended, even if another clock is ahead.
 AT_ONCE = ArchiveOptions(delay_s=-60)
 
 
@@ -227,7 +227,7 @@ def populate(database: str) -> None:
 
 
 def populate_history(app: Celery) -> None:
-    """Archive tasks to which something is added afterwards."""
+    """Archive tasks, and store messages and states of them afterwards."""
     backend: Any = app.backend
     engine = open_engine(database_url(app.conf.result_backend), poolclass=NullPool)
     second, long, forgotten = (uuid.uuid4().hex for _ in range(3))

@@ -40,7 +40,7 @@ A, B = "1:00000000000000aa", "1:00000000000000bb"
 
 
 def error(task_id: str, days_ago: float = 0, group: str = A, **more: Any) -> Occurrence:
-    """Return an error whose name, type, place and text tell of its task."""
+    """Return an error whose name, type, place and text contain the id of its task."""
     stored = StoredError(f"Error{task_id}", f"place{task_id}", f"Error{task_id}: no")
     at = NOW - timedelta(days=days_ago)
     return Occurrence(group, task_id, f"export.{task_id}", at, stored, **more)
@@ -175,7 +175,7 @@ def test_a_resolved_group_is_back_with_its_next_error(
     assert resolved.resolved_at is not None
     assert late.count == 2
     assert (back.state, back.sample) == ("back", "Error3: no")
-    assert again.state == "resolved"  # Although the clock of the worker is ahead.
+    assert again.state == "resolved"  # Even if the clock of the worker is ahead.
     assert (opened.state, opened.resolved_at) == ("ongoing", None)
 
 
@@ -199,7 +199,7 @@ def test_groups_are_sorted_by_their_latest_error(
 
     assert newest_first == [B, A]
     assert newest.id == B
-    assert list(shown(database_store)) == [B]  # Nothing is left of the other one.
+    assert list(shown(database_store)) == [B]  # The other group has no errors left.
 
 
 def test_an_unknown_group_or_state_is_an_error(database_store: TaskStore) -> None:

@@ -1,4 +1,4 @@
-"""Results that were forgotten, have expired, or changed after they were archived."""
+"""Results that were forgotten, expired, or changed after they were archived."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def value_of(past: History, id: str = "1") -> Any:
 
 
 def expire(past: History) -> None:
-    """Archive what has ended, and delete it as `celery.backend_cleanup` does."""
+    """Archive ended tasks, and delete results as `celery.backend_cleanup` does."""
     past.archive()
     backend: Any = past.app.backend
     backend.expires = timedelta(microseconds=1)
@@ -64,7 +64,7 @@ def count_results(past: History) -> int:
 
 
 def started_at(record: Mapping[str, Any]) -> str:
-    # SQLite writes a space in place of the T, and no zone.
+    # SQLite writes a space instead of the T, and no time zone.
     return str(record["started_at"]).replace(" ", "T")[:26]
 
 
@@ -204,7 +204,7 @@ def test_celerys_own_backend_deletes_results_that_are_archived(
     plain.backend.cleanup()
     seen = {id: plain.AsyncResult(id).state for id in ("forgotten", "expired")}
 
-    # It does not know the mark, by which this backend forgets a result.
+    # It does not use the mark with which this backend forgets a result.
     assert {*seen.values()} == {states.PENDING if is_archived else states.SUCCESS}
 
     expire(past)

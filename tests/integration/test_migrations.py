@@ -36,7 +36,7 @@ from support.result_backends import REQUEST, app_with_backend, sqlalchemy_url
 from support.sample_tasks import insert_sample_tasks
 from support.statements import execute
 
-#: What alembic does not compare: types, partitions, and which rows an index has.
+#: Properties that Alembic does not compare: types, partitions, conditions of indexes.
 DEFINITIONS = """
 SELECT relname, attname, concat_ws(' ', format_type(atttypid, atttypmod), attnotnull,
     pg_get_partkeydef(pg_class.oid))
@@ -64,7 +64,7 @@ PROGRAMS_OF_SQLITE = (
 
 
 def is_named(name: str | None, kind: str, _: Any) -> bool:
-    """Return whether to compare what has a name; partitions have names of their own."""
+    """Return whether to compare an object by its name; partitions are left out."""
     return kind != "table" or not str(name).startswith(f"{history.name}_")
 
 

@@ -215,7 +215,7 @@ def test_a_list_has_the_newest_rows_of_the_whole_view(
 
 
 def answers(store: TaskStore) -> dict[str, Any]:
-    """Return what the store says of all tasks."""
+    """Return the answers of the store about all tasks."""
     everything = store.list(limit=1000, internal=True)
     found: dict[str, Any] = {
         str(wanted): store.list(limit=1000, **wanted)
@@ -235,7 +235,7 @@ def answers(store: TaskStore) -> dict[str, Any]:
 
 def test_archiving_changes_no_answer(store: TaskStore) -> None:
     rows = random_rows(1, 60)
-    del rows[planned]  # The archiver ends steps whose forerunner failed.
+    del rows[planned]  # The archiver ends steps after a failed task.
     insert_rows(store.engine, rows)
     change_some(store.engine, random.Random(1))
     before = answers(store)
@@ -316,7 +316,7 @@ def test_stuck_tasks_are_the_same_as_in_the_whole_view(
             assert [each.id for each in found] == expected[:limit]
 
 
-#: The tables that have so many rows that an index is quicker.
+#: The tables with so many rows that an index is faster.
 BIG_TABLES = "SELECT relname FROM pg_class WHERE reltuples > 5000 AND relkind = 'r'"
 
 #: Number of tasks in the test of the plans.

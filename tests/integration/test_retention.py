@@ -31,7 +31,7 @@ from support.result_backends import app_with_backend
 from support.statements import fetch
 from support.task_commands import call_tasks_command
 
-#: A name of a task with all that PostgreSQL might misread.
+#: A name of a task with all characters that PostgreSQL might misread.
 ODD_NAME = "a'b\"c%s%%d\\e\nf:g {h} ü✓." + "x" * 180
 
 
@@ -105,7 +105,7 @@ def test_a_purge_drops_whole_days_and_deletes_the_rest_of_the_boundary_day(
     assert archived_ids(database) == results == kept
 
 
-def test_a_purge_by_status_or_name_deletes_rows_and_skips_what_is_in_use(
+def test_a_purge_by_status_or_name_deletes_rows_and_skips_locked_ones(
     database: str, engine: Engine
 ) -> None:
     insert_archived_tasks(database, "good-", 2, age_days=9)
@@ -128,7 +128,7 @@ def test_a_purge_by_status_or_name_deletes_rows_and_skips_what_is_in_use(
     assert archived_ids(database) == {"bad-1"}
 
 
-def test_the_command_drops_what_retention_does_not_allow_unless_it_is_in_use(
+def test_the_command_drops_days_older_than_retention_allows_unless_they_are_in_use(
     database: str, engine: Engine
 ) -> None:
     insert_archived_tasks(database, "old-", 3, age_days=9)

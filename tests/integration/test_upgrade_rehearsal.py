@@ -1,4 +1,4 @@
-"""A fleet of the last release is upgraded at work: the short form.
+"""A running fleet of the last release is upgraded: the short form.
 
 The long form is `hatch run faults --upgrade`, with five million tasks.
 """
@@ -15,7 +15,7 @@ from upgrades.rehearsal import rehearse_on
 TASKS = 200_000
 
 
-def test_an_upgrade_under_load_loses_no_task_and_makes_nobody_wait(
+def test_an_upgrade_under_load_loses_no_task_and_blocks_no_statement(
     redis: BrokerServer, postgresql: PostgreSQL, tmp_path: Path
 ) -> None:
     rehearse_on(redis, postgresql, tmp_path, tasks=TASKS, report=print)

@@ -11,8 +11,8 @@ TODAY = datetime.now(UTC).date()
 
 ADD_DAY = "SELECT workertoolbox_add_day(:keep, :day)"
 
-#: Tasks that ended on a day, a second after each other. All failed whose class is not
-#: `default`.
+#: Tasks that ended on a day, a second after each other. Tasks of a class other than
+#: `default` failed.
 ROWS = """
 INSERT INTO workertoolbox_history (id, keep, day, name, status, root_id, scheduled_at,
     finished_at, listed_at, tracked, forgotten)

@@ -72,7 +72,7 @@ def insert_expired_tasks(database: str, count: int, *, status: str = "SUCCESS") 
     """Insert live tasks of one workflow: each was planned, and retried once.
 
     Args:
-        status: The status of their results. Archivers leave alone what has not ended.
+        status: The status of their results. Archivers leave unended tasks alone.
     """
     fetch(database, TASK, count=count)
     fetch(database, ATTEMPT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-#: Days of which there are tasks, and those ahead for which the archiver creates tables.
+#: Days with tasks, and days ahead for which the archiver creates tables.
 DAYS, DAYS_AHEAD = 90, 7
 
 ADD_DAYS = f"""
@@ -41,8 +41,8 @@ FROM (
 ) numbers
 """
 
-#: A backlog of tasks, half of which have an ETA, and the tasks of the last minute: of
-#: each two hundred of them, one is running, and the others have ended.
+#: A backlog of tasks, half of them with an ETA, and the tasks of the last minute: one
+#: in two hundred is running, and the others have ended.
 MESSAGES = """
 INSERT INTO workertoolbox_task (
     id, name, queue, args, kwargs, root_id, replaced, retries, scheduled_at, eta,

@@ -1,4 +1,4 @@
-"""A task whose message, states and end are stored step by step, and the archiver."""
+"""A history in a database, for tests that store messages and states step by step."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def task_message(id: str, *, retries: int = 0, **headers: Any) -> Message:
 
 @dataclass
 class History:
-    """A database with its backend, in which tests let tasks happen."""
+    """A database with its backend, in which tests store tasks."""
 
     app: Celery
     engine: Engine

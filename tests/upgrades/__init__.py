@@ -1,1 +1,1 @@
-"""The upgrade of a fleet at work, from a database of the last release."""
+"""The upgrade of a running fleet, from a database of the last release."""

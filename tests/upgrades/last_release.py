@@ -27,12 +27,12 @@ PACKAGES = ("routing", "results", "conf")
 
 @dataclass(frozen=True)
 class Release:
-    """A release, whose code is in a folder.
+    """A release with its code in a folder.
 
     Attributes:
-        environment: Variables with which Python imports this release, whatever is
-            installed. Celery finds the entry points of the installed packages, which
-            are the same.
+        environment: Variables with which Python imports this release instead of the
+            installed one. Celery finds the entry points of the installed packages,
+            which are the same.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Release:
         return {"PYTHONPATH": ":".join(map(str, sources))}
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run a program, which is given as text, and wait for its end."""
+        """Run the text of a program, and wait for its end."""
         subprocess.run(
             [sys.executable, "-c", program, *arguments],
             env={"PATH": "", **self.environment},

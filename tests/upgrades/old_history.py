@@ -1,4 +1,4 @@
-"""A database as the last release leaves it: tasks of years, in every state.
+"""A database of the last release, with tasks of several years in every state.
 
 The statements run on revision 0004, before most indexes exist, which is faster. Each
 refers to `numbers`: a task's number `n`, its id, and the instant at which it was
@@ -8,7 +8,7 @@ three days.
 
 from __future__ import annotations
 
-#: Ids like those of Celery, UUIDs of version 4, made of a number.
+#: Ids like Celery's: UUIDs of version 4, made from a number.
 ID = """
 CREATE FUNCTION old_id(kind text, n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
 SELECT overlay(
@@ -34,7 +34,7 @@ SELECT
 FROM generate_series(1, {count}::bigint) n
 """
 
-#: All but the untracked ones have a message.
+#: One task in 200 has no message.
 TASKS = """
 INSERT INTO workertoolbox_task (
     id, name, queue, args, kwargs, root_id, parent_id, group_id, replaced, retries,
@@ -87,7 +87,7 @@ FROM numbers, LATERAL (
 WHERE n % 500 <> 1 AND n % 1000 <> 2
 """
 
-#: Steps of chords whose header has not ended, and of chains.
+#: Steps of chains, and of chords with a header that has not ended.
 OTHERS = """
 INSERT INTO workertoolbox_planned (id, name, root_id, parent_id, seen_at)
 SELECT old_id('step', n), name, root_id, id, at FROM numbers WHERE n % 1000 = 13;
@@ -105,7 +105,7 @@ INSERT INTO workertoolbox_quarantine (digest, reason, body, headers, seen_at)
 SELECT md5(n::text), 'not JSON', '{', '{}', at FROM numbers WHERE n % 10000 = 15
 """
 
-#: How far monitors had got: to the middle.
+#: How far monitors have filled their tables: up to the middle.
 WATERMARK = """
 UPDATE workertoolbox_watermark SET (seen_at, date_done) =
     (SELECT at, at AT TIME ZONE 'UTC' FROM numbers WHERE n = {count} / 2);
@@ -125,7 +125,7 @@ WHERE r.date_done <= w.date_done AND NOT EXISTS (
 );
 """
 
-#: What the last release shows before the upgrade, and the numbers of other rows.
+#: The tasks that the last release shows before the upgrade, and numbers of other rows.
 SHOWN = """
 CREATE TABLE shown_before AS SELECT * FROM workertoolbox_tasks;
 CREATE TABLE counted_before AS SELECT
@@ -137,7 +137,7 @@ DROP TABLE numbers;
 ANALYZE
 """
 
-#: Run by the last release: its URL of a database, and a number of tasks.
+#: A program for the last release. Arguments: a database URL and a number of tasks.
 PROGRAM = f"""
 import sys
 from alembic import command

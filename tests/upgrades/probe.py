@@ -1,4 +1,4 @@
-"""A client that uses every table all the time, and notices how long it waits."""
+"""A client that uses every table constantly, and measures how long it waits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from threading import Event, Thread
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 
-#: Seconds for which nobody may wait for a lock.
+#: Maximum time in seconds that a statement may wait for a lock.
 LONGEST_WAIT_S = 1.0
 
 #: Seconds between two statements.
 PAUSE_S = 0.01
 
-#: A statement for each table that locks it as a write of a row does, and as a read of
-#: the view does.
+#: A statement for each table that takes the lock of a write, and one for the view that
+#: takes the lock of a read.
 STATEMENTS = {
     **{
         table: f"UPDATE {table} SET {column} = {column} WHERE false"
@@ -40,7 +40,7 @@ STATEMENTS = {
 
 @dataclass
 class Probe:
-    """What a probe has noticed.
+    """The measurements of a probe.
 
     Attributes:
         longest_s: The longest duration of a statement in seconds, by its table.

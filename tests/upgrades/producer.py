@@ -8,12 +8,12 @@ from pathlib import Path
 from support.polling import wait_until
 from support.result_service import app
 
-#: Seconds in which a producer must be told to stop.
+#: Maximum time in seconds for which a producer runs.
 TIMEOUT_S = 3600.0
 
 
 def main(ids: Path, stop: Path) -> None:
-    """Publish a task every 50 ms, one in ten of which fails; write down their ids."""
+    """Publish a task every 50 ms, and write its id to a file; one in ten fails."""
     published = 0
     with ids.open("w") as file:
 

@@ -1,4 +1,4 @@
-"""The upgrade of a fleet at work, step by step.
+"""The upgrade of a running fleet, step by step.
 
 Monitors, workers and producers of the last release work while the database is upgraded.
 Those of this release join them, and tasks move to the history. Then the last release
@@ -33,13 +33,13 @@ from upgrades.last_release import Release, check_out_last_release
 from upgrades.probe import Probe, probing
 from upgrades.verification import all_ended, assert_moved, assert_published
 
-#: Seconds to wait for what a fleet does within some seconds.
+#: Maximum wait in seconds for an action of a fleet that takes some seconds.
 TIMEOUT_S = 120.0
 
-#: Tasks that each producer publishes at least in each phase.
+#: Minimum number of tasks that each producer publishes in each phase.
 PER_PHASE = 20
 
-#: Tasks in a transaction: more than a monitor archives at once, because that is faster.
+#: Tasks in a transaction: more than in a monitor's, because that is faster.
 BATCH_SIZE = 5000
 
 WORKER = (
@@ -47,10 +47,10 @@ WORKER = (
     *("--without-gossip", "--without-mingle"),
 )
 
-#: Variables for this release, which is installed.
+#: Variables for this release, which is the installed one.
 THIS: Mapping[str, str] = {}
 
-#: With it, a worker that cannot store a result gives its task back.
+#: With this setting, a worker that cannot store a result returns its task to the queue.
 LATE = {"WORKERTOOLBOX_TASK_ACKS_LATE": "true"}
 
 #: Tasks that ended before the upgrade and are not archived.
@@ -152,7 +152,7 @@ def rehearse(
 
     Args:
         fleet: With an empty database on PostgreSQL, without schema.
-        report: Receives lines with what was measured.
+        report: Receives lines with the measurements.
 
     Raises:
         AssertionError: A task is lost, is there twice or has changed, or a statement
@@ -217,7 +217,7 @@ def _upgrade(fleet: Fleet, report: Callable[[str], object]) -> None:
 
 
 def _move(fleet: Fleet, tasks: int, report: Callable[[str], object]) -> None:
-    """Archive what the last release has left."""
+    """Archive the tasks of the last release."""
     began_at = time.monotonic()
     with _archiving(fleet, delay_s=60.0) as archiving:
 

@@ -1,4 +1,4 @@
-"""What must hold after an upgrade: nothing is lost, twice or changed."""
+"""Checks after an upgrade: no task is lost, duplicated or changed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from support.statements import fetch
 
-#: What is shown of a task, but for what this release computes anew.
+#: The columns of a task, without those that this release computes differently.
 COLUMNS = (
     "id, name, status, queue, args, kwargs, root_id, parent_id, group_id, retries, "
     "scheduled_at, eta, started_at, finished_at, worker, result, traceback, tracked"
 )
 
-#: Queries whose rows are faults, by what they show.
+#: Queries for faults, by their kind: each row is one.
 FAULTS = {
     "changed": f"""
         SELECT {COLUMNS} FROM shown_before WHERE finished_at IS NOT NULL
@@ -27,7 +27,7 @@ FAULTS = {
     "live and in history": """
         SELECT id FROM workertoolbox_task
         INTERSECT SELECT id FROM workertoolbox_history""",
-    # A run whose worker is gone is closed as lost, and so are the steps after it.
+    # A run without a living worker is closed as lost, and the steps after it too.
     "open tasks that changed": """
         SELECT id, status FROM shown_before
         WHERE finished_at IS NULL AND status NOT IN ('STARTED', 'PLANNED')
@@ -66,7 +66,7 @@ def all_ended(database: str, ids: Sequence[str]) -> bool:
 
 
 def assert_moved(database: str) -> None:
-    """Compare what is shown with what the last release showed before the upgrade.
+    """Compare the tasks with those that the last release showed before the upgrade.
 
     Raises:
         AssertionError: A task is lost, is there twice or has changed, or is counted
@@ -85,7 +85,7 @@ def assert_published(database: str, ids: Sequence[str]) -> None:
     """Check that each task is shown once, with its end.
 
     Raises:
-        AssertionError: One is not.
+        AssertionError: A task is missing, shown twice, or shown without its end.
     """
     rows = fetch(database, PUBLISHED, ids=list(ids))
 

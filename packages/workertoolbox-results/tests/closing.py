@@ -1,4 +1,4 @@
-"""Tasks whose messages and states are stored, and what the view shows of them."""
+"""Stores messages and states of tasks, and reads the view."""
 
 from __future__ import annotations
 
@@ -79,6 +79,6 @@ def stored(backend: Backend, id: str) -> RowMapping:
 
 
 def statuses(backend: Backend, ids: Iterable[str]) -> list[str]:
-    """Return what the view shows as the status of tasks."""
+    """Return the statuses of tasks in the view."""
     rows = shown(backend)
     return [rows[id]["status"] for id in ids]

@@ -1,4 +1,4 @@
-"""Results that have expired are read from the history."""
+"""Expired results are read from the history."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def queries_of_history(backend: Backend) -> Iterator[list[str]]:
     event.remove(backend.database.engine, "before_cursor_execute", note)
 
 
-def test_a_result_that_has_expired_is_the_same_as_before(
-    app: Celery, backend: Backend
-) -> None:
+def test_an_expired_result_is_the_same_as_before(app: Celery, backend: Backend) -> None:
     run(backend, "1", {"rows": [1, 2]})
     before = backend.get_task_meta("1", cache=False)
     expire(backend)
@@ -81,7 +79,7 @@ def test_a_result_that_has_expired_is_the_same_as_before(
     assert [each.id for each in result_of(app, "1").children or ()] == ["child"]
 
 
-def test_an_error_that_has_expired_is_raised(app: Celery, backend: Backend) -> None:
+def test_an_expired_error_is_raised(app: Celery, backend: Backend) -> None:
     run(backend, "1", KeyError("no"), states.FAILURE)
     expire(backend)
     result = result_of(app, "1")
@@ -113,7 +111,7 @@ def test_a_task_that_runs_again_is_waited_for(app: Celery, backend: Backend) -> 
         result_of(app, "1").get(timeout=0.01)
 
 
-def test_only_the_result_of_a_cut_result_cannot_be_read(
+def test_all_but_the_result_can_be_read_if_the_result_was_cut(
     app: Celery, backend: Backend
 ) -> None:
     app.conf.MAX_HISTORY_RESULT_BYTES = backend._max_result_bytes = 100
@@ -147,7 +145,7 @@ def test_the_limit_of_results_in_history_is_checked(app: Celery) -> None:
         archive_options(app)
 
 
-def test_waiting_looks_into_history_once(app: Celery, backend: Backend) -> None:
+def test_waiting_searches_the_history_once(app: Celery, backend: Backend) -> None:
     with queries_of_history(backend) as queries, pytest.raises(TimeoutError):
         result_of(app, "1").get(timeout=0.1)
     recent_and_all = 2
@@ -155,7 +153,7 @@ def test_waiting_looks_into_history_once(app: Celery, backend: Backend) -> None:
     assert len(queries) == recent_and_all
 
 
-def test_polling_an_unknown_id_looks_into_history_once(
+def test_polling_an_unknown_id_searches_the_history_once(
     app: Celery, backend: Backend
 ) -> None:
     with queries_of_history(backend) as queries:
@@ -165,7 +163,7 @@ def test_polling_an_unknown_id_looks_into_history_once(
     assert len(queries) == 2
 
 
-def test_a_task_that_was_just_published_is_not_looked_for_in_history(
+def test_a_task_that_was_just_published_is_not_searched_in_the_history(
     app: Celery, backend: Backend
 ) -> None:
     result = app.send_task("export.echo")
@@ -176,7 +174,7 @@ def test_a_task_that_was_just_published_is_not_looked_for_in_history(
     assert queries == []
 
 
-def test_history_is_looked_at_again_after_a_while(
+def test_the_history_is_searched_again_after_a_while(
     app: Celery, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(absent_ids, "GENERATION_S", 0.0)

@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results.backend import Backend
 
 EXPIRES = datetime(2026, 1, 2, 4, tzinfo=UTC)
 
-#: When the archiver looks: a moment after it may close the tasks.
+#: When the archiver runs: just after it may close the tasks.
 NOW = EXPIRES + timedelta(seconds=EXPIRED_AFTER_S + 1)
 
 
@@ -51,7 +51,7 @@ def test_a_task_that_expired_before_it_ran_is_revoked(
 @pytest.mark.parametrize(
     "expires", [None, NOW + timedelta(seconds=1), NOW - timedelta(seconds=29)]
 )
-def test_a_task_that_has_not_expired_or_only_just_is_left_alone(
+def test_a_task_that_has_not_expired_or_has_just_expired_is_left_alone(
     backend: Backend, expires: datetime | None
 ) -> None:
     publish(backend, expires=expires and expires.isoformat())
@@ -97,7 +97,7 @@ def test_an_expired_retry_is_revoked_and_the_first_attempt_is_kept(
     assert statuses(backend, ["1"]) == ["REVOKED"]
 
 
-def test_an_end_that_comes_after_all_replaces_the_revocation(backend: Backend) -> None:
+def test_an_end_that_arrives_later_replaces_the_revocation(backend: Backend) -> None:
     publish(backend, expires=EXPIRES.isoformat())
     run(backend, close_expired, NOW)
     archive(backend)

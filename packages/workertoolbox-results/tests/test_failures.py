@@ -1,4 +1,4 @@
-"""The group of an error: what workers store of failures and retries."""
+"""The groups that workers store with failures and retries."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_success_after_a_retry_has_no_group(run: Any) -> None:
     assert succeeded["attempts"][0]["error_group"] == retried["error_group"]
 
 
-def test_a_retry_without_a_reason_is_that_of_the_handled_error(run: Any) -> None:
+def test_a_retry_without_a_reason_has_the_group_of_the_handled_error(run: Any) -> None:
     row = run(retry_without_reason)
 
     assert row["result"]["exc_type"] == "ValueError"
@@ -266,7 +266,7 @@ def test_a_killed_task_has_the_group_of_its_name_and_message(backend: Backend) -
     ids=["argument", "text"],
 )
 @pytest.mark.parametrize("kind", ["message", "key"])
-def test_no_secret_is_part_of_a_group(
+def test_a_group_contains_no_secret(
     backend: Backend, request_: dict[str, Any], kind: str
 ) -> None:
     def group(secret: str) -> str:
@@ -279,7 +279,7 @@ def test_no_secret_is_part_of_a_group(
     assert group("hunter-of-words") == group("correct-horse")
 
 
-def test_a_named_secret_in_a_key_is_no_part_of_it(backend: Backend) -> None:
+def test_a_named_secret_is_left_out_of_a_key(backend: Backend) -> None:
     def group(secret: str) -> str:
         error: Any = RuntimeError("refused")
         error.error_group = f"token={secret}"
@@ -310,7 +310,7 @@ def test_a_failure_that_a_task_stores_itself_has_a_group(backend: Backend) -> No
 
 
 @pytest.mark.parametrize("kind", ["revoked", "unrun", "without a request"])
-def test_what_is_not_the_error_of_a_run_has_no_group(
+def test_an_end_that_is_not_the_error_of_a_run_has_no_group(
     backend: Backend, kind: str
 ) -> None:
     request = Context({**REQUEST, "hostname": "worker@host", "args": []})

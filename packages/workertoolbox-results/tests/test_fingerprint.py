@@ -132,7 +132,7 @@ def test_a_comprehension_has_no_function_of_its_own() -> None:
     assert of(listed).frames[0][1].endswith(".listed")
 
 
-def test_an_error_in_a_library_is_that_of_its_caller() -> None:
+def test_an_error_in_a_library_has_the_place_of_its_caller() -> None:
     def parse() -> None:
         json.loads("{")
 
@@ -163,10 +163,12 @@ def in_module(path: str, module: str) -> Callable[[], Any]:
         ("<string>", "export.tasks", False),
     ],
 )
-def test_own_code_is_that_of_the_service(path: str, module: str, is_own: bool) -> None:
+def test_only_code_of_the_service_is_own_code(
+    path: str, module: str, is_own: bool
+) -> None:
     fail = in_module(path, module)
 
-    # The function that calls it here is own code too.
+    # The calling function of this test is own code too.
     assert (f"{module}.fail" in of(fail).frames[0]) is is_own
 
 
@@ -278,7 +280,7 @@ class HostileMeta(type):
 
 
 class Hostile(Exception):
-    """An error each of whose attributes fails."""
+    """An error with attributes that fail."""
 
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -294,11 +296,11 @@ class Hostile(Exception):
 
 
 class Nameless(Exception, metaclass=HostileMeta):
-    """An error whose class has no name."""
+    """An error of a class without a name."""
 
 
 class WithoutModule(Exception):
-    """An error whose module is not a text."""
+    """An error with a module that is not a text."""
 
 
 WithoutModule.__module__ = 5  # type: ignore[assignment]
@@ -339,7 +341,7 @@ def test_the_time_for_thousands_of_frames_is_bounded() -> None:
     assert found.frames[0][:2] == (f"{__name__}.refuse", f"{__name__}.recurse")
 
 
-def test_a_recursion_error_within_a_library_is_that_of_its_caller() -> None:
+def test_a_recursion_error_in_a_library_has_the_place_of_its_caller() -> None:
     nested: list[Any] = []
     for _ in range(sys.getrecursionlimit()):
         nested = [nested]
@@ -351,7 +353,7 @@ def test_a_recursion_error_within_a_library_is_that_of_its_caller() -> None:
     assert (of(copy_all).place or "").endswith("copy_all")
 
 
-def test_the_standard_library_is_where_its_modules_are() -> None:
+def test_the_folder_of_the_standard_library_contains_its_modules() -> None:
     library = Path(own_frames_module._STANDARD_LIBRARY)
 
     assert Path(json.__file__).is_relative_to(library)

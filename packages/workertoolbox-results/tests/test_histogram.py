@@ -13,7 +13,7 @@ from cadasta.workertoolbox.results._history.histogram import Histogram
 #: Zero, and seconds from more than a microsecond to 3,000 years.
 DURATIONS = st.one_of(st.just(0.0), st.floats(2e-6, 1e11))
 
-#: Durations of which many are in the same few buckets.
+#: Durations that share a few buckets.
 SIMILAR = st.sampled_from([0.0, 1.0, 1.05, 1.1, 2.0])
 
 #: A busy machine may take long for an example; nothing is written to the folder.
@@ -102,7 +102,7 @@ def test_counts_of_any_size_survive_a_round_trip(count: int) -> None:
 
 
 @pytest.mark.parametrize("duration", [0, -0.5, 1e-7, -math.inf, math.nan])
-def test_what_is_not_a_positive_duration_is_shown_as_zero(duration: float) -> None:
+def test_a_duration_that_is_not_positive_is_shown_as_zero(duration: float) -> None:
     assert Histogram.of([duration, duration, 9]).percentile(50) == 0
 
 

@@ -1,4 +1,4 @@
-"""The archiver marks tasks as lost whose worker has died."""
+"""The archiver marks running tasks as lost if their worker has died."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_only_running_tasks_are_lost(backend: Backend, state: str | None) -> Non
         (states.RETRY, ValueError("again")),
     ],
 )
-def test_what_a_lost_task_stores_after_all_replaces_the_status(
+def test_a_state_that_a_lost_task_stores_later_replaces_the_status(
     backend: Backend, state: str, result: Any, is_archived: bool
 ) -> None:
     start(backend)

@@ -116,7 +116,7 @@ def test_reading_and_storing_raise_errors_of_ours_that_name_the_reason(
         assert repr(pickle.loads(pickle.dumps(error))) == repr(error)
 
 
-def test_a_worker_says_when_it_starts_that_the_tables_are_those_of_an_earlier_release(
+def test_a_worker_logs_at_its_start_that_its_tables_are_of_an_earlier_release(
     backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
     with backend.database.connect() as connection:

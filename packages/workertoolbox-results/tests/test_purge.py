@@ -83,7 +83,7 @@ def test_only_tasks_with_the_given_status_and_name_are_deleted(
 
 
 @pytest.mark.parametrize("is_archived", [False, True])
-def test_a_task_is_kept_whose_end_is_younger(
+def test_a_task_with_a_younger_end_is_kept(
     app: Celery, backend: Backend, store: TaskStore, is_archived: bool
 ) -> None:
     track(backend, {"id": "1", **ago(40)})

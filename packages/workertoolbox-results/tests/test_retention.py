@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results.backend import Backend
 
 TODAY = date(2026, 3, 1)
 
-#: A name of a task with all that SQL might misread.
+#: A name of a task with all characters that SQL might misread.
 ODD_NAME = "a'b\"c%s:g ü✓." + "x" * 180
 
 
@@ -35,7 +35,7 @@ def ages(keep: str, *days: int) -> set[Day]:
         ({}, ages("default", -7, 0, 1, 9999), set()),
         ({"default": None}, ages("default", 9999), set()),
         ({"default": "1d"}, ages("default", -7, 0, 1), ages("default", 2, 3)),
-        # History is kept by the day.
+        # The history is deleted by the day.
         ({"default": "1s"}, ages("default", 1), ages("default", 2)),
         ({"default": "25h"}, ages("default", 2), ages("default", 3)),
         ({"default": "2w"}, ages("default", 14), ages("default", 15)),
@@ -46,7 +46,7 @@ def ages(keep: str, *days: int) -> set[Day]:
         ),
         ({"default": "1d", "FAILURE": None}, ages("FAILURE", 9), ages("default", 9)),
         ({"FAILURE": "9d"}, ages("default", 99), ages("FAILURE", 99)),
-        # A class that is not configured any more is like `default`.
+        # A class that is not configured any more is treated like `default`.
         ({"default": "9d"}, ages("old.task", 9), ages("old.task", 10)),
         ({ODD_NAME: "9d"}, ages("default", 10), ages(ODD_NAME, 10)),
         ({"default": "36500d"}, ages("default", 36_500), ages("default", 36_501)),
@@ -87,7 +87,7 @@ def test_the_classes_are_the_keys_but_the_default(app: Celery) -> None:
         ("90d", "RETENTION='90d' is not a dictionary"),
     ],
 )
-def test_an_invalid_setting_is_an_error_that_names_what_is_wrong(
+def test_an_invalid_setting_is_an_error_that_names_the_problem(
     app: Celery, setting: Any, shown: str
 ) -> None:
     app.conf.RETENTION = setting
@@ -122,7 +122,7 @@ def archived(backend: Backend) -> list[str]:
         return sorted(connection.scalars(select(history.c.id)))
 
 
-def test_the_command_deletes_what_retention_does_not_allow(
+def test_the_command_deletes_tasks_older_than_retention_allows(
     app: Celery, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(purge, "BATCH_SIZE", 2)

@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._history.rollup import (
 from cadasta.workertoolbox.results._history.tally import Columns, Contribution, Tally
 from cadasta.workertoolbox.results._history.tiers import KEEP, TIERS, interval_start
 
-#: The middle of a minute, of an hour and of a day that is not long ago.
+#: The middle of a minute, of an hour and of a recent day.
 NOON = datetime.now(UTC).replace(hour=12, minute=30, second=30) - timedelta(days=2)
 
 
@@ -103,7 +103,7 @@ def test_the_rows_do_not_depend_on_the_batches(url: str, engine: Engine) -> None
     assert stored(engine) == together
 
 
-def test_subtracting_restores_what_was_there_before(engine: Engine) -> None:
+def test_subtracting_restores_the_former_rows(engine: Engine) -> None:
     change(engine, random_contributions(3, 200))
     before = stored(engine)
     more = random_contributions(4, 200)
@@ -137,7 +137,7 @@ def test_an_attempt_that_was_retried_counts_as_a_retry_only(engine: Engine) -> N
     assert totals(engine, "day") == Tally(retries=2)
 
 
-def test_what_is_not_there_is_not_subtracted(engine: Engine) -> None:
+def test_a_missing_contribution_is_not_subtracted(engine: Engine) -> None:
     change(engine, [contribution(ran_s=1)])
     before = stored(engine)
     change(engine, [contribution(name="export.site")], -1)

@@ -162,7 +162,7 @@ def test_a_brief_list_does_not_read_results(backend: Backend, store: TaskStore) 
 
 
 @pytest.mark.parametrize("shortened", [True, False])
-def test_a_result_of_which_history_has_the_beginning_is_not_shown_as_whole(
+def test_the_beginning_of_a_result_is_not_shown_as_the_whole_result(
     backend: Backend, store: TaskStore, shortened: bool
 ) -> None:
     backend.store_result("long", ["x" * 10, "y" * 10_000], states.SUCCESS)

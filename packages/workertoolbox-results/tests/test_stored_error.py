@@ -1,4 +1,4 @@
-"""Reading the errors of an ended task from what is stored of it."""
+"""Reading the stored errors of an ended task."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_long_error_is_cut_off_and_keeps_its_place() -> None:
         (b'{"exc_type": 5, "exc_message": ["a\\u0000"]}', r"a\x00"),
     ],
 )
-def test_what_is_no_exception_is_read_too(encoded: bytes, text: str) -> None:
+def test_other_stored_values_are_read_too(encoded: bytes, text: str) -> None:
     assert read_error(encoded) == StoredError(None, None, text)
 
 

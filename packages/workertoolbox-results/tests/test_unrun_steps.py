@@ -180,7 +180,7 @@ def test_the_body_of_a_nested_chord_is_not_run_either(
     assert statuses(backend, [ids["a"]]) == ["QUEUED"]
 
 
-def test_a_step_that_runs_after_all_is_shown_as_running(
+def test_a_closed_step_that_runs_later_is_shown_as_running(
     publisher: Celery, backend: Backend
 ) -> None:
     a, b = (publisher.signature(name) for name in "ab")

@@ -85,7 +85,7 @@ def old(tmp_path: Path) -> Iterator[Engine]:
 
 
 def leftovers_in(engine: Engine) -> set[str]:
-    """Return the names of what `tasks upgrade --finish` drops, as far as it exists."""
+    """Return the existing tables and indexes that `tasks upgrade --finish` drops."""
     found = inspect(engine)
     names = {index["name"] for index in found.get_indexes("celery_taskmeta")}
     names |= set(found.get_table_names())
@@ -99,7 +99,7 @@ def test_a_new_database_has_only_what_this_release_uses(url: str) -> None:
     engine.dispose()
 
 
-def test_an_upgrade_keeps_what_an_earlier_release_uses_until_it_is_finished(
+def test_an_upgrade_keeps_tables_of_an_earlier_release_until_it_is_finished(
     old: Engine,
 ) -> None:
     url = str(old.url)
@@ -118,7 +118,7 @@ def test_an_upgrade_keeps_what_an_earlier_release_uses_until_it_is_finished(
     assert upgrade(url) == upgrade(url, finish=True) == HEAD_REVISION
 
 
-def test_tasks_that_wait_for_the_archiver_do_not_keep_an_upgrade_from_its_end(
+def test_tasks_that_wait_for_the_archiver_do_not_block_the_end_of_an_upgrade(
     old: Engine,
 ) -> None:
     upgrade(str(old.url), finish=True, archive_after_s=3600 * 2)

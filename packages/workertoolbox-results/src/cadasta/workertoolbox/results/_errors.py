@@ -50,7 +50,7 @@ class DatabaseUnavailable(ResultsError, ConnectionError):
 
 
 class ErrorGroupNotFound(ResultsError, LookupError):
-    """No group of errors has this key."""
+    """There is no group of errors with this key."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
@@ -58,7 +58,7 @@ class ErrorGroupNotFound(ResultsError, LookupError):
 
     def __str__(self) -> str:
         return (
-            f"no group of errors has the key {self.id!r}; "
+            f"there is no group of errors with the key {self.id!r}; "
             "`TaskStore.error_groups()` returns the groups with their keys"
         )
 
@@ -140,7 +140,7 @@ class InvalidRetention(ResultsError, ValueError):
         return (
             f"{'; '.join(self.problems)}; write ages by status or name, as in "
             'RETENTION={"default": "90d", "FAILURE": "365d", "export.ping": "7d"}, and '
-            "None for what is kept"
+            "None to keep tasks without limit"
         )
 
 
@@ -193,7 +193,7 @@ class ResultNotStorable(ResultsError, ValueError):
 
 
 class ResultTooLarge(ResultsError, LookupError):
-    """A result has expired, and history has only the beginning of it."""
+    """A result has expired, and the history has only the beginning of it."""
 
     def __init__(self, id: str, size: int = 0, limit: int = 0) -> None:
         super().__init__(id, size, limit)
@@ -204,9 +204,10 @@ class ResultTooLarge(ResultsError, LookupError):
     def __str__(self) -> str:
         return (
             f"the result of task {self.id!r} has expired, and its {self.size} bytes "
-            f"were too many for the history; set MAX_HISTORY_RESULT_BYTES (now "
-            f"{self.limit}) of monitors higher, or result_expires longer, for tasks "
-            "to come; `celery -A … tasks show ID` shows the beginning of the result"
+            f"were too many for the history; for later tasks, set "
+            f"MAX_HISTORY_RESULT_BYTES (now {self.limit}) of monitors higher, or "
+            "result_expires longer; `celery -A … tasks show ID` shows the beginning "
+            "of the result"
         )
 
 
@@ -229,7 +230,7 @@ class TaskNotFound(ResultsError, LookupError):
 
 
 class UnknownErrorState(ResultsError, ValueError):
-    """No group of errors has this state."""
+    """A filter names a state that groups of errors do not have."""
 
     def __init__(self, state: str, states: Iterable[str] = ()) -> None:
         super().__init__(state, tuple(states))
@@ -238,7 +239,7 @@ class UnknownErrorState(ResultsError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"no group of errors has the state {self.state!r}; the states are "
+            f"groups of errors do not have the state {self.state!r}; the states are "
             f"{', '.join(self.states)}"
         )
 
@@ -296,4 +297,4 @@ class UnsupportedSetting(ResultsError, ValueError):
 
 
 class UpgradeUnfinished(ResultsError, RuntimeError):
-    """Something still needs what `tasks upgrade --finish` would drop."""
+    """Earlier releases still need the tables that `tasks upgrade --finish` drops."""

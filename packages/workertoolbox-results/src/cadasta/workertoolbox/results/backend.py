@@ -249,12 +249,12 @@ class Backend(
         )
 
     def _forget(self, task_id: str) -> None:
-        """Delete a result; the history keeps it, but only for `TaskStore`."""
+        """Delete a result; the history keeps it for `TaskStore` only."""
         same = taskmeta.c.task_id == str(task_id)
         to_archive = taskmeta.c.archived_at.is_(None), taskmeta.c.status.in_(ENDED)
         mark = update(taskmeta).where(same, *to_archive).values(forgotten=True)
-        # If the result is archived by now, or has not ended, it is deleted. A trigger
-        # keeps a result that has ended meanwhile, and marks it too.
+        # A result that is archived, or of a task that has not ended, is deleted. If the
+        # task has ended meanwhile, a trigger keeps the result and marks it too.
         deletion = delete(taskmeta).where(same).returning(taskmeta.c.date_done)
         with self.database.connect() as connection:
             if connection.execute(mark).rowcount:

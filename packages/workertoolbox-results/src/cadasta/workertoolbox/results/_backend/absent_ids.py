@@ -1,4 +1,4 @@
-"""Ids of tasks that are known not to be in history."""
+"""Ids of tasks that are not in the history."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 from itertools import islice
 
-#: Seconds after which an id is forgotten at the earliest; at the latest, after three
-#: times as many. Results stay in `celery_taskmeta` for longer before they expire.
+#: Shortest time in seconds for which an id is remembered; the longest is three times as
+#: long. Results stay in `celery_taskmeta` for longer before they expire.
 GENERATION_S = 20.0
 
 #: Maximum number of ids in a generation; there are two generations.
@@ -15,11 +15,11 @@ MAX_IDS = 10_000
 
 
 class AbsentIds:
-    """The ids that were published, or not found in history, a short while ago.
+    """Ids that were published, or not found in the history, some seconds ago.
 
-    They are kept in two generations, so that old ones are dropped without being looked
-    at. Threads that change generations at the same time may drop ids too early, which
-    costs a query.
+    They are kept in two generations, so that old ids are dropped without a search.
+    Threads that change generations at the same time may drop ids too early, which costs
+    a query.
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class AbsentIds:
         self._began_at = time.monotonic()
 
     def add(self, *ids: str) -> None:
-        """Add ids; of too many, some are left out."""
+        """Add ids; those above the maximum are left out."""
         self._age()
         self._new.update(islice(ids, MAX_IDS))
 
     def without(self, ids: Iterable[str]) -> list[str]:
-        """Return those ids that may be in history."""
+        """Return the ids that may be in the history."""
         self._age()
         new, old = self._new, self._old
         return [id for id in ids if id not in new and id not in old]

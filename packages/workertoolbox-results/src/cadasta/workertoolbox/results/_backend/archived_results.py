@@ -1,4 +1,4 @@
-"""Results that have expired: they are read from the history."""
+"""Expired results, which are read from the history."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cadasta.workertoolbox.results._database.tables import history, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._errors import ResultTooLarge
 
-#: Days that are searched first. Few days are searched quickly, and a result is seldom
-#: asked for later.
+#: Days that are searched first. A few days are searched quickly, and older results are
+#: seldom requested.
 RECENT = timedelta(days=7)
 
-#: How far from the end of a task the day of its row may be.
+#: Maximum distance between the end of a task and the day of its row.
 NEAR = timedelta(days=2)
 
 _META_COLUMNS = ("status", "traceback", "name", "worker", "retries", "queue")
@@ -35,10 +35,10 @@ _instances: dict[Database, ArchivedResults] = {}
 
 
 class ArchivedResults:
-    """The results of a database that are in its history.
+    """The results in the history of a database.
 
-    A search for an id takes milliseconds if there are many days, so that ids that are
-    not there are remembered for some seconds.
+    A search for an id takes milliseconds if there are many days, so ids that were not
+    found are remembered for some seconds.
     """
 
     def __init__(self, database: Database) -> None:
@@ -46,13 +46,13 @@ class ArchivedResults:
         self._absent = AbsentIds()
 
     def expect(self, task_id: str) -> None:
-        """Note that a task is published now, so that its result is still to come."""
+        """Remember that a task is published now, so it cannot be in the history."""
         self._absent.add(task_id)
 
     def find(self, task_ids: Iterable[str]) -> dict[str, RowMapping]:
-        """Return the rows of those tasks that only the history has, by their ids.
+        """Return the rows of tasks that only the history has, by their ids.
 
-        A task without a row may have been forgotten, or be live.
+        Forgotten tasks and live tasks have none.
         """
         ids = self._absent.without(task_ids)
         if not ids:
@@ -74,7 +74,7 @@ class ArchivedResults:
         """Mark the task as forgotten, if the history has it.
 
         Args:
-            ended_at: When it probably ended: its day is searched first.
+            ended_at: The probable end of the task; days near it are searched first.
         """
         same = update(history).where(history.c.id == task_id).values(forgotten=True)
         with self._database.connect() as connection:
@@ -87,9 +87,9 @@ class ArchivedResults:
 
 
 class CutMeta(dict[str, Any]):
-    """The meta of a task of whose result only the beginning is kept.
+    """Celery's meta of a task if the history has only the beginning of its result.
 
-    Everything but the result can be read from it.
+    Reading the result raises `ResultTooLarge`.
     """
 
     def __init__(self, meta: Mapping[str, Any], *error: Any) -> None:
@@ -102,21 +102,21 @@ class CutMeta(dict[str, Any]):
         raise KeyError(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a value; the result is an error also here."""
+        """Return a value; raise `ResultTooLarge` for the result."""
         return self[key] if key == "result" else super().get(key, default)
 
 
 def archived_meta(
     row: RowMapping, decode: Callable[[bytes | None], Any], *, max_bytes: int
 ) -> dict[str, Any]:
-    """Return Celery's meta of a task in history, without the task's stamps.
+    """Return Celery's meta of a task in the history, without the task's stamps.
 
-    If the result is too large, a failed task has the error that says so as its result,
-    and a successful task raises it when its result is read.
+    If the result was too large, the result of a failed task is `ResultTooLarge`. The
+    meta of a successful task raises it when the result is read.
 
     Args:
-        decode: Decodes JSON as it is stored by Celery.
-        max_bytes: The limit above which results are cut, to be shown in the error.
+        decode: Decodes JSON as Celery stores it.
+        max_bytes: The limit above which results are cut, for the error.
     """
     meta = {name: row[name] for name in _META_COLUMNS}
     meta["task_id"] = row["id"]

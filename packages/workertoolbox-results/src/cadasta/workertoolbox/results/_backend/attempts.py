@@ -36,8 +36,8 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     MAX_TRACEBACK,
 )
 
-#: Outcome of a run that ended after the task had succeeded. A run of which nothing was
-#: heard when another one began or ended has the outcome `LOST`.
+#: Outcome of a run that ended after the task had succeeded. A run without an end when
+#: another one began or ended has the outcome `LOST`.
 DUPLICATE = "DUPLICATE"
 
 #: Two starts on one worker that are closer than this are one run: the worker's main
@@ -69,9 +69,9 @@ def is_other_run(dialect: Dialect, new: Any) -> ColumnElement[bool]:
 
 
 def is_forgotten(new: Any) -> ColumnElement[bool]:
-    """Return a condition that the stored state is that of a run that was forgotten.
+    """Return a condition that the stored state belongs to a forgotten run.
 
-    A statement that is repeated stores the same state again, not a new run.
+    A repeated statement stores the same state again, not a new run.
     """
     return and_(func.coalesce(_old.forgotten, false()), _old.date_done != new.date_done)
 

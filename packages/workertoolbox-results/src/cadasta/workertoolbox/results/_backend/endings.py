@@ -105,8 +105,8 @@ class EndingMixin(base.BaseBackend):
     ) -> None:
         """Store that a task is to be retried, with the exception that is the reason.
 
-        A task that names none is retried for the one that it handles. Its next message
-        is published already, so an error would be misleading.
+        If the task names no exception, the one that it is handling is the reason. The
+        next message is published already, so an error would be misleading.
         """
         retry = sys.exception()
         if exc is None and isinstance(retry, Retry) and not retry.__suppress_context__:

@@ -1,4 +1,4 @@
-"""The failures of tasks, where their exceptions are at hand."""
+"""Fingerprints for the failures and retries that a process stores."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cadasta.workertoolbox.results._backend.own_keys import OwnKeys
 
 
 class FailureMixin(base.BaseBackend):
-    """Adds the fingerprint of a failure to what is stored.
+    """Adds the fingerprint of a failure to its stored state.
 
-    The process that ran the task stores its failure, on every pool, with the exception
-    and its traceback. A worker's main process stores those of the tasks that it killed,
-    lost or does not know, without a traceback.
+    On every pool, the process that ran the task stores its failure, with the exception
+    and its traceback. A worker's main process stores the failures of tasks that it
+    killed, that it lost, or that are not registered, without a traceback.
     """
 
     app: Celery
@@ -35,9 +35,9 @@ class FailureMixin(base.BaseBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Store a state, and for a failure or a retry what identifies the error.
+        """Store a state, with the fingerprint of a failure or a retry.
 
-        A failure without a request is not that of a run, but of a step after it.
+        A failure without a request does not belong to a run, but to a step after it.
         """
         if request is not None and state in (states.FAILURE, states.RETRY):
             kwargs["fingerprint"] = self._fingerprint(result, state, request)
@@ -46,11 +46,11 @@ class FailureMixin(base.BaseBackend):
         )
 
     def _fingerprint(self, error: Any, state: str, request: Any) -> Fingerprint | None:
-        # The request of a task that the worker does not know has few attributes.
+        # The request of a task that is not registered has few attributes.
         name = getattr(request, "task", None) or getattr(request, "name", None) or ""
         if not isinstance(error, BaseException):
-            # A task may store meta data of a failure itself. One that is retried
-            # without an exception has not failed.
+            # A task may store meta data of a failure itself. A retry without an
+            # exception is not a failure.
             return Fingerprint(name) if state == states.FAILURE else None
         raised = Raised.of(error, state)
         key = self._own_keys.find(raised.error, name)

@@ -1,10 +1,10 @@
-"""Fingerprints of failures: failures with the same one are errors of one group.
+"""Fingerprints of failures: failures with the same fingerprint are one error group.
 
 The fingerprint of a failure is the type of its exception, with the nearest functions of
-the service's own code. Numbers of lines are left out, so that it outlasts a release.
-Without such a function it is the type, the task and the shape of the message: the task
-was killed, or failed within a library. A soft time limit interrupts a task anywhere, so
-its place says nothing, and it counts as such a failure.
+the service's own code. It has no line numbers, so that it stays the same in the next
+release. If the task was killed, or failed within a library, the fingerprint is the
+type, the task and the shape of the message. The same holds for a soft time limit, which
+can interrupt a task anywhere.
 
 The explicit causes of the exception (`raise … from`), and the first exception of an
 `ExceptionGroup`, are part of the fingerprint in the same way: a wrapper that raises
@@ -29,7 +29,8 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from cadasta.workertoolbox.results._backend.message_shape import message_shape
 from cadasta.workertoolbox.results._backend.own_frames import own_frames
 
-#: Version of the algorithm. It begins each key, so that a change does not mix groups.
+#: Version of the algorithm. Each key begins with it, so that a change does not mix
+#: groups.
 VERSION = 1
 
 #: Number of functions of an exception that count. One would merge the errors of all
@@ -39,7 +40,7 @@ MAX_FRAMES = 3
 #: Number of exceptions of a chain of causes that count, the error itself included.
 MAX_CAUSES = 4
 
-#: Of Python itself: a class may hide or replace these attributes.
+#: Python's own descriptors: a class may hide or replace these attributes.
 _traceback_of = vars(BaseException)["__traceback__"].__get__
 _cause_of = vars(BaseException)["__cause__"].__get__
 _context_of = vars(BaseException)["__context__"].__get__
@@ -50,13 +51,13 @@ _module_of = vars(type)["__module__"].__get__
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What is known of a failure where its exception is at hand.
+    """The parts of a fingerprint that come from the exception.
 
     Attributes:
         task: The name of the task.
         types: The types of the exception and of its causes.
         frames: The service's own functions of each of them, nearest first.
-        own_key: A key that the service gives; it stands for all the rest.
+        own_key: A key that the service gives; it replaces all other parts.
     """
 
     task: str
@@ -105,7 +106,9 @@ class Raised:
 
     @classmethod
     def of(cls, error: BaseException, state: str) -> Raised:
-        """Return what is known of an exception in the thread that ran the task.
+        """Return an exception with its traceback and cause.
+
+        Call it in the thread that ran the task.
 
         Args:
             error: The exception that is stored with a state.
@@ -165,13 +168,13 @@ def _next_cause(error: BaseException) -> BaseException | None:
 
 
 def _is_copy(error: BaseException, original: BaseException) -> bool:
-    """Return whether Celery made an exception of one that cannot be pickled."""
+    """Return whether an exception is Celery's substitute for an unpicklable one."""
     is_wrapper = _is_a(error, UnpickleableExceptionWrapper)
     return is_wrapper or _is_a(original, type(error))
 
 
 def _is_a(error: object, kind: type[BaseException]) -> bool:
-    # Unlike `isinstance`, this asks nothing of the exception.
+    # Unlike `isinstance`, this runs no code of the exception.
     return issubclass(type(error), kind)
 
 

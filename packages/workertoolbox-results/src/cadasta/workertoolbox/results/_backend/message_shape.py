@@ -1,4 +1,4 @@
-"""The shape of an error's message: what stays the same when it occurs again.
+"""The shape of an error's message: the message without its variable parts.
 
 The cost is bounded by `MAX_LENGTH`, whatever the message contains.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-#: Maximum number of characters that are looked at. The beginning says what happened.
+#: Maximum number of characters that are read. The beginning says what happened.
 MAX_LENGTH = 2000
 
 _WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?"
@@ -16,7 +16,7 @@ _MONTH = (
     r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
 
-#: What differs from one occurrence to the next, and what stands for it; in this order.
+#: Patterns of variable parts, and their replacements, in the order of their use.
 _VARIABLE = tuple(
     (re.compile(pattern, re.IGNORECASE), placeholder)
     for pattern, placeholder in (
@@ -38,7 +38,7 @@ _VARIABLE = tuple(
         # A word with a digit: a number, an id, a UUID, a time, an address or a version.
         (r"(?<![\w-])[\w-]*?\d[\w-]*+(?:[.:,+/][\w-]*?\d[\w-]*+)*+", "<id>"),
         (r"\b[0-9a-f]{8,}+\b", "<id>"),
-        # How many there are of them differs too.
+        # The number of such parts varies too.
         (r"(<[a-z]+>)(?:(?:\s*,)?\s*\1)++", r"\1"),
     )
 )

@@ -61,7 +61,7 @@ def own_frames(
 
 def _own_name(frame: FrameType, package: str) -> str | None:
     code = frame.f_code
-    # The globals may be of a class of others, with another `get`.
+    # The globals may be an instance of another class, with another `get`.
     module = dict.get(frame.f_globals, "__name__")
     module = module if isinstance(module, str) else ""
     if code.co_name in _INLINED or not _is_own(code.co_filename, module, package):

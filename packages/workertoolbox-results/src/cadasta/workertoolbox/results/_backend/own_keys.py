@@ -1,4 +1,4 @@
-"""Keys by which a service itself groups its errors."""
+"""Keys that a service gives to groups of its errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from kombu.utils.imports import symbol_by_name
 
 from cadasta.workertoolbox.results._safe_text import log_text
 
-#: The attribute of an exception: its key, or a function that takes nothing.
+#: The attribute of an exception: its key, or a method without arguments that returns
+#: the key.
 ATTRIBUTE = "error_group"
 
 #: The setting: a function that takes an exception and the name of the task, or the
@@ -24,10 +25,10 @@ _logger = logging.getLogger(__name__)
 
 
 class OwnKeys:
-    """Asks the exception, then the function in the settings, for a key.
+    """Finds the key in an attribute of the exception, or with the configured function.
 
     Args:
-        app: Its setting `ERROR_GROUP` is read with the first failure, because a dotted
+        app: Its setting `ERROR_GROUP` is read at the first failure, because a dotted
             path may name a module that imports the app.
     """
 
@@ -39,8 +40,8 @@ class OwnKeys:
     def find(self, error: BaseException, name: str) -> str | None:
         """Return the key of an error, or None if the service gives none.
 
-        A function that fails, or returns neither a text nor None, is logged once in a
-        process and counts as one that returns None.
+        If the function fails, or returns neither a text nor None, the service gives no
+        key, and each process logs that once.
 
         Args:
             name: The name of the task.
@@ -84,5 +85,5 @@ def _ask(kind: str, ask: Callable[[], Any]) -> str | None:
 
 @lru_cache(maxsize=1000)
 def _log(kind: str, problem: str) -> None:
-    """Log a problem once; the cache remembers which ones were."""
+    """Log a problem once: the cache skips repeated calls."""
     _logger.error("%s %s; the error is grouped without it", log_text(kind), problem)

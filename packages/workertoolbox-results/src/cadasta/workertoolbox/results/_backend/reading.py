@@ -29,7 +29,7 @@ from cadasta.workertoolbox.results._errors import PickledResult, ResultNotStorab
 #: Maximum number of task ids in one query: below SQLite's limit of 32,766 variables.
 MAX_IDS_PER_QUERY = 5000
 
-#: Seconds after which `get()` looks into history again.
+#: Seconds after which `get()` searches the history again.
 HISTORY_INTERVAL_S = 60.0
 
 #: Columns of the table that have the same name in Celery's result meta.
@@ -134,8 +134,8 @@ class ResultReadingMixin(base.BaseBackend):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the id and meta of each task as soon as it has ended.
 
-        One query asks for all tasks that have not ended yet. The first time, and then
-        once a minute, another one looks for them in history.
+        One query reads all tasks that have not ended yet. The first time, and then once
+        a minute, another query searches the history for them.
 
         Args:
             timeout: Seconds after which to give up, or None for no limit.

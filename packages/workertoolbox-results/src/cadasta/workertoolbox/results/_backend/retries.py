@@ -79,7 +79,7 @@ class SchemaBackendStoreError(SchemaOutdated, DatabaseBackendStoreError):
     """A state cannot be stored in tables of an earlier release."""
 
 
-#: The errors in place of those that Celery raises if it cannot read or store a state:
+#: The errors that replace Celery's errors about a state that cannot be read or stored:
 #: in an outage, and if the schema is outdated.
 _INSTEAD: dict[object, tuple[type[Exception], type[Exception]]] = {
     BackendGetMetaError: (DatabaseBackendGetMetaError, SchemaBackendGetMetaError),

@@ -69,7 +69,7 @@ class RowBuilder:
             result: The value, the exception or the meta data of the state.
             children: Results of the tasks that the task has published, or None.
             request: The task's request, or None outside a worker.
-            fingerprint: What identifies the error, if the state is that of one.
+            fingerprint: The fingerprint of the error, for a failure or a retry.
         """
         name = getattr(request, "task", None) or ""
         # The request of a task that the worker does not know has few attributes.
@@ -160,10 +160,10 @@ class RowBuilder:
     def _error_group(
         self, name: str, fingerprint: Fingerprint, result: bytes, secrets: KnownSecrets
     ) -> str:
-        """Return the key of an error's group; no secret of the task goes into it.
+        """Return the key of an error's group; it contains no secrets of the task.
 
         Args:
-            result: What is stored of the error.
+            result: The error as it is stored.
         """
         if fingerprint.own_key is not None:
             is_secret = self._redaction.rules_of(name).is_secret
@@ -192,9 +192,9 @@ class RowBuilder:
 
 
 def _with_place(result: Any, fingerprint: Fingerprint) -> Any:
-    """Return what is stored of an exception with the place where it was raised.
+    """Return a stored exception with the place where it was raised.
 
-    It comes before the message, whose end is cut off in some places.
+    The place comes before the message, because long errors are cut off at the end.
     """
     if fingerprint.place is None or not isinstance(result, dict):
         return result

@@ -222,11 +222,11 @@ def _supersedes(
     A final state replaces every state except a success: the first success stays, as in
     Celery since 5.7. An intermediate state replaces neither a final state nor a state
     of a later attempt. If a task is ignored or rejected, a state that it has stored
-    itself stays. A result that was forgotten is replaced by every state of a new run,
-    and a step that was not to be run by every state of its run.
+    itself stays. Every state of a new run replaces a forgotten result, and every state
+    of a run replaces the end of a step that was stored as not run.
 
     Args:
-        end: The new state, if a task with that state has ended.
+        end: The new state, if it ends the task.
     """
     old = taskmeta.c
     if end in FINAL:

@@ -23,7 +23,7 @@ from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 @click.option(
     "--once",
     is_flag=True,
-    help="End when all tasks are archived that ended long enough ago.",
+    help="End when all tasks that ended more than ARCHIVE_AFTER ago are archived.",
 )
 @click.pass_context
 def command(ctx: click.Context, once: bool) -> None:

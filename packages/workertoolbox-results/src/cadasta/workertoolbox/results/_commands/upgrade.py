@@ -19,8 +19,8 @@ from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 @click.option(
     "--finish",
     is_flag=True,
-    help="Drop the tables and indexes that only earlier releases use, when none of "
-    "them runs any more and all their tasks are in history.",
+    help="Drop the tables and indexes that only earlier releases use. Run it when all "
+    "their processes have stopped and all their tasks are in the history.",
 )
 @click.pass_context
 def command(ctx: click.Context, widen_ids: bool, finish: bool) -> None:

@@ -47,7 +47,7 @@ def find_archived(
 ) -> Sequence[Archived]:
     """Return the tasks that have one of the ids, the roots, the groups or the parents.
 
-    A task may be there more than once.
+    The same task may occur more than once.
     """
     keys = {"ids": ids, "roots": roots, "groups": groups, "parents": parents}
     if not any(keys.values()):

@@ -1,7 +1,7 @@
--- Functions and triggers that keep `celery_taskmeta` and the history in step, whoever
--- writes: this release, an earlier one, Celery's own backend, or somebody with psql.
--- The functions run with the privileges of their owner, so that other roles need none on
--- the tables that they change.
+-- Functions and triggers that keep `celery_taskmeta` and the history consistent, also with
+-- writes by an earlier release, by Celery's own backend, or in psql. The functions run with
+-- the privileges of their owner, so that other roles need no privileges on the tables that
+-- the functions change.
 
 -- A row that changes after it was archived is archived again.
 CREATE OR REPLACE FUNCTION workertoolbox_result_changed() RETURNS trigger
@@ -20,7 +20,7 @@ FOR EACH ROW WHEN (
 )
 EXECUTE FUNCTION workertoolbox_result_changed();
 
--- An end that is not archived yet is not deleted, but marked; the archiver deletes it.
+-- An end that is not archived yet is marked instead of deleted; the archiver deletes it.
 CREATE OR REPLACE FUNCTION workertoolbox_result_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
@@ -37,11 +37,11 @@ FOR EACH ROW WHEN (
 )
 EXECUTE FUNCTION workertoolbox_result_deleted();
 
--- A message that is stored after the end of its task was archived is archived with it. If
--- the result was deleted since, it comes back from history, unless the message was
+-- If a message is stored after its task was archived, both are archived together. A result
+-- that was deleted in the meantime is restored from the history, unless the message was
 -- published later: then the task is queued again.
--- LATERAL and OFFSET 0 make PostgreSQL look up each message by itself: it keeps the plan of
--- a function while the tables grow, and does not know how many messages there are.
+-- LATERAL and OFFSET 0 make PostgreSQL look up each message separately: it keeps the plan of
+-- a function while the tables grow, and cannot estimate the number of messages.
 CREATE OR REPLACE FUNCTION workertoolbox_message_stored() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off AS $$
@@ -49,7 +49,7 @@ DECLARE
     first date;
 BEGIN
     -- The lock waits for an archiver that is archiving the result without this message,
-    -- and returns what it has committed. Workers do not wait for it.
+    -- and returns the committed row. Workers do not wait for this lock.
     UPDATE celery_taskmeta SET archived_at = NULL WHERE id = ANY (ARRAY(
         SELECT r.id FROM stored s CROSS JOIN LATERAL (
             SELECT id, archived_at FROM celery_taskmeta
@@ -100,8 +100,8 @@ $$;
 
 -- Create the table of one retention class and one day (UTC), if it does not exist.
 -- A table is created first and attached afterwards: that does not wait for readers, and
--- no reader waits for it. A vacuum or an index that is being created does hold it up; then it
--- fails (55P03).
+-- readers do not wait for it. It waits for a vacuum or the creation of an index, and fails
+-- if that takes long (55P03).
 CREATE OR REPLACE FUNCTION workertoolbox_add_day(keep text, day date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET lock_timeout = '500ms' AS $$
@@ -133,15 +133,15 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION workertoolbox_add_day FROM PUBLIC;
 
--- Drop the table of one retention class and one day (UTC), if it exists. It has to wait for
--- all transactions that have read the class, and readers that come later wait behind it:
--- twice 200 ms at most. Then it fails (55P03).
+-- Drop the table of one retention class and one day (UTC), if it exists. The statement waits
+-- for all transactions that have read the class, and later readers wait behind it: twice
+-- 200 ms at most. After that it fails (55P03).
 CREATE OR REPLACE FUNCTION workertoolbox_drop_day(keep text, day date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET lock_timeout = '10s' AS $$
 BEGIN
-    -- The archiver may have found the table, and not written to it yet. Nobody waits
-    -- behind this lock.
+    -- An archiver may have found the table, and not written to it yet. Other statements do
+    -- not wait for this lock.
     PERFORM pg_advisory_xact_lock(x'776F7262'::int);
     SET LOCAL lock_timeout = '200ms';
     EXECUTE format('DROP TABLE IF EXISTS %I', workertoolbox_day_table(keep, day));
@@ -159,8 +159,8 @@ END $$;
 REVOKE ALL ON FUNCTION workertoolbox_analyze_history FROM PUBLIC;
 
 -- Find tasks in all days by their ids, their roots, their groups or their parents.
--- A statement on all days takes longer to plan than to run. The plan of a function is kept,
--- while the tables grow, so it uses indexes from the start.
+-- A statement on all days takes longer to plan than to run, so the plan of this function is
+-- cached. The tables may grow later, so the plan uses indexes from the start.
 CREATE OR REPLACE FUNCTION workertoolbox_find_archived(
     ids text[], roots text[], groups text[], parents text[]
 ) RETURNS TABLE (id text, root_id text, group_id text, day date)
@@ -174,7 +174,7 @@ BEGIN
     IF roots <> '{}' THEN
         RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
         FROM workertoolbox_history h WHERE h.id = ANY (roots) AND h.root_id = h.id;
-        -- The index does not contain the tasks that are their own root: most of them.
+        -- The index leaves out tasks that are their own root, which most tasks are.
         RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
         FROM workertoolbox_history h WHERE h.root_id = ANY (roots) AND h.root_id <> h.id;
     END IF;
@@ -188,8 +188,9 @@ BEGIN
     END IF;
 END $$;
 
--- A function with its owner's privileges must not find a caller's temporary table in place
--- of a table of the toolbox. Temporary tables are searched first unless they are named.
+-- A function with its owner's privileges must not use a caller's temporary table in place of
+-- a table of the toolbox. PostgreSQL searches temporary tables first, unless the search path
+-- names `pg_temp`.
 DO $$
 DECLARE
     name text;

@@ -1,4 +1,4 @@
--- Triggers that keep `celery_taskmeta` and the history in step, whoever writes.
+-- Triggers that keep `celery_taskmeta` and the history consistent, with any writer.
 
 -- A row that changes after it was archived is archived again.
 CREATE TRIGGER workertoolbox_result_changed AFTER UPDATE ON celery_taskmeta
@@ -8,7 +8,7 @@ BEGIN
     UPDATE celery_taskmeta SET archived_at = NULL, forgotten = NULL WHERE id = new.id;
 END;
 
--- An end that is not archived yet is not deleted, but marked; the archiver deletes it.
+-- An end that is not archived yet is marked instead of deleted; the archiver deletes it.
 CREATE TRIGGER workertoolbox_result_deleted BEFORE DELETE ON celery_taskmeta
 WHEN old.archived_at IS NULL AND old.task_id IS NOT NULL
 AND old.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED', 'LOST')
@@ -18,8 +18,8 @@ BEGIN
     SELECT RAISE(IGNORE);
 END;
 
--- A message that is stored after the end of its task was archived is archived with it. If
--- the result was deleted since, it comes back from history, unless the message was
+-- If a message is stored after its task was archived, both are archived together. A result
+-- that was deleted in the meantime is restored from the history, unless the message was
 -- published later: then the task is queued again.
 CREATE TRIGGER workertoolbox_message_stored AFTER INSERT ON workertoolbox_task
 BEGIN

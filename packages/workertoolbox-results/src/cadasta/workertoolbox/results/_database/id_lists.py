@@ -14,8 +14,8 @@ def is_in(
 ) -> ColumnElement[bool]:
     """Return a condition that a column has one of the ids.
 
-    PostgreSQL gets them as one constant, which takes a tenth of the time of a list of
-    parameters, both for it and for Python. The planner treats it like a list.
+    PostgreSQL gets the ids as one constant. That takes a tenth of the time of a list of
+    parameters, in PostgreSQL and in Python. The planner treats it like a list.
     """
     if connection.dialect.name != "postgresql":
         return column.in_(ids)

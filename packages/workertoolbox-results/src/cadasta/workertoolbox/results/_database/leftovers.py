@@ -2,14 +2,14 @@
 
 A schema changes in three steps. Migrations *expand* it: they add what a release needs,
 and earlier releases still run on it. The archiver then *moves* the tasks of earlier
-releases to the history. When that is done, and no earlier release runs any more,
-`tasks upgrade --finish` *contracts* the schema: it drops what is listed here. A new
-database is contracted at once.
+releases to the history. When that is done, and all processes of earlier releases have
+stopped, `tasks upgrade --finish` *contracts* the schema: it drops the tables and
+indexes that are listed here. A new database is contracted at once.
 
-The removal is not a migration, because migrations are ordered and it always comes last:
-a later release adds migrations after the newest one, whether a database is contracted
-or not. What that release does not need any more it adds to the lists here. Migrations
-must not depend on what is listed.
+The removal is not a migration, because migrations are ordered, and the removal always
+comes last: a later release adds migrations after the newest one, whether or not a
+database is contracted. A release adds to these lists what it does not need any more.
+Migrations must not depend on the tables and indexes in the lists.
 """
 
 from __future__ import annotations
@@ -23,39 +23,40 @@ from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import Instant, naive_utc
 from cadasta.workertoolbox.results._errors import UpgradeUnfinished
 
-#: Tables of tasks without a result and of results without a task, and how far monitors
-#: of earlier releases have filled them.
+#: Tables of earlier releases: tasks without a result, results without a task, and how
+#: far monitors have filled these tables.
 TABLES = ("workertoolbox_queued", "workertoolbox_untracked", "workertoolbox_watermark")
 
-#: Indexes of the results that are in history by now.
+#: Indexes with which earlier releases list results. Now the history has these results.
 INDEXES = (
     "ix_workertoolbox_result_status",
     "ix_workertoolbox_result_status_name",
     "ix_workertoolbox_result_worker",
 )
 
-#: How long a task may stay live after it could have been archived: monitors may pause.
+#: How long a task may stay live after it could have been archived: monitors may have
+#: been stopped for a while.
 GRACE = timedelta(hours=1)
 
 #: A monitor of an earlier release advances the watermark every ten seconds, to two
 #: minutes before the present.
 MONITOR_GONE_AFTER = timedelta(minutes=5)
 
-#: Tasks up to which they are counted, because counting takes time.
+#: Maximum number of tasks that are counted, because counting takes time.
 MAX_COUNTED = 100_000
 
 _watermark = table("workertoolbox_watermark", column("seen_at", Instant))
 
 
 def require_finished(connection: Connection, *, archive_after: timedelta) -> None:
-    """Check that nothing needs the tables and indexes.
+    """Check that the tables and indexes are not needed any more.
 
     Args:
         archive_after: How long after its end a task is archived.
 
     Raises:
         UpgradeUnfinished: There are ended tasks that are not archived yet, or a monitor
-            of an earlier release has been at work in the last minutes.
+            of an earlier release has worked in the last minutes.
     """
     now = datetime.now(UTC)
     if inspect(connection).has_table(_watermark.name):
@@ -92,7 +93,8 @@ def drop_indexes(connection: Connection) -> None:
     """Drop the indexes.
 
     Args:
-        connection: On PostgreSQL, one that commits each statement. Nobody waits.
+        connection: On PostgreSQL, one that commits each statement. Readers and writers
+            do not wait.
     """
     is_postgresql = connection.dialect.name == "postgresql"
     concurrently = "CONCURRENTLY " if is_postgresql else ""

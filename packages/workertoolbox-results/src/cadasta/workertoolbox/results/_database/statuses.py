@@ -19,8 +19,8 @@ BEFORE_RESULT = (QUEUED, SCHEDULED, PLANNED)
 #: Celery's final states, sorted so that statements are always the same text.
 FINAL = tuple(sorted(states.READY_STATES))
 
-#: The worker that ran the task is not heard of any more; see `_history/lost_tasks.py`.
-#: The end of the task replaces this status if it comes after all.
+#: The task should have ended, and its worker has probably died; see
+#: `_history/lost_tasks.py`. A state that the task stores later replaces this status.
 LOST = "LOST"
 
 #: Statuses of tasks that have ended; Celery has no result for the last three.

@@ -33,7 +33,7 @@ NAME_LENGTH = 155
 _ENDED = f"status IN ({', '.join(map(repr, ENDED))})"
 
 #: Conditions on `celery_taskmeta`, as in its partial indexes: the results of tasks that
-#: have not ended, and the ends that are not in history yet. Together, they are the live
+#: have not ended, and the ends that are not archived yet. Together, they are the live
 #: results.
 IS_OPEN = f"NOT ({_ENDED})"
 IS_UNARCHIVED = f"archived_at IS NULL AND {_ENDED}"
@@ -112,9 +112,9 @@ tasksetmeta = Table(
     sqlite_autoincrement=True,
 )
 
-#: A row per task that is not in history, with the content of its latest message.
-#: `scheduled_at` is the instant at which the first message was published, and `seen_at`
-#: the instant at which a monitor saw the message that was stored first.
+#: A row per live task, with the content of its latest message. `scheduled_at` is the
+#: instant when the first message was published, and `seen_at` the instant when a
+#: monitor saw the message that was stored first.
 task = Table(
     "workertoolbox_task",
     metadata,
@@ -150,8 +150,7 @@ task = Table(
 )
 
 #: A row per message of a live task. A task is published again under its id when it is
-#: retried
-#: (`retries`) and when it replaces itself with another task (`replaced`).
+#: retried (`retries`) and when it replaces itself with another task (`replaced`).
 attempt = Table(
     "workertoolbox_attempt",
     metadata,
@@ -176,7 +175,7 @@ planned = Table(
     Column("parent_id", Text),
     Column("seen_at", Instant, nullable=False),
     Column("group_id", Text),
-    # The group that the step follows, if it follows the header of a chord.
+    # The group before the step, if that is the header of a chord.
     Column("header_id", Text),
     Index("ix_workertoolbox_planned_root_id", "root_id"),
     Index("ix_workertoolbox_planned_parent_id", "parent_id"),
@@ -186,8 +185,8 @@ planned = Table(
     _partial("planned_header_id", "header_id", rows="header_id IS NOT NULL"),
 )
 
-#: A row per ended task, with all that is known of it. On PostgreSQL it is partitioned
-#: by `keep`, and then by `day`.
+#: A row per ended task, with its message, result and attempts. On PostgreSQL the table
+#: is partitioned by `keep`, and then by `day`.
 history = Table(
     "workertoolbox_history",
     metadata,
@@ -209,10 +208,10 @@ history = Table(
     Column("eta", Instant),
     Column("started_at", Instant),
     Column("finished_at", Instant, nullable=False),
-    # By what tasks are listed: `scheduled_at`, or else `finished_at`.
+    # The sort key of lists: `scheduled_at`, or else `finished_at`.
     Column("listed_at", Instant, nullable=False),
     Column("worker", String(NAME_LENGTH)),
-    # Encoded as in `celery_taskmeta`, or the beginning if it is longer than the limit.
+    # Encoded as in `celery_taskmeta`. Of a result over the limit, the beginning.
     Column("result", LargeBinary),
     # Its size in bytes, if it was longer than the limit.
     Column("result_bytes", Integer),
@@ -244,7 +243,7 @@ history = Table(
         *("history_error_group", "error_group", "finished_at"),
         rows="error_group IS NOT NULL",
     ),
-    # Most tasks are a workflow of their own; these are found by their id.
+    # Most tasks are their own root, and are found by their id.
     _partial("history_root_id", "root_id", rows="root_id <> id"),
     _partial("history_parent_id", "parent_id", rows="parent_id IS NOT NULL"),
     _partial("history_group_id", "group_id", rows="group_id IS NOT NULL"),
@@ -263,7 +262,7 @@ rollup = Table(
     # Empty if the name, the queue or the group is not known.
     Column("name", Text, primary_key=True),
     Column("queue", Text, primary_key=True),
-    # That of ended tasks, or `RETRY` for failed attempts that were retried.
+    # The status of ended tasks, or `RETRY` for failed attempts that were retried.
     Column("status", Text, primary_key=True),
     Column("error_group", Text, primary_key=True),
     Column("count", BigInteger, nullable=False),
@@ -275,13 +274,13 @@ rollup = Table(
     Column("runs", Text, nullable=False),
     Index("ix_workertoolbox_rollup_name", "name", "tier", "at"),
     _partial("rollup_error_group", "error_group", "tier", "at", rows=_HAS_GROUP),
-    # Rows are updated often. With room on their page, PostgreSQL leaves indexes alone.
+    # Rows are updated often. With free space on their page, indexes are not updated.
     postgresql_with={"fillfactor": 70},
 )
 
 #: A row per interval and queue: the tasks that were queued then, as one sample a minute
-#: counts them. The row with an empty queue counts those of all queues. It is there for
-#: each interval with a sample; a queue without a row had no tasks.
+#: counts them. The row with an empty queue counts the tasks of all queues. Each
+#: interval with a sample has such a row; a queue without a row had no tasks.
 backlog = Table(
     "workertoolbox_backlog",
     metadata,
@@ -295,7 +294,7 @@ backlog = Table(
     # Tasks with an ETA ahead.
     Column("scheduled_sum", BigInteger, nullable=False),
     Column("scheduled_max", BigInteger, nullable=False),
-    # Seconds since the queued task that waits longest could run.
+    # The longest wait in seconds, from when a queued task could run.
     Column("oldest_max_s", Float, nullable=False),
 )
 
@@ -307,7 +306,7 @@ error_group = Table(
     Column("id", Text, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("type", Text),
-    # The function of the service that raised the error, if one did.
+    # The function of the service that raised the error, or NULL.
     Column("place", Text),
     # The name of the task of the first error.
     Column("name", Text),
@@ -317,7 +316,7 @@ error_group = Table(
     Column("last_task_id", Text),
     Column("first_at", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
-    # Number of errors, with those after which the task was retried.
+    # Number of errors, including those after which the task was retried.
     Column("count", BigInteger, nullable=False),
     Column("retries", BigInteger, nullable=False),
     # `open`, `resolved` or `ignored`, as a user has decided.

@@ -64,13 +64,13 @@ def upgrade(
         widen_ids: Whether to rewrite Celery's tables so that they hold more rows,
             however large they are. They are locked meanwhile.
         finish: Whether to drop what only earlier releases use; see `leftovers.py`.
-            Nothing of an earlier release may run afterwards.
+            Processes of earlier releases must be stopped before.
         archive_after_s: Seconds from the end of a task until it is archived.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
         InvalidURL: The URL does not name a supported database.
-        UpgradeUnfinished: With `finish`, something still needs what would be dropped.
+        UpgradeUnfinished: With `finish`, earlier releases still need their tables.
     """
     engine = open_engine(database_url(url))
     try:
@@ -106,7 +106,7 @@ def _contract(connection: Connection) -> None:
 
 
 def _change(connection: Connection, change: Callable[[Connection], object]) -> None:
-    """Change the schema; repeat a change that does not get a lock on a table."""
+    """Change the schema; try again if a table is locked."""
     if connection.dialect.name != "postgresql":
         change(connection)
         return

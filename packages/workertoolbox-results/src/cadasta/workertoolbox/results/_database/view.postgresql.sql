@@ -1,7 +1,6 @@
--- Two views. workertoolbox_live has the tasks that are not in history yet, with results as
--- they are stored. workertoolbox_tasks has these, with decoded results, the history, and
--- the planned steps.
--- Their columns are in the order of `live` and `tasks` in tables.py.
+-- Two views. workertoolbox_live has the live tasks, with results as they are stored.
+-- workertoolbox_tasks has the live tasks with decoded results, the history, and the planned
+-- steps. Their columns are in the order of `live` and `tasks` in view.py.
 
 -- Celery stores JSON as bytes. Text that jsonb refuses (NaN, NUL) is shown as a string.
 -- Bytes that are not text (a pickle) are shown as NULL.
@@ -19,8 +18,8 @@ EXCEPTION WHEN others THEN
     END;
 END $$;
 
--- The two parts are tasks whose message a monitor has seen, and results without such a
--- task.
+-- The first part has tasks with a message that a monitor has seen, and the second part has
+-- results without a message.
 --
 -- The message of a task may be another one than the one that was run: an id can be
 -- published twice, and a copy can be forged. `own` says whether it is the same, or not
@@ -97,7 +96,7 @@ AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
 -- Celery stores a failure for a group or a chord too, but they are not tasks.
 AND coalesce(r.name, '') NOT IN ('celery.chord', 'celery.group');
 
--- A task is live again, and still in history, until the archiver has merged what is new.
+-- A task may be live and in the history until the archiver has merged both.
 -- In the last part, the result is joined only for the types of its columns: all of them
 -- are NULL.
 CREATE OR REPLACE VIEW workertoolbox_tasks AS

@@ -24,8 +24,8 @@ from sqlalchemy import (
 
 from cadasta.workertoolbox.results._database.types import Document, Instant
 
-#: Every task: live tasks with their results, the history, and planned steps. `status`
-#: is that of the result, or `QUEUED`, `SCHEDULED` or `PLANNED` if there is none.
+#: Every task: live tasks with their results, the history, and planned steps. A task
+#: without a result has the status `QUEUED`, `SCHEDULED` or `PLANNED`.
 tasks = Table(
     "workertoolbox_tasks",
     MetaData(),
@@ -50,7 +50,8 @@ tasks = Table(
     Column("waited_s", Float),
 )
 
-#: The tasks with a message or a result that are not in history. Results are as stored.
+#: Live tasks: those with a message or a result that is not archived. Results are as
+#: stored.
 live = Table(
     "workertoolbox_live",
     MetaData(),
@@ -103,13 +104,13 @@ def execute_file(connection: Connection, name: str) -> None:
     """Execute the statements in a file of this folder, `{name}.{dialect}.sql`."""
     file = Path(__file__).with_name(f"{name}.{connection.dialect.name}.sql")
     for statement in _statements(file.read_text("utf-8"), connection.dialect.name):
-        # Without parameters, drivers accept several statements and leave % alone.
+        # Without parameters, drivers accept several statements and do not interpret %.
         options = {"no_parameters": True}
         connection.exec_driver_sql(statement, execution_options=options)
 
 
 def _statements(script: str, dialect: str) -> Iterator[str]:
-    """Split a script into what the driver executes at once."""
+    """Split a script into the parts that the driver executes at once."""
     if dialect != "sqlite":
         yield script
         return

@@ -1,10 +1,9 @@
--- Two views. workertoolbox_live has the tasks that are not in history yet, with results as
--- they are stored. workertoolbox_tasks has these, with decoded results, the history, and
--- the planned steps.
--- Their columns are in the order of `live` and `tasks` in tables.py.
+-- Two views. workertoolbox_live has the live tasks, with results as they are stored.
+-- workertoolbox_tasks has the live tasks with decoded results, the history, and the planned
+-- steps. Their columns are in the order of `live` and `tasks` in view.py.
 --
--- The two parts are tasks whose message a monitor has seen, and results without such a
--- task.
+-- The first part has tasks with a message that a monitor has seen, and the second part has
+-- results without a message.
 --
 -- Celery stores JSON as bytes. Text that is not valid JSON (NaN) is shown as a string.
 -- A pickle, which begins with byte 0x80, is shown as NULL.
@@ -88,7 +87,7 @@ AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
 -- Celery stores a failure for a group or a chord too, but they are not tasks.
 AND coalesce(r.name, '') NOT IN ('celery.chord', 'celery.group');
 
--- A task is live again, and still in history, until the archiver has merged what is new.
+-- A task may be live and in the history until the archiver has merged both.
 CREATE VIEW workertoolbox_tasks AS
 SELECT
     id, name, status, queue, args, kwargs, root_id, parent_id, group_id, retries,

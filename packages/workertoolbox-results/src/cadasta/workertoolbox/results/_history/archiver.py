@@ -2,12 +2,12 @@
 
 It takes the tasks that ended a while ago, in batches. One transaction inserts a batch
 into `workertoolbox_history`, deletes its messages and planned steps, and marks its
-results in `celery_taskmeta`, so that each task is counted once, wherever the archiver
-is interrupted. Rows that somebody else has locked are left for the next batch.
+results in `celery_taskmeta`. So each task is counted once, even if the archiver is
+interrupted. Rows that another transaction has locked stay for the next batch.
 
-A task to which something is added after it was archived becomes live again: triggers
-reset its mark. The archiver then takes its row out of the history, and archives the
-task anew (`reopening.py`).
+If a message or a state is stored after the task was archived, triggers reset the mark,
+and the task is live again. The archiver then takes its row out of the history, and
+archives the task again (`reopening.py`).
 """
 
 from __future__ import annotations
@@ -72,17 +72,17 @@ from cadasta.workertoolbox.results._history.unrun_steps import BREAKING, close_s
 ARCHIVER_LOCK_KEY = 0x776F7262
 
 #: How long the archiver waits for a lock: less than PostgreSQL takes to look for a
-#: deadlock (`deadlock_timeout`), so that it is the archiver that gives way.
+#: deadlock (`deadlock_timeout`), so that only the archiver is rolled back.
 LOCK_TIMEOUT_MS = 500
 
 #: How long PostgreSQL keeps the lock of an archiver whose process or host hangs. The
 #: archiver itself needs milliseconds between two statements.
 IDLE_TIMEOUT_MS = 10_000
 
-#: Bytes that are kept of a longer result, so that it can be shown.
+#: Number of bytes that are kept of a result over the limit, for display.
 BEGINNING_BYTES = 4096
 
-#: Characters of a traceback that are kept: its end.
+#: Number of characters that are kept of a traceback, counted from its end.
 MAX_TRACEBACK = 64 * 1024
 
 
@@ -119,7 +119,7 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     for column in (task.c.id, attempt.c.task_id):
         of_tasks = is_in(connection, column, with_messages)
         connection.execute(delete(column.table).where(of_tasks))
-    # A step that is locked stays, and is not shown; housekeeping deletes it.
+    # A locked step stays, but is not shown; the housekeeping deletes it.
     steps = select(planned.c.id).where(is_in(connection, planned.c.id, ids))
     unlocked = steps.with_for_update(skip_locked=True)
     connection.execute(delete(planned).where(planned.c.id.in_(unlocked)))
@@ -132,9 +132,9 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
 
 
 def lock_archive(connection: Connection) -> bool:
-    """Let no other archiver work until the end of the transaction.
+    """Keep other archivers from working until the end of the transaction.
 
-    On PostgreSQL, the transaction does not wait long for other locks (55P03).
+    On PostgreSQL, the transaction waits only briefly for other locks (55P03).
 
     Returns:
         False if another archiver is at work.
@@ -197,7 +197,7 @@ def _insert(
     options: ArchiveOptions,
     now: datetime,
 ) -> Iterable[Sequence[Any]]:
-    """Insert tasks into the history; return what the rollups need of them."""
+    """Insert tasks into the history; return the columns that the rollups need."""
     values = _history_values(connection.dialect.name, options, now)
     values |= {"keep": literal(day.keep), "day": literal(day.day, history.c.day.type)}
     columns = [column.name for column in history.c]
@@ -221,7 +221,7 @@ def _find_errors(
 
 
 def _restore_sizes(connection: Connection, sizes: Mapping[str, int | None]) -> None:
-    """Store again how long the results were of which only the beginning is left."""
+    """Store the original sizes of results that were cut before."""
     for id, size in sizes.items():
         if size is not None:
             same = history.c.id == id
@@ -231,7 +231,7 @@ def _restore_sizes(connection: Connection, sizes: Mapping[str, int | None]) -> N
 def _history_values(
     dialect: str, options: ArchiveOptions, now: datetime
 ) -> dict[str, ColumnElement[Any]]:
-    """Return the columns of the history, made from those of the live tasks."""
+    """Return the columns of the history, computed from live tasks."""
     size = func.length(live.c.result)
     is_long = size > options.max_result_bytes
     finished_at = func.coalesce(
@@ -263,7 +263,7 @@ def _right(value: ColumnElement[Any], length: int) -> ColumnElement[Any]:
 def _messages(dialect: str) -> ColumnElement[Any]:
     """Return the messages of a task as a JSON array.
 
-    It is NULL if there was only one, and that is the one that was run.
+    It is NULL if the message of the run was the only one.
     """
     is_postgresql = dialect == "postgresql"
     build: Callable[..., Any]

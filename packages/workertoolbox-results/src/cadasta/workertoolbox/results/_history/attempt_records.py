@@ -1,4 +1,4 @@
-"""Records of attempts that are over, as JSON arrays of results and of the history."""
+"""Records of ended attempts: JSON arrays in results and in the history."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from celery import states
 #: Maximum number of attempts of a task; the oldest ones are dropped.
 MAX_ATTEMPTS = 100
 
-#: Bytes of an attempt's error, and last characters of its traceback, that are kept.
+#: Number of bytes that are kept of an attempt's error, and of characters at the end of
+#: its traceback.
 MAX_ERROR_BYTES = 4096
 MAX_TRACEBACK = 8192
 
 
 def ended_attempts(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the attempts of a row of the history, with the last one, oldest first."""
+    """Return all attempts of a row of the history, oldest first."""
     failed = row["status"] in states.EXCEPTION_STATES
     error = bytes(row["result"] or b"")[:MAX_ERROR_BYTES] if failed else None
     traceback = row["traceback"]
@@ -42,10 +43,10 @@ def merge_attempts(
     """Return the attempts before the last one, or None if `later` has them all.
 
     Args:
-        earlier: The attempts that the history knows.
-        later: Those that the result has in place of it.
-        last_run_at: When the run of the result began; when it ended, if that is not
-            known.
+        earlier: The attempts in the history.
+        later: The attempts in the result.
+        last_run_at: When the run of the result began, or, if that is not known, when
+            it ended.
     """
     known = {_run(each) for each in later} | {last_run_at}
     missing = [each for each in earlier if _run(each) not in known]

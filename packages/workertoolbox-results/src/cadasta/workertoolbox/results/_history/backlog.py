@@ -16,12 +16,12 @@ from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.tables import backlog, task, taskmeta
 from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
 
-#: Stands for all queues together. A message without a queue cannot be routed.
+#: The name of all queues together. Messages always have a queue with a name.
 ALL_QUEUES = ""
 
 
 def sample_backlog(connection: Connection, now: datetime) -> bool:
-    """Count the tasks without a result, unless that was done in the same minute.
+    """Count the tasks without a result, unless this minute has a sample.
 
     Args:
         connection: In a transaction that holds the archiver's lock. Without the lock, a

@@ -31,7 +31,7 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 BATCH_SIZE = 1000
 
 
-#: Names of what Celery stores a failure for although it is not a task.
+#: Names under which Celery stores failures that do not belong to a task.
 _PSEUDO_TASKS = ("celery.chord", "celery.group")
 
 _result = taskmeta.c

@@ -1,4 +1,4 @@
-"""Ends of tasks that no worker stores, because no worker runs these tasks."""
+"""Ends of tasks that no worker runs, so that no worker stores their end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BATCH_SIZE = 1000
 
 
 def store_ends(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Store the ends of tasks that have no result yet; a result that is there stays.
+    """Store the ends of tasks without a result; existing results stay.
 
     Args:
         rows: Values of the columns of `celery_taskmeta`; names are cut to their length.
@@ -35,7 +35,7 @@ def store_ends(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set
     insert = insert_into(taskmeta, connection.dialect.name).on_conflict_do_nothing()
     if connection.dialect.name == "postgresql":
         insert = insert.values(id=func.nextval("task_id_sequence"))
-    # Inline: a monitor may not read the number of the row.
+    # Inline, because a monitor may not read the number of the row.
     statement = insert.inline().returning(taskmeta.c.task_id)
     stored: set[str] = set()
     # All monitors lock rows in the same order, so that they cannot deadlock.

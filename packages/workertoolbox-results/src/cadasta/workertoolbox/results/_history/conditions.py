@@ -1,4 +1,4 @@
-"""SQL conditions that tell what is known of a task: its message, its result.
+"""SQL conditions on tasks: whether they have a message or a result.
 
 Each is a scalar subquery, which uses an index for each task. For a join, PostgreSQL
 might read the whole other table.
@@ -31,7 +31,7 @@ def has_message_or_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 def is_live(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return a condition that a task is live: what is in history of it is outdated."""
+    """Return a condition that a task is live, so that its history is outdated."""
     unarchived = (
         select(taskmeta.c.task_id)
         .where(taskmeta.c.task_id == task_id, taskmeta.c.archived_at.is_(None))
@@ -41,7 +41,7 @@ def is_live(task_id: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 def shown_status(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
-    """Return the status of a task's result; it is NULL if no worker has begun it."""
+    """Return the status of a task's result, or NULL if no worker has stored one."""
     stored = select(taskmeta.c.status).where(taskmeta.c.task_id == task_id)
     return stored.scalar_subquery()
 

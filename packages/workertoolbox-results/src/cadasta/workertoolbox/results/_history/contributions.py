@@ -24,10 +24,10 @@ def contribution_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
     """
     row = history.c
     due_at = case((row.eta > row.scheduled_at, row.eta), else_=row.scheduled_at)
-    # A worker measures the wait, but for messages that do not say when they were sent.
+    # A worker measures the wait if the message says when it was sent.
     is_first = and_(row.waited_s.is_(None), func.coalesce(row.retries, 0) == 0)
     first_wait_s = case((is_first, _seconds(dialect, due_at, row.started_at)))
-    # When a lost task ended is not known.
+    # The end of a lost task is not known.
     ended_at = case((row.status != LOST, row.finished_at))
     return (
         *(row.id, row.name, row.queue, row.status, row.finished_at, row.retries),

@@ -18,11 +18,11 @@ from cadasta.workertoolbox.results._history.retention import DEFAULT as DEFAULT
 
 _logger = logging.getLogger(__name__)
 
-#: How far the clock of a publisher may be ahead. A later time is not believed.
+#: How far the clock of a publisher may be ahead. Later times are ignored.
 CLOCK_SKEW = timedelta(minutes=5)
 
-#: Days for which tables are created ahead, so that a pause of the archiver, or a lock
-#: that lasts, does not matter.
+#: Number of days for which tables are created ahead: more than a pause of the archiver
+#: or a long lock should take.
 DAYS_AHEAD = 7
 
 #: Age in days up to which each day has a table of its own. Older ends come from
@@ -51,8 +51,8 @@ class Day(NamedTuple):
 def day_of_end(ended_at: datetime, *, since: datetime | None, today: date) -> date:
     """Return the day under which the history keeps a task.
 
-    An old end is believed only if the task was published before. Otherwise it comes
-    from a clock that is wrong, as an end in the future does, and belongs to today.
+    An old end counts only if the task was published before. Other old ends, and ends in
+    the future, come from wrong clocks and belong to today.
 
     Args:
         since: When the task was published, or None if that is not known.
@@ -72,7 +72,7 @@ def add_days(connection: Connection, today: date, keeps: Iterable[str]) -> None:
     known = set(existing_days(connection))
     for keep in keeps:
         days = (Day(keep, today + timedelta(days=n)) for n in range(-1, DAYS_AHEAD + 1))
-        # What locks the class out holds up the next day too.
+        # A lock that blocks one day of a class blocks the other days too.
         all(add_day(connection, wanted) for wanted in days if wanted not in known)
 
 
@@ -98,7 +98,7 @@ def add_day(connection: Connection, wanted: Day) -> bool:
 
 
 def existing_days(connection: Connection) -> Iterator[Day]:
-    """Yield the classes and days that have a table on PostgreSQL."""
+    """Yield the classes and days that have a table in PostgreSQL."""
     for name, bound in _children(connection, history.name):
         [keep] = re.findall(r"IN \('(.*)'\)", bound, re.DOTALL)
         for _, days in _children(connection, name):
@@ -112,7 +112,7 @@ def _children(connection: Connection, parent: str) -> Iterable[tuple[str, str]]:
 
 
 def find_nearest(wanted: Day, known: Iterable[Day]) -> Day | None:
-    """Return the day that has a table and is nearest to another.
+    """Return the nearest day that has a table.
 
     A day of the same class is preferred to one of the class `default`, and a later day
     to an earlier one: tasks are looked up from the day of their publication on.

@@ -15,8 +15,8 @@ from cadasta.workertoolbox.results._history.retention import Retention
 #: SQLSTATE of a lock that was not granted in time.
 _LOCK_NOT_AVAILABLE = "55P03"
 
-#: The number of rows as of the last ANALYZE. It is NULL if there has been none, or if
-#: the table was empty then and is not any more.
+#: The number of rows at the last ANALYZE. It is NULL for a table that has not been
+#: analyzed, or that was empty at the time and has rows now.
 _ESTIMATE = text(
     "SELECT CASE WHEN reltuples > 0 THEN reltuples::bigint"
     " WHEN pg_relation_size(oid) = 0 THEN 0 END"
@@ -46,8 +46,8 @@ def estimate_days(connection: Connection, days: Iterable[Day]) -> Mapping[Day, i
 def drop_days(engine: Engine, days: Iterable[Day]) -> Iterator[Day]:
     """Drop days, and yield each that is dropped.
 
-    It ends early if another transaction reads or writes the history for long. Readers
-    wait for half a second at most.
+    The function returns early if another transaction reads or writes the history for
+    long. Readers wait for half a second at most.
     """
     for each in days:
         try:

@@ -1,4 +1,4 @@
-"""Ended tasks that are to be archived."""
+"""Ended tasks for the archiver."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DELAY_S = 60.0
 EXPIRED_AFTER_S = 30.0
 
 #: Seconds after which a running task without a time limit is overdue; see `LOST_AFTER`.
-#: Few tasks run longer, and the end of one that does corrects its status.
+#: Few tasks run longer, and their end corrects the status.
 LOST_AFTER_S = 6 * 3600.0
 
 #: Seconds without a state from a worker after which it counts as silent.
@@ -36,13 +36,13 @@ SILENT_S = 300.0
 #: Maximum number of tasks in a transaction.
 BATCH_SIZE = 1000
 
-#: Bytes of a result that are kept; see `MAX_HISTORY_RESULT_BYTES`.
+#: Number of bytes up to which a result is kept whole; see `MAX_HISTORY_RESULT_BYTES`.
 MAX_RESULT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveOptions:
-    """What is archived, and how much of it.
+    """Options of the archiver.
 
     Attributes:
         delay_s: Seconds from the end of a task until it is archived.
@@ -52,7 +52,7 @@ class ArchiveOptions:
         silent_s: Seconds without a state after which a worker counts as silent.
         batch_size: Maximum number of tasks in a transaction.
         retention: The classes of the history, and how long each is kept.
-        left_out: Ids of tasks that are not archived.
+        left_out: Ids of tasks that are left out.
     """
 
     delay_s: float = DELAY_S
@@ -66,7 +66,7 @@ class ArchiveOptions:
 
 
 def archive_options(app: Celery) -> ArchiveOptions:
-    """Return what an app configures for the archiver.
+    """Return the options that an app configures for the archiver.
 
     Its settings are `ARCHIVE_AFTER`, `LOST_AFTER`, `MAX_HISTORY_RESULT_BYTES` and
     `RETENTION`.
@@ -104,7 +104,7 @@ def _duration(app: Celery, setting: str, default: float) -> float:
 
 
 class EndedTask(NamedTuple):
-    """A result that is to be archived.
+    """A result for the archiver.
 
     Attributes:
         ended_at: When it was stored; None in a row that was not written by Celery.
@@ -125,7 +125,7 @@ def find_ended(
 ) -> Sequence[EndedTask]:
     """Lock ended tasks that are not archived yet, with their messages.
 
-    Rows that somebody else has locked are left out.
+    Rows that another transaction has locked are left out.
     """
     until = naive_utc(now - timedelta(seconds=options.delay_s))
     result = taskmeta.c
@@ -164,7 +164,7 @@ def find_ended(
 
 
 def _lock_messages(connection: Connection, ids: Sequence[str]) -> set[str]:
-    """Lock the messages of tasks, but those that somebody else has locked."""
+    """Lock the messages of tasks, except those that are locked already."""
     if connection.dialect.name == "sqlite":
         return set(ids)
     query = select(task.c.id).where(is_in(connection, task.c.id, ids))

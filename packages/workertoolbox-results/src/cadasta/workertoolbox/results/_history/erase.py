@@ -137,5 +137,5 @@ def _delete_tasks(connection: Connection, ids: Sequence[str]) -> None:
             ordered = select(id).where(id.in_(ids)).order_by(id)
             connection.execute(ordered.with_for_update())
     delete_rows(connection, _TASK_ID_COLUMNS, ids)
-    # After the locks, so that no archiver is about to add the errors of these tasks.
+    # After the locks, because an archiver could still add the errors of these tasks.
     forget_samples(connection, ids)

@@ -27,7 +27,8 @@ from cadasta.workertoolbox.results._database.tables import error_group
 from cadasta.workertoolbox.results._history.attempt_records import ended_attempts
 from cadasta.workertoolbox.results._history.stored_error import StoredError, read_error
 
-#: States that users give a group. What is shown also depends on when it was seen.
+#: States that users give a group. The state that is shown also depends on the times of
+#: its errors.
 OPEN, RESOLVED, IGNORED = "open", "resolved", "ignored"
 
 
@@ -39,7 +40,7 @@ class Occurrence(NamedTuple):
         task_id: Id of the task.
         name: Name of the task.
         at: When the attempt ended.
-        error: What is stored of the error.
+        error: The error as it is stored.
         is_retry: Whether the task was retried after it.
     """
 
@@ -78,8 +79,8 @@ def record_errors(
 ) -> None:
     """Add errors to their groups, or subtract errors that were added before.
 
-    The order in which errors arrive does not matter. Subtracting changes the numbers
-    only: the first and the last error stay known.
+    The order in which errors arrive does not matter. Subtracting changes only the
+    numbers: the first and the last error stay.
 
     Args:
         connection: In a transaction. Rows are written in the order of their keys.

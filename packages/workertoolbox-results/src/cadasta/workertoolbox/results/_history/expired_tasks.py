@@ -1,7 +1,7 @@
 """Tasks that expired before a worker started them.
 
-A worker revokes such a task when it receives it. RabbitMQ drops the message instead,
-and where no worker consumes the queue, nothing happens to it.
+A worker that receives such a task revokes it. But RabbitMQ drops expired messages, and
+a queue may have no worker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cadasta.workertoolbox.results._history.unrun_steps import close_steps
 #: Maximum number of tasks in a transaction.
 BATCH_SIZE = 5000
 
-#: The columns of a result from which the record of a retried attempt is made.
+#: The columns of a result that the record of a retried attempt needs.
 _ATTEMPT = (
     *("task_id", "status", "result", "traceback", "retries", "queue", "worker"),
     *("error_group", "published_at", "started_at", "attempts", "date_done"),
@@ -39,10 +39,10 @@ _ATTEMPT = (
 def close_expired(
     connection: Connection, now: datetime, options: ArchiveOptions
 ) -> None:
-    """Store that tasks expired before they ran, and that the steps after them do not.
+    """Revoke tasks that expired before they ran, and close the steps after them.
 
-    A worker that starts a task at the last moment stores that a little later, and its
-    clock may be slow, so a task is left alone for a while after its time.
+    A worker that starts a task just before its expiry stores the start a little later,
+    and its clock may be slow. So tasks are closed some time after their expiry.
     """
     found = _find_expired(connection, now - timedelta(seconds=options.expired_after_s))
     ends = {row.id: _end(row, now) for row in found}
@@ -53,7 +53,7 @@ def close_expired(
 
 
 def _find_expired(connection: Connection, before: datetime) -> Iterable[Row[Any]]:
-    """Lock tasks that expired before an instant, and that are not known to run."""
+    """Lock tasks that expired before an instant and have no start."""
     names = ("id", "name", "queue", "root_id", "parent_id", "group_id", "retries")
     columns = [task.c[name] for name in (*names, "published_at", "expires")]
     is_again = and_(
@@ -84,7 +84,7 @@ def _end(row: Row[Any], now: datetime) -> dict[str, Any]:
 
 
 def _replace_retry(connection: Connection, end: dict[str, Any]) -> bool:
-    """Store the end of a task whose earlier attempt was retried; keep that attempt."""
+    """Store the end of a retried task, and keep its earlier attempt."""
     same = taskmeta.c.task_id == end["task_id"]
     is_earlier = and_(
         taskmeta.c.status == states.RETRY, taskmeta.c.retries < end["retries"]

@@ -44,7 +44,7 @@ EVERYWHERE = true()
 
 @dataclass(frozen=True, kw_only=True)
 class ExpiryRule:
-    """A rule that says which rows of one table expire, and which rows go with them.
+    """A rule: which rows of one table expire, and which rows are deleted with them.
 
     Attributes:
         kind: Kind of the rows, for counts; None if they are not counted.
@@ -127,8 +127,8 @@ def _ended_tasks(
 ) -> Iterator[ExpiryRule]:
     """Yield the rules for tasks of the history, one for each table.
 
-    A task is as old as its day. On the day that keeps tasks which ended at the instant,
-    its end counts.
+    The age of a task is that of its day. On the day of the instant, the end of the task
+    counts.
     """
     before = before.astimezone(UTC)
     today = datetime.now(UTC).date()
@@ -152,7 +152,7 @@ def _ended_tasks(
 def _history_rule(
     expired: ColumnElement[bool], scope: ColumnElement[bool] = EVERYWHERE
 ) -> ExpiryRule:
-    """Return a rule for tasks of the history; one that is live again is kept."""
+    """Return a rule for tasks of the history, except tasks that are live again."""
     id = history.c.id
     is_live = or_(
         select(task.c.id).where(task.c.id == id).exists(),

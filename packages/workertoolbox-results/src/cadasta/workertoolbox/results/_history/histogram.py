@@ -1,4 +1,4 @@
-"""Histograms of durations on a log scale, which can be added up.
+"""Histograms of durations on a log scale, which can be added.
 
 Percentiles of two sets of durations cannot be combined; their histograms can. The
 relative error is bounded, as in DDSketch (Masson et al., VLDB 2019).
@@ -100,8 +100,8 @@ class Histogram:
 
         It has the form `zeros:first:size:counts`: the count of bucket 0, the number of
         the first other bucket, and the counts from there on, as integers of `size`
-        bytes in little-endian order and in Base64. JSON is longer, and takes several
-        times as long. The text of a histogram without durations is empty.
+        bytes in little-endian order and in Base64. JSON would be longer and several
+        times as slow. The text of a histogram without durations is empty.
         """
         return self.add_to_text("")
 

@@ -1,7 +1,7 @@
 """Tasks whose worker died after it had acknowledged them.
 
-Nothing runs such a task again, and nothing stores its end. It is shown as lost when it
-should have ended and its worker stores nothing any more.
+Such a task does not run again, and its end is never stored. It is shown as lost when it
+should have ended and its worker has stored nothing for some minutes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 #: Maximum number of tasks in a transaction.
 BATCH_SIZE = 1000
 
-#: How many times as long a task must have run if its worker still stores states: the
-#: worker may have been restarted under its name.
+#: Factor on the time after which a task is lost, if its worker still stores states: the
+#: worker may have been restarted under the same name.
 ACTIVE_FACTOR = 4
 
 
 def mark_lost(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
-    """Mark tasks as lost whose worker has died.
+    """Mark running tasks as lost if their worker has died.
 
-    A task that is delivered again has a new start. Whatever a task stores after it was
-    marked replaces the mark.
+    A task that is delivered again has a new start. A state that a task stores later
+    replaces the mark.
     """
     since = now - timedelta(seconds=options.silent_s)
     silences: dict[str | None, bool] = {None: True}
@@ -52,9 +52,9 @@ def mark_lost(connection: Connection, now: datetime, options: ArchiveOptions) ->
 def _find_overdue(
     connection: Connection, now: datetime, options: ArchiveOptions
 ) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Return tasks that run longer than the bound, or that have a limit of their own.
+    """Return tasks that have run longer than the bound, or that have a time limit.
 
-    A task whose next message was seen, or that was replaced, is left out.
+    Tasks that were published again are left out.
     """
     result = taskmeta.c
     is_same = and_(
@@ -78,7 +78,7 @@ def _find_overdue(
 def _bound_s(row: Row[*tuple[Any, ...]], options: ArchiveOptions) -> float:
     """Return the seconds after which a task is overdue.
 
-    A worker that is alive ends a task at its time limit, and stores that.
+    A worker that is alive ends a task at its time limit, and stores the end.
     """
     if row.time_limit_s is None:
         return options.lost_after_s

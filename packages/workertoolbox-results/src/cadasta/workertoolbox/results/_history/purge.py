@@ -44,8 +44,8 @@ _logger = logging.getLogger(__name__)
 #: that writes one of them waits for that transaction.
 BATCH_SIZE = 1000
 
-#: The kinds that are counted for days: those that were dropped, about how many tasks
-#: they had, and those that could not be dropped.
+#: The kinds that are counted for days: dropped days, their approximate number of tasks,
+#: and days that could not be dropped.
 DAYS = "whole days"
 DAY_TASKS = "tasks of whole days"
 DAYS_IN_USE = "days in use"
@@ -53,11 +53,11 @@ DAYS_IN_USE = "days in use"
 
 @dataclass(frozen=True)
 class Expired:
-    """What has expired.
+    """The days and rows that have expired.
 
     Attributes:
-        days: The days that can be dropped, oldest first, and about how many tasks each
-            has. SQLite keeps all days in one table, so there are none.
+        days: The days that can be dropped, oldest first, with their approximate number
+            of tasks. It is empty on SQLite, which keeps all days in one table.
         rules: The rules for rows that are deleted in batches.
     """
 
@@ -72,12 +72,12 @@ def find_older(
     status: str | None = None,
     name: str | None = None,
 ) -> Expired:
-    """Return the tasks that are older than an instant, and what belongs to them.
+    """Return the tasks that are older than an instant, with their results and attempts.
 
-    An ended task is as old as its end. Another one was published before the instant,
-    and its ETA, if it has one, is before it too. A task that no monitor has seen is as
-    old as its result. Groups, chords and quarantined messages are included only if
-    neither status nor name is given.
+    The age of an ended task counts from its end, and that of a task without a message
+    from its result. Other tasks are older than the instant if they were published
+    before it, and their ETA, if they have one, is before it too. Groups, chords and
+    quarantined messages are included only if neither status nor name is given.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
@@ -128,11 +128,11 @@ def count(engine: Engine, expired: Expired) -> Counter[str]:
 def purge(engine: Engine, expired: Expired) -> Iterator[Counter[str]]:
     """Drop the days, and delete the rows with all data about them.
 
-    Rows that another transaction has locked are skipped, and so are days if one uses
-    the history for long.
+    Rows that another transaction has locked are skipped. Days are skipped if another
+    transaction uses the history for long.
 
     Yields:
-        What each transaction deleted, by kind, and at last the number of days in use.
+        What each transaction deleted, by kind, and finally the number of days in use.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
@@ -193,7 +193,7 @@ def delete_rows(
     for column in columns:
         found = column.in_(values)
         if column.table is taskmeta:
-            # A trigger keeps an end that is not archived.
+            # A trigger keeps ends that are not archived.
             unarchived = taskmeta.c.archived_at.is_(None)
             connection.execute(
                 update(taskmeta)
@@ -210,7 +210,7 @@ def _existing_days(engine: Engine) -> Sequence[Day] | None:
     if engine.dialect.name == "sqlite":
         return None
     with translate_errors(engine), engine.connect() as connection:
-        # A monitor that waits for the lock of another session could not be stopped.
+        # Otherwise a monitor that waits for a lock could not be stopped.
         connection.execute(select(func.set_config("lock_timeout", "500ms", True)))
         return [*existing_days(connection)]
 

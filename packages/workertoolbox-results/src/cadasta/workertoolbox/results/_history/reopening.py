@@ -1,4 +1,4 @@
-"""Taking tasks out of the history again, so that what is new can be added to them."""
+"""Moves tasks out of the history again, so that later messages can be merged."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ from cadasta.workertoolbox.results._history.error_groups import (
 )
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 
-#: How much later than a worker's clock that of a publisher may be.
+#: How far the clock of a publisher may be ahead of the clock of a worker.
 CLOCK_SKEW = timedelta(days=1)
 
-#: Size of a batch up to which all days are searched for each id, which takes about 100
+#: Size of a batch up to which all days are searched for each id. That takes about 100
 #: microseconds with 90 days.
 MAX_UNBOUNDED = 100
 
@@ -65,14 +65,14 @@ _RESULT_COLUMNS = ("attempts", "started_at", "date_done", "result")
 def reopen(
     connection: Connection, found: Sequence[EndedTask]
 ) -> Mapping[str, int | None]:
-    """Take the tasks that are in history out of it, and back to the live tables.
+    """Move those of the tasks that are in the history back to the live tables.
 
     Args:
         connection: In a transaction that holds the results of these tasks.
 
     Returns:
-        By the id of each of them: the size of its result in bytes, if only the
-        beginning of that is left.
+        The size of each result in bytes if the history has only its beginning, else
+        None, by the id of the task.
     """
     known = _find_archived(connection, found)
     if not known:
@@ -105,7 +105,7 @@ def reopen(
 
 
 def _was_run(row: RowMapping) -> bool:
-    """Return whether a row is about a run: not a step, or a task that never ran."""
+    """Return whether the task of a row has run."""
     is_revoked = row["status"] == states.REVOKED
     is_unknown = row["started_at"] is None and row["worker"] is None
     return row["not_run"] is None and not (is_revoked and is_unknown)
@@ -116,8 +116,8 @@ def _find_archived(
 ) -> Sequence[RowMapping]:
     """Return the rows of the history that have the ids of ended tasks.
 
-    Celery gives each task an id of its own, so that an earlier end of the task is from
-    after its publication. Others may use an id again and again: for those, and in small
+    Celery never uses an id twice, so an earlier end of a task is later than its
+    publication. Programs may publish their own ids again: for these, and in small
     batches, all days are searched.
     """
     unbounded = [
@@ -136,7 +136,7 @@ def _find_archived(
 
 
 def _is_own(id: str) -> bool:
-    """Return whether Celery made an id: then it is a UUID."""
+    """Return whether Celery made an id, as a UUID."""
     return _UUID.fullmatch(id) is not None
 
 
@@ -161,7 +161,7 @@ def _results(connection: Connection, ids: Sequence[str]) -> Mapping[str, RowMapp
 
 
 def _restore_messages(connection: Connection, rows: Sequence[RowMapping]) -> None:
-    """Store the messages of tasks again, beside one that has arrived since."""
+    """Store the messages of tasks again, and keep messages that have arrived since."""
     if not rows:
         return
     dialect = connection.dialect.name
@@ -179,7 +179,7 @@ def _restore_messages(connection: Connection, rows: Sequence[RowMapping]) -> Non
 def _merge_message(dialect: str) -> Insert:
     """Return the statement that keeps the later of two messages of a task.
 
-    The first publication, and when a monitor saw the message, are the earlier ones.
+    The times of publication and receipt are those of the earlier message.
     """
     insert = insert_into(task, dialect)
     old, new = task.c, insert.excluded
@@ -200,7 +200,7 @@ def _last_message(
 ) -> dict[str, Any]:
     """Return the row of the last message of a task.
 
-    The history has the values of the run, which may be that of another message.
+    The history has the values of the run, which may belong to another message.
     """
     last = max(messages, key=lambda each: (each["replaced"], each["retries"]))
     kept = {name: row[name] for name in _MESSAGE_COLUMNS}

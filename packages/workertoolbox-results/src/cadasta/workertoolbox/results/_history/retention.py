@@ -25,12 +25,12 @@ class Retention:
 
     Args:
         ages: The setting `RETENTION`. Keys are `default`, statuses of ended tasks, and
-            names of tasks. Values are ages such as `90d`, or None for tasks that are
-            kept.
+            names of tasks. Values are ages such as `90d`, or None to keep the tasks
+            without limit.
 
     Attributes:
-        days: The ages in days, rounded up, because history is kept by the day; None for
-            a class that is kept.
+        days: The ages in days, rounded up, because the history is deleted by the day;
+            None for a class that is kept without limit.
 
     Raises:
         InvalidRetention: A class or an age is invalid.
@@ -50,7 +50,7 @@ class Retention:
 
     @classmethod
     def for_app(cls, app: Celery) -> Self:
-        """Return the retention that an app configures; by default all is kept.
+        """Return the retention that an app configures; by default everything is kept.
 
         Raises:
             InvalidRetention: `RETENTION` is invalid.
@@ -66,7 +66,7 @@ class Retention:
     def last_day(self, keep: str, today: date) -> date | None:
         """Return the newest day of a class that is entirely too old.
 
-        A class that is not configured any more is like `default`.
+        A class that is not configured any more is treated like `default`.
 
         Args:
             today: The date in UTC.

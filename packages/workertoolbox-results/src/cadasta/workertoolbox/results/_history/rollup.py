@@ -76,7 +76,7 @@ def add_contributions(
 ) -> None:
     """Add contributions of tasks to the rollups, or subtract them again.
 
-    Subtracting leaves what was there before. A row with nothing left is deleted.
+    Subtracting restores the former values. Rows that count nothing are deleted.
     Intervals that are past their retention are left out.
 
     Args:
@@ -181,7 +181,7 @@ def _write(connection: Connection, rows: Mapping[Key, Columns]) -> None:
 
 def _key_values(key: Key, dialect: str) -> tuple[Any, ...]:
     at = key.at.replace(tzinfo=None) if dialect == "sqlite" else key.at
-    # As SQLite stores it.
+    # The form in which SQLite stores instants.
     return (key.tier, at.isoformat(" ", "microseconds"), *key[2:])
 
 

@@ -1,4 +1,4 @@
-"""What is stored of an exception: a JSON object as Celery's, with the place."""
+"""Stored exceptions: JSON objects as Celery stores them, with the place added."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StoredError:
     Attributes:
         type: Its class, such as `requests.exceptions.ConnectionError`; without a
             module if it is built in, and None if a task stored other meta data.
-        place: The function of the service that raised it, if one did.
+        place: The function of the service that raised it, or None.
         text: Type and message, as Python prints them.
     """
 
@@ -67,7 +67,7 @@ def _original(error: Any) -> Any:
 
 
 def message_of(error: Any) -> str:
-    """Return the message in what is stored of an exception.
+    """Return the message of a stored exception.
 
     Args:
         error: A JSON value: `exc_type` and `exc_message`, or the meta data of a task

@@ -1,4 +1,4 @@
-"""What a task contributes to the figures, and sums of contributions."""
+"""Contributions of tasks to the figures, and sums of contributions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ EMPTY = Histogram()
 
 
 class Contribution(NamedTuple):
-    """What an ended task, or a failed attempt that was retried, adds to the figures.
+    """The contribution of an ended task, or of a failed attempt that was retried.
 
     Attributes:
         name: Name of the task; empty if it is not known.
         queue: Its queue; empty if it is not known.
         status: The status with which the task ended, or `RETRY` for an attempt.
         finished_at: When the task or the attempt ended.
-        retries: How often the task was retried. An attempt counts as one retry of its
-            row, and as nothing else.
+        retries: How often the task was retried. An attempt counts as one retry, and
+            not as a task.
         redeliveries: Number of runs that were lost, or were duplicates.
         waited_s: Seconds from when the task could run to its start.
         ran_s: Seconds from its start to its end.

@@ -1,4 +1,4 @@
-"""Housekeeping of the archiver, besides archiving."""
+"""Housekeeping of the archiver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH_SIZE = 1000
 
 
 def tidy(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
-    """Create days ahead, and remove what archived tasks have left behind."""
+    """Create days ahead, and delete rows that archived tasks have left behind."""
     if connection.dialect.name == "postgresql":
         add_days(connection, now.date(), [DEFAULT, *sorted(options.retention.keeps)])
     _archive_late_messages(connection)
@@ -68,10 +68,10 @@ PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float
 
 
 def _archive_late_messages(connection: Connection) -> None:
-    """Let tasks be archived again whose message is live although their end is archived.
+    """Reset the mark of archived tasks that have a live message.
 
-    A trigger does this, except for a message that is stored at the very moment at which
-    its task is archived.
+    A trigger does this, except if the message is stored at the moment when the task is
+    archived.
     """
     id = taskmeta.c.id
     archived = select(id).where(taskmeta.c.archived_at.is_not(None))

@@ -26,13 +26,13 @@ def interval_start(at: datetime, length: timedelta) -> datetime:
     """Return the start of the interval that contains an instant.
 
     Args:
-        length: Length of the intervals, of which one begins in 1970.
+        length: Length of the intervals, which are counted from the start of 1970.
     """
     at = at.astimezone(UTC)
     return at - (at - _EPOCH) % length
 
 
 def interval_end(at: datetime, length: timedelta) -> datetime:
-    """Return the first start of an interval that is not before an instant."""
+    """Return the start of the first interval that begins at or after an instant."""
     at = at.astimezone(UTC)
     return at + (_EPOCH - at) % length

@@ -1,9 +1,9 @@
 """Steps of workflows that are never run, because a task before them did not succeed.
 
-Workers store a state for the steps after a task that failed, and after one that they
-revoke. If a worker is killed before that, or if no worker has the task any more, the
-archiver stores it: when it archives the task, so that the message of a step has had
-time to arrive.
+Workers store a state for the steps after a task that failed or that they revoke. If a
+worker is killed before that, or no worker has the task any more, the archiver stores
+it. It does so when it archives the task, because messages of the steps may arrive until
+then.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from cadasta.workertoolbox.results._history.stored_error import read_error
 #: of an ignored task may still be stored from outside.
 BREAKING = frozenset(ENDED) - {states.SUCCESS, states.IGNORED}
 
-#: What the steps say of the task before them, by its status.
+#: What the results of the steps say about the task before them, by its status.
 _EVENTS = {
     states.FAILURE: "failed",
     states.REVOKED: "was revoked",
@@ -45,7 +45,7 @@ _EVENTS = {
     LOST: "was lost",
 }
 
-#: What they say if the reason of a revocation begins so.
+#: What they say about a revoked task, by the beginning of its error.
 _REVOCATIONS = {
     "TaskRevokedError: expired": "expired",
     "TaskRevokedError: refused by the broker": "was refused by the broker",
@@ -89,7 +89,7 @@ def close_steps(connection: Connection, ids: Sequence[str], now: datetime) -> in
     """Store that the steps after tasks that did not succeed are not run.
 
     The steps after these are included, and the bodies of chords whose header has one of
-    the tasks. A step of which a message or a state was seen is left alone.
+    the tasks. A step with a message or a state is left alone.
 
     Args:
         ids: Tasks that ended with one of `BREAKING` and are not archived yet.
@@ -131,7 +131,7 @@ def close_steps(connection: Connection, ids: Sequence[str], now: datetime) -> in
 def _find_steps(
     connection: Connection, ids: Sequence[str], group_ids: Sequence[str]
 ) -> Iterator[Row[Any]]:
-    """Yield planned steps after tasks and after groups of which nothing was seen."""
+    """Yield planned steps without a message or a state, after tasks and groups."""
     names = ("id", "name", "root_id", "parent_id", "header_id", "group_id")
     columns = [planned.c[name] for name in names]
     unseen = [

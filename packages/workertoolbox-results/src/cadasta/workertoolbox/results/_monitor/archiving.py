@@ -32,18 +32,18 @@ from cadasta.workertoolbox.results._safe_text import log_text
 
 _logger = logging.getLogger(__name__)
 
-#: Seconds between two looks for tasks to be archived.
+#: Seconds between two searches for tasks to archive.
 INTERVAL_S = 10.0
 
-#: Seconds until a part of the housekeeping that has failed is tried again.
+#: Seconds until a failed part of the housekeeping is tried again.
 RETRY_S = 60.0
 
-#: Maximum number of tasks that are left out of one run because something of them is
-#: locked. Each one costs a wait.
+#: Maximum number of tasks that one run leaves out because one of their rows is locked.
+#: Each of them costs a wait for the lock.
 MAX_BLOCKED = 20
 
-#: Seconds between two looks for days of the history that are too old. Each is dropped
-#: in a transaction of its own, whose lock stops readers.
+#: Seconds between two searches for days of the history that are too old. Each day is
+#: dropped in its own transaction, whose lock stops readers.
 DROP_PERIOD_S = 3600.0
 
 #: A pause after each batch, as a multiple of its duration: workers and monitors use the
@@ -52,7 +52,7 @@ REST_FACTOR = 1.0
 
 
 class Archiving:
-    """The archiver at work: batches while there are tasks, and housekeeping.
+    """Archives batches of tasks repeatedly, and does the housekeeping.
 
     If several processes archive, one of them works at a time.
 
@@ -89,7 +89,7 @@ class Archiving:
             sleep_unless(wait_s, should_stop=self._should_stop)
 
     def run_once(self, *, rest_factor: float = 0.0) -> int:
-        """Archive all ended tasks, and do the housekeeping; return how many tasks.
+        """Archive all ended tasks, do the housekeeping, and return the number of tasks.
 
         Args:
             rest_factor: Seconds to rest after each batch for each second that it took.
@@ -112,7 +112,7 @@ class Archiving:
         return total
 
     def _archive_batch(self) -> int:
-        """Archive a batch, or if that fails, single tasks up to the one that fails."""
+        """Archive a batch. If that fails, archive single tasks until one fails."""
         try:
             return self._archive(self._next_options(self._options.batch_size))
         except DBAPIError as error:
@@ -131,8 +131,8 @@ class Archiving:
     def _archive_one(self) -> int:
         """Archive one task, or leave it out.
 
-        A task that the database refuses is left out from now on, and one of which
-        something is locked until the next run.
+        A task that the database refuses is left out from now on. A task with a locked
+        row is left out until the next run.
         """
         options = self._next_options(1)
         try:
@@ -158,7 +158,7 @@ class Archiving:
         )
 
     def _concerns_task(self, error: DBAPIError) -> bool:
-        """Return whether other tasks can be archived in spite of an error."""
+        """Return whether an error concerns one task, so that others can be archived."""
         if is_blocked(error):
             return len(self._blocked) < MAX_BLOCKED
         return not is_outage(error)
@@ -193,7 +193,7 @@ class Archiving:
             self._due_at[drop_expired] = now + self._drop_expired()
 
     def _drop_expired(self) -> float:
-        """Drop days that are too old; return the seconds until the next look."""
+        """Drop days that are too old; return the seconds until the next search."""
         try:
             drop_expired(self._engine, self._options.retention)
         except DatabaseUnavailable as error:

@@ -279,7 +279,7 @@ def _read_count(headers: Mapping[str, Any], key: str) -> int:
 
 
 def _read_time_limit(headers: Mapping[str, Any]) -> float | None:
-    """Return the hard time limit in seconds: the first of two in the header."""
+    """Return the hard time limit in seconds: the first of two limits in the header."""
     match headers.get("timelimit"):
         case [int() | float() as limit_s, *_] if 0 < limit_s < FAR.total_seconds():
             return float(limit_s)

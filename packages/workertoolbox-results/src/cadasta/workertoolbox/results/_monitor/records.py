@@ -19,7 +19,7 @@ class TaskRecord(NamedTuple):
             does not say.
         replaced: How many times the task has replaced itself.
         planned: The steps that the message announces.
-        refused: What the broker answered if it has refused the task.
+        refused: The answer of the broker, if it has refused the task.
     """
 
     id: str

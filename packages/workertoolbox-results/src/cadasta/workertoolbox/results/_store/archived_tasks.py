@@ -22,8 +22,8 @@ def add_archived(
 ) -> Sequence[DatedId]:
     """Add tasks in the history to those that were found, and return the newest ones.
 
-    The search ends with the days before which no newer task can have ended. If a clock
-    was wrong by more than a day, the task may be in a day that is not searched.
+    The search stops at days that cannot contain a newer task. If a clock was wrong by
+    more than a day, a task may be in a day that is not searched.
 
     Args:
         found: Live tasks, newest first.

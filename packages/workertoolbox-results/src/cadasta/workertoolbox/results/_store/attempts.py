@@ -81,7 +81,7 @@ def find_attempts(connection: Connection, id: str) -> Sequence[Attempt]:
             continue
         seen.add(number)
         message = published[number]
-        # A result that is not extended says little of its run.
+        # A result of Celery's own backend says little about its run.
         found.append(
             replace(
                 run,
@@ -100,7 +100,7 @@ def find_retries(connection: Connection, id: str) -> Sequence[int]:
     return [message["retries"] for message in messages]
 
 
-#: What a message says of its attempt.
+#: Columns of a message that describe its attempt.
 _MESSAGE = ("retries", "queue", "scheduled_at")
 
 
@@ -150,7 +150,7 @@ def _read(
 
 def _archived_messages(row: RowMapping) -> Sequence[Mapping[str, Any]]:
     if row["seen_at"] is None:
-        return ()  # No monitor has seen one.
+        return ()  # No monitor has seen a message.
     if row["messages"] is None:
         return [{name: row[name] for name in _MESSAGE}]
     records = sorted(
@@ -180,7 +180,7 @@ def _runs(row: RowMapping) -> Iterator[Attempt]:
         )
     status = row["status"]
     is_over = status in ENDED or status == RETRY
-    stored_at = row["stored_at"]  # Rows of others may have none.
+    stored_at = row["stored_at"]  # Rows of other programs may have none.
     failed = status in EXCEPTION_STATES
     yield Attempt(
         **{name: row[name] for name in ("retries", "queue", "worker", "traceback")},

@@ -14,10 +14,10 @@ from sqlalchemy import ColumnElement, Connection, literal, or_
 
 from cadasta.workertoolbox.results._database.tables import history
 
-#: The number of days from which on each window but the last one begins.
+#: Age in days at which each window but the last one begins.
 SIZES = (2, 8, 32)
 
-#: How much later than a worker's clock that of a publisher may be.
+#: How far the clock of a publisher may be ahead of the clock of a worker.
 CLOCK_SKEW = timedelta(days=1)
 
 
@@ -36,7 +36,7 @@ class DayWindow(NamedTuple):
     after: date | None = None
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """Yield conditions on the history, with literals by which tables are pruned."""
+        """Yield conditions on the history, with literals, so that tables are pruned."""
         day = history.c.day
         if self.since is not None:
             yield day >= literal(self.since, day.type, literal_execute=True)
@@ -56,9 +56,9 @@ class DayWindow(NamedTuple):
 
 
 def day_windows(connection: Connection) -> Iterator[DayWindow]:
-    """Yield windows that have all days; on SQLite, where days do not matter, only one.
+    """Yield windows that cover all days; on SQLite, which has no tables of days, one.
 
-    Several of them make sense only in a transaction that sees one snapshot.
+    Several windows make sense only in a transaction that sees one snapshot.
     """
     if connection.dialect.name == "sqlite":
         yield DayWindow(None, None)

@@ -19,11 +19,11 @@ from cadasta.workertoolbox.results._history.error_groups import (
 )
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 
-#: How long after its first error a group is new: those who look once a day see it.
+#: How long after its first error a group is new: a daily look finds it.
 NEW_FOR = timedelta(days=1)
 
-#: How long after its last error a group is quiet. The errors of a task that runs once a
-#: week are ongoing between two of its runs, even if one is left out.
+#: How long after its last error a group is quiet. The errors of a weekly task stay
+#: ongoing if one run is left out.
 QUIET_AFTER = timedelta(days=15)
 
 #: The states that are shown; see `ErrorGroup`.
@@ -38,7 +38,7 @@ class ErrorGroup:
 
     Attributes:
         id: The key: the version of the fingerprint, and 16 hexadecimal digits.
-        state: `ignored` or `resolved` if a user has said so; `back` if an error has
+        state: `ignored` or `resolved` if a user has set it; `back` if an error has
             occurred since it was resolved. Otherwise `new` if the first error is less
             than a day old, `quiet` if the last one is more than 15 days old, and
             `ongoing`.
@@ -89,7 +89,7 @@ class ErrorGroups(OpenDatabase):
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
-            UnknownErrorState: No group can have this state.
+            UnknownErrorState: Groups do not have this state.
         """
         if state not in (None, *STATES):
             raise UnknownErrorState(str(state), STATES)
@@ -108,13 +108,13 @@ class ErrorGroups(OpenDatabase):
             return [ErrorGroup(**row) for row in rows]
 
     def resolve_error_group(self, id: str) -> None:
-        """Mark a group as resolved. With its next error it is back.
+        """Mark a group as resolved. Its next error changes the state to `back`.
 
         The role needs the privileges of a purger.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the change.
-            ErrorGroupNotFound: No group has this key.
+            ErrorGroupNotFound: There is no group with this key.
         """
         now = datetime.now(UTC)
         # The clock of a worker may be ahead.
@@ -123,11 +123,11 @@ class ErrorGroups(OpenDatabase):
         self._change(id, state=RESOLVED, resolved_at=resolved_at)
 
     def ignore_error_group(self, id: str) -> None:
-        """Mark a group as ignored, whatever happens; as for `resolve_error_group`."""
+        """Mark a group as ignored; the rest is as for `resolve_error_group`."""
         self._change(id, state=IGNORED, resolved_at=None)
 
     def reopen_error_group(self, id: str) -> None:
-        """Undo `resolve_error_group` and `ignore_error_group`, with the same errors."""
+        """Undo `resolve_error_group` or `ignore_error_group`; same errors as there."""
         self._change(id, state=OPEN, resolved_at=None)
 
     def _change(self, id: str, **values: Any) -> None:

@@ -86,7 +86,7 @@ class Figures(OpenDatabase):
 
         The window is extended to whole minutes. Minutes are kept for a week by default,
         and hours for 90 days; a window that begins before that is extended to whole
-        hours, or days. The figures say which window they are about.
+        hours or days. `since` and `until` of the figures say which window they cover.
 
         Example:
             The tasks of the last day, and their run times by the hour::
@@ -100,7 +100,7 @@ class Figures(OpenDatabase):
         Args:
             since: The start of the window.
             until: Its end; None for the present.
-            step: Length of the parts of which `series` has figures: a whole number of
+            step: Length of the parts for which `series` has figures: a whole number of
                 minutes. The window is extended to whole steps, and where minutes or
                 hours are not kept, the step is an hour or a day.
             name: Only tasks of this name.
@@ -137,7 +137,7 @@ class Figures(OpenDatabase):
         """Return how many tasks were queued in the steps of a window, oldest first.
 
         Each step has a sample for each queue that had tasks, and one for all queues
-        together. A step without samples is left out: no monitor was running.
+        together. A step without samples is left out: no archiver was running.
 
         Args:
             since: The start of the window.

@@ -27,7 +27,7 @@ from cadasta.workertoolbox.results._store.task import INTERNAL
 
 Condition = ColumnElement[bool] | TextClause
 
-#: Names under which Celery stores a failure of what is not a task.
+#: Names under which Celery stores failures that do not belong to a task.
 PSEUDO_TASKS = ("celery.chord", "celery.group")
 
 
@@ -56,8 +56,8 @@ class Filters:
     def by_latest_state(self) -> bool:
         """Whether the tasks are sorted by the time of their latest state.
 
-        They are if a worker or an error group is given, or a stored state other than
-        `SUCCESS`. Few tasks match, and they may be anywhere in the history.
+        This is the case with a worker, an error group, or a stored state other than
+        `SUCCESS`: few tasks match, and they may be anywhere in the history.
         """
         usual = (*BEFORE_RESULT, SUCCESS, None)
         is_of_run = self.worker is not None or self.error_group is not None
@@ -65,7 +65,7 @@ class Filters:
 
     @property
     def may_have_ended(self) -> bool:
-        """Whether a task that matches may have ended, and so may be in the history."""
+        """Whether a task that matches may have ended, and may be in the history."""
         return self.status is None or self.status in ENDED
 
 
@@ -82,7 +82,7 @@ def untracked_conditions(filters: Filters) -> Iterator[Condition]:
 
 
 def state_conditions(filters: Filters) -> Iterator[Condition]:
-    """Yield conditions on `celery_taskmeta`, by all filters but the status.
+    """Yield conditions on `celery_taskmeta`, by all filters except the status.
 
     Name and queue are those that the worker stored, or else those of the message.
     """
@@ -105,7 +105,7 @@ def history_conditions(filters: Filters) -> Iterator[Condition]:
         if value is not None:
             yield ended[name] == value
     if filters.status not in (None, SUCCESS):
-        yield text(IS_UNUSUAL)  # SQLite compares it with the condition of the index.
+        yield text(IS_UNUSUAL)  # As text, so that SQLite finds the partial index.
     yield from name_and_queue_conditions(filters, ended.name, ended.queue)
 
 

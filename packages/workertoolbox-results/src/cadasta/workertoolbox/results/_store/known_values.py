@@ -130,15 +130,15 @@ def _stored_values(connection: Connection, kind: str) -> Iterator[str]:
 
 
 def _newest_values(connection: Connection, kind: str) -> set[str]:
-    """Return the values of the newest results, which may not be in history yet."""
+    """Return the values of the newest results, which may not be archived yet."""
     newest = select(taskmeta.c[kind]).order_by(taskmeta.c.date_done.desc())
     return {*connection.scalars(newest.limit(MAX_VALUES))} - {None}
 
 
 def _distinct(connection: Connection, column: Column[str]) -> Iterable[str]:
-    """Return the different values of a column, in one statement.
+    """Return the distinct values of a column, in one statement.
 
-    PostgreSQL plans a statement on the history as long as it runs.
+    In PostgreSQL, planning a statement on the history takes as long as running it.
     """
     first = select(func.min(column).label("value")).cte("found", recursive=True)
     following = select(func.min(column)).where(column > first.c.value)

@@ -1,4 +1,4 @@
-"""Searches for live tasks by their message, or by that of the task that plans them.
+"""Searches for live tasks and planned steps by messages.
 
 Each query returns tasks sorted by age, and a limited number of them.
 """
@@ -46,7 +46,7 @@ def find_due(
 ) -> Iterator[Sequence[DatedId]]:
     """Yield tasks without a result that could run before an instant, oldest first.
 
-    Those with an ETA, and those without one, have an index each.
+    Tasks with an ETA and tasks without one are found by different indexes.
     """
     at, eta = task.c.scheduled_at, task.c.eta
     for due_at, is_of_kind in ((at, eta.is_(None) | (eta < at)), (eta, eta >= at)):
@@ -62,7 +62,7 @@ def find_due(
 def find_planned(
     connection: Connection, filters: Filters, limit: int
 ) -> Sequence[DatedId]:
-    """Return steps that are not published yet, the latest announced first."""
+    """Return steps that are not published yet, the last announced first."""
     if filters.queue is not None or filters.by_latest_state:
         return []  # The queue of a step is not known yet.
     query = (

@@ -1,7 +1,7 @@
 """Searches for live tasks by their result.
 
-The live results are those that are not in history: of tasks that have not ended, and
-of those that ended lately.
+The live results are those that are not archived: of tasks that have not ended, and of
+tasks that ended a short while ago.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _find_newest(
 
 
 def open_states(connection: Connection) -> Iterator[str]:
-    """Yield the states of tasks that have not ended, by a look into an index each."""
+    """Yield the states of tasks that have not ended, with one index lookup for each."""
     status = taskmeta.c.status
     query = select(status).where(text(IS_OPEN)).order_by(status).limit(1)
     state = connection.scalar(query)

@@ -1,4 +1,4 @@
-"""Reading of tasks by their ids."""
+"""Reading tasks by their ids."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from cadasta.workertoolbox.results._store.task import Task
 #: Maximum number of tasks that one statement reads.
 MAX_IDS_PER_QUERY = 1000
 
-#: Bytes of a result that are read if it is only shown, and of a failure: enough for the
-#: characters that `tasks show` prints, each of which may take twelve bytes as JSON.
+#: Bytes that are read of a result, and of a failure, for display: enough for the
+#: characters that `tasks show` prints, which may take twelve bytes each in JSON.
 SHOWN_BYTES = 1024
 SHOWN_FAILURE_BYTES = 16 * 1024
 
@@ -46,7 +46,7 @@ LARGE = ("args", "kwargs", "traceback")
 
 
 class Detail(Enum):
-    """How much is read of what may be large."""
+    """How much is read of large values."""
 
     #: Everything.
     WHOLE = "whole"
@@ -84,7 +84,7 @@ def _read(
     days: Collection[date] | None,
     detail: Detail,
 ) -> Iterator[Task]:
-    """Yield tasks: live ones, those in history that are not live, and planned ones."""
+    """Yield tasks: live ones, archived ones that are not live, and planned ones."""
     missing = dict.fromkeys(ids)
     for task in _read_from(connection, live, missing, detail):
         del missing[task.id]
@@ -94,7 +94,7 @@ def _read(
         days = {each.day for each in found}
     if days:
         day = history.c.day
-        # Literals, by which PostgreSQL prunes the tables when it plans the query.
+        # Literals, so that PostgreSQL prunes the tables when it plans the query.
         known = bindparam(
             "days", sorted(days), day.type, expanding=True, literal_execute=True
         )
@@ -136,13 +136,13 @@ def _read_planned(connection: Connection, ids: Iterable[str]) -> Iterator[Task]:
         yield Task(**{**values, "status": PLANNED, "tracked": True})
 
 
-#: What is read besides the columns of the view.
+#: Columns that are read besides those of the view.
 _OTHERS = ("encoded_result", "not_run", "is_long")
 
 
 @cache
 def _select(table: Table, detail: Detail, dialect: str) -> Select[Any]:
-    """Return the query for tasks that are live or in history.
+    """Return the query for tasks that are live or in the history.
 
     The view shows results as `jsonb`, which cannot represent everything that Python's
     JSON can, such as NaN. Therefore they are read as they are stored.

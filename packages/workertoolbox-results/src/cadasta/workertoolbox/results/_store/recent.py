@@ -66,7 +66,7 @@ LOCK_TIMEOUT_S = 5.0
 #: metric must be limited.
 MAX_QUEUES = 50
 
-#: How far the clock of a publisher may be ahead. A later time is not believed.
+#: How far the clock of a publisher may be ahead. Later times are ignored.
 CLOCK_SKEW = timedelta(minutes=5)
 
 #: Label of all other queues, and of custom states.
@@ -77,8 +77,8 @@ OTHER = "other"
 class RecentCounts:
     """Numbers of recent tasks: of the last hour.
 
-    At most 20,000 live tasks are counted, the last ones that were seen, and as many in
-    the history.
+    At most the newest 20,000 live tasks, by the receipt of their messages, and as many
+    tasks in the history are counted.
 
     Attributes:
         tasks: Number of tasks by status and queue, without Celery's own, `celery.*`.
@@ -203,8 +203,8 @@ def _select_live(since: datetime) -> Subquery:
     """Return status and queue of live tasks."""
     newest = (
         select(task.c.id, task.c.name, task.c.queue, task.c.eta, task.c.scheduled_at)
-        # Not by `scheduled_at`, which whoever publishes can set to a later time than
-        # that of all other tasks.
+        # Not by `scheduled_at`, which a publisher can set to a later time than that of
+        # all other tasks.
         .where(task.c.seen_at >= since)
         .order_by(task.c.seen_at.desc())
         .limit(MAX_ROWS)
@@ -220,7 +220,7 @@ def _select_live(since: datetime) -> Subquery:
 
 
 def _select_archived(since: datetime) -> Subquery:
-    """Return status and queue of tasks in the history whose message was seen."""
+    """Return status and queue of tasks in the history with a message."""
     return (
         _newest_archived(since)
         .where(history.c.seen_at.is_not(None), ~is_internal(history.c.name))
@@ -229,7 +229,7 @@ def _select_archived(since: datetime) -> Subquery:
 
 
 def _newest_archived(since: datetime) -> Select[Any]:
-    """Return a query for the tasks in the history that were published lately."""
+    """Return a query for recently published tasks in the history."""
     return (
         select(history.c.status, history.c.queue)
         .where(
@@ -243,7 +243,7 @@ def _newest_archived(since: datetime) -> Select[Any]:
 
 
 def _first_day(since: datetime) -> date:
-    """Return the first day of the ends of tasks that were published since then."""
+    """Return the first day on which tasks published since then can have ended."""
     return (since - CLOCK_SKEW).date()
 
 

@@ -45,7 +45,7 @@ class TaskFigures:
         retries: How often these tasks were retried.
         redeliveries: Number of their runs that were lost, or were duplicates.
         failed_attempts: Number of attempts that failed in the window and were retried.
-        waited: How long the tasks waited, from when they could run.
+        waited: How long the tasks waited from the time when they could run.
         ran: How long they ran.
         series: The same for each step of the window, if one was asked for.
     """
@@ -73,7 +73,7 @@ class BacklogSample:
         queued_max: Their largest number in a sample.
         scheduled: Number of tasks with an ETA ahead, on average.
         scheduled_max: Their largest number in a sample.
-        oldest_s: Seconds that the oldest task had waited since it could run, at most.
+        oldest_s: The longest wait of a task in seconds, from when it could run.
     """
 
     since: datetime
@@ -136,7 +136,7 @@ class _Sum(NamedTuple):
 
 
 def _sum(rows: Iterable[Row[Any]]) -> _Sum:
-    """Return the sum of rows that begin with an instant and a status."""
+    """Return the sum of rows whose first columns are an instant and a status."""
     ended: list[Columns] = []
     retried: list[Columns] = []
     for row in rows:
@@ -208,7 +208,7 @@ def _sample(
     """Return the sum of rows.
 
     Args:
-        samples: Number of all samples, also of those without tasks in the queue.
+        samples: Number of all samples, including those without tasks in the queue.
     """
     return BacklogSample(
         since=since,

@@ -1,9 +1,9 @@
 """Searches for the ids of the tasks that match a query.
 
-A task is live or in history. A live one may be known from its message
-(`workertoolbox_task`), from its result (`celery_taskmeta`), or from the message of
-another task (`workertoolbox_planned`). Each of these sources is queried by itself, and
-the answers are merged.
+A task is live or in the history. A live task has a message (`workertoolbox_task`) or a
+result (`celery_taskmeta`), or the message of another task announces it
+(`workertoolbox_planned`). Each of these tables is queried separately, and the answers
+are merged.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def find_stuck(
 def _find_live(
     connection: Connection, filters: Filters, limit: int
 ) -> Iterator[Sequence[DatedId]]:
-    """Yield live tasks by their first message, and by their state if there is none."""
+    """Yield live tasks by their first message, or by their state without one."""
     status = filters.status
     if filters.by_latest_state:
         by_state = [*state_conditions(filters)]

@@ -119,7 +119,7 @@ class TaskStore(ErrorGroups, Figures):
             limit: Maximum number of tasks to return.
             name: Only tasks of this name.
             status: Only tasks with this status: one of Celery's, `QUEUED`, `SCHEDULED`,
-                `PLANNED`, or a custom state.
+                `PLANNED`, `LOST`, or a custom state.
             queue: Only tasks of this work queue.
             worker: Only tasks that this worker ran, such as `celery@host`.
             error_group: Only tasks whose latest error is in the group with this key.
@@ -131,7 +131,7 @@ class TaskStore(ErrorGroups, Figures):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
             UnknownStatus: No task has the status, and it is neither one of Celery's nor
-                `QUEUED`, `SCHEDULED`, `PLANNED`, `PROGRESS` or `ABORTED`.
+                `QUEUED`, `SCHEDULED`, `PLANNED`, `LOST`, `PROGRESS` or `ABORTED`.
         """
         filters = Filters(
             name=name,

@@ -20,8 +20,9 @@ class Task:
         id: Id of the task.
         name: Name of the task; None if neither message nor result has one.
         status: Celery's, or `QUEUED` (its message was seen, no worker has run it yet),
-            `SCHEDULED` (queued with an ETA in the future), or `PLANNED` (the message of
-            another task announces it; if that task fails, this one fails too).
+            `SCHEDULED` (queued with an ETA in the future), `PLANNED` (the message of
+            another task announces it; if that task fails, this one fails too), or
+            `LOST` (it should have ended, and its worker has probably died).
         queue: The work queue: the routing key that the task was published with.
         args: Positional arguments as the message had them, redacted and truncated; None
             if neither message nor result has them.
@@ -42,8 +43,8 @@ class Task:
         traceback: The traceback of a failure, as text.
         tracked: False if the task has a result, but no monitor has seen its message.
         waited_s: Seconds that the latest attempt waited, as its worker measured them.
-        result_bytes: Size of the result in bytes, if it was too long for the history,
-            so that `result` is only its beginning.
+        result_bytes: Size of the result in bytes if it was too long for the history;
+            then `result` is only its beginning.
     """
 
     id: str
@@ -104,8 +105,8 @@ class Task:
     def as_json(self) -> dict[str, Any]:
         """Return the values for `--json`: instants in ISO 8601, others unchanged.
 
-        A result of which the history has only the beginning is left out, but for the
-        error of a failure.
+        If the history has only the beginning of a result, the size is shown instead,
+        except for the error of a failure.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["tracked"], values["waited_s"], values["result_bytes"]

@@ -1,4 +1,4 @@
-"""Windows of time, covered by intervals of the tiers in which figures are kept."""
+"""Windows of time, and the intervals that cover them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MINUTE, _HOUR, _DAY = TIERS.values()
 
 
 class Tile(NamedTuple):
-    """Successive intervals of one tier, up to an instant that is not included."""
+    """Successive intervals of one tier, up to `until`, which is not included."""
 
     tier: str
     since: datetime
@@ -32,9 +32,9 @@ class Tile(NamedTuple):
 
 
 def complete_since(connection: Connection, table: Table) -> Mapping[str, datetime]:
-    """Return from when on a table has the intervals of each tier.
+    """Return the instant from which a table has the intervals of each tier.
 
-    Older ones were deleted if a longer tier goes further back.
+    If a longer tier begins earlier, older intervals of a tier were deleted.
     """
     columns = [
         select(end(table.c.at, type_=table.c.at.type))
@@ -66,7 +66,7 @@ def cover(
     Where the minutes were deleted, the window is extended to whole hours, or days.
 
     Args:
-        complete: From when on there are intervals of each tier.
+        complete: The instant from which there are intervals of each tier.
     """
     start, end = interval_start(since, _MINUTE), interval_end(until, _MINUTE)
     for tier, length in (("minute", _HOUR), ("hour", _DAY)):
@@ -97,7 +97,7 @@ def cover_steps(
     step: timedelta,
     complete: Mapping[str, datetime],
 ) -> tuple[Tile, timedelta]:
-    """Return the intervals that whole steps consist of, and the step.
+    """Return the intervals of a window of whole steps, and the step.
 
     The step is an hour or a day if the shorter intervals were deleted.
 
@@ -113,7 +113,7 @@ def cover_steps(
     start, end = interval_start(since, step), interval_end(until, step)
     if (end - start) // step > MAX_STEPS:
         raise InvalidWindow(
-            f"{(end - start) // step} steps of {step} are too many, of at most "
+            f"{(end - start) // step} steps of {step} are more than the maximum of "
             f"{MAX_STEPS}; choose a longer step or a shorter window"
         )
     return Tile(tier, start, end), step
@@ -134,7 +134,7 @@ def check_window(since: datetime, until: datetime) -> None:
     """Refuse a window that ends before it begins.
 
     Raises:
-        InvalidWindow: It does.
+        InvalidWindow: The window ends before it begins.
     """
     if since >= until:
         raise InvalidWindow(f"since {since} must be before until {until}")

@@ -30,7 +30,7 @@ MAX_KEYS = 1000
 class Workflow(NamedTuple):
     """A workflow: the ids of its tasks, of their roots, and of their groups.
 
-    `days` are the days of those tasks that are in the history.
+    `days` are the days of its tasks in the history.
     """
 
     task_ids: set[str]
@@ -40,7 +40,7 @@ class Workflow(NamedTuple):
 
 
 class _Member(NamedTuple):
-    """What one table says of a task; `day` is its day in the history."""
+    """The ids of a task in one table; `day` is its day in the history."""
 
     table: Table
     id: str
@@ -75,11 +75,11 @@ def find_children(
 ) -> tuple[Sequence[str], set[date]]:
     """Find the tasks that may have a given parent.
 
-    Several tables contain the parent of a task, and a task shows only one of them, so
+    Several tables contain a parent of the task, and the task has only one of them, so
     the caller has to check the tasks again.
 
     Returns:
-        The ids of the tasks, and the days of those that are in the history.
+        The ids of the tasks, and the days of the archived ones.
     """
     found = [
         member
@@ -94,7 +94,7 @@ def find_children(
 def _members(
     connection: Connection, roots: Sequence[str], groups: Sequence[str]
 ) -> Iterator[_Member]:
-    """Yield what is known of the tasks that have one of the roots or groups."""
+    """Yield the ids of tasks that have one of the roots or groups."""
     for start in range(0, max(len(roots), len(groups)), MAX_KEYS):
         keys = {
             "roots": roots[start : start + MAX_KEYS],
@@ -123,7 +123,7 @@ def _select(
 
 
 def _days(connection: Connection, found: Sequence[_Member]) -> set[date]:
-    """Return the days of those tasks that are in the history.
+    """Return the days of the tasks that are in the history.
 
     A step may be planned in one workflow and have ended in another, if its message was
     forged.

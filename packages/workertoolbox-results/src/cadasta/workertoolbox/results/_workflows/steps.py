@@ -22,10 +22,10 @@ class Step:
 
     Attributes:
         parent_id: Id of the task that it follows; None if it follows several.
-        header_id: Id of the group that it follows: it is in the body of a chord, and
-            the group is the header.
-        group_id: Id of the group that it is part of, if there is one.
-        queue: The queue that it asks for, if it does.
+        header_id: Id of the group before it, if the step is in the body of a chord; the
+            group is the header.
+        group_id: Id of the group that it is part of, or None.
+        queue: The queue that its options name, or None.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Step:
 
 
 class _Place(NamedTuple):
-    """The place of a signature in a workflow: ids of what it follows and is part of."""
+    """The place of a signature in a workflow: its parent, its header and its group."""
 
     parent_id: str | None = None
     header_id: str | None = None

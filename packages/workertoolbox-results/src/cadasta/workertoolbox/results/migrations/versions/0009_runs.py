@@ -1,4 +1,4 @@
-"""Tell runs under one id apart, and keep why a step was never run.
+"""Distinguish runs under one id, and keep the reason why a step was not run.
 
 Before deployment.
 """

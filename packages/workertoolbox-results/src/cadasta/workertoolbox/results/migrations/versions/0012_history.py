@@ -149,7 +149,7 @@ def create_history() -> None:
 
 
 def extend_grants(connection: sa.Connection) -> None:
-    """Grant privileges on what is new to roles that have them on what it belongs to."""
+    """Grant privileges on the new tables and columns to the roles of the old ones."""
     for relation, privilege, grant in GRANTS:
         parameters = {"relation": relation, "privilege": privilege}
         for role in connection.execute(sa.text(ROLES), parameters).scalars().all():

@@ -1,4 +1,4 @@
-"""Create indexes that find results to be archived, and the first days of the history.
+"""Create indexes for the archiver, and the first days of the history.
 
 Before deployment. On PostgreSQL each index is created concurrently, while the tables
 are read and written, and outside a transaction. After an interruption, the next upgrade

@@ -1,7 +1,7 @@
-"""Note what decides whether a task can still run: its time limit, and its chord.
+"""Add the time limit of a task, and the header of a chord's body.
 
-The archiver stores the end of tasks that can no longer run, so roles that archive get
-the privileges for that.
+With them, the archiver finds tasks that can no longer run, and stores their end. Roles
+that archive get the privileges for that.
 
 Before deployment.
 """
