@@ -112,7 +112,7 @@ def _through_outages(act: Callable[[], object]) -> None:
 def main(
     database: str, seed: str, number: str, writers: str, published: str, granted: str
 ) -> None:
-    """Store rounds until the file says that there are no more."""
+    """Store rounds until the file ends them."""
     task_histories.PUBLISHED = datetime.fromisoformat(published)
     random = Random(f"{seed}/{number}")
     with open_history(database) as past:

@@ -333,7 +333,7 @@ FROM generate_series(1, {TASK_COUNT}) n
 
 @pytest.fixture(scope="module")
 def large(postgresql: PostgreSQL) -> Iterator[TaskStore]:
-    """A store of 12,000 tasks, most of them in history."""
+    """A store of 12,000 tasks, most of them in the history."""
     pytest.importorskip("psycopg2")
     with ExitStack() as stack:
         database = stack.enter_context(postgresql.database())

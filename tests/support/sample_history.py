@@ -13,7 +13,7 @@ FROM generate_series(-{DAYS_AHEAD}, {DAYS}) n
 """
 
 #: The tasks are numbered up to `:count`, the latest. Every tenth task starts a workflow
-#: of four. There are fifty names, the first of which are the most frequent, and a rare
+#: of four. There are fifty names, the first ones are the most frequent, and a rare
 #: name that has a hundred tasks. Two in a hundred tasks fail, in fifty ways.
 ENDED = """
 INSERT INTO workertoolbox_history (

@@ -118,7 +118,7 @@ class History:
         backend.store_result(id, result, state, request=request)
 
     def archive(self) -> int:
-        """Archive what has ended; return the number of tasks."""
+        """Archive ended tasks; return their number."""
         with self.engine.begin() as connection:
             return archive_batch(connection, self.options)
 

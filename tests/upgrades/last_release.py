@@ -39,7 +39,7 @@ class Release:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables with which Python imports this release before what is installed."""
+        """Variables with which Python prefers this release to the installed one."""
         sources = (
             self.folder / f"packages/workertoolbox-{each}/src" for each in PACKAGES
         )

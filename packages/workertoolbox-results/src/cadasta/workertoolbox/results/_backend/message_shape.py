@@ -1,6 +1,6 @@
 """The shape of an error's message: the message without its variable parts.
 
-The cost is bounded by `MAX_LENGTH`, whatever the message contains.
+`MAX_LENGTH` bounds the cost for every message.
 """
 
 from __future__ import annotations

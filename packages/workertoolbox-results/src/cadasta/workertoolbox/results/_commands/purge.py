@@ -157,7 +157,7 @@ def _show(engine: Engine, expired: Expired) -> None:
 
 
 def _report(total: Counter[str], finished: bool) -> None:
-    """Print what was deleted, and fail if something is left."""
+    """Print the numbers of deleted rows, and fail if some are left."""
     in_use = total.pop(DAYS_IN_USE, 0)
     click.echo(f"{_described(total)} deleted")
     if not finished:

@@ -72,7 +72,7 @@ def require_finished(connection: Connection, *, archive_after: timedelta) -> Non
         about = "more than " if waiting > MAX_COUNTED else ""
         raise UpgradeUnfinished(
             f"tasks that ended and are not in history yet: "
-            f"{about}{min(waiting, MAX_COUNTED)}; let the monitors go on, or run "
+            f"{about}{min(waiting, MAX_COUNTED)}; keep monitors running, or run "
             "`celery -A … tasks archive --once`, and try again"
         )
 

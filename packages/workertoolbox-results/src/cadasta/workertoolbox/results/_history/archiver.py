@@ -90,8 +90,8 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     """Archive a batch of ended tasks in the transaction of a connection.
 
     Returns:
-        The number of results that were archived. It is 0 if there are none, or if
-        another archiver is at work.
+        The number of archived results. It is 0 without ended tasks, and while another
+        archiver is at work.
     """
     if not lock_archive(connection):
         return 0
@@ -165,7 +165,7 @@ def _by_day(
 ) -> dict[Day, list[str]]:
     """Group the ids of tasks by the retention class and the day that keeps them.
 
-    Tasks are left out if there is no table for them and none can be created.
+    Tasks without a table are left out if the table cannot be created.
     """
     today = now.date()
     groups: dict[Day, list[str]] = defaultdict(list)

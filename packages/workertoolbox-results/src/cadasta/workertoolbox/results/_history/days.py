@@ -92,7 +92,11 @@ def add_day(connection: Connection, wanted: Day) -> bool:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
-        _logger.warning("no table for history of %s: %s", wanted.day, one_line(error))
+        _logger.warning(
+            "cannot create the table of %s in the history: %s",
+            wanted.day,
+            one_line(error),
+        )
         return False
     return True
 

@@ -85,7 +85,7 @@ def archive_options(app: Celery) -> ArchiveOptions:
 
 
 def max_result_bytes(app: Celery) -> int:
-    """Return the bytes up to which an app keeps a result whole in history.
+    """Return the bytes up to which an app keeps a result whole in the history.
 
     Raises:
         InvalidLimit: `MAX_HISTORY_RESULT_BYTES` is not a positive number of bytes.

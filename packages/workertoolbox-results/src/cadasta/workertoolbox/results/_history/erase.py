@@ -132,7 +132,7 @@ def _quarantined(connection: Connection, workflow: Workflow) -> Sequence[int]:
 def _delete_tasks(connection: Connection, ids: Sequence[str]) -> None:
     if connection.dialect.name != "sqlite":
         # Locks tasks, and then results, in the order in which monitors write them: by
-        # id, in the collation of the database. The archiver skips what is locked.
+        # id, in the collation of the database. The archiver skips locked rows.
         for id in (task.c.id, taskmeta.c.task_id):
             ordered = select(id).where(id.in_(ids)).order_by(id)
             connection.execute(ordered.with_for_update())

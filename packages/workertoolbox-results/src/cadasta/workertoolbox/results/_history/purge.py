@@ -1,4 +1,4 @@
-"""Counting and deleting what has expired: whole days, and rows in batches."""
+"""Counting and deleting expired tasks: whole days, and rows in batches."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def drop_expired(engine: Engine, retention: Retention) -> Counter[str]:
     Days that a transaction uses stay until the next call, and are logged.
 
     Returns:
-        What was deleted, by kind.
+        The numbers of deleted rows and days, by kind.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.

@@ -199,7 +199,7 @@ def _delete_given(dialect: str) -> Delete:
 @cache
 def _upsert_given(dialect: str) -> Insert:
     columns = [*rollup.c]
-    # SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
+    # SQLite needs the WHERE to distinguish ON CONFLICT from the ON of a join.
     given = _given(dialect, columns).where(true())
     insert = insert_into(rollup, dialect).from_select(columns, given)
     changes = {

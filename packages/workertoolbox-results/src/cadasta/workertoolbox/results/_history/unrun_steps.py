@@ -57,12 +57,12 @@ _MAX_IDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """Why steps are not run, and what is stored for them.
+    """The task because of which steps are not run, and the state of the steps.
 
     Attributes:
         id: The task that did not succeed.
         error: Its error as text, such as `ValueError: no map`.
-        reason: What is stored as `not_run`, such as `not run: export.fetch[…] failed`.
+        reason: The value of `not_run`, such as `not run: export.fetch[…] failed`.
         status: The status that is stored for the steps.
         result: The encoded error that is stored for them.
     """

@@ -188,7 +188,7 @@ class Archiving:
                 self._due_at[step] = now + min(RETRY_S, period_s)
                 if error.connection_invalidated:
                     raise
-                _logger.warning("%s of history: %s", step.__name__, one_line(error))
+                _logger.warning("%s of the history: %s", step.__name__, one_line(error))
         if now >= self._due_at.get(drop_expired, now):
             self._due_at[drop_expired] = now + self._drop_expired()
 
@@ -197,6 +197,6 @@ class Archiving:
         try:
             drop_expired(self._engine, self._options.retention)
         except DatabaseUnavailable as error:
-            _logger.warning("old days of history are not dropped: %s", error)
+            _logger.warning("old days of the history are not dropped: %s", error)
             return RETRY_S
         return DROP_PERIOD_S
