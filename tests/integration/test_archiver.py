@@ -315,6 +315,37 @@ def _archive_rest(past: History) -> int:
     return Archiving(past.engine, past.options, should_stop=lambda: False).run_once()
 
 
+def test_a_row_that_cannot_be_read_does_not_stop_the_others(
+    past: History, caplog: pytest.LogCaptureFixture
+) -> None:
+    for id in ("a", "b", "c"):
+        past.store(states.SUCCESS, 42, id)
+    with past.engine.begin() as connection:
+        foreign = taskmeta.update().where(taskmeta.c.task_id == "b")
+        connection.execute(foreign.values(attempts=[{}]))
+    archiving = Archiving(past.engine, past.options, should_stop=lambda: False)
+
+    assert archiving.run_once() == 2
+    assert [row["id"] for row in past.rows()] == ["a", "c"]
+    assert "task b stays out of history" in caplog.text
+
+
+def test_many_tasks_are_archived_again_with_the_messages_that_arrive_late(
+    past: History,
+) -> None:
+    ids = [f"{number:03}" for number in range(120)]
+    for id in ids:
+        past.store(states.FAILURE, ValueError("no map"), id)
+    past.archive()
+    for id in ids:
+        past.publish(id)
+    past.archive()
+
+    assert [(row["id"], row["tracked"]) for row in past.rows()] == [
+        (id, True) for id in ids
+    ]
+
+
 def test_a_task_that_the_database_refuses_does_not_stop_the_others(
     past: History, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -44,9 +44,7 @@ EXECUTE FUNCTION workertoolbox_result_deleted();
 -- a function while the tables grow, and cannot estimate the number of messages.
 CREATE OR REPLACE FUNCTION workertoolbox_message_stored() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
-SET enable_seqscan = off AS $$
-DECLARE
-    first date;
+SET enable_seqscan = off SET jit = off AS $$
 BEGIN
     -- The lock waits for an archiver that is archiving the result without this message,
     -- and returns the committed row. Workers do not wait for this lock.
@@ -59,9 +57,9 @@ BEGIN
     ));
 
     -- A result stays for longer than these minutes after its task is archived.
-    SELECT min(coalesce(published_at, scheduled_at)) - interval '1 day' INTO first
-    FROM stored WHERE coalesce(published_at < now() - interval '5 minutes', true);
-    IF first IS NULL THEN
+    IF NOT EXISTS (
+        SELECT 1 FROM stored WHERE coalesce(published_at < now() - interval '5 minutes', true)
+    ) THEN
         RETURN NULL;
     END IF;
     INSERT INTO celery_taskmeta (
@@ -74,13 +72,18 @@ BEGIN
         convert_to(h.args::text, 'UTF8'), convert_to(h.kwargs::text, 'UTF8'), h.worker,
         h.retries, left(h.queue, 155), h.started_at, h.root_id, h.parent_id, h.group_id,
         h.published_at, h.waited_s, h.not_run, h.attempts, h.error_group, h.forgotten
-    FROM stored s CROSS JOIN LATERAL (
+    FROM (
+        SELECT id, published_at,
+            (coalesce(published_at, scheduled_at) - interval '1 day')::date AS first
+        FROM stored
+        WHERE coalesce(published_at < now() - interval '5 minutes', true)
+        AND (SELECT r.id FROM celery_taskmeta r WHERE r.task_id = stored.id) IS NULL
+        OFFSET 0
+    ) AS s CROSS JOIN LATERAL (
         SELECT * FROM workertoolbox_history
-        WHERE id = s.id AND day BETWEEN first AND current_date + 1
+        WHERE id = s.id AND day BETWEEN s.first AND current_date + 1
         AND coalesce(s.published_at <= published_at, true) OFFSET 0
     ) AS h
-    WHERE coalesce(s.published_at < now() - interval '5 minutes', true)
-    AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = h.id)
     ON CONFLICT (task_id) DO NOTHING;
     RETURN NULL;
 END $$;

@@ -88,11 +88,9 @@ def reopen(
         if attempts is not None:
             same = taskmeta.c.task_id == row["id"]
             connection.execute(update(taskmeta).where(same).values(attempts=attempts))
-        key = (history.c[name] == row[name] for name in ("id", "keep", "day"))
-        columns = contribution_columns(connection.dialect.name)
-        deleted = connection.execute(delete(history).where(*key).returning(*columns))
-        add_contributions(connection, contributions_of(deleted.all()), sign=-1)
-        record_errors(connection, occurrences({**row}), sign=-1)
+    _delete_from_history(connection, known)
+    errors = (error for row in known for error in occurrences({**row}))
+    record_errors(connection, errors, sign=-1)
     # Steps that were never published count as tracked.
     published = [row for row in known if row["scheduled_at"] is not None]
     _restore_messages(connection, published)
@@ -102,6 +100,20 @@ def reopen(
         else None
         for row in known
     }
+
+
+def _delete_from_history(connection: Connection, rows: Sequence[RowMapping]) -> None:
+    """Delete rows of the history, and subtract what they added to the rollups."""
+    days = [row["day"] for row in rows]
+    columns = contribution_columns(connection.dialect.name)
+    deletion = (
+        delete(history)
+        .where(is_in(connection, history.c.id, [row["id"] for row in rows]))
+        .where(history.c.day.between(min(days), max(days)))
+        .returning(*columns)
+    )
+    deleted = connection.execute(deletion).all()
+    add_contributions(connection, contributions_of(deleted), sign=-1)
 
 
 def _was_run(row: RowMapping) -> bool:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    Date,
+    cast,
+    delete,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from cadasta.workertoolbox.results._database.tables import (
     history,
@@ -23,6 +33,10 @@ from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
 #: How long a forgotten result stays after it was archived: a copy of its message may
 #: still arrive.
 FORGOTTEN_FOR = timedelta(hours=1)
+
+#: Days that the announcement of a step may have waited for a monitor. After a longer
+#: wait the row of the step stays in its table.
+WAITED_DAYS = 7
 
 #: Maximum number of rows of each table that are deleted in one transaction.
 BATCH_SIZE = 1000
@@ -95,6 +109,10 @@ def _delete_planned(connection: Connection) -> None:
     id = planned.c.id
     result = select(taskmeta.c.id).where(taskmeta.c.task_id == id)
     archived = select(history.c.id).where(history.c.id == id)
+    if connection.dialect.name == "postgresql":
+        # A step ends after its announcement, which may have waited in the queue.
+        first_day = cast(planned.c.seen_at, Date) - literal_column(str(WAITED_DAYS))
+        archived = archived.where(history.c.day >= first_day)
     message = select(task.c.id).where(task.c.id == id)
     known = or_(message.exists(), result.exists(), archived.exists())
     unlocked = (

@@ -50,6 +50,10 @@ DROP_PERIOD_S = 3600.0
 #: database too.
 REST_FACTOR = 1.0
 
+#: The least pause between two runs of a part of the housekeeping, as a multiple of its
+#: duration.
+HOUSEKEEPING_REST = 10.0
+
 
 class Archiving:
     """Archives batches of tasks repeatedly, and does the housekeeping.
@@ -115,7 +119,7 @@ class Archiving:
         """Archive a batch. If that fails, archive single tasks until one fails."""
         try:
             return self._archive(self._next_options(self._options.batch_size))
-        except DBAPIError as error:
+        except Exception as error:
             if not self._concerns_task(error):
                 raise
             _logger.warning("archiving tasks one by one: %s", one_line(error))
@@ -131,13 +135,13 @@ class Archiving:
     def _archive_one(self) -> int:
         """Archive one task, or leave it out.
 
-        A task that the database refuses is left out from now on. A task with a locked
+        A task that cannot be archived is left out from now on. A task with a locked
         row is left out until the next run.
         """
         options = self._next_options(1)
         try:
             return self._archive(options)
-        except DBAPIError as error:
+        except Exception as error:
             if not self._concerns_task(error):
                 raise
             with self._engine.begin() as connection:
@@ -145,21 +149,24 @@ class Archiving:
                     self._leave_out(found.id, error)
             return 0
 
-    def _leave_out(self, id: str, error: DBAPIError) -> None:
-        if is_blocked(error):
+    def _leave_out(self, id: str, error: Exception) -> None:
+        if isinstance(error, DBAPIError) and is_blocked(error):
             self._blocked.add(id)
             _logger.warning("task %s is locked and archived later", log_text(id))
             return
         self._refused.add(id)
         _logger.error(
-            "task %s stays out of history, the database refuses it: %s",
+            "task %s stays out of history, it cannot be archived: %s",
             log_text(id),
             one_line(error),
         )
 
-    def _concerns_task(self, error: DBAPIError) -> bool:
-        """Return whether an error concerns one task, so that others can be archived."""
-        if is_blocked(error):
+    def _concerns_task(self, error: Exception) -> bool:
+        """Return whether an error concerns one task, so that others can be archived.
+
+        Rows that others have written may contain anything, so any error may.
+        """
+        if isinstance(error, DBAPIError) and is_blocked(error):
             return len(self._blocked) < MAX_BLOCKED
         return not is_outage(error)
 
@@ -179,7 +186,7 @@ class Archiving:
         for step, period_s in PERIODS_S.items():
             if now < self._due_at.get(step, now):
                 continue
-            self._due_at[step] = now + period_s
+            began_at = time.monotonic()
             try:
                 with self._engine.begin() as connection:
                     if lock_archive(connection):
@@ -189,6 +196,11 @@ class Archiving:
                 if error.connection_invalidated:
                     raise
                 _logger.warning("%s of the history: %s", step.__name__, one_line(error))
+                continue
+            # The archiver has ten times as long for archiving.
+            ended_at = time.monotonic()
+            rest_s = HOUSEKEEPING_REST * (ended_at - began_at)
+            self._due_at[step] = ended_at + max(period_s, rest_s)
         if now >= self._due_at.get(drop_expired, now):
             self._due_at[drop_expired] = now + self._drop_expired()
 
