@@ -137,7 +137,7 @@ def test_an_error_in_a_library_has_the_place_of_its_caller() -> None:
         json.loads("{")
 
     assert of(parse).place == (
-        f"{__name__}.test_an_error_in_a_library_is_that_of_its_caller.<locals>.parse"
+        f"{__name__}.test_an_error_in_a_library_has_the_place_of_its_caller.<locals>.parse"
     )
 
 
