@@ -30,7 +30,7 @@ def silent_server() -> Iterator[str]:
         yield f"{HOST}:{server.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("timeout_s", [2, 4])
+@pytest.mark.parametrize("timeout_s", [3, 5])
 def test_a_connection_waits_as_long_as_the_url_says(
     silent_server: str, timeout_s: int
 ) -> None:
@@ -50,7 +50,8 @@ def test_a_connection_waits_as_long_as_the_url_says(
     with_backend_s = time.monotonic() - began_at
 
     for waited_s in (with_store_s, with_backend_s):
-        assert timeout_s - 1 < waited_s < timeout_s + 1.5
+        # One wait: neither two, nor the default of ten seconds.
+        assert timeout_s - 1 < waited_s < 2 * timeout_s
 
 
 def test_the_schema_that_the_advice_names_in_the_url_has_the_tables(
