@@ -16,6 +16,18 @@ _LITERAL = "+-.0123456789EINaefilnrstuy"
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
+def decode_prefix(encoded: bytes) -> Any:
+    """Return the value of JSON that may be cut off.
+
+    Raises:
+        ValueError: It is not JSON, or nothing of it is complete.
+    """
+    try:
+        return json.loads(encoded)
+    except ValueError:
+        return decode_beginning(encoded)
+
+
 def decode_beginning(encoded: bytes) -> Any:
     """Return the value of JSON that is cut off anywhere.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from celery import states
@@ -31,14 +30,12 @@ from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._history.attempt_records import (
+    DUPLICATE,
     MAX_ATTEMPTS,
     MAX_ERROR_BYTES,
     MAX_TRACEBACK,
+    attempt_record,
 )
-
-#: Outcome of a run that ended after the task had succeeded. A run without an end when
-#: another one began or ended has the outcome `LOST`.
-DUPLICATE = "DUPLICATE"
 
 #: Two starts on one worker that are closer than this are one run: the worker's main
 #: process measures the start of a task too. It writes a start after twice this time.
@@ -128,27 +125,9 @@ def duplicate_record(row: Mapping[str, Any]) -> str:
     Args:
         row: The row of its end, as the backend builds it.
     """
-    failed = row["status"] in states.EXCEPTION_STATES
-    error = bytes(row["result"])[:MAX_ERROR_BYTES] if failed else None
-    traceback = row.get("traceback")
     return json.dumps(
-        {
-            "retries": row.get("retries"),
-            "queue": row.get("queue"),
-            "worker": row.get("worker"),
-            "published_at": _iso(row.get("published_at")),
-            "started_at": _iso(row.get("started_at")),
-            "finished_at": _iso(row.get("date_done")),
-            "outcome": DUPLICATE,
-            "error": error and error.decode("ascii", "backslashreplace"),
-            "error_group": row.get("error_group"),
-            "traceback": traceback and traceback[-MAX_TRACEBACK:],
-        }
+        attempt_record(row, finished_at=row.get("date_done"), outcome=DUPLICATE)
     )
-
-
-def _iso(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()
 
 
 def _stored_attempt(dialect: Dialect) -> Any:

@@ -28,3 +28,6 @@ ENDED = (*FINAL, states.IGNORED, states.REJECTED, LOST)
 
 #: All known statuses. A task may also store custom states.
 STATUSES = tuple(sorted({*states.ALL_STATES, *ENDED, *BEFORE_RESULT}))
+
+#: Names under which Celery stores failures that do not belong to a task.
+PSEUDO_TASKS = ("celery.chord", "celery.group")

@@ -25,7 +25,7 @@ from cadasta.workertoolbox.results._database.leftovers import (
     drop_tables,
     require_finished,
 )
-from cadasta.workertoolbox.results._database.outages import one_line
+from cadasta.workertoolbox.results._database.outages import is_blocked, one_line
 from cadasta.workertoolbox.results._database.result_ids import widen_result_ids
 from cadasta.workertoolbox.results._database.schema import current_revision
 
@@ -39,9 +39,6 @@ LOCK_RETRY_S = 0.2
 #: Seconds for which a migration waits for a lock on a table. The statements of workers
 #: wait behind it, so it gives up and tries again after a pause of the same length.
 TABLE_LOCK_S = 0.5
-
-#: PostgreSQL's error code `lock_not_available`.
-_LOCK_NOT_AVAILABLE = "55P03"
 
 _logger = logging.getLogger(__name__)
 
@@ -118,7 +115,7 @@ def _change(connection: Connection, change: Callable[[Connection], object]) -> N
             connection.commit()
             return
         except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            if not is_blocked(error):
                 raise
             _logger.warning("waiting for another transaction: %s", one_line(error))
         connection.rollback()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from sqlite3 import complete_statement
+from typing import Any
 
 from sqlalchemy import (
     Boolean,
@@ -24,26 +25,34 @@ from sqlalchemy import (
 
 from cadasta.workertoolbox.results._database.types import Document, Instant
 
+
+def _first_columns() -> list[Column[Any]]:
+    """Return the columns that both views begin with."""
+    return [
+        Column("id", Text, primary_key=True),
+        Column("name", Text),
+        Column("status", Text),
+        Column("queue", Text),
+        Column("args", Document),
+        Column("kwargs", Document),
+        Column("root_id", Text),
+        Column("parent_id", Text),
+        Column("group_id", Text),
+        Column("retries", Integer),
+        Column("scheduled_at", Instant),
+        Column("eta", Instant),
+        Column("started_at", Instant),
+        Column("finished_at", Instant),
+        Column("worker", Text),
+    ]
+
+
 #: Every task: live tasks with their results, the history, and planned steps. A task
 #: without a result has the status `QUEUED`, `SCHEDULED` or `PLANNED`.
 tasks = Table(
     "workertoolbox_tasks",
     MetaData(),
-    Column("id", Text, primary_key=True),
-    Column("name", Text),
-    Column("status", Text),
-    Column("queue", Text),
-    Column("args", Document),
-    Column("kwargs", Document),
-    Column("root_id", Text),
-    Column("parent_id", Text),
-    Column("group_id", Text),
-    Column("retries", Integer),
-    Column("scheduled_at", Instant),
-    Column("eta", Instant),
-    Column("started_at", Instant),
-    Column("finished_at", Instant),
-    Column("worker", Text),
+    *_first_columns(),
     Column("result", Document),
     Column("traceback", Text),
     Column("tracked", Boolean),
@@ -55,21 +64,7 @@ tasks = Table(
 live = Table(
     "workertoolbox_live",
     MetaData(),
-    Column("id", Text, primary_key=True),
-    Column("name", Text),
-    Column("status", Text),
-    Column("queue", Text),
-    Column("args", Document),
-    Column("kwargs", Document),
-    Column("root_id", Text),
-    Column("parent_id", Text),
-    Column("group_id", Text),
-    Column("retries", Integer),
-    Column("scheduled_at", Instant),
-    Column("eta", Instant),
-    Column("started_at", Instant),
-    Column("finished_at", Instant),
-    Column("worker", Text),
+    *_first_columns(),
     Column("result", LargeBinary),
     Column("not_run", Text),
     Column("traceback", Text),

@@ -13,7 +13,7 @@ archives the task again (`reopening.py`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,7 +47,6 @@ from cadasta.workertoolbox.results._history.contributions import (
     contributions_of,
 )
 from cadasta.workertoolbox.results._history.days import (
-    DEFAULT,
     Day,
     add_day,
     day_of_end,
@@ -65,6 +64,7 @@ from cadasta.workertoolbox.results._history.error_groups import (
     record_errors,
 )
 from cadasta.workertoolbox.results._history.reopening import reopen
+from cadasta.workertoolbox.results._history.retention import DEFAULT
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.unrun_steps import BREAKING, close_steps
 
@@ -102,33 +102,22 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     broken = [each.id for each in found if each.status in BREAKING]
     close_steps(connection, broken, now)
     reopened = reopen(connection, found)
+    days = _by_day(connection, found, options, now)
     inserted: list[Sequence[Any]] = []
-    ids: list[str] = []
-    for day, some in _by_day(connection, found, options, now).items():
+    for day, some in days.items():
         inserted += _insert(connection, day, some, options, now)
-        ids += some
     add_contributions(connection, contributions_of(inserted))
-    record_errors(connection, _find_errors(connection, inserted))
+    record_errors(connection, _find_errors(connection, inserted, days))
     _restore_sizes(connection, reopened)
-    stored = {*ids}
-    with_messages = [
-        each.id
-        for each in found
-        if each.id in stored and (each.has_message or each.id in reopened)
-    ]
-    for column in (task.c.id, attempt.c.task_id):
-        of_tasks = is_in(connection, column, with_messages)
-        connection.execute(delete(column.table).where(of_tasks))
-    # A locked step stays, but is not shown; the housekeeping deletes it.
-    steps = select(planned.c.id).where(is_in(connection, planned.c.id, ids))
-    unlocked = steps.with_for_update(skip_locked=True)
-    connection.execute(delete(planned).where(planned.c.id.in_(unlocked)))
+    ids = {id for some in days.values() for id in some}
+    moved = [each for each in found if each.id in ids]
+    _delete_live(connection, moved, reopened)
     connection.execute(
         update(taskmeta)
-        .where(is_in(connection, taskmeta.c.task_id, ids))
+        .where(is_in(connection, taskmeta.c.task_id, [each.id for each in moved]))
         .values(archived_at=now)
     )
-    return len(ids)
+    return len(moved)
 
 
 def lock_archive(connection: Connection) -> bool:
@@ -208,14 +197,33 @@ def _insert(
     return connection.execute(statement.returning(*returned)).all()
 
 
+def _delete_live(
+    connection: Connection, moved: Sequence[EndedTask], reopened: Container[str]
+) -> None:
+    """Delete the messages of tasks, and the steps that announced them."""
+    ids = [each.id for each in moved]
+    seen = [each.id for each in moved if each.has_message or each.id in reopened]
+    for column in (task.c.id, attempt.c.task_id):
+        of_tasks = is_in(connection, column, seen)
+        connection.execute(delete(column.table).where(of_tasks))
+    # A locked step stays, but is not shown; the housekeeping deletes it.
+    steps = select(planned.c.id).where(is_in(connection, planned.c.id, ids))
+    unlocked = steps.with_for_update(skip_locked=True)
+    connection.execute(delete(planned).where(planned.c.id.in_(unlocked)))
+
+
 def _find_errors(
-    connection: Connection, inserted: Iterable[Sequence[Any]]
+    connection: Connection, inserted: Iterable[Sequence[Any]], days: Iterable[Day]
 ) -> Iterator[Occurrence]:
     """Yield the errors of tasks that were inserted, if their groups are known."""
     ids = [id for id, *_, group, attempts in inserted if group or attempts]
     if not ids:
         return
-    query = select(history).where(is_in(connection, history.c.id, ids))
+    known = [each.day for each in days]
+    query = select(history).where(
+        is_in(connection, history.c.id, ids),
+        history.c.day.between(min(known), max(known)),
+    )
     for row in connection.execute(query).mappings():
         yield from occurrences({**row})
 

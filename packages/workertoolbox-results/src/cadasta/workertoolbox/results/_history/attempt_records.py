@@ -16,22 +16,38 @@ MAX_ATTEMPTS = 100
 MAX_ERROR_BYTES = 4096
 MAX_TRACEBACK = 8192
 
+#: Outcome of a run that ended after the task had succeeded. A run without an end when
+#: another one began or ended has the outcome `LOST`.
+DUPLICATE = "DUPLICATE"
+
 
 def ended_attempts(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return all attempts of a row of the history, oldest first."""
+    last = attempt_record(row, finished_at=row["finished_at"], outcome=row["status"])
+    return [*(row["attempts"] or ()), last]
+
+
+def attempt_record(
+    row: Mapping[str, Any], *, finished_at: datetime | None, outcome: str
+) -> Mapping[str, Any]:
+    """Return the record of a run.
+
+    Args:
+        row: The columns of its end, as in `celery_taskmeta` or in the history.
+    """
     failed = row["status"] in states.EXCEPTION_STATES
     error = bytes(row["result"] or b"")[:MAX_ERROR_BYTES] if failed else None
-    traceback = row["traceback"]
-    last = {
-        **{name: row[name] for name in ("retries", "queue", "worker", "error_group")},
-        "published_at": _iso(row["published_at"]),
-        "started_at": _iso(row["started_at"]),
-        "finished_at": _iso(row["finished_at"]),
-        "outcome": row["status"],
+    traceback = row.get("traceback")
+    names = ("retries", "queue", "worker", "error_group")
+    return {
+        **{name: row.get(name) for name in names},
+        "published_at": _iso(row.get("published_at")),
+        "started_at": _iso(row.get("started_at")),
+        "finished_at": _iso(finished_at),
+        "outcome": outcome,
         "error": error and error.decode("ascii", "backslashreplace"),
         "traceback": traceback and traceback[-MAX_TRACEBACK:],
     }
-    return [*(row["attempts"] or ()), last]
 
 
 def merge_attempts(
@@ -54,7 +70,11 @@ def merge_attempts(
 
 
 def _run(record: Mapping[str, Any]) -> datetime | None:
-    text = record["started_at"] or record["finished_at"]
+    return read_instant(record["started_at"] or record["finished_at"])
+
+
+def read_instant(text: str | None) -> datetime | None:
+    """Return an instant in a record; those without a time zone are in UTC."""
     if text is None:
         return None
     instant = datetime.fromisoformat(text)

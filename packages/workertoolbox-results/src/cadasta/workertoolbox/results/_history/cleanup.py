@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 from cadasta.workertoolbox.results._database.connection import Database
-from cadasta.workertoolbox.results._database.statuses import ENDED
+from cadasta.workertoolbox.results._database.statuses import ENDED, PSEUDO_TASKS
 from cadasta.workertoolbox.results._database.tables import (
     chord,
     chord_part,
@@ -31,9 +31,6 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 BATCH_SIZE = 1000
 
 
-#: Names under which Celery stores failures that do not belong to a task.
-_PSEUDO_TASKS = ("celery.chord", "celery.group")
-
 _result = taskmeta.c
 
 #: The ends of tasks, which a trigger keeps until they are archived.
@@ -41,7 +38,7 @@ _IS_KEPT = and_(
     _result.archived_at.is_(None),
     _result.status.in_(ENDED),
     _result.task_id.is_not(None),
-    func.coalesce(_result.name, "").not_in(_PSEUDO_TASKS),
+    func.coalesce(_result.name, "").not_in(PSEUDO_TASKS),
 )
 
 

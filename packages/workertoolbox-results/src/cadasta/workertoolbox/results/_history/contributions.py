@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from celery import states
@@ -11,10 +10,14 @@ from sqlalchemy import ColumnElement, Float, and_, case, func, type_coerce
 
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import history
+from cadasta.workertoolbox.results._history.attempt_records import (
+    DUPLICATE,
+    read_instant,
+)
 from cadasta.workertoolbox.results._history.tally import Contribution
 
 #: Outcomes of runs that count as redeliveries.
-_REDELIVERED = (LOST, "DUPLICATE")
+_REDELIVERED = (LOST, DUPLICATE)
 
 
 def contribution_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
@@ -59,12 +62,13 @@ def contributions_of(rows: Iterable[Sequence[Any]]) -> Iterator[Contribution]:
             group or "",
         )
         for each in attempts or ():
-            if each["outcome"] == states.RETRY and each["finished_at"] is not None:
+            retried_at = read_instant(each["finished_at"])
+            if each["outcome"] == states.RETRY and retried_at is not None:
                 yield Contribution(
                     name=name or "",
                     queue=each["queue"] or "",
                     status=states.RETRY,
-                    finished_at=_read_instant(each["finished_at"]),
+                    finished_at=retried_at,
                     retries=1,
                     error_group=each.get("error_group") or "",
                 )
@@ -76,8 +80,3 @@ def _seconds(
     if dialect == "postgresql":
         return type_coerce(func.extract("epoch", end - start), Float)
     return (func.julianday(end) - func.julianday(start)) * 86400
-
-
-def _read_instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -14,12 +14,10 @@ from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.tables import history
-from cadasta.workertoolbox.results._history.retention import DEFAULT as DEFAULT
+from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
+from cadasta.workertoolbox.results._history.retention import DEFAULT
 
 _logger = logging.getLogger(__name__)
-
-#: How far the clock of a publisher may be ahead. Later times are ignored.
-CLOCK_SKEW = timedelta(minutes=5)
 
 #: Number of days for which tables are created ahead: more than a pause of the archiver
 #: or a long lock should take.
@@ -30,9 +28,6 @@ DAYS_AHEAD = 7
 #: never dropped too early. A query that searches all tables needs 0.2 ms and 12 locks
 #: for each, and PostgreSQL's lock table is full when four queries search 1,100 of them.
 DAYS_APART = 100
-
-#: How far the clock of a worker may be behind that of the publisher.
-MAX_SKEW = timedelta(days=1)
 
 _CHILDREN = text(
     "SELECT child.relname, pg_get_expr(child.relpartbound, child.oid) AS bound"

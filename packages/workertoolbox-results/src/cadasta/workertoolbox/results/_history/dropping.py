@@ -8,12 +8,10 @@ from datetime import date
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from cadasta.workertoolbox.results._database.outages import is_blocked
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.days import Day
 from cadasta.workertoolbox.results._history.retention import Retention
-
-#: SQLSTATE of a lock that was not granted in time.
-_LOCK_NOT_AVAILABLE = "55P03"
 
 #: The number of rows at the last ANALYZE. It is NULL for a table that has not been
 #: analyzed, or that was empty at the time and has rows now.
@@ -54,7 +52,7 @@ def drop_days(engine: Engine, days: Iterable[Day]) -> Iterator[Day]:
             with engine.begin() as connection:
                 connection.execute(_DROP, each._asdict())
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
+            if is_blocked(error):
                 return
             raise
         yield each

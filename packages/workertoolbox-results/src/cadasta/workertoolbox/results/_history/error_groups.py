@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +24,10 @@ from sqlalchemy.dialects.postgresql import Insert
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import error_group
-from cadasta.workertoolbox.results._history.attempt_records import ended_attempts
+from cadasta.workertoolbox.results._history.attempt_records import (
+    ended_attempts,
+    read_instant,
+)
 from cadasta.workertoolbox.results._history.stored_error import StoredError, read_error
 
 #: States that users give a group. The state that is shown also depends on the times of
@@ -68,7 +71,7 @@ def occurrences(row: Mapping[str, Any]) -> Iterator[Occurrence]:
             group,
             row["id"],
             row["name"],
-            _read_instant(at) or row["finished_at"],
+            read_instant(at) or row["finished_at"],
             read_error((attempt["error"] or "").encode()),
             is_retry=attempt["outcome"] == states.RETRY,
         )
@@ -183,10 +186,3 @@ _SUBTRACT = (
         retries=_subtracted(error_group.c.retries, "retried"),
     )
 )
-
-
-def _read_instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

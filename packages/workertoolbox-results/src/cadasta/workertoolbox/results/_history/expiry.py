@@ -30,8 +30,14 @@ from cadasta.workertoolbox.results._database.tables import (
     tasksetmeta,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._history.days import DEFAULT, Day, day_of_end
-from cadasta.workertoolbox.results._history.retention import Retention
+from cadasta.workertoolbox.results._history.conditions import (
+    has_message,
+    has_message_or_result,
+    is_archived,
+    is_live,
+)
+from cadasta.workertoolbox.results._history.days import Day, day_of_end
+from cadasta.workertoolbox.results._history.retention import DEFAULT, Retention
 
 #: The kinds of rows that are counted, as the command prints them.
 TASKS = "tasks"
@@ -154,18 +160,12 @@ def _history_rule(
 ) -> ExpiryRule:
     """Return a rule for tasks of the history, except tasks that are live again."""
     id = history.c.id
-    is_live = or_(
-        select(task.c.id).where(task.c.id == id).exists(),
-        select(taskmeta.c.id)
-        .where(taskmeta.c.task_id == id, taskmeta.c.archived_at.is_(None))
-        .exists(),
-    )
     expired = and_(scope, expired)
     return ExpiryRule(
         kind=TASKS,
         order=(id,),
         expired=expired,
-        deletable=select(id).where(expired, ~is_live),
+        deletable=select(id).where(expired, ~is_live(id)),
         columns=(id,),
         unlocked=(taskmeta.c.task_id, planned.c.id),
         scope=scope,
@@ -232,9 +232,7 @@ def _untracked_results(
         taskmeta.c.archived_at.is_(None),
         _has_name(taskmeta.c.name, name),
     )
-    deletable = select(id).where(
-        expired, ~select(task.c.id).where(task.c.id == id).exists()
-    )
+    deletable = select(id).where(expired, ~has_message(id))
     if status is not None:
         deletable = deletable.where(taskmeta.c.status == status)
     return ExpiryRule(
@@ -251,15 +249,13 @@ def _planned_steps(before: datetime, name: str | None) -> ExpiryRule:
     """Return the rule for steps that were announced but never published."""
     id = planned.c.id
     expired = and_(planned.c.seen_at < before, _has_name(planned.c.name, name))
-    known = (
-        select(column).where(column == id).exists()
-        for column in (task.c.id, taskmeta.c.task_id, history.c.id)
-    )
     return ExpiryRule(
         kind=TASKS,
         order=(planned.c.seen_at, id),
         expired=expired,
-        deletable=select(id).where(expired, ~or_(*known)),
+        deletable=select(id).where(
+            expired, ~has_message_or_result(id), ~is_archived(id)
+        ),
         columns=(id,),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
 
@@ -32,7 +32,9 @@ from cadasta.workertoolbox.results._database.tables import (
 from cadasta.workertoolbox.results._history.attempt_records import (
     ended_attempts,
     merge_attempts,
+    read_instant,
 )
+from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.contributions import (
     contribution_columns,
     contributions_of,
@@ -43,9 +45,6 @@ from cadasta.workertoolbox.results._history.error_groups import (
     record_errors,
 )
 from cadasta.workertoolbox.results._history.rollup import add_contributions
-
-#: How far the clock of a publisher may be ahead of the clock of a worker.
-CLOCK_SKEW = timedelta(days=1)
 
 #: Size of a batch up to which all days are searched for each id. That takes about 100
 #: microseconds with 90 days.
@@ -142,7 +141,7 @@ def _find_archived(
         bounded.pop(id, None)
     rows = [*_select(connection, unbounded)]
     if bounded:
-        since = (min(bounded.values()) - CLOCK_SKEW).date()
+        since = (min(bounded.values()) - MAX_SKEW).date()
         rows += _select(connection, [*bounded], since)
     return rows
 
@@ -230,16 +229,9 @@ def _messages(row: RowMapping) -> Iterable[dict[str, Any]]:
         return
     instants = ("scheduled_at", "eta", "seen_at")
     for record in row["messages"]:
-        read = {name: _read_instant(record[name]) for name in instants}
+        read = {name: read_instant(record[name]) for name in instants}
         yield {"task_id": row["id"], **record, **read}
 
 
 def _aware(instant: datetime | None) -> datetime | None:
     return instant and instant.replace(tzinfo=UTC)
-
-
-def _read_instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

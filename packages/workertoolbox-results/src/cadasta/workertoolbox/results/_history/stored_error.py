@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
+from cadasta.workertoolbox.results._arguments.cut_json import decode_prefix
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 
 #: Key of the function in which the exception was raised, such as `export.tasks.fetch`.
@@ -37,12 +36,9 @@ class StoredError:
 def read_error(encoded: bytes) -> StoredError:
     """Read the result of a failure, or its beginning."""
     try:
-        error = json.loads(encoded)
+        error = decode_prefix(encoded)
     except ValueError:
-        try:
-            error = decode_beginning(encoded)
-        except ValueError:
-            error = None  # A pickle of another backend, which is never read.
+        error = None  # A pickle of another backend, which is never read.
     error = _original(jsonable(error))
     message = message_of(error)
     if not isinstance(error, dict) or not isinstance(error.get("exc_type"), str):

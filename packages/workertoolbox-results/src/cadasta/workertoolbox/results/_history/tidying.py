@@ -24,10 +24,11 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
 )
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
-from cadasta.workertoolbox.results._history.days import DEFAULT, add_days
+from cadasta.workertoolbox.results._history.days import add_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
 from cadasta.workertoolbox.results._history.lost_tasks import mark_lost
+from cadasta.workertoolbox.results._history.retention import DEFAULT
 from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
 
 #: How long a forgotten result stays after it was archived: a copy of its message may

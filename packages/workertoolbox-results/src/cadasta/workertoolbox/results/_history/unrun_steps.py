@@ -18,18 +18,17 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, select
 
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
-from cadasta.workertoolbox.results._database.tables import (
-    history,
-    planned,
-    task,
-    taskmeta,
-)
+from cadasta.workertoolbox.results._database.tables import planned
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._database.view import live
 from cadasta.workertoolbox.results._history.closed_tasks import (
     encode_chord_error,
     encode_revocation,
     store_ends,
+)
+from cadasta.workertoolbox.results._history.conditions import (
+    has_message_or_result,
+    is_archived,
 )
 from cadasta.workertoolbox.results._history.stored_error import read_error
 
@@ -134,10 +133,8 @@ def _find_steps(
     """Yield planned steps without a message or a state, after tasks and groups."""
     names = ("id", "name", "root_id", "parent_id", "header_id", "group_id")
     columns = [planned.c[name] for name in names]
-    unseen = [
-        ~select(id).where(id == planned.c.id).exists()
-        for id in (task.c.id, taskmeta.c.task_id, history.c.id)
-    ]
+    id = planned.c.id
+    unseen = [~has_message_or_result(id), ~is_archived(id)]
     yield from _fetch(connection, columns, planned.c.parent_id, ids, *unseen)
     yield from _fetch(connection, columns, planned.c.header_id, group_ids, *unseen)
 

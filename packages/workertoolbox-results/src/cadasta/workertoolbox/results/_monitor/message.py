@@ -30,7 +30,7 @@ from cadasta.workertoolbox.results._headers import (
     UNREADABLE,
     work_queue,
 )
-from cadasta.workertoolbox.results._history.days import CLOCK_SKEW
+from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
 from cadasta.workertoolbox.results._monitor.decompression import (
     decompress,
 )
@@ -99,7 +99,7 @@ def read_task(
     group_id = _find_name(headers, "group")
     far = seen_at - FAR, seen_at + FAR
     published_at = _read_instant(
-        headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + CLOCK_SKEW
+        headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + MAX_LEAD
     )
     try:
         args, kwargs = redaction.redact_message(name, args, kwargs, headers)

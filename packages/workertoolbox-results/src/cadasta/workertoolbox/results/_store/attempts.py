@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,15 +20,16 @@ from sqlalchemy import (
     select,
 )
 
-from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
+from cadasta.workertoolbox.results._arguments.cut_json import decode_prefix
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
+from cadasta.workertoolbox.results._history.attempt_records import (
+    MAX_ERROR_BYTES,
+    read_instant,
+)
 from cadasta.workertoolbox.results._store.task import failure_text
-
-#: Bytes of the error of the latest attempt that are read.
-MAX_ERROR_BYTES = 4096
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -160,7 +160,7 @@ def _archived_messages(row: RowMapping) -> Sequence[Mapping[str, Any]]:
         {
             "retries": record["retries"],
             "queue": record["queue"],
-            "scheduled_at": _read_instant(record["scheduled_at"]),
+            "scheduled_at": read_instant(record["scheduled_at"]),
         }
         for record in records
     ]
@@ -173,9 +173,9 @@ def _runs(row: RowMapping) -> Iterator[Attempt]:
         error = record["error"]
         yield Attempt(
             **{name: record[name] for name in names},
-            scheduled_at=_read_instant(record["published_at"]),
-            started_at=_read_instant(record["started_at"]),
-            finished_at=_read_instant(record["finished_at"]),
+            scheduled_at=read_instant(record["published_at"]),
+            started_at=read_instant(record["started_at"]),
+            finished_at=read_instant(record["finished_at"]),
             error=error and _error_text(error.encode()),
         )
     status = row["status"]
@@ -208,22 +208,11 @@ def _order(attempt: Attempt) -> tuple[datetime, datetime]:
     return attempt.scheduled_at or started_at, started_at
 
 
-def _read_instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
 def _error_text(encoded: bytes) -> str | None:
     """Return the exception in the beginning of a result, as Python prints it."""
     try:
-        error = json.loads(encoded)
+        error = jsonable(decode_prefix(encoded))
     except ValueError:
-        try:
-            error = decode_beginning(encoded)
-        except ValueError:
-            return None  # A pickle of an older release, which is never read.
-    error = jsonable(error)
+        return None  # A pickle of an older release, which is never read.
     text = failure_text(error)
     return str(error) if text is None else text.removesuffix(": ")

@@ -13,13 +13,10 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, literal, or_
 
 from cadasta.workertoolbox.results._database.tables import history
+from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 
 #: Age in days at which each window but the last one begins.
 SIZES = (2, 8, 32)
-
-#: How far the clock of a publisher may be ahead of the clock of a worker.
-CLOCK_SKEW = timedelta(days=1)
-
 
 #: Days ahead that are searched first. Ends that are later come from wrong clocks.
 DAYS_AHEAD = 2
@@ -52,7 +49,7 @@ class DayWindow(NamedTuple):
         """Return whether all tasks in these days were published before an instant."""
         if self.until is None:
             return False
-        return datetime.combine(self.until, time(), UTC) + CLOCK_SKEW <= at
+        return datetime.combine(self.until, time(), UTC) + MAX_SKEW <= at
 
 
 def day_windows(connection: Connection) -> Iterator[DayWindow]:

@@ -16,7 +16,11 @@ from sqlalchemy import (
     text,
 )
 
-from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT, ENDED
+from cadasta.workertoolbox.results._database.statuses import (
+    BEFORE_RESULT,
+    ENDED,
+    PSEUDO_TASKS,
+)
 from cadasta.workertoolbox.results._database.tables import (
     IS_UNUSUAL,
     history,
@@ -26,9 +30,6 @@ from cadasta.workertoolbox.results._database.tables import (
 from cadasta.workertoolbox.results._store.task import INTERNAL
 
 Condition = ColumnElement[bool] | TextClause
-
-#: Names under which Celery stores failures that do not belong to a task.
-PSEUDO_TASKS = ("celery.chord", "celery.group")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,19 +26,21 @@ from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.statuses import (
+    PSEUDO_TASKS,
     QUEUED,
     SCHEDULED,
     STATUSES,
 )
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
 from cadasta.workertoolbox.results._history.conditions import (
     has_message,
     is_live,
     shown_status,
 )
 from cadasta.workertoolbox.results._store.day_windows import day_windows
-from cadasta.workertoolbox.results._store.filters import PSEUDO_TASKS, is_internal
+from cadasta.workertoolbox.results._store.filters import is_internal
 
 _logger = logging.getLogger(__name__)
 
@@ -65,9 +67,6 @@ LOCK_TIMEOUT_S = 5.0
 #: Maximum number of queues that are counted separately, as the number of labels of a
 #: metric must be limited.
 MAX_QUEUES = 50
-
-#: How far the clock of a publisher may be ahead. Later times are ignored.
-CLOCK_SKEW = timedelta(minutes=5)
 
 #: Label of all other queues, and of custom states.
 OTHER = "other"
@@ -165,7 +164,7 @@ def find_newest_task(engine: Engine) -> NewestTask | None:
         sqlalchemy.exc.DBAPIError: The database cannot be reached, or does not let the
             role read `workertoolbox_task` and `workertoolbox_history`.
     """
-    until = datetime.now(UTC) + CLOCK_SKEW
+    until = datetime.now(UTC) + MAX_LEAD
     query = (
         select(task.c.scheduled_at, task.c.seen_at)
         .where(task.c.scheduled_at <= until)
@@ -234,7 +233,7 @@ def _newest_archived(since: datetime) -> Select[Any]:
         select(history.c.status, history.c.queue)
         .where(
             history.c.day >= literal(_first_day(since), literal_execute=True),
-            history.c.listed_at.between(since, datetime.now(UTC) + CLOCK_SKEW),
+            history.c.listed_at.between(since, datetime.now(UTC) + MAX_LEAD),
             ~is_live(history.c.id),
         )
         .order_by(history.c.listed_at.desc())
@@ -244,7 +243,7 @@ def _newest_archived(since: datetime) -> Select[Any]:
 
 def _first_day(since: datetime) -> date:
     """Return the first day on which tasks published since then can have ended."""
-    return (since - CLOCK_SKEW).date()
+    return (since - MAX_LEAD).date()
 
 
 def _count_untracked(connection: Connection, since: datetime) -> int:
