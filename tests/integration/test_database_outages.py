@@ -77,6 +77,29 @@ def test_the_counts_of_a_chord_survive_a_kill_of_the_server() -> None:
     assert (size, done) == (2, 1)
 
 
+def test_the_end_of_an_attempt_survives_a_kill_of_the_server() -> None:
+    # With this delay, the server writes only synchronous commits before it is killed.
+    with cluster({**SURVIVING_KILLS, "wal_writer_delay": "10s"}) as server:
+        url = result_backend_url(server.url.render_as_string(hide_password=False))
+        app = Celery("retries", broker="memory://", backend=url, set_as_current=False)
+        backend: Any = app.backend
+        with server.running() as process:
+            upgrade(url)
+            for id in ("new", "started"):
+                request = Context(id=id, task="export.echo", retries=0)
+                if id == "started":
+                    backend.store_result(id, {}, states.STARTED, request=request)
+                    fetch(server.url, "SELECT txid_current()")
+                error = ValueError("no")
+                backend.store_result(id, error, states.RETRY, request=request)
+            process.kill()
+        with server.running():
+            stored = fetch(server.url, "SELECT task_id, status FROM celery_taskmeta")
+            app.close()
+
+    assert {*stored} == {("new", states.RETRY), ("started", states.RETRY)}
+
+
 @pytest.mark.parametrize("fault", ["terminated", "cut"])
 def test_every_result_is_stored_when_connections_end(
     access: BrokerAccess, database: str, tmp_path: Path, fault: str

@@ -85,19 +85,20 @@ def write_state(
     """
     values = {name: value for name, value in row.items() if value is not None}
     names = frozenset(values)
-    # Intermediate states may be lost in a crash of the server, so they are not flushed
-    # to disk.
     end = row["status"] if row["status"] in ENDED else None
+    # Other states may be lost in a crash of the server, so they are not flushed to
+    # disk. A retry is the end of an attempt: the task does not store it again.
+    is_flushed = end is not None or row["status"] == states.RETRY
     if is_first:
         insert = _insert(database.dialect, names)
-        if execute(database, [insert], values, synchronous_commit=bool(end)).count:
+        if execute(database, [insert], values, synchronous_commit=is_flushed).count:
             return
     elif is_started and (end is None or end in FINAL):
         replace = _replace(database.dialect, names)
-        if execute(database, [replace], values, synchronous_commit=bool(end)).count:
+        if execute(database, [replace], values, synchronous_commit=is_flushed).count:
             return
     upsert = _upsert(database.dialect, names, end, keeps_start)
-    if execute(database, [upsert], values, synchronous_commit=bool(end)).count:
+    if execute(database, [upsert], values, synchronous_commit=is_flushed).count:
         return
     if end in FINAL and "started_at" in names:  # The task has succeeded before.
         add = _add_duplicate(database.dialect, names)
