@@ -65,12 +65,14 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
     from cadasta.workertoolbox.results._store.attempts import Attempt
     from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
+    from cadasta.workertoolbox.results._store.queues import QueueBacklog
     from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
     from cadasta.workertoolbox.results._store.rollups import (
         BacklogSample,
         Percentiles,
         TaskFigures,
     )
+    from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
     from cadasta.workertoolbox.results._store.store import TaskStore
     from cadasta.workertoolbox.results._store.task import Task
 
@@ -101,6 +103,7 @@ __all__ = [
     "Percentiles",
     "PickledResult",
     "Privilege",
+    "QueueBacklog",
     "RESULT_BACKEND",
     "ROLE_PRIVILEGES",
     "RecentCounts",
@@ -111,6 +114,9 @@ __all__ = [
     "ResultsError",
     "Retention",
     "SchemaOutdated",
+    "Stats",
+    "StatsRow",
+    "StatsTable",
     "Task",
     "TaskFigures",
     "TaskNotFound",
@@ -148,6 +154,10 @@ _LAZY = {
     "Privilege": "_database.privileges",
     "ROLE_PRIVILEGES": "_database.privileges",
     "RecentCounts": "_store.recent",
+    "QueueBacklog": "_store.queues",
+    "Stats": "_store.stats",
+    "StatsRow": "_store.stats",
+    "StatsTable": "_store.stats",
     "Task": "_store.task",
     "TaskStore": "_store.store",
     "ResultIds": "_database.result_ids",

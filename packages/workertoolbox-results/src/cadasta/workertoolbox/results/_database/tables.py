@@ -41,7 +41,8 @@ IS_UNARCHIVED = f"archived_at IS NULL AND {_ENDED}"
 #: Few tasks have another status, so that an index of them is small.
 IS_UNUSUAL = "status <> 'SUCCESS'"
 
-_HAS_GROUP = "error_group <> ''"
+#: Most rows of the rollups belong to no group of errors.
+HAS_GROUP = "error_group <> ''"
 
 #: Only `INTEGER` numbers the rows of a table in SQLite; it has eight bytes there.
 _RowNumber = BigInteger().with_variant(Integer, "sqlite")
@@ -273,7 +274,7 @@ rollup = Table(
     Column("waits", Text, nullable=False),
     Column("runs", Text, nullable=False),
     Index("ix_workertoolbox_rollup_name", "name", "tier", "at"),
-    _partial("rollup_error_group", "error_group", "tier", "at", rows=_HAS_GROUP),
+    _partial("rollup_error_group", "error_group", "tier", "at", rows=HAS_GROUP),
     # Rows are updated often. With free space on their page, indexes are not updated.
     postgresql_with={"fillfactor": 70},
 )

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from base64 import b64decode, b64encode
-from collections import Counter
+from base64 import b64encode
+from binascii import a2b_base64
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import add
 
 #: Ratio of the upper bounds of two adjacent buckets: with it, the error of a percentile
 #: is at most 2 % (0.04 / 2.04).
@@ -33,6 +33,9 @@ _SCALE = 1 / math.log(GAMMA)
 
 #: Number of bucket 0 on a scale on which one second is 0.
 _OFFSET = math.log(SMALLEST_S) * _SCALE
+
+#: Bits of a count when histograms are added.
+_LANE = 64
 
 #: Formats of `array` for unsigned integers, by their size in bytes.
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -88,12 +91,19 @@ class Histogram:
     @classmethod
     def from_text(cls, *texts: str) -> Histogram:
         """Return the sum of the histograms that `to_text` wrote."""
-        total = [0] * (LAST_BUCKET + 1)
-        for zeros, first, counts in map(_read, filter(None, texts)):
-            total[0] += zeros
-            same = slice(first, first + len(counts))
-            total[same] = map(add, total[same], counts)
-        return cls({number: count for number, count in enumerate(total) if count})
+        zeros = 0
+        sums: defaultdict[int, int] = defaultdict(int)
+        for each_zeros, first, size, encoded in map(_split, filter(None, texts)):
+            zeros += each_zeros
+            sums[first] += _as_number(a2b_base64(encoded), size)
+        total = sum(number << _LANE * first for first, number in sums.items())
+        counts = array(
+            "Q", total.to_bytes(-(-total.bit_length() // _LANE) * 8, "little")
+        )
+        if sys.byteorder == "big":
+            counts.byteswap()
+        buckets = {number: count for number, count in enumerate(counts) if count}
+        return cls(buckets | {0: zeros} if zeros else buckets)
 
     def to_text(self) -> str:
         """Return a short text, whose length hardly depends on the number of durations.
@@ -167,11 +177,27 @@ class Histogram:
 
 def _read(text: str) -> tuple[int, int, array[int]]:
     """Return the zeros, the first number, and the counts in the text of a histogram."""
-    zeros, first, size, encoded = text.split(":") if text else ("0", "0", "1", "")
-    counts = array(_FORMATS[int(size)], b64decode(encoded))
+    zeros, first, size, encoded = _split(text or "0:0:1:")
+    counts = array(_FORMATS[size], a2b_base64(encoded))
     if sys.byteorder == "big":
         counts.byteswap()
-    return int(zeros), int(first), counts
+    return zeros, first, counts
+
+
+def _split(text: str) -> tuple[int, int, int, str]:
+    zeros, first, size, encoded = text.split(":")
+    return int(zeros), int(first), int(size), encoded
+
+
+def _as_number(counts: bytes, size: int) -> int:
+    """Return counts as one large integer, each in 64 bits of it.
+
+    Python adds such integers twice as fast as it adds the counts one by one.
+    """
+    lanes = bytearray(len(counts) // size * 8)
+    for position in range(size):
+        lanes[position::8] = counts[position::size]
+    return int.from_bytes(lanes, "little")
 
 
 def _write(zeros: int, first: int, counts: array[int]) -> str:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, literal_column, select, update
+from celery.states import RETRY
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    case,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from cadasta.workertoolbox.results._database.engine import translate_errors
-from cadasta.workertoolbox.results._database.tables import error_group
+from cadasta.workertoolbox.results._database.tables import (
+    HAS_GROUP,
+    error_group,
+    rollup,
+)
 from cadasta.workertoolbox.results._errors import ErrorGroupNotFound, UnknownErrorState
 from cadasta.workertoolbox.results._history.error_groups import (
     IGNORED,
     OPEN,
     RESOLVED,
 )
+from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 
 #: How long after its first error a group is new: a daily look finds it.
@@ -25,6 +41,9 @@ NEW_FOR = timedelta(days=1)
 #: How long after its last error a group is quiet. The errors of a weekly task stay
 #: ongoing if one run is left out.
 QUIET_AFTER = timedelta(days=15)
+
+#: Number of hours in `ErrorGroup.recent`.
+RECENT_HOURS = 24
 
 #: The states that are shown; see `ErrorGroup`.
 STATES = ("new", "ongoing", "quiet", "back", "resolved", "ignored")
@@ -55,6 +74,8 @@ class ErrorGroup:
         count: Number of errors.
         retries: How many of them were followed by a retry.
         resolved_at: When the group was resolved.
+        recent: Number of errors in each of the last 24 hours (UTC), the oldest first;
+            the last hour has just begun.
     """
 
     id: str
@@ -70,21 +91,43 @@ class ErrorGroup:
     count: int
     retries: int
     resolved_at: datetime | None
+    recent: Sequence[int] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in values.items()
+        }
 
 
 class ErrorGroups(OpenDatabase):
     """The methods of `TaskStore` for groups of errors."""
 
     def error_groups(
-        self, *, state: str | None = None, limit: int = 50
+        self,
+        *,
+        state: str | None = None,
+        since: datetime | None = None,
+        name: str | None = None,
+        limit: int = 50,
     ) -> Sequence[ErrorGroup]:
         """Return groups of errors, the one with the latest error first.
 
         The errors of a task are added when it is archived, about a minute after its
         end.
 
+        Example:
+            What has begun to fail since yesterday::
+
+                for group in store.error_groups(state="new"):
+                    print(group.count, group.sample, group.first_at, group.recent)
+
         Args:
             state: Only groups in this state, as in `ErrorGroup`.
+            since: Only groups with an error since then.
+            name: Only groups with an error of a task of this name.
             limit: Maximum number of groups to return.
 
         Raises:
@@ -93,19 +136,35 @@ class ErrorGroups(OpenDatabase):
         """
         if state not in (None, *STATES):
             raise UnknownErrorState(str(state), STATES)
-        shown = _shown_state(datetime.now(UTC))
-        others = ErrorGroup.__dataclass_fields__.keys() - {"state"}
+        now = datetime.now(UTC)
         query = (
-            select(shown.label("state"), *(error_group.c[name] for name in others))
+            _select_groups(now)
             .where(error_group.c["count"] > 0)
             .order_by(error_group.c.last_at.desc(), error_group.c.id)
             .limit(limit)
         )
         if state is not None:
-            query = query.where(shown == state)
-        with self._connected() as connection:
-            rows = connection.execute(query).mappings()
-            return [ErrorGroup(**row) for row in rows]
+            query = query.where(_shown_state(now) == state)
+        if since is not None:
+            query = query.where(error_group.c.last_at >= since)
+        if name is not None:
+            query = query.where(error_group.c.id.in_(_select_groups_of(name)))
+        with self._snapshot() as connection:
+            return _read_groups(connection, query, now)
+
+    def error_group(self, id: str) -> ErrorGroup:
+        """Return a group of errors by its key.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            ErrorGroupNotFound: There is no group with this key.
+        """
+        now = datetime.now(UTC)
+        query = _select_groups(now).where(error_group.c.id == id)
+        with self._snapshot() as connection:
+            for found in _read_groups(connection, query, now):
+                return found
+        raise ErrorGroupNotFound(id)
 
     def resolve_error_group(self, id: str) -> None:
         """Mark a group as resolved. Its next error changes the state to `back`.
@@ -135,6 +194,54 @@ class ErrorGroups(OpenDatabase):
         with translate_errors(self.engine), self.engine.begin() as connection:
             if not connection.execute(change).rowcount:
                 raise ErrorGroupNotFound(id)
+
+
+def _select_groups(now: datetime) -> Select[Any]:
+    others = (
+        each.name for each in fields(ErrorGroup) if each.name not in ("state", "recent")
+    )
+    return select(
+        _shown_state(now).label("state"), *(error_group.c[name] for name in others)
+    )
+
+
+def _select_groups_of(name: str) -> Select[Any]:
+    """Return a query for the keys of the groups with errors of a name of tasks."""
+    is_of_name = (rollup.c.name == name) & (rollup.c.error_group != "")
+    return select(rollup.c.error_group).where(is_of_name, rollup.c.tier == "day")
+
+
+def _read_groups(
+    connection: Connection, query: Select[Any], now: datetime
+) -> Sequence[ErrorGroup]:
+    rows = connection.execute(query).mappings().all()
+    recent = _read_recent(connection, [row["id"] for row in rows], now)
+    return [ErrorGroup(**row, recent=recent[row["id"]]) for row in rows]
+
+
+def _read_recent(
+    connection: Connection, keys: Sequence[str], now: datetime
+) -> Mapping[str, Sequence[int]]:
+    """Return the numbers of errors in the last hours of groups, oldest first."""
+    hour = TIERS["hour"]
+    first = interval_start(now, hour) - (RECENT_HOURS - 1) * hour
+    # Of an attempt that was retried, only the retry is counted.
+    errors = case((rollup.c.status == RETRY, rollup.c.retries), else_=rollup.c.count)
+    query = (
+        select(rollup.c.error_group, rollup.c.at, func.sum(errors))
+        .where(
+            rollup.c.error_group.in_(keys),
+            text(HAS_GROUP),  # As text, so that SQLite finds the partial index.
+            rollup.c.tier == "hour",
+            rollup.c.at >= first,
+        )
+        .group_by(rollup.c.error_group, rollup.c.at)
+    )
+    found = {key: [0] * RECENT_HOURS for key in keys}
+    for key, at, number in connection.execute(query):
+        # The clock of a worker may be ahead.
+        found[key][min((at - first) // hour, RECENT_HOURS - 1)] += int(number)
+    return found
 
 
 def _shown_state(now: datetime) -> ColumnElement[str]:

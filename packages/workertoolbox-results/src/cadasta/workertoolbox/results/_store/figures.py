@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.queues import QueueBacklog, read_queues
 from cadasta.workertoolbox.results._store.recent import (
     NewestTask,
     RecentCounts,
@@ -21,6 +22,11 @@ from cadasta.workertoolbox.results._store.rollups import (
     TaskFigures,
     read_backlog,
     read_figures,
+)
+from cadasta.workertoolbox.results._store.stats import (
+    Grouping,
+    StatsTable,
+    read_stats,
 )
 
 
@@ -126,6 +132,23 @@ class Figures(OpenDatabase):
                 error_group=error_group,
             )
 
+    def backlog(self) -> Sequence[QueueBacklog]:
+        """Return what waits in each queue, most tasks first.
+
+        Queues that had tasks within the last hour are included. What runs and who
+        consumes comes from the starts and ends of tasks, on every broker.
+
+        Example:
+            Queues whose oldest task has waited for more than five minutes::
+
+                late = [each for each in store.backlog() if each.oldest_s > 300]
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        with self._snapshot() as connection:
+            return read_queues(connection, datetime.now(UTC))
+
     def backlog_samples(
         self,
         *,
@@ -156,4 +179,62 @@ class Figures(OpenDatabase):
                 until=until or datetime.now(UTC),
                 step=step,
                 queue=queue,
+            )
+
+    def stats(
+        self,
+        *,
+        since: datetime,
+        until: datetime | None = None,
+        by: Grouping | None = None,
+        limit: int = 20,
+        name: str | None = None,
+        queue: str | None = None,
+        status: str | None = None,
+        error_group: str | None = None,
+        internal: bool = False,
+    ) -> StatsTable:
+        """Return statistics of the tasks that ended in a window, and in the one before.
+
+        The window is extended to whole minutes, hours or days as for `figures`. The
+        window before has the same length and ends where it begins.
+
+        Example:
+            The ten busiest tasks of the last hour, and how much busier they are than an
+            hour ago::
+
+                hour = datetime.now(UTC) - timedelta(hours=1)
+                for row in store.stats(since=hour, by="name", limit=10).rows:
+                    before = row.before.per_second if row.before else None
+                    print(row.value, row.now.per_second, before, row.now.ran.p95_s)
+
+        Args:
+            since: The start of the window.
+            until: Its end; None for the last minute whose tasks are all archived, which
+                is one or two minutes ago.
+            by: Whether to return rows by `name` or by `queue`.
+            limit: Maximum number of rows; the other names or queues are added up.
+            name: Only tasks of this name.
+            queue: Only tasks of this work queue.
+            status: Only tasks that ended with this status.
+            error_group: Only failures of this group of errors.
+            internal: Whether to include Celery's own tasks, `celery.*`. With `name`
+                they are always included.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            InvalidWindow: The window ends before it begins.
+        """
+        with self._snapshot() as connection:
+            return read_stats(
+                connection,
+                since=since,
+                until=until,
+                by=by,
+                limit=limit,
+                internal=internal,
+                name=name,
+                queue=queue,
+                status=status,
+                error_group=error_group,
             )

@@ -125,7 +125,7 @@ def _nearest(value: str, known: Iterable[str]) -> str | None:
 def _stored_values(connection: Connection, kind: str) -> Iterator[str]:
     """Yield the values that tasks have, by one look into an index for each."""
     for column in (*_COLUMNS[kind], history.c[kind]):
-        yield from _distinct(connection, column)
+        yield from distinct_values(connection, column)
     yield from _newest_values(connection, kind)
 
 
@@ -135,7 +135,7 @@ def _newest_values(connection: Connection, kind: str) -> set[str]:
     return {*connection.scalars(newest.limit(MAX_VALUES))} - {None}
 
 
-def _distinct(connection: Connection, column: Column[str]) -> Iterable[str]:
+def distinct_values(connection: Connection, column: Column[str]) -> Iterable[str]:
     """Return the distinct values of a column, in one statement.
 
     In PostgreSQL, planning a statement on the history takes as long as running it.

@@ -154,12 +154,13 @@ def _figures(since: datetime, until: datetime, total: _Sum) -> TaskFigures:
         retries=tally.retries,
         redeliveries=tally.redeliveries,
         failed_attempts=total.failed_attempts,
-        waited=_percentiles(tally.waits),
-        ran=_percentiles(tally.runs),
+        waited=percentiles_of(tally.waits),
+        ran=percentiles_of(tally.runs),
     )
 
 
-def _percentiles(histogram: Histogram) -> Percentiles:
+def percentiles_of(histogram: Histogram) -> Percentiles:
+    """Return the percentiles of the durations in a histogram."""
     return Percentiles(*(histogram.percentile(each) for each in (50, 95, 99)))
 
 

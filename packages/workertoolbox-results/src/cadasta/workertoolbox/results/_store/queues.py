@@ -1,0 +1,288 @@
+"""The backlog of each queue: what waits, what runs, and who consumes it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from celery import states
+from sqlalchemy import Connection, case, func, literal, select, text
+
+from cadasta.workertoolbox.results._database.statuses import STATUSES
+from cadasta.workertoolbox.results._database.tables import (
+    IS_OPEN,
+    IS_UNARCHIVED,
+    backlog,
+    history,
+    rollup,
+    task,
+    taskmeta,
+)
+from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
+from cadasta.workertoolbox.results._history.conditions import has_result
+from cadasta.workertoolbox.results._store.archived_until import archived_until
+from cadasta.workertoolbox.results._store.known_values import distinct_values
+
+#: Maximum number of live tasks, and of running ones, that are read. Of more tasks, the
+#: numbers are those of the sample that the archiver takes each minute.
+MAX_ROWS = 20_000
+
+#: The window of the throughput: minutes that are archived.
+THROUGHPUT_WINDOW = timedelta(minutes=10)
+
+#: How long ago a worker has run a task of a queue that it probably still consumes.
+CONSUMER_WINDOW = timedelta(hours=1)
+
+#: Number of latest ended tasks of a queue whose workers are read.
+CONSUMER_ROWS = 200
+
+#: Statuses of tasks that a worker has run.
+RUN = (states.SUCCESS, states.FAILURE, states.IGNORED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueBacklog:
+    """What waits in a queue, what runs, and which workers consume it.
+
+    Attributes:
+        queue: The queue.
+        queued: Number of tasks that can run and have not started; None if nothing has
+            counted them.
+        scheduled: Number of tasks with an ETA ahead; None likewise.
+        oldest_s: Seconds that the oldest task has waited since it could run; 0.0 if no
+            task waits.
+        retrying: Number of tasks that are to be retried.
+        running: Number of tasks that have started and not ended.
+        counted_at: When the tasks were counted: now, or if more than 20,000 tasks are
+            live, in the last sample, which the archiver takes each minute.
+        consumers: Workers that run a task of the queue, or have run one of its last 200
+            within an hour. It needs no remote control, so it works on every broker.
+        ended_at: When a task of the queue last ended, within the last hour.
+        per_second: Tasks of the queue that ended per second, in the last ten minutes
+            whose tasks are archived.
+    """
+
+    queue: str
+    queued: int | None = 0
+    scheduled: int | None = 0
+    oldest_s: float = 0.0
+    retrying: int = 0
+    running: int = 0
+    counted_at: datetime
+    consumers: Sequence[str] = ()
+    ended_at: datetime | None = None
+    per_second: float = 0.0
+
+    @property
+    def drain_s(self) -> float | None:
+        """Seconds until the queued tasks have run, if no others are published.
+
+        It is None if tasks wait and none has ended lately.
+        """
+        if not self.queued:
+            return None if self.queued is None else 0.0
+        return self.queued / self.per_second if self.per_second else None
+
+
+class _Waiting(NamedTuple):
+    """What waits: an instant, and the columns of `QueueBacklog` by queue."""
+
+    counted_at: datetime
+    by_queue: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class _OpenTasks:
+    """Tasks of a queue that have a state and have not ended."""
+
+    running: int = 0
+    retrying: int = 0
+    workers: set[str] = field(default_factory=set)
+
+
+def read_queues(connection: Connection, now: datetime) -> Sequence[QueueBacklog]:
+    """Return the backlogs of all queues that have live tasks, or had tasks lately.
+
+    Those with most queued tasks are first.
+    """
+    if _are_few(connection):
+        waiting = _Waiting(now, _count_waiting(connection, now))
+    else:
+        waiting = _read_sample(connection, now)
+    open_tasks = _read_open_tasks(connection)
+    speeds = _read_speeds(connection, now)
+    ends = _read_newest_ends(connection)
+    found = []
+    for queue in {*waiting.by_queue, *open_tasks, *speeds, *ends}:
+        opened = open_tasks[queue]
+        latest = [*ends[queue], *_archived_ends(connection, queue, now)]
+        recent = [each for each in latest if each.at >= now - CONSUMER_WINDOW]
+        workers = {each.worker for each in recent if each.worker is not None}
+        found.append(
+            QueueBacklog(
+                queue=queue,
+                counted_at=waiting.counted_at,
+                **waiting.by_queue.get(queue, {}),
+                retrying=opened.retrying,
+                running=opened.running,
+                consumers=sorted(workers | opened.workers),
+                ended_at=max((each.at for each in recent), default=None),
+                per_second=speeds.get(queue, 0.0),
+            )
+        )
+    return sorted(found, key=lambda each: (-(each.queued or 0), each.queue))
+
+
+def _are_few(connection: Connection) -> bool:
+    """Return whether the live tasks are few enough to be counted."""
+    some = select(task.c.id).limit(MAX_ROWS + 1).subquery()
+    return connection.scalars(select(func.count()).select_from(some)).one() <= MAX_ROWS
+
+
+def _count_waiting(
+    connection: Connection, now: datetime
+) -> Mapping[str, Mapping[str, Any]]:
+    """Count the tasks without a result, as `sample_backlog` does."""
+    columns = task.c
+    is_ahead = columns.eta > now
+    is_due = func.coalesce(columns.eta, now, type_=columns.eta.type) <= now
+    due_at = case(
+        (columns.eta > columns.scheduled_at, columns.eta), else_=columns.scheduled_at
+    )
+    query = (
+        select(
+            columns.queue,
+            func.count().filter(is_due),
+            func.count().filter(is_ahead),
+            func.min(due_at).filter(is_due),
+        )
+        .where(~has_result(columns.id))
+        .group_by(columns.queue)
+    )
+    return {
+        queue: {
+            "queued": queued,
+            "scheduled": scheduled,
+            # The clock of the publisher may be ahead.
+            "oldest_s": max((now - (due_at or now)).total_seconds(), 0.0),
+        }
+        for queue, queued, scheduled, due_at in connection.execute(query)
+    }
+
+
+def _read_sample(connection: Connection, now: datetime) -> _Waiting:
+    """Return the latest sample; the numbers are None if there is no sample."""
+    of_minutes = backlog.c.tier == "minute"
+    newest = func.max(backlog.c.at, type_=backlog.c.at.type)
+    at = connection.scalar(select(newest).where(of_minutes, backlog.c.at <= now))
+    if at is None:
+        unknown = {"queued": None, "scheduled": None}
+        queues = distinct_values(connection, task.c.queue)
+        return _Waiting(now, dict.fromkeys(queues, unknown))
+    query = select(backlog).where(of_minutes, backlog.c.at == at)
+    return _Waiting(
+        at,
+        {
+            row.queue: {
+                "queued": row.queued_max,
+                "scheduled": row.scheduled_max,
+                "oldest_s": row.oldest_max_s,
+            }
+            for row in connection.execute(query.where(backlog.c.queue != ALL_QUEUES))
+        },
+    )
+
+
+def _read_open_tasks(connection: Connection) -> Mapping[str, _OpenTasks]:
+    """Return the running tasks, and those that are to be retried, by queue."""
+    result = taskmeta.c
+    of_message = select(task.c.queue).where(task.c.id == result.task_id)
+    some = (
+        select(
+            result.status,
+            func.coalesce(result.queue, of_message.scalar_subquery()).label("queue"),
+            result.worker,
+        )
+        .where(text(IS_OPEN))
+        .limit(MAX_ROWS)
+        .subquery()
+    )
+    found: defaultdict[str, _OpenTasks] = defaultdict(_OpenTasks)
+    columns = (some.c.status, some.c.queue, some.c.worker)
+    query = select(*columns, func.count()).group_by(*columns)
+    for status, queue, worker, count in connection.execute(query):
+        if queue is None:
+            continue
+        if status == states.RETRY:
+            found[queue].retrying += count
+        elif status == states.STARTED or status not in STATUSES:
+            found[queue].running += count
+            found[queue].workers |= {worker} - {None}
+    return found
+
+
+def _read_speeds(connection: Connection, now: datetime) -> Mapping[str, float]:
+    """Return the ended tasks per second of each queue that had some in an hour."""
+    until = archived_until(connection, now)
+    counted = func.sum(case((rollup.c.at >= until - THROUGHPUT_WINDOW, rollup.c.count)))
+    query = (
+        select(rollup.c.queue, counted)
+        .where(
+            rollup.c.tier == "minute",
+            rollup.c.at >= until - CONSUMER_WINDOW,
+            rollup.c.at < until,
+            rollup.c.status != states.RETRY,
+            rollup.c.queue != "",
+        )
+        .group_by(rollup.c.queue)
+    )
+    seconds = THROUGHPUT_WINDOW.total_seconds()
+    return {
+        queue: float(count or 0) / seconds for queue, count in connection.execute(query)
+    }
+
+
+class _End(NamedTuple):
+    at: datetime
+    worker: str | None
+
+
+def _read_newest_ends(connection: Connection) -> Mapping[str, Sequence[_End]]:
+    """Return the latest end of each worker by queue, from the newest live results."""
+    result = taskmeta.c
+    newest = (
+        select(result.queue, result.worker, result.date_done)
+        .where(text(IS_UNARCHIVED), result.queue.is_not(None))
+        .order_by(result.date_done.desc())
+        .limit(MAX_ROWS)
+        .subquery()
+    )
+    at = func.max(newest.c.date_done, type_=newest.c.date_done.type)
+    query = select(newest.c.queue, newest.c.worker, at).group_by(
+        newest.c.queue, newest.c.worker
+    )
+    found: defaultdict[str, list[_End]] = defaultdict(list)
+    for queue, worker, ended_at in connection.execute(query):
+        if ended_at is not None:
+            found[queue].append(_End(ended_at.replace(tzinfo=UTC), worker))
+    return found
+
+
+def _archived_ends(connection: Connection, queue: str, now: datetime) -> Sequence[_End]:
+    """Return the ends of the latest tasks of a queue that are archived."""
+    since = now - CONSUMER_WINDOW
+    query = (
+        select(history.c.finished_at, history.c.worker)
+        .where(
+            history.c.day >= literal(since.date(), literal_execute=True),
+            history.c.queue == queue,
+            history.c.listed_at >= since,
+            history.c.status.in_(RUN),
+        )
+        .order_by(history.c.listed_at.desc())
+        .limit(CONSUMER_ROWS)
+    )
+    return [_End(*row) for row in connection.execute(query)]
