@@ -46,7 +46,7 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_quarantine", "SELECT", "INSERT")
     | _grant(
         "workertoolbox_planned workertoolbox_rollup workertoolbox_backlog "
-        "celery_taskmeta",
+        "workertoolbox_monitor celery_taskmeta",
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
     | _grant(

@@ -342,6 +342,17 @@ quarantine = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
+#: A row per monitor that runs or has run in the last day: how far it has read its
+#: queue. See `_history/horizon.py`.
+monitor = Table(
+    "workertoolbox_monitor",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # All messages that were published before are stored. NULL until that is known.
+    Column("read_until", Instant),
+    Column("reported_at", Instant, nullable=False),
+)
+
 #: A row per chord. `id` is the id of the group that is the header of the chord.
 chord = Table(
     "workertoolbox_chord",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from celery import Celery
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select, true
 
 from cadasta.workertoolbox.results._arguments.truncation import byte_limit
 from cadasta.workertoolbox.results._database.id_lists import is_in
@@ -17,6 +17,7 @@ from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._durations import parse_duration
 from cadasta.workertoolbox.results._errors import InvalidDuration
+from cadasta.workertoolbox.results._history.horizon import find_horizon
 from cadasta.workertoolbox.results._history.retention import Retention
 
 #: Seconds from the end of a task until it is archived: most messages arrive before.
@@ -125,7 +126,8 @@ def find_ended(
 ) -> Sequence[EndedTask]:
     """Lock ended tasks that are not archived yet, with their messages.
 
-    Rows that another transaction has locked are left out.
+    Rows that another transaction has locked are left out, and results whose message may
+    still be in the queue.
     """
     until = naive_utc(now - timedelta(seconds=options.delay_s))
     result = taskmeta.c
@@ -137,6 +139,7 @@ def find_ended(
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
         .where(result.archived_at.is_(None), result.status.in_(ENDED))
         .where(result.task_id.is_not(None))
+        .where(_is_complete(find_horizon(connection, now)))
         .limit(options.batch_size)
         .with_for_update(skip_locked=True, of=taskmeta)
     )
@@ -161,6 +164,29 @@ def find_ended(
         ) in rows
         if message is None or message in locked
     ]
+
+
+def _is_complete(horizon: datetime | None) -> ColumnElement[bool]:
+    """Return a condition that no message of a result is expected any more.
+
+    It is true of results without a time, which Celery does not write.
+
+    Args:
+        horizon: The end of a task up to which its message is stored, if it has one;
+            None if no monitor writes to the database.
+    """
+    if horizon is None:
+        return true()
+    result = taskmeta.c
+    is_of_run = func.coalesce(
+        task.c.published_at >= result.published_at,
+        task.c.retries >= result.retries,
+        task.c.id.is_not(None),
+    )
+    return or_(
+        *(result.date_done.is_(None), result.date_done < naive_utc(horizon)),
+        *(is_of_run, result.not_run.is_not(None)),
+    )
 
 
 def _lock_messages(connection: Connection, ids: Sequence[str]) -> set[str]:

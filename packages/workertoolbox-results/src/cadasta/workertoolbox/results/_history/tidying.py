@@ -27,6 +27,7 @@ from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.days import add_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
+from cadasta.workertoolbox.results._history.horizon import delete_old_reports
 from cadasta.workertoolbox.results._history.lost_tasks import mark_lost
 from cadasta.workertoolbox.results._history.retention import DEFAULT
 from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
@@ -50,6 +51,7 @@ def tidy(connection: Connection, now: datetime, options: ArchiveOptions) -> None
     _archive_late_messages(connection)
     _delete_forgotten(connection, now)
     _delete_planned(connection)
+    delete_old_reports(connection, now)
 
 
 def analyze(connection: Connection, now: datetime, options: ArchiveOptions) -> None:

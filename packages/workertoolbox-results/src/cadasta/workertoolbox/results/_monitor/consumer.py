@@ -15,7 +15,11 @@ from kombu.message import Message
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
-from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.engine import (
+    database_url,
+    open_engine,
+    translate_errors,
+)
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
@@ -32,6 +36,7 @@ from cadasta.workertoolbox.results._monitor.buffer import MessageBuffer
 from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
 from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import HealthFile
+from cadasta.workertoolbox.results._monitor.progress import Progress
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 from cadasta.workertoolbox.results._monitor.writer import Writer
 from cadasta.workertoolbox.results._safe_text import log_text
@@ -105,6 +110,7 @@ class Monitor:
         self._prefetch_count = 4 * batch_size
         self._batch_wait_s = batch_wait_s
         self._throughput = Throughput(report_s)
+        self._progress = Progress()
         self._health = None if health_file is None else HealthFile(health_file)
         self._on_commit = on_commit
         self._writer = Writer(
@@ -163,6 +169,9 @@ class Monitor:
                 broker,
                 self._engine.url.render_as_string(hide_password=True),
             )
+            # The archiver waits for messages from its first batch on.
+            with translate_errors(self._engine):
+                self._progress.report(self._engine)
             self._archived = self._archiver_thread.submit(self._archiving.run)
             while not self._stopping:
                 self._consume_until_disconnected()
@@ -205,6 +214,7 @@ class Monitor:
         driver = connection.transport.driver_type
         self._is_amqp = driver == "amqp"
         batch_wait_s = 0.0 if driver == "sqs" else self._batch_wait_s
+        self._progress.restart()
         with self._consumer(connection) as consumer:
             while not self._stopping:
                 is_due = self._collect(connection, batch_wait_s)
@@ -247,7 +257,11 @@ class Monitor:
             try:
                 connection.drain_events(timeout=left_s)
             except TimeoutError:
+                if not self._buffer and self._submitted is None:
+                    self._progress.add_quiet_wait()
                 break
+        if self._buffer:
+            self._progress.restart()
         if self._buffer.is_full():
             return True
         return bool(self._buffer) and self._buffer.remaining_s(batch_wait_s) <= 0
@@ -286,6 +300,7 @@ class Monitor:
 
     def _count_batch(self, batch: CommittedBatch) -> None:
         self._throughput.add(batch)
+        self._progress.add(batch.published_until)
         if self._on_commit is not None:
             self._on_commit(batch)
 
@@ -305,6 +320,7 @@ class Monitor:
         self._housekeeping_due_at = now + TICK_S
 
     def _do_housekeeping(self) -> None:
+        self._progress.report_if_due(self._engine)
         if self._health is not None:
             self._health.touch_if_due(self._engine)
 

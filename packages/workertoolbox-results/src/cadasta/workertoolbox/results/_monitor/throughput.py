@@ -25,17 +25,22 @@ class CommittedBatch:
         duration_s: Duration of the transaction in seconds.
         lag_s: Seconds from the publication of its oldest task message to the commit. It
             is 0 without a task message, or if the publisher's clock is ahead.
+        published_until: When the newest of its task messages was published; None if no
+            message says so.
     """
 
     stored: int
     quarantined: int
     duration_s: float
     lag_s: float
+    published_until: datetime | None
 
     @classmethod
     def of(cls, records: Sequence[Record], *, duration_s: float) -> Self:
         """Return the measurements of records that have just been committed."""
-        published = [one.scheduled_at for one in records if isinstance(one, TaskRecord)]
+        tasks = [one for one in records if isinstance(one, TaskRecord)]
+        published = [one.scheduled_at for one in tasks]
+        known = [one.published_at for one in tasks if one.published_at is not None]
         now = datetime.now(UTC)
         lag_s = (now - min([*published, now])).total_seconds()
         return cls(
@@ -43,6 +48,7 @@ class CommittedBatch:
             quarantined=len(records) - len(published),
             duration_s=duration_s,
             lag_s=lag_s,
+            published_until=max(known, default=None),
         )
 
 

@@ -1,0 +1,73 @@
+"""How far the monitors have read their queue.
+
+After a pause of the monitors, the messages of tasks that have ended are still in the
+queue. The archiver waits for them. It archives a result without a message only if the
+message, if there is one, would have been read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, select
+
+from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.tables import monitor
+from cadasta.workertoolbox.results._database.types import FIRST
+
+#: How long after its last report a monitor counts as running. It reports every few
+#: seconds, but not while it writes a batch.
+RUNNING_FOR = timedelta(minutes=1)
+
+#: How long a result waits for its message at most. After such a time without a report,
+#: monitors count as removed.
+MAX_WAIT = timedelta(days=1)
+
+#: How far apart messages may have been published that arrive in the wrong order, and
+#: how far the clocks of publishers and workers may differ without effect. The archiver
+#: waits longer by default (`ARCHIVE_AFTER`).
+MARGIN = timedelta(seconds=30)
+
+
+def report_progress(
+    connection: Connection,
+    monitor_id: str,
+    *,
+    read_until: datetime | None,
+    now: datetime,
+) -> None:
+    """Store how far a monitor has read.
+
+    Args:
+        read_until: The monitor has stored all messages that were published before, as
+            far as it has received them; None if that is not known yet.
+    """
+    values = {"id": monitor_id, "read_until": read_until, "reported_at": now}
+    insert = insert_into(monitor, connection.dialect.name).values(values)
+    upsert = insert.on_conflict_do_update(index_elements=[monitor.c.id], set_=values)
+    connection.execute(upsert)
+
+
+def find_horizon(connection: Connection, now: datetime) -> datetime | None:
+    """Return the end of a task up to which its message is stored, if it has one.
+
+    It is that of the running monitor that is furthest behind. While no monitor runs, it
+    is that of the monitor that was furthest ahead.
+
+    Returns:
+        None if no monitor writes to this database.
+    """
+    query = select(monitor.c.read_until, monitor.c.reported_at)
+    rows = connection.execute(query.where(monitor.c.reported_at >= now - MAX_WAIT))
+    read_until = [(row.read_until or FIRST, row.reported_at) for row in rows]
+    if not read_until:
+        return None
+    running = [read for read, at in read_until if at >= now - RUNNING_FOR]
+    horizon = min(running, default=None) or max(read for read, _ in read_until)
+    return max(horizon - MARGIN if horizon > FIRST else FIRST, now - MAX_WAIT)
+
+
+def delete_old_reports(connection: Connection, now: datetime) -> None:
+    """Delete the reports of monitors that were removed."""
+    old = monitor.c.reported_at < now - MAX_WAIT
+    connection.execute(delete(monitor).where(old))

@@ -1,0 +1,156 @@
+"""The archiver waits for messages that monitors have not read yet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from archiving import archive
+from celery import states
+from closing import publish, run, shown, store_state
+from sqlalchemy import select
+
+from cadasta.workertoolbox.results._database.tables import history, monitor
+from cadasta.workertoolbox.results._headers import PUBLISHED_AT
+from cadasta.workertoolbox.results._history.horizon import MAX_WAIT, report_progress
+from cadasta.workertoolbox.results._history.tidying import tidy
+from cadasta.workertoolbox.results._monitor.progress import QUIET_WAITS, Progress
+from cadasta.workertoolbox.results.backend import Backend
+
+HOUR = timedelta(hours=1)
+NO_TIME = timedelta()
+
+
+def report(
+    backend: Backend,
+    id: str,
+    read_until: timedelta | None,
+    reported: timedelta = NO_TIME,
+) -> None:
+    """Store a report of a monitor; the times are relative to now."""
+    now = datetime.now(UTC)
+    with backend.database.engine.begin() as connection:
+        report_progress(
+            connection,
+            id,
+            read_until=None if read_until is None else now + read_until,
+            now=now + reported,
+        )
+
+
+def archived(backend: Backend) -> dict[str, bool]:
+    """Return whether each archived task is tracked, by its id."""
+    with backend.database.engine.connect() as connection:
+        rows = connection.execute(select(history.c.id, history.c.tracked))
+        return {row.id: row.tracked for row in rows}
+
+
+def test_tasks_are_archived_once_after_a_pause_of_all_monitors(
+    backend: Backend,
+) -> None:
+    with backend.database.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE written (id TEXT)")
+        connection.exec_driver_sql(
+            "CREATE TRIGGER count_written AFTER INSERT ON workertoolbox_history"
+            " BEGIN INSERT INTO written VALUES (new.id); END"
+        )
+    ids = [f"{number:02}" for number in range(20)]
+    for id in ids:
+        store_state(backend, id, states.SUCCESS, 42)
+    report(backend, "a", -HOUR)
+    archive(backend)
+    for start in (0, 10):
+        for id in ids[start : start + 10]:
+            publish(backend, id=id)
+        archive(backend)
+    with backend.database.engine.connect() as connection:
+        written = connection.exec_driver_sql("SELECT id FROM written ORDER BY id")
+
+        assert [row.id for row in written] == ids
+    assert archived(backend) == dict.fromkeys(ids, True)
+
+
+@pytest.mark.parametrize(
+    ("reports", "is_archived"),
+    [
+        ({}, True),
+        ({"a": (HOUR, NO_TIME)}, True),
+        ({"a": (None, NO_TIME)}, False),
+        ({"a": (-HOUR, NO_TIME)}, False),
+        ({"a": (HOUR, NO_TIME), "behind": (-HOUR, NO_TIME)}, False),
+        ({"a": (HOUR, NO_TIME), "behind": (-HOUR, -HOUR)}, True),
+        ({"paused": (-HOUR, -HOUR)}, False),
+        ({"paused": (HOUR, -HOUR), "behind": (None, -HOUR)}, True),
+        ({"removed": (-HOUR, -MAX_WAIT - HOUR)}, True),
+    ],
+)
+def test_a_result_without_a_message_waits_for_the_monitors_that_may_have_it(
+    backend: Backend,
+    reports: dict[str, tuple[timedelta | None, timedelta]],
+    is_archived: bool,
+) -> None:
+    for id, (read_until, reported) in reports.items():
+        report(backend, id, read_until, reported)
+    store_state(backend, "1", states.SUCCESS, 42)
+    archive(backend)
+
+    assert archived(backend) == ({"1": False} if is_archived else {})
+    assert shown(backend)["1"]["status"] == "SUCCESS"
+
+
+def test_results_with_their_message_do_not_wait(backend: Backend) -> None:
+    report(backend, "a", -HOUR)
+    publish(backend, id="1")
+    store_state(backend, "1", states.SUCCESS, 42)
+
+    assert archive(backend) == 1
+
+
+def test_a_retried_task_waits_for_the_message_of_its_last_attempt(
+    backend: Backend,
+) -> None:
+    report(backend, "a", -HOUR)
+    now = datetime.now(UTC)
+    times = [(now + timedelta(minutes=each)).isoformat() for each in range(2)]
+    publish(backend, id="1", **{PUBLISHED_AT: times[0]})
+    store_state(backend, "1", states.SUCCESS, 1, retries=1, **{PUBLISHED_AT: times[1]})
+    early = archive(backend)
+    publish(backend, id="1", retries=1, **{PUBLISHED_AT: times[1]})
+
+    assert (early, archive(backend)) == (0, 1)
+
+
+def test_reports_of_removed_monitors_are_deleted(backend: Backend) -> None:
+    report(backend, "a", None, -MAX_WAIT - HOUR)
+    report(backend, "b", None)
+    run(backend, tidy, datetime.now(UTC))
+    with backend.database.engine.connect() as connection:
+        assert connection.scalars(select(monitor.c.id)).all() == ["b"]
+
+
+def test_a_monitor_has_read_as_far_as_its_newest_message(backend: Backend) -> None:
+    progress = Progress()
+    now = datetime.now(UTC)
+    for age in (2 * HOUR, HOUR, 2 * HOUR):
+        progress.add(now - age)
+    progress.report(backend.database.engine)
+    with backend.database.engine.connect() as connection:
+        assert connection.scalar(select(monitor.c.read_until)) == now - HOUR
+
+
+@pytest.mark.parametrize(("waits", "is_known"), [(2, False), (QUIET_WAITS, True)])
+def test_a_monitor_of_an_empty_queue_has_read_everything(
+    backend: Backend, waits: int, is_known: bool
+) -> None:
+    progress = Progress()
+    progress.add_quiet_wait()
+    progress.restart()
+    before = datetime.now(UTC)
+    for _ in range(waits):
+        progress.add_quiet_wait()
+    progress.report(backend.database.engine)
+    with backend.database.engine.connect() as connection:
+        read_until = connection.scalar(select(monitor.c.read_until))
+
+    assert (read_until is not None) == is_known
+    assert read_until is None or before <= read_until <= datetime.now(UTC)
