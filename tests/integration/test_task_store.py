@@ -58,6 +58,30 @@ def test_text_that_postgresql_refuses_is_stored_escaped(
     ]
 
 
+def test_the_sender_and_the_headers_of_users_are_in_the_view(
+    engine: Engine, database_store: TaskStore
+) -> None:
+    headers = {"order": {"id": "\0"}, "workertoolbox_service": "billing"}
+    messages = [
+        message("[[], {}, {}]", origin="gen1@host", **headers),
+        message("[[], {}, {}]", id="2", periodic_task_name="nightly"),
+    ]
+    query = text(
+        "SELECT id, origin, service, schedule, headers IS NULL "
+        "FROM workertoolbox_tasks ORDER BY id"
+    )
+    with engine.begin() as connection:
+        now = datetime.now(UTC)
+        write_batch(connection, [read_task(each, seen_at=now) for each in messages])
+        rows = [tuple(row) for row in connection.execute(query)]
+
+    assert rows == [
+        ("1", "gen1@host", "billing", None, False),
+        ("2", None, None, "nightly", True),
+    ]
+    assert database_store.get("1").headers == {"order": {"id": r"\x00"}}
+
+
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_the_messages_of_a_task_give_the_same_rows_in_any_order(
     engine: Engine, database_store: TaskStore, size: int

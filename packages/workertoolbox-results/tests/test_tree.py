@@ -182,6 +182,22 @@ def test_parts_that_do_not_fit_are_continued_on_the_next_line() -> None:
     assert all(line.startswith("│   ") for line in lines[first + 1 : first + 6])
 
 
+def test_the_requested_task_shows_who_has_published_it() -> None:
+    sender = {"origin": "gen1@host", "service": "billing", "schedule": "nightly"}
+    root = task("root", **sender, headers={"order": "a\x1b"})
+    child = task("child", "root", **sender)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(workflow_tree([root, child], requested_id="root"))
+
+    assert [line.strip() for line in capture.get().splitlines()[1:3]] == [
+        "from billing gen1@host  schedule nightly",
+        'headers {"order": "a\\u001b"}',
+    ]
+    assert capture.get().count("billing") == 1
+    assert "billing" not in drawn(root, child)
+
+
 def test_texts_of_others_cannot_control_the_terminal() -> None:
     evil = "\x1b]0;x\x07\x9b31m\u202e\u200b\r\n:smile:[bold]"
     error = {"exc_type": evil, "exc_message": [evil]}

@@ -14,6 +14,7 @@ from cadasta.workertoolbox.routing import (
     NotJSON,
     Routing,
 )
+from cadasta.workertoolbox.routing._headers import SERVICE
 
 
 @pytest.fixture
@@ -50,6 +51,32 @@ def test_a_message_says_when_it_was_published(app: Celery) -> None:
     published_at = datetime.fromisoformat(message.headers[PUBLISHED_AT])
 
     assert timedelta() <= datetime.now(UTC) - published_at < timedelta(minutes=1)
+
+
+def test_a_message_names_its_service_and_a_retry_keeps_the_first_one(
+    app: Celery,
+) -> None:
+    services = []
+    for options in (
+        {},
+        {"headers": {SERVICE: "other", "order": 5}},
+        {"headers": {SERVICE: "other"}, "retries": 1},
+        {"headers": {SERVICE: "other"}, "replaced_task_nesting": 1},
+        {"retries": 1},
+    ):
+        app.send_task("export.project", **options)
+        [message] = received(app, "platform.fifo")
+        services.append(message.headers[SERVICE])
+
+    assert services == ["tests", "tests", "other", "other", "tests"]
+
+
+def test_an_app_without_a_name_publishes_messages_without_one(app: Celery) -> None:
+    app.main = ""
+    app.send_task("export.project")
+    [message] = received(app, "platform.fifo")
+
+    assert SERVICE not in message.headers
 
 
 @pytest.mark.parametrize(

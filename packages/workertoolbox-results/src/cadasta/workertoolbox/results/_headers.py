@@ -14,6 +14,13 @@ from typing import Any
 #: Header with the instant of publication, in ISO 8601.
 PUBLISHED_AT = "workertoolbox_published_at"
 
+#: Header with the name of the service that published the task first.
+SERVICE = "workertoolbox_service"
+
+#: Header of a message that beat has sent: a dictionary with the entry of the schedule,
+#: and the times of this run and the next one.
+BEAT = "workertoolbox_beat"
+
 #: Key in `delivery_info` with the routing key that a message was published with. The
 #: routing package's transports set it if they replace the routing key with the name of
 #: the queue that the message was read from.

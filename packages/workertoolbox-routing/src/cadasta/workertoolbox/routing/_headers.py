@@ -11,6 +11,13 @@ from __future__ import annotations
 #: may read the message much later.
 PUBLISHED_AT = "workertoolbox_published_at"
 
+#: The service that published the task first: the name of its app, `app.main`.
+SERVICE = "workertoolbox_service"
+
+#: Which run of which entry of beat's schedule a message is: a dictionary, see
+#: `_scheduled_runs.py`.
+BEAT = "workertoolbox_beat"
+
 #: What to show instead of the arguments: a dictionary with the caller's `argsrepr` and
 #: `kwargsrepr`. Celery writes its own into every message, and its retries drop the
 #: caller's.

@@ -23,7 +23,7 @@ from cadasta.workertoolbox.routing._fixed_settings import (
     check_protocol,
     check_unchanged,
 )
-from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
+from cadasta.workertoolbox.routing._headers import PUBLISHED_AT, SERVICE
 from cadasta.workertoolbox.routing._ids import check_message_ids
 from cadasta.workertoolbox.routing._router import Router, find_router
 
@@ -60,6 +60,7 @@ def _create_task_sender(amqp: Any) -> Callable[..., Any]:
         return send
     if "PLATFORM_QUEUE_NAME" in amqp.app.conf:
         check_unchanged(amqp.app.conf)
+    service = amqp.app.main
 
     def send_task_message(
         producer: Any,
@@ -72,7 +73,7 @@ def _create_task_sender(amqp: Any) -> Callable[..., Any]:
     ) -> Any:
         options.update(exchange=exchange, routing_key=routing_key, queue=queue)
         _check_content(message, name, options)
-        _complete(message, options)
+        _complete(message, options, service)
         return send(producer, name, message, **_routed(router, name, options))
 
     return send_task_message
@@ -110,8 +111,11 @@ def _check_content(message: Any, name: str, options: dict[str, Any]) -> None:
             raise NotJSON(str(options[option]), name)
 
 
-def _complete(message: Any, options: dict[str, Any]) -> None:
+def _complete(message: Any, options: dict[str, Any], service: str | None) -> None:
     """Complete the headers of a message, and check the ids in it.
+
+    Args:
+        service: The name of the app that publishes the message.
 
     Raises:
         InvalidID: An id cannot be stored.
@@ -122,5 +126,20 @@ def _complete(message: Any, options: dict[str, Any]) -> None:
     options.pop("expiration", None)
     message.headers.update(options.pop("headers", None) or {})
     message.headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
+    _name_service(message.headers, service)
     check_message_ids(message.headers, message.body[2])
     message.properties["correlation_id"] = message.headers["id"]
+
+
+def _name_service(headers: dict[str, Any], service: str | None) -> None:
+    """Add the name of the service, except to the retry of a task.
+
+    As with `origin`, a retry keeps the name of the service that published the task
+    first: Celery passes it on with the headers of the user.
+    """
+    is_again = headers.get("retries") or headers.get("replaced_task_nesting")
+    if is_again and SERVICE in headers:
+        return
+    headers.pop(SERVICE, None)
+    if service:
+        headers[SERVICE] = service

@@ -84,7 +84,10 @@ class WorkflowTree:
                 and place.task.id != place.task.root_id
             )
             first, other = _guides(place, levels)
-            for line in (_label(place.task, marked=marked), *_outcome(place.task)):
+            lines = [_label(place.task, marked=marked), *_outcome(place.task)]
+            if place.task.id == self.requested_id:
+                lines[1:1] = _sender(place.task)
+            for line in lines:
                 for pieces in _wrapped(line, width - len(first)):
                     yield Segment(first)
                     for text, style in pieces:
@@ -209,6 +212,20 @@ def _outcome(task: Task) -> Iterator[list[Piece]]:
         yield [Piece(f"  → {shorten(task.result)}")]
     if task.result_bytes is not None:
         yield [Piece(f"  (the beginning of {task.result_bytes:,} bytes)", "dim")]
+
+
+def _sender(task: Task) -> Iterator[list[Piece]]:
+    """Yield lines that say who has published a task, and with which headers."""
+    pieces = []
+    if task.service or task.origin:
+        names = " ".join(filter(None, (task.service, task.origin)))
+        pieces.append(Piece(f"  from {terminal_text(names)}", "dim"))
+    if task.schedule:
+        pieces.append(Piece(f"schedule {terminal_text(task.schedule)}", "dim"))
+    if pieces:
+        yield pieces
+    if task.headers:
+        yield [Piece(f"  headers {json_text(task.headers)}", "dim")]
 
 
 def _wrapped(pieces: Iterable[Piece], width: int) -> Iterator[list[Piece]]:

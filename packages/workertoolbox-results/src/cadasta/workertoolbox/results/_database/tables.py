@@ -139,6 +139,10 @@ task = Table(
     Column("published_at", Instant),
     # The hard time limit of the task, if the latest message has one.
     Column("time_limit_s", Float),
+    # Who has published it, and what users have added; see `TaskRecord`.
+    Column("service", Text),
+    Column("schedule", Text),
+    Column("headers", Document),
     Index("ix_workertoolbox_task_scheduled_at", "scheduled_at"),
     Index("ix_workertoolbox_task_root_id", "root_id"),
     Index("ix_workertoolbox_task_name", "name", "scheduled_at"),
@@ -234,6 +238,9 @@ history = Table(
     Column("origin", Text),
     Column("ignore_result", Boolean),
     Column("seen_at", Instant),
+    Column("service", Text),
+    Column("schedule", Text),
+    Column("headers", Document),
     Index("ix_workertoolbox_history_listed_at", "listed_at"),
     Index("ix_workertoolbox_history_name", "name", "listed_at"),
     Index("ix_workertoolbox_history_queue", "queue", "listed_at"),

@@ -66,7 +66,10 @@ SELECT
     t.expires,
     t.origin,
     t.ignore_result,
-    t.seen_at
+    t.seen_at,
+    t.service,
+    t.schedule,
+    t.headers
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 CROSS JOIN LATERAL (
@@ -89,7 +92,7 @@ SELECT
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
     r.waited_s, r.children, r.attempts, r.error_group, coalesce(r.forgotten, false),
-    r.published_at, NULL, NULL, NULL, NULL, NULL
+    r.published_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
@@ -105,7 +108,7 @@ SELECT
     scheduled_at, eta, started_at, finished_at, worker,
     CASE WHEN not_run IS NOT NULL THEN to_jsonb(not_run)
         ELSE workertoolbox_json(result) END AS result,
-    traceback, tracked, waited_s
+    traceback, tracked, waited_s, origin, service, schedule, headers
 FROM workertoolbox_live
 UNION ALL
 SELECT
@@ -113,7 +116,7 @@ SELECT
     h.group_id, h.retries, h.scheduled_at, h.eta, h.started_at, h.finished_at, h.worker,
     CASE WHEN h.not_run IS NOT NULL THEN to_jsonb(h.not_run)
         ELSE workertoolbox_json(h.result) END,
-    h.traceback, h.tracked, h.waited_s
+    h.traceback, h.tracked, h.waited_s, h.origin, h.service, h.schedule, h.headers
 FROM workertoolbox_history h
 WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = h.id)
 AND NOT EXISTS (
@@ -123,7 +126,7 @@ UNION ALL
 SELECT
     p.id, p.name, 'PLANNED', NULL, NULL, NULL, p.root_id, nullif(p.parent_id, p.id),
     p.group_id, r.retries, NULL, NULL, r.started_at, NULL, r.worker, NULL,
-    r.traceback, true, r.waited_s
+    r.traceback, true, r.waited_s, NULL, NULL, NULL, NULL
 FROM workertoolbox_planned p LEFT JOIN celery_taskmeta r ON r.task_id = p.id
 WHERE r.task_id IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)

@@ -47,6 +47,12 @@ def _first_columns() -> list[Column[Any]]:
     ]
 
 
+def _sender_columns(*first: str) -> list[Column[Any]]:
+    """Return the columns that say who has published a task, and with which headers."""
+    names = (*first, "service", "schedule")
+    return [*(Column(name, Text) for name in names), Column("headers", Document)]
+
+
 #: Every task: live tasks with their results, the history, and planned steps. A task
 #: without a result has the status `QUEUED`, `SCHEDULED` or `PLANNED`.
 tasks = Table(
@@ -57,6 +63,7 @@ tasks = Table(
     Column("traceback", Text),
     Column("tracked", Boolean),
     Column("waited_s", Float),
+    *_sender_columns("origin"),
 )
 
 #: Live tasks: those with a message or a result that is not archived. Results are as
@@ -80,6 +87,7 @@ live = Table(
     Column("origin", Text),
     Column("ignore_result", Boolean),
     Column("seen_at", Instant),
+    *_sender_columns(),
 )
 
 

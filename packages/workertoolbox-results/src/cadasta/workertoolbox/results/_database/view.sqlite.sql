@@ -55,7 +55,10 @@ SELECT
     +t.expires AS expires,
     +t.origin AS origin,
     +t.ignore_result AS ignore_result,
-    +t.seen_at AS seen_at
+    +t.seen_at AS seen_at,
+    +t.service AS service,
+    +t.schedule AS schedule,
+    +t.headers AS headers
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 LEFT JOIN celery_taskmeta o ON o.task_id = t.id AND o.status <> 'RETRY'
@@ -80,7 +83,7 @@ SELECT
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
     +r.waited_s, +r.children, +r.attempts, +r.error_group, coalesce(r.forgotten, 0),
-    coalesce(r.published_at, NULL), NULL, NULL, NULL, NULL, NULL
+    coalesce(r.published_at, NULL), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
@@ -96,7 +99,7 @@ SELECT
         WHEN json_valid(CAST(result AS TEXT)) THEN CAST(result AS TEXT)
         WHEN substr(result, 1, 1) <> x'80' THEN json_quote(CAST(result AS TEXT))
     END AS result,
-    traceback, tracked, waited_s
+    traceback, tracked, waited_s, origin, service, schedule, headers
 FROM workertoolbox_live
 UNION ALL
 SELECT
@@ -107,7 +110,8 @@ SELECT
         WHEN json_valid(CAST(h.result AS TEXT)) THEN CAST(h.result AS TEXT)
         WHEN substr(h.result, 1, 1) <> x'80' THEN json_quote(CAST(h.result AS TEXT))
     END,
-    +h.traceback, +h.tracked, +h.waited_s
+    +h.traceback, +h.tracked, +h.waited_s, +h.origin, +h.service, +h.schedule,
+    +h.headers
 FROM workertoolbox_history h
 WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = h.id)
 AND NOT EXISTS (
@@ -116,7 +120,8 @@ AND NOT EXISTS (
 UNION ALL
 SELECT
     p.id, +p.name, 'PLANNED', NULL, NULL, NULL, +p.root_id, nullif(p.parent_id, p.id),
-    +p.group_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, NULL
+    +p.group_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, NULL,
+    NULL, NULL, NULL, NULL
 FROM workertoolbox_planned p
 WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)
 AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = p.id)

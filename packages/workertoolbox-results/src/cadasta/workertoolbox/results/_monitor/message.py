@@ -34,6 +34,11 @@ from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
 from cadasta.workertoolbox.results._monitor.decompression import (
     decompress,
 )
+from cadasta.workertoolbox.results._monitor.own_headers import (
+    find_entry,
+    find_own_headers,
+    find_service,
+)
 from cadasta.workertoolbox.results._monitor.planned import planned_steps
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, TaskRecord
 from cadasta.workertoolbox.results._monitor.size_limits import (
@@ -102,7 +107,10 @@ def read_task(
         headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + MAX_LEAD
     )
     try:
-        args, kwargs = redaction.redact_message(name, args, kwargs, headers)
+        hidden: list[Any] = []
+        args, kwargs = redaction.redact_message(
+            name, args, kwargs, headers, hidden=hidden
+        )
         args, kwargs = truncate_arguments(jsonable(args), jsonable(kwargs), max_bytes)
     except (ValueError, RecursionError) as error:
         raise UnreadableMessage(
@@ -131,6 +139,9 @@ def read_task(
         planned=planned_steps(
             embedded, task_id=id, group_id=group_id, size=len(message.body or b"")
         ),
+        service=find_service(headers),
+        schedule=find_entry(headers),
+        headers=find_own_headers(name, headers, redaction, hidden),
         refused=_read_text(headers, REFUSED),
     )
 

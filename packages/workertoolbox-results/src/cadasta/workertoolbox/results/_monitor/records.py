@@ -17,6 +17,9 @@ class TaskRecord(NamedTuple):
         kwargs: A dict, or a text that is shown instead; never None.
         time_limit_s: Seconds after which a worker ends the run; None if the message
             does not say.
+        service: The name of the service that published the task first.
+        schedule: The entry of beat's schedule that the task belongs to.
+        headers: The headers and stamps that a user has added, or None.
         replaced: How many times the task has replaced itself.
         planned: The steps that the message announces.
         refused: The answer of the broker, if it has refused the task.
@@ -40,6 +43,9 @@ class TaskRecord(NamedTuple):
     seen_at: datetime
     published_at: datetime | None
     time_limit_s: float | None
+    service: str | None
+    schedule: str | None
+    headers: dict[str, Any] | None
     planned: tuple[Step, ...]
     refused: str | None
 

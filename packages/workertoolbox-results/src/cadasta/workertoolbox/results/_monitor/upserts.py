@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
-    Cast,
     Column,
     ColumnElement,
     Connection,
@@ -130,10 +129,11 @@ def _insert_messages() -> Insert:
     return _insert_once(attempt.from_select(list(_ATTEMPT_FIELDS), attempts))
 
 
-def _array_elements(column: Column[Any]) -> Cast[Any]:
+def _array_elements(column: Column[Any]) -> ColumnElement[Any]:
     array = cast(bindparam(column.name, type_=Text), JSON)
     if column.type is Document:
-        return cast(func.json_array_elements(array), column.type)
+        element = cast(func.json_array_elements(array), column.type)
+        return func.nullif(element, literal_column("'null'::jsonb"), type_=column.type)
     return cast(func.json_array_elements_text(array), column.type)
 
 

@@ -43,6 +43,13 @@ class Task:
         traceback: The traceback of a failure, as text.
         tracked: False if the task has a result, but no monitor has seen its message.
         waited_s: Seconds that the latest attempt waited, as its worker measured them.
+        origin: The process that published the task first, such as `gen123@host`.
+        service: The name of the app in that process, `app.main`. It is None if the
+            service does not use workertoolbox-routing, or an earlier release of it.
+        schedule: The entry of beat's schedule, if beat has sent the task.
+        headers: The headers and stamps that the publisher added, redacted, and large
+            ones truncated; None without any. Those of Celery, of brokers and of
+            libraries for tracing are left out.
         result_bytes: Size of the result in bytes if it was too long for the history;
             then `result` is only its beginning.
     """
@@ -66,6 +73,10 @@ class Task:
     traceback: str | None
     tracked: bool
     waited_s: float | None = None
+    origin: str | None = None
+    service: str | None = None
+    schedule: str | None = None
+    headers: dict[str, Any] | None = None
     result_bytes: int | None = None
 
     @property

@@ -1,7 +1,8 @@
 """Create the history of ended tasks, and mark the results that are in it.
 
 The tables `workertoolbox_queued`, `workertoolbox_untracked` and
-`workertoolbox_watermark` stay for monitors and readers of earlier releases.
+`workertoolbox_watermark` stay for monitors and readers of earlier releases. A later
+migration creates the views.
 
 Before deployment.
 """
@@ -53,7 +54,7 @@ GRANTS = (
     (
         "workertoolbox_tasks",
         "SELECT",
-        "GRANT SELECT ON workertoolbox_history, workertoolbox_live TO {role}",
+        "GRANT SELECT ON workertoolbox_history TO {role}",
     ),
     (
         "celery_taskmeta",
@@ -65,7 +66,6 @@ GRANTS = (
         "INSERT",
         "GRANT SELECT, INSERT, UPDATE (result_bytes), DELETE ON workertoolbox_history "
         "TO {role}; "
-        "GRANT SELECT ON workertoolbox_live TO {role}; "
         "GRANT DELETE ON workertoolbox_task TO {role}; "
         "GRANT SELECT, DELETE ON workertoolbox_attempt TO {role}; "
         f"GRANT SELECT ({TASKMETA}), UPDATE (archived_at, attempts), DELETE "
@@ -96,7 +96,6 @@ def upgrade() -> None:
     for name, kind in COLUMNS.items():
         op.add_column("celery_taskmeta", sa.Column(name, kind))
     view.execute_file(connection, "history")
-    view.create_views(connection)
     if connection.dialect.name == "postgresql":
         extend_grants(connection)
 
