@@ -45,7 +45,9 @@ ORDER = {
         "_topology",  # the task exchange, the queues and their bindings
         "_delayed_delivery",  # the step of a worker that declares native delays
         "_destination _fixed_settings",  # what options name; fixed settings
-        "_router _worker _beat",  # the queue of a task; what workers and beat do
+        "_router _worker _scheduled_runs",  # the queue of a task; workers; beat's runs
+        "_listing",  # the list of beat's entries
+        "_beat",  # what beat does
         "_publication",  # what happens at a publish
         "_size_limits",  # limits on compressed messages
         "_value_count",  # the number of values in JSON

@@ -7,7 +7,7 @@ app = Celery("export")
 app.config_from_object(Routing(queues=["export"], broker_url="sqs://"))
 
 The import registers the transports of this package with kombu, for every Celery app of
-the process, connects two of Celery's signals, and replaces two methods of Celery's
+the process, connects three of Celery's signals, and replaces two methods of Celery's
 `AMQP`; see the README, "Other apps in the same process".
 """
 

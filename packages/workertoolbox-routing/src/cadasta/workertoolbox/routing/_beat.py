@@ -1,13 +1,20 @@
-"""The line that beat logs of an entry whose task is refused."""
+"""What beat does: it describes its runs, and logs refused tasks in one line."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Any
 
 from celery.signals import beat_init
 
+from cadasta.workertoolbox.routing._listing import Listing
 from cadasta.workertoolbox.routing._log_text import log_text
+from cadasta.workertoolbox.routing._router import find_router
+from cadasta.workertoolbox.routing._scheduled_runs import describe_entry, sending
+
+_logger = logging.getLogger(__name__)
 
 #: Where the errors of the toolbox are defined: those of routing, and those of a result
 #: backend that refuses an id.
@@ -19,8 +26,9 @@ _MAX_LENGTH = 1000
 
 
 def connect_signals() -> None:
-    """Shorten what beat logs of refused tasks, in this process."""
+    """Describe the runs that beat sends, and shorten what it logs of refused tasks."""
     beat_init.connect(_shorten_refusals, dispatch_uid=__name__)
+    beat_init.connect(_describe_runs, dispatch_uid=f"{__name__}.runs")
 
 
 def _shorten_refusals(**_: Any) -> None:
@@ -36,3 +44,76 @@ def _shorten(record: logging.LogRecord) -> bool:
         record.msg, record.args = log_text(str(error), _MAX_LENGTH), ()
         record.exc_info = None
     return True
+
+
+def _describe_runs(sender: Any, **_: Any) -> None:
+    """Describe each run that a beat sends, whatever its scheduler.
+
+    Its method is replaced on the scheduler itself: all schedulers send their entries
+    with `apply_async`, before or after they have counted the run.
+    """
+    scheduler = sender.scheduler
+    if find_router(sender.app.conf) is None or hasattr(scheduler, _MARK):
+        return
+    runs = _Runs(scheduler)
+    send = scheduler.apply_async
+
+    def apply_async(entry: Any, *args: Any, **kwargs: Any) -> Any:
+        with runs.describe(entry):
+            result = send(entry, *args, **kwargs)
+        runs.confirm()
+        return result
+
+    scheduler.apply_async = apply_async
+    setattr(scheduler, _MARK, True)
+
+
+#: Attribute of a scheduler whose runs are described.
+_MARK = "_workertoolbox_describes_runs"
+
+
+class _Runs:
+    """Descriptions of the runs of a scheduler."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+        self._started_at = datetime.now(UTC).isoformat()
+        self._listing = Listing(scheduler)
+        self._is_listed = False
+        self._has_failed = False
+
+    def describe(self, entry: Any) -> Any:
+        """Return a context in which the message of an entry gets its description.
+
+        Beat sends the message also if there is no description.
+        """
+        self._is_listed = False
+        try:
+            return sending(entry.task, self._description(entry))
+        except Exception:
+            if not self._has_failed:
+                _logger.warning(
+                    "cannot describe the runs of %s; beat sends them all the same",
+                    log_text(repr(entry.name), _MAX_LENGTH),
+                    exc_info=True,
+                )
+            self._has_failed = True
+            return nullcontext()
+
+    def confirm(self) -> None:
+        """Note that the message was sent."""
+        if self._is_listed:
+            self._listing.confirm()
+
+    def _description(self, entry: Any) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        description = {
+            **describe_entry(entry, now),
+            "started_at": self._started_at,
+            "max_interval_s": self._scheduler.max_interval,
+        }
+        self._listing.note(description)
+        if (entries := self._listing.find_due(now)) is not None:
+            description["entries"] = entries
+            self._is_listed = True
+        return description

@@ -26,6 +26,7 @@ from cadasta.workertoolbox.routing._fixed_settings import (
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT, SERVICE
 from cadasta.workertoolbox.routing._ids import check_message_ids
 from cadasta.workertoolbox.routing._router import Router, find_router
+from cadasta.workertoolbox.routing._scheduled_runs import describe_message
 
 _amqp: Any = AMQP
 _flush_plain_routes = _amqp.flush_routes
@@ -127,6 +128,7 @@ def _complete(message: Any, options: dict[str, Any], service: str | None) -> Non
     message.headers.update(options.pop("headers", None) or {})
     message.headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
     _name_service(message.headers, service)
+    describe_message(message.headers)
     check_message_ids(message.headers, message.body[2])
     message.properties["correlation_id"] = message.headers["id"]
 

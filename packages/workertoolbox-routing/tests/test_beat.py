@@ -1,0 +1,208 @@
+"""Messages of beat say which run of which entry they are."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery, _state
+from celery.beat import PersistentScheduler, Scheduler, Service
+from celery.schedules import BaseSchedule, crontab, schedule
+from celery.signals import beat_init
+
+from cadasta.workertoolbox.routing import Routing
+from cadasta.workertoolbox.routing._headers import BEAT
+from cadasta.workertoolbox.routing._listing import MAX_BYTES
+from cadasta.workertoolbox.routing._scheduled_runs import schedule_text
+
+#: A crontab that was due a while ago, in a time zone of its own.
+NIGHTLY = crontab("30", "2", day_of_week="mon-fri")
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    app = Celery("billing", set_as_current=False)
+    app.config_from_object(
+        Routing(["export"], broker_url="memory://", timezone="Europe/Berlin")
+    )
+    app.conf.beat_schedule = {
+        "nightly": {"task": "export.report", "schedule": NIGHTLY},
+        "often": {"task": "export.ping", "schedule": 60.0},
+    }
+    received(app)  # what other tests have left
+    state: Any = _state
+    before = state._tls.current_app
+    # A schedule that was stored in a file uses the current app.
+    app.set_current()
+    yield app
+    state._set_current_app(before)
+    app.close()
+
+
+def received(app: Celery) -> list[dict[str, Any]]:
+    """Return the headers of the copies in the monitor queue."""
+    with app.connection_for_read() as connection:
+        bound = app.amqp.queues["platform.fifo"](connection.default_channel)
+        bound.declare()
+        return [message.headers for message in iter(bound.get, None)]
+
+
+def start_beat(app: Celery, kind: Any = Scheduler, **options: Any) -> Any:
+    """Return the scheduler of a beat as it is when beat begins its work."""
+    service = Service(app, scheduler_cls=kind, max_interval=7, **options)
+    beat_init.send(sender=service)
+    return service.scheduler
+
+
+def make_due(scheduler: Any, *names: str) -> None:
+    """Let the last run of entries be an hour ago, or a week for a crontab."""
+    for name in names:
+        entry = scheduler.schedule[name]
+        is_crontab = isinstance(entry.schedule, crontab)
+        ago = timedelta(weeks=1) if is_crontab else timedelta(hours=1)
+        entry.last_run_at = datetime.now(UTC) - ago
+
+
+@pytest.mark.parametrize("kind", [Scheduler, PersistentScheduler])
+def test_each_message_of_beat_describes_its_run(
+    app: Celery, kind: Any, tmp_path: Path
+) -> None:
+    scheduler = start_beat(app, kind, schedule_filename=str(tmp_path / "schedule"))
+    make_due(scheduler, "nightly", "often")
+    last_run_at = scheduler.schedule["often"].last_run_at
+    began_at = datetime.now(UTC)
+    scheduler.tick()
+    scheduler.tick()
+    scheduler.close()
+    messages = received(app)
+    runs = {headers[BEAT]["entry"]: headers[BEAT] for headers in messages}
+    nightly, often = runs["nightly"], runs["often"]
+
+    assert len(messages) == 2
+    assert {run["id"] for run in runs.values()} == {each["id"] for each in messages}
+    assert nightly["schedule"] == "30 2 * * mon-fri"
+    assert nightly["timezone"] == "Europe/Berlin"
+    due_at, next_at = (
+        datetime.fromisoformat(nightly[key]) for key in ("due_at", "next_at")
+    )
+    assert due_at <= began_at - timedelta(days=3) and began_at < next_at
+    for moment in (due_at, next_at):
+        local = moment.astimezone(app.timezone)
+        assert (local.hour, local.minute, local.second) == (2, 30, 0)
+    assert (often["schedule"], often["timezone"]) == ("every 60s", None)
+    assert datetime.fromisoformat(often["due_at"]) == last_run_at + timedelta(
+        seconds=60
+    )
+    assert {run["max_interval_s"] for run in runs.values()} == {7}
+    assert len({run["started_at"] for run in runs.values()}) == 1
+
+
+def test_a_task_that_is_applied_and_counted_at_once_has_its_own_due_time(
+    app: Celery,
+) -> None:
+    scheduler = start_beat(app)
+    make_due(scheduler, "often")
+    entry = scheduler.schedule["often"]
+    scheduler.apply_async(entry)
+    [headers] = received(app)
+
+    due_at = datetime.fromisoformat(headers[BEAT]["due_at"])
+    assert due_at == entry.last_run_at + timedelta(seconds=60)
+    assert scheduler.schedule["often"].last_run_at > entry.last_run_at
+
+
+def test_beat_lists_its_entries_when_it_starts_and_when_they_change(
+    app: Celery,
+) -> None:
+    scheduler = start_beat(app)
+    make_due(scheduler, "often", "nightly")
+    for _ in range(2):
+        scheduler.tick()
+    first, second = (headers[BEAT] for headers in received(app))
+    make_due(scheduler, "often")
+    scheduler.add(name="new", task="export.new", schedule=3600)
+    scheduler.tick()
+    [third] = (headers[BEAT] for headers in received(app))
+
+    assert "entries" not in second
+    assert {item[0]: tuple(item[1:4]) for item in first["entries"]} == {
+        "nightly": ("export.report", "30 2 * * mon-fri", "Europe/Berlin"),
+        "often": ("export.ping", "every 60s", None),
+    }
+    assert {item[0] for item in third["entries"]} == {"nightly", "often", "new"}
+    next_at = {item[0]: item[4] for item in third["entries"]}
+    nightly = next(each for each in (first, second) if each["entry"] == "nightly")
+    assert next_at["nightly"] == nightly["next_at"]
+    assert next_at["often"] == third["next_at"]
+
+
+@pytest.mark.parametrize(("count", "columns"), [(200, 1), (5000, None)])
+def test_the_list_of_entries_is_limited(
+    app: Celery, count: int, columns: int | None
+) -> None:
+    for number in range(count):
+        app.conf.beat_schedule[f"entry-number-{number}-{'x' * 30}"] = {
+            "task": "export.ping",
+            "schedule": 3600,
+        }
+    scheduler = start_beat(app)
+    make_due(scheduler, "often")
+    scheduler.tick()
+    [headers] = received(app)
+
+    entries = headers[BEAT].get("entries")
+    assert {len(item) for item in entries or ()} == ({columns} if columns else set())
+    assert len(json.dumps(headers)) < MAX_BYTES + 5000
+
+
+def test_a_retry_keeps_the_description_and_other_tasks_do_not(app: Celery) -> None:
+    description = {"entry": "nightly", "id": "1", "entries": [["nightly"]]}
+    headers = {BEAT: description, "order": 5}
+    app.send_task("export.report", task_id="1", retries=1, headers=headers)
+    app.send_task("export.other", task_id="2", headers=headers)
+    retry, other = received(app)
+
+    assert retry[BEAT] == {"entry": "nightly", "id": "1"}
+    assert BEAT not in other and other["order"] == 5
+
+
+class Unknown(BaseSchedule):
+    """A schedule that says only whether it is due."""
+
+    def is_due(self, last_run_at: datetime) -> Any:
+        return True, 60.0
+
+
+def test_beat_sends_an_entry_that_cannot_be_described(
+    app: Celery, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.conf.beat_schedule = {"odd": {"task": "export.odd", "schedule": Unknown()}}
+    scheduler = start_beat(app)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            scheduler.tick()
+            scheduler.populate_heap()
+    messages = received(app)
+
+    assert [headers["task"] for headers in messages] == ["export.odd"] * 2
+    assert not any(BEAT in headers for headers in messages)
+    assert caplog.text.count("cannot describe the runs of 'odd'") == 1
+
+
+@pytest.mark.parametrize(
+    ("plan", "text"),
+    [
+        (crontab(), "* * * * *"),
+        (crontab(0, [14, 2], day_of_month="1, 15"), "0 2,14 1,15 * *"),
+        (schedule(0.5), "every 0.5s"),
+        (schedule(timedelta(days=2)), "every 172800s"),
+    ],
+)
+def test_a_schedule_is_shown_as_text(plan: Any, text: str) -> None:
+    assert schedule_text(plan) == text
+    assert "Unknown object" in schedule_text(Unknown())
