@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,9 @@ def app(url: str) -> Iterator[Celery]:
 def backend(app: Celery) -> Backend:
     assert isinstance(app.backend, Backend)
     return app.backend
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The second in which the test begins."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -72,9 +72,12 @@ if TYPE_CHECKING:
         Percentiles,
         TaskFigures,
     )
+    from cadasta.workertoolbox.results._store.routes import Route
     from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
     from cadasta.workertoolbox.results._store.store import TaskStore
     from cadasta.workertoolbox.results._store.task import Task
+    from cadasta.workertoolbox.results._store.unusual import UnusualTask
+    from cadasta.workertoolbox.results._store.workers import RunningTask, Worker
 
 __all__ = [
     "Attempt",
@@ -113,6 +116,8 @@ __all__ = [
     "ResultTooLarge",
     "ResultsError",
     "Retention",
+    "Route",
+    "RunningTask",
     "SchemaOutdated",
     "Stats",
     "StatsRow",
@@ -125,7 +130,9 @@ __all__ = [
     "UnknownStatus",
     "UnknownValue",
     "UnsupportedSetting",
+    "UnusualTask",
     "UpgradeUnfinished",
+    "Worker",
     "check_schema",
     "compare_privileges",
     "database_url",
@@ -155,6 +162,10 @@ _LAZY = {
     "ROLE_PRIVILEGES": "_database.privileges",
     "RecentCounts": "_store.recent",
     "QueueBacklog": "_store.queues",
+    "Route": "_store.routes",
+    "RunningTask": "_store.workers",
+    "UnusualTask": "_store.unusual",
+    "Worker": "_store.workers",
     "Stats": "_store.stats",
     "StatsRow": "_store.stats",
     "StatsTable": "_store.stats",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 
 from celery.states import FAILURE, PENDING, RETRY, REVOKED, STARTED, SUCCESS
-from sqlalchemy import Column, Connection, func, literal, select
+from sqlalchemy import Column, Connection, literal, select
 
 from cadasta.workertoolbox.results._database.statuses import (
     QUEUED,
@@ -21,14 +21,12 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._errors import UnknownStatus, UnknownValue
 from cadasta.workertoolbox.results._store.day_windows import day_windows
+from cadasta.workertoolbox.results._store.facets import MAX_VALUES, distinct_values
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.live_results import open_states
 
 #: Similarity, as `difflib` measures it from 0 to 1, from which a value is suggested.
 MIN_SIMILARITY = 0.6
-
-#: Maximum number of different values of a column that are read for a suggestion.
-MAX_VALUES = 500
 
 #: Custom states that Celery's documentation and its own libraries use. Tasks may have
 #: them at times, so a query for them is right even if no task has them now.
@@ -133,17 +131,3 @@ def _newest_values(connection: Connection, kind: str) -> set[str]:
     """Return the values of the newest results, which may not be archived yet."""
     newest = select(taskmeta.c[kind]).order_by(taskmeta.c.date_done.desc())
     return {*connection.scalars(newest.limit(MAX_VALUES))} - {None}
-
-
-def distinct_values(connection: Connection, column: Column[str]) -> Iterable[str]:
-    """Return the distinct values of a column, in one statement.
-
-    In PostgreSQL, planning a statement on the history takes as long as running it.
-    """
-    first = select(func.min(column).label("value")).cte("found", recursive=True)
-    following = select(func.min(column)).where(column > first.c.value)
-    found = first.union_all(
-        select(following.scalar_subquery()).where(first.c.value.is_not(None))
-    )
-    query = select(found.c.value).where(found.c.value.is_not(None)).limit(MAX_VALUES)
-    return connection.scalars(query)

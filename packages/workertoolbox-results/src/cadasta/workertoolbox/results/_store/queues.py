@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results._database.tables import (
 from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
 from cadasta.workertoolbox.results._history.conditions import has_result
 from cadasta.workertoolbox.results._store.archived_until import archived_until
-from cadasta.workertoolbox.results._store.known_values import distinct_values
+from cadasta.workertoolbox.results._store.facets import distinct_values
 
 #: Maximum number of live tasks, and of running ones, that are read. Of more tasks, the
 #: numbers are those of the sample that the archiver takes each minute.

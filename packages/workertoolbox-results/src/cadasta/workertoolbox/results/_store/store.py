@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._store.attempts import (
 from cadasta.workertoolbox.results._store.error_groups import ErrorGroups
 from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.fleet import Fleet
 from cadasta.workertoolbox.results._store.known_values import (
     check_status,
     check_values,
@@ -25,13 +26,14 @@ from cadasta.workertoolbox.results._store.search import (
     find_stuck,
 )
 from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._store.unusual import UnusualTasks
 from cadasta.workertoolbox.results._workflows.members import (
     find_children,
     find_workflow,
 )
 
 
-class TaskStore(ErrorGroups, Figures):
+class TaskStore(ErrorGroups, Figures, Fleet, UnusualTasks):
     """Queries for every task that was published, and for its result.
 
     A store is a context manager that closes its connections. Threads may share it.

@@ -1,0 +1,168 @@
+"""Who sends which task to which queue, and which workers run it."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import starmap
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal,
+    null,
+    select,
+)
+
+from cadasta.workertoolbox.results._database.tables import history, task
+from cadasta.workertoolbox.results._store.facets import (
+    distinct_values,
+    names_since,
+)
+from cadasta.workertoolbox.results._store.task import INTERNAL
+
+#: Number of latest tasks of each name that are read: of live ones, and of ended ones.
+TASKS_PER_NAME = 50
+
+#: Maximum number of names.
+MAX_NAMES = 500
+
+#: The letters and digits of the random parts of names in Kubernetes.
+_RANDOM = "[bcdfghjklmnpqrstvwxz2456789]"
+
+#: The end of the name of a pod: that of a deployment, or the number in a stateful set.
+_POD = re.compile(rf"-{_RANDOM}{{6,10}}-{_RANDOM}{{5}}$|-\d+$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A sender that publishes tasks of a name to a queue, and who runs them.
+
+    Hosts whose names differ only in the random end or the number of a Kubernetes pod
+    are one, such as `export-*`.
+
+    Attributes:
+        sender: The service that publishes, or its host if messages do not name a
+            service; None if no monitor has seen a message of the tasks.
+        name: Name of the tasks.
+        queue: Their queue.
+        workers: The workers that have run such tasks; empty if none has.
+        tasks: Number of these tasks among the latest of their name: fifty that have
+            ended, and fifty live ones.
+        last_at: When the latest of them was published.
+    """
+
+    sender: str | None
+    name: str
+    queue: str
+    workers: Sequence[str]
+    tasks: int
+    last_at: datetime
+
+
+@dataclass
+class _Found:
+    """What is known of the tasks of a sender, a name and a queue."""
+
+    tasks: int = 0
+    last_at: datetime | None = None
+    workers: set[str] = field(default_factory=set)
+
+
+class _Sent(NamedTuple):
+    name: str
+    service: str | None
+    origin: str | None
+    queue: str | None
+    worker: str | None
+    at: datetime
+
+
+def read_routes(
+    connection: Connection, *, since: datetime, internal: bool
+) -> Sequence[Route]:
+    """Return who sends which task where, by sender, name and queue."""
+    live = {*distinct_values(connection, task.c.name, limit=MAX_NAMES)}
+    names = sorted(live | {*names_since(connection, since)})
+    found: defaultdict[tuple[str, str, str], _Found] = defaultdict(_Found)
+    wanted = [name for name in names if internal or not name.startswith(INTERNAL)]
+    for each in _latest(connection, wanted[:MAX_NAMES], since):
+        route = found[_sender(each), each.name, each.queue or ""]
+        route.tasks += 1
+        route.last_at = max(each.at, route.last_at or each.at)
+        if each.worker is not None:
+            route.workers.add(host_family(each.worker))
+    return [
+        Route(
+            sender=sender or None,
+            name=name,
+            queue=queue,
+            workers=sorted(route.workers),
+            tasks=route.tasks,
+            last_at=route.last_at,
+        )
+        for (sender, name, queue), route in sorted(found.items())
+        if route.last_at is not None
+    ]
+
+
+def host_family(host: str) -> str:
+    """Return the name of a host, or `export-*` for a pod of the deployment `export`."""
+    return _POD.sub("-*", host)
+
+
+def _sender(sent: _Sent) -> str:
+    """Return the service, or else the host in an origin such as `gen17@host`."""
+    return sent.service or host_family((sent.origin or "").rpartition("@")[2])
+
+
+def _latest(
+    connection: Connection, names: Sequence[str], since: datetime
+) -> Iterator[_Sent]:
+    """Yield the latest tasks of each name, which are found by indexes."""
+    if connection.dialect.name == "postgresql":
+        # One statement, as planning takes longer than running it for a few names.
+        given = func.unnest(bindparam("names", names, ARRAY(Text)))
+        name: ColumnElement[str] = given.column_valued("wanted")
+        for query in _queries(name, since):
+            found = query.lateral()
+            yield from starmap(_Sent, connection.execute(select(name, *found.c)))
+        return
+    for each in names:
+        for query in _queries(literal(each), since):
+            yield from (_Sent(each, *row) for row in connection.execute(query))
+
+
+def _queries(name: ColumnElement[str], since: datetime) -> Iterator[Select[Any]]:
+    columns = history.c
+    yield (
+        select(
+            *(columns.service, columns.origin, columns.queue),
+            *(columns.worker, columns.listed_at),
+        )
+        .where(
+            columns.day >= literal(since.date(), literal_execute=True),
+            columns.name == name,
+            columns.listed_at >= since,
+        )
+        .order_by(columns.listed_at.desc())
+        .limit(TASKS_PER_NAME)
+    )
+    yield (
+        select(
+            *(task.c.service, task.c.origin, task.c.queue),
+            *(null().label("worker"), task.c.scheduled_at),
+        )
+        .where(task.c.name == name)
+        .order_by(task.c.scheduled_at.desc())
+        .limit(TASKS_PER_NAME)
+    )

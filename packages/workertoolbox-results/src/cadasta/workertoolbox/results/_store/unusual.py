@@ -1,0 +1,148 @@
+"""Tasks that wait or run for longer than almost all others of their name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import NamedTuple
+
+from celery import states
+from sqlalchemy import Connection, select
+
+from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
+from cadasta.workertoolbox.results._database.tables import rollup
+from cadasta.workertoolbox.results._history.histogram import Histogram
+from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
+from cadasta.workertoolbox.results._store.dated_ids import DatedId
+from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.search import find_stuck
+from cadasta.workertoolbox.results._store.task import Task
+
+#: The days whose ended tasks say how long a task usually takes.
+USUAL_DAYS = 7
+
+#: The share of tasks, in percent, that are faster than an unusual one.
+PERCENT = 99
+
+#: Number of tasks that are read at once.
+BATCH_SIZE = 100
+
+#: Maximum number of waiting and running tasks that are compared, the longest ones.
+MAX_CANDIDATES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusualTask:
+    """A task that waits or runs for longer than 99 in 100 tasks of its name.
+
+    Attributes:
+        task: The task, without arguments, result and traceback.
+        since: When it could run, or when its run began.
+        for_s: Seconds since then.
+        p99_s: The 99th percentile in seconds of the waits, or of the run times, of the
+            tasks of its name in the last seven days; None if none has ended.
+    """
+
+    task: Task
+    since: datetime
+    for_s: float
+    p99_s: float | None
+
+
+class _Usual(NamedTuple):
+    wait_s: float | None = None
+    run_s: float | None = None
+
+
+class UnusualTasks(OpenDatabase):
+    """The method of `TaskStore` for tasks that take unusually long."""
+
+    def stuck_by_p99(
+        self,
+        *,
+        at_least: timedelta = timedelta(minutes=1),
+        limit: int = 50,
+        name: str | None = None,
+        queue: str | None = None,
+        internal: bool = False,
+    ) -> Sequence[UnusualTask]:
+        """Return tasks that wait or run for longer than 99 in 100 of their name.
+
+        They are sorted by how long they have waited or run, the longest first. The
+        thousand longest are compared. One bound for all tasks, as `stuck` has, is too
+        short for a nightly report or too long for a request.
+
+        Example:
+            What hangs, and for how many times longer than usual::
+
+                for found in store.stuck_by_p99():
+                    print(found.task.id, found.for_s / (found.p99_s or found.for_s))
+
+        Args:
+            at_least: Only tasks that wait or run for longer than this. It is the only
+                bound for names of which no task has ended in seven days.
+            limit: Maximum number of tasks to return.
+            name: Only tasks of this name.
+            queue: Only tasks of this work queue.
+            internal: Whether to include Celery's own tasks, `celery.*`. With `name`
+                they are always included.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        filters = Filters(name=name, queue=queue, internal=internal)
+        now = datetime.now(UTC)
+        before = now - at_least
+        with self._snapshot() as connection:
+            found = find_stuck(connection, filters, MAX_CANDIDATES, before=before)
+            return [*islice(_unusual(connection, found, now), limit)]
+
+
+def _unusual(
+    connection: Connection, candidates: Sequence[DatedId], now: datetime
+) -> Iterator[UnusualTask]:
+    usual: dict[str, _Usual] = {}
+    for start in range(0, len(candidates), BATCH_SIZE):
+        since = {each.id: each.at for each in candidates[start : start + BATCH_SIZE]}
+        tasks = read_tasks(connection, [*since], days=(), detail=Detail.BRIEF)
+        names = {task.name or "" for task in tasks} - usual.keys()
+        usual |= dict.fromkeys(names, _Usual()) | _read_usual(connection, names, now)
+        for task in tasks:
+            for_s = (now - since[task.id]).total_seconds()
+            p99_s = _p99_s(task, usual)
+            if for_s > (p99_s or 0.0):
+                yield UnusualTask(
+                    task=task, since=since[task.id], for_s=for_s, p99_s=p99_s
+                )
+
+
+def _p99_s(task: Task, usual: Mapping[str, _Usual]) -> float | None:
+    of_name = usual.get(task.name or "", _Usual())
+    is_waiting = task.status in (*BEFORE_RESULT, states.RETRY)
+    return of_name.wait_s if is_waiting else of_name.run_s
+
+
+def _read_usual(
+    connection: Connection, names: Collection[str], now: datetime
+) -> dict[str, _Usual]:
+    """Return how long the tasks of names usually wait and run."""
+    first = interval_start(now - timedelta(days=USUAL_DAYS), TIERS["day"])
+    query = select(rollup.c.name, rollup.c.waits, rollup.c.runs).where(
+        rollup.c.name.in_(names),
+        rollup.c.tier == "day",
+        rollup.c.at >= first,
+        rollup.c.status != states.RETRY,
+    )
+    texts: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for name, waits, runs in connection.execute(query):
+        texts[name][0].append(waits)
+        texts[name][1].append(runs)
+    return {
+        name: _Usual(*(Histogram.from_text(*each).percentile(PERCENT) for each in both))
+        for name, both in texts.items()
+    }
