@@ -60,6 +60,8 @@ ORDER = {
     "results": (
         "_durations",  # "30s" and "7d"
         "_errors _headers _ages",  # exceptions; message headers; ages of tasks
+        "_query_errors",  # the exceptions of queries
+        "_instants",  # "2h", "yesterday" and "14:30"
         "_safe_text",  # text that is safe to print and to log
         "_database",  # engine, URLs, tables, view, schema version, privileges of roles
         "migrations",  # steps from one schema version to the next

@@ -201,7 +201,7 @@ def test_a_status_that_no_task_has_is_an_error_that_suggests_another(
 def test_a_status_that_resembles_none_is_an_error_that_names_some(app: Celery) -> None:
     result = run(app, "list", "--status", "xyzzy")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "no task has the status 'xyzzy'; statuses are QUEUED" in result.output
 
 

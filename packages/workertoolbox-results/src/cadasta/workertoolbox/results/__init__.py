@@ -46,6 +46,12 @@ from cadasta.workertoolbox.results._errors import (
 )
 from cadasta.workertoolbox.results._headers import PROBE
 from cadasta.workertoolbox.results._history.retention import Retention
+from cadasta.workertoolbox.results._query_errors import (
+    InvalidPage,
+    InvalidQuery,
+    InvalidTime,
+    QueryTimeout,
+)
 
 if TYPE_CHECKING:
     from cadasta.workertoolbox.results._database.engine import database_url, open_engine
@@ -92,9 +98,12 @@ __all__ = [
     "HeldPrivileges",
     "InvalidDuration",
     "InvalidLimit",
+    "InvalidPage",
+    "InvalidQuery",
     "InvalidRedaction",
     "InvalidRetention",
     "InvalidTemplate",
+    "InvalidTime",
     "InvalidURL",
     "InvalidWindow",
     "MetricsUnavailable",
@@ -107,6 +116,7 @@ __all__ = [
     "PickledResult",
     "Privilege",
     "QueueBacklog",
+    "QueryTimeout",
     "RESULT_BACKEND",
     "ROLE_PRIVILEGES",
     "RecentCounts",

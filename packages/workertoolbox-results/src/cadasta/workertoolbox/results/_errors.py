@@ -1,4 +1,4 @@
-"""The errors of this package.
+"""The errors of this package. Those of queries are in `_query_errors.py`.
 
 ResultsError
 ├── BrokerUnavailable (ConnectionError)

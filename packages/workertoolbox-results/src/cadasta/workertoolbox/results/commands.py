@@ -13,7 +13,16 @@ from typing import Any
 import click
 
 from cadasta.workertoolbox.results._backend import quiet_workers
-from cadasta.workertoolbox.results._errors import ResultsError
+from cadasta.workertoolbox.results._errors import (
+    InvalidWindow,
+    ResultsError,
+    UnknownStatus,
+)
+from cadasta.workertoolbox.results._query_errors import (
+    InvalidPage,
+    InvalidQuery,
+    InvalidTime,
+)
 from cadasta.workertoolbox.results._safe_text import terminal_text
 
 #: The entry-point group by which other distributions add commands.
@@ -35,6 +44,17 @@ COMMANDS = {
 
 
 quiet_workers.connect_signals()
+
+
+#: Errors of the person who typed the command. Other errors, and tasks that do not exist,
+#: end a command with exit code 1.
+_WRONG_USE = (InvalidPage, InvalidQuery, InvalidTime, InvalidWindow, UnknownStatus)
+
+
+class WrongUse(click.ClickException):
+    """An error in what a person typed."""
+
+    exit_code = 2
 
 
 class TasksGroup(click.Group):
@@ -64,13 +84,23 @@ class TasksGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except _WRONG_USE as error:
+            raise WrongUse(_error_text(error)) from error
         except ResultsError as error:
-            raise click.ClickException(terminal_text(str(error))) from error
+            raise click.ClickException(_error_text(error)) from error
 
 
 @click.group(cls=TasksGroup)
 def tasks() -> None:
     """Show every task that was scheduled, and what happened to it."""
+
+
+def _error_text(error: ResultsError) -> str:
+    """Return an error in one line; an invalid query follows it, with a caret."""
+    lines = [str(error)]
+    if isinstance(error, InvalidQuery):
+        lines += (f"  {line}" for line in error.marked.split("\n"))
+    return "\n".join(map(terminal_text, lines))
 
 
 def _short_help(name: str, limit: int) -> str:

@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._commands.options import (
 from cadasta.workertoolbox.results._commands.output import (
     check_filters,
     current_app,
+    format_instant,
     print_json,
     print_table,
 )
@@ -68,7 +69,7 @@ def print_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:
 
 def _scheduled(task: Task) -> str:
     if task.scheduled_at is not None:
-        return f"{task.scheduled_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        return format_instant(task.scheduled_at)
     return "" if task.tracked else "untracked"
 
 

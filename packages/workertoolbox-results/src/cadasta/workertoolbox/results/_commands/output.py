@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 
 import click
 from celery import Celery
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
+from cadasta.workertoolbox.results._commands.options import current_zone
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 
@@ -32,6 +34,13 @@ def check_filters(app: Celery, store: TaskStore, **filters: str | None) -> None:
         UnknownValue: No task has the name, the queue or the worker.
     """
     store.check_filters(**filters, known={*app.tasks, *app.amqp.queues})
+
+
+def format_instant(instant: datetime | None) -> str:
+    """Return a time in the command's time zone, or an empty string without one."""
+    if instant is None:
+        return ""
+    return f"{instant.astimezone(current_zone()):%Y-%m-%d %H:%M:%S}"
 
 
 def make_console() -> Console:

@@ -6,9 +6,14 @@ import click
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
-from cadasta.workertoolbox.results._commands.options import json_option, limit_option
+from cadasta.workertoolbox.results._commands.options import (
+    json_option,
+    limit_option,
+    utc_option,
+)
 from cadasta.workertoolbox.results._commands.output import (
     current_app,
+    format_instant,
     print_json,
     print_table,
 )
@@ -30,6 +35,7 @@ def command() -> None:
 
 @command.command("list")
 @limit_option("messages")
+@utc_option
 @json_option
 @click.pass_context
 def list_messages(ctx: click.Context, /, limit: int, as_json: bool) -> None:
@@ -42,7 +48,7 @@ def list_messages(ctx: click.Context, /, limit: int, as_json: bool) -> None:
     rows = [
         [
             str(each.id),
-            f"{each.seen_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            format_instant(each.seen_at),
             each.routing_key or "",
             str(each.bytes),
             each.reason,

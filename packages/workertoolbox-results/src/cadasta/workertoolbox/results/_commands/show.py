@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 import click
 
-from cadasta.workertoolbox.results._commands.options import json_option
+from cadasta.workertoolbox.results._commands.options import json_option, utc_option
 from cadasta.workertoolbox.results._commands.output import (
     current_app,
+    format_instant,
     make_console,
     print_json,
     print_table,
@@ -26,8 +26,8 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 #: The columns of the table of attempts, each with a function that returns its text.
 _COLUMNS: dict[str, Callable[[Attempt], str]] = {
     "retries": lambda attempt: str(attempt.retries or 0),
-    "published": lambda attempt: _time(attempt.scheduled_at),
-    "started": lambda attempt: _time(attempt.started_at),
+    "published": lambda attempt: format_instant(attempt.scheduled_at),
+    "started": lambda attempt: format_instant(attempt.started_at),
     "run": lambda attempt: _run_time(attempt),
     "outcome": lambda attempt: attempt.outcome or "",
     "worker": lambda attempt: attempt.worker or "",
@@ -37,6 +37,7 @@ _COLUMNS: dict[str, Callable[[Attempt], str]] = {
 
 @click.command("show")
 @click.argument("id")
+@utc_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, id: str, as_json: bool) -> None:
@@ -61,10 +62,6 @@ def command(ctx: click.Context, id: str, as_json: bool) -> None:
             rows = [[text(each) for text in _COLUMNS.values()] for each in attempts]
             click.echo()
             print_table(list(_COLUMNS), rows, below=("worker", "error"))
-
-
-def _time(instant: datetime | None) -> str:
-    return "" if instant is None else f"{instant.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _run_time(attempt: Attempt) -> str:

@@ -13,6 +13,7 @@ from cadasta.workertoolbox.results._commands.options import (
     internal_option,
     json_option,
     limit_option,
+    utc_option,
 )
 from cadasta.workertoolbox.results._commands.output import (
     check_filters,
@@ -32,6 +33,7 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 @click.option("--queue", help="Only tasks of this queue.")
 @limit_option("tasks", order="longest first")
 @internal_option
+@utc_option
 @json_option
 @click.pass_context
 def command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -16,7 +17,11 @@ from cadasta.workertoolbox.results._database.engine import (
     translate_errors,
 )
 from cadasta.workertoolbox.results._database.schema import check_schema
+from cadasta.workertoolbox.results._database.time_limits import limited
 from cadasta.workertoolbox.results._errors import ResultsError
+
+#: Seconds after which a query is cancelled.
+TIMEOUT_S = 30.0
 
 
 class OpenDatabase:
@@ -24,9 +29,16 @@ class OpenDatabase:
 
     Args:
         url: As for `TaskStore`.
+        timeout_s: As for `TaskStore`.
     """
 
-    def __init__(self, url: str) -> None:
+    #: Of a store that was made by `from_engine`.
+    timeout_s = TIMEOUT_S
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        if not timeout_s > 0 or math.isnan(timeout_s):
+            raise ValueError(f"timeout_s must be greater than 0, got {timeout_s!r}")
+        self.timeout_s = timeout_s
         self.engine = open_engine(database_url(url))
         try:
             check_schema(self.engine)
@@ -35,8 +47,11 @@ class OpenDatabase:
             raise
 
     @classmethod
-    def for_app(cls, app: Celery) -> Self:
+    def for_app(cls, app: Celery, *, timeout_s: float = TIMEOUT_S) -> Self:
         """Open the database that an app's `result_backend` names.
+
+        Args:
+            timeout_s: As for `TaskStore`.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached.
@@ -44,7 +59,7 @@ class OpenDatabase:
                 driver is not installed.
             SchemaOutdated: The tables are missing or too old.
         """
-        return cls(app.conf.result_backend)
+        return cls(app.conf.result_backend, timeout_s=timeout_s)
 
     @classmethod
     def from_engine(cls, engine: Engine) -> Self:
@@ -78,7 +93,10 @@ class OpenDatabase:
 
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:
-        """Yield a connection whose statements all see the same snapshot of the rows."""
+        """Yield a connection whose statements all see the same snapshot of the rows.
+
+        They may take `timeout_s` together.
+        """
         with self._connected() as connection:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
@@ -87,4 +105,5 @@ class OpenDatabase:
                 # PostgreSQL compiles queries that it estimates to be expensive. These
                 # are cheap: compiling them takes longer than running them.
                 connection.execute(text("SET LOCAL jit = off"))
-            yield connection
+            with limited(connection, self.timeout_s):
+                yield connection

@@ -49,6 +49,8 @@ class TaskStore(ErrorGroups, Figures, Fleet, UnusualTasks):
     Args:
         url: The database, as in `result_backend`: `workertoolbox+…`, `db+…` or a URL
             for SQLAlchemy. Its role only needs to read rows.
+        timeout_s: Seconds that the statements of one call may take together. A shorter
+            `statement_timeout` of the role or of the URL stays.
 
     Attributes:
         engine: The SQLAlchemy engine with the store's connections.
@@ -58,6 +60,9 @@ class TaskStore(ErrorGroups, Figures, Fleet, UnusualTasks):
         InvalidURL: The URL does not name a supported database, or its driver is not
             installed.
         SchemaOutdated: The tables are missing or too old.
+
+    Every method that queries tasks also raises `QueryTimeout` if the database needs
+    longer than `timeout_s`.
     """
 
     def get(self, id: str, *, shortened: bool = False) -> Task:

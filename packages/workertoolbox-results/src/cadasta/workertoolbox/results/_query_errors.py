@@ -1,0 +1,87 @@
+"""The errors of queries.
+
+ResultsError
+├── InvalidPage (ValueError)
+├── InvalidQuery (ValueError)
+├── InvalidTime (ValueError)
+└── QueryTimeout (TimeoutError)
+"""
+
+from __future__ import annotations
+
+from cadasta.workertoolbox.results._errors import ResultsError
+
+#: How to write a time; error messages show it after "write".
+TIME_FORM = (
+    "a time back from now (2h, 30d), now, today, yesterday, HH:MM, a date "
+    "(2026-11-27), or a date and time in ISO 8601 (2026-11-27T14:30:00+01:00)"
+)
+
+#: Maximum number of characters of a query that an error shows.
+_MAX_SHOWN = 120
+
+
+class InvalidPage(ResultsError, ValueError):
+    """A page token is malformed, or belongs to another query."""
+
+    def __init__(self, page: str, reason: str = "is not a page token") -> None:
+        super().__init__(page, reason)
+        self.page = page
+        self.reason = reason
+
+    def __str__(self) -> str:
+        shown = self.page if len(self.page) <= _MAX_SHOWN else "…"
+        return (
+            f"page {shown!r} {self.reason}; use the token that the same query returned "
+            "for its next page, or leave it out for the first page"
+        )
+
+
+class InvalidQuery(ResultsError, ValueError):
+    """A query cannot be understood.
+
+    Attributes:
+        query: The text of the query.
+        column: Where the error is, in characters from 0.
+        reason: What is wrong there, and what to write instead.
+    """
+
+    def __init__(self, query: str, column: int = 0, reason: str = "is invalid") -> None:
+        super().__init__(query, column, reason)
+        self.query = query
+        self.column = column
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"column {self.column + 1} of the query: {self.reason}"
+
+    @property
+    def marked(self) -> str:
+        """The query, and below it a caret that points at the column: two lines."""
+        # Line breaks and tabs would move the caret.
+        line = "".join(each if each.isprintable() else " " for each in self.query)
+        start = max(0, min(self.column - _MAX_SHOWN // 2, len(line) - _MAX_SHOWN))
+        return f"{line[start:][:_MAX_SHOWN]}\n{' ' * (self.column - start)}^"
+
+
+class InvalidTime(ResultsError, ValueError):
+    """A text is not a time."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.text!r} is not a time; write {TIME_FORM}"
+
+
+class QueryTimeout(ResultsError, TimeoutError):
+    """The database needed too long to answer a query, and has cancelled it."""
+
+    def __init__(self, advice: str = "narrow its filters", after_s: float = 0) -> None:
+        super().__init__(advice, after_s)
+        self.advice = advice
+        self.after_s = after_s
+
+    def __str__(self) -> str:
+        return f"the query was cancelled after {self.after_s:.2g} s; {self.advice}"
