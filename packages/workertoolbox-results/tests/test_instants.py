@@ -53,7 +53,14 @@ def test_a_time_is_in_utc_or_in_the_local_zone(text: str, utc: str, local: str) 
     "text",
     [
         *("", " ", "2", "soon", "-2h", "25:00", "12:60", "2026-13-01", "2026-11-27T"),
-        *("9999-12-31T23:59:59-12:00", "99999999d", "nan", "1e3h", "²:30", "0001-01-01T00:00+01:00"),
+        *(
+            "9999-12-31T23:59:59-12:00",
+            "99999999d",
+            "nan",
+            "1e3h",
+            "²:30",
+            "0001-01-01T00:00+01:00",
+        ),
     ],
 )
 @pytest.mark.parametrize("zone", [UTC, None, timezone(timedelta(hours=14))])

@@ -51,7 +51,8 @@ def _named(word: str, now: datetime, zone: tzinfo | None) -> datetime | None:
     match = _CLOCK.fullmatch(word)
     if match is None:
         return None
-    clock = time(*(int(part or 0) for part in match.groups()))
+    hour, minute, second = (int(part or 0) for part in match.groups())
+    clock = time(hour, minute, second)
     today = now.astimezone(zone).date()
     found = _local(datetime.combine(today, clock), zone)
     if found > now:
