@@ -55,6 +55,7 @@ from cadasta.workertoolbox.results._query_errors import (
 
 if TYPE_CHECKING:
     from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+    from cadasta.workertoolbox.results._database.lock_use import LockUse, read_lock_use
     from cadasta.workertoolbox.results._database.privileges import (
         ROLE_PRIVILEGES,
         HeldPrivileges,
@@ -106,6 +107,7 @@ __all__ = [
     "InvalidTime",
     "InvalidURL",
     "InvalidWindow",
+    "LockUse",
     "MetricsUnavailable",
     "Monitor",
     "MonitorQueueUnknown",
@@ -148,6 +150,7 @@ __all__ = [
     "database_url",
     "open_engine",
     "parse_duration",
+    "read_lock_use",
     "read_result_ids",
     "render_text",
     "render_url",
@@ -181,6 +184,8 @@ _LAZY = {
     "StatsTable": "_store.stats",
     "Task": "_store.task",
     "TaskStore": "_store.store",
+    "LockUse": "_database.lock_use",
+    "read_lock_use": "_database.lock_use",
     "ResultIds": "_database.result_ids",
     "check_schema": "_database.schema",
     "read_result_ids": "_database.result_ids",

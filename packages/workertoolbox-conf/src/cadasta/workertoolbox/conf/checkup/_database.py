@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results import (
     check_schema,
     database_url,
     open_engine,
+    read_lock_use,
     read_result_ids,
 )
 
@@ -77,6 +78,7 @@ def schema(context: CheckContext) -> Iterator[Finding]:
     else:
         yield ok("schema", f"revision {revision}")
         yield from _result_ids(context.database)
+        yield from _locks(context.database)
 
 
 def _result_ids(engine: Engine) -> Iterator[Finding]:
@@ -94,6 +96,14 @@ def _result_ids(engine: Engine) -> Iterator[Finding]:
                 "run `celery -A … tasks upgrade --widen-ids` as the owner of the "
                 "tables; workers wait meanwhile, about ten seconds for a GiB",
             )
+
+
+def _locks(engine: Engine) -> Iterator[Finding]:
+    """Warn if queries on the whole history may fill the lock table of the server."""
+    use = read_lock_use(engine)
+    if use is not None and use.is_high:
+        detail, _, advice = str(use).partition("; ")
+        yield warning("history", detail, advice)
 
 
 def why_unreadable(error: DatabaseUnavailable) -> str | None:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery import states
 from sqlalchemy import Connection, RowMapping, select, update
 
 from cadasta.workertoolbox.results._backend.absent_ids import AbsentIds
+from cadasta.workertoolbox.results._database.archived import (
+    Archived,
+    are_on,
+    find_archived,
+    find_last_ends,
+)
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import history, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._errors import ResultTooLarge
-
-#: Days that are searched first. A few days are searched quickly, and older results are
-#: seldom requested.
-RECENT = timedelta(days=7)
 
 #: Maximum distance between the end of a task and the day of its row.
 NEAR = timedelta(days=2)
@@ -57,11 +59,8 @@ class ArchivedResults:
         ids = self._absent.without(task_ids)
         if not ids:
             return {}
-        today = datetime.now(UTC).date()
         with self._database.connect() as connection:
-            found = _select(connection, ids, today - RECENT)
-            if missing := [id for id in ids if id not in found]:
-                found |= _select(connection, missing)
+            found = _select(connection, find_last_ends(connection, ids))
             self._absent.add(*(id for id in ids if id not in found))
             live = _find_live(connection, [*found]) if found else set()
         return {
@@ -83,7 +82,8 @@ class ArchivedResults:
                 near = same.where(history.c.day.between(day - NEAR, day + NEAR))
                 if connection.execute(near).rowcount:
                     return
-            connection.execute(same)
+            if found := find_archived(connection, ids=[task_id]):
+                connection.execute(same.where(are_on(each.day for each in found)))
 
 
 class CutMeta(dict[str, Any]):
@@ -134,12 +134,13 @@ def archived_meta(
 
 
 def _select(
-    connection: Connection, ids: list[str], since: date | None = None
-) -> dict[str, RowMapping]:
-    query = select(*_COLUMNS, history.c.forgotten)
-    query = query.where(is_in(connection, history.c.id, ids))
-    if since is not None:
-        query = query.where(history.c.day >= since)
+    connection: Connection, ends: Sequence[Archived]
+) -> Mapping[str, RowMapping]:
+    if not ends:
+        return {}
+    query = select(*_COLUMNS, history.c.forgotten).order_by(history.c.day)
+    is_wanted = is_in(connection, history.c.id, [each.id for each in ends])
+    query = query.where(is_wanted, are_on(each.day for each in ends))
     return {row["id"]: row for row in connection.execute(query).mappings()}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
 
 from celery.exceptions import WorkerShutdown
 from celery.utils.log import get_logger
-from sqlalchemy import select
+from sqlalchemy import literal, select
 
 from cadasta.workertoolbox.results._backend.deferred_starts import deferred_starts_for
 from cadasta.workertoolbox.results._backend.retries import CHANGE_NOTHING
@@ -49,7 +50,10 @@ def look_at(database: Database, *, is_required: bool) -> None:
     try:
         with database.connect() as connection:
             connection.execute(CHANGE_NOTHING)
-            connection.execute(select(history.c.id).limit(0))
+            # One day, because PostgreSQL locks every table that a query plans.
+            today = literal(datetime.now(UTC).date(), literal_execute=True)
+            of_day = select(history.c.id).where(history.c.day == today)
+            connection.execute(of_day.limit(0))
     except Exception as error:
         shown = database.engine.url.render_as_string(hide_password=True)
         logger.critical(

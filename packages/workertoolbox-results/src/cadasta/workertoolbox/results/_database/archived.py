@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Connection,
+    Date,
     Text,
     and_,
     bindparam,
@@ -26,6 +27,12 @@ _CALL = text(
     "SELECT id, root_id, group_id, day"
     " FROM workertoolbox_find_archived(:ids, :roots, :groups, :parents)"
 ).bindparams(*(bindparam(kind, type_=ARRAY(Text)) for kind in _KINDS))
+
+
+_SEARCH = text(
+    "SELECT id, root_id, group_id, day"
+    " FROM workertoolbox_search_days('id', :ids, :newest, :first)"
+).bindparams(bindparam("ids", type_=ARRAY(Text)), bindparam("first", type_=Date))
 
 
 class Archived(NamedTuple):
@@ -67,3 +74,48 @@ def find_archived(
     wanted = [condition for kind, condition in conditions.items() if keys[kind]]
     query = select(columns.id, columns.root_id, columns.group_id, columns.day)
     return [Archived(*row) for row in connection.execute(query.where(or_(*wanted)))]
+
+
+def find_last_ends(connection: Connection, ids: Sequence[str]) -> Sequence[Archived]:
+    """Return the newest end of each of the ids that are in the history.
+
+    The newest days are searched first.
+    """
+    return _search(connection, ids, newest=True)
+
+
+def find_ends_since(
+    connection: Connection, ids: Sequence[str], since: date
+) -> Sequence[Archived]:
+    """Return the tasks in the history that have one of the ids, from a day on.
+
+    SQLite, which has one table, searches all days.
+    """
+    return _search(connection, ids, since=since)
+
+
+def _search(
+    connection: Connection,
+    ids: Sequence[str],
+    *,
+    newest: bool = False,
+    since: date = date.min,
+) -> Sequence[Archived]:
+    if not ids:
+        return []
+    if connection.dialect.name != "postgresql":
+        return find_archived(connection, ids=ids)
+    parameters = {"ids": [*ids], "newest": newest, "first": since}
+    return [Archived(*row) for row in connection.execute(_SEARCH, parameters)]
+
+
+def are_on(days: Iterable[date]) -> ColumnElement[bool]:
+    """Return the condition that a row of the history is on one of the days.
+
+    Its values are literals, so that PostgreSQL plans and locks only their tables.
+    """
+    day = history.c.day
+    known = sorted({*days})
+    return day.in_(
+        bindparam("days", known, day.type, expanding=True, literal_execute=True)
+    )

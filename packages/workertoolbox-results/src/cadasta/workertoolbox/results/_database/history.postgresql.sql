@@ -39,12 +39,17 @@ EXECUTE FUNCTION workertoolbox_result_deleted();
 
 -- If a message is stored after its task was archived, both are archived together. A result
 -- that was deleted in the meantime is restored from the history, unless the message was
--- published later: then the task is queued again.
+-- published later: then the task is queued again. The end of a task is not older than its
+-- publication, so that only the days since then are searched.
 -- LATERAL and OFFSET 0 make PostgreSQL look up each message separately: it keeps the plan of
 -- a function while the tables grow, and cannot estimate the number of messages.
 CREATE OR REPLACE FUNCTION workertoolbox_message_stored() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    since date;
+    late text[];
+    found date;
 BEGIN
     -- The lock waits for an archiver that is archiving the result without this message,
     -- and returns the committed row. Workers do not wait for this lock.
@@ -57,34 +62,40 @@ BEGIN
     ));
 
     -- A result stays for longer than these minutes after its task is archived.
-    IF NOT EXISTS (
-        SELECT 1 FROM stored WHERE coalesce(published_at < now() - interval '5 minutes', true)
-    ) THEN
-        RETURN NULL;
-    END IF;
-    INSERT INTO celery_taskmeta (
-        id, task_id, status, result, date_done, traceback, children, name, args, kwargs,
-        worker, retries, queue, started_at, root_id, parent_id, group_id, published_at,
-        waited_s, not_run, attempts, error_group, forgotten
-    )
-    SELECT nextval('task_id_sequence'), h.id, h.status, h.result,
-        h.finished_at AT TIME ZONE 'UTC', h.traceback, h.children, left(h.name, 155),
-        convert_to(h.args::text, 'UTF8'), convert_to(h.kwargs::text, 'UTF8'), h.worker,
-        h.retries, left(h.queue, 155), h.started_at, h.root_id, h.parent_id, h.group_id,
-        h.published_at, h.waited_s, h.not_run, h.attempts, h.error_group, h.forgotten
-    FROM (
-        SELECT id, published_at,
-            (coalesce(published_at, scheduled_at) - interval '1 day')::date AS first
+    FOR since, late IN
+        SELECT (coalesce(published_at, scheduled_at) - interval '1 day')::date, array_agg(id)
         FROM stored
         WHERE coalesce(published_at < now() - interval '5 minutes', true)
         AND (SELECT r.id FROM celery_taskmeta r WHERE r.task_id = stored.id) IS NULL
-        OFFSET 0
-    ) AS s CROSS JOIN LATERAL (
-        SELECT * FROM workertoolbox_history
-        WHERE id = s.id AND day BETWEEN s.first AND current_date + 1
-        AND coalesce(s.published_at <= published_at, true) OFFSET 0
-    ) AS h
-    ON CONFLICT (task_id) DO NOTHING;
+        GROUP BY 1
+    LOOP
+        FOR found IN
+            SELECT DISTINCT day FROM workertoolbox_search_days('id', late, false, since)
+        LOOP
+            -- With a literal, so that PostgreSQL locks the tables of this day only.
+            EXECUTE format(
+                $insert$
+                INSERT INTO celery_taskmeta (
+                    id, task_id, status, result, date_done, traceback, children, name,
+                    args, kwargs, worker, retries, queue, started_at, root_id, parent_id,
+                    group_id, published_at, waited_s, not_run, attempts, error_group,
+                    forgotten
+                )
+                SELECT nextval('task_id_sequence'), h.id, h.status, h.result,
+                    h.finished_at AT TIME ZONE 'UTC', h.traceback, h.children,
+                    left(h.name, 155), convert_to(h.args::text, 'UTF8'),
+                    convert_to(h.kwargs::text, 'UTF8'), h.worker, h.retries,
+                    left(h.queue, 155), h.started_at, h.root_id, h.parent_id, h.group_id,
+                    h.published_at, h.waited_s, h.not_run, h.attempts, h.error_group,
+                    h.forgotten
+                FROM workertoolbox_history h JOIN stored s ON s.id = h.id
+                WHERE h.day = %L AND h.id = ANY ($1)
+                AND coalesce(s.published_at <= h.published_at, true)
+                ON CONFLICT (task_id) DO NOTHING
+                $insert$, found
+            ) USING late;
+        END LOOP;
+    END LOOP;
     RETURN NULL;
 END $$;
 
@@ -151,44 +162,137 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION workertoolbox_drop_day FROM PUBLIC;
 
+-- The days that have tables, with the number of their tables: one for each retention class.
+CREATE OR REPLACE FUNCTION workertoolbox_days() RETURNS TABLE (day date, tables bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT to_date(right(relname, 8), 'YYYYMMDD'), count(*)
+    FROM pg_inherits classes
+    JOIN pg_inherits days ON days.inhparent = classes.inhrelid
+    JOIN pg_class ON pg_class.oid = days.inhrelid
+    WHERE classes.inhparent = to_regclass('workertoolbox_history')
+    GROUP BY 1
+$$;
+
+-- The locks that a query on the whole history takes, and for how many the server has room.
+CREATE OR REPLACE FUNCTION workertoolbox_lock_use() RETURNS TABLE (
+    tables bigint, locks bigint, transactions int, capacity int
+) LANGUAGE sql STABLE AS $$
+    SELECT used.tables, used.tables * (
+            SELECT 1 + count(*) FROM pg_index
+            WHERE indrelid = to_regclass('workertoolbox_history')
+        ), server.transactions,
+        server.transactions * current_setting('max_locks_per_transaction')::int
+    FROM (SELECT coalesce(sum(d.tables), 0)::bigint AS tables FROM workertoolbox_days() d)
+        AS used,
+    (SELECT current_setting('max_connections')::int
+        + current_setting('max_prepared_transactions')::int AS transactions) AS server
+$$;
+
 -- Autovacuum collects statistics of each day, but not of the history as a whole. A tenth
--- of the usual sample is enough.
+-- of the usual sample is enough. Before PostgreSQL 18, ANALYZE locks all days with their
+-- indexes, so that it is left out when that would fill the lock table.
 CREATE OR REPLACE FUNCTION workertoolbox_analyze_history() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET default_statistics_target = 10 AS $$
 BEGIN
-    ANALYZE workertoolbox_history;
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        EXECUTE 'ANALYZE ONLY workertoolbox_history';
+    ELSIF (SELECT locks < capacity / 2 FROM workertoolbox_lock_use()) THEN
+        ANALYZE workertoolbox_history;
+    END IF;
 END $$;
 REVOKE ALL ON FUNCTION workertoolbox_analyze_history FROM PUBLIC;
 
+-- Find tasks by a key in all days from `first` on, or in all days without it, the newest days
+-- first. `newest` stops the search for a key at the first days that have it.
+-- A statement on all days would lock every table with its indexes until the end of the
+-- transaction, and the locks of a few such statements fill the lock table of the server.
+-- Therefore each statement searches up to 16 tables, and its locks are released with the
+-- subtransaction that an exception ends. It takes longer to plan than to run, so it is
+-- prepared once in each session. Its days are multiples of the same span, so that a session
+-- does not need other statements on the next day. The tables may grow later, so the plan
+-- uses indexes from the start. A function with its owner's privileges does not use prepared
+-- statements, because its caller may have prepared another one under the same name.
+CREATE OR REPLACE FUNCTION workertoolbox_search_days(
+    key text, keys text[], newest boolean, first date DEFAULT '-infinity'
+) RETURNS TABLE (id text, root_id text, group_id text, day date)
+LANGUAGE plpgsql SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    condition text := CASE key
+        WHEN 'id' THEN 'h.id = ANY ($1)'
+        WHEN 'root' THEN 'h.id = ANY ($1) AND h.root_id = h.id'
+        -- The index leaves out tasks that are their own root, which most tasks are.
+        WHEN 'member' THEN 'h.root_id = ANY ($1) AND h.root_id <> h.id'
+        WHEN 'group' THEN 'h.group_id = ANY ($1)'
+        WHEN 'parent' THEN 'h.parent_id = ANY ($1)'
+    END;
+    span int := (SELECT greatest(1, 16 / max(d.tables)) FROM workertoolbox_days() d);
+    is_own boolean := current_user = session_user;
+    since date;
+    prepared text;
+    query text;
+    ids text[];
+    roots text[];
+    groups text[];
+    days date[];
+BEGIN
+    FOR since IN
+        SELECT DISTINCT d.day - (d.day - date '0001-01-01') % span
+        FROM workertoolbox_days() d WHERE d.day >= first ORDER BY 1 DESC
+    LOOP
+        query := format(
+            'SELECT array_agg(h.id), array_agg(h.root_id), array_agg(h.group_id), '
+            'array_agg(h.day) FROM workertoolbox_history h '
+            'WHERE %s AND h.day >= %L AND h.day < %L AND h.day >= $2',
+            condition, since, since + span
+        );
+        prepared := format(
+            'workertoolbox_%s_%s_%s_%s',
+            'workertoolbox_history'::regclass::oid, key, since, span
+        );
+        IF is_own AND NOT EXISTS (
+            SELECT FROM pg_prepared_statements WHERE name = prepared
+        ) THEN
+            EXECUTE format('PREPARE %I (text[], date) AS %s', prepared, query);
+        END IF;
+        BEGIN
+            IF is_own THEN
+                query := format('EXECUTE %I (%L, %L)', prepared, keys, first);
+                EXECUTE query INTO ids, roots, groups, days;
+            ELSE
+                EXECUTE query INTO ids, roots, groups, days USING keys, first;
+            END IF;
+            RAISE EXCEPTION USING ERRCODE = 'WT001';
+        EXCEPTION WHEN SQLSTATE 'WT001' THEN
+            NULL;
+        END;
+        CONTINUE WHEN ids IS NULL;
+        RETURN QUERY SELECT * FROM unnest(ids, roots, groups, days);
+        IF newest THEN
+            keys := ARRAY(SELECT unnest(keys) EXCEPT SELECT unnest(ids));
+            EXIT WHEN keys = '{}';
+        END IF;
+    END LOOP;
+END $$;
+
 -- Find tasks in all days by their ids, their roots, their groups or their parents.
--- A statement on all days takes longer to plan than to run, so the plan of this function is
--- cached. The tables may grow later, so the plan uses indexes from the start.
 CREATE OR REPLACE FUNCTION workertoolbox_find_archived(
     ids text[], roots text[], groups text[], parents text[]
 ) RETURNS TABLE (id text, root_id text, group_id text, day date)
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    key text;
+    keys text[];
 BEGIN
-    IF ids <> '{}' THEN
-        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
-        FROM workertoolbox_history h WHERE h.id = ANY (ids);
-    END IF;
-    IF roots <> '{}' THEN
-        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
-        FROM workertoolbox_history h WHERE h.id = ANY (roots) AND h.root_id = h.id;
-        -- The index leaves out tasks that are their own root, which most tasks are.
-        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
-        FROM workertoolbox_history h WHERE h.root_id = ANY (roots) AND h.root_id <> h.id;
-    END IF;
-    IF groups <> '{}' THEN
-        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
-        FROM workertoolbox_history h WHERE h.group_id = ANY (groups);
-    END IF;
-    IF parents <> '{}' THEN
-        RETURN QUERY SELECT h.id, h.root_id, h.group_id, h.day
-        FROM workertoolbox_history h WHERE h.parent_id = ANY (parents);
-    END IF;
+    FOR key, keys IN VALUES
+        ('id', ids), ('root', roots), ('member', roots), ('group', groups),
+        ('parent', parents)
+    LOOP
+        IF keys <> '{}' THEN
+            RETURN QUERY SELECT * FROM workertoolbox_search_days(key, keys, false);
+        END IF;
+    END LOOP;
 END $$;
 
 -- A function with its owner's privileges must not use a caller's temporary table in place of

@@ -32,6 +32,7 @@ from sqlalchemy import (
     update,
 )
 
+from cadasta.workertoolbox.results._database.archived import are_on
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
@@ -108,7 +109,7 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
         inserted += _insert(connection, day, some, options, now)
     add_contributions(connection, contributions_of(inserted))
     record_errors(connection, _find_errors(connection, inserted, days))
-    _restore_sizes(connection, reopened)
+    _restore_sizes(connection, reopened, days)
     ids = {id for some in days.values() for id in some}
     moved = [each for each in found if each.id in ids]
     _delete_live(connection, moved, reopened)
@@ -219,21 +220,22 @@ def _find_errors(
     ids = [id for id, *_, group, attempts in inserted if group or attempts]
     if not ids:
         return
-    known = [each.day for each in days]
     query = select(history).where(
-        is_in(connection, history.c.id, ids),
-        history.c.day.between(min(known), max(known)),
+        is_in(connection, history.c.id, ids), are_on(each.day for each in days)
     )
     for row in connection.execute(query).mappings():
         yield from occurrences({**row})
 
 
-def _restore_sizes(connection: Connection, sizes: Mapping[str, int | None]) -> None:
+def _restore_sizes(
+    connection: Connection, sizes: Mapping[str, int | None], days: Iterable[Day]
+) -> None:
     """Store the original sizes of results that were cut before."""
+    known = are_on(each.day for each in days)
     for id, size in sizes.items():
         if size is not None:
-            same = history.c.id == id
-            connection.execute(update(history).where(same).values(result_bytes=size))
+            same = update(history).where(history.c.id == id, known)
+            connection.execute(same.values(result_bytes=size))
 
 
 def _history_values(

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, ScalarSelect, func, select
 
-from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
+from cadasta.workertoolbox.results._database.tables import task, taskmeta
 
 
 def has_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
@@ -28,11 +28,6 @@ def has_message_or_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
     # One condition instead of two with OR, for which the planner would expect hardly
     # any rows to be left.
     return func.coalesce(_message(task_id), _result(task_id)).is_not(None)
-
-
-def is_archived(task_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return a condition that a task is in the history, which searches all days."""
-    return select(history.c.id).where(history.c.id == task_id).exists()
 
 
 def is_live(task_id: ColumnElement[str]) -> ColumnElement[bool]:

@@ -38,7 +38,11 @@ def expired_days(
 
 def estimate_days(connection: Connection, days: Iterable[Day]) -> Mapping[Day, int]:
     """Return about how many tasks each day has, without a scan of large tables."""
-    return {each: _estimate(connection, each) for each in days}
+    estimates = {}
+    for each in days:
+        estimates[each] = _estimate(connection, each)
+        connection.rollback()  # Releases the locks of the day.
+    return estimates
 
 
 def drop_days(engine: Engine, days: Iterable[Day]) -> Iterator[Day]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from sqlalchemy import Connection, Engine, select
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._database.archived import find_last_ends
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
@@ -30,13 +31,8 @@ from cadasta.workertoolbox.results._history.purge import (
 )
 from cadasta.workertoolbox.results._workflows.members import Workflow, find_workflow
 
-_TASK_ID_COLUMNS = (
-    task.c.id,
-    attempt.c.task_id,
-    planned.c.id,
-    taskmeta.c.task_id,
-    history.c.id,
-)
+_LIVE_ID_COLUMNS = (task.c.id, attempt.c.task_id, planned.c.id, taskmeta.c.task_id)
+_TASK_ID_COLUMNS = (*_LIVE_ID_COLUMNS, history.c.id)
 #: The columns that `forget_samples` empties.
 _SAMPLE_COLUMNS = (error_group.c.first_task_id, error_group.c.last_task_id)
 _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)
@@ -110,7 +106,8 @@ def _existing(connection: Connection, task_ids: Iterable[str]) -> Sequence[str]:
     found: set[str] = set()
     for start in range(0, len(ids), BATCH_SIZE):
         some = ids[start : start + BATCH_SIZE]
-        for column in (*_TASK_ID_COLUMNS, *_SAMPLE_COLUMNS):
+        found |= {each.id for each in find_last_ends(connection, some)}
+        for column in (*_LIVE_ID_COLUMNS, *_SAMPLE_COLUMNS):
             found |= {*connection.scalars(select(column).where(column.in_(some)))}
     return sorted(found)
 

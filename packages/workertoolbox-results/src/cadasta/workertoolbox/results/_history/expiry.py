@@ -33,7 +33,6 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.conditions import (
     has_message,
     has_message_or_result,
-    is_archived,
     is_live,
 )
 from cadasta.workertoolbox.results._history.days import Day, day_of_end
@@ -253,9 +252,7 @@ def _planned_steps(before: datetime, name: str | None) -> ExpiryRule:
         kind=TASKS,
         order=(planned.c.seen_at, id),
         expired=expired,
-        deletable=select(id).where(
-            expired, ~has_message_or_result(id), ~is_archived(id)
-        ),
+        deletable=select(id).where(expired, ~has_message_or_result(id)),
         columns=(id,),
     )
 

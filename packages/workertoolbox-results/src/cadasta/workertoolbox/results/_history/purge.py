@@ -18,13 +18,13 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    true,
     tuple_,
     update,
 )
 
+from cadasta.workertoolbox.results._database.archived import are_on, find_archived
 from cadasta.workertoolbox.results._database.engine import translate_errors
-from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.tables import history, taskmeta
 from cadasta.workertoolbox.results._history.days import Day, existing_days
 from cadasta.workertoolbox.results._history.dropping import (
     drop_days,
@@ -32,6 +32,7 @@ from cadasta.workertoolbox.results._history.dropping import (
     expired_days,
 )
 from cadasta.workertoolbox.results._history.expiry import (
+    EVERYWHERE,
     ExpiryRule,
     age_rules,
     class_rules,
@@ -122,6 +123,7 @@ def count(engine: Engine, expired: Expired) -> Counter[str]:
             if rule.kind is not None:
                 query = select(func.count()).select_from(rule.deletable.subquery())
                 total[rule.kind] += connection.scalars(query).one()
+                connection.rollback()  # Releases the locks of a day.
     return +total  # Drops zero counts.
 
 
@@ -182,14 +184,14 @@ def delete_rows(
     columns: Iterable[Column[Any]],
     values: Sequence[Any],
     *,
-    scope: ColumnElement[bool] | None = None,
+    scope: ColumnElement[bool] = EVERYWHERE,
 ) -> None:
     """Delete, from the table of each column, the rows that have one of the values.
 
     Args:
         scope: A condition on the rows of the first table.
     """
-    condition = true() if scope is None else scope
+    condition = scope
     for column in columns:
         found = column.in_(values)
         if column.table is taskmeta:
@@ -201,8 +203,12 @@ def delete_rows(
                 .values(archived_at=datetime.now(UTC))
             )
             condition = ~unarchived
+        elif column.table is history and condition is EVERYWHERE:
+            # PostgreSQL locks the tables of all days that a condition does not exclude.
+            ends = find_archived(connection, ids=values)
+            condition = are_on(each.day for each in ends)
         connection.execute(delete(column.table).where(found, condition))
-        condition = true()
+        condition = EVERYWHERE
 
 
 def _existing_days(engine: Engine) -> Sequence[Day] | None:

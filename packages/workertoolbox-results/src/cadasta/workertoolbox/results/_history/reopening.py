@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert
 
+from cadasta.workertoolbox.results._database.archived import (
+    Archived,
+    are_on,
+    find_archived,
+    find_ends_since,
+)
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import (
@@ -103,12 +109,11 @@ def reopen(
 
 def _delete_from_history(connection: Connection, rows: Sequence[RowMapping]) -> None:
     """Delete rows of the history, and subtract what they added to the rollups."""
-    days = [row["day"] for row in rows]
     columns = contribution_columns(connection.dialect.name)
     deletion = (
         delete(history)
         .where(is_in(connection, history.c.id, [row["id"] for row in rows]))
-        .where(history.c.day.between(min(days), max(days)))
+        .where(are_on(row["day"] for row in rows))
         .returning(*columns)
     )
     deleted = connection.execute(deletion).all()
@@ -139,11 +144,11 @@ def _find_archived(
         unbounded = [each.id for each in found]
     for id in unbounded:
         bounded.pop(id, None)
-    rows = [*_select(connection, unbounded)]
+    ends = [*find_archived(connection, ids=unbounded)]
     if bounded:
         since = (min(bounded.values()) - MAX_SKEW).date()
-        rows += _select(connection, [*bounded], since)
-    return rows
+        ends += find_ends_since(connection, [*bounded], since)
+    return _select(connection, ends)
 
 
 def _is_own(id: str) -> bool:
@@ -151,14 +156,11 @@ def _is_own(id: str) -> bool:
     return _UUID.fullmatch(id) is not None
 
 
-def _select(
-    connection: Connection, ids: Sequence[str], since: date | None = None
-) -> Iterable[RowMapping]:
-    if not ids:
+def _select(connection: Connection, ends: Sequence[Archived]) -> Sequence[RowMapping]:
+    if not ends:
         return ()
-    query = select(history).where(is_in(connection, history.c.id, ids))
-    if since is not None:
-        query = query.where(history.c.day >= since)
+    is_wanted = is_in(connection, history.c.id, [each.id for each in ends])
+    query = select(history).where(is_wanted, are_on(each.day for each in ends))
     return connection.execute(query).mappings().all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from sqlalchemy import (
     update,
 )
 
+from cadasta.workertoolbox.results._database.lock_use import find_lock_use
 from cadasta.workertoolbox.results._database.tables import (
     history,
     planned,
@@ -31,6 +33,8 @@ from cadasta.workertoolbox.results._history.horizon import delete_old_reports
 from cadasta.workertoolbox.results._history.lost_tasks import mark_lost
 from cadasta.workertoolbox.results._history.retention import DEFAULT
 from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
+
+_logger = logging.getLogger(__name__)
 
 #: How long a forgotten result stays after it was archived: a copy of its message may
 #: still arrive.
@@ -58,6 +62,9 @@ def analyze(connection: Connection, now: datetime, options: ArchiveOptions) -> N
     """Collect statistics of the history, which PostgreSQL does not do by itself."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT workertoolbox_analyze_history()"))
+        use = find_lock_use(connection)
+        if use is not None and use.is_high:
+            _logger.warning("%s", use)
 
 
 def sample(connection: Connection, now: datetime, options: ArchiveOptions) -> None:

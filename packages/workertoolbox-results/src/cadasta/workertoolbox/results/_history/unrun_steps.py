@@ -16,6 +16,7 @@ from typing import Any
 from celery import states
 from sqlalchemy import Column, ColumnElement, Connection, Row, select
 
+from cadasta.workertoolbox.results._database.archived import find_last_ends
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
 from cadasta.workertoolbox.results._database.tables import planned
@@ -26,10 +27,7 @@ from cadasta.workertoolbox.results._history.closed_tasks import (
     encode_revocation,
     store_ends,
 )
-from cadasta.workertoolbox.results._history.conditions import (
-    has_message_or_result,
-    is_archived,
-)
+from cadasta.workertoolbox.results._history.conditions import has_message_or_result
 from cadasta.workertoolbox.results._history.stored_error import read_error
 
 #: Ends of a task after which the steps that follow it are never published. The result
@@ -134,9 +132,13 @@ def _find_steps(
     names = ("id", "name", "root_id", "parent_id", "header_id", "group_id")
     columns = [planned.c[name] for name in names]
     id = planned.c.id
-    unseen = [~has_message_or_result(id), ~is_archived(id)]
-    yield from _fetch(connection, columns, planned.c.parent_id, ids, *unseen)
-    yield from _fetch(connection, columns, planned.c.header_id, group_ids, *unseen)
+    unseen = ~has_message_or_result(id)
+    steps = [
+        *_fetch(connection, columns, planned.c.parent_id, ids, unseen),
+        *_fetch(connection, columns, planned.c.header_id, group_ids, unseen),
+    ]
+    ended = {each.id for each in find_last_ends(connection, [row.id for row in steps])}
+    yield from (step for step in steps if step.id not in ended)
 
 
 def _causes(connection: Connection, ids: Sequence[str]) -> Iterator[_Cause]:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from cadasta.workertoolbox.results._arguments.cut_json import decode_prefix
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.archived import find_archived
+from cadasta.workertoolbox.results._database.archived import find_last_ends
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
 from cadasta.workertoolbox.results._history.attempt_records import (
@@ -140,7 +140,7 @@ def _read(
     ]
     if row is not None or messages:
         return row, messages
-    for archived in find_archived(connection, ids=[id]):
+    for archived in find_last_ends(connection, [id]):
         day = literal(archived.day, history.c.day.type, literal_execute=True)
         query = _ARCHIVED.where(history.c.day == day)
         row = connection.execute(query, {"id": id}).mappings().one()

@@ -1,36 +1,38 @@
 """Windows of days in which the history is searched, the newest one first.
 
-On PostgreSQL the history has a table for each day, and a query plans all tables that
-its conditions do not exclude. Most queries find what they need in the newest days.
+On PostgreSQL the history has tables for each day. A query plans all tables that its
+conditions do not exclude, and locks them, with their indexes, until its transaction
+ends. Most queries find what they need in the newest days.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import chain, repeat
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, literal, or_
+from sqlalchemy import ColumnElement, Connection, literal, text
 
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 
-#: Age in days at which each window but the last one begins.
-SIZES = (2, 8, 32)
+#: Maximum number of tables in each window; the last number applies to all further ones.
+#: A query locks about 13 objects for each, and the lock table of a server has room for
+#: 6,400 by default. A day with more tables is a window of its own.
+SIZES = (4, 8, 16)
 
 #: Days ahead that are searched first. Ends that are later come from wrong clocks.
 DAYS_AHEAD = 2
 
+_DAYS = text("SELECT day, tables FROM workertoolbox_days() ORDER BY day DESC")
+
 
 class DayWindow(NamedTuple):
-    """The days from one, inclusive, to another, exclusive; None is without a limit.
-
-    `after` is a further day; it and later days belong to the window too.
-    """
+    """The days from one, inclusive, to another, exclusive; None is without a limit."""
 
     since: date | None
     until: date | None
-    after: date | None = None
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Yield conditions on the history, with literals, so that tables are pruned."""
@@ -38,12 +40,7 @@ class DayWindow(NamedTuple):
         if self.since is not None:
             yield day >= literal(self.since, day.type, literal_execute=True)
         if self.until is not None:
-            is_before = day < literal(self.until, day.type, literal_execute=True)
-            if self.after is None:
-                yield is_before
-            else:
-                later = day >= literal(self.after, day.type, literal_execute=True)
-                yield or_(is_before, later)
+            yield day < literal(self.until, day.type, literal_execute=True)
 
     def is_before(self, at: datetime) -> bool:
         """Return whether all tasks in these days were published before an instant."""
@@ -55,15 +52,32 @@ class DayWindow(NamedTuple):
 def day_windows(connection: Connection) -> Iterator[DayWindow]:
     """Yield windows that cover all days; on SQLite, which has no tables of days, one.
 
-    Several windows make sense only in a transaction that sees one snapshot.
+    Several windows make sense only in a transaction that sees one snapshot. The locks
+    of the queries in a window are released before the next one.
     """
     if connection.dialect.name == "sqlite":
         yield DayWindow(None, None)
         return
-    today = datetime.now(UTC).date()
-    until = ahead = today + timedelta(days=DAYS_AHEAD)
-    for size in SIZES:
-        since = today - timedelta(days=size - 1)
+    ahead = datetime.now(UTC).date() + timedelta(days=DAYS_AHEAD)
+    tables = [(day, number) for day, number in connection.execute(_DAYS)]
+    usual = [each for each in tables if each[0] < ahead]
+    later = [each for each in tables if each[0] >= ahead]
+    for window in (*_windows(usual, ahead), *_windows(later, None)):
+        with connection.begin_nested() as savepoint:
+            yield window
+            savepoint.rollback()
+
+
+def _windows(
+    tables: Sequence[tuple[date, int]], until: date | None
+) -> Iterator[DayWindow]:
+    """Yield windows of days that are sorted from the newest to the oldest one."""
+    sizes = chain(SIZES, repeat(SIZES[-1]))
+    size, since = next(sizes), None
+    for day, number in tables:
+        if since is not None and number > size:
+            yield DayWindow(since, until)
+            size, until = next(sizes), since
+        size, since = size - number, day
+    if since is not None:
         yield DayWindow(since, until)
-        until = since
-    yield DayWindow(None, until, ahead)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, func, select
+from sqlalchemy import Column, ColumnElement, Connection, func, select
 
 from cadasta.workertoolbox.results._database.tables import backlog, rollup
 from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
@@ -15,15 +15,19 @@ MAX_VALUES = 500
 
 
 def distinct_values(
-    connection: Connection, column: Column[str], *, limit: int = MAX_VALUES
+    connection: Connection,
+    column: Column[str],
+    *conditions: ColumnElement[bool],
+    limit: int = MAX_VALUES,
 ) -> Iterable[str]:
     """Return the distinct values of a column, by one look into its index for each.
 
     It is one statement. In PostgreSQL, planning a statement on the history takes as
     long as running it.
     """
-    first = select(func.min(column).label("value")).cte("found", recursive=True)
-    following = select(func.min(column)).where(column > first.c.value)
+    least = select(func.min(column).label("value")).where(*conditions)
+    first = least.cte("found", recursive=True)
+    following = select(func.min(column)).where(column > first.c.value, *conditions)
     found = first.union_all(
         select(following.scalar_subquery()).where(first.c.value.is_not(None))
     )

@@ -122,8 +122,10 @@ def _nearest(value: str, known: Iterable[str]) -> str | None:
 
 def _stored_values(connection: Connection, kind: str) -> Iterator[str]:
     """Yield the values that tasks have, by one look into an index for each."""
-    for column in (*_COLUMNS[kind], history.c[kind]):
+    for column in _COLUMNS[kind]:
         yield from distinct_values(connection, column)
+    for window in day_windows(connection):
+        yield from distinct_values(connection, history.c[kind], *window.conditions())
     yield from _newest_values(connection, kind)
 
 

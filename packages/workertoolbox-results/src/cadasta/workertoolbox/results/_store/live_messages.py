@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, or_, select
 
-from cadasta.workertoolbox.results._database.archived import find_archived
+from cadasta.workertoolbox.results._database.archived import find_last_ends
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT, QUEUED
 from cadasta.workertoolbox.results._database.tables import planned, task
 from cadasta.workertoolbox.results._history.conditions import (
@@ -76,7 +76,7 @@ def find_planned(
     while len(found) < limit:
         some = fetch_ids(connection, query.offset(read), limit)
         # The message that announces a step may arrive after the step has ended.
-        archived = find_archived(connection, ids=[each.id for each in some])
+        archived = find_last_ends(connection, [each.id for each in some])
         ended = {each.id for each in archived}
         found += (each for each in some if each.id not in ended)
         read += limit

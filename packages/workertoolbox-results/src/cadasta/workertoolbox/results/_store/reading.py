@@ -17,7 +17,6 @@ from sqlalchemy import (
     RowMapping,
     Select,
     Table,
-    bindparam,
     case,
     func,
     null,
@@ -26,7 +25,10 @@ from sqlalchemy import (
 
 from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.archived import find_archived
+from cadasta.workertoolbox.results._database.archived import (
+    are_on,
+    find_last_ends,
+)
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.tables import history, planned, taskmeta
 from cadasta.workertoolbox.results._database.view import live, tasks
@@ -90,17 +92,10 @@ def _read(
         del missing[task.id]
         yield task
     if days is None:
-        found = find_archived(connection, ids=[*missing])
-        days = {each.day for each in found}
+        days = {each.day for each in find_last_ends(connection, [*missing])}
     if days:
-        day = history.c.day
-        # Literals, so that PostgreSQL prunes the tables when it plans the query.
-        known = bindparam(
-            "days", sorted(days), day.type, expanding=True, literal_execute=True
-        )
-        is_known = day.in_(known)
-        for task in _read_from(connection, history, missing, detail, is_known):
-            del missing[task.id]
+        for task in _read_from(connection, history, missing, detail, are_on(days)):
+            missing.pop(task.id, None)
             yield task
     yield from _read_planned(connection, missing)
 
@@ -117,6 +112,9 @@ def _read_from(
         return []
     query = _select(table, detail, connection.dialect.name)
     query = query.where(table.c.id.in_(wanted), *conditions)
+    if table is history:
+        # Of two ends of the same id, the newest is the last, and is returned.
+        query = query.order_by(history.c.day)
     rows = connection.execute(query).mappings().all()
     return [_task(connection, row, detail) for row in rows]
 

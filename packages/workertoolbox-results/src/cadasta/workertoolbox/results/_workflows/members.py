@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, or_, select, text, true
 
-from cadasta.workertoolbox.results._database.archived import find_archived
+from cadasta.workertoolbox.results._database.archived import (
+    find_archived,
+    find_last_ends,
+)
 from cadasta.workertoolbox.results._database.tables import (
     IS_OPEN,
     IS_UNARCHIVED,
@@ -131,5 +134,5 @@ def _days(connection: Connection, found: Sequence[_Member]) -> set[date]:
     days = {each.day for each in found if each.day is not None}
     known = {each.id for each in found if each.table is not planned}
     steps = {each.id for each in found if each.table is planned} - known
-    days.update(each.day for each in find_archived(connection, ids=sorted(steps)))
+    days.update(each.day for each in find_last_ends(connection, sorted(steps)))
     return days

@@ -1,0 +1,105 @@
+"""Searches of a long history lock few of its tables at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from celery import states
+from sqlalchemy import Connection, text
+
+from cadasta.workertoolbox.results import TaskStore, read_lock_use
+from cadasta.workertoolbox.results._database.archived import find_archived
+from cadasta.workertoolbox.results._history.tidying import tidy
+from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.search import find_newest
+from support.task_histories import History
+
+#: Days that have tables, besides those that every database has.
+DAYS = 30
+
+#: More than the locks of two days with their indexes, and of the live tables.
+MAX_LOCKS = 60
+
+on_postgresql = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def long_past(past: History) -> Iterator[History]:
+    """A history of many days."""
+    add_day = text("SELECT workertoolbox_add_day('default', :day)")
+    today = datetime.now(UTC).date()
+    with past.engine.begin() as connection:
+        for number in range(DAYS):
+            connection.execute(add_day, {"day": today - timedelta(days=number)})
+    yield past
+
+
+def count_locks(connection: Connection) -> int:
+    query = "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()"
+    return connection.execute(text(query)).scalar_one()
+
+
+@on_postgresql
+def test_searches_of_all_days_release_their_locks(long_past: History) -> None:
+    with long_past.engine.begin() as connection:
+        find_archived(connection, ids=["x"], roots=["x"], groups=["x"], parents=["x"])
+        by_key = count_locks(connection)
+        find_newest(connection, Filters(name="no.such.task"), 10)
+        by_name = count_locks(connection)
+
+    assert max(by_key, by_name) < MAX_LOCKS
+
+
+@on_postgresql
+def test_late_messages_and_the_archiver_lock_few_days(long_past: History) -> None:
+    past = long_past
+    past.store(states.FAILURE, ValueError("no map"))
+    past.publish("2")
+    past.archive()
+    past.delete_result()
+    with past.engine.begin() as connection:
+        past.publish(connection=connection)
+        by_message = count_locks(connection)
+    with past.engine.begin() as connection:
+        tidy(connection, datetime.now(UTC), past.options)
+        by_housekeeping = count_locks(connection)
+    shown = [(row["status"], row["tracked"]) for row in past.shown()]
+    past.archive()
+
+    assert shown == [("FAILURE", True), ("QUEUED", True)]
+    assert max(by_message, by_housekeeping) < 3 * MAX_LOCKS
+
+
+@on_postgresql
+def test_the_locks_of_a_query_on_the_whole_history_are_known(
+    long_past: History,
+) -> None:
+    use = read_lock_use(long_past.engine)
+    with long_past.engine.connect() as connection:
+        connection.execute(text("SELECT id FROM workertoolbox_history"))
+        held = count_locks(connection)
+
+    assert use is not None
+    assert use.tables >= DAYS
+    assert use.locks == pytest.approx(held, rel=0.1)
+    assert not use.is_high
+
+
+@on_postgresql
+def test_the_newest_of_two_ends_of_an_id_is_shown(long_past: History) -> None:
+    insert = (
+        "INSERT INTO workertoolbox_history"
+        " (id, keep, day, status, finished_at, listed_at, tracked, forgotten)"
+        " SELECT '1', 'default', current_date - age, status, now(), now(), true, false"
+        " FROM (VALUES (0, 'SUCCESS'), (20, 'FAILURE')) AS ends (age, status)"
+    )
+    with long_past.engine.begin() as connection:
+        connection.execute(text(insert))
+    store = TaskStore.from_engine(long_past.engine)
+    shown = store.get("1").status
+    listed = [task.status for task in store.list()]
+    long_past.clear()
+
+    assert (shown, listed) == ("SUCCESS", ["SUCCESS"])
