@@ -38,7 +38,7 @@ def long_past(past: History) -> Iterator[History]:
 
 def count_locks(connection: Connection) -> int:
     query = "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()"
-    return connection.execute(text(query)).scalar_one()
+    return int(connection.execute(text(query)).scalar_one())
 
 
 @on_postgresql

@@ -82,8 +82,8 @@ class ArchivedResults:
                 near = same.where(history.c.day.between(day - NEAR, day + NEAR))
                 if connection.execute(near).rowcount:
                     return
-            if found := find_archived(connection, ids=[task_id]):
-                connection.execute(same.where(are_on(each.day for each in found)))
+            found = find_archived(connection, ids=[task_id])
+            connection.execute(same.where(are_on(each.day for each in found)))
 
 
 class CutMeta(dict[str, Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from celery import Celery
 from sqlalchemy import ColumnElement, Connection, func, or_, select, true
@@ -54,6 +54,8 @@ class ArchiveOptions:
         batch_size: Maximum number of tasks in a transaction.
         retention: The classes of the history, and how long each is kept.
         left_out: Ids of tasks that are left out.
+        positions: How far the housekeeping has walked through its tables; see
+            `walks.py`.
     """
 
     delay_s: float = DELAY_S
@@ -64,6 +66,9 @@ class ArchiveOptions:
     batch_size: int = BATCH_SIZE
     retention: Retention = field(default_factory=Retention)
     left_out: frozenset[str] = frozenset()
+    positions: dict[str, Sequence[Any]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
 
 def archive_options(app: Celery) -> ArchiveOptions:

@@ -6,13 +6,14 @@ a queue may have no worker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from celery import states
 from sqlalchemy import Connection, Row, and_, or_, select, update
 
+from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.attempt_records import (
@@ -25,9 +26,11 @@ from cadasta.workertoolbox.results._history.closed_tasks import (
 )
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.unrun_steps import close_steps
+from cadasta.workertoolbox.results._history.walks import next_step
 
-#: Maximum number of tasks in a transaction.
-BATCH_SIZE = 5000
+#: Maximum number of expired tasks that one run looks at: the newest ones, and as many
+#: others.
+STEP_SIZE = 5000
 
 #: The columns of a result that the record of a retried attempt needs.
 _ATTEMPT = (
@@ -44,7 +47,8 @@ def close_expired(
     A worker that starts a task just before its expiry stores the start a little later,
     and its clock may be slow. So tasks are closed some time after their expiry.
     """
-    found = _find_expired(connection, now - timedelta(seconds=options.expired_after_s))
+    before = now - timedelta(seconds=options.expired_after_s)
+    found = _lock_unrun(connection, _find_expired(connection, options, before))
     ends = {row.id: _end(row, now) for row in found}
     stored = store_ends(connection, ends.values())
     retried = [id for id in ends if id not in stored]
@@ -52,8 +56,25 @@ def close_expired(
     close_steps(connection, sorted(stored), now)
 
 
-def _find_expired(connection: Connection, before: datetime) -> Iterable[Row[Any]]:
-    """Lock tasks that expired before an instant and have no start."""
+def _find_expired(
+    connection: Connection, options: ArchiveOptions, before: datetime
+) -> Sequence[str]:
+    """Return ids of tasks that expired before an instant.
+
+    Tasks that have ended may be among them, and many of them if the archiver is behind.
+    Therefore the newest ones are looked at each time, and the others in turn.
+    """
+    id, expires = task.c.id, task.c.expires
+    newest = select(id).where(expires < before).order_by(expires.desc())
+    order = [expires, id]
+    step = next_step(connection, options, order, expires < before, size=STEP_SIZE)
+    return sorted(
+        {*connection.scalars(newest.limit(STEP_SIZE)), *(id for _, id in step)}
+    )
+
+
+def _lock_unrun(connection: Connection, ids: Sequence[str]) -> Iterable[Row[Any]]:
+    """Lock those of the tasks that have no start."""
     names = ("id", "name", "queue", "root_id", "parent_id", "group_id", "retries")
     columns = [task.c[name] for name in (*names, "published_at", "expires")]
     is_again = and_(
@@ -62,9 +83,9 @@ def _find_expired(connection: Connection, before: datetime) -> Iterable[Row[Any]
     query = (
         select(*columns)
         .join_from(task, taskmeta, taskmeta.c.task_id == task.c.id, isouter=True)
-        .where(task.c.expires < before, or_(taskmeta.c.task_id.is_(None), is_again))
-        .order_by(task.c.expires)
-        .limit(BATCH_SIZE)
+        .where(is_in(connection, task.c.id, ids))
+        .where(or_(taskmeta.c.task_id.is_(None), is_again))
+        .order_by(task.c.id)
         .with_for_update(skip_locked=True, of=task)
     )
     return connection.execute(query).all()

@@ -7,20 +7,32 @@ should have ended and its worker has stored nothing for some minutes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import states
-from sqlalchemy import Connection, Row, and_, func, or_, select, true, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 
+from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.walks import next_step
 
-#: Maximum number of tasks in a transaction.
-BATCH_SIZE = 1000
+#: Maximum number of running tasks that one run looks at.
+STEP_SIZE = 5000
 
 #: Factor on the time after which a task is lost, if its worker still stores states: the
 #: worker may have been restarted under the same name.
@@ -33,20 +45,34 @@ def mark_lost(connection: Connection, now: datetime, options: ArchiveOptions) ->
     A task that is delivered again has a new start. A state that a task stores later
     replaces the mark.
     """
+    overdue = _find_overdue(connection, now, options)
     since = now - timedelta(seconds=options.silent_s)
-    silences: dict[str | None, bool] = {None: True}
-    marked = 0
-    for row in _find_overdue(connection, now, options):
-        if row.worker not in silences:
-            silences[row.worker] = _is_silent(connection, row.worker, since)
-        is_silent = silences[row.worker]
-        bound_s = _bound_s(row, options) * (1 if is_silent else ACTIVE_FACTOR)
+    active = _find_active(connection, {row.worker for row in overdue}, since)
+    marks = []
+    for row in overdue:
+        is_active = row.worker in active
+        bound_s = _bound_s(row, options) * (ACTIVE_FACTOR if is_active else 1)
         started_at = row.date_done.replace(tzinfo=UTC)
         if (now - started_at).total_seconds() > bound_s:
-            _mark(connection, row, now, is_silent=is_silent)
-            marked += 1
-        if marked == BATCH_SIZE:
-            break
+            marks.append(_mark(row, now, is_silent=not is_active))
+    if marks:
+        connection.execute(_MARK, marks)
+
+
+_MARK = (
+    update(taskmeta)
+    .where(
+        taskmeta.c.task_id == bindparam("id"),
+        taskmeta.c.status == states.STARTED,
+        taskmeta.c.date_done
+        == bindparam("started_at", type_=taskmeta.c.date_done.type),
+    )
+    .values(
+        status=LOST,
+        result=bindparam("reason"),
+        date_done=bindparam("at"),
+    )
+)
 
 
 def _find_overdue(
@@ -63,16 +89,34 @@ def _find_overdue(
     )
     until = naive_utc(now - timedelta(seconds=options.lost_after_s))
     silent_since = naive_utc(now - timedelta(seconds=options.silent_s))
+    is_running = and_(result.status == states.STARTED, result.status.not_in(ENDED))
+    step = next_step(
+        *(connection, options, [result.date_done, result.task_id]),
+        *(is_running, result.date_done < silent_since),
+        size=STEP_SIZE,
+    )
     query = (
         select(result.task_id, result.worker, result.date_done, task.c.time_limit_s)
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
-        .where(result.status == states.STARTED, result.status.not_in(ENDED))
-        .where(result.date_done < silent_since)
+        .where(is_in(connection, result.task_id, [id for _, id in step]))
+        .where(is_running, result.date_done < silent_since)
         .where(or_(result.date_done < until, task.c.time_limit_s.is_not(None)))
         .where(or_(task.c.id.is_(None), is_same))
-        .order_by(result.date_done)
     )
     return connection.execute(query).all()
+
+
+def _find_active(
+    connection: Connection, workers: Iterable[str | None], since: datetime
+) -> set[str]:
+    """Return those of the workers that have stored a state since an instant."""
+    wanted = sorted(worker for worker in workers if worker is not None)
+    if not wanted:
+        return set()
+    stored = select(taskmeta.c.worker).distinct()
+    stored = stored.where(taskmeta.c.date_done >= naive_utc(since))
+    by_them = is_in(connection, taskmeta.c.worker, wanted)
+    return {*connection.scalars(stored.where(by_them))}
 
 
 def _bound_s(row: Row[*tuple[Any, ...]], options: ArchiveOptions) -> float:
@@ -85,27 +129,13 @@ def _bound_s(row: Row[*tuple[Any, ...]], options: ArchiveOptions) -> float:
     return float(row.time_limit_s) + options.silent_s
 
 
-def _is_silent(connection: Connection, worker: str, since: datetime) -> bool:
-    stored = select(taskmeta.c.task_id).where(
-        taskmeta.c.worker == worker, taskmeta.c.date_done >= naive_utc(since)
-    )
-    return connection.execute(stored.limit(1)).first() is None
-
-
-def _mark(
-    connection: Connection, row: Row[Any], now: datetime, *, is_silent: bool
-) -> None:
+def _mark(row: Row[Any], now: datetime, *, is_silent: bool) -> dict[str, Any]:
     worker = row.worker or "its worker"
     did = "stores nothing any more" if is_silent else "stores only other tasks"
     reason = f"lost: started at {row.date_done:%Y-%m-%dT%H:%M:%S}Z, and {worker} {did}"
-    unchanged = (
-        taskmeta.c.task_id == row.task_id,
-        taskmeta.c.status == states.STARTED,
-        taskmeta.c.date_done == row.date_done,
-    )
-    values = {
-        "status": LOST,
-        "result": json.dumps(reason).encode(),
-        "date_done": naive_utc(now),
+    return {
+        "id": row.task_id,
+        "started_at": row.date_done,
+        "reason": json.dumps(reason).encode(),
+        "at": naive_utc(now),
     }
-    connection.execute(update(taskmeta).where(*unchanged).values(values))

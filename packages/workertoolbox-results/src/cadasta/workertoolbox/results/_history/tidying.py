@@ -6,26 +6,18 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import (
-    Connection,
-    Date,
-    cast,
-    delete,
-    literal_column,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, delete, select, text, update
 
+from cadasta.workertoolbox.results._database.archived import find_ends_since
+from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.lock_use import find_lock_use
 from cadasta.workertoolbox.results._database.tables import (
-    history,
     planned,
     task,
     taskmeta,
 )
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
+from cadasta.workertoolbox.results._history.conditions import has_message_or_result
 from cadasta.workertoolbox.results._history.days import add_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
@@ -33,6 +25,7 @@ from cadasta.workertoolbox.results._history.horizon import delete_old_reports
 from cadasta.workertoolbox.results._history.lost_tasks import mark_lost
 from cadasta.workertoolbox.results._history.retention import DEFAULT
 from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
+from cadasta.workertoolbox.results._history.walks import next_step
 
 _logger = logging.getLogger(__name__)
 
@@ -47,14 +40,17 @@ WAITED_DAYS = 7
 #: Maximum number of rows of each table that are deleted in one transaction.
 BATCH_SIZE = 1000
 
+#: Maximum number of messages and of planned steps that one run looks at.
+STEP_SIZE = 5000
+
 
 def tidy(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
     """Create days ahead, and delete rows that archived tasks have left behind."""
     if connection.dialect.name == "postgresql":
         add_days(connection, now.date(), [DEFAULT, *sorted(options.retention.keeps)])
-    _archive_late_messages(connection)
+    _archive_late_messages(connection, options)
     _delete_forgotten(connection, now)
-    _delete_planned(connection)
+    _delete_planned(connection, options)
     delete_old_reports(connection, now)
 
 
@@ -91,16 +87,17 @@ PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float
 }
 
 
-def _archive_late_messages(connection: Connection) -> None:
+def _archive_late_messages(connection: Connection, options: ArchiveOptions) -> None:
     """Reset the mark of archived tasks that have a live message.
 
     A trigger does this, except if the message is stored at the moment when the task is
     archived.
     """
+    step = next_step(connection, options, [task.c.id], size=STEP_SIZE)
     id = taskmeta.c.id
     archived = select(id).where(taskmeta.c.archived_at.is_not(None))
-    late = archived.where(taskmeta.c.task_id.in_(select(task.c.id)))
-    unlocked = late.limit(BATCH_SIZE).with_for_update(skip_locked=True)
+    late = archived.where(is_in(connection, taskmeta.c.task_id, [id for (id,) in step]))
+    unlocked = late.with_for_update(skip_locked=True)
     connection.execute(
         update(taskmeta).where(id.in_(unlocked)).values(archived_at=None)
     )
@@ -114,18 +111,21 @@ def _delete_forgotten(connection: Connection, now: datetime) -> None:
     connection.execute(delete(taskmeta).where(id.in_(unlocked)))
 
 
-def _delete_planned(connection: Connection) -> None:
+def _delete_planned(connection: Connection, options: ArchiveOptions) -> None:
     """Delete steps that were announced after they had been archived or published."""
     id = planned.c.id
-    result = select(taskmeta.c.id).where(taskmeta.c.task_id == id)
-    archived = select(history.c.id).where(history.c.id == id)
-    if connection.dialect.name == "postgresql":
-        # A step ends after its announcement, which may have waited in the queue.
-        first_day = cast(planned.c.seen_at, Date) - literal_column(str(WAITED_DAYS))
-        archived = archived.where(history.c.day >= first_day)
-    message = select(task.c.id).where(task.c.id == id)
-    known = or_(message.exists(), result.exists(), archived.exists())
-    unlocked = (
-        select(id).where(known).limit(BATCH_SIZE).with_for_update(skip_locked=True)
+    order = [planned.c.seen_at, id]
+    seen = {id: at for at, id in next_step(connection, options, order, size=STEP_SIZE)}
+    if not seen:
+        return
+    is_live = select(id).where(
+        is_in(connection, id, [*seen]), has_message_or_result(id)
     )
+    live = {*connection.scalars(is_live)}
+    # A step ends after its announcement, which may have waited in the queue.
+    first_day = min(seen.values()).date() - timedelta(days=WAITED_DAYS)
+    others = [id for id in seen if id not in live]
+    ended = {each.id for each in find_ends_since(connection, others, first_day)}
+    is_known = is_in(connection, id, sorted(live | ended))
+    unlocked = select(id).where(is_known).with_for_update(skip_locked=True)
     connection.execute(delete(planned).where(id.in_(unlocked)))
