@@ -62,10 +62,10 @@ def mark_lost(connection: Connection, now: datetime, options: ArchiveOptions) ->
 _MARK = (
     update(taskmeta)
     .where(
-        taskmeta.c.task_id == bindparam("id"),
+        taskmeta.c.task_id == bindparam("lost_id"),
         taskmeta.c.status == states.STARTED,
         taskmeta.c.date_done
-        == bindparam("started_at", type_=taskmeta.c.date_done.type),
+        == bindparam("lost_since", type_=taskmeta.c.date_done.type),
     )
     .values(
         status=LOST,
@@ -134,8 +134,8 @@ def _mark(row: Row[Any], now: datetime, *, is_silent: bool) -> dict[str, Any]:
     did = "stores nothing any more" if is_silent else "stores only other tasks"
     reason = f"lost: started at {row.date_done:%Y-%m-%dT%H:%M:%S}Z, and {worker} {did}"
     return {
-        "id": row.task_id,
-        "started_at": row.date_done,
+        "lost_id": row.task_id,
+        "lost_since": row.date_done,
         "reason": json.dumps(reason).encode(),
         "at": naive_utc(now),
     }
