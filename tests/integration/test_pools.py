@@ -5,16 +5,42 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from celery import chain, chord, group
 
+from support.brokers import folder_broker, open_app
 from support.conformance_harness import ConformanceHarness, open_conformance_harness
 from support.delivery_counts import workflow_ids
+from support.processes import SERVICE_FOLDER, running
+from support.sentry_service import make_app
 
 #: Pools beside prefork, which all other tests use.
 POOLS = ("gevent", "eventlet", "threads", "solo")
+
+#: A `sitecustomize.py` for pool processes that hold the lock of their results for long
+#: when they end, as on a busy machine.
+SLOW_EXIT = """
+import time
+from billiard.connection import Connection
+from billiard.pool import Worker
+
+send_bytes, do_exit = Connection.send_bytes, Worker._do_exit
+
+def send_slowly(self, *args):
+    send_bytes(self, *args)
+    time.sleep(1)
+
+def exit_slowly(self, *args):
+    Connection.send_bytes = send_slowly
+    do_exit(self, *args)
+
+Worker._do_exit = exit_slowly
+"""
 
 
 @pytest.fixture(scope="module", params=["rabbitmq"])
@@ -56,3 +82,26 @@ def test_a_pool_runs_workflows_once_and_stops_warmly(
     assert values == [1, [0, 1, 2, 3, 4], 10, 3, 2]
     assert code == 0
     service.counts.accept_current()
+
+
+def test_a_pool_without_an_event_loop_survives_a_hard_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_EXIT)
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-m", "celery", "-A", "sentry_service"]
+    options = ["--workdir", str(SERVICE_FOLDER), "worker", "-c", "1", "-l", "INFO"]
+    broker = folder_broker(tmp_path / ".workertoolbox")
+    with open_app(broker, make_app, monkeypatch) as app:
+        app.send_task("export.hang", ["password"])
+        with running(
+            [*command, *options],
+            folder=tmp_path,
+            environment={**broker.environment, "PYTHONPATH": path},
+        ) as worker:
+            output = worker.wait_for("exited with 'signal")
+            app.send_task("export.work").get(timeout=20)
+            code = worker.stop()
+
+    assert "exited with 'signal 15 (SIGTERM)'" in output
+    assert code == 0

@@ -16,6 +16,7 @@ from celery.utils.log import get_logger
 from celery.utils.time import maybe_timedelta
 from sqlalchemy import delete, update
 
+from cadasta.workertoolbox.results._backend import pool_exit
 from cadasta.workertoolbox.results._backend.archived_results import (
     archived_results_of,
 )
@@ -323,3 +324,6 @@ def _is_set(app: Celery, name: str) -> bool:
 def _rebuild(cls: type[Backend], args: Any, kwargs: dict[str, Any]) -> Backend:
     """Rebuild a pickled backend for the current app; the app is not pickled with it."""
     return cls(app_or_default(), *args, **kwargs)
+
+
+pool_exit.connect_signals()
