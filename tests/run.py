@@ -19,7 +19,8 @@ OLDEST = "3.11"
 
 #: Options of pytest for three processes, each with the tests of one file at a time.
 #: Most tests of the shared suite wait, so three processes keep two cores busy.
-PARALLEL = ["-n", "3", "--dist", "loadfile"]
+#: `tests/conftest.py` has the order in which the files start.
+PARALLEL = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 #: Variables with the URLs of external servers, which one test at a time may use.
 EXTERNAL_SERVER = re.compile("WORKERTOOLBOX_TEST_.*_URL")

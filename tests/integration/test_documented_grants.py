@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
 from celery import Celery, states
 from celery.app.task import Context
 from kombu.message import Message
-from sqlalchemy import Connection, NullPool, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results import (
@@ -23,7 +24,7 @@ from cadasta.workertoolbox.results import (
     UnknownStatus,
     UnknownValue,
 )
-from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
@@ -76,6 +77,15 @@ _numbers = itertools.count(10)
 AT_ONCE = ArchiveOptions(delay_s=-60)
 
 
+@cache
+def engine_for(database: str) -> Engine:
+    """Return an engine that keeps its connection, and its compiled statements.
+
+    PostgreSQL checks the privileges of an open connection with each statement.
+    """
+    return open_engine(make_url(database), pool_size=1)
+
+
 def make_app(database: str) -> Celery:
     """Return an app that stores its results in a database, and does not retry."""
     app = Celery("roles", backend=result_backend_url(database), set_as_current=False)
@@ -117,7 +127,7 @@ def store_results(app: Celery, id: str, *, group_id: str) -> None:
 
 def write_as_monitor(database: str) -> None:
     """Store tasks, planned steps, a refused task and a quarantined message."""
-    engine = open_engine(make_url(database), poolclass=NullPool)
+    engine = engine_for(database)
     check_schema(engine)
     for retries in range(2):
         message = make_message("1", MESSAGE_BODY, group="g", retries=retries)
@@ -143,7 +153,7 @@ def make_message(id: str, body: Any, **headers: Any) -> Message:
 def use_as_monitor(database: str) -> None:
     """Write as a monitor, archive, and count recent tasks as for `--prometheus`."""
     write_as_monitor(database)
-    engine = open_engine(make_url(database), poolclass=NullPool)
+    engine = engine_for(database)
     count_recent(engine)
     now = datetime.now(UTC)
     later = now + next(_numbers) * timedelta(days=1)
@@ -202,7 +212,7 @@ def use_as_purger(database: str) -> None:
 
 def use_as_replayer(database: str) -> None:
     """List, show, replay and drop messages in quarantine."""
-    engine = open_engine(make_url(database), poolclass=NullPool)
+    engine = engine_for(database)
     check_schema(engine)
     first, second, *_ = list_quarantined(engine, limit=10)
     assert get_quarantined(engine, first.id).body
@@ -215,23 +225,19 @@ def populate(database: str) -> None:
     app = make_app(database)
     backend: Any = app.backend
     write_as_monitor(database)
-    with (
-        TaskStore(result_backend_url(database)) as store,
-        store.engine.begin() as owner,
-    ):
+    with engine_for(database).begin() as owner:
         record_errors(owner, [ERROR])
     with closing(backend.database):
         store_results(app, "1", group_id="g")
         for id in ("2", "forgotten"):
             backend.store_result(id, 42, states.SUCCESS)
         backend.forget("forgotten")
-    populate_history(app)
+    populate_history(app, engine_for(database))
 
 
-def populate_history(app: Celery) -> None:
+def populate_history(app: Celery, engine: Engine) -> None:
     """Archive tasks, and store messages and states of them afterwards."""
     backend: Any = app.backend
-    engine = open_engine(database_url(app.conf.result_backend), poolclass=NullPool)
     second, long, forgotten = (uuid.uuid4().hex for _ in range(3))
     with closing(backend.database):
         backend.store_result(second, ValueError("first"), states.FAILURE)
