@@ -116,7 +116,7 @@ def test_a_task_with_an_id_of_the_caller_has_a_result(
     service.expect(str(id))
     service.settle()
 
-    assert result.get(timeout=10) == "id"
+    assert result.get(timeout=60) == "id"
 
 
 def test_a_producer_needs_only_the_environment_of_the_service(
@@ -151,7 +151,7 @@ def test_a_producer_with_the_result_backend_of_the_workers_starts_a_chord(
     service.expect(*workflow_ids(result))
     service.settle()
 
-    assert result.get(timeout=10) == 2
+    assert result.get(timeout=60) == 2
     producer.close()
 
 

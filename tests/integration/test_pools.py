@@ -76,8 +76,8 @@ def test_a_pool_runs_workflows_once_and_stops_warmly(
         for retries, scheduled in enumerate([False, False, True]):
             service.expect(retried.id, retries=retries, scheduled=scheduled)
         service.settle()
-        values = [result.get(timeout=20) for result in [*results, retried]]
-        code = process.stop(timeout_s=20)
+        values = [result.get(timeout=60) for result in [*results, retried]]
+        code = process.stop()
 
     assert values == [1, [0, 1, 2, 3, 4], 10, 3, 2]
     assert code == 0
@@ -100,7 +100,7 @@ def test_a_pool_without_an_event_loop_survives_a_hard_time_limit(
             environment={**broker.environment, "PYTHONPATH": path},
         ) as worker:
             output = worker.wait_for("exited with 'signal")
-            app.send_task("export.work").get(timeout=20)
+            app.send_task("export.work").get(timeout=60)
             code = worker.stop()
 
     assert "exited with 'signal 15 (SIGTERM)'" in output

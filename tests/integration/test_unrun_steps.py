@@ -46,7 +46,7 @@ def test_the_steps_after_a_failed_task_end_with_it(service: WorkflowService) -> 
         assert (task.root_id, task.parent_id) == (root_id, parent.id)
         assert (task.started_at, task.worker, task.traceback) == (None, None, None)
     with pytest.raises(ValueError, match="no"):
-        result.get(timeout=10)
+        result.get(timeout=60)
 
 
 def test_members_of_a_group_callbacks_and_inner_chords_are_not_run_either(

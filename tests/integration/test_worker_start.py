@@ -111,7 +111,7 @@ def test_get_raises_an_error_of_ours_within_its_timeout(
         task = fleet.publish(1)[0]
         began_at = time.monotonic()
         with pytest.raises(DatabaseUnavailable, match="nobody") as caught:
-            task.get(timeout=2)
+            task.get(timeout=1)
 
-        assert time.monotonic() - began_at < 5
+        assert time.monotonic() - began_at < 8
         assert "geheim" not in str(caught.value)

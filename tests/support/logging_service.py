@@ -21,7 +21,7 @@ _library_logger = logging.getLogger("library")
 BARRIER_PARTIES = 4
 
 #: Longest wait at the barrier, in seconds.
-BARRIER_TIMEOUT_S = 20.0
+BARRIER_TIMEOUT_S = 60.0
 
 
 def make_app() -> Celery:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 INTERVAL_S = 0.05
 
 
-def wait_until(check: Callable[[], T], *, timeout_s: float = 30.0) -> T:
+def wait_until(check: Callable[[], T], *, timeout_s: float = 60.0) -> T:
     """Call a function until it returns a true value, and return that value.
 
     An `AssertionError` counts as false; any other error ends the wait.

@@ -60,7 +60,7 @@ class Process:
         lines = self.text.splitlines()[-TAIL_LINES:]
         return "\n".join([f"Output of {self}:", *lines])
 
-    def wait_for(self, text: str, *, timeout_s: float = 30.0) -> str:
+    def wait_for(self, text: str, *, timeout_s: float = 60.0) -> str:
         """Wait until the output contains a text, and return the output.
 
         Raises:
@@ -79,7 +79,7 @@ class Process:
 
         return wait_until(check, timeout_s=timeout_s)
 
-    def wait(self, *, timeout_s: float = 30.0) -> int:
+    def wait(self, *, timeout_s: float = 60.0) -> int:
         """Wait until the process exits, and return its exit code.
 
         Raises:
@@ -88,7 +88,7 @@ class Process:
         return self.popen.wait(timeout_s)
 
     def stop(
-        self, number: signal.Signals | None = None, *, timeout_s: float = 20.0
+        self, number: signal.Signals | None = None, *, timeout_s: float = 60.0
     ) -> int:
         """Send a signal, `stop_signal` by default, and return the exit code.
 

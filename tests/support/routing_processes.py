@@ -94,7 +94,7 @@ def executions(folder: Path) -> list[str]:
 
 
 def wait_for_executions(
-    folder: Path, ids: list[str], *, timeout_s: float = 30.0
+    folder: Path, ids: list[str], *, timeout_s: float = 60.0
 ) -> None:
     """Wait until workers have run these tasks, each as often as it is listed."""
 

@@ -30,7 +30,7 @@ SETTINGS = "ROUTING_SERVICE_SETTINGS"
 JOURNAL = "ROUTING_SERVICE_JOURNAL"
 
 #: Seconds to wait for messages that are in the queue, or will be returned to it.
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 def make_app(settings: Mapping[str, Any]) -> Celery:

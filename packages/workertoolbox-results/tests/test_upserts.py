@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from messages import message
-from sqlalchemy import select
+from sqlalchemy import Engine, delete, select
 
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import attempt, quarantine, task
@@ -35,31 +33,38 @@ def read(retries: int, *, replaced: int = 0, name: str = "export.project") -> Re
 
 def tables(url: str, *batches: Sequence[Record]) -> list[list[Any]]:
     engine = open_engine(database_url(url))
+    rows = written(engine, *batches)
+    engine.dispose()
+    return rows
+
+
+def written(engine: Engine, *batches: Sequence[Record]) -> list[list[Any]]:
     for batch in batches:
         with engine.begin() as connection:
             write_batch(connection, batch)
     with engine.connect() as connection:
-        rows = [
+        return [
             [tuple(row) for row in connection.execute(select(table))]
             for table in (task, attempt, quarantine)
         ]
-    engine.dispose()
-    return rows
 
 
 MESSAGES = [read(0), read(1), read(2), read(0, replaced=1, name="export.other")]
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_the_rows_do_not_depend_on_order_or_batches(
-    template: Path, tmp_path: Path, size: int
-) -> None:
+def test_the_rows_do_not_depend_on_order_or_batches(url: str, size: int) -> None:
     seen = []
-    for number, order in enumerate(itertools.permutations(MESSAGES)):
-        copy = shutil.copy(template, tmp_path / f"{number}.sqlite3")
+    # One engine compiles the statements once.
+    engine = open_engine(database_url(url))
+    for order in itertools.permutations(MESSAGES):
         batches = [order[start : start + size] for start in range(0, 4, size)]
-        tasks, attempts, _ = tables(f"sqlite:///{copy}", *batches)
+        tasks, attempts, _ = written(engine, *batches)
         seen.append((tasks, sorted(attempts)))
+        with engine.begin() as connection:
+            for table in (task, attempt):
+                connection.execute(delete(table))
+    engine.dispose()
 
     assert all(rows == seen[0] for rows in seen)
     [[row], attempts] = seen[0]
