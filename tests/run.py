@@ -17,10 +17,10 @@ HATCH = [sys.executable, "-m", "hatch"]
 #: The version on which `oldest:test` runs the tests of each package.
 OLDEST = "3.11"
 
-#: Options of pytest for three processes, each with the tests of one file at a time.
-#: Most tests of the shared suite wait, so three processes keep two cores busy.
+#: Options of pytest for four processes, each with the tests of one file at a time. They
+#: keep two cores busy: a test of the shared suite waits for more than half of its time.
 #: `tests/conftest.py` has the order in which the files start.
-PARALLEL = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+PARALLEL = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 #: Variables with the URLs of external servers, which one test at a time may use.
 EXTERNAL_SERVER = re.compile("WORKERTOOLBOX_TEST_.*_URL")
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     install = [sys.executable, str(Path(__file__).with_name("install_servers.py"))]
     unit = [*HATCH, "run", f"+python={newest}", "unit:test"]
     is_parallel = not any(map(EXTERNAL_SERVER.fullmatch, os.environ))
-    oldest = [*HATCH, "run", "oldest:test", *(["-n", "2"] if is_parallel else [])]
+    oldest = [*HATCH, "run", "oldest:test", *(["-n", "3"] if is_parallel else [])]
     parallel = PARALLEL if is_parallel else []
     wheels = [*HATCH, "run", "wheels:test", *parallel, *arguments]
     for title, command in (

@@ -46,8 +46,8 @@ COMMANDS = {
 quiet_workers.connect_signals()
 
 
-#: Errors of the person who typed the command. Other errors, and tasks that do not exist,
-#: end a command with exit code 1.
+#: Errors of the person who typed the command. Other errors, and tasks that do not
+#: exist, end a command with exit code 1.
 _WRONG_USE = (InvalidPage, InvalidQuery, InvalidTime, InvalidWindow, UnknownStatus)
 
 
