@@ -468,3 +468,38 @@ def test_functions_with_the_owners_privileges_ignore_temporary_tables(
         forgotten = connection.scalars(select(taskmeta.c.forgotten)).all()
 
     assert forgotten == [True]
+
+
+@on_postgresql
+@pytest.mark.parametrize("slow", [["b"], []], ids=["one task", "a batch"])
+def test_a_batch_that_exceeds_the_statement_timeout_is_halved(
+    past: History, caplog: pytest.LogCaptureFixture, slow: list[str]
+) -> None:
+    every_s = 0.0 if slow else 0.15
+    refuse = (
+        "CREATE FUNCTION delay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" PERFORM pg_sleep(CASE new.id WHEN '{''.join(slow)}' THEN 9"
+        f" ELSE {every_s} END); RETURN new; END $$;"
+        "CREATE TRIGGER delay BEFORE INSERT ON workertoolbox_history"
+        " FOR EACH ROW EXECUTE FUNCTION delay()"
+    )
+    ids = ["a", "b", "c", "d"]
+    for id in ids:
+        past.store(states.SUCCESS, 42, id)
+    with past.engine.begin() as connection:
+        connection.execute(text(refuse))
+        connection.execute(text("ALTER ROLE CURRENT_USER SET statement_timeout = 500"))
+    past.engine.dispose()
+    options = replace(past.options, batch_size=4)
+    archiving = Archiving(past.engine, options, should_stop=lambda: False)
+    try:
+        archived = archiving.run_once()
+    finally:
+        with past.engine.begin() as connection:
+            connection.execute(text("ALTER ROLE CURRENT_USER RESET ALL"))
+            connection.execute(text("DROP FUNCTION delay CASCADE"))
+        past.engine.dispose()
+
+    assert archived == 4 - len(slow)
+    assert "archiving 2 tasks at a time" in caplog.text
+    assert ("task b alone exceeds statement_timeout" in caplog.text) == bool(slow)

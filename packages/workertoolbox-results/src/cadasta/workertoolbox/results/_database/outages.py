@@ -23,6 +23,13 @@ _MISSING = ("42P01", "42883", "42703")
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
+#: PostgreSQL's codes for limits that a smaller batch may keep, with their settings.
+_LIMITS = {
+    "57014": "statement_timeout",
+    "53200": "max_locks_per_transaction",
+    "53400": "temp_file_limit",
+}
+
 #: SQLite has no codes for them.
 _MISSING_IN_SQLITE = re.compile("no such (table|column)|has no column named")
 
@@ -52,6 +59,14 @@ def is_outage(error: BaseException) -> bool:
 def is_blocked(error: DBAPIError) -> bool:
     """Return whether a statement has waited too long for a lock of PostgreSQL."""
     return _code(error.orig) == _LOCK_NOT_AVAILABLE
+
+
+def exceeded_setting(error: BaseException) -> str | None:
+    """Return the setting of PostgreSQL that a statement has exceeded, if any.
+
+    A statement with less data may keep the limit.
+    """
+    return _LIMITS.get(_code(getattr(error, "orig", None)) or "")
 
 
 def is_outdated_schema(error: BaseException) -> bool:

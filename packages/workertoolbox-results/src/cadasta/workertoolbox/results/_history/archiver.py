@@ -130,7 +130,9 @@ def lock_archive(connection: Connection) -> bool:
         False if another archiver is at work.
     """
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         return True
     return bool(connection.execute(_LOCK).scalar_one())
 

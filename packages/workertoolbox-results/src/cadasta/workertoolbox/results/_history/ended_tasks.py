@@ -194,6 +194,32 @@ def _is_complete(horizon: datetime | None) -> ColumnElement[bool]:
     )
 
 
+def lock_next(
+    connection: Connection, options: ArchiveOptions, now: datetime
+) -> str | None:
+    """Lock the task that `find_ended` finds first, and return its id.
+
+    Other columns are not read, because they may contain values that Python cannot
+    represent.
+    """
+    until = naive_utc(now - timedelta(seconds=options.delay_s))
+    result = taskmeta.c
+    query = (
+        select(result.task_id)
+        .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
+        .where(result.archived_at.is_(None), result.status.in_(ENDED))
+        .where(result.task_id.is_not(None))
+        .where(_is_complete(find_horizon(connection, now)))
+        .where(func.coalesce(result.date_done < until, true()))
+        .order_by(result.date_done)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=taskmeta)
+    )
+    if options.left_out:
+        query = query.where(result.task_id.not_in(sorted(options.left_out)))
+    return connection.scalar(query)
+
+
 def _lock_messages(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Lock the messages of tasks, except those that are locked already."""
     if connection.dialect.name == "sqlite":

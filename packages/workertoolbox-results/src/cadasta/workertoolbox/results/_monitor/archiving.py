@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.outages import (
+    exceeded_setting,
     is_blocked,
     is_outage,
     one_line,
@@ -23,7 +24,7 @@ from cadasta.workertoolbox.results._history.archiver import (
 )
 from cadasta.workertoolbox.results._history.ended_tasks import (
     ArchiveOptions,
-    find_ended,
+    lock_next,
 )
 from cadasta.workertoolbox.results._history.purge import drop_expired
 from cadasta.workertoolbox.results._history.tidying import PERIODS_S
@@ -74,6 +75,7 @@ class Archiving:
         self._engine = engine
         self._options = options
         self._should_stop = should_stop
+        self._batch_size = options.batch_size
         self._refused: set[str] = set()
         self._blocked: set[str] = set()
         self._waits_s = backoff()
@@ -116,13 +118,28 @@ class Archiving:
         return total
 
     def _archive_batch(self) -> int:
-        """Archive a batch. If that fails, archive single tasks until one fails."""
-        try:
-            return self._archive(self._next_options(self._options.batch_size))
-        except Exception as error:
-            if not self._concerns_task(error):
-                raise
-            _logger.warning("archiving tasks one by one: %s", one_line(error))
+        """Archive a batch. If that fails, archive single tasks until one fails.
+
+        A batch that exceeds a limit of the server is halved. Later batches grow again.
+        """
+        while True:
+            try:
+                archived = self._archive(self._next_options(self._batch_size))
+            except Exception as error:
+                if exceeded_setting(error) and self._batch_size > 1:
+                    self._batch_size //= 2
+                    _logger.warning(
+                        "archiving %d tasks at a time: %s",
+                        self._batch_size,
+                        one_line(error),
+                    )
+                    continue
+                if not self._concerns_task(error):
+                    raise
+                _logger.warning("archiving tasks one by one: %s", one_line(error))
+                break
+            self._batch_size = min(2 * self._batch_size, self._options.batch_size)
+            return archived
         archived = 0
         left_out = self._count_left_out()
         for _ in range(self._options.batch_size):
@@ -139,17 +156,32 @@ class Archiving:
         row is left out until the next run.
         """
         options = self._next_options(1)
-        try:
-            return self._archive(options)
-        except Exception as error:
-            if not self._concerns_task(error):
-                raise
-            with self._engine.begin() as connection:
-                for found in find_ended(connection, options, datetime.now(UTC)):
-                    self._leave_out(found.id, error)
-            return 0
+        with self._engine.begin() as connection:
+            # Other archivers would take the task that fails, or leave another one.
+            if not lock_archive(connection):
+                return 0
+            id = lock_next(connection, options, datetime.now(UTC))
+            if id is None:
+                return 0
+            try:
+                with connection.begin_nested():
+                    return archive_batch(connection, options)
+            except Exception as error:
+                if not self._concerns_task(error):
+                    raise
+                self._leave_out(id, error)
+        return 0
 
     def _leave_out(self, id: str, error: Exception) -> None:
+        if setting := exceeded_setting(error):
+            self._blocked.add(id)
+            _logger.error(
+                "task %s alone exceeds %s; raise it for the role of the monitors: %s",
+                log_text(id),
+                setting,
+                one_line(error),
+            )
+            return
         if isinstance(error, DBAPIError) and is_blocked(error):
             self._blocked.add(id)
             _logger.warning("task %s is locked and archived later", log_text(id))
@@ -166,7 +198,8 @@ class Archiving:
 
         Rows that others have written may contain anything, so any error may.
         """
-        if isinstance(error, DBAPIError) and is_blocked(error):
+        is_limited = exceeded_setting(error) is not None
+        if is_limited or isinstance(error, DBAPIError) and is_blocked(error):
             return len(self._blocked) < MAX_BLOCKED
         return not is_outage(error)
 
@@ -191,9 +224,10 @@ class Archiving:
                 with self._engine.begin() as connection:
                     if lock_archive(connection):
                         step(connection, datetime.now(UTC), self._options)
-            except DBAPIError as error:
+            except Exception as error:
+                # Rows that others have written may contain anything.
                 self._due_at[step] = now + min(RETRY_S, period_s)
-                if error.connection_invalidated:
+                if isinstance(error, DBAPIError) and error.connection_invalidated:
                     raise
                 _logger.warning("%s of the history: %s", step.__name__, one_line(error))
                 continue
