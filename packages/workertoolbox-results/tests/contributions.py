@@ -30,6 +30,7 @@ def random_contributions(number: int, *, days: int) -> list[Contribution]:
             redeliveries=rng.randrange(2),
             waited_s=rng.lognormvariate(0, 3),
             ran_s=rng.choice([None, rng.lognormvariate(0, 3)]),
+            took_s=rng.choice([None, rng.lognormvariate(1, 3)]),
             error_group="" if status == "SUCCESS" else rng.choice(["timeout", "disk"]),
         )
         for _ in range(number)

@@ -50,6 +50,7 @@ def assert_figures_of(figures: TaskFigures, tasks: Sequence[Contribution]) -> No
     for found, durations in (
         (figures.waited, [each.waited_s for each in ended]),
         (figures.ran, [each.ran_s for each in ended]),
+        (figures.took, [each.took_s for each in ended]),
     ):
         shown = [found.p50_s, found.p95_s, found.p99_s]
 

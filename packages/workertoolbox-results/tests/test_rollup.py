@@ -47,6 +47,7 @@ def random_contributions(seed: int, number: int) -> list[Contribution]:
             redeliveries=rng.randrange(2),
             waited_s=rng.choice([None, 0, -1, rng.lognormvariate(0, 3)]),
             ran_s=rng.choice([None, rng.lognormvariate(0, 3)]),
+            took_s=rng.choice([None, rng.lognormvariate(1, 3)]),
             error_group=rng.choice(["", "timeout"]),
         )
         for _ in range(number)
@@ -87,6 +88,7 @@ def test_each_tier_counts_every_task_once(engine: Engine) -> None:
         sum(each.redeliveries for each in ended),
         Histogram.of(each.waited_s for each in ended if each.waited_s is not None),
         Histogram.of(each.ran_s for each in ended if each.ran_s is not None),
+        Histogram.of(each.took_s for each in ended if each.took_s is not None),
     )
 
     assert [totals(engine, tier) for tier in TIERS] == [expected] * 3

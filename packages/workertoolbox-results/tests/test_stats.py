@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from archiving import archive
 from celery import states
 from contributions import (
     DAY,
@@ -19,11 +20,13 @@ from contributions import (
     select_tasks,
 )
 from sqlalchemy import insert
+from stored_tasks import publish, store_state
 
 from cadasta.workertoolbox.results import InvalidWindow, Stats, StatsRow, TaskStore
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
+from cadasta.workertoolbox.results.backend import Backend
 
 
 def add(store: TaskStore, tasks: Sequence[Contribution]) -> None:
@@ -45,6 +48,7 @@ def assert_stats_of(
     percentiles = [
         *(stats.waited.p50_s, stats.waited.p95_s, stats.waited.p99_s),
         *(stats.ran.p50_s, stats.ran.p95_s, stats.ran.p99_s),
+        *(stats.took.p50_s, stats.took.p95_s, stats.took.p99_s),
     ]
 
     assert stats.count == len(counted)
@@ -59,6 +63,7 @@ def assert_stats_of(
         for durations in (
             [each.waited_s for each in counted],
             [each.ran_s for each in counted],
+            [each.took_s for each in counted],
         )
         for exact in exact_percentiles(durations)
     ]
@@ -150,3 +155,19 @@ def test_statistics_of_an_empty_history_are_zero(store: TaskStore) -> None:
 def test_a_window_that_ends_before_it_begins_is_refused(store: TaskStore) -> None:
     with pytest.raises(InvalidWindow):
         store.stats(since=MIDNIGHT, until=MIDNIGHT - HOUR)
+
+
+def test_a_task_takes_from_its_first_publication_to_its_end(
+    store: TaskStore, backend: Backend, now: datetime
+) -> None:
+    published = now - HOUR
+    publish(store, "export", "1", at=published)
+    publish(store, "export", "1", at=now - MINUTE, retries=1)
+    publish(store, "export", "2", at=now - 2 * HOUR)
+    store_state(store, "1", states.SUCCESS, at=now, published_at=now - MINUTE)
+    store_state(store, "2", states.REVOKED, at=now)
+    archive(backend)
+    stats = store.stats(since=now - MINUTE, until=now + MINUTE).total.now
+
+    assert stats.statuses == {"SUCCESS": 1, "REVOKED": 1}
+    assert stats.took.p50_s == stats.took.p99_s == pytest.approx(3600, rel=0.02)

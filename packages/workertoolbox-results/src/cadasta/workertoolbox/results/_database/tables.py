@@ -280,6 +280,9 @@ rollup = Table(
     # Histograms of seconds, in the form of `_history/histogram.py`.
     Column("waits", Text, nullable=False),
     Column("runs", Text, nullable=False),
+    # From the first publication to the end, of tasks that a worker has run. Earlier
+    # releases, and the tasks that they archived, leave it empty.
+    Column("totals", Text, nullable=False, server_default=""),
     Index("ix_workertoolbox_rollup_name", "name", "tier", "at"),
     _partial("rollup_error_group", "error_group", "tier", "at", rows=HAS_GROUP),
     # Rows are updated often. With free space on their page, indexes are not updated.

@@ -19,6 +19,9 @@ from cadasta.workertoolbox.results._history.tally import Contribution
 #: Outcomes of runs that count as redeliveries.
 _REDELIVERED = (LOST, DUPLICATE)
 
+#: Statuses of tasks that a worker has run to their end.
+_RUN = (states.SUCCESS, states.FAILURE)
+
 
 def contribution_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
     """Return the columns of the history from which contributions are made.
@@ -32,10 +35,12 @@ def contribution_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
     first_wait_s = case((is_first, _seconds(dialect, due_at, row.started_at)))
     # The end of a lost task is not known.
     ended_at = case((row.status != LOST, row.finished_at))
+    run_at = case((row.status.in_(_RUN), row.finished_at))
     return (
         *(row.id, row.name, row.queue, row.status, row.finished_at, row.retries),
         func.coalesce(row.waited_s, first_wait_s, type_=Float),
         _seconds(dialect, row.started_at, ended_at),
+        _seconds(dialect, row.scheduled_at, run_at),
         *(row.error_group, row.attempts),
     )
 
@@ -49,7 +54,7 @@ def contributions_of(rows: Iterable[Sequence[Any]]) -> Iterator[Contribution]:
     """
     for row in rows:
         name, queue, status, finished_at, retries, *durations, group, attempts = row[1:]
-        wait_s, run_s = durations
+        wait_s, run_s, took_s = durations
         yield Contribution(
             name or "",
             queue or "",
@@ -59,6 +64,7 @@ def contributions_of(rows: Iterable[Sequence[Any]]) -> Iterator[Contribution]:
             sum(each["outcome"] in _REDELIVERED for each in attempts or ()),
             wait_s and max(0.0, wait_s),
             run_s and max(0.0, run_s),
+            took_s and max(0.0, took_s),
             group or "",
         )
         for each in attempts or ():

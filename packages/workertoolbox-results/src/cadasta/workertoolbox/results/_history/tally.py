@@ -27,6 +27,7 @@ class Contribution(NamedTuple):
         redeliveries: Number of runs that were lost, or were duplicates.
         waited_s: Seconds from when the task could run to its start.
         ran_s: Seconds from its start to its end.
+        took_s: Seconds from its first publication to its end, if a worker has run it.
         error_group: Group of its error; empty without one.
     """
 
@@ -38,6 +39,7 @@ class Contribution(NamedTuple):
     redeliveries: int = 0
     waited_s: float | None = None
     ran_s: float | None = None
+    took_s: float | None = None
     error_group: str = ""
 
 
@@ -48,6 +50,7 @@ class Columns(NamedTuple):
         tasks: The column `count`.
         waits: The text of a histogram.
         runs: The text of a histogram.
+        totals: The text of a histogram.
     """
 
     tasks: int
@@ -55,10 +58,11 @@ class Columns(NamedTuple):
     redeliveries: int
     waits: str
     runs: str
+    totals: str
 
 
 #: The columns of a row that counts nothing.
-NOTHING = Columns(0, 0, 0, "", "")
+NOTHING = Columns(0, 0, 0, "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Tally:
         redeliveries: Number of their runs that were lost or duplicates.
         waits: Seconds that they waited.
         runs: Seconds that they ran.
+        totals: Seconds that they took from their publication to their end.
     """
 
     count: int = 0
@@ -78,6 +83,7 @@ class Tally:
     redeliveries: int = 0
     waits: Histogram = EMPTY
     runs: Histogram = EMPTY
+    totals: Histogram = EMPTY
 
     @classmethod
     def of(cls, contributions: Iterable[Contribution]) -> Tally:
@@ -91,6 +97,7 @@ class Tally:
             sum([each.redeliveries for each in all]),
             Histogram.of([each.waited_s for each in all if each.waited_s is not None]),
             Histogram.of([each.ran_s for each in all if each.ran_s is not None]),
+            Histogram.of([each.took_s for each in all if each.took_s is not None]),
         )
 
     @classmethod
@@ -104,6 +111,7 @@ class Tally:
             sum(each.redeliveries for each in tallies),
             Histogram.merge(each.waits for each in tallies),
             Histogram.merge(each.runs for each in tallies),
+            Histogram.merge(each.totals for each in tallies),
         )
 
     def __sub__(self, other: Tally) -> Tally:
@@ -114,6 +122,7 @@ class Tally:
             max(self.redeliveries - other.redeliveries, 0),
             self.waits - other.waits,
             self.runs - other.runs,
+            self.totals - other.totals,
         )
 
     @classmethod
@@ -125,6 +134,7 @@ class Tally:
             sum([each.redeliveries for each in rows]),
             Histogram.from_text(*[each.waits for each in rows]),
             Histogram.from_text(*[each.runs for each in rows]),
+            Histogram.from_text(*[each.totals for each in rows]),
         )
 
     def columns(self) -> Columns:
@@ -139,4 +149,5 @@ class Tally:
             columns.redeliveries + self.redeliveries,
             self.waits.add_to_text(columns.waits),
             self.runs.add_to_text(columns.runs),
+            self.totals.add_to_text(columns.totals),
         )

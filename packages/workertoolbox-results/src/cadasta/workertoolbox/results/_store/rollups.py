@@ -47,6 +47,8 @@ class TaskFigures:
         failed_attempts: Number of attempts that failed in the window and were retried.
         waited: How long the tasks waited from the time when they could run.
         ran: How long they ran.
+        took: How long they took from their first publication to their end, if a worker
+            has run them.
         series: The same for each step of the window, if one was asked for.
     """
 
@@ -58,6 +60,7 @@ class TaskFigures:
     failed_attempts: int
     waited: Percentiles
     ran: Percentiles
+    took: Percentiles
     series: Sequence[TaskFigures] = ()
 
 
@@ -156,6 +159,7 @@ def _figures(since: datetime, until: datetime, total: _Sum) -> TaskFigures:
         failed_attempts=total.failed_attempts,
         waited=percentiles_of(tally.waits),
         ran=percentiles_of(tally.runs),
+        took=percentiles_of(tally.totals),
     )
 
 

@@ -51,6 +51,8 @@ class Stats:
         failed_attempts: Number of attempts that failed in the window and were retried.
         waited: How long the tasks waited from the time when they could run.
         ran: How long they ran.
+        took: How long they took from their first publication to their end, if a worker
+            has run them.
     """
 
     count: int
@@ -62,6 +64,7 @@ class Stats:
     failed_attempts: int
     waited: Percentiles
     ran: Percentiles
+    took: Percentiles
 
     @property
     def failed(self) -> int:
@@ -252,4 +255,5 @@ def _stats(window: _Window, total: _Sum) -> Stats:
         failed_attempts=total.failed_attempts,
         waited=percentiles_of(tally.waits),
         ran=percentiles_of(tally.runs),
+        took=percentiles_of(tally.totals),
     )
