@@ -33,13 +33,18 @@ PACKAGE = "cadasta.workertoolbox.results._commands"
 #: Their help is here as well, so that `--help` need not import them.
 COMMANDS = {
     "archive": "Move ended tasks to the history, as monitors do.",
+    "backlog": "Show how many tasks wait in each queue, how long, and who consumes it.",
+    "errors": "Show groups of errors, and resolve or ignore them.",
     "list": "Show the newest tasks.",
     "monitor": "Write the copy of every task message to the database, until stopped.",
     "purge": "Delete old tasks, or one workflow, with their attempts and results.",
     "quarantine": "Show, replay or delete the messages that no monitor could read.",
+    "services": "Show who sends which task to which queue, and which workers run it.",
     "show": "Show the workflow of the task or group ID as a tree.",
+    "stats": "Show how many tasks ended, failed, waited and ran, compared with before.",
     "stuck": "Show tasks that have been queued or running for too long.",
     "upgrade": "Create the tables, or migrate them to the current schema.",
+    "workers": "Show when each worker was last seen, and which tasks it runs.",
 }
 
 

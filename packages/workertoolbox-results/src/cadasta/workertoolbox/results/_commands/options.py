@@ -24,6 +24,17 @@ internal_option = click.option(
 )
 
 
+def exit_code_option(when: str) -> Callable[[Decorated], Decorated]:
+    """Return the option `--exit-code`, for scripts and monitoring systems.
+
+    Args:
+        when: When the exit code is 1.
+    """
+    return click.option(
+        "--exit-code", is_flag=True, help=f"Exit with 1 if {when}, and with 0 if not."
+    )
+
+
 def limit_option(
     plural: str, *, order: str = "newest first"
 ) -> Callable[[Decorated], Decorated]:

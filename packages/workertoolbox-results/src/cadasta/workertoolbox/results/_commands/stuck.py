@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import click
 
 from cadasta.workertoolbox.results._commands.list import print_tasks
+from cadasta.workertoolbox.results._commands.number_table import (
+    Cell,
+    Column,
+    duration_cell,
+    print_numbers,
+)
 from cadasta.workertoolbox.results._commands.options import (
     Age,
+    exit_code_option,
     internal_option,
     json_option,
     limit_option,
@@ -18,31 +26,84 @@ from cadasta.workertoolbox.results._commands.options import (
 from cadasta.workertoolbox.results._commands.output import (
     check_filters,
     current_app,
+    print_json,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.unusual import UnusualTask
 
 
-@click.command("stuck")
+@click.command("stuck", epilog="Example: celery -A proj tasks stuck --p99 --exit-code")
 @click.option(
     "--older-than",
     type=Age(),
-    required=True,
     help="Only tasks that have waited or run for longer, such as 15m.",
+)
+@click.option(
+    "--p99",
+    is_flag=True,
+    help="Only tasks that have waited or run for longer than 99 in 100 tasks of their "
+    "name in the last seven days, and for longer than --older-than (1m by default).",
 )
 @click.option("--name", help="Only tasks of this name.")
 @click.option("--queue", help="Only tasks of this queue.")
+@exit_code_option("a task is found")
 @limit_option("tasks", order="longest first")
 @internal_option
 @utc_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, /, as_json: bool, older_than: timedelta, **filters: Any
+    ctx: click.Context,
+    /,
+    older_than: timedelta | None,
+    p99: bool,
+    exit_code: bool,
+    as_json: bool,
+    **filters: Any,
 ) -> None:
     """Show tasks that have been queued or running for too long."""
     app = current_app(ctx)
+    found: Sequence[object]
     with TaskStore.for_app(app) as store:
-        found = store.stuck(older_than, **filters, brief=not as_json)
+        if p99:
+            at_least = older_than or timedelta(minutes=1)
+            found = unusual = store.stuck_by_p99(at_least=at_least, **filters)
+        elif older_than is not None:
+            found = tasks = store.stuck(older_than, **filters, brief=not as_json)
+        else:
+            raise click.UsageError("give --older-than, --p99, or both")
         if not found:
             check_filters(app, store, name=filters["name"], queue=filters["queue"])
-    print_tasks(found, as_json=as_json)
+    if p99:
+        _print_unusual(unusual, as_json=as_json)
+    else:
+        print_tasks(tasks, as_json=as_json)
+    ctx.exit(1 if exit_code and found else 0)
+
+
+def _print_unusual(found: Sequence[UnusualTask], *, as_json: bool) -> None:
+    if as_json:
+        for each in found:
+            own = {"since": each.since.isoformat(), "for_s": each.for_s}
+            print_json([each.task.as_json() | own | {"p99_s": each.p99_s}])
+        return
+    columns = (
+        *(Column("status", is_text=True), Column("for"), Column("p99")),
+        *(Column("queue", is_text=True, rank=2), Column("name", is_text=True)),
+        *(Column("worker", is_text=True, rank=1), Column("id", is_text=True)),
+    )
+    print_numbers(
+        columns,
+        [
+            (
+                Cell(each.task.status),
+                duration_cell(each.for_s),
+                duration_cell(each.p99_s),
+                Cell(each.task.queue or ""),
+                Cell(each.task.name or ""),
+                Cell(each.task.worker or ""),
+                Cell(each.task.id),
+            )
+            for each in found
+        ],
+    )

@@ -1,0 +1,138 @@
+"""`celery -A proj tasks backlog`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from cadasta.workertoolbox.results._commands.number_table import (
+    BLANK,
+    Cell,
+    Column,
+    age_cell,
+    count_cell,
+    duration_cell,
+    print_line,
+    print_numbers,
+    rate_unit,
+)
+from cadasta.workertoolbox.results._commands.options import (
+    Age,
+    exit_code_option,
+    json_option,
+    utc_option,
+)
+from cadasta.workertoolbox.results._commands.output import (
+    check_filters,
+    current_app,
+    format_instant,
+    make_console,
+    print_json,
+)
+from cadasta.workertoolbox.results._store.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.store import TaskStore
+
+
+@click.command(
+    "backlog",
+    epilog="Example: celery -A proj tasks backlog --max-age 15m --exit-code",
+)
+@click.option("--queue", help="Only this queue.")
+@click.option(
+    "--max-age",
+    type=Age(),
+    help="Mark queues in which a task has waited for longer, such as 15m.",
+)
+@exit_code_option("a task has waited for longer than --max-age")
+@utc_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    queue: str | None,
+    max_age: timedelta | None,
+    exit_code: bool,
+    as_json: bool,
+) -> None:
+    """Show how many tasks wait in each queue, how long, and who consumes it.
+
+    Queues that had tasks within the last hour are shown. Workers are those that run a
+    task of the queue, or have run one within an hour.
+    """
+    if exit_code and max_age is None:
+        raise click.UsageError("--exit-code needs --max-age")
+    app = current_app(ctx)
+    with TaskStore.for_app(app) as store:
+        found = [each for each in store.backlog() if queue in (None, each.queue)]
+        if not found:
+            check_filters(app, store, queue=queue)
+    late = {each.queue for each in found if _is_late(each, max_age)}
+    if as_json:
+        print_json(_objects(found))
+    elif found:
+        _print(found, late)
+    else:
+        click.echo("no queue has had tasks within the last hour")
+    ctx.exit(1 if exit_code and late else 0)
+
+
+def _is_late(each: QueueBacklog, max_age: timedelta | None) -> bool:
+    return max_age is not None and each.oldest_s > max_age.total_seconds()
+
+
+def _objects(found: Sequence[QueueBacklog]) -> Iterator[dict[str, Any]]:
+    for each in found:
+        values = asdict(each) | {"drain_s": each.drain_s}
+        for name in ("counted_at", "ended_at"):
+            values[name] = values[name] and values[name].isoformat()
+        yield values
+
+
+def _print(found: Sequence[QueueBacklog], late: set[str]) -> None:
+    now = datetime.now(UTC)
+    unit, rate = rate_unit(each.per_second for each in found)
+    columns = (
+        *(Column("queue", is_text=True), Column("waiting"), Column("oldest")),
+        *(Column("ETA ahead"), Column("retrying", rank=3), Column("running")),
+        *(Column("workers"), Column("last end", rank=2), Column(f"per {unit}", rank=1)),
+        Column("drained in"),
+    )
+    print_numbers(
+        columns,
+        [
+            (
+                Cell(each.queue, "bold red" if each.queue in late else ""),
+                count_cell(each.queued),
+                duration_cell(each.oldest_s, style="red" * (each.queue in late)),
+                count_cell(each.scheduled),
+                count_cell(each.retrying),
+                count_cell(each.running),
+                _consumers(each),
+                age_cell(each.ended_at, now),
+                rate(each.per_second),
+                _drained(each),
+            )
+            for each in found
+        ],
+    )
+    counted_at = min(each.counted_at for each in found)
+    if counted_at < now - timedelta(seconds=30):
+        text = f"counted in the archiver's sample of {format_instant(counted_at)}"
+        print_line(make_console(), [Cell(f"\n{text}", "dim")])
+
+
+def _consumers(each: QueueBacklog) -> Cell:
+    if each.queued and not each.consumers:
+        return Cell("none", "red")
+    return count_cell(len(each.consumers))
+
+
+def _drained(each: QueueBacklog) -> Cell:
+    if not each.queued:
+        return BLANK
+    return Cell("?", "dim") if each.drain_s is None else duration_cell(each.drain_s)

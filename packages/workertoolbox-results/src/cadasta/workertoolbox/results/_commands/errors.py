@@ -1,0 +1,249 @@
+"""`celery -A proj tasks errors …`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+import click
+
+from cadasta.workertoolbox.results._commands.list import print_tasks
+from cadasta.workertoolbox.results._commands.number_table import (
+    Cell,
+    Column,
+    age_cell,
+    bars,
+    count_cell,
+    print_line,
+    print_numbers,
+)
+from cadasta.workertoolbox.results._commands.options import (
+    Instant,
+    exit_code_option,
+    json_option,
+    limit_option,
+    utc_option,
+)
+from cadasta.workertoolbox.results._commands.output import (
+    check_filters,
+    current_app,
+    format_instant,
+    make_console,
+    print_json,
+)
+from cadasta.workertoolbox.results._safe_text import terminal_text
+from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
+from cadasta.workertoolbox.results._store.stats import StatsRow
+from cadasta.workertoolbox.results._store.store import TaskStore
+
+#: The states that somebody should look at.
+NEWS = ("new", "back")
+
+#: How far back `errors show` counts the errors by name.
+SHOWN_DAYS = 30
+
+#: Number of tasks that `errors show` lists.
+SHOWN_TASKS = 5
+
+#: Maximum number of characters of an error in a list.
+MAX_SAMPLE = 200
+
+_STYLES = {"new": "bold red", "back": "bold red", "ongoing": "yellow"}
+
+
+class DefaultGroup(click.Group):
+    """A group that lists if no command is given."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        if first not in ctx.help_option_names and first not in self.commands:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    "errors",
+    cls=DefaultGroup,
+    epilog="Example: celery -A proj tasks errors --new --exit-code",
+)
+def command() -> None:
+    """Show groups of errors, and resolve or ignore them.
+
+    Without a command, `list` is run.
+    """
+
+
+@command.command("list", epilog="Example: celery -A proj tasks errors list --since 24h")
+@click.option("--state", type=click.Choice(STATES), help="Only groups in this state.")
+@click.option("--new", is_flag=True, help="Only groups that are new or back.")
+@click.option("--name", help="Only groups with errors of tasks of this name.")
+@click.option(
+    "--since", type=Instant(), help="Only groups with an error since then: 2h, today."
+)
+@exit_code_option("a group is found")
+@limit_option("groups", order="latest error first")
+@utc_option
+@json_option
+@click.pass_context
+def list_groups(
+    ctx: click.Context,
+    /,
+    state: str | None,
+    new: bool,
+    name: str | None,
+    since: datetime | None,
+    exit_code: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show groups of errors, the one with the latest error first.
+
+    The bars are the errors of the last 24 hours.
+    """
+    if new and state is not None:
+        raise click.UsageError("give either --new or --state")
+    app = current_app(ctx)
+    states = NEWS if new else (state,)
+    with TaskStore.for_app(app) as store:
+        each_state = (
+            store.error_groups(state=each, since=since, name=name, limit=limit)
+            for each in states
+        )
+        found = sorted(chain(*each_state), key=lambda group: group.last_at)[::-1]
+        if not found:
+            check_filters(app, store, name=name)
+    found = found[:limit]
+    if as_json:
+        print_json(each.as_json() for each in found)
+    elif found:
+        _print(found, datetime.now(UTC))
+    else:
+        click.echo("no errors")
+    ctx.exit(1 if exit_code and found else 0)
+
+
+@command.command("show", epilog="Example: celery -A proj tasks errors show 1:9f86d081")
+@click.argument("id")
+@utc_option
+@json_option
+@click.pass_context
+def show_group(ctx: click.Context, id: str, as_json: bool) -> None:
+    """Show the group with the key ID, its errors by name, and its latest tasks."""
+    with TaskStore.for_app(current_app(ctx)) as store:
+        group = store.error_group(id)
+        since = datetime.now(UTC) - timedelta(days=SHOWN_DAYS)
+        stats = store.stats(since=since, by="name", error_group=id, internal=True)
+        tasks = store.list(
+            error_group=id, limit=SHOWN_TASKS, internal=True, brief=not as_json
+        )
+    if as_json:
+        names = {row.value: _errors(row) for row in stats.rows}
+        print_json([group.as_json() | {"names": names}])
+        return
+    now = datetime.now(UTC)
+    _print([group], now, samples=False)
+    console = make_console()
+    console.print()
+    for line in (group.sample or group.type or "").splitlines():
+        print_line(console, [Cell(terminal_text(line))])
+    console.print()
+    for title, text in _details(group, now):
+        print_line(console, [Cell(f"{title:<12}", "dim"), Cell(terminal_text(text))])
+    console.print()
+    columns = (Column("name", is_text=True), Column(f"errors in {SHOWN_DAYS} d"))
+    print_numbers(
+        columns,
+        [(Cell(row.value or ""), count_cell(_errors(row))) for row in stats.rows],
+    )
+    console.print()
+    print_tasks(tasks, as_json=False)
+
+
+def _print(
+    groups: Sequence[ErrorGroup], now: datetime, *, samples: bool = True
+) -> None:
+    columns = (
+        *(Column("state", is_text=True), Column("errors"), Column("retried", rank=2)),
+        *(Column("last 24 h", is_text=True), Column("last"), Column("first")),
+        *(Column("task", is_text=True, rank=1), Column("key", is_text=True)),
+    )
+    print_numbers(
+        columns,
+        [
+            (
+                Cell(each.state, _STYLES.get(each.state, "dim")),
+                count_cell(each.count),
+                count_cell(each.retries),
+                Cell(bars(each.recent)),
+                age_cell(each.last_at, now),
+                age_cell(each.first_at, now),
+                Cell(each.name or ""),
+                Cell(each.id),
+            )
+            for each in groups
+        ],
+        below=[Cell(_text(each)) for each in groups] if samples else (),
+    )
+
+
+def _text(group: ErrorGroup) -> str:
+    """Return the beginning of the error, and where it was raised."""
+    sample = group.sample or group.type or "erased"
+    first, *others = sample.strip().splitlines() or [sample]
+    cut = others or len(first) > MAX_SAMPLE
+    text = f"{first[:MAX_SAMPLE]}{'…' if cut else ''}"
+    return f"{text}  in {group.place}" if group.place else text
+
+
+def _details(group: ErrorGroup, now: datetime) -> Iterator[tuple[str, str]]:
+    yield "first", _occurrence(group.first_at, group.first_task_id)
+    yield "last", _occurrence(group.last_at, group.last_task_id)
+    if group.resolved_at is not None:
+        yield "resolved", format_instant(group.resolved_at)
+    yield "raised in", group.place or "a library, or the task was killed"
+
+
+def _occurrence(at: datetime, task_id: str | None) -> str:
+    return f"{format_instant(at)}  {task_id or 'task erased'}"
+
+
+def _errors(row: StatsRow) -> int:
+    """Return the number of failures, and of attempts that were retried."""
+    return row.now.count + row.now.failed_attempts
+
+
+@command.command("resolve")
+@click.argument("ids", nargs=-1, required=True)
+@click.pass_context
+def resolve(ctx: click.Context, ids: tuple[str, ...]) -> None:
+    """Mark the groups with the keys IDS as resolved, until their next error."""
+    _change(ctx, ids, TaskStore.resolve_error_group, "resolved")
+
+
+@command.command("ignore")
+@click.argument("ids", nargs=-1, required=True)
+@click.pass_context
+def ignore(ctx: click.Context, ids: tuple[str, ...]) -> None:
+    """Mark the groups with the keys IDS as ignored, whatever occurs."""
+    _change(ctx, ids, TaskStore.ignore_error_group, "ignored")
+
+
+@command.command("reopen")
+@click.argument("ids", nargs=-1, required=True)
+@click.pass_context
+def reopen(ctx: click.Context, ids: tuple[str, ...]) -> None:
+    """Undo `resolve` or `ignore` for the groups with the keys IDS."""
+    _change(ctx, ids, TaskStore.reopen_error_group, "open again")
+
+
+def _change(
+    ctx: click.Context,
+    ids: Sequence[str],
+    change: Callable[[TaskStore, str], None],
+    done: str,
+) -> None:
+    with TaskStore.for_app(current_app(ctx)) as store:
+        for id in ids:
+            change(store, id)
+            click.echo(f"{id} {done}")

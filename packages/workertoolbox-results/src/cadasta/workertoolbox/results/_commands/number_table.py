@@ -1,0 +1,218 @@
+"""Tables of numbers: aligned to the right, with units, and as wide as the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from cadasta.workertoolbox.results._commands.output import make_console
+from cadasta.workertoolbox.results._safe_text import terminal_text
+
+#: Characters between two columns.
+GAP = 2
+
+#: The smallest change that is shown; that of a duration is above the error of a
+#: percentile.
+MIN_CHANGE = 0.01
+MIN_DURATION_CHANGE = 0.1
+
+#: The units of durations, with their seconds, and the seconds from which they are used:
+#: the shorter unit would be rounded up to 60.0 s, for example.
+_UNITS = (
+    ("d", 86_400, 86_220),
+    ("h", 3_600, 3_597),
+    ("min", 60, 59.95),
+    ("s", 1, 0.9995),
+    ("ms", 0.001, 0.0005),
+)
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+class Cell(NamedTuple):
+    """The text of a cell, and its style on a terminal."""
+
+    text: str
+    style: str = ""
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        title: Its title.
+        is_text: Whether it is aligned to the left.
+        rank: On a narrow terminal, columns with the highest rank are left out first;
+            those with rank 0 are always there.
+    """
+
+    title: str
+    is_text: bool = False
+    rank: int = 0
+
+
+#: A cell with nothing in it.
+BLANK = Cell("")
+
+
+def print_numbers(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    below: Sequence[Cell | None] = (),
+) -> None:
+    """Print a table, no cell of which is ever cut.
+
+    Args:
+        below: For each row, a cell that is printed on a line of its own below it.
+    """
+    cells = [[Cell(each.title, "bold") for each in columns]]
+    cells += [[Cell(terminal_text(text), style) for text, style in row] for row in rows]
+    widths = [
+        max(cell_len(cell.text) for cell in column)
+        for column in zip(*cells, strict=True)
+    ]
+    console = make_console()
+    shown = _fitting(columns, widths, console.width)
+    for row, extra in zip(cells, [None, *below, *[None] * len(cells)], strict=False):
+        print_line(console, _line(row, columns, widths, shown))
+        if extra is not None:
+            text, style = extra
+            print_line(console, [Cell("  "), Cell(terminal_text(text), style)])
+
+
+def print_line(console: Console, cells: Iterable[Cell]) -> None:
+    """Print cells next to each other on one line, which is not cut."""
+    line = Text.assemble(*cells, overflow="ignore", no_wrap=True)
+    line.rstrip()
+    console.print(line, soft_wrap=True)
+
+
+def _fitting(
+    columns: Sequence[Column], widths: Sequence[int], width: int
+) -> Sequence[int]:
+    """Return the numbers of the columns that fit into a width.
+
+    Columns without any text, such as changes of which there are none, are left out.
+    """
+    shown = [number for number, each in enumerate(widths) if each]
+    while sum(widths[number] + GAP for number in shown) - GAP > width:
+        last = max(shown, key=lambda number: (columns[number].rank, number))
+        if not columns[last].rank:
+            break
+        shown.remove(last)
+    return shown
+
+
+def _line(
+    row: Sequence[Cell],
+    columns: Sequence[Column],
+    widths: Sequence[int],
+    shown: Sequence[int],
+) -> Iterator[Cell]:
+    for number in shown:
+        text, style = row[number]
+        padding = Cell(" " * (widths[number] - cell_len(text)))
+        cells = [Cell(text, style), padding]
+        yield from cells if columns[number].is_text else reversed(cells)
+        yield Cell(" " * GAP)
+
+
+def count_cell(number: int | None, *, style: str = "") -> Cell:
+    """Return a number as `12,345`, and a question mark if it is not known."""
+    if number is None:
+        return Cell("?", "yellow")
+    return Cell(f"{number:,}", style if number else "dim")
+
+
+def share_cell(share: float | None, *, style: str = "red") -> Cell:
+    """Return a share from 0 to 1 in percent, such as `2.0 %`."""
+    if share is None:
+        return BLANK
+    if 0 < share < 0.001:
+        return Cell("<0.1 %", style)
+    text = f"{share * 100:.0f} %" if share in (0, 1) else f"{share * 100:.1f} %"
+    return Cell(text, style if share else "dim")
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration in its largest unit, such as `3.4 s` or `2.1 min`.
+
+    It is empty if the duration is not known.
+    """
+    if seconds is None:
+        return ""
+    for unit, size, first in _UNITS:
+        if seconds >= first:
+            number = seconds / size
+            return f"{number:.0f} ms" if unit == "ms" else f"{number:.1f} {unit}"
+    return "<1 ms" if seconds > 0 else "0 ms"
+
+
+def duration_cell(seconds: float | None, *, style: str = "") -> Cell:
+    """Return a duration as `duration_text`."""
+    return Cell(duration_text(seconds), style if seconds else "dim")
+
+
+def change_cell(
+    now: float | None,
+    before: float | None,
+    *,
+    more_is_worse: bool = False,
+    least: float = MIN_CHANGE,
+) -> Cell:
+    """Return the change of a number, such as `▲ 12 %`; nothing if it is small.
+
+    Args:
+        more_is_worse: Whether a larger number is red, and a smaller one green.
+        least: The smallest change that is shown, as a share of the number before.
+    """
+    if now is None or before is None or now == before:
+        return BLANK
+    styles = ("red", "green") if more_is_worse else ("", "")
+    if not before:
+        return Cell("▲ new", styles[0])
+    change = now / before - 1
+    if abs(change) < least:
+        return BLANK
+    text = f"{abs(change) * 100:.0f} %" if change < 10 else f"{now / before:,.0f}×"
+    return Cell(f"▲ {text}", styles[0]) if change > 0 else Cell(f"▼ {text}", styles[1])
+
+
+def age_cell(at: datetime | None, now: datetime, *, style: str = "") -> Cell:
+    """Return how long ago an instant was, such as `2.1 min ago`."""
+    if at is None:
+        return BLANK
+    age = duration_text(max((now - at).total_seconds(), 0.0))
+    return Cell(f"{age} ago", style)
+
+
+def bars(numbers: Sequence[int]) -> str:
+    """Return a line of bars, the highest for the largest number; blank for zero."""
+    highest = max(numbers, default=0)
+    return "".join(
+        _BARS[-(-number * len(_BARS) // highest) - 1] if number else " "
+        for number in numbers
+    )
+
+
+def rate_unit(per_second: Iterable[float]) -> tuple[str, Callable[[float], Cell]]:
+    """Return the unit in which rates are readable, and the cell of a rate in it.
+
+    It is the shortest in which the highest rate is at least 1.
+    """
+    highest = max(per_second, default=0.0)
+    units = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+    unit = next((unit for unit, size in units.items() if highest * size >= 1), "d")
+
+    def cell(rate: float) -> Cell:
+        number = rate * units[unit]
+        text = f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
+        return Cell(text if rate else "0", "" if rate else "dim")
+
+    return unit, cell
