@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
+from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.days import existing_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.tidying import tidy
@@ -122,20 +123,54 @@ def test_a_copy_that_is_delivered_again_changes_nothing(past: History) -> None:
         assert count(past, task) == 0
 
 
-def test_a_task_that_is_published_again_is_queued_again(past: History) -> None:
+@pytest.mark.parametrize("kept", ["live", "archived", "expired"])
+@pytest.mark.parametrize("state", [states.SUCCESS, states.FAILURE])
+def test_a_task_that_is_published_after_its_end_is_queued_again(
+    past: History, state: str, kept: str
+) -> None:
     past.publish()
-    past.store(states.SUCCESS, 42)
-    past.archive()
-    past.delete_result()
-    past.publish(retries=1)
+    past.store(state, 42 if state == states.SUCCESS else ValueError("first"))
+    if kept != "live":
+        past.archive()
+    if kept == "expired":
+        past.delete_result()
+    again_at = datetime.now(UTC)
+    past.publish(**{PUBLISHED_AT: again_at.isoformat()})
+    past.archive()  # The end that is still live is archived without the message.
     [queued] = past.shown()
-    past.store(states.SUCCESS, 43, retries=1)
+    [first] = past.rows()
+    assert past.archive() == 0
+    past.store(states.SUCCESS, 43, published_at=again_at)
     past.archive()
     [row] = past.rows()
 
-    assert queued["status"] == "QUEUED"
+    assert (queued["status"], queued["started_at"]) == ("QUEUED", None)
+    assert (first["status"], first["scheduled_at"]) == (state, PUBLISHED)
     assert row["result"] == b"43"
-    assert [each["outcome"] for each in row["attempts"]] == ["SUCCESS"]
+    assert [each["outcome"] for each in row["attempts"]] == [state]
+    assert [count(past, table) for table in (task, attempt)] == [0, 0]
+
+
+@pytest.mark.parametrize("kept", ["live", "archived", "expired"])
+@pytest.mark.parametrize("retries", [0, 1], ids=["run", "earlier"])
+def test_a_late_copy_does_not_queue_an_ended_task_if_clocks_differ(
+    past: History, kept: str, retries: int
+) -> None:
+    past.store(states.SUCCESS, 42, retries=retries)
+    ended_at = (PUBLISHED - timedelta(minutes=10)).replace(tzinfo=None)
+    with past.engine.begin() as connection:
+        connection.execute(taskmeta.update().values(date_done=ended_at))
+    if kept != "live":
+        past.archive()
+    if kept == "expired":
+        past.delete_result()
+    past.publish()
+    [shown] = past.shown()
+    past.archive()
+    [row] = past.rows()
+
+    assert shown["status"] == row["status"] == "SUCCESS"
+    assert count(past, task) == 0
 
 
 def test_a_step_that_was_never_published_can_end_again(past: History) -> None:

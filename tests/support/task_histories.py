@@ -97,10 +97,11 @@ class History:
         *,
         retries: int = 0,
         worker: str = "a@host",
+        published_at: datetime | None = None,
         **attributes: Any,
     ) -> None:
         """Store a start and a state of a run, as a worker does."""
-        published_at = PUBLISHED + timedelta(minutes=retries)
+        published_at = published_at or PUBLISHED + timedelta(minutes=retries)
         request = Context(
             id=id,
             task="export.echo",

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, select
 
+from cadasta.workertoolbox.results._database.tables import history, rollup
 from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.contributions import (
+    contribution_columns,
+    contributions_of,
+)
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results.backend import Backend
 
 
@@ -18,3 +24,21 @@ def archive(backend: Backend, **options: Any) -> int:
         count = archive_batch(connection, ArchiveOptions(delay_s=0, **options))
     engine.dispose()
     return count
+
+
+def check_rollups(engine: Engine) -> None:
+    """Compare the rollups with those of the rows of the history.
+
+    Raises:
+        AssertionError: They differ.
+    """
+    rows = select(rollup).order_by(*rollup.primary_key.columns)
+    with engine.connect() as connection:
+        stored = connection.execute(rows).all()
+        connection.execute(rollup.delete())
+        columns = contribution_columns(connection.dialect.name)
+        ended = connection.execute(select(*columns).select_from(history)).all()
+        add_contributions(connection, contributions_of(ended))
+        counted = connection.execute(rows).all()
+        connection.rollback()
+    assert stored == counted

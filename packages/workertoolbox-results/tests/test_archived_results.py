@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +13,9 @@ from archiving import archive
 from celery import Celery, states
 from celery.app.task import Context
 from celery.exceptions import TimeoutError
-from sqlalchemy import delete, event, func, select
+from sqlalchemy import delete, event, func, select, update
 
-from cadasta.workertoolbox.results import InvalidLimit, ResultTooLarge
+from cadasta.workertoolbox.results import InvalidLimit, ResultTooLarge, TaskStore
 from cadasta.workertoolbox.results._backend import absent_ids, reading
 from cadasta.workertoolbox.results._database.tables import history, taskmeta
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
@@ -77,6 +77,24 @@ def test_an_expired_result_is_the_same_as_before(app: Celery, backend: Backend) 
     assert result_of(app, "1").get(timeout=5) == {"rows": [1, 2]}
     assert result_of(app, "1").args == ["a"]
     assert [each.id for each in result_of(app, "1").children or ()] == ["child"]
+
+
+def test_the_later_end_of_an_id_that_was_used_twice_is_shown(
+    app: Celery, backend: Backend, store: TaskStore
+) -> None:
+    for number in range(2):
+        run(backend, "1", number)
+        expire(backend)
+        if number == 0:  # Too long ago for the archiver to find it.
+            long_ago = {"day": date(2020, 1, 1), "id": "0", "worker": "first"}
+            with backend.database.connect() as connection:
+                connection.execute(update(history).values(**long_ago))
+    with backend.database.connect() as connection:
+        first = history.c.id == "0"
+        connection.execute(update(history).where(first).values(id="1"))
+
+    assert store.get("1").result == result_of(app, "1").get(timeout=5) == 1
+    assert [each.worker for each in store.attempts("1")] == ["a@host"]
 
 
 def test_an_expired_error_is_raised(app: Celery, backend: Backend) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from archiving import archive
 from celery import Celery, chain, chord, group, states
-from closing import publish, shown, statuses, store_state, stored, write
+from closing import publish, run, shown, statuses, store_state, stored, write
 from published_workflows import published, workflow_app
+from sqlalchemy import delete
 
+from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._headers import PUBLISHED_AT
+from cadasta.workertoolbox.results._history.tidying import PERIODS_S
+from cadasta.workertoolbox.results._history.unrun_steps import close_recent_steps
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -198,6 +204,47 @@ def test_a_closed_step_that_runs_later_is_shown_as_running(
     store_state(backend, ids["b"], states.SUCCESS, 2)
     archive(backend)
     assert statuses(backend, [ids["a"], ids["b"]]) == ["SUCCESS", "SUCCESS"]
+
+
+@pytest.mark.parametrize("kept", ["live", "archived", "expired"])
+def test_a_closed_step_is_queued_as_soon_as_its_message_arrives(
+    publisher: Celery, backend: Backend, kept: str
+) -> None:
+    a, b = (publisher.signature(name) for name in "ab")
+    records = published(publisher, chain(a, b))
+    write(backend, records)
+    ids = announced(records)
+    store_state(backend, ids["a"], states.FAILURE, ValueError("no"), task="a")
+    archive(backend)
+    if kept != "live":
+        archive(backend)
+    if kept == "expired":
+        with backend.database.engine.begin() as connection:
+            connection.execute(delete(taskmeta))
+    long_ago = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
+    publish(backend, id=ids["b"], task="b", **{PUBLISHED_AT: long_ago})
+    queued = statuses(backend, [ids["b"]])
+    store_state(backend, ids["b"], states.SUCCESS, 2, **{PUBLISHED_AT: long_ago})
+    archive(backend)
+
+    assert queued == ["QUEUED"]
+    assert statuses(backend, [ids["b"]]) == ["SUCCESS"]
+
+
+def test_steps_are_closed_within_a_minute(publisher: Celery, backend: Backend) -> None:
+    a, b = (publisher.signature(name) for name in "ab")
+    records = published(publisher, chain(a, b))
+    write(backend, records)
+    ids = announced(records)
+    store_state(backend, ids["a"], states.FAILURE, ValueError("no"), task="a")
+    found = []
+    now = datetime.now(UTC)
+    for seconds in range(10, 60, 10):
+        run(backend, close_recent_steps, now + timedelta(seconds=seconds))
+        found += statuses(backend, [ids["b"]])
+
+    assert PERIODS_S[close_recent_steps] <= 10
+    assert found == ["PLANNED", *["FAILURE"] * 4]
 
 
 def test_a_step_that_workers_closed_closes_the_steps_after_it(

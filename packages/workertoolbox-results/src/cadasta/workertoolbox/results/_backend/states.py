@@ -39,6 +39,7 @@ from cadasta.workertoolbox.results._database.statement import (
 )
 from cadasta.workertoolbox.results._database.statuses import ENDED, FINAL, LOST
 from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.types import NaiveUTC
 
 #: Columns that belong to a state: a new state replaces them all, with NULL where it has
 #: no value. The other columns belong to the task: they keep their values if a new state
@@ -171,7 +172,10 @@ def _upsert(
     upsert = insert.on_conflict_do_update(
         index_elements=[taskmeta.c.task_id],
         set_=changes,
-        where=_supersedes(insert, has_retries="retries" in names, end=end),
+        where=or_(
+            _supersedes(insert, has_retries="retries" in names, end=end),
+            *([_is_run_again(insert)] if "published_at" in names else ()),
+        ),
     )
     return compile_statement(dialect, upsert.inline())
 
@@ -215,6 +219,16 @@ def _parameter(name: str) -> Any:
     return bindparam(name, type_=taskmeta.c[name].type)
 
 
+def _is_run_again(insert: Insert) -> ColumnElement[bool]:
+    """Return a condition that a state is of a message published after the stored end.
+
+    A task that is published again after its end is a new run, not a duplicate.
+    """
+    old, new = taskmeta.c, insert.excluded
+    is_later = old.published_at < new.published_at
+    return and_(is_later, old.date_done < NaiveUTC(new.published_at))
+
+
 def _supersedes(
     insert: Insert, *, has_retries: bool, end: str | None
 ) -> ColumnElement[bool]:
@@ -224,7 +238,8 @@ def _supersedes(
     Celery since 5.7. An intermediate state replaces neither a final state nor a state
     of a later attempt. If a task is ignored or rejected, a state that it has stored
     itself stays. Every state of a new run replaces a forgotten result, and every state
-    of a run replaces the end of a step that was stored as not run.
+    of a run replaces the end of a step that was stored as not run. See `_is_run_again`
+    for a task that is published again.
 
     Args:
         end: The new state, if it ends the task.

@@ -37,29 +37,67 @@ FOR EACH ROW WHEN (
 )
 EXECUTE FUNCTION workertoolbox_result_deleted();
 
+-- Whether a message queues a task again that has ended: it was published after the end, and
+-- later than the message of the run that ended. Copies of that message do not. If it is not
+-- known when that message was published, clocks may differ by a day. A task that ended without
+-- a run, such as a step after a failure, is queued by any message but its own.
+CREATE OR REPLACE FUNCTION workertoolbox_is_queued_again(
+    published_at timestamptz, run_published_at timestamptz, ended_at timestamptz,
+    was_run boolean, not_run text
+) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(
+        published_at > CASE
+            WHEN NOT was_run THEN run_published_at
+            WHEN run_published_at IS NULL THEN ended_at + interval '1 day'
+            ELSE greatest(run_published_at, ended_at)
+        END,
+        not_run IS NOT NULL
+    )
+$$;
+
 -- If a message is stored after its task was archived, both are archived together. A result
--- that was deleted in the meantime is restored from the history, unless the message was
--- published later: then the task is queued again. The end of a task is not older than its
--- publication, so that only the days since then are searched.
+-- that was deleted in the meantime is restored from the history. If the message queues the
+-- task again, the result is deleted instead; the history keeps the end. An end that is not
+-- archived yet stays for the archiver, unless the task was not run.
+-- The end of a task is not older than its publication, so that only the days since then are
+-- searched.
 -- LATERAL and OFFSET 0 make PostgreSQL look up each message separately: it keeps the plan of
 -- a function while the tables grow, and cannot estimate the number of messages.
 CREATE OR REPLACE FUNCTION workertoolbox_message_stored() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET jit = off AS $$
 DECLARE
+    ended record;
     since date;
     late text[];
     found date;
 BEGIN
     -- The lock waits for an archiver that is archiving the result without this message,
     -- and returns the committed row. Workers do not wait for this lock.
-    UPDATE celery_taskmeta SET archived_at = NULL WHERE id = ANY (ARRAY(
-        SELECT r.id FROM stored s CROSS JOIN LATERAL (
-            SELECT id, archived_at FROM celery_taskmeta
+    FOR ended IN
+        SELECT r.id, workertoolbox_is_queued_again(
+            s.published_at, r.published_at, r.date_done AT TIME ZONE 'UTC', r.was_run,
+            r.not_run
+        ) AS is_again
+        FROM stored s CROSS JOIN LATERAL (
+            SELECT id, archived_at, published_at, date_done, not_run,
+                not_run IS NULL AND (
+                    status <> 'REVOKED' OR started_at IS NOT NULL OR worker IS NOT NULL
+                ) AS was_run
+            FROM celery_taskmeta
             WHERE task_id = s.id OFFSET 0 FOR KEY SHARE
         ) AS r
-        WHERE r.archived_at IS NOT NULL
-    ));
+        WHERE r.archived_at IS NOT NULL OR NOT r.was_run
+    LOOP
+        IF ended.is_again THEN
+            -- A trigger keeps results that are not archived.
+            UPDATE celery_taskmeta SET archived_at = now() WHERE id = ended.id;
+            DELETE FROM celery_taskmeta WHERE id = ended.id;
+        ELSE
+            UPDATE celery_taskmeta SET archived_at = NULL
+            WHERE id = ended.id AND archived_at IS NOT NULL;
+        END IF;
+    END LOOP;
 
     -- A result stays for longer than these minutes after its task is archived.
     FOR since, late IN
@@ -90,7 +128,13 @@ BEGIN
                     h.forgotten
                 FROM workertoolbox_history h JOIN stored s ON s.id = h.id
                 WHERE h.day = %L AND h.id = ANY ($1)
-                AND coalesce(s.published_at <= h.published_at, true)
+                AND NOT workertoolbox_is_queued_again(
+                    s.published_at, h.published_at, h.finished_at,
+                    h.not_run IS NULL AND (
+                        h.status <> 'REVOKED' OR h.started_at IS NOT NULL
+                        OR h.worker IS NOT NULL
+                    ), h.not_run
+                )
                 ON CONFLICT (task_id) DO NOTHING
                 $insert$, found
             ) USING late;

@@ -19,10 +19,38 @@ BEGIN
 END;
 
 -- If a message is stored after its task was archived, both are archived together. A result
--- that was deleted in the meantime is restored from the history, unless the message was
--- published later: then the task is queued again.
+-- that was deleted in the meantime is restored from the history. If the message queues the
+-- task again, as in the function of PostgreSQL, the result is deleted instead; the history
+-- keeps the end. An end that is not archived yet stays for the archiver, unless the task was
+-- not run.
 CREATE TRIGGER workertoolbox_message_stored AFTER INSERT ON workertoolbox_task
 BEGIN
+    UPDATE celery_taskmeta SET archived_at = CURRENT_TIMESTAMP
+    WHERE task_id = new.id AND archived_at IS NULL AND (
+        not_run IS NOT NULL
+        OR status = 'REVOKED' AND started_at IS NULL AND worker IS NULL
+    ) AND coalesce(
+        new.published_at > CASE
+            WHEN not_run IS NOT NULL
+                OR status = 'REVOKED' AND started_at IS NULL AND worker IS NULL
+                THEN published_at
+            WHEN published_at IS NULL THEN strftime('%Y-%m-%d %H:%M:%f', date_done, '+1 day')
+            ELSE max(published_at, date_done)
+        END,
+        not_run IS NOT NULL
+    );
+    DELETE FROM celery_taskmeta
+    WHERE task_id = new.id AND archived_at IS NOT NULL
+    AND coalesce(
+        new.published_at > CASE
+            WHEN not_run IS NOT NULL
+                OR status = 'REVOKED' AND started_at IS NULL AND worker IS NULL
+                THEN published_at
+            WHEN published_at IS NULL THEN strftime('%Y-%m-%d %H:%M:%f', date_done, '+1 day')
+            ELSE max(published_at, date_done)
+        END,
+        not_run IS NOT NULL
+    );
     UPDATE celery_taskmeta SET archived_at = NULL
     WHERE task_id = new.id AND archived_at IS NOT NULL;
     INSERT OR IGNORE INTO celery_taskmeta (
@@ -36,6 +64,16 @@ BEGIN
         h.group_id, h.published_at, h.waited_s, h.not_run, h.attempts, h.error_group,
         h.forgotten
     FROM workertoolbox_history h
-    WHERE h.id = new.id AND coalesce(new.published_at <= h.published_at, 1)
+    WHERE h.id = new.id
+    AND NOT coalesce(
+        new.published_at > CASE
+            WHEN h.not_run IS NOT NULL
+                OR h.status = 'REVOKED' AND h.started_at IS NULL AND h.worker IS NULL
+                THEN h.published_at
+            WHEN h.published_at IS NULL THEN strftime('%Y-%m-%d %H:%M:%f', h.finished_at, '+1 day')
+            ELSE max(h.published_at, h.finished_at)
+        END,
+        h.not_run IS NOT NULL
+    )
     AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = new.id);
 END;

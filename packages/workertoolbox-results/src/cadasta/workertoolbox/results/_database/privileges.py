@@ -84,6 +84,7 @@ ROLE_PRIVILEGES = {
         "celery_taskmeta",
         *("SELECT (task_id)", "SELECT (status)", "SELECT (name)"),
         *("SELECT (retries)", "SELECT (root_id)", "SELECT (published_at)"),
+        "SELECT (date_done)",
         "INSERT",
     )
     | _grant("task_id_sequence", "USAGE")

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    and_,
     case,
     delete,
     func,
@@ -112,11 +113,16 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     _restore_sizes(connection, reopened, days)
     ids = {id for some in days.values() for id in some}
     moved = [each for each in found if each.id in ids]
+    waiting = [each.id for each in moved if each.is_queued_again]
     _delete_live(connection, moved, reopened)
     connection.execute(
         update(taskmeta)
         .where(is_in(connection, taskmeta.c.task_id, [each.id for each in moved]))
         .values(archived_at=now)
+    )
+    # The history has the end, and the live tables the message of the next run.
+    connection.execute(
+        delete(taskmeta).where(is_in(connection, taskmeta.c.task_id, waiting))
     )
     return len(moved)
 
@@ -205,7 +211,11 @@ def _delete_live(
 ) -> None:
     """Delete the messages of tasks, and the steps that announced them."""
     ids = [each.id for each in moved]
-    seen = [each.id for each in moved if each.has_message or each.id in reopened]
+    seen = [
+        each.id
+        for each in moved
+        if (each.has_message or each.id in reopened) and not each.is_queued_again
+    ]
     for column in (task.c.id, attempt.c.task_id):
         of_tasks = is_in(connection, column, seen)
         connection.execute(delete(column.table).where(of_tasks))
@@ -249,12 +259,21 @@ def _history_values(
     finished_at = func.coalesce(
         live.c.finished_at, literal(now, live.c.finished_at.type)
     )
+    # A message that was published after the end is that of the next run.
+    is_later = and_(
+        live.c.scheduled_at > finished_at, live.c.scheduled_at > live.c.published_at
+    )
+    scheduled_at = case(
+        (is_later, live.c.published_at),
+        else_=live.c.scheduled_at,
+    )
     traceback = live.c.traceback
     end = func.right if dialect == "postgresql" else _right
     return {
         **{column.name: column for column in live.c if column.name in history.c},
         "finished_at": finished_at,
-        "listed_at": func.coalesce(live.c.scheduled_at, finished_at),
+        "scheduled_at": scheduled_at,
+        "listed_at": func.coalesce(scheduled_at, finished_at),
         "result": case(
             (is_long, func.substr(live.c.result, 1, BEGINNING_BYTES)),
             else_=live.c.result,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from celery import Celery
-from sqlalchemy import ColumnElement, Connection, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, true
 
 from cadasta.workertoolbox.results._arguments.truncation import byte_limit
 from cadasta.workertoolbox.results._database.id_lists import is_in
@@ -17,6 +17,7 @@ from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._durations import parse_duration
 from cadasta.workertoolbox.results._errors import InvalidDuration
+from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.horizon import find_horizon
 from cadasta.workertoolbox.results._history.retention import Retention
 
@@ -109,6 +110,10 @@ def _duration(app: Celery, setting: str, default: float) -> float:
         raise InvalidDuration(setting, value) from error
 
 
+#: The columns of a message that the archiver needs.
+_MESSAGE = ("id", "name", "scheduled_at", "published_at")
+
+
 class EndedTask(NamedTuple):
     """A result for the archiver.
 
@@ -116,6 +121,7 @@ class EndedTask(NamedTuple):
         ended_at: When it was stored; None in a row that was not written by Celery.
         since: When the task was published, or None if that is not known.
         has_message: Whether a monitor has seen the message.
+        is_queued_again: Whether the message is that of a later run.
     """
 
     id: str
@@ -124,6 +130,7 @@ class EndedTask(NamedTuple):
     ended_at: datetime | None
     since: datetime | None
     has_message: bool
+    is_queued_again: bool
 
 
 def find_ended(
@@ -136,10 +143,11 @@ def find_ended(
     """
     until = naive_utc(now - timedelta(seconds=options.delay_s))
     result = taskmeta.c
+    message = {name: task.c[name].label(f"message_{name}") for name in _MESSAGE}
     query = (
         select(
             *(result.task_id, result.status, result.name, result.date_done),
-            *(result.published_at, task.c.id, task.c.name, task.c.scheduled_at),
+            *(result.published_at, *message.values()),
         )
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
         .where(result.archived_at.is_(None), result.status.in_(ENDED))
@@ -154,21 +162,53 @@ def find_ended(
     rows = connection.execute(dated).all()
     if len(rows) < options.batch_size:
         rows = [*rows, *connection.execute(query.where(result.date_done.is_(None)))]
-    locked = _lock_messages(connection, [row[5] for row in rows if row[5] is not None])
+    ids = [row.message_id for row in rows if row.message_id is not None]
+    locked = _lock_messages(connection, ids)
     return [
-        EndedTask(
-            id=id,
-            status=status,
-            name=message_name or name,
-            ended_at=stored_at and stored_at.replace(tzinfo=UTC),
-            since=min(filter(None, (published_at, scheduled_at)), default=None),
-            has_message=message is not None,
-        )
-        for id, status, name, stored_at, published_at, message, message_name, (
-            scheduled_at
-        ) in rows
-        if message is None or message in locked
+        _ended_task(row)
+        for row in rows
+        if row.message_id is None or row.message_id in locked
     ]
+
+
+def _ended_task(row: Row[Any]) -> EndedTask:
+    published = (row.published_at, row.message_scheduled_at)
+    return EndedTask(
+        id=row.task_id,
+        status=row.status,
+        name=row.message_name or row.name,
+        ended_at=row.date_done and row.date_done.replace(tzinfo=UTC),
+        since=min(filter(None, published), default=None),
+        has_message=row.message_id is not None,
+        is_queued_again=_is_queued_again(
+            row.message_published_at, row.published_at, row.date_done
+        ),
+    )
+
+
+def _is_queued_again(
+    published_at: datetime | None,
+    run_published_at: datetime | None,
+    stored_at: datetime | None,
+) -> bool:
+    """Return whether a message queues a task again that has ended.
+
+    It was published after the end, and later than the message of the run that ended, so
+    that no copy of that message counts. If it is not known when that message was
+    published, clocks may differ by `MAX_SKEW`. A trigger applies the same rule to
+    messages that are stored after the task was archived.
+
+    Args:
+        published_at: When the message was published, or None if it does not say.
+        run_published_at: The same of the message of the run.
+        stored_at: When the end was stored, in UTC without a time zone.
+    """
+    if published_at is None or stored_at is None:
+        return False
+    ended_at = stored_at.replace(tzinfo=UTC)
+    if run_published_at is None:
+        return published_at > ended_at + MAX_SKEW
+    return published_at > max(run_published_at, ended_at)
 
 
 def _is_complete(horizon: datetime | None) -> ColumnElement[bool]:

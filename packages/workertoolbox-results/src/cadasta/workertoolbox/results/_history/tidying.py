@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results._history.horizon import delete_old_reports
 from cadasta.workertoolbox.results._history.lost_tasks import mark_lost
 from cadasta.workertoolbox.results._history.retention import DEFAULT
 from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
+from cadasta.workertoolbox.results._history.unrun_steps import close_recent_steps
 from cadasta.workertoolbox.results._history.walks import next_step
 
 _logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float
     tidy: 300.0,
     sample: 20.0,
     close_expired: 20.0,
+    close_recent_steps: 10.0,
     mark_lost: 60.0,
     delete_intervals: 60.0,
     analyze: 6 * 3600.0,

@@ -2,15 +2,15 @@
 
 Workers store a state for the steps after a task that failed or that they revoke. If a
 worker is killed before that, or no worker has the task any more, the archiver stores
-it. It does so when it archives the task, because messages of the steps may arrive until
-then.
+it: half a minute after the end of the task, or when it archives the task. A step whose
+message arrives later is queued again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery import states
@@ -19,7 +19,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, select
 from cadasta.workertoolbox.results._database.archived import find_last_ends
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
-from cadasta.workertoolbox.results._database.tables import planned
+from cadasta.workertoolbox.results._database.tables import planned, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._database.view import live
 from cadasta.workertoolbox.results._history.closed_tasks import (
@@ -28,6 +28,7 @@ from cadasta.workertoolbox.results._history.closed_tasks import (
     store_ends,
 )
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.stored_error import read_error
 
 #: Ends of a task after which the steps that follow it are never published. The result
@@ -50,6 +51,15 @@ _REVOCATIONS = {
 
 #: Maximum number of ids in a query: below SQLite's limit of variables.
 _MAX_IDS = 1000
+
+
+#: Seconds from the end of a task until the steps after it are closed: its worker may
+#: still store their states, and messages of steps may still arrive.
+CLOSED_AFTER_S = 20.0
+
+#: Length in seconds of the time before that in which each search looks for ends. Searches
+#: run more often; steps that they miss are closed when the task is archived.
+SEARCHED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,24 @@ class _Cause:
             result=encode_chord_error(message),
             traceback=None,
         )
+
+
+def close_recent_steps(
+    connection: Connection, now: datetime, options: ArchiveOptions
+) -> None:
+    """Close the steps after tasks that ended a short while ago."""
+    until = now - timedelta(seconds=CLOSED_AFTER_S)
+    since = until - timedelta(seconds=SEARCHED_S)
+    result = taskmeta.c
+    query = (
+        select(result.task_id)
+        .where(result.archived_at.is_(None), result.status.in_(ENDED))
+        .where(result.date_done.between(naive_utc(since), naive_utc(until)))
+        .where(result.status.in_(sorted(BREAKING)), result.task_id.is_not(None))
+    )
+    ids = connection.scalars(query).all()
+    if ids:
+        close_steps(connection, ids, now)
 
 
 def close_steps(connection: Connection, ids: Sequence[str], now: datetime) -> int:

@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import Insert, distinct_on
 from cadasta.workertoolbox.results._database import tables
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.statuses import ENDED
-from cadasta.workertoolbox.results._database.types import Document
+from cadasta.workertoolbox.results._database.types import Document, NaiveUTC
 from cadasta.workertoolbox.results._monitor.records import (
     QuarantineRecord,
     Record,
@@ -185,8 +185,8 @@ def _upsert_task(insert: Insert) -> Insert:
 
     The latest message is that of the latest attempt, and of the last publication if an
     attempt is published twice. The message of a task that has ended is not replaced,
-    except by the one that was run: anybody who can publish could hide the task behind
-    a forged copy. The time at which a monitor saw the task stays that of the message
+    except by the one that was run, or by one that was published after the end: anybody
+    who can publish could hide the task behind a forged copy. The time at which a monitor saw the task stays that of the message
     stored first.
     """
     old, new = tables.task.c, insert.excluded
@@ -239,6 +239,11 @@ def _has_ended_with_another_message() -> ColumnElement[bool]:
         func.coalesce(result.root_id, new["root_id"], "")
         == func.coalesce(new["root_id"], ""),
     )
+    # As in `ended_tasks.py`: the task is queued again.
+    is_again = and_(
+        func.coalesce(new["published_at"] > result.published_at, false()),
+        func.coalesce(NaiveUTC(new["published_at"]) > result.date_done, false()),
+    )
     return (
         select(result.task_id)
         .where(
@@ -246,6 +251,7 @@ def _has_ended_with_another_message() -> ColumnElement[bool]:
             # Not IN, whose parameters cannot be used for several rows at once.
             or_(*(result.status == status for status in ENDED)),
             ~is_of_message,
+            ~is_again,
         )
         .exists()
     )
