@@ -13,7 +13,11 @@ from test_commands import run, track
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._commands import purge as purge_command
-from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
+from cadasta.workertoolbox.results._database.tables import (
+    history,
+    quarantine,
+    taskmeta,
+)
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history import purge
 from cadasta.workertoolbox.results._history.archiver import archive_batch
@@ -120,6 +124,8 @@ def test_a_task_that_is_queued_again_is_deleted_with_its_earlier_end(
     archive(backend)
     with backend.database.engine.begin() as connection:
         connection.execute(delete(taskmeta))
+        ended_at = datetime.now(UTC) - timedelta(days=38)
+        connection.execute(update(history).values(finished_at=ended_at))
     track(backend, {"id": "1", **ago(35)})
     by_end = purged(store, before=LATER, status=states.SUCCESS)
     by_status = purged(store, before=LATER, status="QUEUED")

@@ -57,8 +57,8 @@ _MAX_IDS = 1000
 #: still store their states, and messages of steps may still arrive.
 CLOSED_AFTER_S = 20.0
 
-#: Length in seconds of the time before that in which each search looks for ends. Searches
-#: run more often; steps that they miss are closed when the task is archived.
+#: Length in seconds of the time before that in which each search looks for ends.
+#: Searches run more often. Steps that they miss are closed when the task is archived.
 SEARCHED_S = 30.0
 
 

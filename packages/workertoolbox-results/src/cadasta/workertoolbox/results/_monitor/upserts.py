@@ -186,8 +186,8 @@ def _upsert_task(insert: Insert) -> Insert:
     The latest message is that of the latest attempt, and of the last publication if an
     attempt is published twice. The message of a task that has ended is not replaced,
     except by the one that was run, or by one that was published after the end: anybody
-    who can publish could hide the task behind a forged copy. The time at which a monitor saw the task stays that of the message
-    stored first.
+    who can publish could hide the task behind a forged copy. The time at which a
+    monitor saw the task stays that of the message stored first.
     """
     old, new = tables.task.c, insert.excluded
     is_same_attempt = and_(new.replaced == old.replaced, new.retries == old.retries)
