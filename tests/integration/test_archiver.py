@@ -135,7 +135,8 @@ def test_a_task_that_is_published_after_its_end_is_queued_again(
     if kept == "expired":
         past.delete_result()
     again_at = datetime.now(UTC)
-    past.publish(**{PUBLISHED_AT: again_at.isoformat()})
+    headers: dict[str, Any] = {PUBLISHED_AT: again_at.isoformat()}
+    past.publish(**headers)
     past.archive()  # The end that is still live is archived without the message.
     [queued] = past.shown()
     [first] = past.rows()
