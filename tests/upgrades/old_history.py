@@ -3,35 +3,47 @@
 The statements run on revision 0004, before most indexes exist, which is faster. Each
 refers to `numbers`: a task's number `n`, its id, and the instant at which it was
 published. One task in 200 is up to three years old, and the others are from the last
-three days.
+three days. Statements with `{part}` are executed for several parts of the tasks at the
+same time.
 """
 
 from __future__ import annotations
 
-#: Ids like Celery's: UUIDs of version 4, made from a number.
-ID = """
-CREATE FUNCTION old_id(kind text, n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-SELECT overlay(
-    overlay(md5(kind || n) PLACING '4' FROM 13 FOR 1) PLACING 'a' FROM 17 FOR 1
-)::uuid::text $$
-"""
+#: Number of connections that store tasks at the same time.
+PARTS = 2
 
 NUMBERS = """
-CREATE TABLE numbers AS
+CREATE UNLOGGED TABLE numbers (
+    n bigint, id text, root_id text, parent_id text, group_id text, name text,
+    queue text, at timestamptz, retries integer
+)
+"""
+
+#: Ids are UUIDs of version 4, like Celery's. OFFSET 0 computes each of them once.
+FILL_NUMBERS = """
+INSERT INTO numbers
 SELECT
-    n, old_id('task', n) AS id,
+    n, id,
     -- The first of ten is a workflow's root, the next three are its children.
-    CASE WHEN n % 10 < 4 THEN old_id('task', n - n % 10) ELSE old_id('task', n) END
-        AS root_id,
-    CASE WHEN n % 10 BETWEEN 1 AND 3 THEN old_id('task', n - n % 10) END AS parent_id,
-    CASE WHEN n % 10 IN (4, 5) THEN old_id('group', n / 10) END AS group_id,
-    'export.' || n % 8 AS name, 'queue' || n % 4 AS queue,
+    CASE WHEN k < 4 THEN first_id ELSE id END,
+    CASE WHEN k BETWEEN 1 AND 3 THEN first_id END,
+    CASE WHEN k IN (4, 5) THEN group_id END,
+    'export.' || n % 8, 'queue' || n % 4,
     now() - CASE
         WHEN n % 200 = 100 THEN (40 + n % 1095) * interval '1 day'
         ELSE interval '10 minutes' + ({count} - n) * interval '3 days' / {count}
-    END AS at,
-    CASE WHEN n % 100 = 5 THEN 2 ELSE 0 END AS retries
-FROM generate_series(1, {count}::bigint) n
+    END,
+    CASE WHEN n % 100 = 5 THEN 2 ELSE 0 END
+FROM (
+    SELECT ten * 10 + k AS n, k, first_id, group_id,
+        CASE k WHEN 0 THEN first_id ELSE gen_random_uuid()::text END AS id
+    FROM (
+        SELECT ten, gen_random_uuid()::text AS first_id,
+            gen_random_uuid()::text AS group_id
+        FROM generate_series({part}, {count}::bigint / 10, {parts}) AS ten OFFSET 0
+    ) AS tens, generate_series(0, 9) AS k OFFSET 0
+) AS each
+WHERE n BETWEEN 1 AND {count}
 """
 
 #: One task in 200 has no message.
@@ -45,7 +57,7 @@ SELECT
     parent_id, group_id, 0, retries, at,
     CASE WHEN n % 1000 = 2 THEN now() + interval '1 day' END, NULL, 'me@host', false,
     at + interval '0.1 s'
-FROM numbers WHERE n % 200 <> 6
+FROM numbers WHERE n % 200 <> 6 AND n / 10 % {parts} = {part}
 """
 
 ATTEMPTS = """
@@ -54,7 +66,8 @@ INSERT INTO workertoolbox_attempt (
 )
 SELECT id, 0, attempt, name, queue, at + attempt * interval '1 s', NULL,
     at + attempt * interval '1 s'
-FROM numbers, generate_series(0, retries) attempt WHERE n % 200 <> 6
+FROM numbers, generate_series(0, retries) attempt
+WHERE n % 200 <> 6 AND n / 10 % {parts} = {part}
 """
 
 #: Some tasks are queued or scheduled, and have no result.
@@ -84,21 +97,21 @@ FROM numbers, LATERAL (
         ELSE 'SUCCESS'
     END AS status
 ) AS s
-WHERE n % 500 <> 1 AND n % 1000 <> 2
+WHERE n % 500 <> 1 AND n % 1000 <> 2 AND n / 10 % {parts} = {part}
 """
 
 #: Steps of chains, and of chords with a header that has not ended.
 OTHERS = """
 INSERT INTO workertoolbox_planned (id, name, root_id, parent_id, seen_at)
-SELECT old_id('step', n), name, root_id, id, at FROM numbers WHERE n % 1000 = 13;
+SELECT gen_random_uuid()::text, name, root_id, id, at FROM numbers WHERE n % 1000 = 13;
 INSERT INTO workertoolbox_planned (id, name, root_id, parent_id, seen_at)
 SELECT id, name, root_id, parent_id, at FROM numbers WHERE n % 1000 = 14;
 INSERT INTO workertoolbox_chord (id, size, added, done, starters, touched_at)
-SELECT old_id('group', n / 10), 2, 2, 1, 0, at FROM numbers WHERE n % 1000 = 4;
+SELECT group_id, 2, 2, 1, 0, at FROM numbers WHERE n % 1000 = 4;
 INSERT INTO workertoolbox_chord_part (chord_id, task_id, position, status, result)
 SELECT group_id, id, 0, 'SUCCESS', '12' FROM numbers WHERE n % 1000 = 4;
 INSERT INTO celery_tasksetmeta (id, taskset_id, result, date_done)
-SELECT nextval('taskset_id_sequence'), old_id('group', n / 10), '[]',
+SELECT nextval('taskset_id_sequence'), group_id, '[]',
     at AT TIME ZONE 'UTC'
 FROM numbers WHERE n % 1000 = 4;
 INSERT INTO workertoolbox_quarantine (digest, reason, body, headers, seen_at)
@@ -125,21 +138,32 @@ WHERE r.date_done <= w.date_done AND NOT EXISTS (
 );
 """
 
-#: The tasks that the last release shows before the upgrade, and numbers of other rows.
+#: The tasks that the last release shows before the upgrade.
 SHOWN = """
-CREATE TABLE shown_before AS SELECT * FROM workertoolbox_tasks;
+CREATE UNLOGGED TABLE shown_before AS SELECT * FROM workertoolbox_tasks WHERE false
+"""
+
+FILL_SHOWN = """
+INSERT INTO shown_before SELECT * FROM workertoolbox_tasks
+WHERE (id < '8')::integer = {part}
+"""
+
+#: The numbers of other rows.
+COUNTED = """
 CREATE TABLE counted_before AS SELECT
     (SELECT count(*) FROM workertoolbox_quarantine) AS quarantined,
     (SELECT count(*) FROM workertoolbox_chord) AS chords,
     (SELECT count(*) FROM workertoolbox_chord_part) AS parts,
     (SELECT count(*) FROM celery_tasksetmeta) AS groups;
 DROP TABLE numbers;
+SET LOCAL default_statistics_target = 10;
 ANALYZE
 """
 
 #: A program for the last release. Arguments: a database URL and a number of tasks.
 PROGRAM = f"""
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from alembic import command
 from sqlalchemy import create_engine
 from cadasta.workertoolbox.results import upgrade
@@ -148,16 +172,29 @@ from cadasta.workertoolbox.results._database.upgrade import alembic_config
 url, count = sys.argv[1:]
 engine = create_engine(url)
 
-def execute(*statements):
+def execute(*statements, part=0):
+    values = {{"count": count, "part": part, "parts": {PARTS}}}
     options = {{"no_parameters": True}}
     with engine.begin() as connection:
-        for each in statements:
-            text = each.replace("{{count}}", count)
+        for text in statements:
+            for name, value in values.items():
+                text = text.replace("{{" + name + "}}", str(value))
             connection.exec_driver_sql(text, execution_options=options)
+
+def execute_parts(*statements):
+    with ThreadPoolExecutor() as pool:
+        parts = [pool.submit(execute, *statements, part=n) for n in range({PARTS})]
+    for each in parts:
+        each.result()
 
 with engine.begin() as connection:
     command.upgrade(alembic_config(connection), "0004")
-execute({ID!r}, {NUMBERS!r}, {TASKS!r}, {ATTEMPTS!r}, {RESULTS!r}, {OTHERS!r})
+execute({NUMBERS!r})
+execute_parts({FILL_NUMBERS!r})
+execute_parts({TASKS!r}, {ATTEMPTS!r}, {RESULTS!r})
+execute({OTHERS!r})
 upgrade(url)
 execute({WATERMARK!r}, {SHOWN!r})
+execute_parts({FILL_SHOWN!r})
+execute({COUNTED!r})
 """

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 
 from cadasta.workertoolbox.results import SchemaOutdated, TaskStore, upgrade
 from cadasta.workertoolbox.results._database.schema import HEAD_REVISION
@@ -46,6 +47,9 @@ WORKER = (
     *("worker", "-Q", "export", "-c", "2", "-l", "INFO"),
     *("--without-gossip", "--without-mingle"),
 )
+
+#: Seconds below which a transaction has moved few tasks, or none.
+SHORT_S = 0.05
 
 #: Variables for this release, which is the installed one.
 THIS: Mapping[str, str] = {}
@@ -219,7 +223,8 @@ def _upgrade(fleet: Fleet, report: Callable[[str], object]) -> None:
 def _move(fleet: Fleet, tasks: int, report: Callable[[str], object]) -> None:
     """Archive the tasks of the last release."""
     began_at = time.monotonic()
-    with _archiving(fleet, delay_s=60.0) as archiving:
+    steps: list[float] = []
+    with _archiving(fleet, delay_s=60.0, steps=steps) as archiving:
 
         def is_moved() -> bool:
             archiving.run_once()
@@ -228,16 +233,40 @@ def _move(fleet: Fleet, tasks: int, report: Callable[[str], object]) -> None:
         wait_until(is_moved, timeout_s=TIMEOUT_S + tasks / 200)
     took_s = time.monotonic() - began_at
     report(f"archiving took {took_s:.0f} s, {took_s / tasks * 1e6:.0f} µs a task")
+    half = len(steps) // 2
+    for name, some in (("first", steps[:half]), ("second", steps[half:])):
+        middle_s = median(some or [0.0])
+        report(f"transactions, {name} half: median {middle_s:.2f} s")
+    report(f"longest transaction: {max(steps):.2f} s")
 
 
 @contextmanager
-def _archiving(fleet: Fleet, *, delay_s: float) -> Iterator[Archiving]:
+def _archiving(
+    fleet: Fleet, *, delay_s: float, steps: list[float] | None = None
+) -> Iterator[Archiving]:
+    """Yield an archiver; the durations of its longer transactions go into `steps`."""
     engine = create_engine(fleet.database)
+    if steps is not None:
+        _time_transactions(engine, steps)
     options = ArchiveOptions(delay_s=delay_s, batch_size=BATCH_SIZE)
     try:
         yield Archiving(engine, options, should_stop=lambda: False)
     finally:
         engine.dispose()
+
+
+def _time_transactions(engine: Engine, steps: list[float]) -> None:
+    began_at: dict[Connection, float] = {}
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        began_at[connection] = time.monotonic()
+
+    @event.listens_for(engine, "commit")
+    def end(connection: Connection) -> None:
+        took_s = time.monotonic() - began_at.pop(connection)
+        if took_s >= SHORT_S:
+            steps.append(took_s)
 
 
 def _report(probe: Probe, report: Callable[[str], object]) -> None:
