@@ -14,7 +14,9 @@ from sqlalchemy import Engine
 from cadasta.workertoolbox.results import Task, database_url, open_engine
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
+from cadasta.workertoolbox.results._store.task import failure_text
 from support.chord_harness import ACCIDENT_QUEUE, TIMEOUT_S
+from support.chord_service import set_flag
 from support.polling import wait_until
 from support.workflow_service import WorkflowService, by_name, run_workflow_service
 
@@ -51,6 +53,12 @@ def tasks_after_archiving(
     return wait_until(check, timeout_s=TIMEOUT_S)
 
 
+def status_of(service: WorkflowService, id: str) -> str | None:
+    """Return the status of a task, or None before its message has been seen."""
+    task = service.store.find(id)
+    return task and task.status
+
+
 def accident(service: WorkflowService, name: str, *args: object) -> Any:
     """Return the signature of a task in the queue whose workers are killed."""
     signature = service.signature(name, *args).set(queue=ACCIDENT_QUEUE)
@@ -82,8 +90,7 @@ def test_a_task_whose_worker_is_killed_is_lost_until_its_end_is_stored_after_all
     chain(first, service.signature("add"))()
     with service.chords.worker("-c", "1", queues=ACCIDENT_QUEUE) as worker:
         wait_until(
-            lambda: service.store.get(first.id).status == "STARTED",
-            timeout_s=TIMEOUT_S,
+            lambda: status_of(service, first.id) == "STARTED", timeout_s=TIMEOUT_S
         )
         worker.kill()
     lost = {"echo_after_flag": "LOST", "add": "REVOKED"}
@@ -100,3 +107,65 @@ def test_a_task_whose_worker_is_killed_is_lost_until_its_end_is_stored_after_all
         f"not run: export.echo_after_flag[{first.id}] was lost"
     )
     assert after["echo_after_flag"].result == 1
+
+
+def test_revoked_and_limited_tasks_end_with_the_reason(
+    service: WorkflowService, engine: Engine
+) -> None:
+    app = service.app
+    hang = service.signature("echo_after_flag", 1, "never")
+    running = hang.apply_async()
+    wait_until(lambda: status_of(service, running.id) == "STARTED", timeout_s=TIMEOUT_S)
+    held = service.signature("echo", 1).apply_async(countdown=3600)
+    service.worker.wait_for(f"[{held.id}] received", timeout_s=TIMEOUT_S)
+    queued = accident(service, "echo", 1)
+    chain(queued, service.signature("add"))()
+    hard = hang.apply_async(time_limit=1)
+    wait_until(lambda: service.store.find(queued.id), timeout_s=TIMEOUT_S)
+    app.control.revoke([held.id, queued.id])
+    app.control.revoke(running.id, terminate=True)
+    soft = hang.apply_async(soft_time_limit=1)
+    expected = {
+        running.id: ("REVOKED", "TaskRevokedError: terminated"),
+        held.id: ("REVOKED", "TaskRevokedError: revoked"),
+        queued.id: ("REVOKED", "TaskRevokedError: revoked"),
+        hard.id: ("FAILURE", "TimeLimitExceeded: 1"),
+        soft.id: ("FAILURE", "SoftTimeLimitExceeded: "),
+    }
+
+    def ended() -> bool:
+        tasks = {id: service.store.find(id) for id in expected}
+        ends = {
+            id: task and (task.status, failure_text(task.result))
+            for id, task in tasks.items()
+        }
+        assert ends == expected
+        return True
+
+    wait_until(ended, timeout_s=TIMEOUT_S)
+    revoked = {"echo": "REVOKED", "add": "REVOKED"}
+    steps = tasks_after_archiving(service, engine, queued.id, revoked)
+
+    assert steps["add"].result == f"not run: export.echo[{queued.id}] was revoked"
+    assert service.store.get(running.id).worker is not None
+    assert service.store.get(held.id).tracked
+
+
+def test_a_revoked_task_that_a_new_worker_runs_is_shown_as_running(
+    service: WorkflowService, engine: Engine
+) -> None:
+    first = accident(service, "echo_after_flag", 1, "revoked")
+    chain(first, service.signature("add"))()
+    wait_until(lambda: service.store.find(first.id), timeout_s=TIMEOUT_S)
+    service.app.control.revoke(first.id)
+    revoked = {"echo_after_flag": "REVOKED", "add": "REVOKED"}
+    tasks_after_archiving(service, engine, first.id, revoked)
+    with service.chords.worker("-c", "1", queues=ACCIDENT_QUEUE):
+        running = {"echo_after_flag": "STARTED", "add": "REVOKED"}
+        tasks_after_archiving(service, engine, first.id, running)
+        set_flag("revoked")
+        done = {"echo_after_flag": "SUCCESS", "add": "SUCCESS"}
+        tasks = tasks_after_archiving(service, engine, first.id, done)
+
+    assert tasks["add"].result == 2
+    assert not service.store.attempts(first.id)[:-1]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from celery import Celery, states
 from celery.app.task import Context
+from closing import make_older, store_state
 from polling import eventually, status_of
 
 from cadasta.workertoolbox.results import TaskStore
@@ -14,7 +17,9 @@ from cadasta.workertoolbox.results.backend import Backend
 def store_states(backend: Backend, *given: str | tuple[str, int]) -> None:
     for each in given:
         state, retries = (each, 0) if isinstance(each, str) else each
-        request = Context(id="1", task="export.project", retries=retries)
+        request = Context(
+            id="1", task="export.project", retries=retries, hostname="a@host"
+        )
         backend.store_result("1", f"{state} {retries}", state, request=request)
 
 
@@ -45,6 +50,20 @@ def test_a_state_does_not_replace_a_more_final_one(
     store_states(backend, *given)
 
     assert eventually(lambda: status_of(store, "1"), stays) == stays
+
+
+@pytest.mark.parametrize(
+    ("revoked_ago", "status"),
+    [(timedelta(minutes=5), "STARTED"), (timedelta(minutes=-5), "REVOKED")],
+)
+def test_a_later_run_replaces_a_revocation_that_no_worker_with_the_task_stored(
+    backend: Backend, store: TaskStore, revoked_ago: timedelta, status: str
+) -> None:
+    backend.mark_as_revoked("1", "revoked")  # As remote control calls it.
+    make_older(backend, "1", date_done=revoked_ago)
+    store_state(backend, "1", states.STARTED, {})
+
+    assert store.get("1").status == status
 
 
 @pytest.mark.parametrize("end", [states.IGNORED, states.REJECTED])

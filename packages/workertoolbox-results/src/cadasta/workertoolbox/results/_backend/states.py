@@ -237,9 +237,10 @@ def _supersedes(
     A final state replaces every state except a success: the first success stays, as in
     Celery since 5.7. An intermediate state replaces neither a final state nor a state
     of a later attempt. If a task is ignored or rejected, a state that it has stored
-    itself stays. Every state of a new run replaces a forgotten result, and every state
-    of a run replaces the end of a step that was stored as not run. See `_is_run_again`
-    for a task that is published again.
+    itself stays. Every state of a new run replaces a forgotten result, and a revocation
+    that was stored before a worker had the task, because a restarted worker does not
+    know it. Every state of a run replaces the end of a step that was stored as not run.
+    See `_is_run_again` for a task that is published again.
 
     Args:
         end: The new state, if it ends the task.
@@ -260,5 +261,8 @@ def _supersedes(
         replaceable &= func.coalesce(old.retries, 0) <= insert.excluded.retries
     # The start of a run may be written after its end.
     is_later = old.date_done < insert.excluded.date_done
-    forgotten = and_(is_forgotten(insert.excluded), is_later)
-    return or_(old.status.is_(None), replaceable, forgotten)
+    is_unrun = and_(
+        old.status == states.REVOKED, old.started_at.is_(None), old.worker.is_(None)
+    )
+    again = and_(or_(is_forgotten(insert.excluded), is_unrun), is_later)
+    return or_(old.status.is_(None), replaceable, again)
