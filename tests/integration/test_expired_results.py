@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -142,6 +143,40 @@ def test_an_expired_result_is_read_from_history(past: History) -> None:
     for result in (cut, group):
         with pytest.raises(ResultTooLarge, match="'3'.* 101 bytes"):
             result.get(timeout=5)
+
+
+def test_a_long_result_stays_too_large_after_a_late_copy_has_restored_its_task(
+    past: History,
+) -> None:
+    past.options = replace(past.options, max_result_bytes=5000)
+    past.store(states.SUCCESS, "x" * 5000)
+    past.store(states.FAILURE, ValueError("x" * 5000), "2")
+    expire(past)
+    assert count_results(past) == 0
+    for id in "12":
+        past.publish(id)
+    backend: Any = past.app.backend
+    for _ in ("restored", "archived again"):
+        cut, failed = (result_of(past, id) for id in "12")
+        group = past.app.GroupResult("group", [cut])
+        for read in (
+            *(cut.get, group.get, group.join, failed.get),
+            *(lambda cut=cut: cut.result, lambda cut=cut: cut.info),
+            partial(backend.get_result, "1"),
+        ):
+            with pytest.raises(ResultTooLarge, match=r"'1'.* 5002 bytes|'2'"):
+                read()
+        assert isinstance(failed.result, ResultTooLarge)
+        assert (cut.state, cut.name) == (states.SUCCESS, "export.echo")
+        with TaskStore(result_backend_url(url_of(past))) as store:
+            shown = store.get("1")
+        assert shown.as_json()["result"] == "<truncated: 5002 bytes>"
+        past.archive()
+    past.store(states.SUCCESS, "y" * 5, "2")
+
+    assert value_of(past, "2") == "y" * 5
+    past.archive()
+    assert [row["result_bytes"] for row in past.rows()] == [5002, None]
 
 
 @pytest.mark.parametrize("when", ["live", "archived", "expired"])

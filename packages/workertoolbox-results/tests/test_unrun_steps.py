@@ -14,6 +14,7 @@ from closing import publish, run, shown, statuses, store_state, stored, write
 from published_workflows import published, workflow_app
 from sqlalchemy import delete
 
+from cadasta.workertoolbox.results import ResultTooLarge, TaskStore
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.tidying import PERIODS_S
@@ -97,6 +98,25 @@ def test_steps_stay_planned_if_the_task_before_them_can_still_succeed(
     archive(backend)
 
     assert statuses(backend, [ids["b"]]) == ["PLANNED"]
+
+
+def test_the_error_of_steps_after_a_restored_failure_may_be_too_large(
+    publisher: Celery, app: Celery, backend: Backend
+) -> None:
+    records = published(publisher, chain(*(publisher.signature(name) for name in "ab")))
+    ids = announced(records)
+    store_state(backend, ids["a"], states.FAILURE, ValueError("x" * 5000), task="a")
+    archive(backend, max_result_bytes=5000)
+    backend.expires = timedelta(seconds=-1)
+    backend.cleanup()
+    write(backend, records)
+    archive(backend, max_result_bytes=5000)
+    with TaskStore(f"workertoolbox+{backend.database.engine.url}") as store:
+        step = store.get(ids["b"])
+
+    assert (step.result, step.result_bytes) == (f"not run: a[{ids['a']}] failed", None)
+    with pytest.raises(ResultTooLarge):
+        app.AsyncResult(ids["b"]).get(timeout=5)
 
 
 def test_a_step_whose_message_or_state_was_seen_is_left_alone(

@@ -125,12 +125,31 @@ def archived_meta(
     for name in ("args", "kwargs"):
         value = row[name]
         meta[name] = value if value is None else decode(json.dumps(value).encode())
+    return with_result(meta, row, decode, max_bytes=max_bytes)
+
+
+def with_result(
+    meta: Mapping[str, Any],
+    row: RowMapping,
+    decode: Callable[[bytes | None], Any],
+    *,
+    max_bytes: int,
+) -> dict[str, Any]:
+    """Return Celery's meta of a task with its result, or `ResultTooLarge` instead.
+
+    Args:
+        meta: The meta without the result.
+        row: Has `result`, and `result_bytes` if `result` is only the beginning.
+        decode: Decodes JSON as Celery stores it.
+        max_bytes: The limit above which results are cut, for the error.
+    """
     if row["result_bytes"] is None:
         return {**meta, "result": decode(row["result"])}
-    error = (row["id"], row["result_bytes"], max_bytes)
+    error = (meta["task_id"], row["result_bytes"], max_bytes)
     if row["status"] in states.EXCEPTION_STATES:
         return {**meta, "result": ResultTooLarge(*error)}
-    return CutMeta(meta, *error)
+    known = {name: value for name, value in meta.items() if name != "result"}
+    return CutMeta(known, *error)
 
 
 def _select(

@@ -15,6 +15,7 @@ from sqlalchemy import RowMapping, bindparam, select
 from cadasta.workertoolbox.results._backend.archived_results import (
     ArchivedResults,
     archived_meta,
+    with_result,
 )
 from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStarts
 from cadasta.workertoolbox.results._backend.polling import LONGEST_S, poll_intervals
@@ -35,7 +36,6 @@ HISTORY_INTERVAL_S = 60.0
 #: Columns of the table that have the same name in Celery's result meta.
 _META_COLUMNS = (
     "status",
-    "result",
     "date_done",
     "traceback",
     "children",
@@ -252,9 +252,12 @@ class ResultReadingMixin(base.BaseBackend):
         meta = {**stamps, **stamps["stamps"]}
         del meta["stamps"]
         meta |= {name: row[name] for name in ("task_id", *_META_COLUMNS)}
-        for name in ("result", "args", "kwargs", "children"):
+        for name in ("args", "kwargs", "children"):
             meta[name] = self._decode_optional(meta[name])
-        decoded: dict[str, Any] = self.meta_from_decoded(meta)
+        whole = with_result(
+            meta, row, self._decode_optional, max_bytes=self._max_result_bytes
+        )
+        decoded: dict[str, Any] = self.meta_from_decoded(whole)
         return decoded
 
     def exception_to_python(self, exc: Any) -> Any:

@@ -3,12 +3,16 @@
 -- the privileges of their owner, so that other roles need no privileges on the tables that
 -- the functions change.
 
--- A row that changes after it was archived is archived again.
+-- A row that changes after it was archived is archived again. If another result replaces one
+-- of which only the beginning was restored, its size goes too.
 CREATE OR REPLACE FUNCTION workertoolbox_result_changed() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
     NEW.archived_at := NULL;
     NEW.forgotten := NULL;
+    IF OLD.result_bytes IS NOT NULL AND NEW.result IS DISTINCT FROM OLD.result THEN
+        NEW.result_bytes := NULL;
+    END IF;
     RETURN NEW;
 END $$;
 
@@ -17,6 +21,7 @@ CREATE TRIGGER workertoolbox_result_changed BEFORE UPDATE ON celery_taskmeta
 FOR EACH ROW WHEN (
     OLD.archived_at IS NOT NULL AND NEW.archived_at IS NOT DISTINCT FROM OLD.archived_at
     OR OLD.forgotten AND NEW.date_done IS DISTINCT FROM OLD.date_done
+    OR OLD.result_bytes IS NOT NULL AND NEW.result IS DISTINCT FROM OLD.result
 )
 EXECUTE FUNCTION workertoolbox_result_changed();
 
@@ -117,7 +122,7 @@ BEGIN
                     id, task_id, status, result, date_done, traceback, children, name,
                     args, kwargs, worker, retries, queue, started_at, root_id, parent_id,
                     group_id, published_at, waited_s, not_run, attempts, error_group,
-                    forgotten
+                    forgotten, result_bytes
                 )
                 SELECT nextval('task_id_sequence'), h.id, h.status, h.result,
                     h.finished_at AT TIME ZONE 'UTC', h.traceback, h.children,
@@ -125,7 +130,7 @@ BEGIN
                     convert_to(h.kwargs::text, 'UTF8'), h.worker, h.retries,
                     left(h.queue, 155), h.started_at, h.root_id, h.parent_id, h.group_id,
                     h.published_at, h.waited_s, h.not_run, h.attempts, h.error_group,
-                    h.forgotten
+                    h.forgotten, h.result_bytes
                 FROM workertoolbox_history h JOIN stored s ON s.id = h.id
                 WHERE h.day = %L AND h.id = ANY ($1)
                 AND NOT workertoolbox_is_queued_again(

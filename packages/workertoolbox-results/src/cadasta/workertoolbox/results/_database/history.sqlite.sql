@@ -1,6 +1,7 @@
 -- Triggers that keep `celery_taskmeta` and the history consistent, with any writer.
 
 -- A row that changes after it was archived is archived again.
+DROP TRIGGER IF EXISTS workertoolbox_result_changed;
 CREATE TRIGGER workertoolbox_result_changed AFTER UPDATE ON celery_taskmeta
 WHEN old.archived_at IS NOT NULL AND new.archived_at IS old.archived_at
 OR old.forgotten AND new.date_done IS NOT old.date_done
@@ -8,7 +9,17 @@ BEGIN
     UPDATE celery_taskmeta SET archived_at = NULL, forgotten = NULL WHERE id = new.id;
 END;
 
+-- If another result replaces one of which only the beginning was restored, its size goes too.
+DROP TRIGGER IF EXISTS workertoolbox_result_replaced;
+CREATE TRIGGER workertoolbox_result_replaced AFTER UPDATE ON celery_taskmeta
+WHEN old.result_bytes IS NOT NULL AND new.result IS NOT old.result
+AND new.result_bytes IS old.result_bytes
+BEGIN
+    UPDATE celery_taskmeta SET result_bytes = NULL WHERE id = new.id;
+END;
+
 -- An end that is not archived yet is marked instead of deleted; the archiver deletes it.
+DROP TRIGGER IF EXISTS workertoolbox_result_deleted;
 CREATE TRIGGER workertoolbox_result_deleted BEFORE DELETE ON celery_taskmeta
 WHEN old.archived_at IS NULL AND old.task_id IS NOT NULL
 AND old.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED', 'LOST')
@@ -23,6 +34,7 @@ END;
 -- task again, as in the function of PostgreSQL, the result is deleted instead; the history
 -- keeps the end. An end that is not archived yet stays for the archiver, unless the task was
 -- not run.
+DROP TRIGGER IF EXISTS workertoolbox_message_stored;
 CREATE TRIGGER workertoolbox_message_stored AFTER INSERT ON workertoolbox_task
 BEGIN
     UPDATE celery_taskmeta SET archived_at = CURRENT_TIMESTAMP
@@ -56,13 +68,13 @@ BEGIN
     INSERT OR IGNORE INTO celery_taskmeta (
         task_id, status, result, date_done, traceback, children, name, args, kwargs,
         worker, retries, queue, started_at, root_id, parent_id, group_id, published_at,
-        waited_s, not_run, attempts, error_group, forgotten
+        waited_s, not_run, attempts, error_group, forgotten, result_bytes
     )
     SELECT h.id, h.status, h.result, h.finished_at, h.traceback, h.children,
         substr(h.name, 1, 155), CAST(h.args AS BLOB), CAST(h.kwargs AS BLOB), h.worker,
         h.retries, substr(h.queue, 1, 155), h.started_at, h.root_id, h.parent_id,
         h.group_id, h.published_at, h.waited_s, h.not_run, h.attempts, h.error_group,
-        h.forgotten
+        h.forgotten, h.result_bytes
     FROM workertoolbox_history h
     WHERE h.id = new.id
     AND NOT coalesce(

@@ -49,10 +49,7 @@ ROLE_PRIVILEGES = {
         "workertoolbox_monitor celery_taskmeta",
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
-    | _grant(
-        "workertoolbox_history",
-        *("SELECT", "INSERT", "UPDATE (result_bytes)", "DELETE"),
-    )
+    | _grant("workertoolbox_history", "SELECT", "INSERT", "DELETE")
     | _grant("workertoolbox_error_group", "SELECT", "INSERT", "UPDATE")
     | _grant("workertoolbox_quarantine_id_seq task_id_sequence", "USAGE")
     | _grant("workertoolbox_live workertoolbox_version", "SELECT")

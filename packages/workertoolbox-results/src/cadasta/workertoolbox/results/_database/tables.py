@@ -94,6 +94,9 @@ taskmeta = Table(
     Column("archived_at", Instant),
     # Whether the result was deleted before it was archived.
     Column("forgotten", Boolean),
+    # The size of the result, if the history had only its beginning when a late message
+    # restored it from there. A trigger resets it if another result is stored.
+    Column("result_bytes", Integer),
     # Few indexes, because each slows down every worker that stores a result. A row is
     # in the first one until its end, and in the second one until it is archived.
     _partial("result_open", "status", "date_done", rows=IS_OPEN),

@@ -69,7 +69,8 @@ SELECT
     t.seen_at,
     t.service,
     t.schedule,
-    t.headers
+    t.headers,
+    r.result_bytes
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 CROSS JOIN LATERAL (
@@ -92,7 +93,7 @@ SELECT
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
     r.waited_s, r.children, r.attempts, r.error_group, coalesce(r.forgotten, false),
-    r.published_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    r.published_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.result_bytes
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)

@@ -88,6 +88,7 @@ live = Table(
     Column("ignore_result", Boolean),
     Column("seen_at", Instant),
     *_sender_columns(),
+    Column("result_bytes", Integer),
 )
 
 

@@ -58,7 +58,8 @@ SELECT
     +t.seen_at AS seen_at,
     +t.service AS service,
     +t.schedule AS schedule,
-    +t.headers AS headers
+    +t.headers AS headers,
+    +r.result_bytes AS result_bytes
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 LEFT JOIN celery_taskmeta o ON o.task_id = t.id AND o.status <> 'RETRY'
@@ -83,7 +84,7 @@ SELECT
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
     +r.waited_s, +r.children, +r.attempts, +r.error_group, coalesce(r.forgotten, 0),
-    coalesce(r.published_at, NULL), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    coalesce(r.published_at, NULL), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, +r.result_bytes
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)

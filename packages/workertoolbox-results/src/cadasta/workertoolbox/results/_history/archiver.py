@@ -13,7 +13,7 @@ archives the task again (`reopening.py`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -110,7 +110,6 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
         inserted += _insert(connection, day, some, options, now)
     add_contributions(connection, contributions_of(inserted))
     record_errors(connection, _find_errors(connection, inserted, days))
-    _restore_sizes(connection, reopened, days)
     ids = {id for some in days.values() for id in some}
     moved = [each for each in found if each.id in ids]
     waiting = [each.id for each in moved if each.is_queued_again]
@@ -239,17 +238,6 @@ def _find_errors(
         yield from occurrences({**row})
 
 
-def _restore_sizes(
-    connection: Connection, sizes: Mapping[str, int | None], days: Iterable[Day]
-) -> None:
-    """Store the original sizes of results that were cut before."""
-    known = are_on(each.day for each in days)
-    for id, size in sizes.items():
-        if size is not None:
-            same = update(history).where(history.c.id == id, known)
-            connection.execute(same.values(result_bytes=size))
-
-
 def _history_values(
     dialect: str, options: ArchiveOptions, now: datetime
 ) -> dict[str, ColumnElement[Any]]:
@@ -278,7 +266,7 @@ def _history_values(
             (is_long, func.substr(live.c.result, 1, BEGINNING_BYTES)),
             else_=live.c.result,
         ),
-        "result_bytes": case((is_long, size)),
+        "result_bytes": func.coalesce(live.c.result_bytes, case((is_long, size))),
         "traceback": case(
             (func.length(traceback) > MAX_TRACEBACK, end(traceback, MAX_TRACEBACK)),
             else_=traceback,

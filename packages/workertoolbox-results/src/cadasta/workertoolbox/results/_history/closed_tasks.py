@@ -17,6 +17,7 @@ from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, taskmeta
 _COLUMNS = (
     *("task_id", "status", "result", "date_done", "traceback", "name", "queue"),
     *("root_id", "parent_id", "group_id", "retries", "published_at", "not_run"),
+    "result_bytes",
 )
 
 #: Maximum number of rows in a statement.

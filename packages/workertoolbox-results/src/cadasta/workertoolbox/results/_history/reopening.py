@@ -64,24 +64,21 @@ _UUID = re.compile(
 #: The columns of a message that the history keeps.
 _MESSAGE_COLUMNS = [column.name for column in task.c if column.name in history.c]
 
-_RESULT_COLUMNS = ("attempts", "started_at", "date_done", "result")
+_RESULT_COLUMNS = ("attempts", "started_at", "date_done")
 
 
-def reopen(
-    connection: Connection, found: Sequence[EndedTask]
-) -> Mapping[str, int | None]:
+def reopen(connection: Connection, found: Sequence[EndedTask]) -> frozenset[str]:
     """Move those of the tasks that are in the history back to the live tables.
 
     Args:
         connection: In a transaction that holds the results of these tasks.
 
     Returns:
-        The size of each result in bytes if the history has only its beginning, else
-        None, by the id of the task.
+        The ids of these tasks.
     """
     known = _find_archived(connection, found)
     if not known:
-        return {}
+        return frozenset()
     results = _results(connection, [row["id"] for row in known])
     for row in known:
         result = results[row["id"]]
@@ -99,12 +96,7 @@ def reopen(
     # Steps that were never published count as tracked.
     published = [row for row in known if row["scheduled_at"] is not None]
     _restore_messages(connection, published)
-    return {
-        row["id"]: row["result_bytes"]
-        if results[row["id"]]["result"] == row["result"]
-        else None
-        for row in known
-    }
+    return frozenset(row["id"] for row in known)
 
 
 def _delete_from_history(connection: Connection, rows: Sequence[RowMapping]) -> None:

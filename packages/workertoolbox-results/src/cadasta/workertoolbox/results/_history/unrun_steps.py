@@ -72,6 +72,7 @@ class _Cause:
         reason: The value of `not_run`, such as `not run: export.fetch[…] failed`.
         status: The status that is stored for the steps.
         result: The encoded error that is stored for them.
+        result_bytes: Its size in bytes, if `result` is only its beginning.
     """
 
     id: str
@@ -80,6 +81,7 @@ class _Cause:
     status: str
     result: bytes
     traceback: str | None
+    result_bytes: int | None = None
 
     def for_body(self) -> _Cause:
         """Return what workers store for the body of a chord."""
@@ -89,6 +91,7 @@ class _Cause:
             status=states.FAILURE,
             result=encode_chord_error(message),
             traceback=None,
+            result_bytes=None,
         )
 
 
@@ -170,7 +173,7 @@ def _find_steps(
 
 
 def _causes(connection: Connection, ids: Sequence[str]) -> Iterator[_Cause]:
-    names = ("id", "name", "status", "result", "traceback", "not_run")
+    names = ("id", "name", "status", "result", "traceback", "not_run", "result_bytes")
     columns = [live.c[name] for name in names]
     for row in _fetch(connection, columns, live.c.id, ids):
         encoded = bytes(row.result or b"null")
@@ -181,7 +184,10 @@ def _causes(connection: Connection, ids: Sequence[str]) -> Iterator[_Cause]:
         )
         reason = row.not_run or f"not run: {row.name or 'task'}[{row.id}] {event}"
         if row.status in states.PROPAGATE_STATES:
-            yield _Cause(row.id, error, reason, row.status, encoded, row.traceback)
+            yield _Cause(
+                *(row.id, error, reason, row.status),
+                *(encoded, row.traceback, row.result_bytes),
+            )
         else:
             error = f"TaskRevokedError: {event}"
             encoded = encode_revocation(reason)
@@ -193,6 +199,7 @@ def _end(step: Row[Any], cause: _Cause, now: datetime) -> dict[str, Any]:
         "task_id": step.id,
         "status": cause.status,
         "result": cause.result,
+        "result_bytes": cause.result_bytes,
         "date_done": naive_utc(now),
         "traceback": cause.traceback,
         "name": step.name,

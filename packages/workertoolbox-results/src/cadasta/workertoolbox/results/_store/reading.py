@@ -180,8 +180,10 @@ def _task(connection: Connection, row: RowMapping, detail: Detail) -> Task:
     if is_long:
         encoded = _read_beginning(connection, row["id"])
     values = {name: row[name] for name in row if name not in _OTHERS}
+    if not_run is not None and row["status"] in PROPAGATE_STATES:
+        return Task(**{**values, "result": not_run, "result_bytes": None})
     is_cut = detail is Detail.SHORTENED or row["result_bytes"] is not None
-    return Task(**values, result=_result(encoded, not_run, row["status"], is_cut))
+    return Task(**values, result=_result(encoded, row["status"], is_cut))
 
 
 def _read_beginning(connection: Connection, id: str) -> bytes:
@@ -192,11 +194,7 @@ def _read_beginning(connection: Connection, id: str) -> bytes:
         return bytes(blob.read(SHOWN_FAILURE_BYTES))
 
 
-def _result(
-    encoded: bytes | None, not_run: str | None, status: str, is_cut: bool
-) -> Any:
-    if not_run is not None and status in PROPAGATE_STATES:
-        return not_run
+def _result(encoded: bytes | None, status: str, is_cut: bool) -> Any:
     if encoded is None or status == STARTED:
         return None
     encoded = bytes(encoded)

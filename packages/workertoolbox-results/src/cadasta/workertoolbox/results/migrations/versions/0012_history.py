@@ -30,6 +30,7 @@ COLUMNS: dict[str, Any] = {
     "error_group": sa.Text,
     "archived_at": instant,
     "forgotten": sa.Boolean,
+    "result_bytes": sa.Integer,
 }
 
 #: Name, columns, and the condition of a partial index.
@@ -64,8 +65,7 @@ GRANTS = (
     (
         "workertoolbox_task",
         "INSERT",
-        "GRANT SELECT, INSERT, UPDATE (result_bytes), DELETE ON workertoolbox_history "
-        "TO {role}; "
+        "GRANT SELECT, INSERT, DELETE ON workertoolbox_history TO {role}; "
         "GRANT DELETE ON workertoolbox_task TO {role}; "
         "GRANT SELECT, DELETE ON workertoolbox_attempt TO {role}; "
         f"GRANT SELECT ({TASKMETA}), UPDATE (archived_at, attempts), DELETE "
