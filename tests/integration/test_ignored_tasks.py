@@ -24,7 +24,14 @@ ENDS = {
     "state": ("SKIPPED", "done before"),
     "success": ("SUCCESS", 7),
     "failure": ("FAILURE", {"exc_type": "KeyError"}),
-    "reject": ("FAILURE", None),
+    "reject": (
+        "FAILURE",
+        {
+            "exc_type": "Reject",
+            "exc_message": ["not here", False],
+            "exc_module": "celery.exceptions",
+        },
+    ),
 }
 
 #: Ways to raise `Ignore` in a task that goes on under its id, with its result.
@@ -83,7 +90,7 @@ def test_ignored_and_rejected_tasks_are_shown_as_ended(
     for how, (status, result) in ENDS.items():
         found = ends[how]
         assert found.status == status, how
-        assert result is None or found.result == result, how
+        assert found.result == result, how
         assert found.started_at is not None, how
         assert how == "state" or found.finished_at is not None, how
     assert not {each.id for each in store.stuck(timedelta(0))} & {
