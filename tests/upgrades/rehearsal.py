@@ -40,9 +40,6 @@ TIMEOUT_S = 120.0
 #: Minimum number of tasks that each producer publishes in each phase.
 PER_PHASE = 20
 
-#: Tasks in a transaction: more than in a monitor's, because that is faster.
-BATCH_SIZE = 5000
-
 WORKER = (
     *("worker", "-Q", "export", "-c", "2", "-l", "INFO"),
     *("--without-gossip", "--without-mingle"),
@@ -248,7 +245,7 @@ def _archiving(
     engine = create_engine(fleet.database)
     if steps is not None:
         _time_transactions(engine, steps)
-    options = ArchiveOptions(delay_s=delay_s, batch_size=BATCH_SIZE)
+    options = ArchiveOptions(delay_s=delay_s)
     try:
         yield Archiving(engine, options, should_stop=lambda: False)
     finally:
