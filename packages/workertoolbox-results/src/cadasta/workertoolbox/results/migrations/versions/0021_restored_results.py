@@ -1,0 +1,46 @@
+"""Keep the size of a result of which only the beginning was restored from the history.
+
+The views have that size, and the columns of 0020.
+
+Before deployment.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from cadasta.workertoolbox.results._database import view
+
+revision = "0021"
+down_revision = "0020"
+branch_labels = None
+depends_on = None
+
+
+#: The roles that read the views, and those of monitors.
+ROLES = """
+SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+FROM pg_class, aclexplode(relacl)
+WHERE grantee <> relowner AND (
+    pg_class.oid = to_regclass('workertoolbox_tasks') AND privilege_type = 'SELECT'
+    OR pg_class.oid = to_regclass('workertoolbox_task') AND privilege_type = 'INSERT'
+)
+"""
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    columns = sa.inspect(connection).get_columns("celery_taskmeta")
+    if not any(column["name"] == "result_bytes" for column in columns):
+        op.add_column("celery_taskmeta", sa.Column("result_bytes", sa.Integer))
+    view.create_views(connection)
+    view.execute_file(connection, "history")
+    if connection.dialect.name != "postgresql":
+        return
+    for role in connection.execute(sa.text(ROLES)).scalars().all():
+        connection.exec_driver_sql(f"GRANT SELECT ON workertoolbox_live TO {role}")
+
+
+def downgrade() -> None:
+    raise NotImplementedError("the views would lose columns")
