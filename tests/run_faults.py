@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from random import randrange
 
+from sqlalchemy.exc import DBAPIError
+
 from faults.archiver_fleet import run_archiver_fleet
 from faults.environment import FAULT_KINDS
 from faults.fleet import run_fleet
@@ -77,13 +79,7 @@ def main(arguments: list[str]) -> int:
     if options.archiver:
         return _fault_archivers(options.archiver, options.seed)
     if options.upgrade:
-        folder = Path(tempfile.mkdtemp(prefix="workertoolbox-upgrade-"))
-        with (
-            postgresql.serve(lambda _: None, settings=postgresql.DURABLE) as databases,
-            redis.serve(folder) as broker,
-        ):
-            rehearse_on(broker, databases, folder, tasks=options.upgrade, report=print)
-        return 0
+        return _rehearse_upgrade(options.upgrade)
     if options.stops:
         folder = Path(tempfile.mkdtemp(prefix="workertoolbox-stops-"))
         failures = stop_workers(folder, count=options.stops)
@@ -118,10 +114,26 @@ def _fault_archivers(faults: int, seed: int) -> int:
         tasks = run_archiver_fleet(
             folder, faults=faults, seed=seed, longest_s=LONGEST_S, print_output=False
         )
-    except (AssertionError, ChildProcessError) as error:
+    except (AssertionError, ChildProcessError, OSError, DBAPIError) as error:
         print(f"archiver: FAILED with seed {seed}; see {folder}: {error}")
         return 1
     print(f"archiver: {tasks} tasks, each once in the history")
+    shutil.rmtree(folder)
+    return 0
+
+
+def _rehearse_upgrade(tasks: int) -> int:
+    folder = Path(tempfile.mkdtemp(prefix="workertoolbox-upgrade-"))
+    try:
+        with (
+            postgresql.serve(lambda _: None, settings=postgresql.DURABLE) as databases,
+            redis.serve(folder) as broker,
+        ):
+            rehearse_on(broker, databases, folder, tasks=tasks, report=print)
+    except (AssertionError, ChildProcessError, OSError, DBAPIError) as error:
+        print(f"upgrade: FAILED; see {folder}: {error}")
+        return 1
+    print(f"upgrade: {tasks} old tasks, each shown once and unchanged")
     shutil.rmtree(folder)
     return 0
 

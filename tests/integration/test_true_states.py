@@ -56,7 +56,7 @@ def tasks_after_archiving(
 def status_of(service: WorkflowService, id: str) -> str | None:
     """Return the status of a task, or None before its message has been seen."""
     task = service.store.find(id)
-    return task and task.status
+    return None if task is None else task.status
 
 
 def accident(service: WorkflowService, name: str, *args: object) -> Any:
