@@ -1,13 +1,11 @@
 """Search the history by windows of days, so that a search locks few tables.
 
+The functions need a column of 0022, which creates them.
+
 Before deployment.
 """
 
 from __future__ import annotations
-
-from alembic import op
-
-from cadasta.workertoolbox.results._database import view
 
 revision = "0021"
 down_revision = "0020"
@@ -16,9 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    if connection.dialect.name == "postgresql":
-        view.execute_file(connection, "history")
+    pass
 
 
 def downgrade() -> None:

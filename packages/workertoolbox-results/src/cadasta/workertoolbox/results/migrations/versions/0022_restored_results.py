@@ -1,6 +1,7 @@
 """Keep the size of a result of which only the beginning was restored from the history.
 
-The views have that size, and the columns of 0020.
+The views have that size, and the columns of 0020. The functions search the history as
+0021 says.
 
 Before deployment.
 """
@@ -12,8 +13,8 @@ from alembic import op
 
 from cadasta.workertoolbox.results._database import view
 
-revision = "0021"
-down_revision = "0020"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
