@@ -13,8 +13,8 @@ from alembic import op
 
 from cadasta.workertoolbox.results._database import view
 
-revision = "0022"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
