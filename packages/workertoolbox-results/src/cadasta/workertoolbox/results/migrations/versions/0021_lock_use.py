@@ -1,6 +1,6 @@
 """Search the history by windows of days, so that a search locks few tables.
 
-The functions need a column of 0023, which creates them.
+The functions need a column of 0024, which creates them.
 
 Before deployment.
 """

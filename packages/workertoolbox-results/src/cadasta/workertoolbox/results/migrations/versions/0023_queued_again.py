@@ -2,6 +2,8 @@
 
 Roles that store messages read the time of the end.
 
+The triggers need a column of 0024, which creates them.
+
 Before deployment.
 """
 
@@ -10,18 +12,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from cadasta.workertoolbox.results._database.view import execute_file
-
 revision = "0023"
 down_revision = "0022"
 branch_labels = None
 depends_on = None
-
-TRIGGERS = (
-    "workertoolbox_result_changed",
-    "workertoolbox_result_deleted",
-    "workertoolbox_message_stored",
-)
 
 #: The roles that store messages.
 ROLES = """
@@ -34,14 +28,10 @@ AND privilege_type = 'INSERT' AND grantee <> relowner
 
 def upgrade() -> None:
     connection = op.get_bind()
-    if connection.dialect.name == "sqlite":
-        for name in TRIGGERS:
-            op.execute(f"DROP TRIGGER IF EXISTS {name}")
-    execute_file(connection, "history")
     if connection.dialect.name == "postgresql":
         for role in connection.execute(sa.text(ROLES)).scalars().all():
             op.execute(f"GRANT SELECT (date_done) ON celery_taskmeta TO {role}")
 
 
 def downgrade() -> None:
-    raise NotImplementedError("the triggers of 0012 are those of this revision")
+    raise NotImplementedError("roles may have had the privilege before")

@@ -1,7 +1,7 @@
 """Keep the size of a result of which only the beginning was restored from the history.
 
 The views have that size, and the columns of 0020. The functions search the history as
-0021 says.
+0021 and 0023 say.
 
 Before deployment.
 """
@@ -13,8 +13,8 @@ from alembic import op
 
 from cadasta.workertoolbox.results._database import view
 
-revision = "0023"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
