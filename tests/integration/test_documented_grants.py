@@ -37,6 +37,7 @@ from cadasta.workertoolbox.results._history.error_groups import (
     Occurrence,
     record_errors,
 )
+from cadasta.workertoolbox.results._history.horizon import report_progress
 from cadasta.workertoolbox.results._history.purge import find_older, purge
 from cadasta.workertoolbox.results._history.rollup import (
     add_contributions,
@@ -159,6 +160,7 @@ def use_as_monitor(database: str) -> None:
     later = now + next(_numbers) * timedelta(days=1)
     ended = [Contribution("export.echo", "export", states.SUCCESS, now)]
     with engine.begin() as connection:
+        report_progress(connection, "monitor", read_until=now, now=now)
         archive_batch(connection, AT_ONCE)
         tidy(connection, now + timedelta(hours=2), AT_ONCE)
         analyze(connection, now, AT_ONCE)
