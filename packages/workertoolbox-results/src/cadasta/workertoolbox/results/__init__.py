@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
     from cadasta.workertoolbox.results._store.attempts import Attempt
     from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
+    from cadasta.workertoolbox.results._store.page_tokens import Page
     from cadasta.workertoolbox.results._store.queues import QueueBacklog
     from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
     from cadasta.workertoolbox.results._store.rollups import (
@@ -114,6 +115,7 @@ __all__ = [
     "NewestTask",
     "NotInQuarantine",
     "PROBE",
+    "Page",
     "Percentiles",
     "PickledResult",
     "Privilege",
@@ -166,6 +168,7 @@ _LAZY = {
     "Attempt": "_store.attempts",
     "ErrorGroup": "_store.error_groups",
     "BacklogSample": "_store.rollups",
+    "Page": "_store.page_tokens",
     "Percentiles": "_store.rollups",
     "TaskFigures": "_store.rollups",
     "CommittedBatch": "_monitor.throughput",

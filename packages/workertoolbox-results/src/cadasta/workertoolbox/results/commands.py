@@ -35,6 +35,7 @@ COMMANDS = {
     "archive": "Move ended tasks to the history, as monitors do.",
     "backlog": "Show how many tasks wait in each queue, how long, and who consumes it.",
     "errors": "Show groups of errors, and resolve or ignore them.",
+    "export": "Write tasks to a file, as NDJSON, CSV or Parquet.",
     "list": "Show the newest tasks.",
     "monitor": "Write the copy of every task message to the database, until stopped.",
     "purge": "Delete old tasks, or one workflow, with their attempts and results.",
@@ -43,6 +44,7 @@ COMMANDS = {
     "show": "Show the workflow of the task or group ID as a tree.",
     "stats": "Show how many tasks ended, failed, waited and ran, compared with before.",
     "stuck": "Show tasks that have been queued or running for too long.",
+    "tail": "Show new tasks, and tasks that end, until interrupted.",
     "upgrade": "Create the tables, or migrate them to the current schema.",
     "workers": "Show when each worker was last seen, and which tasks it runs.",
 }

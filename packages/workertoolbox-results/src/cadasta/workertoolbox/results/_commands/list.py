@@ -7,18 +7,14 @@ from typing import Any
 
 import click
 
-from cadasta.workertoolbox.results._commands.options import (
-    internal_option,
-    json_option,
-    limit_option,
-)
+from cadasta.workertoolbox.results._commands.options import json_option, limit_option
 from cadasta.workertoolbox.results._commands.output import (
-    check_filters,
     current_app,
     format_instant,
     print_json,
     print_table,
 )
+from cadasta.workertoolbox.results._commands.queries import Selection, selection_options
 from cadasta.workertoolbox.results._commands.tree import format_duration
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.task import Task
@@ -34,28 +30,39 @@ COLUMNS: dict[str, Callable[[Task], str]] = {
     "id": lambda task: task.id,
 }
 
-#: The options that filter tasks by a value.
-FILTERS = ("name", "status", "queue", "worker")
 
-
-@click.command("list")
-@click.option("--name", help="Only tasks of this name.")
-@click.option("--status", help="Only tasks of this status, such as FAILURE.")
-@click.option("--queue", help="Only tasks of this queue.")
-@click.option("--worker", help="Only tasks that this worker ran, such as celery@host.")
+@click.command(
+    "list",
+    epilog="Example: celery -A proj tasks list --since 2h --query "
+    "'status:failure,lost args.order_id:4711'",
+)
+@selection_options
 @limit_option("tasks")
-@internal_option
+@click.option("--page", help="Continue where another page ended, from its token.")
+@click.option("--all", "is_all", is_flag=True, help="Show all tasks, page by page.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    as_json: bool,
+    limit: int,
+    page: str | None,
+    is_all: bool,
+    **options: Any,
+) -> None:
     """Show the newest tasks."""
     app = current_app(ctx)
+    selection = Selection(app, options)
     with TaskStore.for_app(app) as store:
-        found = store.list(**filters, brief=not as_json)
-        if not found:
-            filters = {key: filters[key] for key in filters if key in FILTERS}
-            check_filters(app, store, **filters)
-    print_tasks(found, as_json=as_json)
+        if is_all:
+            for each in selection.pages(store, page=page, brief=not as_json):
+                print_tasks(each.tasks, as_json=as_json)
+            return
+        found = selection.search(store, limit=limit, page=page, brief=not as_json)
+    print_tasks(found.tasks, as_json=as_json)
+    if found.next is not None:
+        click.echo(f"older tasks: add --page {found.next}", err=True)
 
 
 def print_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:

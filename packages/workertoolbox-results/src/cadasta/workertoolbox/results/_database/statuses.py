@@ -29,5 +29,9 @@ ENDED = (*FINAL, states.IGNORED, states.REJECTED, LOST)
 #: All known statuses. A task may also store custom states.
 STATUSES = tuple(sorted({*states.ALL_STATES, *ENDED, *BEFORE_RESULT}))
 
+#: Custom states that Celery's documentation and its own libraries use. Tasks may have
+#: them at times, so a query for them is right even if no task has them now.
+USUAL_STATES = ("ABORTED", "PROGRESS")
+
 #: Names under which Celery stores failures that do not belong to a task.
 PSEUDO_TASKS = ("celery.chord", "celery.group")

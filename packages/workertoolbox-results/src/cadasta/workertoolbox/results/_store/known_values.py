@@ -12,6 +12,7 @@ from cadasta.workertoolbox.results._database.statuses import (
     QUEUED,
     SCHEDULED,
     STATUSES,
+    USUAL_STATES,
 )
 from cadasta.workertoolbox.results._database.tables import (
     history,
@@ -27,10 +28,6 @@ from cadasta.workertoolbox.results._store.live_results import open_states
 
 #: Similarity, as `difflib` measures it from 0 to 1, from which a value is suggested.
 MIN_SIMILARITY = 0.6
-
-#: Custom states that Celery's documentation and its own libraries use. Tasks may have
-#: them at times, so a query for them is right even if no task has them now.
-USUAL_STATES = ("ABORTED", "PROGRESS")
 
 #: Other words for statuses.
 _SYNONYMS = {
@@ -87,7 +84,7 @@ def check_status(connection: Connection, status: str) -> None:
     if is_usual and status != PENDING:
         return
     if status not in open_states(connection):
-        raise UnknownStatus(status, _meant_status(status))
+        raise UnknownStatus(status, meant_status(status))
 
 
 def _exists(connection: Connection, kind: str, value: str) -> bool:
@@ -104,7 +101,8 @@ def _exists(connection: Connection, kind: str, value: str) -> bool:
     )
 
 
-def _meant_status(status: str) -> str | None:
+def meant_status(status: str) -> str | None:
+    """Return the status that someone meant who wrote another one, or None."""
     word = status.lower().replace("_", "").replace("-", "").strip()
     return _MEANT.get(word) or _nearest(status, {*STATUSES, *USUAL_STATES})
 

@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results._store.search import (
     find_newest,
     find_stuck,
 )
+from cadasta.workertoolbox.results._store.searches import Searches
 from cadasta.workertoolbox.results._store.task import Task
 from cadasta.workertoolbox.results._store.unusual import UnusualTasks
 from cadasta.workertoolbox.results._workflows.members import (
@@ -33,7 +34,7 @@ from cadasta.workertoolbox.results._workflows.members import (
 )
 
 
-class TaskStore(ErrorGroups, Figures, Fleet, UnusualTasks):
+class TaskStore(ErrorGroups, Figures, Fleet, Searches, UnusualTasks):
     """Queries for every task that was published, and for its result.
 
     A store is a context manager that closes its connections. Threads may share it.

@@ -1,0 +1,1 @@
+"""The query language: texts such as `name:export.* status:failure`, as values."""

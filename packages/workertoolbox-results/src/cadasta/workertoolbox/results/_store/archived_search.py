@@ -1,0 +1,152 @@
+"""Searches in the history for the tasks that match a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+
+from celery.states import SUCCESS
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, text
+
+from cadasta.workertoolbox.results._database.archived import find_archived
+from cadasta.workertoolbox.results._database.statuses import ENDED
+from cadasta.workertoolbox.results._database.tables import IS_UNUSUAL, history
+from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
+from cadasta.workertoolbox.results._history.conditions import is_live
+from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId
+from cadasta.workertoolbox.results._store.day_windows import DayWindow, day_windows
+from cadasta.workertoolbox.results._store.filters import Condition, is_internal
+from cadasta.workertoolbox.results._store.query_conditions import (
+    query_condition,
+    requires,
+)
+from cadasta.workertoolbox.results._store.search_order import (
+    merged,
+    newest_first,
+    within,
+)
+from cadasta.workertoolbox.results._store.search_request import Search
+
+#: Fields that relate tasks, with the arguments of `find_archived`.
+_RELATIONS = {"id": "ids", "root": "roots", "parent": "parents", "group": "groups"}
+
+#: Maximum number of values of a field for which each is searched by its own index scan.
+MAX_SCANS = 20
+
+#: Days by which the day of a row may differ from that of its end.
+_DAY_SLACK = timedelta(days=1)
+
+
+def add_matching(
+    connection: Connection, search: Search, found: Sequence[DatedId]
+) -> Sequence[DatedId]:
+    """Add tasks in the history to live ones, and return the newest ones.
+
+    As in `add_archived`, the search stops at days that cannot contain a newer task.
+    """
+    at = history.c.finished_at if search.by_latest_state else history.c.listed_at
+    id, limit = history.c.id, search.limit
+    query = select(at, id, history.c.day).where(
+        query_condition(search.query, history, connection.dialect.name),
+        *within(at, search.since, search.until),
+        ~is_live(id),
+    )
+    if not search.shows_internal:
+        query = query.where(~is_internal(history.c.name))
+    scans = [*_scans(search)]
+    for window, conditions in _windows(connection, search):
+        in_window = query.where(*conditions)
+        if len(found) == limit:
+            if window.is_before(found[-1].at):
+                break
+            in_window = in_window.where(at >= found[-1].at)
+        sources = [
+            newest_first(
+                connection,
+                in_window.where(*scan),
+                at,
+                id,
+                after=search.after,
+                limit=limit,
+            )
+            for scan in scans
+        ]
+        found = merged([found, *sources], limit)
+    return found
+
+
+def _scans(search: Search) -> Iterator[Sequence[Condition]]:
+    """Yield conditions that cover the matching tasks, each of which has an index."""
+    columns = history.c
+    if search.by_latest_state:
+        fields = ("worker", "error_group")
+        usual = SUCCESS in (search.statuses or (SUCCESS,))
+    else:
+        fields, usual = ("name", "queue"), True
+    rare: list[Condition] = [] if usual else [text(IS_UNUSUAL)]
+    for field in fields:
+        values = search.exact(field)
+        if values is not None and len(values) <= MAX_SCANS:
+            yield from ([columns[field] == value, *rare] for value in values)
+            return
+    if not search.by_latest_state:
+        yield []
+        return
+    if requires(search.query, ("error",)):
+        rare = [text(IS_UNUSUAL)]
+    elif usual:
+        yield []
+        return
+    for status in ENDED:
+        if status != SUCCESS and status in (search.statuses or ENDED):
+            yield [columns.status == status, *rare]
+
+
+def _windows(
+    connection: Connection, search: Search
+) -> Iterator[tuple[DayWindow, Sequence[ColumnElement[bool]]]]:
+    """Yield windows of days with their conditions, newest days first."""
+    days = _days(connection, search)
+    if days is not None:
+        if days:
+            known = bindparam(
+                "days",
+                sorted(days),
+                history.c.day.type,
+                expanding=True,
+                literal_execute=True,
+            )
+            yield (
+                DayWindow(None, None),
+                [history.c.day.in_(known), *_relations(search)],
+            )
+        return
+    first = None
+    if search.since is not None:
+        first = (max(search.since, EPOCH) - MAX_SKEW).date() - _DAY_SLACK
+    for window in day_windows(connection):
+        if first is not None and first > (window.since or date.min):
+            if window.until is not None and window.until <= first:
+                continue
+            window = DayWindow(first, window.until)
+        yield window, [*window.conditions()]
+
+
+def _days(connection: Connection, search: Search) -> set[date] | None:
+    """Return the days of tasks that are found by an id, or None for all days."""
+    for field, kind in _RELATIONS.items():
+        values = search.exact(field)
+        if values is not None:
+            found = find_archived(connection, **{kind: values})
+            return {each.day for each in found}
+    return None
+
+
+def _relations(search: Search) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions in the form of the partial indexes on relations."""
+    roots = search.exact("root")
+    if roots is not None:
+        columns = history.c
+        has_root = and_(columns.root_id.in_(roots), columns.root_id != columns.id)
+        is_root = and_(columns.id.in_(roots), columns.root_id == columns.id)
+        yield or_(has_root, is_root)

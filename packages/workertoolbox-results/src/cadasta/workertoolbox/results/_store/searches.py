@@ -1,0 +1,260 @@
+"""The methods of `TaskStore` that search for tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from celery.states import PENDING
+from sqlalchemy import Connection
+
+from cadasta.workertoolbox.results._database.statuses import STATUSES, USUAL_STATES
+from cadasta.workertoolbox.results._query.nodes import (
+    Match,
+    Node,
+    Value,
+    all_of,
+    leaves,
+)
+from cadasta.workertoolbox.results._query.parser import parse_query
+from cadasta.workertoolbox.results._query_errors import InvalidQuery, QueryTimeout
+from cadasta.workertoolbox.results._store.changes import OVERLAP, Change, find_changes
+from cadasta.workertoolbox.results._store.known_values import meant_status
+from cadasta.workertoolbox.results._store.live_results import open_states
+from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.page_tokens import (
+    Page,
+    Position,
+    read_token,
+    write_token,
+)
+from cadasta.workertoolbox.results._store.query_conditions import requires
+from cadasta.workertoolbox.results._store.query_search import (
+    find_matching,
+    find_matching_steps,
+)
+from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.search_request import Search
+from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._store.windows import check_window
+
+#: Fields with an index.
+_INDEXED = ("id", "name", "queue", "worker", "error_group", "root", "parent", "group")
+
+
+#: How long the first look of `follow` goes back, to know what is not new.
+_FIRST_LOOK = timedelta(minutes=1)
+
+
+class Searches(OpenDatabase):
+    """The methods of `TaskStore` that search for tasks."""
+
+    def search(
+        self,
+        query: str = "",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 50,
+        page: str | None = None,
+        internal: bool = False,
+        brief: bool = False,
+    ) -> Page:
+        """Return a page of the tasks that match a query, newest first.
+
+        The order is that of `list`: by the first message, or by the latest state if no
+        monitor has seen a message, or if the query demands a worker, an error, or a
+        status that workers store other than `SUCCESS`. Planned steps are last.
+
+        Each task is on one page, also if it is archived between two pages. Tasks that
+        are published later are not on later pages. A task whose message no monitor has
+        seen moves to the front with each new state.
+
+        Example:
+            All failures of the last day of which an order is an argument::
+
+                query = "status:failure args.order_id:4711"
+                since = datetime.now(UTC) - timedelta(days=1)
+                page = store.search(query, since=since)
+                while page.next:
+                    page = store.search(query, page=page.next)
+
+        Args:
+            query: In the language of `docs/searching.md`; an empty text means all
+                tasks.
+            since: Only tasks from this instant on, with a time zone. It is compared
+                with the time that the tasks are sorted by.
+            until: Only tasks before this instant.
+            limit: Maximum number of tasks on the page.
+            page: `next` of the page before. The token contains `since` and `until` of
+                the first page, and those given here are ignored.
+            internal: Whether to include Celery's own tasks, `celery.*`. If the query
+                has a name or an id, they are always included.
+            brief: Whether to leave out arguments, results and tracebacks, which may be
+                large; they are None then.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            InvalidPage: The token is malformed, or belongs to another query.
+            InvalidQuery: The query cannot be understood, or no task can have a status
+                in it.
+            InvalidWindow: `since` is not before `until`.
+            QueryTimeout: The database needs longer than `timeout_s`.
+        """
+        node = parse_query(query)
+        if page is not None:
+            position = read_token(page, node, internal=internal)
+            since, until = position.since, position.until
+        elif since is not None and until is not None:
+            check_window(since, until)
+        search = Search(
+            query=node,
+            since=since,
+            until=until,
+            internal=internal,
+            limit=limit + 1,
+            after=position.last if page else None,
+            is_after_planned=bool(page) and position.is_planned,
+        )
+        try:
+            with self._snapshot() as connection:
+                _check_statuses(connection, query, node)
+                return _read_page(connection, search, brief=brief)
+        except QueryTimeout as error:
+            raise QueryTimeout(advise(search), error.after_s) from error
+
+    def follow(
+        self,
+        query: str = "",
+        *,
+        internal: bool = False,
+        brief: bool = False,
+        every_s: float = 1.0,
+    ) -> Iterator[Sequence[Task]]:
+        """Yield tasks that are new, and tasks that have ended, without an end.
+
+        A task is yielded when a monitor has stored its message, and again after its
+        end; once if both happen between two looks. At most 5,000 messages and as many
+        ends are read in one look.
+
+        Example:
+            Print failures as they happen::
+
+                for tasks in store.follow("status:failure"):
+                    for task in tasks:
+                        print(task.id, task.name, task.result)
+
+        Args:
+            query: As for `search`.
+            internal: As for `search`.
+            brief: As for `search`.
+            every_s: Seconds between two looks into the database.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            InvalidQuery: The query cannot be understood, or no task can have a status
+                in it.
+            QueryTimeout: The database needs longer than `timeout_s`.
+        """
+        node = parse_query(query)
+        with self._snapshot() as connection:
+            _check_statuses(connection, query, node)
+            known = {*find_changes(connection, datetime.now(UTC) - _FIRST_LOOK)}
+        while True:
+            began = time.monotonic()
+            since = max((each.at for each in known), default=datetime.now(UTC))
+            since = min(since, datetime.now(UTC)) - OVERLAP
+            with self._snapshot() as connection:
+                changes = find_changes(connection, since)
+                fresh = [each for each in changes if each not in known]
+                tasks = _read_changed(
+                    connection, node, fresh, internal=internal, brief=brief
+                )
+            known = {*changes} | {each for each in known if each.at >= since}
+            yield tasks
+            time.sleep(max(0.0, every_s - (time.monotonic() - began)))
+
+
+def _read_changed(
+    connection: Connection,
+    node: Node,
+    changes: Iterable[Change],
+    *,
+    internal: bool,
+    brief: bool,
+) -> Sequence[Task]:
+    """Return the tasks of changes that match a query, the last change last."""
+    order = {each.id: number for number, each in enumerate(reversed([*changes]))}
+    if not order:
+        return []
+    # The first change of a task would be out of date: the last one counts.
+    ids = tuple(Value(id, quoted=True) for id in order)
+    query = all_of(node, Match("id", ids))
+    found = find_matching(connection, Search(query=query, limit=len(order)))
+    detail = Detail.BRIEF if brief else Detail.WHOLE
+    days = {each.day for each in found if each.day is not None}
+    tasks = read_tasks(connection, [e.id for e in found], days=days, detail=detail)
+    is_shown = Search(query=node, internal=internal).shows_internal
+    shown = [task for task in tasks if is_shown or not task.internal]
+    return sorted(shown, key=lambda task: order[task.id])
+
+
+def _read_page(connection: Connection, search: Search, *, brief: bool) -> Page:
+    limit = search.limit - 1
+    found = find_matching(connection, search)
+    steps = find_matching_steps(connection, search, search.limit - len(found))
+    shown = [*found, *steps][:limit]
+    tasks = read_tasks(
+        connection,
+        [each.id for each in shown],
+        days={each.day for each in shown if each.day is not None},
+        detail=Detail.BRIEF if brief else Detail.WHOLE,
+    )
+    if len(found) + len(steps) <= limit or not shown:
+        return Page(tasks, None)
+    is_planned = search.is_after_planned or len(found) < limit
+    position = Position(shown[-1], is_planned, search.since, search.until)
+    return Page(tasks, write_token(position, search.query, internal=search.internal))
+
+
+def _check_statuses(connection: Connection, text: str, node: Node) -> None:
+    """Refuse a status that no task can have, with the nearest one.
+
+    Raises:
+        InvalidQuery: There is such a status.
+    """
+    for leaf, status in _statuses(node):
+        is_usual = status in STATUSES or status in USUAL_STATES
+        if is_usual and status != PENDING or status in open_states(connection):
+            continue
+        near = meant_status(status)
+        hint = (
+            f"did you mean {near.lower()}?"
+            if near
+            else (f"statuses are {', '.join(each.lower() for each in STATUSES)}")
+        )
+        raise InvalidQuery(
+            text, leaf.column, f"no task has the status {status}; {hint}"
+        )
+
+
+def _statuses(node: Node) -> Iterator[tuple[Match, str]]:
+    for leaf in leaves(node):
+        if isinstance(leaf, Match) and leaf.field == "status":
+            for value in leaf.values:
+                yield leaf, value.literal or value.text
+
+
+def advise(search: Search) -> str:
+    """Return how to make a search faster."""
+    fields = {leaf.field for leaf in leaves(search.query)}
+    slow = sorted(fields & {"args", "header", "stamp", "error"})
+    advice = []
+    if search.since is None:
+        advice.append("give since (--since), such as 2h")
+    if not requires(search.query, _INDEXED):
+        looks = f", because {' and '.join(slow)} has no index" if slow else ""
+        advice.append(f"add name:… or queue:…{looks}")
+    advice.append("raise timeout_s")
+    return f"to narrow it: {'; or '.join(advice)}"
