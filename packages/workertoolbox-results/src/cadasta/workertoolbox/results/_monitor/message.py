@@ -41,6 +41,7 @@ from cadasta.workertoolbox.results._monitor.own_headers import (
 )
 from cadasta.workertoolbox.results._monitor.planned import planned_steps
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, TaskRecord
+from cadasta.workertoolbox.results._monitor.scheduled_runs import find_run
 from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_BODY_BYTES,
     MAX_QUARANTINED_BYTES,
@@ -102,6 +103,7 @@ def read_task(
     shown_name = _checked_name("task", called_name(name, args, kwargs))
     parent_id = _find_name(headers, "parent_id")
     group_id = _find_name(headers, "group")
+    service = find_service(headers)
     far = seen_at - FAR, seen_at + FAR
     published_at = _read_instant(
         headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + MAX_LEAD
@@ -139,9 +141,17 @@ def read_task(
         planned=planned_steps(
             embedded, task_id=id, group_id=group_id, size=len(message.body or b"")
         ),
-        service=find_service(headers),
+        service=service,
         schedule=find_entry(headers),
         headers=find_own_headers(name, headers, redaction, hidden),
+        run=find_run(
+            headers,
+            id=id,
+            name=shown_name,
+            service=service,
+            sent_at=published_at or seen_at,
+            seen_at=seen_at,
+        ),
         refused=_read_text(headers, REFUSED),
     )
 

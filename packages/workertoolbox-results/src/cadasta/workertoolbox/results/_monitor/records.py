@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from cadasta.workertoolbox.results._monitor.scheduled_runs import ScheduledRun
 from cadasta.workertoolbox.results._workflows.steps import Step
 
 
@@ -21,6 +22,7 @@ class TaskRecord(NamedTuple):
         schedule: The entry of beat's schedule that the task belongs to.
         headers: The headers and stamps that a user has added, or None.
         replaced: How many times the task has replaced itself.
+        run: The run of an entry of beat's schedule that the message is.
         planned: The steps that the message announces.
         refused: The answer of the broker, if it has refused the task.
     """
@@ -46,6 +48,7 @@ class TaskRecord(NamedTuple):
     service: str | None
     schedule: str | None
     headers: dict[str, Any] | None
+    run: ScheduledRun | None
     planned: tuple[Step, ...]
     refused: str | None
 

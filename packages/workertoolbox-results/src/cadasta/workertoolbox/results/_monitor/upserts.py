@@ -39,6 +39,7 @@ from cadasta.workertoolbox.results._monitor.records import (
     TaskRecord,
 )
 from cadasta.workertoolbox.results._monitor.refusals import write_refusals
+from cadasta.workertoolbox.results._monitor.schedules import write_runs
 
 
 def write_batch(connection: Connection, records: Sequence[Record]) -> None:
@@ -57,6 +58,7 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     if published:
         write(connection, published)
     write_refusals(connection, read)
+    write_runs(connection, read)
     rows = {
         tables.planned: _planned_rows(published),
         tables.quarantine: [asdict(record) for record in unread],
@@ -148,7 +150,7 @@ def _write_rows(connection: Connection, records: Sequence[TaskRecord]) -> None:
     """Write tasks and attempts, a row at a time, on SQLite."""
     tasks = [record._asdict() for record in records]
     for task in tasks:
-        del task["planned"], task["refused"]
+        del task["run"], task["planned"], task["refused"]
     attempts = [
         {name: task[key] for name, key in _ATTEMPT_FIELDS.items()} for task in tasks
     ]

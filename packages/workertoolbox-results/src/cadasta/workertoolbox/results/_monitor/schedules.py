@@ -1,0 +1,189 @@
+"""Idempotent writing of the entries of beat's schedule.
+
+Each value of a row is that of the latest message that has it, or follows from the set
+of messages, so that neither the order of messages nor a second copy changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
+
+from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.tables import schedule
+from cadasta.workertoolbox.results._monitor.records import TaskRecord
+from cadasta.workertoolbox.results._monitor.scheduled_runs import (
+    ListedEntry,
+    ScheduledRun,
+)
+from cadasta.workertoolbox.results._schedules.runs import RunLog
+
+#: How long an entry stays that was neither sent nor listed, and has not been due since.
+KEPT_FOR = timedelta(days=30)
+
+#: A row of the table, and the key of one: the service and the entry.
+_Row = dict[str, Any]
+_Key = tuple[str, str]
+
+
+def write_runs(connection: Connection, records: Iterable[TaskRecord]) -> None:
+    """Write the runs that beat has sent, and the lists of entries."""
+    runs = [each.run for each in records if each.run is not None]
+    if not runs:
+        return
+    lists = [each for each in runs if each.entries is not None]
+    _insert_missing(connection, runs)
+    rows = _lock_rows(connection, runs, {each.service for each in lists})
+    before = {key: {**row} for key, row in rows.items()}
+    for (service, entry), some in groupby(
+        sorted(runs, key=_key_of), key=_key_of
+    ):
+        _add_runs(rows[service, entry], [*some])
+    for listing in lists:
+        _apply_list(rows, listing)
+    changed = [row for key, row in rows.items() if row != before[key]]
+    if changed:
+        connection.execute(_UPDATE, [_parameters(row) for row in changed])
+    for listing in lists:
+        _delete_old(connection, listing.service, listing.run.sent_at)
+
+
+_key_of = attrgetter("service", "entry")
+
+_UPDATE = (
+    update(schedule)
+    .where(
+        schedule.c.service == bindparam("_service"),
+        schedule.c.entry == bindparam("_entry"),
+    )
+    .values(
+        {
+            column.name: bindparam(f"_{column.name}", type_=column.type)
+            for column in schedule.c
+            if column.name not in ("service", "entry", "first_at")
+        }
+    )
+)
+
+
+def _parameters(row: _Row) -> _Row:
+    return {f"_{name}": value for name, value in row.items() if name != "first_at"}
+
+
+def _insert_missing(connection: Connection, runs: Sequence[ScheduledRun]) -> None:
+    found: dict[_Key, datetime] = {}
+    for each in runs:
+        listed = (one.entry for one in each.entries or () if one.schedule is not None)
+        for entry in (each.entry, *listed):
+            key = each.service, entry
+            found[key] = min(found.get(key, each.run.sent_at), each.run.sent_at)
+    rows = [
+        {
+            "service": service,
+            "entry": entry,
+            "first_at": first_at,
+            **dict.fromkeys(("count", "missed", "doubled"), 0),
+            "runs": RunLog().as_json(),
+        }
+        # All monitors lock rows in the same order, so that they cannot deadlock.
+        for (service, entry), first_at in sorted(found.items())
+    ]
+    insert = insert_into(schedule, connection.dialect.name)
+    connection.execute(insert.on_conflict_do_nothing(), rows)
+
+
+def _lock_rows(
+    connection: Connection, runs: Iterable[ScheduledRun], services: Iterable[str]
+) -> dict[_Key, _Row]:
+    """Return the rows of the runs, and all rows of some services, locked."""
+    conditions = [
+        and_(schedule.c.service == service, schedule.c.entry == entry)
+        for service, entry in {_key_of(each) for each in runs}
+    ]
+    query = (
+        select(schedule)
+        .where(or_(schedule.c.service.in_(sorted(services)), *conditions))
+        .order_by(schedule.c.service, schedule.c.entry)
+        .with_for_update()
+    )
+    rows = connection.execute(query).mappings()
+    return {(row["service"], row["entry"]): {**row} for row in rows}
+
+
+def _add_runs(row: _Row, runs: Sequence[ScheduledRun]) -> None:
+    log = RunLog.from_json(row["runs"]).add(each.run for each in runs)
+    last = log.runs[-1]
+    row |= {
+        "runs": log.as_json(),
+        "count": log.count,
+        "missed": log.all_missed,
+        "doubled": log.all_doubled,
+        "task_id": last.task_id,
+        "due_at": last.due_at,
+        "sent_at": last.sent_at,
+        "late_s": None
+        if last.due_at is None
+        else max(0.0, (last.sent_at - last.due_at).total_seconds()),
+    }
+    for name, is_counted in (("missed_at", "missed"), ("doubled_at", "doubled")):
+        times = (run.sent_at for run in log.runs if getattr(run, is_counted))
+        row[name] = max(filter(None, (row[name], *times)), default=None)
+    for each in runs:
+        if each.run.task_id == last.task_id:
+            row |= {
+                "origin": each.origin,
+                "started_at": each.started_at,
+                "max_interval_s": each.max_interval_s,
+            }
+        _describe(
+            row,
+            ListedEntry(
+                each.entry,
+                each.name,
+                each.run.schedule,
+                each.run.timezone,
+                each.run.next_at,
+            ),
+            each.run.sent_at,
+        )
+
+
+def _apply_list(rows: dict[_Key, _Row], listing: ScheduledRun) -> None:
+    at = listing.run.sent_at
+    entries = {each.entry: each for each in listing.entries or ()}
+    for (service, entry), row in rows.items():
+        if service != listing.service:
+            continue
+        name = "listed_at" if entry in entries else "absent_at"
+        row[name] = max(row[name] or at, at)
+        if entry in entries and entries[entry].schedule is not None:
+            _describe(row, entries[entry], at)
+
+
+def _describe(row: _Row, entry: ListedEntry, at: datetime) -> None:
+    """Store what a message says about an entry, unless a later one has said it."""
+    if row["described_at"] is None or at >= row["described_at"]:
+        row |= {
+            "name": entry.name,
+            "schedule": entry.schedule,
+            "timezone": entry.timezone,
+            "next_at": entry.next_at,
+            "described_at": at,
+        }
+
+
+def _delete_old(connection: Connection, service: str, now: datetime) -> None:
+    before = now - KEPT_FOR
+    latest = (schedule.c.sent_at, schedule.c.listed_at, schedule.c.next_at)
+    connection.execute(
+        delete(schedule).where(
+            schedule.c.service == service,
+            schedule.c.first_at < before,
+            *(or_(column.is_(None), column < before) for column in latest),
+        )
+    )

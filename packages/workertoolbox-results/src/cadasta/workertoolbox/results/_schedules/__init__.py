@@ -1,0 +1,1 @@
+"""Entries of beat's schedule: their runs, and what their schedules mean."""
