@@ -28,7 +28,7 @@ from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
-from cadasta.workertoolbox.results._headers import REFUSED
+from cadasta.workertoolbox.results._headers import BEAT, REFUSED
 from cadasta.workertoolbox.results._history.archiver import archive_batch
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
@@ -130,15 +130,23 @@ def write_as_monitor(database: str) -> None:
     """Store tasks, planned steps, a refused task and a quarantined message."""
     engine = engine_for(database)
     check_schema(engine)
-    for retries in range(2):
-        message = make_message("1", MESSAGE_BODY, group="g", retries=retries)
-        headers = {"retries": retries, REFUSED: "AccessDenied"}
+    # The last message is the one that a replayer replays.
+    for retries in (1, 0):
+        beat = {BEAT: describe_run("1")}
+        message = make_message("1", MESSAGE_BODY, group="g", retries=retries, **beat)
+        headers = {"retries": retries, REFUSED: "AccessDenied", BEAT: describe_run("4")}
         refused = make_message("4", MESSAGE_BODY.replace(b"3", b"5"), **headers)
         now = datetime.now(UTC)
         quarantined = quarantine_record(refused, reason="x", seen_at=now)
         records = [read_task(each, seen_at=now) for each in (message, refused)]
         with engine.begin() as connection:
             write_batch(connection, [*records, quarantined])
+
+
+def describe_run(id: str) -> dict[str, Any]:
+    """Return what beat says of a task, with a list of its entries."""
+    entries = [["nightly", "export.echo", "every 60s", None, None]]
+    return {"entry": "nightly", "id": id, "entries": entries}
 
 
 def make_message(id: str, body: Any, **headers: Any) -> Message:
@@ -191,6 +199,7 @@ def use_as_reader(database: str) -> None:
         assert store.figures(since=since).count
         assert not store.backlog_samples(since=since)
         assert store.error_groups()
+        assert store.schedules()
         with store.engine.connect() as connection:  # As people do who write SQL.
             connection.execute(text("SELECT id FROM workertoolbox_tasks")).all()
 
@@ -210,6 +219,7 @@ def use_as_purger(database: str) -> None:
         for _ in erase_workflow(store.engine, "1"):
             pass
         store.resolve_error_group(ERROR.group)
+        store.forget_schedule("nightly")
 
 
 def use_as_replayer(database: str) -> None:

@@ -67,7 +67,7 @@ ORDER = {
         "_query",  # the query language: texts and values, without a database
         "migrations",  # steps from one schema version to the next
         "_arguments",  # redaction, truncation and JSON of task arguments
-        "_schedules _workflows",  # runs of beat's entries; the steps that a message announces
+        "_schedules _workflows",  # runs of beat's entries; announced steps
         "_history",  # the archiver, days, retention, purge, erasure
         "_backend _monitor",  # what workers write; what the monitor reads and writes
         "backend",  # the result backend, which Celery imports by name

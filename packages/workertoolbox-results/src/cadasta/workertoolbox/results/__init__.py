@@ -36,6 +36,7 @@ from cadasta.workertoolbox.results._errors import (
     ResultNotStorable,
     ResultsError,
     ResultTooLarge,
+    ScheduleNotFound,
     SchemaOutdated,
     TaskNotFound,
     UnknownErrorState,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
         TaskFigures,
     )
     from cadasta.workertoolbox.results._store.routes import Route
+    from cadasta.workertoolbox.results._store.schedules import LastRun, Schedule
     from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
     from cadasta.workertoolbox.results._store.store import TaskStore
     from cadasta.workertoolbox.results._store.task import Task
@@ -108,6 +110,7 @@ __all__ = [
     "InvalidTime",
     "InvalidURL",
     "InvalidWindow",
+    "LastRun",
     "LockUse",
     "MetricsUnavailable",
     "Monitor",
@@ -132,6 +135,8 @@ __all__ = [
     "Retention",
     "Route",
     "RunningTask",
+    "Schedule",
+    "ScheduleNotFound",
     "SchemaOutdated",
     "Stats",
     "StatsRow",
@@ -186,6 +191,8 @@ _LAZY = {
     "StatsRow": "_store.stats",
     "StatsTable": "_store.stats",
     "Task": "_store.task",
+    "LastRun": "_store.schedules",
+    "Schedule": "_store.schedules",
     "TaskStore": "_store.store",
     "LockUse": "_database.lock_use",
     "read_lock_use": "_database.lock_use",

@@ -18,6 +18,7 @@ ResultsError
 ├── PickledResult (ValueError)
 ├── ResultNotStorable (ValueError)
 ├── ResultTooLarge (LookupError)
+├── ScheduleNotFound (LookupError)
 ├── SchemaOutdated (RuntimeError)
 ├── TaskNotFound (LookupError)
 ├── UnknownErrorState (ValueError)
@@ -208,6 +209,20 @@ class ResultTooLarge(ResultsError, LookupError):
             f"MAX_HISTORY_RESULT_BYTES (now {self.limit}) of monitors higher, or "
             "result_expires longer; `celery -A … tasks show ID` shows the beginning "
             "of the result"
+        )
+
+
+class ScheduleNotFound(ResultsError, LookupError):
+    """No message of beat has named this entry."""
+
+    def __init__(self, entry: str) -> None:
+        super().__init__(entry)
+        self.entry = entry
+
+    def __str__(self) -> str:
+        return (
+            f"there is no entry {self.entry!r}; `celery -A … tasks schedules --all` "
+            "shows the entries"
         )
 
 

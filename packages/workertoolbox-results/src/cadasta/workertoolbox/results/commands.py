@@ -40,6 +40,7 @@ COMMANDS = {
     "monitor": "Write the copy of every task message to the database, until stopped.",
     "purge": "Delete old tasks, or one workflow, with their attempts and results.",
     "quarantine": "Show, replay or delete the messages that no monitor could read.",
+    "schedules": "Show the entries of beat's schedule: last run, missed ones, next.",
     "services": "Show who sends which task to which queue, and which workers run it.",
     "show": "Show the workflow of the task or group ID as a tree.",
     "stats": "Show how many tasks ended, failed, waited and ran, compared with before.",

@@ -46,7 +46,7 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_quarantine", "SELECT", "INSERT")
     | _grant(
         "workertoolbox_planned workertoolbox_rollup workertoolbox_backlog "
-        "workertoolbox_monitor celery_taskmeta",
+        "workertoolbox_monitor workertoolbox_schedule celery_taskmeta",
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
     | _grant("workertoolbox_history", "SELECT", "INSERT", "DELETE")
@@ -61,7 +61,8 @@ ROLE_PRIVILEGES = {
         "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
         "workertoolbox_attempt workertoolbox_history workertoolbox_live "
         "workertoolbox_tasks workertoolbox_rollup workertoolbox_backlog "
-        "workertoolbox_error_group workertoolbox_version",
+        "workertoolbox_error_group workertoolbox_schedule workertoolbox_monitor "
+        "workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(
@@ -70,12 +71,16 @@ ROLE_PRIVILEGES = {
         *("SELECT", "UPDATE (id)", "DELETE"),
     )
     | _grant("celery_taskmeta", "SELECT", "UPDATE (archived_at)", "DELETE")
-    | _grant("workertoolbox_attempt workertoolbox_chord_part", "SELECT", "DELETE")
+    | _grant(
+        "workertoolbox_attempt workertoolbox_chord_part workertoolbox_schedule",
+        *("SELECT", "DELETE"),
+    )
     | _grant("workertoolbox_error_group", "SELECT", "UPDATE")
     | _grant("workertoolbox_version", "SELECT")
     | _grant("workertoolbox_drop_day", "EXECUTE"),
     "replayer": _grant("workertoolbox_quarantine", "SELECT", "DELETE")
     | _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")
+    | _grant("workertoolbox_schedule", "SELECT", "INSERT", "UPDATE", "DELETE")
     | _grant("workertoolbox_attempt workertoolbox_planned", "INSERT")
     | _grant(
         "celery_taskmeta",

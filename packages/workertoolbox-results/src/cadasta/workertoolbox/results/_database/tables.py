@@ -362,21 +362,21 @@ schedule = Table(
     # The name of beat's app, or an empty text.
     Column("service", Text, primary_key=True),
     Column("entry", Text, primary_key=True),
-    # The task, the schedule as text and its next run, and when a message said so.
+    # The task, the schedule as text, its next run, and the longest time for which beat
+    # sleeps; and when a message said so.
     Column("name", Text),
     Column("schedule", Text),
     Column("timezone", Text),
     Column("next_at", Instant),
+    Column("max_interval_s", Float),
     Column("described_at", Instant),
-    # The last run that was sent, the process of beat that has sent it, and the longest
-    # time for which that process sleeps.
+    # The last run that was sent, and the process of beat that has sent it.
     Column("task_id", Text),
     Column("due_at", Instant),
     Column("sent_at", Instant),
     Column("late_s", Float),
     Column("origin", Text),
     Column("started_at", Instant),
-    Column("max_interval_s", Float),
     # Numbers of all runs since `first_at`, and when the last one was sent.
     Column("count", BigInteger, nullable=False),
     Column("missed", BigInteger, nullable=False),
@@ -384,9 +384,9 @@ schedule = Table(
     Column("missed_at", Instant),
     Column("doubled_at", Instant),
     Column("first_at", Instant, nullable=False),
-    # The last list of beat's entries with this one, and the last one without it.
+    # When the last list of beat's entries was sent that has this one. An entry is
+    # removed if a later list of the service has others only.
     Column("listed_at", Instant),
-    Column("absent_at", Instant),
     # The latest runs; see `_schedules/runs.py`.
     Column("runs", Document, nullable=False),
 )

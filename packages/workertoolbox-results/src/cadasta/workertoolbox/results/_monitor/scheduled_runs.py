@@ -108,11 +108,13 @@ def _read_entries(value: Any, seen_at: datetime) -> Sequence[ListedEntry] | None
     for item in value:
         match item:
             case [str(entry), *others] if entry and len(others) in (0, 4):
-                texts = [_text(each) for each in others[:3]]
-                next_at = _read_instant(others[3], seen_at) if others else None
-                name = jsonable_text(entry)[:MAX_NAME_LENGTH]
+                name, schedule, zone, next_at = others or (None,) * 4
                 found.append(
-                    ListedEntry(name, *texts, next_at) if others else ListedEntry(name)
+                    ListedEntry(
+                        jsonable_text(entry)[:MAX_NAME_LENGTH],
+                        *(_text(name), _text(schedule), _text(zone)),
+                        next_at=_read_instant(next_at, seen_at),
+                    )
                 )
             case _:
                 return None

@@ -6,6 +6,7 @@ of messages, so that neither the order of messages nor a second copy changes it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -38,11 +39,9 @@ def write_runs(connection: Connection, records: Iterable[TaskRecord]) -> None:
         return
     lists = [each for each in runs if each.entries is not None]
     _insert_missing(connection, runs)
-    rows = _lock_rows(connection, runs, {each.service for each in lists})
+    rows = _lock_rows(connection, runs)
     before = {key: {**row} for key, row in rows.items()}
-    for (service, entry), some in groupby(
-        sorted(runs, key=_key_of), key=_key_of
-    ):
+    for (service, entry), some in groupby(sorted(runs, key=_key_of), key=_key_of):
         _add_runs(rows[service, entry], [*some])
     for listing in lists:
         _apply_list(rows, listing)
@@ -65,14 +64,14 @@ _UPDATE = (
         {
             column.name: bindparam(f"_{column.name}", type_=column.type)
             for column in schedule.c
-            if column.name not in ("service", "entry", "first_at")
+            if column.name not in ("service", "entry")
         }
     )
 )
 
 
 def _parameters(row: _Row) -> _Row:
-    return {f"_{name}": value for name, value in row.items() if name != "first_at"}
+    return {f"_{name}": value for name, value in row.items()}
 
 
 def _insert_missing(connection: Connection, runs: Sequence[ScheduledRun]) -> None:
@@ -98,16 +97,22 @@ def _insert_missing(connection: Connection, runs: Sequence[ScheduledRun]) -> Non
 
 
 def _lock_rows(
-    connection: Connection, runs: Iterable[ScheduledRun], services: Iterable[str]
+    connection: Connection, runs: Iterable[ScheduledRun]
 ) -> dict[_Key, _Row]:
-    """Return the rows of the runs, and all rows of some services, locked."""
-    conditions = [
-        and_(schedule.c.service == service, schedule.c.entry == entry)
-        for service, entry in {_key_of(each) for each in runs}
-    ]
+    """Return the rows of the entries that are sent or listed, locked."""
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for each in runs:
+        wanted[each.service] |= {each.entry, *(one.entry for one in each.entries or ())}
     query = (
         select(schedule)
-        .where(or_(schedule.c.service.in_(sorted(services)), *conditions))
+        .where(
+            or_(
+                *(
+                    and_(schedule.c.service == service, schedule.c.entry.in_(entries))
+                    for service, entries in wanted.items()
+                )
+            )
+        )
         .order_by(schedule.c.service, schedule.c.entry)
         .with_for_update()
     )
@@ -123,6 +128,9 @@ def _add_runs(row: _Row, runs: Sequence[ScheduledRun]) -> None:
         "count": log.count,
         "missed": log.all_missed,
         "doubled": log.all_doubled,
+        "missed_at": log.last_missed_at,
+        "doubled_at": log.last_doubled_at,
+        "first_at": min(row["first_at"], *(each.run.sent_at for each in runs)),
         "task_id": last.task_id,
         "due_at": last.due_at,
         "sent_at": last.sent_at,
@@ -130,49 +138,35 @@ def _add_runs(row: _Row, runs: Sequence[ScheduledRun]) -> None:
         if last.due_at is None
         else max(0.0, (last.sent_at - last.due_at).total_seconds()),
     }
-    for name, is_counted in (("missed_at", "missed"), ("doubled_at", "doubled")):
-        times = (run.sent_at for run in log.runs if getattr(run, is_counted))
-        row[name] = max(filter(None, (row[name], *times)), default=None)
     for each in runs:
-        if each.run.task_id == last.task_id:
-            row |= {
-                "origin": each.origin,
-                "started_at": each.started_at,
-                "max_interval_s": each.max_interval_s,
-            }
-        _describe(
-            row,
-            ListedEntry(
-                each.entry,
-                each.name,
-                each.run.schedule,
-                each.run.timezone,
-                each.run.next_at,
-            ),
-            each.run.sent_at,
-        )
+        run = each.run
+        if run.task_id == last.task_id:
+            row |= {"origin": each.origin, "started_at": each.started_at}
+        described = (each.entry, each.name, run.schedule, run.timezone, run.next_at)
+        _describe(row, ListedEntry(*described), each)
 
 
 def _apply_list(rows: dict[_Key, _Row], listing: ScheduledRun) -> None:
     at = listing.run.sent_at
-    entries = {each.entry: each for each in listing.entries or ()}
-    for (service, entry), row in rows.items():
-        if service != listing.service:
-            continue
-        name = "listed_at" if entry in entries else "absent_at"
-        row[name] = max(row[name] or at, at)
-        if entry in entries and entries[entry].schedule is not None:
-            _describe(row, entries[entry], at)
+    for entry in listing.entries or ():
+        row = rows.get((listing.service, entry.entry))
+        if row is not None:
+            row["listed_at"] = max(row["listed_at"] or at, at)
+            row["first_at"] = min(row["first_at"], at)
+            if entry.schedule is not None:
+                _describe(row, entry, listing)
 
 
-def _describe(row: _Row, entry: ListedEntry, at: datetime) -> None:
+def _describe(row: _Row, entry: ListedEntry, sender: ScheduledRun) -> None:
     """Store what a message says about an entry, unless a later one has said it."""
+    at = sender.run.sent_at
     if row["described_at"] is None or at >= row["described_at"]:
         row |= {
             "name": entry.name,
             "schedule": entry.schedule,
             "timezone": entry.timezone,
             "next_at": entry.next_at,
+            "max_interval_s": sender.max_interval_s,
             "described_at": at,
         }
 

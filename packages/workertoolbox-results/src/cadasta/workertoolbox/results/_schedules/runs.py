@@ -68,12 +68,16 @@ class RunLog:
         dropped: Number of runs before those.
         missed: Number of missed runs before the dropped ones.
         doubled: Number of dropped runs that were doubled.
+        missed_at: When the last dropped run was sent before which others were missed.
+        doubled_at: When the last dropped run was sent that was doubled.
     """
 
     runs: tuple[Run, ...] = ()
     dropped: int = 0
     missed: int = 0
     doubled: int = 0
+    missed_at: datetime | None = None
+    doubled_at: datetime | None = None
 
     @property
     def count(self) -> int:
@@ -89,6 +93,16 @@ class RunLog:
     def all_doubled(self) -> int:
         """Number of all doubled runs."""
         return self.doubled + sum(run.doubled for run in self.runs)
+
+    @property
+    def last_missed_at(self) -> datetime | None:
+        """When the last run was sent before which others were missed."""
+        return _last_at(self.missed_at, (run for run in self.runs if run.missed))
+
+    @property
+    def last_doubled_at(self) -> datetime | None:
+        """When the last run was sent that was doubled."""
+        return _last_at(self.doubled_at, (run for run in self.runs if run.doubled))
 
     def add(self, runs: Iterable[Run]) -> RunLog:
         """Return the log with more runs. Runs before the dropped ones are left out."""
@@ -124,12 +138,21 @@ class RunLog:
             dropped=self.dropped + end,
             missed=self.missed + sum(run.missed for run in dropped),
             doubled=self.doubled + sum(run.doubled for run in dropped),
+            missed_at=_last_at(self.missed_at, (run for run in dropped if run.missed)),
+            doubled_at=_last_at(
+                self.doubled_at, (run for run in dropped if run.doubled)
+            ),
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the log as JSON."""
         numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return {**numbers, "runs": [run.as_json() for run in self.runs]}
+        times = {name: getattr(self, name) for name in _TIMES}
+        return {
+            **numbers,
+            **{name: at and at.isoformat() for name, at in times.items()},
+            "runs": [run.as_json() for run in self.runs],
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any] | None) -> Self:
@@ -137,10 +160,20 @@ class RunLog:
         if not values:
             return cls()
         runs = tuple(Run.from_json(each) for each in values["runs"])
-        return cls(runs=runs, **{name: values[name] for name in _NUMBERS})
+        times: dict[str, Any] = {
+            name: values[name] and datetime.fromisoformat(values[name])
+            for name in _TIMES
+        }
+        numbers = {name: values[name] for name in _NUMBERS}
+        return cls(runs=runs, **numbers, **times)
 
 
 _NUMBERS = ("dropped", "missed", "doubled")
+_TIMES = ("missed_at", "doubled_at")
+
+
+def _last_at(known: datetime | None, runs: Iterable[Run]) -> datetime | None:
+    return max(filter(None, (known, *(run.sent_at for run in runs))), default=None)
 
 
 def _count_missed(previous: Run, run: Run) -> int:

@@ -107,7 +107,9 @@ def _days(day_of_month: str, month: str, day_of_week: str) -> str | None:
         names = _names(day_of_week, _DAYS, first=0)
         if names is None or day_of_month != "*":
             return None
-        parts.append(f"on {names}" if "," in names or " " in names else f"every {names}")
+        parts.append(
+            f"on {names}" if "," in names or " " in names else f"every {names}"
+        )
     elif day_of_month != "*":
         numbers = _numbers(day_of_month)
         if numbers is None or len(numbers) > _MAX_LISTED:

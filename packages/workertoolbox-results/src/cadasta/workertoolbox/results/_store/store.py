@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._store.known_values import (
     check_values,
 )
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.schedules import Schedules
 from cadasta.workertoolbox.results._store.search import (
     find_newest,
     find_stuck,
@@ -34,7 +35,7 @@ from cadasta.workertoolbox.results._workflows.members import (
 )
 
 
-class TaskStore(ErrorGroups, Figures, Fleet, Searches, UnusualTasks):
+class TaskStore(ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks):
     """Queries for every task that was published, and for its result.
 
     A store is a context manager that closes its connections. Threads may share it.

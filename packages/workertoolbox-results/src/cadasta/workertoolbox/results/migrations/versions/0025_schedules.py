@@ -10,8 +10,8 @@ from alembic import op
 
 from cadasta.workertoolbox.results._database.types import Document
 
-revision = "0021"
-down_revision = "0020"
+revision = "0025"
+down_revision = "0024"
 branch_labels = None
 depends_on = None
 
@@ -26,14 +26,14 @@ GRANTS = (
         "GRANT SELECT ON workertoolbox_schedule, workertoolbox_monitor TO {role}",
     ),
     (
-        "workertoolbox_history",
+        "workertoolbox_planned",
         "INSERT",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON workertoolbox_schedule TO {role}",
     ),
     (
-        "workertoolbox_quarantine",
+        "workertoolbox_task",
         "DELETE",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON workertoolbox_schedule TO {role}",
+        "GRANT SELECT, DELETE ON workertoolbox_schedule TO {role}",
     ),
 )
 
@@ -50,20 +50,21 @@ def upgrade() -> None:
         "workertoolbox_schedule",
         *(sa.Column(name, sa.Text, primary_key=True) for name in ("service", "entry")),
         *(sa.Column(name, sa.Text) for name in ("name", "schedule", "timezone")),
-        *(sa.Column(name, instant) for name in ("next_at", "described_at")),
+        sa.Column("next_at", instant),
+        sa.Column("max_interval_s", sa.Float),
+        sa.Column("described_at", instant),
         sa.Column("task_id", sa.Text),
         *(sa.Column(name, instant) for name in ("due_at", "sent_at")),
         sa.Column("late_s", sa.Float),
         sa.Column("origin", sa.Text),
         sa.Column("started_at", instant),
-        sa.Column("max_interval_s", sa.Float),
         *(
             sa.Column(name, sa.BigInteger, nullable=False)
             for name in ("count", "missed", "doubled")
         ),
         *(sa.Column(name, instant) for name in ("missed_at", "doubled_at")),
         sa.Column("first_at", instant, nullable=False),
-        *(sa.Column(name, instant) for name in ("listed_at", "absent_at")),
+        sa.Column("listed_at", instant),
         sa.Column("runs", Document, nullable=False),
     )
     connection = op.get_bind()

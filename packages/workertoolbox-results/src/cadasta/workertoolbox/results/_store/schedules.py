@@ -1,0 +1,252 @@
+"""The methods of `TaskStore` for the entries of beat's schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, select
+
+from cadasta.workertoolbox.results._database.engine import translate_errors
+from cadasta.workertoolbox.results._database.tables import monitor, schedule
+from cadasta.workertoolbox.results._errors import ScheduleNotFound
+from cadasta.workertoolbox.results._schedules.words import in_words
+from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.task import Task
+
+#: The longest sleep in seconds of Celery's beat, by default.
+MAX_INTERVAL_S = 300.0
+
+#: How long after its last report a monitor counts as running.
+RUNNING_FOR = timedelta(minutes=1)
+
+#: How long after its next run was due an entry without a run is shown.
+SHOWN_FOR = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastRun:
+    """The last run of an entry that beat has sent.
+
+    Attributes:
+        task_id: Id of its task.
+        due_at: When it was due; None if the schedule does not say that.
+        sent_at: When beat published it.
+        late_s: Seconds from the first to the second.
+        status: The status of the task; None if the task was purged.
+        run_s: Seconds that the task ran; None before its end.
+    """
+
+    task_id: str
+    due_at: datetime | None
+    sent_at: datetime
+    late_s: float | None
+    status: str | None
+    run_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """An entry of beat's schedule, as beat's messages describe it.
+
+    Attributes:
+        entry: Its name.
+        service: The name of beat's app; None if the app has no name.
+        name: The name of its task; None if only the name of the entry is known.
+        schedule: A crontab such as `30 2 * * mon-fri` (minute, hour, day of the month,
+            month, day of the week), `every 900s`, `solar sunset 52.5 13.4`, or another
+            text.
+        words: The schedule in words, such as `every 15 minutes`, or the same text.
+        timezone: The time zone of a crontab, such as `Europe/Berlin`.
+        origin: The process of beat that has sent the last run.
+        started_at: When that process started.
+        last: The last run; None if beat has only listed the entry.
+        next_at: When the next run is due; None if there is none.
+        count: Number of runs since `first_at`.
+        missed: Number of runs since then that were due and not sent.
+        missed_at: When the first run after the last missed one was sent.
+        doubled: Number of runs since then that two processes of beat have sent.
+        doubled_at: When the last of these was sent.
+        first_at: When beat first named the entry.
+        overdue: Whether the next run should have been sent by now. Beat may be late by
+            the longest time that it sleeps (`beat_max_loop_interval`, or
+            `--max-interval`), and messages that no monitor has read may contain the
+            run.
+        removed: Whether a later list of beat's entries does not have this one.
+        known_until: Up to when monitors have read the messages.
+    """
+
+    entry: str
+    service: str | None
+    name: str | None
+    schedule: str
+    words: str
+    timezone: str | None
+    origin: str | None
+    started_at: datetime | None
+    last: LastRun | None
+    next_at: datetime | None
+    count: int
+    missed: int
+    missed_at: datetime | None
+    doubled: int
+    doubled_at: datetime | None
+    first_at: datetime
+    overdue: bool
+    removed: bool
+    known_until: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
+        values = asdict(self)
+        last = values.pop("last") or dict.fromkeys(LastRun.__dataclass_fields__)
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in (values | last).items()
+        }
+
+
+class Schedules(OpenDatabase):
+    """The methods of `TaskStore` for the entries of beat's schedule."""
+
+    def schedules(self, *, removed: bool = False) -> Sequence[Schedule]:
+        """Return the entries of beat's schedule, by service and name.
+
+        An entry is known from its first run on, or from the first list of entries with
+        it, which beat sends with one of its first messages. An entry that is overdue
+        for more than 30 days is left out.
+
+        Example:
+            Entries whose last run is overdue or has failed::
+
+                for entry in store.schedules():
+                    if entry.overdue or entry.last and entry.last.status == "FAILURE":
+                        print(entry.entry, entry.words, entry.next_at)
+
+        Args:
+            removed: Whether to include entries that beat does not list any more.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        order = schedule.c.service, schedule.c.entry
+        query = select(*(each for each in schedule.c if each.name != "runs"))
+        with self._snapshot() as connection:
+            now = datetime.now(UTC)
+            known_until = _find_known_until(connection, now)
+            rows = connection.execute(query.order_by(*order)).mappings().all()
+            ids = [row["task_id"] for row in rows if row["task_id"] is not None]
+            found = read_tasks(connection, ids, detail=Detail.BRIEF)
+        tasks = {task.id: task for task in found}
+        lists = _last_lists(rows)
+        entries = (
+            _schedule(row, tasks, lists.get(row["service"]), known_until)
+            for row in rows
+        )
+        return [
+            each
+            for each in entries
+            if (removed or not each.removed)
+            and not (each.overdue and each.next_at and each.next_at < now - SHOWN_FOR)
+        ]
+
+    def forget_schedule(self, entry: str, *, service: str | None = None) -> None:
+        """Delete what is known of an entry. If beat sends it again, it returns.
+
+        The role needs the privileges of a purger.
+
+        Args:
+            entry: Its name.
+            service: Only the entry of this service.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the change.
+            ScheduleNotFound: There is no such entry.
+        """
+        deletion = delete(schedule).where(schedule.c.entry == entry)
+        if service is not None:
+            deletion = deletion.where(schedule.c.service == service)
+        with translate_errors(self.engine), self.engine.begin() as connection:
+            if not connection.execute(deletion).rowcount:
+                raise ScheduleNotFound(entry)
+
+
+def _find_known_until(connection: Connection, now: datetime) -> datetime:
+    """Return up to when the messages are read by all monitors that run.
+
+    While none runs, it is when the last one stopped to read. If no monitor reports, it
+    is the present.
+    """
+    rows = connection.execute(select(monitor.c.read_until, monitor.c.reported_at)).all()
+    known: list[tuple[datetime, datetime]]
+    known = [(until, at) for until, at in rows if until is not None]
+    if not known:
+        return now
+    running = [until for until, at in known if at >= now - RUNNING_FOR]
+    return min(now, min(running, default=max(until for until, _ in known)))
+
+
+def _schedule(
+    row: RowMapping,
+    tasks: Mapping[str, Task],
+    last_list_at: datetime | None,
+    known_until: datetime,
+) -> Schedule:
+    sleeps_s = row["max_interval_s"]
+    tolerance_s = MAX_INTERVAL_S if sleeps_s is None else sleeps_s
+    next_at: datetime | None = row["next_at"]
+    is_past = next_at is not None and (
+        next_at + timedelta(seconds=tolerance_s) < known_until
+    )
+    same = (
+        *("entry", "name", "timezone", "origin", "started_at", "next_at", "count"),
+        *("missed", "missed_at", "doubled", "doubled_at", "first_at"),
+    )
+    return Schedule(
+        **{name: row[name] for name in same},
+        service=row["service"] or None,
+        schedule=row["schedule"] or "",
+        words=in_words(row["schedule"] or ""),
+        last=_last_run(row, tasks),
+        overdue=is_past and not _is_absent(row, last_list_at, since=row["next_at"]),
+        removed=_is_absent(row, last_list_at),
+        known_until=known_until,
+    )
+
+
+def _last_lists(rows: Sequence[RowMapping]) -> Mapping[str, datetime]:
+    """Return when each service sent its last list of entries."""
+    found: dict[str, datetime] = {}
+    for row in rows:
+        if (at := row["listed_at"]) is not None:
+            found[row["service"]] = max(found.get(row["service"], at), at)
+    return found
+
+
+def _is_absent(
+    row: RowMapping, last_list_at: datetime | None, *, since: datetime | None = None
+) -> bool:
+    """Return whether the last list of the service does not have an entry.
+
+    Args:
+        since: Older lists do not count: a scheduler such as that of django-celery-beat
+            lists only entries that are due in the next hours.
+    """
+    times = (row["listed_at"], row["sent_at"], since)
+    return last_list_at is not None and all(
+        last_list_at > each for each in times if each is not None
+    )
+
+
+def _last_run(row: RowMapping, tasks: Mapping[str, Task]) -> LastRun | None:
+    if row["task_id"] is None:
+        return None
+    task = tasks.get(row["task_id"])
+    return LastRun(
+        **{name: row[name] for name in ("task_id", "due_at", "sent_at", "late_s")},
+        status=None if task is None else task.status,
+        run_s=None if task is None else task.run_s,
+    )
