@@ -141,6 +141,23 @@ def test_beat_lists_its_entries_when_it_starts_and_when_they_change(
     assert next_at["often"] == third["next_at"]
 
 
+def test_an_entry_whose_task_is_refused_is_listed_as_due(app: Celery) -> None:
+    app.conf.beat_schedule["often"]["options"] = {"queue": "exprot"}
+    scheduler = start_beat(app)
+    make_due(scheduler, "often", "nightly")
+    due_at = scheduler.schedule["often"].last_run_at + timedelta(seconds=60)
+    for _ in range(2):
+        scheduler.tick()
+    [headers] = received(app)
+    next_at = {item[0]: item[4] for item in headers[BEAT]["entries"]}
+
+    assert headers[BEAT]["entry"] == "nightly"
+    assert next_at == {
+        "nightly": headers[BEAT]["next_at"],
+        "often": due_at.astimezone(UTC).isoformat(),
+    }
+
+
 @pytest.mark.parametrize(("count", "columns"), [(200, 1), (5000, None)])
 def test_the_list_of_entries_is_limited(
     app: Celery, count: int, columns: int | None
@@ -181,17 +198,21 @@ class Unknown(BaseSchedule):
 def test_beat_sends_an_entry_that_cannot_be_described(
     app: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app.conf.beat_schedule = {"odd": {"task": "export.odd", "schedule": Unknown()}}
+    app.conf.beat_schedule["odd"] = {"task": "export.odd", "schedule": Unknown()}
     scheduler = start_beat(app)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             scheduler.tick()
             scheduler.populate_heap()
     messages = received(app)
+    make_due(scheduler, "often")
+    scheduler.apply_async(scheduler.schedule["often"])
+    [other] = received(app)
 
     assert [headers["task"] for headers in messages] == ["export.odd"] * 2
     assert not any(BEAT in headers for headers in messages)
     assert caplog.text.count("cannot describe the runs of 'odd'") == 1
+    assert {len(item): item[0] for item in other[BEAT]["entries"]}[1] == "odd"
 
 
 @pytest.mark.parametrize(

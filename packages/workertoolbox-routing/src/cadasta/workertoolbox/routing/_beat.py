@@ -59,9 +59,10 @@ def _describe_runs(sender: Any, **_: Any) -> None:
     send = scheduler.apply_async
 
     def apply_async(entry: Any, *args: Any, **kwargs: Any) -> Any:
-        with runs.describe(entry):
+        description = runs.describe(entry)
+        with nullcontext() if description is None else sending(entry.task, description):
             result = send(entry, *args, **kwargs)
-        runs.confirm()
+        runs.confirm(description)
         return result
 
     scheduler.apply_async = apply_async
@@ -79,17 +80,12 @@ class _Runs:
         self._scheduler = scheduler
         self._started_at = datetime.now(UTC).isoformat()
         self._listing = Listing(scheduler)
-        self._is_listed = False
         self._has_failed = False
 
-    def describe(self, entry: Any) -> Any:
-        """Return a context in which the message of an entry gets its description.
-
-        Beat sends the message also if there is no description.
-        """
-        self._is_listed = False
+    def describe(self, entry: Any) -> dict[str, Any] | None:
+        """Return the description of the run that is due, or None if that fails."""
         try:
-            return sending(entry.task, self._description(entry))
+            return self._description(entry)
         except Exception:
             if not self._has_failed:
                 _logger.warning(
@@ -98,12 +94,12 @@ class _Runs:
                     exc_info=True,
                 )
             self._has_failed = True
-            return nullcontext()
+            return None
 
-    def confirm(self) -> None:
+    def confirm(self, description: dict[str, Any] | None) -> None:
         """Note that the message was sent."""
-        if self._is_listed:
-            self._listing.confirm()
+        if description is not None:
+            self._listing.confirm(description)
 
     def _description(self, entry: Any) -> dict[str, Any]:
         now = datetime.now(UTC)
@@ -112,8 +108,6 @@ class _Runs:
             "started_at": self._started_at,
             "max_interval_s": self._scheduler.max_interval,
         }
-        self._listing.note(description)
-        if (entries := self._listing.find_due(now)) is not None:
+        if (entries := self._listing.find_due(description, now)) is not None:
             description["entries"] = entries
-            self._is_listed = True
         return description

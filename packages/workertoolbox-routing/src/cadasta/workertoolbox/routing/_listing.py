@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cadasta.workertoolbox.routing._scheduled_runs import describe_entry
+from cadasta.workertoolbox.routing._scheduled_runs import MAX_TEXT, describe_entry
 
 #: Seconds after which the list is sent again: the copy of a message can get lost.
 REPEAT_S = 300.0
@@ -20,8 +20,9 @@ MAX_BYTES = 16 * 1024
 class Listing:
     """Lists the entries of a scheduler if they have changed, and now and then.
 
-    Each item has the name of the entry, its task, schedule, time zone and next run. A
-    long list has the names only, and a very long one is left out.
+    Each item has the name of the entry, its task, schedule, time zone and next run; or
+    the name only, in a long list or if the rest is not known. A very long list is left
+    out.
 
     Args:
         scheduler: One of Celery's `Scheduler` class.
@@ -33,12 +34,14 @@ class Listing:
         self._listed_at = 0.0
         self._next_at: dict[str, str | None] = {}
 
-    def note(self, description: dict[str, Any]) -> None:
-        """Remember when the next run of an entry is due."""
-        self._next_at[description["entry"]] = description["next_at"]
+    def find_due(
+        self, description: dict[str, Any], now: datetime
+    ) -> Sequence[Sequence[str | None]] | None:
+        """Return the list, or None if it is not to be sent now.
 
-    def find_due(self, now: datetime) -> Sequence[Sequence[str | None]] | None:
-        """Return the list, or None if it is not to be sent now."""
+        Args:
+            description: That of the entry whose message is being sent.
+        """
         # A copy that `Scheduler.tick` makes. Reading the schedule itself would query
         # the database of django-celery-beat.
         entries = getattr(self._scheduler, "old_schedulers", None)
@@ -51,21 +54,32 @@ class Listing:
             self._next_at = {
                 name: at for name, at in self._next_at.items() if name in entries
             }
-        return _limited([self._describe(entry, now) for entry in entries.values()])
-
-    def confirm(self) -> None:
-        """Note that the list was sent."""
-        self._listed = getattr(self._scheduler, "old_schedulers", None)
-        self._listed_at = time.monotonic()
-
-    def _describe(self, entry: Any, now: datetime) -> Sequence[str | None]:
-        found = describe_entry(entry, now)
         # The copy does not know the runs since it was made.
-        next_at = self._next_at.get(found["entry"], found["due_at"])
-        return [
-            *(found["entry"], str(entry.task), found["schedule"], found["timezone"]),
-            next_at,
-        ]
+        next_at = {**self._next_at, description["entry"]: description["next_at"]}
+        return _limited([_item(each, next_at, now) for each in entries.values()])
+
+    def confirm(self, description: dict[str, Any]) -> None:
+        """Note that a message was sent.
+
+        If the task of an entry is refused, its run stays due.
+        """
+        self._next_at[description["entry"]] = description["next_at"]
+        if "entries" in description:
+            self._listed = getattr(self._scheduler, "old_schedulers", None)
+            self._listed_at = time.monotonic()
+
+
+def _item(
+    entry: Any, next_at: Mapping[str, str | None], now: datetime
+) -> Sequence[str | None]:
+    try:
+        found = describe_entry(entry, now)
+    except Exception:
+        # Only the schedule of this entry is unknown; beat logs that when it is due.
+        return [str(entry.name)[:MAX_TEXT]]
+    due_at = next_at.get(found["entry"], found["due_at"])
+    fields = ("entry", "task", "schedule", "timezone")
+    return [*({**found, "task": str(entry.task)}[name] for name in fields), due_at]
 
 
 def _limited(
