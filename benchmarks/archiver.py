@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from cadasta.workertoolbox.results import upgrade
 from ingest import SERVER, Fleet, all_stored, time_round
@@ -29,17 +29,17 @@ _ADD_ENDED = """
 WITH ended AS (
     SELECT gen_random_uuid()::text AS id, n, 'export.task' || n % 50 AS name,
         'export' || n % 7 AS queue, now() - interval '1 hour' AS at
-    FROM generate_series(1, {count}) n
+    FROM generate_series(1, :count) n
 ), message AS (
     INSERT INTO workertoolbox_task (id, name, queue, args, kwargs, root_id, replaced,
         retries, scheduled_at, origin, ignore_result, seen_at)
-    SELECT id, name, queue, '[1, "some/folder"]', '{{"size": 1}}', id, 0, 0, at,
+    SELECT id, name, queue, '[1, "some/folder"]', '{"size": 1}', id, 0, 0, at,
         'me@host', false, at FROM ended
 )
 INSERT INTO celery_taskmeta (id, task_id, status, result, date_done, name, worker,
     retries, queue, started_at, root_id, waited_s)
 SELECT nextval('task_id_sequence'), id,
-    CASE WHEN n % 20 = 0 THEN 'FAILURE' ELSE 'SUCCESS' END, '{{"rows": 12345}}',
+    CASE WHEN n % 20 = 0 THEN 'FAILURE' ELSE 'SUCCESS' END, '{"rows": 12345}',
     (at AT TIME ZONE 'UTC') + n * interval '1 ms', name, 'celery@host', 0, queue,
     at, id, 0.5
 FROM ended
@@ -82,7 +82,7 @@ def main() -> None:
 def time_archiving(fleet: Fleet, rates: list[float]) -> float:
     """Return the seconds per message, and add the archived tasks per second."""
     with fleet.engine.connect() as connection:
-        connection.exec_driver_sql(_ADD_ENDED.format(count=ENDED))
+        connection.execute(text(_ADD_ENDED), {"count": ENDED})
         connection.exec_driver_sql("VACUUM ANALYZE")
     before = count_history(fleet.engine)
     taken_s = time_round(fleet, [fleet.monitor], until=all_stored)

@@ -115,9 +115,12 @@ class Fleet:
     @property
     def stored(self) -> int:
         """The number of messages in the database."""
+        return int(self.scalar("SELECT count(*) FROM workertoolbox_attempt"))
+
+    def scalar(self, query: str) -> Any:
+        """Return the first value that a query returns."""
         with self.engine.connect() as connection:
-            count = "SELECT count(*) FROM workertoolbox_attempt"
-            return int(connection.exec_driver_sql(count).scalar_one())
+            return connection.exec_driver_sql(query).scalar_one()
 
     @contextmanager
     def monitor(self) -> Iterator[Process]:
@@ -128,6 +131,20 @@ class Fleet:
 
     def command(self, *words: str) -> AbstractContextManager[Process]:
         """Run a command of `celery tasks`."""
+        return self._celery(words[0], "tasks", *words)
+
+    def worker(self) -> AbstractContextManager[Process]:
+        """Run a worker with one process."""
+        return self._celery("worker", "worker", "-c", "1", "-l", "ERROR")
+
+    def publisher(self) -> AbstractContextManager[Process]:
+        """Run a publisher of more tasks than a worker can do."""
+        return self._run("publisher", "-m", "measuring.publisher", "export")
+
+    def _celery(self, name: str, *words: str) -> AbstractContextManager[Process]:
+        return self._run(name, "-m", "celery", "-A", "measuring.tracked", *words)
+
+    def _run(self, name: str, *words: str) -> AbstractContextManager[Process]:
         settings = {
             "WORKERTOOLBOX_QUEUES": "export",
             "WORKERTOOLBOX_BROKER_URL": self.access.url,
@@ -138,12 +155,11 @@ class Fleet:
             "PYTHONPATH": str(HERE),
             **self.variables,
         }
-        celery = (sys.executable, "-m", "celery", "-A", "measuring.tracked")
         return running(
-            [*celery, "tasks", *words],
+            [sys.executable, *words],
             folder=self.folder,
             environment=settings,
-            name=f"{words[0]}-{uuid.uuid4().hex}",
+            name=f"{name}-{uuid.uuid4().hex}",
             print_output=False,
         )
 

@@ -13,8 +13,13 @@ _EXPLAINED = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
 
 
 @contextmanager
-def record_plans(engine: Engine) -> Iterator[list[str]]:
-    """Yield the plans of the statements that are executed in the block."""
+def record_plans(engine: Engine, options: str = "") -> Iterator[list[str]]:
+    """Yield the plans of the statements that are executed in the block.
+
+    Args:
+        options: Options of `EXPLAIN`, such as `ANALYZE, BUFFERS`.
+    """
+    explain_statement = f"EXPLAIN ({options})" if options else "EXPLAIN"
     found: list[str] = []
 
     def explain(
@@ -22,7 +27,7 @@ def record_plans(engine: Engine) -> Iterator[list[str]]:
     ) -> None:
         if _EXPLAINED.match(statement) and "pg_catalog" not in statement:
             with connection.connection.cursor() as explaining:
-                explaining.execute(f"EXPLAIN {statement}", parameters)
+                explaining.execute(f"{explain_statement} {statement}", parameters)
                 found.append("\n".join(line for [line] in explaining.fetchall()))
 
     event.listen(engine, "before_cursor_execute", explain)

@@ -4,41 +4,88 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
+from cadasta.workertoolbox.results._history.histogram import Histogram
+from cadasta.workertoolbox.results._history.tiers import KEEP
+
 #: Days with tasks, and days ahead for which the archiver creates tables.
 DAYS, DAYS_AHEAD = 90, 7
+
+#: The queue of the tasks with a rare name.
+RARE_QUEUE = "queuerare"
 
 ADD_DAYS = f"""
 SELECT workertoolbox_add_day('default', (now() AT TIME ZONE 'UTC')::date - n)
 FROM generate_series(-{DAYS_AHEAD}, {DAYS}) n
 """
 
+#: The id of a task by its number: as random as the UUIDs that Celery makes.
+ID = "overlay(overlay(md5(({0})::text) PLACING '4' FROM 13) PLACING 'a' FROM 17)::uuid"
+
 #: The tasks are numbered up to `:count`, the latest. Every tenth task starts a workflow
-#: of four. There are fifty names, the first ones are the most frequent, and a rare
-#: name that has a hundred tasks. Two in a hundred tasks fail, in fifty ways.
-ENDED = """
+#: of four. There are fifty names, the first ones are the most frequent; the name gives
+#: the queue. A hundred tasks have a rare name and its queue. Two in a hundred tasks
+#: fail, in 250 ways. Each day has 160 workers of its own, as after a deployment.
+ENDED = f"""
 INSERT INTO workertoolbox_history (
     id, keep, day, name, status, queue, args, kwargs, root_id, parent_id, retries,
     scheduled_at, started_at, finished_at, listed_at, worker, result, tracked, waited_s,
     error_group, forgotten, published_at, replaced, origin, ignore_result, seen_at
 )
 SELECT
-    md5(n::text)::uuid, 'default', (at AT TIME ZONE 'UTC')::date,
-    CASE WHEN n % greatest(:count / 100, 1) = 5 THEN 'export.rare'
-        ELSE 'export.' || kind END,
-    CASE WHEN failed THEN 'FAILURE' ELSE 'SUCCESS' END, 'queue' || kind % 8,
-    '[1, "some/folder"]', '{"size": 1}', md5(root::text)::uuid,
-    CASE WHEN root <> n THEN md5(root::text)::uuid END, 0,
-    at - interval '5 s', at - interval '4 s', at, at - interval '5 s',
-    'worker' || n % 200 || '@host', '{"rows": 12, "path": "some/folder"}', true, 1,
-    CASE WHEN failed THEN '1-' || kind END, false, at - interval '5 s', 0, 'me@host',
-    false, at - interval '4.9 s'
+    {ID.format("n")}, 'default', (at AT TIME ZONE 'UTC')::date,
+    'export.' || CASE WHEN rare THEN 'rare' ELSE kind::text END,
+    CASE WHEN failed THEN 'FAILURE' ELSE 'SUCCESS' END,
+    CASE WHEN rare THEN '{RARE_QUEUE}' ELSE 'queue' || kind % 8 END,
+    '[1, "some/folder"]', '{{"size": 1}}', {ID.format("root")},
+    CASE WHEN root <> n THEN {ID.format("root")} END, 0,
+    at - (wait_s + run_s) * interval '1 s', at - run_s * interval '1 s', at,
+    at - (wait_s + run_s) * interval '1 s',
+    'celery@worker-' || to_char(at AT TIME ZONE 'UTC', 'MMDD-') || kind % 8 || '-'
+        || n % 20,
+    '{{"rows": 12, "path": "some/folder"}}', true, wait_s,
+    CASE WHEN failed THEN '1:' || substr(md5(kind || '-' || n % 5), 1, 16) END, false,
+    at - (wait_s + run_s) * interval '1 s', 0, 'me@host', false,
+    at - (wait_s + run_s) * interval '1 s' + interval '0.1 s'
 FROM (
     SELECT
-        n, floor(50 * power((hashint4(n) & 65535) / 65536.0, 3))::integer AS kind,
-        CASE WHEN n % 10 < 4 THEN n - n % 10 ELSE n END AS root, n % 50 = 3 AS failed,
+        n, floor(50 * power((hashint4(n) & 65535) / 65536::float8, 3))::integer AS kind,
+        CASE WHEN n % 10 < 4 THEN n - n % 10 ELSE n END AS root,
+        hashint4(n + 1) % 50 = 3 AS failed,
+        n % greatest(:count / 100, 1) = 5 AS rare,
+        0.01 * power(1000::float8, (hashint4(n + 2) & 65535) / 65536::float8) AS wait_s,
+        0.04 * power(1000::float8, (hashint4(n + 3) & 65535) / 65536::float8) AS run_s,
         now() - interval '1 min' - (:count - n) * :step_s * interval '1 s' AS at
     FROM generate_series(1, :count) n
 ) numbers
+"""
+
+#: The indexes of the history, except those of primary keys. Building an index takes
+#: less time than adding each row to it.
+INDEXES = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+WHERE indrelid = 'workertoolbox_history'::regclass AND NOT indisprimary
+"""
+
+#: The figures of a tier. All rows have histograms of the same form, `:waits` and
+#: `:runs`, as the times of all tasks have the same distribution.
+ROLLUPS = """
+INSERT INTO workertoolbox_rollup
+SELECT :tier, date_trunc(:tier, finished_at, 'UTC') AS at, name, queue, status,
+    coalesce(error_group, ''), count(*), 0, 0, :waits, :runs
+FROM workertoolbox_history
+WHERE finished_at > now() - CAST(:kept AS interval)
+AND day >= (now() - CAST(:kept AS interval))::date
+GROUP BY at, name, queue, status, error_group
+"""
+
+ERROR_GROUPS = """
+INSERT INTO workertoolbox_error_group (
+    id, version, type, place, name, sample, first_task_id, last_task_id, first_at,
+    last_at, count, retries, state
+)
+SELECT error_group, 1, 'ValueError', 'export.run', min(name), 'ValueError: no map',
+    min(id), max(id), min(finished_at), max(finished_at), count(*), 0, 'open'
+FROM workertoolbox_history WHERE error_group IS NOT NULL GROUP BY error_group
 """
 
 #: A backlog of tasks, half of them with an ETA, and the tasks of the last minute: one
@@ -100,6 +147,16 @@ FROM generate_series(1, :backlog / 10) n
 """
 
 
+#: A sample of the backlog for each minute of a day.
+BACKLOG = """
+INSERT INTO workertoolbox_backlog
+SELECT tier, at, CASE WHEN n = 8 THEN '' ELSE 'queue' || n END, 1, 100, 100, 10, 10, 5
+FROM (VALUES ('minute', interval '7 days'), ('hour', interval '90 days')) tiers (tier, kept),
+    generate_series(date_trunc(tier, now() - kept), now(), ('1 ' || tier)::interval) at,
+    generate_series(0, 8) n
+"""
+
+
 def insert_sample_history(
     connection: Connection, count: int, *, backlog: int = 10_000, recent: int = 12_000
 ) -> None:
@@ -112,7 +169,15 @@ def insert_sample_history(
     """
     connection.execute(text(ADD_DAYS))
     step_s = DAYS * 24 * 3600 / count
+    indexes = connection.execute(text(INDEXES)).all()
+    for name, _ in indexes:
+        connection.exec_driver_sql(f"DROP INDEX {name}")
     connection.execute(text(ENDED), {"count": count, "step_s": step_s})
+    for _, definition in indexes:
+        connection.exec_driver_sql(definition.replace(" ON ONLY ", " ON "))
+    insert_rollups(connection)
+    connection.execute(text(ERROR_GROUPS))
+    connection.execute(text(BACKLOG))
     live = {"backlog": backlog, "recent": recent}
     connection.execute(text(MESSAGES), live)
     connection.execute(text(RESULTS), live)
@@ -120,6 +185,16 @@ def insert_sample_history(
     connection.execute(text(PLANNED), live)
 
 
+def insert_rollups(connection: Connection) -> None:
+    """Insert the figures of all tasks in the history."""
+    spread = [n / 200 for n in range(200)]
+    waits = Histogram.of(0.01 * 1000**each for each in spread).to_text()
+    runs = Histogram.of(0.04 * 1000**each for each in spread).to_text()
+    for tier, kept in KEEP.items():
+        values = {"tier": tier, "kept": f"{min(kept.days, DAYS + 1)} days"}
+        connection.execute(text(ROLLUPS), {**values, "waits": waits, "runs": runs})
+
+
 def archived_id(number: int) -> str:
     """Return the SQL expression for the id of a task in the history."""
-    return f"md5('{number}')::uuid::text"
+    return f"{ID.format(number)}::text"

@@ -19,6 +19,15 @@ def is_in(
     """
     if connection.dialect.name != "postgresql":
         return column.in_(ids)
-    quoted = (id.replace("\\", r"\\").replace('"', r"\"") for id in ids)
-    array = ",".join(f'"{id}"' for id in quoted)
-    return column == func.any(cast(literal(f"{{{array}}}", Text), ARRAY(Text)))
+    return column == func.any(cast(literal(_array(ids), Text), ARRAY(Text)))
+
+
+def _array(ids: Sequence[str]) -> str:
+    """Return ids as PostgreSQL reads an array of texts."""
+    if not ids:
+        return "{}"
+    all = "".join(ids)
+    if "\\" in all or '"' in all:
+        ids = [id.replace("\\", r"\\").replace('"', r"\"") for id in ids]
+    quoted = '","'.join(ids)
+    return f'{{"{quoted}"}}'

@@ -91,6 +91,8 @@ class Instant(_Time):
         if value is None:
             return None
         aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+        if dialect.name == "postgresql" and aware is not value:
+            return aware  # In SQL, it was limited and converted to UTC.
         return min(max(aware.astimezone(UTC), FIRST), LAST)
 
 
