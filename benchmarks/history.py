@@ -183,7 +183,9 @@ def measure(query: Callable[[], object]) -> float:
     return statistics.quantiles(seconds, n=20, method="inclusive")[-1] * 1000
 
 
-def queries(store: TaskStore, connection: Connection) -> dict[str, Callable[[], object]]:
+def queries(
+    store: TaskStore, connection: Connection
+) -> dict[str, Callable[[], object]]:
     """Return the queries by title."""
     count = connection.execute(
         text("SELECT count(*) FROM workertoolbox_history")

@@ -147,11 +147,13 @@ FROM generate_series(1, :backlog / 10) n
 """
 
 
-#: A sample of the backlog for each minute of a day.
+#: Samples of the backlog of eight queues, and of all queues together.
 BACKLOG = """
 INSERT INTO workertoolbox_backlog
 SELECT tier, at, CASE WHEN n = 8 THEN '' ELSE 'queue' || n END, 1, 100, 100, 10, 10, 5
-FROM (VALUES ('minute', interval '7 days'), ('hour', interval '90 days')) tiers (tier, kept),
+FROM (
+        VALUES ('minute', interval '7 days'), ('hour', interval '90 days')
+    ) tiers (tier, kept),
     generate_series(date_trunc(tier, now() - kept), now(), ('1 ' || tier)::interval) at,
     generate_series(0, 8) n
 """
