@@ -69,7 +69,9 @@ WHERE indrelid = 'workertoolbox_history'::regclass AND NOT indisprimary
 #: The figures of a tier. All rows have histograms of the same form, `:waits` and
 #: `:runs`, as the times of all tasks have the same distribution.
 ROLLUPS = """
-INSERT INTO workertoolbox_rollup
+INSERT INTO workertoolbox_rollup (
+    tier, at, name, queue, status, error_group, count, retries, redeliveries, waits, runs
+)
 SELECT :tier, date_trunc(:tier, finished_at, 'UTC') AS at, name, queue, status,
     coalesce(error_group, ''), count(*), 0, 0, :waits, :runs
 FROM workertoolbox_history

@@ -51,6 +51,14 @@ DROP_PERIOD_S = 3600.0
 #: database too.
 REST_FACTOR = 1.0
 
+#: The same while the monitor has more messages than it can store: until this burst is
+#: over, the archiver takes a tenth of the time.
+BUSY_REST_FACTOR = 9.0
+
+#: Seconds for which the archiver makes way for the monitor before it has archived all
+#: ended tasks. Then it logs that it is behind, and takes half of the time again.
+MAX_BEHIND_S = 600.0
+
 #: The least pause between two runs of a part of the housekeeping, as a multiple of its
 #: duration.
 HOUSEKEEPING_REST = 10.0
@@ -63,6 +71,7 @@ class Archiving:
 
     Args:
         should_stop: Returns whether to stop; asked after each batch and once a second.
+        is_busy: Returns whether the monitor has more messages than it can store.
     """
 
     def __init__(
@@ -71,11 +80,14 @@ class Archiving:
         options: ArchiveOptions,
         *,
         should_stop: Callable[[], bool],
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._engine = engine
         self._options = options
         self._should_stop = should_stop
         self._batch_size = options.batch_size
+        self._is_busy = is_busy
+        self._is_behind = False
         self._refused: set[str] = set()
         self._blocked: set[str] = set()
         self._waits_s = backoff()
@@ -85,7 +97,7 @@ class Archiving:
         """Archive until `should_stop`; wait during an outage of the database."""
         while not self._should_stop():
             try:
-                self.run_once(rest_factor=REST_FACTOR)
+                self.run_once(rests=True)
                 self._waits_s = backoff()
                 wait_s = INTERVAL_S
             except (DBAPIError, OSError) as error:
@@ -94,17 +106,18 @@ class Archiving:
                 wait_s = next(self._waits_s)
             sleep_unless(wait_s, should_stop=self._should_stop)
 
-    def run_once(self, *, rest_factor: float = 0.0) -> int:
+    def run_once(self, *, rests: bool = False) -> int:
         """Archive all ended tasks, do the housekeeping, and return the number of tasks.
 
         Args:
-            rest_factor: Seconds to rest after each batch for each second that it took.
+            rests: Whether to rest after each batch, so that others can work.
 
         Raises:
             sqlalchemy.exc.DBAPIError: The database cannot be used.
         """
         self._blocked.clear()
         total = 0
+        first_at = time.monotonic()
         while not self._should_stop():
             self._do_housekeeping()
             began_at = time.monotonic()
@@ -113,9 +126,27 @@ class Archiving:
             total += archived
             if not archived and self._count_left_out() == left_out:
                 break
-            rest_s = rest_factor * (time.monotonic() - began_at)
-            sleep_unless(rest_s, should_stop=self._should_stop)
+            if rests:
+                now = time.monotonic()
+                rest_s = self._rest_factor(now - first_at) * (now - began_at)
+                sleep_unless(rest_s, should_stop=self._should_stop)
         return total
+
+    def _rest_factor(self, behind_s: float) -> float:
+        """Return how long to rest, as a multiple of the duration of a batch.
+
+        Args:
+            behind_s: Seconds since when ended tasks have been waiting.
+        """
+        was_behind, self._is_behind = self._is_behind, behind_s > MAX_BEHIND_S
+        if self._is_behind and not was_behind:
+            _logger.warning(
+                "archiving has not caught up for %.0f minutes; "
+                "figures lack the tasks that ended since then",
+                behind_s / 60,
+            )
+        makes_way = not self._is_behind and self._is_busy()
+        return BUSY_REST_FACTOR if makes_way else REST_FACTOR
 
     def _archive_batch(self) -> int:
         """Archive a batch. If that fails, archive single tasks until one fails.

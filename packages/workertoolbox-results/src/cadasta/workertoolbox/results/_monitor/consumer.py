@@ -50,6 +50,10 @@ ACKNOWLEDGE_WITHIN_S = 0.02
 #: Seconds between two log lines with throughput and lag.
 REPORT_INTERVAL_S = 60.0
 
+#: Seconds for which a full batch shows that more messages are waiting: longer than a
+#: batch takes while all monitors and the archiver are at work.
+BUSY_S = 2.0
+
 
 class _SubmittedBatch(NamedTuple):
     messages: list[Message]
@@ -129,7 +133,10 @@ class Monitor:
             self._archiver_engine,
             archive_options(app),
             should_stop=lambda: self._stopping,
+            is_busy=lambda: time.monotonic() < self._busy_until,
         )
+        self._busy_until = 0.0
+        self._batch_size = batch_size
         self._archiver_thread = ThreadPoolExecutor(1, "archiver")
         self._archived: Future[None] | None = None
         # Not an `Event`, whose lock is not safe in a signal handler.
@@ -299,6 +306,8 @@ class Monitor:
             message.ack()
 
     def _count_batch(self, batch: CommittedBatch) -> None:
+        if batch.stored + batch.quarantined >= self._batch_size:
+            self._busy_until = time.monotonic() + BUSY_S
         self._throughput.add(batch)
         self._progress.add(batch.published_until)
         if self._on_commit is not None:
