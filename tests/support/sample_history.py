@@ -70,7 +70,8 @@ WHERE indrelid = 'workertoolbox_history'::regclass AND NOT indisprimary
 #: `:runs`, as the times of all tasks have the same distribution.
 ROLLUPS = """
 INSERT INTO workertoolbox_rollup (
-    tier, at, name, queue, status, error_group, count, retries, redeliveries, waits, runs
+    tier, at, name, queue, status, error_group, count, retries, redeliveries, waits,
+    runs
 )
 SELECT :tier, date_trunc(:tier, finished_at, 'UTC') AS at, name, queue, status,
     coalesce(error_group, ''), count(*), 0, 0, :waits, :runs
