@@ -20,12 +20,17 @@ def archive_one_by_one(backend: Backend) -> Sequence[str]:
     for id in ("a", "b", "c"):
         backend.store_result(id, 42, states.SUCCESS)
     asked: list[str] = []
+
+    def is_busy() -> bool:
+        asked.append("is busy")
+        return True
+
     engine = create_engine(backend.database.engine.url)
     archiver = Archiving(
         engine,
         ArchiveOptions(delay_s=0, batch_size=1),
         should_stop=lambda: False,
-        is_busy=lambda: not asked.append("is busy"),
+        is_busy=is_busy,
     )
 
     assert archiver.run_once(rests=True) == 3
