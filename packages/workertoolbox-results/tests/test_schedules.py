@@ -289,10 +289,11 @@ def test_rows_do_not_depend_on_the_order_of_messages(store: TaskStore) -> None:
     for order in permutations(messages):
         with store.engine.begin() as connection:
             connection.execute(schedule.delete())
-        write(store, *([each] for each in order), order)
-        with store.engine.begin() as connection:
-            rows = connection.execute(select(schedule).order_by(schedule.c.entry))
-            seen.append(rows.all())
+        for batches in ([[each] for each in order], [order]):
+            write(store, *batches)
+            with store.engine.begin() as connection:
+                rows = connection.execute(select(schedule).order_by(schedule.c.entry))
+                seen.append(rows.all())
 
     assert all(rows == seen[0] for rows in seen)
     by_entry = entries(store)
@@ -427,7 +428,7 @@ def test_the_retry_of_a_task_is_the_same_run(store: TaskStore) -> None:
     sent = headers("ping", now)
     later = (now + timedelta(seconds=9)).isoformat()
     retry = {**sent, "retries": 1, "workertoolbox_published_at": later}
-    write(store, [sent], [retry])
+    write(store, [retry], [sent], [retry])
     [found] = store.schedules()
 
     assert (found.count, found.doubled) == (1, 0)

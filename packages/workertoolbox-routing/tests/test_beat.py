@@ -15,7 +15,7 @@ from celery.beat import PersistentScheduler, Scheduler, Service
 from celery.schedules import BaseSchedule, crontab, schedule
 from celery.signals import beat_init
 
-from cadasta.workertoolbox.routing import Routing
+from cadasta.workertoolbox.routing import Routing, _listing
 from cadasta.workertoolbox.routing._headers import BEAT
 from cadasta.workertoolbox.routing._listing import MAX_BYTES
 from cadasta.workertoolbox.routing._scheduled_runs import schedule_text
@@ -139,6 +139,20 @@ def test_beat_lists_its_entries_when_it_starts_and_when_they_change(
     nightly = next(each for each in (first, second) if each["entry"] == "nightly")
     assert next_at["nightly"] == nightly["next_at"]
     assert next_at["often"] == third["next_at"]
+
+
+def test_a_list_that_is_sent_again_has_the_next_runs(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_listing, "REPEAT_S", 0.0)
+    scheduler = start_beat(app)
+    make_due(scheduler, "often", "nightly")
+    for _ in range(2):
+        scheduler.tick()
+    first, second = (headers[BEAT] for headers in received(app))
+    next_at = {item[0]: item[4] for item in second["entries"]}
+
+    assert next_at == {run["entry"]: run["next_at"] for run in (first, second)}
 
 
 def test_an_entry_whose_task_is_refused_is_listed_as_due(app: Celery) -> None:

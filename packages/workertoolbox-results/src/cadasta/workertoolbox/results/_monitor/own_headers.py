@@ -13,7 +13,7 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
 from cadasta.workertoolbox.results._arguments.known_secrets import KnownSecrets
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import truncate
-from cadasta.workertoolbox.results._headers import BEAT, SERVICE
+from cadasta.workertoolbox.results._headers import BEAT, PUBLISHED_AT, SERVICE
 
 #: Maximum size in bytes, as JSON, of the headers of users that are stored.
 MAX_HEADERS_BYTES = 4096
@@ -24,14 +24,14 @@ MAX_HEADERS = 100
 #: Header with the name of the entry, which django-celery-beat adds itself.
 _ENTRY_OF_DJANGO = "periodic_task_name"
 
-#: Headers that Celery and kombu write into a task message, those with which beat marks
-#: its messages, and those of libraries that trace requests.
+#: Headers that Celery, kombu and the toolbox write into each task message, those with
+#: which beat marks its messages, and those of libraries that trace requests.
 _KNOWN = frozenset(
     "lang task id shadow eta expires group group_index retries timelimit root_id "
     "parent_id argsrepr kwargsrepr origin ignore_result replaced_task_nesting "
     "stamped_headers stamps compression properties hostname delivery_info reply_to "
     "correlation_id redelivered celery_beat_task baggage traceparent tracestate".split()
-) | {_ENTRY_OF_DJANGO}
+) | {_ENTRY_OF_DJANGO, BEAT, PUBLISHED_AT, SERVICE}
 
 #: Prefixes of the headers that the toolbox, RabbitMQ and such libraries add.
 _PREFIXES = (
@@ -52,9 +52,10 @@ def find_entry(headers: Mapping[str, Any]) -> str | None:
     beat's. django-celery-beat names its entries itself, also with an earlier release of
     workertoolbox-routing.
     """
-    match headers.get(BEAT):
-        case {"entry": str(entry), "id": str(id)}:
-            return _short_text(entry) if id == headers.get("id") else None
+    if (described := headers.get(BEAT)) is not None:
+        match described:
+            case {"entry": str(entry), "id": str(id)}:
+                return _short_text(entry) if id == headers.get("id") else None
     return _short_text(headers.get(_ENTRY_OF_DJANGO))
 
 
@@ -70,14 +71,15 @@ def find_own_headers(
         name: The name of the task.
         hidden: The values that were masked in the arguments.
     """
-    keys = headers.keys() - _KNOWN
+    stamps = headers.get("stamps")
+    if not stamps and headers.keys() <= _KNOWN:
+        return None  # As most messages.
     found = {
         str(key): headers[key]
-        for key in keys
+        for key in headers.keys() - _KNOWN
         if not (isinstance(key, str) and key.startswith(_PREFIXES))
     }
-    stamps = headers.get("stamps")
-    if isinstance(stamps, Mapping) and stamps:
+    if isinstance(stamps, Mapping):
         found |= {str(key): value for key, value in stamps.items()}
     if not found:
         return None

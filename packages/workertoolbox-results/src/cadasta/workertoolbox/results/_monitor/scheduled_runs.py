@@ -68,7 +68,9 @@ def find_run(
 
     A retry is the same run. Values of a wrong type count as unknown.
     """
-    match headers.get(BEAT):
+    if (described_run := headers.get(BEAT)) is None:
+        return None
+    match described_run:
         case {"entry": str(entry), "id": str(described), **given} if (
             entry and described == headers.get("id") and not headers.get("retries")
         ):
