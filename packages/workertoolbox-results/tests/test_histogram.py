@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cadasta.workertoolbox.results._history import histogram
 from cadasta.workertoolbox.results._history.histogram import Histogram
 
 #: Zero, and seconds from more than a microsecond to 3,000 years.
@@ -116,3 +117,25 @@ def test_a_histogram_without_durations_has_no_percentiles() -> None:
 
 def test_a_duration_that_is_missing_is_not_subtracted() -> None:
     assert Histogram.of([1, 2]) - Histogram.of([2, 2, 3]) == Histogram.of([1])
+
+
+@pytest.mark.parametrize("short_texts", [0, histogram.MAX_SHORT_TEXTS])
+def test_texts_with_counts_of_different_sizes_are_added(
+    short_texts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histogram, "MAX_SHORT_TEXTS", short_texts)
+    parts = [
+        Histogram({0: 3, 10: 255, 12: 1}),
+        Histogram({10: 65_535, 400: 256}),
+        Histogram({10: 65_535, 11: 65_536}),
+        Histogram({1: 2**40, 1000: 7}),
+        Histogram({0: 2**33}),
+        Histogram(),
+    ]
+
+    assert Histogram.from_text(*[each.to_text() for each in parts]) == Histogram(
+        {
+            **{0: 2**33 + 3, 1: 2**40, 10: 131_325, 11: 65_536},
+            **{12: 1, 400: 256, 1000: 7},
+        }
+    )

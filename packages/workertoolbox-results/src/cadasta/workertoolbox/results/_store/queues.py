@@ -234,7 +234,6 @@ def _read_speeds(connection: Connection, now: datetime) -> Mapping[str, float]:
             rollup.c.tier == "minute",
             rollup.c.at >= until - CONSUMER_WINDOW,
             rollup.c.at < until,
-            rollup.c.status != states.RETRY,
             rollup.c.queue != "",
         )
         .group_by(rollup.c.queue)
