@@ -226,6 +226,18 @@ def queries(
             step=timedelta(hours=1),
         ),
         **figures,
+        "stats: by name, of a day": partial(
+            store.stats, since=now - timedelta(days=1), by="name"
+        ),
+        "stats: by name, of 30 days": partial(
+            store.stats, since=now - timedelta(days=30), by="name"
+        ),
+        "backlog by queue": store.backlog,
+        "stuck: for longer than the p99": store.stuck_by_p99,
+        "groups of errors": store.error_groups,
+        "workers": store.workers,
+        "services": store.services,
+        "untracked: of a day": partial(store.untracked, since=now - timedelta(days=1)),
         "counts of the last hour": store.count_recent,
         "the newest task": store.newest_task,
     }
