@@ -81,7 +81,8 @@ def find_last_ends(connection: Connection, ids: Sequence[str]) -> Sequence[Archi
 
     The newest days are searched first.
     """
-    return _search(connection, ids, newest=True)
+    found = sorted(_search(connection, ids, newest=True), key=lambda end: end.day)
+    return [*{end.id: end for end in found}.values()]
 
 
 def find_ends_since(
