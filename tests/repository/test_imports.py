@@ -46,7 +46,9 @@ ORDER = {
         "_delayed_delivery",  # the step of a worker that declares native delays
         "_destination _fixed_settings",  # what options name; fixed settings
         "_router _worker _scheduled_runs",  # the queue of a task; workers; beat's runs
-        "_listing",  # the list of beat's entries
+        "_schedule_entries",  # entries of beat's schedule
+        "_listing",  # the list of these entries
+        "_beat_runs",  # descriptions of the runs that beat sends
         "_beat",  # what beat does
         "_publication",  # what happens at a publish
         "_size_limits",  # limits on compressed messages

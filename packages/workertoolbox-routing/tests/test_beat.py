@@ -18,7 +18,7 @@ from celery.signals import beat_init
 from cadasta.workertoolbox.routing import Routing, _listing
 from cadasta.workertoolbox.routing._headers import BEAT
 from cadasta.workertoolbox.routing._listing import MAX_BYTES
-from cadasta.workertoolbox.routing._scheduled_runs import schedule_text
+from cadasta.workertoolbox.routing._schedule_entries import schedule_text
 
 #: A crontab that was due a while ago, in a time zone of its own.
 NIGHTLY = crontab("30", "2", day_of_week="mon-fri")

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
-from datetime import UTC, datetime
 from typing import Any
 
 from celery.signals import beat_init
 
-from cadasta.workertoolbox.routing._listing import Listing
 from cadasta.workertoolbox.routing._log_text import log_text
-from cadasta.workertoolbox.routing._router import find_router
-from cadasta.workertoolbox.routing._scheduled_runs import describe_entry, sending
-
-_logger = logging.getLogger(__name__)
 
 #: Where the errors of the toolbox are defined: those of routing, and those of a result
 #: backend that refuses an id.
@@ -47,67 +40,6 @@ def _shorten(record: logging.LogRecord) -> bool:
 
 
 def _describe_runs(sender: Any, **_: Any) -> None:
-    """Describe each run that a beat sends, whatever its scheduler.
+    from cadasta.workertoolbox.routing._beat_runs import describe_runs
 
-    Its method is replaced on the scheduler itself: all schedulers send their entries
-    with `apply_async`, before or after they have counted the run.
-    """
-    scheduler = sender.scheduler
-    if find_router(sender.app.conf) is None or hasattr(scheduler, _MARK):
-        return
-    runs = _Runs(scheduler)
-    send = scheduler.apply_async
-
-    def apply_async(entry: Any, *args: Any, **kwargs: Any) -> Any:
-        description = runs.describe(entry)
-        with nullcontext() if description is None else sending(entry.task, description):
-            result = send(entry, *args, **kwargs)
-        runs.confirm(description)
-        return result
-
-    scheduler.apply_async = apply_async
-    setattr(scheduler, _MARK, True)
-
-
-#: Attribute of a scheduler whose runs are described.
-_MARK = "_workertoolbox_describes_runs"
-
-
-class _Runs:
-    """Descriptions of the runs of a scheduler."""
-
-    def __init__(self, scheduler: Any) -> None:
-        self._scheduler = scheduler
-        self._started_at = datetime.now(UTC).isoformat()
-        self._listing = Listing(scheduler)
-        self._has_failed = False
-
-    def describe(self, entry: Any) -> dict[str, Any] | None:
-        """Return the description of the run that is due, or None if that fails."""
-        try:
-            return self._description(entry)
-        except Exception:
-            if not self._has_failed:
-                _logger.warning(
-                    "cannot describe the runs of %s; beat sends them all the same",
-                    log_text(repr(entry.name), _MAX_LENGTH),
-                    exc_info=True,
-                )
-            self._has_failed = True
-            return None
-
-    def confirm(self, description: dict[str, Any] | None) -> None:
-        """Note that the message was sent."""
-        if description is not None:
-            self._listing.confirm(description)
-
-    def _description(self, entry: Any) -> dict[str, Any]:
-        now = datetime.now(UTC)
-        description = {
-            **describe_entry(entry, now),
-            "started_at": self._started_at,
-            "max_interval_s": self._scheduler.max_interval,
-        }
-        if (entries := self._listing.find_due(description, now)) is not None:
-            description["entries"] = entries
-        return description
+    describe_runs(sender)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cadasta.workertoolbox.routing._scheduled_runs import MAX_TEXT, describe_entry
+from cadasta.workertoolbox.routing._schedule_entries import MAX_TEXT, describe_entry
 
 #: Seconds after which the list is sent again: the copy of a message can get lost.
 REPEAT_S = 300.0
