@@ -16,8 +16,10 @@ from stored_tasks import MINUTE, publish, store_ended, store_state
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import error_group
+from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
+from cadasta.workertoolbox.results._store import queues
 
 HOUR = timedelta(hours=1)
 
@@ -119,6 +121,28 @@ def test_backlog_shows_what_waits_and_exits_with_1_if_it_waits_too_long(
     [found] = objects(app, "backlog", "--queue", "export")
     assert (found["queued"], found["consumers"], found["drain_s"]) == (1200, [], None)
     assert datetime.fromisoformat(found["counted_at"]) >= now
+
+
+def test_a_backlog_that_is_not_known_is_trouble(
+    app: Celery, store: TaskStore, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MAX_ROWS", 1)
+    publish(store, "export", "1", "2", at=now - MINUTE)
+    check = ["backlog", "--max-age", "1h", "--exit-code"]
+    advice = "A running monitor counts the tasks once a minute."
+    uncounted = run(app, *check)
+    with store.engine.begin() as connection:
+        sample_backlog(connection, now - 10 * MINUTE)
+    outdated = run(app, *check)
+    with store.engine.begin() as connection:
+        sample_backlog(connection, now)
+    counted = run(app, *check)
+
+    assert [each.exit_code for each in (uncounted, outdated, counted)] == [1, 1, 0]
+    assert uncounted.output.splitlines()[-1] == advice
+    assert outdated.output.splitlines()[-1].startswith("Counted in the archiver's")
+    assert outdated.output.splitlines()[-1].endswith(f". {advice}")
+    assert advice not in counted.output
 
 
 def add_group(store: TaskStore, id: str, at: datetime, **values: Any) -> None:

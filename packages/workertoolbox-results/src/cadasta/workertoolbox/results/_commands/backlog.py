@@ -36,6 +36,9 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._store.queues import QueueBacklog
 from cadasta.workertoolbox.results._store.store import TaskStore
 
+#: Age from which the archiver's sample does not show the present.
+MAX_SAMPLE_AGE = timedelta(minutes=5)
+
 
 @click.command(
     "backlog",
@@ -47,7 +50,9 @@ from cadasta.workertoolbox.results._store.store import TaskStore
     type=Age(),
     help="Mark queues in which a task has waited for longer, such as 15m.",
 )
-@exit_code_option("a task has waited for longer than --max-age")
+@exit_code_option(
+    "a task has waited for longer than --max-age, or if that is not known"
+)
 @utc_option
 @json_option
 @click.pass_context
@@ -72,13 +77,20 @@ def command(
         if not found:
             check_filters(app, store, queue=queue)
     late = {each.queue for each in found if _is_late(each, max_age)}
+    is_known = not any(_is_outdated(each) for each in found)
     if as_json:
         print_json(_objects(found))
     elif found:
         _print(found, late)
     else:
         click.echo("no queue has had tasks within the last hour")
-    ctx.exit(1 if exit_code and late else 0)
+    ctx.exit(1 if exit_code and (late or not is_known) else 0)
+
+
+def _is_outdated(each: QueueBacklog) -> bool:
+    """Return whether the tasks were counted long ago, or not at all."""
+    age = datetime.now(UTC) - each.counted_at
+    return each.queued is None or age > MAX_SAMPLE_AGE
 
 
 def _is_late(each: QueueBacklog, max_age: timedelta | None) -> bool:
@@ -121,9 +133,14 @@ def _print(found: Sequence[QueueBacklog], late: set[str]) -> None:
         ],
     )
     counted_at = min(each.counted_at for each in found)
+    text, style = "", "dim"
     if counted_at < now - timedelta(seconds=30):
-        text = f"counted in the archiver's sample of {format_instant(counted_at)}"
-        print_line(make_console(), [Cell(f"\n{text}", "dim")])
+        text = f"Counted in the archiver's sample of {format_instant(counted_at)}."
+    if any(map(_is_outdated, found)):
+        text += " A running monitor counts the tasks once a minute."
+        style = "yellow"
+    if text:
+        print_line(make_console(), [Cell(f"\n{text.strip()}", style)])
 
 
 def _consumers(each: QueueBacklog) -> Cell:
