@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import Connection, Select, func, literal, select
 
 from cadasta.workertoolbox.results._database.statuses import PSEUDO_TASKS
 from cadasta.workertoolbox.results._database.tables import history, taskmeta
@@ -16,13 +17,10 @@ from cadasta.workertoolbox.results._store.dated_ids import (
     fetch_ids,
     merge_ids,
 )
+from cadasta.workertoolbox.results._store.recent import UNTRACKED_AFTER
 
 #: Maximum number of results, and of tasks in the history, that are read: the newest.
 MAX_ROWS = 100_000
-
-#: Age from which a result without a message counts as untracked. Until then the message
-#: may still arrive.
-UNTRACKED_AFTER = timedelta(minutes=1)
 
 
 def find_untracked(
@@ -32,6 +30,12 @@ def find_untracked(
 
     The newest are first.
     """
+    queries = (_select_live(since), _select_archived(since))
+    sources = [fetch_ids(connection, query, limit) for query in queries]
+    return merge_ids(sources, limit, newest_first=True)
+
+
+def _select_live(since: datetime) -> Select[Any]:
     until = datetime.now(UTC) - UNTRACKED_AFTER
     result = taskmeta.c
     newest = (
@@ -46,13 +50,16 @@ def find_untracked(
         .limit(MAX_ROWS)
         .subquery()
     )
-    live = (
+    return (
         select(newest.c.date_done, newest.c.task_id)
         .where(~has_message(newest.c.task_id))
         .order_by(newest.c.date_done.desc())
     )
+
+
+def _select_archived(since: datetime) -> Select[Any]:
     ended = history.c
-    some = (
+    newest = (
         select(ended.listed_at, ended.id, ended.day, ended.tracked)
         .where(
             ended.day >= literal(since.date(), literal_execute=True),
@@ -62,10 +69,8 @@ def find_untracked(
         .limit(MAX_ROWS)
         .subquery()
     )
-    archived = (
-        select(some.c.listed_at, some.c.id, some.c.day)
-        .where(~some.c.tracked, ~is_live(some.c.id))
-        .order_by(some.c.listed_at.desc())
+    return (
+        select(newest.c.listed_at, newest.c.id, newest.c.day)
+        .where(~newest.c.tracked, ~is_live(newest.c.id))
+        .order_by(newest.c.listed_at.desc())
     )
-    sources = [fetch_ids(connection, query, limit) for query in (live, archived)]
-    return merge_ids(sources, limit, newest_first=True)
