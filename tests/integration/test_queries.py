@@ -264,6 +264,33 @@ def test_a_list_scans_no_big_table(large: TaskStore, wanted: dict[str, Any]) -> 
     assert_no_big_table_is_scanned(large, found)
 
 
+QUERIES = (
+    *("", "name:export.3", "name:export.rare,export.2", "queue:queue3 run:>10s"),
+    *("status:failure,revoked", "status:failure name:export.3 error:x"),
+    *("worker:worker7@host", "error_group:1-3", "status:queued,scheduled", "export.1"),
+    *(
+        "id:{id}",
+        "root:{root}",
+        "parent:{root}",
+        "group:none",
+        "args.0:1 name:export.3",
+    ),
+)
+
+
+def test_a_search_scans_no_big_table(large: TaskStore) -> None:
+    [child, *_] = [task for task in large.list(limit=100) if task.parent_id]
+    with record_plans(large.engine) as found:
+        for query in QUERIES:
+            filled = query.format(id=child.id, root=child.root_id)
+            page = large.search(filled, limit=10)
+            assert page.tasks or query
+            if page.next is not None:
+                assert large.search(filled, limit=10, page=page.next).tasks
+
+    assert_no_big_table_is_scanned(large, found)
+
+
 def test_other_queries_scan_no_big_table(large: TaskStore) -> None:
     [first, *_] = large.list(status="FAILURE")
     [child, *_] = [task for task in large.list(limit=100) if task.parent_id]

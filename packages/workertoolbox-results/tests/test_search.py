@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,18 +32,15 @@ from cadasta.workertoolbox.results.backend import Backend
 
 START = datetime.now(UTC) - timedelta(hours=1)
 
-#: The number of a task that is published after the start of the tests.
-NEWER = 7300
 
-
-def publish(store: TaskStore, *numbers: int) -> None:
+def publish(store: TaskStore, *numbers: int, start: datetime = START) -> None:
     """Store messages of tasks, two of which were published each second."""
     records = [
         read_task(
             message(
                 id=f"id{number}",
                 workertoolbox_published_at=(
-                    START + timedelta(seconds=number // 2)
+                    start + timedelta(seconds=number // 2)
                 ).isoformat(),
             ),
             seen_at=datetime.now(UTC),
@@ -68,14 +66,15 @@ def test_each_task_is_on_one_page_while_others_arrive_and_are_archived(
 ) -> None:
     publish(store, *range(10))
     backend.store_result("untracked", 1, states.SUCCESS)
-    found, page, number = [], None, NEWER
+    found, page, number = [], None, 10
     while True:
         answer = store.search(limit=limit, page=page)
         found += [task.id for task in answer.tasks]
         page = answer.next
         if page is None:
             break
-        publish(store, number)
+        # Later than the latest state of the untracked task.
+        publish(store, number, start=datetime.now(UTC))
         backend.store_result(f"id{len(found) % 10}", 1, states.SUCCESS)
         archive(store)
         number += 1
@@ -256,10 +255,27 @@ def test_a_failed_export_leaves_the_file_as_it_was(
     assert "No such file" in missing.output
 
 
-def test_parquet_needs_a_file_and_pyarrow(app: Celery, tmp_path: Path) -> None:
+def test_parquet_needs_a_file_and_pyarrow(
+    app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     file = str(tmp_path / "tasks.parquet")
 
     assert run(app, "export", "--format", "parquet").exit_code == 2
     result = run(app, "export", "--format", "parquet", "--output", file)
     assert result.exit_code == 1
     assert "run pip install pyarrow" in result.output
+
+
+def test_tasks_are_exported_as_parquet(
+    app: Celery, store: TaskStore, tmp_path: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    publish(store, *range(3))
+    file = tmp_path / "tasks.parquet"
+    result = run(app, "export", "--format", "parquet", "--output", str(file))
+    rows = parquet.read_table(file).to_pylist()
+
+    assert result.exit_code == 0, result.output
+    assert [row["id"] for row in rows] == ["id2", "id1", "id0"]
+    assert rows[2]["scheduled_at"] == START

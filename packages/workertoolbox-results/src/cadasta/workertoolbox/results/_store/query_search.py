@@ -41,11 +41,15 @@ from cadasta.workertoolbox.results._history.conditions import (
     has_message_or_result,
     has_result,
 )
+from cadasta.workertoolbox.results._query.fields import FIELDS
 from cadasta.workertoolbox.results._store.archived_search import add_matching
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
 from cadasta.workertoolbox.results._store.filters import Condition, is_internal
 from cadasta.workertoolbox.results._store.live_results import open_states
-from cadasta.workertoolbox.results._store.query_conditions import query_condition
+from cadasta.workertoolbox.results._store.query_conditions import (
+    query_condition,
+    requires,
+)
 from cadasta.workertoolbox.results._store.search_order import (
     merged,
     newest_first,
@@ -53,6 +57,16 @@ from cadasta.workertoolbox.results._store.search_order import (
     within,
 )
 from cadasta.workertoolbox.results._store.search_request import Search
+
+#: Fields that relate tasks, with their columns.
+_LINEAGE = {"root": "root_id", "parent": "parent_id", "group": "group_id"}
+
+#: Fields that are not known before a step is published.
+_UNKNOWN_OF_STEPS = [
+    name
+    for name, field in FIELDS.items()
+    if field.columns[0] not in ("id", "name", "status", "tracked", *_LINEAGE.values())
+]
 
 
 def find_matching(connection: Connection, search: Search) -> Sequence[DatedId]:
@@ -70,19 +84,20 @@ def find_matching_steps(
 ) -> Sequence[DatedId]:
     """Return planned steps that match, the last announced first."""
     is_wanted = search.statuses is None or PLANNED in search.statuses
-    if search.by_latest_state or not is_wanted or limit < 1:
+    if limit < 1 or not is_wanted or requires(search.query, _UNKNOWN_OF_STEPS):
         return []
-    steps = (
-        select(
-            *(planned.c[name] for name in ("id", "name", "root_id", "group_id")),
-            func.nullif(planned.c.parent_id, planned.c.id).label("parent_id"),
-            literal(PLANNED).label("status"),
-            true().label("tracked"),
-            planned.c.seen_at,
-        )
-        .where(~has_message_or_result(planned.c.id))
-        .subquery("steps")
-    )
+    waiting = select(
+        *(planned.c[name] for name in ("id", "name", "root_id", "group_id")),
+        func.nullif(planned.c.parent_id, planned.c.id).label("parent_id"),
+        literal(PLANNED).label("status"),
+        true().label("tracked"),
+        planned.c.seen_at,
+    ).where(~has_message_or_result(planned.c.id))
+    parents = search.exact("parent")
+    if parents is not None:
+        # An index has the column, but not the expression.
+        waiting = waiting.where(planned.c.parent_id.in_(parents))
+    steps = waiting.subquery("steps")
     at, id = steps.c.seen_at, steps.c.id
     query = select(at, id).where(
         query_condition(search.query, steps, connection.dialect.name),
@@ -120,10 +135,11 @@ def _find_messages(connection: Connection, search: Search) -> Sequence[DatedId]:
     """Return live tasks with a message, by its publication."""
     at, id = task.c.scheduled_at, task.c.id
     conditions: list[Condition] = [*within(at, search.since, search.until)]
-    for field, column in (("name", task.c.name), ("queue", task.c.queue), ("id", id)):
+    # As the view, except for a message that is not the one that was run.
+    for field in ("id", "name", "queue", *_LINEAGE):
         values = search.exact(field)
         if values is not None:
-            conditions.append(column.in_(values))
+            conditions.append(task.c[_LINEAGE.get(field, field)].in_(values))
     if search.statuses is not None and search.statuses <= {*BEFORE_RESULT}:
         conditions.append(~has_result(id))
     if not search.shows_internal:
@@ -149,6 +165,10 @@ def _find_results(
     ]
     if not search.by_latest_state:
         conditions.append(~has_message(id))
+        for field, name in _LINEAGE.items():
+            values = search.exact(field)
+            if values is not None:
+                conditions.append(taskmeta.c[name].in_(values))
     for field in ("worker", "error_group", "id"):
         values = search.exact(field)
         if values is not None:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from celery.states import SUCCESS
 
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable_text
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._query.nodes import Node, leaves
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
@@ -56,6 +57,9 @@ class Search:
         return self.internal or bool(named)
 
     def exact(self, field: str) -> Sequence[str] | None:
-        """Return the values of a field that tasks can have, or None for all."""
+        """Return the values of a field that tasks can have, or None for all.
+
+        They are in the form in which they are stored.
+        """
         values = exact_values(self.query, field)
-        return None if values is None else sorted(values)
+        return None if values is None else sorted(map(jsonable_text, values))
