@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery, states
 from celery.bin.celery import celery
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from sqlalchemy import insert
 from stored_tasks import MINUTE, publish, store_ended, store_state
@@ -298,3 +300,29 @@ def test_the_help_ends_with_an_example(app: Celery, words: list[str]) -> None:
     last = run(app, *words, "--help").output.splitlines()[-1]
 
     assert last.startswith(f"  Example: celery -A proj tasks {words[0]}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["stats", "--name"], ["errors", "list", "--name"], ["stuck", "--name"]),
+        *(["stats", "--queue"], ["backlog", "--queue"], ["stuck", "--queue"]),
+    ],
+)
+def test_a_shell_completes_names_and_queues(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.joinpath("completed_app.py").write_text(
+        "from celery import Celery\n"
+        "app = Celery('completed_app', broker='memory://', set_as_current=False)\n"
+        "app.conf.task_queues = []\n"
+        "app.amqp.queues.add('export-slow')\n"
+        "@app.task(name='export.site', shared=False)\n"
+        "def site(): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    completion = ShellComplete(celery, {}, "celery", "_CELERY_COMPLETE")
+    found = completion.get_completions(["-A", "completed_app", "tasks", *words], "ex")
+
+    expected = "export.site" if words[-1] == "--name" else "export-slow"
+    assert [each.value for each in found] == [expected]

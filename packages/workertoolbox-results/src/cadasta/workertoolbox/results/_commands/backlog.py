@@ -33,6 +33,7 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
+from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._store.queues import QueueBacklog
 from cadasta.workertoolbox.results._store.store import TaskStore
 
@@ -44,7 +45,7 @@ MAX_SAMPLE_AGE = timedelta(minutes=5)
     "backlog",
     epilog="Example: celery -A proj tasks backlog --max-age 15m --exit-code",
 )
-@click.option("--queue", help="Only this queue.")
+@click.option("--queue", help="Only this queue.", shell_complete=complete("queue"))
 @click.option(
     "--max-age",
     type=Age(),

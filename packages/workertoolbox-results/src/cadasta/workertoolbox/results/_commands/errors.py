@@ -32,6 +32,7 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
+from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
 from cadasta.workertoolbox.results._store.stats import StatsRow
@@ -77,7 +78,11 @@ def command() -> None:
 @command.command("list", epilog="Example: celery -A proj tasks errors list --since 24h")
 @click.option("--state", type=click.Choice(STATES), help="Only groups in this state.")
 @click.option("--new", is_flag=True, help="Only groups that are new or back.")
-@click.option("--name", help="Only groups with errors of tasks of this name.")
+@click.option(
+    "--name",
+    help="Only groups with errors of tasks of this name.",
+    shell_complete=complete("name"),
+)
 @click.option(
     "--since", type=Instant(), help="Only groups with an error since then: 2h, today."
 )

@@ -29,7 +29,7 @@ FILTERS = ("name", "status", "queue", "worker")
 PAGE_SIZE = 500
 
 
-def _complete(kind: str) -> Callable[..., list[str]]:
+def complete(kind: str) -> Callable[..., list[str]]:
     """Return a function that completes names or queues of the app."""
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -56,13 +56,13 @@ def selection_options(function: Decorated) -> Decorated:
     """Add the options that select tasks: filters, a query and a window."""
     options = (
         click.option(
-            "--name", help="Only tasks of this name.", shell_complete=_complete("name")
+            "--name", help="Only tasks of this name.", shell_complete=complete("name")
         ),
         click.option("--status", help="Only tasks of this status, such as FAILURE."),
         click.option(
             "--queue",
             help="Only tasks of this queue.",
-            shell_complete=_complete("queue"),
+            shell_complete=complete("queue"),
         ),
         click.option(
             "--worker", help="Only tasks that this worker ran, such as celery@host."

@@ -36,6 +36,7 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
+from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
 from cadasta.workertoolbox.results._store.store import TaskStore
 
@@ -60,8 +61,12 @@ MAX_LAG = timedelta(minutes=5)
     show_default=True,
     help="What a row is about.",
 )
-@click.option("--name", help="Only tasks of this name.")
-@click.option("--queue", help="Only tasks of this queue.")
+@click.option(
+    "--name", help="Only tasks of this name.", shell_complete=complete("name")
+)
+@click.option(
+    "--queue", help="Only tasks of this queue.", shell_complete=complete("queue")
+)
 @click.option("--status", help="Only tasks that ended with this status.")
 @click.option(
     "--limit",

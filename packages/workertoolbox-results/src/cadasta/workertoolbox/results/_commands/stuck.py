@@ -28,6 +28,7 @@ from cadasta.workertoolbox.results._commands.output import (
     current_app,
     print_json,
 )
+from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.unusual import UnusualTask
 
@@ -44,8 +45,12 @@ from cadasta.workertoolbox.results._store.unusual import UnusualTask
     help="Only tasks that have waited or run for longer than 99 in 100 tasks of their "
     "name in the last seven days, and for longer than --older-than (1m by default).",
 )
-@click.option("--name", help="Only tasks of this name.")
-@click.option("--queue", help="Only tasks of this queue.")
+@click.option(
+    "--name", help="Only tasks of this name.", shell_complete=complete("name")
+)
+@click.option(
+    "--queue", help="Only tasks of this queue.", shell_complete=complete("queue")
+)
 @exit_code_option("a task is found")
 @limit_option("tasks", order="longest first")
 @internal_option
