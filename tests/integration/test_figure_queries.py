@@ -253,7 +253,9 @@ def test_unusual_tasks_have_run_longer_than_those_of_their_name(
         assert each.for_s > each.p99_s
 
 
-def test_all_of_them_only_read(database: str, now: datetime) -> None:
+def test_figure_queries_run_in_a_read_only_transaction(
+    database: str, now: datetime
+) -> None:
     url = f"{database}?options=-c%20default_transaction_read_only%3Don"
     with TaskStore(url) as store:
         since = now - 60 * MINUTE

@@ -24,7 +24,7 @@ FIRST_WAIT_S = 0.005
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
-def test_a_worker_of_several_queues_waits_no_longer_than_it_has_waited_already(
+def test_a_worker_of_several_queues_at_most_doubles_the_wait(
     queues: RedisContents, tmp_path: Path
 ) -> None:
     with (

@@ -102,7 +102,7 @@ def entries(store: TaskStore, service: str) -> dict[str, Schedule]:
     return {each.entry: each for each in found if each.service == service}
 
 
-def test_the_schedule_of_beat_is_known_and_its_end_too(
+def test_the_schedule_of_beat_and_the_end_of_beat_are_known(
     folder: Path, store: TaskStore
 ) -> None:
     def known() -> dict[str, Schedule]:

@@ -45,7 +45,7 @@ def test_the_archiver_makes_way_after_each_batch(
     assert "caught up" not in caplog.text
 
 
-def test_an_archiver_that_does_not_catch_up_makes_no_more_way(
+def test_an_archiver_that_stays_behind_no_longer_makes_way(
     backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archiving, "MAX_BEHIND_S", 0.0)

@@ -45,7 +45,7 @@ def test_workers_are_seen_by_the_starts_and_ends_of_tasks(
     ]
 
 
-def test_services_are_who_sends_which_task_and_who_runs_it(
+def test_services_are_listed_with_their_tasks_and_workers(
     store: TaskStore, now: datetime
 ) -> None:
     pods = ["export-7c9f8d6b5-x2lz9", "export-7c9f8d6b5-b4qwr"]

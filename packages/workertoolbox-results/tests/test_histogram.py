@@ -120,7 +120,7 @@ def test_a_duration_that_is_missing_is_not_subtracted() -> None:
 
 
 @pytest.mark.parametrize("short_texts", [0, histogram.MAX_SHORT_TEXTS])
-def test_texts_with_counts_of_different_sizes_are_added(
+def test_histograms_with_counts_of_different_sizes_are_added(
     short_texts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(histogram, "MAX_SHORT_TEXTS", short_texts)

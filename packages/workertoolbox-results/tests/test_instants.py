@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 28, 14, 30, 15, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the process live five hours behind UTC."""
+    """Set the local time zone to five hours behind UTC."""
     monkeypatch.setenv("TZ", "XYZ5")
     time.tzset()
     yield
@@ -64,7 +64,7 @@ def test_a_time_is_in_utc_or_in_the_local_zone(text: str, utc: str, local: str) 
     ],
 )
 @pytest.mark.parametrize("zone", [UTC, None, timezone(timedelta(hours=14))])
-def test_other_texts_are_refused_with_the_forms(
+def test_other_texts_are_refused_with_a_list_of_forms(
     text: str, zone: timezone | None
 ) -> None:
     with pytest.raises(InvalidTime, match=r"is not a time; write .*2026-11-27T14:30"):

@@ -248,7 +248,7 @@ def test_workers_shows_when_each_was_seen_and_what_it_runs(
     assert [each["id"] for each in found[1]["running"]] == ["3", "4", "5"]
 
 
-def test_services_shows_who_sends_what_and_who_runs_it(
+def test_services_shows_senders_tasks_and_workers(
     app: Celery, store: TaskStore, now: datetime
 ) -> None:
     assert lines(app, "services") == ["no tasks were published"]

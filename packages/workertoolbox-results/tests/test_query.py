@@ -43,7 +43,7 @@ UUID = "12345678-1234-1234-1234-123456789abc"
         ('status:"failure","LOST"', 'status:"failure",LOST'),
     ],
 )
-def test_a_query_has_one_usual_text(text: str, usual: str) -> None:
+def test_equal_queries_have_the_same_text(text: str, usual: str) -> None:
     query = parse_query(text)
 
     assert str(query) == usual

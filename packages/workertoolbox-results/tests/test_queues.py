@@ -1,4 +1,4 @@
-"""The backlog of each queue: what waits, what runs, and who consumes it."""
+"""The backlog of each queue: waiting and running tasks, and its workers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_consumers_are_workers_that_have_run_tasks_of_the_queue_lately(
     assert export.ended_at == now - 3 * MINUTE
 
 
-def test_the_time_to_drain_is_that_at_the_throughput_of_the_last_minutes(
+def test_the_time_to_drain_assumes_the_throughput_of_the_last_minutes(
     store: TaskStore,
     now: datetime,
 ) -> None:
@@ -99,7 +99,7 @@ def test_the_time_to_drain_is_that_at_the_throughput_of_the_last_minutes(
     assert found["idle"].drain_s is None
 
 
-def test_of_many_tasks_the_numbers_are_those_of_the_last_sample(
+def test_a_backlog_of_many_tasks_is_that_of_the_last_sample(
     store: TaskStore, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queues, "MAX_ROWS", 2)

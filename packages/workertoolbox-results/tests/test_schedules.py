@@ -1,4 +1,4 @@
-"""Entries of beat's schedule: what is stored of their runs, and what is shown."""
+"""Entries of beat's schedule: how their runs are stored and shown."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ def test_messages_that_no_monitor_has_read_may_contain_the_run(
     assert entries(store)["ping"].known_until == report["read_until"]
 
 
-def test_entries_that_nothing_names_disappear(store: TaskStore) -> None:
+def test_entries_that_are_neither_sent_nor_listed_are_deleted(store: TaskStore) -> None:
     now = datetime.now(UTC)
     old = now - timedelta(days=40)
     write(

@@ -34,7 +34,7 @@ START = datetime.now(UTC) - timedelta(hours=1)
 
 
 def publish(store: TaskStore, *numbers: int, start: datetime = START) -> None:
-    """Store messages of tasks, two of which were published each second."""
+    """Store messages of tasks; two tasks were published each second."""
     records = [
         read_task(
             message(

@@ -56,7 +56,7 @@ def test_a_state_does_not_replace_a_more_final_one(
     ("revoked_ago", "status"),
     [(timedelta(minutes=5), "STARTED"), (timedelta(minutes=-5), "REVOKED")],
 )
-def test_a_later_run_replaces_a_revocation_that_no_worker_with_the_task_stored(
+def test_a_run_replaces_a_revocation_stored_before_a_worker_had_the_task(
     backend: Backend, store: TaskStore, revoked_ago: timedelta, status: str
 ) -> None:
     backend.mark_as_revoked("1", "revoked")  # As remote control calls it.

@@ -1,4 +1,4 @@
-"""Messages of beat say which run of which entry they are."""
+"""Messages of beat describe the entry and the run that they belong to."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_each_message_of_beat_describes_its_run(
     assert len({run["started_at"] for run in runs.values()}) == 1
 
 
-def test_a_task_that_is_applied_and_counted_at_once_has_its_own_due_time(
+def test_a_run_that_is_sent_outside_of_a_tick_has_its_own_due_time(
     app: Celery,
 ) -> None:
     scheduler = start_beat(app)

@@ -221,8 +221,8 @@ class ScheduleNotFound(ResultsError, LookupError):
 
     def __str__(self) -> str:
         return (
-            f"there is no entry {self.entry!r}; `celery -A … tasks schedules --all` "
-            "shows the entries"
+            f"beat's schedule has no entry {self.entry!r}; "
+            "`celery -A … tasks schedules --all` shows all entries"
         )
 
 

@@ -31,7 +31,7 @@ def parse_instant(text: str, *, now: datetime, zone: tzinfo | None = None) -> da
         zone: The time zone of texts without an offset; by default, the local one.
 
     Raises:
-        InvalidTime: The text is none of these, or out of range.
+        InvalidTime: The text has another form, or is out of range.
     """
     word = text.strip()
     try:

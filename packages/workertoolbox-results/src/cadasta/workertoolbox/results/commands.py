@@ -30,20 +30,20 @@ GROUP = "workertoolbox.commands"
 
 #: The package with the commands of this distribution, each a module with a `command`.
 PACKAGE = "cadasta.workertoolbox.results._commands"
-#: Their help is here as well, so that `--help` need not import them.
+#: Their help is here as well, so that `--help` does not import them.
 COMMANDS = {
     "archive": "Move ended tasks to the history, as monitors do.",
-    "backlog": "Show how many tasks wait in each queue, how long, and who consumes it.",
+    "backlog": "Show how many tasks wait in each queue, and for how long.",
     "errors": "Show groups of errors, and resolve or ignore them.",
     "export": "Write tasks to a file, as NDJSON, CSV or Parquet.",
     "list": "Show the newest tasks.",
     "monitor": "Write the copy of every task message to the database, until stopped.",
     "purge": "Delete old tasks, or one workflow, with their attempts and results.",
     "quarantine": "Show, replay or delete the messages that no monitor could read.",
-    "schedules": "Show the entries of beat's schedule: last run, missed ones, next.",
-    "services": "Show who sends which task to which queue, and which workers run it.",
+    "schedules": "Show the entries of beat's schedule: last, missed and next runs.",
+    "services": "Show which services send and which workers run each task.",
     "show": "Show the workflow of the task or group ID as a tree.",
-    "stats": "Show how many tasks ended, failed, waited and ran, compared with before.",
+    "stats": "Show counts, waits and run times of tasks by name or queue.",
     "stuck": "Show tasks that have been queued or running for too long.",
     "tail": "Show new tasks, and tasks that end, until interrupted.",
     "upgrade": "Create the tables, or migrate them to the current schema.",

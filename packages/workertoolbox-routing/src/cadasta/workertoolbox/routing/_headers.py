@@ -14,7 +14,7 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: The service that published the task first: the name of its app, `app.main`.
 SERVICE = "workertoolbox_service"
 
-#: Which run of which entry of beat's schedule a message is: a dictionary, see
+#: The entry and the run of beat's schedule that a message belongs to: a dictionary, see
 #: `_scheduled_runs.py`.
 BEAT = "workertoolbox_beat"
 

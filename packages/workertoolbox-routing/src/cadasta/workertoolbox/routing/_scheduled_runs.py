@@ -1,4 +1,4 @@
-"""Which run of which entry of beat's schedule a task message is.
+"""The header that describes a message as a run of an entry of beat's schedule.
 
 The description of a run is a header of the message, a dictionary:
 
@@ -10,7 +10,7 @@ The description of a run is a header of the message, a dictionary:
 - `max_interval_s`: the longest time in seconds that beat sleeps,
 - `entries`: in some messages, all entries of the schedule; see `_listing.py`.
 
-Instants are in ISO 8601. They are None if the schedule does not say them.
+Instants are in ISO 8601. They are None if the schedule does not give them.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ def _parameter(name: str) -> Any:
 
 
 def _is_run_again(insert: Insert) -> ColumnElement[bool]:
-    """Return a condition that a state is of a message published after the stored end.
+    """Return the condition that a state belongs to a message published after the end.
 
     A task that is published again after its end is a new run, not a duplicate.
     """

@@ -37,7 +37,7 @@ from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._store.queues import QueueBacklog
 from cadasta.workertoolbox.results._store.store import TaskStore
 
-#: Age from which the archiver's sample does not show the present.
+#: Age from which a sample of the archiver counts as out of date.
 MAX_SAMPLE_AGE = timedelta(minutes=5)
 
 
@@ -65,10 +65,10 @@ def command(
     exit_code: bool,
     as_json: bool,
 ) -> None:
-    """Show how many tasks wait in each queue, how long, and who consumes it.
+    """Show how many tasks wait in each queue, and for how long.
 
     Queues that had tasks within the last hour are shown. Workers are those that run a
-    task of the queue, or have run one within an hour.
+    task of the queue, or have run one within the last hour.
     """
     if exit_code and max_age is None:
         raise click.UsageError("--exit-code needs --max-age")

@@ -38,7 +38,7 @@ from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
 from cadasta.workertoolbox.results._store.stats import StatsRow
 from cadasta.workertoolbox.results._store.store import TaskStore
 
-#: The states that somebody should look at.
+#: The states of errors that need attention.
 NEWS = ("new", "back")
 
 #: How far back `errors show` counts the errors by name.
@@ -54,7 +54,7 @@ _STYLES = {"new": "bold red", "back": "bold red", "ongoing": "yellow"}
 
 
 class DefaultGroup(click.Group):
-    """A group that lists if no command is given."""
+    """A group that runs `list` if no command is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         first = args[0] if args else ""
@@ -230,7 +230,7 @@ def resolve(ctx: click.Context, ids: tuple[str, ...]) -> None:
 @click.argument("ids", nargs=-1, required=True)
 @click.pass_context
 def ignore(ctx: click.Context, ids: tuple[str, ...]) -> None:
-    """Mark the groups with the keys IDS as ignored, whatever occurs."""
+    """Mark the groups with the keys IDS as ignored, despite later errors."""
     _change(ctx, ids, TaskStore.ignore_error_group, "ignored")
 
 

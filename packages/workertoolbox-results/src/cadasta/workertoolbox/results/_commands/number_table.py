@@ -66,7 +66,7 @@ def print_numbers(
     *,
     below: Sequence[Cell | None] = (),
 ) -> None:
-    """Print a table, no cell of which is ever cut.
+    """Print a table without cutting its cells.
 
     Args:
         below: For each row, a cell that is printed on a line of its own below it.
@@ -87,7 +87,7 @@ def print_numbers(
 
 
 def print_line(console: Console, cells: Iterable[Cell]) -> None:
-    """Print cells next to each other on one line, which is not cut."""
+    """Print cells next to each other on one line, without cutting it."""
     line = Text.assemble(*cells, overflow="ignore", no_wrap=True)
     line.rstrip()
     console.print(line, soft_wrap=True)
@@ -98,7 +98,7 @@ def _fitting(
 ) -> Sequence[int]:
     """Return the numbers of the columns that fit into a width.
 
-    Columns without any text, such as changes of which there are none, are left out.
+    Columns without any text, such as changes that are all small, are left out.
     """
     shown = [number for number, each in enumerate(widths) if each]
     while sum(widths[number] + GAP for number in shown) - GAP > width:

@@ -61,7 +61,7 @@ def print_json(objects: Iterable[Mapping[str, object]]) -> None:
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, below: Collection[str]
 ) -> None:
-    """Print a table, no cell of which is ever cut.
+    """Print a table without cutting its cells.
 
     Args:
         below: Names of columns that are printed on a line of their own below the

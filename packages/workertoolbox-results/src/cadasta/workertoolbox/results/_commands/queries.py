@@ -1,4 +1,4 @@
-"""The options with which commands select tasks, and the query that they make up."""
+"""The options with which commands select tasks, and the query that they form."""
 
 from __future__ import annotations
 
@@ -150,6 +150,6 @@ def _combined(query: str, filters: Mapping[str, str | None]) -> str:
 
 
 def _moved(error: InvalidQuery, query: str, combined: str) -> InvalidQuery:
-    """Return an error about a combined query as one about the query in it."""
+    """Return an error in a combined query as an error in the user's query."""
     before = 0 if combined == query else 1
     return InvalidQuery(query, error.column - before, error.reason)

@@ -37,12 +37,15 @@ _COLUMNS: dict[str, Callable[[Schedule], str]] = {
 
 @click.command("schedules")
 @click.option(
-    "--all", "removed", is_flag=True, help="Show entries that beat has removed, too."
+    "--all",
+    "removed",
+    is_flag=True,
+    help="Show also entries that beat no longer lists.",
 )
 @click.option(
     "--exit-code", is_flag=True, help="Exit with code 1 if an entry is overdue."
 )
-@click.option("--forget", metavar="ENTRY", help="Delete what is known of an entry.")
+@click.option("--forget", metavar="ENTRY", help="Delete an entry from the database.")
 @click.option("--service", help="With --forget: only the entry of this service.")
 @json_option
 @click.pass_context
@@ -54,7 +57,7 @@ def command(
     service: str | None,
     as_json: bool,
 ) -> None:
-    """Show the entries of beat's schedule: last run, missed ones, next.
+    """Show the entries of beat's schedule: last, missed and next runs.
 
     Entries are known from the messages that beat has sent. "late" says how long after
     the due time the last run was sent. An entry is overdue if its next run was due, and
@@ -84,8 +87,8 @@ def command(
 def _warn_of_lag(known_until: datetime | None) -> None:
     if known_until is not None and datetime.now(UTC) - known_until > MAX_LAG:
         click.echo(
-            f"Monitors have read messages until {_time(known_until)} only; later runs "
-            "are not known. Look at the monitors.",
+            f"Monitors have read only messages until {_time(known_until)}; later runs "
+            "are not known. Check that a monitor runs.",
             err=True,
         )
 

@@ -41,10 +41,10 @@ SHOWN_WORKERS = 2
 def command(
     ctx: click.Context, /, since: datetime | None, internal: bool, as_json: bool
 ) -> None:
-    """Show who sends which task to which queue, and which workers run it.
+    """Show which services send and which workers run each task.
 
-    It is taken from the latest tasks of each name. Pods of Kubernetes whose names
-    differ only at the end are one.
+    Only the latest tasks of each name are read. Kubernetes pods whose names differ only
+    at the end are shown as one.
     """
     with TaskStore.for_app(current_app(ctx)) as store:
         found = store.services(since=since, internal=internal)

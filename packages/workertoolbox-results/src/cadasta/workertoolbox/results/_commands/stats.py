@@ -59,7 +59,7 @@ MAX_LAG = timedelta(minutes=5)
     type=click.Choice(["name", "queue"]),
     default="name",
     show_default=True,
-    help="What a row is about.",
+    help="Whether a row is for a name or a queue.",
 )
 @click.option(
     "--name", help="Only tasks of this name.", shell_complete=complete("name")
@@ -82,7 +82,7 @@ MAX_LAG = timedelta(minutes=5)
 def command(
     ctx: click.Context, /, since: datetime | None, as_json: bool, **given: Any
 ) -> None:
-    """Show how many tasks ended, failed, waited and ran, compared with before.
+    """Show counts, waits and run times of tasks by name or queue.
 
     The window is the last hour by default. Figures are compared with the window of the
     same length before it. Tasks are counted when they are archived, a minute or two
@@ -183,7 +183,7 @@ def _numbers(row: StatsRow, rate: Cell) -> Sequence[Cell]:
 
 
 def _changes(now: Stats, before: Stats) -> Sequence[Cell]:
-    """Return the changes that are larger than those between windows of equal tasks."""
+    """Return the changes that are too large to be chance."""
     tasks = failures = ran = BLANK
     if _differ(now.count, before.count):
         tasks = change_cell(now.per_second, before.per_second)

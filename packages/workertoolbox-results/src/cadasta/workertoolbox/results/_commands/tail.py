@@ -39,7 +39,7 @@ _COLOURS = {"SUCCESS": "green", "FAILURE": "red", "LOST": "red", "REVOKED": "yel
     type=Duration(max_s=3600),
     default="1s",
     show_default=True,
-    help="How long to wait between two looks into the database.",
+    help="How long to wait between two queries of the database.",
 )
 @internal_option
 @utc_option

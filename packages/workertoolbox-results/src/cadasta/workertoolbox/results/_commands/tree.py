@@ -215,7 +215,7 @@ def _outcome(task: Task) -> Iterator[list[Piece]]:
 
 
 def _sender(task: Task) -> Iterator[list[Piece]]:
-    """Yield lines that say who has published a task, and with which headers."""
+    """Yield lines with the sender and the headers of a task."""
     pieces = []
     if task.service or task.origin:
         names = " ".join(filter(None, (task.service, task.origin)))

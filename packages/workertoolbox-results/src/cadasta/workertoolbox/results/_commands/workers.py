@@ -44,8 +44,8 @@ SHOWN_TASKS = 2
 def command(ctx: click.Context, /, since: datetime | None, as_json: bool) -> None:
     """Show when each worker was last seen, and which tasks it runs.
 
-    A worker is seen when it starts or ends a task; none is asked, so this works on
-    every broker. Ended tasks are those of the last ten minutes.
+    A worker is seen when it starts or ends a task. Workers are not asked, so this works
+    on every broker. Ended tasks are those of the last ten minutes.
     """
     with TaskStore.for_app(current_app(ctx)) as store:
         found = store.workers(since=since)

@@ -4,7 +4,7 @@
 -- the functions change.
 
 -- A row that changes after it was archived is archived again. If another result replaces one
--- of which only the beginning was restored, its size goes too.
+-- that was restored without its end, the size is reset too.
 CREATE OR REPLACE FUNCTION workertoolbox_result_changed() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -42,7 +42,7 @@ FOR EACH ROW WHEN (
 )
 EXECUTE FUNCTION workertoolbox_result_deleted();
 
--- Whether a message queues a task again that has ended: it was published after the end, and
+-- Return whether a message queues an ended task again: it was published after the end, and
 -- later than the message of the run that ended. Copies of that message do not. If it is not
 -- known when that message was published, clocks may differ by a day. A task that ended without
 -- a run, such as a step after a failure, is queued by any message but its own.

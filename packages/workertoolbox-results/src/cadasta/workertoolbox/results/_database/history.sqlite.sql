@@ -9,7 +9,7 @@ BEGIN
     UPDATE celery_taskmeta SET archived_at = NULL, forgotten = NULL WHERE id = new.id;
 END;
 
--- If another result replaces one of which only the beginning was restored, its size goes too.
+-- If another result replaces one that was restored without its end, the size is reset too.
 DROP TRIGGER IF EXISTS workertoolbox_result_replaced;
 CREATE TRIGGER workertoolbox_result_replaced AFTER UPDATE ON celery_taskmeta
 WHEN old.result_bytes IS NOT NULL AND new.result IS NOT old.result

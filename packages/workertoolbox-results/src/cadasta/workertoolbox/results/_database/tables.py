@@ -142,7 +142,7 @@ task = Table(
     Column("published_at", Instant),
     # The hard time limit of the task, if the latest message has one.
     Column("time_limit_s", Float),
-    # Who has published it, and what users have added; see `TaskRecord`.
+    # The sender, and the headers that users have added; see `TaskRecord`.
     Column("service", Text),
     Column("schedule", Text),
     Column("headers", Document),

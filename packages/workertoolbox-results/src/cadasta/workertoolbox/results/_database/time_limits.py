@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._query_errors import QueryTimeout
 #: PostgreSQL's code for a statement that was cancelled.
 _CANCELLED = "57014"
 
-#: Virtual instructions of SQLite between two looks at the clock: about a millisecond.
+#: Virtual instructions of SQLite between two checks of the clock: about a millisecond.
 _INSTRUCTIONS = 20_000
 
 #: The longest timeout that PostgreSQL accepts, in milliseconds.

@@ -48,7 +48,7 @@ def _first_columns() -> list[Column[Any]]:
 
 
 def _sender_columns(*first: str) -> list[Column[Any]]:
-    """Return the columns that say who has published a task, and with which headers."""
+    """Return the columns with the sender and the headers of a task."""
     names = (*first, "service", "schedule")
     return [*(Column(name, Text) for name in names), Column("headers", Document)]
 

@@ -49,8 +49,8 @@ def contributions_of(rows: Iterable[Sequence[Any]]) -> Iterator[Contribution]:
     """Yield what ended tasks, and their retried attempts, add to the rollups.
 
     Args:
-        rows: Rows of the history with `contribution_columns`. The same row always
-            yields the same.
+        rows: Rows of the history with `contribution_columns`. The result depends on
+            nothing else.
     """
     for row in rows:
         name, queue, status, finished_at, retries, *durations, group, attempts = row[1:]

@@ -191,12 +191,12 @@ def _is_queued_again(
     run_published_at: datetime | None,
     stored_at: datetime | None,
 ) -> bool:
-    """Return whether a message queues a task again that has ended.
+    """Return whether a message queues an ended task again.
 
-    It was published after the end, and later than the message of the run that ended, so
-    that no copy of that message counts. If it is not known when that message was
-    published, clocks may differ by `MAX_SKEW`. A trigger applies the same rule to
-    messages that are stored after the task was archived.
+    It does if it was published after the end, and later than the message of the run
+    that ended, so copies of that message do not count. If the publication of that
+    message is not known, clocks may differ by `MAX_SKEW`. A trigger applies the same
+    rule to messages that are stored after the task was archived.
 
     Args:
         published_at: When the message was published, or None if it does not say.
@@ -212,13 +212,12 @@ def _is_queued_again(
 
 
 def _is_complete(horizon: datetime | None) -> ColumnElement[bool]:
-    """Return a condition that no message of a result is expected any more.
+    """Return the condition that no further message of a result is expected.
 
-    It is true of results without a time, which Celery does not write.
+    It is true for results without a time, which Celery does not write.
 
     Args:
-        horizon: The end of a task up to which its message is stored, if it has one;
-            None if no monitor writes to the database.
+        horizon: As `find_horizon` returns it.
     """
     if horizon is None:
         return true()

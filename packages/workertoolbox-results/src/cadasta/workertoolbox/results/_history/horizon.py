@@ -49,10 +49,11 @@ def report_progress(
 
 
 def find_horizon(connection: Connection, now: datetime) -> datetime | None:
-    """Return the end of a task up to which its message is stored, if it has one.
+    """Return the time up to which the messages of ended tasks have been read.
 
-    It is that of the running monitor that is furthest behind. While no monitor runs, it
-    is that of the monitor that was furthest ahead.
+    If a task ended before that time, its message is stored, or does not exist. The time
+    is that of the running monitor that is furthest behind. While no monitor runs, it is
+    that of the monitor that was furthest ahead.
 
     Returns:
         None if no monitor writes to this database.

@@ -64,7 +64,7 @@ SEARCHED_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """The task because of which steps are not run, and the state of the steps.
+    """The task that keeps steps from running, and the state of the steps.
 
     Attributes:
         id: The task that did not succeed.

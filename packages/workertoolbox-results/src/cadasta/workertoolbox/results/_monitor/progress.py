@@ -25,11 +25,10 @@ QUIET_WAITS = 3
 
 
 class Progress:
-    """Times up to which all messages that were published are stored.
+    """The time up to which all published messages are stored.
 
-    Messages arrive about in the order of their publication. So the time of the last
-    message that was stored tells how far the monitor is behind. If no message arrives,
-    it is not behind.
+    Messages arrive about in the order of their publication, so it is the time of the
+    last stored message. If no message arrives, the monitor is not behind.
 
     One thread may add batches while another one waits for messages.
     """

@@ -64,9 +64,9 @@ def find_run(
     sent_at: datetime,
     seen_at: datetime,
 ) -> ScheduledRun | None:
-    """Return the run that a message is, or None if beat has not described it.
+    """Return the run that a message starts, or None if beat has not described it.
 
-    A retry is the same run. Values of a wrong type count as unknown.
+    A retry belongs to the same run. Values of a wrong type count as unknown.
     """
     if (described_run := headers.get(BEAT)) is None:
         return None

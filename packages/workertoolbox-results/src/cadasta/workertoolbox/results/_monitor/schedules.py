@@ -1,7 +1,7 @@
 """Idempotent writing of the entries of beat's schedule.
 
-Each value of a row is that of the latest message that has it, or follows from the set
-of messages, so that neither the order of messages nor a second copy changes it.
+The order of messages, and second copies, do not change a row: each value is taken from
+the latest message that has it, or computed from the set of messages.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All parts hold. Without parts, it holds for every task."""
+    """All parts match. Without parts, it matches every task."""
 
     parts: tuple[Node, ...]
 

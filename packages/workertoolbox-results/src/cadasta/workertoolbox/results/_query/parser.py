@@ -67,7 +67,7 @@ def parse_query(text: str) -> Node:
     """Return the query that a text means; an empty text means every task.
 
     Example:
-        Two fields, of which both must match::
+        Two fields that must both match::
 
             parse_query("status:failure name:export.*")
 

@@ -30,7 +30,7 @@ def count_moments(
     *,
     period: timedelta,
 ) -> int:
-    """Count the moments at which a schedule is due after one of them, up to a time.
+    """Count the moments at which a schedule is due after a due moment, up to a time.
 
     Args:
         schedule: A text as workertoolbox-routing writes it.

@@ -1,4 +1,4 @@
-"""The runs of an entry, and what they say about missed and doubled runs."""
+"""The runs of an entry, and how many were missed or doubled."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class RunLog:
         dropped: Number of runs before those.
         missed: Number of missed runs before the dropped ones.
         doubled: Number of dropped runs that were doubled.
-        missed_at: When the last dropped run was sent before which others were missed.
-        doubled_at: When the last dropped run was sent that was doubled.
+        missed_at: When the last dropped run that followed missed runs was sent.
+        doubled_at: When the last dropped run that was doubled was sent.
     """
 
     runs: tuple[Run, ...] = ()

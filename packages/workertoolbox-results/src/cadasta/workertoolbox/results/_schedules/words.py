@@ -21,7 +21,7 @@ _MAX_LISTED = 4
 
 
 def in_words(schedule: str) -> str:
-    """Return a schedule in words, or the text itself if there are none for it.
+    """Return a common schedule in words, and any other one as it is.
 
     Example:
         >>> in_words("30 2 * * mon-fri")

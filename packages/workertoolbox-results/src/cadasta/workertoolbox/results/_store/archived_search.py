@@ -76,7 +76,7 @@ def add_matching(
 
 
 def _scans(search: Search) -> Iterator[Sequence[Condition]]:
-    """Yield conditions that cover the matching tasks, each of which has an index."""
+    """Yield conditions that cover the matching tasks, each with an index."""
     columns = history.c
     if search.by_latest_state:
         fields = ("worker", "error_group")

@@ -1,4 +1,4 @@
-"""Tasks whose message or end has been stored in the last moments."""
+"""Messages and ends of tasks that were stored a moment ago."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cadasta.workertoolbox.results._database.statuses import ENDED, PSEUDO_TASKS
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 
-#: How long after its time a row may become visible: clocks of workers differ, and a
-#: monitor commits batches.
+#: How long after the time in it a row may become visible: clocks of workers differ, and
+#: a monitor commits batches.
 OVERLAP = timedelta(seconds=10)
 
 #: Maximum number of messages, and of ends, that are read at once.

@@ -119,7 +119,7 @@ class ErrorGroups(OpenDatabase):
         end.
 
         Example:
-            What has begun to fail since yesterday::
+            Errors that first occurred in the last 24 hours::
 
                 for group in store.error_groups(state="new"):
                     print(group.count, group.sample, group.first_at, group.recent)

@@ -20,7 +20,7 @@ def distinct_values(
     *conditions: ColumnElement[bool],
     limit: int = MAX_VALUES,
 ) -> Iterable[str]:
-    """Return the distinct values of a column, by one look into its index for each.
+    """Return the distinct values of a column, by one lookup in its index for each.
 
     It is one statement. In PostgreSQL, planning a statement on the history takes as
     long as running it.

@@ -133,10 +133,10 @@ class Figures(OpenDatabase):
             )
 
     def backlog(self) -> Sequence[QueueBacklog]:
-        """Return what waits in each queue, most tasks first.
+        """Return what waits and runs in each queue, most tasks first.
 
-        Queues that had tasks within the last hour are included. What runs and who
-        consumes comes from the starts and ends of tasks, on every broker.
+        Queues that had tasks within the last hour are included. Workers are known
+        from the starts and ends of tasks, on every broker.
 
         Example:
             Queues whose oldest task has waited for more than five minutes::

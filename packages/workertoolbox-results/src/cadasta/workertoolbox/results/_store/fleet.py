@@ -28,10 +28,10 @@ class Fleet(OpenDatabase):
     def services(
         self, *, since: datetime | None = None, internal: bool = False
     ) -> Sequence[Route]:
-        """Return who sends which task to which queue, and which workers run it.
+        """Return which services send each task, and which workers run it.
 
-        It is taken from the latest fifty ended and the latest fifty live tasks of
-        each name, so a route that is rare among the tasks of its name may be missing.
+        Only the latest fifty ended and the latest fifty live tasks of each name are
+        read, so a route that is rare among the tasks of its name may be missing.
 
         Example:
             Tasks that have been sent, but that no worker has run::

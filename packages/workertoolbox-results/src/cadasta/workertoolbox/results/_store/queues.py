@@ -1,4 +1,4 @@
-"""The backlog of each queue: what waits, what runs, and who consumes it."""
+"""The backlog of each queue: waiting and running tasks, and its workers."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class QueueBacklog:
             task waits.
         retrying: Number of tasks that are to be retried.
         running: Number of tasks that have started and not ended.
-        counted_at: When the tasks were counted: now, or if more than 20,000 tasks are
-            live, in the last sample, which the archiver takes each minute.
+        counted_at: When the tasks were counted: now, or in the archiver's last sample
+            if more than 20,000 tasks are live. It takes a sample each minute.
         consumers: Workers that run a task of the queue, or have run one of its last 200
             within an hour. It needs no remote control, so it works on every broker.
         ended_at: When a task of the queue last ended, within the last hour.
@@ -80,7 +80,7 @@ class QueueBacklog:
     def drain_s(self) -> float | None:
         """Seconds until the queued tasks have run, if no others are published.
 
-        It is None if tasks wait and none has ended lately.
+        It is None if tasks wait and no task has ended lately.
         """
         if not self.queued:
             return None if self.queued is None else 0.0

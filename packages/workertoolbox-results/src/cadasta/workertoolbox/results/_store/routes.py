@@ -45,7 +45,7 @@ _POD = re.compile(rf"-{_RANDOM}{{6,10}}-{_RANDOM}{{5}}$|-\d+$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A sender that publishes tasks of a name to a queue, and who runs them.
+    """A sender of tasks with a name to a queue, and the workers that run them.
 
     Hosts whose names differ only in the random end or the number of a Kubernetes pod
     are one, such as `export-*`.

@@ -35,7 +35,7 @@ class LastRun:
         task_id: Id of its task.
         due_at: When it was due; None if the schedule does not say that.
         sent_at: When beat published it.
-        late_s: Seconds from the first to the second.
+        late_s: Seconds from `due_at` to `sent_at`.
         status: The status of the task; None if the task was purged.
         run_s: Seconds that the task ran; None before its end.
     """
@@ -64,7 +64,7 @@ class Schedule:
         origin: The process of beat that has sent the last run.
         started_at: When that process started.
         last: The last run; None if beat has only listed the entry.
-        next_at: When the next run is due; None if there is none.
+        next_at: When the next run is due; None if the entry has no next run.
         count: Number of runs since `first_at`.
         missed: Number of runs since then that were due and not sent.
         missed_at: When the first run after the last missed one was sent.
@@ -154,7 +154,7 @@ class Schedules(OpenDatabase):
         ]
 
     def forget_schedule(self, entry: str, *, service: str | None = None) -> None:
-        """Delete what is known of an entry. If beat sends it again, it returns.
+        """Delete an entry from the database. It returns if beat sends it again.
 
         The role needs the privileges of a purger.
 
@@ -164,7 +164,7 @@ class Schedules(OpenDatabase):
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the change.
-            ScheduleNotFound: There is no such entry.
+            ScheduleNotFound: No entry has this name.
         """
         deletion = delete(schedule).where(schedule.c.entry == entry)
         if service is not None:
@@ -175,10 +175,10 @@ class Schedules(OpenDatabase):
 
 
 def _find_known_until(connection: Connection, now: datetime) -> datetime:
-    """Return up to when the messages are read by all monitors that run.
+    """Return the time up to which all running monitors have read the messages.
 
-    While none runs, it is when the last one stopped to read. If no monitor reports, it
-    is the present.
+    While no monitor runs, it is when the last one stopped reading. If no monitor
+    reports, it is the present.
     """
     rows = connection.execute(select(monitor.c.read_until, monitor.c.reported_at)).all()
     known: list[tuple[datetime, datetime]]
@@ -229,7 +229,7 @@ def _last_lists(rows: Sequence[RowMapping]) -> Mapping[str, datetime]:
 def _is_absent(
     row: RowMapping, last_list_at: datetime | None, *, since: datetime | None = None
 ) -> bool:
-    """Return whether the last list of the service does not have an entry.
+    """Return whether an entry is missing from the last list of its service.
 
     Args:
         since: Older lists do not count: a scheduler such as that of django-celery-beat

@@ -18,7 +18,7 @@ from cadasta.workertoolbox.results._store.query_conditions import exact_values, 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What is searched.
+    """A search for tasks.
 
     Attributes:
         query: The query.

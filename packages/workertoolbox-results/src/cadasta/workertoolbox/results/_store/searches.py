@@ -43,7 +43,7 @@ from cadasta.workertoolbox.results._store.windows import check_window
 _INDEXED = ("id", "name", "queue", "worker", "error_group", "root", "parent", "group")
 
 
-#: How long the first look of `follow` goes back, to know what is not new.
+#: How far back `follow` reads first, to know what is not new.
 _FIRST_LOOK = timedelta(minutes=1)
 
 
@@ -72,7 +72,7 @@ class Searches(OpenDatabase):
         seen moves to the front with each new state.
 
         Example:
-            All failures of the last day of which an order is an argument::
+            All failures of the last day that have an order as argument::
 
                 query = "status:failure args.order_id:4711"
                 since = datetime.now(UTC) - timedelta(days=1)
@@ -135,8 +135,8 @@ class Searches(OpenDatabase):
         """Yield tasks that are new, and tasks that have ended, without an end.
 
         A task is yielded when a monitor has stored its message, and again after its
-        end; once if both happen between two looks. At most 5,000 messages and as many
-        ends are read in one look.
+        end; once if both happen between two queries. Each query reads at most 5,000
+        messages and as many ends.
 
         Example:
             Print failures as they happen::
@@ -149,7 +149,7 @@ class Searches(OpenDatabase):
             query: As for `search`.
             internal: As for `search`.
             brief: As for `search`.
-            every_s: Seconds between two looks into the database.
+            every_s: Seconds between two queries of the database.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -188,7 +188,7 @@ def _read_changed(
     order = {each.id: number for number, each in enumerate(reversed([*changes]))}
     if not order:
         return []
-    # The first change of a task would be out of date: the last one counts.
+    # A task may have several changes, and is sorted by its last one.
     ids = tuple(Value(id, quoted=True) for id in order)
     query = all_of(node, Match("id", ids))
     found = find_matching(connection, Search(query=query, limit=len(order)))
@@ -219,10 +219,10 @@ def _read_page(connection: Connection, search: Search, *, brief: bool) -> Page:
 
 
 def _check_statuses(connection: Connection, text: str, node: Node) -> None:
-    """Refuse a status that no task can have, with the nearest one.
+    """Refuse a status that no task can have, and suggest the nearest one.
 
     Raises:
-        InvalidQuery: There is such a status.
+        InvalidQuery: The query has such a status.
     """
     for leaf, status in _statuses(node):
         is_usual = status in STATUSES or status in USUAL_STATES

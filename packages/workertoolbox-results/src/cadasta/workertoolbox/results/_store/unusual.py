@@ -32,7 +32,7 @@ PERCENT = 99
 #: Number of tasks that are read at once.
 BATCH_SIZE = 100
 
-#: Maximum number of waiting and running tasks that are compared, the longest ones.
+#: Maximum number of waiting and running tasks that are compared: the longest ones.
 MAX_CANDIDATES = 1000
 
 
@@ -78,14 +78,14 @@ class UnusualTasks(OpenDatabase):
         short for a nightly report or too long for a request.
 
         Example:
-            What hangs, and for how many times longer than usual::
+            Tasks that hang, with how many times longer than usual::
 
                 for found in store.stuck_by_p99():
                     print(found.task.id, found.for_s / (found.p99_s or found.for_s))
 
         Args:
             at_least: Only tasks that wait or run for longer than this. It is the only
-                bound for names of which no task has ended in seven days.
+                bound for names without an ended task in seven days.
             limit: Maximum number of tasks to return.
             name: Only tasks of this name.
             queue: Only tasks of this work queue.

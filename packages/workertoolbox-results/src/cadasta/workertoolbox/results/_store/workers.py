@@ -1,6 +1,6 @@
 """Workers, as the starts and ends of tasks show them.
 
-Nothing asks the workers, so this works on every broker, SQS included.
+Workers are not asked, so this works on every broker, SQS included.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RunningTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A worker, as the tasks show it that it has started and ended.
+    """A worker, as the starts and ends of its tasks show it.
 
     Attributes:
         name: Its name, such as `celery@host`.

@@ -1,4 +1,4 @@
-"""Keep which service has published a task, beat's entry, and the headers of users.
+"""Store the service that published a task, beat's entry, and the headers of users.
 
 Before deployment.
 """

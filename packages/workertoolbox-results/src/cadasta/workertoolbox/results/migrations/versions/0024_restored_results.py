@@ -1,4 +1,4 @@
-"""Keep the size of a result of which only the beginning was restored from the history.
+"""Keep the size of a long result whose beginning was restored from the history.
 
 The views have that size, and the columns of 0020. The functions search the history as
 0021 and 0023 say.
