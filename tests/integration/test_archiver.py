@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results._history.days import existing_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
+from support.polling import wait_until
 from support.task_histories import PUBLISHED, History
 
 on_postgresql = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
@@ -435,6 +436,37 @@ def test_a_message_stored_while_its_task_is_archived_is_archived_later(
 
 
 @on_postgresql
+@pytest.mark.parametrize("ended", ["archived", "revoked"])
+def test_a_result_stored_while_a_message_queues_its_task_again_stays(
+    past: History, ended: str
+) -> None:
+    past.store(states.SUCCESS, 42)
+    if ended == "archived":
+        past.archive()
+    else:
+        revoked = {"status": states.REVOKED, "started_at": None, "worker": None}
+        with past.engine.begin() as connection:
+            connection.execute(taskmeta.update().values(revoked))
+    again_at = datetime.now(UTC)
+    second: dict[str, Any] = {"status": states.SUCCESS, "result": b"43"}
+    second |= {"published_at": again_at, "worker": "a@host"}
+    second["date_done"] = again_at.replace(tzinfo=None)
+    with past.engine.connect() as worker, ThreadPoolExecutor() as pool:
+        worker.execute(taskmeta.update().values(second))
+        headers: dict[str, Any] = {PUBLISHED_AT: again_at.isoformat()}
+        monitor = pool.submit(past.publish, **headers)
+        wait_until(lambda: past.waiting_sessions() == 1, timeout_s=10)
+        worker.commit()
+        monitor.result()
+    [shown] = past.shown()
+    past.archive()
+    [row] = past.rows()
+
+    assert (shown["status"], shown["result"]) == (states.SUCCESS, 43)
+    assert (row["status"], row["result"]) == (states.SUCCESS, b"43")
+
+
+@on_postgresql
 def test_locked_rows_are_left_for_the_next_batch(
     past: History,
 ) -> None:
@@ -504,6 +536,29 @@ def test_functions_with_the_owners_privileges_ignore_temporary_tables(
         forgotten = connection.scalars(select(taskmeta.c.forgotten)).all()
 
     assert forgotten == [True]
+
+
+@on_postgresql
+def test_functions_that_search_days_for_their_owner_ignore_temporary_tables(
+    past: History,
+) -> None:
+    past.store(states.SUCCESS, 42)
+    past.archive()
+    past.delete_result()
+    planted = """
+        CREATE TEMPORARY TABLE workertoolbox_history
+            (id text, root_id text, group_id text, day date) PARTITION BY LIST (id);
+        CREATE TEMPORARY TABLE planted PARTITION OF workertoolbox_history
+            DEFAULT PARTITION BY RANGE (day);
+        CREATE TEMPORARY TABLE planted_20990101 PARTITION OF planted DEFAULT
+    """
+    with past.engine.begin() as connection:
+        for statement in planted.split(";"):
+            connection.execute(text(statement))
+        past.publish(connection=connection)
+        connection.execute(text("DROP TABLE pg_temp.workertoolbox_history"))
+
+    assert [row["status"] for row in past.shown()] == [states.SUCCESS]
 
 
 @on_postgresql

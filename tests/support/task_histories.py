@@ -131,6 +131,16 @@ class History:
         with self.engine.connect() as connection:
             return connection.execute(query).scalar_one()
 
+    def waiting_sessions(self) -> int:
+        """Return the number of PostgreSQL sessions that wait for a lock."""
+        query = text(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        with self.engine.connect() as connection:
+            number: int = connection.execute(query).scalar_one()
+        return number
+
     def rows(self) -> Sequence[RowMapping]:
         """Return the rows of the history, by id."""
         with self.engine.connect() as connection:

@@ -75,12 +75,12 @@ DECLARE
     ended record;
     since date;
     late text[];
-    found date;
+    day_found date;
 BEGIN
     -- The lock waits for an archiver that is archiving the result without this message,
     -- and returns the committed row. Workers do not wait for this lock.
     FOR ended IN
-        SELECT r.id, workertoolbox_is_queued_again(
+        SELECT r.id, r.archived_at, r.date_done, workertoolbox_is_queued_again(
             s.published_at, r.published_at, r.date_done AT TIME ZONE 'UTC', r.was_run,
             r.not_run
         ) AS is_again
@@ -95,9 +95,14 @@ BEGIN
         WHERE r.archived_at IS NOT NULL OR NOT r.was_run
     LOOP
         IF ended.is_again THEN
+            -- Unless a worker has stored a state of the next run meanwhile.
+            UPDATE celery_taskmeta SET archived_at = now()
+            WHERE id = ended.id AND archived_at IS NOT DISTINCT FROM ended.archived_at
+            AND date_done IS NOT DISTINCT FROM ended.date_done;
             -- A trigger keeps results that are not archived.
-            UPDATE celery_taskmeta SET archived_at = now() WHERE id = ended.id;
-            DELETE FROM celery_taskmeta WHERE id = ended.id;
+            IF FOUND THEN
+                DELETE FROM celery_taskmeta WHERE id = ended.id;
+            END IF;
         ELSE
             UPDATE celery_taskmeta SET archived_at = NULL
             WHERE id = ended.id AND archived_at IS NOT NULL;
@@ -112,7 +117,7 @@ BEGIN
         AND (SELECT r.id FROM celery_taskmeta r WHERE r.task_id = stored.id) IS NULL
         GROUP BY 1
     LOOP
-        FOR found IN
+        FOR day_found IN
             SELECT DISTINCT day FROM workertoolbox_search_days('id', late, false, since)
         LOOP
             -- With a literal, so that PostgreSQL locks the tables of this day only.
@@ -141,7 +146,7 @@ BEGIN
                     ), h.not_run
                 )
                 ON CONFLICT (task_id) DO NOTHING
-                $insert$, found
+                $insert$, day_found
             ) USING late;
         END LOOP;
     END LOOP;
@@ -344,9 +349,9 @@ BEGIN
     END LOOP;
 END $$;
 
--- A function with its owner's privileges must not use a caller's temporary table in place of
--- a table of the toolbox. PostgreSQL searches temporary tables first, unless the search path
--- names `pg_temp`.
+-- A function with its owner's privileges, or one that it calls, must not use a caller's
+-- temporary table in place of a table of the toolbox. PostgreSQL searches temporary tables
+-- first, unless the search path names `pg_temp`.
 DO $$
 DECLARE
     name text;
@@ -354,7 +359,8 @@ BEGIN
     FOREACH name IN ARRAY ARRAY[
         'workertoolbox_result_deleted()', 'workertoolbox_message_stored()',
         'workertoolbox_add_day(text, date)', 'workertoolbox_drop_day(text, date)',
-        'workertoolbox_analyze_history()'
+        'workertoolbox_analyze_history()',
+        'workertoolbox_search_days(text, text[], boolean, date)'
     ] LOOP
         EXECUTE format(
             'ALTER FUNCTION %s SET search_path = %s, pg_temp',
