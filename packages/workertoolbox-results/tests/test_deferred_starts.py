@@ -62,7 +62,7 @@ def test_the_start_of_a_rejected_task_is_written_before_its_worker_stores_the_en
     monkeypatch.setattr(deferred_starts, "DELAY_S", 60.0)
     app.conf.task_track_started = True
 
-    @app.task(name="export.project")
+    @app.task(name="export.project", shared=False)
     def reject() -> None:
         raise Reject("no")
 

@@ -28,8 +28,8 @@ _MARK = "_workertoolbox_describes_runs"
 def describe_runs(sender: Any) -> None:
     """Describe each run that a beat sends, whatever its scheduler.
 
-    Its method is replaced on the scheduler itself: all schedulers send their entries
-    with `apply_async`, before or after they have counted the run.
+    The method `apply_async` of the scheduler object is replaced, because all schedulers
+    send their entries with it. Some count a run before they send it, others after.
 
     Args:
         sender: The `celery.beat.Service`.

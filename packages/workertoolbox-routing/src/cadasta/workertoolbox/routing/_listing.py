@@ -18,14 +18,14 @@ MAX_BYTES = 16 * 1024
 
 
 class Listing:
-    """Lists the entries of a scheduler if they have changed, and now and then.
+    """Lists the entries of a scheduler if they have changed, and every five minutes.
 
-    Each item has the name of the entry, its task, schedule, time zone and next run; or
-    the name only, in a long list or if the rest is not known. A very long list is left
-    out.
+    Each item has the name of the entry, its task, schedule, time zone and next run. In
+    a long list, or if the rest is not known, it has only the name. A list whose names
+    alone are too long is not sent.
 
     Args:
-        scheduler: One of Celery's `Scheduler` class.
+        scheduler: An instance of Celery's `Scheduler`.
     """
 
     def __init__(self, scheduler: Any) -> None:

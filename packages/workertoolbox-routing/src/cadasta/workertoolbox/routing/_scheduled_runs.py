@@ -40,7 +40,7 @@ def sending(task: str, description: dict[str, Any]) -> Iterator[None]:
 
 
 def describe_message(headers: dict[str, Any]) -> None:
-    """Add the description of the run that a message is, if beat is sending it.
+    """Add the description of its run to a message that beat is sending.
 
     A retry keeps the description, which Celery passes on, and other tasks do not.
     """

@@ -1,4 +1,4 @@
-"""Figures about tasks and messages, for metrics and for `tasks check`."""
+"""Figures about tasks, queues and messages, for metrics, `tasks stats` and others."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _find_messages(connection: Connection, search: Search) -> Sequence[DatedId]:
 def _find_results(
     connection: Connection, search: Search
 ) -> Iterator[Sequence[DatedId]]:
-    """Yield live results by their latest state, each state that has an index.
+    """Yield live results by their latest state, one list for each state with an index.
 
     If tasks are sorted by their publication, only those without a message.
     """

@@ -254,7 +254,8 @@ def advise(search: Search) -> str:
     if search.since is None:
         advice.append("give since (--since), such as 2h")
     if not requires(search.query, _INDEXED):
-        looks = f", because {' and '.join(slow)} has no index" if slow else ""
-        advice.append(f"add name:… or queue:…{looks}")
+        verb = "has" if len(slow) == 1 else "have"
+        reason = f", because {' and '.join(slow)} {verb} no index" if slow else ""
+        advice.append(f"add name:… or queue:…{reason}")
     advice.append("raise timeout_s")
     return f"to narrow it: {'; or '.join(advice)}"
