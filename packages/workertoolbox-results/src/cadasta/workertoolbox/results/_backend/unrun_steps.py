@@ -150,6 +150,8 @@ class UnrunStepsMixin(base.BaseBackend):
     ) -> None:
         """Store a state for the steps that a message announces.
 
+        The body of a chord gets its own error when the header is over.
+
         Args:
             embedded: As in the body of a message: `chain` or `callbacks`.
         """
@@ -166,6 +168,8 @@ class UnrunStepsMixin(base.BaseBackend):
         )
         same = {name: own[name] for name in ("status", "result", "traceback")}
         for step in steps_after(embedded, task_id=cause.task_id):
+            if step.is_of_open_chord:
+                continue
             row = {
                 "task_id": step.id,
                 **same,

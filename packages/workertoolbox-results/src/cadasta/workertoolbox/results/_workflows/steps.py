@@ -6,7 +6,7 @@ A monitor stores them as planned, and a worker as not run if the task fails.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from cadasta.workertoolbox.results._arguments.jsonable import (
@@ -26,6 +26,8 @@ class Step:
             group is the header.
         group_id: Id of the group that it is part of, or None.
         queue: The queue that its options name, or None.
+        is_of_open_chord: Whether it is in the body of a chord that an earlier task is
+            part of. That chord publishes it or fails it when its header is over.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Step:
     header_id: str | None
     group_id: str | None
     queue: str | None
+    is_of_open_chord: bool = False
 
 
 class _Place(NamedTuple):
@@ -75,7 +78,8 @@ def _steps_after(
     # Celery stores a chain in reverse order.
     chain = reversed(_as_list(options.get("chain")))
     yield from _steps_of_chain(chain, after, depth)
-    yield from _steps_of(options.get("chord"), _Place(header_id=group_id), depth)
+    for step in _steps_of(options.get("chord"), _Place(header_id=group_id), depth):
+        yield replace(step, is_of_open_chord=True)
     for key in ("callbacks", "link"):
         for signature in _as_list(options.get(key)):
             yield from _steps_of(signature, after, depth)
