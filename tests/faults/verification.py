@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -125,8 +126,22 @@ def verify(
 
 
 def _attempts(database: ResultDatabase) -> set[Entry]:
-    query = "SELECT task_id, replaced, retries, queue FROM workertoolbox_attempt"
-    return {Entry(*row) for row in database.rows(query)}
+    """Return the messages of live tasks, and of those in the history."""
+    live = "SELECT task_id, replaced, retries, queue FROM workertoolbox_attempt"
+    found = {Entry(*row) for row in database.rows(live)}
+    # The history has a list only if a task had several messages.
+    archived = (
+        "SELECT id, replaced, retries, queue, messages FROM workertoolbox_history"
+        " WHERE seen_at IS NOT NULL"
+    )
+    for id, replaced, retries, queue, messages in database.rows(archived):
+        if messages is None:
+            found.add(Entry(id, replaced, retries, queue))
+            continue
+        records = json.loads(messages) if isinstance(messages, str) else messages
+        for each in records:
+            found.add(Entry(id, each["replaced"], each["retries"], each["queue"]))
+    return found
 
 
 def _assert_none(found: Collection[object], what: str) -> None:

@@ -10,9 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from cadasta.workertoolbox.results._database import tables
+from cadasta.workertoolbox.results._database.engine import open_engine
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from faults.journal import Entry, Journal
 from faults.verification import ResultDatabase, Summary, verify
 
@@ -273,6 +276,20 @@ def test_a_fleet_that_keeps_every_promise_is_summarized(
 
     assert verify(journal, result_database, NOTHING_LEFT) == Summary(
         tasks=2, attempts=3, repeated_runs=1
+    )
+
+
+def test_a_fleet_whose_tasks_are_archived_is_summarized(
+    journal: Journal, result_database: ResultDatabase
+) -> None:
+    engine = open_engine(make_url(result_database.url))
+    with engine.begin() as connection:
+        archived = archive_batch(connection, ArchiveOptions())
+    engine.dispose()
+
+    assert archived == 2
+    assert verify(journal, result_database, NOTHING_LEFT) == Summary(
+        tasks=2, attempts=3, repeated_runs=0
     )
 
 

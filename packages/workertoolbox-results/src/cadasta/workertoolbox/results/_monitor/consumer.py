@@ -18,7 +18,6 @@ from cadasta.workertoolbox.results._arguments.truncation import max_argument_byt
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,
-    translate_errors,
 )
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
@@ -177,8 +176,7 @@ class Monitor:
                 self._engine.url.render_as_string(hide_password=True),
             )
             # The archiver waits for messages from its first batch on.
-            with translate_errors(self._engine):
-                self._progress.report(self._engine)
+            self._progress.report_if_due(self._engine)
             self._archived = self._archiver_thread.submit(self._archiving.run)
             while not self._stopping:
                 self._consume_until_disconnected()
