@@ -124,6 +124,25 @@ def test_a_copy_that_is_delivered_again_changes_nothing(past: History) -> None:
         assert count(past, task) == 0
 
 
+def test_a_copy_that_is_delivered_again_soon_after_forget_changes_nothing(
+    past: History,
+) -> None:
+    published_at = datetime.now(UTC) - timedelta(minutes=2)
+    headers: dict[str, Any] = {PUBLISHED_AT: published_at.isoformat()}
+    past.publish(**headers)
+    past.store(states.SUCCESS, 42, published_at=published_at)
+    past.archive()
+    past.app.AsyncResult("1").forget()
+    past.publish(**headers)
+    shown = [row["status"] for row in past.shown()]
+    past.archive()
+
+    assert shown == [states.SUCCESS]
+    assert past.app.AsyncResult("1").state == states.PENDING
+    assert [row["forgotten"] for row in past.rows()] == [True]
+    assert count(past, task) == 0
+
+
 @pytest.mark.parametrize("kept", ["live", "archived", "expired"])
 @pytest.mark.parametrize("state", [states.SUCCESS, states.FAILURE])
 def test_a_task_that_is_published_after_its_end_is_queued_again(

@@ -14,7 +14,7 @@ from celery.exceptions import ImproperlyConfigured
 from celery.signals import task_prerun, worker_ready
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_timedelta
-from sqlalchemy import delete, update
+from sqlalchemy import case, delete, update
 
 from cadasta.workertoolbox.results._backend import pool_exit
 from cadasta.workertoolbox.results._backend.archived_results import (
@@ -250,17 +250,25 @@ class Backend(
         )
 
     def _forget(self, task_id: str) -> None:
-        """Delete a result; the history keeps it for `TaskStore` only."""
-        same = taskmeta.c.task_id == str(task_id)
-        to_archive = taskmeta.c.archived_at.is_(None), taskmeta.c.status.in_(ENDED)
-        mark = update(taskmeta).where(same, *to_archive).values(forgotten=True)
-        # A result that is archived, or of a task that has not ended, is deleted. If the
-        # task has ended meanwhile, a trigger keeps the result and marks it too.
-        deletion = delete(taskmeta).where(same).returning(taskmeta.c.date_done)
+        """Hide a result from `AsyncResult`; `TaskStore` still shows it."""
+        result = taskmeta.c
+        same = result.task_id == str(task_id)
+        # An archived result stays for a while, as a copy of its message may arrive. A
+        # trigger would clear the mark if the time were the same.
+        archived_at = case((result.archived_at.is_not(None), datetime.now(UTC)))
+        mark = (
+            update(taskmeta)
+            .where(same, result.status.in_(ENDED))
+            .values(forgotten=True, archived_at=archived_at)
+            .returning(result.date_done, result.archived_at)
+        )
+        # If the task has ended meanwhile, a trigger keeps the result and marks it too.
+        deletion = delete(taskmeta).where(same).returning(result.date_done)
         with self.database.connect() as connection:
-            if connection.execute(mark).rowcount:
+            marked = connection.execute(mark).first()
+            if marked is not None and marked.archived_at is None:
                 return
-            deleted = connection.execute(deletion).first()
+            deleted = marked or connection.execute(deletion).first()
         ended_at = None if deleted is None else deleted.date_done
         self._archived.forget(str(task_id), ended_at)
 
