@@ -191,6 +191,7 @@ def test_a_common_schedule_is_shown_in_words(text: str, words: str) -> None:
     [
         *("*/7 * * * *", "1-59/2 * * * *", "0 4 1 * mon", "0 4 */2 * *", "0 4 * * 9"),
         *("0 1-5/2 * * *", "<schedule of mine>", "a b c d e", ""),
+        f"every {'9' * 400}s",
     ],
 )
 def test_any_other_schedule_is_shown_as_it_is(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,8 @@ _INTERVAL = re.compile(r"every (\d+(?:\.\d+)?)s")
 def interval_s(schedule: str) -> float | None:
     """Return the seconds of a schedule such as `every 900s`, or None for others."""
     match = _INTERVAL.fullmatch(schedule)
-    return float(match[1]) if match and float(match[1]) else None
+    seconds = float(match[1]) if match else 0.0
+    return seconds if 0 < seconds < math.inf else None
 
 
 def count_moments(
