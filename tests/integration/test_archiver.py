@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
 )
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
+from cadasta.workertoolbox.results._history.attempt_records import read_instant
 from cadasta.workertoolbox.results._history.days import existing_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.tidying import tidy
@@ -166,6 +167,7 @@ def test_a_task_that_is_published_after_its_end_is_queued_again(
     [row] = past.rows()
 
     assert (queued["status"], queued["started_at"]) == ("QUEUED", None)
+    assert read_instant(str(queued["scheduled_at"])) == again_at
     assert (first["status"], first["scheduled_at"]) == (state, PUBLISHED)
     assert row["result"] == b"43"
     assert [each["outcome"] for each in row["attempts"]] == [state]

@@ -123,9 +123,12 @@ def test_two_runs_under_one_id_are_not_mixed(
 def test_a_task_that_runs_again_after_forget_is_shown_as_the_new_run(
     app: Any, engine: Engine, database_store: TaskStore
 ) -> None:
-    first, second = headers(60), headers(30, task="export.second")
+    first = headers(60)
     see(engine, first)
     store_state(app, states.SUCCESS, first)
+    # Only a message that was published after the end queues the task again.
+    again_at = datetime.now(UTC).isoformat()
+    second = headers(0, task="export.second", workertoolbox_published_at=again_at)
     app.AsyncResult("1").forget()
     forgotten = database_store.get("1")
     see(engine, first)
@@ -187,6 +190,7 @@ def test_an_ended_task_is_never_queued_again(
         {"group": "forged"},
         {"retries": 9},
         {"replaced_task_nesting": 9},
+        {"origin": "9@forged", "expires": ago(-600).isoformat(), "tenant": "forged"},
         {},
     ],
 )
@@ -207,6 +211,7 @@ def test_a_forged_copy_changes_nothing_of_a_task_that_has_run(
 
     assert after == before
     assert [task.id for task in database_store.list(name="export.first")] == ["1"]
+    assert not database_store.search("header.tenant:forged").tasks
     assert [task.id for task in database_store.workflow("1")] == ["1"]
 
 

@@ -24,7 +24,8 @@ END $$;
 -- The message of a task may be another one than the one that was run: an id can be
 -- published twice, and a copy can be forged. `own` says whether it is the same, or not
 -- known to be another. If not, the values that the worker stored are shown instead, so
--- that those of two runs are never mixed.
+-- that those of two runs are never mixed. `later` says that the message was published after
+-- that of the run, so that its time and its sender are not those of the run either.
 -- The columns of all parts have the same types (hence ::text). Otherwise PostgreSQL
 -- does not push a condition on the view down to the indexes of the tables.
 CREATE OR REPLACE VIEW workertoolbox_live AS
@@ -45,7 +46,8 @@ SELECT
     ) AS parent_id,
     CASE WHEN own OR r.root_id IS NULL THEN t.group_id ELSE r.group_id END AS group_id,
     CASE WHEN own THEN t.retries ELSE coalesce(r.retries, t.retries) END AS retries,
-    t.scheduled_at,
+    CASE WHEN later THEN least(t.scheduled_at, r.published_at) ELSE t.scheduled_at END
+        AS scheduled_at,
     CASE WHEN own THEN t.eta END AS eta,
     r.started_at,
     CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED',
@@ -63,20 +65,21 @@ SELECT
     coalesce(r.forgotten, false) AS forgotten,
     coalesce(r.published_at, t.published_at) AS published_at,
     t.replaced,
-    t.expires,
-    t.origin,
+    CASE WHEN NOT later THEN t.expires END AS expires,
+    CASE WHEN NOT later THEN t.origin END AS origin,
     t.ignore_result,
     t.seen_at,
-    t.service,
-    t.schedule,
-    t.headers,
+    CASE WHEN NOT later THEN t.service END AS service,
+    CASE WHEN NOT later THEN t.schedule END AS schedule,
+    CASE WHEN NOT later THEN t.headers END AS headers,
     r.result_bytes
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 CROSS JOIN LATERAL (
     SELECT coalesce(r.status = 'RETRY', false)
         OR coalesce(r.published_at = t.published_at, true)
-        AND coalesce(r.retries = t.retries, true) AS own
+        AND coalesce(r.retries = t.retries, true) AS own,
+        coalesce(r.published_at < t.published_at AND r.status <> 'RETRY', false) AS later
 ) AS run
 UNION ALL
 SELECT

@@ -10,7 +10,9 @@
 --
 -- The message of a task may be another one than the one that was run: an id can be
 -- published twice, and a copy can be forged. `o` is the result if it belongs to another
--- message. Its values are shown then, so that those of two runs are never mixed.
+-- message. Its values are shown then, so that those of two runs are never mixed. `later` is
+-- the result if the message was published after that of the run, so that its time and its
+-- sender are not those of the run either.
 --
 -- The unary + removes the affinity of a column. SQLite computes only those columns of the
 -- view that a query needs if they have the same affinity in all parts; otherwise it would
@@ -34,7 +36,8 @@ SELECT
         AS parent_id,
     CASE WHEN o.root_id IS NULL THEN t.group_id ELSE o.group_id END AS group_id,
     coalesce(o.retries, t.retries) AS retries,
-    +t.scheduled_at AS scheduled_at,
+    CASE WHEN later.published_at < t.scheduled_at THEN later.published_at
+        ELSE t.scheduled_at END AS scheduled_at,
     CASE WHEN o.task_id IS NULL THEN t.eta END AS eta,
     +r.started_at AS started_at,
     CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED',
@@ -52,18 +55,20 @@ SELECT
     coalesce(r.forgotten, 0) AS forgotten,
     coalesce(r.published_at, t.published_at) AS published_at,
     +t.replaced AS replaced,
-    +t.expires AS expires,
-    +t.origin AS origin,
+    CASE WHEN later.task_id IS NULL THEN t.expires END AS expires,
+    CASE WHEN later.task_id IS NULL THEN t.origin END AS origin,
     +t.ignore_result AS ignore_result,
     +t.seen_at AS seen_at,
-    +t.service AS service,
-    +t.schedule AS schedule,
-    +t.headers AS headers,
+    CASE WHEN later.task_id IS NULL THEN t.service END AS service,
+    CASE WHEN later.task_id IS NULL THEN t.schedule END AS schedule,
+    CASE WHEN later.task_id IS NULL THEN t.headers END AS headers,
     +r.result_bytes AS result_bytes
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 LEFT JOIN celery_taskmeta o ON o.task_id = t.id AND o.status <> 'RETRY'
     AND (o.published_at <> t.published_at OR o.retries <> t.retries)
+LEFT JOIN celery_taskmeta later ON later.task_id = t.id AND later.status <> 'RETRY'
+    AND later.published_at < t.published_at
 UNION ALL
 SELECT
     r.task_id, +r.name, +r.status, +r.queue,

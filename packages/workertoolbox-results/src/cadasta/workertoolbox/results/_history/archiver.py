@@ -21,7 +21,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    and_,
     case,
     delete,
     func,
@@ -65,7 +64,7 @@ from cadasta.workertoolbox.results._history.error_groups import (
     occurrences,
     record_errors,
 )
-from cadasta.workertoolbox.results._history.reopening import reopen
+from cadasta.workertoolbox.results._history.reopening import queue_again, reopen
 from cadasta.workertoolbox.results._history.retention import DEFAULT
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.unrun_steps import BREAKING, close_steps
@@ -119,10 +118,7 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
         .where(is_in(connection, taskmeta.c.task_id, [each.id for each in moved]))
         .values(archived_at=now)
     )
-    # The history has the end, and the live tables the message of the next run.
-    connection.execute(
-        delete(taskmeta).where(is_in(connection, taskmeta.c.task_id, waiting))
-    )
+    queue_again(connection, waiting)
     return len(moved)
 
 
@@ -247,21 +243,12 @@ def _history_values(
     finished_at = func.coalesce(
         live.c.finished_at, literal(now, live.c.finished_at.type)
     )
-    # A message that was published after the end is that of the next run.
-    is_later = and_(
-        live.c.scheduled_at > finished_at, live.c.scheduled_at > live.c.published_at
-    )
-    scheduled_at = case(
-        (is_later, live.c.published_at),
-        else_=live.c.scheduled_at,
-    )
     traceback = live.c.traceback
     end = func.right if dialect == "postgresql" else _right
     return {
         **{column.name: column for column in live.c if column.name in history.c},
         "finished_at": finished_at,
-        "scheduled_at": scheduled_at,
-        "listed_at": func.coalesce(scheduled_at, finished_at),
+        "listed_at": func.coalesce(live.c.scheduled_at, finished_at),
         "result": case(
             (is_long, func.substr(live.c.result, 1, BEGINNING_BYTES)),
             else_=live.c.result,

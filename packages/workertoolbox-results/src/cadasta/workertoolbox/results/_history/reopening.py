@@ -99,6 +99,27 @@ def reopen(connection: Connection, found: Sequence[EndedTask]) -> frozenset[str]
     return frozenset(row["id"] for row in known)
 
 
+def queue_again(connection: Connection, ids: Sequence[str]) -> None:
+    """Leave only the message of the next run; the history has the end of the last one.
+
+    The times of the message were those of the last run until now; see `upserts.py`.
+    """
+    if not ids:
+        return
+    of_results = is_in(connection, taskmeta.c.task_id, ids)
+    connection.execute(delete(taskmeta).where(of_results))
+    published_at, seen_at = task.c.published_at, task.c.seen_at
+    is_seen_later = published_at < seen_at
+    connection.execute(
+        update(task)
+        .where(is_in(connection, task.c.id, ids))
+        .values(
+            scheduled_at=published_at,
+            seen_at=case((is_seen_later, seen_at), else_=published_at),
+        )
+    )
+
+
 def _delete_from_history(connection: Connection, rows: Sequence[RowMapping]) -> None:
     """Delete rows of the history, and subtract what they added to the rollups."""
     columns = contribution_columns(connection.dialect.name)

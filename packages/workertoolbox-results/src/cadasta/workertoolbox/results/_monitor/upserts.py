@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import cache
@@ -188,8 +188,9 @@ def _upsert_task(insert: Insert) -> Insert:
     The latest message is that of the latest attempt, and of the last publication if an
     attempt is published twice. The message of a task that has ended is not replaced,
     except by the one that was run, or by one that was published after the end: anybody
-    who can publish could hide the task behind a forged copy. The time at which a
-    monitor saw the task stays that of the message stored first.
+    who can publish could hide the task behind a forged copy. In the latter case the
+    times stay those of the run until the archiver queues the task again. The time at
+    which a monitor saw the task stays that of the message stored first.
     """
     old, new = tables.task.c, insert.excluded
     is_same_attempt = and_(new.replaced == old.replaced, new.retries == old.retries)
@@ -210,28 +211,60 @@ def _upsert_task(insert: Insert) -> Insert:
         for column in old
         if column.name not in ("id", "scheduled_at", "seen_at")
     }
+    is_shown = and_(is_again, ~_has_ended_with_another_message())
     changes["scheduled_at"] = case(
-        (or_(is_again, is_earlier), new.scheduled_at), else_=old.scheduled_at
+        (or_(is_earlier, is_shown), new.scheduled_at), else_=old.scheduled_at
     )
-    changes["seen_at"] = case((is_again, new.seen_at), else_=old.seen_at)
+    changes["seen_at"] = case((is_shown, new.seen_at), else_=old.seen_at)
     return insert.on_conflict_do_update(
         index_elements=[old.id],
         set_=changes,
         where=or_(
-            and_(replaces, ~_has_ended_with_another_message()),
+            and_(replaces, ~_has_ended_with_another_message(_queues_again())),
             and_(is_earlier, ~is_later_attempt),
         ),
     )
 
 
-def _has_ended_with_another_message() -> ColumnElement[bool]:
-    """Return the condition that the stored result is not of the new message."""
-    result = tables.taskmeta.c
-    # Columns of `excluded` itself would add it to the FROM of the subquery.
-    new: dict[str, ColumnElement[Any]] = {
-        column.name: literal_column(f"excluded.{column.name}")
-        for column in tables.task.c
-    }
+#: The columns of the new message. Those of `excluded` itself would add it to the FROM
+#: of a subquery.
+_NEW: Mapping[str, ColumnElement[Any]] = {
+    column.name: literal_column(f"excluded.{column.name}") for column in tables.task.c
+}
+
+
+#: The columns by which lists find a task with a message.
+_FOUND_BY = ("name", "queue", "root_id", "parent_id", "group_id")
+
+
+def _queues_again() -> ColumnElement[bool]:
+    """Return the condition that the new message queues an ended task again.
+
+    `ended_tasks.py` has the same rule of times. The end is shown until it is archived,
+    so that the new message must not change how the task is found.
+    """
+    result, published_at = tables.taskmeta.c, _NEW["published_at"]
+    return and_(
+        func.coalesce(published_at > result.published_at, false()),
+        func.coalesce(NaiveUTC(published_at) > result.date_done, false()),
+        *(
+            literal_column(f"workertoolbox_task.{name}").is_not_distinct_from(
+                _NEW[name]
+            )
+            for name in _FOUND_BY
+        ),
+    )
+
+
+def _has_ended_with_another_message(
+    *unless: ColumnElement[bool],
+) -> ColumnElement[bool]:
+    """Return the condition that the stored end is not of the new message.
+
+    Args:
+        unless: Conditions on the result without which it counts.
+    """
+    result, new = tables.taskmeta.c, _NEW
     name = func.substr(new["name"], 1, tables.NAME_LENGTH)
     is_of_message = and_(
         # NULL if the result says nothing about its message.
@@ -241,11 +274,6 @@ def _has_ended_with_another_message() -> ColumnElement[bool]:
         func.coalesce(result.root_id, new["root_id"], "")
         == func.coalesce(new["root_id"], ""),
     )
-    # As in `ended_tasks.py`: the task is queued again.
-    is_again = and_(
-        func.coalesce(new["published_at"] > result.published_at, false()),
-        func.coalesce(NaiveUTC(new["published_at"]) > result.date_done, false()),
-    )
     return (
         select(result.task_id)
         .where(
@@ -253,7 +281,7 @@ def _has_ended_with_another_message() -> ColumnElement[bool]:
             # Not IN, whose parameters cannot be used for several rows at once.
             or_(*(result.status == status for status in ENDED)),
             ~is_of_message,
-            ~is_again,
+            *(~condition for condition in unless),
         )
         .exists()
     )

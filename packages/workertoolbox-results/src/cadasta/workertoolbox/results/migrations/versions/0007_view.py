@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Do nothing: migration 0024 creates the view with its current definition."""
+    """Do nothing: migration 0026 creates the view with its current definition."""
 
 
 def downgrade() -> None:
