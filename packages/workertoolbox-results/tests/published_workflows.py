@@ -28,7 +28,7 @@ def workflow_app() -> Celery:
     )
     app.conf.task_default_queue = "planned"
     for name in "abcdef":
-        app.task(name=name)(nothing)
+        app.task(name=name, shared=False)(nothing)
     return app
 
 

@@ -250,7 +250,7 @@ def test_causes_in_a_circle_count_once() -> None:
 
 def test_an_error_that_a_retry_raises_again_keeps_its_fingerprint() -> None:
     app: Any = Celery(set_as_current=False)
-    task = app.task(refuse, name="export.fetch")
+    task = app.task(refuse, name="export.fetch", shared=False)
     task.push_request(retries=task.max_retries, called_directly=False, args=())
 
     retried: list[Fingerprint] = []
