@@ -6,12 +6,22 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results.backend import Backend
+
+
+@pytest.fixture(autouse=True)
+def own_tasks() -> Iterator[None]:
+    """Keep the shared tasks of a test out of the apps of other tests."""
+    finalizers: set[Any] = vars(_state)["_on_app_finalizers"]
+    before = {*finalizers}
+    yield
+    finalizers &= before
 
 
 @pytest.fixture(scope="session")
