@@ -1,7 +1,8 @@
 """Keep the size of a long result whose beginning was restored from the history.
 
-The views have that size, and the columns of 0020. The functions search the history as
-0021 and 0023 say.
+The views have that size and the columns of 0020, and show an ended task without the
+time and the sender of a later message. The functions search the history by windows of
+days, so that a search locks few tables. The triggers queue tasks again as 0022 says.
 
 Before deployment.
 """
@@ -13,8 +14,8 @@ from alembic import op
 
 from cadasta.workertoolbox.results._database import view
 
-revision = "0024"
-down_revision = "0023"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 

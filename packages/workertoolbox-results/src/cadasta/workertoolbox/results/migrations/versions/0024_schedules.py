@@ -10,8 +10,8 @@ from alembic import op
 
 from cadasta.workertoolbox.results._database.types import Document
 
-revision = "0025"
-down_revision = "0024"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 

@@ -2,7 +2,7 @@
 
 Roles that store messages read the time of the end.
 
-The triggers need a column of 0024, which creates them.
+The triggers need a column of 0023, which creates them.
 
 Before deployment.
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0023"
-down_revision = "0022"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
