@@ -10,9 +10,19 @@ from typing import Any
 
 import pytest
 from celery import Celery, _state
+from hypothesis import HealthCheck, settings
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results.backend import Backend
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

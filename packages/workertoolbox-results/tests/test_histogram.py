@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cadasta.workertoolbox.results._history import histogram
@@ -17,16 +17,12 @@ DURATIONS = st.one_of(st.just(0.0), st.floats(2e-6, 1e11))
 #: Durations that share a few buckets.
 SIMILAR = st.sampled_from([0.0, 1.0, 1.05, 1.1, 2.0])
 
-#: A busy machine may take long for an example; nothing is written to the folder.
-examples = settings(deadline=None, database=None)
-
 
 def nearest_rank(durations: list[float], percent: float) -> float:
     rank = max(math.ceil(percent * len(durations) / 100), 1)
     return sorted(durations)[rank - 1]
 
 
-@examples
 @given(st.lists(DURATIONS, min_size=1), st.integers(0, 100))
 def test_a_percentile_is_within_two_percent_of_the_exact_one(
     durations: list[float], percent: int
@@ -36,7 +32,6 @@ def test_a_percentile_is_within_two_percent_of_the_exact_one(
     assert Histogram.of(durations).percentile(percent) == pytest.approx(exact, rel=0.02)
 
 
-@examples
 @given(st.lists(st.lists(DURATIONS)))
 def test_the_sum_of_histograms_is_that_of_all_durations(
     parts: list[list[float]],
@@ -50,7 +45,6 @@ def test_the_sum_of_histograms_is_that_of_all_durations(
     assert sum(map(Histogram.of, parts), Histogram()) == together
 
 
-@examples
 @given(st.lists(SIMILAR), st.lists(SIMILAR), st.sampled_from([1, 100, 2**16]))
 def test_adding_to_a_text_is_adding_to_its_histogram(
     more: list[float], durations: list[float], times: int
@@ -70,7 +64,6 @@ def test_a_count_that_is_too_large_for_a_text_widens_it() -> None:
     assert second.add_to_text(Histogram({353: 255}).to_text()) == "0:353:2:AAE="
 
 
-@examples
 @given(st.lists(DURATIONS), st.lists(DURATIONS))
 def test_subtracting_undoes_adding(first: list[float], second: list[float]) -> None:
     histogram = Histogram.of(first)
@@ -79,7 +72,6 @@ def test_subtracting_undoes_adding(first: list[float], second: list[float]) -> N
     assert histogram + other - other == histogram
 
 
-@examples
 @given(st.lists(st.floats()))
 def test_a_histogram_is_the_same_after_a_round_trip(durations: list[float]) -> None:
     histogram = Histogram.of(durations)
