@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.attempt_records import read_instant
 from cadasta.workertoolbox.results._history.days import existing_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.expired_tasks import close_expired
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from support.polling import wait_until
@@ -194,6 +195,63 @@ def test_a_late_copy_does_not_queue_an_ended_task_if_clocks_differ(
 
     assert shown["status"] == row["status"] == "SUCCESS"
     assert count(past, task) == 0
+
+
+@pytest.mark.parametrize("kept", ["live", "archived", "expired"])
+def test_copies_of_earlier_attempts_do_not_queue_a_task_if_a_clock_is_behind(
+    past: History, kept: str
+) -> None:
+    past.store(states.RETRY, ValueError("first"))
+    past.store(states.RETRY, ValueError("second"), retries=1)
+    # This attempt is published, and runs, on a worker whose clock is behind.
+    published_at = PUBLISHED - timedelta(minutes=10)
+    past.store(states.SUCCESS, 42, retries=2, published_at=published_at)
+    ended_at = (published_at + timedelta(seconds=1)).replace(tzinfo=None)
+    with past.engine.begin() as connection:
+        connection.execute(taskmeta.update().values(date_done=ended_at))
+    shown = []
+    for retries in (None, 0, 1, 0):
+        if retries is not None:
+            past.publish(retries=retries)
+        shown += [row["status"] for row in past.shown()]
+        if kept != "live" and retries != 0:
+            past.archive()
+        if kept == "expired":
+            past.delete_result()
+        shown += [row["status"] for row in past.shown()]
+    past.archive()
+    [row] = past.rows()
+
+    assert set(shown) == {row["status"]} == {states.SUCCESS}
+    assert count(past, task) == past.archive() == 0
+
+
+@pytest.mark.parametrize("end", ["expired", "revoked"])
+def test_a_task_that_was_not_run_is_queued_by_a_later_message(
+    past: History, end: str
+) -> None:
+    now = datetime.now(UTC)
+    published_at, again_at, expires = (
+        now - timedelta(minutes=minutes) for minutes in (5, 1, 2)
+    )
+    headers: dict[str, Any] = {PUBLISHED_AT: published_at.isoformat()}
+    past.publish(**headers, expires=expires.isoformat())
+    with past.engine.begin() as connection:
+        if end == "expired":
+            close_expired(connection, now, past.options)
+        else:
+            values = {"status": states.REVOKED, "published_at": published_at}
+            values |= {"task_id": "1", "date_done": now.replace(tzinfo=None)}
+            connection.execute(taskmeta.insert().values(values))
+    past.publish(**headers | {PUBLISHED_AT: again_at.isoformat()})
+    past.publish(**headers)
+    [ended] = past.shown()
+    past.archive()
+    [queued] = past.shown()
+
+    assert (ended["status"], queued["status"]) == (states.REVOKED, "QUEUED")
+    assert read_instant(str(queued["scheduled_at"])) == again_at
+    assert [row["status"] for row in past.rows()] == [states.REVOKED]
 
 
 def test_a_step_that_was_never_published_can_end_again(past: History) -> None:

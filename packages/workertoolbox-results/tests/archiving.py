@@ -21,7 +21,7 @@ def archive(backend: Backend, **options: Any) -> int:
     """Archive the results that are stored, and return their number."""
     engine = create_engine(backend.database.engine.url)
     with engine.begin() as connection:
-        count = archive_batch(connection, ArchiveOptions(delay_s=0, **options))
+        count = archive_batch(connection, ArchiveOptions(**{"delay_s": 0, **options}))
     engine.dispose()
     return count
 

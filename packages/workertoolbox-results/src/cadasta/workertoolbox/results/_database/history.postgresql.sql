@@ -43,17 +43,20 @@ FOR EACH ROW WHEN (
 EXECUTE FUNCTION workertoolbox_result_deleted();
 
 -- Return whether a message queues an ended task again: it was published after the end, and
--- later than the message of the run that ended. Copies of that message do not. If it is not
--- known when that message was published, clocks may differ by a day. A task that ended without
--- a run, such as a step after a failure, is queued by any message but its own.
+-- later than the message of the run that ended. Copies of that message do not. A message with
+-- fewer retries is that of an earlier attempt, as far as clocks may differ: by a day. The same
+-- is assumed if that message is not known. A task that ended without a run, such as a step
+-- after a failure, is queued by any later message but its own.
 CREATE OR REPLACE FUNCTION workertoolbox_is_queued_again(
-    published_at timestamptz, run_published_at timestamptz, ended_at timestamptz,
-    was_run boolean, not_run text
+    published_at timestamptz, retries int, run_published_at timestamptz, run_retries int,
+    ended_at timestamptz, was_run boolean, not_run text
 ) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(
         published_at > CASE
+            WHEN retries < run_retries THEN ended_at + interval '1 day'
             WHEN NOT was_run THEN run_published_at
-            WHEN run_published_at IS NULL THEN ended_at + interval '1 day'
+            WHEN run_published_at IS NULL OR run_retries IS NULL
+                THEN ended_at + interval '1 day'
             ELSE greatest(run_published_at, ended_at)
         END,
         not_run IS NOT NULL
@@ -81,11 +84,11 @@ BEGIN
     -- and returns the committed row. Workers do not wait for this lock.
     FOR ended IN
         SELECT r.id, r.archived_at, r.date_done, workertoolbox_is_queued_again(
-            s.published_at, r.published_at, r.date_done AT TIME ZONE 'UTC', r.was_run,
-            r.not_run
+            s.published_at, s.retries, r.published_at, r.retries,
+            r.date_done AT TIME ZONE 'UTC', r.was_run, r.not_run
         ) AS is_again
         FROM stored s CROSS JOIN LATERAL (
-            SELECT id, archived_at, published_at, date_done, not_run,
+            SELECT id, archived_at, published_at, retries, date_done, not_run,
                 not_run IS NULL AND (
                     status <> 'REVOKED' OR started_at IS NOT NULL OR worker IS NOT NULL
                 ) AS was_run
@@ -139,7 +142,7 @@ BEGIN
                 FROM workertoolbox_history h JOIN stored s ON s.id = h.id
                 WHERE h.day = %L AND h.id = ANY ($1)
                 AND NOT workertoolbox_is_queued_again(
-                    s.published_at, h.published_at, h.finished_at,
+                    s.published_at, s.retries, h.published_at, h.retries, h.finished_at,
                     h.not_run IS NULL AND (
                         h.status <> 'REVOKED' OR h.started_at IS NOT NULL
                         OR h.worker IS NOT NULL

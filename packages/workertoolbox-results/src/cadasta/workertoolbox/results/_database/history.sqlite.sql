@@ -43,10 +43,12 @@ BEGIN
         OR status = 'REVOKED' AND started_at IS NULL AND worker IS NULL
     ) AND coalesce(
         new.published_at > CASE
+            WHEN new.retries < retries THEN strftime('%Y-%m-%d %H:%M:%f', date_done, '+1 day')
             WHEN not_run IS NOT NULL
                 OR status = 'REVOKED' AND started_at IS NULL AND worker IS NULL
                 THEN published_at
-            WHEN published_at IS NULL THEN strftime('%Y-%m-%d %H:%M:%f', date_done, '+1 day')
+            WHEN published_at IS NULL OR retries IS NULL
+                THEN strftime('%Y-%m-%d %H:%M:%f', date_done, '+1 day')
             ELSE max(published_at, date_done)
         END,
         not_run IS NOT NULL
@@ -55,10 +57,12 @@ BEGIN
     WHERE task_id = new.id AND archived_at IS NOT NULL
     AND coalesce(
         new.published_at > CASE
+            WHEN new.retries < retries THEN strftime('%Y-%m-%d %H:%M:%f', date_done, '+1 day')
             WHEN not_run IS NOT NULL
                 OR status = 'REVOKED' AND started_at IS NULL AND worker IS NULL
                 THEN published_at
-            WHEN published_at IS NULL THEN strftime('%Y-%m-%d %H:%M:%f', date_done, '+1 day')
+            WHEN published_at IS NULL OR retries IS NULL
+                THEN strftime('%Y-%m-%d %H:%M:%f', date_done, '+1 day')
             ELSE max(published_at, date_done)
         END,
         not_run IS NOT NULL
@@ -79,10 +83,13 @@ BEGIN
     WHERE h.id = new.id
     AND NOT coalesce(
         new.published_at > CASE
+            WHEN new.retries < h.retries
+                THEN strftime('%Y-%m-%d %H:%M:%f', h.finished_at, '+1 day')
             WHEN h.not_run IS NOT NULL
                 OR h.status = 'REVOKED' AND h.started_at IS NULL AND h.worker IS NULL
                 THEN h.published_at
-            WHEN h.published_at IS NULL THEN strftime('%Y-%m-%d %H:%M:%f', h.finished_at, '+1 day')
+            WHEN h.published_at IS NULL OR h.retries IS NULL
+                THEN strftime('%Y-%m-%d %H:%M:%f', h.finished_at, '+1 day')
             ELSE max(h.published_at, h.finished_at)
         END,
         h.not_run IS NOT NULL

@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, true
 
 from cadasta.workertoolbox.results._arguments.truncation import byte_limit
 from cadasta.workertoolbox.results._database.id_lists import is_in
+from cadasta.workertoolbox.results._database.queued_again import is_queued_again
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._durations import parse_duration
 from cadasta.workertoolbox.results._errors import InvalidDuration
-from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.horizon import find_horizon
 from cadasta.workertoolbox.results._history.retention import Retention
 
@@ -111,7 +111,7 @@ def _duration(app: Celery, setting: str, default: float) -> float:
 
 
 #: The columns of a message that the archiver needs.
-_MESSAGE = ("id", "name", "scheduled_at", "published_at")
+_MESSAGE = ("id", "name", "scheduled_at")
 
 
 class EndedTask(NamedTuple):
@@ -144,10 +144,11 @@ def find_ended(
     until = naive_utc(now - timedelta(seconds=options.delay_s))
     result = taskmeta.c
     message = {name: task.c[name].label(f"message_{name}") for name in _MESSAGE}
+    is_again = is_queued_again(task.c.published_at, task.c.retries)
     query = (
         select(
             *(result.task_id, result.status, result.name, result.date_done),
-            *(result.published_at, *message.values()),
+            *(result.published_at, *message.values(), is_again.label("is_again")),
         )
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
         .where(result.archived_at.is_(None), result.status.in_(ENDED))
@@ -180,35 +181,8 @@ def _ended_task(row: Row[Any]) -> EndedTask:
         ended_at=row.date_done and row.date_done.replace(tzinfo=UTC),
         since=min(filter(None, published), default=None),
         has_message=row.message_id is not None,
-        is_queued_again=_is_queued_again(
-            row.message_published_at, row.published_at, row.date_done
-        ),
+        is_queued_again=bool(row.is_again),
     )
-
-
-def _is_queued_again(
-    published_at: datetime | None,
-    run_published_at: datetime | None,
-    stored_at: datetime | None,
-) -> bool:
-    """Return whether a message queues an ended task again.
-
-    It does if it was published after the end, and later than the message of the run
-    that ended, so copies of that message do not count. If the publication of that
-    message is not known, clocks may differ by `MAX_SKEW`. A trigger applies the same
-    rule to messages that are stored after the task was archived.
-
-    Args:
-        published_at: When the message was published, or None if it does not say.
-        run_published_at: The same of the message of the run.
-        stored_at: When the end was stored, in UTC without a time zone.
-    """
-    if published_at is None or stored_at is None:
-        return False
-    ended_at = stored_at.replace(tzinfo=UTC)
-    if run_published_at is None:
-        return published_at > ended_at + MAX_SKEW
-    return published_at > max(run_published_at, ended_at)
 
 
 def _is_complete(horizon: datetime | None) -> ColumnElement[bool]:

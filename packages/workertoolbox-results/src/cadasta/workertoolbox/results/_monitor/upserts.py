@@ -31,8 +31,9 @@ from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
 from cadasta.workertoolbox.results._database import tables
 from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.queued_again import is_queued_again
 from cadasta.workertoolbox.results._database.statuses import ENDED
-from cadasta.workertoolbox.results._database.types import Document, NaiveUTC
+from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._monitor.records import (
     QuarantineRecord,
     Record,
@@ -240,13 +241,11 @@ _FOUND_BY = ("name", "queue", "root_id", "parent_id", "group_id")
 def _queues_again() -> ColumnElement[bool]:
     """Return the condition that the new message queues an ended task again.
 
-    `ended_tasks.py` has the same rule of times. The end is shown until it is archived,
-    so that the new message must not change how the task is found.
+    The end is shown until it is archived, so that the new message must not change how
+    the task is found.
     """
-    result, published_at = tables.taskmeta.c, _NEW["published_at"]
     return and_(
-        func.coalesce(published_at > result.published_at, false()),
-        func.coalesce(NaiveUTC(published_at) > result.date_done, false()),
+        is_queued_again(_NEW["published_at"], _NEW["retries"]),
         *(
             literal_column(f"workertoolbox_task.{name}").is_not_distinct_from(
                 _NEW[name]
