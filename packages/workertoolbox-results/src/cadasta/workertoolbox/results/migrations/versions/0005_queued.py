@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from cadasta.workertoolbox.results._database.grants import extend_grants
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -37,13 +39,6 @@ GRANTS = (
         "GRANT SELECT, UPDATE ON workertoolbox_watermark TO {role}",
     ),
 )
-
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass(:relation)
-AND privilege_type = :privilege AND grantee <> relowner
-"""
 
 
 def upgrade() -> None:
@@ -84,17 +79,7 @@ def upgrade() -> None:
     )
     epoch = sa.text("'1970-01-01 00:00:00.000000'")
     op.execute(watermark.insert().values(id=1, seen_at=epoch, date_done=epoch))
-    if op.get_bind().dialect.name == "postgresql":
-        extend_grants()
-
-
-def extend_grants() -> None:
-    """Grant privileges on the new tables to roles that have them on the old ones."""
-    connection = op.get_bind()
-    for relation, privilege, grant in GRANTS:
-        parameters = {"relation": relation, "privilege": privilege}
-        for role in connection.execute(sa.text(ROLES), parameters).scalars().all():
-            connection.exec_driver_sql(grant.format(role=role))
+    extend_grants(op.get_bind(), GRANTS)
 
 
 def downgrade() -> None:

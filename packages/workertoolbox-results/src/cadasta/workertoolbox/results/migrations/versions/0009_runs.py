@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from cadasta.workertoolbox.results._database.grants import extend_grants
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -44,29 +46,12 @@ GRANTS = (
     ),
 )
 
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass(:relation)
-AND privilege_type = :privilege AND grantee <> relowner
-"""
-
 
 def upgrade() -> None:
     for table, columns in COLUMNS.items():
         for name, kind in columns.items():
             op.add_column(table, sa.Column(name, kind))
-    if op.get_bind().dialect.name == "postgresql":
-        extend_grants()
-
-
-def extend_grants() -> None:
-    """Grant privileges on what is new to roles that have them on what it belongs to."""
-    connection = op.get_bind()
-    for relation, privilege, grant in GRANTS:
-        parameters = {"relation": relation, "privilege": privilege}
-        for role in connection.execute(sa.text(ROLES), parameters).scalars().all():
-            connection.exec_driver_sql(grant.format(role=role))
+    extend_grants(op.get_bind(), GRANTS)
 
 
 def downgrade() -> None:

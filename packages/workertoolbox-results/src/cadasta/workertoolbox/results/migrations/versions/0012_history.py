@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from cadasta.workertoolbox.results._database import view
+from cadasta.workertoolbox.results._database.grants import extend_grants
 from cadasta.workertoolbox.results._database.types import Document
 
 revision = "0012"
@@ -81,13 +82,6 @@ GRANTS = (
     ),
 )
 
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass(:relation)
-AND privilege_type = :privilege AND grantee <> relowner
-"""
-
 
 def upgrade() -> None:
     connection = op.get_bind()
@@ -96,8 +90,7 @@ def upgrade() -> None:
     for name, kind in COLUMNS.items():
         op.add_column("celery_taskmeta", sa.Column(name, kind))
     view.execute_file(connection, "history")
-    if connection.dialect.name == "postgresql":
-        extend_grants(connection)
+    extend_grants(connection, GRANTS)
 
 
 def create_history() -> None:
@@ -145,14 +138,6 @@ def create_history() -> None:
             postgresql_where=where,
             sqlite_where=where,
         )
-
-
-def extend_grants(connection: sa.Connection) -> None:
-    """Grant privileges on the new tables and columns to the roles of the old ones."""
-    for relation, privilege, grant in GRANTS:
-        parameters = {"relation": relation, "privilege": privilege}
-        for role in connection.execute(sa.text(ROLES), parameters).scalars().all():
-            connection.exec_driver_sql(grant.format(role=role))
 
 
 def downgrade() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from cadasta.workertoolbox.results._database.grants import extend_grants
+
 revision = "0014"
 down_revision = "0013"
 branch_labels = None
@@ -27,13 +29,6 @@ GRANTS = (
         "ON workertoolbox_rollup, workertoolbox_backlog TO {role}",
     ),
 )
-
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass(:relation)
-AND privilege_type = :privilege AND grantee <> relowner
-"""
 
 
 def upgrade() -> None:
@@ -75,17 +70,7 @@ def upgrade() -> None:
         sa.Column("scheduled_max", sa.BigInteger, nullable=False),
         sa.Column("oldest_max_s", sa.Float, nullable=False),
     )
-    if op.get_bind().dialect.name == "postgresql":
-        extend_grants()
-
-
-def extend_grants() -> None:
-    """Grant privileges on the new tables to roles that have them on the old ones."""
-    connection = op.get_bind()
-    for relation, privilege, grant in GRANTS:
-        parameters = {"relation": relation, "privilege": privilege}
-        for role in connection.execute(sa.text(ROLES), parameters).scalars().all():
-            connection.exec_driver_sql(grant.format(role=role))
+    extend_grants(op.get_bind(), GRANTS)
 
 
 def downgrade() -> None:

@@ -11,27 +11,27 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from cadasta.workertoolbox.results._database.grants import extend_grants
+
 revision = "0017"
 down_revision = "0016"
 branch_labels = None
 depends_on = None
 
-#: The roles that archive.
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass('workertoolbox_history')
-AND privilege_type = 'INSERT' AND grantee <> relowner
-"""
+#: For the roles that archive.
+GRANTS = (
+    (
+        "workertoolbox_history",
+        "INSERT",
+        "GRANT SELECT, UPDATE ON celery_taskmeta TO {role}",
+    ),
+)
 
 
 def upgrade() -> None:
     op.add_column("workertoolbox_task", sa.Column("time_limit_s", sa.Float))
     op.add_column("workertoolbox_planned", sa.Column("header_id", sa.Text))
-    connection = op.get_bind()
-    if connection.dialect.name == "postgresql":
-        for role in connection.execute(sa.text(ROLES)).scalars().all():
-            op.execute(f"GRANT SELECT, UPDATE ON celery_taskmeta TO {role}")
+    extend_grants(op.get_bind(), GRANTS)
 
 
 def downgrade() -> None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from cadasta.workertoolbox.results._database.grants import extend_grants
+
 revision = "0019"
 down_revision = "0018"
 branch_labels = None
 depends_on = None
 
-#: The roles that archive.
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass('workertoolbox_history')
-AND privilege_type = 'INSERT' AND grantee <> relowner
-"""
+#: For the roles that archive.
+GRANTS = (
+    (
+        "workertoolbox_history",
+        "INSERT",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON workertoolbox_monitor TO {role}",
+    ),
+)
 
 
 def upgrade() -> None:
@@ -29,11 +32,7 @@ def upgrade() -> None:
         sa.Column("read_until", sa.DateTime(timezone=True)),
         sa.Column("reported_at", sa.DateTime(timezone=True), nullable=False),
     )
-    connection = op.get_bind()
-    if connection.dialect.name == "postgresql":
-        actions = "SELECT, INSERT, UPDATE, DELETE"
-        for role in connection.execute(sa.text(ROLES)).scalars().all():
-            op.execute(f"GRANT {actions} ON workertoolbox_monitor TO {role}")
+    extend_grants(op.get_bind(), GRANTS)
 
 
 def downgrade() -> None:

@@ -9,28 +9,27 @@ Before deployment.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+
+from cadasta.workertoolbox.results._database.grants import extend_grants
 
 revision = "0022"
 down_revision = "0021"
 branch_labels = None
 depends_on = None
 
-#: The roles that store messages.
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass('workertoolbox_task')
-AND privilege_type = 'INSERT' AND grantee <> relowner
-"""
+#: For the roles that store messages.
+GRANTS = (
+    (
+        "workertoolbox_task",
+        "INSERT",
+        "GRANT SELECT (date_done) ON celery_taskmeta TO {role}",
+    ),
+)
 
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    if connection.dialect.name == "postgresql":
-        for role in connection.execute(sa.text(ROLES)).scalars().all():
-            op.execute(f"GRANT SELECT (date_done) ON celery_taskmeta TO {role}")
+    extend_grants(op.get_bind(), GRANTS)
 
 
 def downgrade() -> None:

@@ -13,22 +13,18 @@ import sqlalchemy as sa
 from alembic import op
 
 from cadasta.workertoolbox.results._database import view
+from cadasta.workertoolbox.results._database.grants import extend_grants
 
 revision = "0023"
 down_revision = "0022"
 branch_labels = None
 depends_on = None
 
-
-#: The roles that read the views, and those of monitors.
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE grantee <> relowner AND (
-    pg_class.oid = to_regclass('workertoolbox_tasks') AND privilege_type = 'SELECT'
-    OR pg_class.oid = to_regclass('workertoolbox_task') AND privilege_type = 'INSERT'
+#: For the roles that read the views, and for those of monitors.
+GRANTS = (
+    ("workertoolbox_tasks", "SELECT", "GRANT SELECT ON workertoolbox_live TO {role}"),
+    ("workertoolbox_task", "INSERT", "GRANT SELECT ON workertoolbox_live TO {role}"),
 )
-"""
 
 
 def upgrade() -> None:
@@ -38,10 +34,7 @@ def upgrade() -> None:
         op.add_column("celery_taskmeta", sa.Column("result_bytes", sa.Integer))
     view.create_views(connection)
     view.execute_file(connection, "history")
-    if connection.dialect.name != "postgresql":
-        return
-    for role in connection.execute(sa.text(ROLES)).scalars().all():
-        connection.exec_driver_sql(f"GRANT SELECT ON workertoolbox_live TO {role}")
+    extend_grants(connection, GRANTS)
 
 
 def downgrade() -> None:

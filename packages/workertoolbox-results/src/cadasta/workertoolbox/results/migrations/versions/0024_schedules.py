@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from cadasta.workertoolbox.results._database.grants import extend_grants
 from cadasta.workertoolbox.results._database.types import Document
 
 revision = "0024"
@@ -37,13 +38,6 @@ GRANTS = (
     ),
 )
 
-ROLES = """
-SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass(:relation)
-AND privilege_type = :privilege AND grantee <> relowner
-"""
-
 
 def upgrade() -> None:
     op.create_table(
@@ -67,13 +61,7 @@ def upgrade() -> None:
         sa.Column("listed_at", instant),
         sa.Column("runs", Document, nullable=False),
     )
-    connection = op.get_bind()
-    if connection.dialect.name != "postgresql":
-        return
-    for relation, privilege, grant in GRANTS:
-        parameters = {"relation": relation, "privilege": privilege}
-        for role in connection.execute(sa.text(ROLES), parameters).scalars().all():
-            connection.exec_driver_sql(grant.format(role=role))
+    extend_grants(op.get_bind(), GRANTS)
 
 
 def downgrade() -> None:
