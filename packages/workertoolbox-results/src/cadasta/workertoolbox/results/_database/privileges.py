@@ -86,8 +86,8 @@ ROLE_PRIVILEGES = {
         "celery_taskmeta",
         *("SELECT (task_id)", "SELECT (status)", "SELECT (name)"),
         *("SELECT (retries)", "SELECT (root_id)", "SELECT (published_at)"),
-        "SELECT (date_done)",
-        "INSERT",
+        *("SELECT (started_at)", "SELECT (date_done)", "SELECT (worker)"),
+        *("SELECT (not_run)", "INSERT"),
     )
     | _grant("task_id_sequence", "USAGE")
     | _grant("workertoolbox_version", "SELECT"),

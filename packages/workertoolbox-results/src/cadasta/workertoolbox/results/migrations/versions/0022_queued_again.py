@@ -1,6 +1,6 @@
 """Queue a task again if its message was published after its end.
 
-Roles that store messages read the time of the end.
+Roles that store messages read the start and the end of the run.
 
 The triggers need a column of 0023, which creates them.
 
@@ -23,7 +23,8 @@ GRANTS = (
     (
         "workertoolbox_task",
         "INSERT",
-        "GRANT SELECT (date_done) ON celery_taskmeta TO {role}",
+        "GRANT SELECT (started_at, date_done, worker, not_run) ON celery_taskmeta "
+        "TO {role}",
     ),
 )
 
