@@ -77,6 +77,17 @@ def test_services_are_listed_with_their_tasks_and_workers(
     }
 
 
+def test_a_service_that_runs_its_first_task_is_listed_with_its_worker(
+    store: TaskStore, now: datetime
+) -> None:
+    publish(store, "export", "1", at=now)
+    before = [each.workers for each in store.services()]
+    store_state(store, "1", states.STARTED, at=now, worker="w@host", started_at=now)
+
+    assert before == [[]]
+    assert [each.workers for each in store.services()] == [["w@host"]]
+
+
 @pytest.mark.parametrize(
     ("host", "family"),
     [

@@ -19,11 +19,10 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
-    null,
     select,
 )
 
-from cadasta.workertoolbox.results._database.tables import history, task
+from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
 from cadasta.workertoolbox.results._store.facets import (
     distinct_values,
     names_since,
@@ -157,10 +156,11 @@ def _queries(name: ColumnElement[str], since: datetime) -> Iterator[Select[Any]]
         .order_by(columns.listed_at.desc())
         .limit(TASKS_PER_NAME)
     )
+    worker = select(taskmeta.c.worker).where(taskmeta.c.task_id == task.c.id)
     yield (
         select(
             *(task.c.service, task.c.origin, task.c.queue),
-            *(null().label("worker"), task.c.scheduled_at),
+            *(worker.scalar_subquery().label("worker"), task.c.scheduled_at),
         )
         .where(task.c.name == name)
         .order_by(task.c.scheduled_at.desc())
