@@ -155,7 +155,7 @@ def test_each_task_has_one_row_in_the_end(
     one = Task(backend, "1", clock)
     one.send()
     for name, number in steps:
-        # A wrong clock does not tell whether a task ended before it was sent again.
+        # A wrong clock does not say whether a task ended before it was sent again.
         if name != "send" or not clock:
             OPERATIONS[name](one, one.messages[number % len(one.messages)])
     for sent in list(one.messages):

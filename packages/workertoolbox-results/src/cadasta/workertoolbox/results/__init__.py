@@ -76,11 +76,8 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.page_tokens import Page
     from cadasta.workertoolbox.results._store.queues import QueueBacklog
     from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
-    from cadasta.workertoolbox.results._store.rollups import (
-        BacklogSample,
-        Percentiles,
-        TaskFigures,
-    )
+    from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
+    from cadasta.workertoolbox.results._store.rollups import BacklogSample, TaskFigures
     from cadasta.workertoolbox.results._store.routes import Route
     from cadasta.workertoolbox.results._store.schedules import LastRun, Schedule
     from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
@@ -174,7 +171,7 @@ _LAZY = {
     "ErrorGroup": "_store.error_groups",
     "BacklogSample": "_store.rollups",
     "Page": "_store.page_tokens",
-    "Percentiles": "_store.rollups",
+    "Percentiles": "_store.rollup_sums",
     "TaskFigures": "_store.rollups",
     "CommittedBatch": "_monitor.throughput",
     "HeldPrivileges": "_database.privileges",

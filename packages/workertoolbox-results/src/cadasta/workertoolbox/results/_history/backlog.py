@@ -5,9 +5,9 @@ One sample a minute is added to the figures of the minute, the hour and the day.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, select
 from sqlalchemy.dialects.postgresql import Insert
@@ -18,6 +18,22 @@ from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
 
 #: The name of all queues together. Messages always have a queue with a name.
 ALL_QUEUES = ""
+
+
+class Queued(NamedTuple):
+    """The tasks of a queue without a result.
+
+    Attributes:
+        queue: The queue.
+        queued: Number of tasks that can run.
+        scheduled: Number of tasks with an ETA ahead.
+        oldest_s: The longest wait in seconds, from when a queued task could run.
+    """
+
+    queue: str
+    queued: int
+    scheduled: int
+    oldest_s: float
 
 
 def sample_backlog(connection: Connection, now: datetime) -> bool:
@@ -38,7 +54,7 @@ def sample_backlog(connection: Connection, now: datetime) -> bool:
     )
     if connection.scalar(is_sampled) is not None:
         return False
-    queues = list(_count(connection, now))
+    queues = list(_samples(count_queued(connection, now)))
     minute, *others = (
         [{"tier": tier, "at": at, **queue} for queue in queues]
         for tier, at in starts.items()
@@ -49,8 +65,8 @@ def sample_backlog(connection: Connection, now: datetime) -> bool:
     return True
 
 
-def _count(connection: Connection, now: datetime) -> Iterator[dict[str, Any]]:
-    """Yield the columns of a sample for each queue, sorted, all queues first."""
+def count_queued(connection: Connection, now: datetime) -> Sequence[Queued]:
+    """Count the tasks without a result by queue, and return them sorted by queue."""
     is_ahead = task.c.eta > now
     is_due = func.coalesce(task.c.eta, now, type_=task.c.eta.type) <= now
     due_at = case(
@@ -68,14 +84,10 @@ def _count(connection: Connection, now: datetime) -> Iterator[dict[str, Any]]:
         .group_by(task.c.queue)
         .order_by(task.c.queue)
     )
-    counts = [
-        (queue, queued, scheduled, _age_s(due_at, now))
+    return [
+        Queued(queue, queued, scheduled, _age_s(due_at, now))
         for queue, queued, scheduled, due_at in connection.execute(query)
     ]
-    _, *columns = zip((ALL_QUEUES, 0, 0, 0.0), *counts, strict=True)
-    queued, scheduled, ages_s = columns
-    yield _sample(ALL_QUEUES, sum(queued), sum(scheduled), max(ages_s))
-    yield from (_sample(*each) for each in counts if each[0] != ALL_QUEUES)
 
 
 def _age_s(due_at: datetime | None, now: datetime) -> float:
@@ -83,16 +95,24 @@ def _age_s(due_at: datetime | None, now: datetime) -> float:
     return max((now - (due_at or now)).total_seconds(), 0.0)
 
 
-def _sample(queue: str, queued: int, scheduled: int, age_s: float) -> dict[str, Any]:
-    return {
-        "queue": queue,
-        "samples": 1,
-        "queued_sum": queued,
-        "queued_max": queued,
-        "scheduled_sum": scheduled,
-        "scheduled_max": scheduled,
-        "oldest_max_s": age_s,
-    }
+def _samples(counts: Sequence[Queued]) -> Iterator[dict[str, Any]]:
+    """Yield the columns of a sample for each queue, all queues first."""
+    together = Queued(
+        ALL_QUEUES,
+        sum(each.queued for each in counts),
+        sum(each.scheduled for each in counts),
+        max((each.oldest_s for each in counts), default=0.0),
+    )
+    for each in (together, *(each for each in counts if each.queue != ALL_QUEUES)):
+        yield {
+            "queue": each.queue,
+            "samples": 1,
+            "queued_sum": each.queued,
+            "queued_max": each.queued,
+            "scheduled_sum": each.scheduled,
+            "scheduled_max": each.scheduled,
+            "oldest_max_s": each.oldest_s,
+        }
 
 
 def _add_samples(dialect: str) -> Insert:

@@ -15,10 +15,7 @@ from kombu.message import Message
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
-from cadasta.workertoolbox.results._database.engine import (
-    database_url,
-    open_engine,
-)
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 from cadasta.workertoolbox.results._monitor.archiving import Archiving

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain, repeat
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, literal, text
+from sqlalchemy import ColumnElement, Connection, and_, literal, text
 
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
@@ -47,6 +47,14 @@ class DayWindow(NamedTuple):
         if self.until is None:
             return False
         return datetime.combine(self.until, time(), UTC) + MAX_SKEW <= at
+
+
+def on_days_since(at: datetime) -> ColumnElement[bool]:
+    """Return the condition that a task in the history ended on a day or later.
+
+    Its value is a literal, so that PostgreSQL prunes the tables of other days.
+    """
+    return and_(*DayWindow(at.date(), None).conditions())
 
 
 def day_windows(connection: Connection) -> Iterator[DayWindow]:

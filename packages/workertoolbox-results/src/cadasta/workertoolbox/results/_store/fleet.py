@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from cadasta.workertoolbox.results._database.tables import task
 from cadasta.workertoolbox.results._store.facets import (
-    distinct_values,
-    names_since,
-    queues_since,
+    known_names,
+    known_queues,
 )
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
@@ -81,8 +79,7 @@ class Fleet(OpenDatabase):
         """
         since = datetime.now(UTC) - timedelta(days=FACET_DAYS)
         with self._snapshot() as connection:
-            live = distinct_values(connection, task.c.name)
-            return sorted({*live, *names_since(connection, since)})
+            return known_names(connection, since)
 
     def queues(self) -> Sequence[str]:
         """Return the queues of the live tasks and of those of the last 30 days, sorted.
@@ -92,8 +89,7 @@ class Fleet(OpenDatabase):
         """
         since = datetime.now(UTC) - timedelta(days=FACET_DAYS)
         with self._snapshot() as connection:
-            live = distinct_values(connection, task.c.queue)
-            return sorted({*live, *queues_since(connection, since)})
+            return known_queues(connection, since)
 
     def untracked(self, *, since: datetime, limit: int = 50) -> Sequence[Task]:
         """Return tasks that a worker ran although no monitor has seen their message.

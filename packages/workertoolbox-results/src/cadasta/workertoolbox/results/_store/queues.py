@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from celery import states
-from sqlalchemy import Connection, case, func, literal, select, text
+from sqlalchemy import Connection, case, func, select, text
 
 from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._database.tables import (
@@ -21,9 +21,12 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
-from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
-from cadasta.workertoolbox.results._history.conditions import has_result
+from cadasta.workertoolbox.results._history.backlog import (
+    ALL_QUEUES,
+    count_queued,
+)
 from cadasta.workertoolbox.results._store.archived_until import archived_until
+from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.facets import distinct_values
 
 #: Maximum number of live tasks, and of running ones, that are read. Of more tasks, the
@@ -145,36 +148,12 @@ def _are_few(connection: Connection) -> bool:
 def _count_waiting(
     connection: Connection, now: datetime
 ) -> Mapping[str, Mapping[str, Any]]:
-    """Count the tasks without a result, as `sample_backlog` does."""
-    columns = task.c
-    is_ahead = columns.eta > now
-    is_due = func.coalesce(columns.eta, now, type_=columns.eta.type) <= now
-    due_at = case(
-        (columns.eta > columns.scheduled_at, columns.eta), else_=columns.scheduled_at
-    )
-    query = (
-        select(
-            columns.queue,
-            func.count().filter(is_due),
-            func.count().filter(is_ahead),
-            func.min(due_at).filter(is_due),
-        )
-        .where(~has_result(columns.id))
-        .group_by(columns.queue)
-    )
-    return {
-        queue: {
-            "queued": queued,
-            "scheduled": scheduled,
-            # The clock of the publisher may be ahead.
-            "oldest_s": max((now - (due_at or now)).total_seconds(), 0.0),
-        }
-        for queue, queued, scheduled, due_at in connection.execute(query)
-    }
+    counts = (each._asdict() for each in count_queued(connection, now))
+    return {each.pop("queue"): each for each in counts}
 
 
 def _read_sample(connection: Connection, now: datetime) -> _Waiting:
-    """Return the latest sample; the numbers are None if there is no sample."""
+    """Return the latest sample; the numbers are None without a sample."""
     of_minutes = backlog.c.tier == "minute"
     newest = func.max(backlog.c.at, type_=backlog.c.at.type)
     at = connection.scalar(select(newest).where(of_minutes, backlog.c.at <= now))
@@ -276,7 +255,7 @@ def _archived_ends(connection: Connection, queue: str, now: datetime) -> Sequenc
     query = (
         select(history.c.finished_at, history.c.worker)
         .where(
-            history.c.day >= literal(since.date(), literal_execute=True),
+            on_days_since(since),
             history.c.queue == queue,
             history.c.listed_at >= since,
             history.c.status.in_(RUN),

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
 
@@ -18,7 +18,6 @@ from sqlalchemy import (
     Subquery,
     case,
     func,
-    literal,
     select,
     text,
 )
@@ -26,21 +25,22 @@ from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.statuses import (
-    PSEUDO_TASKS,
     QUEUED,
     SCHEDULED,
     STATUSES,
 )
-from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
-from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._database.tables import history, task
 from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
 from cadasta.workertoolbox.results._history.conditions import (
-    has_message,
     is_live,
     shown_status,
 )
-from cadasta.workertoolbox.results._store.day_windows import day_windows
+from cadasta.workertoolbox.results._store.day_windows import (
+    day_windows,
+    on_days_since,
+)
 from cadasta.workertoolbox.results._store.filters import is_internal
+from cadasta.workertoolbox.results._store.untracked import select_untracked_results
 
 _logger = logging.getLogger(__name__)
 
@@ -50,10 +50,6 @@ WINDOW = timedelta(hours=1)
 #: Maximum number of rows that are read, the newest ones. PostgreSQL takes a few tenths
 #: of a second for them.
 MAX_ROWS = 20_000
-
-#: Age from which a result without a message counts as untracked. Until then the message
-#: may still arrive.
-UNTRACKED_AFTER = timedelta(minutes=1)
 
 #: Milliseconds after which PostgreSQL cancels a query.
 TIMEOUT_MS = 5000
@@ -232,7 +228,7 @@ def _newest_archived(since: datetime) -> Select[Any]:
     return (
         select(history.c.status, history.c.queue)
         .where(
-            history.c.day >= literal(_first_day(since), literal_execute=True),
+            on_days_since(since - MAX_LEAD),
             history.c.listed_at.between(since, datetime.now(UTC) + MAX_LEAD),
             ~is_live(history.c.id),
         )
@@ -241,28 +237,15 @@ def _newest_archived(since: datetime) -> Select[Any]:
     )
 
 
-def _first_day(since: datetime) -> date:
-    """Return the first day on which tasks published since then can have ended."""
-    return (since - MAX_LEAD).date()
-
-
 def _count_untracked(connection: Connection, since: datetime) -> int:
-    newest = (
-        select(taskmeta.c.task_id)
-        .where(taskmeta.c.archived_at.is_(None))
-        .where(taskmeta.c.date_done >= naive_utc(since))
-        .where(taskmeta.c.date_done < naive_utc(datetime.now(UTC) - UNTRACKED_AFTER))
-        .where(taskmeta.c.not_run.is_(None))
-        .where(func.coalesce(taskmeta.c.name, "").not_in(PSEUDO_TASKS))
-        .order_by(taskmeta.c.date_done.desc())
-        .limit(MAX_ROWS)
-        .subquery()
+    live = select_untracked_results(since, MAX_ROWS)
+    archived = _newest_archived(since).where(~history.c.tracked)
+    return sum(
+        connection.execute(
+            select(func.count()).select_from(each.subquery())
+        ).scalar_one()
+        for each in (live, archived)
     )
-    has_no_message = ~has_message(newest.c.task_id)
-    live = select(func.count()).select_from(newest).where(has_no_message)
-    untracked = _newest_archived(since).where(~history.c.tracked).subquery()
-    archived = select(func.count()).select_from(untracked)
-    return sum(connection.execute(query).scalar_one() for query in (live, archived))
 
 
 def limit_labels(

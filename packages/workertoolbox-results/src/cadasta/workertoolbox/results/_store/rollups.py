@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from celery import states
 from sqlalchemy import Connection, Row, select
 
 from cadasta.workertoolbox.results._database.tables import backlog, rollup
 from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
-from cadasta.workertoolbox.results._history.histogram import Histogram
-from cadasta.workertoolbox.results._history.tally import Columns, Tally
 from cadasta.workertoolbox.results._history.tiers import interval_start
+from cadasta.workertoolbox.results._store.rollup_sums import (
+    Percentiles,
+    RollupSum,
+    merge_sums,
+    percentiles_of,
+    same,
+    select_rows,
+    sum_rows,
+)
 from cadasta.workertoolbox.results._store.windows import (
     check_window,
     complete_since,
@@ -23,15 +29,6 @@ from cadasta.workertoolbox.results._store.windows import (
     cover_steps,
     is_within,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Percentiles:
-    """Percentiles of durations in seconds, within 2 %; None if no duration is known."""
-
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,46 +106,24 @@ def read_figures(
     else:
         tile, step = cover_steps(since, until, step, complete)
         tiles = [tile]
-    same = [
-        rollup.c[name] == value for name, value in filters.items() if value is not None
-    ]
-    columns = (rollup.c.at, rollup.c.status, *[*rollup.c][-len(Columns._fields) :])
-    query = select(*columns).where(is_within(rollup, tiles), *same)
+    query = select_rows(rollup.c.at).where(is_within(rollup, tiles), *same(filters))
     rows = connection.execute(query)
     start, end = tiles[0].since, tiles[-1].until
     if step is None:
-        return _figures(start, end, _sum(rows))
+        return _figures(start, end, sum_rows(rows))
     groups = defaultdict(list)
     for row in rows:
         groups[interval_start(row.at, step)].append(row)
-    sums = {at: _sum(group) for at, group in groups.items()}
-    total = _Sum(
-        Tally.merge([each.ended for each in sums.values()]),
-        sum(each.failed_attempts for each in sums.values()),
-    )
+    sums = {at: sum_rows(group) for at, group in groups.items()}
+    nothing = merge_sums()
     series = [
-        _figures(at, at + step, sums.get(at, _Sum(Tally(), 0)))
+        _figures(at, at + step, sums.get(at, nothing))
         for at in _starts(start, end, step)
     ]
-    return replace(_figures(start, end, total), series=series)
+    return replace(_figures(start, end, merge_sums(*sums.values())), series=series)
 
 
-class _Sum(NamedTuple):
-    ended: Tally
-    failed_attempts: int
-
-
-def _sum(rows: Iterable[Row[Any]]) -> _Sum:
-    """Return the sum of rows whose first columns are an instant and a status."""
-    ended: list[Columns] = []
-    retried: list[Columns] = []
-    for row in rows:
-        tallies = retried if row.status == states.RETRY else ended
-        tallies.append(Columns._make(row[2:]))
-    return _Sum(Tally.from_columns(*ended), sum(each.retries for each in retried))
-
-
-def _figures(since: datetime, until: datetime, total: _Sum) -> TaskFigures:
+def _figures(since: datetime, until: datetime, total: RollupSum) -> TaskFigures:
     tally = total.ended
     return TaskFigures(
         since=since,
@@ -161,11 +136,6 @@ def _figures(since: datetime, until: datetime, total: _Sum) -> TaskFigures:
         ran=percentiles_of(tally.runs),
         took=percentiles_of(tally.totals),
     )
-
-
-def percentiles_of(histogram: Histogram) -> Percentiles:
-    """Return the percentiles of the durations in a histogram."""
-    return Percentiles(*(histogram.percentile(each) for each in (50, 95, 99)))
 
 
 def _starts(since: datetime, until: datetime, step: timedelta) -> Sequence[datetime]:

@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
+from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.facets import (
-    distinct_values,
-    names_since,
+    known_names,
 )
 from cadasta.workertoolbox.results._store.task import INTERNAL
 
@@ -90,8 +90,7 @@ def read_routes(
     connection: Connection, *, since: datetime, internal: bool
 ) -> Sequence[Route]:
     """Return who sends which task where, by sender, name and queue."""
-    live = {*distinct_values(connection, task.c.name, limit=MAX_NAMES)}
-    names = sorted(live | {*names_since(connection, since)})
+    names = known_names(connection, since)
     found: defaultdict[tuple[str, str, str], _Found] = defaultdict(_Found)
     wanted = [name for name in names if internal or not name.startswith(INTERNAL)]
     for each in _latest(connection, wanted[:MAX_NAMES], since):
@@ -149,7 +148,7 @@ def _queries(name: ColumnElement[str], since: datetime) -> Iterator[Select[Any]]
             *(columns.worker, columns.listed_at),
         )
         .where(
-            columns.day >= literal(since.date(), literal_execute=True),
+            on_days_since(since),
             columns.name == name,
             columns.listed_at >= since,
         )

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from celery import states
-from sqlalchemy import ColumnElement, Connection, Row, func, literal, select
+from sqlalchemy import Connection, Row, func, literal, select
 
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._database.types import FIRST
-from cadasta.workertoolbox.results._history.tally import Columns, Tally
 from cadasta.workertoolbox.results._history.tiers import TIERS
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.filters import is_internal
-from cadasta.workertoolbox.results._store.rollups import (
+from cadasta.workertoolbox.results._store.rollup_sums import (
     Percentiles,
+    RollupSum,
+    merge_sums,
     percentiles_of,
+    same,
+    select_rows,
+    sum_rows,
 )
 from cadasta.workertoolbox.results._store.windows import (
     check_window,
@@ -118,14 +122,6 @@ class _Window(NamedTuple):
     rows: Sequence[Row[Any]]
 
 
-class _Sum(NamedTuple):
-    """The sum of rows of the rollups."""
-
-    ended: Tally
-    statuses: Counter[str]
-    failed_attempts: int
-
-
 def read_stats(
     connection: Connection,
     *,
@@ -146,15 +142,15 @@ def read_stats(
         until = max(known_until, since + TIERS["minute"])
     check_window(since, until)
     complete = complete_since(connection, rollup)
-    conditions = [
-        rollup.c[name] == value for name, value in filters.items() if value is not None
-    ]
+    conditions = [*same(filters)]
     if filters.get("name") is None and not internal:
         conditions.append(~is_internal(rollup.c.name))
 
+    value = (literal("") if by is None else rollup.c[by]).label("value")
+
     def read(since: datetime, until: datetime) -> _Window:
         tiles = cover(since, until, complete)
-        query = select(*_columns(by)).where(is_within(rollup, tiles), *conditions)
+        query = select_rows(value).where(is_within(rollup, tiles), *conditions)
         rows = connection.execute(query).all()
         return _Window(tiles[0].since, tiles[-1].until, rows)
 
@@ -164,13 +160,6 @@ def read_stats(
     if first is not None and first <= earlier:
         before = read(earlier, now.since)
     return _table(now, before, limit if by else 0)
-
-
-def _columns(by: Grouping | None) -> Sequence[ColumnElement[Any]]:
-    value = literal("") if by is None else rollup.c[by]
-    count, *numbers = [*rollup.c][-len(Columns._fields) :]
-    # The rows of SQLAlchemy have a method `count`.
-    return (value.label("value"), rollup.c.status, count.label("tasks"), *numbers)
 
 
 def _first_interval(
@@ -196,7 +185,7 @@ def _table(now: _Window, before: _Window | None, limit: int) -> StatsTable:
 
     def row(value: str | None, *keys: str | None) -> StatsRow:
         both = [
-            _stats(window, _merge([found[key] for key in keys if key in found]))
+            _stats(window, merge_sums(*(found[key] for key in keys if key in found)))
             for window, found in zip(windows, sums, strict=True)
         ]
         return StatsRow(value=value, now=both[0], before=[*both, None][1])
@@ -212,37 +201,15 @@ def _table(now: _Window, before: _Window | None, limit: int) -> StatsTable:
     )
 
 
-def _sums(window: _Window, shown: Collection[str]) -> dict[str | None, _Sum]:
+def _sums(window: _Window, shown: Collection[str]) -> dict[str | None, RollupSum]:
     """Return the sums of rows by their values, and that of the others as None."""
     groups = defaultdict(list)
     for row in window.rows:
         groups[row.value if row.value in shown else None].append(row)
-    return {value: _sum(rows) for value, rows in groups.items()}
+    return {value: sum_rows(rows) for value, rows in groups.items()}
 
 
-def _sum(rows: Iterable[Row[Any]]) -> _Sum:
-    ended: list[Columns] = []
-    statuses: Counter[str] = Counter()
-    failed_attempts = 0
-    for row in rows:
-        columns = Columns._make(row[2:])
-        if row.status == states.RETRY:
-            failed_attempts += columns.retries
-        else:
-            ended.append(columns)
-            statuses[row.status] += columns.tasks
-    return _Sum(Tally.from_columns(*ended), statuses, failed_attempts)
-
-
-def _merge(sums: Sequence[_Sum]) -> _Sum:
-    return _Sum(
-        Tally.merge([each.ended for each in sums]),
-        sum((each.statuses for each in sums), Counter()),
-        sum(each.failed_attempts for each in sums),
-    )
-
-
-def _stats(window: _Window, total: _Sum) -> Stats:
+def _stats(window: _Window, total: RollupSum) -> Stats:
     tally = total.ended
     failed = sum(total.statuses[status] for status in FAILED)
     return Stats(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, literal, select
+from sqlalchemy import Connection, Select, func, select
 
 from cadasta.workertoolbox.results._database.statuses import PSEUDO_TASKS
 from cadasta.workertoolbox.results._database.tables import history, taskmeta
@@ -17,7 +17,11 @@ from cadasta.workertoolbox.results._store.dated_ids import (
     fetch_ids,
     merge_ids,
 )
-from cadasta.workertoolbox.results._store.recent import UNTRACKED_AFTER
+from cadasta.workertoolbox.results._store.day_windows import on_days_since
+
+#: Age from which a result without a message counts as untracked. Until then the message
+#: may still arrive.
+UNTRACKED_AFTER = timedelta(minutes=1)
 
 #: Maximum number of results, and of tasks in the history, that are read: the newest.
 MAX_ROWS = 100_000
@@ -30,31 +34,36 @@ def find_untracked(
 
     The newest are first.
     """
-    queries = (_select_live(since), _select_archived(since))
+    live = select_untracked_results(since, MAX_ROWS)
+    newest = live.order_by(live.selected_columns.date_done.desc())
+    queries = (newest, _select_archived(since))
     sources = [fetch_ids(connection, query, limit) for query in queries]
     return merge_ids(sources, limit, newest_first=True)
 
 
-def _select_live(since: datetime) -> Select[Any]:
+def select_untracked_results(since: datetime, max_rows: int) -> Select[Any]:
+    """Return a query for the live results without a message: their time and task id.
+
+    Args:
+        since: The least time of their latest state.
+        max_rows: Number of results that are looked at: the newest, with a message too.
+    """
     until = datetime.now(UTC) - UNTRACKED_AFTER
     result = taskmeta.c
     newest = (
         select(result.date_done, result.task_id)
         .where(
             result.archived_at.is_(None),
-            result.date_done.between(naive_utc(since), naive_utc(until)),
+            result.date_done >= naive_utc(since),
+            result.date_done < naive_utc(until),
             result.not_run.is_(None),
             func.coalesce(result.name, "").not_in(PSEUDO_TASKS),
         )
         .order_by(result.date_done.desc())
-        .limit(MAX_ROWS)
+        .limit(max_rows)
         .subquery()
     )
-    return (
-        select(newest.c.date_done, newest.c.task_id)
-        .where(~has_message(newest.c.task_id))
-        .order_by(newest.c.date_done.desc())
-    )
+    return select(*newest.c).where(~has_message(newest.c.task_id))
 
 
 def _select_archived(since: datetime) -> Select[Any]:
@@ -62,7 +71,7 @@ def _select_archived(since: datetime) -> Select[Any]:
     newest = (
         select(ended.listed_at, ended.id, ended.day, ended.tracked)
         .where(
-            ended.day >= literal(since.date(), literal_execute=True),
+            on_days_since(since),
             ended.listed_at >= since,
         )
         .order_by(ended.listed_at.desc())

@@ -13,7 +13,7 @@ from itertools import starmap
 from typing import Any, NamedTuple
 
 from celery import states
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, text
+from sqlalchemy import Connection, Select, func, select, text
 
 from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._database.tables import (
@@ -25,6 +25,8 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._store.day_windows import on_days_since
+from cadasta.workertoolbox.results._store.facets import each_value
 
 #: The last minutes for which ended tasks are counted.
 RECENT = timedelta(minutes=10)
@@ -175,20 +177,10 @@ def _read_archived(
 
     The index on worker and end is searched once for each worker of these days.
     """
-    in_days = _in_days_since(min(since, now - RECENT))
+    in_days = on_days_since(min(since, now - RECENT))
     columns = history.c
-    first = (
-        select(func.min(columns.worker).label("worker"))
-        .where(in_days)
-        .cte("found", recursive=True)
-    )
-    following = select(func.min(columns.worker)).where(
-        in_days, columns.worker > first.c.worker
-    )
-    found = first.union_all(
-        select(following.scalar_subquery()).where(first.c.worker.is_not(None))
-    )
-    of_worker = columns.worker == found.c.worker
+    worker = each_value(columns.worker, in_days).c.value
+    of_worker = columns.worker == worker
     last: Select[Any] = select(
         func.max(columns.finished_at, type_=columns.finished_at.type)
     ).where(in_days, of_worker)
@@ -196,8 +188,8 @@ def _read_archived(
         in_days, of_worker, columns.finished_at >= now - RECENT
     )
     query = (
-        select(found.c.worker, last.scalar_subquery(), recent.scalar_subquery())
-        .where(found.c.worker.is_not(None))
+        select(worker, last.scalar_subquery(), recent.scalar_subquery())
+        .where(worker.is_not(None))
         .limit(MAX_WORKERS)
     )
     yield from starmap(_Ended, connection.execute(query))
@@ -209,7 +201,7 @@ def _count_failures(connection: Connection, now: datetime) -> Mapping[str, int]:
     recent = (
         select(history.c.worker)
         .where(
-            _in_days_since(since),
+            on_days_since(since),
             text(IS_UNUSUAL),  # As text, so that SQLite finds the partial index.
             history.c.status == states.FAILURE,
             history.c.finished_at >= since,
@@ -220,8 +212,3 @@ def _count_failures(connection: Connection, now: datetime) -> Mapping[str, int]:
     )
     query = select(recent.c.worker, func.count()).group_by(recent.c.worker)
     return {worker: number for worker, number in connection.execute(query)}
-
-
-def _in_days_since(at: datetime) -> ColumnElement[bool]:
-    # A literal, so that PostgreSQL prunes the tables of other days.
-    return history.c.day >= literal(at.date(), literal_execute=True)

@@ -1,0 +1,85 @@
+"""Sums of rows of `workertoolbox_rollup`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from celery import states
+from sqlalchemy import ColumnElement, Row, Select, select
+
+from cadasta.workertoolbox.results._database.tables import rollup
+from cadasta.workertoolbox.results._history.histogram import Histogram
+from cadasta.workertoolbox.results._history.tally import Columns, Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Percentiles of durations in seconds, within 2 %; None if no duration is known."""
+
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+
+
+class RollupSum(NamedTuple):
+    """The sum of rows.
+
+    Attributes:
+        ended: The sum of those about ended tasks.
+        statuses: Number of ended tasks by status.
+        failed_attempts: Number of attempts that failed and were retried.
+    """
+
+    ended: Tally
+    statuses: Counter[str]
+    failed_attempts: int
+
+
+def select_rows(first: ColumnElement[Any]) -> Select[Any]:
+    """Return a query for rows, as `sum_rows` reads them.
+
+    Args:
+        first: Their first column. `status` and the columns of `Columns` follow.
+    """
+    count, *numbers = [*rollup.c][-len(Columns._fields) :]
+    # The rows of SQLAlchemy have a method `count`.
+    return select(first, rollup.c.status, count.label("tasks"), *numbers)
+
+
+def same(filters: Mapping[str, str | None]) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions that columns of the rollups have values; None is any."""
+    return [
+        rollup.c[name] == value for name, value in filters.items() if value is not None
+    ]
+
+
+def sum_rows(rows: Iterable[Row[Any]]) -> RollupSum:
+    """Return the sum of rows of `select_rows`."""
+    ended: list[Columns] = []
+    statuses: Counter[str] = Counter()
+    failed_attempts = 0
+    for row in rows:
+        columns = Columns._make(row[2:])
+        if row.status == states.RETRY:
+            failed_attempts += columns.retries
+        else:
+            ended.append(columns)
+            statuses[row.status] += columns.tasks
+    return RollupSum(Tally.from_columns(*ended), statuses, failed_attempts)
+
+
+def merge_sums(*sums: RollupSum) -> RollupSum:
+    """Return the sum of sums."""
+    return RollupSum(
+        Tally.merge([each.ended for each in sums]),
+        sum((each.statuses for each in sums), Counter()),
+        sum(each.failed_attempts for each in sums),
+    )
+
+
+def percentiles_of(histogram: Histogram) -> Percentiles:
+    """Return the percentiles of the durations in a histogram."""
+    return Percentiles(*(histogram.percentile(each) for each in (50, 95, 99)))
