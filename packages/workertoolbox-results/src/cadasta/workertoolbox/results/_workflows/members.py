@@ -7,7 +7,8 @@ group in common.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -92,6 +93,17 @@ def find_children(
     archived = find_archived(connection, parents=[parent_id])
     found += (_Member(history, *each) for each in archived)
     return sorted({each.id for each in found}), _days(connection, found)
+
+
+def find_groups(
+    connection: Connection, group_ids: Sequence[str]
+) -> Mapping[str, Collection[str]]:
+    """Return the ids of the known tasks of groups, by the id of the group."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for each in _members(connection, (), group_ids):
+        if each.group_id is not None:
+            found[each.group_id].add(each.id)
+    return found
 
 
 def _members(
