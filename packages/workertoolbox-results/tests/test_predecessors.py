@@ -14,7 +14,6 @@ from cadasta.workertoolbox.results._workflows.predecessors import (
 )
 
 
-
 def test_a_step_follows_a_task_or_the_header_of_a_chord(store: TaskStore) -> None:
     app = workflow_app()
     names = "abcdef"
@@ -74,6 +73,8 @@ def test_a_path_ends_where_nothing_is_known_and_in_a_circle() -> None:
     assert holder(e="PLANNED", b="PLANNED") == "feb"
     circle = {"a": Predecessors(["b"]), "b": Predecessors(["a"])}
     path = find_holder(
-        "a", before=circle.__getitem__, statuses=lambda ids: dict.fromkeys(ids, "PLANNED")
+        "a",
+        before=circle.__getitem__,
+        statuses=lambda ids: dict.fromkeys(ids, "PLANNED"),
     )
     assert path == ["a", "b"]
