@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from cadasta.workertoolbox.results import Task, database_url, open_engine
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
-from cadasta.workertoolbox.results._store.task import failure_text
+from cadasta.workertoolbox.results._task import failure_text
 from support.chord_harness import ACCIDENT_QUEUE, TIMEOUT_S
 from support.chord_service import set_flag
 from support.polling import wait_until

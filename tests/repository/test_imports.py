@@ -66,6 +66,7 @@ ORDER = {
         "_instants",  # "2h", "yesterday" and "14:30"
         "_safe_text",  # text that is safe to print and to log
         "_database",  # engine, URLs, tables, view, schema version, privileges of roles
+        "_task",  # `Task`: what the database knows of one task
         "_query",  # the query language: texts and values, without a database
         "migrations",  # steps from one schema version to the next
         "_arguments",  # redaction, truncation and JSON of task arguments

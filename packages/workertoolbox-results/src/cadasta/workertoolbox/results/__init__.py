@@ -82,9 +82,9 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.schedules import LastRun, Schedule
     from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
     from cadasta.workertoolbox.results._store.store import TaskStore
-    from cadasta.workertoolbox.results._store.task import Task
     from cadasta.workertoolbox.results._store.unusual import UnusualTask
     from cadasta.workertoolbox.results._store.workers import RunningTask, Worker
+    from cadasta.workertoolbox.results._task import Task
 
 __all__ = [
     "Attempt",
@@ -187,7 +187,7 @@ _LAZY = {
     "Stats": "_store.stats",
     "StatsRow": "_store.stats",
     "StatsTable": "_store.stats",
-    "Task": "_store.task",
+    "Task": "_task",
     "LastRun": "_store.schedules",
     "Schedule": "_store.schedules",
     "TaskStore": "_store.store",

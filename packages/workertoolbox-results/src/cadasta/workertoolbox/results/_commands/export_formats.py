@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import click
 
-from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._task import Task
 
 Write = Callable[[Sequence[Task]], None]
 

@@ -17,7 +17,7 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._commands.queries import Selection, selection_options
 from cadasta.workertoolbox.results._commands.tree import format_duration
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._task import Task
 
 #: The columns of the table, each with a function that returns its text for a task.
 COLUMNS: dict[str, Callable[[Task], str]] = {

@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._commands.queries import query_option
 from cadasta.workertoolbox.results._commands.tree import format_duration
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.task import Task, failure_text
+from cadasta.workertoolbox.results._task import Task, failure_text
 
 #: Maximum number of characters of an error in a line.
 _ERROR_WIDTH = 120

@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
-from cadasta.workertoolbox.results._store.task import Task, failure_text
+from cadasta.workertoolbox.results._task import Task, failure_text
 
 #: Maximum number of characters of a result on one line, and of an error.
 WIDTH = 60

@@ -29,7 +29,7 @@ from cadasta.workertoolbox.results._history.purge import (
     begin_write_transaction,
     delete_rows,
 )
-from cadasta.workertoolbox.results._workflows.members import Workflow, find_workflow
+from cadasta.workertoolbox.results._workflows.members import WorkflowIds, find_workflow
 
 _LIVE_ID_COLUMNS = (task.c.id, attempt.c.task_id, planned.c.id, taskmeta.c.task_id)
 _TASK_ID_COLUMNS = (*_LIVE_ID_COLUMNS, history.c.id)
@@ -40,7 +40,7 @@ _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id
 
 def erase_task(engine: Engine, id: str) -> Iterator[Counter[str]]:
     """Delete one task from all tables, in the same way as `erase_workflow`."""
-    only = Workflow({jsonable(id)}, set(), set(), set())
+    only = WorkflowIds({jsonable(id)}, set(), set(), set())
     return _erase(engine, lambda connection: only)
 
 
@@ -61,9 +61,9 @@ def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
     """
     id = jsonable(root_id)
     # The tasks that are deleted first may be those that join the others.
-    known = Workflow({id}, {id}, {id}, set())
+    known = WorkflowIds({id}, {id}, {id}, set())
 
-    def find(connection: Connection) -> Workflow:
+    def find(connection: Connection) -> WorkflowIds:
         found = find_workflow(connection, *known.root_ids, *known.group_ids)
         for ids, new in zip(known[:3], found[:3], strict=True):
             ids |= new
@@ -73,7 +73,7 @@ def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
 
 
 def _erase(
-    engine: Engine, find: Callable[[Connection], Workflow]
+    engine: Engine, find: Callable[[Connection], WorkflowIds]
 ) -> Iterator[Counter[str]]:
     with translate_errors(engine):
         while True:
@@ -112,7 +112,7 @@ def _existing(connection: Connection, task_ids: Iterable[str]) -> Sequence[str]:
     return sorted(found)
 
 
-def _quarantined(connection: Connection, workflow: Workflow) -> Sequence[int]:
+def _quarantined(connection: Connection, workflow: WorkflowIds) -> Sequence[int]:
     """Return the numbers of the messages in quarantine that name the workflow."""
     headers = quarantine.c.headers
     wanted = {"id": workflow.task_ids, "root_id": workflow.root_ids}

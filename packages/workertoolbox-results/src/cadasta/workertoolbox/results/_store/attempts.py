@@ -29,7 +29,7 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     MAX_ERROR_BYTES,
     read_instant,
 )
-from cadasta.workertoolbox.results._store.task import failure_text
+from cadasta.workertoolbox.results._task import failure_text
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 

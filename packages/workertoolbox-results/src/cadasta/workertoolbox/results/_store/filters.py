@@ -27,7 +27,7 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
-from cadasta.workertoolbox.results._store.task import INTERNAL
+from cadasta.workertoolbox.results._task import INTERNAL
 
 Condition = ColumnElement[bool] | TextClause
 

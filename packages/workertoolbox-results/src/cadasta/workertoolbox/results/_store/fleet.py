@@ -12,9 +12,9 @@ from cadasta.workertoolbox.results._store.facets import (
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._store.routes import Route, read_routes
-from cadasta.workertoolbox.results._store.task import Task
 from cadasta.workertoolbox.results._store.untracked import find_untracked
 from cadasta.workertoolbox.results._store.workers import Worker, read_workers
+from cadasta.workertoolbox.results._task import Task
 
 #: How far back names and queues are looked for.
 FACET_DAYS = 30

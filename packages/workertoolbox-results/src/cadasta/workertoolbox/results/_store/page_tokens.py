@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from cadasta.workertoolbox.results._query.nodes import Node
 from cadasta.workertoolbox.results._query_errors import InvalidPage
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
-from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._task import Task
 
 #: The version of the form of tokens.
 _VERSION = 1

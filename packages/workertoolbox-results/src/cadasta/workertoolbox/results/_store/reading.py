@@ -33,7 +33,7 @@ from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.tables import history, planned, taskmeta
 from cadasta.workertoolbox.results._database.view import live, tasks
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
-from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._task import Task
 
 #: Maximum number of tasks that one statement reads.
 MAX_IDS_PER_QUERY = 1000
@@ -58,6 +58,13 @@ class Detail(Enum):
 
     #: No arguments, results and tracebacks.
     BRIEF = "brief"
+
+    @classmethod
+    def of(cls, *, brief: bool = False, shortened: bool = False) -> Detail:
+        """Return what the arguments of `TaskStore`'s methods ask for."""
+        if brief:
+            return cls.BRIEF
+        return cls.SHORTENED if shortened else cls.WHOLE
 
 
 def read_tasks(

@@ -27,7 +27,7 @@ from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.facets import (
     known_names,
 )
-from cadasta.workertoolbox.results._store.task import INTERNAL
+from cadasta.workertoolbox.results._task import INTERNAL
 
 #: Number of latest tasks of each name that are read: of live ones, and of ended ones.
 TASKS_PER_NAME = 50

@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._errors import ScheduleNotFound
 from cadasta.workertoolbox.results._schedules.words import in_words
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
-from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._task import Task
 
 #: The longest sleep in seconds of Celery's beat, by default.
 MAX_INTERVAL_S = 300.0

@@ -36,8 +36,8 @@ from cadasta.workertoolbox.results._store.query_search import (
 )
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._store.search_request import Search
-from cadasta.workertoolbox.results._store.task import Task
 from cadasta.workertoolbox.results._store.windows import check_window
+from cadasta.workertoolbox.results._task import Task
 
 #: Fields with an index.
 _INDEXED = ("id", "name", "queue", "worker", "error_group", "root", "parent", "group")

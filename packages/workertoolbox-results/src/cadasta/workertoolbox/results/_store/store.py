@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
@@ -27,15 +27,14 @@ from cadasta.workertoolbox.results._store.search import (
     find_stuck,
 )
 from cadasta.workertoolbox.results._store.searches import Searches
-from cadasta.workertoolbox.results._store.task import Task
 from cadasta.workertoolbox.results._store.unusual import UnusualTasks
-from cadasta.workertoolbox.results._workflows.members import (
-    find_children,
-    find_workflow,
-)
+from cadasta.workertoolbox.results._store.workflows import Workflows
+from cadasta.workertoolbox.results._task import Task
 
 
-class TaskStore(ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks):
+class TaskStore(
+    ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks, Workflows
+):
     """Queries for every task that was published, and for its result.
 
     A store is a context manager that closes its connections. Threads may share it.
@@ -94,7 +93,7 @@ class TaskStore(ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        detail = _detail(shortened=shortened)
+        detail = Detail.of(shortened=shortened)
         with self._snapshot() as connection:
             found = read_tasks(connection, [jsonable(id)], detail=detail)
         return next(iter(found), None)
@@ -158,7 +157,7 @@ class TaskStore(ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks):
                 connection,
                 [each.id for each in found],
                 days={each.day for each in found if each.day is not None},
-                detail=_detail(brief=brief),
+                detail=Detail.of(brief=brief),
             )
 
     def stuck(
@@ -198,7 +197,7 @@ class TaskStore(ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks):
         with self._snapshot() as connection:
             found = find_stuck(connection, filters, limit, before=before)
             ids = [each.id for each in found]
-            return read_tasks(connection, ids, days=(), detail=_detail(brief=brief))
+            return read_tasks(connection, ids, days=(), detail=Detail.of(brief=brief))
 
     def check_filters(
         self,
@@ -230,56 +229,6 @@ class TaskStore(ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks):
         with self._snapshot() as connection:
             check_values(connection, filters, known)
 
-    def workflow(
-        self, root_id: str, *, internal: bool = False, shortened: bool = False
-    ) -> Sequence[Task]:
-        """Return every task of a workflow, oldest first.
-
-        The tasks of a group or a chord that begins outside a task have a root each.
-        Such a workflow is found by each of these roots.
-
-        Args:
-            root_id: Id of the task that began the workflow, or of one of its groups.
-            internal: Whether to include Celery's own tasks, `celery.*`.
-            shortened: As for `get`.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached or refuses the query.
-        """
-        detail = _detail(shortened=shortened)
-        with self._snapshot() as connection:
-            found = find_workflow(connection, jsonable(root_id))
-            ids = sorted(found.task_ids)
-            tasks = read_tasks(connection, ids, days=found.days, detail=detail)
-        return _oldest_first(
-            task
-            for task in tasks
-            if (task.root_id in found.root_ids or task.group_id in found.group_ids)
-            and (internal or not task.internal)
-        )
-
-    def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
-        """Return the tasks that a task has published, oldest first.
-
-        Planned steps that follow the task directly are included.
-
-        Args:
-            parent_id: Id of the task.
-            internal: Whether to include Celery's own tasks, `celery.*`.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached or refuses the query.
-        """
-        id = jsonable(parent_id)
-        with self._snapshot() as connection:
-            ids, days = find_children(connection, id)
-            tasks = read_tasks(connection, sorted(ids), days=days)
-        return _oldest_first(
-            task
-            for task in tasks
-            if task.parent_id == id and (internal or not task.internal)
-        )
-
     def attempts(self, id: str) -> Sequence[Attempt]:
         """Return the attempts of a task in order, also those that are still to run.
 
@@ -309,15 +258,3 @@ class TaskStore(ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks):
         """
         with self._snapshot() as connection:
             return find_retries(connection, id)
-
-
-def _detail(*, brief: bool = False, shortened: bool = False) -> Detail:
-    if brief:
-        return Detail.BRIEF
-    return Detail.SHORTENED if shortened else Detail.WHOLE
-
-
-def _oldest_first(tasks: Iterable[Task]) -> Sequence[Task]:
-    """Return tasks by their publication; planned steps are last."""
-    last = datetime.max.replace(tzinfo=UTC)
-    return sorted(tasks, key=lambda task: (task.scheduled_at or last, task.id))

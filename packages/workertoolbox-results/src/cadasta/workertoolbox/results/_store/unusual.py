@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._store.search import find_stuck
-from cadasta.workertoolbox.results._store.task import Task
+from cadasta.workertoolbox.results._task import Task
 
 #: The days whose ended tasks say how long a task usually takes.
 USUAL_DAYS = 7

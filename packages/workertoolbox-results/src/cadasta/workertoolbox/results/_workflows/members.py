@@ -31,8 +31,8 @@ from cadasta.workertoolbox.results._database.tables import (
 MAX_KEYS = 1000
 
 
-class Workflow(NamedTuple):
-    """A workflow: the ids of its tasks, of their roots, and of their groups.
+class WorkflowIds(NamedTuple):
+    """The ids of a workflow: those of its tasks, of their roots, and of their groups.
 
     `days` are the days of its tasks in the history.
     """
@@ -53,13 +53,13 @@ class _Member(NamedTuple):
     day: date | None
 
 
-def find_workflow(connection: Connection, *ids: str) -> Workflow:
+def find_workflow(connection: Connection, *ids: str) -> WorkflowIds:
     """Find a workflow by ids of tasks that began it, or of its groups.
 
     The tables may say different things about one task, and a task is found if one of
     them says that it belongs to the workflow.
     """
-    found = Workflow(set(), set(ids), set(ids), set())
+    found = WorkflowIds(set(), set(ids), set(ids), set())
     roots, groups = set(ids), set(ids)
     while roots or groups:
         members = [*_members(connection, sorted(roots), sorted(groups))]

@@ -1,0 +1,75 @@
+"""The methods of `TaskStore` about workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results._workflows.members import (
+    find_children,
+    find_workflow,
+)
+
+
+class Workflows(OpenDatabase):
+    """The methods of `TaskStore` about workflows."""
+
+    def workflow(
+        self, root_id: str, *, internal: bool = False, shortened: bool = False
+    ) -> Sequence[Task]:
+        """Return every task of a workflow, oldest first.
+
+        The tasks of a group or a chord that begins outside a task have a root each.
+        Such a workflow is found by each of these roots.
+
+        Args:
+            root_id: Id of the task that began the workflow, or of one of its groups.
+            internal: Whether to include Celery's own tasks, `celery.*`.
+            shortened: As for `get`.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        detail = Detail.of(shortened=shortened)
+        with self._snapshot() as connection:
+            found = find_workflow(connection, jsonable(root_id))
+            ids = sorted(found.task_ids)
+            tasks = read_tasks(connection, ids, days=found.days, detail=detail)
+        return _oldest_first(
+            task
+            for task in tasks
+            if (task.root_id in found.root_ids or task.group_id in found.group_ids)
+            and (internal or not task.internal)
+        )
+
+    def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
+        """Return the tasks that a task has published, oldest first.
+
+        Planned steps that follow the task directly are included.
+
+        Args:
+            parent_id: Id of the task.
+            internal: Whether to include Celery's own tasks, `celery.*`.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        id = jsonable(parent_id)
+        with self._snapshot() as connection:
+            ids, days = find_children(connection, id)
+            tasks = read_tasks(connection, sorted(ids), days=days)
+        return _oldest_first(
+            task
+            for task in tasks
+            if task.parent_id == id and (internal or not task.internal)
+        )
+
+
+def _oldest_first(tasks: Iterable[Task]) -> Sequence[Task]:
+    """Return tasks by their publication; planned steps are last."""
+    last = datetime.max.replace(tzinfo=UTC)
+    return sorted(tasks, key=lambda task: (task.scheduled_at or last, task.id))
