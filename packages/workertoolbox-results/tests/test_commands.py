@@ -27,7 +27,7 @@ from cadasta.workertoolbox.results.backend import Backend
 KEYS = (
     "id name status queue args kwargs root_id parent_id group_id retries "
     "scheduled_at eta started_at finished_at worker result traceback "
-    "origin service schedule headers"
+    "origin service schedule headers rerun_of arguments"
 ).split()
 
 

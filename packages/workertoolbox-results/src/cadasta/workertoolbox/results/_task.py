@@ -50,6 +50,11 @@ class Task:
         headers: The headers and stamps that the publisher added, redacted, and large
             ones truncated; None without any. Those of Celery, of brokers and of
             libraries for tracing are left out.
+        rerun_of: Id of the task that this one repeats, after `tasks rerun`.
+        arguments: How the arguments are stored: `whole`, so that the task can be run
+            again; `repr`, as the text that its publisher gave; `redacted`; `truncated`;
+            or `converted`, with another value in place of one that databases do not
+            keep, such as NaN. It is None for a message that an earlier release stored.
         result_bytes: Size of the result in bytes if it was too long for the history;
             then `result` is only its beginning.
     """
@@ -77,6 +82,8 @@ class Task:
     service: str | None = None
     schedule: str | None = None
     headers: dict[str, Any] | None = None
+    rerun_of: str | None = None
+    arguments: str | None = None
     result_bytes: int | None = None
 
     @property

@@ -21,7 +21,7 @@ class CheckContext:
     Attributes:
         app: An app that is configured with the toolbox.
         roles: What the database role is used for: `worker`, `monitor`, `reader`,
-            `purger` or `replayer`.
+            `operator`, `purger` or `replayer`.
         processes: The number of worker processes on all hosts together; None to count
             the processes that are connected now.
         connection: The connection to the broker; None if it was not reached.

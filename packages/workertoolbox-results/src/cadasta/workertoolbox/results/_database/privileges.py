@@ -62,17 +62,28 @@ ROLE_PRIVILEGES = {
         "workertoolbox_attempt workertoolbox_history workertoolbox_live "
         "workertoolbox_tasks workertoolbox_rollup workertoolbox_backlog "
         "workertoolbox_error_group workertoolbox_schedule workertoolbox_monitor "
-        "workertoolbox_version",
+        "workertoolbox_operation workertoolbox_operation_task workertoolbox_version",
+        "SELECT",
+    ),
+    "operator": _grant(
+        "workertoolbox_operation workertoolbox_operation_task",
+        *("SELECT", "INSERT", "UPDATE"),
+    )
+    | _grant(
+        "celery_taskmeta workertoolbox_task workertoolbox_planned "
+        "workertoolbox_history workertoolbox_live workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(
         "workertoolbox_task workertoolbox_planned workertoolbox_quarantine "
-        "workertoolbox_chord workertoolbox_history celery_tasksetmeta",
+        "workertoolbox_chord workertoolbox_history workertoolbox_operation "
+        "celery_tasksetmeta",
         *("SELECT", "UPDATE (id)", "DELETE"),
     )
     | _grant("celery_taskmeta", "SELECT", "UPDATE (archived_at)", "DELETE")
     | _grant(
-        "workertoolbox_attempt workertoolbox_chord_part workertoolbox_schedule",
+        "workertoolbox_attempt workertoolbox_chord_part workertoolbox_schedule "
+        "workertoolbox_operation_task",
         *("SELECT", "DELETE"),
     )
     | _grant("workertoolbox_error_group", "SELECT", "UPDATE")

@@ -146,6 +146,10 @@ task = Table(
     Column("service", Text),
     Column("schedule", Text),
     Column("headers", Document),
+    # The task that this one repeats, and what else a rerun needs; see `TaskRecord`.
+    Column("rerun_of", Text),
+    Column("arguments", Text),
+    Column("options", Document),
     Index("ix_workertoolbox_task_scheduled_at", "scheduled_at"),
     Index("ix_workertoolbox_task_root_id", "root_id"),
     Index("ix_workertoolbox_task_name", "name", "scheduled_at"),
@@ -244,6 +248,10 @@ history = Table(
     Column("service", Text),
     Column("schedule", Text),
     Column("headers", Document),
+    Column("rerun_of", Text),
+    Column("arguments", Text),
+    # Of a success, without the steps after it, which it has published.
+    Column("options", Document),
     Index("ix_workertoolbox_history_listed_at", "listed_at"),
     Index("ix_workertoolbox_history_name", "name", "listed_at"),
     Index("ix_workertoolbox_history_queue", "queue", "listed_at"),
@@ -389,6 +397,44 @@ schedule = Table(
     Column("listed_at", Instant),
     # The latest runs; see `_schedules/runs.py`.
     Column("runs", Document, nullable=False),
+)
+
+#: A row per operation: a command that has published tasks again.
+operation = Table(
+    "workertoolbox_operation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # `rerun` or `failed-steps`.
+    Column("kind", Text, nullable=False),
+    # Who began it, such as `ann@host`, and why.
+    Column("made_by", Text, nullable=False),
+    Column("reason", Text),
+    # What was asked for: ids, a query, or the root of a workflow.
+    Column("selection", Text, nullable=False),
+    # Number of tasks.
+    Column("tasks", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    # When no task was left that could be published.
+    Column("finished_at", Instant),
+    Index("ix_workertoolbox_operation_started_at", "started_at"),
+)
+
+#: A row per task of an operation.
+operation_task = Table(
+    "workertoolbox_operation_task",
+    metadata,
+    Column("operation_id", Text, primary_key=True),
+    # The task that is repeated, and the id under which it is published.
+    Column("task_id", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("name", Text),
+    Column("new_id", Text, nullable=False),
+    # `waiting`, `publishing`, `published` or `refused`; see `_reruns/states.py`.
+    Column("state", Text, nullable=False),
+    # Why it was refused, or what the broker answered.
+    Column("note", Text),
+    Column("changed_at", Instant, nullable=False),
+    Index("ix_workertoolbox_operation_task_task_id", "task_id"),
 )
 
 #: A row per monitor that runs or has run in the last day: how far it has read its

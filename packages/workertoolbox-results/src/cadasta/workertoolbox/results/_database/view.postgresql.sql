@@ -72,7 +72,10 @@ SELECT
     CASE WHEN NOT later THEN t.service END AS service,
     CASE WHEN NOT later THEN t.schedule END AS schedule,
     CASE WHEN NOT later THEN t.headers END AS headers,
-    r.result_bytes
+    r.result_bytes,
+    CASE WHEN NOT later THEN t.rerun_of END AS rerun_of,
+    CASE WHEN own THEN t.arguments END AS arguments,
+    CASE WHEN own THEN t.options END AS options
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 CROSS JOIN LATERAL (
@@ -96,7 +99,8 @@ SELECT
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
     r.waited_s, r.children, r.attempts, r.error_group, coalesce(r.forgotten, false),
-    r.published_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.result_bytes
+    r.published_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.result_bytes,
+    NULL, NULL, NULL
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
@@ -112,7 +116,8 @@ SELECT
     scheduled_at, eta, started_at, finished_at, worker,
     CASE WHEN not_run IS NOT NULL THEN to_jsonb(not_run)
         ELSE workertoolbox_json(result) END AS result,
-    traceback, tracked, waited_s, origin, service, schedule, headers
+    traceback, tracked, waited_s, origin, service, schedule, headers,
+    rerun_of, arguments
 FROM workertoolbox_live
 UNION ALL
 SELECT
@@ -120,7 +125,8 @@ SELECT
     h.group_id, h.retries, h.scheduled_at, h.eta, h.started_at, h.finished_at, h.worker,
     CASE WHEN h.not_run IS NOT NULL THEN to_jsonb(h.not_run)
         ELSE workertoolbox_json(h.result) END,
-    h.traceback, h.tracked, h.waited_s, h.origin, h.service, h.schedule, h.headers
+    h.traceback, h.tracked, h.waited_s, h.origin, h.service, h.schedule, h.headers,
+    h.rerun_of, h.arguments
 FROM workertoolbox_history h
 WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = h.id)
 AND NOT EXISTS (
@@ -130,7 +136,7 @@ UNION ALL
 SELECT
     p.id, p.name, 'PLANNED', NULL, NULL, NULL, p.root_id, nullif(p.parent_id, p.id),
     p.group_id, r.retries, NULL, NULL, r.started_at, NULL, r.worker, NULL,
-    r.traceback, true, r.waited_s, NULL, NULL, NULL, NULL
+    r.traceback, true, r.waited_s, NULL, NULL, NULL, NULL, NULL, NULL
 FROM workertoolbox_planned p LEFT JOIN celery_taskmeta r ON r.task_id = p.id
 WHERE r.task_id IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)

@@ -64,6 +64,8 @@ tasks = Table(
     Column("tracked", Boolean),
     Column("waited_s", Float),
     *_sender_columns("origin"),
+    Column("rerun_of", Text),
+    Column("arguments", Text),
 )
 
 #: Live tasks: those with a message or a result that is not archived. Results are as
@@ -89,6 +91,9 @@ live = Table(
     Column("seen_at", Instant),
     *_sender_columns(),
     Column("result_bytes", Integer),
+    Column("rerun_of", Text),
+    Column("arguments", Text),
+    Column("options", Document),
 )
 
 

@@ -62,7 +62,10 @@ SELECT
     CASE WHEN later.task_id IS NULL THEN t.service END AS service,
     CASE WHEN later.task_id IS NULL THEN t.schedule END AS schedule,
     CASE WHEN later.task_id IS NULL THEN t.headers END AS headers,
-    +r.result_bytes AS result_bytes
+    +r.result_bytes AS result_bytes,
+    CASE WHEN later.task_id IS NULL THEN t.rerun_of END AS rerun_of,
+    CASE WHEN o.task_id IS NULL THEN t.arguments END AS arguments,
+    CASE WHEN o.task_id IS NULL THEN t.options END AS options
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 LEFT JOIN celery_taskmeta o ON o.task_id = t.id AND o.status <> 'RETRY'
@@ -89,7 +92,8 @@ SELECT
     CASE WHEN r.not_run IS NULL THEN r.traceback END,
     r.not_run IS NOT NULL,
     +r.waited_s, +r.children, +r.attempts, +r.error_group, coalesce(r.forgotten, 0),
-    coalesce(r.published_at, NULL), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, +r.result_bytes
+    coalesce(r.published_at, NULL), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, +r.result_bytes,
+    NULL, NULL, NULL
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)
@@ -105,7 +109,8 @@ SELECT
         WHEN json_valid(CAST(result AS TEXT)) THEN CAST(result AS TEXT)
         WHEN substr(result, 1, 1) <> x'80' THEN json_quote(CAST(result AS TEXT))
     END AS result,
-    traceback, tracked, waited_s, origin, service, schedule, headers
+    traceback, tracked, waited_s, origin, service, schedule, headers,
+    rerun_of, arguments
 FROM workertoolbox_live
 UNION ALL
 SELECT
@@ -117,7 +122,7 @@ SELECT
         WHEN substr(h.result, 1, 1) <> x'80' THEN json_quote(CAST(h.result AS TEXT))
     END,
     +h.traceback, +h.tracked, +h.waited_s, +h.origin, +h.service, +h.schedule,
-    +h.headers
+    +h.headers, +h.rerun_of, +h.arguments
 FROM workertoolbox_history h
 WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = h.id)
 AND NOT EXISTS (
@@ -127,7 +132,7 @@ UNION ALL
 SELECT
     p.id, +p.name, 'PLANNED', NULL, NULL, NULL, +p.root_id, nullif(p.parent_id, p.id),
     +p.group_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, NULL,
-    NULL, NULL, NULL, NULL
+    NULL, NULL, NULL, NULL, NULL, NULL
 FROM workertoolbox_planned p
 WHERE NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = p.id)
 AND NOT EXISTS (SELECT 1 FROM celery_taskmeta r WHERE r.task_id = p.id)

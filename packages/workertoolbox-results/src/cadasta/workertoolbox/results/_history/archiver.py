@@ -17,6 +17,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from celery import states
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -259,7 +260,18 @@ def _history_values(
             else_=traceback,
         ),
         "messages": _messages(dialect),
+        "options": case(
+            (live.c.status == states.SUCCESS, _without_next(dialect)),
+            else_=live.c.options,
+        ),
     }
+
+
+def _without_next(dialect: str) -> ColumnElement[Any]:
+    """Return the options of a task without the steps that it has published."""
+    if dialect == "postgresql":
+        return live.c.options.op("-")(literal_column("'next'"))
+    return func.json_remove(live.c.options, "$.next")
 
 
 def _right(value: ColumnElement[Any], length: int) -> ColumnElement[Any]:

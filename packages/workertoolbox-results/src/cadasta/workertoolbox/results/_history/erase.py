@@ -16,6 +16,7 @@ from cadasta.workertoolbox.results._database.tables import (
     chord_part,
     error_group,
     history,
+    operation_task,
     planned,
     quarantine,
     task,
@@ -32,7 +33,7 @@ from cadasta.workertoolbox.results._history.purge import (
 from cadasta.workertoolbox.results._workflows.members import WorkflowIds, find_workflow
 
 _LIVE_ID_COLUMNS = (task.c.id, attempt.c.task_id, planned.c.id, taskmeta.c.task_id)
-_TASK_ID_COLUMNS = (*_LIVE_ID_COLUMNS, history.c.id)
+_TASK_ID_COLUMNS = (*_LIVE_ID_COLUMNS, history.c.id, operation_task.c.task_id)
 #: The columns that `forget_samples` empties.
 _SAMPLE_COLUMNS = (error_group.c.first_task_id, error_group.c.last_task_id)
 _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id)

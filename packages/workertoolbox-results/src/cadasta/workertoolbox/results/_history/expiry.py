@@ -1,4 +1,4 @@
-"""The rules by which rows of tasks, groups, chords and quarantined messages expire."""
+"""The rules by which rows of tasks, groups, chords and other tables expire."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from cadasta.workertoolbox.results._database.tables import (
     chord,
     chord_part,
     history,
+    operation,
+    operation_task,
     planned,
     quarantine,
     task,
@@ -43,6 +45,7 @@ TASKS = "tasks"
 GROUPS = "groups"
 CHORDS = "chords"
 QUARANTINED = "messages in quarantine"
+OPERATIONS = "operations"
 
 EVERYWHERE = true()
 
@@ -87,8 +90,8 @@ def age_rules(
 ) -> Iterator[ExpiryRule]:
     """Yield the rules for rows that are older than an instant, those for tasks first.
 
-    Groups, chords and quarantined messages have neither status nor name, so their rules
-    are left out if one is given.
+    Groups, chords, quarantined messages and operations have neither status nor name, so
+    their rules are left out if one is given.
 
     Args:
         days: The days of the history that are searched, or None if it is one table.
@@ -107,6 +110,7 @@ def age_rules(
         yield _groups(before)
         yield _chords(before)
         yield _quarantined_messages(before)
+        yield _operations(before)
 
 
 def class_rules(retention: Retention, today: date) -> Iterator[ExpiryRule]:
@@ -291,6 +295,19 @@ def _quarantined_messages(before: datetime) -> ExpiryRule:
         expired=expired,
         deletable=select(id).where(expired),
         columns=(id,),
+    )
+
+
+def _operations(before: datetime) -> ExpiryRule:
+    """Return the rule for operations that were begun before an instant."""
+    id = operation.c.id
+    expired = operation.c.started_at < before
+    return ExpiryRule(
+        kind=OPERATIONS,
+        order=(operation.c.started_at, id),
+        expired=expired,
+        deletable=select(id).where(expired),
+        columns=(id, operation_task.c.operation_id),
     )
 
 

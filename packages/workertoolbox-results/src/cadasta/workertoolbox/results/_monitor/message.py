@@ -19,10 +19,7 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
 )
 from cadasta.workertoolbox.results._arguments.mapped_tasks import called_name
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._arguments.truncation import (
-    DEFAULT_MAX_BYTES,
-    truncate_arguments,
-)
+from cadasta.workertoolbox.results._arguments.truncation import DEFAULT_MAX_BYTES
 from cadasta.workertoolbox.results._headers import (
     PROBE,
     PUBLISHED_AT,
@@ -31,6 +28,10 @@ from cadasta.workertoolbox.results._headers import (
     work_queue,
 )
 from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
+from cadasta.workertoolbox.results._monitor.call_options import (
+    find_options,
+    find_rerun,
+)
 from cadasta.workertoolbox.results._monitor.decompression import (
     decompress,
 )
@@ -47,6 +48,7 @@ from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_QUARANTINED_BYTES,
     MAX_REASON_LENGTH,
 )
+from cadasta.workertoolbox.results._monitor.stored_arguments import store_arguments
 from cadasta.workertoolbox.results._monitor.unread_message import (
     UnreadMessage,
     redact_unread,
@@ -110,20 +112,23 @@ def read_task(
     )
     try:
         hidden: list[Any] = []
-        args, kwargs = redaction.redact_message(
-            name, args, kwargs, headers, hidden=hidden
+        stored = store_arguments(
+            *(name, args, kwargs, headers),
+            redaction=redaction,
+            max_bytes=max_bytes,
+            hidden=hidden,
         )
-        args, kwargs = truncate_arguments(jsonable(args), jsonable(kwargs), max_bytes)
     except (ValueError, RecursionError) as error:
         raise UnreadableMessage(
             f"the arguments are nested deeper than {MAX_DEPTH} levels"
         ) from error
+    own = find_own_headers(name, headers, redaction, hidden)
     return TaskRecord(
         id=id,
         name=shown_name,
         queue=jsonable(work_queue(message.delivery_info or {})),
-        args=args,
-        kwargs=kwargs,
+        args=stored.args,
+        kwargs=stored.kwargs,
         root_id=_find_name(headers, "root_id"),
         # Celery publishes the retry of a task as a child of the task itself.
         parent_id=None if parent_id == id else parent_id,
@@ -143,7 +148,12 @@ def read_task(
         ),
         service=service,
         schedule=find_entry(headers),
-        headers=find_own_headers(name, headers, redaction, hidden),
+        headers=own.shown,
+        rerun_of=find_rerun(headers),
+        arguments=stored.form.value,
+        options=find_options(
+            message, embedded, own, redaction=redaction, hidden=hidden
+        ),
         run=find_run(
             headers,
             id=id,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from cadasta.workertoolbox.results._arguments.jsonable import (
     MAX_NAME_LENGTH,
@@ -14,6 +15,7 @@ from cadasta.workertoolbox.results._arguments.known_secrets import KnownSecrets
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import truncate
 from cadasta.workertoolbox.results._headers import BEAT, PUBLISHED_AT, SERVICE
+from cadasta.workertoolbox.results._monitor.stored_arguments import is_kept_exactly
 
 #: Maximum size in bytes, as JSON, of the headers of users that are stored.
 MAX_HEADERS_BYTES = 4096
@@ -40,6 +42,20 @@ _PREFIXES = (
 )
 
 
+class OwnHeaders(NamedTuple):
+    """The headers and stamps that a user has added.
+
+    Attributes:
+        shown: Their values as they are stored; None without any.
+        stamps: The names of those that are stamps.
+        is_whole: Whether the stored values equal those of the message.
+    """
+
+    shown: dict[str, Any] | None = None
+    stamps: tuple[str, ...] = ()
+    is_whole: bool = True
+
+
 def find_service(headers: Mapping[str, Any]) -> str | None:
     """Return the name of the service that published the task first, or None."""
     return _short_text(headers.get(SERVICE))
@@ -61,8 +77,8 @@ def find_entry(headers: Mapping[str, Any]) -> str | None:
 
 def find_own_headers(
     name: str, headers: Mapping[str, Any], redaction: Redaction, hidden: list[Any]
-) -> dict[str, Any] | None:
-    """Return the headers and stamps that a user has added, or None without any.
+) -> OwnHeaders:
+    """Return the headers and stamps that a user has added.
 
     Of a stamp and a header of the same name, the stamp is returned. Secrets are masked,
     and large values are replaced by `<truncated: … bytes>`.
@@ -73,23 +89,37 @@ def find_own_headers(
     """
     stamps = headers.get("stamps")
     if not stamps and headers.keys() <= _KNOWN:
-        return None  # As most messages.
+        return OwnHeaders()  # As most messages.
     found = {
         str(key): headers[key]
         for key in headers.keys() - _KNOWN
         if not (isinstance(key, str) and key.startswith(_PREFIXES))
     }
+    stamped = {}
     if isinstance(stamps, Mapping):
-        found |= {str(key): value for key, value in stamps.items()}
+        stamped = {str(key): value for key, value in stamps.items()}
+    found |= stamped
     if not found:
-        return None
+        return OwnHeaders()
     kept = {key: _jsonable(found[key]) for key in sorted(found)[:MAX_HEADERS]}
     # Large values are replaced as a whole, so that no secret is cut in two.
     short = truncate(jsonable(kept), MAX_HEADERS_BYTES)
     secrets = [*hidden]
     masked = redaction.masking(name, secrets).mask(short)
     shown: dict[str, Any] = KnownSecrets.of(secrets).mask(masked)
-    return shown
+    names = tuple(sorted(shown.keys() & stamped.keys()))
+    return OwnHeaders(shown, names, _is_same(shown, found))
+
+
+def _is_same(shown: Any, found: Any) -> bool:
+    """Return whether headers are stored as they are in the message."""
+    try:
+        encoded = json.dumps(found, sort_keys=True)
+        return json.dumps(shown, sort_keys=True) == encoded and is_kept_exactly(
+            encoded, shown
+        )
+    except (TypeError, ValueError, RecursionError):
+        return False  # Brokers can carry values that JSON cannot.
 
 
 def _jsonable(value: Any) -> Any:

@@ -21,6 +21,9 @@ class TaskRecord(NamedTuple):
         service: The name of the service that published the task first.
         schedule: The entry of beat's schedule that the task belongs to.
         headers: The headers and stamps that a user has added, or None.
+        rerun_of: The id of the task that this one repeats.
+        arguments: A `Form`: how `args` and `kwargs` are stored.
+        options: What else a rerun needs; see `call_options.py`.
         replaced: How many times the task has replaced itself.
         run: The run of an entry of beat's schedule that the message is.
         planned: The steps that the message announces.
@@ -48,6 +51,9 @@ class TaskRecord(NamedTuple):
     service: str | None
     schedule: str | None
     headers: dict[str, Any] | None
+    rerun_of: str | None
+    arguments: str | None
+    options: dict[str, Any] | None
     run: ScheduledRun | None
     planned: tuple[Step, ...]
     refused: str | None

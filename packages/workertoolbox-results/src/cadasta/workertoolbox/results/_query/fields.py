@@ -60,6 +60,7 @@ FIELDS: Mapping[str, Field] = {
     "origin": Field(Kind.PATTERN, ("origin",)),
     "service": Field(Kind.PATTERN, ("service",)),
     "schedule": Field(Kind.PATTERN, ("schedule",)),
+    "rerun_of": Field(Kind.PATTERN, ("rerun_of",)),
     "header": Field(Kind.JSON, ("headers",), has_path=True),
     "stamp": Field(Kind.JSON, ("headers",), has_path=True),
     "args": Field(Kind.JSON, ("args", "kwargs"), has_path=True),

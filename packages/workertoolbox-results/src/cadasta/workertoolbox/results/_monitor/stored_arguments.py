@@ -1,0 +1,120 @@
+"""The arguments of a message as they are stored, and whether they are complete.
+
+A task can be published again only with exactly the arguments that it had. What is
+stored does not show that: a function of `REDACT` can replace a value by any other one,
+and `"NaN"` may have been a text or a number. Therefore the form is stored as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._arguments.redaction import Redaction
+from cadasta.workertoolbox.results._arguments.truncation import truncate_arguments
+
+#: What may be a float that `jsonb` changes. PostgreSQL stores numbers as decimals: it
+#: writes `1e+16` as an integer, and has no negative zero.
+_UNSAFE = re.compile(r"\de\+\d|-0\.0")
+
+
+class Form(StrEnum):
+    """How the arguments of a task are stored: the column `arguments`."""
+
+    #: As JSON that equals the JSON of the message.
+    WHOLE = "whole"
+
+    #: As a text that the publisher gave as `argsrepr` or `kwargsrepr`.
+    REPR = "repr"
+
+    #: Without secret values, or changed by a function of `REDACT`.
+    REDACTED = "redacted"
+
+    #: Without large values.
+    TRUNCATED = "truncated"
+
+    #: With another value in place of one that databases do not keep, such as NaN.
+    CONVERTED = "converted"
+
+
+class StoredArguments(NamedTuple):
+    """The arguments as they are stored, and their form."""
+
+    args: Any
+    kwargs: Any
+    form: Form
+
+
+def store_arguments(
+    name: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    headers: Mapping[str, Any],
+    *,
+    redaction: Redaction,
+    max_bytes: int,
+    hidden: list[Any],
+) -> StoredArguments:
+    """Return the arguments of a message in the form in which they are stored.
+
+    Args:
+        name: The name in the message.
+        hidden: List to which every masked value is added.
+
+    Raises:
+        ValueError: They are nested too deep.
+        RecursionError: Likewise.
+    """
+    # Before the functions of `REDACT`, which may change values in place.
+    original = json.dumps([args, kwargs])
+    shown = redaction.redact_message(name, args, kwargs, headers, hidden=hidden)
+    whole = jsonable(shown[0]), jsonable(shown[1])
+    kept = truncate_arguments(*whole, max_bytes)
+    if isinstance(kept[0], str) or isinstance(kept[1], str):
+        form = Form.REPR
+    elif kept[0] is not whole[0] or kept[1] is not whole[1]:
+        form = Form.TRUNCATED
+    elif json.dumps(kept) == original:
+        form = Form.WHOLE if is_kept_exactly(original, kept) else Form.CONVERTED
+    else:
+        is_redacted = bool(hidden) or not _equals(shown, original)
+        form = Form.REDACTED if is_redacted else Form.CONVERTED
+    return StoredArguments(*kept, form)
+
+
+def is_kept_exactly(encoded: str, value: Any) -> bool:
+    """Return whether PostgreSQL keeps the numbers in a JSON value.
+
+    Args:
+        encoded: The value as JSON.
+    """
+    return not _UNSAFE.search(encoded) or all(map(_is_safe, _floats(value)))
+
+
+def _is_safe(number: float) -> bool:
+    is_negative_zero = number == 0 and math.copysign(1, number) < 0
+    return not is_negative_zero and "e+" not in repr(number)
+
+
+def _floats(value: Any) -> Iterator[float]:
+    match value:
+        case float():
+            yield value
+        case dict():
+            for item in value.values():
+                yield from _floats(item)
+        case list() | tuple():
+            for item in value:
+                yield from _floats(item)
+
+
+def _equals(shown: tuple[Any, Any], encoded: str) -> bool:
+    try:
+        return json.dumps(shown) == encoded
+    except (TypeError, ValueError):
+        return False  # A function of `REDACT` returned something else than JSON.
