@@ -200,6 +200,8 @@ def use_as_reader(database: str) -> None:
         assert not store.backlog_samples(since=since)
         assert store.error_groups()
         assert store.schedules()
+        assert store.why("3").evidence["chord_id"] == "g"
+        assert store.why("unknown").status is None
         with store.engine.connect() as connection:  # As people do who write SQL.
             connection.execute(text("SELECT id FROM workertoolbox_tasks")).all()
 

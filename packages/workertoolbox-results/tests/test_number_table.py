@@ -15,11 +15,11 @@ from cadasta.workertoolbox.results._commands.number_table import (
     bars,
     change_cell,
     count_cell,
-    duration_text,
     print_numbers,
     rate_unit,
     share_cell,
 )
+from cadasta.workertoolbox.results._durations import duration_text
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
     from cadasta.workertoolbox.results._store.page_tokens import Page
     from cadasta.workertoolbox.results._store.queues import QueueBacklog
+    from cadasta.workertoolbox.results._store.reason import Cause, Reason
     from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
     from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
     from cadasta.workertoolbox.results._store.rollups import BacklogSample, TaskFigures
@@ -90,6 +91,7 @@ __all__ = [
     "Attempt",
     "BacklogSample",
     "BrokerUnavailable",
+    "Cause",
     "CommittedBatch",
     "DURATION_FORM",
     "DatabaseUnavailable",
@@ -123,6 +125,7 @@ __all__ = [
     "QueueBacklog",
     "RESULT_BACKEND",
     "ROLE_PRIVILEGES",
+    "Reason",
     "RecentCounts",
     "Redaction",
     "ResultIds",
@@ -178,6 +181,8 @@ _LAZY = {
     "Monitor": "_monitor.consumer",
     "Privilege": "_database.privileges",
     "ROLE_PRIVILEGES": "_database.privileges",
+    "Cause": "_store.reason",
+    "Reason": "_store.reason",
     "RecentCounts": "_store.recent",
     "QueueBacklog": "_store.queues",
     "Route": "_store.routes",

@@ -2,8 +2,8 @@
 
 workertoolbox-routing writes them. Because the two packages do not import each other, it
 has the same names in a `_headers.py` of its own; a test of the repository compares the
-two. `PROBE` is an exception: the check-up writes it, and imports the name from here. So is
-`RERUN`, which this package writes itself.
+two. `PROBE` is an exception: the check-up writes it, and imports the name from here. So
+is `RERUN`, which this package writes itself.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ DISPLAY_REPRS = "workertoolbox_shown"
 #: Another copy, without this header, has announced the task.
 REFUSED = "workertoolbox_refused"
 
-#: Header of a task that is published again: a dictionary with the id of the task that it
-#: repeats (`of`), its own id, and the operation. This package writes it.
+#: Header of a task that is published again: a dictionary with the id of the task that
+#: it repeats (`of`), its own id, and the operation. This package writes it.
 RERUN = "workertoolbox_rerun"
 
 #: Header of a message that the check-up sends to test whether messages reach the

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cadasta.workertoolbox.results._commands.output import make_console
+from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
 
 #: Characters between two columns.
@@ -20,16 +21,6 @@ GAP = 2
 #: percentile.
 MIN_CHANGE = 0.01
 MIN_DURATION_CHANGE = 0.1
-
-#: The units of durations, with their seconds, and the seconds from which they are used:
-#: the shorter unit would be rounded up to 60.0 s, for example.
-_UNITS = (
-    ("d", 86_400, 86_220),
-    ("h", 3_600, 3_597),
-    ("min", 60, 59.95),
-    ("s", 1, 0.9995),
-    ("ms", 0.001, 0.0005),
-)
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -138,20 +129,6 @@ def share_cell(share: float | None, *, style: str = "red") -> Cell:
         return Cell("<0.1 %", style)
     text = f"{share * 100:.0f} %" if share in (0, 1) else f"{share * 100:.1f} %"
     return Cell(text, style if share else "dim")
-
-
-def duration_text(seconds: float | None) -> str:
-    """Return a duration in its largest unit, such as `3.4 s` or `2.1 min`.
-
-    It is empty if the duration is not known.
-    """
-    if seconds is None:
-        return ""
-    for unit, size, first in _UNITS:
-        if seconds >= first:
-            number = seconds / size
-            return f"{number:.0f} ms" if unit == "ms" else f"{number:.1f} {unit}"
-    return "<1 ms" if seconds > 0 else "0 ms"
 
 
 def duration_cell(seconds: float | None, *, style: str = "") -> Cell:

@@ -18,7 +18,6 @@ from cadasta.workertoolbox.results._commands.number_table import (
     change_cell,
     count_cell,
     duration_cell,
-    duration_text,
     print_line,
     print_numbers,
     rate_unit,
@@ -37,6 +36,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
 )
 from cadasta.workertoolbox.results._commands.queries import complete
+from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
 from cadasta.workertoolbox.results._store.store import TaskStore
 

@@ -15,7 +15,6 @@ from cadasta.workertoolbox.results._commands.number_table import (
     Column,
     age_cell,
     count_cell,
-    duration_text,
     print_numbers,
     share_cell,
 )
@@ -25,6 +24,7 @@ from cadasta.workertoolbox.results._commands.options import (
     utc_option,
 )
 from cadasta.workertoolbox.results._commands.output import current_app, print_json
+from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.workers import RunningTask, Worker
 

@@ -64,6 +64,12 @@ ROLE_PRIVILEGES = {
         "workertoolbox_error_group workertoolbox_schedule workertoolbox_monitor "
         "workertoolbox_operation workertoolbox_operation_task workertoolbox_version",
         "SELECT",
+    )
+    | _grant("workertoolbox_chord", "SELECT (id)", "SELECT (size)", "SELECT (added)")
+    | _grant("workertoolbox_chord_part", "SELECT (chord_id)", "SELECT (task_id)")
+    | _grant(
+        "workertoolbox_quarantine",
+        *("SELECT (id)", "SELECT (reason)", "SELECT (headers)", "SELECT (seen_at)"),
     ),
     "operator": _grant(
         "workertoolbox_operation workertoolbox_operation_task",

@@ -116,7 +116,7 @@ def read_queues(connection: Connection, now: datetime) -> Sequence[QueueBacklog]
     else:
         waiting = _read_sample(connection, now)
     open_tasks = _read_open_tasks(connection)
-    speeds = _read_speeds(connection, now)
+    speeds = read_speeds(connection, now)
     ends = _read_newest_ends(connection)
     found = []
     for queue in {*waiting.by_queue, *open_tasks, *speeds, *ends}:
@@ -203,7 +203,7 @@ def _read_open_tasks(connection: Connection) -> Mapping[str, _OpenTasks]:
     return found
 
 
-def _read_speeds(connection: Connection, now: datetime) -> Mapping[str, float]:
+def read_speeds(connection: Connection, now: datetime) -> Mapping[str, float]:
     """Return the ended tasks per second of each queue that had some in an hour."""
     until = archived_until(connection, now)
     counted = func.sum(case((rollup.c.at >= until - THROUGHPUT_WINDOW, rollup.c.count)))

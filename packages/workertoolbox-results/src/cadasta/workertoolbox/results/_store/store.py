@@ -28,12 +28,20 @@ from cadasta.workertoolbox.results._store.search import (
 )
 from cadasta.workertoolbox.results._store.searches import Searches
 from cadasta.workertoolbox.results._store.unusual import UnusualTasks
+from cadasta.workertoolbox.results._store.why import Reasons
 from cadasta.workertoolbox.results._store.workflows import Workflows
 from cadasta.workertoolbox.results._task import Task
 
 
 class TaskStore(
-    ErrorGroups, Figures, Fleet, Schedules, Searches, UnusualTasks, Workflows
+    ErrorGroups,
+    Figures,
+    Fleet,
+    Reasons,
+    Schedules,
+    Searches,
+    UnusualTasks,
+    Workflows,
 ):
     """Queries for every task that was published, and for its result.
 

@@ -54,7 +54,12 @@ class UnusualTask:
     p99_s: float | None
 
 
-class _Usual(NamedTuple):
+class Usual(NamedTuple):
+    """The 99th percentiles in seconds of the waits and the run times of a name.
+
+    They are None if no task of the name has ended in the last seven days.
+    """
+
     wait_s: float | None = None
     run_s: float | None = None
 
@@ -106,12 +111,12 @@ class UnusualTasks(OpenDatabase):
 def _unusual(
     connection: Connection, candidates: Sequence[DatedId], now: datetime
 ) -> Iterator[UnusualTask]:
-    usual: dict[str, _Usual] = {}
+    usual: dict[str, Usual] = {}
     for start in range(0, len(candidates), BATCH_SIZE):
         since = {each.id: each.at for each in candidates[start : start + BATCH_SIZE]}
         tasks = read_tasks(connection, [*since], days=(), detail=Detail.BRIEF)
         names = {task.name or "" for task in tasks} - usual.keys()
-        usual |= dict.fromkeys(names, _Usual()) | _read_usual(connection, names, now)
+        usual |= dict.fromkeys(names, Usual()) | read_usual(connection, names, now)
         for task in tasks:
             for_s = (now - since[task.id]).total_seconds()
             p99_s = _p99_s(task, usual)
@@ -121,15 +126,15 @@ def _unusual(
                 )
 
 
-def _p99_s(task: Task, usual: Mapping[str, _Usual]) -> float | None:
-    of_name = usual.get(task.name or "", _Usual())
+def _p99_s(task: Task, usual: Mapping[str, Usual]) -> float | None:
+    of_name = usual.get(task.name or "", Usual())
     is_waiting = task.status in (*BEFORE_RESULT, states.RETRY)
     return of_name.wait_s if is_waiting else of_name.run_s
 
 
-def _read_usual(
+def read_usual(
     connection: Connection, names: Collection[str], now: datetime
-) -> dict[str, _Usual]:
+) -> dict[str, Usual]:
     """Return how long the tasks of names usually wait and run."""
     first = interval_start(now - timedelta(days=USUAL_DAYS), TIERS["day"])
     query = select(rollup.c.name, rollup.c.waits, rollup.c.runs).where(
@@ -143,6 +148,6 @@ def _read_usual(
         texts[name][0].append(waits)
         texts[name][1].append(runs)
     return {
-        name: _Usual(*(Histogram.from_text(*each).percentile(PERCENT) for each in both))
+        name: Usual(*(Histogram.from_text(*each).percentile(PERCENT) for each in both))
         for name, both in texts.items()
     }

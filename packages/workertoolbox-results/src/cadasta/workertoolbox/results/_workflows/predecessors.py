@@ -106,7 +106,5 @@ def _read_planned(
     wanted = [*ids]
     for start in range(0, len(wanted), MAX_KEYS):
         some = wanted[start : start + MAX_KEYS]
-        for id, parent_id, header_id in connection.execute(
-            query.where(columns.id.in_(some))
-        ):
-            yield id, parent_id, header_id
+        rows = connection.execute(query.where(columns.id.in_(some)))
+        yield from (tuple(row) for row in rows)

@@ -1,0 +1,91 @@
+"""`celery -A proj tasks why`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from cadasta.workertoolbox.results._commands.options import (
+    current_zone,
+    json_option,
+    utc_option,
+)
+from cadasta.workertoolbox.results._commands.output import (
+    current_app,
+    format_instant,
+    make_console,
+    print_json,
+)
+from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._safe_text import terminal_text
+from cadasta.workertoolbox.results._store.reason import Reason
+from cadasta.workertoolbox.results._store.store import TaskStore
+
+
+@click.command(
+    "why",
+    epilog="Example: celery -A proj tasks why 7a61f3e6-9736-45fe-acde-3736828022cb",
+)
+@click.argument("id")
+@utc_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, id: str, as_json: bool) -> None:
+    """Say why the task ID has not run or has not finished, or how it ended.
+
+    The exit code is 0 if it has succeeded, runs, or waits as it should, and 1 if it
+    failed or is stuck, or if the task that it waits for is.
+    """
+    with TaskStore.for_app(current_app(ctx)) as store:
+        reason = store.why(id, zone=current_zone())
+    if as_json:
+        print_json([reason.as_json()])
+    else:
+        _print(make_console(), reason)
+    ctx.exit(1 if reason.is_trouble else 0)
+
+
+def _print(console: Console, reason: Reason) -> None:
+    console.print(terminal_text(reason.sentence))
+    shown: Reason | None = reason
+    while shown is not None:
+        style = "yellow" if shown.is_trouble else "green"
+        label = "" if shown is reason else f"  {shown.name or 'task'}[{shown.id}]"
+        console.print(Text.assemble("\n", (shown.cause, style), terminal_text(label)))
+        for name, text in _rows(shown):
+            console.print(
+                Text.assemble((f"  {name:<20}  ", "dim"), terminal_text(text))
+            )
+        shown = shown.because
+
+
+def _rows(reason: Reason) -> Iterator[tuple[str, str]]:
+    """Yield the names and the texts of the evidence, without zeros and empty values."""
+    for key, value in reason.evidence.items():
+        if value or value is False:
+            name = key.removesuffix("_at").removesuffix("_s").replace("_", " ")
+            yield name, _text(key, value)
+
+
+def _text(key: str, value: Any) -> str:
+    if key.endswith("_at"):
+        return format_instant(datetime.fromisoformat(value))
+    if key.endswith("_s"):
+        return duration_text(value)
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.3g}"
+        case int():
+            return f"{value:,}"
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{number} {name}" for name, number in value.items())
+    return str(value)

@@ -1,0 +1,216 @@
+"""What happened in a queue since one of its tasks could run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from celery import states
+from sqlalchemy import Connection, Select, func, or_, select, text
+
+from cadasta.workertoolbox.results._database.statuses import STATUSES
+from cadasta.workertoolbox.results._database.tables import (
+    IS_OPEN,
+    IS_UNARCHIVED,
+    history,
+    task,
+    taskmeta,
+)
+from cadasta.workertoolbox.results._history.conditions import has_result
+from cadasta.workertoolbox.results._store.day_windows import (
+    DayWindow,
+    day_windows,
+    on_days_since,
+)
+from cadasta.workertoolbox.results._store.queues import (
+    CONSUMER_ROWS,
+    RUN,
+    read_speeds,
+)
+
+#: Maximum number of tasks that are counted.
+MAX_ROWS = 20_000
+
+#: Maximum number of running tasks that are read.
+MAX_RUNNING = 1000
+
+#: How long ago a worker has run a task of a queue that it may still consume.
+CONSUMER_DAYS = 1
+
+
+class Running(NamedTuple):
+    """A task that has started and not ended."""
+
+    id: str
+    name: str | None
+    queue: str | None
+    worker: str | None
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueueActivity:
+    """What happened in a queue since a task could run.
+
+    Attributes:
+        before: Number of tasks that could run earlier and have not started; 20,000 if
+            there are more.
+        running: Tasks of the queue that run, and those that its workers run for other
+            queues, the oldest first.
+        active_at: When a task of the queue last started or ended; None if none has.
+        overtaken_by: Number of tasks that were published later and have started; 20,000
+            if there are more.
+        workers: Those that have run tasks of the queue within a day.
+        per_second: Tasks that ended per second in the last ten minutes.
+    """
+
+    before: int
+    running: Sequence[Running]
+    active_at: datetime | None
+    overtaken_by: int
+    workers: Collection[str]
+    per_second: float
+
+
+class _Ended(NamedTuple):
+    at: datetime | None
+    worker: str | None
+
+
+def read_activity(
+    connection: Connection, queue: str, due_at: datetime, now: datetime
+) -> QueueActivity:
+    """Return what happened in a queue since `due_at`."""
+    ended = [*_live_ends(connection, queue), *_archived_ends(connection, queue)]
+    since = now - timedelta(days=CONSUMER_DAYS)
+    recent = {each.worker for each in ended if each.at and each.at >= since}
+    workers = {worker for worker in recent if worker is not None}
+    running = _read_running(connection, queue, workers)
+    own = [each for each in running if each.queue == queue]
+    workers |= {each.worker for each in own if each.worker is not None}
+    active = [each.at for each in ended if each.at is not None]
+    active += (each.started_at for each in own)
+    return QueueActivity(
+        before=_count_before(connection, queue, due_at, now),
+        running=running,
+        active_at=max(active, default=None),
+        overtaken_by=_count_overtaking(connection, queue, due_at),
+        workers=sorted(workers),
+        per_second=read_speeds(connection, now).get(queue, 0.0),
+    )
+
+
+def _count_before(
+    connection: Connection, queue: str, due_at: datetime, now: datetime
+) -> int:
+    """Return how many tasks could run earlier and have not started."""
+    columns = task.c
+    some = select(columns.id).where(
+        columns.queue == queue,
+        columns.scheduled_at < due_at,
+        or_(columns.eta.is_(None), columns.eta < due_at),
+        or_(columns.expires.is_(None), columns.expires > now),
+        ~has_result(columns.id),
+    )
+    return _count(connection, some)
+
+
+def _count(connection: Connection, query: Select[tuple[str]]) -> int:
+    some = query.limit(MAX_ROWS).subquery()
+    return connection.scalars(select(func.count()).select_from(some)).one()
+
+
+def _count_overtaking(connection: Connection, queue: str, due_at: datetime) -> int:
+    """Return how many tasks of the queue that were published later have started."""
+    result, columns = taskmeta.c, history.c
+    is_live = or_(text(IS_OPEN), text(IS_UNARCHIVED))
+    live = select(result.task_id).where(
+        is_live,
+        result.queue == queue,
+        result.published_at > due_at,
+        result.started_at.is_not(None),
+    )
+    archived = select(columns.id).where(
+        on_days_since(due_at),
+        columns.queue == queue,
+        columns.listed_at > due_at,
+        columns.started_at.is_not(None),
+        columns.tracked,
+    )
+    return min(MAX_ROWS, _count(connection, live) + _count(connection, archived))
+
+
+def _read_running(
+    connection: Connection, queue: str, workers: Collection[str]
+) -> Sequence[Running]:
+    result = taskmeta.c
+    of_message = select(task.c.queue).where(task.c.id == result.task_id)
+    its_name = select(task.c.name).where(task.c.id == result.task_id)
+    queue_of_task = func.coalesce(result.queue, of_message.scalar_subquery())
+    query = (
+        select(
+            result.task_id,
+            func.coalesce(result.name, its_name.scalar_subquery()),
+            queue_of_task,
+            result.worker,
+            result.started_at,
+            result.date_done,
+        )
+        .where(
+            text(IS_OPEN),
+            or_(result.status == states.STARTED, result.status.not_in(STATUSES)),
+            or_(queue_of_task == queue, result.worker.in_(sorted(workers))),
+        )
+        .limit(MAX_RUNNING)
+    )
+    found = []
+    for id, name, its_queue, worker, started_at, stored_at in connection.execute(query):
+        at = started_at or (stored_at and stored_at.replace(tzinfo=UTC))
+        if at is not None:
+            found.append(Running(id, name, its_queue, worker, at))
+    return sorted(found, key=lambda each: (each.started_at, each.id))
+
+
+def _live_ends(connection: Connection, queue: str) -> Sequence[_Ended]:
+    """Return the last end of each worker among the newest results."""
+    result = taskmeta.c
+    newest = (
+        select(result.queue, result.worker, result.date_done)
+        .where(text(IS_UNARCHIVED), result.queue.is_not(None))
+        .order_by(result.date_done.desc())
+        .limit(MAX_ROWS)
+        .subquery()
+    )
+    at = func.max(newest.c.date_done, type_=newest.c.date_done.type)
+    query = select(at, newest.c.worker).where(
+        newest.c.queue == queue, newest.c.worker.is_not(None)
+    )
+    rows = connection.execute(query.group_by(newest.c.worker))
+    return [_Ended(ended_at.replace(tzinfo=UTC), worker) for ended_at, worker in rows]
+
+
+def _archived_ends(connection: Connection, queue: str) -> Sequence[_Ended]:
+    """Return the newest ends of a queue in the history: of the newest day with any."""
+    for window in day_windows(connection):
+        found = _ends_in(connection, queue, window)
+        if found:
+            return found
+    return []
+
+
+def _ends_in(connection: Connection, queue: str, window: DayWindow) -> Sequence[_Ended]:
+    columns = history.c
+    query = (
+        select(columns.finished_at, columns.worker)
+        .where(
+            *window.conditions(),
+            columns.queue == queue,
+            columns.status.in_(RUN),
+            columns.worker.is_not(None),
+        )
+        .order_by(columns.listed_at.desc())
+        .limit(CONSUMER_ROWS)
+    )
+    return [_Ended(*row) for row in connection.execute(query)]

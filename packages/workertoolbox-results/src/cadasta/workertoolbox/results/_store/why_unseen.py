@@ -1,0 +1,158 @@
+"""Why a task, or its next message, is not known: quarantine and monitors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from cadasta.workertoolbox.results._database.tables import monitor, quarantine
+from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._history.horizon import RUNNING_FOR
+from cadasta.workertoolbox.results._store.reason import (
+    Cause,
+    Clock,
+    Finding,
+    counted,
+    first_line,
+)
+from cadasta.workertoolbox.results._workflows.members import find_groups
+
+#: Number of the newest messages in quarantine that are looked at.
+MAX_QUARANTINED = 10_000
+
+#: Seconds that a monitor may be behind: it reports every few seconds, and reads an
+#: empty queue for some seconds before it knows that it is empty.
+BEHIND_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Monitors:
+    """How far the monitors have read their queue.
+
+    Attributes:
+        read_until: All messages that were published before are stored; of running
+            monitors, the one that is furthest behind counts. None if not known.
+        reported_at: When the last one has reported; None if none has within a day.
+        is_running: Whether one has reported within the last minute.
+    """
+
+    read_until: datetime | None
+    reported_at: datetime | None
+    is_running: bool
+
+    def behind_s(self, clock: Clock) -> float | None:
+        """Return the seconds that the running monitors are behind, if it matters."""
+        if not self.is_running or self.read_until is None:
+            return None
+        seconds = clock.since_s(self.read_until)
+        return seconds if seconds > BEHIND_S else None
+
+    def evidence(self, clock: Clock) -> Mapping[str, Any]:
+        """Return the values, with keys for the evidence of a reason."""
+        return {
+            "monitors_running": self.is_running,
+            "monitors_reported_at": self.reported_at,
+            "monitors_read_until_at": self.read_until,
+            "monitors_behind_s": self.behind_s(clock),
+        }
+
+
+def read_monitors(connection: Connection, now: datetime) -> Monitors:
+    """Return how far the monitors have read."""
+    query = select(monitor.c.read_until, monitor.c.reported_at)
+    rows = connection.execute(query).all()
+    running = [row for row in rows if row.reported_at >= now - RUNNING_FOR]
+    known = [row.read_until for row in running or rows if row.read_until is not None]
+    furthest = min if running else max
+    return Monitors(
+        read_until=furthest(known, default=None),
+        reported_at=max((row.reported_at for row in rows), default=None),
+        is_running=bool(running),
+    )
+
+
+def explain_missing_message(
+    connection: Connection, clock: Clock, what: str, *, seen: str
+) -> Finding | None:
+    """Explain why a message that was published may not have been seen.
+
+    Args:
+        what: The predicate that says what is missing.
+        seen: What else to look at, if the monitors are not the reason; unused if empty.
+
+    Returns:
+        None if the monitors have read all messages.
+    """
+    monitors = read_monitors(connection, clock.now)
+    evidence = monitors.evidence(clock)
+    behind_s = monitors.behind_s(clock)
+    if behind_s is not None and monitors.read_until is not None:
+        until = clock.shown(monitors.read_until)
+        words = f"{what}, but the monitors are {duration_text(behind_s)} behind: "
+        words += f"they have read the messages published until {until}{seen}"
+        return Finding(Cause.MONITOR_BEHIND, words, evidence)
+    if not monitors.is_running:
+        last = monitors.reported_at
+        words = f"{what}, but no monitor is running: "
+        if last is None:
+            words += "none has reported within a day"
+        else:
+            words += f"the last report was at {clock.shown(last)}"
+        return Finding(Cause.NO_MONITOR, words + seen, evidence)
+    return None
+
+
+def explain_unknown(connection: Connection, clock: Clock, id: str) -> Finding:
+    """Explain an id that no monitor and no worker has seen."""
+    quarantined = _find_quarantined(connection, clock, id)
+    if quarantined is not None:
+        return quarantined
+    members = find_groups(connection, [id]).get(id, ())
+    if members:
+        words = (
+            f"is not a task but a group of {counted(len(members), 'task')}; "
+            f"`tasks show {id}` shows them"
+        )
+        return Finding(Cause.UNKNOWN, words, {"group_size": len(members)})
+    missing = explain_missing_message(
+        connection, clock, "has not been seen by a monitor or a worker", seen=""
+    )
+    if missing is not None:
+        return missing
+    monitors = read_monitors(connection, clock.now)
+    words = (
+        "is not known: no monitor and no worker has seen it, although monitors have "
+        "read the messages published until now; check the id, or it was purged, or "
+        "published without the toolbox and not run yet"
+    )
+    return Finding(Cause.UNKNOWN, words, monitors.evidence(clock))
+
+
+def _find_quarantined(connection: Connection, clock: Clock, id: str) -> Finding | None:
+    columns = quarantine.c
+    newest = (
+        select(columns.id, columns.reason, columns.seen_at, columns.headers)
+        .order_by(columns.id.desc())
+        .limit(MAX_QUARANTINED)
+        .subquery()
+    )
+    query = (
+        select(newest.c.id, newest.c.reason, newest.c.seen_at)
+        .where(newest.c.headers["id"].as_string() == id)
+        .order_by(newest.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    words = (
+        f"has a message in quarantine, which no monitor could read at "
+        f"{clock.shown(row.seen_at)}: {first_line(row.reason)}; `tasks quarantine show "
+        f"{row.id}` shows it, and workers may have run the task"
+    )
+    evidence = {"quarantine_id": row.id, "reason": row.reason, "seen_at": row.seen_at}
+    return Finding(Cause.QUARANTINED, words, evidence)
