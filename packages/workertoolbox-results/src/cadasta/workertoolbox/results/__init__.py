@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results._errors import (
     FileLimitReached,
     InvalidDuration,
     InvalidLimit,
+    InvalidRate,
     InvalidRedaction,
     InvalidRetention,
     InvalidTemplate,
@@ -32,6 +33,7 @@ from cadasta.workertoolbox.results._errors import (
     MetricsUnavailable,
     MonitorQueueUnknown,
     NotInQuarantine,
+    OperationNotFound,
     PickledResult,
     ResultNotStorable,
     ResultsError,
@@ -42,6 +44,7 @@ from cadasta.workertoolbox.results._errors import (
     UnknownErrorState,
     UnknownStatus,
     UnknownValue,
+    UnreadMessages,
     UnsupportedSetting,
     UpgradeUnfinished,
 )
@@ -71,8 +74,18 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._database.upgrade import upgrade
     from cadasta.workertoolbox.results._monitor.consumer import Monitor
     from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+    from cadasta.workertoolbox.results._reruns.plan import (
+        PlannedRerun,
+        RerunPlan,
+        plan_rerun,
+    )
+    from cadasta.workertoolbox.results._reruns.publishing import rerun, resume_rerun
     from cadasta.workertoolbox.results._store.attempts import Attempt
     from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
+    from cadasta.workertoolbox.results._store.operations import (
+        Operation,
+        OperationTask,
+    )
     from cadasta.workertoolbox.results._store.page_tokens import Page
     from cadasta.workertoolbox.results._store.queues import QueueBacklog
     from cadasta.workertoolbox.results._store.reason import Cause, Reason
@@ -103,6 +116,7 @@ __all__ = [
     "InvalidLimit",
     "InvalidPage",
     "InvalidQuery",
+    "InvalidRate",
     "InvalidRedaction",
     "InvalidRetention",
     "InvalidTemplate",
@@ -116,10 +130,14 @@ __all__ = [
     "MonitorQueueUnknown",
     "NewestTask",
     "NotInQuarantine",
+    "Operation",
+    "OperationNotFound",
+    "OperationTask",
     "PROBE",
     "Page",
     "Percentiles",
     "PickledResult",
+    "PlannedRerun",
     "Privilege",
     "QueryTimeout",
     "QueueBacklog",
@@ -128,6 +146,7 @@ __all__ = [
     "Reason",
     "RecentCounts",
     "Redaction",
+    "RerunPlan",
     "ResultIds",
     "ResultNotStorable",
     "ResultTooLarge",
@@ -148,6 +167,7 @@ __all__ = [
     "UnknownErrorState",
     "UnknownStatus",
     "UnknownValue",
+    "UnreadMessages",
     "UnsupportedSetting",
     "UnusualTask",
     "UpgradeUnfinished",
@@ -157,10 +177,13 @@ __all__ = [
     "database_url",
     "open_engine",
     "parse_duration",
+    "plan_rerun",
     "read_lock_use",
     "read_result_ids",
     "render_text",
     "render_url",
+    "rerun",
+    "resume_rerun",
     "upgrade",
 ]
 
@@ -173,6 +196,8 @@ _LAZY = {
     "Attempt": "_store.attempts",
     "ErrorGroup": "_store.error_groups",
     "BacklogSample": "_store.rollups",
+    "Operation": "_store.operations",
+    "OperationTask": "_store.operations",
     "Page": "_store.page_tokens",
     "Percentiles": "_store.rollup_sums",
     "TaskFigures": "_store.rollups",
@@ -203,6 +228,11 @@ _LAZY = {
     "read_result_ids": "_database.result_ids",
     "compare_privileges": "_database.privileges",
     "NewestTask": "_store.recent",
+    "PlannedRerun": "_reruns.plan",
+    "RerunPlan": "_reruns.plan",
+    "plan_rerun": "_reruns.plan",
+    "rerun": "_reruns.publishing",
+    "resume_rerun": "_reruns.publishing",
     "upgrade": "_database.upgrade",
 }
 

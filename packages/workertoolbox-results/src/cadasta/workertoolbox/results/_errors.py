@@ -7,6 +7,7 @@ ResultsError
 ├── FileLimitReached (OSError)
 ├── InvalidDuration (ValueError)
 ├── InvalidLimit (ValueError)
+├── InvalidRate (ValueError)
 ├── InvalidRedaction (ValueError)
 ├── InvalidRetention (ValueError)
 ├── InvalidTemplate (ValueError)
@@ -15,6 +16,7 @@ ResultsError
 ├── MetricsUnavailable (RuntimeError)
 ├── MonitorQueueUnknown (LookupError)
 ├── NotInQuarantine (LookupError)
+├── OperationNotFound (LookupError)
 ├── PickledResult (ValueError)
 ├── ResultNotStorable (ValueError)
 ├── ResultTooLarge (LookupError)
@@ -24,6 +26,7 @@ ResultsError
 ├── UnknownErrorState (ValueError)
 ├── UnknownStatus (ValueError)
 ├── UnknownValue (LookupError)
+├── UnreadMessages (RuntimeError)
 ├── UnsupportedSetting (ValueError)
 └── UpgradeUnfinished (RuntimeError)
 """
@@ -111,6 +114,19 @@ class InvalidLimit(ResultsError, ValueError):
         )
 
 
+class InvalidRate(ResultsError, ValueError):
+    """A rate is not a number per second, minute or hour."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return (
+            f"{self.text!r} is not a rate; write 10/s, 90/m or 5/h, and at most 10000/s"
+        )
+
+
 class InvalidRedaction(ResultsError, ValueError):
     """A rule in `REDACT` or `REDACT_RESULTS` is not valid."""
 
@@ -176,6 +192,20 @@ class NotInQuarantine(ResultsError, LookupError):
         return (
             f"message {self.id} is not in quarantine; "
             "`celery -A … tasks quarantine list` shows the messages that are"
+        )
+
+
+class OperationNotFound(ResultsError, LookupError):
+    """There is no operation with this key."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"there is no operation {self.id!r}; `celery -A … tasks operations` lists "
+            "them"
         )
 
 
@@ -293,6 +323,21 @@ class UnknownValue(ResultsError, LookupError):
             else "`celery -A … tasks list` shows the newest tasks"
         )
         return f"no task has the {self.kind} {self.value!r}; {hint}"
+
+
+class UnreadMessages(ResultsError, RuntimeError):
+    """It is not known yet whether a task was published, because monitors are behind."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.id} may have been published, and the monitors have not read "
+            "the messages of that time yet; try again in a few seconds, with a monitor "
+            "running"
+        )
 
 
 class UnsupportedSetting(ResultsError, ValueError):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from threading import Event
 from typing import Any
 
 import click
 from sqlalchemy import Engine
 
+from cadasta.workertoolbox.results._commands.interrupts import deferred_interrupt
 from cadasta.workertoolbox.results._commands.options import Age
 from cadasta.workertoolbox.results._commands.output import (
     check_filters,
@@ -173,7 +171,7 @@ def _add_up(steps: Iterable[Counter[str]]) -> tuple[Counter[str], bool]:
     """Return what was deleted, and whether all steps ran without a Ctrl-C."""
     total: Counter[str] = Counter()
     reported_at = time.monotonic()
-    with _deferred_interrupt() as interrupted:
+    with deferred_interrupt() as interrupted:
         for deleted in steps:
             total += deleted
             if interrupted.is_set():
@@ -182,22 +180,6 @@ def _add_up(steps: Iterable[Counter[str]]) -> tuple[Counter[str], bool]:
                 reported_at = time.monotonic()
                 click.echo(f"{_described(total)} deleted so far", err=True)
     return total, True
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[Event]:
-    """Set an event on the first Ctrl-C; a second one raises `KeyboardInterrupt`."""
-    interrupted = Event()
-
-    def remember(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        interrupted.set()
-
-    before = signal.signal(signal.SIGINT, remember)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _described(total: Counter[str]) -> str:

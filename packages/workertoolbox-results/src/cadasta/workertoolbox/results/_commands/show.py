@@ -20,7 +20,9 @@ from cadasta.workertoolbox.results._commands.tree import (
     in_order,
     workflow_tree,
 )
+from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
+from cadasta.workertoolbox.results._store.operations import OperationTask
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: The columns of the table of attempts, each with a function that returns its text.
@@ -54,14 +56,27 @@ def command(ctx: click.Context, id: str, as_json: bool) -> None:
             # The database may not know the root of an untracked task.
             workflow = [task or store.get(id, shortened=shortened)]
         attempts = store.attempts(id) if shortened else []
+        reruns = store.reruns(task.id for task in workflow)
     if as_json:
-        print_json(task.as_json() for _, task in in_order(workflow, requested_id=id))
+        print_json(
+            task.as_json()
+            | {"reruns": [each.new_id for each in reruns.get(task.id, ())]}
+            for _, task in in_order(workflow, requested_id=id)
+        )
     else:
         make_console().print(workflow_tree(workflow, requested_id=id))
         if len(attempts) > 1:
             rows = [[text(each) for text in _COLUMNS.values()] for each in attempts]
             click.echo()
             print_table(list(_COLUMNS), rows, below=("worker", "error"))
+        for each in (each for some in reruns.values() for each in some):
+            click.echo(terminal_text(_rerun_line(each)))
+
+
+def _rerun_line(rerun: OperationTask) -> str:
+    at = format_instant(rerun.changed_at)
+    state = f"{rerun.state} {at}, operation {rerun.operation_id}"
+    return f"{rerun.task_id} rerun as {rerun.new_id} ({state})"
 
 
 def _run_time(attempt: Attempt) -> str:

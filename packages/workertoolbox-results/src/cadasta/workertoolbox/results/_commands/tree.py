@@ -224,6 +224,8 @@ def _sender(task: Task) -> Iterator[list[Piece]]:
         pieces.append(Piece(f"schedule {terminal_text(task.schedule)}", "dim"))
     if pieces:
         yield pieces
+    if task.rerun_of:
+        yield [Piece(f"  rerun of {terminal_text(task.rerun_of)}", "dim")]
     if task.headers:
         yield [Piece(f"  headers {json_text(task.headers)}", "dim")]
 

@@ -77,7 +77,8 @@ ROLE_PRIVILEGES = {
     )
     | _grant(
         "celery_taskmeta workertoolbox_task workertoolbox_planned "
-        "workertoolbox_history workertoolbox_live workertoolbox_version",
+        "workertoolbox_history workertoolbox_live workertoolbox_monitor "
+        "workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(

@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._store.known_values import (
     check_status,
     check_values,
 )
+from cadasta.workertoolbox.results._store.operations import Operations
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._store.schedules import Schedules
 from cadasta.workertoolbox.results._store.search import (
@@ -27,6 +28,7 @@ from cadasta.workertoolbox.results._store.search import (
     find_stuck,
 )
 from cadasta.workertoolbox.results._store.searches import Searches
+from cadasta.workertoolbox.results._store.stored_calls import StoredCalls
 from cadasta.workertoolbox.results._store.unusual import UnusualTasks
 from cadasta.workertoolbox.results._store.why import Reasons
 from cadasta.workertoolbox.results._store.workflows import Workflows
@@ -37,9 +39,11 @@ class TaskStore(
     ErrorGroups,
     Figures,
     Fleet,
+    Operations,
     Reasons,
     Schedules,
     Searches,
+    StoredCalls,
     UnusualTasks,
     Workflows,
 ):

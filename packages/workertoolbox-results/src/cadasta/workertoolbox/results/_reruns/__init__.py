@@ -1,0 +1,1 @@
+"""Publishing tasks again: the rules, the messages, and the journal of operations."""

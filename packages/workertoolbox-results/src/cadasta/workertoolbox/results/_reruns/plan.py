@@ -1,0 +1,103 @@
+"""Which of several tasks an operation would publish, and which it would refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from celery import Celery
+
+from cadasta.workertoolbox.results._reruns.journal import Entry
+from cadasta.workertoolbox.results._reruns.rules import find_refusal
+from cadasta.workertoolbox.results._store.operations import (
+    BATCH_SIZE,
+    PUBLISHED,
+    OperationTask,
+)
+from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRerun:
+    """A task that is to be published again, or why it cannot be.
+
+    Attributes:
+        task: The task, without arguments and result.
+        refusal: Why it cannot be published again; None if it can.
+        follows: What its message says of further steps, such as `chain` or `chord`;
+            they are not published again, except with `failed-steps`.
+    """
+
+    task: Task
+    refusal: str | None = None
+    follows: Sequence[str] = ()
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a step of a workflow."""
+        return bool(self.follows or self.task.group_id or self.task.parent_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RerunPlan:
+    """What an operation would do.
+
+    Attributes:
+        tasks: The tasks, in the order in which they are published.
+    """
+
+    tasks: Sequence[PlannedRerun]
+
+    @property
+    def allowed(self) -> Sequence[PlannedRerun]:
+        """The tasks that can be published again."""
+        return [each for each in self.tasks if each.refusal is None]
+
+    @property
+    def refused(self) -> Sequence[PlannedRerun]:
+        """The tasks that cannot be published again."""
+        return [each for each in self.tasks if each.refusal is not None]
+
+    def entries(self) -> Sequence[Entry]:
+        """Return the entries of the journal."""
+        return [
+            Entry(each.task.id, each.task.name, each.refusal) for each in self.tasks
+        ]
+
+
+def plan_rerun(
+    app: Celery, store: TaskStore, ids: Collection[str], *, again: bool = False
+) -> RerunPlan:
+    """Return which tasks can be published again, and why others cannot.
+
+    Args:
+        app: The app that would publish them.
+        store: The database with the tasks.
+        ids: Ids of the tasks; those that the database does not know are left out.
+        again: Whether to publish tasks that another operation has published already.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached or refuses the query.
+    """
+    return RerunPlan([*_planned(app, store, [*dict.fromkeys(ids)], again=again)])
+
+
+def _planned(
+    app: Celery, store: TaskStore, ids: Sequence[str], *, again: bool
+) -> Iterator[PlannedRerun]:
+    for start in range(0, len(ids), BATCH_SIZE):
+        some = ids[start : start + BATCH_SIZE]
+        reruns = {} if again else store.reruns(some)
+        for call in store.stored_calls(some, brief=True):
+            refusal = find_refusal(app, call) or find_other(reruns, call.task.id)
+            yield PlannedRerun(call.task, refusal, call.options.get("follows", ()))
+
+
+def find_other(reruns: Mapping[str, Sequence[OperationTask]], id: str) -> str | None:
+    """Return which other operation has published a task, or is about to."""
+    for each in reversed(reruns.get(id, ())):
+        if each.state == PUBLISHED:
+            return f"operation {each.operation_id} has rerun it; see --again"
+        return f"operation {each.operation_id}, which has not ended, contains it"
+    return None

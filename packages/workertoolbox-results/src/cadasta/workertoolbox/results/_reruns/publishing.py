@@ -1,0 +1,275 @@
+"""Publishing of tasks again, one after the other, so that none is published twice.
+
+For each task, three steps follow each other: the journal says `publishing`, the broker
+gets the message, the journal says `published`. A process that is killed leaves at most
+one task with `publishing`. Its id is derived from the operation and the task, so that
+the database shows whether the message was sent, and a second message would have the
+same id.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from kombu import Connection
+
+from cadasta.workertoolbox.results._errors import BrokerUnavailable, UnreadMessages
+from cadasta.workertoolbox.results._monitor.broker import broker_errors, refused
+from cadasta.workertoolbox.results._reruns import journal
+from cadasta.workertoolbox.results._reruns.messages import make_call, name_of
+from cadasta.workertoolbox.results._reruns.pace import Pace
+from cadasta.workertoolbox.results._reruns.plan import plan_rerun
+from cadasta.workertoolbox.results._reruns.rules import find_refusal
+from cadasta.workertoolbox.results._store.operations import (
+    PUBLISHED,
+    PUBLISHING,
+    REFUSED,
+    WAITING,
+    OperationTask,
+)
+from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+
+#: The default rate per second.
+DEFAULT_RATE = 10.0
+
+#: Number of tasks that are read at once: few, because their rules are checked when they
+#: are read, and at a low rate the last of them is published much later.
+READ_AHEAD = 20
+
+#: Attempts to connect to the broker before the first task is published.
+CONNECT_RETRIES = 2
+
+#: How far the clocks of this host and of the monitors may differ.
+CLOCK_SKEW = timedelta(seconds=2)
+
+
+def rerun(
+    app: Celery,
+    store: TaskStore,
+    ids: Collection[str],
+    *,
+    made_by: str | None = None,
+    reason: str | None = None,
+    per_s: float = DEFAULT_RATE,
+    again: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[OperationTask]:
+    """Publish tasks again, and yield what became of each.
+
+    Nothing is published before the first value is requested. An operation that is not
+    iterated to its end can be continued with `resume_rerun`.
+
+    Example:
+        Run the failed exports of the last hour again::
+
+            failed = store.search("name:export.* status:failure", since=an_hour_ago)
+            ids = [task.id for task in failed.tasks]
+            for outcome in rerun(app, store, ids, reason="the server was down"):
+                print(outcome.task_id, outcome.state, outcome.new_id, outcome.note)
+
+    Args:
+        app: The app that publishes them; their queues must be declared in it.
+        store: The database with the tasks. Its role also needs the right to write
+            `workertoolbox_operation` and `workertoolbox_operation_task`.
+        ids: Ids of the tasks, in the order in which they are published.
+        made_by: Who runs them again; by default the user and the host of the process.
+        reason: Why.
+        per_s: Maximum number of messages per second.
+        again: Whether to publish tasks that another operation has published already.
+        should_stop: Called before each task; returns whether to stop.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached. The error says how to go on.
+        DatabaseUnavailable: The database cannot be reached or refuses a statement.
+    """
+    plan = plan_rerun(app, store, ids, again=again)
+    if not plan.tasks:
+        return
+    id = journal.begin(
+        store.engine,
+        plan.entries(),
+        kind="rerun",
+        made_by=made_by or whoami(),
+        reason=reason,
+        selection=" ".join(each.task.id for each in plan.tasks),
+    )
+    yield from entries_of(store, id, {REFUSED})
+    yield from resume_rerun(app, store, id, per_s=per_s, should_stop=should_stop)
+
+
+def resume_rerun(
+    app: Celery,
+    store: TaskStore,
+    operation_id: str,
+    *,
+    per_s: float = DEFAULT_RATE,
+    doubtful: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[OperationTask]:
+    """Publish those tasks of an operation that it has not published yet.
+
+    A task is doubtful if the operation was killed while it was published, or if the
+    broker did not confirm it. If the database knows its new id, it was published.
+    Otherwise it is yielded with the state `publishing`, and stays doubtful.
+
+    Args:
+        app: As for `rerun`.
+        store: As for `rerun`.
+        operation_id: Key of the operation.
+        per_s: As for `rerun`.
+        doubtful: Whether to publish doubtful tasks that the database does not know. If
+            a first message was sent after all, this is a second one with the same id.
+        should_stop: As for `rerun`.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached. The error says how to go on.
+        DatabaseUnavailable: The database cannot be reached or refuses a statement.
+        OperationNotFound: There is no operation with this key.
+        UnreadMessages: With `doubtful`, the monitors have not read the messages of the
+            time at which a task may have been published.
+    """
+    operation = store.operation(operation_id)
+    states = {PUBLISHING, WAITING} if doubtful else {WAITING}
+    yield from _settle_doubtful(store, operation_id, publish_others=doubtful)
+    if store.operation_tasks(operation_id, states=states, limit=1):
+        with _publisher(app, store, operation_id) as publish:
+            pace = Pace(per_s, should_stop=should_stop)
+            for entry, call in _read_calls(store, operation_id, states):
+                refusal = _find_refusal(app, call)
+                if call is None or refusal is not None:
+                    yield journal.settle(store.engine, entry, REFUSED, refusal)
+                elif not pace.wait():
+                    return
+                elif (claimed := journal.claim(store.engine, entry)) is not None:
+                    yield publish(call, claimed)
+    left = store.operation_tasks(operation_id, states={WAITING, PUBLISHING}, limit=1)
+    if operation.finished_at is None and not left:
+        journal.finish(store.engine, operation_id)
+
+
+def entries_of(
+    store: TaskStore, operation_id: str, states: Collection[str] = ()
+) -> Iterator[OperationTask]:
+    """Yield the tasks of an operation that are in one of the states.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached or refuses the query.
+    """
+    last = -1
+    while some := store.operation_tasks(operation_id, states=states, after=last):
+        yield from some
+        last = some[-1].position
+
+
+def whoami() -> str:
+    """Return the user and the host of this process, such as `ann@host`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # The user id has no name, as in some containers.
+        user = "?"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _settle_doubtful(
+    store: TaskStore, operation_id: str, *, publish_others: bool
+) -> Iterator[OperationTask]:
+    """Yield the doubtful tasks that are not published again."""
+    read_until = store.read_until()
+    for entry in [*entries_of(store, operation_id, {PUBLISHING})]:
+        is_read = read_until and read_until > entry.changed_at + CLOCK_SKEW
+        if store.find(entry.new_id, shortened=True) is not None:
+            note = "the database shows that it was published"
+            yield journal.settle(store.engine, entry, PUBLISHED, note)
+        elif not publish_others:
+            yield entry
+        elif not is_read:
+            raise UnreadMessages(entry.new_id)
+
+
+def _read_calls(
+    store: TaskStore, operation_id: str, states: Collection[str]
+) -> Iterator[tuple[OperationTask, StoredCall | None]]:
+    """Yield tasks of an operation, each with its message if the database has it."""
+    last = -1
+    while some := store.operation_tasks(
+        operation_id, states=states, after=last, limit=READ_AHEAD
+    ):
+        calls = store.stored_calls([each.task_id for each in some])
+        by_id = {each.task.id: each for each in calls}
+        for entry in some:
+            yield entry, by_id.get(entry.task_id)
+        last = some[-1].position
+
+
+def _find_refusal(app: Celery, call: StoredCall | None) -> str | None:
+    if call is None:
+        return "the database does not have it any more"
+    if refusal := find_refusal(app, call):
+        return refusal
+    queue, task = app.amqp.queues[str(call.task.queue)], call.task
+    options = {"queue": queue.name, "routing_key": queue.routing_key}
+    try:
+        app.amqp.router.route(options, name_of(call), task.args, task.kwargs)
+    except Exception as error:  # Routes are functions of users.
+        return f"it cannot be routed: {error}"
+    return None
+
+
+@contextmanager
+def _publisher(
+    app: Celery, store: TaskStore, operation_id: str
+) -> Iterator[Callable[[StoredCall, OperationTask], OperationTask]]:
+    """Return a function that publishes a task, and stores that it has done so.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached.
+    """
+    advice = f"then continue with `tasks rerun --resume {operation_id}`"
+
+    with app.producer_pool.acquire(block=True) as producer:
+        connection: Any = producer.connection
+        errors = broker_errors(connection)
+        try:
+            connection.ensure_connection(
+                max_retries=CONNECT_RETRIES, interval_start=0.5, interval_step=0.5
+            )
+        except errors as error:
+            raise _unavailable(connection, error, advice) from error
+
+        def publish(call: StoredCall, entry: OperationTask) -> OperationTask:
+            made = make_call(app, call, operation_id, {})
+            try:
+                app.send_task(
+                    made.name, made.args, made.kwargs, producer=producer, **made.options
+                )
+            except errors as error:
+                journal.settle(store.engine, entry, PUBLISHING, str(error))
+                raise _unavailable(connection, error, advice) from error
+            except Exception as error:
+                # Nobody knows whether the message was sent, for example if its copy
+                # could not be.
+                return journal.settle(store.engine, entry, PUBLISHING, str(error))
+            return journal.settle(store.engine, entry, PUBLISHED, _note(call))
+
+        yield publish
+
+
+def _unavailable(
+    connection: Connection, error: BaseException, advice: str
+) -> BrokerUnavailable:
+    return BrokerUnavailable(f"{refused(connection, error)}; {advice}")
+
+
+def _note(call: StoredCall) -> str | None:
+    """Return what is not published with a task."""
+    left_out = [*call.options.get("follows", ())]
+    if call.task.group_id and "chord" not in left_out:
+        left_out.append("group")
+    return f"without its {', '.join(left_out)}" if left_out else None
