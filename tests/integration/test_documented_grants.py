@@ -72,6 +72,9 @@ ERROR = Occurrence(
     StoredError("ValueError", "export.tasks.echo", "ValueError: no"),
 )
 
+#: Views for figures, without the prefix of their names.
+FIGURE_VIEWS = ("figures", "queues", "error_groups", "schedules")
+
 _numbers = itertools.count(10)
 
 #: Archives tasks that have just ended, even if another clock is ahead.
@@ -203,7 +206,8 @@ def use_as_reader(database: str) -> None:
         assert store.why("3").evidence["chord_id"] == "g"
         assert store.why("unknown").status is None
         with store.engine.connect() as connection:  # As people do who write SQL.
-            connection.execute(text("SELECT id FROM workertoolbox_tasks")).all()
+            for view in ("tasks", *FIGURE_VIEWS):
+                connection.execute(text(f"SELECT * FROM workertoolbox_{view}")).all()
 
 
 def use_as_purger(database: str) -> None:

@@ -53,10 +53,19 @@ PROGRAMS = """
 SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'
 UNION ALL
 SELECT proname, pg_get_functiondef(oid) FROM pg_proc
-WHERE pronamespace = 'public'::regnamespace
+WHERE pronamespace = 'public'::regnamespace AND prokind <> 'a'
+UNION ALL
+SELECT aggfnoid::text, concat_ws(' ', aggtransfn, aggfinalfn, agginitval)
+FROM pg_aggregate
+WHERE aggfinalfn::text LIKE 'workertoolbox%'
 UNION ALL
 SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
 """
+
+VIEWS = {
+    f"workertoolbox_{name}"
+    for name in (*("tasks", "live", "figures", "queues", "error_groups", "schedules"),)
+}
 
 PROGRAMS_OF_SQLITE = (
     "SELECT name, sql FROM sqlite_master WHERE type IN ('view', 'trigger')"
@@ -104,18 +113,15 @@ def test_views_functions_and_triggers_are_those_in_the_files(engine: Engine) -> 
     with engine.begin() as connection:
         migrated = {tuple(row) for row in connection.execute(query)}
         for name, _ in migrated:
-            if is_sqlite and not name.endswith(("tasks", "live")):
+            if is_sqlite and name not in VIEWS:
                 connection.execute(text(f"DROP TRIGGER {name}"))
         execute_file(connection, "history")
         create_views(connection)
+        execute_file(connection, "figures")
         created = {tuple(row) for row in connection.execute(query)}
 
     assert created == migrated
-    assert {name for name, _ in migrated} >= {
-        "workertoolbox_tasks",
-        "workertoolbox_live",
-        "workertoolbox_result_changed",
-    }
+    assert {name for name, _ in migrated} >= {*VIEWS, "workertoolbox_result_changed"}
 
 
 def test_an_upgrade_keeps_results_that_celery_stored_before(

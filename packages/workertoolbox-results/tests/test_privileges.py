@@ -19,7 +19,14 @@ FUNCTIONS = {
     "workertoolbox_analyze_history",
     "workertoolbox_drop_day",
 }
-OTHER_RELATIONS = SEQUENCES | FUNCTIONS | {tasks.name, live.name, VERSION_TABLE}
+FIGURE_VIEWS = {
+    "workertoolbox_error_groups",
+    "workertoolbox_figures",
+    "workertoolbox_queues",
+    "workertoolbox_schedules",
+}
+VIEWS = FIGURE_VIEWS | {tasks.name, live.name}
+OTHER_RELATIONS = SEQUENCES | FUNCTIONS | VIEWS | {VERSION_TABLE}
 
 
 @pytest.mark.parametrize("role", sorted(ROLE_PRIVILEGES))

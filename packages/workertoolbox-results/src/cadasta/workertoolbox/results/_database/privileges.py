@@ -62,7 +62,9 @@ ROLE_PRIVILEGES = {
         "workertoolbox_attempt workertoolbox_history workertoolbox_live "
         "workertoolbox_tasks workertoolbox_rollup workertoolbox_backlog "
         "workertoolbox_error_group workertoolbox_schedule workertoolbox_monitor "
-        "workertoolbox_operation workertoolbox_operation_task workertoolbox_version",
+        "workertoolbox_operation workertoolbox_operation_task workertoolbox_figures "
+        "workertoolbox_queues workertoolbox_error_groups workertoolbox_schedules "
+        "workertoolbox_version",
         "SELECT",
     )
     | _grant("workertoolbox_chord", "SELECT (id)", "SELECT (size)", "SELECT (added)")
