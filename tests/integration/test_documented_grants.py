@@ -197,6 +197,7 @@ def use_as_reader(database: str) -> None:
         app.GroupResult.restore("g", backend=backend)
         assert {task.id for task in store.workflow("1")} == {"1", "3"}
         assert not store.list(status="QUEUED")
+        assert not store.list(name="nothing")
         assert store.attempts("1")
         since = datetime.now(UTC) - timedelta(hours=1)
         assert store.figures(since=since).count

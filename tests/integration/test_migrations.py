@@ -115,7 +115,8 @@ def test_views_functions_and_triggers_are_those_in_the_files(engine: Engine) -> 
         for name, _ in migrated:
             if is_sqlite and name not in VIEWS:
                 connection.execute(text(f"DROP TRIGGER {name}"))
-        execute_file(connection, "history")
+        for name in ("history", "day_values"):
+            execute_file(connection, name)
         create_views(connection)
         execute_file(connection, "figures")
         created = {tuple(row) for row in connection.execute(query)}

@@ -66,15 +66,18 @@ SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
 WHERE indrelid = 'workertoolbox_history'::regclass AND NOT indisprimary
 """
 
-#: The figures of a tier. All rows have histograms of the same form, `:waits` and
-#: `:runs`, as the times of all tasks have the same distribution.
+#: Numbers of tasks, and a histogram for rows with at least so many, but fewer than the
+#: next: of so many durations, as the times of all tasks have the same distribution.
+COUNTS = (1, 5, 25, 200)
+
+#: The figures of a tier. `{waits}` and `{runs}` give the histogram for a count.
 ROLLUPS = """
 INSERT INTO workertoolbox_rollup (
     tier, at, name, queue, status, error_group, count, retries, redeliveries, waits,
     runs
 )
 SELECT :tier, date_trunc(:tier, finished_at, 'UTC') AS at, name, queue, status,
-    coalesce(error_group, ''), count(*), 0, 0, :waits, :runs
+    coalesce(error_group, ''), count(*), 0, 0, {waits}, {runs}
 FROM workertoolbox_history
 WHERE finished_at > now() - CAST(:kept AS interval)
 AND day >= (now() - CAST(:kept AS interval))::date
@@ -192,12 +195,27 @@ def insert_sample_history(
 
 def insert_rollups(connection: Connection) -> None:
     """Insert the figures of all tasks in the history."""
-    spread = [n / 200 for n in range(200)]
-    waits = Histogram.of(0.01 * 1000**each for each in spread).to_text()
-    runs = Histogram.of(0.04 * 1000**each for each in spread).to_text()
+    histograms = {
+        "waits": _histogram_for_count(0.01),
+        "runs": _histogram_for_count(0.04),
+    }
     for tier, kept in KEEP.items():
         values = {"tier": tier, "kept": f"{min(kept.days, DAYS + 1)} days"}
-        connection.execute(text(ROLLUPS), {**values, "waits": waits, "runs": runs})
+        connection.execute(text(ROLLUPS.format(**histograms)), values)
+
+
+def _histogram_for_count(shortest_s: float) -> str:
+    """Return the SQL expression for the histogram of a group of rows.
+
+    Args:
+        shortest_s: The shortest duration; the longest is a thousand times as long.
+    """
+    texts = []
+    for size in COUNTS:
+        spread = ((n + 0.5) / size for n in range(size))
+        texts.append(Histogram.of(shortest_s * 1000**each for each in spread).to_text())
+    number = f"width_bucket(count(*), ARRAY{[*COUNTS]})"
+    return f"(ARRAY{texts})[{number}]".replace(":", "\\:")
 
 
 def archived_id(number: int) -> str:

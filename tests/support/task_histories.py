@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 from cadasta.workertoolbox.results import Redaction, database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
+    day_value,
     error_group,
     history,
     planned,
@@ -187,6 +188,7 @@ class History:
                 history,
                 rollup,
                 error_group,
+                day_value,
             ):
                 connection.execute(table.delete())
 

@@ -14,9 +14,12 @@ from cadasta.workertoolbox.results._monitor.message import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
+#: Tables without ids of tasks.
+FIGURES = ("workertoolbox_rollup", "workertoolbox_backlog", "workertoolbox_day_value")
+
 
 def row_counts(backend: Backend) -> dict[str, int]:
-    """Return the number of rows by table, without empty tables and the figures."""
+    """Return the number of rows by table, without empty tables and figures."""
     reflected = MetaData()
     reflected.reflect(backend.database.engine)
     with backend.database.engine.connect() as connection:
@@ -25,7 +28,7 @@ def row_counts(backend: Backend) -> dict[str, int]:
                 select(func.count()).select_from(reflected.tables[name])
             )
             for name in metadata.tables
-            if name not in ("workertoolbox_rollup", "workertoolbox_backlog")
+            if name not in FIGURES
         }
     return {name: count for name, count in counts.items() if count}
 

@@ -52,6 +52,7 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_history", "SELECT", "INSERT", "DELETE")
     | _grant("workertoolbox_error_group", "SELECT", "INSERT", "UPDATE")
     | _grant("workertoolbox_quarantine_id_seq task_id_sequence", "USAGE")
+    | _grant("workertoolbox_day_value", "SELECT", "DELETE")
     | _grant("workertoolbox_live workertoolbox_version", "SELECT")
     | _grant(
         "workertoolbox_add_day workertoolbox_drop_day workertoolbox_analyze_history",
@@ -64,7 +65,7 @@ ROLE_PRIVILEGES = {
         "workertoolbox_error_group workertoolbox_schedule workertoolbox_monitor "
         "workertoolbox_operation workertoolbox_operation_task workertoolbox_figures "
         "workertoolbox_queues workertoolbox_error_groups workertoolbox_schedules "
-        "workertoolbox_version",
+        "workertoolbox_day_value workertoolbox_version",
         "SELECT",
     )
     | _grant("workertoolbox_chord", "SELECT (id)", "SELECT (size)", "SELECT (added)")
@@ -80,7 +81,7 @@ ROLE_PRIVILEGES = {
     | _grant(
         "celery_taskmeta workertoolbox_task workertoolbox_planned "
         "workertoolbox_history workertoolbox_live workertoolbox_monitor "
-        "workertoolbox_version",
+        "workertoolbox_day_value workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(
@@ -96,7 +97,7 @@ ROLE_PRIVILEGES = {
         *("SELECT", "DELETE"),
     )
     | _grant("workertoolbox_error_group", "SELECT", "UPDATE")
-    | _grant("workertoolbox_version", "SELECT")
+    | _grant("workertoolbox_day_value workertoolbox_version", "SELECT")
     | _grant("workertoolbox_drop_day", "EXECUTE"),
     "replayer": _grant("workertoolbox_quarantine", "SELECT", "DELETE")
     | _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE")

@@ -269,6 +269,19 @@ history = Table(
     postgresql_partition_by="LIST (keep)",
 )
 
+#: A row per value that tasks in the history have on a day. A search for the value opens
+#: only the tables of these days. Triggers insert the rows, and those of a deleted day
+#: may stay, so a day need not have the value. See `_store/value_days.py`.
+day_value = Table(
+    "workertoolbox_day_value",
+    metadata,
+    # `name`, `queue`, `status`, `worker`, `error_group`, or `tracked` with the value
+    # `false`.
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("day", Date, primary_key=True, autoincrement=False),
+)
+
 #: A row per interval, name, queue, status and error group: the tasks that ended then.
 #: Each task is counted once in each tier. See `_history/rollup.py`.
 rollup = Table(

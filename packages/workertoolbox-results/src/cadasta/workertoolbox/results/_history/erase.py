@@ -41,7 +41,7 @@ _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id
 
 def erase_task(engine: Engine, id: str) -> Iterator[Counter[str]]:
     """Delete one task from all tables, in the same way as `erase_workflow`."""
-    only = WorkflowIds({jsonable(id)}, set(), set(), set())
+    only = WorkflowIds({jsonable(id)}, set(), set(), {})
     return _erase(engine, lambda connection: only)
 
 
@@ -62,7 +62,7 @@ def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:
     """
     id = jsonable(root_id)
     # The tasks that are deleted first may be those that join the others.
-    known = WorkflowIds({id}, {id}, {id}, set())
+    known = WorkflowIds({id}, {id}, {id}, {})
 
     def find(connection: Connection) -> WorkflowIds:
         found = find_workflow(connection, *known.root_ids, *known.group_ids)

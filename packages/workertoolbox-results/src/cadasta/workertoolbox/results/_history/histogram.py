@@ -90,12 +90,16 @@ class Histogram:
 
     @classmethod
     def from_text(cls, *texts: str) -> Histogram:
-        """Return the sum of the histograms that `to_text` wrote."""
+        """Return the sum of the histograms that `to_text` wrote.
+
+        A text may be that of several histograms, one in each line.
+        """
         total_zeros = 0
         short: defaultdict[int, int] = defaultdict(int)
         long: defaultdict[int, int] = defaultdict(int)
-        are_few = len(texts) < MAX_SHORT_TEXTS
-        for zeros, first, size, encoded in map(_split, filter(None, texts)):
+        lines = "\n".join(texts).split("\n")
+        are_few = len(lines) < MAX_SHORT_TEXTS
+        for zeros, first, size, encoded in map(_split, filter(None, lines)):
             total_zeros += zeros
             counts = a2b_base64(encoded)
             if size <= 2 and are_few:

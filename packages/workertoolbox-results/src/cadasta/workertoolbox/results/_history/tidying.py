@@ -6,19 +6,21 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, Date, delete, func, select, text, update
 
 from cadasta.workertoolbox.results._database.archived import find_ends_since
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.lock_use import find_lock_use
 from cadasta.workertoolbox.results._database.tables import (
+    day_value,
+    history,
     planned,
     task,
     taskmeta,
 )
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
-from cadasta.workertoolbox.results._history.days import add_days
+from cadasta.workertoolbox.results._history.days import add_days, existing_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
 from cadasta.workertoolbox.results._history.horizon import delete_old_reports
@@ -53,6 +55,7 @@ def tidy(connection: Connection, now: datetime, options: ArchiveOptions) -> None
     _delete_forgotten(connection, now)
     _delete_planned(connection, options)
     delete_old_reports(connection, now)
+    _delete_old_values(connection)
 
 
 def analyze(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
@@ -131,3 +134,13 @@ def _delete_planned(connection: Connection, options: ArchiveOptions) -> None:
     is_known = is_in(connection, id, sorted(live | ended))
     unlocked = select(id).where(is_known).with_for_update(skip_locked=True)
     connection.execute(delete(planned).where(id.in_(unlocked)))
+
+
+def _delete_old_values(connection: Connection) -> None:
+    """Delete the values of days before the first one that the history has."""
+    if connection.dialect.name == "postgresql":
+        first = min((each.day for each in existing_days(connection)), default=None)
+    else:
+        first = connection.scalar(select(func.min(history.c.day, type_=Date)))
+    if first is not None:
+        connection.execute(delete(day_value).where(day_value.c.day < first))

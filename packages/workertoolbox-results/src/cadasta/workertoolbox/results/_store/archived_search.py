@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from datetime import date, timedelta
 
 from celery.states import SUCCESS
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, text
 
 from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import ENDED
@@ -26,6 +26,7 @@ from cadasta.workertoolbox.results._store.search_order import (
     within,
 )
 from cadasta.workertoolbox.results._store.search_request import Search
+from cadasta.workertoolbox.results._store.value_days import KINDS, find_days
 
 #: Fields that relate tasks, with the arguments of `find_archived`.
 _RELATIONS = {"id": "ids", "root": "roots", "parent": "parents", "group": "groups"}
@@ -106,33 +107,26 @@ def _windows(
     connection: Connection, search: Search
 ) -> Iterator[tuple[DayWindow, Sequence[ColumnElement[bool]]]]:
     """Yield windows of days with their conditions, newest days first."""
-    days = _days(connection, search)
-    if days is not None:
-        if days:
-            known = bindparam(
-                "days",
-                sorted(days),
-                history.c.day.type,
-                expanding=True,
-                literal_execute=True,
-            )
-            yield (
-                DayWindow(None, None),
-                [history.c.day.in_(known), *_relations(search)],
-            )
-        return
+    days: Set[date] | None = find_days(connection, dict(_values(search)))
+    related = _related_days(connection, search)
+    if related is not None:
+        days = related if days is None else related & days
     first = None
     if search.since is not None:
         first = (max(search.since, EPOCH) - MAX_SKEW).date() - _DAY_SLACK
-    for window in day_windows(connection):
-        if first is not None and first > (window.since or date.min):
-            if window.until is not None and window.until <= first:
-                continue
-            window = DayWindow(first, window.until)
-        yield window, [*window.conditions()]
+    for window in day_windows(connection, since=first, only=days):
+        yield window, [*window.conditions(), *_relations(search)]
 
 
-def _days(connection: Connection, search: Search) -> set[date] | None:
+def _values(search: Search) -> Iterator[tuple[str, Collection[str]]]:
+    """Yield values that tasks must have, by their kind in `workertoolbox_day_value`."""
+    for kind in KINDS:
+        values = search.exact(kind)
+        if values is not None:
+            yield kind, values
+
+
+def _related_days(connection: Connection, search: Search) -> Set[date] | None:
     """Return the days of tasks that are found by an id, or None for all days."""
     for field, kind in _RELATIONS.items():
         values = search.exact(field)

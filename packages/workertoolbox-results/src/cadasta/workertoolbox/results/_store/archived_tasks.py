@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 from sqlalchemy import Connection, select
 
@@ -15,6 +16,7 @@ from cadasta.workertoolbox.results._store.dated_ids import (
 )
 from cadasta.workertoolbox.results._store.day_windows import day_windows
 from cadasta.workertoolbox.results._store.filters import Filters, history_conditions
+from cadasta.workertoolbox.results._store.value_days import KINDS, find_days
 
 
 def add_archived(
@@ -35,7 +37,7 @@ def add_archived(
         .where(*history_conditions(filters), ~is_live(columns.id))
         .order_by(at.desc())
     )
-    for window in day_windows(connection):
+    for window in day_windows(connection, only=_days(connection, filters)):
         in_window = query.where(*window.conditions())
         if len(found) == limit:
             if window.is_before(found[-1].at):
@@ -44,3 +46,11 @@ def add_archived(
         some = fetch_ids(connection, in_window, limit)
         found = merge_ids([found, some], limit, newest_first=True)
     return found
+
+
+def _days(connection: Connection, filters: Filters) -> frozenset[date] | None:
+    values = {kind: getattr(filters, kind) for kind in KINDS}
+    return find_days(
+        connection,
+        {kind: [value] for kind, value in values.items() if value is not None},
+    )

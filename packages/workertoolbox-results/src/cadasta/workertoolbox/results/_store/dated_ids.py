@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from heapq import merge
 from itertools import islice
@@ -46,3 +46,8 @@ def merge_ids(
         if len(first) == limit:
             break
     return list(islice(first.values(), limit))
+
+
+def days_by_id(found: Iterable[DatedId]) -> Mapping[str, date]:
+    """Return the days of the tasks that are in the history, by id."""
+    return {each.id: each.day for each in found if each.day is not None}

@@ -7,13 +7,14 @@ ends. Most queries find what they need in the newest days.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain, repeat
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, literal, text
 
+from cadasta.workertoolbox.results._database.archived import are_on
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 
@@ -29,14 +30,22 @@ _DAYS = text("SELECT day, tables FROM workertoolbox_days() ORDER BY day DESC")
 
 
 class DayWindow(NamedTuple):
-    """The days from one, inclusive, to another, exclusive; None is without a limit."""
+    """The days from one, inclusive, to another, exclusive; None is without a limit.
+
+    Attributes:
+        only: The only days in between; None for all.
+    """
 
     since: date | None
     until: date | None
+    only: Collection[date] | None = None
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Yield conditions on the history, with literals, so that tables are pruned."""
         day = history.c.day
+        if self.only is not None:
+            yield are_on(self.only)
+            return
         if self.since is not None:
             yield day >= literal(self.since, day.type, literal_execute=True)
         if self.until is not None:
@@ -57,23 +66,45 @@ def on_days_since(at: datetime) -> ColumnElement[bool]:
     return and_(*DayWindow(at.date(), None).conditions())
 
 
-def day_windows(connection: Connection) -> Iterator[DayWindow]:
+def day_windows(
+    connection: Connection,
+    *,
+    since: date | None = None,
+    only: Collection[date] | None = None,
+) -> Iterator[DayWindow]:
     """Yield windows that cover all days; on SQLite, which has no tables of days, one.
 
     Several windows make sense only in a transaction that sees one snapshot. The locks
     of the queries in a window are released before the next one.
+
+    Args:
+        since: The first day that the windows cover; None for all.
+        only: Days that the windows cover; None for all.
     """
-    if connection.dialect.name == "sqlite":
-        yield DayWindow(None, None)
+    if only is not None and not only:
         return
+    if connection.dialect.name == "sqlite":
+        yield DayWindow(since, None)
+        return
+    first = since or date.min
     ahead = datetime.now(UTC).date() + timedelta(days=DAYS_AHEAD)
-    tables = [(day, number) for day, number in connection.execute(_DAYS)]
+    tables = [
+        (day, number)
+        for day, number in connection.execute(_DAYS)
+        if day >= first and (only is None or day in only)
+    ]
     usual = [each for each in tables if each[0] < ahead]
     later = [each for each in tables if each[0] >= ahead]
     for window in (*_windows(usual, ahead), *_windows(later, None)):
         with connection.begin_nested() as savepoint:
-            yield window
+            yield window if only is None else _listed(window, only)
             savepoint.rollback()
+
+
+def _listed(window: DayWindow, days: Collection[date]) -> DayWindow:
+    """Return a window of single days."""
+    first, end = window.since or date.min, window.until or date.max
+    return window._replace(only=[day for day in days if first <= day < end])
 
 
 def _windows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from cadasta.workertoolbox.results._store.dated_ids import days_by_id
 from cadasta.workertoolbox.results._store.facets import (
     known_names,
     known_queues,
@@ -107,6 +108,6 @@ class Fleet(OpenDatabase):
         """
         with self._snapshot() as connection:
             found = find_untracked(connection, limit, since=since)
-            days = {each.day for each in found if each.day is not None}
+            days = days_by_id(found)
             ids = [each.id for each in found]
             return read_tasks(connection, ids, days=days, detail=Detail.BRIEF)

@@ -15,16 +15,16 @@ from cadasta.workertoolbox.results._database.statuses import (
     USUAL_STATES,
 )
 from cadasta.workertoolbox.results._database.tables import (
-    history,
+    day_value,
     planned,
     task,
     taskmeta,
 )
 from cadasta.workertoolbox.results._errors import UnknownStatus, UnknownValue
-from cadasta.workertoolbox.results._store.day_windows import day_windows
 from cadasta.workertoolbox.results._store.facets import MAX_VALUES, distinct_values
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.live_results import open_states
+from cadasta.workertoolbox.results._store.value_days import find_days
 
 #: Similarity, as `difflib` measures it from 0 to 1, from which a value is suggested.
 MIN_SIMILARITY = 0.6
@@ -94,11 +94,7 @@ def _exists(connection: Connection, kind: str, value: str) -> bool:
         return True
     if value in _newest_values(connection, kind):
         return True
-    archived = select(literal(1)).where(history.c[kind] == value).limit(1)
-    return any(
-        connection.scalar(archived.where(*window.conditions()))
-        for window in day_windows(connection)
-    )
+    return bool(find_days(connection, {kind: [value]}))
 
 
 def meant_status(status: str) -> str | None:
@@ -122,8 +118,7 @@ def _stored_values(connection: Connection, kind: str) -> Iterator[str]:
     """Yield the values that tasks have, by one look into an index for each."""
     for column in _COLUMNS[kind]:
         yield from distinct_values(connection, column)
-    for window in day_windows(connection):
-        yield from distinct_values(connection, history.c[kind], *window.conditions())
+    yield from distinct_values(connection, day_value.c.value, day_value.c.kind == kind)
     yield from _newest_values(connection, kind)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from celery import states
-from sqlalchemy import Connection, case, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select, text
 
 from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._database.tables import (
@@ -28,6 +28,7 @@ from cadasta.workertoolbox.results._history.backlog import (
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.facets import distinct_values
+from cadasta.workertoolbox.results._store.latest_rows import group_latest
 
 #: Maximum number of live tasks, and of running ones, that are read. Of more tasks, the
 #: numbers are those of the sample that the archiver takes each minute.
@@ -118,10 +119,12 @@ def read_queues(connection: Connection, now: datetime) -> Sequence[QueueBacklog]
     open_tasks = _read_open_tasks(connection)
     speeds = read_speeds(connection, now)
     ends = _read_newest_ends(connection)
+    queues = {*waiting.by_queue, *open_tasks, *speeds, *ends}
+    archived = _read_archived_ends(connection, queues, now)
     found = []
-    for queue in {*waiting.by_queue, *open_tasks, *speeds, *ends}:
+    for queue in queues:
         opened = open_tasks[queue]
-        latest = [*ends[queue], *_archived_ends(connection, queue, now)]
+        latest = [*ends[queue], *archived[queue]]
         recent = [each for each in latest if each.at >= now - CONSUMER_WINDOW]
         workers = {each.worker for each in recent if each.worker is not None}
         found.append(
@@ -249,18 +252,27 @@ def _read_newest_ends(connection: Connection) -> Mapping[str, Sequence[_End]]:
     return found
 
 
-def _archived_ends(connection: Connection, queue: str, now: datetime) -> Sequence[_End]:
-    """Return the ends of the latest tasks of a queue that are archived."""
+def _read_archived_ends(
+    connection: Connection, queues: Collection[str], now: datetime
+) -> Mapping[str, Sequence[_End]]:
+    """Return the last end of each worker in the latest archived tasks of queues."""
     since = now - CONSUMER_WINDOW
-    query = (
-        select(history.c.finished_at, history.c.worker)
-        .where(
-            on_days_since(since),
-            history.c.queue == queue,
-            history.c.listed_at >= since,
-            history.c.status.in_(RUN),
+
+    def select_latest(queue: ColumnElement[str]) -> Select[Any]:
+        return (
+            select(history.c.worker, history.c.finished_at)
+            .where(
+                on_days_since(since),
+                history.c.queue == queue,
+                history.c.listed_at >= since,
+                history.c.status.in_(RUN),
+            )
+            .order_by(history.c.listed_at.desc())
+            .limit(CONSUMER_ROWS)
         )
-        .order_by(history.c.listed_at.desc())
-        .limit(CONSUMER_ROWS)
-    )
-    return [_End(*row) for row in connection.execute(query)]
+
+    found = defaultdict(list)
+    rows = group_latest(connection, sorted(queues), select_latest)
+    for queue, worker, _, ended_at in rows:
+        found[queue].append(_End(ended_at, worker))
+    return found

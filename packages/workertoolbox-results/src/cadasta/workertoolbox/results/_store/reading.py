@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from functools import cache
@@ -38,6 +38,9 @@ from cadasta.workertoolbox.results._task import Task
 #: Maximum number of tasks that one statement reads.
 MAX_IDS_PER_QUERY = 1000
 
+#: Maximum number of days of the history that one statement reads.
+DAYS_PER_QUERY = 16
+
 #: Bytes that are read of a result, and of a failure, for display: enough for the
 #: characters that `tasks show` prints, which may take twelve bytes each in JSON.
 SHOWN_BYTES = 1024
@@ -71,14 +74,14 @@ def read_tasks(
     connection: Connection,
     ids: Sequence[str],
     *,
-    days: Collection[date] | None = None,
+    days: Mapping[str, date] | None = None,
     detail: Detail = Detail.WHOLE,
 ) -> Sequence[Task]:
     """Return the tasks with these ids, in the order given; unknown ids are skipped.
 
     Args:
-        days: The days of those that are in the history. By default, all days are
-            searched.
+        days: The days of those that are in the history, by id. By default, all days
+            are searched.
     """
     found: dict[str, Task] = {}
     for start in range(0, len(ids), MAX_IDS_PER_QUERY):
@@ -90,7 +93,7 @@ def read_tasks(
 def _read(
     connection: Connection,
     ids: Sequence[str],
-    days: Collection[date] | None,
+    days: Mapping[str, date] | None,
     detail: Detail,
 ) -> Iterator[Task]:
     """Yield tasks: live ones, archived ones that are not live, and planned ones."""
@@ -99,12 +102,25 @@ def _read(
         del missing[task.id]
         yield task
     if days is None:
-        days = {each.day for each in find_last_ends(connection, [*missing])}
-    if days:
-        for task in _read_from(connection, history, missing, detail, are_on(days)):
+        days = {each.id: each.day for each in find_last_ends(connection, [*missing])}
+    for some in _by_days(missing, days):
+        is_on = are_on(days[id] for id in some)
+        for task in _read_from(connection, history, some, detail, is_on):
             missing.pop(task.id, None)
             yield task
     yield from _read_planned(connection, missing)
+
+
+def _by_days(ids: Iterable[str], days: Mapping[str, date]) -> Iterator[Sequence[str]]:
+    """Yield the ids of tasks in the history, those of a few days together.
+
+    PostgreSQL looks for each id of a query in each of its days.
+    """
+    archived = sorted((id for id in ids if id in days), key=lambda id: days[id])
+    known = sorted({days[id] for id in archived})
+    for start in range(0, len(known), DAYS_PER_QUERY):
+        some = {*known[start : start + DAYS_PER_QUERY]}
+        yield [id for id in archived if days[id] in some]
 
 
 def _read_from(

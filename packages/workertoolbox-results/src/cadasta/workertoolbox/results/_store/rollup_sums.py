@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from celery import states
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, Text, cast, func, select
 
 from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._history.histogram import Histogram
@@ -38,15 +38,25 @@ class RollupSum(NamedTuple):
     failed_attempts: int
 
 
-def select_rows(first: ColumnElement[Any]) -> Select[Any]:
-    """Return a query for rows, as `sum_rows` reads them.
+def select_sums(first: ColumnElement[Any]) -> Select[Any]:
+    """Return a query for sums of rows by a column and the status, for `sum_rows`.
+
+    The texts of histograms are joined, as Python reads few long rows faster.
 
     Args:
-        first: Their first column. `status` and the columns of `Columns` follow.
+        first: The first column. `status` and the columns of `Columns` follow.
     """
-    count, *numbers = [*rollup.c][-len(Columns._fields) :]
-    # The rows of SQLAlchemy have a method `count`.
-    return select(first, rollup.c.status, count.label("tasks"), *numbers)
+    columns = [*rollup.c][-len(Columns._fields) :]
+    sums = [
+        func.aggregate_strings(column, "\n")
+        if isinstance(column.type, Text)
+        else cast(func.sum(column), column.type)
+        for column in columns
+    ]
+    labelled = zip(sums, Columns._fields, strict=True)
+    return select(
+        first, rollup.c.status, *(each.label(name) for each, name in labelled)
+    ).group_by(first, rollup.c.status)
 
 
 def same(filters: Mapping[str, str | None]) -> Sequence[ColumnElement[bool]]:
@@ -57,7 +67,7 @@ def same(filters: Mapping[str, str | None]) -> Sequence[ColumnElement[bool]]:
 
 
 def sum_rows(rows: Iterable[Row[Any]]) -> RollupSum:
-    """Return the sum of rows of `select_rows`."""
+    """Return the sum of rows of `select_sums`."""
     ended: list[Columns] = []
     statuses: Counter[str] = Counter()
     failed_attempts = 0

@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._store.rollup_sums import (
     merge_sums,
     percentiles_of,
     same,
-    select_rows,
+    select_sums,
     sum_rows,
 )
 from cadasta.workertoolbox.results._store.windows import (
@@ -106,7 +106,7 @@ def read_figures(
     else:
         tile, step = cover_steps(since, until, step, complete)
         tiles = [tile]
-    query = select_rows(rollup.c.at).where(is_within(rollup, tiles), *same(filters))
+    query = select_sums(rollup.c.at).where(is_within(rollup, tiles), *same(filters))
     rows = connection.execute(query)
     start, end = tiles[0].since, tiles[-1].until
     if step is None:

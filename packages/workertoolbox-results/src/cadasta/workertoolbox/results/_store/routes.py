@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Connection,
-    Select,
-    Text,
-    bindparam,
-    func,
-    literal,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.facets import (
     known_names,
 )
+from cadasta.workertoolbox.results._store.latest_rows import group_latest
 from cadasta.workertoolbox.results._task import INTERNAL
 
 #: Number of latest tasks of each name that are read: of live ones, and of ended ones.
@@ -78,12 +70,15 @@ class _Found:
 
 
 class _Sent(NamedTuple):
+    """Some of the latest tasks with a name, which differ in their times only."""
+
     name: str
     service: str | None
     origin: str | None
     queue: str | None
     worker: str | None
-    at: datetime
+    tasks: int
+    last_at: datetime
 
 
 def read_routes(
@@ -93,12 +88,14 @@ def read_routes(
     names = known_names(connection, since)
     found: defaultdict[tuple[str, str, str], _Found] = defaultdict(_Found)
     wanted = [name for name in names if internal or not name.startswith(INTERNAL)]
-    for each in _latest(connection, wanted[:MAX_NAMES], since):
-        route = found[_sender(each), each.name, each.queue or ""]
-        route.tasks += 1
-        route.last_at = max(each.at, route.last_at or each.at)
-        if each.worker is not None:
-            route.workers.add(host_family(each.worker))
+    for select_latest in (partial(_select_ended, since=since), _select_live):
+        rows = group_latest(connection, wanted[:MAX_NAMES], select_latest)
+        for each in starmap(_Sent, rows):
+            route = found[_sender(each), each.name, each.queue or ""]
+            route.tasks += each.tasks
+            route.last_at = max(each.last_at, route.last_at or each.last_at)
+            if each.worker is not None:
+                route.workers.add(host_family(each.worker))
     return [
         Route(
             sender=sender or None,
@@ -123,26 +120,9 @@ def _sender(sent: _Sent) -> str:
     return sent.service or host_family((sent.origin or "").rpartition("@")[2])
 
 
-def _latest(
-    connection: Connection, names: Sequence[str], since: datetime
-) -> Iterator[_Sent]:
-    """Yield the latest tasks of each name, which are found by indexes."""
-    if connection.dialect.name == "postgresql":
-        # One statement, as planning takes longer than running it for a few names.
-        given = func.unnest(bindparam("names", names, ARRAY(Text)))
-        name: ColumnElement[str] = given.column_valued("wanted")
-        for query in _queries(name, since):
-            found = query.lateral()
-            yield from starmap(_Sent, connection.execute(select(name, *found.c)))
-        return
-    for each in names:
-        for query in _queries(literal(each), since):
-            yield from (_Sent(each, *row) for row in connection.execute(query))
-
-
-def _queries(name: ColumnElement[str], since: datetime) -> Iterator[Select[Any]]:
+def _select_ended(name: ColumnElement[str], since: datetime) -> Select[Any]:
     columns = history.c
-    yield (
+    return (
         select(
             *(columns.service, columns.origin, columns.queue),
             *(columns.worker, columns.listed_at),
@@ -155,8 +135,11 @@ def _queries(name: ColumnElement[str], since: datetime) -> Iterator[Select[Any]]
         .order_by(columns.listed_at.desc())
         .limit(TASKS_PER_NAME)
     )
+
+
+def _select_live(name: ColumnElement[str]) -> Select[Any]:
     worker = select(taskmeta.c.worker).where(taskmeta.c.task_id == task.c.id)
-    yield (
+    return (
         select(
             *(task.c.service, task.c.origin, task.c.queue),
             *(worker.scalar_subquery().label("worker"), task.c.scheduled_at),

@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._query.nodes import (
 from cadasta.workertoolbox.results._query.parser import parse_query
 from cadasta.workertoolbox.results._query_errors import InvalidQuery, QueryTimeout
 from cadasta.workertoolbox.results._store.changes import OVERLAP, Change, find_changes
+from cadasta.workertoolbox.results._store.dated_ids import days_by_id
 from cadasta.workertoolbox.results._store.known_values import meant_status
 from cadasta.workertoolbox.results._store.live_results import open_states
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
@@ -193,7 +194,7 @@ def _read_changed(
     query = all_of(node, Match("id", ids))
     found = find_matching(connection, Search(query=query, limit=len(order)))
     detail = Detail.BRIEF if brief else Detail.WHOLE
-    days = {each.day for each in found if each.day is not None}
+    days = days_by_id(found)
     tasks = read_tasks(connection, [e.id for e in found], days=days, detail=detail)
     is_shown = Search(query=node, internal=internal).shows_internal
     shown = [task for task in tasks if is_shown or not task.internal]
@@ -208,7 +209,7 @@ def _read_page(connection: Connection, search: Search, *, brief: bool) -> Page:
     tasks = read_tasks(
         connection,
         [each.id for each in shown],
-        days={each.day for each in shown if each.day is not None},
+        days=days_by_id(shown),
         detail=Detail.BRIEF if brief else Detail.WHOLE,
     )
     if len(found) + len(steps) <= limit or not shown:

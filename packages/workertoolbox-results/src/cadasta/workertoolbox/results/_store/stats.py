@@ -23,7 +23,7 @@ from cadasta.workertoolbox.results._store.rollup_sums import (
     merge_sums,
     percentiles_of,
     same,
-    select_rows,
+    select_sums,
     sum_rows,
 )
 from cadasta.workertoolbox.results._store.windows import (
@@ -150,7 +150,7 @@ def read_stats(
 
     def read(since: datetime, until: datetime) -> _Window:
         tiles = cover(since, until, complete)
-        query = select_rows(value).where(is_within(rollup, tiles), *conditions)
+        query = select_sums(value).where(is_within(rollup, tiles), *conditions)
         rows = connection.execute(query).all()
         return _Window(tiles[0].since, tiles[-1].until, rows)
 

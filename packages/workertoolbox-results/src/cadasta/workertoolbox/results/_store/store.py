@@ -12,6 +12,7 @@ from cadasta.workertoolbox.results._store.attempts import (
     find_attempts,
     find_retries,
 )
+from cadasta.workertoolbox.results._store.dated_ids import days_by_id
 from cadasta.workertoolbox.results._store.error_groups import ErrorGroups
 from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
@@ -168,7 +169,7 @@ class TaskStore(
             return read_tasks(
                 connection,
                 [each.id for each in found],
-                days={each.day for each in found if each.day is not None},
+                days=days_by_id(found),
                 detail=Detail.of(brief=brief),
             )
 
@@ -209,7 +210,7 @@ class TaskStore(
         with self._snapshot() as connection:
             found = find_stuck(connection, filters, limit, before=before)
             ids = [each.id for each in found]
-            return read_tasks(connection, ids, days=(), detail=Detail.of(brief=brief))
+            return read_tasks(connection, ids, days={}, detail=Detail.of(brief=brief))
 
     def check_filters(
         self,

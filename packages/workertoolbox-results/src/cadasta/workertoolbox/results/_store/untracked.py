@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._store.dated_ids import (
     merge_ids,
 )
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
+from cadasta.workertoolbox.results._store.value_days import find_days
 
 #: Age from which a result without a message counts as untracked. Until then the message
 #: may still arrive.
@@ -35,8 +36,10 @@ def find_untracked(
     The newest are first.
     """
     live = select_untracked_results(since, MAX_ROWS)
-    newest = live.order_by(live.selected_columns.date_done.desc())
-    queries = (newest, _select_archived(since))
+    queries = [live.order_by(live.selected_columns.date_done.desc())]
+    days = find_days(connection, {"tracked": ["false"]}) or ()
+    if any(day >= since.date() for day in days):
+        queries.append(_select_archived(since))
     sources = [fetch_ids(connection, query, limit) for query in queries]
     return merge_ids(sources, limit, newest_first=True)
 

@@ -114,7 +114,7 @@ def _unusual(
     usual: dict[str, Usual] = {}
     for start in range(0, len(candidates), BATCH_SIZE):
         since = {each.id: each.at for each in candidates[start : start + BATCH_SIZE]}
-        tasks = read_tasks(connection, [*since], days=(), detail=Detail.BRIEF)
+        tasks = read_tasks(connection, [*since], days={}, detail=Detail.BRIEF)
         names = {task.name or "" for task in tasks} - usual.keys()
         usual |= dict.fromkeys(names, Usual()) | read_usual(connection, names, now)
         for task in tasks:

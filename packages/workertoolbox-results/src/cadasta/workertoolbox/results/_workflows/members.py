@@ -34,13 +34,13 @@ MAX_KEYS = 1000
 class WorkflowIds(NamedTuple):
     """The ids of a workflow: those of its tasks, of their roots, and of their groups.
 
-    `days` are the days of its tasks in the history.
+    `days` are the days of its tasks in the history, by id.
     """
 
     task_ids: set[str]
     root_ids: set[str]
     group_ids: set[str]
-    days: set[date]
+    days: dict[str, date]
 
 
 class _Member(NamedTuple):
@@ -59,12 +59,13 @@ def find_workflow(connection: Connection, *ids: str) -> WorkflowIds:
     The tables may say different things about one task, and a task is found if one of
     them says that it belongs to the workflow.
     """
-    found = WorkflowIds(set(), set(ids), set(ids), set())
+    found = WorkflowIds(set(), set(ids), set(ids), {})
     roots, groups = set(ids), set(ids)
     while roots or groups:
         members = [*_members(connection, sorted(roots), sorted(groups))]
         found.task_ids.update(each.id for each in members)
-        found.days.update(_days(connection, members))
+        for id, day in _days(connection, members).items():
+            found.days[id] = max(day, found.days.get(id, day))
         roots = {each.root_id for each in members if each.root_id is not None}
         groups = {each.group_id for each in members if each.group_id is not None}
         roots -= found.root_ids
@@ -76,14 +77,14 @@ def find_workflow(connection: Connection, *ids: str) -> WorkflowIds:
 
 def find_children(
     connection: Connection, parent_id: str
-) -> tuple[Sequence[str], set[date]]:
+) -> tuple[Sequence[str], Mapping[str, date]]:
     """Find the tasks that may have a given parent.
 
     Several tables contain a parent of the task, and the task has only one of them, so
     the caller has to check the tasks again.
 
     Returns:
-        The ids of the tasks, and the days of the archived ones.
+        The ids of the tasks, and the days of the archived ones by id.
     """
     found = [
         member
@@ -137,14 +138,16 @@ def _select(
             yield _Member(table, *row, None)
 
 
-def _days(connection: Connection, found: Sequence[_Member]) -> set[date]:
-    """Return the days of the tasks that are in the history.
+def _days(connection: Connection, found: Sequence[_Member]) -> Mapping[str, date]:
+    """Return the days of the tasks that are in the history, by id.
 
     A step may be planned in one workflow and have ended in another, if its message was
     forged.
     """
-    days = {each.day for each in found if each.day is not None}
+    archived = [(each.day, each.id) for each in found if each.day is not None]
     known = {each.id for each in found if each.table is not planned}
     steps = {each.id for each in found if each.table is planned} - known
-    days.update(each.day for each in find_last_ends(connection, sorted(steps)))
-    return days
+    ends = find_last_ends(connection, sorted(steps))
+    archived += ((each.day, each.id) for each in ends)
+    # Of two ends of the same id, the newest is the last.
+    return {id: day for day, id in sorted(archived)}

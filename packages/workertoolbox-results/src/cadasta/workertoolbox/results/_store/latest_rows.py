@@ -1,0 +1,50 @@
+"""The latest rows for each of some values, such as names or queues, grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal,
+    select,
+)
+
+
+def group_latest(
+    connection: Connection,
+    values: Sequence[str],
+    latest: Callable[[ColumnElement[str]], Select[Any]],
+) -> Iterator[tuple[Any, ...]]:
+    """Group the latest rows for each value by all columns but the last, an instant.
+
+    Args:
+        latest: Returns the query for the latest rows of a value.
+
+    Yields:
+        The value, the columns that rows have in common, the number of such rows, and
+        their last instant.
+    """
+    if connection.dialect.name == "postgresql":
+        # One statement, as planning takes longer than running it for a few values.
+        given = func.unnest(bindparam("given", values, ARRAY(Text)))
+        wanted: ColumnElement[str] = given.column_valued("wanted")
+        yield from connection.execute(_grouped(wanted, latest(wanted).lateral()))
+        return
+    for value in values:
+        wanted = literal(value)
+        yield from connection.execute(_grouped(wanted, latest(wanted).subquery()))
+
+
+def _grouped(value: ColumnElement[str], rows: FromClause) -> Select[Any]:
+    *labels, at = rows.c
+    last = func.max(at, type_=at.type)
+    return select(value, *labels, func.count(), last).group_by(value, *labels)

@@ -1,0 +1,37 @@
+"""The days on which the history has tasks with some values.
+
+Most values occur on few days, or on the newest ones. PostgreSQL takes longer to plan a
+query on the tables of many days than to run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date
+
+from sqlalchemy import Connection, intersect, select
+
+from cadasta.workertoolbox.results._database.tables import day_value
+
+#: Columns of the history whose values are known by day.
+KINDS = ("name", "queue", "status", "worker", "error_group")
+
+
+def find_days(
+    connection: Connection, values: Mapping[str, Collection[str]]
+) -> frozenset[date] | None:
+    """Return the days that may have tasks with these values; None means all days.
+
+    Args:
+        values: For each kind, values of which a task has one. `tracked` has the value
+            `false` only.
+    """
+    kind, value = day_value.c.kind, day_value.c.value
+    queries = [
+        select(day_value.c.day).where(kind == key, value.in_(sorted(some)))
+        for key, some in values.items()
+    ]
+    if not queries:
+        return None
+    query = queries[0].distinct() if len(queries) == 1 else intersect(*queries)
+    return frozenset(connection.execute(query).scalars())
