@@ -18,7 +18,7 @@ from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._store.value_days import find_days
 from support.task_histories import History
 
-EARLIER_VALUES = f"{migrations.__name__}.versions.0027_earlier_day_values"
+EARLIER_VALUES = f"{migrations.__name__}.versions.0029_earlier_day_values"
 
 TODAY = datetime.now(UTC).date()
 OLD = TODAY - timedelta(days=20)

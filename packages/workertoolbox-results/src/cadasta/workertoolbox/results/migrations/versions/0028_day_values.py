@@ -1,6 +1,6 @@
 """Create the table of the values that the history has on each day, and its triggers.
 
-0027 inserts the values of tasks that are in the history before.
+0029 inserts the values of tasks that are in the history before.
 
 Before deployment.
 """
@@ -13,8 +13,8 @@ from alembic import op
 from cadasta.workertoolbox.results._database.grants import extend_grants
 from cadasta.workertoolbox.results._database.view import execute_file
 
-revision = "0026"
-down_revision = "0025"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 
