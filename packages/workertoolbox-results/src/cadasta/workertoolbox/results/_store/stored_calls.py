@@ -56,8 +56,9 @@ class StoredCalls(OpenDatabase):
         wanted = [jsonable(id) for id in ids]
         detail = Detail.BRIEF if brief else Detail.WHOLE
         with self._snapshot() as connection:
-            days = {each.day for each in find_last_ends(connection, wanted)}
-            found = {row.id: row for row in _read_messages(connection, wanted, days)}
+            days = {each.id: each.day for each in find_last_ends(connection, wanted)}
+            messages = _read_messages(connection, wanted, {*days.values()})
+            found = {row.id: row for row in messages}
             tasks = read_tasks(connection, wanted, days=days, detail=detail)
         return [_call(task, found.get(task.id)) for task in tasks]
 
