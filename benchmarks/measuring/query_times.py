@@ -1,0 +1,187 @@
+"""How long queries take over histories of several sizes, beside a fleet that writes.
+
+Each query is measured alone, and then beside a monitor that archives and a worker, both
+with more tasks than they can do. In a fleet these run on other machines than the
+database and the reader. Here they take the time of the processors that the server and
+the reader leave. The memory of the machine should hold the tables: a task takes about a
+kilobyte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, create_engine, text
+
+from cadasta.workertoolbox.results import TaskStore, upgrade
+from ingest import SERVER, Fleet
+from measuring.rounds import timed
+from servers import postgresql, rabbitmq
+from support.polling import wait_until
+from support.query_plans import record_plans
+from support.sample_history import insert_sample_history
+
+#: Default numbers of tasks in the history.
+SIZES = (1_000_000, 10_000_000)
+
+#: How often each query runs in each database, after once.
+ROUNDS = 40
+
+#: The longest that a query may take, in milliseconds, and compared with the smallest
+#: history.
+LIMIT_MS, LIMIT_RATIO = 50.0, 2.0
+
+#: Whether the archiver has archived tasks of the fleet.
+HAS_ARCHIVED = """
+SELECT EXISTS (SELECT FROM workertoolbox_history WHERE name = 'export.project'
+AND day >= (now() AT TIME ZONE 'UTC')::date)
+"""
+
+Queries = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long a query takes, in milliseconds: alone, and beside a fleet."""
+
+    alone: float
+    beside: float
+
+
+def compare_sizes(
+    queries: Callable[[TaskStore, Connection], Queries],
+    *,
+    others: Callable[[TaskStore], Mapping[str, float]] = lambda store: {},
+) -> None:
+    """Print a line for each query, with its time in each database.
+
+    Args:
+        queries: Returns the queries by title.
+        others: Returns further figures by title. It is called last.
+    """
+    arguments = _read_arguments()
+    print(f"p95 in ms over {ROUNDS} rounds, alone and beside a fleet;", end=" ")
+    print(f"at most {LIMIT_MS:.0f} ms, and {LIMIT_RATIO:.0f} × that of the first\n")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        rabbitmq.serve(Path(folder)) as broker,
+        postgresql.serve(lambda url: None, settings=SERVER) as server,
+    ):
+        found: dict[int, Mapping[str, Times | float]] = {}
+        for size in arguments.rows:
+            with server.database() as url, broker.access() as access:
+                fill(url, size)
+                with (
+                    TaskStore(url) as store,
+                    store.engine.connect() as connection,
+                ):
+                    titles = queries(store, connection)
+                    connection.rollback()
+                    fleet = Fleet(
+                        Path(folder),
+                        access,
+                        url,
+                        # Tasks are archived soon, so that the archiver is at work too.
+                        variables={"WORKERTOOLBOX_ARCHIVE_AFTER": "5s"},
+                        niceness=19,
+                    )
+                    times = measure_queries(fleet, titles)
+                    if arguments.plans:
+                        print_slow(store, titles, times)
+                    found[size] = {**times, **others(store)}
+            report(found)
+
+
+def fill(url: str, count: int) -> None:
+    """Create the tables with a number of tasks in the history."""
+    upgrade(url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        insert_sample_history(connection, count)
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("VACUUM ANALYZE")
+        connection.exec_driver_sql("ANALYZE workertoolbox_history")
+    engine.dispose()
+
+
+def measure_queries(fleet: Fleet, titles: Queries) -> dict[str, Times | float]:
+    """Return the times of each query by title, and how fast the fleet was."""
+    alone = {title: measure(query) for title, query in titles.items()}
+    with fleet_at_work(fleet) as count_stored:
+        before, start = count_stored(), datetime.now(UTC)
+        beside = {title: measure(query) for title, query in titles.items()}
+        taken_s = (datetime.now(UTC) - start).total_seconds()
+        rate = (count_stored() - before) / taken_s
+    times = {title: Times(alone[title], beside[title]) for title in titles}
+    return {**times, "tasks that the fleet stored in a second": rate}
+
+
+def measure(query: Callable[[], object]) -> float:
+    """Return the 95th percentile of the time of a query, in milliseconds."""
+    seconds = [timed(lambda _: query(), 1) for _ in range(ROUNDS + 1)][1:]
+    return statistics.quantiles(seconds, n=20, method="inclusive")[-1] * 1000
+
+
+@contextmanager
+def fleet_at_work(fleet: Fleet) -> Iterator[Callable[[], int]]:
+    """Run a publisher, a monitor and a worker; yield a count of the stored ends."""
+    with fleet.monitor(), fleet.worker(), fleet.publisher():
+        wait_until(lambda: fleet.scalar(HAS_ARCHIVED), timeout_s=120)
+        count = "SELECT last_value FROM task_id_sequence"
+        yield lambda: int(fleet.scalar(count))
+    fleet.engine.dispose()
+
+
+def report(found: Mapping[int, Mapping[str, Times | float]]) -> None:
+    """Print the figures of each database, and the ratios to the first."""
+    print(f"{'tasks':<40}", *(f"{size:>30,}" for size in found), sep="")
+    first, *_ = found.values()
+    for title, base in first.items():
+        columns = []
+        for each in found.values():
+            value = each[title]
+            if isinstance(value, Times) and isinstance(base, Times):
+                ratio = value.beside / base.beside
+                missed = value.beside > LIMIT_MS or ratio > LIMIT_RATIO
+                columns.append(
+                    f"{value.alone:10.1f} {value.beside:8.1f} {ratio:5.1f} ×"
+                    f"{' !' if missed else '  '}"
+                )
+            else:
+                columns.append(f"{value:,.0f}")
+        print(f"{title:<40}", *(f"{column:>30}" for column in columns), sep="")
+    print(flush=True)
+
+
+def print_slow(
+    store: TaskStore, titles: Queries, times: Mapping[str, Times | float]
+) -> None:
+    """Print the plans of the statements of queries that take longer than they may."""
+    for title, query in titles.items():
+        taken = times[title]
+        if isinstance(taken, Times) and taken.beside > LIMIT_MS:
+            with record_plans(store.engine, "ANALYZE, BUFFERS") as plans:
+                query()
+            print(f"--- {title}", *plans, sep="\n\n")
+
+
+def scalar(connection: Connection, query: str) -> str:
+    """Return the first value that a query returns."""
+    return str(connection.execute(text(query)).scalar_one())
+
+
+def _read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, nargs="+", default=SIZES, metavar="N")
+    parser.add_argument(
+        "--plans", action="store_true", help="print the plans of slow queries"
+    )
+    return parser.parse_args()

@@ -1,0 +1,90 @@
+"""How long the answers to an operator's questions take, with histories of several sizes.
+
+hatch run bench queries [--rows N ...] [--plans]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from sqlalchemy import Connection
+
+from cadasta.workertoolbox.results import TaskStore
+from measuring.query_times import compare_sizes, scalar
+from support.sample_history import DAYS, archived_id
+
+#: Queries of `TaskStore.search`. `{worker}` and `{error_group}` are values of a sample.
+SEARCHES = (
+    "name:export.3",
+    "name:export.3 OR name:export.rare",
+    "name:export.rare status:failure",
+    "status:failure name:export.*",
+    "status:revoked",
+    "worker:{worker}",
+    "error_group:{error_group}",
+    "queue:queue3 args.size:1",
+)
+
+#: Queries that no index supports, in a window of a day.
+IN_A_DAY = ('error:"no map"', "name:*.rare", "args.size:2", "run:>30s")
+
+SAMPLE = """
+SELECT {column} FROM workertoolbox_history
+WHERE {column} IS NOT NULL AND day <= (now() AT TIME ZONE 'UTC')::date - {days}
+ORDER BY day DESC LIMIT 1
+"""
+
+
+def queries(
+    store: TaskStore, connection: Connection
+) -> dict[str, Callable[[], object]]:
+    """Return the queries by title."""
+    samples = {
+        column: scalar(connection, SAMPLE.format(column=column, days=DAYS // 3))
+        for column in ("worker", "error_group")
+    }
+    count = int(scalar(connection, "SELECT count(*) FROM workertoolbox_history"))
+    old = scalar(connection, f"SELECT {archived_id(count // 2 + 5)}")
+    root = scalar(connection, f"SELECT {archived_id(count // 2 // 10 * 10)}")
+    now = datetime.now(UTC)
+    day, month = now - timedelta(days=1), now - timedelta(days=30)
+    return {
+        **{
+            f"search: {query}": partial(store.search, query.format(**samples))
+            for query in SEARCHES
+        },
+        **{
+            f"search, of a day: {query}": partial(store.search, query, since=day)
+            for query in IN_A_DAY
+        },
+        "workflow": partial(store.workflow, root),
+        **{
+            f"why: {title}": partial(store.why, id)
+            for title, id in (
+                ("a task that has ended", old),
+                ("a queued task", "live9999"),
+                ("a planned step", "step7"),
+                ("an unknown task", "unknown"),
+            )
+        },
+        "stats: of a day": partial(store.stats, since=day),
+        "stats: by name, of a day": partial(store.stats, since=day, by="name"),
+        "stats: by name, of 30 days": partial(store.stats, since=month, by="name"),
+        "stats: by queue, of 30 days": partial(store.stats, since=month, by="queue"),
+        "backlog": store.backlog,
+        "stuck: for longer than the p99": store.stuck_by_p99,
+        "errors": store.error_groups,
+        "error group": partial(store.error_group, samples["error_group"]),
+        "schedules": store.schedules,
+        "workers": store.workers,
+        "services": store.services,
+        "untracked: of a day": partial(store.untracked, since=day),
+        "names": store.names,
+        "queues": store.queues,
+    }
+
+
+if __name__ == "__main__":
+    compare_sizes(queries)
