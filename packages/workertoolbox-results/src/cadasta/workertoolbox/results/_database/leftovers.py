@@ -45,7 +45,28 @@ MONITOR_GONE_AFTER = timedelta(minutes=5)
 #: Maximum number of tasks that are counted, because counting takes time.
 MAX_COUNTED = 100_000
 
-_watermark = table("workertoolbox_watermark", column("seen_at", Instant))
+#: Time in which a monitor of an earlier release stores a message that it has received.
+COMMITTED_AFTER = timedelta(minutes=2)
+
+_watermark = table(
+    "workertoolbox_watermark",
+    column("seen_at", Instant),
+    column("expanded_at", Instant),
+)
+
+
+def find_listed_until(connection: Connection) -> datetime | None:
+    """Return the instant up to which `workertoolbox_queued` has all queued tasks.
+
+    Only monitors of earlier releases fill the table. Therefore it is not later than the
+    upgrade, and None in a database without that table.
+    """
+    if not inspect(connection).has_table(_watermark.name):
+        return None
+    row = connection.execute(select(_watermark)).one_or_none()
+    if row is None or row.expanded_at is None:
+        return None
+    return min(row.seen_at, row.expanded_at - COMMITTED_AFTER)
 
 
 def require_finished(connection: Connection, *, archive_after: timedelta) -> None:

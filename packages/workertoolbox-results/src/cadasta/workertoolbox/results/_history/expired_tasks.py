@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results._history.closed_tasks import (
     encode_revocation,
     store_ends,
 )
+from cadasta.workertoolbox.results._history.earlier_ends import may_wait
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.unrun_steps import close_steps
 from cadasta.workertoolbox.results._history.walks import next_step
@@ -77,6 +78,7 @@ def _lock_unrun(connection: Connection, ids: Sequence[str]) -> Iterable[Row[Any]
     """Lock those of the tasks that have no start."""
     names = ("id", "name", "queue", "root_id", "parent_id", "group_id", "retries")
     columns = [task.c[name] for name in (*names, "published_at", "expires")]
+    waits = may_wait(connection)
     is_again = and_(
         taskmeta.c.status == states.RETRY, taskmeta.c.retries < task.c.retries
     )
@@ -84,7 +86,7 @@ def _lock_unrun(connection: Connection, ids: Sequence[str]) -> Iterable[Row[Any]
         select(*columns)
         .join_from(task, taskmeta, taskmeta.c.task_id == task.c.id, isouter=True)
         .where(is_in(connection, task.c.id, ids))
-        .where(or_(taskmeta.c.task_id.is_(None), is_again))
+        .where(or_(and_(taskmeta.c.task_id.is_(None), waits), is_again))
         .order_by(task.c.id)
         .with_for_update(skip_locked=True, of=task)
     )

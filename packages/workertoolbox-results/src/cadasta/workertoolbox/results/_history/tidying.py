@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._database.tables import (
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
 from cadasta.workertoolbox.results._history.days import add_days, existing_days
+from cadasta.workertoolbox.results._history.earlier_ends import close_earlier
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
 from cadasta.workertoolbox.results._history.horizon import delete_old_reports
@@ -84,6 +85,7 @@ def delete_intervals(
 PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float] = {
     tidy: 300.0,
     sample: 20.0,
+    close_earlier: 5.0,
     close_expired: 20.0,
     close_recent_steps: 10.0,
     mark_lost: 60.0,

@@ -1,0 +1,87 @@
+"""Tasks of an earlier release that had ended, and whose results were deleted.
+
+Earlier releases keep a task in one table after its end. When its result has expired,
+nothing there says that it has ended. But their monitors list the tasks that have never
+had a result, `workertoolbox_queued`, up to an instant.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from celery import states
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    column,
+    exists,
+    select,
+    table,
+    true,
+    update,
+)
+
+from cadasta.workertoolbox.results._database.id_lists import is_in
+from cadasta.workertoolbox.results._database.leftovers import find_listed_until
+from cadasta.workertoolbox.results._database.tables import task, taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.closed_tasks import store_ends
+from cadasta.workertoolbox.results._history.conditions import has_result
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.walks import next_step
+
+#: Maximum number of tasks that one run looks at.
+STEP_SIZE = 5000
+
+_queued = table("workertoolbox_queued", column("task_id"))
+
+_COLUMNS = ("name", "queue", "root_id", "parent_id", "group_id", "retries")
+
+
+def close_earlier(
+    connection: Connection, now: datetime, options: ArchiveOptions
+) -> None:
+    """Store an end for these tasks, as `IGNORED`: their outcome is not known.
+
+    The time of the end is that of the publication, because nothing says more.
+    """
+    until = find_listed_until(connection)
+    if until is None:
+        return
+    is_listed = task.c.seen_at < until
+    order = [task.c.seen_at, task.c.id]
+    step = next_step(connection, options, order, is_listed, size=STEP_SIZE)
+    query = (
+        select(task.c.id, task.c.scheduled_at, *(task.c[name] for name in _COLUMNS))
+        .where(is_in(connection, task.c.id, [id for _, id in step]))
+        .where(_has_ended(until), ~has_result(task.c.id))
+        .with_for_update(skip_locked=True)
+    )
+    stored = store_ends(connection, map(_end, connection.execute(query)))
+    # `AsyncResult` answers as it did before: it knows no result.
+    of_these = is_in(connection, taskmeta.c.task_id, sorted(stored))
+    connection.execute(update(taskmeta).where(of_these).values(forgotten=True))
+
+
+def may_wait(connection: Connection) -> ColumnElement[bool]:
+    """Return the condition that a task without a result has not ended."""
+    until = find_listed_until(connection)
+    return true() if until is None else ~_has_ended(until)
+
+
+def _has_ended(until: datetime) -> ColumnElement[bool]:
+    """Return the condition that a task without a result had one before."""
+    listed = select(_queued.c.task_id).where(_queued.c.task_id == task.c.id)
+    return and_(task.c.seen_at < until, ~exists(listed))
+
+
+def _end(row: Row[Any]) -> dict[str, Any]:
+    return {
+        **{name: getattr(row, name) for name in _COLUMNS},
+        "task_id": row.id,
+        "status": states.IGNORED,
+        "date_done": naive_utc(row.scheduled_at),
+    }
