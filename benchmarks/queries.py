@@ -1,4 +1,4 @@
-"""How long the answers to an operator's questions take, with histories of several sizes.
+"""How long answers to an operator's questions take, with histories of several sizes.
 
 hatch run bench queries [--rows N ...] [--plans]
 """

@@ -61,6 +61,18 @@ def percentile(durations: Iterator[timedelta], percent: int) -> Any:
     return pytest.approx(known[rank], rel=0.02) if known else None
 
 
+def test_the_total_is_the_same_without_a_grouping(
+    database_store: TaskStore, ended: Sequence[Any], cutoff: datetime
+) -> None:
+    middle = cutoff - 5 * MINUTE
+    total = database_store.stats(since=middle, until=cutoff)
+    grouped = database_store.stats(since=middle, until=cutoff, by="name")
+
+    assert total.total == grouped.total
+    assert total.total.now.count > 20
+    assert not total.rows
+
+
 @pytest.mark.parametrize("by", ["name", "queue"])
 def test_statistics_are_those_of_the_archived_tasks(
     database_store: TaskStore, ended: Sequence[Any], cutoff: datetime, by: Any

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from celery import states
-from sqlalchemy import Connection, Row, func, literal, select
+from sqlalchemy import Connection, Row, func, select
 
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import rollup
@@ -146,7 +146,8 @@ def read_stats(
     if filters.get("name") is None and not internal:
         conditions.append(~is_internal(rollup.c.name))
 
-    value = (literal("") if by is None else rollup.c[by]).label("value")
+    # Without a grouping, no value is shown; PostgreSQL does not group by a constant.
+    value = (rollup.c.tier if by is None else rollup.c[by]).label("value")
 
     def read(since: datetime, until: datetime) -> _Window:
         tiles = cover(since, until, complete)
