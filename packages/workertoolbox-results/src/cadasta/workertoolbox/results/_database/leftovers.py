@@ -66,7 +66,8 @@ def find_listed_until(connection: Connection) -> datetime | None:
     row = connection.execute(select(_watermark)).one_or_none()
     if row is None or row.expanded_at is None:
         return None
-    return min(row.seen_at, row.expanded_at - COMMITTED_AFTER)
+    until: datetime = min(row.seen_at, row.expanded_at - COMMITTED_AFTER)
+    return until
 
 
 def require_finished(connection: Connection, *, archive_after: timedelta) -> None:
