@@ -13,6 +13,7 @@ from cadasta.workertoolbox.results import TaskStore, read_lock_use
 from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._store.filters import Filters
+from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.search import find_newest
 from support.task_histories import History
 
@@ -46,10 +47,29 @@ def test_searches_of_all_days_release_their_locks(long_past: History) -> None:
     with long_past.engine.begin() as connection:
         find_archived(connection, ids=["x"], roots=["x"], groups=["x"], parents=["x"])
         by_key = count_locks(connection)
-        find_newest(connection, Filters(name="no.such.task"), 10)
-        by_name = count_locks(connection)
+        find_newest(connection, Filters(), 10)
+        by_time = count_locks(connection)
 
-    assert max(by_key, by_name) < MAX_LOCKS
+    assert max(by_key, by_time) < MAX_LOCKS
+
+
+@on_postgresql
+def test_reading_tasks_of_many_days_releases_its_locks(long_past: History) -> None:
+    insert = (
+        "INSERT INTO workertoolbox_history"
+        " (id, keep, day, status, finished_at, listed_at, tracked, forgotten)"
+        " SELECT n::text, 'default', current_date - n, 'SUCCESS', now(), now(), true,"
+        " false FROM generate_series(0, 29) n RETURNING id, day"
+    )
+    with long_past.engine.begin() as connection:
+        days = {id: day for id, day in connection.execute(text(insert))}
+    with long_past.engine.begin() as connection:
+        found = read_tasks(connection, [*days], days=days)
+        held = count_locks(connection)
+    long_past.clear()
+
+    assert {task.id for task in found} == {*days}
+    assert held < MAX_LOCKS
 
 
 @on_postgresql

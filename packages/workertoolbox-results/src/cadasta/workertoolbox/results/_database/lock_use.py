@@ -9,6 +9,8 @@ locks. Other programs may query all days at once, for example through the view
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
@@ -22,6 +24,21 @@ QUERIES = 4
 _USE = text(
     "SELECT tables, locks, transactions, capacity FROM workertoolbox_lock_use()"
 )
+
+
+@contextmanager
+def releasing_locks(connection: Connection) -> Iterator[None]:
+    """Release the locks of the queries in the block before the transaction ends.
+
+    Args:
+        connection: In a transaction that sees one snapshot. The block only reads.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    with connection.begin_nested() as savepoint:
+        yield
+        savepoint.rollback()
 
 
 class LockUse(NamedTuple):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, literal, text
 
 from cadasta.workertoolbox.results._database.archived import are_on
+from cadasta.workertoolbox.results._database.lock_use import releasing_locks
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 
@@ -96,9 +97,8 @@ def day_windows(
     usual = [each for each in tables if each[0] < ahead]
     later = [each for each in tables if each[0] >= ahead]
     for window in (*_windows(usual, ahead), *_windows(later, None)):
-        with connection.begin_nested() as savepoint:
+        with releasing_locks(connection):
             yield window if only is None else _listed(window, only)
-            savepoint.rollback()
 
 
 def _listed(window: DayWindow, days: Collection[date]) -> DayWindow:
