@@ -6,10 +6,15 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from celery.states import PROPAGATE_STATES
+
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 
 #: Prefix of the names of Celery's own tasks.
 INTERNAL = "celery."
+
+#: Prefix of the result of a step that was not run.
+NOT_RUN = "not run: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +100,12 @@ class Task:
     def waiting(self) -> bool:
         """Whether no worker has stored a state: `QUEUED`, `SCHEDULED` or `PLANNED`."""
         return self.status in BEFORE_RESULT
+
+    @property
+    def not_run(self) -> bool:
+        """Whether it was never run, because a task before it did not succeed."""
+        is_error = self.status in PROPAGATE_STATES
+        return is_error and str(self.result).startswith(NOT_RUN)
 
     @property
     def wait_s(self) -> float | None:

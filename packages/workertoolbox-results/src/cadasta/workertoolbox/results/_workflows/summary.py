@@ -1,0 +1,111 @@
+"""Making a workflow out of its tasks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from celery import states
+
+from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results._workflows.critical_path import find_critical_path
+from cadasta.workertoolbox.results._workflows.holdups import activity_of, find_holdups
+from cadasta.workertoolbox.results._workflows.links import Links
+from cadasta.workertoolbox.results._workflows.workflow import (
+    Workflow,
+    WorkflowNode,
+    WorkflowStatus,
+)
+
+#: Ends that are not failures.
+_GOOD_ENDS = (states.SUCCESS, states.IGNORED)
+
+
+def make_workflow(
+    tasks: Iterable[Task],
+    *,
+    now: datetime,
+    header_ids: Mapping[str, str] | None = None,
+    internal: bool = False,
+) -> Workflow:
+    """Return a workflow with its tree, its status and its critical path.
+
+    The time that this takes is proportional to the number of tasks.
+
+    Args:
+        tasks: All tasks of the workflow, oldest first, Celery's own ones too.
+        now: The time at which they were read.
+        header_ids: For each announced body of a chord, the group that it follows.
+        internal: Whether to return Celery's own tasks too.
+    """
+    links = Links.of(tasks, header_ids or {})
+    holdups = find_holdups(links, now)
+    path = find_critical_path(links, holdups, now)
+    shown = {id for id, task in links.tasks.items() if internal or not task.internal}
+    own = [links.tasks[id] for id in links.tasks if id in shown]
+    relevant = {each.task.id for each in holdups} | {each.task.id for each in path}
+    every = links.tasks.values()
+    return Workflow(
+        tasks=own,
+        roots=_make_tree(links, shown | relevant),
+        status=_status(links),
+        counts=Counter(task.status for task in own),
+        scheduled_at=_first(task.scheduled_at for task in every),
+        started_at=_first(task.started_at for task in every),
+        finished_at=None if holdups else _last(task.finished_at for task in every),
+        critical_path=path,
+        held_up_by=holdups,
+    )
+
+
+def _make_tree(links: Links, shown: Container[str]) -> Sequence[WorkflowNode]:
+    """Return the nodes at the top; children of hidden tasks move up to the next one."""
+    children = links.children()
+    made: dict[str | None, Sequence[WorkflowNode]] = {}
+    for id in reversed([None, *links.in_order()]):
+        below: list[WorkflowNode] = []
+        for child in children.get(id, ()):
+            below += made.pop(child)
+        if id is not None and id in shown:
+            header_id = links.header_ids.get(id)
+            below = [WorkflowNode(links.tasks[id], below, header_id)]
+        made[id] = below
+    return made[None]
+
+
+def _status(links: Links) -> WorkflowStatus | None:
+    activities = {activity_of(task) for task in links.tasks.values()}
+    if not activities:
+        return None
+    if "running" in activities:
+        return "running"
+    if activities != {None}:
+        return "waiting"
+    if all(task.status in _GOOD_ENDS for task in links.tasks.values()):
+        return "done"
+    succeeded = any(task.status in _GOOD_ENDS for task in _last_tasks(links))
+    return "partly failed" if succeeded else "failed"
+
+
+def _last_tasks(links: Links) -> Iterable[Task]:
+    """Yield the tasks that nothing follows.
+
+    The body of a chord follows all tasks of its header, but has only one of them as its
+    parent, and nothing says so any more when it has ended. So, if something follows a
+    task of a group, it is taken to follow the whole group.
+    """
+    children = links.children()
+    followed = {id for id in links.tasks if children.get(id)}
+    for members in links.members.values():
+        if not followed.isdisjoint(members):
+            followed.update(members)
+    return (task for id, task in links.tasks.items() if id not in followed)
+
+
+def _first(instants: Iterable[datetime | None]) -> datetime | None:
+    return min((each for each in instants if each is not None), default=None)
+
+
+def _last(instants: Iterable[datetime | None]) -> datetime | None:
+    return max((each for each in instants if each is not None), default=None)
