@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -57,6 +58,32 @@ CANVASES: dict[str, tuple[Callable[[Signature], Any], int]] = {
         lambda s: chord([s("echo", 1), s("echo", 2)], group(s("echo"), s("collect"))),
         4,
     ),
+    "chain": (lambda s: chain(s("echo", 1), s("retry"), s("add")), 3),
+    "chord in a chain": (
+        lambda s: chain(s("echo", 1), group(s("echo"), s("add")), s("collect")),
+        4,
+    ),
+    "replaced by a chain": (
+        lambda s: chain(s("replace", chain(s("echo", 5), s("add"))), s("add", 2)),
+        3,
+    ),
+    "replaced by a chord": (
+        lambda s: chain(s("replace_by_chord", [1, 2]), s("echo")),
+        4,
+    ),
+}
+
+#: The names on the critical paths that are the same in each run. A task that replaced
+#: itself is there as its last step.
+PATHS = {
+    "group": ["echo"],
+    "chord": ["echo", "collect"],
+    "chord and a step": ["echo", "collect", "echo"],
+    "group of chains": ["echo", "add", "add"],
+    "chord of chains": ["echo", "add", "collect"],
+    "chain": ["echo", "retry", "add"],
+    "replaced by a chain": ["echo", "add", "add"],
+    "replaced by a chord": ["echo", "collect", "echo"],
 }
 
 
@@ -100,6 +127,38 @@ def test_a_workflow_from_a_producer_is_found_by_each_of_its_tasks_and_groups(
         assert {task.id for task in service.store.workflow(id)} == everywhere
 
 
+@pytest.mark.parametrize("name", CANVASES)
+def test_the_critical_path_of_a_workflow_leads_to_its_end(
+    service: WorkflowService, results: dict[str, Any], name: str
+) -> None:
+    result, size = results[name], CANVASES[name][1]
+    if name == "chord with a group as body":
+        result = result.parent
+    root_id = members_of(result)[-1]
+    service.ended(root_id, size=size)
+    workflow = service.store.workflow(root_id)
+    path = [step.task for step in workflow.critical_path]
+    before = {later.id: earlier.id for earlier, later in pairwise(path)}
+    took_s = sum(
+        (each.wait_s or 0) + (each.run_s or 0) for each in workflow.critical_path
+    )
+
+    assert (workflow.status, len(workflow.held_up_by)) == ("done", 0)
+    assert sorted(node.task.id for _, node in workflow.walk()) == sorted(
+        task.id for task in workflow
+    )
+    assert path[-1].finished_at == workflow.finished_at
+    assert all(before[task.id] == task.parent_id for task in path[1:])
+    assert path[0].parent_id in {None, *(task.id for task in path)}
+    assert path[-1].finished_at
+    total = path[-1].finished_at - min(
+        task.scheduled_at for task in path if task.scheduled_at
+    )
+    assert took_s == pytest.approx(total.total_seconds(), abs=1e-3)
+    names = [str(task.name).removeprefix("export.") for task in path]
+    assert names == PATHS.get(name, names)
+
+
 def test_a_running_chord_is_shown_with_its_body_and_erased_as_a_whole(
     service: WorkflowService,
 ) -> None:
@@ -118,6 +177,23 @@ def test_a_running_chord_is_shown_with_its_body_and_erased_as_a_whole(
 
     assert sorted(ids.values())[:2] == ["PLANNED"] * 2
 
+    workflow = service.store.workflow(group_id)
+    tree = [(depth, str(node.task.name)) for depth, node in workflow.walk()]
+    first = workflow.held_up_by[0].task
+
+    assert {each.task.status for each in workflow.held_up_by} <= {"QUEUED", "STARTED"}
+    assert tree == [
+        *[(0, "export.echo_after_flag")] * 2,
+        *((0, "export.collect"), (1, "export.echo")),
+    ]
+    assert [step.task.id for step in workflow.critical_path][0] == first.id
+    assert [step.task.name for step in workflow.critical_path][1:] == [
+        *("export.collect", "export.echo")
+    ]
+    assert f"waits for export.echo_after_flag {first.id}, " in service.command(
+        *("show", group_id)
+    )
+
     set_flag(key)
     service.ended(group_id, size=4)
     service.command("purge", "--root-id", next(iter(ids)))
@@ -128,4 +204,6 @@ def test_a_running_chord_is_shown_with_its_body_and_erased_as_a_whole(
 
 
 def test_an_unknown_group_is_not_found(service: WorkflowService) -> None:
-    assert service.store.workflow("unknown") == []
+    workflow = service.store.workflow("unknown")
+
+    assert workflow == [] and workflow.status is None

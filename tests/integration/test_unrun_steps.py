@@ -38,7 +38,10 @@ def test_the_steps_after_a_failed_task_end_with_it(service: WorkflowService) -> 
     tasks = service.ended(root_id, size=3)
     failed, echo, add = tasks["fail"], tasks["echo"], tasks["add"]
     reason = f"not run: export.fail[{root_id}] failed"
+    workflow = service.store.workflow(root_id)
 
+    assert (workflow.status, [*workflow.held_up_by]) == ("failed", [])
+    assert [step.task.id for step in workflow.critical_path] == [root_id]
     assert failed.result["exc_message"] == ["no"]
     assert reasons(tasks) == {"echo": reason, "add": reason}
     for task, parent in ((echo, failed), (add, echo)):
@@ -98,6 +101,7 @@ def test_the_body_of_a_failed_chord_is_not_run(
         f"not run: export.fail[{header_ids[0]}] failed"
     }
     assert len(service.show(header_ids[1])) == size
+    assert service.store.workflow(header_ids[0]).status == "failed"
 
 
 def header_of(result: Any) -> list[Any]:

@@ -317,7 +317,7 @@ def test_show_draws_the_whole_workflow_of_any_of_its_tasks(
 
     assert result.exit_code == 0
     assert "export.project  QUEUED" in result.output
-    assert "▶ msg.notify" in result.output
+    assert "▶ ◆ msg.notify" in result.output
     assert max(len(line) for line in result.output.splitlines()) < 100
 
     ids = [

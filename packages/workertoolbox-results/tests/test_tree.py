@@ -1,98 +1,44 @@
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from rich.console import Console
+from workflow_tasks import START, at, not_run, planned, queued, task
 
 from cadasta.workertoolbox.results import Task
-from cadasta.workertoolbox.results._commands.tree import (
-    format_duration,
-    in_order,
-    workflow_tree,
-)
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
+from cadasta.workertoolbox.results._commands.tree import format_duration, workflow_tree
+from cadasta.workertoolbox.results._commands.workflow_lines import workflow_lines
+from cadasta.workertoolbox.results._workflows.summary import make_workflow
+from cadasta.workertoolbox.results._workflows.workflow import Workflow
 
 
-def task(id: str, parent: str | None = None, **values: Any) -> Task:
-    return Task(
-        **{
-            "id": id,
-            "name": f"export.{id}",
-            "status": "SUCCESS",
-            "queue": "export",
-            "args": [],
-            "kwargs": {},
-            "root_id": "root",
-            "parent_id": parent,
-            "group_id": None,
-            "retries": 0,
-            "scheduled_at": START,
-            "eta": None,
-            "started_at": START + timedelta(seconds=1),
-            "finished_at": START + timedelta(seconds=3.5),
-            "worker": "w",
-            "result": None,
-            "traceback": None,
-            "tracked": True,
-            **values,
-        }
+def workflow(
+    tasks: Iterable[Task], headers: Mapping[str, str] | None = None
+) -> Workflow:
+    """Return a workflow ten minutes after it began."""
+    return make_workflow(
+        tasks, now=START + timedelta(minutes=10), header_ids=headers, internal=True
     )
 
 
-def drawn(*tasks: Task) -> str:
+def drawn(
+    *tasks: Task,
+    headers: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    requested_id: str | None = None,
+) -> str:
+    """Return what a wide terminal shows."""
     console = Console(width=200)
+    flow = workflow(tasks, headers)
     with console.capture() as capture:
-        console.print(workflow_tree(tasks))
+        console.print(workflow_tree(flow, limit=limit, requested_id=requested_id))
     return capture.get()
-
-
-def test_parents_come_before_their_children_and_siblings_keep_their_order() -> None:
-    tasks = [task("root"), task("a", "root"), task("b", "root"), task("c", "a")]
-
-    assert [(depth, one.id) for depth, one in in_order(tasks)] == [
-        (0, "root"),
-        (1, "a"),
-        (2, "c"),
-        (1, "b"),
-    ]
-
-
-def test_a_child_of_one_of_celerys_own_tasks_is_shown_under_its_grandparent() -> None:
-    tasks = [
-        task("root"),
-        task("unlock", "root", name="celery.chord_unlock"),
-        task("body", "unlock"),
-    ]
-
-    assert [(depth, one.id) for depth, one in in_order(tasks)] == [
-        (0, "root"),
-        (1, "body"),
-    ]
-
-
-def test_one_of_celerys_own_tasks_is_shown_if_it_is_requested() -> None:
-    tasks = [task("root"), task("unlock", "root", name="celery.chord_unlock")]
-
-    assert [one.id for _, one in in_order(tasks, requested_id="unlock")] == [
-        "root",
-        "unlock",
-    ]
-
-
-def test_a_task_whose_parent_is_unknown_is_at_the_top() -> None:
-    assert [depth for depth, _ in in_order([task("a", "gone")])] == [0]
-
-
-@pytest.mark.parametrize("parents", [{"a": "a"}, {"a": "b", "b": "a"}])
-def test_every_task_is_shown_if_parents_form_a_cycle(parents: dict[str, str]) -> None:
-    tasks = [task(id, parent) for id, parent in parents.items()]
-
-    assert {one.id for _, one in in_order(tasks)} == set(parents)
 
 
 def test_a_line_has_status_wait_run_time_and_outcome() -> None:
@@ -105,7 +51,7 @@ def test_a_line_has_status_wait_run_time_and_outcome() -> None:
             retries=1,
             result={"exc_type": "ValueError", "exc_message": ["no [bold]way"]},
         ),
-        task("b", "root", tracked=False, scheduled_at=None),
+        task("b", "root", tracked=False, published=None),
     )
 
     assert "export.root  SUCCESS  wait 1.0 s  run 2.5 s" in text
@@ -139,7 +85,7 @@ def test_a_duration_is_shown_in_a_suitable_unit(seconds: float, text: str) -> No
 def lines_at(width: int, tasks: list[Task]) -> list[str]:
     """Return the lines that a terminal of a width shows."""
     console = Console(width=width, file=io.StringIO())
-    console.print(workflow_tree(tasks))
+    console.print(workflow_tree(workflow(tasks)))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -183,18 +129,20 @@ def test_parts_that_do_not_fit_are_continued_on_the_next_line() -> None:
 
 
 def test_the_requested_task_shows_who_has_published_it() -> None:
-    sender = {"origin": "gen1@host", "service": "billing", "schedule": "nightly"}
+    sender: dict[str, Any] = {
+        "origin": "gen1@host",
+        "service": "billing",
+        "schedule": "nightly",
+    }
     root = task("root", **sender, headers={"order": "a\x1b"})
     child = task("child", "root", **sender)
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(workflow_tree([root, child], requested_id="root"))
+    text = drawn(root, child, requested_id="root")
 
-    assert [line.strip() for line in capture.get().splitlines()[1:3]] == [
+    assert [line.strip() for line in text.splitlines()[1:3]] == [
         "from billing gen1@host  schedule nightly",
         'headers {"order": "a\\u001b"}',
     ]
-    assert capture.get().count("billing") == 1
+    assert text.count("billing") == 1
     assert "billing" not in drawn(root, child)
 
 
@@ -212,18 +160,106 @@ def test_texts_of_others_cannot_control_the_terminal() -> None:
     assert r"\x1b]0;x\x07\x9b31m\u202e\u200b\r\n" in text.replace("\n", "")
 
 
-@pytest.mark.parametrize("length", [0, 1, 5000])
-def test_a_long_chain_of_celerys_own_tasks_is_passed_over(length: int) -> None:
-    own = [
-        task(f"c{n}", f"c{n - 1}" if n else "root", name="celery.chord_unlock")
-        for n in range(length)
+def test_the_critical_path_and_the_requested_task_are_marked() -> None:
+    tasks = [task("root"), task("a", "root"), task("b", "root", ended=9)]
+    lines = drawn(*tasks, requested_id="b").splitlines()
+
+    assert [line.partition("  ")[0] for line in lines] == [
+        *("◆ export.root", "├── export.a", "└── ▶ ◆ export.b")
     ]
-    body = task("body", own[-1].id if own else "root")
-
-    assert [depth for depth, _ in in_order([body, *own, task("root")])] == [0, 1]
+    assert "◆" not in drawn(task("root"))
 
 
-def test_tasks_that_lead_to_a_cycle_are_at_the_top() -> None:
-    tasks = [task("a", "b"), task("b", "c"), task("c", "b"), task("d", "a")]
+def test_the_reason_of_a_step_that_was_not_run_is_drawn_in_full() -> None:
+    failed = task("b" * 60, status="FAILURE")
+    text = drawn(failed, not_run("c", failed.id))
 
-    assert [depth for depth, _ in in_order(tasks)] == [0, 0, 0, 0]
+    assert f"      not run: export.{failed.id}[{failed.id}] failed" in text
+
+
+def test_a_planned_body_is_drawn_with_its_header() -> None:
+    text = drawn(
+        task("a", group="g"),
+        planned("body"),
+        planned("c", "body"),
+        headers={"body": "g"},
+    )
+
+    assert "◆ export.body  PLANNED  chord body  body" in text
+    assert "└── ◆ export.c  PLANNED  c" in text
+
+
+@pytest.mark.parametrize("shape", ["chain", "group"])
+def test_a_large_workflow_is_drawn_in_part(shape: str) -> None:
+    tasks = chain(10_000)
+    if shape == "group":
+        tasks = [tasks[0], *(replace(one, parent_id="root") for one in tasks[1:])]
+    tasks[7000] = replace(tasks[7000], status="FAILURE", result="no")
+    tasks[8000] = replace(tasks[8000], finished_at=at(9))
+    tasks[9000] = replace(tasks[9000], status="QUEUED", finished_at=None)
+    text = drawn(*tasks, limit=100, requested_id=tasks[6000].id)
+    lines = text.splitlines()
+
+    assert sum("SUCCESS  " in line or "QUEUED  " in line for line in lines) < 100
+    assert all(tasks[n].id in text for n in (0, 1, 6000, 7000, 9000))
+    assert "SUCCESS" in lines[-1] and " more: " in lines[-1]
+    assert f"{tasks[9000].name}  QUEUED" in text
+    if shape == "chain":
+        assert f"[9000] ◆ {tasks[9000].name}" in text
+
+
+def test_tasks_that_are_left_out_are_counted_below_the_task_above_them() -> None:
+    group = [task(f"a{n}", "root", status="SUCCESS") for n in range(30)]
+    below = [task(f"b{n}", f"a{n}", status="IGNORED") for n in range(20, 30)]
+    text = drawn(task("root", ended=99), *group, *below, queued("last"), limit=24)
+
+    assert text.count("SUCCESS  wait") == 21
+    assert "└── … 20 more: 10 IGNORED, 10 SUCCESS\n" in text
+
+
+def told(*tasks: Task, headers: Mapping[str, str] | None = None) -> list[str]:
+    return [*workflow_lines(workflow(tasks, headers))]
+
+
+def test_a_finished_workflow_is_summarized_in_two_lines() -> None:
+    failed = task("b", "root", published=3, started=4, ended=66, status="FAILURE")
+
+    assert told(task("root"), task("a", "root"), failed) == [
+        "partly failed after 1.1 min: 2 SUCCESS, 1 FAILURE",
+        "critical path ◆ of 2 tasks, 1.1 min, longest wait 1.0 s of export.root,"
+        " longest run 1.0 min of export.b",
+    ]
+    assert told(task("root")) == ["done after 3.5 s: 1 SUCCESS"]
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("held", "text"),
+    [
+        (task("a", started=360, ended=None), "running on w for 4.0 min"),
+        (task("a", started=None, ended=None, status="PROGRESS"), "running"),
+        (queued("a", published=0), "queued in export for 10.0 min"),
+        (
+            queued("a", status="SCHEDULED", eta=at(4000)),
+            "scheduled for 2026-01-01 01:06:40",
+        ),
+        (
+            task("a", ended=None, status="RETRY", retries=3, eta=at(4000)),
+            "waiting for its retry 3 until 2026-01-01 01:06:40",
+        ),
+        (
+            task("a", ended=None, status="RETRY", retries=3, eta=at(40)),
+            "waiting for its retry 3 in export",
+        ),
+        (planned("a", "root"), "planned: no monitor has seen its message"),
+    ],
+)
+def test_one_line_says_what_holds_a_workflow_up(
+    held: Task, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+    assert told(task("root"), held)[-1] == f"waits for export.a a, {text}"
+    others = [task("b", started=500, ended=None), queued("c", published=500)]
+    assert told(held, *others)[-1].endswith(", and for 2 other tasks")

@@ -90,7 +90,7 @@ def test_a_child_of_one_of_celerys_own_tasks_is_shown_under_its_grandparent() ->
 
 
 def test_one_of_celerys_own_tasks_is_in_the_tree_if_it_is_on_the_path() -> None:
-    own = {"name": "celery.accumulate"}
+    own: dict[str, Any] = {"name": "celery.accumulate"}
     flow = workflow(task("root"), task("last", "root", ended=9, **own))
 
     assert tree(flow) == ["root", "-last"]
@@ -125,7 +125,7 @@ def test_a_task_that_replaced_itself_is_above_the_tasks_that_replace_it() -> Non
 
     assert tree(flow) == ["x", "-member", "-next"]
     assert path(flow) == ["member", "x", "next"]
-    assert seconds(flow) == [(1, 1), (1, 0.5), (1.5, 1)]
+    assert seconds(flow) == [(2, 1), (1, 0.5), (1.5, 1)]
 
 
 def test_tasks_that_lead_to_a_cycle_are_below_it() -> None:
@@ -290,7 +290,9 @@ def test_the_path_of_a_chord_leads_through_the_task_that_published_the_body() ->
 
 
 def test_the_path_of_a_group_leads_to_the_task_that_ended_last() -> None:
-    tasks = [task(id, group="g", ended=end) for id, end in zip("abc", (5, 9, 7))]
+    tasks = [
+        task(id, group="g", ended=end) for id, end in (("a", 5), ("b", 9), ("c", 7))
+    ]
 
     assert path(workflow(*tasks)) == ["b"]
 
@@ -489,8 +491,14 @@ def ended_workflows(draw: st.DrawFn) -> list[Task]:
         started = published + draw(spans)
         ended = started + draw(spans)
         parent_id = None if parent is None else parent.id
-        times = {"published": published, "started": started, "ended": ended}
-        tasks.append(task(f"t{n}", parent_id, **times))
+        tasks.append(
+            task(
+                *(f"t{n}", parent_id),
+                published=published,
+                started=started,
+                ended=ended,
+            )
+        )
     return tasks
 
 

@@ -99,6 +99,12 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.unusual import UnusualTask
     from cadasta.workertoolbox.results._store.workers import RunningTask, Worker
     from cadasta.workertoolbox.results._task import Task
+    from cadasta.workertoolbox.results._workflows.workflow import (
+        Holdup,
+        PathStep,
+        Workflow,
+        WorkflowNode,
+    )
 
 __all__ = [
     "Attempt",
@@ -112,6 +118,7 @@ __all__ = [
     "ErrorGroupNotFound",
     "FileLimitReached",
     "HeldPrivileges",
+    "Holdup",
     "InvalidDuration",
     "InvalidLimit",
     "InvalidPage",
@@ -135,6 +142,7 @@ __all__ = [
     "OperationTask",
     "PROBE",
     "Page",
+    "PathStep",
     "Percentiles",
     "PickledResult",
     "PlannedRerun",
@@ -172,6 +180,8 @@ __all__ = [
     "UnusualTask",
     "UpgradeUnfinished",
     "Worker",
+    "Workflow",
+    "WorkflowNode",
     "check_schema",
     "compare_privileges",
     "database_url",
@@ -214,6 +224,10 @@ _LAZY = {
     "RunningTask": "_store.workers",
     "UnusualTask": "_store.unusual",
     "Worker": "_store.workers",
+    "Holdup": "_workflows.workflow",
+    "PathStep": "_workflows.workflow",
+    "Workflow": "_workflows.workflow",
+    "WorkflowNode": "_workflows.workflow",
     "Stats": "_store.stats",
     "StatsRow": "_store.stats",
     "StatsTable": "_store.stats",

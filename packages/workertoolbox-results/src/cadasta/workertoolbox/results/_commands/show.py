@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import click
+from rich.console import Console
 
 from cadasta.workertoolbox.results._commands.options import json_option, utc_option
 from cadasta.workertoolbox.results._commands.output import (
@@ -17,13 +20,18 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._commands.tree import (
     ERROR_WIDTH,
     format_duration,
-    in_order,
     workflow_tree,
+)
+from cadasta.workertoolbox.results._commands.workflow_lines import (
+    STYLES,
+    workflow_lines,
 )
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._store.operations import OperationTask
 from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._workflows.summary import make_workflow
+from cadasta.workertoolbox.results._workflows.workflow import Workflow
 
 #: The columns of the table of attempts, each with a function that returns its text.
 _COLUMNS: dict[str, Callable[[Attempt], str]] = {
@@ -37,40 +45,99 @@ _COLUMNS: dict[str, Callable[[Attempt], str]] = {
 }
 
 
-@click.command("show")
+#: Maximum number of tasks that are drawn without `--all`, and of lines about reruns.
+MAX_DRAWN = 200
+MAX_RERUNS = 50
+
+
+@click.command(
+    "show",
+    epilog="Example: celery -A proj tasks show 7a61f3e6-9736-45fe-acde-3736828022cb",
+)
 @click.argument("id")
+@click.option("--summary", is_flag=True, help="Show the workflow as a whole, no tasks.")
+@click.option(
+    "--all", "draw_all", is_flag=True, help=f"Draw more than {MAX_DRAWN} tasks."
+)
 @utc_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, id: str, as_json: bool) -> None:
+def command(
+    ctx: click.Context, id: str, summary: bool, draw_all: bool, as_json: bool
+) -> None:
     """Show the workflow of the task or group ID as a tree.
 
-    If the task was attempted more than once, its attempts follow as a table.
+    Below the tree are the status of the workflow, its critical path (the tasks that
+    decided when it ended, marked with a diamond in the tree), and the task that it
+    waits for. If the task was attempted more than once, its attempts follow as a table.
+
+    Of a large workflow, a part is drawn: what it waits for, what failed, both ends of
+    the critical path, and the first tasks of each level. `--json` prints all tasks.
     """
     shortened = not as_json  # The tree shows only the beginning of results.
     with TaskStore.for_app(current_app(ctx)) as store:
         task = store.find(id, shortened=shortened)
         root_id = id if task is None else task.root_id or task.group_id or id
-        workflow = store.workflow(root_id, internal=True, shortened=shortened)
+        internal = task is not None and task.internal
+        workflow = store.workflow(root_id, internal=internal, shortened=shortened)
         if not workflow:
             # The database may not know the root of an untracked task.
-            workflow = [task or store.get(id, shortened=shortened)]
-        attempts = store.attempts(id) if shortened else []
-        reruns = store.reruns(task.id for task in workflow)
+            only = task or store.get(id, shortened=shortened)
+            workflow = make_workflow([only], now=datetime.now(UTC), internal=True)
+        attempts = [] if as_json or summary else store.attempts(id)
+        shown = [] if summary else [node.task.id for _, node in workflow.walk()]
+        reruns = store.reruns(shown)
     if as_json:
-        print_json(
-            task.as_json()
-            | {"reruns": [each.new_id for each in reruns.get(task.id, ())]}
-            for _, task in in_order(workflow, requested_id=id)
-        )
-    else:
-        make_console().print(workflow_tree(workflow, requested_id=id))
-        if len(attempts) > 1:
-            rows = [[text(each) for text in _COLUMNS.values()] for each in attempts]
-            click.echo()
-            print_table(list(_COLUMNS), rows, below=("worker", "error"))
-        for each in (each for some in reruns.values() for each in some):
-            click.echo(terminal_text(_rerun_line(each)))
+        objects = [workflow.as_json()] if summary else _objects(workflow, reruns)
+        print_json(objects)
+        return
+    console = make_console()
+    if not summary:
+        limit = None if draw_all else MAX_DRAWN
+        console.print(workflow_tree(workflow, requested_id=id, limit=limit))
+        if len(workflow) > 1:
+            console.print()
+    if summary or len(workflow) > 1:
+        _print_lines(console, workflow)
+    if len(attempts) > 1:
+        rows = [[text(each) for text in _COLUMNS.values()] for each in attempts]
+        click.echo()
+        print_table(list(_COLUMNS), rows, below=("worker", "error"))
+    _print_reruns([each for some in reruns.values() for each in some])
+
+
+def _print_lines(console: Console, workflow: Workflow) -> None:
+    first, *others = workflow_lines(workflow)
+    console.print(first, style=STYLES[workflow.status])
+    for line in others:
+        console.print(line)
+
+
+def _print_reruns(reruns: Sequence[OperationTask]) -> None:
+    for each in reruns[:MAX_RERUNS]:
+        click.echo(terminal_text(_rerun_line(each)))
+    if len(reruns) > MAX_RERUNS:
+        click.echo(f"… {len(reruns) - MAX_RERUNS:,} more reruns")
+
+
+def _objects(
+    workflow: Workflow, reruns: Mapping[str, Sequence[OperationTask]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the tasks in the order of the tree, with what the workflow says of each."""
+    steps = {step.task.id: step for step in workflow.critical_path}
+    holdups = {each.task.id: each for each in workflow.held_up_by}
+    for depth, node in workflow.walk():
+        step, holdup = steps.get(node.task.id), holdups.get(node.task.id)
+        yield {
+            **node.task.as_json(),
+            "reruns": [each.new_id for each in reruns.get(node.task.id, ())],
+            "depth": depth,
+            "header_id": node.header_id,
+            "on_path": step is not None,
+            "path_wait_s": step and step.wait_s,
+            "path_run_s": step and step.run_s,
+            "holds_up": holdup and holdup.activity,
+        }
 
 
 def _rerun_line(rerun: OperationTask) -> str:

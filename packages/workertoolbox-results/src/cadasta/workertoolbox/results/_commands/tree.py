@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +14,8 @@ from rich.style import Style
 
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._task import Task, failure_text
+from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerpt
+from cadasta.workertoolbox.results._workflows.workflow import Workflow, WorkflowNode
 
 #: Maximum number of characters of a result on one line, and of an error.
 WIDTH = 60
@@ -27,6 +28,9 @@ LEVEL_WIDTH = 4
 
 #: Share of the width that may be used for the indentation.
 INDENTED_SHARE = 1 / 3
+
+#: The mark of the tasks on the critical path.
+ON_PATH = "◆"
 
 #: Styles of the statuses on a terminal; others are plain.
 _STYLES = {
@@ -47,14 +51,15 @@ class Piece(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A task in the tree.
+    """A place in the drawn tree.
 
     Attributes:
+        depth: Its level in the drawn tree; `branch.depth` is that in the whole tree.
         last: For each level from the first, whether the task, or its ancestor on that
             level, is the last of its siblings; only for levels that are indented.
     """
 
-    task: Task
+    branch: Branch
     depth: int
     last: tuple[bool, ...]
 
@@ -64,12 +69,14 @@ class WorkflowTree:
     """A workflow that rich draws: one or more lines for each task.
 
     Attributes:
-        tasks: The tasks of the workflow.
+        workflow: The workflow.
         requested_id: Id of the requested task, which is marked unless it is the root.
+        limit: Maximum number of tasks that are drawn; None for all.
     """
 
-    tasks: Sequence[Task]
+    workflow: Workflow
     requested_id: str | None = None
+    limit: int | None = None
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -78,16 +85,13 @@ class WorkflowTree:
         width = options.max_width
         levels = max(1, min(MAX_LEVELS, int(width * INDENTED_SHARE) // LEVEL_WIDTH))
         styles = {style: Style.parse(style) for style in _ALL_STYLES}
-        for place in _places(self.tasks, self.requested_id, levels):
-            marked = (
-                place.task.id == self.requested_id
-                and place.task.id != place.task.root_id
-            )
+        on_path = {step.task.id for step in self.workflow.critical_path}
+        branches = make_excerpt(
+            self.workflow, limit=self.limit, requested_id=self.requested_id
+        )
+        for place in _places(branches, levels):
             first, other = _guides(place, levels)
-            lines = [_label(place.task, marked=marked), *_outcome(place.task)]
-            if place.task.id == self.requested_id:
-                lines[1:1] = _sender(place.task)
-            for line in lines:
+            for line in self._lines(place.branch, on_path):
                 for pieces in _wrapped(line, width - len(first)):
                     yield Segment(first)
                     for text, style in pieces:
@@ -95,76 +99,55 @@ class WorkflowTree:
                     yield Segment.line()
                     first = other
 
+    def _lines(
+        self, branch: Branch, on_path: Container[str]
+    ) -> Iterator[Sequence[Piece]]:
+        if branch.node is None:
+            yield [Piece(f"… {left_out_text(branch.left_out or {})}", "dim")]
+            return
+        task = branch.node.task
+        is_requested = task.id == self.requested_id
+        marks = "▶ " if is_requested and task.id != task.root_id else ""
+        if task.id in on_path and len(self.workflow) > 1:
+            marks += f"{ON_PATH} "
+        yield _label(branch.node, marks)
+        if is_requested:
+            yield from _sender(task)
+        yield from _outcome(task)
+
 
 def workflow_tree(
-    tasks: Iterable[Task], *, requested_id: str | None = None
+    workflow: Workflow, *, requested_id: str | None = None, limit: int | None = None
 ) -> WorkflowTree:
     """Draw a workflow: the name, status, wait, run time and outcome of each task.
 
     Args:
         requested_id: Id of the requested task, which is marked unless it is the root.
+        limit: Maximum number of tasks to draw; see `make_excerpt`.
     """
-    return WorkflowTree(tuple(tasks), requested_id)
+    return WorkflowTree(workflow, requested_id, limit)
 
 
-def in_order(
-    tasks: Iterable[Task], *, requested_id: str | None = None
-) -> Iterator[tuple[int, Task]]:
-    """Yield the tasks of a workflow with their depth, parents before children.
-
-    Celery's own tasks are left out; the tasks that they published are yielded as
-    children of their parents.
-
-    Args:
-        requested_id: Id of a task that is yielded even if it is one of Celery's own.
-    """
-    for place in _places(tasks, requested_id, 0):
-        yield place.depth, place.task
+def left_out_text(counts: Mapping[str, int]) -> str:
+    """Return how many tasks are left out, by their statuses."""
+    return f"{sum(counts.values()):,} more: {counts_text(counts)}"
 
 
-def _places(
-    tasks: Iterable[Task], requested_id: str | None, levels: int
-) -> Iterator[_Place]:
-    known = {task.id: task for task in tasks}
-    parents = _shown_parents(known)
-    children: dict[str | None, list[Task]] = defaultdict(list)
-    for task in known.values():
-        if not task.internal or task.id == requested_id:
-            children[parents[task.id]].append(task)
-    pending = [_Place(task, 0, ()) for task in reversed(children[None])]
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return numbers of tasks by their statuses, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{number:,} {terminal_text(name)}" for name, number in ordered)
+
+
+def _places(branches: Sequence[Branch], levels: int) -> Iterator[_Place]:
+    pending = [_Place(each, 0, ()) for each in reversed(branches)]
     while pending:
         place = pending.pop()
         yield place
         depth = place.depth + 1
-        below = children.pop(place.task.id, [])
-        for number, child in enumerate(reversed(below)):
+        for number, child in enumerate(reversed(place.branch.children)):
             is_last = (number == 0,) if depth <= levels else ()
             pending.append(_Place(child, depth, place.last + is_last))
-
-
-def _shown_parents(known: Mapping[str, Task]) -> dict[str, str | None]:
-    """Return the id of each task's nearest ancestor that is shown, or None.
-
-    It is also None if the ancestors form a cycle.
-    """
-    parents: dict[str, str | None] = {}
-    cyclic: set[str] = set()
-    for id in known:
-        path: dict[str, None] = {}
-        while id in known and id not in parents and id not in path:
-            path[id] = None
-            id = known[id].parent_id or ""
-        is_cycle = id in path or id in cyclic
-        for each in reversed(path):
-            parent = known.get(known[each].parent_id or "")
-            if is_cycle:
-                cyclic.add(each)
-                parents[each] = None
-            elif parent is None or not parent.internal:
-                parents[each] = None if parent is None else parent.id
-            else:
-                parents[each] = parents[parent.id]
-    return parents
 
 
 def _guides(place: _Place, levels: int) -> tuple[str, str]:
@@ -173,7 +156,7 @@ def _guides(place: _Place, levels: int) -> tuple[str, str]:
         return "", ""
     if place.depth > levels:
         before = _lines_of(place.last[:-1])
-        return f"{before}[{place.depth}] ", before + " " * LEVEL_WIDTH
+        return f"{before}[{place.branch.depth}] ", before + " " * LEVEL_WIDTH
     *above, is_last = place.last
     before = _lines_of(above)
     corner = "└── " if is_last else "├── "
@@ -184,10 +167,10 @@ def _lines_of(last: Iterable[bool]) -> str:
     return "".join("    " if is_last else "│   " for is_last in last)
 
 
-def _label(task: Task, *, marked: bool) -> list[Piece]:
-    name = f"{'▶ ' if marked else ''}{terminal_text(task.name or '?')}"
+def _label(node: WorkflowNode, marks: str) -> list[Piece]:
+    task = node.task
     pieces = [
-        Piece(name, "bold"),
+        Piece(f"{marks}{terminal_text(task.name or '?')}", "bold"),
         Piece(terminal_text(task.status), _STYLES.get(task.status, "")),
     ]
     for phase, seconds in (("wait", task.wait_s), ("run", task.run_s)):
@@ -195,6 +178,8 @@ def _label(task: Task, *, marked: bool) -> list[Piece]:
             pieces.append(Piece(f"{phase} {format_duration(seconds)}", "dim"))
     if task.retries:
         pieces.append(Piece(f"retries {task.retries}", "yellow"))
+    if node.header_id is not None:
+        pieces.append(Piece("chord body", "dim"))
     if not task.tracked:
         pieces.append(Piece("untracked", "magenta"))
     return [*pieces, Piece(terminal_text(task.id), "dim")]
@@ -206,7 +191,9 @@ _ALL_STYLES = {"", "bold", "dim", "yellow", "magenta", *_STYLES.values()}
 def _outcome(task: Task) -> Iterator[list[Piece]]:
     if task.result is None:
         return
-    if task.status in EXCEPTION_STATES:
+    if task.not_run:
+        yield [Piece(f"  {terminal_text(str(task.result))}")]
+    elif task.status in EXCEPTION_STATES:
         yield [Piece(f"  {error_text(task.result)}")]
     else:
         yield [Piece(f"  → {shorten(task.result)}")]

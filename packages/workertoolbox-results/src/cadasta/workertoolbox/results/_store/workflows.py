@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
+from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._task import Task
@@ -13,6 +14,9 @@ from cadasta.workertoolbox.results._workflows.members import (
     find_children,
     find_workflow,
 )
+from cadasta.workertoolbox.results._workflows.predecessors import find_headers
+from cadasta.workertoolbox.results._workflows.summary import make_workflow
+from cadasta.workertoolbox.results._workflows.workflow import Workflow
 
 
 class Workflows(OpenDatabase):
@@ -20,16 +24,25 @@ class Workflows(OpenDatabase):
 
     def workflow(
         self, root_id: str, *, internal: bool = False, shortened: bool = False
-    ) -> Sequence[Task]:
-        """Return every task of a workflow, oldest first.
+    ) -> Workflow:
+        """Return every task of a workflow, oldest first, with its tree and its status.
 
         The tasks of a group or a chord that begins outside a task have a root each.
         Such a workflow is found by each of these roots.
+
+        Example:
+            What a workflow waits for::
+
+                for holdup in store.workflow(root_id).held_up_by:
+                    print(holdup.task.name, holdup.activity, holdup.for_s)
 
         Args:
             root_id: Id of the task that began the workflow, or of one of its groups.
             internal: Whether to include Celery's own tasks, `celery.*`.
             shortened: As for `get`.
+
+        Returns:
+            A sequence of tasks; without any if the id is not known.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -38,12 +51,18 @@ class Workflows(OpenDatabase):
         with self._snapshot() as connection:
             found = find_workflow(connection, jsonable(root_id))
             ids = sorted(found.task_ids)
-            tasks = read_tasks(connection, ids, days=found.days, detail=detail)
-        return _oldest_first(
-            task
-            for task in tasks
-            if (task.root_id in found.root_ids or task.group_id in found.group_ids)
-            and (internal or not task.internal)
+            tasks = [
+                task
+                for task in read_tasks(connection, ids, days=found.days, detail=detail)
+                if task.root_id in found.root_ids or task.group_id in found.group_ids
+            ]
+            steps = [task.id for task in tasks if task.status == PLANNED]
+            header_ids = find_headers(connection, steps)
+        return make_workflow(
+            _oldest_first(tasks),
+            now=datetime.now(UTC),
+            header_ids=header_ids,
+            internal=internal,
         )
 
     def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:

@@ -155,14 +155,16 @@ def _follow(chains: Mapping[str | _Header, _Chain], id: str) -> Iterator[str]:
 def _with_times(path: Sequence[Task], now: datetime) -> Iterator[PathStep]:
     """Yield the tasks of a path with the seconds that each of them took.
 
-    Each begins when the one before it has published it. With each retry, and if a task
-    replaces itself, a task is published again; then it begins when the one before it
-    ended.
+    Each begins when the one before it has published it. A task that replaced itself was
+    first published before the path began, and begins when the one before it ended.
     """
     begin = path[0].scheduled_at
+    for task in path:
+        if begin is not None and task.scheduled_at is not None:
+            begin = min(begin, task.scheduled_at)
     for task, following in zip(path, [*path[1:], None], strict=True):
         published_at = following.scheduled_at if following is not None else None
-        if published_at is not None and begin is not None and published_at < begin:
+        if published_at is not None and begin is not None and published_at <= begin:
             published_at = None
         unfinished = activity_of(task)
         present = now if unfinished not in (None, "planned") else None

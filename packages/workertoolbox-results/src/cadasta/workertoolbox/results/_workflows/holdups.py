@@ -18,6 +18,9 @@ from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.links import NEVER, Links
 from cadasta.workertoolbox.results._workflows.workflow import Activity, Holdup
 
+#: Ends that are not failures.
+_GOOD_ENDS = (states.SUCCESS, states.IGNORED)
+
 _ACTIVITIES: Mapping[str, Activity] = {
     PLANNED: "planned",
     SCHEDULED: "scheduled",
@@ -35,6 +38,11 @@ def activity_of(task: Task) -> Activity | None:
     Custom states are those of running tasks.
     """
     return None if task.status in ENDED else _ACTIVITIES.get(task.status, "running")
+
+
+def has_failed(task: Task) -> bool:
+    """Return whether a task has ended and did not succeed, also if it was not run."""
+    return task.status in ENDED and task.status not in _GOOD_ENDS
 
 
 def find_holdups(links: Links, now: datetime) -> Sequence[Holdup]:

@@ -59,6 +59,12 @@ def find_predecessors(
     return found
 
 
+def find_headers(connection: Connection, ids: Sequence[str]) -> Mapping[str, str]:
+    """Return the header that steps follow, by the ids of those that follow one."""
+    rows = _read_planned(connection, ids)
+    return {id: header_id for id, _, header_id in rows if header_id is not None}
+
+
 def find_holder(
     id: str,
     *,

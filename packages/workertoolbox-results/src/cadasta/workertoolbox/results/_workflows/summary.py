@@ -6,20 +6,19 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from celery import states
-
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.critical_path import find_critical_path
-from cadasta.workertoolbox.results._workflows.holdups import activity_of, find_holdups
+from cadasta.workertoolbox.results._workflows.holdups import (
+    activity_of,
+    find_holdups,
+    has_failed,
+)
 from cadasta.workertoolbox.results._workflows.links import Links
 from cadasta.workertoolbox.results._workflows.workflow import (
     Workflow,
     WorkflowNode,
     WorkflowStatus,
 )
-
-#: Ends that are not failures.
-_GOOD_ENDS = (states.SUCCESS, states.IGNORED)
 
 
 def make_workflow(
@@ -54,6 +53,7 @@ def make_workflow(
         scheduled_at=_first(task.scheduled_at for task in every),
         started_at=_first(task.started_at for task in every),
         finished_at=None if holdups else _last(task.finished_at for task in every),
+        read_at=now,
         critical_path=path,
         held_up_by=holdups,
     )
@@ -82,10 +82,9 @@ def _status(links: Links) -> WorkflowStatus | None:
         return "running"
     if activities != {None}:
         return "waiting"
-    if all(task.status in _GOOD_ENDS for task in links.tasks.values()):
+    if not any(map(has_failed, links.tasks.values())):
         return "done"
-    succeeded = any(task.status in _GOOD_ENDS for task in _last_tasks(links))
-    return "partly failed" if succeeded else "failed"
+    return "failed" if all(map(has_failed, _last_tasks(links))) else "partly failed"
 
 
 def _last_tasks(links: Links) -> Iterable[Task]:

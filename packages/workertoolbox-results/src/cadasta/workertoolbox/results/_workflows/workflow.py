@@ -118,6 +118,7 @@ class Workflow(Sequence[Task]):
         scheduled_at: When the first task was published.
         started_at: The earliest start of a task, of its latest attempt.
         finished_at: When the last task ended; None before that.
+        read_at: When the tasks were read.
         critical_path: The tasks that decided when the workflow ended, in order. Of an
             unfinished workflow, those that lead to the task of `held_up_by` with the
             most planned steps behind it, and these steps. See `find_critical_path`.
@@ -133,6 +134,7 @@ class Workflow(Sequence[Task]):
     scheduled_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    read_at: datetime | None = None
     critical_path: Sequence[PathStep] = ()
     held_up_by: Sequence[Holdup] = ()
 
@@ -176,6 +178,7 @@ class Workflow(Sequence[Task]):
             "scheduled_at": _iso(self.scheduled_at),
             "started_at": _iso(self.started_at),
             "finished_at": _iso(self.finished_at),
+            "read_at": _iso(self.read_at),
             "critical_path": [
                 {
                     "id": step.task.id,
