@@ -75,6 +75,7 @@ ORDER = {
         "_backend _monitor",  # what workers write; what the monitor reads and writes
         "backend",  # the result backend, which Celery imports by name
         "_store",  # queries
+        "_fleet_metrics",  # metrics for Prometheus about the fleet
         "_reruns",  # tasks that are published again
         "_commands",  # one module for each command
         "commands",  # the command group, which Celery imports by name

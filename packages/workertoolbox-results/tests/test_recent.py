@@ -13,7 +13,6 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._store.recent import (
-    RecentCountsCache,
     count_recent,
     limit_labels,
 )
@@ -93,27 +92,3 @@ def test_the_number_of_labels_is_limited_however_many_queues_there_are() -> None
     }
     assert labels["FAILURE", "queue-1000"] == 7
     assert labels["SUCCESS", "other"] == sum(range(951))
-
-
-def test_counts_are_reused_while_they_are_fresh(backend: Backend) -> None:
-    cache = RecentCountsCache(backend.database.engine, max_age_s=60)
-    before = cache.get()
-    track(backend, "1", published_at=ago(minutes=1), queue="export")
-
-    assert before is not None and not before.tasks
-    assert cache.get() is before
-
-
-def test_get_returns_none_instead_of_old_counts_when_the_database_fails(
-    backend: Backend,
-) -> None:
-    cache = RecentCountsCache(backend.database.engine, max_age_s=0)
-    before = cache.get()
-    with backend.database.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE celery_taskmeta RENAME TO away")
-    during = cache.get()
-    with backend.database.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE away RENAME TO celery_taskmeta")
-
-    assert before == cache.get()
-    assert during is None

@@ -19,12 +19,12 @@ from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import find_path_problem
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.recent import RecentCountsCache
+from cadasta.workertoolbox.results._store.fleet_figures import FleetReader
 
 #: Longest time in seconds that a message may wait for others.
 MAX_BATCH_WAIT_S = 3600.0
 
-#: Where metrics are served by default. They hold the names of queues.
+#: Where metrics are served by default. They hold the names of tasks and queues.
 DEFAULT_HOST = "127.0.0.1"
 
 
@@ -120,6 +120,7 @@ def _serve_metrics(
     app: Celery, host: str, port: int
 ) -> Callable[[CommittedBatch], object]:
     try:
+        from cadasta.workertoolbox.results._fleet_metrics.refresh import FleetMetrics
         from cadasta.workertoolbox.results._monitor.metrics import Metrics
     except ImportError as error:
         raise MetricsUnavailable(
@@ -127,6 +128,8 @@ def _serve_metrics(
             "pip install workertoolbox-results[prometheus]"
         ) from error
     engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
-    metrics = Metrics(RecentCountsCache(engine).get)
+    fleet = FleetMetrics(FleetReader.from_engine(engine).read)
+    metrics = Metrics(fleet)
     metrics.serve(host, port)
+    fleet.start()
     return metrics.add

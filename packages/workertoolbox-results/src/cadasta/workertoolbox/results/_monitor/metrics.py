@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Histogram,
-    Metric,
     ProcessCollector,
     make_wsgi_app,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
 from cadasta.workertoolbox.results._monitor.metrics_server import MetricsServer
@@ -24,27 +20,15 @@ from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
 LAG_BUCKETS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 
-class RecentTasks(Protocol):
-    """Counts of the tasks of the last hour."""
-
-    @property
-    def tasks(self) -> Mapping[tuple[str, str], int]:
-        """Number of tasks by status and queue."""
-
-    @property
-    def untracked(self) -> int:
-        """Number of results without a task."""
-
-
 class Metrics:
-    """Metrics of the messages that this monitor has written, and of recent tasks.
+    """Metrics of the messages that this monitor has written, and others.
 
     Args:
-        find_recent: Returns the counts of recent tasks, or None if the database does
-            not answer. It is called for each scrape, in a separate thread.
+        others: Yields metrics that are served too. Each scrape calls it, in a separate
+            thread.
     """
 
-    def __init__(self, find_recent: Callable[[], RecentTasks | None]) -> None:
+    def __init__(self, others: Collector) -> None:
         self._registry = CollectorRegistry()
         self._stored = Counter(
             "workertoolbox_messages_stored",
@@ -68,7 +52,7 @@ class Metrics:
             registry=self._registry,
         )
         ProcessCollector(registry=self._registry)
-        self._registry.register(_RecentTasksCollector(find_recent))
+        self._registry.register(others)
 
     def add(self, batch: CommittedBatch) -> None:
         """Count a batch."""
@@ -91,31 +75,3 @@ class Metrics:
                 f"--prometheus cannot listen on {host}:{port}: {error}; choose a free "
                 "port"
             ) from error
-
-
-class _RecentTasksCollector:
-    def __init__(self, find_recent: Callable[[], RecentTasks | None]) -> None:
-        self._find_recent = find_recent
-
-    def collect(self) -> Iterator[Metric]:
-        recent = self._find_recent()
-        yield GaugeMetricFamily(
-            "workertoolbox_database_up",
-            "1 if the database has answered, else 0.",
-            value=int(recent is not None),
-        )
-        if recent is None:
-            return
-        tasks = GaugeMetricFamily(
-            "workertoolbox_recent_tasks",
-            "Tasks scheduled in the last hour; the newest 20,000 are counted.",
-            labels=["status", "queue"],
-        )
-        for labels, number in recent.tasks.items():
-            tasks.add_metric(labels, number)
-        yield tasks
-        yield GaugeMetricFamily(
-            "workertoolbox_recent_untracked",
-            "Results of the last hour without a task; the newest 20,000 are checked.",
-            value=recent.untracked,
-        )

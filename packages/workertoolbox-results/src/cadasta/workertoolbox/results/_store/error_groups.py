@@ -244,6 +244,14 @@ def _read_recent(
     return found
 
 
+def count_states(connection: Connection, now: datetime) -> Mapping[str, int]:
+    """Count the groups in each state, as in `ErrorGroup`."""
+    state = _shown_state(now).label("state")
+    query = select(state, func.count()).where(error_group.c["count"] > 0)
+    found = {row[0]: row[1] for row in connection.execute(query.group_by(state))}
+    return dict.fromkeys(STATES, 0) | found
+
+
 def _shown_state(now: datetime) -> ColumnElement[str]:
     group = error_group.c
     is_resolved = group.state == RESOLVED

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from threading import Lock
 from typing import Any
 
 from sqlalchemy import (
@@ -21,9 +18,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.statuses import (
     QUEUED,
     SCHEDULED,
@@ -42,8 +37,6 @@ from cadasta.workertoolbox.results._store.day_windows import (
 from cadasta.workertoolbox.results._store.filters import is_internal
 from cadasta.workertoolbox.results._store.untracked import select_untracked_results
 
-_logger = logging.getLogger(__name__)
-
 #: Maximum age of the tasks that are counted.
 WINDOW = timedelta(hours=1)
 
@@ -53,12 +46,6 @@ MAX_ROWS = 20_000
 
 #: Milliseconds after which PostgreSQL cancels a query.
 TIMEOUT_MS = 5000
-
-#: Seconds for which counts are reused.
-MAX_AGE_S = 15.0
-
-#: Seconds for which a thread waits while another one queries the database.
-LOCK_TIMEOUT_S = 5.0
 
 #: Maximum number of queues that are counted separately, as the number of labels of a
 #: metric must be limited.
@@ -104,38 +91,6 @@ class NewestTask:
         return self.seen_at - self.scheduled_at
 
 
-class RecentCountsCache:
-    """A cache of counts that threads share, so that one query serves all of them.
-
-    Args:
-        max_age_s: Seconds for which counts are reused.
-    """
-
-    def __init__(self, engine: Engine, *, max_age_s: float = MAX_AGE_S) -> None:
-        self._engine = engine
-        self._max_age_s = max_age_s
-        self._lock = Lock()
-        self._counted_at = float("-inf")
-        self._counts: RecentCounts | None = None
-
-    def get(self) -> RecentCounts | None:
-        """Return the counts, or None if the database does not answer."""
-        # A server that does not answer blocks one thread. The others give up instead of
-        # querying it one after the other.
-        if not self._lock.acquire(timeout=LOCK_TIMEOUT_S):
-            return None
-        try:
-            if time.monotonic() - self._counted_at >= self._max_age_s:
-                self._counts = None
-                self._counts = count_recent(self._engine)
-                self._counted_at = time.monotonic()
-        except DBAPIError as error:
-            _logger.warning("recent tasks cannot be counted: %s", one_line(error))
-        finally:
-            self._lock.release()
-        return self._counts
-
-
 def count_recent(engine: Engine) -> RecentCounts:
     """Count the tasks of the last hour, and the results whose task no monitor has seen.
 
@@ -147,9 +102,9 @@ def count_recent(engine: Engine) -> RecentCounts:
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
-        since = datetime.now(UTC) - WINDOW
+        now = datetime.now(UTC)
         return RecentCounts(
-            _count_tasks(connection, since), _count_untracked(connection, since)
+            _count_tasks(connection, now - WINDOW), count_untracked(connection, now)
         )
 
 
@@ -237,7 +192,12 @@ def _newest_archived(since: datetime) -> Select[Any]:
     )
 
 
-def _count_untracked(connection: Connection, since: datetime) -> int:
+def count_untracked(connection: Connection, now: datetime) -> int:
+    """Count the results of the last hour whose task no monitor has seen.
+
+    At most the newest 20,000 live results, and as many tasks in the history, are read.
+    """
+    since = now - WINDOW
     live = select_untracked_results(since, MAX_ROWS)
     archived = _newest_archived(since).where(~history.c.tracked)
     return sum(

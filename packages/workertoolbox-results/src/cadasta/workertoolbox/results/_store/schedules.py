@@ -132,26 +132,9 @@ class Schedules(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        order = schedule.c.service, schedule.c.entry
-        query = select(*(each for each in schedule.c if each.name != "runs"))
         with self._snapshot() as connection:
-            now = datetime.now(UTC)
-            known_until = _find_known_until(connection, now)
-            rows = connection.execute(query.order_by(*order)).mappings().all()
-            ids = [row["task_id"] for row in rows if row["task_id"] is not None]
-            found = read_tasks(connection, ids, detail=Detail.BRIEF)
-        tasks = {task.id: task for task in found}
-        lists = _last_lists(rows)
-        entries = (
-            _schedule(row, tasks, lists.get(row["service"]), known_until)
-            for row in rows
-        )
-        return [
-            each
-            for each in entries
-            if (removed or not each.removed)
-            and not (each.overdue and each.next_at and each.next_at < now - SHOWN_FOR)
-        ]
+            entries = read_schedules(connection, datetime.now(UTC))
+        return [each for each in entries if removed or not each.removed]
 
     def forget_schedule(self, entry: str, *, service: str | None = None) -> None:
         """Delete an entry from the database. It returns if beat sends it again.
@@ -174,7 +157,33 @@ class Schedules(OpenDatabase):
                 raise ScheduleNotFound(entry)
 
 
-def _find_known_until(connection: Connection, now: datetime) -> datetime:
+def read_schedules(
+    connection: Connection, now: datetime, *, with_tasks: bool = True
+) -> Sequence[Schedule]:
+    """Return all entries that are shown, by service and name.
+
+    Args:
+        with_tasks: Whether to read the tasks of the last runs.
+    """
+    order = schedule.c.service, schedule.c.entry
+    query = select(*(each for each in schedule.c if each.name != "runs"))
+    known_until = find_known_until(connection, now)
+    rows = connection.execute(query.order_by(*order)).mappings().all()
+    ids = [row["task_id"] for row in rows if with_tasks and row["task_id"] is not None]
+    tasks = {task.id: task for task in read_tasks(connection, ids, detail=Detail.BRIEF)}
+    lists = _last_lists(rows)
+    entries = (
+        _schedule(row, tasks, lists.get(row["service"]), known_until) for row in rows
+    )
+    oldest = now - SHOWN_FOR
+    return [
+        each
+        for each in entries
+        if not (each.overdue and each.next_at and each.next_at < oldest)
+    ]
+
+
+def find_known_until(connection: Connection, now: datetime) -> datetime:
     """Return the time up to which all running monitors have read the messages.
 
     While no monitor runs, it is when the last one stopped reading. If no monitor

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus about the fleet, which every monitor shows the same."""
