@@ -181,6 +181,7 @@ def verify_history(past: History, *, rounds: int) -> None:
         due = (kind.status, kind.messages > 0, messages, kind.attempts)
         assert stored == due, f"{row['id']}: {stored}, not {due}"
     past.check_rollups()
+    past.check_values()
 
 
 @contextmanager

@@ -194,11 +194,12 @@ def opened(
 
 @pytest.fixture
 def past(opened: History) -> Iterator[History]:
-    """A history without tasks; its rollups are compared with it at the end."""
+    """A history without tasks; its figures are compared with it at the end."""
     opened.clear()
     past = History(opened.app, opened.engine)
     yield past
     past.check_rollups()
+    past.check_values()
 
 
 @pytest.fixture

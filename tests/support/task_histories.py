@@ -34,6 +34,7 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._store.value_days import KINDS
 from support.brokers import result_backend_url
 from support.result_backends import app_with_backend
 
@@ -169,6 +170,20 @@ class History:
             counted = connection.execute(select(rollup).order_by(*KEY)).all()
             connection.rollback()
         assert stored == counted
+
+    def check_values(self) -> None:
+        """Check that searches find the day of each value in the history.
+
+        Raises:
+            AssertionError: A value is not known on its day.
+        """
+        with self.engine.connect() as connection:
+            known = {(*row,) for row in connection.execute(select(day_value))}
+            for kind in KINDS:
+                query = select(history.c[kind], history.c.day).distinct()
+                rows = connection.execute(query.where(history.c[kind].is_not(None)))
+                missing = {(kind, *row) for row in rows} - known
+                assert not missing, f"not known: {missing}"
 
     def delete_result(self) -> None:
         """Delete the results that are archived, as `result_expires` does."""
