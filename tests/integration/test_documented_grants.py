@@ -14,8 +14,17 @@ from typing import Any
 import pytest
 from celery import Celery, states
 from celery.app.task import Context
+from kombu import Queue
 from kombu.message import Message
-from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    create_engine,
+    make_url,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results import (
@@ -23,10 +32,12 @@ from cadasta.workertoolbox.results import (
     TaskStore,
     UnknownStatus,
     UnknownValue,
+    rerun,
+    resume_rerun,
 )
 from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
-from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.tables import operation_task, taskmeta
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, ResultsError
 from cadasta.workertoolbox.results._headers import BEAT, REFUSED
 from cadasta.workertoolbox.results._history.archiver import archive_batch
@@ -204,11 +215,30 @@ def use_as_reader(database: str) -> None:
         assert not store.backlog_samples(since=since)
         assert store.error_groups()
         assert store.schedules()
+        assert store.operations()
+        assert not store.reruns(["1"])
         assert store.why("3").evidence["chord_id"] == "g"
         assert store.why("unknown").status is None
         with store.engine.connect() as connection:  # As people do who write SQL.
             for view in ("tasks", *FIGURE_VIEWS):
                 connection.execute(text(f"SELECT * FROM workertoolbox_{view}")).all()
+
+
+def use_as_operator(database: str) -> None:
+    """Refuse to run a task again, and look for a task that may have been published."""
+    app = make_app(database)
+    app.amqp.queues.add(Queue("export"))
+    with TaskStore(result_backend_url(database)) as store:
+        [refused] = rerun(app, store, ["1"])
+        assert refused.state == "refused"
+        store.search("name:export.echo")
+        id = refused.operation_id
+        unknown = {"new_id": "unknown", "state": "publishing"}
+        with store.engine.begin() as connection:
+            query = update(operation_task).where(operation_task.c.operation_id == id)
+            connection.execute(query.values(unknown))
+        [doubtful] = resume_rerun(app, store, id)
+        assert doubtful.state == "publishing"
 
 
 def use_as_purger(database: str) -> None:
@@ -246,6 +276,8 @@ def populate(database: str) -> None:
     write_as_monitor(database)
     with engine_for(database).begin() as owner:
         record_errors(owner, [ERROR])
+    with TaskStore(result_backend_url(database)) as store:
+        assert [each.state for each in rerun(app, store, ["1"])] == ["refused"]
     with closing(backend.database):
         store_results(app, "1", group_id="g")
         for id in ("2", "forgotten"):
@@ -288,6 +320,7 @@ def owner(database: str) -> Iterator[Connection]:
         ("worker", use_as_worker),
         ("monitor", use_as_monitor),
         ("reader", use_as_reader),
+        ("operator", use_as_operator),
         ("purger", use_as_purger),
         ("replayer", use_as_replayer),
     ],

@@ -79,7 +79,12 @@ if TYPE_CHECKING:
         RerunPlan,
         plan_rerun,
     )
-    from cadasta.workertoolbox.results._reruns.publishing import rerun, resume_rerun
+    from cadasta.workertoolbox.results._reruns.publishing import (
+        begin_rerun,
+        rerun,
+        resume_rerun,
+    )
+    from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
     from cadasta.workertoolbox.results._store.attempts import Attempt
     from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
     from cadasta.workertoolbox.results._store.operations import (
@@ -182,11 +187,13 @@ __all__ = [
     "Worker",
     "Workflow",
     "WorkflowNode",
+    "begin_rerun",
     "check_schema",
     "compare_privileges",
     "database_url",
     "open_engine",
     "parse_duration",
+    "plan_failed_steps",
     "plan_rerun",
     "read_lock_use",
     "read_result_ids",
@@ -244,7 +251,9 @@ _LAZY = {
     "NewestTask": "_store.recent",
     "PlannedRerun": "_reruns.plan",
     "RerunPlan": "_reruns.plan",
+    "plan_failed_steps": "_reruns.steps",
     "plan_rerun": "_reruns.plan",
+    "begin_rerun": "_reruns.publishing",
     "rerun": "_reruns.publishing",
     "resume_rerun": "_reruns.publishing",
     "upgrade": "_database.upgrade",

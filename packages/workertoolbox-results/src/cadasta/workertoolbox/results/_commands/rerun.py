@@ -33,10 +33,13 @@ from cadasta.workertoolbox.results._commands.queries import (
     selection_options,
 )
 from cadasta.workertoolbox.results._durations import duration_text
-from cadasta.workertoolbox.results._reruns import journal
 from cadasta.workertoolbox.results._reruns.pace import parse_rate
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
-from cadasta.workertoolbox.results._reruns.publishing import resume_rerun, whoami
+from cadasta.workertoolbox.results._reruns.publishing import (
+    begin_rerun,
+    resume_rerun,
+)
+from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._store import operations
 from cadasta.workertoolbox.results._store.operations import PUBLISHED, OperationTask
@@ -99,6 +102,12 @@ class Rate(click.ParamType):  # type: ignore[type-arg]  # Generic since click 8.
 @click.option("--by", help="Who reruns them; by default the user and the host.")
 @click.option("--reason", help="Why they are rerun.")
 @click.option(
+    "--failed-steps",
+    "root_id",
+    metavar="ROOT",
+    help="The failed steps of a workflow, each with the steps after it.",
+)
+@click.option(
     "--resume", metavar="OPERATION", help="Continue an operation that was interrupted."
 )
 @click.option(
@@ -152,11 +161,11 @@ def _check_usage(ids: Sequence[str], options: Mapping[str, Any]) -> None:
         click.UsageError: Not exactly one selection is given.
     """
     selects = any(options[name] for name in (*FILTERS, "query", "since", "until"))
-    given = (bool(ids), selects, options["resume"] is not None)
-    if sum(given) != 1:
+    others = (options[name] is not None for name in ("root_id", "resume"))
+    if sum((bool(ids), selects, *others)) != 1:
         raise click.UsageError(
             "name tasks by their IDs, or select them by --query and other filters, or "
-            "continue with --resume OPERATION"
+            "give --failed-steps ROOT or --resume OPERATION"
         )
     if options["doubtful"] and options["resume"] is None:
         raise click.UsageError("--doubtful needs --resume OPERATION")
@@ -180,23 +189,26 @@ def _begin(
     app: Celery, store: TaskStore, ids: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[str, int]:
     """Ask whether to begin; return the new operation and the number of its tasks."""
-    if ids:
+    again, root_id = options["again"], options["root_id"]
+    if root_id is not None:
+        text = root_id
+        plan = plan_failed_steps(app, store, root_id, again=again)
+    else:
         for id in ids:
             store.get(id, shortened=True)
         text = " ".join(ids)
-    else:
-        ids, text = _search(app, store, options)
-    plan = plan_rerun(app, store, ids, again=options["again"])
-    _show_plan(plan, as_json=options["as_json"])
+        if not ids:
+            ids, text = _search(app, store, options)
+        plan = plan_rerun(app, store, ids, again=again)
+    _show_plan(plan, alone=root_id is None, as_json=options["as_json"])
     count = len(plan.allowed)
     if not count:
-        raise click.ClickException("none of these tasks can be rerun")
+        what = "these tasks" if plan.tasks else "its steps"
+        raise click.ClickException(f"none of {what} can be rerun")
     _confirm(count, options)
-    id = journal.begin(
-        store.engine,
-        plan.entries(),
-        kind="rerun",
-        made_by=options["by"] or whoami(),
+    id = begin_rerun(
+        *(store, plan),
+        made_by=options["by"],
         reason=options["reason"],
         selection=text,
     )
@@ -227,8 +239,12 @@ def _search(
     return found[:limit][::-1], " ".join([selection.text, *window]).strip()
 
 
-def _show_plan(plan: RerunPlan, *, as_json: bool) -> None:
-    """Print how many tasks can be rerun, by name, queue and status, and which not."""
+def _show_plan(plan: RerunPlan, *, alone: bool, as_json: bool) -> None:
+    """Print how many tasks can be rerun, by name, queue and status, and which not.
+
+    Args:
+        alone: Whether steps of workflows run without the steps after them.
+    """
     counts = Counter(
         (each.task.name or "?", each.task.queue or "?", each.task.status)
         for each in plan.allowed
@@ -245,7 +261,8 @@ def _show_plan(plan: RerunPlan, *, as_json: bool) -> None:
     for reason, ids in refused.items():
         some = ", ".join(ids[:_MAX_IDS]) + ", …" * (len(ids) > _MAX_IDS)
         _show(f"cannot rerun {_tasks(len(ids))}: {reason} ({some})", as_json)
-    if steps := sum(each.is_step for each in plan.allowed):
+    steps = sum(each.is_step for each in plan.allowed)
+    if steps and alone:
         _show(
             f"steps of workflows among them: {steps:,}; they run alone, without the "
             "steps after them",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from celery import Celery
@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._store.operations import (
     OperationTask,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.stored_calls import StoredCall
 from cadasta.workertoolbox.results._task import Task
 
 
@@ -45,9 +46,11 @@ class RerunPlan:
 
     Attributes:
         tasks: The tasks, in the order in which they are published.
+        kind: `rerun`, or `failed-steps` if the steps after them are published, too.
     """
 
     tasks: Sequence[PlannedRerun]
+    kind: str = "rerun"
 
     @property
     def allowed(self) -> Sequence[PlannedRerun]:
@@ -67,7 +70,13 @@ class RerunPlan:
 
 
 def plan_rerun(
-    app: Celery, store: TaskStore, ids: Collection[str], *, again: bool = False
+    app: Celery,
+    store: TaskStore,
+    ids: Collection[str],
+    *,
+    again: bool = False,
+    kind: str = "rerun",
+    rule: Callable[[StoredCall], str | None] = lambda call: None,
 ) -> RerunPlan:
     """Return which tasks can be published again, and why others cannot.
 
@@ -76,21 +85,33 @@ def plan_rerun(
         store: The database with the tasks.
         ids: Ids of the tasks; those that the database does not know are left out.
         again: Whether to publish tasks that another operation has published already.
+        kind: The kind of the operation.
+        rule: A further rule: returns why a task cannot be published.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or refuses the query.
     """
-    return RerunPlan([*_planned(app, store, [*dict.fromkeys(ids)], again=again)])
+    wanted = [*dict.fromkeys(ids)]
+    return RerunPlan([*_planned(app, store, wanted, rule, again=again)], kind)
 
 
 def _planned(
-    app: Celery, store: TaskStore, ids: Sequence[str], *, again: bool
+    app: Celery,
+    store: TaskStore,
+    ids: Sequence[str],
+    rule: Callable[[StoredCall], str | None],
+    *,
+    again: bool,
 ) -> Iterator[PlannedRerun]:
     for start in range(0, len(ids), BATCH_SIZE):
         some = ids[start : start + BATCH_SIZE]
         reruns = {} if again else store.reruns(some)
         for call in store.stored_calls(some, brief=True):
-            refusal = find_refusal(app, call) or find_other(reruns, call.task.id)
+            refusal = (
+                find_refusal(app, call)
+                or find_other(reruns, call.task.id)
+                or rule(call)
+            )
             yield PlannedRerun(call.task, refusal, call.options.get("follows", ()))
 
 

@@ -24,13 +24,16 @@ from cadasta.workertoolbox.results._monitor.broker import broker_errors, refused
 from cadasta.workertoolbox.results._reruns import journal
 from cadasta.workertoolbox.results._reruns.messages import make_call, name_of
 from cadasta.workertoolbox.results._reruns.pace import Pace
-from cadasta.workertoolbox.results._reruns.plan import plan_rerun
+from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
 from cadasta.workertoolbox.results._reruns.rules import find_refusal
+from cadasta.workertoolbox.results._reruns.steps import KIND as STEPS
+from cadasta.workertoolbox.results._reruns.steps import find_obstacle, step_options
 from cadasta.workertoolbox.results._store.operations import (
     PUBLISHED,
     PUBLISHING,
     REFUSED,
     WAITING,
+    Operation,
     OperationTask,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
@@ -92,16 +95,48 @@ def rerun(
     plan = plan_rerun(app, store, ids, again=again)
     if not plan.tasks:
         return
-    id = journal.begin(
-        store.engine,
-        plan.entries(),
-        kind="rerun",
-        made_by=made_by or whoami(),
-        reason=reason,
-        selection=" ".join(each.task.id for each in plan.tasks),
-    )
+    id = begin_rerun(store, plan, made_by=made_by, reason=reason)
     yield from entries_of(store, id, {REFUSED})
     yield from resume_rerun(app, store, id, per_s=per_s, should_stop=should_stop)
+
+
+def begin_rerun(
+    store: TaskStore,
+    plan: RerunPlan,
+    *,
+    made_by: str | None = None,
+    reason: str | None = None,
+    selection: str | None = None,
+) -> str:
+    """Store an operation, and return its key; `resume_rerun` publishes its tasks.
+
+    Example:
+        Run the failed steps of a workflow again, with the steps after them::
+
+            plan = plan_failed_steps(app, store, root_id)
+            print(*(each.refusal for each in plan.refused))
+            operation_id = begin_rerun(store, plan, reason="the server was down")
+            for outcome in resume_rerun(app, store, operation_id):
+                print(outcome.task_id, outcome.state)
+
+    Args:
+        store: As for `rerun`.
+        plan: The tasks.
+        made_by: As for `rerun`.
+        reason: As for `rerun`.
+        selection: How the tasks were selected; by default, by their ids.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached or refuses a statement.
+    """
+    return journal.begin(
+        store.engine,
+        plan.entries(),
+        kind=plan.kind,
+        made_by=made_by or whoami(),
+        reason=reason,
+        selection=selection or " ".join(each.task.id for each in plan.tasks),
+    )
 
 
 def resume_rerun(
@@ -139,10 +174,10 @@ def resume_rerun(
     states = {PUBLISHING, WAITING} if doubtful else {WAITING}
     yield from _settle_doubtful(store, operation_id, publish_others=doubtful)
     if store.operation_tasks(operation_id, states=states, limit=1):
-        with _publisher(app, store, operation_id) as publish:
+        with _publisher(app, store, operation) as publish:
             pace = Pace(per_s, should_stop=should_stop)
             for entry, call in _read_calls(store, operation_id, states):
-                refusal = _find_refusal(app, call)
+                refusal = _find_refusal(app, store, call, operation.kind)
                 if call is None or refusal is not None:
                     yield journal.settle(store.engine, entry, REFUSED, refusal)
                 elif not pace.wait():
@@ -208,11 +243,15 @@ def _read_calls(
         last = some[-1].position
 
 
-def _find_refusal(app: Celery, call: StoredCall | None) -> str | None:
+def _find_refusal(
+    app: Celery, store: TaskStore, call: StoredCall | None, kind: str
+) -> str | None:
     if call is None:
         return "the database does not have it any more"
     if refusal := find_refusal(app, call):
         return refusal
+    if kind == STEPS and (obstacle := find_obstacle(store, call)):
+        return obstacle
     queue, task = app.amqp.queues[str(call.task.queue)], call.task
     options = {"queue": queue.name, "routing_key": queue.routing_key}
     try:
@@ -224,14 +263,15 @@ def _find_refusal(app: Celery, call: StoredCall | None) -> str | None:
 
 @contextmanager
 def _publisher(
-    app: Celery, store: TaskStore, operation_id: str
+    app: Celery, store: TaskStore, operation: Operation
 ) -> Iterator[Callable[[StoredCall, OperationTask], OperationTask]]:
     """Return a function that publishes a task, and stores that it has done so.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached.
     """
-    advice = f"then continue with `tasks rerun --resume {operation_id}`"
+    advice = f"then continue with `tasks rerun --resume {operation.id}`"
+    has_steps = operation.kind == STEPS
 
     with app.producer_pool.acquire(block=True) as producer:
         connection: Any = producer.connection
@@ -244,7 +284,8 @@ def _publisher(
             raise _unavailable(connection, error, advice) from error
 
         def publish(call: StoredCall, entry: OperationTask) -> OperationTask:
-            made = make_call(app, call, operation_id, {})
+            further = step_options(call, operation.id) if has_steps else {}
+            made = make_call(app, call, operation.id, further)
             try:
                 app.send_task(
                     made.name, made.args, made.kwargs, producer=producer, **made.options
@@ -256,7 +297,8 @@ def _publisher(
                 # Nobody knows whether the message was sent, for example if its copy
                 # could not be.
                 return journal.settle(store.engine, entry, PUBLISHING, str(error))
-            return journal.settle(store.engine, entry, PUBLISHED, _note(call))
+            note = None if has_steps else _note(call)
+            return journal.settle(store.engine, entry, PUBLISHED, note)
 
         yield publish
 

@@ -18,13 +18,6 @@ _FORMS = {
     "as NaN",
 }
 
-#: The same for the steps after a task.
-NEXT_FORMS = {
-    Form.REDACTED: "the steps after it have secrets, and are not stored",
-    Form.TRUNCATED: "the steps after it take more than 16 KiB, and are not stored",
-    Form.CONVERTED: "the steps after it have a value that the database does not keep",
-}
-
 
 def find_refusal(app: Celery, call: StoredCall) -> str | None:
     """Return why a task cannot be published again, or None if it can.

@@ -62,6 +62,16 @@ class StoredCalls(OpenDatabase):
             tasks = read_tasks(connection, wanted, days=days, detail=detail)
         return [_call(task, found.get(task.id)) for task in tasks]
 
+    def find_all(self, ids: Sequence[str]) -> Sequence[Task]:
+        """Return the tasks that have one of the ids, without large values.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        wanted = [jsonable(id) for id in ids]
+        with self._snapshot() as connection:
+            return read_tasks(connection, wanted, detail=Detail.BRIEF)
+
 
 def _read_messages(
     connection: Connection, ids: Sequence[str], days: Collection[date]
