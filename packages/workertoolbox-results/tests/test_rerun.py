@@ -29,7 +29,7 @@ from cadasta.workertoolbox.results import (
     rerun,
     resume_rerun,
 )
-from cadasta.workertoolbox.results._database.tables import operation_task
+from cadasta.workertoolbox.results._database.tables import operation_task, task
 from cadasta.workertoolbox.results._headers import RERUN
 from cadasta.workertoolbox.results._history.horizon import report_progress
 from cadasta.workertoolbox.results._history.purge import find_older, purge
@@ -247,6 +247,20 @@ def test_the_message_of_another_run_is_not_used(
     store_state(store, "1", "FAILURE", published_at=datetime.now(UTC), retries=3)
 
     assert "another message" in (refusal(exporter, store, "1") or "")
+
+
+@pytest.mark.parametrize("name", ["args", "headers"])
+def test_arguments_that_an_earlier_release_replaced_are_not_used(
+    exporter: Celery, store: TaskStore, name: str
+) -> None:
+    fail(store, {"id": "1"}, {"id": "2", "order": 1.5})
+    change = update(task).where(task.c.id == "1").values({name: [1]})
+    with store.engine.begin() as connection:
+        connection.execute(change)
+    first, second = rerun(exporter, store, ["1", "2"], per_s=FAST)
+
+    assert first.note == "its arguments have been replaced by those of another message"
+    assert second.state == "published"
 
 
 def test_a_route_that_refuses_the_task_is_reported(

@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.call_options import MAX_NEXT_BYTES
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
+from cadasta.workertoolbox.results._monitor.stored_arguments import digest
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -73,6 +74,7 @@ def test_arguments_that_are_stored_unchanged_are_whole(args: list[Any]) -> None:
     record = read(args, {"b": args})
 
     assert record.arguments == "whole"
+    assert record.digest == digest(record.args, record.kwargs, None)
     assert json.dumps([record.args, record.kwargs]) == json.dumps([args, {"b": args}])
 
 
@@ -89,7 +91,9 @@ def test_arguments_that_are_stored_unchanged_are_whole(args: list[Any]) -> None:
     ],
 )
 def test_other_arguments_say_why_they_are_not_whole(args: Any, form: str) -> None:
-    assert read(args).arguments == form
+    record = read(args)
+
+    assert (record.arguments, record.digest) == (form, None)
 
 
 def test_a_secret_and_a_function_of_redact_make_arguments_redacted() -> None:

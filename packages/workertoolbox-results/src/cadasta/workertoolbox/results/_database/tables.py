@@ -150,6 +150,7 @@ task = Table(
     Column("rerun_of", Text),
     Column("arguments", Text),
     Column("options", Document),
+    Column("digest", Text),
     Index("ix_workertoolbox_task_scheduled_at", "scheduled_at"),
     Index("ix_workertoolbox_task_root_id", "root_id"),
     Index("ix_workertoolbox_task_name", "name", "scheduled_at"),
@@ -252,6 +253,7 @@ history = Table(
     Column("arguments", Text),
     # Of a success, without the steps after it, which it has published.
     Column("options", Document),
+    Column("digest", Text),
     Index("ix_workertoolbox_history_listed_at", "listed_at"),
     Index("ix_workertoolbox_history_name", "name", "listed_at"),
     Index("ix_workertoolbox_history_queue", "queue", "listed_at"),

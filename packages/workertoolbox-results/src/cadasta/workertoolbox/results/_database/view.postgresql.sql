@@ -75,7 +75,8 @@ SELECT
     r.result_bytes,
     CASE WHEN NOT later THEN t.rerun_of END AS rerun_of,
     CASE WHEN own THEN t.arguments END AS arguments,
-    CASE WHEN own THEN t.options END AS options
+    CASE WHEN own THEN t.options END AS options,
+    CASE WHEN own THEN t.digest END AS digest
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 CROSS JOIN LATERAL (
@@ -100,7 +101,7 @@ SELECT
     r.not_run IS NOT NULL,
     r.waited_s, r.children, r.attempts, r.error_group, coalesce(r.forgotten, false),
     r.published_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.result_bytes,
-    NULL, NULL, NULL
+    NULL, NULL, NULL, NULL
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)

@@ -94,6 +94,7 @@ live = Table(
     Column("rerun_of", Text),
     Column("arguments", Text),
     Column("options", Document),
+    Column("digest", Text),
 )
 
 

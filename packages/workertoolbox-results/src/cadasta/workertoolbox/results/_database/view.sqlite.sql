@@ -65,7 +65,8 @@ SELECT
     +r.result_bytes AS result_bytes,
     CASE WHEN later.task_id IS NULL THEN t.rerun_of END AS rerun_of,
     CASE WHEN o.task_id IS NULL THEN t.arguments END AS arguments,
-    CASE WHEN o.task_id IS NULL THEN t.options END AS options
+    CASE WHEN o.task_id IS NULL THEN t.options END AS options,
+    CASE WHEN o.task_id IS NULL THEN t.digest END AS digest
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 LEFT JOIN celery_taskmeta o ON o.task_id = t.id AND o.status <> 'RETRY'
@@ -93,7 +94,7 @@ SELECT
     r.not_run IS NOT NULL,
     +r.waited_s, +r.children, +r.attempts, +r.error_group, coalesce(r.forgotten, 0),
     coalesce(r.published_at, NULL), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, +r.result_bytes,
-    NULL, NULL, NULL
+    NULL, NULL, NULL, NULL
 FROM celery_taskmeta r
 WHERE r.archived_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM workertoolbox_task t WHERE t.id = r.task_id)

@@ -48,7 +48,11 @@ from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_QUARANTINED_BYTES,
     MAX_REASON_LENGTH,
 )
-from cadasta.workertoolbox.results._monitor.stored_arguments import store_arguments
+from cadasta.workertoolbox.results._monitor.stored_arguments import (
+    Form,
+    digest,
+    store_arguments,
+)
 from cadasta.workertoolbox.results._monitor.unread_message import (
     UnreadMessage,
     redact_unread,
@@ -154,6 +158,9 @@ def read_task(
         options=find_options(
             message, embedded, own, redaction=redaction, hidden=hidden
         ),
+        digest=digest(stored.args, stored.kwargs, own.shown)
+        if stored.form is Form.WHOLE
+        else None,
         run=find_run(
             headers,
             id=id,

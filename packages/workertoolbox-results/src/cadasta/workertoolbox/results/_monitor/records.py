@@ -24,6 +24,7 @@ class TaskRecord(NamedTuple):
         rerun_of: The id of the task that this one repeats.
         arguments: A `Form`: how `args` and `kwargs` are stored.
         options: What else a rerun needs; see `call_options.py`.
+        digest: That of whole arguments and headers; None for others.
         replaced: How many times the task has replaced itself.
         run: The run of an entry of beat's schedule that the message is.
         planned: The steps that the message announces.
@@ -54,6 +55,7 @@ class TaskRecord(NamedTuple):
     rerun_of: str | None
     arguments: str | None
     options: dict[str, Any] | None
+    digest: str | None
     run: ScheduledRun | None
     planned: tuple[Step, ...]
     refused: str | None

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
@@ -21,6 +22,10 @@ from cadasta.workertoolbox.results._arguments.truncation import truncate_argumen
 #: What may be a float that `jsonb` changes. PostgreSQL stores numbers as decimals: it
 #: writes `1e+16` as an integer, and has no negative zero.
 _UNSAFE = re.compile(r"\de\+\d|-0\.0")
+
+#: Hexadecimal digits of a digest: enough to notice any change that is not made on
+#: purpose.
+_DIGEST_LENGTH = 16
 
 
 class Form(StrEnum):
@@ -85,6 +90,16 @@ def store_arguments(
         is_redacted = bool(hidden) or not _equals(shown, original)
         form = Form.REDACTED if is_redacted else Form.CONVERTED
     return StoredArguments(*kept, form)
+
+
+def digest(args: Any, kwargs: Any, headers: Any) -> str:
+    """Return a digest of what is stored of a message.
+
+    If a monitor of an earlier release stores a later message of the task, it replaces
+    the arguments, but not what this release has stored of them.
+    """
+    encoded = json.dumps([args, kwargs, headers], sort_keys=True)
+    return sha256(encoded.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def is_kept_exactly(encoded: str, value: Any) -> bool:

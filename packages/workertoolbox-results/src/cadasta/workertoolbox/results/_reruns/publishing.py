@@ -21,6 +21,7 @@ from kombu import Connection
 
 from cadasta.workertoolbox.results._errors import BrokerUnavailable, UnreadMessages
 from cadasta.workertoolbox.results._monitor.broker import broker_errors, refused
+from cadasta.workertoolbox.results._monitor.stored_arguments import digest
 from cadasta.workertoolbox.results._reruns import journal
 from cadasta.workertoolbox.results._reruns.messages import make_call, name_of
 from cadasta.workertoolbox.results._reruns.pace import Pace
@@ -250,9 +251,12 @@ def _find_refusal(
         return "the database does not have it any more"
     if refusal := find_refusal(app, call):
         return refusal
+    task = call.task
+    if call.digest != digest(task.args, task.kwargs, task.headers):
+        return "its arguments have been replaced by those of another message"
     if kind == STEPS and (obstacle := find_obstacle(store, call)):
         return obstacle
-    queue, task = app.amqp.queues[str(call.task.queue)], call.task
+    queue = app.amqp.queues[str(task.queue)]
     options = {"queue": queue.name, "routing_key": queue.routing_key}
     try:
         app.amqp.router.route(options, name_of(call), task.args, task.kwargs)

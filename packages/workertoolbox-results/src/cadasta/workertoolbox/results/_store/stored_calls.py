@@ -28,12 +28,14 @@ class StoredCall:
         expires: When it expires; None if it does not.
         ignore_result: Whether its result is not stored.
         options: Further options; see `find_options` of the monitor.
+        digest: That of the arguments and headers of the message, if they are whole.
     """
 
     task: Task
     expires: datetime | None
     ignore_result: bool
     options: dict[str, Any]
+    digest: str | None
 
 
 class StoredCalls(OpenDatabase):
@@ -78,8 +80,10 @@ def _read_messages(
 ) -> Iterator[Any]:
     """Yield the rows of messages; of a live task, its live row is last."""
     for table in (history, live):
-        columns = (table.c.id, table.c.expires, table.c.ignore_result, table.c.options)
-        query = select(*columns).where(is_in(connection, table.c.id, ids))
+        names = ("id", "expires", "ignore_result", "options", "digest")
+        query = select(*(table.c[name] for name in names)).where(
+            is_in(connection, table.c.id, ids)
+        )
         if table is history:
             if not days:
                 continue
@@ -93,4 +97,5 @@ def _call(task: Task, row: Any) -> StoredCall:
         expires=row.expires if row else None,
         ignore_result=bool(row and row.ignore_result),
         options=(row.options if row else None) or {},
+        digest=row.digest if row else None,
     )

@@ -45,6 +45,7 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("rerun_of", sa.Text))
         op.add_column(table, sa.Column("arguments", sa.Text))
         op.add_column(table, sa.Column("options", Document))
+        op.add_column(table, sa.Column("digest", sa.Text))
     op.create_table(
         "workertoolbox_operation",
         sa.Column("id", sa.Text, primary_key=True),
