@@ -65,7 +65,6 @@ from cadasta.workertoolbox.results._monitor.quarantine import (
     replay,
 )
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
-from cadasta.workertoolbox.results._store.recent import count_recent
 from support.brokers import result_backend_url
 from support.documented_grants import single_privileges, user_with_role
 
@@ -174,10 +173,9 @@ def make_message(id: str, body: Any, **headers: Any) -> Message:
 
 
 def use_as_monitor(database: str) -> None:
-    """Write as a monitor, archive, and count recent tasks as for `--prometheus`."""
+    """Write as a monitor, and archive."""
     write_as_monitor(database)
     engine = engine_for(database)
-    count_recent(engine)
     now = datetime.now(UTC)
     later = now + next(_numbers) * timedelta(days=1)
     ended = [Contribution("export.echo", "export", states.SUCCESS, now)]

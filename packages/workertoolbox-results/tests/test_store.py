@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from cadasta.workertoolbox.results import (
     open_engine,
 )
 from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
-from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.archiver import archive_batch
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.message import read_task
@@ -70,24 +69,6 @@ def test_the_newest_task_has_the_lag_of_its_message(store: TaskStore) -> None:
     assert newest.lag == timedelta(seconds=2)
 
 
-def test_recent_tasks_and_untracked_results_are_counted(store: TaskStore) -> None:
-    published_at = datetime.now(UTC) - timedelta(minutes=2)
-    track(
-        store,
-        seen_at=datetime.now(UTC),
-        workertoolbox_published_at=published_at.isoformat(),
-    )
-    row = {"task_id": "untracked", "status": states.SUCCESS}
-    with store.engine.begin() as connection:
-        connection.execute(
-            insert(taskmeta).values(**row, date_done=naive_utc(published_at))
-        )
-    recent = store.count_recent()
-
-    assert recent.tasks == {("QUEUED", "export"): 1}
-    assert recent.untracked == 1
-
-
 def test_messages_in_quarantine_are_counted_and_the_newest_reason_is_first(
     store: TaskStore,
 ) -> None:
@@ -105,7 +86,6 @@ def test_a_store_from_an_engine_does_not_check_the_schema(tmp_path: Path) -> Non
     with TaskStore.from_engine(engine) as store:
         for read in (
             store.newest_task,
-            store.count_recent,
             store.count_quarantined,
             store.quarantine_reasons,
             lambda: store.published_attempts("a"),

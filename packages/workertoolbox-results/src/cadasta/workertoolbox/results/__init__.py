@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
     from cadasta.workertoolbox.results._store.attempts import Attempt
     from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
+    from cadasta.workertoolbox.results._store.newest_task import NewestTask
     from cadasta.workertoolbox.results._store.operations import (
         Operation,
         OperationTask,
@@ -94,7 +95,6 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.page_tokens import Page
     from cadasta.workertoolbox.results._store.queues import QueueBacklog
     from cadasta.workertoolbox.results._store.reason import Cause, Reason
-    from cadasta.workertoolbox.results._store.recent import NewestTask, RecentCounts
     from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
     from cadasta.workertoolbox.results._store.rollups import BacklogSample, TaskFigures
     from cadasta.workertoolbox.results._store.routes import Route
@@ -157,7 +157,6 @@ __all__ = [
     "RESULT_BACKEND",
     "ROLE_PRIVILEGES",
     "Reason",
-    "RecentCounts",
     "Redaction",
     "RerunPlan",
     "ResultIds",
@@ -225,7 +224,6 @@ _LAZY = {
     "ROLE_PRIVILEGES": "_database.privileges",
     "Cause": "_store.reason",
     "Reason": "_store.reason",
-    "RecentCounts": "_store.recent",
     "QueueBacklog": "_store.queues",
     "Route": "_store.routes",
     "RunningTask": "_store.workers",
@@ -248,7 +246,7 @@ _LAZY = {
     "check_schema": "_database.schema",
     "read_result_ids": "_database.result_ids",
     "compare_privileges": "_database.privileges",
-    "NewestTask": "_store.recent",
+    "NewestTask": "_store.newest_task",
     "PlannedRerun": "_reruns.plan",
     "RerunPlan": "_reruns.plan",
     "plan_failed_steps": "_reruns.steps",

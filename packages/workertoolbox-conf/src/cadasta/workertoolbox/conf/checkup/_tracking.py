@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._database import driver_reason, why_unreadable
@@ -15,14 +16,18 @@ from cadasta.workertoolbox.conf.checkup._finding import (
 )
 from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
 
+#: Number of results up to which they are counted: more do not change the advice.
+MAX_COUNTED = 1000
+
 
 def untracked(context: CheckContext) -> Iterator[Finding]:
     """Count the results of the last hour whose task no monitor has seen."""
     store = TaskStore.from_engine(context.database)
+    since = datetime.now(UTC) - timedelta(hours=1)
     yield _count(
         "untracked",
         "results of the last hour without a task",
-        lambda: store.count_recent().untracked,
+        lambda: len(store.untracked(since=since, limit=MAX_COUNTED)),
         advice="find services that publish or run tasks without the toolbox, and "
         "errors about copies in the logs of publishers",
     )
@@ -46,5 +51,6 @@ def _count(check: str, what: str, count: Callable[[], int], *, advice: str) -> F
             return skipped(check, reason)
         detail = f"{what} cannot be counted: {driver_reason(error)}"
         return failed(check, detail, "look at the log of the database server")
-    detail = f"{what}: {number}"
+    more = " or more" if number >= MAX_COUNTED else ""
+    detail = f"{what}: {number}{more}"
     return warning(check, detail, advice) if number else ok(check, detail)

@@ -9,14 +9,12 @@ from sqlalchemy import func, select
 
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import quarantine
-from cadasta.workertoolbox.results._store.open_database import OpenDatabase
-from cadasta.workertoolbox.results._store.queues import QueueBacklog, read_queues
-from cadasta.workertoolbox.results._store.recent import (
+from cadasta.workertoolbox.results._store.newest_task import (
     NewestTask,
-    RecentCounts,
-    count_recent,
     find_newest_task,
 )
+from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.queues import QueueBacklog, read_queues
 from cadasta.workertoolbox.results._store.rollups import (
     BacklogSample,
     TaskFigures,
@@ -41,16 +39,6 @@ class Figures(OpenDatabase):
         """
         with translate_errors(self.engine):
             return find_newest_task(self.engine)
-
-    def count_recent(self) -> RecentCounts:
-        """Count the tasks of the last hour, and the results without a task.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached, refuses the query, or
-                takes more than five seconds.
-        """
-        with translate_errors(self.engine):
-            return count_recent(self.engine)
 
     def count_quarantined(self) -> int:
         """Count the messages in quarantine.

@@ -16,11 +16,11 @@ from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.error_groups import count_states
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
-from cadasta.workertoolbox.results._store.recent import count_untracked
 from cadasta.workertoolbox.results._store.schedules import (
     find_known_until,
     read_schedules,
 )
+from cadasta.workertoolbox.results._store.untracked import count_untracked
 
 #: Seconds after which a query is cancelled.
 TIMEOUT_S = 5.0
@@ -67,7 +67,8 @@ class FleetFigures:
         overdue: Service and name of the entries of beat's schedule that are overdue.
         read_until: When the messages were published that all monitors have stored.
         archived_until: When the tasks ended whose figures are complete.
-        untracked: Number of results of the last hour whose task no monitor has seen.
+        untracked: Number of results of the last hour whose task no monitor has seen, up
+            to 20,000.
     """
 
     ended: Mapping[EndedKey, Columns]
@@ -108,7 +109,7 @@ class FleetReader(OpenDatabase):
                 ],
                 read_until=find_known_until(connection, now),
                 archived_until=archived_until(connection, now),
-                untracked=count_untracked(connection, now),
+                untracked=count_untracked(connection, since=now - timedelta(hours=1)),
             )
 
 

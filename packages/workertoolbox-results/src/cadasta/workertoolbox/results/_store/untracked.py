@@ -27,6 +27,9 @@ UNTRACKED_AFTER = timedelta(minutes=1)
 #: Maximum number of results, and of tasks in the history, that are read: the newest.
 MAX_ROWS = 100_000
 
+#: Number up to which untracked tasks are counted.
+MAX_COUNTED = 20_000
+
 
 def find_untracked(
     connection: Connection, limit: int, *, since: datetime
@@ -42,6 +45,11 @@ def find_untracked(
         queries.append(_select_archived(since))
     sources = [fetch_ids(connection, query, limit) for query in queries]
     return merge_ids(sources, limit, newest_first=True)
+
+
+def count_untracked(connection: Connection, *, since: datetime) -> int:
+    """Count these tasks, up to 20,000."""
+    return len(find_untracked(connection, MAX_COUNTED, since=since))
 
 
 def select_untracked_results(since: datetime, max_rows: int) -> Select[Any]:
