@@ -62,8 +62,8 @@ class ErrorGroupNotFound(ResultsError, LookupError):
 
     def __str__(self) -> str:
         return (
-            f"there is no group of errors with the key {self.id!r}; "
-            "`TaskStore.error_groups()` returns the groups with their keys"
+            f"there is no group of errors with the key {self.id!r}; `tasks errors` and "
+            "`TaskStore.error_groups()` show the groups with their keys"
         )
 
 

@@ -85,8 +85,8 @@ def command(
     """Show counts, waits and run times of tasks by name or queue.
 
     The window is the last hour by default. Figures are compared with the window of the
-    same length before it. Tasks are counted when they are archived, a minute or two
-    after their end.
+    same length before it. Extra runs were lost, or were duplicates. Tasks are counted
+    when they are archived, a minute or two after their end.
     """
     app = current_app(ctx)
     filters = {name: given[name] for name in ("name", "queue", "status")}
@@ -149,31 +149,33 @@ def _print(table: StatsTable, by: str) -> None:
     console.print()
     rows = [*_rows(table, by)]
     unit, rate = rate_unit(row.now.per_second for _, row in rows)
+    extra_runs = "extra runs" if now.redeliveries else ""
     columns = (
         Column(by, is_text=True),
         *(Column("tasks"), Column(""), Column(f"per {unit}", rank=1)),
         *(Column("failed"), Column(""), Column("retries", rank=3)),
-        Column("wait p50", rank=4),
+        *(Column(extra_runs, rank=3), Column("wait p50", rank=4)),
         *(Column("wait p95"), Column("wait p99", rank=6), Column("run p50", rank=2)),
-        *(Column("run p95"), Column("", rank=7), Column("run p99", rank=5)),
+        *(Column("run p95"), Column("", rank=2), Column("run p99", rank=5)),
         Column("total p95", rank=5),
     )
     cells = [
         [
             Cell(title, "bold" if row is table.total else ""),
-            *_numbers(row, rate(row.now.per_second)),
+            *_numbers(row, rate(row.now.per_second), has_extra_runs=bool(extra_runs)),
         ]
         for title, row in rows
     ]
     print_numbers(columns, cells)
 
 
-def _numbers(row: StatsRow, rate: Cell) -> Sequence[Cell]:
+def _numbers(row: StatsRow, rate: Cell, *, has_extra_runs: bool) -> Sequence[Cell]:
     now, before = row.now, row.before
     changes = [BLANK] * 3 if before is None else _changes(now, before)
     return (
         *(count_cell(now.count), changes[0], rate),
         *(share_cell(now.failure_rate), changes[1], count_cell(now.retries)),
+        count_cell(now.redeliveries) if has_extra_runs else BLANK,
         duration_cell(now.waited.p50_s),
         duration_cell(now.waited.p95_s),
         duration_cell(now.waited.p99_s),

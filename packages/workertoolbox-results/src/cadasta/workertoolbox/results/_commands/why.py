@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from cadasta.workertoolbox.results._commands.number_table import rate_unit
 from cadasta.workertoolbox.results._commands.options import (
     current_zone,
     json_option,
@@ -67,7 +68,10 @@ def _print(console: Console, reason: Reason) -> None:
 def _rows(reason: Reason) -> Iterator[tuple[str, str]]:
     """Yield the names and the texts of the evidence, without zeros and empty values."""
     for key, value in reason.evidence.items():
-        if value or value is False:
+        if key == "per_second" and value:
+            unit, rate = rate_unit([value])
+            yield f"per {unit}", rate(value).text
+        elif value or value is False:
             name = key.removesuffix("_at").removesuffix("_s").replace("_", " ")
             yield name, _text(key, value)
 
