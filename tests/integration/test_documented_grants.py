@@ -65,6 +65,7 @@ from cadasta.workertoolbox.results._monitor.quarantine import (
     replay,
 )
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._store.fleet_figures import FleetReader
 from support.brokers import result_backend_url
 from support.documented_grants import single_privileges, user_with_role
 
@@ -173,9 +174,10 @@ def make_message(id: str, body: Any, **headers: Any) -> Message:
 
 
 def use_as_monitor(database: str) -> None:
-    """Write as a monitor, and archive."""
+    """Write as a monitor, archive, and read figures as for `--prometheus`."""
     write_as_monitor(database)
     engine = engine_for(database)
+    FleetReader.from_engine(engine).read()
     now = datetime.now(UTC)
     later = now + next(_numbers) * timedelta(days=1)
     ended = [Contribution("export.echo", "export", states.SUCCESS, now)]

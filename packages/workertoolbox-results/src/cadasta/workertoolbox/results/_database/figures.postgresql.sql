@@ -160,9 +160,9 @@ CREATE OR REPLACE FUNCTION workertoolbox_tier(
     END
 $$;
 
--- Return the sum of histograms, as pairs of a bucket and its number of durations.
--- `_history/histogram.py` describes the texts. Eight bytes are added at once, in four sums
--- with two bytes each, which is several times as fast as byte by byte.
+-- Return the sum of histograms. Each element is a bucket, times 2^52, plus its number of
+-- durations. `_history/histogram.py` describes the texts. Eight bytes are added at once, in
+-- four sums with two bytes each, which is several times as fast as byte by byte.
 CREATE OR REPLACE FUNCTION workertoolbox_add_histograms(
     histograms text[]
 ) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -212,7 +212,7 @@ CREATE OR REPLACE FUNCTION workertoolbox_add_histograms(
         ]) WITH ORDINALITY AS sum (number, place)
         GROUP BY 1
     )
-    SELECT array_agg(ARRAY[bucket, number] ORDER BY bucket) FROM counts WHERE number > 0
+    SELECT array_agg((bucket << 52) + number ORDER BY bucket) FROM counts WHERE number > 0
 $$;
 
 CREATE OR REPLACE AGGREGATE workertoolbox_sum(text) (
@@ -226,7 +226,8 @@ CREATE OR REPLACE FUNCTION workertoolbox_percentile(
     histogram bigint[], fraction double precision
 ) RETURNS double precision LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    pair bigint[];
+    number_bits CONSTANT bigint := (1::bigint << 52) - 1;
+    element bigint;
     number bigint := 0;
     rank bigint;
 BEGIN
@@ -234,16 +235,16 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = format('fraction must be between 0 and 1, got %s', fraction);
     END IF;
-    FOREACH pair SLICE 1 IN ARRAY histogram LOOP
-        number := number + pair[2];
+    FOREACH element IN ARRAY histogram LOOP
+        number := number + (element & number_bits);
     END LOOP;
     -- As a decimal number, 0.95 is exact.
     rank := greatest(ceil(fraction::numeric * number), 1);
-    FOREACH pair SLICE 1 IN ARRAY histogram LOOP
-        rank := rank - pair[2];
+    FOREACH element IN ARRAY histogram LOOP
+        rank := rank - (element & number_bits);
         IF rank <= 0 THEN
-            RETURN CASE pair[1] WHEN 0 THEN 0
-                ELSE 1e-6 * 1.04::double precision ^ pair[1] * 2 / 2.04 END;
+            RETURN CASE element >> 52 WHEN 0 THEN 0
+                ELSE 1e-6 * 1.04::double precision ^ (element >> 52) * 2 / 2.04 END;
         END IF;
     END LOOP;
 END $$;

@@ -128,7 +128,7 @@ def fleet_metrics(figures: FleetFigures) -> Iterator[Metric]:
         )
     yield GaugeMetricFamily(
         "workertoolbox_recent_untracked",
-        "Results of the last hour without a task; the newest 20,000 are checked.",
+        "Results of the last hour without a task, up to 20,000.",
         value=figures.untracked,
     )
 
