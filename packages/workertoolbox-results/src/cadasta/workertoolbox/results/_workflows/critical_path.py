@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.holdups import activity_of
 from cadasta.workertoolbox.results._workflows.links import Links
+from cadasta.workertoolbox.results._workflows.order import after_what_they_need
 from cadasta.workertoolbox.results._workflows.workflow import Holdup, PathStep
 
 #: The end of a task that has not ended, in comparisons.
@@ -114,20 +115,8 @@ def _longest_chains(after: _Successors) -> Mapping[str | _Header, _Chain]:
     Forged announcements can form a cycle, which is cut at some place.
     """
     chains: dict[str | _Header, _Chain] = {}
-    entered: set[str | _Header] = set()
-    for start in after:
-        pending = [start]
-        while pending:
-            node = pending[-1]
-            unknown = [each for each in after.get(node, ()) if each not in entered]
-            if node not in entered and unknown:
-                entered.add(node)
-                pending += unknown
-                continue
-            entered.add(node)
-            pending.pop()
-            if node not in chains:
-                chains[node] = _longest(after.get(node, ()), chains)
+    for node in after_what_they_need(after, lambda each: after.get(each, ())):
+        chains[node] = _longest(after.get(node, ()), chains)
     return chains
 
 

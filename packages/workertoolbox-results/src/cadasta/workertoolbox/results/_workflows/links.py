@@ -15,9 +15,13 @@ from datetime import UTC, datetime
 
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results._workflows.order import after_what_they_need
 
 #: The time of publication of a task that is not published yet.
 NEVER = datetime.max.replace(tzinfo=UTC)
+
+#: Maximum number of levels above a header that are searched for the place of its body.
+MAX_LEVELS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,7 @@ class Links:
             if is_member and group_id is not None:
                 members[group_id].append(id)
         forest = _Forest(parents, roots, header_ids, members)
-        placed = {id: forest.place(header_id) for id, header_id in header_ids.items()}
-        parents = without_cycles(known, {**parents, **placed})
+        parents = without_cycles(known, {**parents, **forest.place_bodies()})
         return cls(known, parents, header_ids, members)
 
     def children(self) -> Mapping[str | None, Sequence[str]]:
@@ -98,44 +101,68 @@ class _Forest:
     header_ids: Mapping[str, str]
     members: Mapping[str, Sequence[str]]
 
-    def place(self, header_id: str) -> str | None:
-        """Return the nearest task that is above all tasks of a header.
+    def place_bodies(self) -> Mapping[str, str | None]:
+        """Return for each planned body the nearest task above all of its header."""
+        placed: dict[str, str | None] = {}
+        for header_id in after_what_they_need(
+            dict.fromkeys(self.header_ids.values()), self._inner_headers
+        ):
+            placed[header_id] = self._lowest(self._above(header_id, placed), placed)
+        return {id: placed[header_id] for id, header_id in self.header_ids.items()}
 
-        A task of the header may itself be below another planned body, which is beside
-        the tasks of its own header.
+    def _inner_headers(self, header_id: str) -> Sequence[str]:
+        """Return the headers of the chords that a header contains."""
+        roots = dict.fromkeys(self.roots[id] for id in self.members.get(header_id, ()))
+        return [self.header_ids[id] for id in roots if id in self.header_ids]
+
+    def _above(
+        self, header_id: str, placed: Mapping[str, str | None]
+    ) -> Sequence[str | None]:
+        """Return the tasks that are directly above the tasks of a header.
+
+        A task of the header may be below the body of a chord in the header. Then the
+        place of that body counts, unless all of them are below the same one.
         """
-        members = [*self.members.get(header_id, ())]
-        replaced: set[str] = set()
-        while len(roots := {self.roots[id] for id in members}) > 1:
-            inner = {id for id in roots if id in self.header_ids} - replaced
-            if not inner:
-                return None
-            replaced |= inner
-            members = [id for id in members if self.roots[id] not in inner]
-            for id in sorted(inner):
-                members += self.members.get(self.header_ids[id], ())
-        return self._lowest_above(members)
+        members = self.members.get(header_id, ())
+        roots = {self.roots[id] for id in members}
+        above = (
+            placed.get(self.header_ids[self.roots[id]])
+            if len(roots) > 1 and self.roots[id] in self.header_ids
+            else self.parents[id]
+            for id in members
+        )
+        return [*dict.fromkeys(above)]
 
-    def _lowest_above(self, ids: Sequence[str]) -> str | None:
-        """Return the lowest task above some tasks of one tree."""
-        above = [*dict.fromkeys(self.parents[id] for id in ids)]
+    def _lowest(
+        self, above: Sequence[str | None], placed: Mapping[str, str | None]
+    ) -> str | None:
+        """Return the lowest task that is above or equal to each of some tasks."""
         if len(above) < 2:
             return next(iter(above), None)
-        trail: list[str | None] = []
-        id = above[0]
-        while id is not None:
-            trail.append(id)
-            id = self.parents[id]
-        heights = {id: height for height, id in enumerate([*trail, None])}
+        trail = [*self._climb(above[0], placed)]
+        heights = {id: height for height, id in enumerate(trail)}
         lowest = 0
         for id in above[1:]:
             climbed = []
-            while id not in heights:
-                climbed.append(id)
-                id = self.parents[id] if id is not None else None
-            lowest = max(lowest, heights[id])
-            heights.update(dict.fromkeys(climbed, heights[id]))
-        return [*trail, None][lowest]
+            for each in self._climb(id, placed):
+                if each in heights:
+                    break
+                climbed.append(each)
+            lowest = max(lowest, heights[each])
+            heights.update(dict.fromkeys(climbed, heights[each]))
+        return trail[lowest]
+
+    def _climb(
+        self, id: str | None, placed: Mapping[str, str | None]
+    ) -> Iterator[str | None]:
+        """Yield a task and the tasks above it, of many only the lowest; then None."""
+        for _ in range(MAX_LEVELS):
+            if id is None:
+                break
+            yield id
+            header_id = self.header_ids.get(id)
+            id = self.parents[id] if header_id is None else placed.get(header_id)
+        yield None
 
 
 def without_cycles(
