@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from sqlalchemy import JSON, ColumnElement, DateTime, Dialect
@@ -73,7 +73,8 @@ class _Time(TypeDecorator[datetime]):
         if read is None or dialect.name != "sqlite":
             return read
         # SQLite stores times as text, which may be anything.
-        return lambda value: _read_text(read, value)
+        zone = UTC if isinstance(self, Instant) else None
+        return lambda value: _read_text(read, value, zone)
 
 
 class Instant(_Time):
@@ -125,13 +126,13 @@ def naive_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(tzinfo=None)
 
 
-def _read_text(read: Callable[[Any], Any], value: Any) -> Any:
+def _read_text(read: Callable[[Any], Any], value: Any, zone: tzinfo | None) -> Any:
     try:
         return read(value)
     except (ValueError, TypeError):
         year = str(value).partition("-")[0]
         is_later = len(year) > len("9999") and year.isdecimal()
-        return (LAST if is_later else FIRST).replace(tzinfo=None)
+        return (LAST if is_later else FIRST).replace(tzinfo=zone)
 
 
 #: JSON that SQL expressions can read: `jsonb` in PostgreSQL.
