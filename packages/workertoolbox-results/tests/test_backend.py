@@ -94,9 +94,11 @@ def test_a_task_that_a_worker_does_not_know_is_stored_as_failed(
 ) -> None:
     # A worker passes such an object instead of a request.
     request = Bunch(name="typo", chord=None, root_id="0", errbacks=None)
+    backend.note_worker("a@host")
     backend.mark_as_failure("1", NotRegistered("typo"), request=request)
+    result = app.AsyncResult("1")
 
-    assert app.AsyncResult("1").state == states.FAILURE
+    assert (result.state, result.worker) == (states.FAILURE, "a@host")
 
 
 def test_celerys_own_backend_reads_our_results(backend: Backend, url: str) -> None:

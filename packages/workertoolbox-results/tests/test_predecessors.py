@@ -35,6 +35,16 @@ def test_a_step_follows_a_task_or_the_header_of_a_chord(store: TaskStore) -> Non
     }
 
 
+def test_the_body_of_a_chord_is_not_in_its_header(store: TaskStore) -> None:
+    app = workflow_app()
+    a, b, c = (app.signature(name, task_id=name) for name in "abc")
+    with store.engine.begin() as connection:
+        write_batch(connection, published(app, chord([a, b], c)))
+        found = find_predecessors(connection, ["c"])
+
+    assert found["c"].ids == ["a", "b"]
+
+
 #: Who follows whom in the tests below: `e` is the body of a chord, and `f` is after it.
 BEFORE = {
     "f": Predecessors(["e"]),

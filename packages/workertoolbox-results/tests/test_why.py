@@ -42,7 +42,9 @@ def found(store: TaskStore, id: str = "1") -> tuple[Cause, bool, str]:
     return reason.cause, reason.is_trouble, reason.sentence
 
 
-def report(store: TaskStore, read_until: datetime, at: datetime | None = None) -> None:
+def report(
+    store: TaskStore, read_until: datetime | None, at: datetime | None = None
+) -> None:
     """Store that a monitor has read until a time, and has reported now by default."""
     now = at or datetime.now(UTC)
     with store.engine.begin() as connection:
@@ -265,6 +267,9 @@ def test_a_task_that_runs_for_long_on_a_silent_worker_says_since_when(
     reason = store.why("1")
     assert reason.cause == Cause.WORKER_SILENT
     assert reason.evidence["worker_seen_at"] == (now - 20 * MINUTE).isoformat()
+    run(store, "4", now - 15 * MINUTE)
+    seen_at = store.why("1").evidence["worker_seen_at"]
+    assert seen_at == (now - 15 * MINUTE).isoformat()
     run(store, "3", now - MINUTE)
     assert store.why("1").cause == Cause.RUNNING_LONG
 
@@ -342,7 +347,8 @@ def test_a_busy_queue_says_what_is_before_the_task_and_how_long_it_takes(
     store: TaskStore, now: datetime
 ) -> None:
     publish(store, "export", "1", at=now - 10 * MINUTE)
-    publish(store, "export", *"abc", at=now - 11 * MINUTE)
+    publish(store, "export", *"abcd", at=now - 11 * MINUTE)
+    store_state(store, "d", states.SUCCESS, at=now - MINUTE)
     ended = Contribution("a", "export", "SUCCESS", now - 2 * MINUTE)
     with store.engine.begin() as connection:
         add_contributions(connection, [ended] * 60)
@@ -385,6 +391,9 @@ def test_a_task_that_others_overtake_is_trouble(
 ) -> None:
     publish(store, "export", "1", at=now - 10 * MINUTE)
     later = now - 5 * MINUTE
+    publish(store, "export", "0", at=now - 11 * MINUTE)
+    run(store, "0", now - MINUTE, published_at=now - 11 * MINUTE)
+    assert found(store)[0] == Cause.WAITING
     publish(store, "export", "2", at=later)
     run(store, "2", now, published_at=later)
     assert found(store)[:2] == (Cause.OVERTAKEN, True)
@@ -541,6 +550,21 @@ def test_the_body_of_a_chord_waits_for_a_success_that_is_not_counted(
     assert "all succeeded, but 1 of them is not counted, such as d:" in sentence
 
 
+def test_the_body_of_a_chord_waits_for_tasks_that_are_not_seen_yet(
+    workflow: TaskStore, now: datetime
+) -> None:
+    header = start_header(workflow, now, size=4)
+    count(workflow, header, "c", "d")
+    for id in "cd":
+        store_state(workflow, id, states.SUCCESS, at=now)
+    assert found(workflow, "e")[0] == Cause.NO_MONITOR
+    report(workflow, now)
+    cause, is_trouble, sentence = found(workflow, "e")
+
+    assert (cause, is_trouble) == (Cause.CHORD, False)
+    assert "chord, of which 2 tasks have not been seen by a monitor." in sentence
+
+
 def test_a_step_whose_message_is_missing_is_trouble_after_a_minute(
     workflow: TaskStore, now: datetime
 ) -> None:
@@ -555,7 +579,8 @@ def test_a_step_whose_message_is_missing_is_trouble_after_a_minute(
         connection.execute(update(tables.taskmeta).values(ended))
 
     assert behind[:2] == (Cause.MONITOR_BEHIND, True)
-    assert "but the monitors are 10" in behind[2]
+    assert "but the monitors are behind: they have read the messages" in behind[2]
+    assert behind[2].endswith("(10.0 min ago).")
     assert lost[:2] == (Cause.STEP_UNSEEN, True)
     assert "follows step 1 of 5, a[a], which succeeded at" in lost[2]
     assert found(workflow, "f")[:2] == (Cause.STEP, False)
@@ -582,6 +607,8 @@ def test_an_unknown_id_is_explained_by_the_monitors(
     stopped = found(store, "x")
     report(store, now - 8 * MINUTE)
     behind = found(store, "x")
+    report(store, None)
+    started = found(store, "x")
     report(store, now)
     known = found(store, "x")
 
@@ -589,7 +616,9 @@ def test_an_unknown_id_is_explained_by_the_monitors(
     assert never[2].endswith("no monitor is running: none has reported within a day.")
     assert "no monitor is running: the last report was at" in stopped[2]
     assert behind[:2] == (Cause.MONITOR_BEHIND, True)
-    assert "but the monitors are 8." in behind[2]
+    assert "published until" in behind[2] and behind[2].endswith("(8.0 min ago).")
+    assert started[:2] == (Cause.MONITOR_BEHIND, True)
+    assert "monitors have just started, and have not reported how far" in started[2]
     assert known[:2] == (Cause.UNKNOWN, True)
     assert known[2].startswith("task[x] is not known: no monitor and no worker")
 

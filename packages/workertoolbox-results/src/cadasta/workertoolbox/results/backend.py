@@ -249,6 +249,10 @@ class Backend(
             fingerprint=fingerprint,
         )
 
+    def note_worker(self, name: str) -> None:
+        """Note the name of the worker that this process belongs to."""
+        self._rows.worker = name
+
     def _forget(self, task_id: str) -> None:
         """Hide a result from `AsyncResult`; `TaskStore` still shows it."""
         result = taskmeta.c
@@ -307,6 +311,7 @@ def _prepare_worker(sender: Any, **_: object) -> None:
         # Imported here because only workers need it, and it takes time.
         from cadasta.workertoolbox.results._backend.worker_start import prepare_worker
 
+        backend.note_worker(sender.hostname)
         prepare_worker(sender, backend.database, backend.build_row)
 
 

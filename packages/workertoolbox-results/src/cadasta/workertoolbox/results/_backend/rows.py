@@ -51,6 +51,8 @@ class RowBuilder:
         self._encode = encode
         self._redaction = Redaction.from_app(app)
         self._max_bytes = max_argument_bytes(app)
+        #: The worker of this process, once it has started.
+        self.worker: str | None = None
 
     def build(
         self,
@@ -105,6 +107,8 @@ class RowBuilder:
             row["published_at"] = _read_instant(request, PUBLISHED_AT)
             if self._app.conf.result_extended:
                 row.update(extended)
+                if not has_arguments:
+                    row["worker"] = _truncated_name(self.worker)
         return row
 
     def _extended(

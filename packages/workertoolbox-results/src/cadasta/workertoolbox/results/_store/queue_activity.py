@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from celery import states
 from sqlalchemy import Connection, Select, func, or_, select, text
@@ -36,8 +36,12 @@ MAX_ROWS = 20_000
 #: Maximum number of running tasks that are read.
 MAX_RUNNING = 1000
 
-#: How long ago a worker has run a task of a queue that it may still consume.
-CONSUMER_DAYS = 1
+#: Maximum number of tasks that are counted which have overtaken another one.
+MAX_OVERTAKING = 1000
+
+#: How many days ago a worker has run a task of a queue that it may still consume, and
+#: how far back tasks are searched that have overtaken another one.
+ACTIVE_DAYS = 1
 
 
 class Running(NamedTuple):
@@ -60,7 +64,7 @@ class QueueActivity:
         running: Tasks of the queue that run, and those that its workers run for other
             queues, the oldest first.
         active_at: When a task of the queue last started or ended; None if none has.
-        overtaken_by: Number of tasks that were published later and have started; 20,000
+        overtaken_by: Number of tasks that were published later and have started; 1,000
             if there are more.
         workers: Those that have run tasks of the queue within a day.
         per_second: Tasks that ended per second in the last ten minutes.
@@ -84,7 +88,7 @@ def read_activity(
 ) -> QueueActivity:
     """Return what happened in a queue since `due_at`."""
     ended = [*_live_ends(connection, queue), *_archived_ends(connection, queue)]
-    since = now - timedelta(days=CONSUMER_DAYS)
+    since = now - timedelta(days=ACTIVE_DAYS)
     recent = {each.worker for each in ended if each.at and each.at >= since}
     workers = {worker for worker in recent if worker is not None}
     running = _read_running(connection, queue, workers)
@@ -96,7 +100,7 @@ def read_activity(
         before=_count_before(connection, queue, due_at, now),
         running=running,
         active_at=max(active, default=None),
-        overtaken_by=_count_overtaking(connection, queue, due_at),
+        overtaken_by=_count_overtaking(connection, queue, due_at, now),
         workers=sorted(workers),
         per_second=read_speeds(connection, now).get(queue, 0.0),
     )
@@ -114,32 +118,42 @@ def _count_before(
         or_(columns.expires.is_(None), columns.expires > now),
         ~has_result(columns.id),
     )
-    return _count(connection, some)
+    return _count(connection, some, MAX_ROWS)
 
 
-def _count(connection: Connection, query: Select[tuple[str]]) -> int:
-    some = query.limit(MAX_ROWS).subquery()
+def _count(connection: Connection, query: Select[tuple[Any]], limit: int) -> int:
+    some = query.limit(limit).subquery()
     return connection.scalars(select(func.count()).select_from(some)).one()
 
 
-def _count_overtaking(connection: Connection, queue: str, due_at: datetime) -> int:
-    """Return how many tasks of the queue that were published later have started."""
+def _count_overtaking(
+    connection: Connection, queue: str, due_at: datetime, now: datetime
+) -> int:
+    """Return how many tasks of the queue that were published later have started.
+
+    Of archived tasks, those of the last days are searched.
+    """
     result, columns = taskmeta.c, history.c
-    is_live = or_(text(IS_OPEN), text(IS_UNARCHIVED))
-    live = select(result.task_id).where(
-        is_live,
-        result.queue == queue,
-        result.published_at > due_at,
-        result.started_at.is_not(None),
+    # Two queries, because one with an OR could not use the indexes.
+    live = (
+        select(result.task_id).where(
+            text(rows),
+            result.queue == queue,
+            result.published_at > due_at,
+            result.started_at.is_not(None),
+        )
+        for rows in (IS_OPEN, IS_UNARCHIVED)
     )
+    since = max(due_at, now - timedelta(days=ACTIVE_DAYS))
     archived = select(columns.id).where(
-        on_days_since(due_at),
+        on_days_since(since),
         columns.queue == queue,
-        columns.listed_at > due_at,
+        columns.listed_at > since,
         columns.started_at.is_not(None),
         columns.tracked,
     )
-    return min(MAX_ROWS, _count(connection, live) + _count(connection, archived))
+    counts = (_count(connection, each, MAX_OVERTAKING) for each in (*live, archived))
+    return min(MAX_OVERTAKING, sum(counts))
 
 
 def _read_running(

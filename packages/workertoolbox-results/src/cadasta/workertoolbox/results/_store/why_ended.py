@@ -134,7 +134,8 @@ def _discarded(case: Case, cause: Cause, error: str) -> Finding:
     worker = case.task.worker
     by = f"by {worker}" if worker else "by a worker"
     if cause is Cause.NOT_REGISTERED:
-        name = case.task.name or "its name"
+        # The message may arrive later than the failure.
+        name = case.task.name or error.removeprefix("NotRegistered: ")
         text = f"was discarded{_when(case)} {by}, which has no task called {name!r}"
     else:
         text = f"was discarded{_when(case)} {by}: {error}"

@@ -127,11 +127,12 @@ def _unseen(
     case: Case, workflow: _Workflow, path: Sequence[str], evidence: dict[str, Any]
 ) -> Finding:
     """Explain a step whose message is missing, although all before it succeeded."""
+    if evidence.get("chord_unseen"):
+        return _unseen_header(case, evidence)
     uncounted = evidence.get("chord_uncounted")
     if uncounted:
         words = "waits for a chord whose tasks have all succeeded, but "
-        words += f"{counted(len(uncounted), 'of them', 'of them')} "
-        words += "is" if len(uncounted) == 1 else "are"
+        words += counted(len(uncounted), "of them is", "of them are")
         words += f" not counted, such as {uncounted[0]}: its worker died, or does not "
         words += "use the toolbox"
         return Finding(Cause.CHORD_UNCOUNTED, words, evidence)
@@ -142,7 +143,7 @@ def _unseen(
     label = f"{last.name or 'task'}[{last.id}]"
     words = f"follows step {evidence['step']} of {evidence['steps']}, {label}, which "
     words += f"succeeded{when}, and the message of the next step has not been seen"
-    missing = explain_missing_message(case.connection, case.clock, words, seen="")
+    missing = explain_missing_message(case.connection, case.clock, words)
     if missing is not None:
         known = {**evidence, **missing.evidence}
         return Finding(missing.cause, missing.predicate, known)
@@ -150,6 +151,16 @@ def _unseen(
         return Finding(Cause.STEP, words + " yet", evidence)
     words += ": the worker could not publish it, or its copy was lost"
     return Finding(Cause.STEP_UNSEEN, words, evidence)
+
+
+def _unseen_header(case: Case, evidence: dict[str, Any]) -> Finding:
+    """Explain a step after a header whose other tasks have all succeeded."""
+    number = counted(evidence["chord_unseen"], "task has", "tasks have")
+    words = f"waits for a chord, of which {number} not been seen by a monitor"
+    missing = explain_missing_message(case.connection, case.clock, words)
+    if missing is None:
+        return Finding(Cause.CHORD, words, evidence)
+    return Finding(missing.cause, missing.predicate, {**evidence, **missing.evidence})
 
 
 def _read_chord(

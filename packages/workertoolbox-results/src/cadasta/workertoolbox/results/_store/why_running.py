@@ -32,6 +32,9 @@ LONG_S = 3600.0
 #: as abandoned.
 SILENCE_S = SILENT_S
 
+#: How many days back the ends of a worker's tasks are searched.
+SEARCHED_DAYS = 7
+
 
 def explain_run(case: Case) -> Finding:
     """Return why a task that runs has not ended."""
@@ -104,7 +107,8 @@ def _last_seen(connection: Connection, worker: str, since: datetime) -> datetime
         text(IS_OPEN), result.worker == worker
     )
     ended = select(func.max(history.c.finished_at, type_=history.c.finished_at.type))
-    ended = ended.where(on_days_since(since), history.c.worker == worker)
+    first = max(since, datetime.now(UTC) - timedelta(days=SEARCHED_DAYS))
+    ended = ended.where(on_days_since(first), history.c.worker == worker)
     known = [since]
     for query in (stored, started, ended):
         at: datetime | None = connection.scalar(query)

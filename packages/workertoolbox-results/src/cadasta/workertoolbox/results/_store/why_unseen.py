@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from cadasta.workertoolbox.results._database.tables import monitor, quarantine
-from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._history.horizon import RUNNING_FOR
 from cadasta.workertoolbox.results._store.reason import (
     Cause,
@@ -35,7 +34,8 @@ class Monitors:
 
     Attributes:
         read_until: All messages that were published before are stored; of running
-            monitors, the one that is furthest behind counts. None if not known.
+            monitors, the one that is furthest behind counts. None if one of these, or
+            all others, have not reported it.
         reported_at: When the last one has reported; None if none has within a day.
         is_running: Whether one has reported within the last minute.
     """
@@ -45,11 +45,15 @@ class Monitors:
     is_running: bool
 
     def behind_s(self, clock: Clock) -> float | None:
-        """Return the seconds that the running monitors are behind, if it matters."""
+        """Return the seconds that running monitors are behind; None if not known."""
         if not self.is_running or self.read_until is None:
             return None
-        seconds = clock.since_s(self.read_until)
-        return seconds if seconds > BEHIND_S else None
+        return max(0.0, clock.since_s(self.read_until))
+
+    def are_behind(self, clock: Clock) -> bool:
+        """Return whether running monitors may not have read the newest messages."""
+        behind_s = self.behind_s(clock)
+        return self.is_running and (behind_s is None or behind_s > BEHIND_S)
 
     def evidence(self, clock: Clock) -> Mapping[str, Any]:
         """Return the values, with keys for the evidence of a reason."""
@@ -67,33 +71,38 @@ def read_monitors(connection: Connection, now: datetime) -> Monitors:
     rows = connection.execute(query).all()
     running = [row for row in rows if row.reported_at >= now - RUNNING_FOR]
     known = [row.read_until for row in running or rows if row.read_until is not None]
+    is_known = bool(known) and (not running or len(known) == len(running))
     furthest = min if running else max
     return Monitors(
-        read_until=furthest(known, default=None),
+        read_until=furthest(known) if is_known else None,
         reported_at=max((row.reported_at for row in rows), default=None),
         is_running=bool(running),
     )
 
 
 def explain_missing_message(
-    connection: Connection, clock: Clock, what: str, *, seen: str
+    connection: Connection, clock: Clock, what: str
 ) -> Finding | None:
     """Explain why a message that was published may not have been seen.
 
     Args:
         what: The predicate that says what is missing.
-        seen: What else to look at, if the monitors are not the reason; unused if empty.
 
     Returns:
         None if the monitors have read all messages.
     """
     monitors = read_monitors(connection, clock.now)
     evidence = monitors.evidence(clock)
-    behind_s = monitors.behind_s(clock)
-    if behind_s is not None and monitors.read_until is not None:
-        until = clock.shown(monitors.read_until)
-        words = f"{what}, but the monitors are {duration_text(behind_s)} behind: "
-        words += f"they have read the messages published until {until}{seen}"
+    if monitors.are_behind(clock):
+        if monitors.read_until is None:
+            words = (
+                f"{what}, but the monitors have just started, and have not reported "
+            )
+            words += "how far they have read"
+        else:
+            until = clock.shown(monitors.read_until)
+            words = f"{what}, but the monitors are behind: they have read the messages "
+            words += f"published until {until}"
         return Finding(Cause.MONITOR_BEHIND, words, evidence)
     if not monitors.is_running:
         last = monitors.reported_at
@@ -102,7 +111,7 @@ def explain_missing_message(
             words += "none has reported within a day"
         else:
             words += f"the last report was at {clock.shown(last)}"
-        return Finding(Cause.NO_MONITOR, words + seen, evidence)
+        return Finding(Cause.NO_MONITOR, words, evidence)
     return None
 
 
@@ -119,15 +128,15 @@ def explain_unknown(connection: Connection, clock: Clock, id: str) -> Finding:
         )
         return Finding(Cause.UNKNOWN, words, {"group_size": len(members)})
     missing = explain_missing_message(
-        connection, clock, "has not been seen by a monitor or a worker", seen=""
+        connection, clock, "has not been seen by a monitor or a worker"
     )
     if missing is not None:
         return missing
     monitors = read_monitors(connection, clock.now)
     words = (
-        "is not known: no monitor and no worker has seen it, although monitors have "
-        "read the messages published until now; check the id, or it was purged, or "
-        "published without the toolbox and not run yet"
+        "is not known: no monitor and no worker has seen it, and the monitors are not "
+        "behind; the id is wrong, the task was purged, or it was published without the "
+        "toolbox and has not run yet"
     )
     return Finding(Cause.UNKNOWN, words, monitors.evidence(clock))
 

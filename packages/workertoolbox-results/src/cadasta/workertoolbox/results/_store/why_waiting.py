@@ -85,7 +85,7 @@ def explain_retry(case: Case, explain_other: Explain) -> Finding:
 def _unseen_retry(case: Case, failed: str, evidence: dict[str, Any]) -> Finding:
     what = f"is to be retried, but the message of the retry has not been seen; {failed}"
     missing = explain_missing_message(
-        case.connection, case.clock, what.replace(", but", " and", 1), seen=""
+        case.connection, case.clock, what.replace(", but", " and", 1)
     )
     if missing is not None:
         known = {**evidence, **missing.evidence}

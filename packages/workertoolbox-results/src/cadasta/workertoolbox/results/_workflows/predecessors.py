@@ -47,11 +47,12 @@ def find_predecessors(
     rows = [*_read_planned(connection, ids)]
     headers = sorted({header_id for *_, header_id in rows if header_id is not None})
     members = find_groups(connection, headers)
+    followers = _find_followers(connection, headers)
     found = {}
     for id, parent_id, header_id in rows:
         if header_id is not None:
-            known = sorted(members.get(header_id, ()))
-            found[id] = Predecessors(known, header_id)
+            known = {*members.get(header_id, ())} - followers
+            found[id] = Predecessors(sorted(known), header_id)
         elif parent_id is not None and parent_id != id:
             found[id] = Predecessors([parent_id])
         else:
@@ -101,6 +102,19 @@ def _rank(status: str) -> int:
         return -1
     known = status in _FURTHEST_FIRST
     return _FURTHEST_FIRST.index(status) if known else len(_FURTHEST_FIRST)
+
+
+def _find_followers(connection: Connection, headers: Sequence[str]) -> set[str]:
+    """Return the steps that follow headers.
+
+    Celery counts the body of a chord in the group that is its header.
+    """
+    found: set[str] = set()
+    for start in range(0, len(headers), MAX_KEYS):
+        some = headers[start : start + MAX_KEYS]
+        query = select(planned.c.id).where(planned.c.header_id.in_(some))
+        found.update(connection.scalars(query))
+    return found
 
 
 def _read_planned(
