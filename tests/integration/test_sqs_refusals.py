@@ -141,6 +141,9 @@ def test_a_refused_task_whose_copy_was_sent_is_shown_as_revoked(
     assert tasks["planned"].result == (
         "not run: export.echo[refused] was refused by the broker"
     )
+    reason = store.why("planned").because
+    assert reason is not None and (reason.id, reason.cause) == ("refused", "refused")
+    assert "was refused by the broker: " in reason.sentence
     with pytest.raises(TaskRevokedError, match="AccessDenied"):
         app.AsyncResult("refused").get(timeout=10)
 

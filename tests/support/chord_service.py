@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task, chord, group, signature
+from celery.exceptions import Ignore, Reject
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
 from cadasta.workertoolbox.conf import Config
@@ -112,6 +113,19 @@ def _add_failing_tasks(app: Celery) -> None:
     def fail_with_values(values: object) -> None:
         raise ValueError(f"refused: {values}")
 
+    @app.task(name="export.ignore", shared=False)
+    def ignore(reason: str) -> None:
+        raise Ignore(reason)
+
+    @app.task(name="export.reject", acks_late=False, shared=False)
+    def reject(reason: str) -> None:
+        raise Reject(reason, requeue=True)
+
+    @app.task(name="export.retry_after_flag", bind=True, shared=False)
+    def retry_after_flag(self: Task[Any, Any], key: str) -> None:
+        wait_until(lambda: is_flag_set(key))
+        raise self.retry(exc=OSError("full"), countdown=3600)
+
     @app.task(name="export.exit", shared=False)
     def exit(code: int) -> None:
         os._exit(code)
@@ -126,7 +140,15 @@ def _add_failing_tasks(app: Celery) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return value
 
-    die_once.acks_late = die_once.reject_on_worker_lost = True
+    @app.task(name="export.die_after_flag", bind=True, shared=False)
+    def die_after_flag(self: Task[Any, Any], key: str, last_key: str) -> None:
+        wait_until(lambda: is_flag_set(key))
+        if set_flag_once(f"died {self.request.id}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        wait_until(lambda: is_flag_set(last_key))
+
+    for each in (die_once, die_after_flag):
+        each.acks_late = each.reject_on_worker_lost = True
 
     @app.task(name="export.hang_once", bind=True, acks_late=True, shared=False)
     def hang_once(self: Task[Any, Any], value: object) -> object:

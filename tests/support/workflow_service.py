@@ -33,11 +33,13 @@ class WorkflowService:
         chords: The service, and what its tasks did.
         store: The store on the database.
         worker: The worker's process.
+        monitor: The monitor's process.
     """
 
     chords: ChordHarness
     store: TaskStore
     worker: Process
+    monitor: Process
 
     @property
     def app(self) -> Celery:
@@ -106,4 +108,4 @@ def run_workflow_service(
             TaskStore(chords.app.conf.result_backend) as store,
         ):
             m.wait_for("copying tasks", timeout_s=TIMEOUT_S)
-            yield WorkflowService(chords, store, worker)
+            yield WorkflowService(chords, store, worker, m)
