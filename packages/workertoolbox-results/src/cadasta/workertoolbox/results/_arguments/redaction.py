@@ -178,6 +178,11 @@ class Redaction:
         return secrets.mask(result)
 
     @property
+    def has_functions(self) -> bool:
+        """Whether the arguments of any task are redacted by a function."""
+        return any(map(callable, self.rules.values()))
+
+    @property
     def has_result_rules(self) -> bool:
         """Whether the results of any task are redacted by a rule."""
         return bool(self.result_rules)

@@ -49,8 +49,7 @@ from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_REASON_LENGTH,
 )
 from cadasta.workertoolbox.results._monitor.stored_arguments import (
-    Form,
-    digest,
+    seal,
     store_arguments,
 )
 from cadasta.workertoolbox.results._monitor.unread_message import (
@@ -127,6 +126,7 @@ def read_task(
             f"the arguments are nested deeper than {MAX_DEPTH} levels"
         ) from error
     own = find_own_headers(name, headers, redaction, hidden)
+    form, digest = seal(stored, own.shown)
     return TaskRecord(
         id=id,
         name=shown_name,
@@ -154,13 +154,11 @@ def read_task(
         schedule=find_entry(headers),
         headers=own.shown,
         rerun_of=find_rerun(headers),
-        arguments=stored.form.value,
+        arguments=form.value,
         options=find_options(
             message, embedded, own, redaction=redaction, hidden=hidden
         ),
-        digest=digest(stored.args, stored.kwargs, own.shown)
-        if stored.form is Form.WHOLE
-        else None,
+        digest=digest,
         run=find_run(
             headers,
             id=id,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from hashlib import sha256
@@ -19,9 +18,12 @@ from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import truncate_arguments
 
-#: What may be a float that `jsonb` changes. PostgreSQL stores numbers as decimals: it
+#: Parts of floats that `jsonb` changes. PostgreSQL stores numbers as decimals: it
 #: writes `1e+16` as an integer, and has no negative zero.
-_UNSAFE = re.compile(r"\de\+\d|-0\.0")
+_UNSAFE = ("e+", "-0.0")
+
+# `json.dumps` with an option takes twice as long, as it makes an encoder.
+_encode = json.JSONEncoder(sort_keys=True, check_circular=False).encode
 
 #: Hexadecimal digits of a digest: enough to notice any change that is not made on
 #: purpose.
@@ -48,11 +50,12 @@ class Form(StrEnum):
 
 
 class StoredArguments(NamedTuple):
-    """The arguments as they are stored, and their form."""
+    """The arguments as they are stored, their form, and both as JSON."""
 
     args: Any
     kwargs: Any
     form: Form
+    encoded: str
 
 
 def store_arguments(
@@ -75,21 +78,38 @@ def store_arguments(
         ValueError: They are nested too deep.
         RecursionError: Likewise.
     """
-    # Before the functions of `REDACT`, which may change values in place.
-    original = json.dumps([args, kwargs])
+    # Functions of `REDACT` may change values in place, or only their types.
+    original = _encode([args, kwargs]) if redaction.has_functions else None
     shown = redaction.redact_message(name, args, kwargs, headers, hidden=hidden)
     whole = jsonable(shown[0]), jsonable(shown[1])
-    kept = truncate_arguments(*whole, max_bytes)
+    encoded = _encode(whole)
+    kept = truncate_arguments(*whole, max_bytes, size=len(encoded))
     if isinstance(kept[0], str) or isinstance(kept[1], str):
         form = Form.REPR
     elif kept[0] is not whole[0] or kept[1] is not whole[1]:
         form = Form.TRUNCATED
-    elif json.dumps(kept) == original:
-        form = Form.WHOLE if is_kept_exactly(original, kept) else Form.CONVERTED
+    elif hidden or (original is not None and not _equals(shown, original)):
+        form = Form.REDACTED
+    elif kept == (args, kwargs):
+        form = Form.WHOLE
     else:
-        is_redacted = bool(hidden) or not _equals(shown, original)
+        # A secret that is None or a mask already is not hidden.
+        is_redacted = shown != (args, kwargs)
         form = Form.REDACTED if is_redacted else Form.CONVERTED
-    return StoredArguments(*kept, form)
+    return StoredArguments(*kept, form, encoded)
+
+
+def seal(stored: StoredArguments, headers: Any) -> tuple[Form, str | None]:
+    """Return the form of arguments, and their digest if they are whole.
+
+    Args:
+        headers: The headers of users as they are stored.
+    """
+    if stored.form is not Form.WHOLE:
+        return stored.form, None
+    if not is_kept_exactly(stored.encoded, [stored.args, stored.kwargs]):
+        return Form.CONVERTED, None
+    return stored.form, _digest(stored.encoded, headers)
 
 
 def digest(args: Any, kwargs: Any, headers: Any) -> str:
@@ -98,8 +118,12 @@ def digest(args: Any, kwargs: Any, headers: Any) -> str:
     If a monitor of an earlier release stores a later message of the task, it replaces
     the arguments, but not what this release has stored of them.
     """
-    encoded = json.dumps([args, kwargs, headers], sort_keys=True)
-    return sha256(encoded.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return _digest(_encode([args, kwargs]), headers)
+
+
+def _digest(encoded: str, headers: Any) -> str:
+    text = encoded if headers is None else encoded + _encode(headers)
+    return sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def is_kept_exactly(encoded: str, value: Any) -> bool:
@@ -108,7 +132,9 @@ def is_kept_exactly(encoded: str, value: Any) -> bool:
     Args:
         encoded: The value as JSON.
     """
-    return not _UNSAFE.search(encoded) or all(map(_is_safe, _floats(value)))
+    # Few texts have these parts; looking at each value takes longer.
+    may_be_unsafe = any(part in encoded for part in _UNSAFE)
+    return not may_be_unsafe or all(map(_is_safe, _floats(value)))
 
 
 def _is_safe(number: float) -> bool:
@@ -129,7 +155,8 @@ def _floats(value: Any) -> Iterator[float]:
 
 
 def _equals(shown: tuple[Any, Any], encoded: str) -> bool:
+    """Return whether arguments have the same values and types as encoded ones."""
     try:
-        return json.dumps(shown) == encoded
+        return _encode(shown) == encoded
     except (TypeError, ValueError):
         return False  # A function of `REDACT` returned something else than JSON.
