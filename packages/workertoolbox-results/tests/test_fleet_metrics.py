@@ -265,6 +265,7 @@ def test_errors_schedules_and_progress_are_shown(
     assert values["error_groups", "new"] == 0
     assert values["read_until_timestamp_seconds",] >= now.timestamp()
     assert values["archived_until_timestamp_seconds",] >= now.timestamp() - 60
+    assert values["backlog_timestamp_seconds",] == 0
     assert values["recent_untracked",] == 0
     assert values["database_up",] == 1
 

@@ -91,12 +91,12 @@ def _histogram(name: str, help: str, of_name: Mapping[str, Counter[int]]) -> Met
 def fleet_metrics(figures: FleetFigures) -> Iterator[Metric]:
     """Yield the metrics of the present state of the fleet."""
     yield from _queue_metrics(figures)
-    if figures.sampled_at is not None:
-        yield GaugeMetricFamily(
-            "workertoolbox_backlog_timestamp_seconds",
-            "When the archiver has last counted the waiting tasks.",
-            value=figures.sampled_at.timestamp(),
-        )
+    sampled_at = figures.sampled_at
+    yield GaugeMetricFamily(
+        "workertoolbox_backlog_timestamp_seconds",
+        "When the archiver has last counted the waiting tasks; 0 if it never has.",
+        value=0.0 if sampled_at is None else sampled_at.timestamp(),
+    )
     groups = GaugeMetricFamily(
         "workertoolbox_error_groups", "Groups of errors by state.", labels=["state"]
     )
