@@ -29,6 +29,7 @@ from cadasta.workertoolbox.results._store.queues import (
     RUN,
     read_speeds,
 )
+from cadasta.workertoolbox.results._store.value_days import find_days
 
 #: Maximum number of tasks that are counted.
 MAX_ROWS = 20_000
@@ -207,7 +208,8 @@ def _live_ends(connection: Connection, queue: str) -> Sequence[_Ended]:
 
 def _archived_ends(connection: Connection, queue: str) -> Sequence[_Ended]:
     """Return the newest ends of a queue in the history: of the newest day with any."""
-    for window in day_windows(connection):
+    days = find_days(connection, {"queue": [queue]})
+    for window in day_windows(connection, only=days):
         found = _ends_in(connection, queue, window)
         if found:
             return found
