@@ -353,6 +353,19 @@ def test_show_draws_several_attempts_as_a_table(app: Celery, backend: Backend) -
     assert "outcome" not in run(app, "show", "once").output
 
 
+def test_show_prints_the_arguments_and_the_traceback_on_request(
+    app: Celery, backend: Backend
+) -> None:
+    track(backend, {"id": "1"}, {"id": "2"})
+    backend.store_result("1", ValueError("no map"), states.FAILURE, "  in a\x1b")
+    backend.store_result("2", [42], states.SUCCESS)
+    failure, success = (run(app, "show", id, "--details").output for id in "12")
+
+    assert 'args    ["a"]\nkwargs  {"b": 1}\n  in a\\x1b\n' in failure
+    assert success.endswith('kwargs  {"b": 1}\nresult  [42]\n')
+    assert "kwargs" not in run(app, "show", "1").output
+
+
 @pytest.mark.parametrize(
     ("result", "shown"),
     [

@@ -12,7 +12,7 @@ from rich.console import Console
 from workflow_tasks import START, at, not_run, planned, queued, task
 
 from cadasta.workertoolbox.results import Task
-from cadasta.workertoolbox.results._commands.tree import format_duration, workflow_tree
+from cadasta.workertoolbox.results._commands.tree import workflow_tree
 from cadasta.workertoolbox.results._commands.workflow_lines import workflow_lines
 from cadasta.workertoolbox.results._workflows.summary import make_workflow
 from cadasta.workertoolbox.results._workflows.workflow import Workflow
@@ -74,14 +74,6 @@ def test_the_time_until_the_eta_is_not_part_of_the_wait() -> None:
     assert one.wait_s == 0.25
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0123, "12 ms"), (3.44, "3.4 s"), (125, "2 min 5 s"), (59.99, "60.0 s")],
-)
-def test_a_duration_is_shown_in_a_suitable_unit(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
 def lines_at(width: int, tasks: list[Task]) -> list[str]:
     """Return the lines that a terminal of a width shows."""
     console = Console(width=width, file=io.StringIO())
@@ -128,17 +120,20 @@ def test_parts_that_do_not_fit_are_continued_on_the_next_line() -> None:
     assert all(line.startswith("│   ") for line in lines[first + 1 : first + 6])
 
 
-def test_the_requested_task_shows_who_has_published_it() -> None:
+def test_the_requested_task_shows_its_times_its_worker_and_its_sender() -> None:
     sender: dict[str, Any] = {
         "origin": "gen1@host",
         "service": "billing",
         "schedule": "nightly",
     }
-    root = task("root", **sender, headers={"order": "a\x1b"})
+    root = task("root", **sender, headers={"order": "a\x1b"}, worker="celery@a\x1b")
     child = task("child", "root", **sender)
     text = drawn(root, child, requested_id="root")
 
-    assert [line.strip() for line in text.splitlines()[1:3]] == [
+    published, place, *others = [line.strip() for line in text.splitlines()[1:5]]
+    assert published.startswith("published ") and "  ended " in published
+    assert place.endswith(r"worker celery@a\x1b")
+    assert others == [
         "from billing gen1@host  schedule nightly",
         'headers {"order": "a\\u001b"}',
     ]
@@ -164,7 +159,7 @@ def test_the_critical_path_and_the_requested_task_are_marked() -> None:
     tasks = [task("root"), task("a", "root"), task("b", "root", ended=9)]
     lines = drawn(*tasks, requested_id="b").splitlines()
 
-    assert [line.partition("  ")[0] for line in lines] == [
+    assert [line.partition("  ")[0] for line in lines[:3]] == [
         *("◆ export.root", "├── export.a", "└── ▶ ◆ export.b")
     ]
     assert "◆" not in drawn(task("root"))

@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_table,
 )
 from cadasta.workertoolbox.results._commands.queries import Selection, selection_options
-from cadasta.workertoolbox.results._commands.tree import format_duration
+from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._task import Task
 
@@ -81,4 +81,4 @@ def _scheduled(task: Task) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else format_duration(seconds)
+    return duration_text(seconds)

@@ -13,7 +13,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
     print_table,
 )
-from cadasta.workertoolbox.results._commands.tree import format_duration
+from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._store.schedules import Schedule
 from cadasta.workertoolbox.results._store.store import TaskStore
 
@@ -105,4 +105,4 @@ def _time(instant: datetime | None) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else format_duration(seconds)
+    return duration_text(seconds)

@@ -17,15 +17,16 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
     print_table,
 )
+from cadasta.workertoolbox.results._commands.requested_task import print_details
 from cadasta.workertoolbox.results._commands.tree import (
     ERROR_WIDTH,
-    format_duration,
     workflow_tree,
 )
 from cadasta.workertoolbox.results._commands.workflow_lines import (
     STYLES,
     workflow_lines,
 )
+from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._store.operations import OperationTask
@@ -59,11 +60,22 @@ MAX_RERUNS = 50
 @click.option(
     "--all", "draw_all", is_flag=True, help=f"Draw more than {MAX_DRAWN} tasks."
 )
+@click.option(
+    "--details",
+    is_flag=True,
+    help="Print also the arguments, and the result or the traceback, of the task ID.",
+)
 @utc_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, id: str, summary: bool, draw_all: bool, as_json: bool
+    ctx: click.Context,
+    /,
+    id: str,
+    summary: bool,
+    draw_all: bool,
+    details: bool,
+    as_json: bool,
 ) -> None:
     """Show the workflow of the task or group ID as a tree.
 
@@ -87,6 +99,7 @@ def command(
         attempts = [] if as_json or summary else store.attempts(id)
         shown = [] if summary else [node.task.id for _, node in workflow.walk()]
         reruns = store.reruns(shown)
+        detailed = store.get(id) if details and not as_json else None
     if as_json:
         objects = [workflow.as_json()] if summary else _objects(workflow, reruns)
         print_json(objects)
@@ -104,6 +117,9 @@ def command(
         click.echo()
         print_table(list(_COLUMNS), rows, below=("worker", "error"))
     _print_reruns([each for some in reruns.values() for each in some])
+    if detailed is not None:
+        click.echo()
+        print_details(detailed)
 
 
 def _print_lines(console: Console, workflow: Workflow) -> None:
@@ -150,4 +166,4 @@ def _run_time(attempt: Attempt) -> str:
     if attempt.started_at is None or attempt.finished_at is None:
         return ""
     seconds = (attempt.finished_at - attempt.started_at).total_seconds()
-    return format_duration(max(0.0, seconds))
+    return duration_text(max(0.0, seconds))

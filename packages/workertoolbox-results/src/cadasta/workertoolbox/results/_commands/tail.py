@@ -17,7 +17,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
 )
 from cadasta.workertoolbox.results._commands.queries import query_option
-from cadasta.workertoolbox.results._commands.tree import format_duration
+from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._task import Task, failure_text
@@ -66,7 +66,7 @@ def command(
 
 def _line(task: Task) -> str:
     at = task.finished_at or task.started_at or task.scheduled_at
-    took = "" if task.run_s is None else format_duration(task.run_s)
+    took = duration_text(task.run_s)
     error = failure_text(task.result) if task.status != "SUCCESS" else None
     parts = (
         format_instant(at),

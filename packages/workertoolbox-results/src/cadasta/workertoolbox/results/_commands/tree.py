@@ -12,6 +12,8 @@ from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.style import Style
 
+from cadasta.workertoolbox.results._commands.requested_task import requested_lines
+from cadasta.workertoolbox.results._durations import duration_text
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._task import Task, failure_text
 from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerpt
@@ -112,7 +114,11 @@ class WorkflowTree:
             marks += f"{ON_PATH} "
         yield _label(branch.node, marks)
         if is_requested:
-            yield from _sender(task)
+            for texts in requested_lines(task):
+                yield [
+                    Piece(f"  {texts[0]}", "dim"),
+                    *(Piece(t, "dim") for t in texts[1:]),
+                ]
         yield from _outcome(task)
 
 
@@ -175,7 +181,7 @@ def _label(node: WorkflowNode, marks: str) -> list[Piece]:
     ]
     for phase, seconds in (("wait", task.wait_s), ("run", task.run_s)):
         if seconds is not None:
-            pieces.append(Piece(f"{phase} {format_duration(seconds)}", "dim"))
+            pieces.append(Piece(f"{phase} {duration_text(seconds)}", "dim"))
     if task.retries:
         pieces.append(Piece(f"retries {task.retries}", "yellow"))
     if node.header_id is not None:
@@ -199,22 +205,6 @@ def _outcome(task: Task) -> Iterator[list[Piece]]:
         yield [Piece(f"  → {shorten(task.result)}")]
     if task.result_bytes is not None:
         yield [Piece(f"  (the beginning of {task.result_bytes:,} bytes)", "dim")]
-
-
-def _sender(task: Task) -> Iterator[list[Piece]]:
-    """Yield lines with the sender and the headers of a task."""
-    pieces = []
-    if task.service or task.origin:
-        names = " ".join(filter(None, (task.service, task.origin)))
-        pieces.append(Piece(f"  from {terminal_text(names)}", "dim"))
-    if task.schedule:
-        pieces.append(Piece(f"schedule {terminal_text(task.schedule)}", "dim"))
-    if pieces:
-        yield pieces
-    if task.rerun_of:
-        yield [Piece(f"  rerun of {terminal_text(task.rerun_of)}", "dim")]
-    if task.headers:
-        yield [Piece(f"  headers {json_text(task.headers)}", "dim")]
 
 
 def _wrapped(pieces: Iterable[Piece], width: int) -> Iterator[list[Piece]]:
@@ -250,13 +240,3 @@ def shorten(value: Any) -> str:
     """Return a value as JSON on one line of at most `WIDTH` characters."""
     text = json_text(value)
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as readable text: `12 ms`, `3.4 s`, `2 min 5 s`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
