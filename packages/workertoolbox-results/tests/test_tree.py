@@ -191,16 +191,24 @@ def test_a_large_workflow_is_drawn_in_part(shape: str) -> None:
         tasks = [tasks[0], *(replace(one, parent_id="root") for one in tasks[1:])]
     tasks[7000] = replace(tasks[7000], status="FAILURE", result="no")
     tasks[8000] = replace(tasks[8000], finished_at=at(9))
-    tasks[9000] = replace(tasks[9000], status="QUEUED", finished_at=None)
+    for n in (9000, 9500):
+        tasks[n] = replace(tasks[n], status="QUEUED", finished_at=None)
     text = drawn(*tasks, limit=100, requested_id=tasks[6000].id)
     lines = text.splitlines()
 
     assert sum("SUCCESS  " in line or "QUEUED  " in line for line in lines) < 100
-    assert all(tasks[n].id in text for n in (0, 1, 6000, 7000, 9000))
+    assert all(tasks[n].id in text for n in (0, 1, 6000, 7000, 9000, 9500))
     assert "SUCCESS" in lines[-1] and " more: " in lines[-1]
     assert f"{tasks[9000].name}  QUEUED" in text
     if shape == "chain":
         assert f"[9000] ◆ {tasks[9000].name}" in text
+
+
+def test_the_end_of_a_critical_path_is_drawn() -> None:
+    group = [task(f"a{n}", "root") for n in range(99)]
+    group[77] = task("last", "root", ended=9)
+
+    assert "◆ export.last" in drawn(task("root"), *group, limit=30)
 
 
 def test_tasks_that_are_left_out_are_counted_below_the_task_above_them() -> None:

@@ -166,13 +166,42 @@ def test_a_planned_body_is_beside_the_chords_of_its_header() -> None:
         task("root"),
         queued("a", "root", group="inner"),
         queued("b", "root", group="outer"),
+        planned("outer body", group="outer"),
         planned("inner body", group="outer"),
         planned("step", "inner body", group="outer"),
-        planned("outer body", group="outer"),
         headers={"inner body": "inner", "outer body": "outer"},
     )
 
-    assert tree(flow) == ["root", "-a", "-b", "-inner body", "--step", "-outer body"]
+    assert tree(flow) == ["root", "-a", "-b", "-outer body", "-inner body", "--step"]
+
+
+def test_a_planned_body_is_below_the_body_that_comes_before_its_header() -> None:
+    flow = workflow(
+        task("root"),
+        queued("a", "root", group="1"),
+        queued("b", "root", group="3"),
+        planned("body 1"),
+        planned("c", "body 1", group="2"),
+        planned("body 2", group="3"),
+        planned("body 3"),
+        headers={"body 1": "1", "body 2": "2", "body 3": "3"},
+    )
+
+    assert tree(flow) == [
+        *("root", "-a", "-b", "-body 1", "--c", "--body 2", "-body 3")
+    ]
+
+
+def test_the_highest_task_of_a_header_decides_where_its_body_is() -> None:
+    flow = workflow(
+        task("root"),
+        *(task("a", "root"), task("aa", "a"), task("aaa", "aa", group="g")),
+        *(queued("b", "root", group="g"), queued("c", "a", group="g")),
+        planned("body"),
+        headers={"body": "g"},
+    )
+
+    assert tree(flow) == ["root", "-a", "--aa", "---aaa", "--c", "-b", "-body"]
 
 
 def test_a_planned_body_is_beside_a_header_that_consists_of_chords() -> None:
