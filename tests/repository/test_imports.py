@@ -61,6 +61,7 @@ ORDER = {
     ),
     "results": (
         "_durations",  # "30s" and "7d"
+        "_duration_text",
         "_errors _headers _ages",  # exceptions; message headers; ages of tasks
         "_query_errors",  # the exceptions of queries
         "_instants",  # "2h", "yesterday" and "14:30"

@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._commands.number_table import (
     rate_unit,
     share_cell,
 )
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 
 
 @pytest.mark.parametrize(

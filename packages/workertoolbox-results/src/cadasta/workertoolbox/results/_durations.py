@@ -1,4 +1,4 @@
-"""Durations: parsing of `500ms`, `30s` and `7d`, and texts such as `2.1 min`."""
+"""Parsing of durations such as `500ms`, `30s` and `7d`."""
 
 from __future__ import annotations
 
@@ -30,28 +30,3 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write {DURATION_FORM}")
     return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-#: The units of durations, with their seconds, and the seconds from which they are used:
-#: the shorter unit would be rounded up to 60.0 s, for example.
-_SHOWN_UNITS = (
-    ("d", 86_400, 86_220),
-    ("h", 3_600, 3_597),
-    ("min", 60, 59.95),
-    ("s", 1, 0.9995),
-    ("ms", 0.001, 0.0005),
-)
-
-
-def duration_text(seconds: float | None) -> str:
-    """Return a duration in its largest unit, such as `3.4 s` or `2.1 min`.
-
-    It is empty if the duration is not known.
-    """
-    if seconds is None:
-        return ""
-    for unit, size, first in _SHOWN_UNITS:
-        if seconds >= first:
-            number = seconds / size
-            return f"{number:.0f} ms" if unit == "ms" else f"{number:.1f} {unit}"
-    return "<1 ms" if seconds > 0 else "0 ms"

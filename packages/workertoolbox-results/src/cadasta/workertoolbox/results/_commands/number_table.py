@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cadasta.workertoolbox.results._commands.output import make_console
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
 
 #: Characters between two columns.

@@ -32,7 +32,7 @@ from cadasta.workertoolbox.results._commands.queries import (
     Selection,
     selection_options,
 )
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._reruns.pace import parse_rate
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
 from cadasta.workertoolbox.results._reruns.publishing import (

@@ -36,7 +36,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
 )
 from cadasta.workertoolbox.results._commands.queries import complete
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
 from cadasta.workertoolbox.results._store.store import TaskStore
 

@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results._commands.options import (
     utc_option,
 )
 from cadasta.workertoolbox.results._commands.output import current_app, print_json
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.workers import RunningTask, Worker
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cadasta.workertoolbox.results._commands.output import format_instant
 from cadasta.workertoolbox.results._commands.tree import ON_PATH, counts_text
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.workflow import (

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import error_group
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.reason import (
     Cause,
     Explained,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, text
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import IS_OPEN, history, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._history.ended_tasks import SILENT_S
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
