@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_table,
 )
 from cadasta.workertoolbox.results._commands.queries import Selection, selection_options
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._task import Task
 

@@ -13,7 +13,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
     print_table,
 )
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.schedules import Schedule
 from cadasta.workertoolbox.results._store.store import TaskStore
 

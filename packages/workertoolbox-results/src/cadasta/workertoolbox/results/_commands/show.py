@@ -26,7 +26,7 @@ from cadasta.workertoolbox.results._commands.workflow_lines import (
     STYLES,
     workflow_lines,
 )
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._store.operations import OperationTask

@@ -17,7 +17,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
 )
 from cadasta.workertoolbox.results._commands.queries import query_option
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._task import Task, failure_text

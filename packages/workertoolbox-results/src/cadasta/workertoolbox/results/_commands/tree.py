@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from cadasta.workertoolbox.results._commands.requested_task import requested_lines
-from cadasta.workertoolbox.results._durations import duration_text
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._task import Task, failure_text
 from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerpt
