@@ -163,7 +163,7 @@ def test_a_purge_skips_a_task_that_is_being_written(
         second = last_line(process)
     engine.dispose()
 
-    assert (first, second) == ("9 tasks deleted", "1 tasks deleted")
+    assert (first, second) == ("9 tasks deleted", "1 task deleted")
     assert kept == dict.fromkeys(TABLES, {"old-00003"})
     assert remaining_ids(database) == NOTHING
 

@@ -47,7 +47,7 @@ def test_one_task_is_erased(app: Celery, backend: Backend, store: TaskStore) -> 
     track(backend, {"id": "1", "root_id": "1"}, {"id": "2", "root_id": "1"})
     result = run(app, "purge", "--task-id", "2")
 
-    assert result.output == "1 tasks deleted\n"
+    assert result.output == "1 task deleted\n"
     assert ids(store) == {"1"}
 
 
@@ -60,7 +60,7 @@ def test_an_archived_task_is_erased(
     archive(backend)
     result = run(app, "purge", "--task-id", "2")
 
-    assert result.output == "1 tasks deleted\n"
+    assert result.output == "1 task deleted\n"
     assert ids(store) == {"1"}
     assert row_counts(backend) == {"workertoolbox_history": 1, "celery_taskmeta": 1}
 

@@ -66,7 +66,7 @@ def test_old_tasks_are_deleted_with_all_data_about_them(
         archive(backend)
     result = run(app, "purge", "--older-than", "30d")
 
-    assert result.output == "1 tasks deleted\n"
+    assert result.output == "1 task deleted\n"
     assert ids(store) == {"young"}
     assert row_counts(backend) == {"workertoolbox_task": 1, "workertoolbox_attempt": 1}
 
@@ -98,7 +98,7 @@ def test_a_task_with_a_younger_end_is_kept(
     first = run(app, "purge", "--older-than", "30d")
     second = run(app, "purge", "--older-than", "19d")
 
-    assert (first.output, second.output) == ("0 tasks deleted\n", "1 tasks deleted\n")
+    assert (first.output, second.output) == ("0 tasks deleted\n", "1 task deleted\n")
     assert row_counts(backend) == {}
 
 
@@ -184,7 +184,7 @@ def test_an_old_task_is_kept_until_its_eta_is_old_too(
     first = run(app, "purge", "--older-than", "30d")
     second = run(app, "purge", "--older-than", "19d")
 
-    assert (first.output, second.output) == ("0 tasks deleted\n", "1 tasks deleted\n")
+    assert (first.output, second.output) == ("0 tasks deleted\n", "1 task deleted\n")
 
 
 def test_old_groups_chords_and_quarantined_messages_are_deleted(
@@ -215,7 +215,7 @@ def test_the_command_also_counts_quarantined_messages(
     counted = run(app, "purge", "--older-than", "30d", "--dry-run")
     result = run(app, "purge", "--older-than", "30d")
 
-    shown = "1 tasks, 2 messages in quarantine"
+    shown = "1 task, 2 messages in quarantine"
     assert counted.output == f"{shown} would be deleted\n"
     assert result.output == f"{shown} deleted\n"
 
@@ -273,4 +273,4 @@ def test_a_custom_status_is_accepted(app: Celery, backend: Backend) -> None:
     backend.store_result("1", {}, "Uploading")
     result = run(app, "purge", "--older-than", "30d", "--status", "Uploading")
 
-    assert result.output == "1 tasks deleted\n"
+    assert result.output == "1 task deleted\n"

@@ -164,5 +164,6 @@ def test_options_select_tasks_of_the_history(
     result = run(app, "purge", *words)
 
     assert archived(backend) == kept
-    assert result.output == f"{4 - len(kept)} tasks deleted\n"
+    deleted = 4 - len(kept)
+    assert result.output == f"{deleted} task{'s' * (deleted != 1)} deleted\n"
     assert counted.output == f"{4 - len(kept)} tasks would be deleted\n"

@@ -184,7 +184,7 @@ def _add_up(steps: Iterable[Counter[str]]) -> tuple[Counter[str], bool]:
 
 def _described(total: Counter[str]) -> str:
     """Return counts in words: the number of tasks first, then the rest."""
-    words = [f"{total[TASKS]} tasks"]
+    words = [f"{total[TASKS]} task{'s' * (total[TASKS] != 1)}"]
     if days := total[DAYS]:
         words.append(f"{days} whole days with about {total[DAY_TASKS]} tasks")
     words += (
