@@ -74,8 +74,10 @@ def test_options_select_the_tasks_and_a_dry_run_counts_the_same(
 
     assert before == unchanged == {*"1234567890"}
     assert before - after == {*deleted_ids}
-    assert counted == f"{len(deleted_ids)} tasks would be deleted\n"
-    assert deleted == f"{len(deleted_ids)} tasks deleted\n"
+    count = len(deleted_ids)
+    number = "1 task" if count == 1 else f"{count} tasks"
+    assert counted == f"{number} would be deleted\n"
+    assert deleted == f"{number} deleted\n"
     assert {id[-1] for ids in remaining_ids(database).values() for id in ids} == after
 
 
