@@ -270,7 +270,7 @@ def test_busy_lost_and_overtaken_tasks_are_told_apart(
     assert "although 1 later task has started" in removed.sentence
     for reason in (busy, slow):
         assert reason.because is not None and reason.because.id == first
-        assert f"of which export.echo_after_flag[{first}] has been" in reason.sentence
+        assert f"export.echo_after_flag[{first}], which has been" in reason.sentence
     assert "has stored nothing since then" in silent.sentence
     assert " started it at " in lost.sentence and " gave" not in lost.sentence
 
@@ -336,7 +336,7 @@ def test_the_body_of_a_chord_waits_for_what_its_header_lacks(
     set_flag(key)
     explained(service, body.id, Cause.SUCCEEDED)
 
-    assert ", of which 1 of 2 tasks have succeeded: it lacks export.echo_after" in (
+    assert ", in which 1 of 2 tasks have succeeded: it lacks export.echo_after" in (
         reason.sentence
     )
 
@@ -425,7 +425,7 @@ def test_an_unknown_id_and_one_in_quarantine_are_told_apart(
     quarantined = explained(service, id, Cause.QUARANTINED)
     unknown = explained(service, "nothing", Cause.UNKNOWN)
 
-    assert "has a message in quarantine, which no monitor could read" in (
+    assert "has a message in quarantine, which a monitor could not read" in (
         quarantined.sentence
     )
     assert "no monitor and no worker has seen it" in unknown.sentence

@@ -377,8 +377,8 @@ def test_workers_that_run_other_tasks_are_busy_and_not_missing(
     assert (reason.cause, reason.is_trouble) == (Cause.BUSY, False)
     assert reason.because is not None and reason.because.id == "2"
     assert (
-        "because the workers of the queue (a@host) are busy with 1 task, of which "
-        "export.project[2] has been running on a@host since "
+        "because the workers of the queue (a@host) are busy with 1 task: "
+        "export.project[2], which has been running on a@host since "
     ) in reason.sentence
     make_usual(store, "export.project", ran_s=10.0)
     hanging = store.why("1")
@@ -435,11 +435,13 @@ def test_a_retry_whose_message_is_missing_is_trouble_after_a_minute(
     for id, ago in (("1", 5 * MINUTE), ("2", 0 * MINUTE)):
         publish(store, "export", id, at=now - HOUR)
         fail(store, id, "OSError", "full", status="RETRY", at=now - ago, retries=0)
-    assert found(store)[0] == Cause.NO_MONITOR
+    cause, _, sentence = found(store)
+    assert cause == Cause.NO_MONITOR
+    assert "none has reported within a day; attempt 1 ended at" in sentence
     report(store, now)
     lost = found(store, "1")
     assert lost[:2] == (Cause.RETRY_UNSEEN, True)
-    assert "but the message of the retry has not been seen; attempt 1 ended" in lost[2]
+    assert "and the message of the retry has not been seen; attempt 1 ended" in lost[2]
     assert found(store, "2")[:2] == (Cause.RETRY, False)
     report(store, now - 10 * MINUTE)
 
@@ -451,7 +453,7 @@ def test_a_retry_whose_message_is_missing_is_trouble_after_a_minute(
 
 @pytest.fixture
 def workflow(store: TaskStore) -> TaskStore:
-    """The store with the chain a, b, (c and d), e, f, of which the message of a."""
+    """The store with the message of a, in the chain a, b, (c and d), e, f."""
     app = workflow_app()
     a, b, c, d, e, f = (app.signature(name, task_id=name) for name in "abcdef")
     with store.engine.begin() as connection:
@@ -527,7 +529,7 @@ def test_the_body_of_a_chord_waits_for_what_the_header_lacks(
     reason = workflow.why("f")
 
     assert (reason.cause, reason.is_trouble) == (Cause.CHORD, False)
-    assert "waits for a chord at step 3 of 5, of which 1 of 3 tasks have succeeded" in (
+    assert "waits for a chord at step 3 of 5, in which 1 of 3 tasks have succeeded" in (
         reason.sentence
     )
     assert "it lacks d[d], which has waited in queue export since" in reason.sentence
@@ -562,7 +564,7 @@ def test_the_body_of_a_chord_waits_for_tasks_that_are_not_seen_yet(
     cause, is_trouble, sentence = found(workflow, "e")
 
     assert (cause, is_trouble) == (Cause.CHORD, False)
-    assert "chord, of which 2 tasks have not been seen by a monitor." in sentence
+    assert "chord with 2 tasks that no monitor has seen." in sentence
 
 
 def test_a_step_whose_message_is_missing_is_trouble_after_a_minute(

@@ -164,7 +164,7 @@ def _revoked(case: Case) -> Finding:
 def _expired(case: Case, evidence: Mapping[str, Any]) -> Finding:
     expires = case.expires
     if expires is None:
-        text = f"expired before a worker started it, as was seen{_when(case)}"
+        text = f"expired before a worker started it; its end was stored{_when(case)}"
     else:
         text = f"expired at {case.clock.shown(expires)}, before a worker started it"
     published_at = case.task.scheduled_at

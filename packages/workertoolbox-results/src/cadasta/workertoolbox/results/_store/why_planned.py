@@ -116,8 +116,9 @@ def _held_up(holder: Task, because: Explained, evidence: dict[str, Any]) -> Find
     if "chord_id" not in evidence:
         return Finding(Cause.STEP, f"waits for {place}, {which}", evidence, because)
     size, lacking = evidence["chord_size"], evidence["chord_lacking"]
-    words = f"waits for a chord at {place}, of which {size - lacking} of "
-    words += f"{counted(size, 'task')} have succeeded: it lacks {which}"
+    words = f"waits for a chord at {place}, in which {size - lacking} of "
+    words += counted(size, "task has", "tasks have")
+    words += f" succeeded: it lacks {which}"
     if lacking > 1:
         words += f"; it also lacks {counted(lacking - 1, 'other task')}"
     return Finding(Cause.CHORD, words, evidence, because)
@@ -155,8 +156,8 @@ def _unseen(
 
 def _unseen_header(case: Case, evidence: dict[str, Any]) -> Finding:
     """Explain a step after a header whose other tasks have all succeeded."""
-    number = counted(evidence["chord_unseen"], "task has", "tasks have")
-    words = f"waits for a chord, of which {number} not been seen by a monitor"
+    number = counted(evidence["chord_unseen"], "task")
+    words = f"waits for a chord with {number} that no monitor has seen"
     missing = explain_missing_message(case.connection, case.clock, words)
     if missing is None:
         return Finding(Cause.CHORD, words, evidence)

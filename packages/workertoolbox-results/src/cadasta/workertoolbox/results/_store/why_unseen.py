@@ -95,10 +95,8 @@ def explain_missing_message(
     evidence = monitors.evidence(clock)
     if monitors.are_behind(clock):
         if monitors.read_until is None:
-            words = (
-                f"{what}, but the monitors have just started, and have not reported "
-            )
-            words += "how far they have read"
+            words = f"{what}, but the monitors have just started, and have not "
+            words += "reported how far they have read"
         else:
             until = clock.shown(monitors.read_until)
             words = f"{what}, but the monitors are behind: they have read the messages "
@@ -159,7 +157,7 @@ def _find_quarantined(connection: Connection, clock: Clock, id: str) -> Finding 
     if row is None:
         return None
     words = (
-        f"has a message in quarantine, which no monitor could read at "
+        f"has a message in quarantine, which a monitor could not read at "
         f"{clock.shown(row.seen_at)}: {first_line(row.reason)}; `tasks quarantine show "
         f"{row.id}` shows it, and workers may have run the task"
     )

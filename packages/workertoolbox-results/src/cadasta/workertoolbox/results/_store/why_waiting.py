@@ -83,17 +83,15 @@ def explain_retry(case: Case, explain_other: Explain) -> Finding:
 
 
 def _unseen_retry(case: Case, failed: str, evidence: dict[str, Any]) -> Finding:
-    what = f"is to be retried, but the message of the retry has not been seen; {failed}"
-    missing = explain_missing_message(
-        case.connection, case.clock, what.replace(", but", " and", 1)
-    )
+    what = "is to be retried, and the message of the retry has not been seen"
+    missing = explain_missing_message(case.connection, case.clock, what)
     if missing is not None:
-        known = {**evidence, **missing.evidence}
-        return Finding(missing.cause, missing.predicate, known)
+        words = f"{missing.predicate}; {failed}"
+        return Finding(missing.cause, words, {**evidence, **missing.evidence})
     failed_at = case.stored_at
     is_new = failed_at is not None and case.clock.since_s(failed_at) < PATIENCE_S
     cause = Cause.RETRY if is_new else Cause.RETRY_UNSEEN
-    return Finding(cause, what, evidence)
+    return Finding(cause, f"{what}; {failed}", evidence)
 
 
 def _publication(case: Case) -> dict[str, Any]:
@@ -197,11 +195,13 @@ def _busy(
         where += f" behind {_number_before(activity)}"
     workers = sorted({each.worker for each in activity.running if each.worker})
     words = f"{where}, because the workers of the queue ({listed(workers)}) are busy "
-    words += f"with {counted(len(activity.running), 'task')}, "
+    words += f"with {counted(len(activity.running), 'task')}"
     if because is None:
-        words += f"the longest since {case.clock.shown(longest.started_at)}"
+        words += f", the longest since {case.clock.shown(longest.started_at)}"
     else:
-        words += f"of which {because.label} {because.finding.predicate}"
+        are_many = len(activity.running) > 1
+        words += "; the one that has run longest is " if are_many else ": "
+        words += f"{because.label}, which {because.finding.predicate}"
     usual_s, waited_s = case.usual.wait_s, evidence["waiting_s"]
     is_long = usual_s is not None and waited_s > max(PATIENCE_S, usual_s)
     cause = Cause.WAITING_LONG if is_long else Cause.BUSY
