@@ -192,6 +192,20 @@ def test_other_ends_say_the_reason(
     assert reason.evidence["reason"] == "not needed"
 
 
+def test_a_task_whose_outcome_was_deleted_before_an_upgrade_says_so(
+    store: TaskStore,
+) -> None:
+    publish(store, "export", "1")
+    store_state(store, "1", states.IGNORED)
+
+    assert found(store) == (
+        Cause.IGNORED,
+        False,
+        "export.project[1] ended before an upgrade of the database, and its outcome "
+        "was deleted.",
+    )
+
+
 def test_a_step_that_is_not_run_is_explained_by_the_task_before_it(
     store: TaskStore, now: datetime
 ) -> None:

@@ -64,7 +64,7 @@ def explain_end(
         case states.REVOKED:
             return _revoked(case)
         case states.IGNORED:
-            return _with_reason(case, Cause.IGNORED, "raised Ignore")
+            return _ignored(case)
         case states.REJECTED:
             return _with_reason(case, Cause.REJECTED, "rejected its message")
     return _lost(case) if case.task.status == LOST else _failed(case)
@@ -177,6 +177,14 @@ def _expired(case: Case, evidence: Mapping[str, Any]) -> Finding:
 def explain_expired(case: Case) -> Finding:
     """Explain a task that has expired, and that is not shown as revoked yet."""
     return _expired(case, {"queue": case.queue})
+
+
+def _ignored(case: Case) -> Finding:
+    if case.task.worker is None:
+        # The archiver has stored the end; see `_history/earlier_ends.py`.
+        text = "ended before an upgrade of the database, and its outcome was deleted"
+        return Finding(Cause.IGNORED, text, _evidence(case))
+    return _with_reason(case, Cause.IGNORED, "raised Ignore")
 
 
 def _with_reason(case: Case, cause: Cause, event: str) -> Finding:
