@@ -98,7 +98,7 @@ def _tell(fleet: RecordedFleet, app: Celery) -> None:
 
 
 def _fill_exports(fleet: RecordedFleet) -> None:
-    """Publish more exports than two workers can run, one of which hangs."""
+    """Publish more exports than two workers can run, while one of them hangs."""
     free_at = {EXPORTS: night(2, 20), OTHER_EXPORTS: night(2, 20)}
     for n in range(90):
         at = night(2, 20) + n * timedelta(seconds=34)
@@ -118,7 +118,7 @@ def _fill_exports(fleet: RecordedFleet) -> None:
 
 
 def _silence_reports(fleet: RecordedFleet) -> None:
-    """Start a report on a worker of which nothing is heard any more."""
+    """Start a report on a worker that stores nothing any more."""
     for n in range(28):
         at = night(2, 10) + n * timedelta(seconds=125)
         kwargs = {"customer_id": 500 + n, "month": "2026-10"}

@@ -45,7 +45,8 @@ def test_the_body_of_a_chord_is_not_in_its_header(store: TaskStore) -> None:
     assert found["c"].ids == ["a", "b"]
 
 
-#: Who follows whom in the tests below: `e` is the body of a chord, and `f` is after it.
+#: What each task follows in the tests below: `e` is the body of a chord, and `f` is
+#: after it.
 BEFORE = {
     "f": Predecessors(["e"]),
     "e": Predecessors(["b", "c", "d"], "h"),

@@ -364,7 +364,7 @@ def test_a_broker_that_is_away_leaves_the_tasks_to_a_resume(
     assert outcome.state == "published"
 
 
-def test_an_error_of_which_nobody_knows_leaves_the_task_in_doubt(
+def test_an_unknown_error_leaves_the_task_in_doubt(
     exporter: Celery, store: TaskStore
 ) -> None:
     fail(store, {"id": "1"}, {"id": "2"})

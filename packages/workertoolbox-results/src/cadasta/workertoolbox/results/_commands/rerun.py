@@ -145,8 +145,8 @@ def command(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None
     if found.doubtful:
         _show(
             "tasks in doubt may have been published; when the monitors have read the "
-            f"messages of that time, `tasks rerun --resume {id}` knows, and --doubtful "
-            "publishes the others, with the same ids",
+            f"messages of that time, `tasks rerun --resume {id}` counts those that "
+            "were, and --doubtful publishes the others, with the same ids",
             as_json,
         )
     if found.waiting:
@@ -203,8 +203,11 @@ def _begin(
     _show_plan(plan, alone=root_id is None, as_json=options["as_json"])
     count = len(plan.allowed)
     if not count:
-        what = "these tasks" if plan.tasks else "its steps"
-        raise click.ClickException(f"none of {what} can be rerun")
+        raise click.ClickException(
+            "none of these tasks can be rerun"
+            if plan.tasks
+            else "the workflow has no failed steps"
+        )
     _confirm(count, options)
     id = begin_rerun(
         *(store, plan),

@@ -1,4 +1,4 @@
--- Which values tasks in the history have on which days, whoever inserts the tasks.
+-- A trigger stores which values the tasks in the history have on which days.
 CREATE OR REPLACE FUNCTION workertoolbox_history_added() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN

@@ -1,4 +1,4 @@
--- Which values tasks in the history have on which days.
+-- A trigger stores which values the tasks in the history have on which days.
 DROP TRIGGER IF EXISTS workertoolbox_history_added;
 CREATE TRIGGER workertoolbox_history_added AFTER INSERT ON workertoolbox_history BEGIN
     INSERT OR IGNORE INTO workertoolbox_day_value (kind, value, day)

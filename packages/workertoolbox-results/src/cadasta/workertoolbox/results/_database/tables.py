@@ -444,7 +444,7 @@ operation_task = Table(
     Column("position", Integer, nullable=False),
     Column("name", Text),
     Column("new_id", Text, nullable=False),
-    # `waiting`, `publishing`, `published` or `refused`; see `_reruns/states.py`.
+    # `waiting`, `publishing`, `published` or `refused`; see `_store/operations.py`.
     Column("state", Text, nullable=False),
     # Why it was refused, or what the broker answered.
     Column("note", Text),

@@ -116,21 +116,25 @@ def fleet_metrics(figures: FleetFigures) -> Iterator[Metric]:
     for labels in figures.overdue[:MAX_ENTRIES]:
         entries.add_metric(labels, 1)
     yield entries
-    for name, help, at in (
-        ("read_until", "All messages published before are stored.", figures.read_until),
-        (
-            *("archived_until", "All tasks that ended before are archived."),
-            figures.archived_until,
-        ),
-    ):
-        yield GaugeMetricFamily(
-            f"workertoolbox_{name}_timestamp_seconds", help, value=at.timestamp()
-        )
+    yield from _horizon_metrics(figures)
     yield GaugeMetricFamily(
         "workertoolbox_recent_untracked",
         "Results of the last hour without a task, up to 20,000.",
         value=figures.untracked,
     )
+
+
+def _horizon_metrics(figures: FleetFigures) -> Iterator[Metric]:
+    """Yield the times until which the database is complete."""
+    messages = "All messages published until then are stored."
+    ends = "All tasks that ended until then are archived."
+    for name, help, at in (
+        ("read_until", messages, figures.read_until),
+        ("archived_until", ends, figures.archived_until),
+    ):
+        yield GaugeMetricFamily(
+            f"workertoolbox_{name}_timestamp_seconds", help, value=at.timestamp()
+        )
 
 
 def _queue_metrics(figures: FleetFigures) -> Iterator[Metric]:

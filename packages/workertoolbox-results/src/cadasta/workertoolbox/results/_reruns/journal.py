@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results._store.operations import (
 #: Characters of an operation's key: few, because people type it.
 _KEY_LENGTH = 12
 
-#: Maximum length in characters of who, why, what and notes.
+#: Maximum length in characters of each text.
 MAX_LENGTH = 1000
 
 

@@ -298,8 +298,8 @@ def _publisher(
                 journal.settle(store.engine, entry, PUBLISHING, str(error))
                 raise _unavailable(connection, error, advice) from error
             except Exception as error:
-                # Nobody knows whether the message was sent, for example if its copy
-                # could not be.
+                # The message may have been sent, for example if only its copy could
+                # not be.
                 return journal.settle(store.engine, entry, PUBLISHING, str(error))
             note = None if has_steps else _note(call)
             return journal.settle(store.engine, entry, PUBLISHED, note)
