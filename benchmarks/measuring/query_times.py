@@ -31,7 +31,7 @@ from support.sample_history import insert_sample_history
 #: Default numbers of tasks in the history.
 SIZES = (1_000_000, 10_000_000)
 
-#: How often each query runs in each database, after once.
+#: How often each query is measured in each database, after a first run.
 ROUNDS = 40
 
 #: The longest that a query may take, in milliseconds, and compared with the smallest

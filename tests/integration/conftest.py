@@ -35,6 +35,7 @@ from support.brokers import (
 from support.checkups import configured_app
 from support.chord_harness import SHARED_QUEUES, ChordHarness, open_chord_harness
 from support.echo_service import make_app
+from support.fresh_database import fresh_database
 from support.processes import Process
 from support.queue_contents import (
     QueueContents,
@@ -181,15 +182,9 @@ def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[History]:
     """A history in a database of each kind, for all tests of a module."""
-    with ExitStack() as stack:
-        if request.param == "postgresql":
-            server: PostgreSQL = request.getfixturevalue("postgresql")
-            url = stack.enter_context(server.database())
-        else:
-            template: Path = request.getfixturevalue("sqlite_template")
-            folder = tmp_path_factory.mktemp("history")
-            url = f"sqlite:///{shutil.copy(template, folder)}"
-        yield stack.enter_context(open_history(url))
+    folder = tmp_path_factory.mktemp("history")
+    with fresh_database(request, folder) as url, open_history(url) as history:
+        yield history
 
 
 @pytest.fixture

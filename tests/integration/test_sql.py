@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.documented_grants import documented_grants, granted_role
 from support.figures_history import fill_database
+from support.fresh_database import fresh_database
 from support.grafana import expand
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -67,14 +67,7 @@ def url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The URL of a database of each kind, with forty days of figures."""
-    with ExitStack() as stack:
-        if request.param == "postgresql":
-            server: PostgreSQL = request.getfixturevalue("postgresql")
-            url = stack.enter_context(server.database())
-        else:
-            template: Path = request.getfixturevalue("sqlite_template")
-            folder = tmp_path_factory.mktemp("sql")
-            url = f"sqlite:///{shutil.copy(template, folder)}"
+    with fresh_database(request, tmp_path_factory.mktemp("sql")) as url:
         with TaskStore(result_backend_url(url)) as store:
             fill_database(store.engine)
         yield url

@@ -46,7 +46,7 @@ _BLOCK = re.compile(
     r"(?:<!-- types: (?P<typed>.*?) -->\n)?```console\n(?P<text>.*?)```\n", re.DOTALL
 )
 
-#: A operation has a random key, from which the ids of its tasks are made.
+#: An operation has a random key, from which the ids of its tasks are made.
 _RANDOM = re.compile(
     r"\b[0-9a-f]{12}(?=: |  rerun)|\b[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[0-9a-f-]{17}"
 )

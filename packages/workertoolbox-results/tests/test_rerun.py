@@ -18,6 +18,7 @@ from kombu.utils.json import loads
 from messages import message
 from sqlalchemy import update
 from stored_tasks import store_ended, store_state
+from taken_messages import take
 
 from cadasta.workertoolbox.results import (
     BrokerUnavailable,
@@ -51,17 +52,6 @@ def exporter(app: Celery) -> Celery:
     app.amqp.queues.add(Queue("export"))
     take(app)
     return app
-
-
-def take(app: Celery) -> list[Any]:
-    """Take the messages off the queue."""
-    found = []
-    with app.connection_for_read() as connection:
-        queue = app.amqp.queues["export"](connection.default_channel)
-        queue.declare()
-        while (each := queue.get(no_ack=True)) is not None:
-            found.append(each)
-    return found
 
 
 def bodies(app: Celery) -> list[Any]:

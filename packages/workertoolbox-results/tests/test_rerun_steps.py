@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from kombu import Queue
 from messages import message
 from stored_tasks import store_state
+from taken_messages import take
 
 from cadasta.workertoolbox.results import (
     TaskNotFound,
@@ -45,17 +46,6 @@ def canvas(app: Celery) -> Celery:
         app.task(name=name, shared=False)(nothing)
     take(app)
     return app
-
-
-def take(app: Celery) -> list[Any]:
-    """Take the messages off the queue."""
-    found = []
-    with app.connection_for_read() as connection:
-        queue = app.amqp.queues["export"](connection.default_channel)
-        queue.declare()
-        while (each := queue.get(no_ack=True)) is not None:
-            found.append(each)
-    return found
 
 
 def store_messages(store: TaskStore, *messages: Any) -> None:

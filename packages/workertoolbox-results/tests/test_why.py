@@ -324,7 +324,7 @@ def test_a_task_with_an_eta_is_not_due(store: TaskStore, now: datetime) -> None:
     )
 
 
-def test_a_queue_of_which_nothing_starts_has_no_worker(
+def test_a_queue_whose_tasks_do_not_start_has_no_worker(
     store: TaskStore, now: datetime
 ) -> None:
     publish(store, "export", "1", at=now - 20 * MINUTE)

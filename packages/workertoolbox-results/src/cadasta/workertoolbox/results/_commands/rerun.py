@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,12 +18,6 @@ from rich.progress import (
 )
 
 from cadasta.workertoolbox.results._commands.interrupts import deferred_interrupt
-from cadasta.workertoolbox.results._commands.number_table import (
-    Cell,
-    Column,
-    count_cell,
-    print_numbers,
-)
 from cadasta.workertoolbox.results._commands.options import json_option
 from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._commands.queries import (
@@ -32,9 +25,10 @@ from cadasta.workertoolbox.results._commands.queries import (
     Selection,
     selection_options,
 )
+from cadasta.workertoolbox.results._commands.rerun_plan import show_line, show_plan
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._reruns.pace import parse_rate
-from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
+from cadasta.workertoolbox.results._reruns.plan import plan_rerun
 from cadasta.workertoolbox.results._reruns.publishing import (
     begin_rerun,
     resume_rerun,
@@ -43,20 +37,11 @@ from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._store import operations
 from cadasta.workertoolbox.results._store.operations import PUBLISHED, OperationTask
+from cadasta.workertoolbox.results._store.reason import counted
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: Number of tasks up to which each one is printed.
 MAX_LISTED = 50
-
-#: Number of ids that are printed for each reason of a refusal.
-_MAX_IDS = 3
-
-_COLUMNS = (
-    Column("name", is_text=True),
-    Column("queue", is_text=True),
-    Column("status", is_text=True),
-    Column("tasks"),
-)
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]  # Generic since click 8.4.
@@ -141,13 +126,13 @@ def command(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None
         ("left", found.waiting),
     ):
         parts += [f"{number} {state}"] * bool(number)
-    _show(", ".join(parts), as_json)
+    show_line(", ".join(parts), as_json=as_json)
     if found.doubtful:
-        _show(
+        show_line(
             "tasks in doubt may have been published; when the monitors have read the "
             f"messages of that time, `tasks rerun --resume {id}` counts those that "
             "were, and --doubtful publishes the others, with the same ids",
-            as_json,
+            as_json=as_json,
         )
     if found.waiting:
         raise click.ClickException(f"continue with `tasks rerun --resume {id}`")
@@ -176,10 +161,10 @@ def _resume(store: TaskStore, options: Mapping[str, Any]) -> tuple[str, int]:
     found = store.operation(options["resume"])
     count = found.waiting + found.doubtful * options["doubtful"]
     why = f": {found.reason}" if found.reason else ""
-    _show(
+    show_line(
         f"operation {found.id} by {found.made_by}{why}; {found.published} of "
         f"{found.tasks} published",
-        options["as_json"],
+        as_json=options["as_json"],
     )
     _confirm(count, options)
     return found.id, count
@@ -200,7 +185,7 @@ def _begin(
         if not ids:
             ids, text = _search(app, store, options)
         plan = plan_rerun(app, store, ids, again=again)
-    _show_plan(plan, alone=root_id is None, as_json=options["as_json"])
+    show_plan(plan, alone=root_id is None, as_json=options["as_json"])
     count = len(plan.allowed)
     if not count:
         raise click.ClickException(
@@ -231,7 +216,8 @@ def _search(
         if len(found) >= limit:
             break
     if has_more:
-        _show(f"more tasks match; these are the newest {limit}", options["as_json"])
+        text = f"more tasks match; these are the newest {limit}"
+        show_line(text, as_json=options["as_json"])
     if not found:
         raise click.ClickException("no task matches")
     window = (
@@ -240,37 +226,6 @@ def _search(
         if options[name] is not None
     )
     return found[:limit][::-1], " ".join([selection.text, *window]).strip()
-
-
-def _show_plan(plan: RerunPlan, *, alone: bool, as_json: bool) -> None:
-    """Print how many tasks can be rerun, by name, queue and status, and which not.
-
-    Args:
-        alone: Whether steps of workflows run without the steps after them.
-    """
-    counts = Counter(
-        (each.task.name or "?", each.task.queue or "?", each.task.status)
-        for each in plan.allowed
-    )
-    if counts and not as_json:
-        rows = [
-            [*map(Cell, key), count_cell(number)]
-            for key, number in sorted(counts.items())
-        ]
-        print_numbers(_COLUMNS, rows)
-    refused: dict[str, list[str]] = defaultdict(list)
-    for each in plan.refused:
-        refused[each.refusal or ""].append(each.task.id)
-    for reason, ids in refused.items():
-        some = ", ".join(ids[:_MAX_IDS]) + ", …" * (len(ids) > _MAX_IDS)
-        _show(f"cannot rerun {_tasks(len(ids))}: {reason} ({some})", as_json)
-    steps = sum(each.is_step for each in plan.allowed)
-    if steps and alone:
-        _show(
-            f"steps of workflows among them: {steps:,}; they run alone, without the "
-            "steps after them",
-            as_json,
-        )
 
 
 def _confirm(count: int, options: Mapping[str, Any]) -> None:
@@ -282,7 +237,8 @@ def _confirm(count: int, options: Mapping[str, Any]) -> None:
     if not count or options["yes"]:
         return
     took = duration_text(count / options["rate"])
-    question = f"This publishes {_tasks(count)}, in about {took}. Type {count} to go on"
+    question = f"This publishes {counted(count, 'task')}, in about {took}. "
+    question += f"Type {count} to go on"
     try:
         answer = click.prompt(question, err=options["as_json"], type=str)
     except click.Abort:
@@ -335,12 +291,3 @@ def _line(outcome: OperationTask) -> str:
         case _:
             line = f"{ids}{note}"
     return terminal_text(line)
-
-
-def _tasks(count: int) -> str:
-    return f"{count:,} task{'s' * (count != 1)}"
-
-
-def _show(line: str, as_json: bool) -> None:
-    """Print a line, on standard error beside JSON."""
-    click.echo(terminal_text(line), err=as_json)

@@ -12,29 +12,25 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 from celery import Celery
-from kombu import Connection
 
-from cadasta.workertoolbox.results._errors import BrokerUnavailable, UnreadMessages
-from cadasta.workertoolbox.results._monitor.broker import broker_errors, refused
+from cadasta.workertoolbox.results._errors import UnreadMessages
 from cadasta.workertoolbox.results._monitor.stored_arguments import digest
 from cadasta.workertoolbox.results._reruns import journal
-from cadasta.workertoolbox.results._reruns.messages import make_call, name_of
+from cadasta.workertoolbox.results._reruns.messages import name_of
 from cadasta.workertoolbox.results._reruns.pace import Pace
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
+from cadasta.workertoolbox.results._reruns.publisher import open_publisher
 from cadasta.workertoolbox.results._reruns.rules import find_refusal
 from cadasta.workertoolbox.results._reruns.steps import KIND as STEPS
-from cadasta.workertoolbox.results._reruns.steps import find_obstacle, step_options
+from cadasta.workertoolbox.results._reruns.steps import find_obstacle
 from cadasta.workertoolbox.results._store.operations import (
     PUBLISHED,
     PUBLISHING,
     REFUSED,
     WAITING,
-    Operation,
     OperationTask,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
@@ -46,9 +42,6 @@ DEFAULT_RATE = 10.0
 #: Number of tasks that are read at once: few, because their rules are checked when they
 #: are read, and at a low rate the last of them is published much later.
 READ_AHEAD = 20
-
-#: Attempts to connect to the broker before the first task is published.
-CONNECT_RETRIES = 2
 
 #: How far the clocks of this host and of the monitors may differ.
 CLOCK_SKEW = timedelta(seconds=2)
@@ -175,7 +168,7 @@ def resume_rerun(
     states = {PUBLISHING, WAITING} if doubtful else {WAITING}
     yield from _settle_doubtful(store, operation_id, publish_others=doubtful)
     if store.operation_tasks(operation_id, states=states, limit=1):
-        with _publisher(app, store, operation) as publish:
+        with open_publisher(app, store, operation) as publish:
             pace = Pace(per_s, should_stop=should_stop)
             for entry, call in _read_calls(store, operation_id, states):
                 refusal = _find_refusal(app, store, call, operation.kind)
@@ -263,59 +256,3 @@ def _find_refusal(
     except Exception as error:  # Routes are functions of users.
         return f"it cannot be routed: {error}"
     return None
-
-
-@contextmanager
-def _publisher(
-    app: Celery, store: TaskStore, operation: Operation
-) -> Iterator[Callable[[StoredCall, OperationTask], OperationTask]]:
-    """Return a function that publishes a task, and stores that it has done so.
-
-    Raises:
-        BrokerUnavailable: The broker cannot be reached.
-    """
-    advice = f"then continue with `tasks rerun --resume {operation.id}`"
-    has_steps = operation.kind == STEPS
-
-    with app.producer_pool.acquire(block=True) as producer:
-        connection: Any = producer.connection
-        errors = broker_errors(connection)
-        try:
-            connection.ensure_connection(
-                max_retries=CONNECT_RETRIES, interval_start=0.5, interval_step=0.5
-            )
-        except errors as error:
-            raise _unavailable(connection, error, advice) from error
-
-        def publish(call: StoredCall, entry: OperationTask) -> OperationTask:
-            further = step_options(call, operation.id) if has_steps else {}
-            made = make_call(app, call, operation.id, further)
-            try:
-                app.send_task(
-                    made.name, made.args, made.kwargs, producer=producer, **made.options
-                )
-            except errors as error:
-                journal.settle(store.engine, entry, PUBLISHING, str(error))
-                raise _unavailable(connection, error, advice) from error
-            except Exception as error:
-                # The message may have been sent, for example if only its copy could
-                # not be.
-                return journal.settle(store.engine, entry, PUBLISHING, str(error))
-            note = None if has_steps else _note(call)
-            return journal.settle(store.engine, entry, PUBLISHED, note)
-
-        yield publish
-
-
-def _unavailable(
-    connection: Connection, error: BaseException, advice: str
-) -> BrokerUnavailable:
-    return BrokerUnavailable(f"{refused(connection, error)}; {advice}")
-
-
-def _note(call: StoredCall) -> str | None:
-    """Return what is not published with a task."""
-    left_out = [*call.options.get("follows", ())]
-    if call.task.group_id and "chord" not in left_out:
-        left_out.append("group")
-    return f"without its {', '.join(left_out)}" if left_out else None

@@ -1,0 +1,64 @@
+"""What `tasks rerun` would publish, before it asks."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import click
+
+from cadasta.workertoolbox.results._commands.number_table import (
+    Cell,
+    Column,
+    count_cell,
+    print_numbers,
+)
+from cadasta.workertoolbox.results._reruns.plan import RerunPlan
+from cadasta.workertoolbox.results._safe_text import terminal_text
+from cadasta.workertoolbox.results._store.reason import counted
+
+#: Number of ids that are printed for each reason of a refusal.
+_MAX_IDS = 3
+
+_COLUMNS = (
+    Column("name", is_text=True),
+    Column("queue", is_text=True),
+    Column("status", is_text=True),
+    Column("tasks"),
+)
+
+
+def show_plan(plan: RerunPlan, *, alone: bool, as_json: bool) -> None:
+    """Print how many tasks can be rerun, by name, queue and status, and which not.
+
+    Args:
+        alone: Whether steps of workflows run without the steps after them.
+    """
+    counts = Counter(
+        (each.task.name or "?", each.task.queue or "?", each.task.status)
+        for each in plan.allowed
+    )
+    if counts and not as_json:
+        rows = [
+            [*map(Cell, key), count_cell(number)]
+            for key, number in sorted(counts.items())
+        ]
+        print_numbers(_COLUMNS, rows)
+    refused: dict[str, list[str]] = defaultdict(list)
+    for each in plan.refused:
+        refused[each.refusal or ""].append(each.task.id)
+    for reason, ids in refused.items():
+        some = ", ".join(ids[:_MAX_IDS]) + ", …" * (len(ids) > _MAX_IDS)
+        number = counted(len(ids), "task")
+        show_line(f"cannot rerun {number}: {reason} ({some})", as_json=as_json)
+    steps = sum(each.is_step for each in plan.allowed)
+    if steps and alone:
+        show_line(
+            f"steps of workflows among them: {steps:,}; they run alone, without the "
+            "steps after them",
+            as_json=as_json,
+        )
+
+
+def show_line(line: str, *, as_json: bool) -> None:
+    """Print a line, on standard error beside JSON."""
+    click.echo(terminal_text(line), err=as_json)
