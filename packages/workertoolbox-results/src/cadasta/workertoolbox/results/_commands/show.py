@@ -84,7 +84,7 @@ def command(
     waits for. If the task was attempted more than once, its attempts follow as a table.
 
     Of a large workflow, a part is drawn: what it waits for, what failed, both ends of
-    the critical path, and the first tasks of each level. `--json` prints all tasks.
+    the critical path, and the first tasks below each of these. `--json` prints all.
     """
     shortened = not as_json  # The tree shows only the beginning of results.
     with TaskStore.for_app(current_app(ctx)) as store:
