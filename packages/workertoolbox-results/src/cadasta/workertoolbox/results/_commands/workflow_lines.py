@@ -1,4 +1,4 @@
-"""A workflow in three lines: its status, its critical path, what holds it up."""
+"""Lines about a workflow: its status, its critical path, and what holds it up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STYLES: dict[WorkflowStatus | None, str] = {
 
 
 def workflow_lines(workflow: Workflow) -> Iterator[str]:
-    """Yield lines about a workflow as a whole; without tasks, none."""
+    """Yield the lines about a workflow; nothing if it has no tasks."""
     if workflow.status is None:
         return
     yield f"{workflow.status}{_time(workflow)}: {counts_text(workflow.counts)}"

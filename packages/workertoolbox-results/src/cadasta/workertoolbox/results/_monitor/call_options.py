@@ -54,7 +54,7 @@ def find_options(
     redaction: Redaction,
     hidden: list[Any],
 ) -> dict[str, Any] | None:
-    """Return the options of a message, or None if it has only those that all have.
+    """Return the options of a message that differ from the default, or None.
 
     Returns:
         `priority`; `time_limits`, the hard and the soft one in seconds; `shadow`;

@@ -50,7 +50,7 @@ class Form(StrEnum):
 
 
 class StoredArguments(NamedTuple):
-    """The arguments as they are stored, their form, and both as JSON."""
+    """The arguments as they are stored, their form, and all of them as JSON."""
 
     args: Any
     kwargs: Any

@@ -65,8 +65,8 @@ class FleetFigures:
             last sample is older than five minutes.
         error_groups: Number of groups of errors by their state.
         overdue: Service and name of the entries of beat's schedule that are overdue.
-        read_until: When the messages were published that all monitors have stored.
-        archived_until: When the tasks ended whose figures are complete.
+        read_until: All messages that were published until then are stored.
+        archived_until: The figures contain all tasks that ended until then.
         untracked: Number of results of the last hour whose task no monitor has seen, up
             to 20,000.
     """

@@ -195,7 +195,7 @@ class Operations(OpenDatabase):
     def read_until(self) -> datetime | None:
         """Return until when all running monitors have read their messages.
 
-        It is None if no monitor runs.
+        It is None if no monitor runs, or if one has not reported how far it has read.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.

@@ -37,11 +37,11 @@ MAX_ROWS = 20_000
 #: Maximum number of running tasks that are read.
 MAX_RUNNING = 1000
 
-#: Maximum number of tasks that are counted which have overtaken another one.
+#: Maximum number of tasks that are counted as overtaking another one.
 MAX_OVERTAKING = 1000
 
-#: How many days ago a worker has run a task of a queue that it may still consume, and
-#: how far back tasks are searched that have overtaken another one.
+#: A worker is taken to consume the queues of the tasks that it ran within so many days.
+#: Overtaking tasks are searched as far back.
 ACTIVE_DAYS = 1
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, delete, select
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import monitor, schedule
 from cadasta.workertoolbox.results._errors import ScheduleNotFound
+from cadasta.workertoolbox.results._history.horizon import RUNNING_FOR
 from cadasta.workertoolbox.results._schedules.words import in_words
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
@@ -19,9 +20,6 @@ from cadasta.workertoolbox.results._task import Task
 
 #: The longest sleep in seconds of Celery's beat, by default.
 MAX_INTERVAL_S = 300.0
-
-#: How long after its last report a monitor counts as running.
-RUNNING_FOR = timedelta(minutes=1)
 
 #: How long after its next run was due an entry without a run is shown.
 SHOWN_FOR = timedelta(days=30)

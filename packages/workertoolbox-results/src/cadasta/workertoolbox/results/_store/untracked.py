@@ -48,7 +48,7 @@ def find_untracked(
 
 
 def count_untracked(connection: Connection, *, since: datetime) -> int:
-    """Count these tasks, up to 20,000."""
+    """Count the tasks of `find_untracked`, up to 20,000."""
     return len(find_untracked(connection, MAX_COUNTED, since=since))
 
 

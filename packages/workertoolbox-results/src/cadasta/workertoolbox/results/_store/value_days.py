@@ -23,8 +23,8 @@ def find_days(
     """Return the days that may have tasks with these values; None means all days.
 
     Args:
-        values: For each kind, values of which a task has one. `tracked` has the value
-            `false` only.
+        values: For each kind, the values that a task may have. `tracked` has only the
+            value `false`.
     """
     kind, value = day_value.c.kind, day_value.c.value
     queries = [

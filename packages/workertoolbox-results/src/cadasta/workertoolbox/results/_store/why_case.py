@@ -29,9 +29,9 @@ class Case:
     """A task that is to be explained.
 
     Attributes:
-        message: The columns of the latest message that are not those of the task; empty
-            if the task is archived, or no monitor has seen it.
-        result: Those of the latest state, or of the row of the history.
+        message: Columns of its latest message; empty if the task is archived, or no
+            monitor has seen it.
+        result: Columns of its latest state, or of its row in the history.
     """
 
     connection: Connection

@@ -1,4 +1,4 @@
-"""The tasks that decided when a workflow ended, or what its present path is."""
+"""The critical path of a workflow: the tasks that decide when it ends."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.holdups import activity_of
 from cadasta.workertoolbox.results._workflows.links import Links
-from cadasta.workertoolbox.results._workflows.order import after_what_they_need
+from cadasta.workertoolbox.results._workflows.order import in_topological_order
 from cadasta.workertoolbox.results._workflows.workflow import Holdup, PathStep
 
-#: The end of a task that has not ended, in comparisons.
-EVER = datetime.min.replace(tzinfo=UTC)
+#: In comparisons, the end of a task that has not ended.
+NO_END = datetime.min.replace(tzinfo=UTC)
 
 
 class _Header(NamedTuple):
@@ -67,7 +67,7 @@ def _last_ended(links: Links) -> str:
 
 
 def _end(task: Task) -> datetime:
-    return task.finished_at or EVER
+    return task.finished_at or NO_END
 
 
 def _path_to(links: Links, id: str) -> Sequence[str]:
@@ -115,7 +115,7 @@ def _longest_chains(after: _Successors) -> Mapping[str | _Header, _Chain]:
     Forged announcements can form a cycle, which is cut at some place.
     """
     chains: dict[str | _Header, _Chain] = {}
-    for node in after_what_they_need(after, lambda each: after.get(each, ())):
+    for node in in_topological_order(after, lambda each: after.get(each, ())):
         chains[node] = _longest(after.get(node, ()), chains)
     return chains
 

@@ -1,4 +1,4 @@
-"""The part of a large workflow that is worth drawing."""
+"""The most important part of a large workflow."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Branch:
 def make_excerpt(
     workflow: Workflow, *, limit: int | None = None, requested_id: str | None = None
 ) -> Sequence[Branch]:
-    """Return the tree of a workflow, or the part of it that tells most.
+    """Return the tree of a workflow, or its most important part.
 
     These come first: the requested task, tasks that hold the workflow up, the ends of
     the critical path, failed tasks, and the tasks above them. Then follow the tasks in
@@ -78,19 +78,19 @@ def _by_weight(
     nodes: Sequence[tuple[int, WorkflowNode]],
     requested_id: str | None,
 ) -> Iterator[str]:
-    """Yield the ids of tasks, some of them twice, those that tell most first."""
+    """Yield the ids of tasks, some of them twice, the most important ones first."""
     path = [step.task.id for step in workflow.critical_path]
     failed = (node.task for _, node in nodes if has_failed(node.task))
-    telling = [
+    important = [
         *([] if requested_id is None else [requested_id]),
         *(each.task.id for each in workflow.held_up_by[:MAX_OF_A_KIND]),
         *(*path[-MAX_OF_A_KIND:], *path[:MAX_OF_A_KIND]),
         *islice((task.id for task in failed if not task.not_run), MAX_OF_A_KIND),
     ]
-    yield from telling
+    yield from important
     parents = _parents(nodes)
-    reached: set[str | None] = {None, *telling}
-    for id in telling:
+    reached: set[str | None] = {None, *important}
+    for id in important:
         above = parents.get(id)
         for _ in range(MAX_OF_A_KIND):
             if above is not None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results._workflows.order import after_what_they_need
+from cadasta.workertoolbox.results._workflows.order import in_topological_order
 
 #: The time of publication of a task that is not published yet.
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -104,7 +104,7 @@ class _Forest:
     def place_bodies(self) -> Mapping[str, str | None]:
         """Return for each planned body the nearest task above all of its header."""
         placed: dict[str, str | None] = {}
-        for header_id in after_what_they_need(
+        for header_id in in_topological_order(
             dict.fromkeys(self.header_ids.values()), self._inner_headers
         ):
             placed[header_id] = self._lowest(self._above(header_id, placed), placed)

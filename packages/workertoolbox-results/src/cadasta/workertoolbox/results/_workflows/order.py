@@ -1,4 +1,4 @@
-"""The order in which nodes of a graph can be computed."""
+"""Topological order of the nodes of a graph."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TypeVar
 Node = TypeVar("Node", bound=Hashable)
 
 
-def after_what_they_need(
+def in_topological_order(
     nodes: Iterable[Node], needs: Callable[[Node], Sequence[Node]]
 ) -> Iterator[Node]:
-    """Yield nodes, and all that they need, each once and after what it needs itself.
+    """Yield nodes, and all that they need, each once and after what it needs.
 
     A cycle is cut: one of its nodes is yielded before a node that it needs.
     """

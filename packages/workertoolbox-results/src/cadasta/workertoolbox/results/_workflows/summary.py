@@ -1,4 +1,4 @@
-"""Making a workflow out of its tasks."""
+"""The tree, the status and the critical path of the tasks of a workflow."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Create the table of the values that the history has on each day, and its triggers.
 
-0029 inserts the values of tasks that are in the history before.
+0029 inserts the values of tasks that are already in the history.
 
 Before deployment.
 """

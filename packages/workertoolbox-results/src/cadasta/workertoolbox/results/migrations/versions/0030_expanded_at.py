@@ -1,4 +1,4 @@
-"""Keep when the tables of an earlier release were joined by the history.
+"""Store when the history was added to the tables of an earlier release.
 
 Monitors of that release list queued tasks; monitors of this one do not. The instant
 says which messages only the former can have stored.
