@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +13,11 @@ from sqlalchemy import select
 
 from cadasta.workertoolbox.results import Redaction, TaskStore
 from cadasta.workertoolbox.results._database.tables import history
-from cadasta.workertoolbox.results._headers import RERUN
+from cadasta.workertoolbox.results._headers import DISPLAY_REPRS, RERUN
 from cadasta.workertoolbox.results._history.archiver import archive_batch
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.call_options import MAX_NEXT_BYTES
-from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.message import UnreadableMessage, read_task
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.stored_arguments import digest
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
@@ -167,6 +168,51 @@ def test_a_secret_of_the_task_is_not_stored_in_the_steps_after_it() -> None:
     options = read_task(message(body), seen_at=NOW).options
 
     assert options == {"follows": ["chain"], "next_form": "redacted"}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {**STEP, "options": {"task_id": "2", "kwargsrepr": "***"}},
+        {**STEP, "options": {"headers": {DISPLAY_REPRS: {"argsrepr": "***"}}}},
+        {**STEP, "args": ["hunter2"], "immutable": False},
+        {"task": "celery.chord", "kwargs": {"header": [], "body": {**STEP, "args": []}}}
+        | {"options": {"link": [{**STEP, "options": {"argsrepr": "()"}}]}},
+    ],
+)
+def test_steps_with_arguments_that_their_own_messages_hide_are_not_stored(
+    step: dict[str, Any],
+) -> None:
+    redaction = Redaction(parameter_names=lambda name: ("result", "password"))
+    body = [[], {}, {"chain": [step]}]
+    options = read_task(message(body), seen_at=NOW, redaction=redaction).options
+
+    assert options == {"follows": ["chain"], "next_form": "redacted"}
+
+
+def test_steps_whose_results_are_not_secret_are_stored() -> None:
+    redaction = Redaction(parameter_names=lambda name: ("result", "password", "to"))
+    steps = [
+        {**STEP, "args": ["a"], "immutable": True},
+        {**STEP, "args": [], "immutable": False},
+    ]
+    body = [[], {}, {"chain": steps}]
+    options = read_task(message(body), seen_at=NOW, redaction=redaction).options
+
+    assert options == {"follows": ["chain"], "next": {"chain": steps}}
+
+
+def test_steps_that_are_nested_deep_are_not_stored() -> None:
+    found = set()
+    for depth in range(800, sys.getrecursionlimit()):
+        nested = "[" * depth + "]" * depth
+        try:
+            read = read_task(message(f'[[],{{}},{{"chain":{nested}}}]'), seen_at=NOW)
+        except UnreadableMessage:
+            break
+        found.add((read.options or {}).get("next_form"))
+
+    assert found == {"converted"}
 
 
 def test_only_the_header_of_its_own_message_makes_a_task_a_rerun() -> None:

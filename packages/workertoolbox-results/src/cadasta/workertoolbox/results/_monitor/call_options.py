@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
 from cadasta.workertoolbox.results._arguments.known_secrets import KnownSecrets
 from cadasta.workertoolbox.results._arguments.masking import MAPPING_TASKS
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._headers import RERUN
+from cadasta.workertoolbox.results._headers import DISPLAY_REPRS, RERUN
 from cadasta.workertoolbox.results._monitor.own_headers import OwnHeaders
 from cadasta.workertoolbox.results._monitor.stored_arguments import (
     Form,
@@ -28,6 +28,10 @@ MAX_NEXT_BYTES = 16 * 1024
 
 #: Parts of a message that are published or called after the task.
 _NEXT = ("chain", "chord", "callbacks", "errbacks")
+
+#: How many values Celery puts before the arguments of a step: the result of the task
+#: before it, or the request, the error and the traceback for an error callback.
+_PREPENDED = (1, 3)
 
 #: The highest priority of RabbitMQ, and the longest time limit in seconds.
 _MAX_PRIORITY = 255
@@ -98,14 +102,14 @@ def _next(
     hidden: list[Any],
 ) -> dict[str, Any]:
     """Return the steps after a task, or why they are not stored."""
-    original = json.dumps(parts)
-    if len(original) > MAX_NEXT_BYTES:
-        return {"next_form": Form.TRUNCATED.value}
     secrets: list[Any] = [*hidden]
     try:
+        original = json.dumps(parts)
+        if len(original) > MAX_NEXT_BYTES:
+            return {"next_form": Form.TRUNCATED.value}
         masked = redaction.masking(name, secrets).mask(json.loads(original))
         shown = KnownSecrets.of(secrets).mask(masked)
-        if not _is_json(shown, original):
+        if not _is_json(shown, original) or _hides_arguments(parts, redaction):
             return {"next_form": Form.REDACTED.value}
         kept = jsonable(shown)
     except (ValueError, RecursionError):
@@ -115,6 +119,40 @@ def _next(
     if isinstance(group_index, int):
         kept["group_index"] = group_index
     return {"next": kept}
+
+
+def _hides_arguments(value: Any, redaction: Redaction) -> bool:
+    """Return whether a step hides arguments that masking shows.
+
+    Its publisher may have given a text to be shown instead of them, and their positions
+    are others when Celery has put the result of the task before it before them.
+    """
+    if isinstance(value, list):
+        return any(_hides_arguments(each, redaction) for each in value)
+    if not isinstance(value, dict):
+        return False
+    match value:
+        case {"options": dict(options)} if _has_reprs(options):
+            return True
+        case {"task": str(name), "args": [*args], "immutable": immutable, **rest} if (
+            not immutable and redaction.rules_of(name).by_position
+        ):
+            original = json.dumps(args)
+            for number in _PREPENDED:
+                # Functions of `REDACT` may change values in place.
+                given = [*[None] * number, *json.loads(original)]
+                shown, _ = redaction.redact(name, given, rest.get("kwargs"))
+                if not _is_json(shown[number:], original):
+                    return True
+    return any(_hides_arguments(each, redaction) for each in value.values())
+
+
+def _has_reprs(options: Mapping[str, Any]) -> bool:
+    """Return whether the options of a step say what to show of its arguments."""
+    headers = options.get("headers")
+    if isinstance(headers, dict) and DISPLAY_REPRS in headers:
+        return True
+    return options.keys() & {"argsrepr", "kwargsrepr"} != set()
 
 
 def _is_json(value: Any, encoded: str) -> bool:
