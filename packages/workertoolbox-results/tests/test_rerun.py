@@ -38,6 +38,7 @@ from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._reruns.messages import new_id
 from cadasta.workertoolbox.results._reruns.pace import parse_rate
+from cadasta.workertoolbox.results._reruns.publishing import READ_AHEAD
 
 #: High enough not to wait.
 FAST = 10_000
@@ -144,18 +145,22 @@ def test_a_rerun_has_the_arguments_and_the_options_of_the_task(
     assert (again.rerun_of, again.headers) == ("1", {"order": {"id": 7}, "tenant": "t"})
 
 
+@pytest.mark.filterwarnings("ignore::celery.exceptions.CDeprecationWarning")
 def test_the_queue_of_the_task_wins_over_the_options_of_its_class(
     exporter: Celery, store: TaskStore
 ) -> None:
     @exporter.task(
-        name="export.project", queue="celery", routing_key="celery", shared=False
+        **{"name": "export.project", "queue": "celery", "routing_key": "celery"},
+        **{"serializer": "pickle", "shared": False},
     )
     def project() -> None: ...
 
+    exporter.finalize()  # Celery finds the class of tasks that it has registered.
     fail(store, {"id": "1"}, {"id": "2", "eta": LATER})
     sent = publish(exporter, store, "1", "2")
 
     assert [each.headers["eta"] for each in sent] == [None, LATER]
+    assert {each.content_type for each in sent} == {"application/json"}
 
 
 def test_a_mapped_task_is_published_under_its_own_name(
@@ -337,6 +342,29 @@ def test_two_processes_that_resume_an_operation_share_its_tasks(
 
     assert sorted(each.task_id for each in found) == ids[1:]
     assert len({each.headers["id"] for each in take(exporter)}) == len(ids)
+
+
+def test_a_task_that_another_process_publishes_meanwhile_is_not_in_doubt(
+    exporter: Celery, store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = fail(store, *({"id": f"{number:02}"} for number in range(READ_AHEAD + 3)))
+    id, _ = interrupt(exporter, store, *ids)
+    one = resume_rerun(exporter, store, id, per_s=FAST, doubtful=True)
+    for _ in range(READ_AHEAD):
+        next(one)
+    take(exporter)
+    send_task = exporter.send_task
+
+    def send_while_one_goes_on(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(exporter, "send_task", send_task)
+        next(one)
+        return send_task(*args, **options)
+
+    monkeypatch.setattr(exporter, "send_task", send_while_one_goes_on)
+    [*resume_rerun(exporter, store, id, per_s=FAST)]
+    sent = [each.headers["id"] for each in take(exporter)]
+
+    assert sorted(sent) == sorted(new_id(id, each) for each in ids[-2:])
 
 
 def test_a_broker_that_is_away_leaves_the_tasks_to_a_resume(

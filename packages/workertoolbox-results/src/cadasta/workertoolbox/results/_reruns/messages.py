@@ -56,6 +56,8 @@ def make_call(
         "task_id": new_id(operation_id, task.id),
         "queue": task.queue,
         "routing_key": routing_key,
+        # As the first message. Another serializer would not decode the arguments.
+        "serializer": "json",
         "ignore_result": call.ignore_result,
         "headers": _headers(call) | rerun_header(operation_id, task.id),
         **further,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import timedelta
 
 from celery import Celery
@@ -166,11 +166,13 @@ def resume_rerun(
     """
     operation = store.operation(operation_id)
     states = {PUBLISHING, WAITING} if doubtful else {WAITING}
-    yield from _settle_doubtful(store, operation_id, publish_others=doubtful)
+    again = yield from _settle_doubtful(store, operation_id, publish_others=doubtful)
     if store.operation_tasks(operation_id, states=states, limit=1):
         with open_publisher(app, store, operation) as publish:
             pace = Pace(per_s, should_stop=should_stop)
             for entry, call in _read_calls(store, operation_id, states):
+                if entry.state == PUBLISHING and entry not in again:
+                    continue  # Another process is publishing it.
                 refusal = _find_refusal(app, store, call, operation.kind)
                 if call is None or refusal is not None:
                     yield journal.settle(store.engine, entry, REFUSED, refusal)
@@ -208,8 +210,9 @@ def whoami() -> str:
 
 def _settle_doubtful(
     store: TaskStore, operation_id: str, *, publish_others: bool
-) -> Iterator[OperationTask]:
-    """Yield the doubtful tasks that are not published again."""
+) -> Generator[OperationTask, None, Collection[OperationTask]]:
+    """Yield the doubtful tasks that are not published again; return the others."""
+    again = set()
     read_until = store.read_until()
     for entry in [*entries_of(store, operation_id, {PUBLISHING})]:
         is_read = read_until and read_until > entry.changed_at + CLOCK_SKEW
@@ -220,6 +223,9 @@ def _settle_doubtful(
             yield entry
         elif not is_read:
             raise UnreadMessages(entry.new_id)
+        else:
+            again.add(entry)
+    return again
 
 
 def _read_calls(
