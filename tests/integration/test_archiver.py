@@ -618,6 +618,20 @@ def test_functions_with_the_owners_privileges_ignore_temporary_tables(
 
 
 @on_postgresql
+def test_a_role_cannot_use_functions_with_the_owners_privileges(past: History) -> None:
+    # In a trigger on its own table, a role's own casts would run with the privileges.
+    query = text("""
+        SELECT proname, has_function_privilege('public', oid, 'EXECUTE')
+        FROM pg_proc WHERE prosecdef AND proname LIKE 'workertoolbox%'
+    """)
+    with past.engine.connect() as connection:
+        public = {name: is_public for name, is_public in connection.execute(query)}
+
+    assert len(public) >= 6
+    assert not any(public.values()), public
+
+
+@on_postgresql
 def test_functions_that_search_days_for_their_owner_ignore_temporary_tables(
     past: History,
 ) -> None:

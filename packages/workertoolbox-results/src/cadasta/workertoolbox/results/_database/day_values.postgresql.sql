@@ -23,6 +23,9 @@ BEGIN
     );
 END $$;
 
+-- As there, so that no role can put the trigger on a table of its own.
+REVOKE ALL ON FUNCTION workertoolbox_history_added FROM PUBLIC;
+
 DROP TRIGGER IF EXISTS workertoolbox_history_added ON workertoolbox_history;
 CREATE TRIGGER workertoolbox_history_added AFTER INSERT ON workertoolbox_history
 REFERENCING NEW TABLE AS added

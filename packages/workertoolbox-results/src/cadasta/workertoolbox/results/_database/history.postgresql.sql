@@ -33,6 +33,11 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- With the right to execute it, a role could put the trigger on a table of its own, whose
+-- types convert values by functions that then run with the privileges of the owner. A
+-- trigger that exists fires without this right.
+REVOKE ALL ON FUNCTION workertoolbox_result_deleted FROM PUBLIC;
+
 DROP TRIGGER IF EXISTS workertoolbox_result_deleted ON celery_taskmeta;
 CREATE TRIGGER workertoolbox_result_deleted BEFORE DELETE ON celery_taskmeta
 FOR EACH ROW WHEN (
@@ -155,6 +160,8 @@ BEGIN
     END LOOP;
     RETURN NULL;
 END $$;
+
+REVOKE ALL ON FUNCTION workertoolbox_message_stored FROM PUBLIC;
 
 DROP TRIGGER IF EXISTS workertoolbox_message_stored ON workertoolbox_task;
 CREATE TRIGGER workertoolbox_message_stored AFTER INSERT ON workertoolbox_task
