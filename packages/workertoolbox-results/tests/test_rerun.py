@@ -150,8 +150,11 @@ def test_the_queue_of_the_task_wins_over_the_options_of_its_class(
     exporter: Celery, store: TaskStore
 ) -> None:
     @exporter.task(
-        **{"name": "export.project", "queue": "celery", "routing_key": "celery"},
-        **{"serializer": "pickle", "shared": False},
+        name="export.project",
+        queue="celery",
+        routing_key="celery",
+        serializer="pickle",
+        shared=False,
     )
     def project() -> None: ...
 
