@@ -27,6 +27,8 @@ from cadasta.workertoolbox.results._store.day_windows import (
 from cadasta.workertoolbox.results._store.queues import (
     CONSUMER_ROWS,
     RUN,
+    End,
+    read_newest_ends,
     read_speeds,
 )
 from cadasta.workertoolbox.results._store.value_days import find_days
@@ -79,23 +81,20 @@ class QueueActivity:
     per_second: float
 
 
-class _Ended(NamedTuple):
-    at: datetime | None
-    worker: str | None
-
-
 def read_activity(
     connection: Connection, queue: str, due_at: datetime, now: datetime
 ) -> QueueActivity:
     """Return what happened in a queue since `due_at`."""
-    ended = [*_live_ends(connection, queue), *_archived_ends(connection, queue)]
+    live = read_newest_ends(connection).get(queue, ())
+    ended = [each for each in live if each.worker is not None]
+    ended += _archived_ends(connection, queue)
     since = now - timedelta(days=ACTIVE_DAYS)
-    recent = {each.worker for each in ended if each.at and each.at >= since}
+    recent = {each.worker for each in ended if each.at >= since}
     workers = {worker for worker in recent if worker is not None}
     running = _read_running(connection, queue, workers)
     own = [each for each in running if each.queue == queue]
     workers |= {each.worker for each in own if each.worker is not None}
-    active = [each.at for each in ended if each.at is not None]
+    active = [each.at for each in ended]
     active += (each.started_at for each in own)
     return QueueActivity(
         before=_count_before(connection, queue, due_at, now),
@@ -188,25 +187,7 @@ def _read_running(
     return sorted(found, key=lambda each: (each.started_at, each.id))
 
 
-def _live_ends(connection: Connection, queue: str) -> Sequence[_Ended]:
-    """Return the last end of each worker among the newest results."""
-    result = taskmeta.c
-    newest = (
-        select(result.queue, result.worker, result.date_done)
-        .where(text(IS_UNARCHIVED), result.queue.is_not(None))
-        .order_by(result.date_done.desc())
-        .limit(MAX_ROWS)
-        .subquery()
-    )
-    at = func.max(newest.c.date_done, type_=newest.c.date_done.type)
-    query = select(at, newest.c.worker).where(
-        newest.c.queue == queue, newest.c.worker.is_not(None)
-    )
-    rows = connection.execute(query.group_by(newest.c.worker))
-    return [_Ended(ended_at.replace(tzinfo=UTC), worker) for ended_at, worker in rows]
-
-
-def _archived_ends(connection: Connection, queue: str) -> Sequence[_Ended]:
+def _archived_ends(connection: Connection, queue: str) -> Sequence[End]:
     """Return the newest ends of a queue in the history: of the newest day with any."""
     days = find_days(connection, {"queue": [queue]})
     for window in day_windows(connection, only=days):
@@ -216,7 +197,7 @@ def _archived_ends(connection: Connection, queue: str) -> Sequence[_Ended]:
     return []
 
 
-def _ends_in(connection: Connection, queue: str, window: DayWindow) -> Sequence[_Ended]:
+def _ends_in(connection: Connection, queue: str, window: DayWindow) -> Sequence[End]:
     columns = history.c
     query = (
         select(columns.finished_at, columns.worker)
@@ -229,4 +210,4 @@ def _ends_in(connection: Connection, queue: str, window: DayWindow) -> Sequence[
         .order_by(columns.listed_at.desc())
         .limit(CONSUMER_ROWS)
     )
-    return [_Ended(*row) for row in connection.execute(query)]
+    return [End(*row) for row in connection.execute(query)]

@@ -118,7 +118,7 @@ def read_queues(connection: Connection, now: datetime) -> Sequence[QueueBacklog]
         waiting = _read_sample(connection, now)
     open_tasks = _read_open_tasks(connection)
     speeds = read_speeds(connection, now)
-    ends = _read_newest_ends(connection)
+    ends = read_newest_ends(connection)
     queues = {*waiting.by_queue, *open_tasks, *speeds, *ends}
     archived = _read_archived_ends(connection, queues, now)
     found = []
@@ -226,12 +226,14 @@ def read_speeds(connection: Connection, now: datetime) -> Mapping[str, float]:
     }
 
 
-class _End(NamedTuple):
+class End(NamedTuple):
+    """The end of a task, or the last one of a worker."""
+
     at: datetime
     worker: str | None
 
 
-def _read_newest_ends(connection: Connection) -> Mapping[str, Sequence[_End]]:
+def read_newest_ends(connection: Connection) -> Mapping[str, Sequence[End]]:
     """Return the latest end of each worker by queue, from the newest live results."""
     result = taskmeta.c
     newest = (
@@ -245,16 +247,16 @@ def _read_newest_ends(connection: Connection) -> Mapping[str, Sequence[_End]]:
     query = select(newest.c.queue, newest.c.worker, at).group_by(
         newest.c.queue, newest.c.worker
     )
-    found: defaultdict[str, list[_End]] = defaultdict(list)
+    found: defaultdict[str, list[End]] = defaultdict(list)
     for queue, worker, ended_at in connection.execute(query):
         if ended_at is not None:
-            found[queue].append(_End(ended_at.replace(tzinfo=UTC), worker))
+            found[queue].append(End(ended_at.replace(tzinfo=UTC), worker))
     return found
 
 
 def _read_archived_ends(
     connection: Connection, queues: Collection[str], now: datetime
-) -> Mapping[str, Sequence[_End]]:
+) -> Mapping[str, Sequence[End]]:
     """Return the last end of each worker in the latest archived tasks of queues."""
     since = now - CONSUMER_WINDOW
 
@@ -274,5 +276,5 @@ def _read_archived_ends(
     found = defaultdict(list)
     rows = group_latest(connection, sorted(queues), select_latest)
     for queue, worker, _, ended_at in rows:
-        found[queue].append(_End(ended_at, worker))
+        found[queue].append(End(ended_at, worker))
     return found
