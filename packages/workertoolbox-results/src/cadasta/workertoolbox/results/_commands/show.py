@@ -56,7 +56,9 @@ MAX_RERUNS = 50
     epilog="Example: celery -A proj tasks show 7a61f3e6-9736-45fe-acde-3736828022cb",
 )
 @click.argument("id")
-@click.option("--summary", is_flag=True, help="Show the workflow as a whole, no tasks.")
+@click.option(
+    "--summary", is_flag=True, help="Show the workflow as a whole, not its tasks."
+)
 @click.option(
     "--all", "draw_all", is_flag=True, help=f"Draw more than {MAX_DRAWN} tasks."
 )
