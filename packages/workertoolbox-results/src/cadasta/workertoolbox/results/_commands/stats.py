@@ -128,19 +128,8 @@ def _objects(table: StatsTable, by: str) -> Iterator[dict[str, Any]]:
 
 def _print(table: StatsTable, by: str) -> None:
     console = make_console()
-    length_s = (table.until - table.since).total_seconds()
-    now, before = table.total.now, table.total.before
-    compared = "" if before is None else "; ▲▼ compares them with the window before"
-    print_line(
-        console,
-        [
-            Cell(
-                f"Tasks that ended from {format_instant(table.since)} to "
-                f"{format_instant(table.until)} ({duration_text(length_s)}){compared}",
-                "dim",
-            )
-        ],
-    )
+    now = table.total.now
+    print_line(console, [Cell(_heading(table), "dim")])
     if not now.count and not now.failed_attempts:
         print_line(console, [Cell("no tasks ended")])
         return
@@ -167,6 +156,15 @@ def _print(table: StatsTable, by: str) -> None:
         for title, row in rows
     ]
     print_numbers(columns, cells)
+
+
+def _heading(table: StatsTable) -> str:
+    length_s = (table.until - table.since).total_seconds()
+    window = f"{format_instant(table.since)} to {format_instant(table.until)}"
+    text = f"Tasks that ended from {window} ({duration_text(length_s)})"
+    if table.total.before is not None:
+        text += "; ▲▼ compares them with the window before"
+    return text
 
 
 def _numbers(row: StatsRow, rate: Cell, *, has_extra_runs: bool) -> Sequence[Cell]:
