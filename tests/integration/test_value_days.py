@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select, text
 
 from cadasta.workertoolbox.results import TaskStore, migrations
 from cadasta.workertoolbox.results._database.tables import day_value, history
@@ -98,16 +98,27 @@ def test_lists_read_the_days_of_their_values(two_days: History) -> None:
     assert (rare, sorted(of_worker), mixed) == (["3"], ["2", "3"], [])
 
 
+def locked_tables(connection: Connection) -> Sequence[str]:
+    """Return the tables and indexes that a transaction has locked."""
+    if connection.dialect.name == "sqlite":
+        return []
+    query = "SELECT relation::regclass::text FROM pg_locks WHERE relation IS NOT NULL"
+    own = f"{query} AND pid = pg_backend_pid()"
+    return connection.scalars(text(own)).all()
+
+
 def test_an_upgrade_finds_the_values_of_earlier_tasks(two_days: History) -> None:
     with two_days.engine.begin() as connection:
         connection.execute(delete(day_value))
         context = MigrationContext.configure(connection)
         with Operations.context(context):
             import_module(EARLIER_VALUES).upgrade()
+        locked = locked_tables(connection)
     found = stored(two_days)
 
     assert found >= BOTH
     assert {kind for kind, *_ in found - BOTH} <= {"status", "tracked"}
+    assert [name for name in locked if "history" in name] == []
 
 
 def test_values_of_days_before_the_history_are_deleted(two_days: History) -> None:

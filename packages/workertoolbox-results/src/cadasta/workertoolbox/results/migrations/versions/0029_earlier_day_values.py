@@ -8,8 +8,13 @@ Before deployment.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+
+from cadasta.workertoolbox.results._database.lock_use import releasing_locks
 
 revision = "0029"
 down_revision = "0028"
@@ -35,7 +40,6 @@ COLUMNS = {
 }
 
 VALUES = """
-INSERT INTO workertoolbox_day_value (kind, value, day)
 WITH RECURSIVE found (value) AS (
     SELECT min({column}) FROM {table} WHERE {condition}
     UNION ALL
@@ -44,16 +48,19 @@ WITH RECURSIVE found (value) AS (
     )
     FROM found WHERE found.value IS NOT NULL
 )
-SELECT '{column}', value, CAST('{day}' AS date) FROM found WHERE value IS NOT NULL
-ON CONFLICT DO NOTHING
+SELECT '{column}', value FROM found WHERE value IS NOT NULL
 """
 
 OTHERS = """
-INSERT INTO workertoolbox_day_value (kind, value, day)
-SELECT kind, value, CAST('{day}' AS date)
+SELECT kind, value
 FROM (VALUES ('status', 'SUCCESS'), ('tracked', 'false')) AS others (kind, value)
-WHERE EXISTS (SELECT FROM {table}) ON CONFLICT DO NOTHING
+WHERE EXISTS (SELECT FROM {table})
 """
+
+INSERT = sa.text(
+    "INSERT INTO workertoolbox_day_value (kind, value, day) "
+    "VALUES (:kind, :value, :day) ON CONFLICT DO NOTHING"
+)
 
 SQLITE = """
 INSERT OR IGNORE INTO workertoolbox_day_value (kind, value, day)
@@ -75,11 +82,19 @@ def upgrade() -> None:
         connection.exec_driver_sql(UNTRACKED_SQLITE)
         return
     for table, day in connection.execute(sa.text(TABLES)).all():
-        for column, condition in COLUMNS.items():
-            values = {"column": column, "condition": condition}
-            statement = VALUES.format(table=table, day=day, **values)
-            connection.exec_driver_sql(statement)
-        connection.exec_driver_sql(OTHERS.format(table=table, day=day))
+        # Locks on all tables and their indexes could fill the lock table of the server.
+        with releasing_locks(connection):
+            found = [*_read_values(connection, table)]
+        if found:
+            rows = [{"kind": kind, "value": value, "day": day} for kind, value in found]
+            connection.execute(INSERT, rows)
+
+
+def _read_values(connection: sa.Connection, table: str) -> Iterator[Any]:
+    for column, condition in COLUMNS.items():
+        values = {"table": table, "column": column, "condition": condition}
+        yield from connection.exec_driver_sql(VALUES.format(**values))
+    yield from connection.exec_driver_sql(OTHERS.format(table=table))
 
 
 def downgrade() -> None:
