@@ -26,6 +26,7 @@ from cadasta.workertoolbox.results import (
     OperationTask,
     TaskStore,
     UnreadMessages,
+    begin_rerun,
     plan_rerun,
     rerun,
     resume_rerun,
@@ -287,6 +288,20 @@ def test_a_task_is_rerun_once_unless_it_is_asked_for_again(
 
     assert done.new_id == first.headers["id"] != second.headers["id"]
     assert refused == f"operation {done.operation_id} has rerun it; see --again"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_task_that_another_operation_publishes_meanwhile_is_refused(
+    exporter: Celery, store: TaskStore, again: bool
+) -> None:
+    fail(store, {"id": "1"}, {"id": "2"})
+    late = begin_rerun(store, plan_rerun(exporter, store, ["1"], again=again))
+    [done] = rerun(exporter, store, ["1"], per_s=FAST, again=True)
+    [refused] = resume_rerun(exporter, store, late, per_s=FAST)
+
+    assert (done.state, refused.state) == ("published", "refused")
+    assert refused.note == f"operation {done.operation_id} has rerun it meanwhile"
+    assert len(take(exporter)) == 1
 
 
 def test_a_resumed_operation_publishes_the_rest_and_nothing_twice(

@@ -31,6 +31,7 @@ from cadasta.workertoolbox.results._store.operations import (
     PUBLISHING,
     REFUSED,
     WAITING,
+    Operation,
     OperationTask,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
@@ -173,7 +174,7 @@ def resume_rerun(
             for entry, call in _read_calls(store, operation_id, states):
                 if entry.state == PUBLISHING and entry not in again:
                     continue  # Another process is publishing it.
-                refusal = _find_refusal(app, store, call, operation.kind)
+                refusal = _find_refusal(app, store, call, operation)
                 if call is None or refusal is not None:
                     yield journal.settle(store.engine, entry, REFUSED, refusal)
                 elif not pace.wait():
@@ -244,7 +245,7 @@ def _read_calls(
 
 
 def _find_refusal(
-    app: Celery, store: TaskStore, call: StoredCall | None, kind: str
+    app: Celery, store: TaskStore, call: StoredCall | None, operation: Operation
 ) -> str | None:
     if call is None:
         return "the database does not have it any more"
@@ -253,7 +254,11 @@ def _find_refusal(
     task = call.task
     if call.digest != digest(task.args, task.kwargs, task.headers):
         return "its arguments have been replaced by those of another message"
-    if kind == STEPS and (obstacle := find_obstacle(store, call)):
+    for other in store.reruns([task.id]).get(task.id, ()):
+        is_later = other.state != WAITING and other.changed_at > operation.started_at
+        if is_later and other.operation_id != operation.id:
+            return f"operation {other.operation_id} has rerun it meanwhile"
+    if operation.kind == STEPS and (obstacle := find_obstacle(store, call)):
         return obstacle
     queue = app.amqp.queues[str(task.queue)]
     options = {"queue": queue.name, "routing_key": queue.routing_key}
