@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,6 +79,7 @@ def compare_sizes(
         for size in arguments.rows:
             with server.database() as url, broker.access() as access:
                 fill(url, size)
+                print(f"{size:,} tasks are stored", file=sys.stderr, flush=True)
                 with (
                     TaskStore(url) as store,
                     store.engine.connect() as connection,
