@@ -72,7 +72,9 @@ def test_such_a_message_is_in_the_quarantine_and_its_task_has_failed(
         running(worker, folder=tmp_path, environment=environment) as process,
     ):
         process.wait_for("it has ended two workers")
-        wait_until(lambda: store.get(POISON).status == states.FAILURE)
+        wait_until(
+            lambda: (task := store.find(POISON)) and task.status == states.FAILURE
+        )
         wait_until(
             lambda: "ended two workers" in call_tasks_command(app, "quarantine", "list")
         )
