@@ -202,6 +202,22 @@ def test_steps_whose_results_are_not_secret_are_stored() -> None:
     assert options == {"follows": ["chain"], "next": {"chain": steps}}
 
 
+@pytest.mark.parametrize("values", [{"kwargs": 5}, {"kwargs": [1]}, {"args": [5]}])
+def test_malformed_steps_do_not_keep_a_task_from_being_stored(values: Any) -> None:
+    options = follow(chain=[{**STEP, **values}])
+
+    assert options["follows"] == ["chain"]
+
+
+def test_a_secret_in_the_name_for_logs_is_masked() -> None:
+    secret = {"token": "hunter2hunter2"}
+    masked = read([], secret, shadow="login hunter2hunter2").options
+    hidden = read([], {}, shadow="login 1", **{DISPLAY_REPRS: {"argsrepr": "x"}})
+
+    assert masked == {"shadow": "login ********"}
+    assert hidden.options is None
+
+
 def test_steps_that_are_nested_deep_are_not_stored() -> None:
     found = set()
     for depth in range(800, sys.getrecursionlimit()):

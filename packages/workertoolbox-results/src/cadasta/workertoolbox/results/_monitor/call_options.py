@@ -79,8 +79,8 @@ def find_options(
         found["priority"] = priority
     if any(limits := _time_limits(headers.get("timelimit"))):
         found["time_limits"] = limits
-    if isinstance(shadow := headers.get("shadow"), str) and shadow:
-        found["shadow"] = str(jsonable(shadow))[:MAX_NAME_LENGTH]
+    if shadow := _shadow(headers, hidden):
+        found["shadow"] = shadow
     if name in MAPPING_TASKS:
         found["task"] = name
     if own.stamps:
@@ -112,13 +112,22 @@ def _next(
         if not _is_json(shown, original) or _hides_arguments(parts, redaction):
             return {"next_form": Form.REDACTED.value}
         kept = jsonable(shown)
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):  # A malformed signature, too.
         return {"next_form": Form.CONVERTED.value}
     if json.dumps(kept) != original or not is_kept_exactly(original, kept):
         return {"next_form": Form.CONVERTED.value}
     if isinstance(group_index, int):
         kept["group_index"] = group_index
     return {"next": kept}
+
+
+def _shadow(headers: Mapping[str, Any], hidden: list[Any]) -> str | None:
+    """Return the name for logs, which a task may make of its arguments."""
+    shadow = headers.get("shadow")
+    if not isinstance(shadow, str) or headers.get(DISPLAY_REPRS):
+        return None
+    shown = str(jsonable(KnownSecrets.of(hidden).mask_text(shadow)))
+    return shown[:MAX_NAME_LENGTH]
 
 
 def _hides_arguments(value: Any, redaction: Redaction) -> bool:
