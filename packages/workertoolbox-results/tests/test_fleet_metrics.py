@@ -21,7 +21,10 @@ from cadasta.workertoolbox.results._fleet_metrics.totals import MAX_LABELS
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
-from cadasta.workertoolbox.results._store.fleet_figures import FleetReader
+from cadasta.workertoolbox.results._store.fleet_figures import (
+    FleetFigures,
+    FleetReader,
+)
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
@@ -311,6 +314,21 @@ def test_without_the_database_only_counters_are_shown(
     assert after["database_up",] == 1
     assert after["tasks_ended_total", "export.a", "SUCCESS"] == 1
     assert len(caplog.messages) == 1
+
+
+def test_rows_that_cannot_be_read_do_not_end_the_readings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def read() -> FleetFigures:
+        raise ValueError("odd row")
+
+    metrics = FleetMetrics(read)
+
+    assert not metrics.refresh()
+    assert [(each.name, each.samples[0].value) for each in metrics.collect()] == [
+        ("workertoolbox_database_up", 0)
+    ]
+    assert "cannot be read: odd row" in caplog.text
 
 
 def test_old_figures_are_not_shown(store: TaskStore) -> None:

@@ -11,7 +11,6 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results._fleet_metrics.families import (
     ended_metrics,
     fleet_metrics,
@@ -67,7 +66,8 @@ class FleetMetrics(Collector):
         """Read the figures, and return whether the database has answered."""
         try:
             figures = self._read()
-        except ResultsError as error:
+        except Exception as error:
+            # Rows that others have written may contain anything.
             if self._fleet is not None or self._read_at is None:
                 _logger.warning("figures for metrics cannot be read: %s", error)
             self._fleet = None
