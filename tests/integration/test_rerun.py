@@ -116,6 +116,9 @@ def test_each_task_runs_once_more_although_the_command_is_killed_and_interrupted
         root = root.parent
     query = ("--query", "name:export.check status:failure")
     wait_until(lambda: len(store.search(query[1]).tasks) == COUNT + 1)
+    wait_until(
+        lambda: store.search(f"root:{root.id} name:export.step status:failure").tasks
+    )
     service.folder.joinpath("repaired").touch()
 
     # Killed after it has published the third task, and before it notes that.
