@@ -85,6 +85,19 @@ def test_secrets_in_signatures_are_masked(app: Celery, redaction: Redaction) -> 
     assert "ann" in json.dumps(args)
 
 
+def test_texts_that_a_signature_gives_replace_its_arguments(
+    app: Celery, redaction: Redaction
+) -> None:
+    step = app.signature("export.mail", ["hunter2hunter2"], {"body": "hunter2hunter2"})
+    step.options.update(argsrepr="(…)", kwargsrepr="{…}")
+    [shown], kwargs = redaction.redact(
+        "export.start", *sent(app.signature("x", [step], {"on_done": step}))
+    )
+
+    assert (shown["args"], shown["kwargs"]) == ("(…)", "{…}")
+    assert "hunter2" not in json.dumps([shown, kwargs])
+
+
 def test_all_arguments_that_a_secret_star_takes_are_masked(
     redaction: Redaction,
 ) -> None:

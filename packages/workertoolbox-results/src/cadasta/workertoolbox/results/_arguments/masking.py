@@ -58,7 +58,7 @@ class Masking:
         """Return a value with its secret parts masked, at any depth.
 
         Secret are the items of secret keys, the arguments of signatures as the rules of
-        their tasks say, and passwords in texts.
+        their tasks say or as they say themselves (`argsrepr`), and passwords in texts.
         """
         # By type and not by `isinstance`, which takes several times as long.
         kind = type(value)
@@ -111,6 +111,7 @@ class Masking:
             args, kwargs = value.get("args"), value.get("kwargs")
             masked = self._mask_arguments(value["task"], args, kwargs)
             shown = dict(zip(("args", "kwargs"), masked, strict=True))
+            shown |= _given_texts(value)
         if "value" in value:
             named = value.get("name", value.get("key"))
             if isinstance(named, str) and self._is_secret(named):
@@ -154,6 +155,15 @@ def _is_signature(value: Mapping[Any, Any]) -> bool:
         isinstance(value.get("args"), list | tuple)
         or isinstance(value.get("kwargs"), dict)
     )
+
+
+def _given_texts(signature: Mapping[Any, Any]) -> dict[str, str]:
+    """Return the texts that a signature gives in place of its arguments."""
+    options = signature.get("options")
+    if not isinstance(options, dict):
+        return {}
+    texts = {key: options.get(f"{key}repr") for key in ("args", "kwargs")}
+    return {key: text for key, text in texts.items() if isinstance(text, str)}
 
 
 def _is_pair(value: Any) -> bool:
