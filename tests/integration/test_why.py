@@ -15,6 +15,7 @@ from kombu import Producer
 from sqlalchemy import Engine
 
 from cadasta.workertoolbox.results import Cause, Reason, database_url, open_engine
+from cadasta.workertoolbox.results._history import horizon
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from cadasta.workertoolbox.results._store import (
@@ -406,7 +407,7 @@ def test_messages_that_no_monitor_has_seen_are_missed(
         unseen = accident(service, "echo", 1).apply_async().id
         monkeypatch.setattr(why_unseen, "BEHIND_S", 0.0)
         behind = explained(service, unseen, Cause.MONITOR_BEHIND)
-        monkeypatch.setattr(why_unseen, "RUNNING_FOR", timedelta(0))
+        monkeypatch.setattr(horizon, "RUNNING_FOR", timedelta(0))
         stopped = explained(service, unseen, Cause.NO_MONITOR)
     service.app.control.revoke(retried)
     monkeypatch.undo()

@@ -7,7 +7,9 @@ message, if there is one, would have been read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select
 
@@ -27,6 +29,29 @@ MAX_WAIT = timedelta(days=1)
 #: how far the clocks of publishers and workers may differ without effect. The archiver
 #: waits longer by default (`ARCHIVE_AFTER`).
 MARGIN = timedelta(seconds=30)
+
+
+class Report(NamedTuple):
+    """The last report of a monitor.
+
+    Attributes:
+        read_until: The monitor has stored all messages that were published before; None
+            if that is not known yet.
+    """
+
+    read_until: datetime | None
+    reported_at: datetime
+
+
+def read_reports(connection: Connection) -> Sequence[Report]:
+    """Return the last report of each monitor."""
+    query = select(monitor.c.read_until, monitor.c.reported_at)
+    return [Report(*row) for row in connection.execute(query)]
+
+
+def running(reports: Iterable[Report], now: datetime) -> Sequence[Report]:
+    """Return the reports of monitors that count as running."""
+    return [each for each in reports if each.reported_at >= now - RUNNING_FOR]
 
 
 def report_progress(
@@ -58,13 +83,14 @@ def find_horizon(connection: Connection, now: datetime) -> datetime | None:
     Returns:
         None if no monitor writes to this database.
     """
-    query = select(monitor.c.read_until, monitor.c.reported_at)
-    rows = connection.execute(query.where(monitor.c.reported_at >= now - MAX_WAIT))
-    read_until = [(row.read_until or FIRST, row.reported_at) for row in rows]
-    if not read_until:
+    reports = read_reports(connection)
+    recent = [each for each in reports if each.reported_at >= now - MAX_WAIT]
+    if not recent:
         return None
-    running = [read for read, at in read_until if at >= now - RUNNING_FOR]
-    horizon = min(running, default=None) or max(read for read, _ in read_until)
+    at_work = [each.read_until or FIRST for each in running(recent, now)]
+    horizon = min(at_work, default=None) or max(
+        each.read_until or FIRST for each in recent
+    )
     return max(horizon - MARGIN if horizon > FIRST else FIRST, now - MAX_WAIT)
 
 

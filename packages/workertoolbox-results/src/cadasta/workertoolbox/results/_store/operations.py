@@ -13,12 +13,11 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable_text
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import (
-    monitor,
     operation,
     operation_task,
 )
 from cadasta.workertoolbox.results._errors import OperationNotFound
-from cadasta.workertoolbox.results._history.horizon import RUNNING_FOR
+from cadasta.workertoolbox.results._history.horizon import read_reports, running
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 
 #: The states of a task of an operation. `PUBLISHING` is stored before the task is
@@ -200,11 +199,11 @@ class Operations(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        is_running = monitor.c.reported_at > datetime.now(UTC) - RUNNING_FOR
         with self._snapshot() as connection:
-            read = connection.scalars(select(monitor.c.read_until).where(is_running))
-            found = read.all()
-        return None if not found or None in found else min(found)
+            reports = running(read_reports(connection), datetime.now(UTC))
+        times = [each.read_until for each in reports]
+        known = [at for at in times if at is not None]
+        return min(known) if known and len(known) == len(times) else None
 
 
 def _count(

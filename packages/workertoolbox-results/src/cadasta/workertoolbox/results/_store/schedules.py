@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, delete, select
 
 from cadasta.workertoolbox.results._database.engine import translate_errors
-from cadasta.workertoolbox.results._database.tables import monitor, schedule
+from cadasta.workertoolbox.results._database.tables import schedule
 from cadasta.workertoolbox.results._errors import ScheduleNotFound
-from cadasta.workertoolbox.results._history.horizon import RUNNING_FOR
+from cadasta.workertoolbox.results._history.horizon import Report, read_reports, running
 from cadasta.workertoolbox.results._schedules.words import in_words
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
@@ -187,13 +187,15 @@ def find_known_until(connection: Connection, now: datetime) -> datetime:
     While no monitor runs, it is when the last one stopped reading. If no monitor
     reports, it is the present.
     """
-    rows = connection.execute(select(monitor.c.read_until, monitor.c.reported_at)).all()
-    known: list[tuple[datetime, datetime]]
-    known = [(until, at) for until, at in rows if until is not None]
+    reports = read_reports(connection)
+    known = _known_times(reports)
     if not known:
         return now
-    running = [until for until, at in known if at >= now - RUNNING_FOR]
-    return min(now, min(running, default=max(until for until, _ in known)))
+    return min(now, min(_known_times(running(reports, now)), default=max(known)))
+
+
+def _known_times(reports: Iterable[Report]) -> Sequence[datetime]:
+    return [each.read_until for each in reports if each.read_until is not None]
 
 
 def _schedule(

@@ -38,7 +38,7 @@ def find_untracked(
 
     The newest are first.
     """
-    live = select_untracked_results(since, MAX_ROWS)
+    live = _select_live(since)
     queries = [live.order_by(live.selected_columns.date_done.desc())]
     days = find_days(connection, {"tracked": ["false"]}) or ()
     if any(day >= since.date() for day in days):
@@ -52,13 +52,7 @@ def count_untracked(connection: Connection, *, since: datetime) -> int:
     return len(find_untracked(connection, MAX_COUNTED, since=since))
 
 
-def select_untracked_results(since: datetime, max_rows: int) -> Select[Any]:
-    """Return a query for the live results without a message: their time and task id.
-
-    Args:
-        since: The least time of their latest state.
-        max_rows: Number of results that are looked at: the newest, with a message too.
-    """
+def _select_live(since: datetime) -> Select[Any]:
     until = datetime.now(UTC) - UNTRACKED_AFTER
     result = taskmeta.c
     newest = (
@@ -71,7 +65,7 @@ def select_untracked_results(since: datetime, max_rows: int) -> Select[Any]:
             func.coalesce(result.name, "").not_in(PSEUDO_TASKS),
         )
         .order_by(result.date_done.desc())
-        .limit(max_rows)
+        .limit(MAX_ROWS)
         .subquery()
     )
     return select(*newest.c).where(~has_message(newest.c.task_id))

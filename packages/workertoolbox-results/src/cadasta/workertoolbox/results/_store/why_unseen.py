@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from cadasta.workertoolbox.results._database.tables import monitor, quarantine
-from cadasta.workertoolbox.results._history.horizon import RUNNING_FOR
+from cadasta.workertoolbox.results._database.tables import quarantine
+from cadasta.workertoolbox.results._history.horizon import read_reports, running
 from cadasta.workertoolbox.results._store.reason import (
     Cause,
     Clock,
@@ -67,16 +67,16 @@ class Monitors:
 
 def read_monitors(connection: Connection, now: datetime) -> Monitors:
     """Return how far the monitors have read."""
-    query = select(monitor.c.read_until, monitor.c.reported_at)
-    rows = connection.execute(query).all()
-    running = [row for row in rows if row.reported_at >= now - RUNNING_FOR]
-    known = [row.read_until for row in running or rows if row.read_until is not None]
-    is_known = bool(known) and (not running or len(known) == len(running))
-    furthest = min if running else max
+    reports = read_reports(connection)
+    at_work = running(reports, now)
+    times = [each.read_until for each in at_work or reports]
+    known = [at for at in times if at is not None]
+    is_known = bool(known) and (not at_work or len(known) == len(at_work))
+    furthest = min if at_work else max
     return Monitors(
         read_until=furthest(known) if is_known else None,
-        reported_at=max((row.reported_at for row in rows), default=None),
-        is_running=bool(running),
+        reported_at=max((each.reported_at for each in reports), default=None),
+        is_running=bool(at_work),
     )
 
 
