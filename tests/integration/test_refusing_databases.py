@@ -204,7 +204,10 @@ def test_expired_revoked_and_unregistered_tasks_are_recorded_after_an_outage(
         proxy.cut()
         revoked: Any = fleet.app.send_task("export.echo", [1], countdown=3600)
         wait_until(lambda: f"[{revoked.id}] received" in worker.text)
-        fleet.app.control.revoke(revoked.id)
+        # Else the worker may run the second message before it reads this one.
+        assert fleet.app.control.revoke(
+            revoked.id, reply=True, limit=1, timeout=TIMEOUT_S
+        )
         expired: Any = fleet.app.send_task("export.echo", [1], expires=-1)
         unknown: Any = fleet.app.send_task("export.unknown", queue="export")
         fleet.app.send_task("export.echo", [1], task_id=revoked.id)

@@ -61,11 +61,22 @@ def archive(engine: Engine, options: ArchiveOptions = AT_ONCE) -> None:
 
 
 def explained(
-    service: WorkflowService, id: str, cause: Cause, words: str = ""
+    service: WorkflowService,
+    id: str,
+    cause: Cause,
+    words: str = "",
+    *,
+    before: Callable[[], None] = lambda: None,
 ) -> Reason:
-    """Wait until a task has a cause and a sentence with words; return the reason."""
+    """Wait until a task has a cause and a sentence with words; return the reason.
+
+    Args:
+        before: Called before each look. Archiving belongs here, because it does nothing
+            while the monitor archives.
+    """
 
     def check() -> Reason:
+        before()
         reason = service.store.why(id)
         assert reason.cause == cause, reason.sentence
         assert words in reason.sentence
@@ -194,8 +205,9 @@ def test_an_archived_failure_has_the_figures_of_its_group(
 ) -> None:
     id = service.signature("fail", "no group").delay().id
     explained(service, id, Cause.FAILED)
-    archive(engine)
-    reason = explained(service, id, Cause.FAILED)
+    reason = explained(
+        service, id, Cause.FAILED, "(error group", before=lambda: archive(engine)
+    )
 
     assert f"(error group {reason.evidence['error_group']}: " in reason.sentence
     assert reason.evidence["group_count"] >= 1
@@ -250,12 +262,14 @@ def test_busy_lost_and_overtaken_tasks_are_told_apart(
     for signature in ("echo", 1), ("echo_after_flag", 1, "set"):
         id = service.signature(*signature).delay().id
         explained(service, id, Cause.SUCCEEDED)
-    archive(engine)  # So that it is known how long these tasks take.
     overtaken = seen(service, accident(service, "echo", 1))
     remove_message(service)
     with service.chords.worker("-c", "1", queues=ACCIDENT_QUEUE) as worker:
         first = accident(service, "echo_after_flag", 1, "never").apply_async().id
-        running = explained(service, first, Cause.RUNNING_LONG)
+        # Once they are archived, it is known how long tasks of this name take.
+        running = explained(
+            service, first, Cause.RUNNING_LONG, before=lambda: archive(engine)
+        )
         removed = explained(service, overtaken, Cause.OVERTAKEN)
         busy = explained(
             service, seen(service, accident(service, "add", 1)), Cause.BUSY
@@ -266,8 +280,10 @@ def test_busy_lost_and_overtaken_tasks_are_told_apart(
         worker.kill()
     monkeypatch.setattr(why_running, "SILENCE_S", 0.0)
     silent = explained(service, first, Cause.WORKER_SILENT)
-    archive(engine, ArchiveOptions(delay_s=0, lost_after_s=0, silent_s=0))
-    lost = explained(service, first, Cause.LOST)
+    options = ArchiveOptions(delay_s=0, lost_after_s=0, silent_s=0)
+    lost = explained(
+        service, first, Cause.LOST, before=lambda: archive(engine, options)
+    )
     service.app.control.purge()
 
     assert "99 in 100 tasks of its name take up to " in running.sentence

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +30,9 @@ CONNECT_TIMEOUT_S = 10
 
 #: Seconds to wait while another process writes to the same SQLite file.
 BUSY_TIMEOUT_S = 60
+
+#: Seconds between two attempts to enable the write-ahead log of a SQLite file.
+WAL_RETRY_S = 0.01
 
 _DATABASES = ("postgresql", "sqlite")
 
@@ -125,7 +130,18 @@ def _enable_write_ahead_log(connection: Any, _: ConnectionPoolEntry) -> None:
     # Readers and one writer do not block each other in this mode. `synchronous` keeps
     # its default, FULL: NORMAL protects against a crash of the process, but not of the
     # machine.
-    connection.execute("PRAGMA journal_mode=WAL")
+    ((limit_ms,),) = connection.execute("PRAGMA busy_timeout")
+    give_up_at = time.monotonic() + limit_ms / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait for another process that writes to a new file.
+            is_busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= give_up_at:
+                raise
+        time.sleep(WAL_RETRY_S)
 
 
 def _forget_connections() -> None:
