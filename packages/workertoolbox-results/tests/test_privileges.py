@@ -7,7 +7,7 @@ import pytest
 from cadasta.workertoolbox.results import ROLE_PRIVILEGES
 from cadasta.workertoolbox.results._database.schema import VERSION_TABLE
 from cadasta.workertoolbox.results._database.tables import metadata
-from cadasta.workertoolbox.results._database.view import live, tasks
+from cadasta.workertoolbox.results._database.view import live, tasks, tracked
 
 SEQUENCES = {
     "task_id_sequence",
@@ -25,7 +25,7 @@ FIGURE_VIEWS = {
     "workertoolbox_queues",
     "workertoolbox_schedules",
 }
-VIEWS = FIGURE_VIEWS | {tasks.name, live.name}
+VIEWS = FIGURE_VIEWS | {tasks.name, live.name, tracked.name}
 OTHER_RELATIONS = SEQUENCES | FUNCTIONS | VIEWS | {VERSION_TABLE}
 
 

@@ -61,11 +61,11 @@ ROLE_PRIVILEGES = {
     "reader": _grant(
         "celery_taskmeta celery_tasksetmeta workertoolbox_task workertoolbox_planned "
         "workertoolbox_attempt workertoolbox_history workertoolbox_live "
-        "workertoolbox_tasks workertoolbox_rollup workertoolbox_backlog "
-        "workertoolbox_error_group workertoolbox_schedule workertoolbox_monitor "
-        "workertoolbox_operation workertoolbox_operation_task workertoolbox_figures "
-        "workertoolbox_queues workertoolbox_error_groups workertoolbox_schedules "
-        "workertoolbox_day_value workertoolbox_version",
+        "workertoolbox_tracked workertoolbox_tasks workertoolbox_rollup "
+        "workertoolbox_backlog workertoolbox_error_group workertoolbox_schedule "
+        "workertoolbox_monitor workertoolbox_operation workertoolbox_operation_task "
+        "workertoolbox_figures workertoolbox_queues workertoolbox_error_groups "
+        "workertoolbox_schedules workertoolbox_day_value workertoolbox_version",
         "SELECT",
     )
     | _grant("workertoolbox_chord", "SELECT (id)", "SELECT (size)", "SELECT (added)")
@@ -80,8 +80,8 @@ ROLE_PRIVILEGES = {
     )
     | _grant(
         "celery_taskmeta workertoolbox_task workertoolbox_planned "
-        "workertoolbox_history workertoolbox_live workertoolbox_monitor "
-        "workertoolbox_day_value workertoolbox_version",
+        "workertoolbox_history workertoolbox_live workertoolbox_tracked "
+        "workertoolbox_monitor workertoolbox_day_value workertoolbox_version",
         "SELECT",
     ),
     "purger": _grant(

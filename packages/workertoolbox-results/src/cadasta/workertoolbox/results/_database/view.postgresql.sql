@@ -1,6 +1,7 @@
--- Two views. workertoolbox_live has the live tasks, with results as they are stored.
+-- Three views. workertoolbox_tracked has the live tasks with a message that a monitor has
+-- seen, and workertoolbox_live all live tasks, both with results as they are stored.
 -- workertoolbox_tasks has the live tasks with decoded results, the history, and the planned
--- steps. Their columns are in the order of `live` and `tasks` in view.py.
+-- steps. Their columns are in the order of `tracked`, `live` and `tasks` in view.py.
 
 -- Celery stores JSON as bytes. Text that jsonb refuses (NaN, NUL) is shown as a string.
 -- Bytes that are not text (a pickle) are shown as NULL.
@@ -18,17 +19,13 @@ EXCEPTION WHEN others THEN
     END;
 END $$;
 
--- The first part has tasks with a message that a monitor has seen, and the second part has
--- results without a message.
---
 -- The message of a task may be another one than the one that was run: an id can be
 -- published twice, and a copy can be forged. `own` says whether it is the same, or not
 -- known to be another. If not, the values that the worker stored are shown instead, so
 -- that those of two runs are never mixed. `later` says that the message was published after
--- that of the run, so that its time and its sender are not those of the run either.
--- The columns of all parts have the same types (hence ::text). Otherwise PostgreSQL
--- does not push a condition on the view down to the indexes of the tables.
-CREATE OR REPLACE VIEW workertoolbox_live AS
+-- that of the run, so that its time and its sender are not those of the run either. The
+-- columns `message_…` are those of the message in any case: indexes have them.
+CREATE OR REPLACE VIEW workertoolbox_tracked AS
 SELECT
     t.id,
     CASE WHEN own THEN t.name ELSE coalesce(r.name::text, t.name) END AS name,
@@ -76,7 +73,13 @@ SELECT
     CASE WHEN NOT later THEN t.rerun_of END AS rerun_of,
     CASE WHEN own THEN t.arguments END AS arguments,
     CASE WHEN own THEN t.options END AS options,
-    CASE WHEN own THEN t.digest END AS digest
+    CASE WHEN own THEN t.digest END AS digest,
+    t.name AS message_name,
+    t.queue AS message_queue,
+    t.root_id AS message_root_id,
+    t.parent_id AS message_parent_id,
+    t.group_id AS message_group_id,
+    t.scheduled_at AS message_at
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 CROSS JOIN LATERAL (
@@ -84,7 +87,19 @@ CROSS JOIN LATERAL (
         OR coalesce(r.published_at = t.published_at, true)
         AND coalesce(r.retries = t.retries, true) AS own,
         coalesce(r.published_at < t.published_at AND r.status <> 'RETRY', false) AS later
-) AS run
+) AS run;
+
+-- The second part has results without a message. The columns of all parts have the same
+-- types (hence ::text). Otherwise PostgreSQL does not push a condition on the view down to
+-- the indexes of the tables.
+CREATE OR REPLACE VIEW workertoolbox_live AS
+SELECT
+    id, name, status, queue, args, kwargs, root_id, parent_id, group_id, retries,
+    scheduled_at, eta, started_at, finished_at, worker, result, not_run, traceback, tracked,
+    waited_s, children, attempts, error_group, forgotten, published_at, replaced, expires,
+    origin, ignore_result, seen_at, service, schedule, headers, result_bytes, rerun_of,
+    arguments, options, digest
+FROM workertoolbox_tracked
 UNION ALL
 SELECT
     r.task_id::text, r.name::text, r.status, r.queue::text,

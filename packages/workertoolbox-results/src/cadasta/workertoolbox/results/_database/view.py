@@ -1,4 +1,4 @@
-"""The views `workertoolbox_live` and `workertoolbox_tasks`, which `view.*.sql` defines.
+"""The views of tasks, which `view.*.sql` defines.
 
 The newest migration that changes a view executes that file. Older migrations contain
 the definitions of their time.
@@ -68,33 +68,49 @@ tasks = Table(
     Column("arguments", Text),
 )
 
-#: Live tasks: those with a message or a result that is not archived. Results are as
-#: stored.
-live = Table(
-    "workertoolbox_live",
+
+def _live_columns() -> list[Column[Any]]:
+    """Return the columns of live tasks; results are as stored."""
+    return [
+        *_first_columns(),
+        Column("result", LargeBinary),
+        Column("not_run", Text),
+        Column("traceback", Text),
+        Column("tracked", Boolean),
+        Column("waited_s", Float),
+        Column("children", LargeBinary),
+        Column("attempts", Document),
+        Column("error_group", Text),
+        Column("forgotten", Boolean),
+        Column("published_at", Instant),
+        Column("replaced", Integer),
+        Column("expires", Instant),
+        Column("origin", Text),
+        Column("ignore_result", Boolean),
+        Column("seen_at", Instant),
+        *_sender_columns(),
+        Column("result_bytes", Integer),
+        Column("rerun_of", Text),
+        Column("arguments", Text),
+        Column("options", Document),
+        Column("digest", Text),
+    ]
+
+
+#: Live tasks: those with a message or a result that is not archived.
+live = Table("workertoolbox_live", MetaData(), *_live_columns())
+
+#: Live tasks with a message. The last columns are those of the message, even if a run
+#: of another message with the same id is shown.
+tracked = Table(
+    "workertoolbox_tracked",
     MetaData(),
-    *_first_columns(),
-    Column("result", LargeBinary),
-    Column("not_run", Text),
-    Column("traceback", Text),
-    Column("tracked", Boolean),
-    Column("waited_s", Float),
-    Column("children", LargeBinary),
-    Column("attempts", Document),
-    Column("error_group", Text),
-    Column("forgotten", Boolean),
-    Column("published_at", Instant),
-    Column("replaced", Integer),
-    Column("expires", Instant),
-    Column("origin", Text),
-    Column("ignore_result", Boolean),
-    Column("seen_at", Instant),
-    *_sender_columns(),
-    Column("result_bytes", Integer),
-    Column("rerun_of", Text),
-    Column("arguments", Text),
-    Column("options", Document),
-    Column("digest", Text),
+    *_live_columns(),
+    *(
+        Column(f"message_{name}", Text)
+        for name in ("name", "queue", "root_id", "parent_id", "group_id")
+    ),
+    Column("message_at", Instant),
 )
 
 
@@ -105,7 +121,7 @@ def create_views(connection: Connection) -> None:
     privileges on them.
     """
     if connection.dialect.name == "sqlite":
-        for view in (tasks, live):
+        for view in (tasks, live, tracked):
             connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view.name}")
     execute_file(connection, "view")
 

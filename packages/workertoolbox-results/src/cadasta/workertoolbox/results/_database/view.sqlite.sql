@@ -1,9 +1,7 @@
--- Two views. workertoolbox_live has the live tasks, with results as they are stored.
+-- Three views. workertoolbox_tracked has the live tasks with a message that a monitor has
+-- seen, and workertoolbox_live all live tasks, both with results as they are stored.
 -- workertoolbox_tasks has the live tasks with decoded results, the history, and the planned
--- steps. Their columns are in the order of `live` and `tasks` in view.py.
---
--- The first part has tasks with a message that a monitor has seen, and the second part has
--- results without a message.
+-- steps. Their columns are in the order of `tracked`, `live` and `tasks` in view.py.
 --
 -- Celery stores JSON as bytes. Text that is not valid JSON (NaN) is shown as a string.
 -- A pickle, which begins with byte 0x80, is shown as NULL.
@@ -12,13 +10,10 @@
 -- published twice, and a copy can be forged. `o` is the result if it belongs to another
 -- message. Its values are shown then, so that those of two runs are never mixed. `later` is
 -- the result if the message was published after that of the run, so that its time and its
--- sender are not those of the run either.
---
--- The unary + removes the affinity of a column. SQLite computes only those columns of the
--- view that a query needs if they have the same affinity in all parts; otherwise it would
--- read every result, however large.
+-- sender are not those of the run either. The columns `message_…` are those of the message
+-- in any case: indexes have them.
 
-CREATE VIEW workertoolbox_live AS
+CREATE VIEW workertoolbox_tracked AS
 SELECT
     t.id, coalesce(o.name, t.name) AS name,
     coalesce(
@@ -39,40 +34,65 @@ SELECT
     CASE WHEN later.published_at < t.scheduled_at THEN later.published_at
         ELSE t.scheduled_at END AS scheduled_at,
     CASE WHEN o.task_id IS NULL THEN t.eta END AS eta,
-    +r.started_at AS started_at,
+    r.started_at,
     CASE WHEN r.status IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED',
         'LOST')
         THEN r.date_done END AS finished_at,
-    +r.worker AS worker,
+    r.worker,
     CASE WHEN r.status <> 'STARTED' THEN r.result END AS result,
-    +r.not_run AS not_run,
+    r.not_run,
     CASE WHEN r.not_run IS NULL THEN r.traceback END AS traceback,
     1 AS tracked,
-    +r.waited_s AS waited_s,
-    +r.children AS children,
-    +r.attempts AS attempts,
-    +r.error_group AS error_group,
+    r.waited_s,
+    r.children,
+    r.attempts,
+    r.error_group,
     coalesce(r.forgotten, 0) AS forgotten,
     coalesce(r.published_at, t.published_at) AS published_at,
-    +t.replaced AS replaced,
+    t.replaced,
     CASE WHEN later.task_id IS NULL THEN t.expires END AS expires,
     CASE WHEN later.task_id IS NULL THEN t.origin END AS origin,
-    +t.ignore_result AS ignore_result,
-    +t.seen_at AS seen_at,
+    t.ignore_result,
+    t.seen_at,
     CASE WHEN later.task_id IS NULL THEN t.service END AS service,
     CASE WHEN later.task_id IS NULL THEN t.schedule END AS schedule,
     CASE WHEN later.task_id IS NULL THEN t.headers END AS headers,
-    +r.result_bytes AS result_bytes,
+    r.result_bytes,
     CASE WHEN later.task_id IS NULL THEN t.rerun_of END AS rerun_of,
     CASE WHEN o.task_id IS NULL THEN t.arguments END AS arguments,
     CASE WHEN o.task_id IS NULL THEN t.options END AS options,
-    CASE WHEN o.task_id IS NULL THEN t.digest END AS digest
+    CASE WHEN o.task_id IS NULL THEN t.digest END AS digest,
+    t.name AS message_name,
+    t.queue AS message_queue,
+    t.root_id AS message_root_id,
+    t.parent_id AS message_parent_id,
+    t.group_id AS message_group_id,
+    t.scheduled_at AS message_at
 FROM workertoolbox_task t
 LEFT JOIN celery_taskmeta r ON r.task_id = t.id
 LEFT JOIN celery_taskmeta o ON o.task_id = t.id AND o.status <> 'RETRY'
     AND (o.published_at <> t.published_at OR o.retries <> t.retries)
 LEFT JOIN celery_taskmeta later ON later.task_id = t.id AND later.status <> 'RETRY'
-    AND later.published_at < t.published_at
+    AND later.published_at < t.published_at;
+
+-- The second part has results without a message. The unary + removes the affinity of a
+-- column. SQLite computes only those columns of the view that a query needs if they have
+-- the same affinity in all parts; otherwise it would read every result, however large.
+CREATE VIEW workertoolbox_live AS
+SELECT
+    id, +name AS name, +status AS status, +queue AS queue, +args AS args,
+    +kwargs AS kwargs, +root_id AS root_id, +parent_id AS parent_id,
+    +group_id AS group_id, +retries AS retries, +scheduled_at AS scheduled_at,
+    +eta AS eta, +started_at AS started_at, +finished_at AS finished_at,
+    +worker AS worker, +result AS result, +not_run AS not_run, +traceback AS traceback,
+    +tracked AS tracked, +waited_s AS waited_s, +children AS children,
+    +attempts AS attempts, +error_group AS error_group, +forgotten AS forgotten,
+    +published_at AS published_at, +replaced AS replaced, +expires AS expires,
+    +origin AS origin, +ignore_result AS ignore_result, +seen_at AS seen_at,
+    +service AS service, +schedule AS schedule, +headers AS headers,
+    +result_bytes AS result_bytes, +rerun_of AS rerun_of, +arguments AS arguments,
+    +options AS options, +digest AS digest
+FROM workertoolbox_tracked
 UNION ALL
 SELECT
     r.task_id, +r.name, +r.status, +r.queue,

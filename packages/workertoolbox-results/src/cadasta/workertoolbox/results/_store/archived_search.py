@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import date, timedelta
+from functools import partial
 
 from celery.states import SUCCESS
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, text
+from sqlalchemy.sql.selectable import NamedFromClause
 
 from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import IS_UNUSUAL, history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.conditions import is_live
+from cadasta.workertoolbox.results._query.nodes import Node
 from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId
 from cadasta.workertoolbox.results._store.day_windows import DayWindow, day_windows
 from cadasta.workertoolbox.results._store.filters import Condition, is_internal
 from cadasta.workertoolbox.results._store.query_conditions import (
     query_condition,
     requires,
+    restriction,
 )
 from cadasta.workertoolbox.results._store.search_order import (
     merged,
@@ -26,7 +30,11 @@ from cadasta.workertoolbox.results._store.search_order import (
     within,
 )
 from cadasta.workertoolbox.results._store.search_request import Search
-from cadasta.workertoolbox.results._store.value_days import KINDS, find_days
+from cadasta.workertoolbox.results._store.value_days import (
+    KINDS,
+    find_days,
+    find_values,
+)
 
 #: Fields that relate tasks, with the arguments of `find_archived`.
 _RELATIONS = {"id": "ids", "root": "roots", "parent": "parents", "group": "groups"}
@@ -34,8 +42,14 @@ _RELATIONS = {"id": "ids", "root": "roots", "parent": "parents", "group": "group
 #: Maximum number of values of a field for which each is searched by its own index scan.
 MAX_SCANS = 20
 
+#: Kinds with few enough values that all of them can be compared with a pattern.
+_LISTED = ("name", "queue")
+
 #: Days by which the day of a row may differ from that of its end.
 _DAY_SLACK = timedelta(days=1)
+
+#: Values by their kind in `workertoolbox_day_value`.
+Values = Mapping[str, Collection[str]]
 
 
 def add_matching(
@@ -54,8 +68,9 @@ def add_matching(
     )
     if not search.shows_internal:
         query = query.where(~is_internal(history.c.name))
-    scans = [*_scans(search)]
-    for window, conditions in _windows(connection, search):
+    values = _known_values(connection, search)
+    scans = [*_scans(search, values)]
+    for window, conditions in _windows(connection, search, values):
         in_window = query.where(*conditions)
         if len(found) == limit:
             if window.is_before(found[-1].at):
@@ -76,7 +91,30 @@ def add_matching(
     return found
 
 
-def _scans(search: Search) -> Iterator[Sequence[Condition]]:
+def _known_values(connection: Connection, search: Search) -> Values:
+    """Return all values that matching tasks have, for the kinds where they are known.
+
+    The names and queues that match a pattern are looked up.
+    """
+    known = {}
+    for kind in KINDS:
+        values = search.exact(kind)
+        pattern = restriction(search.query, kind)
+        if values is None and pattern is not None and kind in _LISTED:
+            is_meant = partial(_is_meant, pattern, connection.dialect.name)
+            values = find_values(connection, kind, is_meant, limit=MAX_SCANS)
+        if values is not None:
+            known[kind] = values
+    return known
+
+
+def _is_meant(
+    pattern: Node, dialect: str, known: NamedFromClause
+) -> ColumnElement[bool]:
+    return query_condition(pattern, known, dialect)
+
+
+def _scans(search: Search, known: Values) -> Iterator[Sequence[Condition]]:
     """Yield conditions that cover the matching tasks, each with an index."""
     columns = history.c
     if search.by_latest_state:
@@ -86,7 +124,7 @@ def _scans(search: Search) -> Iterator[Sequence[Condition]]:
         fields, usual = ("name", "queue"), True
     rare: list[Condition] = [] if usual else [text(IS_UNUSUAL)]
     for field in fields:
-        values = search.exact(field)
+        values = known.get(field)
         if values is not None and len(values) <= MAX_SCANS:
             yield from ([columns[field] == value, *rare] for value in values)
             return
@@ -104,10 +142,10 @@ def _scans(search: Search) -> Iterator[Sequence[Condition]]:
 
 
 def _windows(
-    connection: Connection, search: Search
+    connection: Connection, search: Search, known: Values
 ) -> Iterator[tuple[DayWindow, Sequence[ColumnElement[bool]]]]:
     """Yield windows of days with their conditions, newest days first."""
-    days: Set[date] | None = find_days(connection, dict(_values(search)))
+    days: Set[date] | None = find_days(connection, known)
     related = _related_days(connection, search)
     if related is not None:
         days = related if days is None else related & days
@@ -116,14 +154,6 @@ def _windows(
         first = (max(search.since, EPOCH) - MAX_SKEW).date() - _DAY_SLACK
     for window in day_windows(connection, since=first, only=days):
         yield window, [*window.conditions(), *_relations(search)]
-
-
-def _values(search: Search) -> Iterator[tuple[str, Collection[str]]]:
-    """Yield values that tasks must have, by their kind in `workertoolbox_day_value`."""
-    for kind in KINDS:
-        values = search.exact(kind)
-        if values is not None:
-            yield kind, values
 
 
 def _related_days(connection: Connection, search: Search) -> Set[date] | None:

@@ -136,6 +136,25 @@ def exact_values(node: Node, field: str) -> frozenset[str] | None:
     return None
 
 
+def restriction(node: Node, field: str) -> Node | None:
+    """Return a query on one field that all tasks match that match a query.
+
+    None means that they may have any value, or none.
+    """
+    match node:
+        case Match(name) if name == field:
+            return node
+        case And(parts):
+            known = [restriction(part, field) for part in parts]
+            some = [each for each in known if each is not None]
+            return all_of(*some) if some else None
+        case Or(parts):
+            known = [restriction(part, field) for part in parts]
+            some = [each for each in known if each is not None]
+            return any_of(*some) if len(some) == len(known) else None
+    return None
+
+
 def requires(node: Node, fields: Collection[str]) -> bool:
     """Return whether a task has to match a condition on one of these fields."""
     match node:

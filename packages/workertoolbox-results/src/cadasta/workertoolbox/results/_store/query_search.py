@@ -1,8 +1,9 @@
 """Searches for the tasks that match a query, newest first.
 
 As in `search.py`, each table is queried separately, by the index that fits best, and
-the answers are merged. Conditions that no index supports are checked for each row: on
-the history directly, and on live tasks by one look into the view `workertoolbox_live`.
+the answers are merged. Conditions that no index supports are checked for each row: of
+the history, of the view of live tasks with a message, and for other live tasks by one
+look into the view `workertoolbox_live`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from celery.states import SUCCESS
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -32,10 +34,9 @@ from cadasta.workertoolbox.results._database.tables import (
     IS_OPEN,
     IS_UNARCHIVED,
     planned,
-    task,
     taskmeta,
 )
-from cadasta.workertoolbox.results._database.view import live
+from cadasta.workertoolbox.results._database.view import live, tracked
 from cadasta.workertoolbox.results._history.conditions import (
     has_message,
     has_message_or_result,
@@ -133,18 +134,24 @@ def _find_live(connection: Connection, search: Search) -> Iterator[Sequence[Date
 
 def _find_messages(connection: Connection, search: Search) -> Sequence[DatedId]:
     """Return live tasks with a message, by its publication."""
-    at, id = task.c.scheduled_at, task.c.id
-    conditions: list[Condition] = [*within(at, search.since, search.until)]
-    # As the view, except for a message that is not the one that was run.
+    at, id = tracked.c.message_at, tracked.c.id
+    conditions: list[Condition] = [
+        *within(at, search.since, search.until),
+        query_condition(search.query, tracked, connection.dialect.name),
+    ]
+    # A run of another message may be shown, but only columns of messages have indexes.
     for field in ("id", "name", "queue", *_LINEAGE):
         values = search.exact(field)
         if values is not None:
-            conditions.append(task.c[_LINEAGE.get(field, field)].in_(values))
+            name = _LINEAGE.get(field, field)
+            column = id if field == "id" else tracked.c[f"message_{name}"]
+            conditions.append(column.in_(values))
     if search.statuses is not None and search.statuses <= {*BEFORE_RESULT}:
         conditions.append(~has_result(id))
     if not search.shows_internal:
-        conditions.append(~is_internal(task.c.name))
-    conditions += _is_shown_as(connection, search, id)
+        conditions += [
+            ~is_internal(tracked.c[name]) for name in ("name", "message_name")
+        ]
     query = select(at, id).where(*conditions)
     return newest_first(
         connection, query, at, id, after=search.after, limit=search.limit
@@ -163,6 +170,8 @@ def _find_results(
         func.coalesce(taskmeta.c.name, "").not_in(PSEUDO_TASKS),
         *_is_shown_as(connection, search, id),
     ]
+    if requires(search.query, ("error",)):
+        conditions.append(taskmeta.c.status != SUCCESS)
     if not search.by_latest_state:
         conditions.append(~has_message(id))
         for field, name in _LINEAGE.items():
@@ -203,7 +212,7 @@ def _dated_results(
 def _is_shown_as(
     connection: Connection, search: Search, id: ColumnElement[str]
 ) -> Iterator[Condition]:
-    """Yield the condition that a live task matches, as the view shows it.
+    """Yield the condition that a result is that of a task that matches.
 
     A scalar subquery, so that PostgreSQL looks up each task by its id instead of
     reading the whole view.
