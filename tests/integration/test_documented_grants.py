@@ -209,6 +209,7 @@ def use_as_reader(database: str) -> None:
         assert {task.id for task in store.workflow("1")} == {"1", "3"}
         assert not store.list(status="QUEUED")
         assert not store.list(name="nothing")
+        assert not store.search("name:nothing").tasks
         assert store.attempts("1")
         since = datetime.now(UTC) - timedelta(hours=1)
         assert store.figures(since=since).count

@@ -64,7 +64,10 @@ SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
 
 VIEWS = {
     f"workertoolbox_{name}"
-    for name in (*("tasks", "live", "figures", "queues", "error_groups", "schedules"),)
+    for name in (
+        *("tasks", "live", "tracked"),
+        *("figures", "queues", "error_groups", "schedules"),
+    )
 }
 
 PROGRAMS_OF_SQLITE = (
