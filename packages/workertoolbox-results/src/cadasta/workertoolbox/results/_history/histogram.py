@@ -7,13 +7,18 @@ relative error is bounded, as in DDSketch (Masson et al., VLDB 2019).
 from __future__ import annotations
 
 import math
-import sys
 from array import array
-from base64 import b64encode
-from binascii import a2b_base64
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from cadasta.workertoolbox.results._history.histogram_text import (
+    Counts,
+    read_text,
+    sum_texts,
+    widened,
+    write_text,
+)
 
 #: Ratio of the upper bounds of two adjacent buckets: with it, the error of a percentile
 #: is at most 2 % (0.04 / 2.04).
@@ -33,12 +38,6 @@ _SCALE = 1 / math.log(GAMMA)
 
 #: Number of bucket 0 on a scale on which one second is 0.
 _OFFSET = math.log(SMALLEST_S) * _SCALE
-
-#: Number of texts up to which the sums of counts of two bytes fit into four bytes.
-MAX_SHORT_TEXTS = 2**16
-
-#: Formats of `array` for unsigned integers, by their size in bytes.
-_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def bucket_number(seconds: float) -> int:
@@ -94,30 +93,13 @@ class Histogram:
 
         A text may be that of several histograms, one in each line.
         """
-        total_zeros = 0
-        short: defaultdict[int, int] = defaultdict(int)
-        long: defaultdict[int, int] = defaultdict(int)
-        lines = "\n".join(texts).split("\n")
-        are_few = len(lines) < MAX_SHORT_TEXTS
-        for zeros, first, size, encoded in map(_split, filter(None, lines)):
-            total_zeros += zeros
-            counts = a2b_base64(encoded)
-            if size <= 2 and are_few:
-                short[first] += _as_number(counts, size, 4)
-            else:
-                long[first] += _as_number(counts, size, 8)
-        buckets = Counter({0: total_zeros})
-        buckets.update(_as_counts(short, 4))
-        buckets.update(_as_counts(long, 8))
-        return cls({number: count for number, count in buckets.items() if count})
+        return cls(sum_texts(texts))
 
     def to_text(self) -> str:
         """Return a short text, whose length hardly depends on the number of durations.
 
-        It has the form `zeros:first:size:counts`: the count of bucket 0, the number of
-        the first other bucket, and the counts from there on, as integers of `size`
-        bytes in little-endian order and in Base64. JSON would be longer and several
-        times as slow. The text of a histogram without durations is empty.
+        `histogram_text.py` describes it. That of a histogram without durations is
+        empty.
         """
         return self.add_to_text("")
 
@@ -125,7 +107,7 @@ class Histogram:
         """Return the text of the sum with another histogram, whose text is given."""
         if not self.buckets:
             return text
-        zeros, first, counts = _read(text)
+        zeros, first, counts = read_text(text)
         numbers = self.buckets.keys() - {0}
         if numbers:
             low, high = min(numbers), max(numbers)
@@ -141,10 +123,11 @@ class Histogram:
         for number in numbers:
             count = counts[number - first] + self.buckets[number]
             if count >= limit:
-                counts = array(_FORMATS[_size(count)], counts)
+                counts = widened(counts, count)
                 limit = 2 ** (8 * counts.itemsize)
             counts[number - first] = count
-        return _write(zeros + self.buckets.get(0, 0), first, counts)
+        total_zeros = zeros + self.buckets.get(0, 0)
+        return write_text(Counts(total_zeros, first, counts))
 
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram.merge((self, other))
@@ -181,61 +164,5 @@ class Histogram:
         return None
 
 
-def _read(text: str) -> tuple[int, int, array[int]]:
-    """Return the zeros, the first number, and the counts in the text of a histogram."""
-    zeros, first, size, encoded = _split(text or "0:0:1:")
-    counts = array(_FORMATS[size], a2b_base64(encoded))
-    if sys.byteorder == "big":
-        counts.byteswap()
-    return zeros, first, counts
-
-
-def _split(text: str) -> tuple[int, int, int, str]:
-    zeros, first, size, encoded = text.split(":")
-    return int(zeros), int(first), int(size), encoded
-
-
-def _as_number(counts: bytes, size: int, lane: int) -> int:
-    """Return counts as one large integer, each in its own bytes of it.
-
-    Python adds such integers more than twice as fast as it adds the counts one by one.
-
-    Args:
-        counts: Integers in little-endian order.
-        size: Bytes of each.
-        lane: Bytes of each in the large integer, so that sums do not overflow.
-    """
-    lanes = bytearray(len(counts) // size * lane)
-    for position in range(size):
-        lanes[position::lane] = counts[position::size]
-    return int.from_bytes(lanes, "little")
-
-
-def _as_counts(numbers: Mapping[int, int], lane: int) -> Mapping[int, int]:
-    """Return the counts in sums of `_as_number`, by bucket.
-
-    Args:
-        numbers: The sums, by the bucket of their first count.
-    """
-    total = sum(number << 8 * lane * first for first, number in numbers.items())
-    length = -(-total.bit_length() // (8 * lane)) * lane
-    counts = array(_FORMATS[lane], total.to_bytes(length, "little"))
-    if sys.byteorder == "big":
-        counts.byteswap()
-    return {bucket: count for bucket, count in enumerate(counts) if count}
-
-
-def _write(zeros: int, first: int, counts: array[int]) -> str:
-    size = counts.itemsize
-    if sys.byteorder == "big":
-        counts.byteswap()
-    return f"{zeros}:{first}:{size}:{b64encode(counts).decode()}"
-
-
 def _zeros(like: array[int], number: int) -> array[int]:
     return array(like.typecode, bytes(number * like.itemsize))
-
-
-def _size(count: int) -> int:
-    """Return the size in bytes of the smallest integer that can hold a count."""
-    return next(size for size in _FORMATS if count.bit_length() <= 8 * size)
