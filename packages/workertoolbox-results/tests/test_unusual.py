@@ -88,3 +88,14 @@ def test_tasks_are_compared_in_batches(
     run(store, "quick", *"vwxyz", minutes=10)
 
     assert ids(store) == [*"vwxyz"]
+
+
+def test_more_tasks_are_compared_if_few_of_the_longest_are_unusual(
+    store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unusual, "CANDIDATES", (2, 4))
+    run(store, "report", *"ab", minutes=20)
+    run(store, "quick", *"xyz", minutes=10)
+
+    assert ids(store) == ["x", "y"]
+    assert ids(store, limit=1) == ["x"]

@@ -32,8 +32,9 @@ PERCENT = 99
 #: Number of tasks that are read at once.
 BATCH_SIZE = 100
 
-#: Maximum number of waiting and running tasks that are compared: the longest ones.
-MAX_CANDIDATES = 1000
+#: Numbers of waiting and running tasks that are compared, the longest ones: more only
+#: if few of the first ones are unusual.
+CANDIDATES = (200, 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +105,12 @@ class UnusualTasks(OpenDatabase):
         now = datetime.now(UTC)
         before = now - at_least
         with self._snapshot() as connection:
-            found = find_stuck(connection, filters, MAX_CANDIDATES, before=before)
-            return [*islice(_unusual(connection, found, now), limit)]
+            for number in CANDIDATES:
+                candidates = find_stuck(connection, filters, number, before=before)
+                found = [*islice(_unusual(connection, candidates, now), limit)]
+                if len(found) == limit or len(candidates) < number:
+                    break
+            return found
 
 
 def _unusual(
