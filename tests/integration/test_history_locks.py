@@ -14,6 +14,7 @@ from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.reading import read_tasks
+from cadasta.workertoolbox.results._store.routes import read_routes
 from cadasta.workertoolbox.results._store.search import find_newest
 from support.task_histories import History
 
@@ -22,6 +23,13 @@ DAYS = 30
 
 #: More than the locks of two days with their indexes, and of the live tables.
 MAX_LOCKS = 60
+
+#: The days whose tables the transaction has locked.
+LOCKED_DAYS = r"""
+SELECT DISTINCT substring(locked FROM '\d+$')
+FROM (SELECT relation::regclass::text AS locked, pid FROM pg_locks) locks
+WHERE pid = pg_backend_pid() AND locked ~ '^workertoolbox_history_default_\d+$'
+"""
 
 on_postgresql = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
 
@@ -70,6 +78,19 @@ def test_reading_tasks_of_many_days_releases_its_locks(long_past: History) -> No
 
     assert {task.id for task in found} == {*days}
     assert held < MAX_LOCKS
+
+
+@on_postgresql
+def test_queries_of_the_last_days_lock_no_tables_of_days_ahead(
+    long_past: History,
+) -> None:
+    with long_past.engine.begin() as connection:
+        read_routes(connection, since=datetime.now(UTC), internal=True)
+        locked = connection.scalars(text(LOCKED_DAYS)).all()
+
+    today = datetime.now(UTC).date()
+    days = [today + timedelta(days=number) for number in (0, 1)]
+    assert {*locked} == {f"{day:%Y%m%d}" for day in days}
 
 
 @on_postgresql

@@ -24,7 +24,8 @@ from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 #: 6,400 by default. A day with more tables is a window of its own.
 SIZES = (4, 8, 16)
 
-#: Days ahead that are searched first. Ends that are later come from wrong clocks.
+#: Number of days from today on that may have tasks: an end on a later day than tomorrow
+#: comes from a wrong clock, and `day_of_end` keeps it under today.
 DAYS_AHEAD = 2
 
 _DAYS = text("SELECT day, tables FROM workertoolbox_days() ORDER BY day DESC")
@@ -62,9 +63,10 @@ class DayWindow(NamedTuple):
 def on_days_since(at: datetime) -> ColumnElement[bool]:
     """Return the condition that a task in the history ended on a day or later.
 
-    Its value is a literal, so that PostgreSQL prunes the tables of other days.
+    Its values are literals, so that PostgreSQL prunes the tables of other days, those
+    included that the archiver has created ahead.
     """
-    return and_(*DayWindow(at.date(), None).conditions())
+    return and_(*DayWindow(at.date(), _first_day_ahead()).conditions())
 
 
 def day_windows(
@@ -88,7 +90,7 @@ def day_windows(
         yield DayWindow(since, None)
         return
     first = since or date.min
-    ahead = datetime.now(UTC).date() + timedelta(days=DAYS_AHEAD)
+    ahead = _first_day_ahead()
     tables = [
         (day, number)
         for day, number in connection.execute(_DAYS)
@@ -99,6 +101,11 @@ def day_windows(
     for window in (*_windows(usual, ahead), *_windows(later, None)):
         with releasing_locks(connection):
             yield window if only is None else _listed(window, only)
+
+
+def _first_day_ahead() -> date:
+    """Return the first day that hardly ever has tasks."""
+    return datetime.now(UTC).date() + timedelta(days=DAYS_AHEAD)
 
 
 def _listed(window: DayWindow, days: Collection[date]) -> DayWindow:
