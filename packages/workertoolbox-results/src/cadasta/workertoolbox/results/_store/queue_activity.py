@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from celery import states
-from sqlalchemy import Connection, Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, text
 
 from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._database.tables import (
@@ -20,7 +20,6 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._history.conditions import has_result
 from cadasta.workertoolbox.results._store.day_windows import (
-    DayWindow,
     day_windows,
     on_days_since,
 )
@@ -28,8 +27,7 @@ from cadasta.workertoolbox.results._store.queues import (
     CONSUMER_ROWS,
     RUN,
     End,
-    read_newest_ends,
-    read_speeds,
+    read_speed,
 )
 from cadasta.workertoolbox.results._store.value_days import find_days
 
@@ -85,10 +83,9 @@ def read_activity(
     connection: Connection, queue: str, due_at: datetime, now: datetime
 ) -> QueueActivity:
     """Return what happened in a queue since `due_at`."""
-    live = read_newest_ends(connection).get(queue, ())
-    ended = [each for each in live if each.worker is not None]
-    ended += _archived_ends(connection, queue)
+    live, overtaking = _read_live_ends(connection, queue, due_at)
     since = now - timedelta(days=ACTIVE_DAYS)
+    ended = [*live, *_archived_ends(connection, queue, since)]
     recent = {each.worker for each in ended if each.at >= since}
     workers = {worker for worker in recent if worker is not None}
     running = _read_running(connection, queue, workers)
@@ -100,10 +97,52 @@ def read_activity(
         before=_count_before(connection, queue, due_at, now),
         running=running,
         active_at=max(active, default=None),
-        overtaken_by=_count_overtaking(connection, queue, due_at, now),
+        overtaken_by=min(
+            overtaking + _count_overtaking(connection, queue, due_at, now),
+            MAX_OVERTAKING,
+        ),
         workers=sorted(workers),
-        per_second=read_speeds(connection, now).get(queue, 0.0),
+        per_second=read_speed(connection, queue, now),
     )
+
+
+def _read_live_ends(
+    connection: Connection, queue: str, due_at: datetime
+) -> tuple[Sequence[End], int]:
+    """Return the latest end of each worker, and how many tasks have overtaken another.
+
+    Only tasks that have ended and are not archived are read, and the newest ones of all
+    queues, as results have no index on the queue.
+    """
+    result = taskmeta.c
+    newest = (
+        select(
+            *(result.queue, result.worker, result.date_done),
+            *(result.published_at, result.started_at),
+        )
+        .where(text(IS_UNARCHIVED), result.queue.is_not(None))
+        .order_by(result.date_done.desc())
+        .limit(MAX_ROWS)
+        .subquery()
+        .c
+    )
+    has_overtaken = (newest.published_at > due_at) & newest.started_at.is_not(None)
+    query = (
+        select(
+            newest.worker,
+            func.max(newest.date_done, type_=newest.date_done.type),
+            func.count().filter(has_overtaken),
+        )
+        .where(newest.queue == queue)
+        .group_by(newest.worker)
+    )
+    rows = connection.execute(query).all()
+    ends = [
+        End(ended_at.replace(tzinfo=UTC), worker)
+        for worker, ended_at, _ in rows
+        if worker is not None and ended_at is not None
+    ]
+    return ends, sum(number for *_, number in rows)
 
 
 def _count_before(
@@ -131,18 +170,15 @@ def _count_overtaking(
 ) -> int:
     """Return how many tasks of the queue that were published later have started.
 
-    Of archived tasks, those of the last days are searched.
+    Tasks that run are counted, and those that have ended and are archived, the latter
+    if they ended in the last days.
     """
     result, columns = taskmeta.c, history.c
-    # Two queries, because one with an OR could not use the indexes.
-    live = (
-        select(result.task_id).where(
-            text(rows),
-            result.queue == queue,
-            result.published_at > due_at,
-            result.started_at.is_not(None),
-        )
-        for rows in (IS_OPEN, IS_UNARCHIVED)
+    running = select(result.task_id).where(
+        text(IS_OPEN),
+        result.queue == queue,
+        result.published_at > due_at,
+        result.started_at.is_not(None),
     )
     since = max(due_at, now - timedelta(days=ACTIVE_DAYS))
     archived = select(columns.id).where(
@@ -152,8 +188,7 @@ def _count_overtaking(
         columns.started_at.is_not(None),
         columns.tracked,
     )
-    counts = (_count(connection, each, MAX_OVERTAKING) for each in (*live, archived))
-    return min(MAX_OVERTAKING, sum(counts))
+    return sum(_count(connection, each, MAX_OVERTAKING) for each in (running, archived))
 
 
 def _read_running(
@@ -187,22 +222,32 @@ def _read_running(
     return sorted(found, key=lambda each: (each.started_at, each.id))
 
 
-def _archived_ends(connection: Connection, queue: str) -> Sequence[End]:
-    """Return the newest ends of a queue in the history: of the newest day with any."""
+def _archived_ends(
+    connection: Connection, queue: str, since: datetime
+) -> Sequence[End]:
+    """Return the newest ends of a queue in the history.
+
+    They are those since an instant, or of the newest days with any.
+    """
+    recent = _ends_in(connection, queue, on_days_since(since))
+    if recent:
+        return recent
     days = find_days(connection, {"queue": [queue]})
     for window in day_windows(connection, only=days):
-        found = _ends_in(connection, queue, window)
+        found = _ends_in(connection, queue, *window.conditions())
         if found:
             return found
     return []
 
 
-def _ends_in(connection: Connection, queue: str, window: DayWindow) -> Sequence[End]:
+def _ends_in(
+    connection: Connection, queue: str, *days: ColumnElement[bool]
+) -> Sequence[End]:
     columns = history.c
     query = (
         select(columns.finished_at, columns.worker)
         .where(
-            *window.conditions(),
+            *days,
             columns.queue == queue,
             columns.status.in_(RUN),
             columns.worker.is_not(None),

@@ -226,6 +226,19 @@ def read_speeds(connection: Connection, now: datetime) -> Mapping[str, float]:
     }
 
 
+def read_speed(connection: Connection, queue: str, now: datetime) -> float:
+    """Return the ended tasks per second of a queue, as `read_speeds` does."""
+    until = archived_until(connection, now)
+    query = select(func.sum(rollup.c.count)).where(
+        rollup.c.tier == "minute",
+        rollup.c.at >= until - THROUGHPUT_WINDOW,
+        rollup.c.at < until,
+        rollup.c.queue == queue,
+    )
+    count = connection.scalar(query)
+    return float(count or 0) / THROUGHPUT_WINDOW.total_seconds()
+
+
 class End(NamedTuple):
     """The end of a task, or the last one of a worker."""
 

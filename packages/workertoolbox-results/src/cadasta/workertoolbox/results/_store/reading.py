@@ -77,17 +77,21 @@ def read_tasks(
     *,
     days: Mapping[str, date] | None = None,
     detail: Detail = Detail.WHOLE,
+    are_live: bool = True,
 ) -> Sequence[Task]:
     """Return the tasks with these ids, in the order given; unknown ids are skipped.
 
     Args:
         days: The days of those that are in the history, by id. By default, all days
             are searched.
+        are_live: Whether some may be live: have a message, or a result that is not
+            archived.
     """
     found: dict[str, Task] = {}
     for start in range(0, len(ids), MAX_IDS_PER_QUERY):
         some = ids[start : start + MAX_IDS_PER_QUERY]
-        found |= {task.id: task for task in _read(connection, some, days, detail)}
+        tasks = _read(connection, some, days, detail, are_live)
+        found |= {task.id: task for task in tasks}
     return [found[id] for id in ids if id in found]
 
 
@@ -96,10 +100,11 @@ def _read(
     ids: Sequence[str],
     days: Mapping[str, date] | None,
     detail: Detail,
+    are_live: bool,
 ) -> Iterator[Task]:
     """Yield tasks: live ones, archived ones that are not live, and planned ones."""
     missing = dict.fromkeys(ids)
-    for task in _read_from(connection, live, missing, detail):
+    for task in _read_from(connection, live, missing if are_live else (), detail):
         del missing[task.id]
         yield task
     if days is None:

@@ -31,6 +31,7 @@ from cadasta.workertoolbox.results._store.why_waiting import (
     explain_retry,
     explain_wait,
 )
+from cadasta.workertoolbox.results._task import Task
 
 #: Maximum number of reasons that follow each other. Steps of a workflow are skipped up
 #: to the one that holds it up, so that a chain of reasons is short.
@@ -79,12 +80,16 @@ class _Explanation:
         self._clock = clock
         self._seen: set[str] = set()
 
-    def explain(self, id: str) -> Explained | None:
-        """Explain a task; None if it is unknown, or was explained already."""
+    def explain(self, id: str, known: Task | None = None) -> Explained | None:
+        """Explain a task; None if it is unknown, or was explained already.
+
+        Args:
+            known: As for `read_case`.
+        """
         if id in self._seen or len(self._seen) >= MAX_REASONS:
             return None
         self._seen.add(id)
-        case = read_case(self._connection, self._clock, id)
+        case = read_case(self._connection, self._clock, id, known)
         if case is None:
             return None
         task = case.task

@@ -12,6 +12,7 @@ from celery import states
 from sqlalchemy import Connection, RowMapping, select
 
 from cadasta.workertoolbox.results._database.archived import are_on, find_last_ends
+from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
 from cadasta.workertoolbox.results._store.attempts import Attempt, find_attempts
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
@@ -95,20 +96,31 @@ class Case:
         return max(known, default=None)
 
 
-def read_case(connection: Connection, clock: Clock, id: str) -> Case | None:
-    """Read a task; return None if no monitor and no worker has seen it."""
-    found = read_tasks(connection, [id], detail=Detail.SHORTENED)
-    if not found:
-        return None
+def read_case(
+    connection: Connection, clock: Clock, id: str, known: Task | None = None
+) -> Case | None:
+    """Read a task; return None if no monitor and no worker has seen it.
+
+    Args:
+        known: The task without its result, if it was read already.
+    """
     message = _first(connection, task, _MESSAGE, task.c.id == id)
     unarchived = taskmeta.c.archived_at.is_(None)
     result = _first(connection, taskmeta, _RESULT, taskmeta.c.task_id == id, unarchived)
-    if not message and not result:
-        days = {each.day for each in find_last_ends(connection, [id])}
-        if days:
-            result = _first(
-                connection, history, _ARCHIVED, history.c.id == id, are_on(days)
-            )
+    if known is not None and known.status in BEFORE_RESULT:
+        return Case(connection, clock, known, message, result)
+    is_live = bool(message or result)
+    days = None
+    if not is_live:
+        days = {each.id: each.day for each in find_last_ends(connection, [id])}
+    found = read_tasks(
+        connection, [id], days=days, detail=Detail.SHORTENED, are_live=is_live
+    )
+    if not found:
+        return None
+    if days:
+        is_on = are_on(days.values())
+        result = _first(connection, history, _ARCHIVED, history.c.id == id, is_on)
     return Case(connection, clock, found[0], message, result)
 
 

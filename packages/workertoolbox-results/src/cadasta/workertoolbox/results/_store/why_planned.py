@@ -75,12 +75,13 @@ class _Workflow:
 
 
 def explain_plan(
-    case: Case, explain_other: Callable[[str], Explained | None]
+    case: Case, explain_other: Callable[[str, Task], Explained | None]
 ) -> Finding:
     """Return why a step has not been published.
 
     Args:
-        explain_other: Explains the step that holds it up.
+        explain_other: Explains the step that holds it up, which was read without its
+            result.
     """
     workflow = _Workflow(case.connection)
     id = case.task.id
@@ -93,7 +94,7 @@ def explain_plan(
     step = workflow.level(holder)
     evidence: dict[str, Any] = {
         "step": step,
-        "steps": step + len(path) - 1 + _levels_below(case.connection, id),
+        "steps": step + len(path) - 1 + _levels_below(case),
         "held_up_by": holder,
     }
     header = workflow.before(following)
@@ -101,7 +102,7 @@ def explain_plan(
         evidence |= _read_chord(case.connection, workflow, header)
     if workflow.tasks[holder].status == states.SUCCESS:
         return _unseen(case, workflow, path, evidence)
-    because = explain_other(holder)
+    because = explain_other(holder, workflow.tasks[holder])
     if because is None:
         return Finding(Cause.STEP_UNKNOWN, "waits for an unknown step", evidence)
     return _held_up(workflow.tasks[holder], because, evidence)
@@ -192,23 +193,18 @@ def _read_chord(
     }
 
 
-def _levels_below(connection: Connection, id: str) -> int:
+def _levels_below(case: Case) -> int:
     """Return how many levels of planned steps follow a step."""
-    columns = planned.c
-    ids, groups, seen, levels = [id], _group_of(connection, id), {id}, 0
+    columns, step = planned.c, case.task
+    groups = [] if step.group_id is None else [step.group_id]
+    ids, seen, levels = [step.id], {step.id}, 0
     while ids and levels < MAX_LEVELS:
         query = select(columns.id, columns.group_id).where(
             or_(columns.parent_id.in_(ids), columns.header_id.in_(groups))
         )
-        rows = connection.execute(query.limit(MAX_LEVELS)).all()
+        rows = case.connection.execute(query.limit(MAX_LEVELS)).all()
         ids = [row.id for row in rows if row.id not in seen]
         groups = [row.group_id for row in rows if row.group_id is not None]
         seen.update(ids)
         levels += bool(ids)
     return levels
-
-
-def _group_of(connection: Connection, id: str) -> list[str]:
-    query = select(planned.c.group_id).where(planned.c.id == id)
-    group_id = connection.scalar(query)
-    return [] if group_id is None else [group_id]

@@ -91,7 +91,10 @@ def explain_missing_message(
     Returns:
         None if the monitors have read all messages.
     """
-    monitors = read_monitors(connection, clock.now)
+    return _explain_missing(read_monitors(connection, clock.now), clock, what)
+
+
+def _explain_missing(monitors: Monitors, clock: Clock, what: str) -> Finding | None:
     evidence = monitors.evidence(clock)
     if monitors.are_behind(clock):
         if monitors.read_until is None:
@@ -125,12 +128,11 @@ def explain_unknown(connection: Connection, clock: Clock, id: str) -> Finding:
             f"`tasks show {id}` shows them"
         )
         return Finding(Cause.UNKNOWN, words, {"group_size": len(members)})
-    missing = explain_missing_message(
-        connection, clock, "has not been seen by a monitor or a worker"
-    )
+    monitors = read_monitors(connection, clock.now)
+    what = "has not been seen by a monitor or a worker"
+    missing = _explain_missing(monitors, clock, what)
     if missing is not None:
         return missing
-    monitors = read_monitors(connection, clock.now)
     words = (
         "is not known: no monitor and no worker has seen it, and the monitors are not "
         "behind; the id is wrong, the task was purged, or it was published without the "
