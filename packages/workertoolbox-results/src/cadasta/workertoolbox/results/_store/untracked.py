@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, select, text
 
 from cadasta.workertoolbox.results._database.statuses import PSEUDO_TASKS
-from cadasta.workertoolbox.results._database.tables import history, taskmeta
+from cadasta.workertoolbox.results._database.tables import (
+    IS_OPEN,
+    IS_UNARCHIVED,
+    history,
+    taskmeta,
+)
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.conditions import has_message, is_live
 from cadasta.workertoolbox.results._store.dated_ids import (
@@ -38,8 +43,7 @@ def find_untracked(
 
     The newest are first.
     """
-    live = _select_live(since)
-    queries = [live.order_by(live.selected_columns.date_done.desc())]
+    queries = [_select_live(since, rows) for rows in (IS_UNARCHIVED, IS_OPEN)]
     days = find_days(connection, {"tracked": ["false"]}) or ()
     if any(day >= since.date() for day in days):
         queries.append(_select_archived(since))
@@ -52,12 +56,19 @@ def count_untracked(connection: Connection, *, since: datetime) -> int:
     return len(find_untracked(connection, MAX_COUNTED, since=since))
 
 
-def _select_live(since: datetime) -> Select[Any]:
+def _select_live(since: datetime, rows: str) -> Select[Any]:
+    """Return a query for live results.
+
+    Args:
+        rows: Which ones: the condition of a partial index, as that on the time of all
+            results has all those that are archived.
+    """
     until = datetime.now(UTC) - UNTRACKED_AFTER
     result = taskmeta.c
     newest = (
         select(result.date_done, result.task_id)
         .where(
+            text(rows),
             result.archived_at.is_(None),
             result.date_done >= naive_utc(since),
             result.date_done < naive_utc(until),
@@ -68,7 +79,8 @@ def _select_live(since: datetime) -> Select[Any]:
         .limit(MAX_ROWS)
         .subquery()
     )
-    return select(*newest.c).where(~has_message(newest.c.task_id))
+    untracked = select(*newest.c).where(~has_message(newest.c.task_id))
+    return untracked.order_by(newest.c.date_done.desc())
 
 
 def _select_archived(since: datetime) -> Select[Any]:
