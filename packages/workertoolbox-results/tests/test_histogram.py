@@ -31,6 +31,15 @@ def test_a_percentile_is_within_two_percent_of_the_exact_one(
     assert Histogram.of(durations).percentile(percent) == pytest.approx(exact, rel=0.02)
 
 
+@given(st.lists(DURATIONS), st.lists(st.integers(0, 100)))
+def test_several_percentiles_are_those_that_are_asked_for_one_by_one(
+    durations: list[float], percents: list[int]
+) -> None:
+    histogram = Histogram.of(durations)
+
+    assert histogram.percentiles(*percents) == [*map(histogram.percentile, percents)]
+
+
 @given(st.lists(st.lists(DURATIONS)))
 def test_the_sum_of_histograms_is_that_of_all_durations(
     parts: list[list[float]],

@@ -161,7 +161,7 @@ CREATE OR REPLACE FUNCTION workertoolbox_tier(
 $$;
 
 -- Return the sum of histograms. Each element is a bucket, times 2^52, plus its number of
--- durations. `_history/histogram.py` describes the texts. Eight bytes are added at once, in
+-- durations. `_history/histogram_text.py` describes the texts. Eight bytes are added at once, in
 -- four sums with two bytes each, which is several times as fast as byte by byte.
 CREATE OR REPLACE FUNCTION workertoolbox_add_histograms(
     histograms text[]

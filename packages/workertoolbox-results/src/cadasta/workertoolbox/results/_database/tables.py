@@ -303,7 +303,7 @@ rollup = Table(
     # In rows with the status `RETRY`, the number of attempts.
     Column("retries", BigInteger, nullable=False),
     Column("redeliveries", BigInteger, nullable=False),
-    # Histograms of seconds, in the form of `_history/histogram.py`.
+    # Histograms of seconds, in the form of `_history/histogram_text.py`.
     Column("waits", Text, nullable=False),
     Column("runs", Text, nullable=False),
     # From the first publication to the end, of tasks that a worker has run. Earlier

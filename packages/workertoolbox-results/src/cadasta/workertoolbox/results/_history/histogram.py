@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from cadasta.workertoolbox.results._history.histogram_text import (
     Counts,
@@ -156,12 +158,16 @@ class Histogram:
         Args:
             percent: From 0 to 100; 50 is the median.
         """
-        rank = max(math.ceil(percent * self.count / 100), 1)
-        for number in sorted(self.buckets):
-            rank -= self.buckets[number]
-            if rank <= 0:
-                return bucket_value(number)
-        return None
+        return self.percentiles(percent)[0]
+
+    def percentiles(self, *percents: float) -> Sequence[float | None]:
+        """Return several percentiles, as `percentile` does."""
+        numbers = sorted(self.buckets)
+        counts = [*accumulate(self.buckets[number] for number in numbers)]
+        if not counts:
+            return [None] * len(percents)
+        ranks = (math.ceil(percent * counts[-1] / 100) for percent in percents)
+        return [bucket_value(numbers[bisect_left(counts, rank)]) for rank in ranks]
 
 
 def _zeros(like: array[int], number: int) -> array[int]:

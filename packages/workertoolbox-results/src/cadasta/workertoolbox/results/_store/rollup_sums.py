@@ -92,4 +92,4 @@ def merge_sums(*sums: RollupSum) -> RollupSum:
 
 def percentiles_of(histogram: Histogram) -> Percentiles:
     """Return the percentiles of the durations in a histogram."""
-    return Percentiles(*(histogram.percentile(each) for each in (50, 95, 99)))
+    return Percentiles(*histogram.percentiles(50, 95, 99))

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import starmap
 from typing import Any, NamedTuple
 
@@ -110,6 +110,7 @@ def read_routes(
     ]
 
 
+@lru_cache(maxsize=4096)
 def host_family(host: str) -> str:
     """Return the name of a host, or `export-*` for a pod of the deployment `export`."""
     return _POD.sub("-*", host)
