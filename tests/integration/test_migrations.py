@@ -81,7 +81,15 @@ def is_named(name: str | None, kind: str, _: Any) -> bool:
 
 
 def test_the_migrations_create_the_schema_that_the_code_defines(engine: Engine) -> None:
-    options: dict[str, Any] = {"version_table": VERSION_TABLE, "include_name": is_named}
+    def is_compared(_: object, name: str | None, *others: object) -> bool:
+        return name != "ix_workertoolbox_history_json" or not is_sqlite
+
+    is_sqlite = engine.dialect.name == "sqlite"
+    options: dict[str, Any] = {
+        "version_table": VERSION_TABLE,
+        "include_name": is_named,
+        "include_object": is_compared,
+    }
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts=options)
 

@@ -291,6 +291,20 @@ def test_a_search_scans_no_big_table(large: TaskStore) -> None:
     assert_no_big_table_is_scanned(large, found)
 
 
+@pytest.mark.parametrize(
+    "query", ["args.0:none", "args.order.0.id:none", "header.tenant:none"]
+)
+def test_a_search_for_json_in_the_history_uses_its_index(
+    large: TaskStore, query: str
+) -> None:
+    with record_plans(large.engine) as found:
+        assert not large.search(query).tasks
+    plans = [plan for plan in found if "ix_workertoolbox_history_listed_at" in plan]
+
+    assert any("Bitmap Index Scan" in plan and "_headers_" in plan for plan in found)
+    assert plans == []
+
+
 def test_other_queries_scan_no_big_table(large: TaskStore) -> None:
     [first, *_] = large.list(status="FAILURE")
     [child, *_] = [task for task in large.list(limit=100) if task.parent_id]

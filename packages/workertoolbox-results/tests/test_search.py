@@ -131,7 +131,8 @@ def test_a_window_must_begin_before_it_ends(store: TaskStore) -> None:
     ("query", "advice"),
     [
         ("args.x:1", "give since (--since), such as 2h; or add name:… or queue:…"),
-        ("args.x:1", "because args has no index"),
+        ("args.x:1*", "because args has no index"),
+        ("args.x:1 error:x", "because error has no index"),
         ("name:a args.x:1", "such as 2h; or raise timeout_s"),
     ],
 )

@@ -258,6 +258,12 @@ history = Table(
     Index("ix_workertoolbox_history_name", "name", "listed_at"),
     Index("ix_workertoolbox_history_queue", "queue", "listed_at"),
     Index("ix_workertoolbox_history_worker", "worker", "finished_at"),
+    # Of the paths to all values. SQLite has nothing like it.
+    Index(
+        *("ix_workertoolbox_history_json", "args", "kwargs", "headers"),
+        postgresql_using="gin",
+        postgresql_ops=dict.fromkeys(("args", "kwargs", "headers"), "jsonb_path_ops"),
+    ).ddl_if(dialect="postgresql"),
     _partial("history_status", "status", "finished_at", rows=IS_UNUSUAL),
     _partial("history_status_name", "status", "name", "finished_at", rows=IS_UNUSUAL),
     _partial(

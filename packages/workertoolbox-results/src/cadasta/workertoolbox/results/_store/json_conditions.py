@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable_text
+from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._query.nodes import Match, Value
 from cadasta.workertoolbox.results._store.patterns import glob_pattern, matches
 
@@ -36,6 +37,10 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
 
 _WORDS = ("true", "false", "null")
+
+#: Maximum number of alternatives that are looked up in the index on the history. A
+#: segment of a path that may be a key or a position doubles it.
+MAX_PARTS = 16
 
 #: The largest integer that SQLite compares exactly.
 _MAX_INTEGER = 2**63 - 1
@@ -57,10 +62,52 @@ def has_json_value(match: Match, table: str, dialect: str) -> ColumnElement[bool
         column = f"{table}.{'args' if is_position else 'kwargs'}"
     if dialect == "sqlite":
         return _in_sqlite(match.values, column, path, is_list=is_list)
-    found: ColumnElement[Any] = literal_column(column, JSONB)
+    document = literal_column(column, JSONB)
+    found: ColumnElement[Any] = document
     for segment in path:
         found = _step(found, segment)
-    return or_(*(_equals(found, value, is_list=is_list) for value in match.values))
+    equal = or_(*(_equals(found, value, is_list=is_list) for value in match.values))
+    # An index has the history's values, so it is asked first where it can be.
+    parts = _parts(match) if table == history.name else []
+    if not 0 < len(parts) <= MAX_PARTS:
+        return equal
+    return and_(or_(*(_contains(document, part) for part in parts)), equal)
+
+
+def _parts(match: Match) -> Sequence[str]:
+    """Return JSON, one of which a document contains if it matches; none for patterns.
+
+    A document may contain it without a match: the places of items in lists do not
+    count.
+    """
+    leaves = []
+    for value in match.values:
+        if value.literal is None:
+            return []
+        leaves += _documents(value, value.literal)
+    if match.field != "args":
+        leaves += [f"[{leaf}]" for leaf in leaves]
+    return [part for leaf in leaves for part in _around(leaf, match)]
+
+
+def _around(leaf: str, match: Match) -> Sequence[str]:
+    documents = [leaf]
+    for depth, segment in reversed([*enumerate(match.path)]):
+        key = json.dumps(jsonable_text(segment))
+        objects = [f"{{{key}: {each}}}" for each in documents]
+        lists = [f"[{each}]" for each in documents]
+        if not _INDEX.fullmatch(segment):
+            documents = objects
+        elif depth == 0 and match.field == "args":
+            documents = lists
+        else:
+            documents = objects + lists
+    return documents
+
+
+def _contains(document: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+    contained = cast(literal(part, Text), JSONB)
+    return document.op("@>", is_comparison=True)(contained)
 
 
 def _step(document: ColumnElement[Any], segment: str) -> ColumnElement[Any]:

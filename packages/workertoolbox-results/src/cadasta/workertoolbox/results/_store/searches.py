@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from cadasta.workertoolbox.results._database.statuses import STATUSES, USUAL_STATES
 from cadasta.workertoolbox.results._query.nodes import (
+    Bound,
     Match,
     Node,
     Value,
@@ -43,6 +44,8 @@ from cadasta.workertoolbox.results._task import Task
 #: Fields with an index.
 _INDEXED = ("id", "name", "queue", "worker", "error_group", "root", "parent", "group")
 
+#: Fields with long texts or JSON. An index has only the exact values in JSON.
+_UNINDEXED = ("args", "header", "stamp", "error")
 
 #: How far back `follow` reads first, to know what is not new.
 _FIRST_LOOK = timedelta(minutes=1)
@@ -247,10 +250,16 @@ def _statuses(node: Node) -> Iterator[tuple[Match, str]]:
                 yield leaf, value.literal or value.text
 
 
+def _is_slow(leaf: Match | Bound) -> bool:
+    """Return whether no index supports a part of a query on texts or JSON."""
+    if isinstance(leaf, Bound) or leaf.field not in _UNINDEXED:
+        return False
+    return leaf.field == "error" or any(each.literal is None for each in leaf.values)
+
+
 def advise(search: Search) -> str:
     """Return how to make a search faster."""
-    fields = {leaf.field for leaf in leaves(search.query)}
-    slow = sorted(fields & {"args", "header", "stamp", "error"})
+    slow = sorted({leaf.field for leaf in leaves(search.query) if _is_slow(leaf)})
     advice = []
     if search.since is None:
         advice.append("give since (--since), such as 2h")
