@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import date, timedelta
-from functools import partial
 
 from celery.states import SUCCESS
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, text
-from sqlalchemy.sql.selectable import NamedFromClause
 
 from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import ENDED
-from cadasta.workertoolbox.results._database.tables import IS_UNUSUAL, history
+from cadasta.workertoolbox.results._database.tables import (
+    IS_UNUSUAL,
+    day_value,
+    history,
+)
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.conditions import is_live
-from cadasta.workertoolbox.results._query.nodes import Node
 from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId
 from cadasta.workertoolbox.results._store.day_windows import DayWindow, day_windows
 from cadasta.workertoolbox.results._store.filters import Condition, is_internal
+from cadasta.workertoolbox.results._store.meant_values import MAX_VALUES, find_meant
 from cadasta.workertoolbox.results._store.query_conditions import (
     query_condition,
     requires,
-    restriction,
 )
 from cadasta.workertoolbox.results._store.search_order import (
     merged,
@@ -30,20 +31,10 @@ from cadasta.workertoolbox.results._store.search_order import (
     within,
 )
 from cadasta.workertoolbox.results._store.search_request import Search
-from cadasta.workertoolbox.results._store.value_days import (
-    KINDS,
-    find_days,
-    find_values,
-)
+from cadasta.workertoolbox.results._store.value_days import KINDS, find_days
 
 #: Fields that relate tasks, with the arguments of `find_archived`.
 _RELATIONS = {"id": "ids", "root": "roots", "parent": "parents", "group": "groups"}
-
-#: Maximum number of values of a field for which each is searched by its own index scan.
-MAX_SCANS = 20
-
-#: Kinds with few enough values that all of them can be compared with a pattern.
-_LISTED = ("name", "queue")
 
 #: Days by which the day of a row may differ from that of its end.
 _DAY_SLACK = timedelta(days=1)
@@ -92,26 +83,13 @@ def add_matching(
 
 
 def _known_values(connection: Connection, search: Search) -> Values:
-    """Return all values that matching tasks have, for the kinds where they are known.
-
-    The names and queues that match a pattern are looked up.
-    """
-    known = {}
-    for kind in KINDS:
-        values = search.exact(kind)
-        pattern = restriction(search.query, kind)
-        if values is None and pattern is not None and kind in _LISTED:
-            is_meant = partial(_is_meant, pattern, connection.dialect.name)
-            values = find_values(connection, kind, is_meant, limit=MAX_SCANS)
-        if values is not None:
-            known[kind] = values
-    return known
-
-
-def _is_meant(
-    pattern: Node, dialect: str, known: NamedFromClause
-) -> ColumnElement[bool]:
-    return query_condition(pattern, known, dialect)
+    """Return the values that matching tasks can have, by kind, where all are known."""
+    value, kind = day_value.c.value, day_value.c.kind
+    known = {
+        each: find_meant(connection, search, each, value, kind == each)
+        for each in KINDS
+    }
+    return {each: values for each, values in known.items() if values is not None}
 
 
 def _scans(search: Search, known: Values) -> Iterator[Sequence[Condition]]:
@@ -125,7 +103,7 @@ def _scans(search: Search, known: Values) -> Iterator[Sequence[Condition]]:
     rare: list[Condition] = [] if usual else [text(IS_UNUSUAL)]
     for field in fields:
         values = known.get(field)
-        if values is not None and len(values) <= MAX_SCANS:
+        if values is not None and len(values) <= MAX_VALUES:
             yield from ([columns[field] == value, *rare] for value in values)
             return
     if not search.by_latest_state:

@@ -80,7 +80,7 @@ def _parts(match: Match) -> Sequence[str]:
     A document may contain it without a match: the places of items in lists do not
     count.
     """
-    leaves = []
+    leaves: list[str] = []
     for value in match.values:
         if value.literal is None:
             return []

@@ -1,0 +1,53 @@
+"""The values of a column that a pattern in a query means.
+
+There are few names and queues. With the values, a search uses indexes that it cannot
+use with the pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Column, ColumnElement, Connection, select
+
+from cadasta.workertoolbox.results._store.facets import each_value
+from cadasta.workertoolbox.results._store.query_conditions import (
+    query_condition,
+    restriction,
+)
+from cadasta.workertoolbox.results._store.search_request import Search
+
+#: Maximum number of values of a field for which each is searched by its own index scan.
+MAX_VALUES = 20
+
+#: Fields with so few values that each one can be compared with a pattern.
+_LISTED = ("name", "queue")
+
+
+def find_meant(
+    connection: Connection,
+    search: Search,
+    field: str,
+    column: Column[str],
+    *conditions: ColumnElement[bool],
+) -> Sequence[str] | None:
+    """Return the values of a column that tasks can have that match a query.
+
+    None means that all values are possible, or that more than `MAX_VALUES` match a
+    pattern. Values without wildcards are returned in any case.
+
+    Args:
+        field: The field of the query that the column has.
+        column: Its index is searched once for each value.
+        conditions: Which rows have the values; the index has to support them.
+    """
+    values = search.exact(field)
+    pattern = restriction(search.query, field)
+    if values is not None or pattern is None or field not in _LISTED:
+        return values
+    value = each_value(column, *conditions).c.value
+    known = select(value.label(field)).where(value.is_not(None)).subquery("known")
+    is_meant = query_condition(pattern, known, connection.dialect.name)
+    query = select(known.c[field]).where(is_meant).limit(MAX_VALUES + 1)
+    found = connection.scalars(query).all()
+    return None if len(found) > MAX_VALUES else found
