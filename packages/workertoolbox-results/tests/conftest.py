@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery, _state
 from hypothesis import HealthCheck, settings
+from statement_cache import share_statements
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results.backend import Backend
@@ -23,6 +24,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("tests")
+
+share_statements()
 
 
 @pytest.fixture(autouse=True)
