@@ -108,10 +108,17 @@ def test_the_schedule_of_beat_and_the_end_of_beat_are_known(
     def known() -> dict[str, Schedule]:
         return entries(store, "plain")
 
+    def on_time() -> dict[str, Schedule]:
+        found = known()
+        last = found["ping"].last
+        # A busy machine may delay one run, but not run after run.
+        assert last is not None and last.late_s is not None and last.late_s < 1, last
+        return found
+
     with beat(folder, "plain") as first:
         wait_until(lambda: "ping" in known() and known()["ping"].count >= 2)
         wait_until(lambda: known()["lost"].overdue)
-        alone = known()
+        alone = wait_until(on_time)
         with beat(folder, "plain", file="second") as second:
             wait_until(lambda: known()["ping"].doubled >= 2)
             second.stop(signal.SIGKILL)
@@ -127,7 +134,6 @@ def test_the_schedule_of_beat_and_the_end_of_beat_are_known(
     ping, lost, nightly = (alone[name] for name in ("ping", "lost", "nightly"))
     assert ping.last is not None and ping.next_at is not None
     assert ping.last.status == "QUEUED"
-    assert ping.last.late_s is not None and ping.last.late_s < 1
     assert (ping.words, ping.doubled) == ("every second", 0)
     # Its task is refused, because no queue has this name.
     assert (lost.last, lost.count) == (None, 0)

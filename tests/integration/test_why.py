@@ -15,6 +15,7 @@ from kombu import Producer
 from sqlalchemy import Engine
 
 from cadasta.workertoolbox.results import Cause, Reason, database_url, open_engine
+from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._history import horizon
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
@@ -49,9 +50,24 @@ def engine(service: WorkflowService) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture(autouse=True)
+def no_leftovers(service: WorkflowService, engine: Engine) -> Iterator[None]:
+    """Remove the tasks of the queue without a worker, also those of a failed test."""
+    yield
+    service.app.control.purge()
+    for table in (task, taskmeta):
+        # Each in its own transaction, because the archiver locks rows of both.
+        with engine.begin() as connection:
+            connection.execute(table.delete().where(table.c.queue == ACCIDENT_QUEUE))
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Call a task slow, and a queue abandoned, without waiting for a minute."""
+    lose_patience(monkeypatch)
+
+
+def lose_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (why_planned, why_running, why_waiting):
         monkeypatch.setattr(module, "PATIENCE_S", 0.0)
 
@@ -246,7 +262,6 @@ def test_a_queue_without_a_worker_is_named_once_a_task_has_waited(
     explained(service, id, Cause.WAITING)
     request.getfixturevalue("impatient")
     reason = explained(service, id, Cause.NO_CONSUMER)
-    service.app.control.purge()
 
     assert f"no worker seems to consume queue {ACCIDENT_QUEUE}: " in reason.sentence
     assert reason.is_trouble
@@ -284,7 +299,6 @@ def test_busy_lost_and_overtaken_tasks_are_told_apart(
     lost = explained(
         service, first, Cause.LOST, before=lambda: archive(engine, options)
     )
-    service.app.control.purge()
 
     assert "99 in 100 tasks of its name take up to " in running.sentence
     assert "although 1 later task has started" in removed.sentence
@@ -371,7 +385,6 @@ def test_a_chord_lacks_a_task_whose_success_was_not_counted(
         request = Context(id=each.id, task="export.echo", root_id=each.id)
         backend.store_result(each.id, 1, states.SUCCESS, request=request)
     reason = explained(service, body.id, Cause.CHORD_UNCOUNTED)
-    service.app.control.purge()
 
     assert sorted(each.id for each in header) == reason.evidence["chord_uncounted"]
 
@@ -384,7 +397,6 @@ def test_a_step_after_an_erased_task_is_without_explanation(
     wait_until(lambda: service.store.find(last.id), timeout_s=TIMEOUT_S)
     service.command("purge", "--task-id", first.id)
     explained(service, last.id, Cause.STEP_UNKNOWN)
-    service.app.control.purge()
 
 
 # Messages that no monitor has seen
@@ -400,7 +412,7 @@ def paused(process: Process) -> Iterator[None]:
 
 
 def test_messages_that_no_monitor_has_seen_are_missed(
-    service: WorkflowService, impatient: None, monkeypatch: pytest.MonkeyPatch
+    service: WorkflowService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explained(service, "nothing", Cause.UNKNOWN)  # The monitors are not behind.
     key = f"unseen {uuid4()}"
@@ -409,26 +421,25 @@ def test_messages_that_no_monitor_has_seen_are_missed(
     last: Any = chain(first, accident(service, "add"))()
     explained(service, last.id, Cause.STEP)
     wait_until(lambda: service.store.get(retried).status == "STARTED")
-    with paused(service.monitor):
+    with paused(service.monitor), monkeypatch.context() as patch:
+        lose_patience(patch)
         set_flag(key)
         for behind_s, causes in (
             (0.0, (Cause.MONITOR_BEHIND,) * 2),
             (3600.0, (Cause.STEP_UNSEEN, Cause.RETRY_UNSEEN)),
         ):
-            monkeypatch.setattr(why_unseen, "BEHIND_S", behind_s)
+            patch.setattr(why_unseen, "BEHIND_S", behind_s)
             reasons = [
                 explained(service, id, cause)
                 for id, cause in zip((last.id, retried), causes, strict=True)
             ]
         unseen = accident(service, "echo", 1).apply_async().id
-        monkeypatch.setattr(why_unseen, "BEHIND_S", 0.0)
+        patch.setattr(why_unseen, "BEHIND_S", 0.0)
         behind = explained(service, unseen, Cause.MONITOR_BEHIND)
-        monkeypatch.setattr(horizon, "RUNNING_FOR", timedelta(0))
+        patch.setattr(horizon, "RUNNING_FOR", timedelta(0))
         stopped = explained(service, unseen, Cause.NO_MONITOR)
     service.app.control.revoke(retried)
-    monkeypatch.undo()
     explained(service, unseen, Cause.WAITING)
-    service.app.control.purge()
 
     assert "the message of the next step has not been seen" in reasons[0].sentence
     assert "the message of the retry has not been seen" in reasons[1].sentence
