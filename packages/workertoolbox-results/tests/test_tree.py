@@ -220,6 +220,18 @@ def test_tasks_that_are_left_out_are_counted_below_the_task_above_them() -> None
     assert "└── … 20 more: 10 IGNORED, 10 SUCCESS\n" in text
 
 
+def test_a_failed_task_is_shown_with_the_run_that_mended_it() -> None:
+    failed = task("a", "root", status="FAILURE")
+    again: dict[str, Any] = {"rerun_of": "a", "published": 5}
+
+    assert "\n│     mended by x\n" in drawn(
+        task("root"), failed, task("x", "root", **again)
+    )
+    assert "\n│     run again as x\n" in drawn(
+        task("root"), failed, task("x", "root", status="STARTED", **again)
+    )
+
+
 def told(*tasks: Task, headers: Mapping[str, str] | None = None) -> list[str]:
     return [*workflow_lines(workflow(tasks, headers))]
 

@@ -145,7 +145,7 @@ def test_the_summary_in_json_is_one_object_with_stable_keys(
 
     assert [*summary] == [
         *("status", "tasks", "counts", "scheduled_at", "started_at", "finished_at"),
-        *("read_at", "critical_path", "held_up_by"),
+        *("read_at", "reruns", "critical_path", "held_up_by"),
     ]
     assert [*summary["critical_path"][0]] == [
         *("id", "name", "status", "wait_s", "run_s")

@@ -283,6 +283,62 @@ def test_a_workflow_has_one_status(status: str, tasks: list[Task]) -> None:
     assert (flow.finished_at is None) == (status in ("running", "waiting"))
 
 
+def rerun(id: str, of: str, parent: str | None = None, **values: Any) -> Task:
+    return task(id, parent, rerun_of=of, **{"published": 5, **values})
+
+
+@pytest.mark.parametrize(
+    ("status", "reruns", "tasks"),
+    [
+        # A chain whose failed step was run again with the step after it.
+        ("done", {"a": "x", "b": "y"}, [rerun("x", "a", "r"), rerun("y", "b", "x")]),
+        ("waiting", {"a": "x"}, [rerun("x", "a", "r"), planned("y", "x")]),
+        ("failed", {"a": "x"}, [rerun("x", "a", "r", **FAILED), not_run("y", "x")]),
+        # The rerun failed, and was run again.
+        (
+            "done",
+            {"a": "x2", "x": "x2", "b": "y"},
+            [
+                rerun("x", "a", "r", **FAILED),
+                *(rerun("x2", "x", "r", published=6), rerun("y", "b", "x2")),
+            ],
+        ),
+        # It was run again twice, and the last one failed.
+        (
+            "failed",
+            {"a": "x2", "x": "x2"},
+            [
+                *(rerun("x2", "a", "r", published=7, **FAILED), not_run("y", "x2")),
+                rerun("x", "a", "r", published=6),
+            ],
+        ),
+        # Forged headers.
+        (
+            "partly failed",
+            {},
+            [rerun("x", "x", "r"), rerun("y", "z"), rerun("z", "y")],
+        ),
+    ],
+)
+def test_of_a_task_that_was_run_again_the_newest_run_counts(
+    status: str, reruns: Mapping[str, str], tasks: list[Task]
+) -> None:
+    chain = [task("r"), task("a", "r", **FAILED), not_run("b", "a")]
+    flow = workflow(*chain, *tasks)
+
+    assert (flow.status, flow.reruns) == (status, reruns)
+    assert flow.as_json()["reruns"] == reruns
+
+
+def test_a_failed_task_of_a_header_that_was_run_again_does_not_count() -> None:
+    header = [task("a", group="g"), task("b", group="g", **FAILED)]
+    failed = [*header, not_run("body", "b")]
+    again = [rerun("x", "b", group="h"), rerun("y", "body", "x", group="h")]
+
+    assert workflow(*failed).status == "failed"
+    assert workflow(*failed, *again).status == "done"
+
+
 def test_the_times_of_a_workflow_are_those_of_its_first_and_last_tasks() -> None:
     root, *others = task("root", started=2), task("a", "root", published=1, ended=9)
     flow = workflow(root, *others)

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from celery.states import EXCEPTION_STATES
+from celery.states import EXCEPTION_STATES, SUCCESS
 from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
@@ -88,12 +88,13 @@ class WorkflowTree:
         levels = max(1, min(MAX_LEVELS, int(width * INDENTED_SHARE) // LEVEL_WIDTH))
         styles = {style: Style.parse(style) for style in _ALL_STYLES}
         on_path = {step.task.id for step in self.workflow.critical_path}
+        reruns = self._reruns()
         branches = make_excerpt(
             self.workflow, limit=self.limit, requested_id=self.requested_id
         )
         for place in _places(branches, levels):
             first, other = _guides(place, levels)
-            for line in self._lines(place.branch, on_path):
+            for line in self._lines(place.branch, on_path, reruns):
                 for pieces in _wrapped(line, width - len(first)):
                     yield Segment(first)
                     for text, style in pieces:
@@ -101,8 +102,16 @@ class WorkflowTree:
                     yield Segment.line()
                     first = other
 
+    def _reruns(self) -> Mapping[str, Task]:
+        """Return the newest run of each task that was run again."""
+        ids = self.workflow.reruns
+        if not ids:
+            return {}
+        tasks = {task.id: task for task in self.workflow}
+        return {old: tasks[new] for old, new in ids.items() if new in tasks}
+
     def _lines(
-        self, branch: Branch, on_path: Container[str]
+        self, branch: Branch, on_path: Container[str], reruns: Mapping[str, Task]
     ) -> Iterator[Sequence[Piece]]:
         if branch.node is None:
             yield [Piece(f"… {left_out_text(branch.left_out or {})}", "dim")]
@@ -120,6 +129,11 @@ class WorkflowTree:
                     *(Piece(t, "dim") for t in texts[1:]),
                 ]
         yield from _outcome(task)
+        newest = reruns.get(task.id)
+        if newest is not None:
+            word = "mended by" if newest.status == SUCCESS else "run again as"
+            style = _STYLES.get(newest.status, "")
+            yield [Piece(f"  {word} {terminal_text(newest.id)}", style)]
 
 
 def workflow_tree(

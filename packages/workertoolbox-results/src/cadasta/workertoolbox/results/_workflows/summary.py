@@ -14,6 +14,7 @@ from cadasta.workertoolbox.results._workflows.holdups import (
     has_failed,
 )
 from cadasta.workertoolbox.results._workflows.links import Links
+from cadasta.workertoolbox.results._workflows.newest_reruns import find_newest_reruns
 from cadasta.workertoolbox.results._workflows.workflow import (
     Workflow,
     WorkflowNode,
@@ -43,12 +44,14 @@ def make_workflow(
     path = find_critical_path(links, holdups, now)
     shown = {id for id, task in links.tasks.items() if internal or not task.internal}
     own = [links.tasks[id] for id in links.tasks if id in shown]
+    reruns = find_newest_reruns(links.tasks)
     relevant = {each.task.id for each in holdups} | {each.task.id for each in path}
     every = links.tasks.values()
     return Workflow(
         tasks=own,
         roots=_make_tree(links, shown | relevant),
-        status=_status(links),
+        status=_status(links, reruns),
+        reruns=reruns,
         counts=Counter(task.status for task in own),
         scheduled_at=_first(task.scheduled_at for task in every),
         started_at=_first(task.started_at for task in every),
@@ -74,7 +77,7 @@ def _make_tree(links: Links, shown: Container[str]) -> Sequence[WorkflowNode]:
     return made[None]
 
 
-def _status(links: Links) -> WorkflowStatus | None:
+def _status(links: Links, reruns: Mapping[str, str]) -> WorkflowStatus | None:
     activities = {activity_of(task) for task in links.tasks.values()}
     if not activities:
         return None
@@ -82,9 +85,12 @@ def _status(links: Links) -> WorkflowStatus | None:
         return "running"
     if activities != {None}:
         return "waiting"
-    if not any(map(has_failed, links.tasks.values())):
+    # Of a task that was run again, only the newest run counts.
+    current = (task for id, task in links.tasks.items() if id not in reruns)
+    if not any(map(has_failed, current)):
         return "done"
-    return "failed" if all(map(has_failed, _last_tasks(links))) else "partly failed"
+    last = (task for task in _last_tasks(links) if task.id not in reruns)
+    return "failed" if all(map(has_failed, last)) else "partly failed"
 
 
 def _last_tasks(links: Links) -> Iterable[Task]:

@@ -98,7 +98,8 @@ class Workflow(Sequence[Task]):
 
     Tasks that were revoked, rejected or lost, and steps that were not run, count as
     failed. The last ones are those without a task after them: the end of each chain,
-    the body of a chord, the tasks of a group that nothing follows.
+    the body of a chord, the tasks of a group that nothing follows. Of a task that
+    `tasks rerun --failed-steps` has run again, only the newest run counts.
 
     Example:
         Which tasks took the time of a workflow, and what it waits for now::
@@ -125,6 +126,8 @@ class Workflow(Sequence[Task]):
         held_up_by: The unfinished tasks that wait for no other task of the workflow,
             those that have lasted longest first. A running task that has published
             unfinished ones is left out until these have ended.
+        reruns: The id of the newest run for each earlier run of the same task, if it
+            was run again as part of this workflow.
     """
 
     tasks: Sequence[Task]
@@ -137,6 +140,7 @@ class Workflow(Sequence[Task]):
     read_at: datetime | None = None
     critical_path: Sequence[PathStep] = ()
     held_up_by: Sequence[Holdup] = ()
+    reruns: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -179,6 +183,7 @@ class Workflow(Sequence[Task]):
             "started_at": _iso(self.started_at),
             "finished_at": _iso(self.finished_at),
             "read_at": _iso(self.read_at),
+            "reruns": dict(self.reruns),
             "critical_path": [
                 {
                     "id": step.task.id,
