@@ -65,6 +65,11 @@ from cadasta.workertoolbox.results._monitor.quarantine import (
     replay,
 )
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._reruns.headers import (
+    Headers,
+    make_chords,
+    places_of,
+)
 from cadasta.workertoolbox.results._store.fleet_figures import FleetReader
 from support.brokers import result_backend_url
 from support.documented_grants import single_privileges, user_with_role
@@ -240,6 +245,17 @@ def use_as_operator(database: str) -> None:
             connection.execute(query.values(unknown))
         [doubtful] = resume_rerun(app, store, id)
         assert doubtful.state == "publishing"
+        use_headers(store)
+
+
+def use_headers(store: TaskStore) -> None:
+    """Make a new chord, as for the failed tasks of a header."""
+    [call] = store.stored_calls(["1"])
+    # The history does not keep the chord of a task that succeeded.
+    member = replace(call, options={"next": {"chord": CHORD}})
+    [place] = places_of(member)
+    Headers(store.engine).find_obstacle(place)
+    make_chords(store.engine, member, uuid.uuid4().hex)
 
 
 def use_as_purger(database: str) -> None:

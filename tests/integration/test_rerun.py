@@ -188,6 +188,42 @@ def check_steps(service: Service, root_id: str) -> None:
     assert {line.split()[0] for line in lines} == links.keys()
 
 
+def test_a_body_runs_once_after_the_failed_tasks_of_its_header_are_run_again(
+    service: Service,
+) -> None:
+    store = service.store
+    step, good = (service.app.tasks[f"export.{name}"] for name in ("step", "good"))
+    inner = chord([good.si("b"), step.si("c")], step.s("inner"))
+    header = [good.si("a"), inner, chain(good.si("d"), step.si("e"))]
+    root: Any = chain(good.si("first"), chord(header, step.s("outer")))()
+    while root.parent is not None:
+        root = root.parent
+
+    def has_failed() -> bool:
+        flow = store.workflow(root.id)
+        # A monitor may see a message after a worker has run the task.
+        unseen = [each for each in flow if not each.scheduled_at and not each.not_run]
+        return flow.status == "failed" and len(flow) == 8 and not unseen
+
+    wait_until(has_failed)
+    failed = store.workflow(root.id).counts["FAILURE"]
+    service.folder.joinpath("repaired").touch()
+    call_tasks_command(service.app, "rerun", "--failed-steps", root.id, "--yes")
+    wait_until(lambda: store.workflow(root.id).status == "done")
+    workflow = store.workflow(root.id)
+    runs = [line.partition(" ")[2] for line in service.runs("export.step")]
+
+    # Each result is the arguments as text, in the order of the header.
+    b, c, e = (repr((each,)) for each in "bce")
+    in_inner = ([b, c], "inner")
+    in_outer = ([repr(("a",)), repr(in_inner), e], "outer")
+    assert sorted(runs) == sorted([c, e, repr(in_inner), repr(in_outer)])
+    assert len(service.runs("export.good")) == 4
+    assert workflow.counts["FAILURE"] == failed == len(workflow.reruns) == 4
+    shown = call_tasks_command(service.app, "show", root.id)
+    assert shown.count("mended by") == failed
+
+
 def check_links(service: Service, old: str, new: str) -> None:
     """Both tasks are shown with the id of the other one."""
     wait_until(lambda: service.store.get(new).status == "SUCCESS")

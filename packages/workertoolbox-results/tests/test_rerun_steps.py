@@ -142,26 +142,6 @@ def test_without_the_option_a_step_runs_alone_and_the_command_says_so(
     assert sent.headers["root_id"] == outcome.new_id
 
 
-def test_a_step_in_the_header_of_a_chord_is_refused(
-    canvas: Celery, store: TaskStore
-) -> None:
-    step = {"task": "b", "args": [], "kwargs": {}, "options": {"task_id": "b1"}}
-    body = {"task": "d", "args": [], "kwargs": {}, "options": {"task_id": "d1"}}
-    last = {**step, "options": {"task_id": "b1", "chord": body, "group_id": "g"}}
-    store_messages(
-        store,
-        message([[], {}, {"chord": body}], id="1", root_id="1", group="g", task="c"),
-        message([[], {}, {"chain": [last]}], id="2", root_id="1", task="a"),
-    )
-    for id in ("1", "2"):
-        store_state(store, id, "FAILURE")
-
-    refused = plan_failed_steps(canvas, store, "1").refused
-    assert [each.task.id for each in refused] == ["1", "2"]
-    assert all("the header of a chord" in (each.refusal or "") for each in refused)
-    assert take(canvas) == []
-
-
 @pytest.mark.parametrize(
     ("args", "reason"),
     [

@@ -1,7 +1,8 @@
 """The progress of chords: which tasks of a header are done.
 
 `workertoolbox_chord` has a row for each chord, and `workertoolbox_chord_part` one for
-each header task that is done, until the body starts.
+each header task that is done, until the body starts. If a header task failed, the body
+does not start, and the rows stay for a rerun of the failed tasks.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def create(database: Database, id: str, header: bytes | None) -> None:
     """Store a chord before its header is published.
 
     The task that publishes the header may run twice. The counts are then kept, because
-    the header has the same ids again. They are reset if the body has started already.
+    the header has the same ids again. They are reset if the body has started already,
+    or has failed.
 
     Args:
         header: The encoded results of a header with nested groups, or None for a flat
@@ -162,10 +164,15 @@ def fetch_parts(database: Database, id: str) -> tuple[bytes | None, list[ChordPa
     return encoded, [ChordPart(*row) for row in rows]
 
 
-def mark_started(database: Database, id: str) -> None:
-    """Store that the body has started; later parts are not counted."""
+def mark_started(database: Database, id: str, *, keep_parts: bool = False) -> None:
+    """Store that the body has started or failed; later parts are not counted.
+
+    Args:
+        keep_parts: Whether the parts stay, so that failed ones can be run again.
+    """
     values = {"chord_id": id, "now": datetime.now(UTC)}
-    execute(database, _mark_started(database.dialect), values)
+    mark, deletion = _mark_started(database.dialect)
+    execute(database, [mark] if keep_parts else [mark, deletion], values)
 
 
 _PROGRESS_COLUMNS = (
@@ -200,7 +207,10 @@ def _create(dialect: Dialect) -> list[Statement]:
     upsert = insert.on_conflict_do_update(
         index_elements=[chord.c.id], set_={**kept_or_reset, **given}
     )
-    return [compile_statement(dialect, upsert)]
+    # The parts of a chord that has failed would prevent the new ones.
+    started = select(chord.c.id).where(chord.c.id == _ID, has_started)
+    old_parts = delete(chord_part).where(chord_part.c.chord_id == _ID, started.exists())
+    return [compile_statement(dialect, each) for each in (old_parts, upsert)]
 
 
 @cache

@@ -129,10 +129,12 @@ class ChordMixin(base.BaseBackend):
         Args:
             request: The request of the last task of the header.
         """
+        keep_parts = False
         try:
             body.delay(self._ensure_retryable(self._header_results, id))
         except ChordError as error:
             logger.error("Chord %s: %s", id, error)
+            keep_parts = True  # For `tasks rerun --failed-steps`.
             _unlink_outer_errbacks(body)
             self.fail_body(body, error, self._cause(error, request))
         except Exception as error:
@@ -142,7 +144,9 @@ class ChordMixin(base.BaseBackend):
             cause = Cause.of(request, "was followed by an error")
             _unlink_outer_errbacks(body)
             self.fail_body(body, failure, cause)
-        self._ensure_retryable(chord_progress.mark_started, self.database, id)
+        self._ensure_retryable(
+            chord_progress.mark_started, self.database, id, keep_parts=keep_parts
+        )
 
     def _cause(self, error: Any, request: Any) -> Cause:
         """Return why the body is not run: which task of the header failed."""

@@ -78,6 +78,7 @@ ROLE_PRIVILEGES = {
         "workertoolbox_operation workertoolbox_operation_task",
         *("SELECT", "INSERT", "UPDATE"),
     )
+    | _grant("workertoolbox_chord workertoolbox_chord_part", "SELECT", "INSERT")
     | _grant(
         "celery_taskmeta workertoolbox_task workertoolbox_planned "
         "workertoolbox_history workertoolbox_live workertoolbox_tracked "

@@ -486,8 +486,9 @@ chord = Table(
     Column("touched_at", Instant, nullable=False),
 )
 
-#: A row per finished task of a header, until the body starts. A header may contain the
-#: same id twice, at two positions.
+#: A row per finished task of a header, until the body starts; those of a header with a
+#: failed task stay as long as the chord. A header may contain the same id twice, at two
+#: positions.
 chord_part = Table(
     "workertoolbox_chord_part",
     metadata,

@@ -19,6 +19,7 @@ from celery import Celery
 from cadasta.workertoolbox.results._errors import UnreadMessages
 from cadasta.workertoolbox.results._monitor.stored_arguments import digest
 from cadasta.workertoolbox.results._reruns import journal
+from cadasta.workertoolbox.results._reruns.headers import Headers, make_chords
 from cadasta.workertoolbox.results._reruns.messages import name_of
 from cadasta.workertoolbox.results._reruns.pace import Pace
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
@@ -179,8 +180,12 @@ def resume_rerun(
                     yield journal.settle(store.engine, entry, REFUSED, refusal)
                 elif not pace.wait():
                     return
-                elif (claimed := journal.claim(store.engine, entry)) is not None:
-                    yield publish(call, claimed)
+                else:
+                    if operation.kind == STEPS:
+                        make_chords(store.engine, call, operation_id)
+                    claimed = journal.claim(store.engine, entry)
+                    if claimed is not None:
+                        yield publish(call, claimed)
     left = store.operation_tasks(operation_id, states={WAITING, PUBLISHING}, limit=1)
     if operation.finished_at is None and not left:
         journal.finish(store.engine, operation_id)
@@ -258,8 +263,11 @@ def _find_refusal(
         is_later = other.state != WAITING and other.changed_at > operation.started_at
         if is_later and other.operation_id != operation.id:
             return f"operation {other.operation_id} has rerun it meanwhile"
-    if operation.kind == STEPS and (obstacle := find_obstacle(store, call)):
-        return obstacle
+    if operation.kind == STEPS:
+        headers = Headers(store.engine)
+        found = find_obstacle(store, call, headers, operation_id=operation.id)
+        if found is not None:
+            return found
     queue = app.amqp.queues[str(task.queue)]
     options = {"queue": queue.name, "routing_key": queue.routing_key}
     try:

@@ -7,6 +7,7 @@ have had. They get new ids, because those tasks count as ended.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery, states
@@ -14,6 +15,12 @@ from celery import Celery, states
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._monitor.stored_arguments import Form
+from cadasta.workertoolbox.results._reruns.headers import (
+    Headers,
+    Place,
+    has_chord,
+    places_of,
+)
 from cadasta.workertoolbox.results._reruns.messages import new_id, rerun_header
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
 from cadasta.workertoolbox.results._store.store import TaskStore
@@ -67,16 +74,51 @@ def plan_failed_steps(
         and task.status not in others
         and task.scheduled_at is not None
     ]
-    return plan_rerun(
-        *(app, store, failed),
-        again=again,
-        kind=KIND,
-        rule=lambda call: find_obstacle(store, call),
-    )
+    headers = Headers(store.engine)
+    places: dict[str, Sequence[Place]] = {}
+
+    def rule(call: StoredCall) -> str | None:
+        obstacle = find_obstacle(store, call, headers)
+        if obstacle is None:
+            places[call.task.id] = places_of(call)
+        return obstacle
+
+    plan = plan_rerun(app, store, failed, again=again, kind=KIND, rule=rule)
+    return _refuse_incomplete(plan, headers.find_unplanned(places))
 
 
-def find_obstacle(store: TaskStore, call: StoredCall) -> str | None:
+def _refuse_incomplete(plan: RerunPlan, unplanned: Mapping[str, str]) -> RerunPlan:
+    """Refuse tasks whose headers need further tasks.
+
+    Args:
+        unplanned: For each of them, one of the further tasks.
+    """
+    tasks = [
+        replace(
+            each,
+            refusal="the header of its chord also needs the result of "
+            f"{unplanned[each.task.id]}, which is not rerun; it can be rerun alone, "
+            "by its id",
+        )
+        if each.task.id in unplanned
+        else each
+        for each in plan.tasks
+    ]
+    return replace(plan, tasks=tasks)
+
+
+def find_obstacle(
+    store: TaskStore,
+    call: StoredCall,
+    headers: Headers,
+    *,
+    operation_id: str | None = None,
+) -> str | None:
     """Return why a step cannot be published with the steps after it, or None.
+
+    Args:
+        headers: The headers of the chords that the step may be part of.
+        operation_id: The operation that may have made new chords already.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -86,11 +128,6 @@ def find_obstacle(store: TaskStore, call: StoredCall) -> str | None:
         return None
     if "next" not in options:
         return _FORMS[Form(options["next_form"])]
-    if is_in_header(options["next"]):
-        return (
-            "it belongs to the header of a chord, whose body needs the results of all "
-            "tasks of the header; it can be rerun alone, by its id"
-        )
     published = [
         task.id
         for task in store.find_all([step.id for step in steps_of(call)])
@@ -98,6 +135,12 @@ def find_obstacle(store: TaskStore, call: StoredCall) -> str | None:
     ]
     if published:
         return f"the step after it has been published: {published[0]}"
+    for place in places_of(call):
+        is_made = operation_id and has_chord(
+            store.engine, new_id(operation_id, place.chord_id)
+        )
+        if not is_made and (obstacle := headers.find_obstacle(place)):
+            return obstacle
     return None
 
 
@@ -106,33 +149,21 @@ def steps_of(call: StoredCall) -> Sequence[Step]:
     return [*steps_after(call.options.get("next", {}), task_id=call.task.id)]
 
 
-def is_in_header(parts: Mapping[str, Any]) -> bool:
-    """Return whether the end of a chain, or a single task, is part of a header.
-
-    Args:
-        parts: The parts of a message with further steps.
-    """
-    if parts.get("chord"):
-        return True
-    chain = parts.get("chain") or ()
-    return any(
-        isinstance(each, dict) and (each.get("options") or {}).get("chord")
-        for each in chain
-    )
-
-
 def step_options(call: StoredCall, operation_id: str) -> dict[str, Any]:
     """Return the options that make a task a step of its workflow again."""
     parts = call.options.get("next", {})
     renewed = {
         option: renew(parts[part], operation_id)
         for part, option in (
-            *(("chain", "chain"), ("callbacks", "link")),
+            *(("chain", "chain"), ("chord", "chord"), ("callbacks", "link")),
             ("errbacks", "link_error"),
         )
         if parts.get(part)
     }
     task = call.task
+    if "chord" in renewed and task.group_id:
+        renewed["group_id"] = new_id(operation_id, task.group_id)
+        renewed["group_index"] = parts.get("group_index")
     return {"root_id": task.root_id, "parent_id": task.parent_id, **renewed}
 
 
