@@ -339,3 +339,36 @@ def test_old_figures_are_not_shown(store: TaskStore) -> None:
 
     assert values["database_up",] == 0
     assert of(values, "schedules_overdue") == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("runs", "malformed"),
+        ("runs", "0:0:0:AAAA"),
+        ("waits", "0:999999999999:1:AAAA"),
+        ("waits", "0:0:1:A"),
+        ("count", "many"),
+    ],
+)
+def test_a_malformed_row_does_not_stop_the_others(
+    store: TaskStore,
+    metrics: FleetMetrics,
+    caplog: pytest.LogCaptureFixture,
+    column: str,
+    value: str,
+) -> None:
+    archive(store, ended("export.bad"), ended("export.good"))
+    shown(metrics)
+    with store.engine.begin() as connection:
+        statement = f"UPDATE workertoolbox_rollup SET {column} = ? WHERE name = ?"
+        connection.exec_driver_sql(statement, (value, "export.bad"))
+    archive(store, ended("export.good"))
+    after = shown(metrics)
+    again = shown(metrics)
+
+    assert of(after, "tasks_ended_total")["export.good", "SUCCESS"] == 1
+    assert of(again, "tasks_ended_total") == of(after, "tasks_ended_total")
+    [logged] = caplog.messages
+    assert "malformed rows of workertoolbox_rollup" in logged
+    assert "that of export.bad" in logged

@@ -7,6 +7,7 @@ so it adds up what the figures have increased by.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
@@ -16,6 +17,8 @@ from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._history.tally import NOTHING, Columns, Tally
 from cadasta.workertoolbox.results._store.fleet_figures import EndedKey
 from cadasta.workertoolbox.results._task import INTERNAL
+
+_logger = logging.getLogger(__name__)
 
 #: Maximum number of names, and of queues, with a label of their own.
 MAX_LABELS = 50
@@ -48,24 +51,53 @@ class EndedTotals:
         self.waits: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self.runs: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self._known: Mapping[EndedKey, Columns] | None = None
+        self._has_logged = False
 
     def update(self, rows: Mapping[EndedKey, Columns]) -> None:
         """Add what rows have increased by since the last call.
 
         The first call adds nothing. A label appears with 0, if possible before the
         first task with it ends, because Prometheus cannot see an increase otherwise.
+        A malformed row adds nothing; the first one is logged.
         """
+        rows = {
+            key: columns
+            for key, columns in rows.items()
+            if self._has_numbers(key, columns)
+        }
         known = rows if self._known is None else self._known
         names = largest(_count(rows, "name"))
         queues = largest(_count(rows, "queue"))
         self._forget_others(names, queues)
         for key, columns in rows.items():
             before = known.get(key, NOTHING)
-            change = None
-            if columns != before:
-                change = Tally.from_columns(columns) - Tally.from_columns(before)
-            self._add(key, change or Tally(), names, queues)
+            self._add(key, self._increase(key, columns, before), names, queues)
         self._known = rows
+
+    def _has_numbers(self, key: EndedKey, columns: Columns) -> bool:
+        """Return whether a row has numbers: SQLite stores any value in any column."""
+        if all(isinstance(each, int) for each in columns[:3]):
+            return True
+        self._log(key, "its numbers are not integers")
+        return False
+
+    def _increase(self, key: EndedKey, columns: Columns, before: Columns) -> Tally:
+        if columns == before:
+            return Tally()
+        try:
+            return Tally.from_columns(columns) - Tally.from_columns(before)
+        except (AttributeError, TypeError, ValueError) as error:
+            self._log(key, str(error))
+            return Tally()
+
+    def _log(self, key: EndedKey, reason: str) -> None:
+        if not self._has_logged:
+            _logger.warning(
+                "metrics leave out malformed rows of workertoolbox_rollup, such as "
+                "that of %s at %s: %s",
+                *(key.name, key.at, reason),
+            )
+        self._has_logged = True
 
     def _add(
         self,

@@ -29,6 +29,8 @@ _SHORT = (1, 2, 4)
 #: Number of buckets that a sum has room for; more than `LAST_BUCKET`.
 _ROOM = 1024
 
+_OUT_OF_RANGE = f"number of a bucket must be from 0 to {_ROOM - 1}"
+
 #: Integers in which all bits of every other count are set, by the size of a count.
 _EVEN = {
     size: int.from_bytes((b"\xff" * size + bytes(size)) * (_ROOM // 2), "little")
@@ -104,18 +106,20 @@ def _sum_batch(lines: Sequence[str]) -> Iterator[Sequence[int]]:
     sums = dict.fromkeys(_SHORT, 0)
     even_sums = dict.fromkeys(_SHORT, 0)
     for line, times in Counter(lines).items():
-        zeros, first, size_text, encoded = line.split(":")
-        size = int(size_text)
+        zeros, first_text, size_text, encoded = line.split(":")
+        first, size = int(first_text), int(size_text)
+        if not 0 <= first < _ROOM:  # A shift by a large number would take all memory.
+            raise ValueError(_OUT_OF_RANGE)
         if zeros != "0":
             total_zeros += int(zeros) * times
         if size not in _EVEN:
             numbers = read_text(line).numbers
-            yield [*[0] * int(first), *(number * times for number in numbers)]
+            yield [*[0] * first, *(number * times for number in numbers)]
             continue
         data = a2b_base64(encoded)
         if len(data) % size:
             raise ValueError(f"{len(data)} bytes are not counts of {size} bytes each")
-        counts = int.from_bytes(data, "little") << 8 * size * int(first)
+        counts = int.from_bytes(data, "little") << 8 * size * first
         even = counts & _EVEN[size]
         if times > 1:
             counts *= times
@@ -126,7 +130,7 @@ def _sum_batch(lines: Sequence[str]) -> Iterator[Sequence[int]]:
         yield [total_zeros]
     for size, even in even_sums.items():
         if sums[size] >> 8 * size * _ROOM:
-            raise ValueError(f"number of a bucket must be less than {_ROOM}")
+            raise ValueError(_OUT_OF_RANGE)
         if sums[size]:
             odd = sums[size] - even >> 8 * size
             yield _alternating(even, odd, 2 * size)
