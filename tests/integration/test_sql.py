@@ -530,3 +530,65 @@ def test_intervals_cover_a_window_as_in_python(server: Engine) -> None:
             found = connection.execute(query, {"since": since, "until": until})
 
             assert [*map(tuple, found)] == [*cover(since, until, complete)]
+
+
+#: Calls of all functions, in a schema; `since` is a day with figures.
+CALLS = """
+SELECT
+    {schema}.workertoolbox_tier(now() - interval '1 day', now()), figures.name,
+    sum(figures.count),
+    {schema}.workertoolbox_percentile({schema}.workertoolbox_sum(figures.runs), 0.95)
+FROM {schema}.workertoolbox_figures_between(
+    date_trunc('day', now()) - interval '2 days', date_trunc('day', now())
+) AS figures
+GROUP BY figures.name ORDER BY figures.name
+"""
+
+#: Objects with the names of those that the functions use.
+IMPOSTORS = """
+CREATE SCHEMA impostors;
+CREATE FUNCTION impostors.date_trunc(text, timestamptz, text) RETURNS timestamptz
+LANGUAGE sql AS 'SELECT now()';
+CREATE FUNCTION impostors.ceil(numeric) RETURNS numeric LANGUAGE sql AS 'SELECT 0';
+CREATE FUNCTION impostors.decode(text, text) RETURNS bytea LANGUAGE sql
+AS $$SELECT NULL::bytea$$;
+CREATE FUNCTION impostors.workertoolbox_intervals(
+    since timestamptz, until timestamptz,
+    OUT tier text, OUT first_at timestamptz, OUT end_at timestamptz
+) RETURNS SETOF record LANGUAGE sql AS $$SELECT 'day', now(), now()$$;
+CREATE VIEW impostors.workertoolbox_figures AS SELECT 1;
+"""
+
+
+@pytest.mark.parametrize(
+    "search_path", ["''", "impostors, pg_catalog", "impostors, pg_catalog, public"]
+)
+def test_functions_do_not_depend_on_the_search_path(url: str, search_path: str) -> None:
+    if url.startswith("sqlite"):
+        return  # It has no functions for figures.
+    engine = create_engine(url)
+    with engine.connect() as connection:  # Nothing is committed.
+        connection.exec_driver_sql(IMPOSTORS)
+        rows = connection.exec_driver_sql(CALLS.format(schema="public")).all()
+        connection.exec_driver_sql(f"SET LOCAL search_path = {search_path}")
+        calls = CALLS.format(schema="public")
+        for name in ("now", "date_trunc", "sum"):
+            calls = calls.replace(f" {name}(", f" pg_catalog.{name}(")
+        others = connection.exec_driver_sql(calls).all()
+        plan = connection.exec_driver_sql(f"EXPLAIN {calls}").scalars().all()
+    engine.dispose()
+
+    assert rows and others == rows
+    # The planner has replaced the call by its query.
+    assert "workertoolbox_rollup" in str(plan)
+    assert "Scan on workertoolbox_figures_between" not in str(plan)
+
+
+@pytest.mark.parametrize("window", ["NULL, now()", "now(), NULL", "NULL, NULL"])
+def test_a_window_without_an_end_has_no_figures(url: str, window: str) -> None:
+    if url.startswith("sqlite"):
+        return
+    engine = create_engine(url)
+    for name in ("intervals", "figures_between"):
+        assert fetch(engine, f"SELECT * FROM workertoolbox_{name}({window})") == []
+    engine.dispose()

@@ -1,6 +1,9 @@
 -- Views and functions for figures, for people who write SQL; see docs/sql.md. The views hide
 -- how the archiver stores the figures. They run with the privileges of their owner, so that
--- a role that reads them needs no privileges on the tables.
+-- a role that reads them needs no privileges on the tables. None of them depends on the
+-- `search_path` of the caller: the names in functions in SQL are resolved when these are
+-- created (BEGIN ATOMIC), so that the planner can still replace the calls, and the others
+-- have a path of their own.
 
 CREATE OR REPLACE VIEW workertoolbox_figures AS
 SELECT
@@ -82,10 +85,12 @@ WHERE NOT (overdue AND next_at < now() - interval '30 days');
 -- Return the fewest intervals that cover a window of whole minutes, as up to five ranges of a
 -- tier. Where minutes or hours may have been deleted, the window is extended to whole hours
 -- or days. The archiver keeps minutes for 7 days and hours for 90 days, by its own clock.
+-- A window without a beginning or an end, NULL, has no intervals.
 CREATE OR REPLACE FUNCTION workertoolbox_intervals(
     since timestamptz, until timestamptz,
     OUT tier text, OUT first_at timestamptz, OUT end_at timestamptz
-) RETURNS SETOF record LANGUAGE plpgsql STABLE ROWS 1 AS $$
+) RETURNS SETOF record LANGUAGE plpgsql STABLE STRICT ROWS 1
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     minutes_since timestamptz := now() - interval '167 hours';
     hours_since timestamptz := now() - interval '89 days';
@@ -140,32 +145,32 @@ END $$;
 -- its query.
 CREATE OR REPLACE FUNCTION workertoolbox_figures_between(
     since timestamptz, until timestamptz
-) RETURNS SETOF workertoolbox_figures LANGUAGE sql STABLE AS $$
+) RETURNS SETOF workertoolbox_figures LANGUAGE sql STABLE BEGIN ATOMIC
     SELECT figures.*
     FROM workertoolbox_intervals(since, until) AS ranges
     JOIN workertoolbox_figures figures ON figures.tier = ranges.tier
-    AND figures.at >= ranges.first_at AND figures.at < ranges.end_at
-$$;
+    AND figures.at >= ranges.first_at AND figures.at < ranges.end_at;
+END;
 
 -- Return the tier for a graph of a window: up to 360 minutes, 360 hours, or else days.
 CREATE OR REPLACE FUNCTION workertoolbox_tier(
     since timestamptz, until timestamptz
-) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE BEGIN ATOMIC
     SELECT CASE
         WHEN until - since <= interval '6 hours' AND since >= now() - interval '167 hours'
             THEN 'minute'
         WHEN until - since <= interval '15 days' AND since >= now() - interval '89 days'
             THEN 'hour'
         ELSE 'day'
-    END
-$$;
+    END;
+END;
 
 -- Return the sum of histograms. Each element is a bucket, times 2^52, plus its number of
 -- durations. `_history/histogram_text.py` describes the texts. Eight bytes are added at once, in
 -- four sums with two bytes each, which is several times as fast as byte by byte.
 CREATE OR REPLACE FUNCTION workertoolbox_add_histograms(
     histograms text[]
-) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE BEGIN ATOMIC
     WITH parts AS MATERIALIZED (
         SELECT
             split_part(histogram, ':', 1)::bigint AS zeros,
@@ -212,8 +217,8 @@ CREATE OR REPLACE FUNCTION workertoolbox_add_histograms(
         ]) WITH ORDINALITY AS sum (number, place)
         GROUP BY 1
     )
-    SELECT array_agg((bucket << 52) + number ORDER BY bucket) FROM counts WHERE number > 0
-$$;
+    SELECT array_agg((bucket << 52) + number ORDER BY bucket) FROM counts WHERE number > 0;
+END;
 
 CREATE OR REPLACE AGGREGATE workertoolbox_sum(text) (
     SFUNC = array_append, STYPE = text[], INITCOND = '{}',
@@ -224,7 +229,8 @@ CREATE OR REPLACE AGGREGATE workertoolbox_sum(text) (
 -- durations. The error is at most 2 %.
 CREATE OR REPLACE FUNCTION workertoolbox_percentile(
     histogram bigint[], fraction double precision
-) RETURNS double precision LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+) RETURNS double precision LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     number_bits CONSTANT bigint := (1::bigint << 52) - 1;
     element bigint;
