@@ -67,3 +67,22 @@ def test_a_needless_privilege_is_a_warning(
 
     assert checked.exit_code == 0
     assert shown in checked.details("warning")["privileges"]
+
+
+def test_a_monitor_needs_the_tables_of_the_last_release_until_they_are_deleted(
+    undeclared_app: Celery, database: str
+) -> None:
+    tables = "workertoolbox_queued", "workertoolbox_watermark"
+    for table in tables:
+        execute(database, f"CREATE TABLE {table} ()")
+    grants = documented_grants("monitor")
+    reads = f"GRANT SELECT ON {', '.join(tables)} TO {{role}}"
+    with granted_role(database, *grants) as url:
+        lacking = run_check(with_database(undeclared_app, url), "--role", "monitor")
+    with granted_role(database, *grants, reads) as url:
+        granted = run_check(with_database(undeclared_app, url), "--role", "monitor")
+
+    shown = "; ".join(f"SELECT on {table}" for table in tables)
+    detail = lacking.details("failed")["privileges"]
+    assert f"lacks {shown}, which a monitor needs" in detail
+    assert "and no others" in granted.details("ok")["privileges"]

@@ -115,6 +115,12 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_version", "SELECT"),
 }
 
+#: Privileges that a role needs as well while the tables exist, by its use: until
+#: `tasks upgrade --finish` deletes the tables of an earlier release.
+LEFTOVER_PRIVILEGES = {
+    "monitor": _grant("workertoolbox_queued workertoolbox_watermark", "SELECT"),
+}
+
 _ALL = frozenset[Privilege]().union(*ROLE_PRIVILEGES.values())
 _RELATIONS = frozenset(each.relation for each in _ALL)
 _SEQUENCES = frozenset(each.relation for each in _ALL if each.action == "USAGE")
@@ -177,15 +183,19 @@ class HeldPrivileges:
 def compare_privileges(connection: Connection, roles: Iterable[str]) -> HeldPrivileges:
     """Compare the privileges that a connection's role holds with those that it needs.
 
+    Until `tasks upgrade --finish`, those on tables of an earlier release count too.
+
     Args:
         connection: A connection to PostgreSQL. SQLite has no privileges.
         roles: The uses of the role: keys of `ROLE_PRIVILEGES`.
     """
+    roles = [*roles]
     needed = frozenset[Privilege]().union(*(ROLE_PRIVILEGES[role] for role in roles))
     user = str(connection.scalar(text("SELECT current_user")))
     missing = _relations(connection, _MISSING)
     if missing_relations := missing & {each.relation for each in needed}:
         return HeldPrivileges(user, missing_relations)
+    needed |= _find_leftovers(connection, roles)
     lacking = needed - _held(connection, needed)
     attributes = dict(connection.execute(_ATTRIBUTES).mappings().one())
     if attributes.pop("rolsuper"):
@@ -209,6 +219,18 @@ def compare_privileges(connection: Connection, roles: Iterable[str]) -> HeldPriv
 
 def _relations(connection: Connection, query: TextClause) -> frozenset[str]:
     return frozenset(connection.scalars(query, {"names": sorted(_RELATIONS)}))
+
+
+def _find_leftovers(
+    connection: Connection, roles: Iterable[str]
+) -> frozenset[Privilege]:
+    """Return the needed privileges on those tables of earlier releases that exist."""
+    wanted = frozenset[Privilege]().union(
+        *(LEFTOVER_PRIVILEGES.get(role, ()) for role in roles)
+    )
+    names = sorted({each.relation for each in wanted})
+    missing = {*connection.scalars(_MISSING, {"names": names})}
+    return frozenset(each for each in wanted if each.relation not in missing)
 
 
 def _held(
