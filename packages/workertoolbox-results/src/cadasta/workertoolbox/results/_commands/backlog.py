@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.number_table import (
     BLANK,
     Cell,
@@ -33,7 +34,6 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
-from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._store.queues import QueueBacklog
 from cadasta.workertoolbox.results._store.store import TaskStore
 

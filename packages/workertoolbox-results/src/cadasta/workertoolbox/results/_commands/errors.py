@@ -8,6 +8,7 @@ from itertools import chain
 
 import click
 
+from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.list import print_tasks
 from cadasta.workertoolbox.results._commands.number_table import (
     Cell,
@@ -32,7 +33,6 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
-from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
 from cadasta.workertoolbox.results._store.stats import StatsRow

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import click
 from celery import Celery
-from celery.app.utils import find_app
 
+from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.options import (
     Decorated,
     internal_option,
@@ -27,21 +27,6 @@ FILTERS = ("name", "status", "queue", "worker")
 
 #: Maximum number of tasks in memory where a command shows all of them.
 PAGE_SIZE = 500
-
-
-def complete(kind: str) -> Callable[..., list[str]]:
-    """Return a function that completes names or queues of the app."""
-
-    def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        try:
-            # Celery does not load the app while a shell asks for completions.
-            app = find_app(ctx.find_root().params["app"])
-        except Exception:  # Importing an app may raise anything.
-            return []
-        known: Iterable[str] = app.tasks if kind == "name" else app.amqp.queues
-        return sorted(each for each in known if each.startswith(incomplete))
-
-    return complete
 
 
 query_option = click.option(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.number_table import (
     BLANK,
     MIN_DURATION_CHANGE,
@@ -35,7 +36,6 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
-from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
 from cadasta.workertoolbox.results._store.store import TaskStore

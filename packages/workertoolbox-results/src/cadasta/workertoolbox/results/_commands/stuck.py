@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.list import print_tasks
 from cadasta.workertoolbox.results._commands.number_table import (
     Cell,
@@ -28,7 +29,6 @@ from cadasta.workertoolbox.results._commands.output import (
     current_app,
     print_json,
 )
-from cadasta.workertoolbox.results._commands.queries import complete
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.unusual import UnusualTask
 
