@@ -121,7 +121,7 @@ def _print(found: Sequence[QueueBacklog], late: set[str]) -> None:
             (
                 Cell(each.queue, "bold red" if each.queue in late else ""),
                 count_cell(each.queued),
-                duration_cell(each.oldest_s, style="red" * (each.queue in late)),
+                _oldest(each, "red" if each.queue in late else ""),
                 count_cell(each.scheduled),
                 count_cell(each.retrying),
                 count_cell(each.running),
@@ -148,6 +148,11 @@ def _consumers(each: QueueBacklog) -> Cell:
     if each.queued and not each.consumers:
         return Cell("none", "red")
     return count_cell(len(each.consumers))
+
+
+def _oldest(each: QueueBacklog, style: str) -> Cell:
+    # A queue without tasks has no oldest one.
+    return duration_cell(each.oldest_s, style=style) if each.queued else BLANK
 
 
 def _drained(each: QueueBacklog) -> Cell:
