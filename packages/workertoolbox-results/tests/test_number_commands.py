@@ -87,6 +87,9 @@ def test_stats_says_that_no_tasks_ended_and_refuses_unknown_names(
     assert unknown.exit_code == 1
     assert "did you mean 'export.site'?" in unknown.output
     assert run(app, "stats", "--since", "1h", "--until", "2h").exit_code == 2
+    by_worker = run(app, "stats", "--by", "worker")
+    assert by_worker.exit_code == 2
+    assert "`tasks workers` shows what each worker has ended" in by_worker.output
 
 
 def test_stats_warns_if_the_archiver_is_behind(

@@ -22,7 +22,13 @@ from contributions import (
 from sqlalchemy import insert
 from stored_tasks import publish, store_state
 
-from cadasta.workertoolbox.results import InvalidWindow, Stats, StatsRow, TaskStore
+from cadasta.workertoolbox.results import (
+    InvalidGrouping,
+    InvalidWindow,
+    Stats,
+    StatsRow,
+    TaskStore,
+)
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
@@ -171,3 +177,9 @@ def test_a_task_takes_from_its_first_publication_to_its_end(
 
     assert stats.statuses == {"SUCCESS": 1, "REVOKED": 1}
     assert stats.took.p50_s == stats.took.p99_s == pytest.approx(3600, rel=0.02)
+
+
+@pytest.mark.parametrize("by", ["worker", "error_group", "tier", "unknown"])
+def test_statistics_by_another_column_are_refused(store: TaskStore, by: Any) -> None:
+    with pytest.raises(InvalidGrouping, match=f"not by '{by}'"):
+        store.stats(since=datetime.now(UTC) - HOUR, by=by)

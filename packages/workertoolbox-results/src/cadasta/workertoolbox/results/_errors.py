@@ -6,6 +6,7 @@ ResultsError
 ├── ErrorGroupNotFound (LookupError)
 ├── FileLimitReached (OSError)
 ├── InvalidDuration (ValueError)
+├── InvalidGrouping (ValueError)
 ├── InvalidLimit (ValueError)
 ├── InvalidRate (ValueError)
 ├── InvalidRedaction (ValueError)
@@ -97,6 +98,23 @@ class InvalidDuration(ResultsError, ValueError):
             f"{self.setting}={self.value!r} is not a duration; write {DURATION_FORM}, "
             "or leave it out for the default"
         )
+
+
+class InvalidGrouping(ResultsError, ValueError):
+    """Figures are not kept by this column."""
+
+    def __init__(self, by: object) -> None:
+        super().__init__(by)
+        self.by = by
+
+    def __str__(self) -> str:
+        text = f"figures are kept by 'name' and 'queue', not by {self.by!r}"
+        if self.by == "worker":
+            text += (
+                "; `tasks workers` shows what each worker has ended in the last ten "
+                "minutes, and `tasks list --worker NAME` its tasks"
+            )
+        return text
 
 
 class InvalidLimit(ResultsError, ValueError):

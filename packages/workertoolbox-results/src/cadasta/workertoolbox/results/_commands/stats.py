@@ -37,6 +37,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
 )
 from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._errors import InvalidGrouping
 from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
 from cadasta.workertoolbox.results._store.store import TaskStore
 
@@ -50,13 +51,25 @@ MIN_TASKS = 200
 MAX_LAG = timedelta(minutes=5)
 
 
+class _By(click.Choice):  # type: ignore[type-arg]  # Generic since click 8.2.
+    """What a row is for; a value that operators ask for is refused with the reason."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return the value if figures are kept by it."""
+        if value == "worker":
+            self.fail(str(InvalidGrouping(value)), param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command(
     "stats",
     epilog="Example: celery -A proj tasks stats --by queue --since 24h",
 )
 @click.option(
     "--by",
-    type=click.Choice(["name", "queue"]),
+    type=_By(["name", "queue"]),
     default="name",
     show_default=True,
     help="Whether a row is for a name or a queue.",

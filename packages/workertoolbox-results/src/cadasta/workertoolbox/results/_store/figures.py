@@ -200,7 +200,8 @@ class Figures(OpenDatabase):
             since: The start of the window.
             until: Its end; None for the last minute whose tasks are all archived, which
                 is one or two minutes ago.
-            by: Whether to return rows by `name` or by `queue`.
+            by: Whether to return rows by `name` or by `queue`. Figures are not kept by
+                worker: `workers` counts the ends of the last ten minutes.
             limit: Maximum number of rows; the other names or queues are added up.
             name: Only tasks of this name.
             queue: Only tasks of this work queue.
@@ -211,6 +212,7 @@ class Figures(OpenDatabase):
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
+            InvalidGrouping: `by` has another value.
             InvalidWindow: The window ends before it begins.
         """
         with self._snapshot() as connection:

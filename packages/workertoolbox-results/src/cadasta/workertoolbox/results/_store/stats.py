@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from celery import states
 from sqlalchemy import Connection, Row, func, select
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, func, select
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._database.types import FIRST
+from cadasta.workertoolbox.results._errors import InvalidGrouping
 from cadasta.workertoolbox.results._history.tiers import TIERS
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.filters import is_internal
@@ -136,7 +137,14 @@ def read_stats(
 
     Args:
         filters: Values of columns of `workertoolbox_rollup`; None for any.
+
+    Raises:
+        InvalidGrouping: `by` is not a grouping.
     """
+    # The rollups have no worker. Only the history does, and reading the times of each
+    # task takes seconds for a day with a million tasks.
+    if by is not None and by not in get_args(Grouping):
+        raise InvalidGrouping(by)
     if until is None:
         known_until = archived_until(connection, datetime.now(UTC))
         until = max(known_until, since + TIERS["minute"])
