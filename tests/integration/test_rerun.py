@@ -18,7 +18,7 @@ import pytest
 from celery import Celery, chain, chord
 
 from cadasta.workertoolbox.results import OperationTask, TaskStore, upgrade
-from cadasta.workertoolbox.results._reruns.publishing import CLOCK_SKEW
+from cadasta.workertoolbox.results._reruns.publishing import CLOCK_SKEW, LEASE
 from support.brokers import Broker
 from support.polling import wait_until
 from support.processes import SERVICE_FOLDER, Process, running
@@ -133,6 +133,7 @@ def test_each_task_runs_once_more_although_the_command_is_killed_and_interrupted
         killed.append(service.rerun(*resume, kill="before:2"))
         fifth = in_doubt(service)
         wait_until(lambda: is_read(service, fifth))
+        wait_until(lambda: datetime.now(UTC) > fifth.changed_at + LEASE + CLOCK_SKEW)
         resume = (*resume, "--doubtful")
     before = store.operation(operation.id)
     with service.command("tasks", "rerun", *resume, "--rate", "1/s") as process:

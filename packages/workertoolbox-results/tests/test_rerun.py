@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results import (
     BrokerUnavailable,
     InvalidRate,
     OperationTask,
+    StillPublishing,
     TaskStore,
     UnreadMessages,
     begin_rerun,
@@ -39,7 +40,11 @@ from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._reruns.messages import new_id
 from cadasta.workertoolbox.results._reruns.pace import parse_rate
-from cadasta.workertoolbox.results._reruns.publishing import READ_AHEAD
+from cadasta.workertoolbox.results._reruns.publishing import (
+    CLOCK_SKEW,
+    LEASE,
+    READ_AHEAD,
+)
 
 #: High enough not to wait.
 FAST = 10_000
@@ -333,6 +338,11 @@ def test_a_task_in_doubt_is_published_again_only_when_that_is_asked_for(
     id, _ = interrupt(exporter, store, *ids, state="publishing")
     track(store, {"id": new_id(id, "2")})  # A monitor has seen its message.
     resumed = [*resume_rerun(exporter, store, id, per_s=FAST)]
+    with pytest.raises(StillPublishing, match="another process at this moment"):
+        [*resume_rerun(exporter, store, id, per_s=FAST, doubtful=True)]
+    earlier = datetime.now(UTC) - LEASE - CLOCK_SKEW
+    with store.engine.begin() as connection:
+        connection.execute(update(operation_task).values(changed_at=earlier))
     with pytest.raises(UnreadMessages, match="may have been published"):
         [*resume_rerun(exporter, store, id, per_s=FAST, doubtful=True)]
     unread = [each.headers["id"] for each in take(exporter)]

@@ -23,6 +23,7 @@ ResultsError
 ├── ResultTooLarge (LookupError)
 ├── ScheduleNotFound (LookupError)
 ├── SchemaOutdated (RuntimeError)
+├── StillPublishing (RuntimeError)
 ├── TaskNotFound (LookupError)
 ├── UnknownErrorState (ValueError)
 ├── UnknownStatus (ValueError)
@@ -276,6 +277,20 @@ class ScheduleNotFound(ResultsError, LookupError):
 
 class SchemaOutdated(ResultsError, RuntimeError):
     """The toolbox's tables are missing, or older than this release needs."""
+
+
+class StillPublishing(ResultsError, RuntimeError):
+    """A process has begun to publish a task a short time ago, and may go on."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.id} may be published by another process at this moment; try "
+            "again in a few seconds, and end that process before if it hangs"
+        )
 
 
 class TaskNotFound(ResultsError, LookupError):

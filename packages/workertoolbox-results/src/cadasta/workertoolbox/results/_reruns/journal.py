@@ -86,13 +86,15 @@ def begin(
 def claim(engine: Engine, entry: OperationTask) -> OperationTask | None:
     """Store that a task is about to be published, and return its new state.
 
+    Until the process settles it, the task has no note.
+
     Returns:
         None if another process has claimed the task, or has published it.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached, or refuses the statement.
     """
-    return _change(engine, entry, PUBLISHING, entry.note)
+    return _change(engine, entry, PUBLISHING, None)
 
 
 def settle(

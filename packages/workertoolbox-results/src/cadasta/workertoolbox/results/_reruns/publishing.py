@@ -12,11 +12,11 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Callable, Collection, Generator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from celery import Celery
 
-from cadasta.workertoolbox.results._errors import UnreadMessages
+from cadasta.workertoolbox.results._errors import StillPublishing, UnreadMessages
 from cadasta.workertoolbox.results._monitor.stored_arguments import digest
 from cadasta.workertoolbox.results._reruns import journal
 from cadasta.workertoolbox.results._reruns.headers import Headers, make_chords
@@ -47,6 +47,10 @@ READ_AHEAD = 20
 
 #: How far the clocks of this host and of the monitors may differ.
 CLOCK_SKEW = timedelta(seconds=2)
+
+#: How long a process that has begun to publish a task may take: more than Celery takes
+#: to connect and to repeat a message that failed.
+LEASE = timedelta(seconds=10)
 
 
 def rerun(
@@ -157,12 +161,15 @@ def resume_rerun(
         per_s: As for `rerun`.
         doubtful: Whether to publish doubtful tasks that the database does not know. If
             a first message was sent after all, this is a second one with the same id.
+            A process that hangs while it publishes a task must be ended before.
         should_stop: As for `rerun`.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached. The error says how to go on.
         DatabaseUnavailable: The database cannot be reached or refuses a statement.
         OperationNotFound: There is no operation with this key.
+        StillPublishing: With `doubtful`, another process has begun to publish one of
+            these tasks less than `LEASE` ago.
         UnreadMessages: With `doubtful`, the monitors have not read the messages of the
             time at which a task may have been published.
     """
@@ -227,11 +234,20 @@ def _settle_doubtful(
             yield journal.settle(store.engine, entry, PUBLISHED, note)
         elif not publish_others:
             yield entry
+        elif _is_leased(entry):
+            raise StillPublishing(entry.new_id)
         elif not is_read:
             raise UnreadMessages(entry.new_id)
         else:
             again.add(entry)
     return again
+
+
+def _is_leased(entry: OperationTask) -> bool:
+    """Return whether another process may be publishing a task at this moment."""
+    if entry.note is not None:
+        return False  # That process has stored why the task is in doubt.
+    return datetime.now(UTC) < entry.changed_at + LEASE + CLOCK_SKEW
 
 
 def _read_calls(
