@@ -375,6 +375,33 @@ def test_the_body_of_a_chord_waits_for_what_its_header_lacks(
     )
 
 
+def test_each_step_of_a_body_that_is_a_chain_waits_for_the_header(
+    service: WorkflowService,
+) -> None:
+    key = f"chord {uuid4()}"
+    echo, wait = service.signature("echo", 1), ("echo_after_flag", 2, key)
+    ids = [str(uuid4()) for _ in range(3)]
+    steps = [service.signature(name) for name in ("collect", "echo", "echo")]
+    named = [each.set(task_id=id) for each, id in zip(steps, ids, strict=True)]
+    body: Any = chain(*named)
+    chord([echo, service.signature(*wait)])(body)
+
+    def all_wait() -> list[Reason]:
+        reasons = [explained(service, id, Cause.CHORD) for id in ids]
+        for each in reasons:
+            assert each.evidence["chord_lacking"] == 1, each.sentence
+            assert each.because is not None and each.because.cause == Cause.RUNNING
+        return reasons
+
+    reasons = wait_until(all_wait, timeout_s=TIMEOUT_S)
+    set_flag(key)
+    explained(service, ids[-1], Cause.SUCCEEDED)
+
+    known = ("chord_size", "step", "steps")
+    evidences = [[each.evidence[name] for name in known] for each in reasons]
+    assert evidences == [[2, 1, 4]] * 3
+
+
 def test_a_chord_lacks_a_task_whose_success_was_not_counted(
     service: WorkflowService,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -525,6 +526,31 @@ def test_a_planned_step_waits_for_the_step_that_holds_it_up(
     stuck = workflow.why("f")
     assert stuck.is_trouble and stuck.because is not None
     assert stuck.because.cause == Cause.NO_CONSUMER
+
+
+@pytest.mark.parametrize(
+    ("make", "body", "steps"),
+    [
+        (lambda a, b, c, d, e, f: chord([a, b], chain(c, d, e)), "cde", 4),
+        (lambda a, b, c, d, e, f: chord([a, b], chain(c, chord([d, e], f))), "cdef", 4),
+        (lambda a, b, c, d, e, f: chord([a, chain(b, f)], chain(c, d, e)), "cde", 5),
+    ],
+    ids=["chain", "chain with a chord", "chain in the header"],
+)
+def test_each_step_of_a_body_that_is_a_chain_waits_for_the_header(
+    store: TaskStore, make: Callable[..., Any], body: str, steps: int
+) -> None:
+    app = workflow_app()
+    signature = make(*(app.signature(name, task_id=name) for name in "abcdef"))
+    with store.engine.begin() as connection:
+        write_batch(connection, published(app, signature))
+    reasons = {id: store.why(id) for id in body}
+
+    # Celery counts the last step of the body in the group of the header.
+    evidences = [each.evidence for each in reasons.values()]
+    assert [each.get("steps") for each in evidences] == [steps] * len(body), reasons
+    assert {each.get("chord_size", 2) for each in evidences} == {2}
+    assert {each["held_up_by"] for each in evidences} <= {"a", "b"}
 
 
 def test_a_planned_step_after_a_failure_is_not_run(workflow: TaskStore) -> None:

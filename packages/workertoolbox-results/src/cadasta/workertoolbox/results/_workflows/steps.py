@@ -24,7 +24,8 @@ class Step:
         parent_id: Id of the task that it follows; None if it follows several.
         header_id: Id of the group before it, if the step is in the body of a chord; the
             group is the header.
-        group_id: Id of the group that it is part of, or None.
+        group_id: Id of the group that it is part of, or None. The body of a chord has
+            that of its header, but not the later steps of a body that is a chain.
         queue: The queue that its options name, or None.
         is_of_open_chord: Whether it is in the body of a chord that an earlier task is
             part of. That chord publishes it or fails it when its header is over.
@@ -79,7 +80,10 @@ def _steps_after(
     chain = reversed(_as_list(options.get("chain")))
     yield from _steps_of_chain(chain, after, depth)
     for step in _steps_of(options.get("chord"), _Place(header_id=group_id), depth):
-        yield replace(step, is_of_open_chord=True)
+        # Celery counts the last step of a body in the group that is its header.
+        is_after = step.group_id == group_id and step.header_id != group_id
+        own_group = None if is_after else step.group_id
+        yield replace(step, group_id=own_group, is_of_open_chord=True)
     for key in ("callbacks", "link"):
         for signature in _as_list(options.get(key)):
             yield from _steps_of(signature, after, depth)
