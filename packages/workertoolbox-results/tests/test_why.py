@@ -420,6 +420,24 @@ def test_a_task_that_others_overtake_is_trouble(
     assert found(store, "2")[0] == Cause.RUNNING
 
 
+def test_what_happens_in_other_queues_does_not_count_for_a_waiting_task(
+    store: TaskStore, now: datetime
+) -> None:
+    publish(store, "export", "1", at=now - 10 * MINUTE)
+    later, at = now - 5 * MINUTE, now - MINUTE
+    times = {"at": at, "started_at": at, "published_at": later}
+    for queue, id, worker in (("export", "2", "a@host"), ("msg", "3", "b@host")):
+        publish(store, queue, id, at=later)
+        store_state(store, id, "SUCCESS", **times, queue=queue, worker=worker)
+        ended = Contribution("a", queue, "SUCCESS", now - 2 * MINUTE)
+        with store.engine.begin() as connection:
+            add_contributions(connection, [ended] * 60)
+    evidence = store.why("1").evidence
+
+    assert (evidence["overtaken_by"], evidence["workers"]) == (1, ["a@host"])
+    assert evidence["per_second"] == pytest.approx(0.1)
+
+
 # Retries
 
 
@@ -559,6 +577,7 @@ def test_a_planned_step_after_a_failure_is_not_run(workflow: TaskStore) -> None:
 
     assert (cause, is_trouble) == (Cause.NOT_RUN, True)
     assert "is not published, because of step 1 of 5, a[a], which failed at" in sentence
+    assert sentence.endswith(" with ValueError: no.")
 
 
 def test_the_body_of_a_chord_waits_for_what_the_header_lacks(
