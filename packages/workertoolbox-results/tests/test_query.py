@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cadasta.workertoolbox.results import InvalidQuery
@@ -176,6 +176,8 @@ WORDS = [
 ]
 
 
+@example(">*")
+@example("<=a?")
 @given(st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=20).map("".join))
 def test_any_text_is_a_query_or_an_invalid_query(text: str) -> None:
     try:

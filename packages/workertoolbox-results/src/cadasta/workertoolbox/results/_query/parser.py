@@ -211,6 +211,9 @@ class _Parser:
         text = value.literal
         if text is not None:
             value = Value.containing(text)
+        elif not value.quoted and _OPERATOR.match(value.text):
+            # After `name:`, it would be an operator.
+            value = Value(f"\\{value.text}")
         return Match("name", (value,), column=start)
 
     def _checked(self, kind: Kind, at: int, value: Value) -> Value:
