@@ -32,6 +32,7 @@ from cadasta.workertoolbox.results._monitor.buffer import MessageBuffer
 from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
 from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import HealthFile
+from cadasta.workertoolbox.results._monitor.load import Load
 from cadasta.workertoolbox.results._monitor.progress import Progress
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 from cadasta.workertoolbox.results._monitor.writer import Writer
@@ -45,10 +46,6 @@ ACKNOWLEDGE_WITHIN_S = 0.02
 
 #: Seconds between two log lines with throughput and lag.
 REPORT_INTERVAL_S = 60.0
-
-#: Seconds for which a full batch shows that more messages are waiting: longer than a
-#: batch takes while all monitors and the archiver are at work.
-BUSY_S = 2.0
 
 
 class _SubmittedBatch(NamedTuple):
@@ -123,16 +120,15 @@ class Monitor:
         # Only this thread writes messages, and only the thread that calls `run` uses
         # the broker, whose client is not thread-safe.
         self._writer_thread = ThreadPoolExecutor(1, "writer")
+        self._load = Load(batch_size)
         # The archiver has a thread and a connection of its own.
         self._archiver_engine = open_engine(self._engine.url, pool_size=1)
         self._archiving = Archiving(
             self._archiver_engine,
             archive_options(app),
             should_stop=lambda: self._stopping,
-            is_busy=lambda: time.monotonic() < self._busy_until,
+            is_busy=self._load.is_high,
         )
-        self._busy_until = 0.0
-        self._batch_size = batch_size
         self._archiver_thread = ThreadPoolExecutor(1, "archiver")
         self._archived: Future[None] | None = None
         # Not an `Event`, whose lock is not safe in a signal handler.
@@ -215,7 +211,9 @@ class Monitor:
         connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
         driver = connection.transport.driver_type
         self._is_amqp = driver == "amqp"
-        batch_wait_s = 0.0 if driver == "sqs" else self._batch_wait_s
+        is_sqs = driver == "sqs"
+        batch_wait_s = 0.0 if is_sqs else self._batch_wait_s
+        self._load.restart(is_sqs=is_sqs)
         self._progress.restart()
         with self._consumer(connection) as consumer:
             while not self._stopping:
@@ -301,8 +299,7 @@ class Monitor:
             message.ack()
 
     def _count_batch(self, batch: CommittedBatch) -> None:
-        if batch.stored + batch.quarantined >= self._batch_size:
-            self._busy_until = time.monotonic() + BUSY_S
+        self._load.add(batch.stored + batch.quarantined)
         self._throughput.add(batch)
         self._progress.add(batch.published_until)
         if self._on_commit is not None:
