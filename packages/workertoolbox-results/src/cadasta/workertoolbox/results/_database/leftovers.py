@@ -64,7 +64,7 @@ def find_listed_until(connection: Connection) -> datetime | None:
     if not inspect(connection).has_table(_watermark.name):
         return None
     row = connection.execute(select(_watermark)).one_or_none()
-    if row is None or row.expanded_at is None:
+    if row is None or row.seen_at is None or row.expanded_at is None:
         return None
     until: datetime = min(row.seen_at, row.expanded_at - COMMITTED_AFTER)
     return until

@@ -23,12 +23,18 @@ _MISSING = ("42P01", "42883", "42703")
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
+#: PostgreSQL's code for a table that other objects depend on, such as a view.
+_IS_NEEDED = "2BP01"
+
 #: PostgreSQL's codes for limits that a smaller batch may keep, with their settings.
 _LIMITS = {
     "57014": "statement_timeout",
     "53200": "max_locks_per_transaction",
     "53400": "temp_file_limit",
 }
+
+#: Errors about data for which SQLite has no code of their own.
+_ABOUT_DATA_IN_SQLITE = re.compile("malformed JSON|integer overflow")
 
 #: SQLite has no codes for them.
 _MISSING_IN_SQLITE = re.compile("no such (table|column)|has no column named")
@@ -59,6 +65,11 @@ def is_outage(error: BaseException) -> bool:
 def is_blocked(error: DBAPIError) -> bool:
     """Return whether a statement has waited too long for a lock of PostgreSQL."""
     return _code(error.orig) == _LOCK_NOT_AVAILABLE
+
+
+def is_needed(error: DBAPIError) -> bool:
+    """Return whether a table was not dropped because other objects depend on it."""
+    return _code(error.orig) == _IS_NEEDED
 
 
 def exceeded_setting(error: BaseException) -> str | None:
@@ -99,7 +110,10 @@ def _is_of_driver(error: BaseException) -> bool:
 
 def _is_driver_outage(error: BaseException | None) -> bool:
     if code := _code(error):
-        return not _ABOUT_DATA.match(code)
+        is_about_data = _ABOUT_DATA.match(code) or (
+            code == "SQLITE_ERROR" and _ABOUT_DATA_IN_SQLITE.search(str(error))
+        )
+        return not is_about_data
     return type(error).__name__ not in _REFUSED_BY_DRIVER
 
 

@@ -102,14 +102,15 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
     if not found:
         return 0
     broken = [each.id for each in found if each.status in BREAKING]
-    close_steps(connection, broken, now)
-    reopened = reopen(connection, found)
+    close_steps(connection, broken, now, options.faulty)
+    reopened = reopen(connection, found, options.faulty)
     days = _by_day(connection, found, options, now)
     inserted: list[Sequence[Any]] = []
     for day, some in days.items():
         inserted += _insert(connection, day, some, options, now)
     add_contributions(connection, contributions_of(inserted))
-    record_errors(connection, _find_errors(connection, inserted, days))
+    errors = _find_errors(connection, inserted, days)
+    record_errors(connection, errors, faulty=options.faulty)
     ids = {id for some in days.values() for id in some}
     moved = [each for each in found if each.id in ids]
     waiting = [each.id for each in moved if each.is_queued_again]

@@ -8,6 +8,8 @@ from typing import Any
 
 from celery import states
 
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable_text
+
 #: Maximum number of attempts of a task; the oldest ones are dropped.
 MAX_ATTEMPTS = 100
 
@@ -45,7 +47,8 @@ def attempt_record(
         "started_at": _iso(row.get("started_at")),
         "finished_at": _iso(finished_at),
         "outcome": outcome,
-        "error": error and error.decode("ascii", "backslashreplace"),
+        # A pickle contains NUL, which PostgreSQL refuses.
+        "error": error and jsonable_text(error.decode("ascii", "backslashreplace")),
         "traceback": traceback and traceback[-MAX_TRACEBACK:],
     }
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import Insert
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.tables import backlog, task, taskmeta
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
 
 #: The name of all queues together. Messages always have a queue with a name.
@@ -36,12 +37,15 @@ class Queued(NamedTuple):
     oldest_s: float
 
 
-def sample_backlog(connection: Connection, now: datetime) -> bool:
+def sample_backlog(
+    connection: Connection, now: datetime, faulty: FaultyRows | None = None
+) -> bool:
     """Count the tasks without a result, unless this minute has a sample.
 
     Args:
         connection: In a transaction that holds the archiver's lock. Without the lock, a
             second sample of the minute fails.
+        faulty: Leaves out figures to which the sample cannot be added.
 
     Returns:
         Whether a sample was taken.
@@ -60,9 +64,20 @@ def sample_backlog(connection: Connection, now: datetime) -> bool:
         for tier, at in starts.items()
     )
     connection.execute(insert(backlog), minute)
+    add = _add_samples(connection.dialect.name)
+
+    def write(some: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        connection.execute(add, some)
+        return some
+
+    faulty = faulty or FaultyRows()
     for rows in others:
-        connection.execute(_add_samples(connection.dialect.name), rows)
+        faulty.process(connection, rows, write, what="backlog of", key=_interval)
     return True
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"{row['tier']} {row['at']:%Y-%m-%dT%H:%M} {row['queue'] or 'all queues'}"
 
 
 def count_queued(connection: Connection, now: datetime) -> Sequence[Queued]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, taskmeta
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 
 #: The columns of `celery_taskmeta` that an end has; NULL where it has no value.
 _COLUMNS = (
@@ -24,11 +25,15 @@ _COLUMNS = (
 _BATCH_SIZE = 1000
 
 
-def store_ends(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+def store_ends(
+    connection: Connection, rows: Iterable[Mapping[str, Any]], faulty: FaultyRows
+) -> set[str]:
     """Store the ends of tasks without a result; existing results stay.
 
     Args:
         rows: Values of the columns of `celery_taskmeta`; names are cut to their length.
+        faulty: Leaves out ends that the database refuses. Its ids, for example, are
+            shorter than those of messages.
 
     Returns:
         The ids of the tasks whose ends were stored.
@@ -38,13 +43,24 @@ def store_ends(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> set
         insert = insert.values(id=func.nextval("task_id_sequence"))
     # Inline, because a monitor may not read the number of the row.
     statement = insert.inline().returning(taskmeta.c.task_id)
+
+    def insert_some(some: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        return connection.scalars(statement, some).all()
+
     stored: set[str] = set()
     # All monitors lock rows in the same order, so that they cannot deadlock.
-    values = [_values(row) for row in sorted(rows, key=itemgetter("task_id"))]
+    values = [_values(row) for row in sorted(rows, key=_id_of)]
     for start in range(0, len(values), _BATCH_SIZE):
         some = values[start : start + _BATCH_SIZE]
-        stored.update(connection.scalars(statement, some))
+        stored.update(
+            faulty.process(
+                *(connection, some, insert_some), what="end of task", key=_id_of
+            )
+        )
     return stored
+
+
+_id_of: Callable[[Mapping[str, Any]], str] = itemgetter("task_id")
 
 
 def _values(row: Mapping[str, Any]) -> dict[str, Any]:

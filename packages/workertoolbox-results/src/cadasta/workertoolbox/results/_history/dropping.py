@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from cadasta.workertoolbox.results._database.outages import is_blocked
+from cadasta.workertoolbox.results._database.outages import (
+    is_blocked,
+    is_needed,
+    one_line,
+)
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.days import Day
 from cadasta.workertoolbox.results._history.retention import Retention
+
+_logger = logging.getLogger(__name__)
 
 #: The number of rows at the last ANALYZE. It is NULL for a table that has not been
 #: analyzed, or that was empty at the time and has rows now.
@@ -49,7 +56,8 @@ def drop_days(engine: Engine, days: Iterable[Day]) -> Iterator[Day]:
     """Drop days, and yield each that is dropped.
 
     The function returns early if another transaction reads or writes the history for
-    long. Readers wait for half a second at most.
+    long. Readers wait for half a second at most. A day that other objects depend
+    on, such as a view, is logged and left out.
     """
     for each in days:
         try:
@@ -58,7 +66,13 @@ def drop_days(engine: Engine, days: Iterable[Day]) -> Iterator[Day]:
         except DBAPIError as error:
             if is_blocked(error):
                 return
-            raise
+            if not is_needed(error):
+                raise
+            _logger.error(
+                "%s of the class %r in the history cannot be dropped: %s",
+                *(each.day, each.keep, one_line(error)),
+            )
+            continue
         yield each
 
 

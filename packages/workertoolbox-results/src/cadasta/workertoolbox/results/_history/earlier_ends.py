@@ -7,6 +7,7 @@ had a result, `workertoolbox_queued`, up to an instant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,16 +55,25 @@ def close_earlier(
     is_listed = task.c.seen_at < until
     order = [task.c.seen_at, task.c.id]
     step = next_step(connection, options, order, is_listed, size=STEP_SIZE)
-    query = (
-        select(task.c.id, task.c.scheduled_at, *(task.c[name] for name in _COLUMNS))
-        .where(is_in(connection, task.c.id, [id for _, id in step]))
-        .where(_has_ended(until), ~has_result(task.c.id))
-        .with_for_update(skip_locked=True)
+    columns = [task.c[name] for name in ("id", "scheduled_at", *_COLUMNS)]
+
+    def close(ids: Sequence[str]) -> set[str]:
+        query = (
+            select(*columns)
+            .where(is_in(connection, task.c.id, ids))
+            .where(_has_ended(until), ~has_result(task.c.id))
+            .with_for_update(skip_locked=True)
+        )
+        ends = map(_end, connection.execute(query))
+        stored = store_ends(connection, ends, options.faulty)
+        # `AsyncResult` answers as it did before: it knows no result.
+        of_these = is_in(connection, taskmeta.c.task_id, sorted(stored))
+        connection.execute(update(taskmeta).where(of_these).values(forgotten=True))
+        return stored
+
+    options.faulty.process(
+        *(connection, [id for _, id in step], close), what="earlier task"
     )
-    stored = store_ends(connection, map(_end, connection.execute(query)))
-    # `AsyncResult` answers as it did before: it knows no result.
-    of_these = is_in(connection, taskmeta.c.task_id, sorted(stored))
-    connection.execute(update(taskmeta).where(of_these).values(forgotten=True))
 
 
 def may_wait(connection: Connection) -> ColumnElement[bool]:

@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._durations import parse_duration
 from cadasta.workertoolbox.results._errors import InvalidDuration
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._history.horizon import find_horizon
 from cadasta.workertoolbox.results._history.retention import Retention
 
@@ -57,6 +58,7 @@ class ArchiveOptions:
         left_out: Ids of tasks that are left out.
         positions: How far the housekeeping has walked through its tables; see
             `walks.py`.
+        faulty: The rows that the housekeeping leaves out.
     """
 
     delay_s: float = DELAY_S
@@ -70,6 +72,7 @@ class ArchiveOptions:
     positions: dict[str, Sequence[Any]] = field(
         default_factory=dict, compare=False, repr=False
     )
+    faulty: FaultyRows = field(default_factory=FaultyRows, compare=False, repr=False)
 
 
 def archive_options(app: Celery) -> ArchiveOptions:
@@ -224,7 +227,7 @@ def lock_next(
         .where(result.task_id.is_not(None))
         .where(_is_complete(find_horizon(connection, now)))
         .where(func.coalesce(result.date_done < until, true()))
-        .order_by(result.date_done)
+        .order_by(result.date_done.nulls_last())
         .limit(1)
         .with_for_update(skip_locked=True, of=taskmeta)
     )

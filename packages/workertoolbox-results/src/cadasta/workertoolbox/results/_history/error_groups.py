@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from celery import states
@@ -28,6 +29,7 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     ended_attempts,
     read_instant,
 )
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._history.stored_error import StoredError, read_error
 
 #: States that users give a group. The state that is shown also depends on the times of
@@ -78,7 +80,11 @@ def occurrences(row: Mapping[str, Any]) -> Iterator[Occurrence]:
 
 
 def record_errors(
-    connection: Connection, errors: Iterable[Occurrence], sign: Literal[1, -1] = 1
+    connection: Connection,
+    errors: Iterable[Occurrence],
+    sign: Literal[1, -1] = 1,
+    *,
+    faulty: FaultyRows | None = None,
 ) -> None:
     """Add errors to their groups, or subtract errors that were added before.
 
@@ -88,17 +94,23 @@ def record_errors(
     Args:
         connection: In a transaction. Rows are written in the order of their keys.
         sign: 1 to add, -1 to subtract.
+        faulty: Leaves out groups that cannot be changed.
     """
     groups = defaultdict(list)
     for each in errors:
         groups[each.group].append(each)
     rows = [_row(key, groups[key]) for key in sorted(groups)]
-    if not rows:
-        return
-    if sign == -1:
-        connection.execute(_SUBTRACT, [_numbers(row) for row in rows])
-        return
-    connection.execute(_upsert(connection.dialect.name), rows)
+
+    def write(some: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        if sign == -1:
+            connection.execute(_SUBTRACT, [_numbers(row) for row in some])
+        else:
+            connection.execute(_upsert(connection.dialect.name), some)
+        return some
+
+    (faulty or FaultyRows()).process(
+        *(connection, rows, write), what="group of errors", key=itemgetter("id")
+    )
 
 
 def forget_samples(connection: Connection, task_ids: Sequence[str]) -> None:

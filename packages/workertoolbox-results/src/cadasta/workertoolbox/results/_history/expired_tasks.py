@@ -49,12 +49,17 @@ def close_expired(
     and its clock may be slow. So tasks are closed some time after their expiry.
     """
     before = now - timedelta(seconds=options.expired_after_s)
-    found = _lock_unrun(connection, _find_expired(connection, options, before))
-    ends = {row.id: _end(row, now) for row in found}
-    stored = store_ends(connection, ends.values())
-    retried = [id for id in ends if id not in stored]
-    stored |= {id for id in retried if _replace_retry(connection, ends[id])}
-    close_steps(connection, sorted(stored), now)
+
+    def close(ids: Sequence[str]) -> set[str]:
+        ends = {row.id: _end(row, now) for row in _lock_unrun(connection, ids)}
+        stored = store_ends(connection, ends.values(), options.faulty)
+        retried = [id for id in ends if id not in stored]
+        stored |= {id for id in retried if _replace_retry(connection, ends[id])}
+        close_steps(connection, sorted(stored), now, options.faulty)
+        return stored
+
+    ids = _find_expired(connection, options, before)
+    options.faulty.process(connection, ids, close, what="expired task")
 
 
 def _find_expired(
@@ -119,7 +124,8 @@ def _replace_retry(connection: Connection, end: dict[str, Any]) -> bool:
     attempts = ended_attempts({**row, "finished_at": row["date_done"]})
     names = ("status", "result", "date_done", "retries", "published_at")
     changes = {name: end[name] for name in names}
-    emptied = ("traceback", "error_group", "started_at", "waited_s")
+    # No worker has started or closed this attempt.
+    emptied = ("traceback", "error_group", "started_at", "waited_s", "worker")
     changes |= dict.fromkeys(emptied)
     changes["attempts"] = attempts[-MAX_ATTEMPTS:]
     connection.execute(update(taskmeta).where(same).values(changes))

@@ -61,6 +61,8 @@ def read_text(text: str) -> Counts:
     zeros, first, size, encoded = (text or "0:0:1:").split(":")
     if int(size) not in _FORMATS:
         raise ValueError(f"size of counts must be one of {[*_FORMATS]}, got {size}")
+    if not 0 <= int(first) < _ROOM:
+        raise ValueError(f"number of a bucket must be less than {_ROOM}, got {first}")
     numbers = array(_FORMATS[int(size)], a2b_base64(encoded))
     return Counts(int(zeros), int(first), _in_order(numbers))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, or_, select
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.tables import monitor
@@ -49,6 +49,11 @@ def read_reports(connection: Connection) -> Sequence[Report]:
     return [Report(*row) for row in connection.execute(query)]
 
 
+def _is_recent(report: Report, now: datetime) -> bool:
+    """Return whether a monitor has reported in the last day, by a similar clock."""
+    return abs(now - report.reported_at) <= MAX_WAIT
+
+
 def running(reports: Iterable[Report], now: datetime) -> Sequence[Report]:
     """Return the reports of monitors that count as running."""
     return [each for each in reports if each.reported_at >= now - RUNNING_FOR]
@@ -84,7 +89,7 @@ def find_horizon(connection: Connection, now: datetime) -> datetime | None:
         None if no monitor writes to this database.
     """
     reports = read_reports(connection)
-    recent = [each for each in reports if each.reported_at >= now - MAX_WAIT]
+    recent = [each for each in reports if _is_recent(each, now)]
     if not recent:
         return None
     at_work = [each.read_until or FIRST for each in running(recent, now)]
@@ -97,4 +102,6 @@ def find_horizon(connection: Connection, now: datetime) -> datetime | None:
 def delete_old_reports(connection: Connection, now: datetime) -> None:
     """Delete the reports of monitors that were removed."""
     old = monitor.c.reported_at < now - MAX_WAIT
-    connection.execute(delete(monitor).where(old))
+    # Otherwise a report with a wrong time would stay.
+    ahead = monitor.c.reported_at > now + MAX_WAIT
+    connection.execute(delete(monitor).where(or_(old, ahead)))

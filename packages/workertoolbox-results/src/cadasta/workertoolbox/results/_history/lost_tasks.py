@@ -9,14 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from celery import states
 from sqlalchemy import (
+    Column,
+    ColumnElement,
     Connection,
+    LargeBinary,
     Row,
+    Text,
+    Update,
     and_,
     bindparam,
+    cast,
     func,
     or_,
     select,
@@ -24,10 +31,16 @@ from sqlalchemy import (
     update,
 )
 
+from cadasta.workertoolbox.results._database.given_rows import (
+    encode_instant,
+    encode_rows,
+    given_rows,
+)
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.walks import next_step
 
@@ -45,38 +58,78 @@ def mark_lost(connection: Connection, now: datetime, options: ArchiveOptions) ->
     A task that is delivered again has a new start. A state that a task stores later
     replaces the mark.
     """
-    overdue = _find_overdue(connection, now, options)
-    since = now - timedelta(seconds=options.silent_s)
-    active = _find_active(connection, {row.worker for row in overdue}, since)
-    marks = []
-    for row in overdue:
-        is_active = row.worker in active
-        bound_s = _bound_s(row, options) * (ACTIVE_FACTOR if is_active else 1)
-        started_at = row.date_done.replace(tzinfo=UTC)
-        if (now - started_at).total_seconds() > bound_s:
-            marks.append(_mark(row, now, is_silent=not is_active))
-    if marks:
-        connection.execute(_MARK, marks)
+    since = naive_utc(now - timedelta(seconds=options.silent_s))
+    result = taskmeta.c
+    step = next_step(
+        *(connection, options, [result.date_done, result.task_id]),
+        *(_IS_RUNNING, result.date_done < since),
+        size=STEP_SIZE,
+    )
+
+    def mark(ids: Sequence[str]) -> Sequence[str]:
+        overdue = _find_overdue(connection, ids, now, options)
+        active = _find_active(connection, {row.worker for row in overdue}, since, now)
+        marks = []
+        for row in overdue:
+            is_active = row.worker in active
+            bound_s = _bound_s(row, options) * (ACTIVE_FACTOR if is_active else 1)
+            started_at = row.date_done.replace(tzinfo=UTC)
+            if (now - started_at).total_seconds() > bound_s:
+                reason = _reason(row, is_silent=not is_active)
+                marks.append((row.task_id, row.date_done, reason))
+        _store_marks(connection, marks, now)
+        return ids
+
+    ids = [id for _, id in step]
+    options.faulty.process(connection, ids, mark, what="running task")
 
 
-_MARK = (
-    update(taskmeta)
-    .where(
-        taskmeta.c.task_id == bindparam("lost_id"),
-        taskmeta.c.status == states.STARTED,
-        taskmeta.c.date_done
-        == bindparam("lost_since", type_=taskmeta.c.date_done.type),
-    )
-    .values(
-        status=LOST,
-        result=bindparam("reason"),
-        date_done=bindparam("at"),
-    )
+_IS_RUNNING = and_(
+    # The second condition is that of the index.
+    *(taskmeta.c.status == states.STARTED, taskmeta.c.status.not_in(ENDED)),
+    taskmeta.c.task_id.is_not(None),
 )
 
 
+def _store_marks(
+    connection: Connection, marks: Iterable[tuple[str, datetime, str]], now: datetime
+) -> None:
+    """Mark tasks as lost with one statement, except those with a new state.
+
+    Args:
+        marks: The id of each, when its state was stored, and the reason.
+    """
+    dialect = connection.dialect.name
+    rows = [[id, encode_instant(at, dialect), reason] for id, at, reason in marks]
+    if rows:
+        connection.execute(
+            _mark(dialect), {"rows": encode_rows(rows), "at": naive_utc(now)}
+        )
+
+
+@cache
+def _mark(dialect: str) -> Update:
+    columns = [taskmeta.c.task_id, taskmeta.c.date_done, Column("reason", Text)]
+    lost = given_rows(dialect, columns).subquery("lost")
+    reason: ColumnElement[Any] = cast(lost.c.reason, LargeBinary)
+    if dialect == "postgresql":
+        reason = func.convert_to(lost.c.reason, "UTF8")
+    return (
+        update(taskmeta)
+        .where(
+            taskmeta.c.task_id == lost.c.task_id,
+            taskmeta.c.status == states.STARTED,
+            taskmeta.c.date_done == lost.c.date_done,
+        )
+        .values(status=LOST, result=reason, date_done=bindparam("at"))
+    )
+
+
 def _find_overdue(
-    connection: Connection, now: datetime, options: ArchiveOptions
+    connection: Connection,
+    ids: Sequence[str],
+    now: datetime,
+    options: ArchiveOptions,
 ) -> Sequence[Row[*tuple[Any, ...]]]:
     """Return tasks that have run longer than the bound, or that have a time limit.
 
@@ -88,33 +141,35 @@ def _find_overdue(
         func.coalesce(task.c.published_at == result.published_at, true()),
     )
     until = naive_utc(now - timedelta(seconds=options.lost_after_s))
-    silent_since = naive_utc(now - timedelta(seconds=options.silent_s))
-    is_running = and_(result.status == states.STARTED, result.status.not_in(ENDED))
-    step = next_step(
-        *(connection, options, [result.date_done, result.task_id]),
-        *(is_running, result.date_done < silent_since),
-        size=STEP_SIZE,
-    )
     query = (
         select(result.task_id, result.worker, result.date_done, task.c.time_limit_s)
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
-        .where(is_in(connection, result.task_id, [id for _, id in step]))
-        .where(is_running, result.date_done < silent_since)
+        .where(is_in(connection, result.task_id, ids), _IS_RUNNING)
         .where(or_(result.date_done < until, task.c.time_limit_s.is_not(None)))
         .where(or_(task.c.id.is_(None), is_same))
+        .order_by(result.task_id)
     )
     return connection.execute(query).all()
 
 
 def _find_active(
-    connection: Connection, workers: Iterable[str | None], since: datetime
+    connection: Connection,
+    workers: Iterable[str | None],
+    since: datetime,
+    now: datetime,
 ) -> set[str]:
-    """Return those of the workers that have stored a state since an instant."""
+    """Return those of the workers that have stored a state since an instant.
+
+    Args:
+        now: Later times are those of wrong clocks, except for the usual difference.
+    """
     wanted = sorted(worker for worker in workers if worker is not None)
     if not wanted:
         return set()
     stored = select(taskmeta.c.worker).distinct()
-    stored = stored.where(taskmeta.c.date_done >= naive_utc(since))
+    until = naive_utc(now + MAX_SKEW)
+    stored = stored.where(taskmeta.c.date_done.between(since, until))
+    stored = stored.where(taskmeta.c.status != LOST)  # It was stored here.
     by_them = is_in(connection, taskmeta.c.worker, wanted)
     return {*connection.scalars(stored.where(by_them))}
 
@@ -129,13 +184,9 @@ def _bound_s(row: Row[*tuple[Any, ...]], options: ArchiveOptions) -> float:
     return float(row.time_limit_s) + options.silent_s
 
 
-def _mark(row: Row[Any], now: datetime, *, is_silent: bool) -> dict[str, Any]:
+def _reason(row: Row[Any], *, is_silent: bool) -> str:
+    """Return why a task counts as lost, as JSON."""
     worker = row.worker or "its worker"
     did = "stores nothing any more" if is_silent else "stores only other tasks"
     reason = f"lost: started at {row.date_done:%Y-%m-%dT%H:%M:%S}Z, and {worker} {did}"
-    return {
-        "lost_id": row.task_id,
-        "lost_since": row.date_done,
-        "reason": json.dumps(reason).encode(),
-        "at": naive_utc(now),
-    }
+    return json.dumps(reason)

@@ -50,6 +50,7 @@ from cadasta.workertoolbox.results._history.error_groups import (
     occurrences,
     record_errors,
 )
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 
 #: Size of a batch up to which all days are searched for each id. That takes about 100
@@ -67,11 +68,14 @@ _MESSAGE_COLUMNS = [column.name for column in task.c if column.name in history.c
 _RESULT_COLUMNS = ("attempts", "started_at", "date_done")
 
 
-def reopen(connection: Connection, found: Sequence[EndedTask]) -> frozenset[str]:
+def reopen(
+    connection: Connection, found: Sequence[EndedTask], faulty: FaultyRows
+) -> frozenset[str]:
     """Move those of the tasks that are in the history back to the live tables.
 
     Args:
         connection: In a transaction that holds the results of these tasks.
+        faulty: Leaves out groups of errors that cannot be changed.
 
     Returns:
         The ids of these tasks.
@@ -92,7 +96,7 @@ def reopen(connection: Connection, found: Sequence[EndedTask]) -> frozenset[str]
             connection.execute(update(taskmeta).where(same).values(attempts=attempts))
     _delete_from_history(connection, known)
     errors = (error for row in known for error in occurrences({**row}))
-    record_errors(connection, errors, sign=-1)
+    record_errors(connection, errors, sign=-1, faulty=faulty)
     # Steps that were never published count as tracked.
     published = [row for row in known if row["scheduled_at"] is not None]
     _restore_messages(connection, published)

@@ -6,7 +6,7 @@ figures of each tier are complete at every moment.
 
 from __future__ import annotations
 
-import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,33 +14,35 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Connection,
     Delete,
     Select,
-    Text,
     and_,
-    bindparam,
-    cast,
     delete,
     func,
     select,
     true,
     tuple_,
-    type_coerce,
 )
-from sqlalchemy.dialects.postgresql import JSONB, Insert
+from sqlalchemy.dialects.postgresql import Insert
 
 from cadasta.workertoolbox.results._database.engine import insert_into
+from cadasta.workertoolbox.results._database.given_rows import (
+    encode_instant,
+    encode_rows,
+    given_rows,
+)
+from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.tables import backlog, rollup
 from cadasta.workertoolbox.results._history.tally import (
     NOTHING,
+    UNREADABLE,
     Columns,
     Contribution,
     Tally,
 )
 from cadasta.workertoolbox.results._history.tiers import KEEP, TIERS, interval_start
+from cadasta.workertoolbox.results._safe_text import log_text
 
 #: Key of the advisory lock of a transaction that changes rollups in PostgreSQL. The
 #: number is arbitrary, but must never change.
@@ -50,7 +52,11 @@ ADVISORY_LOCK_KEY = 0x776F7263
 #: transaction is short.
 BATCH_SIZE = 10_000
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_logger = logging.getLogger(__name__)
+
+#: Largest count that is read. Others were not written by the toolbox, and their sums
+#: might be too large for the database.
+_MAX_COUNT = 2**62
 
 
 class Key(NamedTuple):
@@ -97,15 +103,50 @@ def add_contributions(
     stored = _read(connection, changes)
     if sign == 1:
         rows = {
-            key: change.added_to(stored.get(key, NOTHING))
+            key: _added(key, change, stored.get(key, NOTHING))
             for key, change in changes.items()
         }
     else:
         rows = {
-            key: (Tally.from_columns(columns) - changes[key]).columns()
+            key: _subtracted(key, changes[key], columns)
             for key, columns in stored.items()
         }
     _write(connection, rows)
+
+
+def _added(key: Key, change: Tally, columns: Columns) -> Columns:
+    """Return the columns of a row to which a change is added."""
+    try:
+        _check_counts(columns)
+        return change.added_to(columns)
+    except UNREADABLE as error:
+        _log_unreadable(key, error)
+        return change.columns()
+
+
+def _subtracted(key: Key, change: Tally, columns: Columns) -> Columns:
+    """Return the columns of a row from which a change is subtracted."""
+    try:
+        _check_counts(columns)
+        return (Tally.from_columns(columns) - change).columns()
+    except UNREADABLE as error:
+        _log_unreadable(key, error)
+        return NOTHING
+
+
+def _check_counts(columns: Columns) -> None:
+    if max(columns[:3]) > _MAX_COUNT:
+        raise ValueError(f"{max(columns[:3])} is too large")
+
+
+def _log_unreadable(key: Key, error: Exception) -> None:
+    """Log that a row counts from zero again, so that tasks can be archived."""
+    names = ", ".join(filter(None, key[2:]))
+    _logger.error(
+        "figures of %s %s (%s) cannot be read and begin at zero again: %s",
+        *(key.tier, key.at.isoformat(timespec="minutes"), log_text(names)),
+        one_line(error),
+    )
 
 
 def delete_old_intervals(
@@ -158,7 +199,7 @@ def _read(connection: Connection, keys: Iterable[Key]) -> dict[Key, Columns]:
     if dialect == "postgresql":
         # A lock on rows would not cover those that are yet to be inserted.
         connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK_KEY)))
-    given = _encode([_key_values(key, dialect) for key in sorted(keys)])
+    given = encode_rows([_key_values(key, dialect) for key in sorted(keys)])
     rows = connection.execute(_select_given(dialect), {"rows": given})
     return {Key(*row[: len(_KEY)]): Columns(*row[len(_KEY) :]) for row in rows}
 
@@ -174,33 +215,31 @@ def _write(connection: Connection, rows: Mapping[Key, Columns]) -> None:
         else:
             empty.append(values)
     if kept:
-        connection.execute(_upsert_given(dialect), {"rows": _encode(kept)})
+        connection.execute(_upsert_given(dialect), {"rows": encode_rows(kept)})
     if empty:
-        connection.execute(_delete_given(dialect), {"rows": _encode(empty)})
+        connection.execute(_delete_given(dialect), {"rows": encode_rows(empty)})
 
 
 def _key_values(key: Key, dialect: str) -> tuple[Any, ...]:
-    at = key.at.replace(tzinfo=None) if dialect == "sqlite" else key.at
-    # The form in which SQLite stores instants.
-    return (key.tier, at.isoformat(" ", "microseconds"), *key[2:])
+    return (key.tier, encode_instant(key.at, dialect), *key[2:])
 
 
 @cache
 def _select_given(dialect: str) -> Select[Any]:
-    given = _given(dialect, _KEY)
+    given = given_rows(dialect, _KEY)
     return select(rollup).where(tuple_(*_KEY).in_(given))
 
 
 @cache
 def _delete_given(dialect: str) -> Delete:
-    return delete(rollup).where(tuple_(*_KEY).in_(_given(dialect, _KEY)))
+    return delete(rollup).where(tuple_(*_KEY).in_(given_rows(dialect, _KEY)))
 
 
 @cache
 def _upsert_given(dialect: str) -> Insert:
     columns = [*rollup.c]
     # SQLite needs the WHERE to distinguish ON CONFLICT from the ON of a join.
-    given = _given(dialect, columns).where(true())
+    given = given_rows(dialect, columns).where(true())
     insert = insert_into(rollup, dialect).from_select(columns, given)
     changes = {
         each.name: insert.excluded[each.name]
@@ -208,25 +247,3 @@ def _upsert_given(dialect: str) -> Insert:
         if not each.primary_key
     }
     return insert.on_conflict_do_update(index_elements=_KEY, set_=changes)
-
-
-def _given(dialect: str, columns: list[Column[Any]]) -> Select[Any]:
-    """Return a query for rows that are passed as one list of lists in JSON, `rows`.
-
-    That is the fastest way to pass rows whose columns are used more than once.
-    """
-    rows = bindparam("rows", type_=Text)
-    if dialect == "sqlite":
-        given = func.json_each(rows).table_valued("value")
-    else:
-        given = func.jsonb_array_elements(cast(rows, JSONB)).table_valued("value")
-
-    def element(position: int, column: Column[Any]) -> ColumnElement[Any]:
-        if dialect == "sqlite":
-            value = func.json_extract(given.c.value, f"$[{position}]")
-            return type_coerce(value, column.type)
-        return cast(given.c.value.op("->>")(position), column.type)
-
-    return select(
-        *(element(position, each) for position, each in enumerate(columns))
-    ).select_from(given)

@@ -36,10 +36,10 @@ class StoredError:
 def read_error(encoded: bytes) -> StoredError:
     """Read the result of a failure, or its beginning."""
     try:
-        error = decode_prefix(encoded)
-    except ValueError:
-        error = None  # A pickle of another backend, which is never read.
-    error = _original(jsonable(error))
+        error = jsonable(decode_prefix(encoded))
+    except (ValueError, RecursionError):
+        error = None  # A pickle of another backend, or nested too deeply.
+    error = _original(error)
     message = message_of(error)
     if not isinstance(error, dict) or not isinstance(error.get("exc_type"), str):
         return StoredError(None, None, message[:MAX_TEXT])

@@ -13,6 +13,9 @@ from cadasta.workertoolbox.results._history.histogram import Histogram
 
 EMPTY = Histogram()
 
+#: Errors for columns that the toolbox has not written.
+UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError)
+
 
 class Contribution(NamedTuple):
     """The contribution of an ended task, or of a failed attempt that was retried.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Date, delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, select, text, update
 
 from cadasta.workertoolbox.results._database.archived import find_ends_since
 from cadasta.workertoolbox.results._database.id_lists import is_in
@@ -18,6 +19,7 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
+from cadasta.workertoolbox.results._database.types import FIRST
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
 from cadasta.workertoolbox.results._history.days import add_days, existing_days
@@ -70,7 +72,7 @@ def analyze(connection: Connection, now: datetime, options: ArchiveOptions) -> N
 
 def sample(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
     """Sample the backlog, once in each minute."""
-    sample_backlog(connection, now)
+    sample_backlog(connection, now, options.faulty)
 
 
 def delete_intervals(
@@ -130,7 +132,8 @@ def _delete_planned(connection: Connection, options: ArchiveOptions) -> None:
     )
     live = {*connection.scalars(is_live)}
     # A step ends after its announcement, which may have waited in the queue.
-    first_day = min(seen.values()).date() - timedelta(days=WAITED_DAYS)
+    first_seen = max(min(seen.values()), FIRST + timedelta(days=WAITED_DAYS))
+    first_day = first_seen.date() - timedelta(days=WAITED_DAYS)
     others = [id for id in seen if id not in live]
     ended = {each.id for each in find_ends_since(connection, others, first_day)}
     is_known = is_in(connection, id, sorted(live | ended))
@@ -140,9 +143,10 @@ def _delete_planned(connection: Connection, options: ArchiveOptions) -> None:
 
 def _delete_old_values(connection: Connection) -> None:
     """Delete the values of days before the first one that the history has."""
+    first: Any
     if connection.dialect.name == "postgresql":
         first = min((each.day for each in existing_days(connection)), default=None)
-    else:
-        first = connection.scalar(select(func.min(history.c.day, type_=Date)))
+    else:  # Not read, because a day may be any text.
+        first = select(func.min(history.c.day)).scalar_subquery()
     if first is not None:
         connection.execute(delete(day_value).where(day_value.c.day < first))

@@ -29,6 +29,7 @@ from cadasta.workertoolbox.results._history.closed_tasks import (
 )
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._history.stored_error import read_error
 
 #: Ends of a task after which the steps that follow it are never published. The result
@@ -108,12 +109,20 @@ def close_recent_steps(
         .where(result.date_done.between(naive_utc(since), naive_utc(until)))
         .where(result.status.in_(sorted(BREAKING)), result.task_id.is_not(None))
     )
-    ids = connection.scalars(query).all()
-    if ids:
-        close_steps(connection, ids, now)
+
+    def close(ids: Sequence[str]) -> Sequence[str]:
+        close_steps(connection, ids, now, options.faulty)
+        return ids
+
+    options.faulty.process(
+        *(connection, connection.scalars(query).all(), close),
+        what="task before steps",
+    )
 
 
-def close_steps(connection: Connection, ids: Sequence[str], now: datetime) -> int:
+def close_steps(
+    connection: Connection, ids: Sequence[str], now: datetime, faulty: FaultyRows
+) -> int:
     """Store that the steps after tasks that did not succeed are not run.
 
     The steps after these are included, and the bodies of chords whose header has one of
@@ -121,6 +130,7 @@ def close_steps(connection: Connection, ids: Sequence[str], now: datetime) -> in
 
     Args:
         ids: Tasks that ended with one of `BREAKING` and are not archived yet.
+        faulty: Leaves out steps whose end cannot be stored.
 
     Returns:
         The number of steps.
@@ -153,7 +163,7 @@ def close_steps(connection: Connection, ids: Sequence[str], now: datetime) -> in
                 _present(step.group_id for step in steps),
             )
         ]
-    return len(store_ends(connection, ends.values()))
+    return len(store_ends(connection, ends.values(), faulty))
 
 
 def _find_steps(
@@ -224,4 +234,4 @@ def _fetch(
 
 
 def _present(ids: Iterable[str | None]) -> list[str]:
-    return sorted({id for id in ids if id is not None})
+    return [*dict.fromkeys(id for id in ids if id is not None)]

@@ -14,17 +14,23 @@ from cadasta.workertoolbox.results._history.closed_tasks import (
     encode_revocation,
     store_ends,
 )
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 
 
-def write_refusals(connection: Connection, records: Iterable[TaskRecord]) -> None:
+def write_refusals(
+    connection: Connection, records: Iterable[TaskRecord], faulty: FaultyRows
+) -> None:
     """Store the refused tasks of a batch, and the steps after them, as revoked.
 
     A result that is there already stays: the task was published again.
+
+    Args:
+        faulty: Leaves out tasks whose end cannot be stored.
     """
     rows = {row["task_id"]: row for record in records for row in _rows(record)}
     if rows:
-        store_ends(connection, rows.values())
+        store_ends(connection, rows.values(), faulty)
 
 
 def _rows(record: TaskRecord) -> Iterator[dict[str, Any]]:

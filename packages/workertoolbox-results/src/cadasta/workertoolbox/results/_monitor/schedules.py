@@ -17,6 +17,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.tables import schedule
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.scheduled_runs import (
     ListedEntry,
@@ -32,11 +33,28 @@ _Row = dict[str, Any]
 _Key = tuple[str, str]
 
 
-def write_runs(connection: Connection, records: Iterable[TaskRecord]) -> None:
-    """Write the runs that beat has sent, and the lists of entries."""
+def write_runs(
+    connection: Connection, records: Iterable[TaskRecord], faulty: FaultyRows
+) -> None:
+    """Write the runs that beat has sent, and the lists of entries.
+
+    Args:
+        faulty: Leaves out runs whose entry cannot be read.
+    """
     runs = [each.run for each in records if each.run is not None]
-    if not runs:
-        return
+
+    def write(some: Sequence[ScheduledRun]) -> Sequence[ScheduledRun]:
+        _write_runs(connection, some)
+        return some
+
+    faulty.process(
+        *(connection, runs, write),
+        what="entry of beat's schedule",
+        key=lambda run: f"{run.service} {run.entry}".strip(),
+    )
+
+
+def _write_runs(connection: Connection, runs: Sequence[ScheduledRun]) -> None:
     lists = [each for each in runs if each.entries is not None]
     _insert_missing(connection, runs)
     rows = _lock_rows(connection, runs)

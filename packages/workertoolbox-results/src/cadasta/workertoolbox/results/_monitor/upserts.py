@@ -34,6 +34,7 @@ from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.queued_again import is_queued_again
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.types import Document
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._monitor.records import (
     QuarantineRecord,
     Record,
@@ -43,11 +44,19 @@ from cadasta.workertoolbox.results._monitor.refusals import write_refusals
 from cadasta.workertoolbox.results._monitor.schedules import write_runs
 
 
-def write_batch(connection: Connection, records: Sequence[Record]) -> None:
+def write_batch(
+    connection: Connection,
+    records: Sequence[Record],
+    faulty: FaultyRows | None = None,
+) -> None:
     """Write the records of task messages and of unreadable messages.
 
     Writing a record again changes nothing, so a message may be delivered twice.
+
+    Args:
+        faulty: Leaves out rows beside those of the tasks that cannot be written.
     """
+    faulty = faulty or FaultyRows()
     read = [record for record in records if isinstance(record, TaskRecord)]
     unread = [record for record in records if isinstance(record, QuarantineRecord)]
     published = _last_publications(read)
@@ -58,8 +67,8 @@ def write_batch(connection: Connection, records: Sequence[Record]) -> None:
     write = _write_arrays if is_postgresql else _write_rows
     if published:
         write(connection, published)
-    write_refusals(connection, read)
-    write_runs(connection, read)
+    write_refusals(connection, read, faulty)
+    write_runs(connection, read, faulty)
     rows = {
         tables.planned: _planned_rows(published),
         tables.quarantine: [asdict(record) for record in unread],

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.outages import is_outage, one_line
+from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.message import (
     UnreadableMessage,
@@ -53,6 +54,7 @@ class Writer:
         self._max_bytes = max_bytes
         self._on_commit = on_commit
         self._should_stop = should_stop
+        self._faulty = FaultyRows()
 
     def write(self, messages: Sequence[Message]) -> bool:
         """Commit a batch of messages.
@@ -117,7 +119,7 @@ class Writer:
     def _commit(self, records: Sequence[Record]) -> None:
         began_at = time.monotonic()
         with self._engine.begin() as connection:
-            write_batch(connection, records)
+            write_batch(connection, records, self._faulty)
         duration_s = time.monotonic() - began_at
         self._on_commit(CommittedBatch.of(records, duration_s=duration_s))
 
