@@ -9,8 +9,6 @@ locks. Other programs may query all days at once, for example through the view
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
@@ -26,19 +24,22 @@ _USE = text(
 )
 
 
-@contextmanager
-def releasing_locks(connection: Connection) -> Iterator[None]:
-    """Release the locks of the queries in the block before the transaction ends.
+#: Before the first query of a transaction that only reads. What is set after it, it
+#: takes back.
+MARK = "SAVEPOINT marked"
+
+_RELEASE = "ROLLBACK TO SAVEPOINT marked"
+
+
+def release_locks(connection: Connection) -> None:
+    """Release the locks of the queries since `MARK` before the transaction ends.
 
     Args:
-        connection: In a transaction that sees one snapshot. The block only reads.
+        connection: In a transaction that only reads, and has executed `MARK`; it sees
+            one snapshot. Nothing happens on SQLite.
     """
-    if connection.dialect.name != "postgresql":
-        yield
-        return
-    with connection.begin_nested() as savepoint:
-        yield
-        savepoint.rollback()
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_RELEASE)
 
 
 class LockUse(NamedTuple):

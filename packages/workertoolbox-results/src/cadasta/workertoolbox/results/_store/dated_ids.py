@@ -28,11 +28,18 @@ class DatedId(NamedTuple):
 def fetch_ids(
     connection: Connection, query: Select[Any], limit: int
 ) -> Sequence[DatedId]:
-    """Return the first rows of a query that selects a date, an id, and maybe a day."""
+    """Return the first rows of a query that selects a date, an id, and maybe a day.
+
+    Rows without a date have the date `EPOCH`.
+    """
     return [
-        DatedId(at if at.tzinfo else at.replace(tzinfo=UTC), *others)
+        DatedId(_aware(at) if at else EPOCH, *others)
         for at, *others in connection.execute(query.limit(limit))
     ]
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def merge_ids(

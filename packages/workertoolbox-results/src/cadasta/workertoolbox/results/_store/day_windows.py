@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, literal, text
 
 from cadasta.workertoolbox.results._database.archived import are_on
-from cadasta.workertoolbox.results._database.lock_use import releasing_locks
+from cadasta.workertoolbox.results._database.lock_use import release_locks
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 
@@ -77,8 +77,8 @@ def day_windows(
 ) -> Iterator[DayWindow]:
     """Yield windows that cover all days; on SQLite, which has no tables of days, one.
 
-    Several windows make sense only in a transaction that sees one snapshot. The locks
-    of the queries in a window are released before the next one.
+    The connection is that of a store's snapshot. Before each window, the locks of the
+    queries before it are released.
 
     Args:
         since: The first day that the windows cover; None for all.
@@ -99,8 +99,8 @@ def day_windows(
     usual = [each for each in tables if each[0] < ahead]
     later = [each for each in tables if each[0] >= ahead]
     for window in (*_windows(usual, ahead), *_windows(later, None)):
-        with releasing_locks(connection):
-            yield window if only is None else _listed(window, only)
+        release_locks(connection)
+        yield window if only is None else _listed(window, only)
 
 
 def _first_day_ahead() -> date:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import CTE, Column, ColumnElement, Connection, func, select
+from sqlalchemy import (
+    CTE,
+    Column,
+    ColumnElement,
+    Connection,
+    TextClause,
+    func,
+    select,
+)
 
 from cadasta.workertoolbox.results._database.tables import backlog, rollup, task
 from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
@@ -22,7 +30,9 @@ def distinct_values(
     return connection.scalars(select(value).where(value.is_not(None)).limit(MAX_VALUES))
 
 
-def each_value(column: Column[str], *conditions: ColumnElement[bool]) -> CTE:
+def each_value(
+    column: Column[str], *conditions: ColumnElement[bool] | TextClause
+) -> CTE:
     """Return a table with the distinct values of a column, `value`, and a last NULL.
 
     It is part of one statement. In PostgreSQL, planning a statement on the history

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from celery import states
-from sqlalchemy import Connection, Select, select, text
+from sqlalchemy import Connection, Select, select, text, union_all
 
 from cadasta.workertoolbox.results._database.statuses import ENDED, STATUSES
 from cadasta.workertoolbox.results._database.tables import (
@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId, fetch_ids
+from cadasta.workertoolbox.results._store.facets import each_value
 from cadasta.workertoolbox.results._store.filters import (
     Condition,
     Filters,
@@ -54,7 +55,7 @@ def find_results(
     if status is None:
         open_ = open_states(connection)
     else:
-        open_ = iter(() if status in ENDED else (status,))
+        open_ = () if status in ENDED else (status,)
     for state in open_:
         of_state = [text(IS_OPEN), taskmeta.c.status == state, *conditions]
         yield _find_newest(connection, of_state, limit, since)
@@ -65,22 +66,20 @@ def _find_newest(
 ) -> Sequence[DatedId]:
     query = select(_stored_at, taskmeta.c.task_id).where(*conditions)
     dated = query.where(_stored_at >= naive_utc(since)).order_by(_stored_at.desc())
-    found = fetch_ids(connection, dated, limit)
-    if since > EPOCH or len(found) == limit:
-        return found
-    undated = select(taskmeta.c.task_id).where(_stored_at.is_(None), *conditions)
-    ids = connection.scalars(undated.limit(limit - len(found)))
-    return [*found, *(DatedId(EPOCH, id) for id in ids)]
+    if since > EPOCH:
+        return fetch_ids(connection, dated, limit)
+    undated = query.where(_stored_at.is_(None))
+    # In one statement, because each one costs a reader as much as its rows.
+    parts = (each.limit(limit).subquery() for each in (dated, undated))
+    both = union_all(*(select(each) for each in parts)).subquery()
+    found = fetch_ids(connection, select(both), 2 * limit)
+    return sorted(found, key=lambda each: each.at, reverse=True)[:limit]
 
 
-def open_states(connection: Connection) -> Iterator[str]:
-    """Yield the states of tasks that have not ended, with one index lookup for each."""
-    status = taskmeta.c.status
-    query = select(status).where(text(IS_OPEN)).order_by(status).limit(1)
-    state = connection.scalar(query)
-    while state is not None:
-        yield state
-        state = connection.scalar(query.where(status > state))
+def open_states(connection: Connection) -> Sequence[str]:
+    """Return the states of tasks that have not ended, with an index lookup for each."""
+    value = each_value(taskmeta.c.status, text(IS_OPEN)).c.value
+    return connection.scalars(select(value).where(value.is_not(None))).all()
 
 
 def find_started(

@@ -9,19 +9,24 @@ from types import TracebackType
 from typing import Self
 
 from celery import Celery
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,
     translate_errors,
 )
+from cadasta.workertoolbox.results._database.lock_use import MARK
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._database.time_limits import limited
 from cadasta.workertoolbox.results._errors import ResultsError
 
 #: Seconds after which a query is cancelled.
 TIMEOUT_S = 30.0
+
+#: PostgreSQL compiles queries that it estimates to be expensive. These are cheap:
+#: compiling them takes longer than running them.
+_BEGIN_READING = f"SET LOCAL jit = off; {MARK}"
 
 
 class OpenDatabase:
@@ -102,8 +107,7 @@ class OpenDatabase:
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
-                # PostgreSQL compiles queries that it estimates to be expensive. These
-                # are cheap: compiling them takes longer than running them.
-                connection.execute(text("SET LOCAL jit = off"))
             with limited(connection, self.timeout_s):
+                if connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql(_BEGIN_READING)
                 yield connection

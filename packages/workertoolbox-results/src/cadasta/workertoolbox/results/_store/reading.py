@@ -29,7 +29,7 @@ from cadasta.workertoolbox.results._database.archived import (
     are_on,
     find_last_ends,
 )
-from cadasta.workertoolbox.results._database.lock_use import releasing_locks
+from cadasta.workertoolbox.results._database.lock_use import release_locks
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.tables import history, planned, taskmeta
 from cadasta.workertoolbox.results._database.view import live, tasks
@@ -111,9 +111,8 @@ def _read(
         days = {each.id: each.day for each in find_last_ends(connection, [*missing])}
     for some in _by_days(missing, days):
         is_on = are_on(days[id] for id in some)
-        with releasing_locks(connection):
-            found = _read_from(connection, history, some, detail, is_on)
-        for task in found:
+        release_locks(connection)
+        for task in _read_from(connection, history, some, detail, is_on):
             missing.pop(task.id, None)
             yield task
     yield from _read_planned(connection, missing)

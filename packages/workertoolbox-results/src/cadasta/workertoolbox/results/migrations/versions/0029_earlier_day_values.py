@@ -14,8 +14,6 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from cadasta.workertoolbox.results._database.lock_use import releasing_locks
-
 revision = "0029"
 down_revision = "0028"
 branch_labels = None
@@ -83,8 +81,9 @@ def upgrade() -> None:
         return
     for table, day in connection.execute(sa.text(TABLES)).all():
         # Locks on all tables and their indexes could fill the lock table of the server.
-        with releasing_locks(connection):
+        with connection.begin_nested() as savepoint:
             found = [*_read_values(connection, table)]
+            savepoint.rollback()
         if found:
             rows = [{"kind": kind, "value": value, "day": day} for kind, value in found]
             connection.execute(INSERT, rows)
