@@ -17,10 +17,10 @@ HATCH = [sys.executable, "-m", "hatch"]
 #: The version on which `oldest:test` runs the tests of each package.
 OLDEST = "3.11"
 
-#: Options of pytest for four processes, each with the tests of one file at a time. They
+#: Options of pytest for five processes, each with the tests of one file at a time. They
 #: keep two cores busy: a test of the shared suite waits for more than half of its time.
 #: `tests/conftest.py` has the order in which the files start.
-PARALLEL = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+PARALLEL = ["-n", "5", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 #: Variables with the URLs of external servers, which one test at a time may use.
 EXTERNAL_SERVER = re.compile("WORKERTOOLBOX_TEST_.*_URL")
