@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from sqlalchemy import Connection, text
 
 from cadasta.workertoolbox.results._history.histogram import Histogram
@@ -66,9 +68,10 @@ SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
 WHERE indrelid = 'workertoolbox_history'::regclass AND NOT indisprimary
 """
 
-#: Numbers of tasks, and a histogram for rows with at least so many, but fewer than the
-#: next: of so many durations, as the times of all tasks have the same distribution.
+#: Numbers of tasks. Rows with at least so many, but fewer than the next, have one of
+#: `VARIANTS` histograms of so many durations.
 COUNTS = (1, 5, 25, 200)
+VARIANTS = 500
 
 #: The figures of a tier. `{waits}` and `{runs}` give the histogram for a count.
 ROLLUPS = """
@@ -210,12 +213,17 @@ def _histogram_for_count(shortest_s: float) -> str:
     Args:
         shortest_s: The shortest duration; the longest is a thousand times as long.
     """
-    texts = []
-    for size in COUNTS:
-        spread = ((n + 0.5) / size for n in range(size))
-        texts.append(Histogram.of(shortest_s * 1000**each for each in spread).to_text())
-    number = f"width_bucket(count(*), ARRAY{[*COUNTS]})"
-    return f"(ARRAY{texts})[{number}]".replace(":", "\\:")
+    chance = random.Random(1)
+    texts = [
+        Histogram.of(
+            shortest_s * 1000 ** chance.random() for _ in range(size)
+        ).to_text()
+        for size in COUNTS
+        for _ in range(VARIANTS)
+    ]
+    size = f"width_bucket(count(*), ARRAY{[*COUNTS]})"
+    variant = f"mod(abs(hashtext(name || min(id))), {VARIANTS})"
+    return f"(ARRAY{texts})[{size} * {VARIANTS} - {variant}]".replace(":", "\\:")
 
 
 def archived_id(number: int) -> str:
