@@ -10,11 +10,14 @@ from archiving import archive
 from celery import Celery, states
 from celery.exceptions import TimeoutError
 from closing import make_older, publish, run, shown, statuses, store_state, stored
+from sqlalchemy import create_engine, event, insert
 
+from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import InvalidDuration
 from cadasta.workertoolbox.results._history.ended_tasks import (
     LOST_AFTER_S,
     SILENT_S,
+    ArchiveOptions,
     archive_options,
 )
 from cadasta.workertoolbox.results._history.lost_tasks import ACTIVE_FACTOR, mark_lost
@@ -150,6 +153,45 @@ def test_a_task_that_is_delivered_again_runs_and_keeps_its_lost_attempt(
 
     assert statuses(backend, ["1"]) == ["STARTED"]
     assert (attempt["outcome"], attempt["worker"]) == ("LOST", "a@host")
+
+
+def test_many_lost_tasks_of_many_workers_take_few_statements(backend: Backend) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "task_id": f"{worker}-{number}",
+            "status": states.STARTED,
+            "worker": f"{worker}@host",
+            "date_done": datetime.now(UTC).replace(tzinfo=None),
+        }
+        for worker in range(30)
+        for number in range(10)
+    ]
+    statements: list[str] = []
+    engine = create_engine(backend.database.engine.url)
+    event.listen(
+        *(engine, "before_cursor_execute"),
+        lambda connection, cursor, statement, values, context, many: statements.extend(
+            [statement] * (len(values) if many else 1)
+        ),
+    )
+    with engine.begin() as connection:
+        connection.execute(insert(taskmeta), rows)
+        statements.clear()
+        later = datetime.now(UTC) + timedelta(seconds=LOST_AFTER_S + 60)
+        mark_lost(connection, later, ArchiveOptions())
+    engine.dispose()
+
+    assert len(statements) < 10
+    assert statuses(backend, [row["task_id"] for row in rows]) == ["LOST"] * 300
+
+
+def test_the_mark_of_a_lost_task_is_not_a_state_of_its_worker(backend: Backend) -> None:
+    start(backend, "1", timelimit=[60, None])
+    start(backend, "2", timelimit=[120, None])
+    for after_s in (SILENT_S + 90, SILENT_S + 150):
+        look(backend, after_s)
+
+    assert statuses(backend, ["1", "2"]) == ["LOST", "LOST"]
 
 
 def test_lost_after_is_a_setting(app: Celery) -> None:

@@ -67,16 +67,19 @@ def mark_lost(connection: Connection, now: datetime, options: ArchiveOptions) ->
     )
 
     def mark(ids: Sequence[str]) -> Sequence[str]:
-        overdue = _find_overdue(connection, ids, now, options)
-        active = _find_active(connection, {row.worker for row in overdue}, since, now)
-        marks = []
-        for row in overdue:
-            is_active = row.worker in active
-            bound_s = _bound_s(row, options) * (ACTIVE_FACTOR if is_active else 1)
-            started_at = row.date_done.replace(tzinfo=UTC)
-            if (now - started_at).total_seconds() > bound_s:
-                reason = _reason(row, is_silent=not is_active)
-                marks.append((row.task_id, row.date_done, reason))
+        overdue = [
+            (row, run_s, _bound_s(row, options))
+            for row in _find_running(connection, ids, now, options)
+            if (run_s := _seconds_since(row.date_done, now)) > _bound_s(row, options)
+        ]
+        workers = {row.worker for row, *_ in overdue}
+        active = _find_active(connection, workers, since, now)
+        marks = [
+            (row.task_id, row.date_done, _reason(row, is_silent=not is_active))
+            for row, run_s, bound_s in overdue
+            if not (is_active := row.worker in active)
+            or run_s > ACTIVE_FACTOR * bound_s
+        ]
         _store_marks(connection, marks, now)
         return ids
 
@@ -125,13 +128,13 @@ def _mark(dialect: str) -> Update:
     )
 
 
-def _find_overdue(
+def _find_running(
     connection: Connection,
     ids: Sequence[str],
     now: datetime,
     options: ArchiveOptions,
 ) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Return tasks that have run longer than the bound, or that have a time limit.
+    """Return tasks that have run longer than `LOST_AFTER`, or that have a time limit.
 
     Tasks that were published again are left out.
     """
@@ -172,6 +175,10 @@ def _find_active(
     stored = stored.where(taskmeta.c.status != LOST)  # It was stored here.
     by_them = is_in(connection, taskmeta.c.worker, wanted)
     return {*connection.scalars(stored.where(by_them))}
+
+
+def _seconds_since(started_at: datetime, now: datetime) -> float:
+    return (now - started_at.replace(tzinfo=UTC)).total_seconds()
 
 
 def _bound_s(row: Row[*tuple[Any, ...]], options: ArchiveOptions) -> float:
