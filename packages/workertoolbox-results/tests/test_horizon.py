@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from archiving import archive
+from archiving import archive, check_rollups
 from celery import states
 from closing import publish, run, shown, store_state
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, text
 
 from cadasta.workertoolbox.results._database.tables import history, monitor
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
@@ -68,6 +68,44 @@ def test_tasks_are_archived_once_after_a_pause_of_all_monitors(
 
         assert [row.id for row in written] == ids
     assert archived(backend) == dict.fromkeys(ids, True)
+
+
+def test_tasks_of_a_broker_whose_monitors_pause_alone_are_counted_once(
+    backend: Backend,
+) -> None:
+    report(backend, "of the first broker", -HOUR, -HOUR)
+    report(backend, "of the second broker", HOUR)
+    engine = create_engine(backend.database.engine.url)
+    for id in ("first", "second"):
+        store_state(backend, id, states.SUCCESS, 42)
+    publish(backend, id="second")
+    archive(backend)
+    before = archived(backend)
+    check_rollups(engine)
+    publish(backend, id="first")  # The monitors of the first broker go on.
+    archive(backend)
+    check_rollups(engine)
+    with engine.connect() as connection:
+        query = text("SELECT id FROM workertoolbox_tasks ORDER BY id")
+        ids = connection.scalars(query).all()
+    engine.dispose()
+
+    assert before == {"first": False, "second": True}
+    assert archived(backend) == {"first": True, "second": True}
+    assert ids == ["first", "second"]
+
+
+def test_a_report_with_a_wrong_time_does_not_keep_results_waiting(
+    backend: Backend,
+) -> None:
+    report(backend, "of a wrong clock", None, 2 * MAX_WAIT)
+    report(backend, "running", HOUR)
+    store_state(backend, "1", states.SUCCESS, 42)
+
+    assert archive(backend) == 1
+    run(backend, tidy, datetime.now(UTC))
+    with backend.database.engine.connect() as connection:
+        assert connection.scalars(select(monitor.c.id)).all() == ["running"]
 
 
 @pytest.mark.parametrize(
