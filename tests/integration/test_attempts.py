@@ -35,9 +35,15 @@ def app(result_backend: str) -> Iterator[Celery]:
 class Run:
     """A run of the task `1` in a process of its own."""
 
-    def __init__(self, app: Celery, worker: str = "a@host", retries: int = 0) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        worker: str = "a@host",
+        retries: int = 0,
+        after: timedelta = timedelta(),
+    ) -> None:
         self.backend: Any = app.backend
-        published_at = PUBLISHED + timedelta(minutes=retries)
+        published_at = PUBLISHED + timedelta(minutes=retries) + after
         self.request: Any = Context(
             id="1",
             task="export.echo",
@@ -92,6 +98,25 @@ def test_a_task_that_runs_once_has_one_attempt_and_nothing_more_is_stored(
     assert attempt.error is None
     assert kept is None
     assert database_store.get("1").result == 42
+
+
+@pytest.mark.parametrize(
+    ("retries", "after_s", "outcome"),
+    [(0, 30, "REPLACED"), (0, 0, "LOST"), (1, 30, "LOST")],
+    ids=["replacement", "redelivery", "retry"],
+)
+def test_a_run_without_an_end_is_lost_unless_its_task_was_published_again(
+    app: Celery,
+    database_store: TaskStore,
+    retries: int,
+    after_s: float,
+    outcome: str,
+) -> None:
+    Run(app).start()
+    later = Run(app, "b@host", retries, timedelta(seconds=after_s)).start()
+    later.store(states.SUCCESS, 42)
+
+    assert outcomes(database_store) == [(outcome, "a@host"), ("SUCCESS", "b@host")]
 
 
 @pytest.mark.parametrize("is_written", [True, False], ids=["slow", "quick"])

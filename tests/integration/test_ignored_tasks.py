@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery.exceptions import TimeoutError
+from sqlalchemy import select
 
 from cadasta.workertoolbox.results import Task, TaskStore
+from cadasta.workertoolbox.results._database.tables import rollup
+from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.records import TaskRecord
+from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.access import BrokerAccess
 from support.brokers import result_backend_url
 from support.polling import wait_until
@@ -117,6 +124,47 @@ def test_a_task_that_goes_on_under_its_id_is_not_shown_as_ended(
     # The start of a quick task may not be stored; then it waits for its next run.
     assert set(statuses.values()) <= {"QUEUED", "STARTED", "SUCCESS"}, statuses
     assert results == CONTINUATIONS
+
+
+def messages_of(fleet: WorkerFleet, id: str) -> Sequence[TaskRecord]:
+    """Take the copies of a task's messages out of the monitor queue, in their order."""
+    with fleet.app.connection_for_read() as connection:
+        queue = fleet.app.amqp.queues["platform.fifo"](connection.default_channel)
+        seen_at = datetime.now(UTC)
+        found = [read_task(each, seen_at=seen_at) for each in iter(queue.get, None)]
+    return [each for each in found if each.id == id]
+
+
+@pytest.mark.parametrize("late", ["original", "replacement"])
+def test_a_task_that_replaces_itself_is_one_task_whichever_copy_is_late(
+    fleet: WorkerFleet, store: TaskStore, late: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "go on"
+    sent: Any = fleet.app.send_task("export.hand_on", [str(path)])
+    wait_until(lambda: sent.state == "STARTED", timeout_s=TIMEOUT_S)
+    path.touch()
+    assert sent.get(timeout=TIMEOUT_S) == 42
+    original, replacement = messages_of(fleet, sent.id)
+    copies = [replacement, original] if late == "original" else [original, replacement]
+    for copy in copies:
+        with store.engine.begin() as connection:
+            write_batch(connection, [copy])
+        with store.engine.begin() as connection:
+            archive_batch(connection, ArchiveOptions(delay_s=0))
+        shown = store.get(sent.id)
+        outcomes = [each.outcome for each in store.attempts(sent.id)]
+
+        assert (shown.status, shown.result) == ("SUCCESS", 42)
+        assert shown.name == "export.echo"
+        assert outcomes == ["REPLACED", "SUCCESS"]
+    [task] = [each for each in store.list() if each.id == sent.id]
+    with store.engine.connect() as connection:
+        query = select(rollup.c["count"], rollup.c.redeliveries)
+        of_task = query.where(rollup.c.name == "export.echo", rollup.c.tier == "day")
+        figures = connection.execute(of_task).one()
+
+    assert task.scheduled_at == original.published_at
+    assert figures.redeliveries == 0
 
 
 def test_get_waits_for_an_ignored_task_as_celery_does(fleet: WorkerFleet) -> None:

@@ -48,6 +48,13 @@ def wait(path: str) -> None:
         time.sleep(0.05)
 
 
+@app.task(name="export.hand_on", bind=True)
+def hand_on(self: Any, path: str) -> Any:
+    """Wait until a file exists, and replace this task with another one."""
+    wait.run(path)
+    return self.replace(echo.s(42))
+
+
 @app.task(name="export.progress", bind=True)
 def progress(self: Any, state: str, path: str) -> None:
     """Store a custom state again and again until a file exists."""

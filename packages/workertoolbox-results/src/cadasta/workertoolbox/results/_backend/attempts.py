@@ -34,6 +34,7 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     MAX_ATTEMPTS,
     MAX_ERROR_BYTES,
     MAX_TRACEBACK,
+    REPLACED,
     attempt_record,
 )
 
@@ -48,8 +49,8 @@ def is_other_run(dialect: Dialect, new: Any) -> ColumnElement[bool]:
     """Return a condition that the stored state belongs to another run.
 
     Args:
-        new: The run that stores a state: `started_at`, `worker` and `retries`, each
-            NULL if it is not known.
+        new: The run that stores a state: `started_at`, `worker`, `retries` and
+            `published_at`, each NULL if it is not known.
     """
     distance: ColumnElement[Any]
     if dialect.name == "postgresql":
@@ -61,6 +62,7 @@ def is_other_run(dialect: Dialect, new: Any) -> ColumnElement[bool]:
         distance < SAME_RUN_S,
         func.coalesce(_old.worker == new.worker, true()),
         func.coalesce(_old.retries == new.retries, true()),
+        func.coalesce(_old.published_at == new.published_at, true()),
     )
     return and_(_old.started_at != new.started_at, ~is_near)
 
@@ -84,7 +86,7 @@ def with_replaced_attempt(dialect: Dialect, new: Any) -> ColumnElement[Any]:
         or_(new.status != states.RETRY, _old.retries != new.retries),
     )
     is_replaced = or_(was_retried, is_other_run(dialect, new), is_forgotten(new))
-    appended = _appended(dialect, _stored_attempt(dialect))
+    appended = _appended(dialect, _stored_attempt(dialect, new))
     return case((is_replaced, appended), else_=_old.attempts)
 
 
@@ -130,8 +132,17 @@ def duplicate_record(row: Mapping[str, Any]) -> str:
     )
 
 
-def _stored_attempt(dialect: Dialect) -> Any:
-    """Return the record of the run whose state is stored."""
+def _was_published_again(new: Any) -> ColumnElement[bool]:
+    """Return a condition that the new run has a later message, which is not a retry.
+
+    `Task.replace` publishes such a message. Its first run ends without a state.
+    """
+    is_retry = func.coalesce(_old.retries < new.retries, false())
+    return and_(_old.published_at < new.published_at, ~is_retry)
+
+
+def _stored_attempt(dialect: Dialect, new: Any) -> Any:
+    """Return the record of the run whose state is stored, and is replaced by `new`."""
     is_postgresql = dialect.name == "postgresql"
     beginning = func.substr(_old.result, 1, MAX_ERROR_BYTES)
     text: ColumnElement[Any]
@@ -147,6 +158,9 @@ def _stored_attempt(dialect: Dialect) -> Any:
         text = cast(beginning, Text)
         traceback = func.substr(_old.traceback, -MAX_TRACEBACK)
     is_over = _has_status(states.RETRY, *ENDED)
+    outcome = case(
+        *((is_over, _old.status), (_was_published_again(new), REPLACED)), else_=LOST
+    )
     failed = _has_status(*states.EXCEPTION_STATES)
     build = func.jsonb_build_object if is_postgresql else func.json_object
     return build(
@@ -156,7 +170,7 @@ def _stored_attempt(dialect: Dialect) -> Any:
         *(literal_column("'published_at'"), _old.published_at),
         *(literal_column("'started_at'"), _old.started_at),
         *(literal_column("'finished_at'"), case((is_over, _old.date_done))),
-        *(literal_column("'outcome'"), case((is_over, _old.status), else_=LOST)),
+        *(literal_column("'outcome'"), outcome),
         *(literal_column("'error'"), case((failed, text))),
         *(literal_column("'error_group'"), _old.error_group),
         *(literal_column("'traceback'"), traceback),

@@ -139,7 +139,7 @@ def _replace(dialect: Dialect, names: frozenset[str]) -> Statement:
 def _add_duplicate(dialect: Dialect, names: frozenset[str]) -> Statement:
     """Return the statement that keeps a run which ended after the task's success."""
     record: Any = bindparam("duplicate", type_=Text)
-    run = ("started_at", "worker", "retries")
+    run = ("started_at", "worker", "retries", "published_at")
     new = SimpleNamespace(
         **{name: _parameter(name) if name in names else null() for name in run}
     )

@@ -22,6 +22,10 @@ MAX_TRACEBACK = 8192
 #: another one began or ended has the outcome `LOST`.
 DUPLICATE = "DUPLICATE"
 
+#: Outcome of a run without an end whose task was published again meanwhile, and not as
+#: a retry: `Task.replace` does that. The task goes on under its id.
+REPLACED = "REPLACED"
+
 
 def ended_attempts(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return all attempts of a row of the history, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
 from celery.states import EXCEPTION_STATES, RETRY
@@ -27,6 +28,7 @@ from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
 from cadasta.workertoolbox.results._history.attempt_records import (
     MAX_ERROR_BYTES,
+    REPLACED,
     read_instant,
 )
 from cadasta.workertoolbox.results._task import failure_text
@@ -45,8 +47,9 @@ class Attempt:
         started_at: When the run began; None if it has not begun.
         finished_at: When the run ended; None if it has not, or if it was lost.
         worker: The worker that ran it, such as `celery@host`.
-        outcome: How the run ended: a final status; `RETRY`; `LOST` if nothing was heard
-            of it when the task was run again; `DUPLICATE` if the task had succeeded
+        outcome: How the run ended: a final status; `RETRY`; `REPLACED` if it published
+            its task again, as `Task.replace` does; `LOST` if nothing was heard of it
+            when the same message was run again; `DUPLICATE` if the task had succeeded
             before; None if it waits or is running.
         error: The exception of a failure or a retry, such as `ValueError: no such map`.
         traceback: Its traceback as text, or the last 8,192 characters of it.
@@ -72,7 +75,7 @@ def find_attempts(connection: Connection, id: str) -> Sequence[Attempt]:
         if row is None
         else {(run.retries, run.worker, run.started_at): run for run in _runs(row)}
     )
-    published = [Attempt(**message) for message in messages]
+    published = [*_published(messages)]
     found, seen = [], set()
     for run in runs.values():
         number = _message_of(run, published)
@@ -88,6 +91,7 @@ def find_attempts(connection: Connection, id: str) -> Sequence[Attempt]:
                 retries=message.retries if run.retries is None else run.retries,
                 queue=run.queue or message.queue,
                 scheduled_at=message.scheduled_at,
+                outcome=run.outcome or message.outcome,
             )
         )
     waiting = [each for n, each in enumerate(published) if n not in seen]
@@ -118,7 +122,7 @@ _RESULT = _select_result(taskmeta, taskmeta.c.date_done).where(
 )
 
 _MESSAGES = (
-    select(*(attempt.c[name] for name in _MESSAGE))
+    select(*(attempt.c[name] for name in (*_MESSAGE, "replaced")))
     .where(attempt.c.task_id == bindparam("id"))
     .order_by(attempt.c.replaced, attempt.c.retries)
 )
@@ -152,14 +156,13 @@ def _archived_messages(row: RowMapping) -> Sequence[Mapping[str, Any]]:
     if row["seen_at"] is None:
         return ()  # No monitor has seen a message.
     if row["messages"] is None:
-        return [{name: row[name] for name in _MESSAGE}]
+        return [{**{name: row[name] for name in _MESSAGE}, "replaced": 0}]
     records = sorted(
         row["messages"], key=lambda record: (record["replaced"], record["retries"])
     )
     return [
         {
-            "retries": record["retries"],
-            "queue": record["queue"],
+            **{name: record[name] for name in ("retries", "replaced", "queue")},
             "scheduled_at": read_instant(record["scheduled_at"]),
         }
         for record in records
@@ -192,6 +195,17 @@ def _runs(row: RowMapping) -> Iterator[Attempt]:
     )
 
 
+def _published(messages: Sequence[Mapping[str, Any]]) -> Iterator[Attempt]:
+    """Yield an attempt for each message, without what is known of its run.
+
+    Only a run can replace its task, also one that was too short for a stored start.
+    """
+    for message, later in zip_longest(messages, messages[1:]):
+        is_replaced = later is not None and later["replaced"] > message["replaced"]
+        values = {name: message[name] for name in _MESSAGE}
+        yield Attempt(**values, outcome=REPLACED if is_replaced else None)
+
+
 def _message_of(run: Attempt, published: Sequence[Attempt]) -> int | None:
     """Return which message a run belongs to."""
     numbers = range(len(published))
@@ -212,7 +226,7 @@ def _error_text(encoded: bytes) -> str | None:
     """Return the exception in the beginning of a result, as Python prints it."""
     try:
         error = jsonable(decode_prefix(encoded))
-    except ValueError:
-        return None  # A pickle of an older release, which is never read.
+    except (ValueError, RecursionError):
+        return None  # A pickle of an older release, or nested too deeply.
     text = failure_text(error)
     return str(error) if text is None else text.removesuffix(": ")
