@@ -75,6 +75,43 @@ def test_tasks_that_had_ended_are_not_queued(upgraded: History) -> None:
     assert (row["id"], row["finished_at"]) == ("ended", row["scheduled_at"])
 
 
+def test_a_retry_whose_eta_is_ahead_has_not_ended(upgraded: History) -> None:
+    past = upgraded
+    for id, eta in {"waiting": NOW + timedelta(days=1), "due": NOW}.items():
+        past.publish(id)
+        past.publish(id, retries=1, eta=eta.isoformat())
+    with past.engine.begin() as connection:
+        of_these = task.c.id.in_(("waiting", "due"))
+        connection.execute(update(task).where(of_these).values(seen_at=BEFORE))
+        close_earlier(connection, NOW, past.options)
+    found = shown(past)
+
+    assert (found["waiting"], found["due"]) == ("SCHEDULED", "QUEUED")
+
+
+@pytest.mark.parametrize("is_archived", [False, True])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_task_that_had_not_ended_after_all_is_shown_with_its_end(
+    upgraded: History, retries: int, is_archived: bool
+) -> None:
+    past = upgraded
+    if retries:
+        past.publish("ended", retries=retries)
+    with past.engine.begin() as connection:
+        connection.execute(update(task).values(seen_at=BEFORE))
+        close_earlier(connection, NOW, past.options)
+    before = shown(past)["ended"]
+    if is_archived:
+        past.archive()
+    past.store(states.SUCCESS, 42, "ended", retries=retries)
+    after = shown(past)["ended"]
+    past.archive()
+    [row] = [each for each in past.rows() if each["id"] == "ended"]
+
+    assert (before, after) == ("IGNORED", "SUCCESS")
+    assert (row["status"], row["result"], row["tracked"]) == ("SUCCESS", b"42", True)
+
+
 def test_tasks_that_had_ended_are_not_revoked(upgraded: History) -> None:
     with upgraded.engine.begin() as connection:
         close_expired(connection, NOW, upgraded.options)

@@ -8,7 +8,7 @@ had a result, `workertoolbox_queued`, up to an instant.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery import states
@@ -19,6 +19,7 @@ from sqlalchemy import (
     and_,
     column,
     exists,
+    func,
     select,
     table,
     true,
@@ -36,6 +37,10 @@ from cadasta.workertoolbox.results._history.walks import next_step
 
 #: Maximum number of tasks that one run looks at.
 STEP_SIZE = 5000
+
+#: How long a task with an ETA may wait after it for a worker: the result of a retried
+#: task may have been deleted while it waits.
+AFTER_ETA = timedelta(hours=1)
 
 _queued = table("workertoolbox_queued", column("task_id"))
 
@@ -62,6 +67,7 @@ def close_earlier(
             select(*columns)
             .where(is_in(connection, task.c.id, ids))
             .where(_has_ended(until), ~has_result(task.c.id))
+            .where(func.coalesce(task.c.eta < now - AFTER_ETA, true()))
             .with_for_update(skip_locked=True)
         )
         ends = map(_end, connection.execute(query))
