@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
 #: Seconds until a scheduled task is due: enough to see its copy earlier, even on a slow
 #: machine.
-COUNTDOWN_S = 3
+COUNTDOWN_S = 6
 
 WORKER = ("worker", "-c", "2", "-l", "INFO")
 
