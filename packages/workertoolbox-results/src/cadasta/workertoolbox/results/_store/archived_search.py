@@ -20,7 +20,10 @@ from cadasta.workertoolbox.results._history.conditions import is_live
 from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId
 from cadasta.workertoolbox.results._store.day_windows import DayWindow, day_windows
 from cadasta.workertoolbox.results._store.filters import Condition, is_internal
-from cadasta.workertoolbox.results._store.meant_values import MAX_VALUES, find_meant
+from cadasta.workertoolbox.results._store.matching_values import (
+    MAX_SCANS,
+    find_matching_values,
+)
 from cadasta.workertoolbox.results._store.query_conditions import (
     query_condition,
     requires,
@@ -86,7 +89,7 @@ def _known_values(connection: Connection, search: Search) -> Values:
     """Return the values that matching tasks can have, by kind, where all are known."""
     value, kind = day_value.c.value, day_value.c.kind
     known = {
-        each: find_meant(connection, search, each, value, kind == each)
+        each: find_matching_values(connection, search, each, value, kind == each)
         for each in KINDS
     }
     return {each: values for each, values in known.items() if values is not None}
@@ -103,7 +106,7 @@ def _scans(search: Search, known: Values) -> Iterator[Sequence[Condition]]:
     rare: list[Condition] = [] if usual else [text(IS_UNUSUAL)]
     for field in fields:
         values = known.get(field)
-        if values is not None and len(values) <= MAX_VALUES:
+        if values is not None and len(values) <= MAX_SCANS:
             yield from ([columns[field] == value, *rare] for value in values)
             return
     if not search.by_latest_state:

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cadasta.workertoolbox.results._store.dated_ids import days_by_id
-from cadasta.workertoolbox.results._store.facets import (
-    known_names,
-    known_queues,
-)
+from cadasta.workertoolbox.results._store.known_values import known_names, known_queues
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._store.routes import Route, read_routes
@@ -17,8 +14,8 @@ from cadasta.workertoolbox.results._store.untracked import find_untracked
 from cadasta.workertoolbox.results._store.workers import Worker, read_workers
 from cadasta.workertoolbox.results._task import Task
 
-#: How far back names and queues are looked for.
-FACET_DAYS = 30
+#: Days that `names` and `queues` look back.
+KNOWN_DAYS = 30
 
 
 class Fleet(OpenDatabase):
@@ -78,7 +75,7 @@ class Fleet(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        since = datetime.now(UTC) - timedelta(days=FACET_DAYS)
+        since = datetime.now(UTC) - timedelta(days=KNOWN_DAYS)
         with self._snapshot() as connection:
             return known_names(connection, since)
 
@@ -88,7 +85,7 @@ class Fleet(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        since = datetime.now(UTC) - timedelta(days=FACET_DAYS)
+        since = datetime.now(UTC) - timedelta(days=KNOWN_DAYS)
         with self._snapshot() as connection:
             return known_queues(connection, since)
 

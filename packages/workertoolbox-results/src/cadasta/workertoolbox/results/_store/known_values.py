@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from difflib import get_close_matches
 
 from celery.states import FAILURE, PENDING, RETRY, REVOKED, STARTED, SUCCESS
@@ -15,13 +16,19 @@ from cadasta.workertoolbox.results._database.statuses import (
     USUAL_STATES,
 )
 from cadasta.workertoolbox.results._database.tables import (
+    backlog,
     day_value,
     planned,
+    rollup,
     task,
     taskmeta,
 )
 from cadasta.workertoolbox.results._errors import UnknownStatus, UnknownValue
-from cadasta.workertoolbox.results._store.facets import MAX_VALUES, distinct_values
+from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
+from cadasta.workertoolbox.results._store.distinct_values import (
+    MAX_VALUES,
+    distinct_values,
+)
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.live_results import open_states
 from cadasta.workertoolbox.results._store.value_days import find_days
@@ -48,6 +55,23 @@ _COLUMNS: dict[str, tuple[Column[str], ...]] = {
     "queue": (task.c.queue,),
     "worker": (),
 }
+
+
+def known_names(connection: Connection, since: datetime) -> Sequence[str]:
+    """Return the names of live tasks, and of those that ended since a day, sorted.
+
+    Of ended tasks, only the figures by the day are read: a row a day and name.
+    """
+    live = distinct_values(connection, task.c.name)
+    return sorted({*live, *_values_since(connection, rollup.c.name, since)})
+
+
+def known_queues(connection: Connection, since: datetime) -> Sequence[str]:
+    """Return the queues of live tasks, and those with tasks since a day, sorted."""
+    live = distinct_values(connection, task.c.queue)
+    ended = _values_since(connection, rollup.c.queue, since)
+    waiting = _values_since(connection, backlog.c.queue, since)
+    return sorted({*live, *ended, *waiting})
 
 
 def check_values(
@@ -126,3 +150,13 @@ def _newest_values(connection: Connection, kind: str) -> set[str]:
     """Return the values of the newest results, which may not be archived yet."""
     newest = select(taskmeta.c[kind]).order_by(taskmeta.c.date_done.desc())
     return {*connection.scalars(newest.limit(MAX_VALUES))} - {None}
+
+
+def _values_since(
+    connection: Connection, column: Column[str], since: datetime
+) -> Sequence[str]:
+    """Return the values in the figures by the day, except the empty one."""
+    first = interval_start(since, TIERS["day"])
+    tier, at = column.table.c.tier, column.table.c.at
+    query = select(column).where(tier == "day", at >= first, column != "")
+    return connection.scalars(query.distinct()).all()

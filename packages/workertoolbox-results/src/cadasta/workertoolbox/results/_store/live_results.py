@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId, fetch_ids
-from cadasta.workertoolbox.results._store.facets import each_value
+from cadasta.workertoolbox.results._store.distinct_values import each_value
 from cadasta.workertoolbox.results._store.filters import (
     Condition,
     Filters,

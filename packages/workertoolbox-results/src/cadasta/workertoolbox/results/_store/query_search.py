@@ -48,7 +48,7 @@ from cadasta.workertoolbox.results._store.archived_search import add_matching
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
 from cadasta.workertoolbox.results._store.filters import Condition, is_internal
 from cadasta.workertoolbox.results._store.live_results import open_states
-from cadasta.workertoolbox.results._store.meant_values import find_meant
+from cadasta.workertoolbox.results._store.matching_values import find_matching_values
 from cadasta.workertoolbox.results._store.query_conditions import (
     query_condition,
     requires,
@@ -144,7 +144,7 @@ def _find_messages(connection: Connection, search: Search) -> Sequence[DatedId]:
     # A run of another message may be shown, but only columns of messages have indexes.
     for field in ("id", "name", "queue", *_LINEAGE):
         name = _LINEAGE.get(field, field)
-        values = find_meant(connection, search, field, task.c[name])
+        values = find_matching_values(connection, search, field, task.c[name])
         if values is not None:
             column = id if field == "id" else tracked.c[f"message_{name}"]
             conditions.append(column.in_(values))

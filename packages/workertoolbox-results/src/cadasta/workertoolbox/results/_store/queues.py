@@ -27,7 +27,7 @@ from cadasta.workertoolbox.results._history.backlog import (
 )
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
-from cadasta.workertoolbox.results._store.facets import distinct_values
+from cadasta.workertoolbox.results._store.distinct_values import distinct_values
 from cadasta.workertoolbox.results._store.latest_rows import group_latest
 
 #: Maximum number of live tasks, and of running ones, that are read. Of more tasks, the

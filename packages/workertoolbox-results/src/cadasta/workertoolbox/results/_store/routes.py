@@ -15,9 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
-from cadasta.workertoolbox.results._store.facets import (
-    known_names,
-)
+from cadasta.workertoolbox.results._store.known_values import known_names
 from cadasta.workertoolbox.results._store.latest_rows import group_latest
 from cadasta.workertoolbox.results._task import INTERNAL
 

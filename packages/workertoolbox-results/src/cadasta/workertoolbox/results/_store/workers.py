@@ -26,7 +26,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
-from cadasta.workertoolbox.results._store.facets import each_value
+from cadasta.workertoolbox.results._store.distinct_values import each_value
 
 #: The last minutes for which ended tasks are counted.
 RECENT = timedelta(minutes=10)

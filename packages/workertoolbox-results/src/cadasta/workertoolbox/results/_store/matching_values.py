@@ -1,7 +1,6 @@
-"""The values of a column that a pattern in a query means.
+"""The names and queues that a pattern in a query matches.
 
-There are few names and queues. With the values, a search uses indexes that it cannot
-use with the pattern.
+There are few of them. A search for the values uses indexes that a pattern cannot use.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Column, ColumnElement, Connection, select
 
-from cadasta.workertoolbox.results._store.facets import each_value
+from cadasta.workertoolbox.results._store.distinct_values import each_value
 from cadasta.workertoolbox.results._store.query_conditions import (
     query_condition,
     restriction,
@@ -18,23 +17,23 @@ from cadasta.workertoolbox.results._store.query_conditions import (
 from cadasta.workertoolbox.results._store.search_request import Search
 
 #: Maximum number of values of a field for which each is searched by its own index scan.
-MAX_VALUES = 20
+MAX_SCANS = 20
 
 #: Fields with so few values that each one can be compared with a pattern.
 _LISTED = ("name", "queue")
 
 
-def find_meant(
+def find_matching_values(
     connection: Connection,
     search: Search,
     field: str,
     column: Column[str],
     *conditions: ColumnElement[bool],
 ) -> Sequence[str] | None:
-    """Return the values of a column that tasks can have that match a query.
+    """Return the only values of a column that tasks can have that match a query.
 
-    None means that all values are possible, or that more than `MAX_VALUES` match a
-    pattern. Values without wildcards are returned in any case.
+    None means that tasks can have any value, or that a pattern matches more than
+    `MAX_SCANS`. The number of values without wildcards is not limited.
 
     Args:
         field: The field of the query that the column has.
@@ -47,7 +46,7 @@ def find_meant(
         return values
     value = each_value(column, *conditions).c.value
     known = select(value.label(field)).where(value.is_not(None)).subquery("known")
-    is_meant = query_condition(pattern, known, connection.dialect.name)
-    query = select(known.c[field]).where(is_meant).limit(MAX_VALUES + 1)
+    is_matching = query_condition(pattern, known, connection.dialect.name)
+    query = select(known.c[field]).where(is_matching).limit(MAX_SCANS + 1)
     found = connection.scalars(query).all()
-    return None if len(found) > MAX_VALUES else found
+    return None if len(found) > MAX_SCANS else found
