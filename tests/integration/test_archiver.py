@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import states
-from sqlalchemy import RowMapping, Table, func, select, text
+from sqlalchemy import RowMapping, Table, func, select, text, update
 
-from cadasta.workertoolbox.results import Retention
+from cadasta.workertoolbox.results import Retention, TaskStore
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
     error_group,
@@ -41,6 +42,27 @@ def count(past: History, table: Table) -> int:
 def without_receipt(rows: Iterable[RowMapping]) -> list[dict[str, Any]]:
     """Return rows without the instant at which a monitor saw the message."""
     return [{**row, "seen_at": None} for row in rows]
+
+
+@on_postgresql
+def test_only_tasks_with_few_values_are_in_the_index_of_values(past: History) -> None:
+    ids = {"1": ["one"], "2": [uuid4().hex for _ in range(300)]}
+    for id, values in ids.items():
+        past.publish(id)
+        past.store(states.SUCCESS, 1, id)
+        arguments = {"first": values[0], "ids": values}
+        with past.engine.begin() as connection:
+            change = update(task).where(task.c.id == id).values(kwargs=arguments)
+            connection.execute(change)
+    past.archive()
+    with TaskStore.from_engine(past.engine) as store:
+        found = {
+            id: [task.id for task in store.search(f"args.first:{values[0]}").tasks]
+            for id, values in ids.items()
+        }
+
+    assert {row["id"]: row["large"] for row in past.rows()} == {"1": None, "2": True}
+    assert found == {"1": ["1"], "2": ["2"]}
 
 
 def test_an_ended_task_moves_to_history_and_is_shown_as_before(past: History) -> None:

@@ -41,6 +41,9 @@ IS_UNARCHIVED = f"archived_at IS NULL AND {_ENDED}"
 #: Few tasks have another status, so that an index of them is small.
 IS_UNUSUAL = "status <> 'SUCCESS'"
 
+#: An index has the values in the arguments and headers of these tasks.
+IS_SMALL = "large IS NULL"
+
 #: Most rows of the rollups belong to no group of errors.
 HAS_GROUP = "error_group <> ''"
 
@@ -254,16 +257,21 @@ history = Table(
     # Of a success, without the steps after it, which it has published.
     Column("options", Document),
     Column("digest", Text),
+    # True if arguments and headers have so many values that an index of them would
+    # take much time and space; otherwise NULL.
+    Column("large", Boolean),
     Index("ix_workertoolbox_history_listed_at", "listed_at"),
     Index("ix_workertoolbox_history_name", "name", "listed_at"),
     Index("ix_workertoolbox_history_queue", "queue", "listed_at"),
     Index("ix_workertoolbox_history_worker", "worker", "finished_at"),
-    # Of the paths to all values. SQLite has nothing like it.
+    # Of the values in JSON, with their paths. SQLite has nothing like it.
     Index(
         *("ix_workertoolbox_history_json", "args", "kwargs", "headers"),
         postgresql_using="gin",
         postgresql_ops=dict.fromkeys(("args", "kwargs", "headers"), "jsonb_path_ops"),
+        postgresql_where=text(IS_SMALL),
     ).ddl_if(dialect="postgresql"),
+    _partial("history_large", "listed_at", rows="large"),
     _partial("history_status", "status", "finished_at", rows=IS_UNUSUAL),
     _partial("history_status_name", "status", "name", "finished_at", rows=IS_UNUSUAL),
     _partial(

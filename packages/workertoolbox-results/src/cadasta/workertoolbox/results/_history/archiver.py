@@ -28,8 +28,10 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    null,
     or_,
     select,
+    true,
     update,
 )
 
@@ -86,6 +88,10 @@ BEGINNING_BYTES = 4096
 
 #: Number of characters that are kept of a traceback, counted from its end.
 MAX_TRACEBACK = 64 * 1024
+
+#: Number of bytes of arguments and headers, as PostgreSQL stores them, up to which an
+#: index has their values: up to a few hundred entries a task.
+MAX_INDEXED_BYTES = 4096
 
 
 def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
@@ -265,7 +271,19 @@ def _history_values(
             (live.c.status == states.SUCCESS, _without_next(dialect)),
             else_=live.c.options,
         ),
+        "large": _is_large(dialect),
     }
+
+
+def _is_large(dialect: str) -> ColumnElement[Any]:
+    """Return whether the arguments and headers of a task are large, or NULL."""
+    if dialect == "sqlite":
+        return null()  # It has no index that would be too large.
+    sizes = (
+        func.coalesce(func.pg_column_size(live.c[name]), 0)
+        for name in ("args", "kwargs", "headers")
+    )
+    return case((sum(sizes, literal(0)) > MAX_INDEXED_BYTES, true()))
 
 
 def _without_next(dialect: str) -> ColumnElement[Any]:

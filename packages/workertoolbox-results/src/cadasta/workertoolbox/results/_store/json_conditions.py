@@ -67,11 +67,12 @@ def has_json_value(match: Match, table: str, dialect: str) -> ColumnElement[bool
     for segment in path:
         found = _step(found, segment)
     equal = or_(*(_equals(found, value, is_list=is_list) for value in match.values))
-    # An index has the history's values, so it is asked first where it can be.
     parts = _parts(match) if table == history.name else []
     if not 0 < len(parts) <= MAX_PARTS:
         return equal
-    return and_(or_(*(_contains(document, part) for part in parts)), equal)
+    # One index has the values of most tasks, and another the other tasks.
+    contains = or_(*(_contains(document, part) for part in parts))
+    return and_(or_(and_(history.c.large.is_(None), contains), history.c.large), equal)
 
 
 def _parts(match: Match) -> Sequence[str]:
