@@ -168,3 +168,16 @@ def test_the_newest_of_two_ends_of_an_id_is_shown(long_past: History) -> None:
     long_past.clear()
 
     assert (shown, listed) == ("SUCCESS", ["SUCCESS"])
+
+
+@on_postgresql
+def test_the_newest_task_is_found_in_tables_of_days(long_past: History) -> None:
+    long_past.publish()
+    long_past.store(states.SUCCESS)
+    store = TaskStore.from_engine(long_past.engine)
+    live = store.newest_task()
+    archived = long_past.archive()
+
+    assert archived == 1
+    assert live is not None
+    assert store.newest_task() == live

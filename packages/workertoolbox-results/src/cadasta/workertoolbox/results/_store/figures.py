@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
-from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._store.newest_task import (
     NewestTask,
@@ -37,8 +36,8 @@ class Figures(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        with translate_errors(self.engine):
-            return find_newest_task(self.engine)
+        with self._snapshot() as connection:
+            return find_newest_task(connection)
 
     def count_quarantined(self) -> int:
         """Count the messages in quarantine.

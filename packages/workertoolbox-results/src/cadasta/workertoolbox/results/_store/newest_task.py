@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, select
 
 from cadasta.workertoolbox.results._database.tables import history, task
 from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
@@ -30,12 +30,11 @@ class NewestTask:
         return self.seen_at - self.scheduled_at
 
 
-def find_newest_task(engine: Engine) -> NewestTask | None:
+def find_newest_task(connection: Connection) -> NewestTask | None:
     """Find the newest task by the indexes on its publication; return None without any.
 
-    Raises:
-        sqlalchemy.exc.DBAPIError: The database cannot be reached, or does not let the
-            role read `workertoolbox_task` and `workertoolbox_history`.
+    Args:
+        connection: That of a store's snapshot.
     """
     until = datetime.now(UTC) + MAX_LEAD
     query = (
@@ -50,11 +49,10 @@ def find_newest_task(engine: Engine) -> NewestTask | None:
         .order_by(history.c.listed_at.desc())
         .limit(1)
     )
-    with engine.connect() as connection:
-        rows = [*connection.execute(query)]
-        for window in day_windows(connection):
-            if rows and window.is_before(rows[0].scheduled_at):
-                break
-            rows += connection.execute(archived.where(*window.conditions()))
-            rows.sort(key=lambda row: row.scheduled_at, reverse=True)
+    rows = [*connection.execute(query)]
+    for window in day_windows(connection):
+        if rows and window.is_before(rows[0].scheduled_at):
+            break
+        rows += connection.execute(archived.where(*window.conditions()))
+        rows.sort(key=lambda row: row.scheduled_at, reverse=True)
     return NewestTask(*rows[0]) if rows else None
