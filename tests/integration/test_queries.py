@@ -306,6 +306,14 @@ def test_a_search_for_json_in_the_history_uses_its_index(
     assert plans == []
 
 
+@pytest.mark.parametrize("path", ["args.a" + ".0" * 49, "header" + ".0" * 50])
+def test_a_long_path_takes_no_longer_than_a_short_one(
+    store: TaskStore, path: str
+) -> None:
+    # Each `0` may be a key or a position, so there are 2^49 forms of the document.
+    assert store.search(f"{path}:none").tasks == []
+
+
 def test_other_queries_scan_no_big_table(large: TaskStore) -> None:
     [first, *_] = large.list(status="FAILURE")
     [child, *_] = [task for task in large.list(limit=100) if task.parent_id]

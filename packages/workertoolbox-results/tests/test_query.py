@@ -79,6 +79,7 @@ def test_equal_queries_have_the_same_text(text: str, usual: str) -> None:
         ("name.x:5", 1, "write name:value instead of name.x:"),
         ("(" * (MAX_DEPTH + 1), MAX_DEPTH + 1, "nested deeper than 20 levels"),
         ("a " * 501, 1001, "more than 500 values"),
+        (f"a args{'.x' * 51}:5", 3, "the path has more than 50 keys"),
         ("a" * 20_000, 16_385, "longer than 16384 characters"),
     ],
 )

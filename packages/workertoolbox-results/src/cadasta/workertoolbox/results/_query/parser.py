@@ -41,6 +41,9 @@ MAX_LENGTH = 16_384
 MAX_VALUES = 500
 MAX_DEPTH = 20
 
+#: Maximum number of keys in a path. SQLite joins a table for each, at most 64.
+MAX_PATH = 50
+
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _FIELD = re.compile(rf'(\w+)((?:\.(?:{_QUOTED}|[^\s.:"(),\\]+))*):', re.DOTALL)
 _SEGMENT = re.compile(rf'\.({_QUOTED}|[^\s.:"(),\\]+)', re.DOTALL)
@@ -152,6 +155,8 @@ class _Parser:
         )
         if name not in FIELDS:
             self._fail_field(name)
+        if len(path) > MAX_PATH:
+            self._fail(f"the path has more than {MAX_PATH} keys", start)
         if FIELDS[name].has_path != bool(path):
             example = f"{name}.KEY:value" if FIELDS[name].has_path else f"{name}:value"
             self._fail(f"write {example} instead of {field[0][:-1]}:")

@@ -38,8 +38,8 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2
 
 _WORDS = ("true", "false", "null")
 
-#: Maximum number of alternatives that are looked up in the index on the history. A
-#: segment of a path that may be a key or a position doubles it.
+#: Maximum number of alternatives that are looked up in the index on the history. Each
+#: segment of a path that may be a key or a position doubles the number.
 MAX_PARTS = 16
 
 #: The largest integer that SQLite compares exactly.
@@ -68,7 +68,7 @@ def has_json_value(match: Match, table: str, dialect: str) -> ColumnElement[bool
         found = _step(found, segment)
     equal = or_(*(_equals(found, value, is_list=is_list) for value in match.values))
     parts = _parts(match) if table == history.name else []
-    if not 0 < len(parts) <= MAX_PARTS:
+    if not parts:
         return equal
     # One index has the values of most tasks, and another the other tasks.
     contains = or_(*(_contains(document, part) for part in parts))
@@ -76,24 +76,21 @@ def has_json_value(match: Match, table: str, dialect: str) -> ColumnElement[bool
 
 
 def _parts(match: Match) -> Sequence[str]:
-    """Return JSON, one of which a document contains if it matches; none for patterns.
+    """Return JSON, one of which a document contains if it matches.
 
     A document may contain it without a match: the places of items in lists do not
-    count.
+    count. There is none for patterns, or if there would be more than `MAX_PARTS`.
     """
-    leaves: list[str] = []
+    documents: list[str] = []
     for value in match.values:
         if value.literal is None:
             return []
-        leaves += _documents(value, value.literal)
+        documents += _documents(value, value.literal)
     if match.field != "args":
-        leaves += [f"[{leaf}]" for leaf in leaves]
-    return [part for leaf in leaves for part in _around(leaf, match)]
-
-
-def _around(leaf: str, match: Match) -> Sequence[str]:
-    documents = [leaf]
+        documents += [f"[{each}]" for each in documents]
     for depth, segment in reversed([*enumerate(match.path)]):
+        if len(documents) > MAX_PARTS:
+            return []
         key = json.dumps(jsonable_text(segment))
         objects = [f"{{{key}: {each}}}" for each in documents]
         lists = [f"[{each}]" for each in documents]
@@ -103,7 +100,7 @@ def _around(leaf: str, match: Match) -> Sequence[str]:
             documents = lists
         else:
             documents = objects + lists
-    return documents
+    return documents if len(documents) <= MAX_PARTS else []
 
 
 def _contains(document: ColumnElement[Any], part: str) -> ColumnElement[bool]:
