@@ -2,24 +2,28 @@
 
 Each query is measured alone, and then beside a monitor that archives and a worker, both
 with more tasks than they can do. In a fleet these run on other machines than the
-database and the reader. Here they take the time of the processors that the server and
-the reader leave. The memory of the machine should hold the tables: a task takes about a
-kilobyte.
+database and the reader, and the server has more processors. Here they and the server's
+processes that work for them take the time of the processors that the reader leaves, so
+that the times show how much locks, writes and dead rows delay a query. The memory of
+the machine should hold the tables: a task takes about a kilobyte.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, make_url, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from ingest import SERVER, Fleet
@@ -44,6 +48,18 @@ HAS_ARCHIVED = """
 SELECT EXISTS (SELECT FROM workertoolbox_history WHERE name = 'export.project'
 AND day >= (now() AT TIME ZONE 'UTC')::date)
 """
+
+#: The name of the reader's connections.
+READER = "reader"
+
+#: The processes of the server that work for the fleet.
+BACKENDS = f"""
+SELECT pid FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND application_name <> '{READER}'
+"""
+
+#: By how much other processes go before those of the fleet.
+NICENESS = 19
 
 Queries = Mapping[str, Callable[[], object]]
 
@@ -80,8 +96,9 @@ def compare_sizes(
             with server.database() as url, broker.access() as access:
                 fill(url, size)
                 print(f"{size:,} tasks are stored", file=sys.stderr, flush=True)
+                reader = make_url(url).update_query_dict({"application_name": READER})
                 with (
-                    TaskStore(url) as store,
+                    TaskStore(reader.render_as_string(hide_password=False)) as store,
                     store.engine.connect() as connection,
                 ):
                     titles = queries(store, connection)
@@ -92,7 +109,7 @@ def compare_sizes(
                         url,
                         # Tasks are archived soon, so that the archiver is at work too.
                         variables={"WORKERTOOLBOX_ARCHIVE_AFTER": "5s"},
-                        niceness=19,
+                        niceness=NICENESS,
                     )
                     times = measure_queries(fleet, titles)
                     if arguments.plans:
@@ -135,11 +152,32 @@ def measure(query: Callable[[], object]) -> float:
 @contextmanager
 def fleet_at_work(fleet: Fleet) -> Iterator[Callable[[], int]]:
     """Run a publisher, a monitor and a worker; yield a count of the stored ends."""
-    with fleet.monitor(), fleet.worker(), fleet.publisher():
+    with fleet.monitor(), fleet.worker(), fleet.publisher(), held_back(fleet):
         wait_until(lambda: fleet.scalar(HAS_ARCHIVED), timeout_s=120)
         count = "SELECT last_value FROM task_id_sequence"
         yield lambda: int(fleet.scalar(count))
     fleet.engine.dispose()
+
+
+@contextmanager
+def held_back(fleet: Fleet) -> Iterator[None]:
+    """Let other processes go before those of the server that work for the fleet."""
+    is_over = Event()
+
+    def renice() -> None:
+        while not is_over.wait(1):
+            with fleet.engine.connect() as connection:
+                for pid in connection.exec_driver_sql(BACKENDS).scalars():
+                    with suppress(ProcessLookupError):
+                        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(renice)
+        try:
+            yield
+        finally:
+            is_over.set()
+    done.result()
 
 
 def report(found: Mapping[int, Mapping[str, Times | float]]) -> None:
