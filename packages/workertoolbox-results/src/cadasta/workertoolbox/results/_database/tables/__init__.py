@@ -1,0 +1,63 @@
+"""The tables of the results database, as the migrations create them."""
+
+from cadasta.workertoolbox.results._database.tables.archived_tasks import (
+    IS_SMALL,
+    IS_UNUSUAL,
+    day_value,
+    history,
+)
+from cadasta.workertoolbox.results._database.tables.celery_results import (
+    IS_OPEN,
+    IS_UNARCHIVED,
+    taskmeta,
+    tasksetmeta,
+)
+from cadasta.workertoolbox.results._database.tables.chords import chord, chord_part
+from cadasta.workertoolbox.results._database.tables.figures import (
+    HAS_GROUP,
+    backlog,
+    error_group,
+    rollup,
+)
+from cadasta.workertoolbox.results._database.tables.live_tasks import (
+    attempt,
+    planned,
+    task,
+)
+from cadasta.workertoolbox.results._database.tables.monitors import monitor, quarantine
+from cadasta.workertoolbox.results._database.tables.operations import (
+    operation,
+    operation_task,
+)
+from cadasta.workertoolbox.results._database.tables.schedules import schedule
+from cadasta.workertoolbox.results._database.tables.table_parts import (
+    NAME_LENGTH,
+    metadata,
+)
+
+__all__ = [
+    "HAS_GROUP",
+    "IS_OPEN",
+    "IS_SMALL",
+    "IS_UNARCHIVED",
+    "IS_UNUSUAL",
+    "NAME_LENGTH",
+    "attempt",
+    "backlog",
+    "chord",
+    "chord_part",
+    "day_value",
+    "error_group",
+    "history",
+    "metadata",
+    "monitor",
+    "operation",
+    "operation_task",
+    "planned",
+    "quarantine",
+    "rollup",
+    "schedule",
+    "task",
+    "taskmeta",
+    "tasksetmeta",
+]
