@@ -1,4 +1,4 @@
-"""A row that cannot be processed costs only itself in the housekeeping."""
+"""A row that cannot be processed does not stop the housekeeping of other rows."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def failures(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("table", OF_TASKS, ids=str)
-def test_a_task_with_a_faulty_value_costs_only_itself(
+def test_a_task_with_a_faulty_value_does_not_stop_other_tasks(
     tidied: History, table: Table, caplog: pytest.LogCaptureFixture
 ) -> None:
     past = tidied
@@ -203,7 +203,7 @@ def test_a_task_with_a_faulty_value_costs_only_itself(
 
 
 @pytest.mark.parametrize("table", [rollup, backlog, error_group, monitor], ids=str)
-def test_a_faulty_figure_costs_only_itself(
+def test_a_faulty_figure_does_not_stop_the_archiver(
     tidied: History, table: Table, caplog: pytest.LogCaptureFixture
 ) -> None:
     past = tidied
@@ -231,7 +231,7 @@ def test_a_faulty_figure_costs_only_itself(
 
 
 @pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
-def test_a_table_that_cannot_be_dropped_keeps_no_other(
+def test_a_table_that_cannot_be_dropped_does_not_keep_the_others(
     tidied: History, caplog: pytest.LogCaptureFixture
 ) -> None:
     past = tidied

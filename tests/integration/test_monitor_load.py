@@ -1,4 +1,4 @@
-"""The archiver learns on each broker that the monitor has more messages than it stores.
+"""A monitor that has more messages than it can store is busy, on each broker.
 
 SQS delivers ten messages at most, so no batch is ever full there.
 """

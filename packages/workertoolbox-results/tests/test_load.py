@@ -1,4 +1,4 @@
-"""The archiver makes way while more messages are waiting than the monitor has."""
+"""The load of a monitor, which the archiver reads from the sizes of its batches."""
 
 from __future__ import annotations
 

@@ -307,7 +307,8 @@ def test_a_task_of_a_header_that_has_not_ended_is_refused(service: Service) -> N
 
     assert service.refusals(first.headers["root_id"]) == {
         "[1]": "it belongs to the header of a chord that has not ended: 1 of 2 tasks "
-        "have; try again when the others have ended"
+        "have; try again when the others have ended, or run the workflow again if one "
+        "of them was lost or has expired"
     }
 
 

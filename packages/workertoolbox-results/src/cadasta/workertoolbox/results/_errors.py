@@ -280,7 +280,7 @@ class SchemaOutdated(ResultsError, RuntimeError):
 
 
 class StillPublishing(ResultsError, RuntimeError):
-    """A process has begun to publish a task a short time ago, and may go on."""
+    """A process began to publish a task a few seconds ago, and may still send it."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
@@ -288,8 +288,8 @@ class StillPublishing(ResultsError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"task {self.id} may be published by another process at this moment; try "
-            "again in a few seconds, and end that process before if it hangs"
+            f"task {self.id} may be published by another process at this moment; end "
+            "that process if it hangs, and try again in a few seconds"
         )
 
 

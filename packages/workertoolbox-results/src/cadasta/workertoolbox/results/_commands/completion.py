@@ -24,9 +24,9 @@ TIMEOUT_S = 1.0
 def complete(kind: str) -> Callable[..., list[str]]:
     """Return a function that completes names or queues.
 
-    These are those of the app, and those of tasks in the database. An app that cannot
-    be imported, and a database that does not answer, have none: a shell shows what is
-    printed while it completes in the middle of the line.
+    It completes those of the app and those of tasks in the database. If the app cannot
+    be imported, or the database does not answer, theirs are left out without a message,
+    because the shell would show the message in the middle of the line.
 
     Args:
         kind: `name` or `queue`.

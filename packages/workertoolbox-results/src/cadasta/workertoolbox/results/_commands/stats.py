@@ -52,7 +52,7 @@ MAX_LAG = timedelta(minutes=5)
 
 
 class _By(click.Choice):  # type: ignore[type-arg]  # Generic since click 8.2.
-    """What a row is for; a value that operators ask for is refused with the reason."""
+    """The choices of `--by`; the error for `worker` names the commands that show it."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -23,9 +23,8 @@ _USE = text(
     "SELECT tables, locks, transactions, capacity FROM workertoolbox_lock_use()"
 )
 
-
-#: Before the first query of a transaction that only reads. What is set after it, it
-#: takes back.
+#: Marks the point to which `release_locks` goes back. Going back also undoes settings
+#: that the transaction made after it.
 MARK = "SAVEPOINT marked"
 
 _RELEASE = "ROLLBACK TO SAVEPOINT marked"
@@ -35,8 +34,8 @@ def release_locks(connection: Connection) -> None:
     """Release the locks of the queries since `MARK` before the transaction ends.
 
     Args:
-        connection: In a transaction that only reads, and has executed `MARK`; it sees
-            one snapshot. Nothing happens on SQLite.
+        connection: In a transaction that only reads, sees one snapshot, and has
+            executed `MARK`. SQLite has no locks to release.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(_RELEASE)

@@ -115,8 +115,8 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_version", "SELECT"),
 }
 
-#: Privileges that a role needs as well while the tables exist, by its use: until
-#: `tasks upgrade --finish` deletes the tables of an earlier release.
+#: Privileges on tables of the last release, by the use of a role. The role needs them
+#: until `tasks upgrade --finish` drops these tables.
 LEFTOVER_PRIVILEGES = {
     "monitor": _grant("workertoolbox_queued workertoolbox_watermark", "SELECT"),
 }

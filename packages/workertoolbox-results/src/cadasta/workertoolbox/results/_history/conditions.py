@@ -15,9 +15,9 @@ from cadasta.workertoolbox.results._database.tables import task, taskmeta
 
 def has_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
     """Return a condition that a task has a result, in any state."""
-    # PostgreSQL expects half of all tasks to meet `IS TRUE`, and half not to. Of `IS
-    # NULL` it expects one in 200, so that it would sort all live tasks, instead of
-    # reading the first ones that match in the order of an index.
+    # PostgreSQL estimates that `IS TRUE` holds for half of all rows, and `IS NULL` for
+    # one in 200. With the latter, it would sort all live tasks that match, instead of
+    # reading the first ones in the order of an index.
     found = select(true()).where(taskmeta.c.task_id == task_id)
     return found.scalar_subquery().is_(true())
 

@@ -38,8 +38,8 @@ from cadasta.workertoolbox.results._history.walks import next_step
 #: Maximum number of tasks that one run looks at.
 STEP_SIZE = 5000
 
-#: How long a task with an ETA may wait after it for a worker: the result of a retried
-#: task may have been deleted while it waits.
+#: How long a task without a result may wait for a worker after its ETA. The result of a
+#: retried task may have been deleted while the retry waits.
 AFTER_ETA = timedelta(hours=1)
 
 _queued = table("workertoolbox_queued", column("task_id"))

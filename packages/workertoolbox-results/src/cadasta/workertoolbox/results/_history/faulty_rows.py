@@ -1,8 +1,7 @@
-"""Rows that cannot be processed: each is left out, and the others are processed.
+"""Leave out rows that cannot be processed, and process the others.
 
-Rows may have been edited by hand, or written by other programs. If many rows are
-processed at once, and that fails, the rows are halved until those are found that it
-fails for.
+Rows may have been edited by hand, or written by other programs. If processing many rows
+at once fails, they are halved until the faulty ones are found.
 """
 
 from __future__ import annotations

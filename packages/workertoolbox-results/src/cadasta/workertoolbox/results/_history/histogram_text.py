@@ -23,7 +23,7 @@ BATCH_SIZE = 256
 #: Formats of `array` for unsigned integers, by their size in bytes.
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
-#: Sizes of counts for whose sums `array` has a format: of twice the size.
+#: Sizes of counts, in bytes, for which `array` also has a format of twice the size.
 _SHORT = (1, 2, 4)
 
 #: Number of buckets that a sum has room for; more than `LAST_BUCKET`.
@@ -31,7 +31,7 @@ _ROOM = 1024
 
 _OUT_OF_RANGE = f"number of a bucket must be from 0 to {_ROOM - 1}"
 
-#: Integers in which all bits of every other count are set, by the size of a count.
+#: Bit masks of the counts of even buckets, by the size of a count in bytes.
 _EVEN = {
     size: int.from_bytes((b"\xff" * size + bytes(size)) * (_ROOM // 2), "little")
     for size in _SHORT
@@ -100,9 +100,11 @@ def sum_texts(texts: Iterable[str]) -> dict[int, int]:
 def _sum_batch(lines: Sequence[str]) -> Iterator[Sequence[int]]:
     """Yield sums of the counts in at most `BATCH_SIZE` texts, from bucket 0 on.
 
-    Python adds two large integers several times as fast as hundreds of small ones.
-    Those of every other count, the even ones, have room for their sums; the rest of the
-    sum of all are the odd ones. Many texts of few durations are the same.
+    Python adds two large integers several times as fast as hundreds of small ones, so
+    the counts of a text are read as one integer. Sums may be twice as long as counts.
+    Therefore those of even buckets are also added alone, with zeros in between; the sum
+    of all, less that sum, is the sum of the odd ones. Equal texts are frequent, because
+    many have few durations: each is multiplied once.
     """
     total_zeros = 0
     sums = dict.fromkeys(_SHORT, 0)
@@ -139,7 +141,11 @@ def _sum_batch(lines: Sequence[str]) -> Iterator[Sequence[int]]:
 
 
 def _alternating(even: int, odd: int, size: int) -> array[int]:
-    """Return the integers of a size that two large ones consist of, in turn."""
+    """Return the counts that two large integers consist of, in turn.
+
+    Args:
+        size: The size of a count in bytes.
+    """
     number = -(-max(even, odd).bit_length() // (8 * size))
     both = array(_FORMATS[size], bytes(2 * number * size))
     for place, large in enumerate((even, odd)):

@@ -50,7 +50,7 @@ def read_reports(connection: Connection) -> Sequence[Report]:
 
 
 def _is_recent(report: Report, now: datetime) -> bool:
-    """Return whether a monitor has reported in the last day, by a similar clock."""
+    """Return whether a report is less than a day old, and less than a day ahead."""
     return abs(now - report.reported_at) <= MAX_WAIT
 
 
@@ -100,8 +100,7 @@ def find_horizon(connection: Connection, now: datetime) -> datetime | None:
 
 
 def delete_old_reports(connection: Connection, now: datetime) -> None:
-    """Delete the reports of monitors that were removed."""
+    """Delete the reports of monitors that were removed, or had a wrong clock."""
     old = monitor.c.reported_at < now - MAX_WAIT
-    # Otherwise a report with a wrong time would stay.
     ahead = monitor.c.reported_at > now + MAX_WAIT
     connection.execute(delete(monitor).where(or_(old, ahead)))

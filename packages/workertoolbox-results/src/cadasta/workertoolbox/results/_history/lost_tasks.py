@@ -164,7 +164,7 @@ def _find_active(
     """Return those of the workers that have stored a state since an instant.
 
     Args:
-        now: Later times are those of wrong clocks, except for the usual difference.
+        now: Times more than `MAX_SKEW` later come from wrong clocks.
     """
     wanted = sorted(worker for worker in workers if worker is not None)
     if not wanted:
@@ -172,7 +172,7 @@ def _find_active(
     stored = select(taskmeta.c.worker).distinct()
     until = naive_utc(now + MAX_SKEW)
     stored = stored.where(taskmeta.c.date_done.between(since, until))
-    stored = stored.where(taskmeta.c.status != LOST)  # It was stored here.
+    stored = stored.where(taskmeta.c.status != LOST)  # The archiver has stored it.
     by_them = is_in(connection, taskmeta.c.worker, wanted)
     return {*connection.scalars(stored.where(by_them))}
 

@@ -13,7 +13,7 @@ from cadasta.workertoolbox.results._history.histogram import Histogram
 
 EMPTY = Histogram()
 
-#: Errors for columns that the toolbox has not written.
+#: Errors that malformed columns raise.
 UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError)
 
 

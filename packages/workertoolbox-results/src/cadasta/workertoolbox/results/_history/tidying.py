@@ -146,7 +146,7 @@ def _delete_old_values(connection: Connection) -> None:
     first: Any
     if connection.dialect.name == "postgresql":
         first = min((each.day for each in existing_days(connection)), default=None)
-    else:  # Not read, because a day may be any text.
+    else:  # A subquery, because Python could not read an edited day that is not a date.
         first = select(func.min(history.c.day)).scalar_subquery()
     if first is not None:
         connection.execute(delete(day_value).where(day_value.c.day < first))

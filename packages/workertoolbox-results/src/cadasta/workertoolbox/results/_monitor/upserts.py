@@ -54,7 +54,7 @@ def write_batch(
     Writing a record again changes nothing, so a message may be delivered twice.
 
     Args:
-        faulty: Leaves out rows beside those of the tasks that cannot be written.
+        faulty: Leaves out rows of other tables than tasks that cannot be written.
     """
     faulty = faulty or FaultyRows()
     read = [record for record in records if isinstance(record, TaskRecord)]

@@ -1,10 +1,9 @@
 """Headers of chords whose failed tasks are published again.
 
 If a task of a header fails, the body fails too, and the results of all tasks of the
-header stay stored. A rerun makes a new chord of the same size with the results of the
-successful tasks, and publishes the failed ones as its remaining tasks. So the worker
-that counts the last of them starts the new body, once, with the results of the whole
-header.
+header stay stored. A rerun stores a new chord of the same size with the results of the
+successful tasks, and publishes the failed ones as its remaining tasks. The worker that
+counts the last of them starts the new body, once, with the results of the whole header.
 """
 
 from __future__ import annotations
@@ -29,12 +28,13 @@ from cadasta.workertoolbox.results._store.stored_calls import StoredCall
 #: The states of failed tasks of a header.
 _FAILED = sorted(states.PROPAGATE_STATES)
 
-#: How a reason begins.
+#: How a reason begins, and how it ends.
 _PART = "it belongs to the header of a chord"
+_RUN_ALL = "run the workflow again"
 
 
 class Place(NamedTuple):
-    """A place in the header of a chord, which a task fills, or a step after it.
+    """A place in the header of a chord, for the result of a task or of a step after it.
 
     Attributes:
         chord_id: Id of the group that is the header.
@@ -77,7 +77,7 @@ class Headers:
         """
         header = self._get(place.chord_id)
         if header.obstacle is None and place.task_id not in header.failed:
-            return f"{_PART} that has counted it as successful"
+            return f"{_PART} that has counted it as successful; run it alone, by its id"
         return header.obstacle
 
     def find_unplanned(
@@ -110,7 +110,7 @@ class Headers:
             }
             if not found:
                 return unplanned
-            # Without them, the header around their chord lacks its body.
+            # If their chord is itself in a header, that header lacks its body then.
             unplanned |= found
             left = {id: some for id, some in left.items() if id not in found}
 
@@ -179,24 +179,26 @@ def _read_header(connection: Connection, chord_id: str) -> Header:
     row = connection.execute(query).first()
     if row is None:
         expired = f"{_PART} that is not stored any more (result_expires)"
-        return Header(obstacle=f"{expired}; run the workflow again")
+        return Header(obstacle=f"{expired}; {_RUN_ALL}")
     states_of = select(part.task_id, part.status).where(part.chord_id == chord_id)
     parts = connection.execute(states_of).all()
     if row.started_at is None:
         size = "" if row.size is None else f" of {row.size + row.added:,}"
         return Header(
             obstacle=f"{_PART} that has not ended: {len(parts):,}{size} tasks have; "
-            "try again when the others have ended"
+            "try again when the others have ended, or run the workflow again if one of "
+            "them was lost or has expired"
         )
     if row.added:
-        return Header(obstacle=f"{_PART} to which a task was added with add_to_chord")
+        added = f"{_PART} to which a task was added with add_to_chord"
+        return Header(obstacle=f"{added}; {_RUN_ALL}")
     if not parts:
         return Header(
             obstacle=f"{_PART} whose results were not kept, because a worker with an "
-            "earlier release ended it; run the workflow again"
+            f"earlier release ended it; {_RUN_ALL}"
         )
     if len({id for id, _ in parts}) != row.size:
-        return Header(obstacle=f"{_PART} that contains a task twice")
+        return Header(obstacle=f"{_PART} that contains a task twice; {_RUN_ALL}")
     return Header({id for id, state in parts if state in _FAILED})
 
 

@@ -48,8 +48,8 @@ READ_AHEAD = 20
 #: How far the clocks of this host and of the monitors may differ.
 CLOCK_SKEW = timedelta(seconds=2)
 
-#: How long a process that has begun to publish a task may take: more than Celery takes
-#: to connect and to repeat a message that failed.
+#: How long a process may take to publish a task: more than Celery takes to connect, and
+#: to send a message again.
 LEASE = timedelta(seconds=10)
 
 
@@ -161,7 +161,7 @@ def resume_rerun(
         per_s: As for `rerun`.
         doubtful: Whether to publish doubtful tasks that the database does not know. If
             a first message was sent after all, this is a second one with the same id.
-            A process that hangs while it publishes a task must be ended before.
+            End a process that hangs while it publishes a task first.
         should_stop: As for `rerun`.
 
     Raises:

@@ -97,8 +97,8 @@ def _refuse_incomplete(plan: RerunPlan, unplanned: Mapping[str, str]) -> RerunPl
         replace(
             each,
             refusal="the header of its chord also needs the result of "
-            f"{unplanned[each.task.id]}, which is not rerun; it can be rerun alone, "
-            "by its id",
+            f"{unplanned[each.task.id]}, which this operation does not rerun; run the "
+            "tasks alone, by their ids, or the workflow again",
         )
         if each.task.id in unplanned
         else each

@@ -198,7 +198,8 @@ def _runs(row: RowMapping) -> Iterator[Attempt]:
 def _published(messages: Sequence[Mapping[str, Any]]) -> Iterator[Attempt]:
     """Yield an attempt for each message, without what is known of its run.
 
-    Only a run can replace its task, also one that was too short for a stored start.
+    Only a run can replace its task, so a message with a replacement has had one, even
+    if the run was so short that its start was not stored.
     """
     for message, later in zip_longest(messages, messages[1:]):
         is_replaced = later is not None and later["replaced"] > message["replaced"]

@@ -76,10 +76,10 @@ def has_json_value(match: Match, table: str, dialect: str) -> ColumnElement[bool
 
 
 def _parts(match: Match) -> Sequence[str]:
-    """Return JSON, one of which a document contains if it matches.
+    """Return JSON texts; each document that matches contains one of them.
 
-    A document may contain it without a match: the places of items in lists do not
-    count. There is none for patterns, or if there would be more than `MAX_PARTS`.
+    A document that does not match may contain one, too, because containment ignores the
+    order of lists. For patterns, there are none, nor if there were more than `MAX_PARTS`.
     """
     documents: list[str] = []
     for value in match.values:

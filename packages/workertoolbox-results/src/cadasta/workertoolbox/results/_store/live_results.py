@@ -69,7 +69,7 @@ def _find_newest(
     if since > EPOCH:
         return fetch_ids(connection, dated, limit)
     undated = query.where(_stored_at.is_(None))
-    # In one statement, because each one costs a reader as much as its rows.
+    # In one statement, because a round trip costs as much as reading the rows.
     parts = (each.limit(limit).subquery() for each in (dated, undated))
     both = union_all(*(select(each) for each in parts)).subquery()
     found = fetch_ids(connection, select(both), 2 * limit)

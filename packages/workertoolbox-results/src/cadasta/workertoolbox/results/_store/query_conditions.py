@@ -137,9 +137,9 @@ def exact_values(node: Node, field: str) -> frozenset[str] | None:
 
 
 def restriction(node: Node, field: str) -> Node | None:
-    """Return a query on one field that all tasks match that match a query.
+    """Return the condition of a query on one field; all tasks that match meet it.
 
-    None means that they may have any value, or none.
+    None means that the query does not restrict the field.
     """
     match node:
         case Match(name) if name == field:

@@ -111,8 +111,8 @@ def _read_live_ends(
 ) -> tuple[Sequence[End], int]:
     """Return the latest end of each worker, and how many tasks have overtaken another.
 
-    Only tasks that have ended and are not archived are read, and the newest ones of all
-    queues, as results have no index on the queue.
+    Of the tasks that have ended and are not archived, the newest `MAX_ROWS` of all
+    queues are read, because results have no index on the queue.
     """
     result = taskmeta.c
     newest = (
@@ -170,8 +170,7 @@ def _count_overtaking(
 ) -> int:
     """Return how many tasks of the queue that were published later have started.
 
-    Tasks that run are counted, and those that have ended and are archived, the latter
-    if they ended in the last days.
+    Running tasks are counted, and archived ones that ended in the last `ACTIVE_DAYS`.
     """
     result, columns = taskmeta.c, history.c
     running = select(result.task_id).where(

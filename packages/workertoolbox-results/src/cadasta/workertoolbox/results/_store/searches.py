@@ -44,7 +44,7 @@ from cadasta.workertoolbox.results._task import Task
 #: Fields with an index.
 _INDEXED = ("id", "name", "queue", "worker", "error_group", "root", "parent", "group")
 
-#: Fields with long texts or JSON. An index has only the exact values in JSON.
+#: Fields without an index, except for exact values in JSON.
 _UNINDEXED = ("args", "header", "stamp", "error")
 
 #: How far back `follow` reads first, to know what is not new.

@@ -60,8 +60,8 @@ def _select_live(since: datetime, rows: str) -> Select[Any]:
     """Return a query for live results.
 
     Args:
-        rows: Which ones: the condition of a partial index, as that on the time of all
-            results has all those that are archived.
+        rows: The condition of a partial index. The index on the times of all results
+            also has the archived ones, which are many more.
     """
     until = datetime.now(UTC) - UNTRACKED_AFTER
     result = taskmeta.c

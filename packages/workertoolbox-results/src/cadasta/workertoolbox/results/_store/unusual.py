@@ -32,8 +32,8 @@ PERCENT = 99
 #: Number of tasks that are read at once.
 BATCH_SIZE = 100
 
-#: Numbers of waiting and running tasks that are compared, the longest ones: more only
-#: if few of the first ones are unusual.
+#: Numbers of waiting and running tasks that are compared, the longest first. The second
+#: number applies only if too few of the first are unusual.
 CANDIDATES = (200, 1000)
 
 

@@ -92,7 +92,7 @@ history = Table(
     Index("ix_workertoolbox_history_name", "name", "listed_at"),
     Index("ix_workertoolbox_history_queue", "queue", "listed_at"),
     Index("ix_workertoolbox_history_worker", "worker", "finished_at"),
-    # Of the values in JSON, with their paths. SQLite has nothing like it.
+    # Finds rows by any value in these documents. SQLite has no such index.
     Index(
         *("ix_workertoolbox_history_json", "args", "kwargs", "headers"),
         postgresql_using="gin",
