@@ -25,8 +25,8 @@ DAYS_AHEAD = 7
 
 #: Age in days up to which each day has a table of its own. Older ends come from
 #: earlier releases: those of a month share the table of its last day, so that they are
-#: never dropped too early. A query that searches all tables needs 0.2 ms and 13 locks
-#: for each, and PostgreSQL's lock table is full when four queries search 1,000 of them.
+#: never dropped too early. A query that searches all tables needs 0.2 ms and 14 locks
+#: for each, and PostgreSQL's lock table is full when four queries search 950 of them.
 DAYS_APART = 100
 
 _CHILDREN = text(

@@ -79,7 +79,8 @@ def _parts(match: Match) -> Sequence[str]:
     """Return JSON texts; each document that matches contains one of them.
 
     A document that does not match may contain one, too, because containment ignores the
-    order of lists. For patterns, there are none, nor if there were more than `MAX_PARTS`.
+    order of lists. There are none for patterns, and none instead of more than
+    `MAX_PARTS`.
     """
     documents: list[str] = []
     for value in match.values:
