@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results._backend import chord_progress
 from cadasta.workertoolbox.results._database.tables import chord as chord_table
 from cadasta.workertoolbox.results._database.tables import chord_part
 from cadasta.workertoolbox.results._history.cleanup import delete_chords
+from cadasta.workertoolbox.results._history.erase import erase_task
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._reruns.headers import make_chords
@@ -356,6 +357,36 @@ def test_a_task_that_the_header_counts_as_successful_is_refused(
 
     assert "has counted it as successful" in (refusals["[2]"] or "")
     assert refusals["[3]"] is None
+
+
+def test_an_erased_task_leaves_no_result_in_a_chord_that_has_failed(
+    service: Service,
+) -> None:
+    header = [service.number(1), service.number(2)]
+    root_id = service.fail(chord(header, service.body()), 1)
+    [second] = [each.id for each in service.store.workflow(root_id) if each.args == [2]]
+    [*erase_task(service.store.engine, second)]
+    [refusal] = service.refusals(root_id).values()
+    with service.store.engine.connect() as connection:
+        left = {*connection.scalars(select(chord_part.c.task_id))}
+
+    assert left == {root_id}
+    assert "one that `tasks purge` erased" in (refusal or "")
+
+
+def test_an_erased_task_keeps_its_part_of_a_chord_that_has_not_ended(
+    service: Service,
+) -> None:
+    header = [service.number(1), service.number(2)]
+    chord(header, service.body()).apply_async()
+    first, second = take(service.app)
+    service.publish_again(first)
+    service.run_all()
+    [*erase_task(service.store.engine, first.headers["id"])]
+    service.publish_again(second)
+    service.run_all()
+
+    assert service.bodies == [[1, 2]]
 
 
 def test_a_header_that_is_published_again_does_not_count_the_failed_run(

@@ -42,7 +42,14 @@ _GROUP_ID_COLUMNS = (tasksetmeta.c.taskset_id, chord.c.id, chord_part.c.chord_id
 def erase_task(engine: Engine, id: str) -> Iterator[Counter[str]]:
     """Delete one task from all tables, in the same way as `erase_workflow`."""
     only = WorkflowIds({jsonable(id)}, set(), set(), {})
-    return _erase(engine, lambda connection: only)
+    yield from _erase(engine, lambda connection: only)
+    # A chord that has not ended would wait for the part for good.
+    ended = select(chord.c.id).where(chord.c.started_at.is_not(None))
+    scope = chord_part.c.chord_id.in_(ended)
+    with translate_errors(engine), engine.begin() as connection:
+        begin_write_transaction(connection)
+        ids = sorted(only.task_ids)
+        delete_rows(connection, [chord_part.c.task_id], ids, scope=scope)
 
 
 def erase_workflow(engine: Engine, root_id: str) -> Iterator[Counter[str]]:

@@ -198,7 +198,8 @@ def _read_header(connection: Connection, chord_id: str) -> Header:
             f"earlier release ended it; {_RUN_ALL}"
         )
     if len({id for id, _ in parts}) != row.size:
-        return Header(obstacle=f"{_PART} that contains a task twice; {_RUN_ALL}")
+        twice = f"{_PART} that contains a task twice, or one that `tasks purge` erased"
+        return Header(obstacle=f"{twice}; {_RUN_ALL}")
     return Header({id for id, state in parts if state in _FAILED})
 
 
