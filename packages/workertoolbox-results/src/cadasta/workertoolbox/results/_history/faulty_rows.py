@@ -7,7 +7,9 @@ at once fails, they are halved until the faulty ones are found.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -24,15 +26,27 @@ T = TypeVar("T")
 #: savepoints. Rows that it does not reach are processed in later runs.
 MAX_FAULTY = 20
 
+#: Maximum number of rows that are known to be logged. A producer may send any number of
+#: tasks whose end cannot be stored.
+MAX_LOGGED = 10_000
+
 
 class FaultyRows:
     """The rows that a process has left out. Each is logged once.
 
     They are tried again in each run, so a row that was mended is processed.
+
+    Args:
+        limit: Maximum number of faulty rows that one run looks for; None for all of
+            them, because the rows are not given again.
     """
 
-    def __init__(self) -> None:
-        self._logged: set[tuple[str, str]] = set()
+    def __init__(self, limit: int | None = MAX_FAULTY) -> None:
+        self._limit = math.inf if limit is None else limit
+        # Their numbers, by which they are tried again in turn: the last one that failed
+        # is the last.
+        self._logged: dict[tuple[str, str], int] = {}
+        self._numbers = count()
 
     def process(
         self,
@@ -58,11 +72,12 @@ class FaultyRows:
         again: list[R] = []
         for row in rows:
             (again if (what, key(row)) in self._logged else new).append(row)
+        again.sort(key=lambda row: self._logged[what, key(row)])
         parts: list[Sequence[R]] = [new] if new else []
         parts += [[row] for row in again]
         done: list[T] = []
         faulty = 0
-        while parts and faulty < MAX_FAULTY:
+        while parts and faulty < self._limit:
             some = parts.pop(0)
             try:
                 with connection.begin_nested():
@@ -78,13 +93,16 @@ class FaultyRows:
                     self._log(what, key(some[0]), error)
             else:
                 if len(some) == 1:
-                    self._logged.discard((what, key(some[0])))
+                    self._logged.pop((what, key(some[0])), None)
         return done
 
     def _log(self, what: str, id: str, error: Exception) -> None:
-        if (what, id) in self._logged:
+        is_logged = self._logged.pop((what, id), None) is not None
+        self._logged[what, id] = next(self._numbers)
+        if len(self._logged) > MAX_LOGGED:
+            del self._logged[next(iter(self._logged))]
+        if is_logged:
             return
-        self._logged.add((what, id))
         _logger.error(
             "%s %s is left out: %s; correct or delete its row",
             what,

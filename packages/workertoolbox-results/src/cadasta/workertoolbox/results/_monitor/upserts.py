@@ -56,7 +56,7 @@ def write_batch(
     Args:
         faulty: Leaves out rows of other tables than tasks that cannot be written.
     """
-    faulty = faulty or FaultyRows()
+    faulty = faulty or FaultyRows(limit=None)
     read = [record for record in records if isinstance(record, TaskRecord)]
     unread = [record for record in records if isinstance(record, QuarantineRecord)]
     published = _last_publications(read)

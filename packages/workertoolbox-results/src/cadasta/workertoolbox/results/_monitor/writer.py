@@ -54,7 +54,7 @@ class Writer:
         self._max_bytes = max_bytes
         self._on_commit = on_commit
         self._should_stop = should_stop
-        self._faulty = FaultyRows()
+        self._faulty = FaultyRows(limit=None)
 
     def write(self, messages: Sequence[Message]) -> bool:
         """Commit a batch of messages.
