@@ -57,13 +57,14 @@ from cadasta.workertoolbox.results._history.rollup import (
 from cadasta.workertoolbox.results._history.stored_error import StoredError
 from cadasta.workertoolbox.results._history.tally import Contribution
 from cadasta.workertoolbox.results._history.tidying import analyze, tidy
-from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.quarantine import (
     drop,
     get_quarantined,
     list_quarantined,
     replay,
 )
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._reruns.headers import (
     Headers,

@@ -25,12 +25,10 @@ from cadasta.workertoolbox.results._headers import PUBLISHED_AT, SERVICE
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.horizon import report_progress
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
-from cadasta.workertoolbox.results._monitor.message import (
-    UnreadableMessage,
-    quarantine_record,
-    read_task,
-)
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.records import Record
+from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 

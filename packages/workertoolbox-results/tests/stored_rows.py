@@ -10,7 +10,7 @@ from messages import message
 from sqlalchemy import MetaData, func, select
 
 from cadasta.workertoolbox.results._database.tables import metadata
-from cadasta.workertoolbox.results._monitor.message import quarantine_record
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 

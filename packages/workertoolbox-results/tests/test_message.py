@@ -10,15 +10,13 @@ import pytest
 from messages import PUBLISHED_AT, message
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._monitor.message import (
-    UnreadableMessage,
-    quarantine_record,
-    read_task,
-)
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_BODY_BYTES,
     MAX_QUARANTINED_BYTES,
 )
+from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 
 #: A list in a list, 500 times.
 NESTED: list[Any] = []

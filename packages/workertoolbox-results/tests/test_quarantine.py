@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 from test_commands import objects, run
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._monitor.message import quarantine_record
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 

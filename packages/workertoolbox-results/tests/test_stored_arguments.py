@@ -17,9 +17,10 @@ from cadasta.workertoolbox.results._headers import DISPLAY_REPRS, RERUN
 from cadasta.workertoolbox.results._history.archiver import archive_batch
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.call_options import MAX_NEXT_BYTES
-from cadasta.workertoolbox.results._monitor.message import UnreadableMessage, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.stored_arguments import digest
+from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 

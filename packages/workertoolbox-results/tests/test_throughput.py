@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from messages import message
 
-from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 
 

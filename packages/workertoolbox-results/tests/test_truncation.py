@@ -14,7 +14,8 @@ from test_commands import run
 
 from cadasta.workertoolbox.results import InvalidLimit, TaskStore
 from cadasta.workertoolbox.results._arguments.truncation import truncate
-from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.backend import Backend
 

@@ -15,7 +15,8 @@ from messages import message
 
 from cadasta.workertoolbox.results import Redaction
 from cadasta.workertoolbox.results._arguments.secret_texts import MASK
-from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord
 
 SECRET = "s3cret-value"

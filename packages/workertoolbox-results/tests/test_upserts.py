@@ -11,7 +11,8 @@ from sqlalchemy import Engine, delete, select
 
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import attempt, quarantine, task
-from cadasta.workertoolbox.results._monitor.message import quarantine_record, read_task
+from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.records import Record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 

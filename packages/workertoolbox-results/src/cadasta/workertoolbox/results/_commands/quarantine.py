@@ -17,13 +17,13 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
     print_table,
 )
-from cadasta.workertoolbox.results._monitor.message import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.quarantine import (
     drop,
     get_quarantined,
     list_quarantined,
     replay,
 )
+from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 

@@ -17,11 +17,9 @@ from cadasta.workertoolbox.results._database.outages import is_outage, one_line
 from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._errors import NotInQuarantine
 from cadasta.workertoolbox.results._monitor.decompression import keep_compressed
-from cadasta.workertoolbox.results._monitor.message import (
-    UnreadableMessage,
-    read_task,
-)
+from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord
+from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 
 

@@ -15,14 +15,11 @@ from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.outages import is_outage, one_line
 from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
-from cadasta.workertoolbox.results._monitor.message import (
-    UnreadableMessage,
-    is_probe,
-    quarantine_record,
-    read_task,
-)
+from cadasta.workertoolbox.results._monitor.message import is_probe, read_task
+from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, Record
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
+from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._safe_text import log_text
 
