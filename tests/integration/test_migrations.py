@@ -17,10 +17,17 @@ from celery import states
 from kombu.message import Message
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore, upgrade
+from cadasta.workertoolbox.results import (
+    DatabaseUnavailable,
+    TaskStore,
+    UnsupportedServer,
+    upgrade,
+)
+from cadasta.workertoolbox.results._database import upgrade as upgrades
 from cadasta.workertoolbox.results._database.schema import (
     HEAD_REVISION,
     VERSION_TABLE,
+    current_revision,
 )
 from cadasta.workertoolbox.results._database.tables import history, metadata
 from cadasta.workertoolbox.results._database.upgrade import alembic_config
@@ -209,6 +216,17 @@ def at_revision(server: PostgreSQL, revision: str) -> Iterator[tuple[str, Engine
             yield database, engine
         finally:
             engine.dispose()
+
+
+def test_a_server_that_is_too_old_is_refused_before_anything_changes(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrades, "MIN_POSTGRESQL", 99)
+    with at_revision(postgresql, "0004") as (database, engine):
+        with pytest.raises(UnsupportedServer, match="the toolbox needs 99 or later"):
+            upgrade(database)
+        with engine.connect() as connection:
+            assert current_revision(connection) == "0004"
 
 
 def indexes(engine: Engine) -> dict[str, bool]:

@@ -47,6 +47,7 @@ from cadasta.workertoolbox.results._errors import (
     UnknownStatus,
     UnknownValue,
     UnreadMessages,
+    UnsupportedServer,
     UnsupportedSetting,
     UpgradeUnfinished,
 )
@@ -184,6 +185,7 @@ __all__ = [
     "UnknownStatus",
     "UnknownValue",
     "UnreadMessages",
+    "UnsupportedServer",
     "UnsupportedSetting",
     "UnusualTask",
     "UpgradeUnfinished",

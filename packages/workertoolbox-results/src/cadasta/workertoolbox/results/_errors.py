@@ -29,6 +29,7 @@ ResultsError
 ├── UnknownStatus (ValueError)
 ├── UnknownValue (LookupError)
 ├── UnreadMessages (RuntimeError)
+├── UnsupportedServer (RuntimeError)
 ├── UnsupportedSetting (ValueError)
 └── UpgradeUnfinished (RuntimeError)
 """
@@ -371,6 +372,10 @@ class UnreadMessages(ResultsError, RuntimeError):
             "the messages of that time yet; try again in a few seconds, with a monitor "
             "running"
         )
+
+
+class UnsupportedServer(ResultsError, RuntimeError):
+    """The PostgreSQL server is older than the schema needs."""
 
 
 class UnsupportedSetting(ResultsError, ValueError):

@@ -28,6 +28,7 @@ from cadasta.workertoolbox.results._database.leftovers import (
 from cadasta.workertoolbox.results._database.outages import is_blocked, one_line
 from cadasta.workertoolbox.results._database.result_ids import widen_result_ids
 from cadasta.workertoolbox.results._database.schema import current_revision
+from cadasta.workertoolbox.results._errors import UnsupportedServer
 
 #: Key of the advisory lock that an upgrade holds in PostgreSQL. The number is
 #: arbitrary, but must never change.
@@ -39,6 +40,9 @@ LOCK_RETRY_S = 0.2
 #: Seconds for which a migration waits for a lock on a table. The statements of workers
 #: wait behind it, so it gives up and tries again after a pause of the same length.
 TABLE_LOCK_S = 0.5
+
+#: The oldest version of PostgreSQL: functions with `BEGIN ATOMIC` need it.
+MIN_POSTGRESQL = 14
 
 _logger = logging.getLogger(__name__)
 
@@ -67,11 +71,13 @@ def upgrade(
     Raises:
         DatabaseUnavailable: The database cannot be reached or reports an error.
         InvalidURL: The URL does not name a supported database.
+        UnsupportedServer: The server is older than PostgreSQL 14.
         UpgradeUnfinished: With `finish`, earlier releases still need their tables.
     """
     engine = open_engine(database_url(url))
     try:
         with translate_errors(engine), _locked_connection(engine) as connection:
+            _check_server(connection)
             is_new = current_revision(connection) is None
             _change(connection, partial(_migrate, widen_ids=widen_ids))
             if finish:
@@ -82,6 +88,16 @@ def upgrade(
             return current_revision(connection) or ""
     finally:
         engine.dispose()
+
+
+def _check_server(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        version, *_ = connection.dialect.server_version_info or (0,)
+        if int(version) < MIN_POSTGRESQL:
+            raise UnsupportedServer(
+                f"the server is PostgreSQL {version}; the toolbox needs "
+                f"{MIN_POSTGRESQL} or later"
+            )
 
 
 def _migrate(connection: Connection, *, widen_ids: bool) -> None:
