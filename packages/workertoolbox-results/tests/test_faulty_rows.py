@@ -1,4 +1,4 @@
-"""Rows that cannot be processed do not keep others from it."""
+"""Rows that cannot be processed do not stop the others."""
 
 from __future__ import annotations
 

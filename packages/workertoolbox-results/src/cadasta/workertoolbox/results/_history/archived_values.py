@@ -74,7 +74,7 @@ def archived_values(
 def _is_large(dialect: str) -> ColumnElement[Any]:
     """Return whether the arguments and headers of a task are large, or NULL."""
     if dialect == "sqlite":
-        return null()  # It has no index that would be too large.
+        return null()  # SQLite has no index of the values.
     sizes = (
         func.coalesce(func.pg_column_size(live.c[name]), 0)
         for name in ("args", "kwargs", "headers")

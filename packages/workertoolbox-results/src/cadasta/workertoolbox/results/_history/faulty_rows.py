@@ -26,8 +26,8 @@ T = TypeVar("T")
 #: savepoints. Rows that it does not reach are processed in later runs.
 MAX_FAULTY = 20
 
-#: Maximum number of rows that are known to be logged. A producer may send any number of
-#: tasks whose end cannot be stored.
+#: Maximum number of logged rows that a process remembers. A producer may send any
+#: number of tasks whose end cannot be stored.
 MAX_LOGGED = 10_000
 
 
@@ -43,7 +43,7 @@ class FaultyRows:
 
     def __init__(self, limit: int | None = MAX_FAULTY) -> None:
         self._limit = math.inf if limit is None else limit
-        # Their numbers, by which they are tried again in turn: the last one that failed
+        # Rows are tried again in the order of these numbers: the one that failed last
         # is the last.
         self._logged: dict[tuple[str, str], int] = {}
         self._numbers = count()
