@@ -309,6 +309,19 @@ def test_a_task_that_another_operation_publishes_meanwhile_is_refused(
     assert len(take(exporter)) == 1
 
 
+def test_a_task_that_was_published_between_the_plan_and_its_operation_is_refused(
+    exporter: Celery, store: TaskStore
+) -> None:
+    fail(store, {"id": "1"})
+    plan = plan_rerun(exporter, store, ["1"])
+    [done] = rerun(exporter, store, ["1"], per_s=FAST)
+    late = begin_rerun(store, plan)
+    [refused] = resume_rerun(exporter, store, late, per_s=FAST)
+
+    assert (done.state, refused.state) == ("published", "refused")
+    assert len(take(exporter)) == 1
+
+
 def test_a_resumed_operation_publishes_the_rest_and_nothing_twice(
     exporter: Celery, store: TaskStore
 ) -> None:

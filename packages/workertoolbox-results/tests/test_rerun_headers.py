@@ -250,6 +250,25 @@ def test_processes_that_share_an_operation_make_one_chord(service: Service) -> N
     assert len(service.chord_ids()) == 2
 
 
+def test_two_operations_do_not_share_the_tasks_of_a_header(service: Service) -> None:
+    header = [service.number(1), service.number(2)]
+    root_id = service.fail(chord(header, service.body()), 1, 2)
+    plans = [plan_failed_steps(service.app, service.store, root_id) for _ in range(2)]
+    first, second = (begin_rerun(service.store, plan) for plan in plans)
+    runs = [
+        resume_rerun(service.app, service.store, each, per_s=FAST)
+        for each in (first, second)
+    ]
+    outcomes = [next(runs[0]), *runs[1], *runs[0]]
+    service.run_all()
+
+    assert [each.state for each in outcomes] == [
+        *("published", "refused", "refused", "published")
+    ]
+    assert f"operation {first} has rerun its chord" in (outcomes[2].note or "")
+    assert service.bodies == [[1, 2]]
+
+
 def test_the_other_tasks_of_a_rerun_are_published_although_the_first_chord_is_deleted(
     service: Service,
 ) -> None:

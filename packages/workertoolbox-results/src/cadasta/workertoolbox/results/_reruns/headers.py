@@ -23,6 +23,7 @@ from cadasta.workertoolbox.results._database.engine import (
 )
 from cadasta.workertoolbox.results._database.tables import chord, chord_part
 from cadasta.workertoolbox.results._reruns.messages import new_id
+from cadasta.workertoolbox.results._store.operations import Operation
 from cadasta.workertoolbox.results._store.stored_calls import StoredCall
 
 #: The states of failed tasks of a header.
@@ -142,6 +143,34 @@ def has_chord(engine: Engine, chord_id: str) -> bool:
     """
     with translate_errors(engine), engine.connect() as connection:
         return _has_chord(connection, chord_id)
+
+
+def find_rival(
+    engine: Engine, call: StoredCall, operation: Operation, others: Collection[str]
+) -> str | None:
+    """Return which other operation has begun to rerun a header meanwhile, or None.
+
+    If each published some of its tasks, neither of their chords would be complete.
+
+    Args:
+        operation: The operation that is to publish a task of the header.
+        others: The keys of operations that contain the task too.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached, or refuses a query.
+    """
+    for place in places_of(call):
+        ids = {new_id(each, place.chord_id): each for each in others}
+        active = select(chord.c.id).where(
+            chord.c.id.in_(sorted(ids)), chord.c.touched_at > operation.started_at
+        )
+        with translate_errors(engine), engine.connect() as connection:
+            if _has_chord(connection, new_id(operation.id, place.chord_id)):
+                continue
+            found = connection.scalars(active).first()
+        if found is not None:
+            return f"operation {ids[found]} has rerun its chord meanwhile"
+    return None
 
 
 def make_chords(engine: Engine, call: StoredCall, operation_id: str) -> None:

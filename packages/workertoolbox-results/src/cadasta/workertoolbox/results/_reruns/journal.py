@@ -44,12 +44,16 @@ def begin(
     engine: Engine,
     entries: Sequence[Entry],
     *,
+    planned_at: datetime,
     kind: str,
     made_by: str,
     reason: str | None,
     selection: str,
 ) -> str:
     """Store a new operation, and return its key.
+
+    Args:
+        planned_at: When it was checked which other operations contain the tasks.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached, or refuses the statements.
@@ -75,7 +79,7 @@ def begin(
         "reason": _text(reason),
         "selection": _text(selection),
         "tasks": len(rows),
-        "started_at": now,
+        "started_at": planned_at,
     }
     with translate_errors(engine), engine.begin() as connection:
         connection.execute(insert(operation), values)

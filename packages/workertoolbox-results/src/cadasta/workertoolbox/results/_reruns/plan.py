@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from celery import Celery
 
@@ -47,10 +48,13 @@ class RerunPlan:
     Attributes:
         tasks: The tasks, in the order in which they are published.
         kind: `rerun`, or `failed-steps` if the steps after them are published, too.
+        made_at: A time before the tasks were read. What other operations publish later
+            is not known.
     """
 
     tasks: Sequence[PlannedRerun]
     kind: str = "rerun"
+    made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def allowed(self) -> Sequence[PlannedRerun]:
@@ -91,8 +95,9 @@ def plan_rerun(
     Raises:
         DatabaseUnavailable: The database cannot be reached or refuses the query.
     """
-    wanted = [*dict.fromkeys(ids)]
-    return RerunPlan([*_planned(app, store, wanted, rule, again=again)], kind)
+    wanted, made_at = [*dict.fromkeys(ids)], datetime.now(UTC)
+    tasks = [*_planned(app, store, wanted, rule, again=again)]
+    return RerunPlan(tasks, kind, made_at)
 
 
 def _planned(

@@ -18,8 +18,7 @@ from celery import Celery
 
 from cadasta.workertoolbox.results._errors import StillPublishing, UnreadMessages
 from cadasta.workertoolbox.results._monitor.stored_arguments import digest
-from cadasta.workertoolbox.results._reruns import journal
-from cadasta.workertoolbox.results._reruns.headers import Headers, make_chords
+from cadasta.workertoolbox.results._reruns import headers, journal
 from cadasta.workertoolbox.results._reruns.messages import name_of
 from cadasta.workertoolbox.results._reruns.pace import Pace
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
@@ -132,6 +131,7 @@ def begin_rerun(
     return journal.begin(
         store.engine,
         plan.entries(),
+        planned_at=plan.made_at,
         kind=plan.kind,
         made_by=made_by or whoami(),
         reason=reason,
@@ -189,7 +189,7 @@ def resume_rerun(
                     return
                 else:
                     if operation.kind == STEPS:
-                        make_chords(store.engine, call, operation_id)
+                        headers.make_chords(store.engine, call, operation_id)
                     claimed = journal.claim(store.engine, entry)
                     if claimed is not None:
                         yield publish(call, claimed)
@@ -275,13 +275,16 @@ def _find_refusal(
     task = call.task
     if call.digest != digest(task.args, task.kwargs, task.headers):
         return "its arguments have been replaced by those of another message"
-    for other in store.reruns([task.id]).get(task.id, ()):
-        is_later = other.state != WAITING and other.changed_at > operation.started_at
-        if is_later and other.operation_id != operation.id:
-            return f"operation {other.operation_id} has rerun it meanwhile"
+    reruns = store.reruns([task.id]).get(task.id, ())
+    others = {each.operation_id: each for each in reruns}
+    others.pop(operation.id, None)
+    for id, other in others.items():
+        if other.state != WAITING and other.changed_at > operation.started_at:
+            return f"operation {id} has rerun it meanwhile"
     if operation.kind == STEPS:
-        headers = Headers(store.engine)
-        found = find_obstacle(store, call, headers, operation_id=operation.id)
+        known = headers.Headers(store.engine)
+        found = find_obstacle(store, call, known, operation_id=operation.id)
+        found = found or headers.find_rival(store.engine, call, operation, others)
         if found is not None:
             return found
     queue = app.amqp.queues[str(task.queue)]

@@ -42,7 +42,7 @@ class Operation:
         reason: Why, if a reason was given.
         selection: What was asked for: ids, a query, or the root of a workflow.
         tasks: Number of tasks.
-        started_at: When it began.
+        started_at: When its tasks were selected.
         finished_at: When no task was left that could be published, or None.
         published: How many tasks have been published.
         refused: How many tasks cannot be published.
