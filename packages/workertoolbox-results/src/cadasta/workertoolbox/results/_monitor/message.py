@@ -149,13 +149,13 @@ def is_probe(message: Message) -> bool:
 
 def _read_lineage(headers: Mapping[str, Any]) -> _Lineage:
     id, parent_id = read_name(headers, "id"), find_name(headers, "parent_id")
-    return _Lineage(
-        id=id,
-        root_id=find_name(headers, "root_id"),
+    return {
+        "id": id,
+        "root_id": find_name(headers, "root_id"),
         # Celery publishes the retry of a task as a child of the task itself.
-        parent_id=None if parent_id == id else parent_id,
-        group_id=find_name(headers, "group"),
-    )
+        "parent_id": None if parent_id == id else parent_id,
+        "group_id": find_name(headers, "group"),
+    }
 
 
 def _read_times(headers: Mapping[str, Any], seen_at: datetime) -> _Times:
@@ -163,24 +163,24 @@ def _read_times(headers: Mapping[str, Any], seen_at: datetime) -> _Times:
         headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + MAX_LEAD
     )
     far = seen_at - FAR, seen_at + FAR
-    return _Times(
-        scheduled_at=published_at or seen_at,
-        eta=find_instant(headers, "eta", *far),
-        expires=find_instant(headers, "expires", *far),
-        seen_at=seen_at,
-        published_at=published_at,
-    )
+    return {
+        "scheduled_at": published_at or seen_at,
+        "eta": find_instant(headers, "eta", *far),
+        "expires": find_instant(headers, "expires", *far),
+        "seen_at": seen_at,
+        "published_at": published_at,
+    }
 
 
 def _read_origin(
     headers: Mapping[str, Any], id: str, name: str, times: _Times
 ) -> _Origin:
     service = find_service(headers)
-    return _Origin(
-        origin=find_name(headers, "origin"),
-        service=service,
-        schedule=find_entry(headers),
-        run=find_run(
+    return {
+        "origin": find_name(headers, "origin"),
+        "service": service,
+        "schedule": find_entry(headers),
+        "run": find_run(
             headers,
             id=id,
             name=name,
@@ -188,7 +188,7 @@ def _read_origin(
             sent_at=times["scheduled_at"],
             seen_at=times["seen_at"],
         ),
-    )
+    }
 
 
 def _read_content(
@@ -209,13 +209,13 @@ def _read_content(
         ) from error
     own = find_own_headers(name, headers, redaction, hidden)
     form, digest = seal(stored, own.shown)
-    return _Content(
-        args=stored.args,
-        kwargs=stored.kwargs,
-        headers=own.shown,
-        arguments=form.value,
-        options=find_options(
+    return {
+        "args": stored.args,
+        "kwargs": stored.kwargs,
+        "headers": own.shown,
+        "arguments": form.value,
+        "options": find_options(
             message, body.embedded, own, redaction=redaction, hidden=hidden
         ),
-        digest=digest,
-    )
+        "digest": digest,
+    }
