@@ -6,102 +6,25 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
-from cadasta.workertoolbox.conf._logging.formatters import FORMATTERS
-from cadasta.workertoolbox.results import (
-    DURATION_FORM,
-    Redaction,
-    Retention,
-    parse_duration,
+from cadasta.workertoolbox.conf._settings.checks import (
+    Check,
+    find_bytes_problem,
+    find_duration_problem,
+    find_error_group_problem,
+    find_flag_problem,
+    find_log_format_problem,
+    find_port_problem,
+    find_redaction_problem,
+    find_result_redaction_problem,
+    find_retention_problem,
+    find_retries_problem,
+    find_sentry_problem,
+    find_url_part_problem,
 )
 from cadasta.workertoolbox.routing import MONITOR_QUEUE
-
-#: Returns what is wrong with a value and what to write instead, or None. It may also
-#: raise an error of another package.
-Check = Callable[[Any], str | None]
-
-
-def _is_integer(value: object, *, minimum: float = -inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-
-
-def _url_part_problem(value: object) -> str | None:
-    if isinstance(value, str) or _is_integer(value):
-        return None
-    return "is neither a string nor an integer; leave it out for the default"
-
-
-def _port_problem(value: object) -> str | None:
-    if _url_part_problem(value) is None and str(value).isdecimal():
-        return None
-    return "is not a port; write its number, as in 5432"
-
-
-def _retries_problem(value: object) -> str | None:
-    if value is None or _is_integer(value, minimum=0):
-        return None
-    return "is not a number of retries; write 0 or more, or leave it out for no limit"
-
-
-def _bytes_problem(value: object) -> str | None:
-    if value is None or _is_integer(value, minimum=1):
-        return None
-    return "is not a number of bytes; write 1 or more, or leave it out for the default"
-
-
-def _duration_problem(value: object) -> str | None:
-    if value is None:
-        return None
-    try:
-        parse_duration(str(value))
-    except ValueError:
-        return f"is not a duration; write {DURATION_FORM}"
-    return None if isinstance(value, str) else "is not a string; write it in quotes"
-
-
-def _log_format_problem(value: object) -> str | None:
-    if value in (None, *FORMATTERS):
-        return None
-    known = " or ".join(map(repr, FORMATTERS))
-    return f"is unknown; write {known}, or leave it out for Celery's own format"
-
-
-def _flag_problem(value: object) -> str | None:
-    return None if isinstance(value, bool) else "is neither True nor False"
-
-
-def _sentry_problem(value: object) -> str | None:
-    if isinstance(value, bool):
-        return None
-    return (
-        "is neither True nor False; put the DSN into the environment variable "
-        "SENTRY_DSN"
-    )
-
-
-def _error_group_problem(value: object) -> str | None:
-    if value is None or callable(value) or (isinstance(value, str) and "." in value):
-        return None
-    return (
-        "is neither a function nor the path of one; write the path with its module, as "
-        "in 'export.errors.group', or leave it out"
-    )
-
-
-def _redaction_problem(value: Any) -> None:
-    Redaction(value)
-
-
-def _retention_problem(value: Any) -> None:
-    Retention(value)
-
-
-def _result_redaction_problem(value: Any) -> None:
-    Redaction(result_rules=value)
 
 
 @dataclass(frozen=True)
@@ -174,14 +97,14 @@ DATABASE_VARIABLES = (
         "RESULT_DB_USER",
         "string",
         "worker",
-        _url_part_problem,
+        find_url_part_problem,
         "database user of the result backend",
     ),
     Variable(
         "RESULT_DB_PASS",
         "string",
         "",
-        _url_part_problem,
+        find_url_part_problem,
         "password of that user",
         is_secret=True,
     ),
@@ -189,12 +112,12 @@ DATABASE_VARIABLES = (
         "RESULT_DB_HOST",
         "string",
         "localhost",
-        _url_part_problem,
+        find_url_part_problem,
         "host of the PostgreSQL server",
     ),
-    Variable("RESULT_DB_PORT", "int", 5432, _port_problem, "port of the server"),
+    Variable("RESULT_DB_PORT", "int", 5432, find_port_problem, "port of the server"),
     Variable(
-        "RESULT_DB_NAME", "string", "workers", _url_part_problem, "database on it"
+        "RESULT_DB_NAME", "string", "workers", find_url_part_problem, "database on it"
     ),
 )
 
@@ -212,21 +135,21 @@ _OTHER_VARIABLES = (
         "REDACT",
         "dict",
         {},
-        _redaction_problem,
+        find_redaction_problem,
         "which task arguments are hidden besides passwords and the like: see results",
     ),
     Variable(
         "REDACT_RESULTS",
         "dict",
         {},
-        _result_redaction_problem,
+        find_result_redaction_problem,
         "what is hidden of results and errors: see results",
     ),
     Variable(
         "ERROR_GROUP",
         "string",
         None,
-        _error_group_problem,
+        find_error_group_problem,
         "a function, or its dotted path, that takes an exception and the name of a "
         "task, and returns the key of the error's group: see results",
     ),
@@ -234,7 +157,7 @@ _OTHER_VARIABLES = (
         "MAX_ARGUMENT_BYTES",
         "int",
         None,
-        _bytes_problem,
+        find_bytes_problem,
         "how many bytes of a task's `args`, and of its `kwargs`, are stored; 65,536 by "
         "default: see results",
     ),
@@ -242,7 +165,7 @@ _OTHER_VARIABLES = (
         "MAX_HISTORY_RESULT_BYTES",
         "int",
         None,
-        _bytes_problem,
+        find_bytes_problem,
         "the size in bytes up to which the history keeps a result whole, so that "
         "`AsyncResult` finds it after `result_expires`; 65,536 by default: see results",
     ),
@@ -250,7 +173,7 @@ _OTHER_VARIABLES = (
         "ARCHIVE_AFTER",
         "string",
         None,
-        _duration_problem,
+        find_duration_problem,
         "how long after its end a task moves to the history, as in `30s`; `60s` by "
         "default: see results",
     ),
@@ -258,7 +181,7 @@ _OTHER_VARIABLES = (
         "LOST_AFTER",
         "string",
         None,
-        _duration_problem,
+        find_duration_problem,
         "how long after its start a task without a time limit is `LOST` if its worker "
         "has died, as in `2h`; `6h` by default: see results",
     ),
@@ -266,7 +189,7 @@ _OTHER_VARIABLES = (
         "RETENTION",
         "dict",
         {},
-        _retention_problem,
+        find_retention_problem,
         "how long the history keeps tasks, by status and name, as in "
         '`{"default": "90d", "FAILURE": "365d"}`; by default it keeps everything: '
         "see results",
@@ -275,7 +198,7 @@ _OTHER_VARIABLES = (
         "RESULT_DB_REQUIRED",
         "bool",
         False,
-        _flag_problem,
+        find_flag_problem,
         "whether a worker ends if it cannot use the database when it starts; by "
         "default it logs a line and runs tasks",
     ),
@@ -283,7 +206,7 @@ _OTHER_VARIABLES = (
         "LOG_FORMAT",
         "string",
         None,
-        _log_format_problem,
+        find_log_format_problem,
         "`json` or `plain`: workers and beat write the ids of the task on each line of "
         "the log; by default they log as Celery does",
     ),
@@ -291,7 +214,7 @@ _OTHER_VARIABLES = (
         "SENTRY",
         "bool",
         True,
-        _sentry_problem,
+        find_sentry_problem,
         "whether workers and beat send errors to Sentry, if `SENTRY_DSN` is set and "
         "the SDK is installed",
     ),
@@ -299,7 +222,7 @@ _OTHER_VARIABLES = (
         "CHORD_UNLOCK_MAX_RETRIES",
         "int",
         None,
-        _retries_problem,
+        find_retries_problem,
         "how often at most `celery.chord_unlock` checks whether the header of a chord "
         "has ended; no limit by default",
     ),
