@@ -6,10 +6,8 @@ Arguments, results and errors are redacted before they are stored in the databas
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from traceback import extract_tb
 from typing import Any
 
 from celery import Celery
@@ -20,6 +18,13 @@ from cadasta.workertoolbox.results._arguments.known_secrets import (
     leaves,
 )
 from cadasta.workertoolbox.results._arguments.masking import MAPPING_TASKS, Masking
+from cadasta.workertoolbox.results._arguments.redactors import (
+    Redactor,
+    ResultRedactor,
+    redact_arguments,
+    redact_text,
+    redact_value,
+)
 from cadasta.workertoolbox.results._arguments.rules import (
     TaskRules,
     check_rules,
@@ -27,19 +32,10 @@ from cadasta.workertoolbox.results._arguments.rules import (
 )
 from cadasta.workertoolbox.results._arguments.secret_texts import MASK, mask_text
 from cadasta.workertoolbox.results._headers import DISPLAY_REPRS
-from cadasta.workertoolbox.results._safe_text import log_text
 
 #: Maximum number of task names whose rules are cached: names come from messages, so
 #: their number is unlimited.
 MAX_CACHED_TASKS = 10_000
-
-_logger = logging.getLogger(__name__)
-
-#: A function that takes `args` and `kwargs` and returns those that may be stored.
-Redactor = Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]
-
-#: A function that takes a result or a text of an error, and returns what may be stored.
-ResultRedactor = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -166,14 +162,14 @@ class Redaction:
         rules = self.result_rules_of(name)
         match result:
             case {"exc_message": [*parts]} if status in EXCEPTION_STATES:
-                called = [_call_for_text(rules, name, part) for part in parts]
+                called = [redact_text(rules, name, part) for part in parts]
                 result = {**result, "exc_message": _mask_items(rules, called)}
             case {"exc_message": message} if status in EXCEPTION_STATES:
-                called = [_call_for_text(rules, name, message)]
+                called = [redact_text(rules, name, message)]
                 result = {**result, "exc_message": _mask_items(rules, called)[0]}
             case _:
                 for redactor in rules.redactors:
-                    result = _call_for_value(redactor, name, result)
+                    result = redact_value(redactor, name, result)
                 result = _mask_result(rules, result)
         return secrets.mask(result)
 
@@ -190,7 +186,7 @@ class Redaction:
     def redact_traceback(self, name: str, text: str, *, secrets: KnownSecrets) -> str:
         """Return the text of a traceback with secrets masked."""
         rules = self.result_rules_of(name)
-        shown = mask_text(str(_call_for_text(rules, name, text)), rules.is_secret)
+        shown = mask_text(str(redact_text(rules, name, text)), rules.is_secret)
         return secrets.mask_text(shown)
 
     def rules_of(self, name: str) -> TaskRules:
@@ -228,7 +224,7 @@ class Redaction:
         if rules.redactors:
             before = list(leaves([args, kwargs]))
             for redactor in rules.redactors:
-                args, kwargs = _call_redactor(redactor, name, args, kwargs)
+                args, kwargs = redact_arguments(redactor, name, args, kwargs)
             after = {repr(leaf) for leaf in leaves([args, kwargs])}
             hidden += [leaf for leaf in before if repr(leaf) not in after]
         masking = self.masking(name, hidden)
@@ -278,48 +274,6 @@ def _mask_items(rules: TaskRules, items: Sequence[Any]) -> list[Any]:
         MASK if rules.hides_position(position) else masking.mask(item)
         for position, item in enumerate(items)
     ]
-
-
-def _call_for_text(rules: TaskRules, name: str, text: Any) -> Any:
-    """Call the functions of `REDACT_RESULTS` for a text; return other values as is."""
-    for redactor in rules.redactors:
-        text = _call_for_value(redactor, name, text) if isinstance(text, str) else text
-    return text
-
-
-def _call_for_value(redactor: ResultRedactor, name: str, value: Any) -> Any:
-    """Call a function of `REDACT_RESULTS`; mask the value if it fails."""
-    try:
-        return redactor(value)
-    except Exception as error:
-        _log_failure("REDACT_RESULTS", name, error)
-        return MASK
-
-
-def _call_redactor(
-    redactor: Redactor, name: str, args: list[Any], kwargs: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Call a function of `REDACT`; mask all arguments if it fails."""
-    try:
-        args, kwargs = redactor(args, kwargs)
-        return list(args), dict(kwargs)
-    except Exception as error:
-        _log_failure("REDACT", name, error)
-        return [MASK], {}
-
-
-def _log_failure(setting: str, name: str, error: Exception) -> None:
-    # Without the text of the error, which may contain a secret.
-    place = extract_tb(error.__traceback__)[-1]
-    _logger.error(
-        "%s function of task %s failed with %s in %s, line %s; all that it takes is "
-        "masked",
-        setting,
-        log_text(name),
-        type(error).__name__,
-        place.filename,
-        place.lineno,
-    )
 
 
 def _leaves_missing_in(text: str, arguments: Any) -> Iterator[Any]:
