@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._database.statuses import SCHEDULED, STATUSES
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._history.erase import erase_task, erase_workflow
-from cadasta.workertoolbox.results._history.expiry import TASKS
+from cadasta.workertoolbox.results._history.expiry_rule import TASKS
 from cadasta.workertoolbox.results._history.purge import (
     DAY_TASKS,
     DAYS,

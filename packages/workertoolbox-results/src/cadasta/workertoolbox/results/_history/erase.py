@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results._database.tables import (
     tasksetmeta,
 )
 from cadasta.workertoolbox.results._history.error_groups import forget_samples
-from cadasta.workertoolbox.results._history.expiry import QUARANTINED, TASKS
+from cadasta.workertoolbox.results._history.expiry_rule import QUARANTINED, TASKS
 from cadasta.workertoolbox.results._history.purge import (
     BATCH_SIZE,
     begin_write_transaction,

@@ -31,12 +31,8 @@ from cadasta.workertoolbox.results._history.dropping import (
     estimate_days,
     expired_days,
 )
-from cadasta.workertoolbox.results._history.expiry import (
-    EVERYWHERE,
-    ExpiryRule,
-    age_rules,
-    class_rules,
-)
+from cadasta.workertoolbox.results._history.expiry import age_rules, class_rules
+from cadasta.workertoolbox.results._history.expiry_rule import EVERYWHERE, ExpiryRule
 from cadasta.workertoolbox.results._history.retention import Retention
 
 _logger = logging.getLogger(__name__)
