@@ -7,25 +7,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from celery import states
-from celery.backends import base
 from celery.exceptions import TimeoutError
-from celery.utils.serialization import create_exception_cls
-from sqlalchemy import RowMapping, bindparam, select
+from sqlalchemy import bindparam, select
 
-from cadasta.workertoolbox.results._backend.archived_results import (
-    ArchivedResults,
-    archived_meta,
-    with_result,
-)
+from cadasta.workertoolbox.results._backend.archived_results import ArchivedResults
 from cadasta.workertoolbox.results._backend.deferred_starts import DeferredStarts
 from cadasta.workertoolbox.results._backend.polling import LONGEST_S, poll_intervals
+from cadasta.workertoolbox.results._backend.result_meta import ResultMetaMixin
 from cadasta.workertoolbox.results._backend.retries import no_retries_after
 from cadasta.workertoolbox.results._backend.states import write_start
 from cadasta.workertoolbox.results._backend.task_ids import check_id
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.statuses import FINAL
 from cadasta.workertoolbox.results._database.tables import taskmeta
-from cadasta.workertoolbox.results._errors import PickledResult, ResultNotStorable
+from cadasta.workertoolbox.results._errors import ResultNotStorable
 
 #: Maximum number of task ids in one query: below SQLite's limit of 32,766 variables.
 MAX_IDS_PER_QUERY = 5000
@@ -33,37 +28,15 @@ MAX_IDS_PER_QUERY = 5000
 #: Seconds after which `get()` searches the history again.
 HISTORY_INTERVAL_S = 60.0
 
-#: Columns of the table that have the same name in Celery's result meta.
-_META_COLUMNS = (
-    "status",
-    "date_done",
-    "traceback",
-    "children",
-    "name",
-    "args",
-    "kwargs",
-    "worker",
-    "retries",
-    "queue",
-)
 
-#: First byte of every pickle of protocol 2 and later.
-_PICKLE_PREFIX = b"\x80"
-
-
-class ResultReadingMixin(base.BaseBackend):
-    """The methods by which Celery reads results and waits for them.
-
-    A result's meta is Celery's dict of a task's state: `status`, `result`, `traceback`,
-    `children` and, with `result_extended`, the task's name, arguments and worker.
-    """
+class ResultReadingMixin(ResultMetaMixin):
+    """The methods by which Celery reads results and waits for them."""
 
     #: Groups read all their results with one query.
     supports_native_join = True
 
     database: Database
     _archived: ArchivedResults
-    _max_result_bytes: int
     _deferred_starts: DeferredStarts
     _cache: Any
     _ensure_not_eager: Callable[[], None]
@@ -239,39 +212,6 @@ class ResultReadingMixin(base.BaseBackend):
         archived = self._archived.find([task_id]).get(task_id)
         return unknown if archived is None else self._archived_meta(archived)
 
-    def _archived_meta(self, row: RowMapping) -> dict[str, Any]:
-        meta = archived_meta(
-            row, self._decode_optional, max_bytes=self._max_result_bytes
-        )
-        decoded: dict[str, Any] = self.meta_from_decoded(meta)
-        return decoded
-
-    def _meta(self, row: RowMapping) -> dict[str, Any]:
-        stamps = self._decode_optional(row["stamps"]) or {"stamps": {}}
-        # A stamp may have the name of any key, such as `status`.
-        meta = {**stamps, **stamps["stamps"]}
-        del meta["stamps"]
-        meta |= {name: row[name] for name in ("task_id", *_META_COLUMNS)}
-        for name in ("args", "kwargs", "children"):
-            meta[name] = self._decode_optional(meta[name])
-        whole = with_result(
-            meta, row, self._decode_optional, max_bytes=self._max_result_bytes
-        )
-        decoded: dict[str, Any] = self.meta_from_decoded(whole)
-        return decoded
-
-    def exception_to_python(self, exc: Any) -> Any:
-        """Return a stored exception in a form that does not end the process.
-
-        A `SystemExit` or `KeyboardInterrupt` of a task becomes an `Exception` of the
-        same name.
-        """
-        found = super().exception_to_python(exc)
-        if not isinstance(found, BaseException) or isinstance(found, Exception):
-            return found
-        kind = create_exception_cls(type(found).__name__, type(found).__module__)
-        return kind(*found.args)
-
     def _task_result_exists(self, task_id: str) -> bool:
         query = select(taskmeta.c.forgotten).where(taskmeta.c.task_id == str(task_id))
         with self.database.connect() as connection:
@@ -284,19 +224,6 @@ class ResultReadingMixin(base.BaseBackend):
         """Return whether any state of a task is stored."""
         exists: bool = self._ensure_retryable(self._task_result_exists, task_id)
         return exists
-
-    def _decode_optional(self, content: bytes | None) -> Any:
-        """Decode a column that contains JSON; return None if it is NULL.
-
-        Raises:
-            PickledResult: The content is a pickle.
-        """
-        if content is None:
-            return None
-        content = bytes(content)
-        if content.startswith(_PICKLE_PREFIX):
-            raise PickledResult()
-        return self.decode(content)
 
 
 def _has_failure(ended: Iterable[tuple[str, dict[str, Any]]]) -> bool:
