@@ -14,7 +14,6 @@ from celery.exceptions import ImproperlyConfigured
 from celery.signals import task_prerun, worker_ready
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_timedelta
-from sqlalchemy import case, delete, update
 
 from cadasta.workertoolbox.results._backend import pool_exit
 from cadasta.workertoolbox.results._backend.archived_results import (
@@ -32,6 +31,7 @@ from cadasta.workertoolbox.results._backend.groups import GroupMixin
 from cadasta.workertoolbox.results._backend.ignored import IgnoredMixin
 from cadasta.workertoolbox.results._backend.own_keys import OwnKeys
 from cadasta.workertoolbox.results._backend.reading import ResultReadingMixin
+from cadasta.workertoolbox.results._backend.removal import RemovalMixin
 from cadasta.workertoolbox.results._backend.retries import RetryMixin
 from cadasta.workertoolbox.results._backend.rows import RowBuilder, waited_s
 from cadasta.workertoolbox.results._backend.settings import check_settings
@@ -41,16 +41,8 @@ from cadasta.workertoolbox.results._backend.unrun_steps import UnrunStepsMixin
 from cadasta.workertoolbox.results._database.connection import shared_database
 from cadasta.workertoolbox.results._database.engine import database_url
 from cadasta.workertoolbox.results._database.outages import is_outage
-from cadasta.workertoolbox.results._database.statuses import ENDED
-from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._errors import ResultNotStorable
-from cadasta.workertoolbox.results._history.cleanup import (
-    delete_chords,
-    delete_groups,
-    delete_results,
-    has_kept_results,
-)
 from cadasta.workertoolbox.results._history.ended_tasks import max_result_bytes
 
 #: Number of retries of a statement while the database is unavailable. With Celery's
@@ -66,6 +58,7 @@ class Backend(
     IgnoredMixin,
     GroupMixin,
     ResultReadingMixin,
+    RemovalMixin,
     ChordMixin,
     UnrunStepsMixin,
     RetryMixin,
@@ -252,48 +245,6 @@ class Backend(
     def note_worker(self, name: str) -> None:
         """Note the name of the worker that this process belongs to."""
         self._rows.worker = name
-
-    def _forget(self, task_id: str) -> None:
-        """Hide a result from `AsyncResult`; `TaskStore` still shows it."""
-        result = taskmeta.c
-        same = result.task_id == str(task_id)
-        # An archived result stays for a while, as a copy of its message may arrive. A
-        # trigger would clear the mark if the time were the same.
-        archived_at = case((result.archived_at.is_not(None), datetime.now(UTC)))
-        mark = (
-            update(taskmeta)
-            .where(same, result.status.in_(ENDED))
-            .values(forgotten=True, archived_at=archived_at)
-            .returning(result.date_done, result.archived_at)
-        )
-        # If the task has ended meanwhile, a trigger keeps the result and marks it too.
-        deletion = delete(taskmeta).where(same).returning(result.date_done)
-        with self.database.connect() as connection:
-            marked = connection.execute(mark).first()
-            if marked is not None and marked.archived_at is None:
-                return
-            deleted = marked or connection.execute(deletion).first()
-        ended_at = None if deleted is None else deleted.date_done
-        self._archived.forget(str(task_id), ended_at)
-
-    def cleanup(self) -> None:
-        """Delete rows that are older than `result_expires`, in batches.
-
-        The age of a result counts from its latest state, and that of a chord from its
-        latest change. The end of a task stays until it is archived.
-        """
-        if not self.expires:
-            return
-        before = datetime.now(UTC) - self.expires
-        for delete_some in (delete_results, delete_groups, delete_chords):
-            while self._ensure_retryable(delete_some, self.database, before):
-                pass
-        if self._ensure_retryable(has_kept_results, self.database, before):
-            logger.warning(
-                "results older than result_expires stay, because they are not in the "
-                "history yet; run a monitor (`celery -A … tasks monitor`), or "
-                "`celery -A … tasks archive --once` from time to time"
-            )
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), (), {"url": self.url})
