@@ -306,6 +306,35 @@ def test_a_search_for_json_in_the_history_uses_its_index(
     assert plans == []
 
 
+INSERT_COMMON_VALUES = f"""
+INSERT INTO workertoolbox_history (id, keep, day, status, finished_at, listed_at,
+    tracked, forgotten, kwargs)
+SELECT n, 'default', current_date, 'SUCCESS', now() - n * interval '1 s',
+    now() - n * interval '1 s', true, false,
+    jsonb_build_object('n', n, 'even', n % 2 = 0)
+FROM generate_series(1, {TASK_COUNT}) n
+"""
+
+
+def test_a_search_for_a_common_value_reads_only_the_newest_tasks(
+    postgresql: PostgreSQL,
+) -> None:
+    with postgresql.database() as database:
+        store = TaskStore(result_backend_url(database))
+        with store.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            today = "SELECT workertoolbox_add_day('default', current_date)"
+            for statement in (today, INSERT_COMMON_VALUES, "VACUUM ANALYZE"):
+                connection.execute(text(statement))
+        with record_plans(store.engine) as found:
+            tasks = store.search("args.even:true", limit=10).tasks
+        store.close()
+
+    assert [task.id for task in tasks] == [str(2 * n) for n in range(1, 11)]
+    plan, *_ = [plan for plan in found if "large IS NULL" in plan]
+    assert "Incremental Sort" in plan
+
+
 @pytest.mark.parametrize("path", ["args.a" + ".0" * 49, "header" + ".0" * 50])
 def test_a_long_path_takes_no_longer_than_a_short_one(
     store: TaskStore, path: str

@@ -15,6 +15,7 @@ from celery import states
 
 from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._history.tally import NOTHING, Columns, Tally
+from cadasta.workertoolbox.results._safe_text import log_text
 from cadasta.workertoolbox.results._store.fleet_figures import EndedKey
 from cadasta.workertoolbox.results._task import INTERNAL
 
@@ -95,7 +96,7 @@ class EndedTotals:
             _logger.warning(
                 "metrics leave out malformed rows of workertoolbox_rollup, such as "
                 "that of %s at %s: %s",
-                *(key.name, key.at, reason),
+                *(log_text(key.name), key.at, reason),
             )
         self._has_logged = True
 
