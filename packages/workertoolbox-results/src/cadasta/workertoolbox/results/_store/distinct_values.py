@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import (
-    CTE,
     Column,
     ColumnElement,
     Connection,
+    Subquery,
     TextClause,
     func,
     select,
@@ -26,13 +26,13 @@ def distinct_values(
 ) -> Iterable[str]:
     """Return up to `MAX_VALUES` distinct values of a column, except NULL."""
     value = each_value(column, *conditions).c.value
-    return connection.scalars(select(value).where(value.is_not(None)).limit(MAX_VALUES))
+    return connection.scalars(select(value).limit(MAX_VALUES))
 
 
 def each_value(
     column: Column[str], *conditions: ColumnElement[bool] | TextClause
-) -> CTE:
-    """Return a table with the distinct values of a column, `value`, and a last NULL.
+) -> Subquery:
+    """Return a table with the distinct values of a column, `value`, except NULL.
 
     It is part of one statement. In PostgreSQL, planning a statement on the history
     takes as long as running it.
@@ -40,6 +40,7 @@ def each_value(
     least = select(func.min(column).label("value")).where(*conditions)
     first = least.cte("found", recursive=True)
     following = select(func.min(column)).where(column > first.c.value, *conditions)
-    return first.union_all(
+    value = first.union_all(
         select(following.scalar_subquery()).where(first.c.value.is_not(None))
-    )
+    ).c.value
+    return select(value).where(value.is_not(None)).subquery("each")

@@ -45,7 +45,7 @@ def find_matching_values(
     if values is not None or pattern is None or field not in _LISTED:
         return values
     value = each_value(column, *conditions).c.value
-    known = select(value.label(field)).where(value.is_not(None)).subquery("known")
+    known = select(value.label(field)).subquery("known")
     is_matching = query_condition(pattern, known, connection.dialect.name)
     query = select(known.c[field]).where(is_matching).limit(MAX_SCANS + 1)
     found = connection.scalars(query).all()

@@ -187,11 +187,9 @@ def _read_archived(
     recent = select(func.count()).where(
         in_days, of_worker, columns.finished_at >= now - RECENT
     )
-    query = (
-        select(worker, last.scalar_subquery(), recent.scalar_subquery())
-        .where(worker.is_not(None))
-        .limit(MAX_WORKERS)
-    )
+    query: Select[Any] = select(
+        worker, last.scalar_subquery(), recent.scalar_subquery()
+    ).limit(MAX_WORKERS)
     yield from starmap(_Ended, connection.execute(query))
 
 
