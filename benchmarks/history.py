@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 from cadasta.workertoolbox.results import TaskStore
 from measuring.query_times import compare_sizes, scalar
 from measuring.rounds import timed
-from support.sample_history import DAYS, RARE_QUEUE, archived_id
+from support.sample_history import DAYS, RARE_QUEUE, SAMPLE, archived_id
 
 #: Filters of `TaskStore.list`, by a description of the list. Those of `{…}` are values
 #: of a sample.
@@ -41,12 +41,6 @@ LISTINGS: Mapping[str, Mapping[str, Any]] = {
 
 #: Columns of a task of a number of days ago, as filters of `TaskStore.list`.
 SAMPLED = (("worker", 1), ("worker", DAYS * 2 // 3), ("error_group", 1))
-
-SAMPLE = """
-SELECT {column} FROM workertoolbox_history
-WHERE {column} IS NOT NULL AND day <= (now() AT TIME ZONE 'UTC')::date - {days}
-ORDER BY day DESC LIMIT 1
-"""
 
 #: The size in bytes of all tables of the history with their indexes, per task.
 BYTES_PER_TASK = """

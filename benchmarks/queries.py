@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from cadasta.workertoolbox.results import TaskStore
 from measuring.query_times import compare_sizes, scalar
-from support.sample_history import DAYS, archived_id
+from support.sample_history import DAYS, SAMPLE, archived_id
 
 #: Queries of `TaskStore.search`. `{worker}` and `{error_group}` are values of a sample.
 SEARCHES = (
@@ -29,12 +29,6 @@ SEARCHES = (
 
 #: Queries that no index supports, in a window of a day.
 IN_A_DAY = ('error:"no map"', "name:*.rare", "args.size:2", "run:>30s")
-
-SAMPLE = """
-SELECT {column} FROM workertoolbox_history
-WHERE {column} IS NOT NULL AND day <= (now() AT TIME ZONE 'UTC')::date - {days}
-ORDER BY day DESC LIMIT 1
-"""
 
 
 def queries(

@@ -167,6 +167,13 @@ FROM (
     generate_series(0, 8) n
 """
 
+#: A value of `{column}` that a task of `{days}` days ago, or of an earlier day, has.
+SAMPLE = """
+SELECT {column} FROM workertoolbox_history
+WHERE {column} IS NOT NULL AND day <= (now() AT TIME ZONE 'UTC')::date - {days}
+ORDER BY day DESC LIMIT 1
+"""
+
 
 def insert_sample_history(
     connection: Connection, count: int, *, backlog: int = 10_000, recent: int = 12_000
