@@ -61,7 +61,7 @@ ORDER = {
     ),
     "results": (
         "_durations",  # "30s" and "7d"
-        "_duration_text",
+        "_duration_text _number_text",  # "2.1 min" and "12,345"
         "_errors _headers _ages",  # exceptions; message headers; ages of tasks
         "_query_errors",  # the exceptions of queries
         "_instants",  # "2h", "yesterday" and "14:30"
@@ -78,6 +78,7 @@ ORDER = {
         "_store",  # queries
         "_fleet_metrics",  # metrics for Prometheus about the fleet
         "_reruns",  # tasks that are published again
+        "web",  # the pages
         "_commands",  # one module for each command
         "commands",  # the command group, which Celery imports by name
     ),

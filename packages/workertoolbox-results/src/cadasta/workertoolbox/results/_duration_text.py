@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 #: The units of durations, with their seconds, and the seconds from which they are used:
 #: the shorter unit would be rounded up to 60.0 s, for example.
 _SHOWN_UNITS = (
@@ -25,3 +27,10 @@ def duration_text(seconds: float | None) -> str:
             number = seconds / size
             return f"{number:.0f} ms" if unit == "ms" else f"{number:.1f} {unit}"
     return "<1 ms" if seconds > 0 else "0 ms"
+
+
+def age_text(at: datetime | None, now: datetime) -> str:
+    """Return how long ago an instant was, such as `2.1 min ago`; nothing without it."""
+    if at is None:
+        return ""
+    return f"{duration_text(max((now - at).total_seconds(), 0.0))} ago"

@@ -49,6 +49,7 @@ COMMANDS = {
     "stuck": "Show tasks that have been queued or running for too long.",
     "tail": "Show new tasks, and tasks that end, until interrupted.",
     "upgrade": "Create the tables, or migrate them to the current schema.",
+    "web": "Serve web pages about all tasks, until interrupted.",
     "why": "Say why the task ID has not run or has not finished, or how it ended.",
     "workers": "Show when each worker was last seen, and which tasks it runs.",
 }

@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.text import Text
 
 from cadasta.workertoolbox.results._commands.output import make_console
-from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._duration_text import age_text, duration_text
+from cadasta.workertoolbox.results._number_text import (
+    MIN_CHANGE,
+    count_text,
+    find_change,
+    share_text,
+)
 from cadasta.workertoolbox.results._safe_text import terminal_text
 
 #: Characters between two columns.
 GAP = 2
-
-#: The smallest change that is shown; that of a duration is above the error of a
-#: percentile.
-MIN_CHANGE = 0.01
-MIN_DURATION_CHANGE = 0.1
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -116,19 +117,15 @@ def _line(
 
 def count_cell(number: int | None, *, style: str = "") -> Cell:
     """Return a number as `12,345`, and a question mark if it is not known."""
+    text = count_text(number)
     if number is None:
-        return Cell("?", "yellow")
-    return Cell(f"{number:,}", style if number else "dim")
+        return Cell(text, "yellow")
+    return Cell(text, style if number else "dim")
 
 
 def share_cell(share: float | None, *, style: str = "red") -> Cell:
     """Return a share from 0 to 1 in percent, such as `2.0 %`."""
-    if share is None:
-        return BLANK
-    if 0 < share < 0.001:
-        return Cell("<0.1 %", style)
-    text = f"{share * 100:.0f} %" if share in (0, 1) else f"{share * 100:.1f} %"
-    return Cell(text, style if share else "dim")
+    return Cell(share_text(share), style if share else "dim")
 
 
 def duration_cell(seconds: float | None, *, style: str = "") -> Cell:
@@ -149,24 +146,16 @@ def change_cell(
         more_is_worse: Whether a larger number is red, and a smaller one green.
         least: The smallest change that is shown, as a share of the number before.
     """
-    if now is None or before is None or now == before:
+    change = find_change(now, before, least=least)
+    if change is None:
         return BLANK
     styles = ("red", "green") if more_is_worse else ("", "")
-    if not before:
-        return Cell("▲ new", styles[0])
-    change = now / before - 1
-    if abs(change) < least:
-        return BLANK
-    text = f"{abs(change) * 100:.0f} %" if change < 10 else f"{now / before:,.0f}×"
-    return Cell(f"▲ {text}", styles[0]) if change > 0 else Cell(f"▼ {text}", styles[1])
+    return Cell(change.text, styles[0] if change.is_more else styles[1])
 
 
 def age_cell(at: datetime | None, now: datetime, *, style: str = "") -> Cell:
     """Return how long ago an instant was, such as `2.1 min ago`."""
-    if at is None:
-        return BLANK
-    age = duration_text(max((now - at).total_seconds(), 0.0))
-    return Cell(f"{age} ago", style)
+    return Cell(age_text(at, now), style)
 
 
 def bars(numbers: Sequence[int]) -> str:

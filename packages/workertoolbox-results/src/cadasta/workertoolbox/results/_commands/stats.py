@@ -13,7 +13,6 @@ import click
 from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.number_table import (
     BLANK,
-    MIN_DURATION_CHANGE,
     Cell,
     Column,
     change_cell,
@@ -38,6 +37,7 @@ from cadasta.workertoolbox.results._commands.output import (
 )
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._errors import InvalidGrouping
+from cadasta.workertoolbox.results._number_text import MIN_DURATION_CHANGE
 from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
 from cadasta.workertoolbox.results._store.store import TaskStore
 

@@ -1,0 +1,131 @@
+"""How pages write numbers, times and texts: in one way everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from markupsafe import Markup, escape
+
+from cadasta.workertoolbox.results._duration_text import age_text, duration_text
+from cadasta.workertoolbox.results._number_text import count_text, share_text
+from cadasta.workertoolbox.results._safe_text import terminal_text
+
+#: What a cell shows whose value is not known.
+UNKNOWN = "–"
+
+#: The cookie with the time zone of the viewer, such as `Europe/Berlin`; `app.js` sets it.
+ZONE_COOKIE = "workertoolbox_zone"
+
+#: Status of a task, with the tone of its label in `app.css`.
+TONES = {
+    "SUCCESS": "good",
+    "FAILURE": "bad",
+    "LOST": "bad",
+    "REVOKED": "muted",
+    "REJECTED": "muted",
+    "IGNORED": "muted",
+    "STARTED": "active",
+    "RETRY": "warn",
+    "QUEUED": "waiting",
+    "SCHEDULED": "waiting",
+    "PLANNED": "waiting",
+}
+
+
+def visible(value: Any) -> Any:
+    """Return a text without invisible characters, which become escapes like `\\x1b`.
+
+    The environment applies it to every value that a template shows: names, arguments
+    and tracebacks come from whoever can publish a message. Lines stay lines.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return "\n".join(
+            "\t".join(map(terminal_text, line.split("\t")))
+            for line in value.split("\n")
+        )
+    return value
+
+
+def zone_of(cookies: Mapping[str, str]) -> tzinfo:
+    """Return the time zone of the viewer; UTC if it is not known."""
+    try:
+        return ZoneInfo(cookies.get(ZONE_COOKIE, ""))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def instant(at: datetime | None, zone: tzinfo = UTC) -> str:
+    """Return a time in the viewer's zone, with the time in UTC as its title."""
+    if at is None:
+        return UNKNOWN
+    utc = at.astimezone(UTC)
+    shown = at.astimezone(zone)
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S}", f"{shown:%Y-%m-%d %H:%M:%S}"
+    )
+
+
+def age(at: datetime | None, now: datetime | None = None) -> str:
+    """Return how long ago an instant was, with the time in UTC as its title."""
+    if at is None:
+        return UNKNOWN
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{} UTC" data-age>{}</time>').format(
+        utc.isoformat(),
+        f"{utc:%Y-%m-%d %H:%M:%S}",
+        age_text(at, now or datetime.now(UTC)),
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration such as `2.1 min`."""
+    return duration_text(seconds) or UNKNOWN
+
+
+def count(number: int | None) -> str:
+    """Return a number such as `12,345`."""
+    return count_text(number)
+
+
+def share(part: float | None) -> str:
+    """Return a share from 0 to 1 in percent."""
+    return share_text(part) or UNKNOWN
+
+
+def size(number: int | None) -> str:
+    """Return a number of bytes, such as `1.5 MB`."""
+    if number is None:
+        return UNKNOWN
+    amount = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:,.1f} TB"
+
+
+def value(something: Any) -> str:
+    """Return a value as JSON with indents; a text as it is."""
+    if isinstance(something, str):
+        return something
+    return json.dumps(something, ensure_ascii=False, indent=2)
+
+
+def status(name: str) -> str:
+    """Return the label of a status."""
+    tone = TONES.get(name, "active")
+    return Markup('<span class="status {}">{}</span>').format(
+        tone, escape(visible(name))
+    )
+
+
+FILTERS = {
+    each.__name__: each
+    for each in (age, count, duration, share, size, status, value)
+}

@@ -1,0 +1,17 @@
+"""The page `/queues`."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cadasta.workertoolbox.results.web.site import site_of
+
+
+def show(request: Request) -> Response:
+    """Return the page."""
+    return site_of(request).page(request, "queues.html")
+
+
+ROUTES = [Route("/queues", show, name="queues")]

@@ -1,0 +1,98 @@
+"""Errors as pages and as problem details (RFC 9457), each with a sentence that helps."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from cadasta.workertoolbox.results._errors import (
+    DatabaseUnavailable,
+    InvalidGrouping,
+    InvalidLimit,
+    InvalidWindow,
+    ResultsError,
+    SchemaOutdated,
+    UnknownErrorState,
+    UnknownStatus,
+)
+from cadasta.workertoolbox.results._query_errors import (
+    InvalidPage,
+    InvalidQuery,
+    InvalidTime,
+    QueryTimeout,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Statuses of errors; a class counts for its subclasses. Errors about something that
+#: does not exist are `LookupError`s.
+_STATUSES: dict[type[Exception], HTTPStatus] = {
+    InvalidGrouping: HTTPStatus.BAD_REQUEST,
+    InvalidLimit: HTTPStatus.BAD_REQUEST,
+    InvalidPage: HTTPStatus.BAD_REQUEST,
+    InvalidQuery: HTTPStatus.BAD_REQUEST,
+    InvalidTime: HTTPStatus.BAD_REQUEST,
+    InvalidWindow: HTTPStatus.BAD_REQUEST,
+    UnknownErrorState: HTTPStatus.BAD_REQUEST,
+    UnknownStatus: HTTPStatus.BAD_REQUEST,
+    DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    SchemaOutdated: HTTPStatus.SERVICE_UNAVAILABLE,
+    QueryTimeout: HTTPStatus.GATEWAY_TIMEOUT,
+    LookupError: HTTPStatus.NOT_FOUND,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong, for a person.
+
+    Attributes:
+        status: The HTTP status.
+        detail: One sentence that says what is wrong and what to do.
+        marked: The text of an invalid query, with a caret below the column.
+        headers: Headers of the response.
+    """
+
+    status: HTTPStatus
+    detail: str
+    marked: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The phrase of the status, such as `Not Found`."""
+        return self.status.phrase
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the members of `application/problem+json`."""
+        found: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": int(self.status),
+            "detail": self.detail,
+        }
+        if self.marked is not None:
+            found["marked"] = self.marked
+        return found
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the problem of an error; one that is not expected is logged."""
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        detail = error.detail if error.detail != status.phrase else status.description
+        return Problem(status, detail, headers=dict(error.headers or {}))
+    if isinstance(error, ResultsError):
+        for kind, status in _STATUSES.items():
+            if isinstance(error, kind):
+                marked = error.marked if isinstance(error, InvalidQuery) else None
+                return Problem(status, str(error), marked)
+    logger.error("a page could not be shown", exc_info=error)
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "the page could not be shown; the log of the server has the error",
+    )

@@ -1,0 +1,111 @@
+"""What every page of an app shares: the store, the templates and their settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, partial
+from importlib.metadata import version
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results.web.formats import (
+    FILTERS,
+    UNKNOWN,
+    instant,
+    visible,
+    zone_of,
+)
+
+class _Entry(NamedTuple):
+    """An entry of the navigation: its title, and the key that opens it after `g`."""
+
+    title: str
+    key: str
+
+
+#: The pages in the navigation, by the names of their routes.
+PAGES = {
+    "overview": _Entry("Overview", "o"),
+    "tasks": _Entry("Tasks", "t"),
+    "errors": _Entry("Errors", "e"),
+    "queues": _Entry("Queues", "q"),
+    "workers": _Entry("Workers", "w"),
+    "schedules": _Entry("Schedules", "s"),
+    "services": _Entry("Services", "v"),
+    "quarantine": _Entry("Quarantine", "n"),
+    "health": _Entry("Health", "h"),
+}
+
+#: Changes with each release, so that browsers may keep files of the one before.
+VERSION = version("workertoolbox-results")
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the pages of one app share.
+
+    Attributes:
+        store: The database; its role only needs to read rows.
+        title: The name of the fleet in the header.
+    """
+
+    store: TaskStore
+    title: str = "workertoolbox"
+    environment: Environment = field(default_factory=lambda: _environment())
+
+    def page(
+        self, request: Request, template: str, *, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        """Return a template as a page; its links and times are those of the viewer."""
+        zone = zone_of(request.cookies)
+        text = self.environment.get_template(template).render(
+            site=self,
+            request=request,
+            path=partial(path, request),
+            now=datetime.now(UTC),
+            zone=zone,
+            instant=partial(instant, zone=zone),
+            **values,
+        )
+        return HTMLResponse(text, status)
+
+
+def site_of(request: Request) -> Site:
+    """Return the site that a request belongs to."""
+    found: Site = request.app.state.site
+    return found
+
+
+def path(
+    request: Request, name: str, /, *, query: dict[str, Any] | None = None, **parts: str
+) -> str:
+    """Return the path of a route, under the path that the app is mounted at.
+
+    Args:
+        query: Parameters of its query; those that are None or empty are left out.
+    """
+    quoted = {key: quote(value, safe="") for key, value in parts.items()}
+    found = f"{request.state.root}{request.app.url_path_for(name, **quoted)}"
+    given = {key: value for key, value in (query or {}).items() if value}
+    return f"{found}?{urlencode(given)}" if given else found
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+    )
+    environment.filters |= FILTERS
+    environment.globals |= {"PAGES": PAGES, "UNKNOWN": UNKNOWN, "VERSION": VERSION}
+    return environment

@@ -1,0 +1,92 @@
+// The pages work without this file. It adds copying, keys, the viewer's time zone and
+// the refresh of parts with `data-refresh`.
+"use strict";
+
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+function rememberZone() {
+  const name = "workertoolbox_zone";
+  if (document.cookie.split("; ").includes(`${name}=${zone}`)) return;
+  document.cookie = `${name}=${zone}; path=/; max-age=31536000; samesite=lax`;
+  // The server wrote this page in UTC; the next ones are in the zone of the viewer.
+  const two = (number) => String(number).padStart(2, "0");
+  for (const each of document.querySelectorAll("time[datetime]:not([data-age])")) {
+    const at = new Date(each.dateTime);
+    const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+    const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+    each.textContent = `${day} ${clock}`;
+  }
+}
+
+function showCopyButtons(root) {
+  for (const each of root.querySelectorAll(".copy[hidden]")) each.hidden = false;
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest(".copy");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.dataset.copy);
+  const before = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = before), 1500);
+});
+
+// Rows of a table: the first link of each is opened by Enter.
+function move(step) {
+  const rows = [...document.querySelectorAll("main tbody tr")].filter((row) =>
+    row.querySelector("a")
+  );
+  if (!rows.length) return;
+  const current = rows.findIndex((row) => row.contains(document.activeElement));
+  const next = current < 0 ? (step > 0 ? 0 : rows.length - 1) : current + step;
+  const row = rows[Math.max(0, Math.min(next, rows.length - 1))];
+  const link = row.querySelector("a");
+  link.focus({ preventScroll: true });
+  row.scrollIntoView({ block: "nearest" });
+}
+
+let isGoing = false;
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const target = event.target;
+  if (target.closest("input, textarea, select, dialog")) {
+    if (event.key === "Escape") target.blur();
+    return;
+  }
+  if (isGoing) {
+    isGoing = false;
+    const link = document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+    if (link) link.click();
+    return;
+  }
+  const actions = {
+    j: () => move(1),
+    k: () => move(-1),
+    g: () => (isGoing = true),
+    "/": () => (document.querySelector("#query") || document.querySelector("#jump")).focus(),
+    "?": () => document.querySelector("#keys").showModal(),
+  };
+  if (!(event.key in actions)) return;
+  event.preventDefault();
+  actions[event.key]();
+});
+
+// A part of a page is read again only while somebody can see it, and not while its text
+// is selected or a menu in it is open.
+function refresh() {
+  if (document.visibilityState !== "visible") return;
+  if (String(document.getSelection())) return;
+  for (const each of document.querySelectorAll("[data-refresh]")) {
+    if (!each.dataset.paused) htmx.trigger(each, "refresh");
+  }
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  rememberZone();
+  showCopyButtons(document);
+  const part = document.querySelector("[data-refresh]");
+  if (part) setInterval(refresh, Number(part.dataset.refresh) * 1000);
+  document.addEventListener("visibilitychange", refresh);
+});
+document.addEventListener("htmx:load", (event) => showCopyButtons(event.detail.elt));

@@ -1,0 +1,101 @@
+"""The app around the pages: its paths, its headers, and its error pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results.web import create_app
+from cadasta.workertoolbox.results.web.site import PAGES
+
+
+@pytest.fixture
+def client(store: TaskStore) -> Iterator[TestClient]:
+    with TestClient(create_app(store)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_is_shown_for_an_empty_database(
+    client: TestClient, name: str
+) -> None:
+    response = client.get("/" if name == "overview" else f"/{name}")
+
+    assert response.status_code == 200
+    assert f"<h1>{PAGES[name].title}" in response.text
+
+
+def test_a_page_may_only_load_files_of_the_app(client: TestClient) -> None:
+    headers = client.get("/").headers
+
+    assert headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["cache-control"] == "no-store"
+
+
+def test_links_start_with_the_path_of_the_mount(store: TaskStore) -> None:
+    outer = Starlette(routes=[Mount("/ops/tasks", create_app(store))])
+    with TestClient(outer) as client:
+        page = client.get("/ops/tasks/workers")
+        missing = client.get("/ops/tasks/nothing")
+
+    assert 'href="/ops/tasks/queues"' in page.text
+    assert 'href="/ops/tasks/queues"' in missing.text
+    assert missing.status_code == 404
+
+
+def test_links_start_with_the_prefix(store: TaskStore) -> None:
+    with TestClient(create_app(store, prefix="/ops")) as client:
+        page = client.get("/ops/workers")
+
+    assert 'href="/ops/queues"' in page.text
+
+
+def test_static_files_are_kept_by_browsers(client: TestClient) -> None:
+    page = client.get("/").text
+    path = page.partition('<link rel="stylesheet" href="')[2].partition('"')[0]
+    response = client.get(path)
+
+    assert response.status_code == 200
+    assert "max-age" in response.headers["cache-control"]
+
+
+def test_an_unknown_task_is_a_page_that_names_it(client: TestClient) -> None:
+    response = client.get("/tasks/gone%2F<b>")
+
+    assert response.status_code == 404
+    assert "gone/&lt;b&gt;" in response.text
+
+
+def test_an_unknown_path_of_the_api_is_a_problem_document(client: TestClient) -> None:
+    response = client.get("/api/v1/nothing")
+
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == 404
+
+
+def test_pages_wait_for_the_upgrade_of_the_database(
+    template: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "later.sqlite3"
+    engine = open_engine(database_url(f"sqlite:///{path}"))
+    with (
+        TaskStore.from_engine(engine) as store,
+        TestClient(create_app(store)) as client,
+    ):
+        before = client.get("/")
+        shutil.copy(template, path)
+        after = client.get("/")
+
+    assert before.status_code == 503
+    assert "tasks upgrade" in before.text
+    assert after.status_code == 200
