@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results.web import create_app
 from cadasta.workertoolbox.results.web.site import PAGES
@@ -83,17 +82,15 @@ def test_an_unknown_path_of_the_api_is_a_problem_document(client: TestClient) ->
     assert response.json()["status"] == 404
 
 
-def test_pages_wait_for_the_upgrade_of_the_database(
-    template: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "later.sqlite3"
-    engine = open_engine(database_url(f"sqlite:///{path}"))
+def test_pages_wait_for_the_upgrade_of_the_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/later.sqlite3"
+    engine = open_engine(database_url(url))
     with (
         TaskStore.from_engine(engine) as store,
         TestClient(create_app(store)) as client,
     ):
         before = client.get("/")
-        shutil.copy(template, path)
+        upgrade(url)
         after = client.get("/")
 
     assert before.status_code == 503

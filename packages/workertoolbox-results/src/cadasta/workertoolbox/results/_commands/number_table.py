@@ -125,6 +125,8 @@ def count_cell(number: int | None, *, style: str = "") -> Cell:
 
 def share_cell(share: float | None, *, style: str = "red") -> Cell:
     """Return a share from 0 to 1 in percent, such as `2.0 %`."""
+    if share is None:
+        return BLANK
     return Cell(share_text(share), style if share else "dim")
 
 

@@ -8,9 +8,7 @@ from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results.web.command import serve_options, serve_store
 
 
-@click.command(
-    "web", epilog="Example: celery -A proj tasks web --bind 127.0.0.1:8555"
-)
+@click.command("web", epilog="Example: celery -A proj tasks web --bind 127.0.0.1:8555")
 @serve_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: str) -> None:

@@ -17,7 +17,7 @@ from cadasta.workertoolbox.results._safe_text import terminal_text
 #: What a cell shows whose value is not known.
 UNKNOWN = "–"
 
-#: The cookie with the time zone of the viewer, such as `Europe/Berlin`; `app.js` sets it.
+#: The cookie with the time zone of the viewer, such as `Europe/Berlin`, from `app.js`.
 ZONE_COOKIE = "workertoolbox_zone"
 
 #: Status of a task, with the tone of its label in `app.css`.
@@ -126,6 +126,5 @@ def status(name: str) -> str:
 
 
 FILTERS = {
-    each.__name__: each
-    for each in (age, count, duration, share, size, status, value)
+    each.__name__: each for each in (age, count, duration, share, size, status, value)
 }

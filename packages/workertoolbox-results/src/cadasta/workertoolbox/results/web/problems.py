@@ -1,4 +1,4 @@
-"""Errors as pages and as problem details (RFC 9457), each with a sentence that helps."""
+"""Errors as pages and as problem details (RFC 9457), with a sentence that helps."""
 
 from __future__ import annotations
 

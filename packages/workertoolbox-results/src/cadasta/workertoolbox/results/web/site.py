@@ -22,6 +22,7 @@ from cadasta.workertoolbox.results.web.formats import (
     zone_of,
 )
 
+
 class _Entry(NamedTuple):
     """An entry of the navigation: its title, and the key that opens it after `g`."""
 
@@ -46,6 +47,21 @@ PAGES = {
 VERSION = version("workertoolbox-results")
 
 
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+    )
+    environment.filters |= FILTERS
+    environment.globals |= {"PAGES": PAGES, "UNKNOWN": UNKNOWN, "VERSION": VERSION}
+    return environment
+
+
 @dataclass(frozen=True)
 class Site:
     """What the pages of one app share.
@@ -57,7 +73,7 @@ class Site:
 
     store: TaskStore
     title: str = "workertoolbox"
-    environment: Environment = field(default_factory=lambda: _environment())
+    environment: Environment = field(default_factory=_environment)
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any
@@ -94,18 +110,3 @@ def path(
     found = f"{request.state.root}{request.app.url_path_for(name, **quoted)}"
     given = {key: value for key, value in (query or {}).items() if value}
     return f"{found}?{urlencode(given)}" if given else found
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader(__package__),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-    )
-    environment.filters |= FILTERS
-    environment.globals |= {"PAGES": PAGES, "UNKNOWN": UNKNOWN, "VERSION": VERSION}
-    return environment
