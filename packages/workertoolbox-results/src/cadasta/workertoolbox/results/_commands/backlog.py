@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import click
 
@@ -80,7 +78,7 @@ def command(
     late = {each.queue for each in found if _is_late(each, max_age)}
     is_known = not any(_is_outdated(each) for each in found)
     if as_json:
-        print_json(_objects(found))
+        print_json(each.as_json() for each in found)
     elif found:
         _print(found, late)
     else:
@@ -96,14 +94,6 @@ def _is_outdated(each: QueueBacklog) -> bool:
 
 def _is_late(each: QueueBacklog, max_age: timedelta | None) -> bool:
     return max_age is not None and each.oldest_s > max_age.total_seconds()
-
-
-def _objects(found: Sequence[QueueBacklog]) -> Iterator[dict[str, Any]]:
-    for each in found:
-        values = asdict(each) | {"drain_s": each.drain_s}
-        for name in ("counted_at", "ended_at"):
-            values[name] = values[name] and values[name].isoformat()
-        yield values
 
 
 def _print(found: Sequence[QueueBacklog], late: set[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -49,9 +48,7 @@ def command(
     with TaskStore.for_app(current_app(ctx)) as store:
         found = store.services(since=since, internal=internal)
     if as_json:
-        print_json(
-            asdict(each) | {"last_at": each.last_at.isoformat()} for each in found
-        )
+        print_json(each.as_json() for each in found)
     elif found:
         _print(found, datetime.now(UTC))
     else:

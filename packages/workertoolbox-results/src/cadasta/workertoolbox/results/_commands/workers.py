@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
@@ -50,21 +48,11 @@ def command(ctx: click.Context, /, since: datetime | None, as_json: bool) -> Non
     with TaskStore.for_app(current_app(ctx)) as store:
         found = store.workers(since=since)
     if as_json:
-        print_json(_objects(found))
+        print_json(each.as_json() for each in found)
     elif found:
         _print(found, datetime.now(UTC))
     else:
         click.echo("no worker was seen")
-
-
-def _objects(found: Sequence[Worker]) -> Iterator[dict[str, Any]]:
-    for each in found:
-        running = [
-            asdict(task)
-            | {"started_at": task.started_at and task.started_at.isoformat()}
-            for task in each.running
-        ]
-        yield asdict(each) | {"seen_at": each.seen_at.isoformat(), "running": running}
 
 
 def _print(found: Sequence[Worker], now: datetime) -> None:

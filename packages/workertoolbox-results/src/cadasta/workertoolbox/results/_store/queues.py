@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -89,6 +89,13 @@ class QueueBacklog:
         if not self.queued:
             return None if self.queued is None else 0.0
         return self.queued / self.per_second if self.per_second else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
+        values = asdict(self) | {"drain_s": self.drain_s}
+        for name in ("counted_at", "ended_at"):
+            values[name] = values[name] and values[name].isoformat()
+        return values
 
 
 class _Waiting(NamedTuple):

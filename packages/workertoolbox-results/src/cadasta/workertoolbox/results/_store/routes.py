@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
 from itertools import starmap
@@ -56,6 +56,10 @@ class Route:
     workers: Sequence[str]
     tasks: int
     last_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
+        return asdict(self) | {"last_at": self.last_at.isoformat()}
 
 
 @dataclass

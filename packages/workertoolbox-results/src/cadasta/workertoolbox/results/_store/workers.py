@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -53,6 +53,11 @@ class RunningTask:
     name: str | None
     started_at: datetime | None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
+        started_at = self.started_at and self.started_at.isoformat()
+        return asdict(self) | {"started_at": started_at}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
@@ -72,6 +77,12 @@ class Worker:
     running: Sequence[RunningTask] = ()
     ended: int = 0
     failed: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
+        running = [each.as_json() for each in self.running]
+        seen_at = self.seen_at.isoformat()
+        return asdict(self) | {"seen_at": seen_at, "running": running}
 
 
 class _Ended(NamedTuple):
