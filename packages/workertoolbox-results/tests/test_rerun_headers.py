@@ -347,6 +347,27 @@ def test_a_task_of_a_header_that_is_not_stored_is_refused(service: Service) -> N
     assert "not stored any more (result_expires)" in (expired or "")
 
 
+def test_a_task_is_refused_if_its_chord_expires_before_it_is_published(
+    service: Service,
+) -> None:
+    header = [service.number(1), service.number(2)]
+    root_id = service.fail(chord(header, service.body()), 1, 2)
+    plan = plan_failed_steps(service.app, service.store, root_id)
+    operation = begin_rerun(service.store, plan)
+
+    def expire() -> bool:
+        with service.store.engine.begin() as connection:
+            connection.execute(delete(chord_table))
+        return False
+
+    options: Any = {"per_s": FAST, "should_stop": expire}
+    outcomes = [*resume_rerun(service.app, service.store, operation, **options)]
+
+    assert [each.state for each in outcomes] == ["refused", "refused"]
+    assert "not stored any more (result_expires)" in (outcomes[0].note or "")
+    assert service.chord_ids() == set()
+
+
 @pytest.mark.parametrize(
     ("column", "reason"), [("added", "add_to_chord"), ("size", "contains a task twice")]
 )

@@ -52,8 +52,8 @@ DROP_PERIOD_S = 3600.0
 REST_FACTOR = 1.0
 
 #: The same while the monitor has more messages than it can store: until this burst is
-#: over, the archiver takes a fifteenth of the time. With a tenth, a monitor stored 0.84 ×
-#: the messages per second (`hatch run bench archiver`).
+#: over, the archiver takes a fifteenth of the time. While it took a tenth, a monitor
+#: stored 0.84 × as many messages per second (`hatch run bench archiver`).
 BUSY_REST_FACTOR = 14.0
 
 #: Seconds for which the archiver makes way for the monitor before it has archived all

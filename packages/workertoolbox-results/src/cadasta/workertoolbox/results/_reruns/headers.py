@@ -32,6 +32,7 @@ _FAILED = sorted(states.PROPAGATE_STATES)
 #: How a reason begins, and how it ends.
 _PART = "it belongs to the header of a chord"
 _RUN_ALL = "run the workflow again"
+_EXPIRED = f"{_PART} that is not stored any more (result_expires); {_RUN_ALL}"
 
 
 class Place(NamedTuple):
@@ -173,16 +174,22 @@ def find_rival(
     return None
 
 
-def make_chords(engine: Engine, call: StoredCall, operation_id: str) -> None:
+def make_chords(engine: Engine, call: StoredCall, operation_id: str) -> str | None:
     """Store the new chords that a task is part of, unless they are stored already.
+
+    Returns:
+        Why the task cannot be published, if an old chord has expired meanwhile.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached, or refuses a statement.
     """
     for place in places_of(call):
         with translate_errors(engine), engine.begin() as connection:
-            if not _has_chord(connection, new_id(operation_id, place.chord_id)):
-                _make_chord(connection, place.chord_id, operation_id)
+            if _has_chord(connection, new_id(operation_id, place.chord_id)):
+                continue
+            if not _make_chord(connection, place.chord_id, operation_id):
+                return _EXPIRED
+    return None
 
 
 def _places(signature: Any) -> Iterator[Place]:
@@ -207,8 +214,7 @@ def _read_header(connection: Connection, chord_id: str) -> Header:
     query = select(old.size, old.added, old.started_at).where(old.id == chord_id)
     row = connection.execute(query).first()
     if row is None:
-        expired = f"{_PART} that is not stored any more (result_expires)"
-        return Header(obstacle=f"{expired}; {_RUN_ALL}")
+        return Header(obstacle=_EXPIRED)
     states_of = select(part.task_id, part.status).where(part.chord_id == chord_id)
     parts = connection.execute(states_of).all()
     if row.started_at is None:
@@ -237,12 +243,15 @@ def _has_chord(connection: Connection, chord_id: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _make_chord(connection: Connection, old_id: str, operation_id: str) -> None:
-    """Store a chord with the successful parts of another one."""
+def _make_chord(connection: Connection, old_id: str, operation_id: str) -> bool:
+    """Store a chord with the successful parts of another; False without that one."""
     id, old, part = new_id(operation_id, old_id), chord.c, chord_part.c
     is_done = [part.chord_id == old_id, part.status.not_in(_FAILED)]
     query = select(old.header, old.size).where(old.id == old_id)
-    header, size = connection.execute(query).one()
+    row = connection.execute(query).first()
+    if row is None:
+        return False
+    header, size = row
     if header is not None:
         failed = select(part.task_id).where(
             part.chord_id == old_id, part.status.in_(_FAILED)
@@ -264,6 +273,7 @@ def _make_chord(connection: Connection, old_id: str, operation_id: str) -> None:
         parts = select(literal(id), *others).where(*is_done)
         names = chord_part.c.keys()
         connection.execute(insert(chord_part).from_select(names, parts))
+    return True
 
 
 def _with_ids(header: bytes, ids: Mapping[str, str]) -> bytes:

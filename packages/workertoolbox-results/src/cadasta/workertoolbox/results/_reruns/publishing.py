@@ -183,13 +183,13 @@ def resume_rerun(
                 if entry.state == PUBLISHING and entry not in again:
                     continue  # Another process is publishing it.
                 refusal = _find_refusal(app, store, call, operation)
+                if refusal is None and not pace.wait():
+                    return
+                if refusal is None and call is not None and operation.kind == STEPS:
+                    refusal = headers.make_chords(store.engine, call, operation_id)
                 if call is None or refusal is not None:
                     yield journal.settle(store.engine, entry, REFUSED, refusal)
-                elif not pace.wait():
-                    return
                 else:
-                    if operation.kind == STEPS:
-                        headers.make_chords(store.engine, call, operation_id)
                     claimed = journal.claim(store.engine, entry)
                     if claimed is not None:
                         yield publish(call, claimed)
