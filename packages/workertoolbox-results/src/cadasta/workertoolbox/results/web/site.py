@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results.web.formats import (
     visible,
     zone_of,
 )
+from cadasta.workertoolbox.results.web.sparklines import sparkline
 
 
 class _Entry(NamedTuple):
@@ -57,7 +58,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         finalize=visible,
     )
-    environment.filters |= FILTERS
+    environment.filters |= FILTERS | {"sparkline": sparkline}
     environment.globals |= {"PAGES": PAGES, "UNKNOWN": UNKNOWN, "VERSION": VERSION}
     return environment
 

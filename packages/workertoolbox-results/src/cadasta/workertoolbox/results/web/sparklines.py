@@ -1,0 +1,43 @@
+"""Small charts within a line of text or a cell of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+#: Width of a bar, of a bar with the gap after it, and height, in pixels.
+_BAR, _STEP, _HEIGHT = 3, 4, 22
+
+
+def sparkline(numbers: Sequence[float], title: str = "") -> str:
+    """Return bars as SVG, the highest for the largest number.
+
+    A zero is a short line, so that a reader sees where the bars begin and end.
+
+    Args:
+        numbers: None of them is negative.
+        title: What they are, such as `errors in each of the last 24 hours`. It is shown
+            on hover and read by screen readers, together with the largest number.
+    """
+    highest = max(numbers, default=0)
+    bars, zeros = [], []
+    for place, number in enumerate(numbers):
+        x = place * _STEP
+        if number:
+            height = max(number / highest * (_HEIGHT - 1), 2.0)
+            bars.append(f"M{x} {_HEIGHT}v{-height:.1f}h{_BAR}V{_HEIGHT}z")
+        else:
+            zeros.append(f"M{x} {_HEIGHT}v-1h{_BAR}v1z")
+    label = f"{title}: at most {highest:,g}" if title else f"at most {highest:,g}"
+    return Markup(
+        '<svg class="sparkline" role="img" aria-label="{label}" width="{width}"'
+        ' height="{height}"><title>{label}</title>'
+        '<path class="zeros" d="{zeros}"/><path d="{bars}"/></svg>'
+    ).format(
+        label=label,
+        width=max(len(numbers) * _STEP - (_STEP - _BAR), 1),
+        height=_HEIGHT,
+        zeros="".join(zeros),
+        bars="".join(bars),
+    )
