@@ -22,6 +22,7 @@ from cadasta.workertoolbox.results.web.formats import (
     zone_of,
 )
 from cadasta.workertoolbox.results.web.sparklines import sparkline
+from cadasta.workertoolbox.results.web.terms import term
 
 
 class _Entry(NamedTuple):
@@ -59,7 +60,12 @@ def _environment() -> Environment:
         finalize=visible,
     )
     environment.filters |= FILTERS | {"sparkline": sparkline}
-    environment.globals |= {"PAGES": PAGES, "UNKNOWN": UNKNOWN, "VERSION": VERSION}
+    environment.globals |= {
+        "PAGES": PAGES,
+        "UNKNOWN": UNKNOWN,
+        "VERSION": VERSION,
+        "term": term,
+    }
     return environment
 
 

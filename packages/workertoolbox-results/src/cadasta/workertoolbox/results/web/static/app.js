@@ -82,6 +82,13 @@ function refresh() {
   }
 }
 
+// A refresh neither closes what the viewer has opened nor hides buttons.
+if (window.Idiomorph) {
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
+    !(name === "open" && node.matches("details, dialog")) &&
+    !(name === "hidden" && node.matches(".copy"));
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   rememberZone();
   showCopyButtons(document);
