@@ -11,6 +11,7 @@ from cadasta.workertoolbox.results import ErrorGroupNotFound, TaskStore
 from cadasta.workertoolbox.results._database.tables import error_group
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
+from cadasta.workertoolbox.results._store.error_groups import STATES
 
 HOUR = timedelta(hours=1)
 
@@ -75,6 +76,18 @@ def test_a_group_has_the_errors_of_each_of_the_last_24_hours(
     assert found["1:a"] == [1, *[0] * 21, 2, 4]
     assert found["1:b"] == [*[0] * 21, 1, 0, 0]
     assert store.error_group("1:a").recent == found["1:a"]
+
+
+def test_groups_are_counted_by_state(store: TaskStore, now: datetime) -> None:
+    add_errors(store, "1:a", now - HOUR)
+    add_errors(store, "1:b", now - HOUR)
+    add_errors(store, "1:c", now - 30 * HOUR)
+    store.ignore_error_group("1:a")
+
+    assert store.count_error_groups() == {
+        **dict.fromkeys(STATES, 0),
+        **{"new": 1, "ongoing": 1, "ignored": 1},
+    }
 
 
 def test_a_group_is_found_by_its_key(store: TaskStore, now: datetime) -> None:

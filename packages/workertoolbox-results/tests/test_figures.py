@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from contributions import (
 from messages import message
 from sqlalchemy import Engine, insert
 
-from cadasta.workertoolbox.results import InvalidWindow, TaskFigures
+from cadasta.workertoolbox.results import InvalidWindow, TaskFigures, TaskStore
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import FIRST
@@ -58,7 +59,10 @@ def assert_figures_of(figures: TaskFigures, tasks: Sequence[Contribution]) -> No
             exact and pytest.approx(exact, rel=0.02)
             for exact in exact_percentiles(durations)
         ]
+    statuses = Counter(each.status for each in ended)
     assert figures.count == len(ended)
+    assert figures.statuses == statuses
+    assert figures.failed == statuses["FAILURE"] + statuses["LOST"]
     assert figures.retries == sum(each.retries for each in ended)
     assert figures.redeliveries == sum(each.redeliveries for each in ended)
     assert figures.failed_attempts == len(tasks) - len(ended)
@@ -122,6 +126,19 @@ def test_a_window_whose_minutes_were_deleted_is_extended(
     assert days.since == MIDNIGHT - 3 * DAY
     for each in (figures, days, *figures.series, *days.series):
         assert_figures_of(each, select_tasks(tasks, each.since, each.until))
+
+
+def test_the_own_tasks_of_celery_may_be_left_out(store: TaskStore) -> None:
+    names = ("celery.chord_unlock", "export.site")
+    tasks = [
+        Contribution(name, "celery", "SUCCESS", MIDNIGHT - MINUTE) for name in names
+    ]
+    with store.engine.begin() as connection:
+        add_contributions(connection, tasks)
+    window: dict[str, Any] = {"since": MIDNIGHT - HOUR, "until": MIDNIGHT}
+
+    assert store.figures(**window).count == 2
+    assert store.figures(**window, internal=False).count == 1
 
 
 def test_figures_of_an_empty_history_are_zero(engine: Engine) -> None:

@@ -322,6 +322,8 @@ def test_an_entry_is_overdue_until_a_list_without_it_arrives(store: TaskStore) -
     overdue = {(each.service, each.entry) for each in store.schedules() if each.overdue}
     # Of billing's entry, the list says that it is due now. One has never been sent.
     assert overdue == {("other", "late"), ("billing", "never")}
+    without_tasks = store.overdue_schedules()
+    assert {(each.service, each.entry) for each in without_tasks} == overdue
     write(store, [headers("late", now + timedelta(seconds=1), next_at=now.isoformat())])
     with store.engine.begin() as connection:
         connection.execute(
@@ -339,6 +341,7 @@ def test_an_entry_is_overdue_until_a_list_without_it_arrives(store: TaskStore) -
         *("late", "never", "quick", "soon", "yearly", "once")
     }
     assert not any(each.overdue for each in billing)
+    assert {each.entry for each in store.overdue_schedules()} == {"late"}
     assert {each.entry for each in store.schedules()} == {"ping", "late"}
 
 
@@ -367,6 +370,7 @@ def test_messages_that_no_monitor_has_read_may_contain_the_run(
 
     assert not entries(store)["ping"].overdue
     assert entries(store)["ping"].known_until == report["read_until"]
+    assert store.completeness().read_until == report["read_until"]
 
 
 def test_entries_that_are_neither_sent_nor_listed_are_deleted(store: TaskStore) -> None:

@@ -146,6 +146,7 @@ def test_without_an_end_the_window_ends_where_tasks_are_not_archived(
 
     assert datetime.now(UTC) - idle.until < MINUTE
     assert refused.until == (now - 10 * MINUTE).replace(second=0)
+    assert store.completeness().archived_until == refused.until
     assert refused.total.now.count == 0
     assert short.until - short.since in (MINUTE, 2 * MINUTE)
 

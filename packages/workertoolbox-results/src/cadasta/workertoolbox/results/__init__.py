@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     )
     from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
     from cadasta.workertoolbox.results._store.attempts import Attempt
+    from cadasta.workertoolbox.results._store.completeness import Completeness
     from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
     from cadasta.workertoolbox.results._store.newest_task import NewestTask
     from cadasta.workertoolbox.results._store.operations import (
@@ -120,6 +121,7 @@ __all__ = [
     "BrokerUnavailable",
     "Cause",
     "CommittedBatch",
+    "Completeness",
     "DURATION_FORM",
     "DatabaseUnavailable",
     "ErrorGroup",
@@ -216,6 +218,7 @@ _LAZY = {
     "database_url": "_database.engine",
     "open_engine": "_database.engine",
     "Attempt": "_store.attempts",
+    "Completeness": "_store.completeness",
     "ErrorGroup": "_store.error_groups",
     "BacklogSample": "_store.rollups",
     "Operation": "_store.operations",

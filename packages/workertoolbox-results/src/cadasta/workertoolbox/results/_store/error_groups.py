@@ -152,6 +152,15 @@ class ErrorGroups(OpenDatabase):
         with self._snapshot() as connection:
             return _read_groups(connection, query, now)
 
+    def count_error_groups(self) -> Mapping[str, int]:
+        """Return the number of groups of errors in each state, as in `ErrorGroup`.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        with self._snapshot() as connection:
+            return count_states(connection, datetime.now(UTC))
+
     def error_group(self, id: str) -> ErrorGroup:
         """Return a group of errors by its key.
 

@@ -8,6 +8,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select
 
 from cadasta.workertoolbox.results._database.tables import quarantine
+from cadasta.workertoolbox.results._store.completeness import (
+    Completeness,
+    read_completeness,
+)
 from cadasta.workertoolbox.results._store.newest_task import (
     NewestTask,
     find_newest_task,
@@ -38,6 +42,15 @@ class Figures(OpenDatabase):
         """
         with self._snapshot() as connection:
             return find_newest_task(connection)
+
+    def completeness(self) -> Completeness:
+        """Return up to which time the database knows what happened.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        with self._snapshot() as connection:
+            return read_completeness(connection, datetime.now(UTC))
 
     def count_quarantined(self) -> int:
         """Count the messages in quarantine.
@@ -74,6 +87,7 @@ class Figures(OpenDatabase):
         queue: str | None = None,
         status: str | None = None,
         error_group: str | None = None,
+        internal: bool = True,
     ) -> TaskFigures:
         """Return figures about the tasks that ended in a window and are archived.
 
@@ -101,6 +115,7 @@ class Figures(OpenDatabase):
             status: Only tasks that ended with this status. With `RETRY`, only attempts
                 that failed and were retried.
             error_group: Only failures of this group of errors.
+            internal: Whether to include Celery's own tasks, `celery.*`.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -113,6 +128,7 @@ class Figures(OpenDatabase):
                 since=since,
                 until=until or datetime.now(UTC),
                 step=step,
+                internal=internal,
                 name=name,
                 queue=queue,
                 status=status,

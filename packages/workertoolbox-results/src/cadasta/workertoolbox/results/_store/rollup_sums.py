@@ -10,9 +10,13 @@ from typing import Any, NamedTuple
 from celery import states
 from sqlalchemy import ColumnElement, Row, Select, Text, cast, func, select
 
+from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._history.histogram import Histogram
 from cadasta.workertoolbox.results._history.tally import Columns, Tally
+
+#: Statuses of tasks that count as failed.
+FAILED = (states.FAILURE, LOST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,9 @@ from sqlalchemy import Connection, Row, select
 from cadasta.workertoolbox.results._database.tables import backlog, rollup
 from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
 from cadasta.workertoolbox.results._history.tiers import interval_start
+from cadasta.workertoolbox.results._store.filters import is_internal
 from cadasta.workertoolbox.results._store.rollup_sums import (
+    FAILED,
     Percentiles,
     RollupSum,
     merge_sums,
@@ -39,6 +41,7 @@ class TaskFigures:
         since: The start of the window.
         until: Its end, which is not included.
         count: Number of tasks that ended.
+        statuses: Their number by status, the most frequent first.
         retries: How often these tasks were retried.
         redeliveries: Number of their runs that were lost, or were duplicates.
         failed_attempts: Number of attempts that failed in the window and were retried.
@@ -52,6 +55,7 @@ class TaskFigures:
     since: datetime
     until: datetime
     count: int
+    statuses: Mapping[str, int]
     retries: int
     redeliveries: int
     failed_attempts: int
@@ -59,6 +63,11 @@ class TaskFigures:
     ran: Percentiles
     took: Percentiles
     series: Sequence[TaskFigures] = ()
+
+    @property
+    def failed(self) -> int:
+        """Number of tasks that ended as `FAILURE` or `LOST`."""
+        return sum(self.statuses.get(status, 0) for status in FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,7 @@ def read_figures(
     since: datetime,
     until: datetime,
     step: timedelta | None = None,
+    internal: bool = True,
     **filters: str | None,
 ) -> TaskFigures:
     """Return figures; see `TaskStore.figures`.
@@ -107,6 +117,8 @@ def read_figures(
         tile, step = cover_steps(since, until, step, complete)
         tiles = [tile]
     query = select_sums(rollup.c.at).where(is_within(rollup, tiles), *same(filters))
+    if not internal:
+        query = query.where(~is_internal(rollup.c.name))
     rows = connection.execute(query)
     start, end = tiles[0].since, tiles[-1].until
     if step is None:
@@ -129,6 +141,7 @@ def _figures(since: datetime, until: datetime, total: RollupSum) -> TaskFigures:
         since=since,
         until=until,
         count=tally.count,
+        statuses=dict(total.statuses.most_common()),
         retries=tally.retries,
         redeliveries=tally.redeliveries,
         failed_attempts=total.failed_attempts,

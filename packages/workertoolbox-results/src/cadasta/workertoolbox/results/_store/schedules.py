@@ -134,6 +134,18 @@ class Schedules(OpenDatabase):
             entries = read_schedules(connection, datetime.now(UTC))
         return [each for each in entries if removed or not each.removed]
 
+    def overdue_schedules(self) -> Sequence[Schedule]:
+        """Return the entries of beat's schedule that are overdue.
+
+        The tasks of the last runs are not read: their status and run time are None.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        with self._snapshot() as connection:
+            entries = read_schedules(connection, datetime.now(UTC), with_tasks=False)
+        return [each for each in entries if each.overdue and not each.removed]
+
     def forget_schedule(self, entry: str, *, service: str | None = None) -> None:
         """Delete an entry from the database. It returns if beat sends it again.
 

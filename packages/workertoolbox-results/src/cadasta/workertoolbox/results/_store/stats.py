@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple, get_args
 from celery import states
 from sqlalchemy import Connection, Row, func, select
 
-from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._database.types import FIRST
 from cadasta.workertoolbox.results._errors import InvalidGrouping
@@ -19,6 +18,7 @@ from cadasta.workertoolbox.results._history.tiers import TIERS
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.filters import is_internal
 from cadasta.workertoolbox.results._store.rollup_sums import (
+    FAILED,
     Percentiles,
     RollupSum,
     merge_sums,
@@ -36,9 +36,6 @@ from cadasta.workertoolbox.results._store.windows import (
 
 #: What the rows of statistics can be about.
 Grouping = Literal["name", "queue"]
-
-#: Statuses of tasks that count as failed.
-FAILED = (states.FAILURE, LOST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
