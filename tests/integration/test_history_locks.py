@@ -16,7 +16,7 @@ from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.lock_use import MARK, release_locks
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._store.filters import Filters
-from cadasta.workertoolbox.results._store.reading import read_tasks
+from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._store.routes import read_routes
 from cadasta.workertoolbox.results._store.search import find_newest
 from support.task_histories import History
@@ -81,7 +81,7 @@ def test_searches_of_all_days_release_their_locks(long_past: History) -> None:
     with reading(long_past) as (connection, held):
         find_archived(connection, ids=["x"], roots=["x"], groups=["x"], parents=["x"])
         by_key = held[-1]
-        find_newest(connection, Filters(), 10)
+        find_newest(connection, Filters(), 10, Detail.BRIEF)
 
     assert by_key < MAX_LOCKS < max(held) < MAX_LOCKS_AT_A_TIME
 
@@ -102,6 +102,40 @@ def test_reading_tasks_of_many_days_releases_its_locks(long_past: History) -> No
 
     assert {task.id for task in found} == {*days}
     assert MAX_LOCKS < max(held) < MAX_LOCKS_AT_A_TIME
+
+
+@on_postgresql
+@pytest.mark.parametrize("method", ["list", "search"])
+def test_tasks_on_many_days_are_read_by_the_queries_that_find_them(
+    long_past: History, method: str
+) -> None:
+    insert = (
+        "INSERT INTO workertoolbox_history"
+        " (id, keep, day, name, args, result, status, finished_at, listed_at, tracked,"
+        " forgotten) SELECT n::text, 'default', current_date - n, 'rare', '[1]', '2',"
+        " 'SUCCESS', now() - n * interval '1 day', now() - n * interval '1 day', true,"
+        " false FROM generate_series(0, 29) n"
+    )
+    with long_past.engine.begin() as connection:
+        connection.execute(text(insert))
+    store, queries = TaskStore.from_engine(long_past.engine), list[str]()
+
+    def note(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM workertoolbox_history" in statement:
+            queries.append(statement)
+
+    event.listen(long_past.engine, "before_cursor_execute", note)
+    if method == "list":
+        found = store.list(name="rare")
+    else:
+        found = store.search("name:rare").tasks
+    event.remove(long_past.engine, "before_cursor_execute", note)
+    long_past.clear()
+
+    assert [task.id for task in found] == [str(number) for number in range(30)]
+    assert {(str(task.args), task.result) for task in found} == {("[1]", 2)}
+    # Windows of 4, 8, 16 and 2 days.
+    assert len(queries) == 4
 
 
 @on_postgresql
@@ -153,21 +187,23 @@ def test_the_locks_of_a_query_on_the_whole_history_are_known(
 
 
 @on_postgresql
-def test_the_newest_of_two_ends_of_an_id_is_shown(long_past: History) -> None:
+@pytest.mark.parametrize("age", [1, 20])
+def test_the_newest_of_two_ends_of_an_id_is_shown(long_past: History, age: int) -> None:
     insert = (
         "INSERT INTO workertoolbox_history"
         " (id, keep, day, status, finished_at, listed_at, tracked, forgotten)"
         " SELECT '1', 'default', current_date - age, status, now(), now(), true, false"
-        " FROM (VALUES (0, 'SUCCESS'), (20, 'FAILURE')) AS ends (age, status)"
+        " FROM (VALUES (0, 'SUCCESS'), (:age, 'FAILURE')) AS ends (age, status)"
     )
     with long_past.engine.begin() as connection:
-        connection.execute(text(insert))
+        connection.execute(text(insert), {"age": age})
     store = TaskStore.from_engine(long_past.engine)
     shown = store.get("1").status
-    listed = [task.status for task in store.list()]
+    pages = (store.list(), store.search().tasks)
+    listed = [[task.status for task in page] for page in pages]
     long_past.clear()
 
-    assert (shown, listed) == ("SUCCESS", ["SUCCESS"])
+    assert (shown, listed) == ("SUCCESS", [["SUCCESS"], ["SUCCESS"]])
 
 
 @on_postgresql

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from celery.states import SUCCESS
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, text
@@ -17,7 +17,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.conditions import is_live
-from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId
+from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId, fetch_ids
 from cadasta.workertoolbox.results._store.day_windows import DayWindow, day_windows
 from cadasta.workertoolbox.results._store.filters import Condition, is_internal
 from cadasta.workertoolbox.results._store.matching_values import (
@@ -28,6 +28,7 @@ from cadasta.workertoolbox.results._store.query_conditions import (
     query_condition,
     requires,
 )
+from cadasta.workertoolbox.results._store.reading import fetch_ended, select_ended
 from cadasta.workertoolbox.results._store.search_order import (
     merged,
     newest_first,
@@ -55,15 +56,13 @@ def add_matching(
     """
     at = history.c.finished_at if search.by_latest_state else history.c.listed_at
     id, limit = history.c.id, search.limit
-    query = select(at, id, history.c.day).where(
-        query_condition(search.query, history, connection.dialect.name),
-        *within(at, search.since, search.until),
-        ~is_live(id),
-    )
-    if not search.shows_internal:
-        query = query.where(~is_internal(history.c.name))
     values = _known_values(connection, search)
     scans = [*_scans(search, values)]
+    query, fetch = select(at, id, history.c.day), fetch_ids
+    if len(scans) == 1:
+        # Of several scans, most tasks that are found are not on the page.
+        query, fetch = select_ended(connection, search.detail, at), fetch_ended
+    query = query.where(*_conditions(connection, search, at))
     for window, conditions in _windows(connection, search, values):
         in_window = query.where(*conditions)
         if len(found) == limit:
@@ -78,11 +77,23 @@ def add_matching(
                 id,
                 after=search.after,
                 limit=limit,
+                fetch=fetch,
             )
             for scan in scans
         ]
         found = merged([found, *sources], limit)
     return found
+
+
+def _conditions(
+    connection: Connection, search: Search, at: ColumnElement[datetime]
+) -> Iterator[Condition]:
+    """Yield the conditions of a search on the history."""
+    yield query_condition(search.query, history, connection.dialect.name)
+    yield from within(at, search.since, search.until)
+    yield ~is_live(history.c.id)
+    if not search.shows_internal:
+        yield ~is_internal(history.c.name)
 
 
 def _known_values(connection: Connection, search: Search) -> Values:

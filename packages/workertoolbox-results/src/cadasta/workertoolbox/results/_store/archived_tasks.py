@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.conditions import is_live
-from cadasta.workertoolbox.results._store.dated_ids import (
-    DatedId,
-    fetch_ids,
-    merge_ids,
-)
+from cadasta.workertoolbox.results._store.dated_ids import DatedId, merge_ids
 from cadasta.workertoolbox.results._store.day_windows import day_windows
 from cadasta.workertoolbox.results._store.filters import Filters, history_conditions
+from cadasta.workertoolbox.results._store.reading import (
+    Detail,
+    fetch_ended,
+    select_ended,
+)
 from cadasta.workertoolbox.results._store.value_days import KINDS, find_days
 
 
 def add_archived(
-    connection: Connection, filters: Filters, found: Sequence[DatedId], limit: int
+    connection: Connection,
+    filters: Filters,
+    found: Sequence[DatedId],
+    limit: int,
+    detail: Detail,
 ) -> Sequence[DatedId]:
     """Add tasks in the history to those that were found, and return the newest ones.
 
@@ -29,11 +34,12 @@ def add_archived(
 
     Args:
         found: Live tasks, newest first.
+        detail: How much is read of tasks in the history.
     """
     columns = history.c
     at = columns.finished_at if filters.by_latest_state else columns.listed_at
     query = (
-        select(at, columns.id, columns.day)
+        select_ended(connection, detail, at)
         .where(*history_conditions(filters), ~is_live(columns.id))
         .order_by(at.desc())
     )
@@ -43,7 +49,7 @@ def add_archived(
             if window.is_before(found[-1].at):
                 break
             in_window = in_window.where(at >= found[-1].at)
-        some = fetch_ids(connection, in_window, limit)
+        some = fetch_ended(connection, in_window, limit)
         found = merge_ids([found, some], limit, newest_first=True)
     return found
 

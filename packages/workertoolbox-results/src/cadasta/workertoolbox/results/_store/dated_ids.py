@@ -8,21 +8,24 @@ from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, RowMapping, Select
 
 #: An instant before every task.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DatedId(NamedTuple):
-    """The id of a task, the instant that it is sorted by, and its day in the history.
+    """The id of a task, and the instant that it is sorted by.
 
-    A live task has no day.
+    Attributes:
+        day: Its day in the history; None if it is live.
+        row: The task as `reading.py` reads it, if it was read when it was found.
     """
 
     at: datetime
     id: str
     day: date | None = None
+    row: RowMapping | None = None
 
 
 def fetch_ids(

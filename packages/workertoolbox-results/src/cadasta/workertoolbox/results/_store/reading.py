@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -34,6 +34,7 @@ from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.tables import history, planned, taskmeta
 from cadasta.workertoolbox.results._database.view import live, tasks
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
+from cadasta.workertoolbox.results._store.dated_ids import DatedId, days_by_id
 from cadasta.workertoolbox.results._task import Task
 
 #: Maximum number of tasks that one statement reads.
@@ -93,6 +94,50 @@ def read_tasks(
         tasks = _read(connection, some, days, detail, are_live)
         found |= {task.id: task for task in tasks}
     return [found[id] for id in ids if id in found]
+
+
+def select_ended(
+    connection: Connection, detail: Detail, at: ColumnElement[datetime]
+) -> Select[Any]:
+    """Return a query of the history for `fetch_ended`.
+
+    Args:
+        at: The column that tasks are sorted by.
+    """
+    query = _select(history, detail, connection.dialect.name)
+    return query.add_columns(at.label("at"), history.c.day)
+
+
+def fetch_ended(
+    connection: Connection, query: Select[Any], limit: int
+) -> Sequence[DatedId]:
+    """Return the first tasks of a query that `select_ended` begins, newest first.
+
+    They are read at once, because PostgreSQL takes longer to plan a second query on
+    their days than to read them.
+    """
+    rows = connection.execute(query.limit(limit)).mappings()
+    found = (DatedId(row["at"], row["id"], row["day"], row) for row in rows)
+    # Of two ends of the same id, the newest is first.
+    return sorted(found, key=lambda each: (each.at, each.day), reverse=True)
+
+
+def read_found(
+    connection: Connection, found: Sequence[DatedId], detail: Detail
+) -> Sequence[Task]:
+    """Return the tasks that were found, in their order.
+
+    Args:
+        detail: The same as for the tasks that were read when they were found.
+    """
+    missing = [each for each in found if each.row is None]
+    ids, days = [each.id for each in missing], days_by_id(missing)
+    others = read_tasks(connection, ids, days=days, detail=detail)
+    tasks = {task.id: task for task in others}
+    for each in found:
+        if each.row is not None:
+            tasks[each.id] = _task(connection, each.row, detail)
+    return [tasks[each.id] for each in found if each.id in tasks]
 
 
 def _read(
@@ -164,7 +209,10 @@ def _read_planned(connection: Connection, ids: Iterable[str]) -> Iterator[Task]:
         yield Task(**{**values, "status": PLANNED, "tracked": True})
 
 
-#: Columns that are read besides those of the view.
+#: Columns that tasks have as they are read.
+_COLUMNS = (*(each.name for each in tasks.c if each.name != "result"), "result_bytes")
+
+#: Columns from which their results are made.
 _OTHERS = ("encoded_result", "not_run", "is_long")
 
 
@@ -177,15 +225,11 @@ def _select(table: Table, detail: Detail, dialect: str) -> Select[Any]:
     """
     is_whole = detail is Detail.WHOLE
     columns: list[ColumnElement[Any]] = [
-        table.c[each.name]
-        if is_whole or each.name not in LARGE
-        else null().label(each.name)
-        for each in tasks.c
-        if each.name != "result"
+        table.c[name] if is_whole or name not in LARGE else null().label(name)
+        for name in _COLUMNS
     ]
-    size = table.c.get("result_bytes", null()).label("result_bytes")
     if detail is Detail.BRIEF:
-        return select(*columns, size, *(null().label(name) for name in _OTHERS))
+        return select(*columns, *(null().label(name) for name in _OTHERS))
     result = taskmeta.c.result if table is live else table.c.result
     others: list[ColumnElement[Any]] = [result, table.c.not_run, null()]
     if detail is Detail.SHORTENED:
@@ -198,7 +242,7 @@ def _select(table: Table, detail: Detail, dialect: str) -> Select[Any]:
             others[0] = case((is_long, null()), else_=result)
             others[2] = is_long
     labelled = (each.label(name) for each, name in zip(others, _OTHERS, strict=True))
-    query = select(*columns, size, *labelled)
+    query = select(*columns, *labelled)
     if table is live:
         same = live.c.id == taskmeta.c.task_id
         query = query.join_from(live, taskmeta, same, isouter=True)
@@ -209,7 +253,7 @@ def _task(connection: Connection, row: RowMapping, detail: Detail) -> Task:
     encoded, not_run, is_long = (row[name] for name in _OTHERS)
     if is_long:
         encoded = _read_beginning(connection, row["id"])
-    values = {name: row[name] for name in row if name not in _OTHERS}
+    values = {name: row[name] for name in _COLUMNS}
     if not_run is not None and row["status"] in PROPAGATE_STATES:
         return Task(**{**values, "result": not_run, "result_bytes": None})
     is_cut = detail is Detail.SHORTENED or row["result_bytes"] is not None

@@ -33,12 +33,17 @@ from cadasta.workertoolbox.results._store.live_results import (
     find_started,
     find_to_be_retried,
 )
+from cadasta.workertoolbox.results._store.reading import Detail
 
 
 def find_newest(
-    connection: Connection, filters: Filters, limit: int
+    connection: Connection, filters: Filters, limit: int, detail: Detail
 ) -> Sequence[DatedId]:
-    """Return the newest tasks, in the order of `TaskStore.list`."""
+    """Return the newest tasks, in the order of `TaskStore.list`.
+
+    Args:
+        detail: How much is read of those in the history.
+    """
     if filters.status == PLANNED:
         return find_planned(connection, filters, limit)
     if filters.status in BEFORE_RESULT and filters.by_latest_state:
@@ -46,7 +51,7 @@ def find_newest(
     live = _find_live(connection, filters, limit)
     found: Sequence[DatedId] = merge_ids(live, limit, newest_first=True)
     if filters.may_have_ended:
-        found = add_archived(connection, filters, found, limit)
+        found = add_archived(connection, filters, found, limit, detail)
     if filters.status is None:
         found = [*found, *find_planned(connection, filters, limit - len(found))]
     return found

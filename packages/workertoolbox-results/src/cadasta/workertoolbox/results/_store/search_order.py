@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,12 +20,14 @@ def newest_first(
     *,
     after: DatedId | None,
     limit: int,
+    fetch: Callable[[Connection, Select[Any], int], Sequence[DatedId]] = fetch_ids,
 ) -> Sequence[DatedId]:
     """Return the first rows after a position: by time, and then by id.
 
     Args:
-        query: Selects `at`, `id`, and maybe a day.
+        query: Selects what `fetch` needs.
         after: The last row before; None at the beginning.
+        fetch: Returns the first rows of a query.
     """
     # The order of the bytes, as Python compares texts.
     is_sqlite = connection.dialect.name == "sqlite"
@@ -38,7 +40,7 @@ def newest_first(
         if after.at <= FIRST:
             is_after = and_(is_same, key < after.id)
         query = query.where(at <= last, is_after)
-    return fetch_ids(connection, query.order_by(at.desc(), key.desc()), limit)
+    return fetch(connection, query.order_by(at.desc(), key.desc()), limit)
 
 
 def within(

@@ -14,6 +14,7 @@ from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._query.nodes import Node, leaves
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
 from cadasta.workertoolbox.results._store.query_conditions import exact_values, requires
+from cadasta.workertoolbox.results._store.reading import Detail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Search:
         limit: Maximum number of tasks.
         after: The last task before the ones that are wanted.
         is_after_planned: Whether that is a planned step. These are last.
+        detail: How much is read of the tasks.
     """
 
     query: Node
@@ -37,6 +39,7 @@ class Search:
     limit: int = 50
     after: DatedId | None = None
     is_after_planned: bool = False
+    detail: Detail = Detail.WHOLE
 
     @cached_property
     def statuses(self) -> frozenset[str] | None:

@@ -21,7 +21,6 @@ from cadasta.workertoolbox.results._query.nodes import (
 from cadasta.workertoolbox.results._query.parser import parse_query
 from cadasta.workertoolbox.results._query_errors import InvalidQuery, QueryTimeout
 from cadasta.workertoolbox.results._store.changes import OVERLAP, Change, find_changes
-from cadasta.workertoolbox.results._store.dated_ids import days_by_id
 from cadasta.workertoolbox.results._store.known_values import meant_status
 from cadasta.workertoolbox.results._store.live_results import open_states
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
@@ -36,7 +35,7 @@ from cadasta.workertoolbox.results._store.query_search import (
     find_matching,
     find_matching_steps,
 )
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import Detail, read_found
 from cadasta.workertoolbox.results._store.search_request import Search
 from cadasta.workertoolbox.results._store.windows import check_window
 from cadasta.workertoolbox.results._task import Task
@@ -120,11 +119,12 @@ class Searches(OpenDatabase):
             limit=limit + 1,
             after=position.last if page else None,
             is_after_planned=bool(page) and position.is_planned,
+            detail=Detail.of(brief=brief),
         )
         try:
             with self._snapshot() as connection:
                 _check_statuses(connection, query, node)
-                return _read_page(connection, search, brief=brief)
+                return _read_page(connection, search)
         except QueryTimeout as error:
             raise QueryTimeout(advise(search), error.after_s) from error
 
@@ -195,26 +195,20 @@ def _read_changed(
     # A task may have several changes, and is sorted by its last one.
     ids = tuple(Value(id, quoted=True) for id in order)
     query = all_of(node, Match("id", ids))
-    found = find_matching(connection, Search(query=query, limit=len(order)))
-    detail = Detail.BRIEF if brief else Detail.WHOLE
-    days = days_by_id(found)
-    tasks = read_tasks(connection, [e.id for e in found], days=days, detail=detail)
+    detail = Detail.of(brief=brief)
+    search = Search(query=query, limit=len(order), detail=detail)
+    tasks = read_found(connection, find_matching(connection, search), detail)
     is_shown = Search(query=node, internal=internal).shows_internal
     shown = [task for task in tasks if is_shown or not task.internal]
     return sorted(shown, key=lambda task: order[task.id])
 
 
-def _read_page(connection: Connection, search: Search, *, brief: bool) -> Page:
+def _read_page(connection: Connection, search: Search) -> Page:
     limit = search.limit - 1
     found = find_matching(connection, search)
     steps = find_matching_steps(connection, search, search.limit - len(found))
     shown = [*found, *steps][:limit]
-    tasks = read_tasks(
-        connection,
-        [each.id for each in shown],
-        days=days_by_id(shown),
-        detail=Detail.BRIEF if brief else Detail.WHOLE,
-    )
+    tasks = read_found(connection, shown, search.detail)
     if len(found) + len(steps) <= limit or not shown:
         return Page(tasks, None)
     is_planned = search.is_after_planned or len(found) < limit

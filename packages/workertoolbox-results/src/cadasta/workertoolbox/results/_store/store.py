@@ -12,7 +12,6 @@ from cadasta.workertoolbox.results._store.attempts import (
     find_attempts,
     find_retries,
 )
-from cadasta.workertoolbox.results._store.dated_ids import days_by_id
 from cadasta.workertoolbox.results._store.error_groups import ErrorGroups
 from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
@@ -22,7 +21,11 @@ from cadasta.workertoolbox.results._store.known_values import (
     check_values,
 )
 from cadasta.workertoolbox.results._store.operations import Operations
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import (
+    Detail,
+    read_found,
+    read_tasks,
+)
 from cadasta.workertoolbox.results._store.schedules import Schedules
 from cadasta.workertoolbox.results._store.search import (
     find_newest,
@@ -163,15 +166,11 @@ class TaskStore(
             internal=internal,
         )
         with self._snapshot() as connection:
-            found = find_newest(connection, filters, limit)
+            detail = Detail.of(brief=brief)
+            found = find_newest(connection, filters, limit, detail)
             if not found and status is not None:
                 check_status(connection, status)
-            return read_tasks(
-                connection,
-                [each.id for each in found],
-                days=days_by_id(found),
-                detail=Detail.of(brief=brief),
-            )
+            return read_found(connection, found, detail)
 
     def stuck(
         self,
