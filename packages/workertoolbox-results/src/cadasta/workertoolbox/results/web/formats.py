@@ -83,6 +83,40 @@ def age(at: datetime | None, now: datetime | None = None) -> str:
     )
 
 
+def ahead(at: datetime | None, now: datetime | None = None) -> str:
+    """Return how far ahead an instant is, with the time in UTC as its title."""
+    if at is None:
+        return UNKNOWN
+    now = now or datetime.now(UTC)
+    if at <= now:
+        return age(at, now)
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{} UTC" data-age>in {}</time>').format(
+        utc.isoformat(),
+        f"{utc:%Y-%m-%d %H:%M:%S}",
+        duration_text((at - now).total_seconds()),
+    )
+
+
+def elapsed(since: datetime | None, now: datetime | None = None) -> str:
+    """Return the time since an instant, such as `2.1 min`."""
+    if since is None:
+        return UNKNOWN
+    return duration(max(((now or datetime.now(UTC)) - since).total_seconds(), 0.0))
+
+
+def rate(per_second: float | None) -> str:
+    """Return a number of tasks per second, minute or hour, such as `2.1/min`."""
+    if per_second is None:
+        return UNKNOWN
+    if not per_second:
+        return "0/s"
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:,.1f}/{unit}"
+    return f"{per_second * 3600:,.1f}/h"
+
+
 def duration(seconds: float | None) -> str:
     """Return a duration such as `2.1 min`."""
     return duration_text(seconds) or UNKNOWN
@@ -126,5 +160,9 @@ def status(name: str) -> str:
 
 
 FILTERS = {
-    each.__name__: each for each in (age, count, duration, share, size, status, value)
+    each.__name__: each
+    for each in (
+        *(age, ahead, count, duration, elapsed, rate),
+        *(share, size, status, value),
+    )
 }

@@ -10,24 +10,24 @@ from markupsafe import Markup
 _BAR, _STEP, _HEIGHT = 3, 4, 22
 
 
-def sparkline(numbers: Sequence[float], title: str = "") -> str:
+def sparkline(numbers: Sequence[float | None], title: str = "") -> str:
     """Return bars as SVG, the highest for the largest number.
 
     A zero is a short line, so that a reader sees where the bars begin and end.
 
     Args:
-        numbers: None of them is negative.
+        numbers: None where the number is not known; there is no bar then.
         title: What they are, such as `errors in each of the last 24 hours`. It is shown
             on hover and read by screen readers, together with the largest number.
     """
-    highest = max(numbers, default=0)
+    highest = max((each for each in numbers if each is not None), default=0)
     bars, zeros = [], []
     for place, number in enumerate(numbers):
         x = place * _STEP
         if number:
             height = max(number / highest * (_HEIGHT - 1), 2.0)
             bars.append(f"M{x} {_HEIGHT}v{-height:.1f}h{_BAR}V{_HEIGHT}z")
-        else:
+        elif number is not None:
             zeros.append(f"M{x} {_HEIGHT}v-1h{_BAR}v1z")
     label = f"{title}: at most {highest:,g}" if title else f"at most {highest:,g}"
     return Markup(

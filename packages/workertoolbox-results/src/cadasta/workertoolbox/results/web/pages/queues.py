@@ -2,16 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results._store.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.rollups import BacklogSample
 from cadasta.workertoolbox.results.web.site import site_of
+
+#: The window of the small charts, and the time of each bar.
+CHARTED, STEP = timedelta(hours=3), timedelta(minutes=6)
+
+#: Maximum number of queues that are shown: those with most waiting tasks.
+MAX_SHOWN = 200
+
+#: Age from which a sample of the archiver counts as out of date.
+MAX_SAMPLE_AGE = timedelta(minutes=5)
 
 
 def show(request: Request) -> Response:
     """Return the page."""
-    return site_of(request).page(request, "queues.html")
+    site = site_of(request)
+    now = datetime.now(UTC)
+    found = site.store.backlog()
+    samples = site.store.backlog_samples(since=now - CHARTED, step=STEP)
+    counted_at = min((each.counted_at for each in found), default=now)
+    return site.page(
+        request,
+        "queues.html",
+        queues=found[:MAX_SHOWN],
+        others=found[MAX_SHOWN:],
+        unserved=[each for each in found if each.queued and not each.consumers],
+        waiting=None if _is_uncounted(found) else sum(each.queued or 0 for each in found),
+        charts=_charts(samples),
+        charted_h=CHARTED // timedelta(hours=1),
+        counted_at=None if now - counted_at < timedelta(seconds=30) else counted_at,
+        is_outdated=now - counted_at > MAX_SAMPLE_AGE,
+    )
+
+
+def _is_uncounted(found: Sequence[QueueBacklog]) -> bool:
+    return any(each.queued is None for each in found)
+
+
+def _charts(samples: Sequence[BacklogSample]) -> Mapping[str, Sequence[float | None]]:
+    """Return the waiting tasks of each queue over time.
+
+    They are None while no archiver was running. A queue without a sample in a step that
+    has others had no tasks.
+    """
+    if not samples:
+        return {}
+    length = samples[0].until - samples[0].since
+    first = min(each.since for each in samples)
+    count = (max(each.since for each in samples) - first) // length + 1
+    sampled = {(each.since - first) // length for each in samples}
+    known = [0.0 if place in sampled else None for place in range(count)]
+    found: dict[str, list[float | None]] = {}
+    for each in samples:
+        if each.queue is not None:
+            bars = found.setdefault(each.queue, [*known])
+            bars[(each.since - first) // length] = float(each.queued_max)
+    return found
 
 
 ROUTES = [Route("/queues", show, name="queues")]

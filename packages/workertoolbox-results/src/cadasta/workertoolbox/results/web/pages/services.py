@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results.web.formats import zone_of
 from cadasta.workertoolbox.results.web.site import site_of
+from cadasta.workertoolbox.results.web.window import read_window
+
+#: The windows that the page offers, as `since` in its URL, with their titles.
+WINDOWS = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
+
+#: Maximum number of rows.
+MAX_SHOWN = 500
 
 
 def show(request: Request) -> Response:
     """Return the page."""
-    return site_of(request).page(request, "services.html")
+    site = site_of(request)
+    zone = zone_of(request.cookies)
+    window = read_window(
+        request.query_params, default="24h", zone=zone, now=datetime.now(UTC)
+    )
+    found = site.store.services(since=window.since)
+    unrun = [each for each in found if not each.workers]
+    only_unrun = request.query_params.get("run") == "no"
+    shown = unrun if only_unrun else found
+    return site.page(
+        request,
+        "services.html",
+        routes=shown[:MAX_SHOWN],
+        others=shown[MAX_SHOWN:],
+        senders={each.sender for each in found if each.sender is not None},
+        names={each.name for each in found},
+        queues={each.queue for each in found},
+        unrun=unrun,
+        only_unrun=only_unrun,
+        window=window,
+        windows=WINDOWS,
+    )
 
 
 ROUTES = [Route("/services", show, name="services")]

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results._history.ended_tasks import SILENT_S
+from cadasta.workertoolbox.results._store.workers import Worker
+from cadasta.workertoolbox.results.web.formats import zone_of
 from cadasta.workertoolbox.results.web.site import site_of
+from cadasta.workertoolbox.results.web.window import read_window
+
+#: The windows in which a worker was seen, as `since` in the URL, with their titles.
+WINDOWS = {"1h": "1 hour", "24h": "24 hours"}
+
+#: Number of running tasks that are shown of each worker, and of workers.
+SHOWN_TASKS, MAX_SHOWN = 3, 500
 
 
 def show(request: Request) -> Response:
     """Return the page."""
-    return site_of(request).page(request, "workers.html")
+    site = site_of(request)
+    now = datetime.now(UTC)
+    zone = zone_of(request.cookies)
+    window = read_window(request.query_params, default="1h", zone=zone, now=now)
+    found = site.store.workers(since=window.since)
+    silent = {each.name for each in found if _is_silent(each, now)}
+    return site.page(
+        request,
+        "workers.html",
+        workers=found[:MAX_SHOWN],
+        others=found[MAX_SHOWN:],
+        silent=silent,
+        silent_min=SILENT_S / 60,
+        stuck=[each for each in found if each.name in silent and each.running],
+        running=sum(len(each.running) for each in found),
+        ended=sum(each.ended for each in found),
+        failed=sum(each.failed for each in found),
+        shown_tasks=SHOWN_TASKS,
+        window=window,
+        windows=WINDOWS,
+    )
+
+
+def _is_silent(worker: Worker, now: datetime) -> bool:
+    return now - worker.seen_at > timedelta(seconds=SILENT_S)
 
 
 ROUTES = [Route("/workers", show, name="workers")]
