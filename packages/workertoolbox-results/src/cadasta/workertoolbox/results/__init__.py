@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
     from cadasta.workertoolbox.results._store.rollups import BacklogSample, TaskFigures
     from cadasta.workertoolbox.results._store.routes import Route
+    from cadasta.workertoolbox.results._store.schedule_runs import ScheduledRun
     from cadasta.workertoolbox.results._store.schedules import LastRun, Schedule
     from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
     from cadasta.workertoolbox.results._store.store import TaskStore
@@ -174,6 +175,7 @@ __all__ = [
     "RunningTask",
     "Schedule",
     "ScheduleNotFound",
+    "ScheduledRun",
     "SchemaOutdated",
     "Stats",
     "StatsRow",
@@ -248,6 +250,7 @@ _LAZY = {
     "Task": "_task",
     "LastRun": "_store.schedules",
     "Schedule": "_store.schedules",
+    "ScheduledRun": "_store.schedule_runs",
     "TaskStore": "_store.store",
     "LockUse": "_database.lock_use",
     "read_lock_use": "_database.lock_use",

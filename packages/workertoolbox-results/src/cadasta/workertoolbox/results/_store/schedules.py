@@ -16,6 +16,11 @@ from cadasta.workertoolbox.results._history.horizon import Report, read_reports,
 from cadasta.workertoolbox.results._schedules.words import in_words
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.schedule_runs import (
+    EntryKey,
+    ScheduledRun,
+    read_runs,
+)
 from cadasta.workertoolbox.results._task import Task
 
 #: The longest sleep in seconds of Celery's beat, by default.
@@ -145,6 +150,30 @@ class Schedules(OpenDatabase):
         with self._snapshot() as connection:
             entries = read_schedules(connection, datetime.now(UTC), with_tasks=False)
         return [each for each in entries if each.overdue and not each.removed]
+
+    def schedule_runs(
+        self, schedules: Sequence[Schedule]
+    ) -> Sequence[Sequence[ScheduledRun]]:
+        """Return the latest runs of entries, at most twenty of each, oldest first.
+
+        Example:
+            Entries of which any of the latest runs has failed::
+
+                entries = store.schedules()
+                for entry, runs in zip(entries, store.schedule_runs(entries)):
+                    if any(run.status == "FAILURE" for run in runs):
+                        print(entry.entry)
+
+        Args:
+            schedules: Entries that `schedules` returned; the result has their order.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        keys = [EntryKey(each.service, each.entry) for each in schedules]
+        with self._snapshot() as connection:
+            runs = read_runs(connection, keys)
+        return [runs.get(key, ()) for key in keys]
 
     def forget_schedule(self, entry: str, *, service: str | None = None) -> None:
         """Delete an entry from the database. It returns if beat sends it again.

@@ -65,10 +65,14 @@ def instant(at: datetime | None, zone: tzinfo = UTC) -> str:
     if at is None:
         return UNKNOWN
     utc = at.astimezone(UTC)
-    shown = at.astimezone(zone)
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S}", f"{shown:%Y-%m-%d %H:%M:%S}"
+        utc.isoformat(), local_text(utc), local_text(at, zone)
     )
+
+
+def local_text(at: datetime, zone: tzinfo = UTC) -> str:
+    """Return a time in a zone, for attributes."""
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
 def age(at: datetime | None, now: datetime | None = None) -> str:
@@ -78,7 +82,7 @@ def age(at: datetime | None, now: datetime | None = None) -> str:
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}" title="{} UTC" data-age>{}</time>').format(
         utc.isoformat(),
-        f"{utc:%Y-%m-%d %H:%M:%S}",
+        local_text(utc),
         age_text(at, now or datetime.now(UTC)),
     )
 
@@ -93,7 +97,7 @@ def ahead(at: datetime | None, now: datetime | None = None) -> str:
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}" title="{} UTC" data-age>in {}</time>').format(
         utc.isoformat(),
-        f"{utc:%Y-%m-%d %H:%M:%S}",
+        local_text(utc),
         duration_text((at - now).total_seconds()),
     )
 
@@ -153,16 +157,20 @@ def value(something: Any) -> str:
 
 def status(name: str) -> str:
     """Return the label of a status."""
-    tone = TONES.get(name, "active")
     return Markup('<span class="status {}">{}</span>').format(
-        tone, escape(visible(name))
+        tone(name), escape(visible(name))
     )
+
+
+def tone(name: str | None) -> str:
+    """Return the tone of a status; of one that is not known, `unknown`."""
+    return "unknown" if name is None else TONES.get(name, "active")
 
 
 FILTERS = {
     each.__name__: each
     for each in (
         *(age, ahead, count, duration, elapsed, rate),
-        *(share, size, status, value),
+        *(share, size, status, tone, value),
     )
 }

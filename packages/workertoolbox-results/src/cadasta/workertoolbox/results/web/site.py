@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results.web.formats import (
     FILTERS,
     UNKNOWN,
     instant,
+    local_text,
     visible,
     zone_of,
 )
@@ -94,6 +95,7 @@ class Site:
             now=datetime.now(UTC),
             zone=zone,
             instant=partial(instant, zone=zone),
+            local=partial(local_text, zone=zone),
             **values,
         )
         return HTMLResponse(text, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results._history.tiers import interval_start
 from cadasta.workertoolbox.results._store.queues import QueueBacklog
 from cadasta.workertoolbox.results._store.rollups import BacklogSample
+from cadasta.workertoolbox.results._store.routes import host_family
 from cadasta.workertoolbox.results.web.site import site_of
 
 #: The window of the small charts, and the time of each bar.
@@ -37,7 +40,8 @@ def show(request: Request) -> Response:
         others=found[MAX_SHOWN:],
         unserved=[each for each in found if each.queued and not each.consumers],
         waiting=None if _is_uncounted(found) else sum(each.queued or 0 for each in found),
-        charts=_charts(samples),
+        charts=_charts(samples, now),
+        families=_families,
         charted_h=CHARTED // timedelta(hours=1),
         counted_at=None if now - counted_at < timedelta(seconds=30) else counted_at,
         is_outdated=now - counted_at > MAX_SAMPLE_AGE,
@@ -48,7 +52,16 @@ def _is_uncounted(found: Sequence[QueueBacklog]) -> bool:
     return any(each.queued is None for each in found)
 
 
-def _charts(samples: Sequence[BacklogSample]) -> Mapping[str, Sequence[float | None]]:
+def _families(workers: Sequence[str]) -> Sequence[str]:
+    """Return the names of workers, those of similar pods as one with their number."""
+    counts = Counter(map(host_family, workers))
+    names = (host_family(each) if counts[host_family(each)] > 1 else each for each in workers)
+    return [f"{each} × {counts[each]}" if counts[each] > 1 else each for each in dict.fromkeys(names)]
+
+
+def _charts(
+    samples: Sequence[BacklogSample], now: datetime
+) -> Mapping[str, Sequence[float | None]]:
     """Return the waiting tasks of each queue over time.
 
     They are None while no archiver was running. A queue without a sample in a step that
@@ -57,8 +70,8 @@ def _charts(samples: Sequence[BacklogSample]) -> Mapping[str, Sequence[float | N
     if not samples:
         return {}
     length = samples[0].until - samples[0].since
-    first = min(each.since for each in samples)
-    count = (max(each.since for each in samples) - first) // length + 1
+    first = min(samples[0].since, interval_start(now - CHARTED, length))
+    count = (now - first) // length + 1
     sampled = {(each.since - first) // length for each in samples}
     known = [0.0 if place in sampled else None for place in range(count)]
     found: dict[str, list[float | None]] = {}
