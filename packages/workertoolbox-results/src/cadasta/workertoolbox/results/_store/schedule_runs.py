@@ -150,8 +150,8 @@ def _read_archived(
 
 def _states(rows: Iterable[Row[Any]]) -> dict[str, _State]:
     return {
-        id: _State(status, _seconds(started_at, finished_at))
-        for id, status, started_at, finished_at in rows
+        row.id: _State(row.status, _seconds(row.started_at, row.finished_at))
+        for row in rows
     }
 
 

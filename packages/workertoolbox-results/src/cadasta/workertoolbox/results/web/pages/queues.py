@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from starlette.requests import Request
@@ -11,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._history.tiers import interval_start
-from cadasta.workertoolbox.results._store.queues import QueueBacklog
 from cadasta.workertoolbox.results._store.rollups import BacklogSample
 from cadasta.workertoolbox.results._store.routes import host_family
 from cadasta.workertoolbox.results.web.site import site_of
@@ -39,7 +37,7 @@ def show(request: Request) -> Response:
         queues=found[:MAX_SHOWN],
         others=found[MAX_SHOWN:],
         unserved=[each for each in found if each.queued and not each.consumers],
-        waiting=None if _is_uncounted(found) else sum(each.queued or 0 for each in found),
+        waiting=_sum(each.queued for each in found),
         charts=_charts(samples, now),
         families=_families,
         charted_h=CHARTED // timedelta(hours=1),
@@ -48,15 +46,21 @@ def show(request: Request) -> Response:
     )
 
 
-def _is_uncounted(found: Sequence[QueueBacklog]) -> bool:
-    return any(each.queued is None for each in found)
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum; None if one of the numbers is not known."""
+    known = [*numbers]
+    return None if None in known else sum(filter(None, known))
 
 
 def _families(workers: Sequence[str]) -> Sequence[str]:
     """Return the names of workers, those of similar pods as one with their number."""
-    counts = Counter(map(host_family, workers))
-    names = (host_family(each) if counts[host_family(each)] > 1 else each for each in workers)
-    return [f"{each} × {counts[each]}" if counts[each] > 1 else each for each in dict.fromkeys(names)]
+    families: dict[str, list[str]] = {}
+    for worker in workers:
+        families.setdefault(host_family(worker), []).append(worker)
+    return [
+        f"{family} × {len(each)}" if len(each) > 1 else each[0]
+        for family, each in families.items()
+    ]
 
 
 def _charts(

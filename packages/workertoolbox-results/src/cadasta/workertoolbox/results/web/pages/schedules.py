@@ -33,9 +33,11 @@ CHOICES: Mapping[str, _Choice] = {
     "overdue": _Choice("overdue", lambda each: each.overdue and not each.removed),
     "failed": _Choice(
         "last run failed",
-        lambda each: not each.removed
-        and each.last is not None
-        and each.last.status in ("FAILURE", "LOST"),
+        lambda each: (
+            not each.removed
+            and each.last is not None
+            and each.last.status in ("FAILURE", "LOST")
+        ),
     ),
     "removed": _Choice("removed", lambda each: each.removed),
 }
