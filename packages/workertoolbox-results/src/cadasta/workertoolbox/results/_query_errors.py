@@ -2,6 +2,7 @@
 
 ResultsError
 ├── InvalidPage (ValueError)
+├── InvalidPageSize (ValueError)
 ├── InvalidQuery (ValueError)
 ├── InvalidTime (ValueError)
 └── QueryTimeout (TimeoutError)
@@ -35,6 +36,19 @@ class InvalidPage(ResultsError, ValueError):
             f"page {shown!r} {self.reason}; use the token that the same query returned "
             "for its next page, or leave it out for the first page"
         )
+
+
+class InvalidPageSize(ResultsError, ValueError):
+    """The number of entries on a page is malformed or out of range."""
+
+    def __init__(self, text: str, maximum: int) -> None:
+        super().__init__(text, maximum)
+        self.text = text
+        self.maximum = maximum
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= _MAX_SHOWN else "…"
+        return f"limit {shown!r} is not a number; write one from 1 to {self.maximum}"
 
 
 class InvalidQuery(ResultsError, ValueError):

@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._errors import (
 )
 from cadasta.workertoolbox.results._query_errors import (
     InvalidPage,
+    InvalidPageSize,
     InvalidQuery,
     InvalidTime,
     QueryTimeout,
@@ -34,6 +35,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     InvalidGrouping: HTTPStatus.BAD_REQUEST,
     InvalidLimit: HTTPStatus.BAD_REQUEST,
     InvalidPage: HTTPStatus.BAD_REQUEST,
+    InvalidPageSize: HTTPStatus.BAD_REQUEST,
     InvalidQuery: HTTPStatus.BAD_REQUEST,
     InvalidTime: HTTPStatus.BAD_REQUEST,
     InvalidWindow: HTTPStatus.BAD_REQUEST,

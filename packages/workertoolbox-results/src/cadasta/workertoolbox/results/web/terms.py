@@ -21,8 +21,12 @@ _PLAIN = re.compile(r"\w[\w.@:/+-]*", re.ASCII)
 
 def term(field: str, value: str) -> str:
     """Return the term for tasks whose field has exactly this value."""
-    is_plain = _PLAIN.fullmatch(value) is not None
-    return str(Match(field, (Value(value, quoted=not is_plain),)))
+    return f"{field}:{quoted_value(value)}"
+
+
+def quoted_value(value: str) -> str:
+    """Return a value as it is written after a field."""
+    return str(Value(value, quoted=_PLAIN.fullmatch(value) is None))
 
 
 def with_term(query: str, field: str, value: str) -> str:

@@ -18,6 +18,9 @@ WINDOWS = {
     "7d": "7 days",
 }
 
+#: `since` in a URL for a window without a start.
+ALL_TIME = "all"
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -73,6 +76,8 @@ def read_window(
     now = now or datetime.now(UTC)
     until_text = params.get("until", "").strip()
     since_text = params.get("since", default).strip()
+    if since_text == ALL_TIME:
+        since_text = ""
     since = parse_instant(since_text, now=now, zone=zone) if since_text else None
     until = parse_instant(until_text, now=now, zone=zone) if until_text else None
     if since is not None:
