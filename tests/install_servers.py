@@ -1,4 +1,4 @@
-"""Install missing servers for the shared tests with apt-get, as root on Linux.
+"""Install missing servers and a browser for the shared tests: with apt-get, as root.
 
 On other systems, only report which tests will be skipped.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servers.executables import (
+    find_chromium,
     find_pgbouncer,
     find_postgresql,
     find_rabbitmq,
@@ -26,7 +27,7 @@ LOCK_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Server:
-    """A server that tests need.
+    """A server, or a browser, that tests need.
 
     Attributes:
         name: The name for messages.
@@ -59,6 +60,7 @@ SERVERS = (
         "PostgreSQL", "postgresql", "WORKERTOOLBOX_TEST_POSTGRESQL_URL", find_postgresql
     ),
     Server("PgBouncer", "pgbouncer", None, find_pgbouncer),
+    Server("Chromium", "chromium", None, find_chromium),
 )
 
 

@@ -1,4 +1,4 @@
-"""Find the executables of the servers.
+"""Find the executables of the servers, and of a browser.
 
 Imports the standard library only, because `install_servers.py` runs without packages.
 """
@@ -34,6 +34,12 @@ def find_pgbouncer() -> Path | None:
     # Debian installs it into a folder that is only on the PATH of root.
     debian = Path("/usr/sbin/pgbouncer")
     return debian if debian.exists() else _find("pgbouncer")
+
+
+def find_chromium() -> Path | None:
+    """Find Chromium, or Chrome."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := _find(name))), None)
 
 
 def _find(name: str) -> Path | None:

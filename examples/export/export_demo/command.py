@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from rich.filesize import decimal
 from cadasta.workertoolbox.conf import ConfError
 from cadasta.workertoolbox.results import ResultsError, TaskStore, upgrade
 from cadasta.workertoolbox.routing import RoutingError
+from export_demo.pages import Address, show_pages
 from export_demo.processes import SIGNALS, ProcessEnded, Processes
 from export_demo.progress import Progress
 from export_service.client import schedule
@@ -109,6 +111,17 @@ def _parse_options() -> argparse.Namespace:
         default=600.0,
         help="how long the export may take; by default 600",
     )
+    parser.add_argument(
+        "--web",
+        action="store_true",
+        help="add a generated week of history, and show all in web pages until Ctrl-C",
+    )
+    parser.add_argument(
+        "--bind",
+        metavar="HOST:PORT",
+        default="127.0.0.1:8555",
+        help="the address of these pages; by default 127.0.0.1:8555",
+    )
     return parser.parse_args()
 
 
@@ -123,6 +136,7 @@ def _fail(message: str, *, code: int) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
+    address = Address.free(options.bind) if options.web else None
     home = _set_environment()
     run = f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
     name = options.folder.resolve().name or "root"
@@ -141,14 +155,19 @@ def _run(options: argparse.Namespace) -> None:
             problems = _follow(
                 export.id, store, processes, progress, timeout_s=options.timeout
             )
-        # They end while the workflow is printed.
-        processes.terminate()
+        if not options.web:  # They end while the workflow is printed.
+            processes.terminate()
         if store.find(export.id):
             subprocess.run(_celery("tasks", "show", export.id))
         if problems:
             raise DemoFailed("\n".join([*problems, f"the logs are in {logs}"]))
         _verify(output, options.folder, exported_at, console)
         _print_commands(export.id, home, console)
+        if address is not None:
+            serve = _celery("tasks", "web", "--bind", str(address))
+            processes.start("web server", serve, log=logs / f"{run}-web.log")
+            with suppress(Interrupted):
+                show_pages(app, store, processes, address, console)
 
 
 def _set_environment() -> Path:
