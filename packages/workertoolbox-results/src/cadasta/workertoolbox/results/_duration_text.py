@@ -6,7 +6,7 @@ from datetime import datetime
 
 #: The units of durations, with their seconds, and the seconds from which they are used:
 #: the shorter unit would be rounded up to 60.0 s, for example.
-_SHOWN_UNITS = (
+SHOWN_UNITS = (
     ("d", 86_400, 86_220),
     ("h", 3_600, 3_597),
     ("min", 60, 59.95),
@@ -22,7 +22,7 @@ def duration_text(seconds: float | None) -> str:
     """
     if seconds is None:
         return ""
-    for unit, size, first in _SHOWN_UNITS:
+    for unit, size, first in SHOWN_UNITS:
         if seconds >= first:
             number = seconds / size
             return f"{number:.0f} ms" if unit == "ms" else f"{number:.1f} {unit}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.states import EXCEPTION_STATES, RETRY
 from sqlalchemy import (
@@ -17,13 +18,13 @@ from sqlalchemy import (
     Table,
     bindparam,
     func,
-    literal,
     select,
 )
 
 from cadasta.workertoolbox.results._arguments.cut_json import decode_prefix
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.archived import find_last_ends
+from cadasta.workertoolbox.results._database.archived import are_on, find_last_ends
+from cadasta.workertoolbox.results._database.lock_use import release_locks
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
 from cadasta.workertoolbox.results._history.attempt_records import (
@@ -31,6 +32,7 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     REPLACED,
     read_instant,
 )
+from cadasta.workertoolbox.results._store.reading import MAX_IDS_PER_QUERY, by_days
 from cadasta.workertoolbox.results._task import failure_text
 
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -66,16 +68,39 @@ class Attempt:
     traceback: str | None = None
 
 
-def find_attempts(connection: Connection, id: str) -> Sequence[Attempt]:
-    """Return the attempts of a task in their order: of publication, then of start."""
-    row, messages = _read(connection, id)
+class _Stored(NamedTuple):
+    """What is stored of a task: its result, if it has one, and its messages."""
+
+    result: RowMapping | None
+    messages: Sequence[Mapping[str, Any]]
+
+
+def find_attempts(
+    connection: Connection, ids: Sequence[str]
+) -> Mapping[str, Sequence[Attempt]]:
+    """Return the attempts of tasks by id, each in their order.
+
+    That is the order of publication, then of start.
+    """
+    return {id: _attempts(stored) for id, stored in _read(connection, ids).items()}
+
+
+def find_retries(connection: Connection, id: str) -> Sequence[int]:
+    """Return the retry number of each message of a task, in their order."""
+    return [each["retries"] for each in _read(connection, [id])[id].messages]
+
+
+def _attempts(stored: _Stored) -> Sequence[Attempt]:
     # A run that was taken for lost may have ended later, as a duplicate.
     runs = (
         {}
-        if row is None
-        else {(run.retries, run.worker, run.started_at): run for run in _runs(row)}
+        if stored.result is None
+        else {
+            (run.retries, run.worker, run.started_at): run
+            for run in _runs(stored.result)
+        }
     )
-    published = [*_published(messages)]
+    published = [*_published(stored.messages)]
     found, seen = [], set()
     for run in runs.values():
         number = _message_of(run, published)
@@ -98,58 +123,69 @@ def find_attempts(connection: Connection, id: str) -> Sequence[Attempt]:
     return sorted([*found, *waiting], key=_order)
 
 
-def find_retries(connection: Connection, id: str) -> Sequence[int]:
-    """Return the retry number of each message of a task, in their order."""
-    _, messages = _read(connection, id)
-    return [message["retries"] for message in messages]
-
-
 #: Columns of a message that describe its attempt.
 _MESSAGE = ("retries", "queue", "scheduled_at")
 
 
-def _select_result(table: Table, at: Column[datetime]) -> Select[Any]:
+def _select_result(
+    table: Table, id: Column[str], at: Column[datetime]
+) -> Select[Any]:
     names = ("status", "retries", "queue", "worker", "published_at", "started_at")
     return select(
+        id.label("id"),
         *(table.c[name] for name in (*names, "traceback", "attempts")),
         at.label("stored_at"),
         func.substr(table.c.result, 1, MAX_ERROR_BYTES).label("error"),
     )
 
 
-_RESULT = _select_result(taskmeta, taskmeta.c.date_done).where(
-    taskmeta.c.task_id == bindparam("id"), taskmeta.c.archived_at.is_(None)
+_IDS = bindparam("ids", expanding=True)
+
+_RESULTS = _select_result(taskmeta, taskmeta.c.task_id, taskmeta.c.date_done).where(
+    taskmeta.c.task_id.in_(_IDS), taskmeta.c.archived_at.is_(None)
 )
 
 _MESSAGES = (
-    select(*(attempt.c[name] for name in (*_MESSAGE, "replaced")))
-    .where(attempt.c.task_id == bindparam("id"))
-    .order_by(attempt.c.replaced, attempt.c.retries)
+    select(*(attempt.c[name] for name in ("task_id", *_MESSAGE, "replaced")))
+    .where(attempt.c.task_id.in_(_IDS))
+    .order_by(attempt.c.task_id, attempt.c.replaced, attempt.c.retries)
 )
 
 _ARCHIVED = (
-    _select_result(history, history.c.finished_at)
+    _select_result(history, history.c.id, history.c.finished_at)
     .add_columns(history.c.messages, history.c.scheduled_at, history.c.seen_at)
-    .where(history.c.id == bindparam("id"))
+    .where(history.c.id.in_(_IDS))
+    .order_by(history.c.day)
 )
 
 
-def _read(
-    connection: Connection, id: str
-) -> tuple[RowMapping | None, Sequence[Mapping[str, Any]]]:
-    """Return the result of a task, and its messages in their order."""
-    row = connection.execute(_RESULT, {"id": id}).mappings().first()
-    messages = [
-        {**each} for each in connection.execute(_MESSAGES, {"id": id}).mappings()
-    ]
-    if row is not None or messages:
-        return row, messages
-    for archived in find_last_ends(connection, [id]):
-        day = literal(archived.day, history.c.day.type, literal_execute=True)
-        query = _ARCHIVED.where(history.c.day == day)
-        row = connection.execute(query, {"id": id}).mappings().one()
-        return row, _archived_messages(row)
-    return None, ()
+def _read(connection: Connection, ids: Sequence[str]) -> Mapping[str, _Stored]:
+    """Return what is stored of tasks by their ids; of unknown ones nothing."""
+    results: dict[str, RowMapping] = {}
+    messages: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for start in range(0, len(ids), MAX_IDS_PER_QUERY):
+        some = {"ids": ids[start : start + MAX_IDS_PER_QUERY]}
+        rows = connection.execute(_RESULTS, some).mappings()
+        results |= {row["id"]: row for row in rows}
+        for message in connection.execute(_MESSAGES, some).mappings():
+            messages[message["task_id"]].append(message)
+    found = {id: _Stored(results.get(id), messages[id]) for id in ids}
+    return found | _read_archived(
+        connection, [id for id, each in found.items() if each == (None, [])]
+    )
+
+
+def _read_archived(
+    connection: Connection, ids: Sequence[str]
+) -> Mapping[str, _Stored]:
+    days = {each.id: each.day for each in find_last_ends(connection, ids)}
+    found = {}
+    for some in by_days(ids, days):
+        query = _ARCHIVED.where(are_on(days[id] for id in some))
+        release_locks(connection)
+        for row in connection.execute(query, {"ids": some}).mappings():
+            found[row["id"]] = _Stored(row, _archived_messages(row))
+    return found
 
 
 def _archived_messages(row: RowMapping) -> Sequence[Mapping[str, Any]]:

@@ -154,7 +154,7 @@ def _read(
         yield task
     if days is None:
         days = {each.id: each.day for each in find_last_ends(connection, [*missing])}
-    for some in _by_days(missing, days):
+    for some in by_days(missing, days):
         is_on = are_on(days[id] for id in some)
         release_locks(connection)
         for task in _read_from(connection, history, some, detail, is_on):
@@ -163,7 +163,7 @@ def _read(
     yield from _read_planned(connection, missing)
 
 
-def _by_days(ids: Iterable[str], days: Mapping[str, date]) -> Iterator[Sequence[str]]:
+def by_days(ids: Iterable[str], days: Mapping[str, date]) -> Iterator[Sequence[str]]:
     """Yield the ids of tasks in the history, those of a few days together.
 
     PostgreSQL looks for each id of a query in each of its days.

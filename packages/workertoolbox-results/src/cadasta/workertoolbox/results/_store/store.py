@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
@@ -257,7 +257,17 @@ class TaskStore(
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         with self._snapshot() as connection:
-            return find_attempts(connection, jsonable(id))
+            return find_attempts(connection, [jsonable(id)])[jsonable(id)]
+
+    def attempts_of(self, ids: Sequence[str]) -> Mapping[str, Sequence[Attempt]]:
+        """Return the attempts of several tasks by their ids, as `attempts` does.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        known = [*dict.fromkeys(jsonable(id) for id in ids)]
+        with self._snapshot() as connection:
+            return find_attempts(connection, known)
 
     def published_attempts(self, id: str) -> Sequence[int]:
         """Return the retry number of each published attempt of a task, in order.

@@ -44,7 +44,7 @@ class Case:
     @cached_property
     def attempts(self) -> Sequence[Attempt]:
         """The attempts of the task in order."""
-        return find_attempts(self.connection, self.task.id)
+        return find_attempts(self.connection, [self.task.id])[self.task.id]
 
     @cached_property
     def usual(self) -> Usual:

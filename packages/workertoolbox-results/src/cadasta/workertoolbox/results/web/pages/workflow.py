@@ -2,18 +2,162 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from cadasta.workertoolbox.results.web.site import site_of
+from cadasta.workertoolbox.results._errors import TaskNotFound
+from cadasta.workertoolbox.results._query.nodes import quote
+from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._task import Task, failure_text
+from cadasta.workertoolbox.results._workflows.holdups import has_failed
+from cadasta.workertoolbox.results._workflows.summary import make_workflow
+from cadasta.workertoolbox.results._workflows.workflow import Workflow
+from cadasta.workertoolbox.results.web.site import path, site_of
+from cadasta.workertoolbox.results.web.workflow_rows import (
+    MAX_ROWS,
+    Place,
+    find_branch,
+    find_excerpt,
+    first_failure,
+    make_axis,
+    make_rows,
+)
+
+#: Maximum number of tasks that a workflow waits for that are listed.
+MAX_HOLDUPS = 5
+
+#: Maximum number of characters of an error in the tree.
+MAX_ERROR = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The part of a tree that a page shows.
+
+    Attributes:
+        branch: Id of the task beneath which it is; None for the whole tree.
+        is_excerpt: Whether the less important tasks are left out.
+        is_whole: Whether all rows of the branch are shown, page by page.
+        first: The number of the first row, from 0.
+        count: Number of rows.
+        total: Number of rows of all pages.
+    """
+
+    branch: str | None = None
+    is_excerpt: bool = False
+    is_whole: bool = False
+    first: int = 0
+    count: int
+    total: int
+
+    @property
+    def previous(self) -> int | None:
+        """The first row of the page before; None on the first page."""
+        return max(self.first - MAX_ROWS, 0) if self.first else None
+
+    @property
+    def next(self) -> int | None:
+        """The first row of the next page; None on the last page."""
+        end = self.first + self.count
+        return end if end < self.total else None
 
 
 def show(request: Request) -> Response:
-    """Return the page of a workflow."""
+    """Return the page of a workflow, or a redirect to that of a task's root."""
     site = site_of(request)
-    workflow = site.store.workflow(request.path_params["id"])
-    return site.page(request, "workflow.html", workflow=workflow)
+    id = request.path_params["id"]
+    workflow = site.store.workflow(id, shortened=True)
+    if not workflow:
+        found = _find_root(site.store, id)
+        if isinstance(found, str):
+            at = path(request, "workflow", id=found, query={"task": id})
+            return RedirectResponse(f"{at}#requested", 302)
+        workflow = found
+    failed = first_failure(workflow)
+    requested_id = request.query_params.get("task")
+    places, part = _places(request, workflow, requested_id, failed and failed.id)
+    ids = [each.node.task.id for each in places if each.node is not None]
+    axis = make_axis(workflow)
+    root = workflow[0]
+    return site.page(
+        request,
+        "workflow.html",
+        id=id,
+        root=root,
+        workflow=workflow,
+        rows=make_rows(workflow, places, site.store.attempts_of(ids), axis),
+        axis=axis,
+        part=part,
+        failed=failed,
+        requested_id=requested_id,
+        holdups=[*islice(workflow.held_up_by, MAX_HOLDUPS)],
+        query=f"{'root' if root.root_id == id else 'group'}:{quote(id)}",
+        error_text=_error_text,
+    )
+
+
+def _find_root(store: TaskStore, id: str) -> str | Workflow:
+    """Return the root of a task, or its workflow if the root is the task itself.
+
+    Raises:
+        TaskNotFound: Neither a task nor a group has the id.
+    """
+    task = store.find(id, shortened=True)
+    if task is None:
+        raise TaskNotFound(id)
+    root_id = task.root_id or task.group_id or id
+    workflow = store.workflow(root_id, internal=task.internal, shortened=True)
+    if workflow and root_id != id and not task.internal:
+        return root_id
+    # The database may not know the root of an untracked task.
+    return workflow or make_workflow([task], now=datetime.now(UTC), internal=True)
+
+
+def _places(
+    request: Request, workflow: Workflow, *wanted: str | None
+) -> tuple[Sequence[Place], Part]:
+    """Return the rows that a request asks for.
+
+    Args:
+        wanted: Ids of tasks that an excerpt should contain, the first one before all.
+    """
+    params = request.query_params
+    branch = params.get("branch")
+    if branch is None and params.get("rows") != "all":
+        total = sum(1 for _ in workflow.walk())
+        places = find_excerpt(workflow, *wanted)
+        return places, Part(is_excerpt=total > MAX_ROWS, count=total, total=total)
+    every = find_branch(workflow, branch)
+    if branch is not None and not every:
+        raise TaskNotFound(branch)
+    first = _first(params.get("from", "0"))
+    places = every[first : first + MAX_ROWS]
+    return places, Part(
+        branch=branch, is_whole=True, first=first, count=len(places), total=len(every)
+    )
+
+
+def _first(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise HTTPException(400, f"from must be the number of a row, not {text!r}")
+    return int(text)
+
+
+def _error_text(task: Task) -> str | None:
+    """Return why a task did not succeed, on one line; None for others."""
+    if not has_failed(task) or task.result is None:
+        return None
+    text = str(failure_text(task.result) or task.result).strip()
+    first, *others = text.splitlines() or [""]
+    is_cut = others or len(first) > MAX_ERROR
+    return f"{first[:MAX_ERROR]}{'…' if is_cut else ''}"
 
 
 ROUTES = [Route("/workflows/{id:path}", show, name="workflow")]

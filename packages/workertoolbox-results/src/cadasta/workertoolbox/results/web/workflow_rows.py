@@ -1,0 +1,241 @@
+"""The rows of the page of a workflow: its tree, and what each task did when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cadasta.workertoolbox.results._database.statuses import PLANNED
+from cadasta.workertoolbox.results._store.attempts import Attempt
+from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerpt
+from cadasta.workertoolbox.results._workflows.holdups import has_failed
+from cadasta.workertoolbox.results._workflows.workflow import Workflow, WorkflowNode
+from cadasta.workertoolbox.results.web.task_bars import Bar, find_spans, make_bars
+from cadasta.workertoolbox.results.web.time_axis import TimeAxis
+
+#: Maximum number of rows of the page: its HTML has about a kilobyte for each.
+MAX_ROWS = 400
+
+#: Levels that are indented; deeper rows show the number of their level.
+MAX_LEVELS = 16
+
+#: The width of the axis of an unfinished workflow up to the present, in percent: the
+#: planned steps are beyond it.
+_KNOWN_WIDTH = 88.0
+
+#: Maximum number of planned steps in a row that are drawn beside each other.
+_MAX_PLANNED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the tree.
+
+    Attributes:
+        node: The task; None in place of tasks that are left out.
+        depth: Its level in the tree, from 0.
+        above: Id of the task above it, or of the tasks that are left out; None at the
+            top.
+        left_out: The statuses of the tasks that are left out, with their numbers.
+    """
+
+    node: WorkflowNode | None
+    depth: int
+    above: str | None = None
+    left_out: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the page.
+
+    Attributes:
+        place: Its place in the tree.
+        bars: What the task did when.
+        planned: Where the bar of a planned step is: its place and width in percent.
+        size: Number of tasks beneath the task.
+        attempts: Number of attempts of the task that are known.
+        on_path: Whether the task is on the critical path.
+    """
+
+    place: Place
+    bars: Sequence[Bar] = ()
+    planned: tuple[float, float] | None = None
+    size: int = 0
+    attempts: int = 0
+    on_path: bool = False
+
+    @property
+    def level(self) -> int:
+        """The level that it is indented to."""
+        return min(self.place.depth, MAX_LEVELS)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it has no indentation of its own any more."""
+        return self.place.depth > MAX_LEVELS
+
+
+def first_failure(workflow: Workflow) -> Task | None:
+    """Return the task that failed first; one that was run, if there is one.
+
+    A task whose newest run has succeeded is passed over.
+    """
+    by_id = {task.id: task for task in workflow}
+    failed = [
+        task
+        for task in workflow
+        if has_failed(by_id.get(workflow.reruns.get(task.id, ""), task))
+    ]
+    ran = [task for task in failed if not task.not_run]
+    last = workflow.read_at
+    return min(ran or failed, key=lambda task: task.finished_at or last, default=None)
+
+
+def make_axis(workflow: Workflow) -> TimeAxis | None:
+    """Return the axis of a workflow; None if none of its times are known."""
+    now = workflow.read_at
+    since = workflow.scheduled_at or workflow.started_at or workflow.finished_at
+    if since is None or now is None:
+        return None
+    until = max(workflow.finished_at or now, since)
+    width = _KNOWN_WIDTH if workflow.counts.get(PLANNED) else 100.0
+    return TimeAxis(since, until, width)
+
+
+def find_excerpt(workflow: Workflow, *wanted: str | None) -> Sequence[Place]:
+    """Return the rows of a workflow: all, or the most important ones of a large one.
+
+    Args:
+        wanted: Ids of tasks that are part of it; the first one that is not None.
+    """
+    requested_id = next(filter(None, wanted), None)
+    branches = make_excerpt(workflow, limit=MAX_ROWS, requested_id=requested_id)
+    places: list[Place] = []
+    pending: list[tuple[Branch, str | None]] = [(each, None) for each in branches[::-1]]
+    while pending:
+        branch, above = pending.pop()
+        places.append(Place(branch.node, branch.depth, above, branch.left_out))
+        id = None if branch.node is None else branch.node.task.id
+        pending += ((child, id) for child in reversed(branch.children))
+    return places
+
+
+def find_branch(workflow: Workflow, id: str | None) -> Sequence[Place]:
+    """Return the rows of a task and all tasks beneath it; of the whole without an id.
+
+    There are none if the task is not part of the workflow.
+    """
+    if id is None:
+        return [Place(node, depth) for depth, node in workflow.walk()]
+    found: list[Place] = []
+    top = None
+    for depth, node in workflow.walk():
+        if top is not None and depth <= top:
+            break
+        if top is None and node.task.id == id:
+            top = depth
+        if top is not None:
+            found.append(Place(node, depth - top))
+    return found
+
+
+def make_rows(
+    workflow: Workflow,
+    places: Sequence[Place],
+    attempts: Mapping[str, Sequence[Attempt]],
+    axis: TimeAxis | None,
+) -> Sequence[Row]:
+    """Return the rows at these places, with bars on an axis."""
+    on_path = {step.task.id for step in workflow.critical_path}
+    if len(workflow) < 2:
+        on_path = set()
+    sizes = _sizes(workflow)
+    planned = _planned_steps(workflow)
+    now = workflow.read_at
+    return [
+        _row(each, attempts, axis, now, on_path, sizes, planned) for each in places
+    ]
+
+
+def _row(
+    place: Place,
+    attempts: Mapping[str, Sequence[Attempt]],
+    axis: TimeAxis | None,
+    now: datetime | None,
+    on_path: Container[str],
+    sizes: Mapping[str, int],
+    planned: Mapping[str, tuple[float, float]],
+) -> Row:
+    if place.node is None:
+        return Row(place)
+    task = place.node.task
+    known = attempts.get(task.id, ())
+    bars: Sequence[Bar] = ()
+    if axis is not None and now is not None:
+        bars = make_bars(find_spans(task, known, now), axis)
+    return Row(
+        place=place,
+        bars=bars,
+        planned=planned.get(task.id),
+        size=sizes[task.id],
+        attempts=len(known),
+        on_path=task.id in on_path,
+    )
+
+
+def _sizes(workflow: Workflow) -> Mapping[str, int]:
+    """Return the number of tasks beneath each task."""
+    below: Counter[int] = Counter()
+    found = {}
+    for depth, node in reversed([*workflow.walk()]):
+        found[node.task.id] = below.pop(depth + 1, 0)
+        below[depth] += found[node.task.id] + 1
+    return found
+
+
+def _planned_steps(workflow: Workflow) -> Mapping[str, tuple[float, float]]:
+    """Return the place and the width of each planned step, beyond the present.
+
+    Steps that follow each other are beside each other.
+    """
+    orders = dict(_planned_orders(workflow))
+    number = min(max(orders.values(), default=0) + 1, _MAX_PLANNED)
+    width = (100 - _KNOWN_WIDTH) / number
+    return {
+        id: (
+            round(_KNOWN_WIDTH + min(order, number - 1) * width, 2),
+            round(width * 0.85, 2),
+        )
+        for id, order in orders.items()
+    }
+
+
+def _planned_orders(workflow: Workflow) -> Iterator[tuple[str, int]]:
+    """Yield how many planned steps are before each planned step.
+
+    A planned body of a chord is the last of its siblings, and follows all that is
+    beneath them.
+    """
+    above: list[int] = []
+    latest: list[int] = []
+    for depth, node in workflow.walk():
+        del above[depth:]
+        for order in latest[depth + 1 :]:
+            latest[depth] = max(latest[depth], order)
+        del latest[depth + 1 :]
+        if len(latest) <= depth:
+            latest += [-1] * (depth + 1 - len(latest))
+        before = above[-1] if above else -1
+        if node.task.status != PLANNED:
+            above.append(before)
+            continue
+        order = before + 1
+        if node.header_id is not None:
+            order = max(order, latest[depth] + 1)
+        latest[depth] = max(latest[depth], order)
+        above.append(order)
+        yield node.task.id, order
