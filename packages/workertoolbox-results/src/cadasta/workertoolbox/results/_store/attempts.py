@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from celery.states import EXCEPTION_STATES, RETRY
 from sqlalchemy import (
+    BindParameter,
     Column,
     Connection,
     RowMapping,
@@ -127,9 +128,7 @@ def _attempts(stored: _Stored) -> Sequence[Attempt]:
 _MESSAGE = ("retries", "queue", "scheduled_at")
 
 
-def _select_result(
-    table: Table, id: Column[str], at: Column[datetime]
-) -> Select[Any]:
+def _select_result(table: Table, id: Column[str], at: Column[datetime]) -> Select[Any]:
     names = ("status", "retries", "queue", "worker", "published_at", "started_at")
     return select(
         id.label("id"),
@@ -139,7 +138,7 @@ def _select_result(
     )
 
 
-_IDS = bindparam("ids", expanding=True)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 
 _RESULTS = _select_result(taskmeta, taskmeta.c.task_id, taskmeta.c.date_done).where(
     taskmeta.c.task_id.in_(_IDS), taskmeta.c.archived_at.is_(None)
@@ -168,16 +167,13 @@ def _read(connection: Connection, ids: Sequence[str]) -> Mapping[str, _Stored]:
         rows = connection.execute(_RESULTS, some).mappings()
         results |= {row["id"]: row for row in rows}
         for message in connection.execute(_MESSAGES, some).mappings():
-            messages[message["task_id"]].append(message)
+            messages[message["task_id"]].append({**message})
     found = {id: _Stored(results.get(id), messages[id]) for id in ids}
-    return found | _read_archived(
-        connection, [id for id, each in found.items() if each == (None, [])]
-    )
+    others = [id for id, each in found.items() if each == (None, [])]
+    return {**found, **_read_archived(connection, others)}
 
 
-def _read_archived(
-    connection: Connection, ids: Sequence[str]
-) -> Mapping[str, _Stored]:
+def _read_archived(connection: Connection, ids: Sequence[str]) -> Mapping[str, _Stored]:
     days = {each.id: each.day for each in find_last_ends(connection, ids)}
     found = {}
     for some in by_days(ids, days):

@@ -20,7 +20,8 @@ UNKNOWN = "–"
 #: The cookie with the time zone of the viewer, such as `Europe/Berlin`, from `app.js`.
 ZONE_COOKIE = "workertoolbox_zone"
 
-#: Status of a task, with the tone of its label in `app.css`.
+#: Status of a task, a workflow or a group of errors, with the tone of its label in
+#: `app.css`.
 TONES = {
     "SUCCESS": "good",
     "FAILURE": "bad",
@@ -33,6 +34,17 @@ TONES = {
     "QUEUED": "waiting",
     "SCHEDULED": "waiting",
     "PLANNED": "waiting",
+    "done": "good",
+    "failed": "bad",
+    "partly failed": "bad",
+    "running": "active",
+    "waiting": "waiting",
+    "new": "bad",
+    "back": "bad",
+    "ongoing": "warn",
+    "quiet": "muted",
+    "resolved": "good",
+    "ignored": "muted",
 }
 
 

@@ -16,9 +16,20 @@ from cadasta.workertoolbox.results.web.time_axis import TimeAxis
 
 #: What bars stand for. A run is `retried` if its attempt failed and was followed by
 #: another one, and `unknown` is the time in which a task ran at some point.
-WAIT, DELAY, RUN, FAILED, RETRIED, UNKNOWN = (
-    *("wait", "delay", "run", "failed", "retried", "unknown"),
+WAIT, DELAY, RUN, RUNNING, FAILED, RETRIED, UNKNOWN = (
+    *("wait", "delay", "run", "running", "failed", "retried", "unknown"),
 )
+
+#: The kinds of bars with their meanings, for a legend.
+KINDS = {
+    WAIT: "waited",
+    DELAY: "until its ETA",
+    RUN: "ran",
+    RUNNING: "is running",
+    FAILED: "failed",
+    RETRIED: "failed and was retried",
+    "planned": "planned",
+}
 
 #: Outcomes of runs that did not succeed.
 _FAILURES = (FAILURE, LOST, REJECTED, REVOKED)
@@ -72,7 +83,7 @@ def find_spans(
     if task.status == PLANNED or task.not_run:
         return ()
     known = [*attempts] or [_only_attempt(task)]
-    spans = []
+    spans: list[Span] = []
     for attempt, following in zip(known, [*known[1:], None], strict=True):
         end = _end(task, attempt, following, now)
         eta = task.eta if following is None else None
@@ -126,6 +137,8 @@ def _run(attempt: Attempt, following: Attempt | None, end: datetime) -> Iterator
         kind = RETRIED
     elif attempt.outcome in _FAILURES:
         kind = FAILED
+    elif attempt.outcome is None and following is None:
+        kind = RUNNING
     if attempt.started_at is not None:
         yield Span(kind, min(attempt.started_at, end), end)
     elif attempt.outcome is not None and attempt.scheduled_at is not None:

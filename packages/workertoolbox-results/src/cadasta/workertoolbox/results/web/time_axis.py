@@ -58,16 +58,20 @@ class TimeAxis:
         fits = (step for step in _STEPS_S if self.length_s / step <= _MAX_TICKS)
         step = next(fits, self.length_s)
         number = int(self.length_s / step + 1e-9)
+        unit, size = _unit(step)
         return [
-            Tick(round(n * step / self.length_s * self.width, 2), _text(n * step))
+            Tick(
+                round(n * step / self.length_s * self.width, 2),
+                f"{round(n * step / size, 3):g} {unit}" if n else "0",
+            )
             for n in range(number + 1)
         ]
 
 
-def _text(seconds: float) -> str:
-    """Return a round duration in the largest unit in which it is not a fraction."""
+def _unit(step_s: float) -> tuple[str, float]:
+    """Return the largest unit in which steps have at most one decimal place."""
     for unit, size, _ in SHOWN_UNITS:
-        number = round(seconds / size, 6)
-        if number >= 1 and (number == round(number) or size < 1):
-            return f"{number:g} {unit}"
-    return "0"
+        tenths = round(step_s / size * 10, 6)
+        if tenths >= 1 and tenths == round(tenths):
+            return unit, size
+    return "s", 1

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from cadasta.workertoolbox.results._database.statuses import PLANNED
+from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerpt
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
+from cadasta.workertoolbox.results._workflows.links import NEVER
 from cadasta.workertoolbox.results._workflows.workflow import Workflow, WorkflowNode
-from cadasta.workertoolbox.results.web.task_bars import Bar, find_spans, make_bars
+from cadasta.workertoolbox.results.web.task_bars import (
+    KINDS,
+    RUNNING,
+    WAIT,
+    Bar,
+    find_spans,
+    make_bars,
+)
 from cadasta.workertoolbox.results.web.time_axis import TimeAxis
 
 #: Maximum number of rows of the page: its HTML has about a kilobyte for each.
@@ -69,6 +78,24 @@ class Row:
     on_path: bool = False
 
     @property
+    def waited_s(self) -> float | None:
+        """Seconds that the latest attempt waited, or has waited so far."""
+        return self._latest(WAIT, "wait_s")
+
+    @property
+    def ran_s(self) -> float | None:
+        """Seconds that the latest attempt ran, or has run so far."""
+        return self._latest(RUNNING, "run_s")
+
+    def _latest(self, kind: str, name: str) -> float | None:
+        if self.place.node is None:
+            return None
+        known: float | None = getattr(self.place.node.task, name)
+        if known is None and self.bars and self.bars[-1].span.kind == kind:
+            return self.bars[-1].span.seconds
+        return known
+
+    @property
     def level(self) -> int:
         """The level that it is indented to."""
         return min(self.place.depth, MAX_LEVELS)
@@ -77,6 +104,23 @@ class Row:
     def is_deep(self) -> bool:
         """Whether it has no indentation of its own any more."""
         return self.place.depth > MAX_LEVELS
+
+
+def bar_title(row: Row, zone: tzinfo) -> str:
+    """Return the exact values of the bars of a row, a line each.
+
+    Args:
+        zone: The time zone of the times.
+    """
+    if row.place.node is None:
+        return ""
+    task = row.place.node.task
+    lines = [f"{task.name or task.id} {task.status}"]
+    for each in (bar.span for bar in row.bars):
+        words = KINDS.get(each.kind, "ran at some point in")
+        since = each.since.astimezone(zone).isoformat(" ", "milliseconds")
+        lines.append(f"{words} {duration_text(each.seconds)} from {since}")
+    return "\n".join(lines)
 
 
 def first_failure(workflow: Workflow) -> Task | None:
@@ -91,8 +135,7 @@ def first_failure(workflow: Workflow) -> Task | None:
         if has_failed(by_id.get(workflow.reruns.get(task.id, ""), task))
     ]
     ran = [task for task in failed if not task.not_run]
-    last = workflow.read_at
-    return min(ran or failed, key=lambda task: task.finished_at or last, default=None)
+    return min(ran or failed, key=lambda task: task.finished_at or NEVER, default=None)
 
 
 def make_axis(workflow: Workflow) -> TimeAxis | None:
@@ -156,9 +199,7 @@ def make_rows(
     sizes = _sizes(workflow)
     planned = _planned_steps(workflow)
     now = workflow.read_at
-    return [
-        _row(each, attempts, axis, now, on_path, sizes, planned) for each in places
-    ]
+    return [_row(each, attempts, axis, now, on_path, sizes, planned) for each in places]
 
 
 def _row(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,16 +12,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._errors import TaskNotFound
-from cadasta.workertoolbox.results._query.nodes import quote
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._task import Task, failure_text
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
 from cadasta.workertoolbox.results._workflows.summary import make_workflow
-from cadasta.workertoolbox.results._workflows.workflow import Workflow
+from cadasta.workertoolbox.results._workflows.workflow import PathStep, Workflow
 from cadasta.workertoolbox.results.web.site import path, site_of
+from cadasta.workertoolbox.results.web.task_bars import KINDS
+from cadasta.workertoolbox.results.web.terms import term
 from cadasta.workertoolbox.results.web.workflow_rows import (
     MAX_ROWS,
     Place,
+    bar_title,
     find_branch,
     find_excerpt,
     first_failure,
@@ -82,7 +83,8 @@ def show(request: Request) -> Response:
         workflow = found
     failed = first_failure(workflow)
     requested_id = request.query_params.get("task")
-    places, part = _places(request, workflow, requested_id, failed and failed.id)
+    wanted = (requested_id, failed.id if failed else None)
+    places, part = _places(request, workflow, *wanted)
     ids = [each.node.task.id for each in places if each.node is not None]
     axis = make_axis(workflow)
     root = workflow[0]
@@ -97,10 +99,24 @@ def show(request: Request) -> Response:
         part=part,
         failed=failed,
         requested_id=requested_id,
-        holdups=[*islice(workflow.held_up_by, MAX_HOLDUPS)],
-        query=f"{'root' if root.root_id == id else 'group'}:{quote(id)}",
+        holdups=workflow.held_up_by[:MAX_HOLDUPS],
+        longest_wait=_longest(workflow, lambda step: step.wait_s),
+        longest_run=_longest(workflow, lambda step: step.run_s),
+        query=term("root" if root.root_id == id else "group", id),
+        url=path(request, "workflow", id=id, query={**request.query_params}),
         error_text=_error_text,
+        title=bar_title,
+        KINDS=KINDS,
     )
+
+
+def _longest(
+    workflow: Workflow, seconds: Callable[[PathStep], float | None]
+) -> PathStep | None:
+    """Return the step of the critical path with the most seconds, if it has any."""
+    steps = workflow.critical_path
+    found = max(steps, key=lambda step: seconds(step) or 0.0, default=None)
+    return found if found is not None and seconds(found) else None
 
 
 def _find_root(store: TaskStore, id: str) -> str | Workflow:
