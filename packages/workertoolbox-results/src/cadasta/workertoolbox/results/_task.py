@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from celery.states import PROPAGATE_STATES
 
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
+from cadasta.workertoolbox.results._json_record import JsonRecord
 
 #: Prefix of the names of Celery's own tasks.
 INTERNAL = "celery."
@@ -18,7 +19,7 @@ NOT_RUN = "not run: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(JsonRecord):
     """One row of the view `workertoolbox_tasks`: a task joined with its result.
 
     Attributes:
@@ -63,6 +64,9 @@ class Task:
         result_bytes: Size of the result in bytes if it was too long for the history;
             then `result` is only its beginning.
     """
+
+    json_hidden: ClassVar = frozenset({"tracked", "waited_s", "result_bytes"})
+    json_added: ClassVar = {"result": "shown_result"}
 
     id: str
     name: str | None
@@ -131,20 +135,16 @@ class Task:
             return None
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged.
+    @property
+    def shown_result(self) -> Any:
+        """The return value, or `exc_type` and `exc_message` of a failure, or a text.
 
-        If the history has only the beginning of a result, the size is shown instead,
-        except for the error of a failure.
+        The text begins with `not run:` if a task before this one did not succeed. If
+        the history has only the beginning of a return value, it says how long it is.
         """
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        del values["tracked"], values["waited_s"], values["result_bytes"]
-        if self.result_bytes is not None and failure_text(self.result) is None:
-            values["result"] = f"<truncated: {self.result_bytes} bytes>"
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in values.items()
-        }
+        if self.result_bytes is None or failure_text(self.result) is not None:
+            return self.result
+        return f"<truncated: {self.result_bytes} bytes>"
 
 
 def failure_text(result: Any) -> str | None:

@@ -35,14 +35,15 @@ from cadasta.workertoolbox.results._commands.output import (
 )
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
-from cadasta.workertoolbox.results._store.stats import StatsRow
+from cadasta.workertoolbox.results._store.error_names import (
+    COUNTED_DAYS,
+    CountedErrorGroup,
+    errors_in,
+)
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: The states of errors that need attention.
 NEWS = ("new", "back")
-
-#: How far back `errors show` counts the errors by name.
-SHOWN_DAYS = 30
 
 #: Number of tasks that `errors show` lists.
 SHOWN_TASKS = 5
@@ -137,14 +138,13 @@ def show_group(ctx: click.Context, id: str, as_json: bool) -> None:
     """Show the group with the key ID, its errors by name, and its latest tasks."""
     with TaskStore.for_app(current_app(ctx)) as store:
         group = store.error_group(id)
-        since = datetime.now(UTC) - timedelta(days=SHOWN_DAYS)
+        since = datetime.now(UTC) - timedelta(days=COUNTED_DAYS)
         stats = store.stats(since=since, by="name", error_group=id, internal=True)
         tasks = store.list(
             error_group=id, limit=SHOWN_TASKS, internal=True, brief=not as_json
         )
     if as_json:
-        names = {row.value: _errors(row) for row in stats.rows}
-        print_json([group.as_json() | {"names": names}])
+        print_json([CountedErrorGroup.of(group, stats).as_json()])
         return
     now = datetime.now(UTC)
     _print([group], now, samples=False)
@@ -156,10 +156,10 @@ def show_group(ctx: click.Context, id: str, as_json: bool) -> None:
     for title, text in _details(group, now):
         print_line(console, [Cell(f"{title:<12}", "dim"), Cell(terminal_text(text))])
     console.print()
-    columns = (Column("name", is_text=True), Column(f"errors in {SHOWN_DAYS} d"))
+    columns = (Column("name", is_text=True), Column(f"errors in {COUNTED_DAYS} d"))
     print_numbers(
         columns,
-        [(Cell(row.value or ""), count_cell(_errors(row))) for row in stats.rows],
+        [(Cell(row.value or ""), count_cell(errors_in(row))) for row in stats.rows],
     )
     console.print()
     print_tasks(tasks, as_json=False)
@@ -211,11 +211,6 @@ def _details(group: ErrorGroup, now: datetime) -> Iterator[tuple[str, str]]:
 
 def _occurrence(at: datetime, task_id: str | None) -> str:
     return f"{format_instant(at)}  {task_id or 'task erased'}"
-
-
-def _errors(row: StatsRow) -> int:
-    """Return the number of failures, and of attempts that were retried."""
-    return row.now.count + row.now.failed_attempts
 
 
 @command.command("resolve")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import click
 from rich.console import Console
@@ -31,7 +29,7 @@ from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._store.operations import OperationTask
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._workflows.summary import make_workflow
+from cadasta.workertoolbox.results._workflows.placed_tasks import placed_tasks
 from cadasta.workertoolbox.results._workflows.workflow import Workflow
 
 #: The columns of the table of attempts, each with a function that returns its text.
@@ -90,21 +88,15 @@ def command(
     """
     shortened = not as_json  # The tree shows only the beginning of results.
     with TaskStore.for_app(current_app(ctx)) as store:
-        task = store.find(id, shortened=shortened)
-        root_id = id if task is None else task.root_id or task.group_id or id
-        internal = task is not None and task.internal
-        workflow = store.workflow(root_id, internal=internal, shortened=shortened)
-        if not workflow:
-            # The database may not know the root of an untracked task.
-            only = task or store.get(id, shortened=shortened)
-            workflow = make_workflow([only], now=datetime.now(UTC), internal=True)
+        workflow = store.workflow_of(id, shortened=shortened)
         attempts = [] if as_json or summary else store.attempts(id)
         shown = [] if summary else [node.task.id for _, node in workflow.walk()]
         reruns = store.reruns(shown)
         detailed = store.get(id) if details and not as_json else None
     if as_json:
-        objects = [workflow.as_json()] if summary else _objects(workflow, reruns)
-        print_json(objects)
+        new_ids = {id: [each.new_id for each in some] for id, some in reruns.items()}
+        records = [workflow] if summary else placed_tasks(workflow, new_ids)
+        print_json(each.as_json() for each in records)
         return
     console = make_console()
     if not summary:
@@ -136,26 +128,6 @@ def _print_reruns(reruns: Sequence[OperationTask]) -> None:
         click.echo(terminal_text(_rerun_line(each)))
     if len(reruns) > MAX_RERUNS:
         click.echo(f"… {len(reruns) - MAX_RERUNS:,} more reruns")
-
-
-def _objects(
-    workflow: Workflow, reruns: Mapping[str, Sequence[OperationTask]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the tasks in the order of the tree, with what the workflow says of each."""
-    steps = {step.task.id: step for step in workflow.critical_path}
-    holdups = {each.task.id: each for each in workflow.held_up_by}
-    for depth, node in workflow.walk():
-        step, holdup = steps.get(node.task.id), holdups.get(node.task.id)
-        yield {
-            **node.task.as_json(),
-            "reruns": [each.new_id for each in reruns.get(node.task.id, ())],
-            "depth": depth,
-            "header_id": node.header_id,
-            "on_path": step is not None,
-            "path_wait_s": step and step.wait_s,
-            "path_run_s": step and step.run_s,
-            "holds_up": holdup and holdup.activity,
-        }
 
 
 def _rerun_line(rerun: OperationTask) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +38,7 @@ from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._errors import InvalidGrouping
 from cadasta.workertoolbox.results._number_text import MIN_DURATION_CHANGE
 from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
+from cadasta.workertoolbox.results._store.stats_lines import stats_lines
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: The window without `--since`.
@@ -108,7 +108,7 @@ def command(
         if not table.total.now.count:
             check_filters(app, store, **filters)
     if as_json:
-        print_json(_objects(table, given["by"]))
+        print_json(line.as_json() for line in stats_lines(table, given["by"]))
         return
     _print(table, given["by"])
     if given["until"] is None and datetime.now(UTC) - table.until > MAX_LAG:
@@ -124,19 +124,6 @@ def _rows(table: StatsTable, by: str) -> Iterator[tuple[str, StatsRow]]:
         yield f"{table.rest_size} others", table.rest
     if len(table.rows) > 1:
         yield "all", table.total
-
-
-def _objects(table: StatsTable, by: str) -> Iterator[dict[str, Any]]:
-    window = {"since": table.since.isoformat(), "until": table.until.isoformat()}
-    kinds = [
-        *((by, row) for row in table.rows),
-        *([("rest", table.rest)] if table.rest else []),
-        ("total", table.total),
-    ]
-    for kind, row in kinds:
-        before = asdict(row.before) if row.before else None
-        values = {"kind": kind, "value": row.value, **window}
-        yield {**values, **asdict(row.now), "before": before}
 
 
 def _print(table: StatsTable, by: str) -> None:

@@ -88,9 +88,7 @@ def command(
 
 def _print_unusual(found: Sequence[UnusualTask], *, as_json: bool) -> None:
     if as_json:
-        for each in found:
-            own = {"since": each.since.isoformat(), "for_s": each.for_s}
-            print_json([each.task.as_json() | own | {"p99_s": each.p99_s}])
+        print_json(each.as_json() for each in found)
         return
     columns = (
         *(Column("status", is_text=True), Column("for"), Column("p99")),

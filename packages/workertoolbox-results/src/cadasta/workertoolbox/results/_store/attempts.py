@@ -33,6 +33,7 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     REPLACED,
     read_instant,
 )
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.reading import MAX_IDS_PER_QUERY, by_days
 from cadasta.workertoolbox.results._task import failure_text
 
@@ -40,7 +41,7 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(JsonRecord):
     """One attempt of a task: a message and its run, or a further run of a message.
 
     Attributes:

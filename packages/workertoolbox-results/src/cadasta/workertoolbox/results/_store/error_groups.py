@@ -33,6 +33,7 @@ from cadasta.workertoolbox.results._history.error_groups import (
     RESOLVED,
 )
 from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 
 #: How long after its first error a group is new: a daily look finds it.
@@ -50,7 +51,7 @@ STATES = ("new", "ongoing", "quiet", "back", "resolved", "ignored")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorGroup:
+class ErrorGroup(JsonRecord):
     """Errors with the same fingerprint: of failures, and of attempts that were retried.
 
     Type, place and sample are those of the latest error.
@@ -92,14 +93,6 @@ class ErrorGroup:
     retries: int
     resolved_at: datetime | None
     recent: Sequence[int] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in values.items()
-        }
 
 
 class ErrorGroups(OpenDatabase):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import ClassVar
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._errors import OperationNotFound
 from cadasta.workertoolbox.results._history.horizon import read_reports, running
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 
 #: The states of a task of an operation. `PUBLISHING` is stored before the task is
@@ -32,7 +33,7 @@ BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(JsonRecord):
     """A command that publishes tasks again: a row of `workertoolbox_operation`.
 
     Attributes:
@@ -49,6 +50,8 @@ class Operation:
         doubtful: How many tasks may have been published: the operation was killed while
             it published them, or the broker did not answer.
     """
+
+    json_added: ClassVar = {"waiting": "waiting"}
 
     id: str
     kind: str
@@ -67,13 +70,9 @@ class Operation:
         """How many tasks are still to be published."""
         return self.tasks - self.published - self.refused - self.doubtful
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
-        return {**_as_json(self), "waiting": self.waiting}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationTask:
+class OperationTask(JsonRecord):
     """A task of an operation: a row of `workertoolbox_operation_task`.
 
     Attributes:
@@ -87,6 +86,9 @@ class OperationTask:
         changed_at: When the state was stored.
     """
 
+    json_hidden: ClassVar = frozenset({"position"})
+    json_added: ClassVar = {"new_id": "published_id"}
+
     operation_id: str
     task_id: str
     position: int
@@ -96,13 +98,10 @@ class OperationTask:
     note: str | None
     changed_at: datetime
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
-        values = _as_json(self)
-        del values["position"]
-        if self.state == REFUSED:
-            values["new_id"] = None
-        return values
+    @property
+    def published_id(self) -> str | None:
+        """The id under which it is published; None if it was refused."""
+        return None if self.state == REFUSED else self.new_id
 
 
 class Operations(OpenDatabase):
@@ -228,11 +227,3 @@ def _operation(row: RowMapping, counts: Mapping[str, int]) -> Operation:
         refused=counts.get(REFUSED, 0),
         doubtful=counts.get(PUBLISHING, 0),
     )
-
-
-def _as_json(record: Operation | OperationTask) -> dict[str, Any]:
-    values = {each.name: getattr(record, each.name) for each in fields(record)}
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in values.items()
-    }

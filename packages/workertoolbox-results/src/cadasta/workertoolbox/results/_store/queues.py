@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from celery import states
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select, text
@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results._history.backlog import (
     ALL_QUEUES,
     count_queued,
 )
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.distinct_values import distinct_values
@@ -48,7 +49,7 @@ RUN = (states.SUCCESS, states.FAILURE, states.IGNORED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueBacklog:
+class QueueBacklog(JsonRecord):
     """What waits in a queue, what runs, and which workers consume it.
 
     Attributes:
@@ -68,6 +69,8 @@ class QueueBacklog:
         per_second: Tasks of the queue that ended per second, in the last ten minutes
             whose tasks are archived.
     """
+
+    json_added: ClassVar = {"drain_s": "drain_s"}
 
     queue: str
     queued: int | None = 0
@@ -89,13 +92,6 @@ class QueueBacklog:
         if not self.queued:
             return None if self.queued is None else 0.0
         return self.queued / self.per_second if self.per_second else None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
-        values = asdict(self) | {"drain_s": self.drain_s}
-        for name in ("counted_at", "ended_at"):
-            values[name] = values[name] and values[name].isoformat()
-        return values
 
 
 class _Waiting(NamedTuple):

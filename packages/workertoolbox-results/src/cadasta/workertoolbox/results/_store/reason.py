@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._json_record import JsonRecord
 
 #: Maximum number of characters of an error in a sentence.
 MAX_ERROR = 200
@@ -66,7 +67,7 @@ NORMAL = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(JsonRecord):
     """Why a task has not run, has not finished, or how it ended.
 
     Example:
@@ -90,6 +91,9 @@ class Reason:
             from running.
     """
 
+    json_added: ClassVar = {"trouble": "is_trouble"}
+    json_first: ClassVar = ("id", "name", "status", "cause", "trouble")
+
     id: str
     name: str | None
     status: str | None
@@ -104,19 +108,6 @@ class Reason:
         if self.cause not in NORMAL:
             return True
         return self.because is not None and self.because.is_trouble
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "status": self.status,
-            "cause": str(self.cause),
-            "trouble": self.is_trouble,
-            "sentence": self.sentence,
-            "evidence": dict(self.evidence),
-            "because": self.because and self.because.as_json(),
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._history.histogram import Histogram
 from cadasta.workertoolbox.results._history.tally import Columns, Tally
+from cadasta.workertoolbox.results._json_record import JsonRecord
 
 #: Statuses of tasks that count as failed.
 FAILED = (states.FAILURE, LOST)
 
 
 @dataclass(frozen=True, slots=True)
-class Percentiles:
+class Percentiles(JsonRecord):
     """Percentiles of durations in seconds, within 2 %; None if no duration is known."""
 
     p50_s: float | None

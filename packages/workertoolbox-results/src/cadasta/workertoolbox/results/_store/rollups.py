@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, select
 from cadasta.workertoolbox.results._database.tables import backlog, rollup
 from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
 from cadasta.workertoolbox.results._history.tiers import interval_start
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.filters import is_internal
 from cadasta.workertoolbox.results._store.rollup_sums import (
     FAILED,
@@ -34,7 +35,7 @@ from cadasta.workertoolbox.results._store.windows import (
 
 
 @dataclass(frozen=True, slots=True)
-class TaskFigures:
+class TaskFigures(JsonRecord):
     """Figures about the tasks that ended in a window.
 
     Attributes:
@@ -71,7 +72,7 @@ class TaskFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class BacklogSample:
+class BacklogSample(JsonRecord):
     """The backlog of a queue in an interval, from one sample a minute.
 
     Attributes:

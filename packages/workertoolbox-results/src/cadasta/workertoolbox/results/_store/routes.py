@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
 from itertools import starmap
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.known_values import known_names
 from cadasta.workertoolbox.results._store.latest_rows import group_latest
@@ -33,7 +34,7 @@ _POD = re.compile(rf"-{_RANDOM}{{6,10}}-{_RANDOM}{{5}}$|-\d+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(JsonRecord):
     """A sender of tasks with a name to a queue, and the workers that run them.
 
     Hosts whose names differ only in the random end or the number of a Kubernetes pod
@@ -56,10 +57,6 @@ class Route:
     workers: Sequence[str]
     tasks: int
     last_at: datetime
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
-        return asdict(self) | {"last_at": self.last_at.isoformat()}
 
 
 @dataclass

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import ClassVar
 
 from sqlalchemy import Connection, RowMapping, delete, select
 
@@ -13,6 +13,7 @@ from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import schedule
 from cadasta.workertoolbox.results._errors import ScheduleNotFound
 from cadasta.workertoolbox.results._history.horizon import Report, read_reports, running
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._schedules.words import in_words
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
@@ -31,7 +32,7 @@ SHOWN_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastRun:
+class LastRun(JsonRecord):
     """The last run of an entry that beat has sent.
 
     Attributes:
@@ -52,7 +53,7 @@ class LastRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(JsonRecord):
     """An entry of beat's schedule, as beat's messages describe it.
 
     Attributes:
@@ -82,6 +83,8 @@ class Schedule:
         known_until: Up to when monitors have read the messages.
     """
 
+    json_merged: ClassVar = frozenset({"last"})
+
     entry: str
     service: str | None
     name: str | None
@@ -101,15 +104,6 @@ class Schedule:
     overdue: bool
     removed: bool
     known_until: datetime
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
-        values = asdict(self)
-        last = values.pop("last") or dict.fromkeys(LastRun.__dataclass_fields__)
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in (values | last).items()
-        }
 
 
 class Schedules(OpenDatabase):

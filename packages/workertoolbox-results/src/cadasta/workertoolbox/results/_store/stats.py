@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._database.types import FIRST
 from cadasta.workertoolbox.results._errors import InvalidGrouping
 from cadasta.workertoolbox.results._history.tiers import TIERS
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.filters import is_internal
 from cadasta.workertoolbox.results._store.rollup_sums import (
@@ -39,7 +40,7 @@ Grouping = Literal["name", "queue"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+class Stats(JsonRecord):
     """Statistics of the tasks that ended in a window.
 
     Attributes:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from celery import states
 from sqlalchemy import Connection, select
@@ -16,6 +16,7 @@ from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._history.histogram import Histogram
 from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
@@ -38,7 +39,7 @@ CANDIDATES = (200, 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnusualTask:
+class UnusualTask(JsonRecord):
     """A task that waits or runs for longer than 99 in 100 tasks of its name.
 
     Attributes:
@@ -48,6 +49,8 @@ class UnusualTask:
         p99_s: The 99th percentile in seconds of the waits, or of the run times, of the
             tasks of its name in the last seven days; None if none has ended.
     """
+
+    json_merged: ClassVar = frozenset({"task"})
 
     task: Task
     since: datetime

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.distinct_values import each_value
 
@@ -40,7 +41,7 @@ MAX_WORKERS = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunningTask:
+class RunningTask(JsonRecord):
     """A task that has started and not ended.
 
     Attributes:
@@ -53,14 +54,9 @@ class RunningTask:
     name: str | None
     started_at: datetime | None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
-        started_at = self.started_at and self.started_at.isoformat()
-        return asdict(self) | {"started_at": started_at}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
+class Worker(JsonRecord):
     """A worker, as the starts and ends of its tasks show it.
 
     Attributes:
@@ -77,12 +73,6 @@ class Worker:
     running: Sequence[RunningTask] = ()
     ended: int = 0
     failed: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
-        running = [each.as_json() for each in self.running]
-        seen_at = self.seen_at.isoformat()
-        return asdict(self) | {"seen_at": seen_at, "running": running}
 
 
 class _Ended(NamedTuple):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection
+
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import PLANNED
+from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
 from cadasta.workertoolbox.results._task import Task
@@ -49,21 +52,40 @@ class Workflows(OpenDatabase):
         """
         detail = Detail.of(shortened=shortened)
         with self._snapshot() as connection:
-            found = find_workflow(connection, jsonable(root_id))
-            ids = sorted(found.task_ids)
-            tasks = [
-                task
-                for task in read_tasks(connection, ids, days=found.days, detail=detail)
-                if task.root_id in found.root_ids or task.group_id in found.group_ids
-            ]
-            steps = [task.id for task in tasks if task.status == PLANNED]
-            header_ids = find_headers(connection, steps)
-        return make_workflow(
-            _oldest_first(tasks),
-            now=datetime.now(UTC),
-            header_ids=header_ids,
-            internal=internal,
-        )
+            return _read_workflow(
+                connection, jsonable(root_id), internal=internal, detail=detail
+            )
+
+    def workflow_of(self, id: str, *, shortened: bool = False) -> Workflow:
+        """Return the workflow that a task or a group belongs to, as `workflow` does.
+
+        Celery's own tasks are left out, unless the task is one of them.
+
+        Args:
+            id: Id of any task of the workflow, or of one of its groups.
+            shortened: As for `get`.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+            TaskNotFound: Neither a monitor nor a worker has seen such a task or group.
+        """
+        detail, known_id = Detail.of(shortened=shortened), jsonable(id)
+        with self._snapshot() as connection:
+            found = read_tasks(connection, [known_id], detail=detail)
+            task = next(iter(found), None)
+            root_id = known_id
+            if task is not None:
+                root_id = task.root_id or task.group_id or known_id
+            internal = task is not None and task.internal
+            workflow = _read_workflow(
+                connection, root_id, internal=internal, detail=detail
+            )
+        if workflow:
+            return workflow
+        if task is None:
+            raise TaskNotFound(id)
+        # The database may not know the root of an untracked task.
+        return make_workflow([task], now=datetime.now(UTC), internal=True)
 
     def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
         """Return the tasks that a task has published, oldest first.
@@ -86,6 +108,26 @@ class Workflows(OpenDatabase):
             for task in tasks
             if task.parent_id == id and (internal or not task.internal)
         )
+
+
+def _read_workflow(
+    connection: Connection, root_id: str, *, internal: bool, detail: Detail
+) -> Workflow:
+    found = find_workflow(connection, root_id)
+    tasks = [
+        task
+        for task in read_tasks(
+            connection, sorted(found.task_ids), days=found.days, detail=detail
+        )
+        if task.root_id in found.root_ids or task.group_id in found.group_ids
+    ]
+    steps = [task.id for task in tasks if task.status == PLANNED]
+    return make_workflow(
+        _oldest_first(tasks),
+        now=datetime.now(UTC),
+        header_ids=find_headers(connection, steps),
+        internal=internal,
+    )
 
 
 def _oldest_first(tasks: Iterable[Task]) -> Sequence[Task]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, overload
+from typing import ClassVar, Literal, overload
 
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._task import Task
 
 #: What a workflow does, or how it ended; see `Workflow`.
@@ -39,7 +40,7 @@ class WorkflowNode:
 
 
 @dataclass(frozen=True, slots=True)
-class PathStep:
+class PathStep(JsonRecord):
     """A task on the critical path of a workflow.
 
     The seconds of all steps add up to the time from the publication of the first task
@@ -54,13 +55,17 @@ class PathStep:
             task of the path, even if it ran on.
     """
 
+    json_hidden: ClassVar = frozenset({"task"})
+    json_first: ClassVar = ("id", "name", "status")
+    json_added: ClassVar = {name: f"task.{name}" for name in json_first}
+
     task: Task
     wait_s: float | None
     run_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Holdup:
+class Holdup(JsonRecord):
     """An unfinished task that a workflow waits for.
 
     Attributes:
@@ -74,6 +79,10 @@ class Holdup:
         for_s: Seconds since then.
     """
 
+    json_hidden: ClassVar = frozenset({"task"})
+    json_first: ClassVar = ("id", "name", "queue", "worker")
+    json_added: ClassVar = {name: f"task.{name}" for name in json_first}
+
     task: Task
     activity: Activity
     since: datetime | None
@@ -81,7 +90,7 @@ class Holdup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Workflow(Sequence[Task]):
+class Workflow(JsonRecord, Sequence[Task]):
     """The tasks of a workflow, oldest first, and what is known of the whole.
 
     It is a sequence of tasks, and is equal to a list of the same tasks. The tree, the
@@ -130,19 +139,27 @@ class Workflow(Sequence[Task]):
             was run again as part of this workflow.
     """
 
+    json_hidden: ClassVar = frozenset({"roots"})
+    json_added: ClassVar = {"tasks": "size"}
+
+    status: WorkflowStatus | None = None
     tasks: Sequence[Task]
     roots: Sequence[WorkflowNode] = ()
-    status: WorkflowStatus | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     scheduled_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     read_at: datetime | None = None
+    reruns: Mapping[str, str] = field(default_factory=dict)
     critical_path: Sequence[PathStep] = ()
     held_up_by: Sequence[Holdup] = ()
-    reruns: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def size(self) -> int:
+        """Number of tasks."""
         return len(self.tasks)
 
     @overload
@@ -172,42 +189,3 @@ class Workflow(Sequence[Task]):
             depth, node = pending.pop()
             yield depth, node
             pending += ((depth + 1, child) for child in reversed(node.children))
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the whole without its tasks, for `tasks show --summary --json`."""
-        return {
-            "status": self.status,
-            "tasks": len(self),
-            "counts": dict(self.counts),
-            "scheduled_at": _iso(self.scheduled_at),
-            "started_at": _iso(self.started_at),
-            "finished_at": _iso(self.finished_at),
-            "read_at": _iso(self.read_at),
-            "reruns": dict(self.reruns),
-            "critical_path": [
-                {
-                    "id": step.task.id,
-                    "name": step.task.name,
-                    "status": step.task.status,
-                    "wait_s": step.wait_s,
-                    "run_s": step.run_s,
-                }
-                for step in self.critical_path
-            ],
-            "held_up_by": [
-                {
-                    "id": each.task.id,
-                    "name": each.task.name,
-                    "queue": each.task.queue,
-                    "worker": each.task.worker,
-                    "activity": each.activity,
-                    "since": _iso(each.since),
-                    "for_s": each.for_s,
-                }
-                for each in self.held_up_by
-            ],
-        }
-
-
-def _iso(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()
