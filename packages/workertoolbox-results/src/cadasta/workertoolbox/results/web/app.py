@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -19,6 +22,7 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.pages import ROUTES
 from cadasta.workertoolbox.results.web.problems import problem_of
 from cadasta.workertoolbox.results.web.readiness import Readiness
+from cadasta.workertoolbox.results.web.refresher import Refresher
 from cadasta.workertoolbox.results.web.security_headers import SecurityHeaders
 from cadasta.workertoolbox.results.web.site import Site, site_of
 
@@ -70,6 +74,14 @@ def create_app(store: TaskStore, *, prefix: str = "") -> Starlette:
         prefix: The path below which a proxy forwards requests, such as `/tasks`, if
             it does not remove it. An app that is mounted needs none.
     """
+    refresher = Refresher(store)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        # Of an app that is mounted, it is not called; the thread ends without viewers.
+        yield
+        await run_in_threadpool(refresher.stop)
+
     static = _StaticFiles(directory=Path(__file__).with_name("static"))
     routes = [
         Mount("/static/{version}", static, name="static"),
@@ -87,11 +99,13 @@ def create_app(store: TaskStore, *, prefix: str = "") -> Starlette:
             ResultsError: show_problem,
             Exception: show_problem,
         },
+        lifespan=lifespan,
     )
-    inside.state.site = Site(store)
+    inside.state.site = Site(store, refresher)
     if not prefix:
         return inside
-    return Starlette(routes=[Mount(f"/{prefix.strip('/')}", inside)])
+    outside = Mount(f"/{prefix.strip('/')}", inside)
+    return Starlette(routes=[outside], lifespan=lifespan)
 
 
 def show_problem(request: Request, error: Exception) -> Response:

@@ -22,6 +22,7 @@ from cadasta.workertoolbox.results.web.formats import (
     visible,
     zone_of,
 )
+from cadasta.workertoolbox.results.web.refresher import Refresher
 from cadasta.workertoolbox.results.web.sparklines import sparkline
 from cadasta.workertoolbox.results.web.terms import term
 
@@ -76,10 +77,12 @@ class Site:
 
     Attributes:
         store: The database; its role only needs to read rows.
+        refresher: Asks the database for all viewers.
         title: The name of the fleet in the header.
     """
 
     store: TaskStore
+    refresher: Refresher
     title: str = "workertoolbox"
     environment: Environment = field(default_factory=_environment)
 

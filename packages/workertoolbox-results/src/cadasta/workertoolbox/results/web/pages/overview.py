@@ -1,17 +1,122 @@
-"""The page `/`."""
+"""The page `/`: what happens in the fleet, and what has changed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta, tzinfo
+
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results._number_text import find_change
+from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
+from cadasta.workertoolbox.results.web import rankings
+from cadasta.workertoolbox.results.web.charts import (
+    HEIGHT,
+    Chart,
+    Series,
+    Steps,
+    bar_chart,
+    line_chart,
+)
+from cadasta.workertoolbox.results.web.formats import zone_of
+from cadasta.workertoolbox.results.web.overview import (
+    MAX_STUCK,
+    Ended,
+    EndedQuestion,
+    Present,
+    PresentQuestion,
+)
+from cadasta.workertoolbox.results.web.problems import problem_of
+from cadasta.workertoolbox.results.web.refresher import Answer
 from cadasta.workertoolbox.results.web.site import site_of
+from cadasta.workertoolbox.results.web.window import WINDOWS, read_window
+
+#: The window of the page without one in its URL.
+DEFAULT = "1h"
+
+#: Maximum number of rows of each table.
+ROWS = 8
+
+#: Units of steps, with their lengths in minutes.
+_UNITS = {"day": 1440, "hour": 60, "minute": 1}
 
 
 def show(request: Request) -> Response:
     """Return the page."""
-    return site_of(request).page(request, "overview.html")
+    site, zone = site_of(request), zone_of(request.cookies)
+    given = {key: value for key, value in request.query_params.items() if value.strip()}
+    window = read_window(QueryParams(given), default=DEFAULT, zone=zone)
+    present = site.refresher.ask(PresentQuestion())
+    ended = site.refresher.ask(EndedQuestion.of(window, zone))
+    table = ended.value.table
+    return site.page(
+        request,
+        "overview.html",
+        window=window,
+        windows=WINDOWS,
+        url=str(request.url.replace(scheme="", netloc="")),
+        asked_at=min(present.at, ended.at),
+        problem=_problem(present, ended),
+        present=present.value,
+        ended=ended.value,
+        total=table.total,
+        charts=draw(ended.value, zone),
+        chart_height=HEIGHT,
+        max_stuck=MAX_STUCK,
+        rows=ROWS,
+        slowest=rankings.slowest(table, ROWS),
+        failing=rankings.most_failing(table, ROWS),
+        find_change=find_change,
+        changed_most=rankings.most_changed(table, ROWS),
+    )
+
+
+def _problem(present: Answer[Present], ended: Answer[Ended]) -> str | None:
+    """Return why a part of the page is not up to date."""
+    error = present.error or ended.error
+    return None if error is None else problem_of(error).detail
+
+
+def draw(ended: Ended, zone: tzinfo) -> Sequence[Chart]:
+    """Return the charts of a window."""
+    series = ended.figures.series
+    steps = Steps(
+        since=[each.since for each in series],
+        until=ended.figures.until,
+        known_until=ended.table.until,
+        zone=zone,
+    )
+    unit = f"tasks per {step_text(ended.step)}"
+    failed = Series("failed", "bad", [each.failed for each in series])
+    others = [each.count - each.failed for each in series]
+    stacked = [failed, Series("not failed", "usual", others)]
+    waits = _percentiles([each.waited for each in series])
+    runs = _percentiles([each.ran for each in series])
+    return [
+        bar_chart("Tasks that ended", unit, steps, stacked),
+        bar_chart("Failures", unit, steps, [failed]),
+        line_chart("Waits", "logarithmic", steps, waits),
+        line_chart("Run times", "logarithmic", steps, runs),
+    ]
+
+
+def _percentiles(values: Sequence[Percentiles]) -> Sequence[Series]:
+    return [
+        Series("p50", "p50", [each.p50_s for each in values]),
+        Series("p95", "p95", [each.p95_s for each in values]),
+        Series("p99", "p99", [each.p99_s for each in values]),
+    ]
+
+
+def step_text(step: timedelta) -> str:
+    """Return the length of a step, such as `minute` and `3 hours`."""
+    minutes = step // timedelta(minutes=1)
+    unit, size = next((*each,) for each in _UNITS.items() if not minutes % each[1])
+    number = minutes // size
+    return unit if number == 1 else f"{number} {unit}s"
 
 
 ROUTES = [Route("/", show, name="overview")]

@@ -1,0 +1,234 @@
+"""Charts of numbers and durations over time, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import NamedTuple
+
+from cadasta.workertoolbox.results.web.formats import UNKNOWN, count, duration
+from cadasta.workertoolbox.results.web.scales import (
+    DurationScale,
+    NumberScale,
+    Scale,
+    Tick,
+    time_ticks,
+)
+
+#: Height in pixels of the area between the axes.
+HEIGHT = 150
+
+#: Width of a step in the coordinates of lines, which are stretched to the width of the
+#: chart.
+_STEP = 10
+
+#: The share of its step that a bar is wide.
+_BAR = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Values over time.
+
+    Attributes:
+        title: What they are.
+        tone: The class of its color.
+        values: One for each step; None where it is not known.
+    """
+
+    title: str
+    tone: str
+    values: Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of a chart, one after the other.
+
+    Attributes:
+        since: The start of each step.
+        until: The end of the last one.
+        known_until: Values are only known up to then.
+        zone: The time zone of the viewer.
+    """
+
+    since: Sequence[datetime]
+    until: datetime
+    known_until: datetime
+    zone: tzinfo
+
+    def title(self, number: int) -> str:
+        """Return the time of a step in words."""
+        since = self.since[number].astimezone(self.zone)
+        end = [*self.since, self.until][number + 1]
+        until = min(end, self.known_until).astimezone(self.zone)
+        day = f"{since:%a} {since.day} {since:%b}"
+        last = "" if since.date() == until.date() else f"{until.day} {until:%b} "
+        return f"{day} {since:%H:%M} – {last}{until:%H:%M}"
+
+    def is_partial(self, number: int) -> bool:
+        """Return whether not all values of a step are known."""
+        return [*self.since, self.until][number + 1] > self.known_until
+
+    def ticks(self) -> Sequence[Tick]:
+        """Return the ticks of the horizontal axis."""
+        return time_ticks(self.since[0], self.until, self.zone)
+
+
+class Bar(NamedTuple):
+    """A bar: its place and width in percent of the chart, and pixels from the top."""
+
+    x: str
+    width: str
+    y: str
+    height: str
+    tone: str
+
+
+class Slot(NamedTuple):
+    """The area of a step, with the text that is shown on hover."""
+
+    x: str
+    width: str
+    title: str
+
+
+class Line(NamedTuple):
+    """A line: a path in units of `_STEP` for each step, and pixels from the top."""
+
+    path: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart that templates draw.
+
+    Attributes:
+        title: What it shows.
+        unit: What the numbers of the vertical axis are.
+        series: What is drawn.
+        highest: The largest value, as text; None without any value but zero.
+        left: Pixels from the top, and labels, of the vertical axis.
+        below: Percent from the left, and labels, of the horizontal axis.
+        width: The width of all steps in the coordinates of lines.
+    """
+
+    title: str
+    unit: str
+    series: Sequence[Series]
+    highest: str | None
+    left: Sequence[tuple[str, str]]
+    below: Sequence[tuple[str, str]]
+    bars: Sequence[Bar]
+    lines: Sequence[Line]
+    slots: Sequence[Slot]
+    width: int
+
+    @property
+    def label(self) -> str:
+        """The chart in words, for screen readers."""
+        most = "nothing" if self.highest is None else f"at most {self.highest}"
+        return f"{self.title}, {self.unit}: {most}"
+
+
+def bar_chart(title: str, unit: str, steps: Steps, series: Sequence[Series]) -> Chart:
+    """Return a chart of numbers, those of each step stacked upon each other."""
+    totals = [
+        sum(value or 0 for value in values)
+        for values in zip(*(each.values for each in series), strict=True)
+    ]
+    highest = max(totals, default=0)
+    scale = NumberScale.up_to(highest)
+    bars = []
+    for number in range(len(steps.since)):
+        below = 0.0
+        for each in series:
+            value = each.values[number] or 0
+            if value:
+                tone = f"{each.tone} partial" if steps.is_partial(number) else each.tone
+                bars.append(_bar(scale, number, len(steps.since), below, value, tone))
+            below += value
+    return _chart(title, unit, steps, series, scale, _count, highest, bars=bars)
+
+
+def line_chart(title: str, unit: str, steps: Steps, series: Sequence[Series]) -> Chart:
+    """Return a chart of durations in seconds, with a line for each series."""
+    known = [value for each in series for value in each.values if value is not None]
+    highest = max(known, default=0.0)
+    scale = DurationScale.between(min(known, default=0.0), highest)
+    lines = [Line(_path(scale, each.values), each.tone) for each in series]
+    return _chart(title, unit, steps, series, scale, duration, highest, lines=lines)
+
+
+def _count(value: float | None) -> str:
+    return UNKNOWN if value is None else count(round(value))
+
+
+def _chart(
+    title: str,
+    unit: str,
+    steps: Steps,
+    series: Sequence[Series],
+    scale: Scale,
+    write: Callable[[float | None], str],
+    highest: float,
+    *,
+    bars: Sequence[Bar] = (),
+    lines: Sequence[Line] = (),
+) -> Chart:
+    size = len(steps.since)
+    slots = []
+    for number in range(size):
+        values = [f"{each.title} {write(each.values[number])}" for each in series]
+        note = ["not complete yet"] if steps.is_partial(number) else []
+        text = "\n".join([steps.title(number), *values, *note])
+        slots.append(Slot(_percent(number / size), _percent(1 / size), text))
+    return Chart(
+        title=title,
+        unit=unit,
+        series=series,
+        highest=write(highest) if highest else None,
+        left=[(_down(each.place), each.label) for each in scale.ticks],
+        below=[(_percent(each.place), each.label) for each in steps.ticks()],
+        bars=bars,
+        lines=lines,
+        slots=slots,
+        width=size * _STEP,
+    )
+
+
+def _bar(
+    scale: Scale, number: int, size: int, below: float, value: float, tone: str
+) -> Bar:
+    bottom, top = (HEIGHT * (1 - scale.place(each)) for each in (below, below + value))
+    height = max(bottom - top, 1.0)  # A single failure among thousands is visible.
+    return Bar(
+        x=_percent((number + (1 - _BAR) / 2) / size),
+        width=_percent(_BAR / size),
+        y=f"{bottom - height:.1f}",
+        height=f"{height:.1f}",
+        tone=tone,
+    )
+
+
+def _path(scale: Scale, values: Sequence[float | None]) -> str:
+    """Return a line through the middles of steps, with gaps where values are None."""
+    parts = []
+    is_open = False
+    for number, value in enumerate(values):
+        if value is not None:
+            point = f"{(number + 0.5) * _STEP:g} {_down(scale.place(value))}"
+            # A line of no length is a dot.
+            parts.append(f"L{point}" if is_open else f"M{point}h0")
+        is_open = value is not None
+    return "".join(parts)
+
+
+def _down(place: float) -> str:
+    return f"{HEIGHT * (1 - place):.1f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3f}%"
