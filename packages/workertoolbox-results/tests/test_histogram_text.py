@@ -94,6 +94,7 @@ def test_the_last_bucket_is_added() -> None:
         "1:x:1:AQ==",
         "1:-2:1:AQ==",
         "1:2:x:AQ==",
+        "1:2:0:",
         "1:2:3:AQAB",  # No integers of three bytes are written.
         "1:2:1:A",  # A part of a byte.
         "1:2:2:AQ==",  # A part of a count.

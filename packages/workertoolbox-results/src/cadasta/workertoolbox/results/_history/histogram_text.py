@@ -12,13 +12,17 @@ from array import array
 from base64 import b64encode
 from binascii import a2b_base64
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
 #: Maximum number of texts that are added at once. The sum of so many counts of one byte
 #: fits into two bytes, that of counts of two bytes into four, and so on.
 BATCH_SIZE = 256
+
+#: Number of texts that are kept as integers, which takes a few megabytes.
+CACHE_SIZE = 8192
 
 #: Formats of `array` for unsigned integers, by their size in bytes.
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -58,13 +62,21 @@ def read_text(text: str) -> Counts:
     Raises:
         ValueError: The text is malformed.
     """
-    zeros, first, size, encoded = (text or "0:0:1:").split(":")
-    if int(size) not in _FORMATS:
+    zeros, first, size, data = _read_parts(text or "0:0:1:")
+    return Counts(zeros, first, _in_order(array(_FORMATS[size], data)))
+
+
+def _read_parts(text: str) -> tuple[int, int, int, bytes]:
+    zeros, first_text, size_text, encoded = text.split(":")
+    first, size = int(first_text), int(size_text)
+    if size not in _FORMATS:
         raise ValueError(f"size of counts must be one of {[*_FORMATS]}, got {size}")
-    if not 0 <= int(first) < _ROOM:
-        raise ValueError(f"number of a bucket must be less than {_ROOM}, got {first}")
-    numbers = array(_FORMATS[int(size)], a2b_base64(encoded))
-    return Counts(int(zeros), int(first), _in_order(numbers))
+    if not 0 <= first < _ROOM:  # A shift by a large number would take all memory.
+        raise ValueError(_OUT_OF_RANGE)
+    data = a2b_base64(encoded)
+    if len(data) % size:
+        raise ValueError(f"{len(data)} bytes are not counts of {size} bytes each")
+    return int(zeros), first, size, data
 
 
 def write_text(counts: Counts) -> str:
@@ -89,41 +101,59 @@ def sum_texts(texts: Iterable[str]) -> dict[int, int]:
     Raises:
         ValueError: A text is malformed.
     """
-    lines = [*filter(None, "\n".join(texts).split("\n"))]
     sums: list[Sequence[int]] = []
-    for start in range(0, len(lines), BATCH_SIZE):
-        sums += _sum_batch(lines[start : start + BATCH_SIZE])
+    for batch in _batches(filter(None, "\n".join(texts).split("\n"))):
+        sums += _sum_batch(batch)
     total = sums[0] if len(sums) == 1 else map(sum, zip_longest(*sums, fillvalue=0))
     return {bucket: count for bucket, count in enumerate(total) if count}
 
 
-def _sum_batch(lines: Sequence[str]) -> Iterator[Sequence[int]]:
+def _batches(lines: Iterable[str]) -> Iterator[Mapping[str, int]]:
+    """Yield texts with their numbers, which are at most `BATCH_SIZE` together.
+
+    Equal texts are frequent, because many have few durations.
+    """
+    batch: dict[str, int] = {}
+    room = BATCH_SIZE
+    for line, times in Counter(lines).items():
+        while times:
+            batch[line] = some = min(times, room)
+            times, room = times - some, room - some
+            if not room:
+                yield batch
+                batch, room = {}, BATCH_SIZE
+    yield batch
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def _read_integer(text: str) -> tuple[int, int, int]:
+    """Return the count of bucket 0, the size of the others, and these as one integer.
+
+    Texts are read again and again: the figures of past days do not change, and
+    different names have equal ones.
+    """
+    zeros, first, size, data = _read_parts(text)
+    return zeros, size, int.from_bytes(data, "little") << 8 * size * first
+
+
+def _sum_batch(batch: Mapping[str, int]) -> Iterator[Sequence[int]]:
     """Yield sums of the counts in at most `BATCH_SIZE` texts, from bucket 0 on.
 
     Python adds two large integers several times as fast as hundreds of small ones, so
     the counts of a text are read as one integer. Sums may be twice as long as counts.
     Therefore those of even buckets are also added alone, with zeros in between; the sum
-    of all, less that sum, is the sum of the odd ones. Equal texts are frequent, because
-    many have few durations: each is multiplied once.
+    of all, less that sum, is the sum of the odd ones.
     """
     total_zeros = 0
     sums = dict.fromkeys(_SHORT, 0)
     even_sums = dict.fromkeys(_SHORT, 0)
-    for line, times in Counter(lines).items():
-        zeros, first_text, size_text, encoded = line.split(":")
-        first, size = int(first_text), int(size_text)
-        if not 0 <= first < _ROOM:  # A shift by a large number would take all memory.
-            raise ValueError(_OUT_OF_RANGE)
-        if zeros != "0":
-            total_zeros += int(zeros) * times
+    for line, times in batch.items():
+        zeros, size, counts = _read_integer(line)
+        total_zeros += zeros * times
         if size not in _EVEN:
-            numbers = read_text(line).numbers
+            _, first, numbers = read_text(line)
             yield [*[0] * first, *(number * times for number in numbers)]
             continue
-        data = a2b_base64(encoded)
-        if len(data) % size:
-            raise ValueError(f"{len(data)} bytes are not counts of {size} bytes each")
-        counts = int.from_bytes(data, "little") << 8 * size * first
         even = counts & _EVEN[size]
         if times > 1:
             counts *= times
