@@ -19,6 +19,8 @@ LONG_FILES = (
     "test_hostile_messages.py",
     "test_queries.py",
     "test_pools.py",
+    "test_web_pages.py",
+    "test_web_browser.py",
     "test_refusing_databases.py",
     "test_forks.py",
     "test_poisonous_messages.py",
