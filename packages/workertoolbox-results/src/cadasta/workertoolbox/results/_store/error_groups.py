@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from celery.states import RETRY
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -16,25 +15,20 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    text,
     update,
 )
 
 from cadasta.workertoolbox.results._database.engine import translate_errors
-from cadasta.workertoolbox.results._database.tables import (
-    HAS_GROUP,
-    error_group,
-    rollup,
-)
+from cadasta.workertoolbox.results._database.tables import error_group, rollup
 from cadasta.workertoolbox.results._errors import ErrorGroupNotFound, UnknownErrorState
 from cadasta.workertoolbox.results._history.error_groups import (
     IGNORED,
     OPEN,
     RESOLVED,
 )
-from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.recent_errors import read_recent
 
 #: How long after its first error a group is new: a daily look finds it.
 NEW_FOR = timedelta(days=1)
@@ -42,9 +36,6 @@ NEW_FOR = timedelta(days=1)
 #: How long after its last error a group is quiet. The errors of a weekly task stay
 #: ongoing if one run is left out.
 QUIET_AFTER = timedelta(days=15)
-
-#: Number of hours in `ErrorGroup.recent`.
-RECENT_HOURS = 24
 
 #: The states that are shown; see `ErrorGroup`.
 STATES = ("new", "ongoing", "quiet", "back", "resolved", "ignored")
@@ -77,6 +68,8 @@ class ErrorGroup(JsonRecord):
         resolved_at: When the group was resolved.
         recent: Number of errors in each of the last 24 hours (UTC), the oldest first;
             the last hour has just begun.
+        recent_runs: Number of runs in these hours of the tasks whose names the errors
+            in these hours have.
     """
 
     id: str
@@ -93,6 +86,15 @@ class ErrorGroup(JsonRecord):
     retries: int
     resolved_at: datetime | None
     recent: Sequence[int] = ()
+    recent_runs: int = 0
+
+    @property
+    def recent_share(self) -> float | None:
+        """The share of `recent_runs` that ended with these errors, from 0 to 1.
+
+        It is None if there were no errors in these hours.
+        """
+        return sum(self.recent) / self.recent_runs if self.recent_runs else None
 
 
 class ErrorGroups(OpenDatabase):
@@ -199,9 +201,8 @@ class ErrorGroups(OpenDatabase):
 
 
 def _select_groups(now: datetime) -> Select[Any]:
-    others = (
-        each.name for each in fields(ErrorGroup) if each.name not in ("state", "recent")
-    )
+    computed = ("state", "recent", "recent_runs")
+    others = (each.name for each in fields(ErrorGroup) if each.name not in computed)
     return select(
         _shown_state(now).label("state"), *(error_group.c[name] for name in others)
     )
@@ -217,33 +218,8 @@ def _read_groups(
     connection: Connection, query: Select[Any], now: datetime
 ) -> Sequence[ErrorGroup]:
     rows = connection.execute(query).mappings().all()
-    recent = _read_recent(connection, [row["id"] for row in rows], now)
-    return [ErrorGroup(**row, recent=recent[row["id"]]) for row in rows]
-
-
-def _read_recent(
-    connection: Connection, keys: Sequence[str], now: datetime
-) -> Mapping[str, Sequence[int]]:
-    """Return the numbers of errors in the last hours of groups, oldest first."""
-    hour = TIERS["hour"]
-    first = interval_start(now, hour) - (RECENT_HOURS - 1) * hour
-    # Of an attempt that was retried, only the retry is counted.
-    errors = case((rollup.c.status == RETRY, rollup.c.retries), else_=rollup.c.count)
-    query = (
-        select(rollup.c.error_group, rollup.c.at, func.sum(errors))
-        .where(
-            rollup.c.error_group.in_(keys),
-            text(HAS_GROUP),  # As text, so that SQLite finds the partial index.
-            rollup.c.tier == "hour",
-            rollup.c.at >= first,
-        )
-        .group_by(rollup.c.error_group, rollup.c.at)
-    )
-    found = {key: [0] * RECENT_HOURS for key in keys}
-    for key, at, number in connection.execute(query):
-        # The clock of a worker may be ahead.
-        found[key][min((at - first) // hour, RECENT_HOURS - 1)] += int(number)
-    return found
+    recent = read_recent(connection, [row["id"] for row in rows], now)
+    return [ErrorGroup(**row, **recent[row["id"]]._asdict()) for row in rows]
 
 
 def count_states(connection: Connection, now: datetime) -> Mapping[str, int]:

@@ -1,17 +1,85 @@
-"""The page `/errors`."""
+"""The pages `/errors` and `/errors/ID`."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results._errors import UnknownErrorState
+from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
+from cadasta.workertoolbox.results._store.stats import StatsRow
 from cadasta.workertoolbox.results.web.site import site_of
+from cadasta.workertoolbox.results.web.terms import term
+
+#: Maximum number of groups on the page.
+MAX_GROUPS = 100
+
+#: Maximum number of characters of an error in the list.
+MAX_SAMPLE = 200
+
+#: Days whose errors the page of a group counts, and the number of its newest tasks.
+DAYS, MAX_TASKS = 30, 20
 
 
-def show(request: Request) -> Response:
-    """Return the page."""
-    return site_of(request).page(request, "errors.html")
+def show_all(request: Request) -> Response:
+    """Return the page with all groups, or those in a state or of a name."""
+    site = site_of(request)
+    state = request.query_params.get("state") or None
+    name = request.query_params.get("name", "").strip() or None
+    if state is not None and state not in STATES:
+        raise UnknownErrorState(state, STATES)
+    groups = site.store.error_groups(state=state, name=name, limit=MAX_GROUPS + 1)
+    return site.page(
+        request,
+        "errors.html",
+        groups=groups[:MAX_GROUPS],
+        has_more=len(groups) > MAX_GROUPS,
+        counts=site.store.count_error_groups(),
+        state=state,
+        name=name,
+        headline=headline,
+    )
 
 
-ROUTES = [Route("/errors", show, name="errors")]
+def show_group(request: Request) -> Response:
+    """Return the page of a group."""
+    site = site_of(request)
+    id = request.path_params["id"]
+    group = site.store.error_group(id)
+    since = datetime.now(UTC) - timedelta(days=DAYS - 1)
+    days = site.store.figures(since=since, step=timedelta(days=1), error_group=id)
+    names = site.store.stats(since=since, by="name", error_group=id, internal=True)
+    tasks = site.store.list(error_group=id, limit=MAX_TASKS, internal=True)
+    return site.page(
+        request,
+        "error_group.html",
+        group=group,
+        headline=headline,
+        days=[each.count + each.failed_attempts for each in days.series],
+        names=[(row.value, errors_of(row)) for row in names.rows],
+        tasks=tasks,
+        query=term("error_group", id),
+        DAYS=DAYS,
+    )
+
+
+def headline(group: ErrorGroup) -> str:
+    """Return the beginning of the latest error of a group, on one line."""
+    sample = (group.sample or group.type or "erased").strip()
+    first, *others = sample.splitlines() or [sample]
+    is_cut = others or len(first) > MAX_SAMPLE
+    return f"{first[:MAX_SAMPLE]}{'…' if is_cut else ''}"
+
+
+def errors_of(row: StatsRow) -> int:
+    """Return the number of failures, and of attempts that were retried."""
+    return row.now.count + row.now.failed_attempts
+
+
+ROUTES = [
+    Route("/errors", show_all, name="errors"),
+    Route("/errors/{id:path}", show_group, name="error_group"),
+]
