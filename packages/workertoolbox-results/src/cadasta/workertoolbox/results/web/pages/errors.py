@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from cadasta.workertoolbox.results._errors import UnknownErrorState
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
-from cadasta.workertoolbox.results._store.stats import StatsRow
+from cadasta.workertoolbox.results._store.error_names import COUNTED_DAYS, errors_in
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.terms import term
 
@@ -20,8 +20,8 @@ MAX_GROUPS = 100
 #: Maximum number of characters of an error in the list.
 MAX_SAMPLE = 200
 
-#: Days whose errors the page of a group counts, and the number of its newest tasks.
-DAYS, MAX_TASKS = 30, 20
+#: Number of the newest tasks on the page of a group.
+MAX_TASKS = 20
 
 
 def show_all(request: Request) -> Response:
@@ -49,7 +49,7 @@ def show_group(request: Request) -> Response:
     site = site_of(request)
     id = request.path_params["id"]
     group = site.store.error_group(id)
-    since = datetime.now(UTC) - timedelta(days=DAYS - 1)
+    since = datetime.now(UTC) - timedelta(days=COUNTED_DAYS - 1)
     days = site.store.figures(since=since, step=timedelta(days=1), error_group=id)
     names = site.store.stats(since=since, by="name", error_group=id, internal=True)
     tasks = site.store.list(error_group=id, limit=MAX_TASKS, internal=True)
@@ -59,10 +59,10 @@ def show_group(request: Request) -> Response:
         group=group,
         headline=headline,
         days=[each.count + each.failed_attempts for each in days.series],
-        names=[(row.value, errors_of(row)) for row in names.rows],
+        names=[(row.value, errors_in(row)) for row in names.rows],
         tasks=tasks,
         query=term("error_group", id),
-        DAYS=DAYS,
+        DAYS=COUNTED_DAYS,
     )
 
 
@@ -72,11 +72,6 @@ def headline(group: ErrorGroup) -> str:
     first, *others = sample.splitlines() or [sample]
     is_cut = others or len(first) > MAX_SAMPLE
     return f"{first[:MAX_SAMPLE]}{'…' if is_cut else ''}"
-
-
-def errors_of(row: StatsRow) -> int:
-    """Return the number of failures, and of attempts that were retried."""
-    return row.now.count + row.now.failed_attempts
 
 
 ROUTES = [

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._errors import TaskNotFound
-from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._task import Task, failure_text
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
-from cadasta.workertoolbox.results._workflows.summary import make_workflow
 from cadasta.workertoolbox.results._workflows.workflow import PathStep, Workflow
 from cadasta.workertoolbox.results.web.site import path, site_of
 from cadasta.workertoolbox.results.web.task_bars import KINDS
@@ -71,18 +68,14 @@ class Part:
 
 
 def show(request: Request) -> Response:
-    """Return the page of a workflow, or a redirect to that of a task's root."""
+    """Return the page of the workflow that a task or a group belongs to."""
     site = site_of(request)
     id = request.path_params["id"]
-    workflow = site.store.workflow(id, shortened=True)
-    if not workflow:
-        found = _find_root(site.store, id)
-        if isinstance(found, str):
-            at = path(request, "workflow", id=found, query={"task": id})
-            return RedirectResponse(f"{at}#requested", 302)
-        workflow = found
+    workflow = site.store.workflow_of(id, shortened=True)
     failed = first_failure(workflow)
-    requested_id = request.query_params.get("task")
+    requested = next((task for task in workflow if task.id == id), None)
+    is_part = requested is not None and requested.root_id != id
+    requested_id = id if is_part else None
     wanted = (requested_id, failed.id if failed else None)
     places, part = _places(request, workflow, *wanted)
     ids = [each.node.task.id for each in places if each.node is not None]
@@ -102,12 +95,22 @@ def show(request: Request) -> Response:
         holdups=workflow.held_up_by[:MAX_HOLDUPS],
         longest_wait=_longest(workflow, lambda step: step.wait_s),
         longest_run=_longest(workflow, lambda step: step.run_s),
-        query=term("root" if root.root_id == id else "group", id),
+        query=_query(workflow, id),
         url=path(request, "workflow", id=id, query={**request.query_params}),
         error_text=_error_text,
         title=bar_title,
         KINDS=KINDS,
     )
+
+
+def _query(workflow: Workflow, id: str) -> str:
+    """Return the query for the tasks of a workflow.
+
+    Args:
+        id: Id of its group, if its tasks have several roots.
+    """
+    roots = {task.root_id or task.id for task in workflow}
+    return term("root", roots.pop()) if len(roots) == 1 else term("group", id)
 
 
 def _longest(
@@ -117,23 +120,6 @@ def _longest(
     steps = workflow.critical_path
     found = max(steps, key=lambda step: seconds(step) or 0.0, default=None)
     return found if found is not None and seconds(found) else None
-
-
-def _find_root(store: TaskStore, id: str) -> str | Workflow:
-    """Return the root of a task, or its workflow if the root is the task itself.
-
-    Raises:
-        TaskNotFound: Neither a task nor a group has the id.
-    """
-    task = store.find(id, shortened=True)
-    if task is None:
-        raise TaskNotFound(id)
-    root_id = task.root_id or task.group_id or id
-    workflow = store.workflow(root_id, internal=task.internal, shortened=True)
-    if workflow and root_id != id and not task.internal:
-        return root_id
-    # The database may not know the root of an untracked task.
-    return workflow or make_workflow([task], now=datetime.now(UTC), internal=True)
 
 
 def _places(
