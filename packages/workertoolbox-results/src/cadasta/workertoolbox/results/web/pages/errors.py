@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +12,15 @@ from starlette.routing import Route
 from cadasta.workertoolbox.results._errors import UnknownErrorState
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
 from cadasta.workertoolbox.results._store.error_names import COUNTED_DAYS, errors_in
+from cadasta.workertoolbox.results._store.rollups import TaskFigures
+from cadasta.workertoolbox.results.web.charts import (
+    HEIGHT,
+    Chart,
+    Series,
+    Steps,
+    bar_chart,
+)
+from cadasta.workertoolbox.results.web.formats import zone_of
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.terms import term
 
@@ -19,6 +29,8 @@ MAX_GROUPS = 100
 
 #: Maximum number of characters of an error in the list.
 MAX_SAMPLE = 200
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 #: Number of the newest tasks on the page of a group.
 MAX_TASKS = 20
@@ -49,21 +61,49 @@ def show_group(request: Request) -> Response:
     site = site_of(request)
     id = request.path_params["id"]
     group = site.store.error_group(id)
-    since = datetime.now(UTC) - timedelta(days=COUNTED_DAYS - 1)
-    days = site.store.figures(since=since, step=timedelta(days=1), error_group=id)
+    now = datetime.now(UTC)
+    since = now - timedelta(days=COUNTED_DAYS - 1)
+    windows = [
+        site.store.figures(since=now - 23 * HOUR, step=HOUR, error_group=id),
+        site.store.figures(since=since, step=DAY, error_group=id),
+    ]
     names = site.store.stats(since=since, by="name", error_group=id, internal=True)
-    tasks = site.store.list(error_group=id, limit=MAX_TASKS, internal=True)
+    charts = _draw(windows, now, zone_of(request.cookies))
     return site.page(
         request,
         "error_group.html",
         group=group,
         headline=headline,
-        days=[each.count + each.failed_attempts for each in days.series],
+        charts=charts,
+        tables=[
+            (chart, _errors(window).items())
+            for chart, window in zip(charts, windows, strict=True)
+        ],
         names=[(row.value, errors_in(row)) for row in names.rows],
-        tasks=tasks,
+        tasks=site.store.list(error_group=id, limit=MAX_TASKS, internal=True),
         query=term("error_group", id),
         DAYS=COUNTED_DAYS,
+        HEIGHT=HEIGHT,
     )
+
+
+def _draw(
+    windows: Sequence[TaskFigures], now: datetime, zone: tzinfo
+) -> Sequence[Chart]:
+    """Return the charts of the errors by the hour and by the day."""
+    titles = ("Last 24 hours", "errors per hour"), ("Last 30 days", "errors per day")
+    charts = []
+    for (title, unit), window in zip(titles, windows, strict=True):
+        since = [each.since for each in window.series]
+        steps = Steps(since, window.until, known_until=now, zone=zone)
+        errors = Series("errors", "bad", [*_errors(window).values()])
+        charts.append(bar_chart(title, unit, steps, [errors]))
+    return charts
+
+
+def _errors(window: TaskFigures) -> Mapping[datetime, int]:
+    """Return the number of errors in each step of a window, by its start."""
+    return {each.since: each.count + each.failed_attempts for each in window.series}
 
 
 def headline(group: ErrorGroup) -> str:
