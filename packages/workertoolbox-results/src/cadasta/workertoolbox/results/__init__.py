@@ -50,6 +50,7 @@ from cadasta.workertoolbox.results._errors import (
     UnsupportedServer,
     UnsupportedSetting,
     UpgradeUnfinished,
+    WebUnavailable,
 )
 from cadasta.workertoolbox.results._headers import PROBE
 from cadasta.workertoolbox.results._history.retention import Retention
@@ -193,6 +194,7 @@ __all__ = [
     "UnsupportedSetting",
     "UnusualTask",
     "UpgradeUnfinished",
+    "WebUnavailable",
     "Worker",
     "Workflow",
     "WorkflowNode",

@@ -31,7 +31,8 @@ ResultsError
 ├── UnreadMessages (RuntimeError)
 ├── UnsupportedServer (RuntimeError)
 ├── UnsupportedSetting (ValueError)
-└── UpgradeUnfinished (RuntimeError)
+├── UpgradeUnfinished (RuntimeError)
+└── WebUnavailable (ImportError)
 """
 
 from __future__ import annotations
@@ -396,3 +397,17 @@ class UnsupportedSetting(ResultsError, ValueError):
 
 class UpgradeUnfinished(ResultsError, RuntimeError):
     """Earlier releases still need the tables that `tasks upgrade --finish` drops."""
+
+
+class WebUnavailable(ResultsError, ImportError):
+    """The web pages cannot be served: a package of the extra `web` is missing."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(missing)
+        self.missing = missing
+
+    def __str__(self) -> str:
+        return (
+            f"the web pages need the package {self.missing}, which is not installed; "
+            'run pip install "workertoolbox-results[web]"'
+        )

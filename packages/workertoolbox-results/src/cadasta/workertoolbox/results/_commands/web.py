@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from cadasta.workertoolbox.results._commands.output import current_app
-from cadasta.workertoolbox.results.web.command import serve_options, serve_store
+from cadasta.workertoolbox.results.web.command import (
+    ServeOptions,
+    serve_options,
+    serve_store,
+)
+from cadasta.workertoolbox.results.web.extra import installed_extra
 
 
 @click.command("web", epilog="Example: celery -A proj tasks web --bind 127.0.0.1:8555")
 @serve_options
+@click.option(
+    "--operator",
+    is_flag=True,
+    help="Let users change something: see --allow. Without a login, only users of this "
+    "machine can.",
+)
+@click.option(
+    "--allow",
+    default="errors,rerun",
+    show_default=True,
+    metavar="RIGHTS",
+    help="With --operator: what users may do. `errors`: resolve and ignore groups of "
+    "errors; `rerun`: publish failed tasks again.",
+)
 @click.pass_context
-def command(ctx: click.Context, /, **options: str) -> None:
-    """Serve web pages about all tasks, until interrupted."""
-    serve_store(str(current_app(ctx).conf.result_backend), **options)
+def command(ctx: click.Context, /, operator: bool, allow: str, **options: Any) -> None:
+    """Serve web pages about all tasks, until interrupted.
+
+    The pages only read, and the role of the database needs no other right, unless with
+    --operator.
+    """
+    app = current_app(ctx)
+    given = ServeOptions(**options)
+    if not operator:
+        serve_store(str(app.conf.result_backend), given)
+        return
+    with installed_extra():
+        from cadasta.workertoolbox.results.web.operator import Operator
+    rights = [each.strip() for each in allow.split(",") if each.strip()]
+    serve_store(str(app.conf.result_backend), given, Operator(app, rights=rights))

@@ -26,6 +26,9 @@ _LOCK_NOT_AVAILABLE = "55P03"
 #: PostgreSQL's code for a table that other objects depend on, such as a view.
 _IS_NEEDED = "2BP01"
 
+#: Codes for a missing privilege, and for a database that can only be read.
+_REFUSED = ("42501", "25006", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY")
+
 #: PostgreSQL's codes for limits that a smaller batch may keep, with their settings.
 _LIMITS = {
     "57014": "statement_timeout",
@@ -70,6 +73,11 @@ def is_blocked(error: DBAPIError) -> bool:
 def is_needed(error: DBAPIError) -> bool:
     """Return whether a table was not dropped because other objects depend on it."""
     return _code(error.orig) == _IS_NEEDED
+
+
+def is_refused(error: DBAPIError) -> bool:
+    """Return whether the database does not let this role, or anyone, make a change."""
+    return _code(error.orig) in _REFUSED
 
 
 def exceeded_setting(error: BaseException) -> str | None:

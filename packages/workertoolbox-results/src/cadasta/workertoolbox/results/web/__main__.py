@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results._safe_text import terminal_text
-from cadasta.workertoolbox.results.web.command import serve_options, serve_store
+from cadasta.workertoolbox.results.web.command import (
+    ServeOptions,
+    serve_options,
+    serve_store,
+)
 
 
 @click.command(
@@ -15,13 +21,13 @@ from cadasta.workertoolbox.results.web.command import serve_options, serve_store
 )
 @click.argument("database_url")
 @serve_options
-def main(database_url: str, **options: str) -> None:
+def main(database_url: str, **options: Any) -> None:
     """Serve web pages about the tasks in a database, until interrupted."""
     try:
-        serve_store(database_url, **options)
+        serve_store(database_url, ServeOptions(**options))
     except ResultsError as error:
         raise click.ClickException(terminal_text(str(error))) from error
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m cadasta.workertoolbox.results.web")

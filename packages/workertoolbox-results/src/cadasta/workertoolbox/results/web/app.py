@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,13 +13,19 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results.web.pages import ROUTES
+from cadasta.workertoolbox.results.web.access.gate import Access, Gate
+from cadasta.workertoolbox.results.web.access.logins import Login
+from cadasta.workertoolbox.results.web.operator import Operator
+from cadasta.workertoolbox.results.web.pages import ROUTES, error_states
+from cadasta.workertoolbox.results.web.pages.login import login_routes, logout_routes
+from cadasta.workertoolbox.results.web.pages.operations import operation_routes
+from cadasta.workertoolbox.results.web.pages.rerun import rerun_routes
 from cadasta.workertoolbox.results.web.problems import problem_of
 from cadasta.workertoolbox.results.web.readiness import Readiness
 from cadasta.workertoolbox.results.web.refresher import Refresher
@@ -56,23 +62,34 @@ class _StaticFiles(StaticFiles):
         return response
 
 
-def create_app(store: TaskStore, *, prefix: str = "") -> Starlette:
+def create_app(
+    store: TaskStore,
+    *,
+    prefix: str = "",
+    login: Login | None = None,
+    operator: Operator | None = None,
+) -> Starlette:
     """Return an ASGI app with web pages about the tasks in a database.
 
-    No page writes into the database.
+    Without an operator, no page writes into the database.
 
     Example:
-        Mount the pages in an application, behind its own login::
+        Mount the pages in an application, behind a password::
 
             from fastapi import FastAPI
 
             app = FastAPI()
-            app.mount("/tasks", create_app(store))
+            login = PasswordLogin(os.environ["TASKS_PASSWORD"])
+            app.mount("/tasks", create_app(store, login=login))
 
     Args:
         store: The database. `timeout_s` of the store limits each query.
         prefix: The path below which a proxy forwards requests, such as `/tasks`, if
             it does not remove it. An app that is mounted needs none.
+        login: How users are known: a `PasswordLogin`, a `ProxyLogin` or an `AppLogin`.
+            Without one, everyone who can reach the app sees the pages.
+        operator: Lets users change something. Without a login, only users of this
+            machine can.
     """
     refresher = Refresher(store)
 
@@ -82,10 +99,19 @@ def create_app(store: TaskStore, *, prefix: str = "") -> Starlette:
         yield
         await run_in_threadpool(refresher.stop)
 
+    access = Access(login, operator.rights if operator else ())
     static = _StaticFiles(directory=Path(__file__).with_name("static"))
     routes = [
         Mount("/static/{version}", static, name="static"),
-        Mount("", routes=ROUTES, middleware=[Middleware(Readiness, store=store)]),
+        *login_routes(access),
+        Mount(
+            "",
+            routes=[*logout_routes(access), *_operator_routes(operator), *ROUTES],
+            middleware=[
+                Middleware(Gate, access=access),
+                Middleware(Readiness, store=store),
+            ],
+        ),
     ]
     inside = Starlette(
         routes=routes,
@@ -106,6 +132,14 @@ def create_app(store: TaskStore, *, prefix: str = "") -> Starlette:
         return inside
     outside = Mount(f"/{prefix.strip('/')}", inside)
     return Starlette(routes=[outside], lifespan=lifespan)
+
+
+def _operator_routes(operator: Operator | None) -> Iterator[BaseRoute]:
+    """Yield the routes with which users change something, and those of the journal."""
+    yield from operation_routes(operator.reruns if operator else None)
+    if operator is not None:
+        yield from error_states.ROUTES
+        yield from rerun_routes(operator)
 
 
 def show_problem(request: Request, error: Exception) -> Response:

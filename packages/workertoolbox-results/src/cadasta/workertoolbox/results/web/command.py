@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results.web.app import create_app
-from cadasta.workertoolbox.results.web.server import (
-    InvalidAddress,
+from cadasta.workertoolbox.results.web.address import (
+    Address,
+    is_loopback,
+    listen,
     parse_address,
-    serve,
 )
+from cadasta.workertoolbox.results.web.extra import installed_extra
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from cadasta.workertoolbox.results.web.access.logins import Login
+    from cadasta.workertoolbox.results.web.operator import Operator
 
 #: Seconds that the queries of one page may take together.
 TIMEOUT_S = 10.0
 
+#: The variable with the password, and the one that names a file with it.
+PASSWORD_VARIABLE = "WORKERTOOLBOX_WEB_PASSWORD"
+PASSWORD_FILE_VARIABLE = f"{PASSWORD_VARIABLE}_FILE"
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """The values of `serve_options`."""
+
+    bind: str
+    prefix: str
+    host: Sequence[str]
+    password_file: Path | None
+    proxy_user_header: str | None
+    trusted_proxy: Sequence[str]
 
 
 def serve_options(function: Decorated) -> Decorated:
@@ -29,12 +57,39 @@ def serve_options(function: Decorated) -> Decorated:
             "--bind",
             default="127.0.0.1:8555",
             show_default=True,
-            help="The address to listen on.",
+            help="The address to listen on; one that other machines can reach needs a "
+            "login.",
         ),
         click.option(
             "--prefix",
             default="",
             help="The path below which a proxy forwards requests, such as /tasks.",
+        ),
+        click.option(
+            "--host",
+            multiple=True,
+            metavar="NAME",
+            help="A further name under which browsers may reach the pages, such as "
+            "tasks.example.com. Can be repeated.",
+        ),
+        click.option(
+            "--password-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help=f"A file with the password of the pages. {PASSWORD_VARIABLE} in the "
+            "environment is another way to give it.",
+        ),
+        click.option(
+            "--proxy-user-header",
+            metavar="HEADER",
+            help="The header in which a trusted proxy names the user, such as "
+            "X-Forwarded-User.",
+        ),
+        click.option(
+            "--trusted-proxy",
+            multiple=True,
+            metavar="ADDRESS",
+            help="An address or a network, such as 10.0.0.0/8, of a proxy that is "
+            "believed what it says of clients and users. Can be repeated.",
         ),
     )
     for option in reversed(options):
@@ -42,20 +97,94 @@ def serve_options(function: Decorated) -> Decorated:
     return function
 
 
-def serve_store(result_backend: str, *, bind: str, prefix: str) -> None:
+def serve_store(
+    result_backend: str, given: ServeOptions, operator: Operator | None = None
+) -> None:
     """Serve the pages about a database until the process is interrupted.
 
     Raises:
-        InvalidAddress: The address is malformed, or other machines could reach it.
+        InvalidAddress: The address is malformed or in use, or other machines could
+            reach it without a login.
+        InvalidLogin: An address of a proxy is malformed.
+        InvalidPassword: The password is too short.
         InvalidURL: `result_backend` does not name a supported database.
+        WebUnavailable: The extra `web` is not installed.
     """
-    address = parse_address(bind)
-    if not address.is_loopback:
-        raise InvalidAddress(
-            f"{bind} can be reached from other machines; bind to 127.0.0.1"
-        )
+    with installed_extra():
+        from cadasta.workertoolbox.results.web.app import create_app
+        from cadasta.workertoolbox.results.web.server import serve
+    logging.basicConfig(level="INFO", format="[%(asctime)s: %(levelname)s] %(message)s")
+    address = parse_address(given.bind)
+    login = _login(given)
     store = TaskStore.from_engine(open_engine(database_url(result_backend)))
     store.timeout_s = TIMEOUT_S
-    with store:
-        click.echo(f"http://{bind}/{prefix.strip('/')}")
-        serve(create_app(store, prefix=prefix), address)
+    with store, listen(address, everywhere=login is not None) as opened:
+        app = create_app(store, prefix=given.prefix, login=login, operator=operator)
+        shown = Address(address.host, opened.getsockname()[1])
+        click.echo(f"http://{shown}/{given.prefix.strip('/')}")
+        serve(_guard(app, given, opened, address.host), opened)
+
+
+def _login(given: ServeOptions) -> Login | None:
+    """Return the login that the options and the environment ask for.
+
+    Raises:
+        click.UsageError: They contradict each other.
+    """
+    from cadasta.workertoolbox.results.web.access.logins import (
+        PasswordLogin,
+        ProxyLogin,
+    )
+
+    password = _read_password(given.password_file)
+    if given.proxy_user_header is not None:
+        if password is not None:
+            raise click.UsageError("give either a password or --proxy-user-header")
+        if not given.trusted_proxy:
+            raise click.UsageError(
+                "--proxy-user-header needs --trusted-proxy ADDRESS: anyone else could "
+                "send that header, too"
+            )
+        return ProxyLogin(given.proxy_user_header, given.trusted_proxy)
+    return None if password is None else PasswordLogin(password)
+
+
+def _read_password(file: Path | None) -> str | None:
+    """Return the password of a file or of the environment.
+
+    Raises:
+        click.UsageError: It is given twice, or the file cannot be read.
+    """
+    text = os.environ.get(PASSWORD_VARIABLE)
+    named = os.environ.get(PASSWORD_FILE_VARIABLE)
+    if sum(each is not None for each in (file, text, named)) > 1:
+        raise click.UsageError(
+            f"give the password once: with --password-file, {PASSWORD_VARIABLE} or "
+            f"{PASSWORD_FILE_VARIABLE}"
+        )
+    path = file or (Path(named) if named is not None else None)
+    if path is None:
+        return text
+    try:
+        # Without the line end that editors add.
+        return path.read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise click.UsageError(
+            f"the file {str(path)!r} with the password cannot be read: {reason}"
+        ) from None
+
+
+def _guard(
+    app: ASGIApp, given: ServeOptions, opened: socket.socket, host: str
+) -> ASGIApp:
+    """Return an app that checks for which host requests are, and knows its proxies."""
+    from cadasta.workertoolbox.results.web.hosts import LOCAL, AllowedHosts
+    from cadasta.workertoolbox.results.web.proxies import TrustedProxies
+
+    if given.trusted_proxy:
+        app = TrustedProxies(app, addresses=given.trusted_proxy)
+    if given.host or is_loopback(opened.getsockname()[0]):
+        shown = f"[{host}]" if ":" in host else host
+        app = AllowedHosts(app, hosts={*LOCAL, shown, *given.host})
+    return app

@@ -20,10 +20,23 @@ _POLICY = "; ".join(
     )
 )
 
+#: No page uses a sensor, a camera, a payment or the like.
+_UNUSED = (
+    "accelerometer",
+    "camera",
+    "display-capture",
+    "geolocation",
+    "gyroscope",
+    "microphone",
+    "payment",
+    "usb",
+)
+
 _HEADERS = {
     "content-security-policy": _POLICY,
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": ", ".join(f"{each}=()" for each in _UNUSED),
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",

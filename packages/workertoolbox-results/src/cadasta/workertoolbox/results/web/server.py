@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import NamedTuple
+import signal
+import socket
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from cadasta.workertoolbox.results._errors import ResultsError
+#: Seconds that requests get to end after a signal.
+_GRACE_S = 5
 
-_ADDRESS = re.compile(r"(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})")
-
-
-class InvalidAddress(ResultsError, ValueError):
-    """An address to bind to is malformed, or others could reach it without a login."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Address(NamedTuple):
-    """Where a server listens; port 0 means any free port."""
+def serve(app: ASGIApp, opened: socket.socket) -> None:
+    """Serve an app on a socket until the process gets SIGTERM or SIGINT.
 
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-
-def parse_address(text: str) -> Address:
-    """Return an address such as `127.0.0.1:8555` or `[::1]:8555`.
-
-    Raises:
-        InvalidAddress: The text has another form.
+    What proxies say in headers is not believed; see `TrustedProxies`.
     """
-    match = _ADDRESS.fullmatch(text.strip())
-    if match is None or int(match["port"]) > 65_535:
-        raise InvalidAddress(
-            f"{text!r} is not an address; write HOST:PORT, as in 127.0.0.1:8555"
-        )
-    return Address(match["host"].strip("[]"), int(match["port"]))
-
-
-def serve(app: ASGIApp, address: Address) -> None:
-    """Serve an app until the process is interrupted or terminated."""
-    uvicorn.run(app, host=address.host, port=address.port, log_level="warning")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    # When it has ended, uvicorn sends itself the signal that ended it.
+    before = {each: signal.signal(each, lambda *_: None) for each in _SIGNALS}
+    try:
+        uvicorn.Server(config).run(sockets=[opened])
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results.web.access.viewer import viewer_of
 from cadasta.workertoolbox.results.web.formats import (
     FILTERS,
     UNKNOWN,
@@ -99,6 +100,8 @@ class Site:
             zone=zone,
             instant=partial(instant, zone=zone),
             local=partial(local_text, zone=zone),
+            viewer=viewer_of(request),
+            here=partial(here, request),
             **values,
         )
         return HTMLResponse(text, status)
@@ -108,6 +111,14 @@ def site_of(request: Request) -> Site:
     """Return the site that a request belongs to."""
     found: Site = request.app.state.site
     return found
+
+
+def here(request: Request) -> str:
+    """Return the path of a request with its query, without that of the mount."""
+    quoted = request.scope.get("raw_path") or quote(request.url.path).encode()
+    path = quoted.decode("latin-1").partition("?")[0]
+    inside = path.removeprefix(quote(request.state.root))
+    return f"{inside}?{request.url.query}" if request.url.query else inside
 
 
 def path(

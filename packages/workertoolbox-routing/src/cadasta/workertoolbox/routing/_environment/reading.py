@@ -16,8 +16,9 @@ from cadasta.workertoolbox.routing._masking import mask_url
 #: Prefix of the environment variables of the toolbox.
 ENV_PREFIX = "WORKERTOOLBOX"
 
-#: Argument of `Config.embedded`; it is not a setting.
-_FOLDER = "FOLDER"
+#: Variables that are not settings: the argument of `Config.embedded`, and the password
+#: of `tasks web`.
+_NOT_SETTINGS = frozenset({"FOLDER", "WEB_PASSWORD", "WEB_PASSWORD_FILE"})
 
 #: Prefix of variables that test suites use; they are not settings.
 _TEST_PREFIX = "TEST_"
@@ -83,7 +84,8 @@ def _variables(prefix: str) -> Iterator[tuple[str, str]]:
     """Yield the name, without the prefix, and the text of each possible setting."""
     for variable, text in os.environ.items():
         key = variable.removeprefix(f"{prefix}_")
-        if key not in (variable, _FOLDER) and not key.startswith(_TEST_PREFIX):
+        is_setting = key not in _NOT_SETTINGS and not key.startswith(_TEST_PREFIX)
+        if key != variable and is_setting:
             yield key, text
 
 
