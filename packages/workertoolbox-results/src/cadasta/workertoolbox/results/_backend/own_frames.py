@@ -12,13 +12,13 @@ from celery import Task
 
 #: Packages that run a task and are never the place where it failed, wherever they are
 #: installed.
-_RUNNERS = ("celery", "kombu", "billiard", "amqp", "vine", "cadasta.workertoolbox")
+RUNNERS = ("celery", "kombu", "billiard", "amqp", "vine", "cadasta.workertoolbox")
 
 #: The folder of the standard library, as its frames name it.
 _STANDARD_LIBRARY = os.path.join(os.path.dirname(os.__file__), "")
 
 #: Folders into which packages are installed.
-_INSTALLED = frozenset(("site-packages", "dist-packages"))
+INSTALLED = frozenset(("site-packages", "dist-packages"))
 
 #: Frames that only some versions of Python have: comprehensions, up to 3.11.
 _INLINED = ("<listcomp>", "<setcomp>", "<dictcomp>")
@@ -71,10 +71,10 @@ def _own_name(frame: FrameType, package: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _is_own(path: str, module: str, package: str) -> bool:
-    if any(f"{module}.".startswith(f"{runner}.") for runner in _RUNNERS):
+    if any(f"{module}.".startswith(f"{runner}.") for runner in RUNNERS):
         return False
     if path.startswith("<"):  # Frozen or generated code.
         return False
-    if not _INSTALLED.isdisjoint(PurePath(path).parts):
+    if not INSTALLED.isdisjoint(PurePath(path).parts):
         return module.partition(".")[0] == package
     return not path.startswith(_STANDARD_LIBRARY)

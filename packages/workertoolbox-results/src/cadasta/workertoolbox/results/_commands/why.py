@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
 
 import click
 from rich.console import Console
@@ -24,6 +22,7 @@ from cadasta.workertoolbox.results._commands.output import (
 )
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
+from cadasta.workertoolbox.results._store.evidence import Unit, evidence_lines
 from cadasta.workertoolbox.results._store.reason import Reason
 from cadasta.workertoolbox.results._store.store import TaskStore
 
@@ -66,30 +65,15 @@ def _print(console: Console, reason: Reason) -> None:
 
 
 def _rows(reason: Reason) -> Iterator[tuple[str, str]]:
-    """Yield the names and the texts of the evidence, without zeros and empty values."""
-    for key, value in reason.evidence.items():
-        if key == "per_second" and value:
-            unit, rate = rate_unit([value])
-            yield f"per {unit}", rate(value).text
-        elif value or value is False:
-            name = key.removesuffix("_at").removesuffix("_s").replace("_", " ")
-            yield name, _text(key, value)
-
-
-def _text(key: str, value: Any) -> str:
-    if key.endswith("_at"):
-        return format_instant(datetime.fromisoformat(value))
-    if key.endswith("_s"):
-        return duration_text(value)
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:.3g}"
-        case int():
-            return f"{value:,}"
-        case list():
-            return ", ".join(map(str, value))
-        case dict():
-            return ", ".join(f"{number} {name}" for name, number in value.items())
-    return str(value)
+    """Yield the names and the texts of the evidence."""
+    for name, unit, value in evidence_lines(reason):
+        match unit:
+            case Unit.RATE:
+                per, rate = rate_unit([value])
+                yield f"per {per}", rate(value).text
+            case Unit.INSTANT:
+                yield name, format_instant(value)
+            case Unit.DURATION:
+                yield name, duration_text(value)
+            case Unit.TEXT:
+                yield name, value

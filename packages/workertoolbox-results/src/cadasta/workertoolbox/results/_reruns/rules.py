@@ -25,6 +25,11 @@ def find_refusal(app: Celery, call: StoredCall) -> str | None:
     Args:
         app: The app that would publish it.
     """
+    return find_lack(call) or _find_unroutable(app, call)
+
+
+def find_lack(call: StoredCall) -> str | None:
+    """Return why a task cannot be published again by any app, or None if it can."""
     task = call.task
     if task.internal:
         return "it is one of Celery's own tasks"
@@ -32,7 +37,7 @@ def find_refusal(app: Celery, call: StoredCall) -> str | None:
         return "it has not been published yet"
     if task.status not in ENDED:
         return f"it has not ended: it is {task.status}"
-    return _find_unstored(call) or _find_unroutable(app, call)
+    return _find_unstored(call)
 
 
 def _find_unstored(call: StoredCall) -> str | None:

@@ -177,18 +177,8 @@ class Operations(OpenDatabase):
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         wanted = sorted({jsonable_text(id) for id in ids})
-        found: dict[str, list[OperationTask]] = defaultdict(list)
-        columns = operation_task.c
         with self._snapshot() as connection:
-            for start in range(0, len(wanted), BATCH_SIZE):
-                some = wanted[start : start + BATCH_SIZE]
-                query = select(operation_task).where(
-                    is_in(connection, columns.task_id, some), columns.state != REFUSED
-                )
-                ordered = query.order_by(columns.changed_at)
-                for row in connection.execute(ordered).mappings():
-                    found[row["task_id"]].append(OperationTask(**row))
-        return found
+            return read_reruns(connection, wanted)
 
     def read_until(self) -> datetime | None:
         """Return until when all running monitors have read their messages.
@@ -203,6 +193,23 @@ class Operations(OpenDatabase):
         times = [each.read_until for each in reports]
         known = [at for at in times if at is not None]
         return min(known) if known and len(known) == len(times) else None
+
+
+def read_reruns(
+    connection: Connection, ids: Sequence[str]
+) -> Mapping[str, Sequence[OperationTask]]:
+    """Return the reruns of tasks; see `Operations.reruns`."""
+    found: dict[str, list[OperationTask]] = defaultdict(list)
+    columns = operation_task.c
+    for start in range(0, len(ids), BATCH_SIZE):
+        some = ids[start : start + BATCH_SIZE]
+        query = select(operation_task).where(
+            is_in(connection, columns.task_id, some), columns.state != REFUSED
+        )
+        ordered = query.order_by(columns.changed_at)
+        for row in connection.execute(ordered).mappings():
+            found[row["task_id"]].append(OperationTask(**row))
+    return found
 
 
 def _count(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     case,
     func,
+    literal,
     null,
     select,
 )
@@ -48,6 +49,9 @@ DAYS_PER_QUERY = 16
 SHOWN_BYTES = 1024
 SHOWN_FAILURE_BYTES = 16 * 1024
 
+#: Bytes that are read of a result for a page: as many as the history keeps by default.
+MAX_BYTES = 64 * 1024
+
 #: Columns that may hold megabytes, besides the result.
 LARGE = ("args", "kwargs", "traceback")
 
@@ -57,6 +61,9 @@ class Detail(Enum):
 
     #: Everything.
     WHOLE = "whole"
+
+    #: Everything, but of a large result only the beginning, and its size.
+    LIMITED = "limited"
 
     #: The beginning of results; neither arguments nor tracebacks.
     SHORTENED = "shortened"
@@ -223,24 +230,27 @@ def _select(table: Table, detail: Detail, dialect: str) -> Select[Any]:
     The view shows results as `jsonb`, which cannot represent everything that Python's
     JSON can, such as NaN. Therefore they are read as they are stored.
     """
-    is_whole = detail is Detail.WHOLE
+    has_all = detail in (Detail.WHOLE, Detail.LIMITED)
     columns: list[ColumnElement[Any]] = [
-        table.c[name] if is_whole or name not in LARGE else null().label(name)
+        table.c[name] if has_all or name not in LARGE else null().label(name)
         for name in _COLUMNS
     ]
     if detail is Detail.BRIEF:
         return select(*columns, *(null().label(name) for name in _OTHERS))
     result = taskmeta.c.result if table is live else table.c.result
     others: list[ColumnElement[Any]] = [result, table.c.not_run, null()]
-    if detail is Detail.SHORTENED:
-        is_failure = table.c.status.in_(sorted(EXCEPTION_STATES))
-        limit = case((is_failure, SHOWN_FAILURE_BYTES), else_=SHOWN_BYTES)
+    if detail is not Detail.WHOLE:
+        limit = _limit(table, detail)
+        is_long = func.length(result) > limit
         others[0] = func.substr(result, 1, limit, type_=LargeBinary)
         if dialect == "sqlite" and table is live:
             # `substr` would read the whole result into the memory of this process.
-            is_long = func.length(result) > limit
             others[0] = case((is_long, null()), else_=result)
             others[2] = is_long
+        if detail is Detail.LIMITED:
+            size = case((is_long, func.length(result)))
+            known = func.coalesce(table.c.result_bytes, size)
+            columns[_COLUMNS.index("result_bytes")] = known.label("result_bytes")
     labelled = (each.label(name) for each, name in zip(others, _OTHERS, strict=True))
     query = select(*columns, *labelled)
     if table is live:
@@ -249,10 +259,19 @@ def _select(table: Table, detail: Detail, dialect: str) -> Select[Any]:
     return query
 
 
+def _limit(table: Table, detail: Detail) -> ColumnElement[int]:
+    """Return how many bytes of a result are read."""
+    if detail is Detail.LIMITED:
+        return literal(MAX_BYTES)
+    is_failure = table.c.status.in_(sorted(EXCEPTION_STATES))
+    return case((is_failure, SHOWN_FAILURE_BYTES), else_=SHOWN_BYTES)
+
+
 def _task(connection: Connection, row: RowMapping, detail: Detail) -> Task:
     encoded, not_run, is_long = (row[name] for name in _OTHERS)
     if is_long:
-        encoded = _read_beginning(connection, row["id"])
+        limit = MAX_BYTES if detail is Detail.LIMITED else SHOWN_FAILURE_BYTES
+        encoded = _read_beginning(connection, row["id"], limit)
     values = {name: row[name] for name in _COLUMNS}
     if not_run is not None and row["status"] in PROPAGATE_STATES:
         return Task(**{**values, "result": not_run, "result_bytes": None})
@@ -260,12 +279,12 @@ def _task(connection: Connection, row: RowMapping, detail: Detail) -> Task:
     return Task(**values, result=_result(encoded, row["status"], is_cut))
 
 
-def _read_beginning(connection: Connection, id: str) -> bytes:
+def _read_beginning(connection: Connection, id: str, limit: int) -> bytes:
     """Read the beginning of a result in SQLite."""
     number = connection.scalar(select(taskmeta.c.id).where(taskmeta.c.task_id == id))
     driver: Any = connection.connection.driver_connection
     with driver.blobopen(taskmeta.name, "result", number, readonly=True) as blob:
-        return bytes(blob.read(SHOWN_FAILURE_BYTES))
+        return bytes(blob.read(limit))
 
 
 def _result(encoded: bytes | None, status: str, is_cut: bool) -> Any:

@@ -33,6 +33,7 @@ from cadasta.workertoolbox.results._store.search import (
 )
 from cadasta.workertoolbox.results._store.searches import Searches
 from cadasta.workertoolbox.results._store.stored_calls import StoredCalls
+from cadasta.workertoolbox.results._store.task_details import SingleTasks
 from cadasta.workertoolbox.results._store.unusual import UnusualTasks
 from cadasta.workertoolbox.results._store.why import Reasons
 from cadasta.workertoolbox.results._store.workflows import Workflows
@@ -47,6 +48,7 @@ class TaskStore(
     Reasons,
     Schedules,
     Searches,
+    SingleTasks,
     StoredCalls,
     UnusualTasks,
     Workflows,

@@ -58,11 +58,7 @@ class StoredCalls(OpenDatabase):
         wanted = [jsonable(id) for id in ids]
         detail = Detail.BRIEF if brief else Detail.WHOLE
         with self._snapshot() as connection:
-            days = {each.id: each.day for each in find_last_ends(connection, wanted)}
-            messages = _read_messages(connection, wanted, {*days.values()})
-            found = {row.id: row for row in messages}
-            tasks = read_tasks(connection, wanted, days=days, detail=detail)
-        return [_call(task, found.get(task.id)) for task in tasks]
+            return read_calls(connection, wanted, detail)
 
     def find_all(self, ids: Sequence[str]) -> Sequence[Task]:
         """Return the tasks that have one of the ids, without large values.
@@ -73,6 +69,17 @@ class StoredCalls(OpenDatabase):
         wanted = [jsonable(id) for id in ids]
         with self._snapshot() as connection:
             return read_tasks(connection, wanted, detail=Detail.BRIEF)
+
+
+def read_calls(
+    connection: Connection, ids: Sequence[str], detail: Detail
+) -> Sequence[StoredCall]:
+    """Return tasks with all that is stored of their messages, in the given order."""
+    days = {each.id: each.day for each in find_last_ends(connection, ids)}
+    messages = _read_messages(connection, ids, {*days.values()})
+    found = {row.id: row for row in messages}
+    tasks = read_tasks(connection, ids, days=days, detail=detail)
+    return [_call(task, found.get(task.id)) for task in tasks]
 
 
 def _read_messages(

@@ -96,6 +96,14 @@ def find_children(
     return sorted({each.id for each in found}), _days(connection, found)
 
 
+def find_group(
+    connection: Connection, group_id: str
+) -> tuple[Sequence[str], Mapping[str, date]]:
+    """Find the tasks that may be in a given group, as `find_children` does."""
+    found = [*_members(connection, (), [group_id])]
+    return sorted({each.id for each in found}), _days(connection, found)
+
+
 def find_groups(
     connection: Connection, group_ids: Sequence[str]
 ) -> Mapping[str, Collection[str]]:

@@ -134,7 +134,7 @@ def _known(store: TaskStore) -> Known:
         "name": store.names,
         "queue": store.queues,
         "worker": workers,
-        "schedule": lambda: [each.name for each in store.schedules() if each.name],
+        "schedule": lambda: sorted({each.entry for each in store.schedules()}),
     }
 
 
