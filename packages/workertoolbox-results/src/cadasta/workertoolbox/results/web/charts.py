@@ -19,12 +19,9 @@ from cadasta.workertoolbox.results.web.scales import (
 #: Height in pixels of the area between the axes.
 HEIGHT = 150
 
-#: Width of a step in the coordinates of lines, which are stretched to the width of the
-#: chart.
-_STEP = 10
-
-#: The share of its step that a bar is wide.
-_BAR = 0.8
+#: Width of a step in the coordinates of a drawing, which is stretched to the width of
+#: the chart, and the width of a bar in it.
+_STEP, _BAR = 10, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +73,15 @@ class Steps:
         return time_ticks(self.since[0], self.until, self.zone)
 
 
-class Bar(NamedTuple):
-    """A bar: its place and width in percent of the chart, and pixels from the top."""
-
-    x: str
-    width: str
-    y: str
-    height: str
-    tone: str
-
-
 class Slot(NamedTuple):
-    """The area of a step, with the text that is shown on hover."""
+    """The area of a step, from `x`, with the text that is shown on hover."""
 
     x: str
-    width: str
     title: str
 
 
-class Line(NamedTuple):
-    """A line: a path in units of `_STEP` for each step, and pixels from the top."""
+class Shape(NamedTuple):
+    """Bars or a line: a path in units of `_STEP` for each step, and pixels down."""
 
     path: str
     tone: str
@@ -112,7 +98,11 @@ class Chart:
         highest: The largest value, as text; None without any value but zero.
         left: Pixels from the top, and labels, of the vertical axis.
         below: Percent from the left, and labels, of the horizontal axis.
-        width: The width of all steps in the coordinates of lines.
+        shapes: Bars, or lines.
+        kind: `bar` or `line`.
+        slots: The steps.
+        width: The width of all steps in the coordinates of shapes.
+        slot_width: The width of one in percent.
     """
 
     title: str
@@ -121,10 +111,11 @@ class Chart:
     highest: str | None
     left: Sequence[tuple[str, str]]
     below: Sequence[tuple[str, str]]
-    bars: Sequence[Bar]
-    lines: Sequence[Line]
+    shapes: Sequence[Shape]
+    kind: str
     slots: Sequence[Slot]
     width: int
+    slot_width: str
 
     @property
     def label(self) -> str:
@@ -141,16 +132,18 @@ def bar_chart(title: str, unit: str, steps: Steps, series: Sequence[Series]) -> 
     ]
     highest = max(totals, default=0)
     scale = NumberScale.up_to(highest)
-    bars = []
+    paths: dict[str, list[str]] = {}
     for number in range(len(steps.since)):
         below = 0.0
         for each in series:
             value = each.values[number] or 0
             if value:
                 tone = f"{each.tone} partial" if steps.is_partial(number) else each.tone
-                bars.append(_bar(scale, number, len(steps.since), below, value, tone))
+                bar = _bar(scale, number, below, value)
+                paths.setdefault(tone, []).append(bar)
             below += value
-    return _chart(title, unit, steps, series, scale, _count, highest, bars=bars)
+    shapes = [Shape("".join(bars), tone) for tone, bars in paths.items()]
+    return _chart(title, unit, steps, series, scale, _count, highest, shapes)
 
 
 def line_chart(title: str, unit: str, steps: Steps, series: Sequence[Series]) -> Chart:
@@ -158,8 +151,8 @@ def line_chart(title: str, unit: str, steps: Steps, series: Sequence[Series]) ->
     known = [value for each in series for value in each.values if value is not None]
     highest = max(known, default=0.0)
     scale = DurationScale.between(min(known, default=0.0), highest)
-    lines = [Line(_path(scale, each.values), each.tone) for each in series]
-    return _chart(title, unit, steps, series, scale, duration, highest, lines=lines)
+    shapes = [Shape(_path(scale, each.values), each.tone) for each in series]
+    return _chart(title, unit, steps, series, scale, duration, highest, shapes)
 
 
 def _count(value: float | None) -> str:
@@ -174,9 +167,7 @@ def _chart(
     scale: Scale,
     write: Callable[[float | None], str],
     highest: float,
-    *,
-    bars: Sequence[Bar] = (),
-    lines: Sequence[Line] = (),
+    shapes: Sequence[Shape],
 ) -> Chart:
     size = len(steps.since)
     slots = []
@@ -184,7 +175,7 @@ def _chart(
         values = [f"{each.title} {write(each.values[number])}" for each in series]
         note = ["not complete yet"] if steps.is_partial(number) else []
         text = "\n".join([steps.title(number), *values, *note])
-        slots.append(Slot(_percent(number / size), _percent(1 / size), text))
+        slots.append(Slot(_percent(number / size), text))
     return Chart(
         title=title,
         unit=unit,
@@ -192,25 +183,19 @@ def _chart(
         highest=write(highest) if highest else None,
         left=[(_down(each.place), each.label) for each in scale.ticks],
         below=[(_percent(each.place), each.label) for each in steps.ticks()],
-        bars=bars,
-        lines=lines,
+        shapes=shapes,
+        kind="bar" if isinstance(scale, NumberScale) else "line",
         slots=slots,
         width=size * _STEP,
+        slot_width=_percent(1 / size),
     )
 
 
-def _bar(
-    scale: Scale, number: int, size: int, below: float, value: float, tone: str
-) -> Bar:
+def _bar(scale: Scale, number: int, below: float, value: float) -> str:
     bottom, top = (HEIGHT * (1 - scale.place(each)) for each in (below, below + value))
     height = max(bottom - top, 1.0)  # A single failure among thousands is visible.
-    return Bar(
-        x=_percent((number + (1 - _BAR) / 2) / size),
-        width=_percent(_BAR / size),
-        y=f"{bottom - height:.1f}",
-        height=f"{height:.1f}",
-        tone=tone,
-    )
+    left = number * _STEP + (_STEP - _BAR) / 2
+    return f"M{left:g} {bottom:.1f}v{-height:.1f}h{_BAR}v{height:.1f}z"
 
 
 def _path(scale: Scale, values: Sequence[float | None]) -> str:

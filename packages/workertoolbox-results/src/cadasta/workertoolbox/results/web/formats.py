@@ -56,6 +56,8 @@ def visible(value: Any) -> Any:
     """
     if value is None:
         return ""
+    if type(value) is str and value.isascii() and value.isprintable():
+        return value  # As most are, and a page shows thousands.
     if isinstance(value, str) and not hasattr(value, "__html__"):
         return "\n".join(
             "\t".join(map(terminal_text, line.split("\t")))

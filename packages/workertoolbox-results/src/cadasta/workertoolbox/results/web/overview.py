@@ -28,10 +28,12 @@ MAX_STUCK = 100
 #: Maximum number of groups of errors that are new, and of those that are back.
 MAX_GROUPS = 5
 
-#: Maximum number of steps of a series, and the lengths that a step may have.
+#: Maximum number of steps of a series, and the lengths that a step may have. Of ten
+#: million tasks, the figures of a day by the half hour take ten times as long as those by
+#: the hour, because they are added up from minutes.
 MAX_STEPS = 62
 STEPS = (
-    *(timedelta(minutes=each) for each in (1, 2, 5, 10, 15, 30)),
+    *(timedelta(minutes=each) for each in (1, 2, 5, 10)),
     *(timedelta(hours=each) for each in (1, 3, 6, 12)),
     *(timedelta(days=each) for each in (1, 2, 7, 14, 28, 91, 182, 364)),
 )
