@@ -117,6 +117,21 @@ def test_names_beyond_the_limit_are_added_up(store: TaskStore) -> None:
     assert store.stats(**window).total == table.total
 
 
+def test_names_whose_tasks_ended_only_before_may_be_included(store: TaskStore) -> None:
+    add(store, [ended("gone", MIDNIGHT - MINUTE), ended("new", MIDNIGHT)])
+    add(store, [ended("gone", MIDNIGHT - DAY)])
+    window: dict[str, Any] = {"since": MIDNIGHT, "until": MIDNIGHT + HOUR, "by": "name"}
+
+    def counts(**given: Any) -> list[tuple[str | None, int, int]]:
+        rows = store.stats(**window, **given).rows
+        return [
+            (row.value, row.now.count, row.before.count) for row in rows if row.before
+        ]
+
+    assert counts() == [("new", 1, 0)]
+    assert counts(gone=True) == [("new", 1, 0), ("gone", 0, 1)]
+
+
 def test_a_window_before_the_first_task_is_not_compared(store: TaskStore) -> None:
     add(store, [ended("a", MIDNIGHT - HOUR), ended("a", MIDNIGHT + HOUR)])
 

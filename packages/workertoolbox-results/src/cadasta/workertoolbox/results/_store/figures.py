@@ -196,6 +196,7 @@ class Figures(OpenDatabase):
         status: str | None = None,
         error_group: str | None = None,
         internal: bool = False,
+        gone: bool = False,
     ) -> StatsTable:
         """Return statistics of the tasks that ended in a window, and in the one before.
 
@@ -224,6 +225,8 @@ class Figures(OpenDatabase):
             error_group: Only failures of this group of errors.
             internal: Whether to include Celery's own tasks, `celery.*`. With `name`
                 they are always included.
+            gone: Whether to include names or queues of which tasks ended in the window
+                before, and none in this one.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -238,6 +241,7 @@ class Figures(OpenDatabase):
                 by=by,
                 limit=limit,
                 internal=internal,
+                gone=gone,
                 name=name,
                 queue=queue,
                 status=status,

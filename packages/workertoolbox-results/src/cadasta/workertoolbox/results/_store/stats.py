@@ -129,6 +129,7 @@ def read_stats(
     by: Grouping | None = None,
     limit: int = 20,
     internal: bool = False,
+    gone: bool = False,
     **filters: str | None,
 ) -> StatsTable:
     """Return statistics; see `TaskStore.stats`.
@@ -166,7 +167,7 @@ def read_stats(
     first = _first_interval(connection, complete)
     if first is not None and first <= earlier:
         before = read(earlier, now.since)
-    return _table(now, before, limit if by else 0)
+    return _table(now, before, limit if by else 0, gone=gone)
 
 
 def _first_interval(
@@ -181,8 +182,12 @@ def _first_interval(
     return found
 
 
-def _table(now: _Window, before: _Window | None, limit: int) -> StatsTable:
+def _table(
+    now: _Window, before: _Window | None, limit: int, *, gone: bool
+) -> StatsTable:
     counts: Counter[str] = Counter()
+    if gone and before is not None:
+        counts.update(dict.fromkeys((each.value for each in before.rows), 0))
     for each in now.rows:
         counts[each.value] += 0 if each.status == states.RETRY else each.tasks
     ranked = sorted(counts, key=lambda value: (-counts[value], value))

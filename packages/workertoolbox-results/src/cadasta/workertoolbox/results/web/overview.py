@@ -122,7 +122,7 @@ class EndedQuestion:
         params = QueryParams({"since": self.since, "until": self.until})
         window = read_window(params, default="", zone=self.zone)
         since = window.since or datetime.fromtimestamp(0, UTC)
-        table = store.stats(since=since, until=window.until, by="name", limit=MAX_NAMES)
+        table = store.stats(since=since, until=window.until, by="name", limit=MAX_NAMES, gone=True)
         step = choose_step(table.until - table.since)
         figures = store.figures(
             since=table.since, until=table.until, step=step, internal=False
