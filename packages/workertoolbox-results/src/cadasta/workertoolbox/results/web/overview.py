@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from typing import Self
 
 from starlette.datastructures import QueryParams
@@ -28,9 +28,8 @@ MAX_STUCK = 100
 #: Maximum number of groups of errors that are new, and of those that are back.
 MAX_GROUPS = 5
 
-#: Maximum number of steps of a series, and the lengths that a step may have. Of ten
-#: million tasks, the figures of a day by the half hour take ten times as long as those by
-#: the hour, because they are added up from minutes.
+#: Maximum number of steps of a series, and the lengths that a step may have. A day by
+#: the half hour is added up from minutes, and takes ten times as long as by the hour.
 MAX_STEPS = 62
 STEPS = (
     *(timedelta(minutes=each) for each in (1, 2, 5, 10)),
@@ -102,7 +101,7 @@ class EndedQuestion:
     """Which tasks ended in a window?
 
     Attributes:
-        since: The start of the window, as in the URL of the page.
+        since: The start of the window, as in the URL of the page; never empty.
         until: Its end, likewise; empty for the present.
         zone: The time zone of times without an offset.
     """
@@ -121,8 +120,14 @@ class EndedQuestion:
         """Ask the database."""
         params = QueryParams({"since": self.since, "until": self.until})
         window = read_window(params, default="", zone=self.zone)
-        since = window.since or datetime.fromtimestamp(0, UTC)
-        table = store.stats(since=since, until=window.until, by="name", limit=MAX_NAMES, gone=True)
+        assert window.since is not None
+        table = store.stats(
+            since=window.since,
+            until=window.until,
+            by="name",
+            limit=MAX_NAMES,
+            gone=True,
+        )
         step = choose_step(table.until - table.since)
         figures = store.figures(
             since=table.since, until=table.until, step=step, internal=False
