@@ -30,10 +30,14 @@ class Page:
     Attributes:
         tasks: The tasks, newest first.
         next: The token of the next page; None on the last page.
+        since: The start of the window of all pages; None without one.
+        until: Its end, likewise.
     """
 
     tasks: Sequence[Task]
     next: str | None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class Position(NamedTuple):

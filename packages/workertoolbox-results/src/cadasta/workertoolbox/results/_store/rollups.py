@@ -27,6 +27,7 @@ from cadasta.workertoolbox.results._store.rollup_sums import (
 )
 from cadasta.workertoolbox.results._store.windows import (
     check_window,
+    check_years,
     complete_since,
     cover,
     cover_steps,
@@ -110,6 +111,7 @@ def read_figures(
     Args:
         filters: Values of columns of `workertoolbox_rollup`; None for any.
     """
+    check_years(since, until)
     check_window(since, until)
     complete = complete_since(connection, rollup)
     if step is None:
@@ -165,6 +167,7 @@ def read_backlog(
     queue: str | None = None,
 ) -> Sequence[BacklogSample]:
     """Return samples of the backlog; see `TaskStore.backlog_samples`."""
+    check_years(since, until)
     check_window(since, until)
     complete = complete_since(connection, backlog)
     tile, step = cover_steps(since, until, step, complete)

@@ -210,10 +210,11 @@ def _read_page(connection: Connection, search: Search) -> Page:
     shown = [*found, *steps][:limit]
     tasks = read_found(connection, shown, search.detail)
     if len(found) + len(steps) <= limit or not shown:
-        return Page(tasks, None)
+        return Page(tasks, None, search.since, search.until)
     is_planned = search.is_after_planned or len(found) < limit
     position = Position(shown[-1], is_planned, search.since, search.until)
-    return Page(tasks, write_token(position, search.query, internal=search.internal))
+    token = write_token(position, search.query, internal=search.internal)
+    return Page(tasks, token, search.since, search.until)
 
 
 def _check_statuses(connection: Connection, text: str, node: Node) -> None:

@@ -30,6 +30,7 @@ from cadasta.workertoolbox.results._store.rollup_sums import (
 )
 from cadasta.workertoolbox.results._store.windows import (
     check_window,
+    check_years,
     complete_since,
     cover,
     is_within,
@@ -144,6 +145,7 @@ def read_stats(
     # task takes seconds for a day with a million tasks.
     if by is not None and by not in get_args(Grouping):
         raise InvalidGrouping(by)
+    check_years(since, until or since)
     if until is None:
         known_until = archived_until(connection, datetime.now(UTC))
         until = max(known_until, since + TIERS["minute"])

@@ -20,6 +20,10 @@ from cadasta.workertoolbox.results._history.tiers import (
 #: Maximum number of steps of a series: more than the minutes of a week.
 MAX_STEPS = 20_000
 
+#: The years of windows of figures. A window beyond them would end, or the one before
+#: it would begin, where Python has no dates any more.
+YEARS = range(1800, 2300)
+
 _MINUTE, _HOUR, _DAY = TIERS.values()
 
 
@@ -128,6 +132,20 @@ def is_within(table: Table, tiles: Sequence[Tile]) -> ColumnElement[bool]:
             for tier, since, until in tiles
         )
     )
+
+
+def check_years(*instants: datetime) -> None:
+    """Refuse a window of figures that is too far from the present.
+
+    Raises:
+        InvalidWindow: One of its ends is in none of `YEARS`.
+    """
+    for at in instants:
+        if at.year not in YEARS:
+            raise InvalidWindow(
+                f"figures are kept for the years {YEARS[0]} to {YEARS[-1]}, "
+                f"not for {at.year}"
+            )
 
 
 def check_window(since: datetime, until: datetime) -> None:

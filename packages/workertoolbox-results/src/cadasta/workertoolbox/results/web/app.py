@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.access.gate import Access, Gate
 from cadasta.workertoolbox.results.web.access.logins import Login
+from cadasta.workertoolbox.results.web.api import ROUTES as API_ROUTES
 from cadasta.workertoolbox.results.web.operator import Operator
 from cadasta.workertoolbox.results.web.pages import ROUTES, error_states
 from cadasta.workertoolbox.results.web.pages.login import login_routes, logout_routes
@@ -106,7 +107,12 @@ def create_app(
         *login_routes(access),
         Mount(
             "",
-            routes=[*logout_routes(access), *_operator_routes(operator), *ROUTES],
+            routes=[
+                *logout_routes(access),
+                *_operator_routes(operator),
+                *API_ROUTES,
+                *ROUTES,
+            ],
             middleware=[
                 Middleware(Gate, access=access),
                 Middleware(Readiness, store=store),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import ClassVar
 
 from starlette.exceptions import HTTPException
 
@@ -19,6 +19,7 @@ from cadasta.workertoolbox.results._errors import (
     UnknownErrorState,
     UnknownStatus,
 )
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._query_errors import (
     InvalidPage,
     InvalidPageSize,
@@ -49,7 +50,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(JsonRecord):
     """What went wrong, for a person.
 
     Attributes:
@@ -59,27 +60,29 @@ class Problem:
         headers: Headers of the response.
     """
 
+    json_hidden: ClassVar = frozenset({"headers"})
+    json_added: ClassVar = {"type": "type", "title": "title", "status": "code"}
+    json_first: ClassVar = ("type", "title", "status")
+
     status: HTTPStatus
     detail: str
     marked: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
+    def type(self) -> str:
+        """The kind of problem: `about:blank` means that the status says it."""
+        return "about:blank"
+
+    @property
     def title(self) -> str:
         """The phrase of the status, such as `Not Found`."""
         return self.status.phrase
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the members of `application/problem+json`."""
-        found: dict[str, Any] = {
-            "type": "about:blank",
-            "title": self.title,
-            "status": int(self.status),
-            "detail": self.detail,
-        }
-        if self.marked is not None:
-            found["marked"] = self.marked
-        return found
+    @property
+    def code(self) -> int:
+        """The HTTP status."""
+        return int(self.status)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -1,0 +1,62 @@
+"""`/services`, `/workers`, `/schedules` and `/names`: who sends and runs tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cadasta.workertoolbox.results._store.routes import Route
+from cadasta.workertoolbox.results._store.schedules import Schedule
+from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.workers import Worker
+from cadasta.workertoolbox.results.web.api.endpoints import Endpoint
+from cadasta.workertoolbox.results.web.api.parameters import (
+    Flagged,
+    Instant,
+)
+
+
+def services(
+    store: TaskStore, *, since: Instant = None, internal: Flagged = False
+) -> Sequence[Route]:
+    """Return which services send each task, and which workers run it.
+
+    Only the latest tasks of each name are read.
+
+    Args:
+        since: Only tasks that were published since then, or are live; by default, those
+            of the last day.
+        internal: Whether to include Celery's own tasks, `celery.*`.
+    """
+    return store.services(since=since, internal=internal)
+
+
+def workers(store: TaskStore, *, since: Instant = None) -> Sequence[Worker]:
+    """Return the workers that have started or ended tasks lately, by name.
+
+    Args:
+        since: Only workers that were seen since then, or run a task; by default, those
+            of the last hour.
+    """
+    return store.workers(since=since)
+
+
+def schedules(store: TaskStore, *, removed: Flagged = False) -> Sequence[Schedule]:
+    """Return the entries of beat's schedule, by service and name.
+
+    Args:
+        removed: Whether to include entries that beat does not list any more.
+    """
+    return store.schedules(removed=removed)
+
+
+def names(store: TaskStore) -> Sequence[str]:
+    """Return the names of the live tasks and of those of the last 30 days, sorted."""
+    return store.names()
+
+
+ENDPOINTS = (
+    Endpoint("/services", services),
+    Endpoint("/workers", workers),
+    Endpoint("/schedules", schedules),
+    Endpoint("/names", names),
+)
