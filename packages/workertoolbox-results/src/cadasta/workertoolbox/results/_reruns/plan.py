@@ -19,6 +19,9 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.stored_calls import StoredCall
 from cadasta.workertoolbox.results._task import Task
 
+#: The end of a refusal that `again` lifts.
+_SEE_AGAIN = "; see --again"
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedRerun:
@@ -39,6 +42,11 @@ class PlannedRerun:
     def is_step(self) -> bool:
         """Whether it is a step of a workflow."""
         return bool(self.follows or self.task.group_id or self.task.parent_id)
+
+    @property
+    def was_rerun(self) -> bool:
+        """Whether it is refused because another operation has published it."""
+        return (self.refusal or "").endswith(_SEE_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,6 @@ def find_other(reruns: Mapping[str, Sequence[OperationTask]], id: str) -> str | 
     """Return which other operation has published a task, or is about to."""
     for each in reversed(reruns.get(id, ())):
         if each.state == PUBLISHED:
-            return f"operation {each.operation_id} has rerun it; see --again"
+            return f"operation {each.operation_id} has rerun it{_SEE_AGAIN}"
         return f"operation {each.operation_id}, which has not ended, contains it"
     return None

@@ -97,7 +97,11 @@ def request_of_query(
         query, since=window.since, until=window.until, limit=MAX_TASKS, brief=True
     )
     bounds = (("since", window.since), ("until", window.until))
-    shown = (f"{name} {at.isoformat()}" for name, at in bounds if at is not None)
+    shown = (
+        f"{name} {at.isoformat(timespec='seconds')}"
+        for name, at in bounds
+        if at is not None
+    )
     return RerunRequest(
         ids=[task.id for task in page.tasks][::-1],  # Published oldest first.
         selection=" ".join([query, *shown]),

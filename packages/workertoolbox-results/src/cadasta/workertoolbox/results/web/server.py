@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 
@@ -27,6 +28,8 @@ def serve(app: ASGIApp, opened: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    # `problem_of` logs the errors of pages.
+    logging.getLogger("uvicorn.error").addFilter(_is_not_logged_by_pages)
     # When it has ended, uvicorn sends itself the signal that ended it.
     before = {each: signal.signal(each, lambda *_: None) for each in _SIGNALS}
     try:
@@ -34,3 +37,8 @@ def serve(app: ASGIApp, opened: socket.socket) -> None:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _is_not_logged_by_pages(record: logging.LogRecord) -> bool:
+    """Return whether a record is of something else than an error of a page."""
+    return not record.getMessage().startswith("Exception in ASGI application")

@@ -45,6 +45,7 @@ PAGES = {
     "schedules": _Entry("Schedules", "s"),
     "services": _Entry("Services", "v"),
     "quarantine": _Entry("Quarantine", "n"),
+    "operations": _Entry("Reruns", "r"),
     "health": _Entry("Health", "h"),
 }
 

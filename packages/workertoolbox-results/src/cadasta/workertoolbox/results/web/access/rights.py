@@ -40,7 +40,7 @@ def explained_refusal(role: str) -> Iterator[None]:
     """Say which privileges the role of the database lacks if it refuses a change.
 
     Args:
-        role: The documented role that may make the change.
+        role: The documented role that may make the change, with its article.
 
     Raises:
         HTTPException: The database does not allow the change.
@@ -54,5 +54,5 @@ def explained_refusal(role: str) -> Iterator[None]:
         raise HTTPException(
             HTTPStatus.FORBIDDEN,
             f"the database does not let these pages do that: {one_line(cause)}; it "
-            f"takes a role with the privileges of a {role}, see docs/database.md",
+            f"takes a role with the privileges of {role}, see docs/database.md",
         ) from error

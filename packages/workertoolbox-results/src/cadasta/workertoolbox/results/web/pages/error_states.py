@@ -34,7 +34,7 @@ _CHANGES: dict[str, Callable[[TaskStore, str], None]] = {
 def _handler(verb: str) -> Handler:
     def handle(request: Request, form: Form) -> Response:
         id = request.path_params["id"]
-        with explained_refusal("purger"):
+        with explained_refusal("a purger"):
             _CHANGES[verb](site_of(request).store, id)
         signature = log_text(viewer_of(request).signature)
         logger.info("error group %s: %s, by %s", log_text(id), verb, signature)

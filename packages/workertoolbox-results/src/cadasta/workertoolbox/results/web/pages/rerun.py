@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results.web.rerun_request import (
     request_of_form,
     request_of_query,
 )
-from cadasta.workertoolbox.results.web.site import path, site_of
+from cadasta.workertoolbox.results.web.site import here, path, site_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class _RerunPages:
         store = site_of(request).store
         wanted = request_of_query(request.query_params, store, zone_of(request.cookies))
         plan = wanted.plan(self._operator.app, store)
-        return self._page(request, wanted, plan)
+        return self._page(request, wanted, plan, again_path=_again_path(request, plan))
 
     def begin(self, request: Request, form: Form) -> Response:
         """Publish the tasks if their number is confirmed, else return the page."""
@@ -68,7 +68,7 @@ class _RerunPages:
         if problem is not None or not count:
             return self._page(request, wanted, plan, problem, reason=reason)
         signature = viewer_of(request).signature
-        with explained_refusal("operator"):
+        with explained_refusal("an operator"):
             id = begin_rerun(
                 *(store, plan),
                 made_by=signature,
@@ -87,6 +87,7 @@ class _RerunPages:
         problem: str | None = None,
         *,
         reason: str = "",
+        again_path: str | None = None,
     ) -> Response:
         return site_of(request).page(
             request,
@@ -99,5 +100,14 @@ class _RerunPages:
             steps=sum(each.is_step for each in plan.allowed),
             problem=problem,
             reason=reason,
+            again_path=again_path,
             max_reason_length=MAX_REASON_LENGTH,
         )
+
+
+def _again_path(request: Request, plan: RerunPlan) -> str | None:
+    """Return the path of the page with what other operations have rerun, if any."""
+    is_wanted = "again" in request.query_params
+    if is_wanted or not any(each.was_rerun for each in plan.tasks):
+        return None
+    return f"{request.state.root}{here(request)}&again=yes"
