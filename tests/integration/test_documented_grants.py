@@ -61,7 +61,6 @@ from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.quarantine import (
     drop,
     get_quarantined,
-    list_quarantined,
     replay,
 )
 from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
@@ -223,6 +222,9 @@ def use_as_reader(database: str) -> None:
         assert store.error_groups()
         assert store.schedules()
         assert store.operations()
+        assert store.quarantined(excerpt_size=10)
+        assert store.health().quarantined
+        assert store.schedule_runs(store.schedules())
         assert not store.reruns(["1"])
         assert store.why("3").evidence["chord_id"] == "g"
         assert store.why("unknown").status is None
@@ -281,7 +283,7 @@ def use_as_replayer(database: str) -> None:
     """List, show, replay and drop messages in quarantine."""
     engine = engine_for(database)
     check_schema(engine)
-    first, second, *_ = list_quarantined(engine, limit=10)
+    first, second, *_ = TaskStore.from_engine(engine).quarantined(limit=10)
     assert get_quarantined(engine, first.id).body
     replay(engine, first.id, redaction=Redaction(), max_bytes=1000)
     drop(engine, second.id)

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     )
     from cadasta.workertoolbox.results._database.schema import check_schema
     from cadasta.workertoolbox.results._database.upgrade import upgrade
+    from cadasta.workertoolbox.results._history.days import DaySize
     from cadasta.workertoolbox.results._monitor.consumer import Monitor
     from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
     from cadasta.workertoolbox.results._reruns.plan import (
@@ -92,12 +93,17 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.attempts import Attempt
     from cadasta.workertoolbox.results._store.completeness import Completeness
     from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
+    from cadasta.workertoolbox.results._store.health import Health, MonitorReport
     from cadasta.workertoolbox.results._store.newest_task import NewestTask
     from cadasta.workertoolbox.results._store.operations import (
         Operation,
         OperationTask,
     )
     from cadasta.workertoolbox.results._store.page_tokens import Page
+    from cadasta.workertoolbox.results._store.quarantine import (
+        QuarantineEntry,
+        QuarantineExcerpt,
+    )
     from cadasta.workertoolbox.results._store.queues import QueueBacklog
     from cadasta.workertoolbox.results._store.reason import Cause, Reason
     from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
@@ -106,6 +112,7 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.schedule_runs import ScheduledRun
     from cadasta.workertoolbox.results._store.schedules import LastRun, Schedule
     from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
+    from cadasta.workertoolbox.results._store.storage import Storage, TableSize
     from cadasta.workertoolbox.results._store.store import TaskStore
     from cadasta.workertoolbox.results._store.unusual import UnusualTask
     from cadasta.workertoolbox.results._store.workers import RunningTask, Worker
@@ -126,9 +133,11 @@ __all__ = [
     "Completeness",
     "DURATION_FORM",
     "DatabaseUnavailable",
+    "DaySize",
     "ErrorGroup",
     "ErrorGroupNotFound",
     "FileLimitReached",
+    "Health",
     "HeldPrivileges",
     "Holdup",
     "InvalidDuration",
@@ -148,6 +157,7 @@ __all__ = [
     "MetricsUnavailable",
     "Monitor",
     "MonitorQueueUnknown",
+    "MonitorReport",
     "NewestTask",
     "NotInQuarantine",
     "Operation",
@@ -160,6 +170,8 @@ __all__ = [
     "PickledResult",
     "PlannedRerun",
     "Privilege",
+    "QuarantineEntry",
+    "QuarantineExcerpt",
     "QueryTimeout",
     "QueueBacklog",
     "RESULT_BACKEND",
@@ -182,6 +194,8 @@ __all__ = [
     "StatsRow",
     "StatsTable",
     "StillPublishing",
+    "Storage",
+    "TableSize",
     "Task",
     "TaskFigures",
     "TaskNotFound",
@@ -261,6 +275,13 @@ _LAZY = {
     "read_result_ids": "_database.result_ids",
     "compare_privileges": "_database.privileges",
     "NewestTask": "_store.newest_task",
+    "DaySize": "_history.days",
+    "Health": "_store.health",
+    "MonitorReport": "_store.health",
+    "QuarantineEntry": "_store.quarantine",
+    "QuarantineExcerpt": "_store.quarantine",
+    "Storage": "_store.storage",
+    "TableSize": "_store.storage",
     "PlannedRerun": "_reruns.plan",
     "RerunPlan": "_reruns.plan",
     "plan_failed_steps": "_reruns.steps",

@@ -20,7 +20,6 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._monitor.quarantine import (
     drop,
     get_quarantined,
-    list_quarantined,
     replay,
 )
 from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
@@ -41,7 +40,7 @@ def command() -> None:
 def list_messages(ctx: click.Context, /, limit: int, as_json: bool) -> None:
     """Show the newest messages, each with the reason why it is in quarantine."""
     with TaskStore.for_app(current_app(ctx)) as store:
-        found = list_quarantined(store.engine, limit=limit)
+        found = store.quarantined(limit=limit)
     if as_json:
         print_json(each.as_json() for each in found)
         return

@@ -64,16 +64,13 @@ ROLE_PRIVILEGES = {
         "workertoolbox_tracked workertoolbox_tasks workertoolbox_rollup "
         "workertoolbox_backlog workertoolbox_error_group workertoolbox_schedule "
         "workertoolbox_monitor workertoolbox_operation workertoolbox_operation_task "
-        "workertoolbox_figures workertoolbox_queues workertoolbox_error_groups "
-        "workertoolbox_schedules workertoolbox_day_value workertoolbox_version",
+        "workertoolbox_quarantine workertoolbox_figures workertoolbox_queues "
+        "workertoolbox_error_groups workertoolbox_schedules workertoolbox_day_value "
+        "workertoolbox_version",
         "SELECT",
     )
     | _grant("workertoolbox_chord", "SELECT (id)", "SELECT (size)", "SELECT (added)")
-    | _grant("workertoolbox_chord_part", "SELECT (chord_id)", "SELECT (task_id)")
-    | _grant(
-        "workertoolbox_quarantine",
-        *("SELECT (id)", "SELECT (reason)", "SELECT (headers)", "SELECT (seen_at)"),
-    ),
+    | _grant("workertoolbox_chord_part", "SELECT (chord_id)", "SELECT (task_id)"),
     "operator": _grant(
         "workertoolbox_operation workertoolbox_operation_task",
         *("SELECT", "INSERT", "UPDATE"),

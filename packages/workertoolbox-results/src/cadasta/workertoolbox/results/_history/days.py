@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from calendar import monthrange
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -36,11 +36,39 @@ _CHILDREN = text(
 )
 
 
+_SIZES = text(
+    "SELECT pg_get_expr(of_class.relpartbound, of_class.oid),"
+    " pg_get_expr(of_day.relpartbound, of_day.oid),"
+    " pg_total_relation_size(of_day.oid), of_day.reltuples"
+    " FROM pg_inherits classes"
+    " JOIN pg_class of_class ON of_class.oid = classes.inhrelid"
+    " JOIN pg_inherits days ON days.inhparent = of_class.oid"
+    " JOIN pg_class of_day ON of_day.oid = days.inhrelid"
+    " WHERE classes.inhparent = to_regclass(:parent)"
+)
+
+
 class Day(NamedTuple):
     """A retention class on one day (UTC)."""
 
     keep: str
     day: date
+
+
+class DaySize(NamedTuple):
+    """The space that the history takes for the tasks of a class and a day.
+
+    Attributes:
+        keep: The retention class.
+        day: The day on which the tasks ended, in UTC.
+        bytes: The size of its table, with indexes.
+        rows: Estimated number of tasks; None if nothing has estimated it.
+    """
+
+    keep: str
+    day: date
+    bytes: int
+    rows: int | None
 
 
 def day_of_end(ended_at: datetime, *, since: datetime | None, today: date) -> date:
@@ -99,10 +127,29 @@ def add_day(connection: Connection, wanted: Day) -> bool:
 def existing_days(connection: Connection) -> Iterator[Day]:
     """Yield the classes and days that have a table in PostgreSQL."""
     for name, bound in _children(connection, history.name):
-        [keep] = re.findall(r"IN \('(.*)'\)", bound, re.DOTALL)
         for _, days in _children(connection, name):
-            [first] = re.findall(r"FROM \('([\d-]+)'\)", days)
-            yield Day(keep.replace("''", "'"), date.fromisoformat(first))
+            yield _day(bound, days)
+
+
+def read_day_sizes(connection: Connection) -> Sequence[DaySize]:
+    """Return the sizes of the tables of classes and days in PostgreSQL."""
+    rows = connection.execute(_SIZES, {"parent": history.name})
+    return [
+        DaySize(*_day(keep, days), size, estimated_rows(estimate))
+        for keep, days, size, estimate in rows
+    ]
+
+
+def estimated_rows(estimate: float) -> int | None:
+    """Return PostgreSQL's estimate of rows; it is -1 for a table never analyzed."""
+    return None if estimate < 0 else round(estimate)
+
+
+def _day(keep: str, days: str) -> Day:
+    """Return the class and the day of a table from the bounds of its partitions."""
+    [name] = re.findall(r"IN \('(.*)'\)", keep, re.DOTALL)
+    [first] = re.findall(r"FROM \('([\d-]+)'\)", days)
+    return Day(name.replace("''", "'"), date.fromisoformat(first))
 
 
 def _children(connection: Connection, parent: str) -> Iterable[tuple[str, str]]:

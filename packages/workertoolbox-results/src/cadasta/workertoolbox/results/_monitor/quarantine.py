@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from kombu.message import Message
-from sqlalchemy import Engine, RowMapping, delete, func, select
+from sqlalchemy import Engine, RowMapping, delete, select
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
@@ -44,59 +43,6 @@ class QuarantinedMessage(QuarantineRecord):
         text = self.body.decode("utf-8", "backslashreplace")
         seen_at = self.seen_at.isoformat()
         return {"id": self.id, **asdict(self), "body": text, "seen_at": seen_at}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineEntry:
-    """What is listed of a message in quarantine: neither its body nor its headers.
-
-    Attributes:
-        id: Number of the row.
-        bytes: Size of the body.
-        task: Name of the task, if the message has one.
-        task_id: Id of the task, likewise.
-    """
-
-    id: int
-    seen_at: datetime
-    routing_key: str | None
-    bytes: int
-    reason: str
-    content_type: str | None
-    content_encoding: str | None
-    task: str | None
-    task_id: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`."""
-        return {**asdict(self), "seen_at": self.seen_at.isoformat()}
-
-
-def list_quarantined(engine: Engine, *, limit: int) -> Sequence[QuarantineEntry]:
-    """Return the newest messages in quarantine, newest first.
-
-    Raises:
-        DatabaseUnavailable: The database cannot be reached, or refuses the query.
-    """
-    columns = quarantine.c
-    query = (
-        select(
-            columns.id,
-            columns.seen_at,
-            columns.routing_key,
-            func.length(columns.body).label("bytes"),
-            columns.reason,
-            columns.content_type,
-            columns.content_encoding,
-            columns.headers["task"].as_string().label("task"),
-            columns.headers["id"].as_string().label("task_id"),
-        )
-        .order_by(columns.id.desc())
-        .limit(limit)
-    )
-    with translate_errors(engine), engine.connect() as connection:
-        rows = connection.execute(query).mappings()
-        return [QuarantineEntry(**row) for row in rows]
 
 
 def get_quarantined(engine: Engine, id: int) -> QuarantinedMessage:

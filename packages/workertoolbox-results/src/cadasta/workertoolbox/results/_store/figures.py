@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
-
-from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._store.completeness import (
     Completeness,
     read_completeness,
@@ -51,31 +48,6 @@ class Figures(OpenDatabase):
         """
         with self._snapshot() as connection:
             return read_completeness(connection, datetime.now(UTC))
-
-    def count_quarantined(self) -> int:
-        """Count the messages in quarantine.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached or refuses the query.
-        """
-        query = select(func.count()).select_from(quarantine)
-        with self._connected() as connection:
-            return connection.execute(query).scalar_one()
-
-    def quarantine_reasons(self, *, limit: int = 50) -> Sequence[str]:
-        """Return why messages are in quarantine, newest message first.
-
-        Args:
-            limit: Maximum number of messages to look at.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached or refuses the query.
-        """
-        query = (
-            select(quarantine.c.reason).order_by(quarantine.c.id.desc()).limit(limit)
-        )
-        with self._connected() as connection:
-            return connection.scalars(query).all()
 
     def figures(
         self,

@@ -16,11 +16,13 @@ from cadasta.workertoolbox.results._store.error_groups import ErrorGroups
 from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.fleet import Fleet
+from cadasta.workertoolbox.results._store.health import DatabaseHealth
 from cadasta.workertoolbox.results._store.known_values import (
     check_status,
     check_values,
 )
 from cadasta.workertoolbox.results._store.operations import Operations
+from cadasta.workertoolbox.results._store.quarantine import Quarantine
 from cadasta.workertoolbox.results._store.reading import (
     Detail,
     read_found,
@@ -41,10 +43,12 @@ from cadasta.workertoolbox.results._task import Task
 
 
 class TaskStore(
+    DatabaseHealth,
     ErrorGroups,
     Figures,
     Fleet,
     Operations,
+    Quarantine,
     Reasons,
     Schedules,
     Searches,
