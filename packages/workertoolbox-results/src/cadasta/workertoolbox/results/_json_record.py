@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import fields
-from datetime import datetime
+from datetime import date
 from functools import cache
 from types import UnionType
 from typing import Any, ClassVar, cast, get_args, get_type_hints
@@ -33,7 +33,7 @@ class JsonRecord:
     json_first: ClassVar[tuple[str, ...]] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`: instants in ISO 8601, others unchanged."""
+        """Return the values for `--json`: instants and dates in ISO 8601."""
         return {
             name: _json_value(_value_at(self, path))
             for name, path in json_members(cast(Any, type(self))).items()
@@ -81,7 +81,7 @@ def _json_value(value: Any) -> Any:
     A field has either one of them, or a sequence of them.
     """
     match value:
-        case datetime():
+        case date():
             return value.isoformat()
         case JsonRecord():
             return value.as_json()

@@ -6,6 +6,7 @@ import logging
 import re
 from calendar import monthrange
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.retention import DEFAULT
+from cadasta.workertoolbox.results._json_record import JsonRecord
 
 _logger = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ class Day(NamedTuple):
     day: date
 
 
-class DaySize(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DaySize(JsonRecord):
     """The space that the history takes for the tasks of a class and a day.
 
     Attributes:

@@ -7,12 +7,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.schedules import find_known_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completeness:
+class Completeness(JsonRecord):
     """Up to which time messages and ends of tasks are in the database.
 
     Attributes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 
@@ -16,6 +15,7 @@ from cadasta.workertoolbox.results._database.schema import (
 from cadasta.workertoolbox.results._database.tables import backlog, monitor
 from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
 from cadasta.workertoolbox.results._history.horizon import RUNNING_FOR
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.completeness import (
     Completeness,
     read_completeness,
@@ -33,7 +33,7 @@ MAX_MONITORS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MonitorReport:
+class MonitorReport(JsonRecord):
     """The last report of a monitor that runs, or has run within a day.
 
     Attributes:
@@ -51,7 +51,7 @@ class MonitorReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(JsonRecord):
     """The state of the database, as it shows itself.
 
     Attributes:
@@ -75,12 +75,6 @@ class Health:
     sampled_at: datetime | None
     quarantined: int
     storage: Storage
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values as JSON: instants and dates in ISO 8601."""
-        found = _jsonable(asdict(self))
-        assert isinstance(found, dict)
-        return found
 
 
 class DatabaseHealth(OpenDatabase):
@@ -143,13 +137,3 @@ def _read_sampled_at(connection: Connection, now: datetime) -> datetime | None:
     )
     found: datetime | None = connection.scalar(query)
     return found
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {name: _jsonable(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(each) for each in value]
-    return value

@@ -9,11 +9,12 @@ from sqlalchemy import Connection, select
 
 from cadasta.workertoolbox.results._database.tables import history, task
 from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.day_windows import day_windows
 
 
 @dataclass(frozen=True, slots=True)
-class NewestTask:
+class NewestTask(JsonRecord):
     """The most recently published task that a monitor has stored.
 
     Attributes:

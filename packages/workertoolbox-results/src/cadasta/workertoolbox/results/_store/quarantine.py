@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, LargeBinary, Text, cast, func, null, select
 
 from cadasta.workertoolbox.results._database.tables import quarantine
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 
 #: Maximum number of messages that are counted.
@@ -18,7 +19,7 @@ MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineExcerpt:
+class QuarantineExcerpt(JsonRecord):
     """The beginning of a message in quarantine, as it is stored: without secrets.
 
     Attributes:
@@ -33,7 +34,7 @@ class QuarantineExcerpt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineEntry:
+class QuarantineEntry(JsonRecord):
     """What is listed of a message in quarantine.
 
     Attributes:
@@ -49,6 +50,8 @@ class QuarantineEntry:
         excerpt: The beginning of the message, if it was asked for.
     """
 
+    json_hidden: ClassVar = frozenset({"excerpt"})
+
     id: int
     seen_at: datetime
     routing_key: str | None
@@ -59,13 +62,6 @@ class QuarantineEntry:
     task: str | None
     task_id: str | None
     excerpt: QuarantineExcerpt | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values for `--json`; the excerpt only if there is one."""
-        values = asdict(self) | {"seen_at": self.seen_at.isoformat()}
-        if self.excerpt is None:
-            del values["excerpt"]
-        return values
 
 
 class Quarantine(OpenDatabase):

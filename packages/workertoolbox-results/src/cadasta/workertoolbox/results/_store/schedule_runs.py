@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from cadasta.workertoolbox.results._database.archived import are_on
 from cadasta.workertoolbox.results._database.lock_use import release_locks
 from cadasta.workertoolbox.results._database.tables import history, schedule
 from cadasta.workertoolbox.results._database.view import live
+from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._schedules.runs import Run, RunLog
 
 #: Maximum number of entries, and of tasks, that one statement reads.
@@ -34,7 +35,7 @@ class EntryKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduledRun:
+class ScheduledRun(JsonRecord):
     """A run of an entry that beat has sent.
 
     Attributes:
@@ -57,13 +58,6 @@ class ScheduledRun:
     doubled: bool
     status: str | None
     run_s: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the values as JSON: instants in ISO 8601, others unchanged."""
-        values = asdict(self)
-        for name in ("due_at", "sent_at"):
-            values[name] = values[name] and values[name].isoformat()
-        return values
 
 
 class _State(NamedTuple):

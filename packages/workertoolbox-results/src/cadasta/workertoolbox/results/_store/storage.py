@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -15,9 +15,11 @@ from cadasta.workertoolbox.results._history.days import (
     estimated_rows,
     read_day_sizes,
 )
+from cadasta.workertoolbox.results._json_record import JsonRecord
 
 
-class TableSize(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TableSize(JsonRecord):
     """The space that a table takes, with its indexes.
 
     Attributes:
@@ -32,7 +34,7 @@ class TableSize(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
+class Storage(JsonRecord):
     """The database server, the role, and the space that tables take.
 
     Attributes:

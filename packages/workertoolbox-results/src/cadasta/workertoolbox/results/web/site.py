@@ -23,6 +23,7 @@ from cadasta.workertoolbox.results.web.formats import (
     visible,
     zone_of,
 )
+from cadasta.workertoolbox.results.web.problems import problem_of
 from cadasta.workertoolbox.results.web.refresher import Refresher
 from cadasta.workertoolbox.results.web.sparklines import sparkline
 from cadasta.workertoolbox.results.web.terms import term
@@ -66,6 +67,7 @@ def _environment() -> Environment:
     environment.filters |= FILTERS | {"sparkline": sparkline}
     environment.globals |= {
         "PAGES": PAGES,
+        "problem_of": problem_of,
         "UNKNOWN": UNKNOWN,
         "VERSION": VERSION,
         "term": term,

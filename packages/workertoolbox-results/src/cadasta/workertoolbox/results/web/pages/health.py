@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._store.health import Health
+from cadasta.workertoolbox.results.web.fleet import HealthQuestion
 from cadasta.workertoolbox.results.web.health_checks import checks_of
 from cadasta.workertoolbox.results.web.site import site_of
 
@@ -19,7 +20,7 @@ MAX_MONITORS, MAX_DAYS, CHARTED_DAYS = 50, 400, 60
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
+class Day:
     """The space that the history takes for a day.
 
     Attributes:
@@ -38,30 +39,32 @@ class _Day:
 def show(request: Request) -> Response:
     """Return the page."""
     site = site_of(request)
-    health = site.store.health()
-    days = [*_by_day(health)]
+    answer = site.refresher.ask(HealthQuestion())
+    health = answer.value
+    days = [*by_day(health)]
     return site.page(
         request,
         "health.html",
+        answer=answer,
         health=health,
         checks=[*checks_of(health)],
         monitors=health.monitors[:MAX_MONITORS],
         other_monitors=len(health.monitors[MAX_MONITORS:]),
         days=days[:MAX_DAYS],
         other_days=len(days[MAX_DAYS:]),
-        chart=[*_charted(days, health.completeness.at)],
+        chart=[*charted(days, health.completeness.at)],
         charted_days=CHARTED_DAYS,
     )
 
 
-def _by_day(health: Health) -> Iterator[_Day]:
+def by_day(health: Health) -> Iterator[Day]:
     """Yield the days of the history, newest first, with their classes together."""
     found: dict[date, list[tuple[str, int, int | None]]] = {}
     for each in health.storage.days:
         found.setdefault(each.day, []).append((each.keep, each.bytes, each.rows))
     for day, tables in found.items():
         rows = [number for *_, number in tables if number is not None]
-        yield _Day(
+        yield Day(
             day,
             sorted(keep for keep, *_ in tables),
             sum(size for _, size, _ in tables),
@@ -69,7 +72,7 @@ def _by_day(health: Health) -> Iterator[_Day]:
         )
 
 
-def _charted(days: Sequence[_Day], now: datetime) -> Iterator[float | None]:
+def charted(days: Sequence[Day], now: datetime) -> Iterator[float | None]:
     """Yield the bytes of each of the last days, oldest first."""
     sizes = {each.day: float(each.bytes) for each in days}
     for back in reversed(range(CHARTED_DAYS)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,10 +12,8 @@ from starlette.routing import Route
 from cadasta.workertoolbox.results._history.tiers import interval_start
 from cadasta.workertoolbox.results._store.rollups import BacklogSample
 from cadasta.workertoolbox.results._store.routes import host_family
+from cadasta.workertoolbox.results.web.fleet import CHARTED, QueuesQuestion
 from cadasta.workertoolbox.results.web.site import site_of
-
-#: The window of the small charts, and the time of each bar.
-CHARTED, STEP = timedelta(hours=3), timedelta(minutes=6)
 
 #: Maximum number of queues that are shown: those with most waiting tasks.
 MAX_SHOWN = 200
@@ -27,18 +25,18 @@ MAX_SAMPLE_AGE = timedelta(minutes=5)
 def show(request: Request) -> Response:
     """Return the page."""
     site = site_of(request)
-    now = datetime.now(UTC)
-    found = site.store.backlog()
-    samples = site.store.backlog_samples(since=now - CHARTED, step=STEP)
+    answer = site.refresher.ask(QueuesQuestion())
+    now, found = answer.at, answer.value.backlog
     counted_at = min((each.counted_at for each in found), default=now)
     return site.page(
         request,
         "queues.html",
+        answer=answer,
         queues=found[:MAX_SHOWN],
         others=found[MAX_SHOWN:],
         unserved=[each for each in found if each.queued and not each.consumers],
         waiting=_sum(each.queued for each in found),
-        charts=_charts(samples, now),
+        charts=charts_of(answer.value.samples, now),
         families=_families,
         charted_h=CHARTED // timedelta(hours=1),
         counted_at=None if now - counted_at < timedelta(seconds=30) else counted_at,
@@ -63,7 +61,7 @@ def _families(workers: Sequence[str]) -> Sequence[str]:
     ]
 
 
-def _charts(
+def charts_of(
     samples: Sequence[BacklogSample], now: datetime
 ) -> Mapping[str, Sequence[float | None]]:
     """Return the waiting tasks of each queue over time.

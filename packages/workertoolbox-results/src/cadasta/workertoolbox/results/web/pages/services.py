@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results.web.fleet import ServicesQuestion
 from cadasta.workertoolbox.results.web.formats import zone_of
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.window import read_window
@@ -23,16 +22,16 @@ def show(request: Request) -> Response:
     """Return the page."""
     site = site_of(request)
     zone = zone_of(request.cookies)
-    window = read_window(
-        request.query_params, default="24h", zone=zone, now=datetime.now(UTC)
-    )
-    found = site.store.services(since=window.since)
+    window = read_window(request.query_params, default="24h", zone=zone)
+    answer = site.refresher.ask(ServicesQuestion.of(window, zone))
+    found = answer.value
     unrun = [each for each in found if not each.workers]
     only_unrun = request.query_params.get("run") == "no"
     shown = unrun if only_unrun else found
     return site.page(
         request,
         "services.html",
+        answer=answer,
         routes=shown[:MAX_SHOWN],
         others=shown[MAX_SHOWN:],
         senders={each.sender for each in found if each.sender is not None},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from cadasta.workertoolbox.results._history.ended_tasks import SILENT_S
 from cadasta.workertoolbox.results._store.workers import Worker
+from cadasta.workertoolbox.results.web.fleet import WorkersQuestion
 from cadasta.workertoolbox.results.web.formats import zone_of
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.window import read_window
@@ -24,14 +25,15 @@ SHOWN_TASKS, MAX_SHOWN = 3, 500
 def show(request: Request) -> Response:
     """Return the page."""
     site = site_of(request)
-    now = datetime.now(UTC)
     zone = zone_of(request.cookies)
-    window = read_window(request.query_params, default="1h", zone=zone, now=now)
-    found = site.store.workers(since=window.since)
-    silent = {each.name for each in found if _is_silent(each, now)}
+    window = read_window(request.query_params, default="1h", zone=zone)
+    answer = site.refresher.ask(WorkersQuestion.of(window, zone))
+    found = answer.value
+    silent = {each.name for each in found if _is_silent(each, answer.at)}
     return site.page(
         request,
         "workers.html",
+        answer=answer,
         workers=found[:MAX_SHOWN],
         others=found[MAX_SHOWN:],
         silent=silent,
