@@ -94,7 +94,8 @@ class Instant(_Time):
         aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
         if dialect.name == "postgresql" and aware is not value:
             return aware  # In SQL, it was limited and converted to UTC.
-        return min(max(aware.astimezone(UTC), FIRST), LAST)
+        in_utc = aware if aware.tzinfo is UTC else aware.astimezone(UTC)
+        return in_utc if FIRST < in_utc < LAST else min(max(in_utc, FIRST), LAST)
 
 
 class NaiveInstant(_Time):

@@ -56,7 +56,9 @@ class Workflows(OpenDatabase):
                 connection, jsonable(root_id), internal=internal, detail=detail
             )
 
-    def workflow_of(self, id: str, *, shortened: bool = False) -> Workflow:
+    def workflow_of(
+        self, id: str, *, shortened: bool = False, outline: bool = False
+    ) -> Workflow:
         """Return the workflow that a task or a group belongs to, as `workflow` does.
 
         Celery's own tasks are left out, unless the task is one of them.
@@ -64,12 +66,15 @@ class Workflows(OpenDatabase):
         Args:
             id: Id of any task of the workflow, or of one of its groups.
             shortened: As for `get`.
+            outline: Whether to leave out also the results of tasks that succeeded;
+                they are None then.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
             TaskNotFound: Neither a monitor nor a worker has seen such a task or group.
         """
-        detail, known_id = Detail.of(shortened=shortened), jsonable(id)
+        detail = Detail.of(shortened=shortened, outline=outline)
+        known_id = jsonable(id)
         with self._snapshot() as connection:
             found = read_tasks(connection, [known_id], detail=detail)
             task = next(iter(found), None)

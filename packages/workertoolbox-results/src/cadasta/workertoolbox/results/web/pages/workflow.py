@@ -71,7 +71,7 @@ def show(request: Request) -> Response:
     """Return the page of the workflow that a task or a group belongs to."""
     site = site_of(request)
     id = request.path_params["id"]
-    workflow = site.store.workflow_of(id, shortened=True)
+    workflow = site.store.workflow_of(id, outline=True)
     failed = first_failure(workflow)
     requested = next((task for task in workflow if task.id == id), None)
     is_part = requested is not None and requested.root_id != id
