@@ -90,6 +90,28 @@ def test_groups_are_counted_by_state(store: TaskStore, now: datetime) -> None:
     }
 
 
+def test_a_group_has_its_share_of_the_recent_runs_of_its_tasks(
+    store: TaskStore, now: datetime
+) -> None:
+    hour = now.replace(minute=0, second=0)
+    add_errors(store, "1:a", hour - 2 * HOUR, hour, retries=3)
+    add_errors(store, "1:b", hour - 30 * HOUR)
+    others = [
+        *[Contribution("a", "export", "SUCCESS", hour)] * 4,
+        *[Contribution("a", "export", "SUCCESS", hour - 24 * HOUR)] * 7,
+        *[Contribution("b", "export", "SUCCESS", hour)] * 10,
+        Contribution("b", "export", "FAILURE", hour, error_group="1:a"),
+    ]
+    with store.engine.begin() as connection:
+        add_contributions(connection, others)
+    found = {each.id: each for each in store.error_groups()}
+
+    # Two failures, three retries and four successes of `a`; eleven runs of `b`.
+    assert (sum(found["1:a"].recent), found["1:a"].recent_runs) == (6, 20)
+    assert found["1:a"].recent_share == 0.3
+    assert (found["1:b"].recent_runs, found["1:b"].recent_share) == (0, None)
+
+
 def test_a_group_is_found_by_its_key(store: TaskStore, now: datetime) -> None:
     add_errors(store, "1:a", now)
 

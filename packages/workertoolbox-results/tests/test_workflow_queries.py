@@ -15,6 +15,7 @@ from celery.bin.celery import celery
 from click.testing import CliRunner
 from closing import publish, store_state, write
 from published_workflows import published, workflow_app
+from sample_flows import FAILED, store_failed
 
 from cadasta.workertoolbox.results import TaskStore, Workflow
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
@@ -168,3 +169,31 @@ def test_all_tasks_of_a_large_workflow_are_drawn_if_asked_for(
     assert part.count("export.project  QUEUED") < 100
     assert re.search(r"└── … \d+ more: \d+ QUEUED\n", part)
     assert show(app, "0", "--all").count("export.project  QUEUED") == 210
+
+
+def test_an_outline_has_the_errors_but_not_the_results_of_tasks(
+    store: TaskStore,
+) -> None:
+    store_failed(store)
+    whole, outline = store.workflow_of(FAILED), store.workflow_of(FAILED, outline=True)
+
+    assert [each.id for each in outline] == [each.id for each in whole]
+    assert (outline.status, path(outline)) == (whole.status, path(whole))
+    for one, other in zip(outline, whole, strict=True):
+        assert one.result == (None if other.status == "SUCCESS" else other.result)
+        assert one.not_run == other.not_run
+
+
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_the_attempts_of_several_tasks_are_those_of_each(
+    backend: Backend, store: TaskStore, is_archived: bool
+) -> None:
+    store_failed(store)
+    if is_archived:
+        assert archive(backend)
+    ids = [*(task.id for task in store.workflow(FAILED)), "unknown"]
+    found = store.attempts_of([*ids, *ids])
+
+    assert found == {id: store.attempts(id) for id in ids}
+    assert [len(found[id]) for id in (FAILED, "retried", "unknown")] == [1, 3, 0]
+    assert store.attempts_of([]) == {}

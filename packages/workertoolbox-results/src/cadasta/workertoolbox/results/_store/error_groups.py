@@ -18,6 +18,7 @@ from sqlalchemy import (
     update,
 )
 
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import error_group, rollup
 from cadasta.workertoolbox.results._errors import ErrorGroupNotFound, UnknownErrorState
@@ -143,7 +144,7 @@ class ErrorGroups(OpenDatabase):
         if since is not None:
             query = query.where(error_group.c.last_at >= since)
         if name is not None:
-            query = query.where(error_group.c.id.in_(_select_groups_of(name)))
+            query = query.where(error_group.c.id.in_(_select_groups_of(jsonable(name))))
         with self._snapshot() as connection:
             return _read_groups(connection, query, now)
 
@@ -164,7 +165,7 @@ class ErrorGroups(OpenDatabase):
             ErrorGroupNotFound: There is no group with this key.
         """
         now = datetime.now(UTC)
-        query = _select_groups(now).where(error_group.c.id == id)
+        query = _select_groups(now).where(error_group.c.id == jsonable(id))
         with self._snapshot() as connection:
             for found in _read_groups(connection, query, now):
                 return found

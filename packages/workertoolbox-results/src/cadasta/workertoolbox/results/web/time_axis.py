@@ -62,7 +62,7 @@ class TimeAxis:
         return [
             Tick(
                 round(n * step / self.length_s * self.width, 2),
-                f"{round(n * step / size, 3):g} {unit}" if n else "0",
+                f"{n * step / size:,.9g} {unit}" if n else "0",
             )
             for n in range(number + 1)
         ]
