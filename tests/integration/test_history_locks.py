@@ -16,9 +16,10 @@ from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.lock_use import MARK, release_locks
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._store.filters import Filters
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.routes import read_routes
 from cadasta.workertoolbox.results._store.search import find_newest
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from support.task_histories import History
 
 #: Days that have tables, besides those that every database has.

@@ -13,10 +13,10 @@ from cadasta.workertoolbox.results._store.dated_ids import DatedId, merge_ids
 from cadasta.workertoolbox.results._store.day_windows import day_windows
 from cadasta.workertoolbox.results._store.filters import Filters, history_conditions
 from cadasta.workertoolbox.results._store.reading import (
-    Detail,
     fetch_ended,
     select_ended,
 )
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._store.value_days import KINDS, find_days
 
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from cadasta.workertoolbox.results._store.dated_ids import days_by_id
 from cadasta.workertoolbox.results._store.known_values import known_names, known_queues
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.routes import Route, read_routes
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._store.untracked import find_untracked
 from cadasta.workertoolbox.results._store.workers import Worker, read_workers
 from cadasta.workertoolbox.results._task import Task

@@ -16,12 +16,13 @@ from cadasta.workertoolbox.results._history.horizon import Report, read_reports,
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._schedules.words import in_words
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.schedule_runs import (
     EntryKey,
     ScheduledRun,
     read_runs,
 )
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._task import Task
 
 #: The longest sleep in seconds of Celery's beat, by default.

@@ -33,7 +33,7 @@ from cadasta.workertoolbox.results._store.live_results import (
     find_started,
     find_to_be_retried,
 )
-from cadasta.workertoolbox.results._store.reading import Detail
+from cadasta.workertoolbox.results._store.task_rows import Detail
 
 
 def find_newest(

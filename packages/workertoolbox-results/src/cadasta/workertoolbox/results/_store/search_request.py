@@ -14,7 +14,7 @@ from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._query.nodes import Node, leaves
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
 from cadasta.workertoolbox.results._store.query_conditions import exact_values, requires
-from cadasta.workertoolbox.results._store.reading import Detail
+from cadasta.workertoolbox.results._store.task_rows import Detail
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,8 +35,9 @@ from cadasta.workertoolbox.results._store.query_search import (
     find_matching,
     find_matching_steps,
 )
-from cadasta.workertoolbox.results._store.reading import Detail, read_found
+from cadasta.workertoolbox.results._store.reading import read_found
 from cadasta.workertoolbox.results._store.search_request import Search
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._store.windows import check_window
 from cadasta.workertoolbox.results._task import Task
 

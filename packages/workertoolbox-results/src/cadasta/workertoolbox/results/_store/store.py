@@ -24,7 +24,6 @@ from cadasta.workertoolbox.results._store.known_values import (
 from cadasta.workertoolbox.results._store.operations import Operations
 from cadasta.workertoolbox.results._store.quarantine import Quarantine
 from cadasta.workertoolbox.results._store.reading import (
-    Detail,
     read_found,
     read_tasks,
 )
@@ -36,6 +35,7 @@ from cadasta.workertoolbox.results._store.search import (
 from cadasta.workertoolbox.results._store.searches import Searches
 from cadasta.workertoolbox.results._store.stored_calls import StoredCalls
 from cadasta.workertoolbox.results._store.task_details import SingleTasks
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._store.unusual import UnusualTasks
 from cadasta.workertoolbox.results._store.why import Reasons
 from cadasta.workertoolbox.results._store.workflows import Workflows

@@ -15,7 +15,8 @@ from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._database.view import live
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._task import Task
 
 

@@ -14,8 +14,9 @@ from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.attempts import Attempt, find_attempts
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.operations import OperationTask, read_reruns
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.stored_calls import StoredCall, read_calls
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.members import find_children, find_group
 

@@ -20,8 +20,9 @@ from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.search import find_stuck
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._task import Task
 
 #: The days whose ended tasks say how long a task usually takes.

@@ -15,8 +15,9 @@ from cadasta.workertoolbox.results._database.archived import are_on, find_last_e
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
 from cadasta.workertoolbox.results._store.attempts import Attempt, find_attempts
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.reason import Clock
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._store.unusual import Usual, read_usual
 from cadasta.workertoolbox.results._task import Task
 

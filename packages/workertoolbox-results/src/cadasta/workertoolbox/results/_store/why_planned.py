@@ -11,13 +11,14 @@ from sqlalchemy import Connection, or_, select
 
 from cadasta.workertoolbox.results._database.statuses import ENDED, PLANNED
 from cadasta.workertoolbox.results._database.tables import chord, chord_part, planned
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.reason import (
     Cause,
     Explained,
     Finding,
     counted,
 )
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._store.why_case import Case
 from cadasta.workertoolbox.results._store.why_unseen import explain_missing_message
 from cadasta.workertoolbox.results._task import Task

@@ -11,7 +11,8 @@ from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
-from cadasta.workertoolbox.results._store.reading import Detail, read_tasks
+from cadasta.workertoolbox.results._store.reading import read_tasks
+from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.members import (
     find_children,
