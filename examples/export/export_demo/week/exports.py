@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from export_demo.week.calls import Call, new_id, signature
-from export_demo.week.clock import HOUR, Clock
+from export_demo.week.clock import Clock
 from export_demo.week.failures import full_disk, refused_webhook
 from export_demo.week.fleet import Job
 
 #: Exports on a day.
 EXPORTS = 19
+
+#: How long a reminder waits.
+COUNTDOWN = timedelta(seconds=15)
 
 PROJECTS = ("harbour", "old-town", "river-bank", "station", "university")
 
@@ -100,12 +103,18 @@ class Export:
         for n, name in enumerate(names):
             args = [self.folder, n // 2] if name != "msg.announce" else [self.output]
             is_last = n == len(names) - 2
-            yield self._part(self._call(name, at, args=args, **others), is_last, finish)
-        remind = self._call("msg.remind", at, eta=at + 2 * HOUR, args=[self.output])
+            part = self._call(name, at, args=args, **others)
+            bundle_of_part = replace(bundle, parent_id=part.id)
+            yield self._part(part, is_last, finish, [bundle_of_part, notify])
+        remind = self._call("msg.remind", at, eta=at + COUNTDOWN, args=[self.output])
         yield Job(call=remind, run_s=0.05)
 
     def _part(
-        self, call: Call, is_last: bool, then: Callable[[datetime], Iterable[Job]]
+        self,
+        call: Call,
+        is_last: bool,
+        then: Callable[[datetime], Iterable[Job]],
+        later_steps: Sequence[Call],
     ) -> Job:
         """Return a task of the header; trouble comes to the last archive."""
         fails = is_last and self.fails
@@ -118,6 +127,7 @@ class Export:
             max_retries=1,
             hangs=is_last and self.hangs,
             then=then,
+            later_steps=later_steps,
         )
 
     def _bundle(self, bundle: Call, notify: Call, at: datetime) -> Job:

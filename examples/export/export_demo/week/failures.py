@@ -57,6 +57,13 @@ class Failure:
         return Fingerprint(task, (self.type,), (own,))
 
 
+def chord_error(task_id: str, failure: Failure) -> Failure:
+    """Return the error of a chord whose header has a failed task."""
+    error = f"{failure.type.removeprefix('builtins.')}({failure.message!r})"
+    message = f"Dependency {task_id} raised {error}"
+    return Failure("celery.exceptions.ChordError", message, ())
+
+
 _SITE = "/usr/lib/python3.12/site-packages"
 
 

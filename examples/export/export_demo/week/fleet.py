@@ -12,7 +12,7 @@ from typing import Any
 from celery import states
 
 from export_demo.week.calls import Call
-from export_demo.week.failures import Failure
+from export_demo.week.failures import Failure, chord_error
 
 #: The workers of each queue, each of which runs two tasks at a time.
 WORKERS: Mapping[str, Sequence[str]] = {
@@ -46,6 +46,7 @@ class Job:
         hangs: Whether the run does not end.
         tracked: Whether a monitor sees the message.
         then: Returns the jobs that the task publishes at the end of a run.
+        later_steps: The steps that are not run if it fails.
     """
 
     call: Call
@@ -57,6 +58,7 @@ class Job:
     hangs: bool = False
     tracked: bool = True
     then: Callable[[datetime], Iterable[Job]] = lambda at: ()
+    later_steps: Sequence[Call] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Run:
     Attributes:
         worker: None for a task that no worker has begun.
         state: `STARTED`, `RETRY` or an end.
+        not_run: Why a step was not published.
     """
 
     call: Call
@@ -76,6 +79,7 @@ class Run:
     result: Any = None
     failure: Failure | None = None
     tracked: bool = True
+    not_run: str | None = None
 
 
 @dataclass
@@ -164,4 +168,11 @@ class Fleet:
             eta = ended_at + timedelta(seconds=RETRY_AFTER_S * 2**call.retries)
             again = replace(call, at=ended_at, eta=eta, retries=call.retries + 1)
             return [replace(job, call=again)]
-        return () if failure else job.then(ended_at)
+        if failure is None:
+            return job.then(ended_at)
+        reason = f"not run: {call.name}[{call.id}] failed"
+        for step in job.later_steps:
+            error = chord_error(call.id, failure)
+            end = (None, None, ended_at, states.FAILURE, None, error, False, reason)
+            runs.append(Run(step, *end))
+        return ()

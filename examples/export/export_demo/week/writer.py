@@ -109,13 +109,18 @@ def _row(backend: Backend, run: Run) -> dict[str, Any]:
         run.state,
         failure.traceback() if failure else None,
         request if worker else None,
-        failure.fingerprint(call.name) if failure else None,
+        failure.fingerprint(call.name) if failure and worker else None,
     )
     shown_at = run.ended_at or run.started_at
     assert shown_at is not None
+    step = {
+        **{"name": call.name, "queue": call.queue, "root_id": call.root_id},
+        **{"parent_id": call.parent_id, "not_run": run.not_run, "traceback": None},
+    }
     return {
         **dict.fromkeys(taskmeta.c.keys()[1:]),
         **row,
+        **(step if run.not_run else {}),
         "date_done": naive_utc(shown_at),
         "started_at": run.started_at,
         "waited_s": run.started_at and waited_s(request, run.started_at),
