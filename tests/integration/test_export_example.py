@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from cadasta.workertoolbox.results import Task, TaskStore, upgrade
+from servers.ports import HOST, free_ports
 from support.brokers import Broker
 from support.polling import wait_until
 from support.processes import running
@@ -100,6 +103,27 @@ def test_the_demo_runs_and_its_commands_show_its_tasks(tmp_path: Path) -> None:
     assert "export.project  SUCCESS" in demo.stdout
     assert "msg.webhook  FAILURE" in demo.stdout
     assert "complete: " in demo.stdout
+
+
+def test_the_demo_shows_a_week_in_web_pages_until_it_is_interrupted(
+    tmp_path: Path,
+) -> None:
+    [port] = free_ports(1)
+    address = f"{HOST}:{port}"
+    demo = [sys.executable, EXAMPLE / "demo.py", FOLDER, "--web", "--bind", address]
+    with running(
+        demo, folder=tmp_path, name="demo", stop_signal=signal.SIGINT
+    ) as process:
+        process.wait_for(f"http://{address} shows all tasks", timeout_s=240)
+        with urlopen(f"http://{address}/tasks?query=name:export.project") as response:
+            page = response.read().decode()
+        children = process.descendants()
+        code = process.stop()
+
+    assert code == 0
+    assert page.count("<tr id=") == 50
+    assert len(children) >= 3
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
 
 @pytest.mark.parametrize("folder", ["missing", "file"])

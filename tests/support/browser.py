@@ -73,6 +73,11 @@ class Watch:
     host: str
     faults: list[str] = field(default_factory=list)
 
+    def forget_status(self, status: int) -> None:
+        """Forget that a page had a status, which Chromium logs as an error."""
+        text = f"the server responded with a status of {status}"
+        self.faults = [each for each in self.faults if text not in each]
+
     @classmethod
     def of(cls, page: Page, host: str) -> Watch:
         """Watch a page from now on."""

@@ -59,6 +59,7 @@ def find_pages(store: TaskStore) -> Mapping[str, str]:
         return quote(store.search(query, limit=1).tasks[0].id, safe="")
 
     failed_part = store.search("name:export.pack status:failure", limit=1).tasks[0]
+    [group, *_] = store.error_groups(name="emails.send")
     planned = store.search("name:export.bundle status:planned", limit=1).tasks[0]
     return {
         "overview": "/?since=24h",
@@ -77,6 +78,7 @@ def find_pages(store: TaskStore) -> Mapping[str, str]:
         "a failed workflow": f"/workflows/{failed_part.root_id}",
         "a running workflow": f"/workflows/{planned.root_id}",
         "errors": "/errors",
+        "an error group": f"/errors/{quote(group.id, safe='')}",
         "queues": "/queues",
         "workers": "/workers",
         "schedules": "/schedules",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from export_demo.week.calls import Call, new_id
@@ -42,6 +42,19 @@ def usual_jobs(clock: Clock, share: float) -> Iterator[Job]:
         # A supplier uploads a catalogue: more pictures than the workers can scale.
         for _ in range(int(share * 90)):
             yield _image(chance, at)
+
+    yield from _troubled_jobs(clock)
+
+
+def _troubled_jobs(clock: Clock) -> Iterator[Job]:
+    """Yield some jobs at the times when errors occur; see `_invoice_error`."""
+    for n in range(14):  # While the gateway is down.
+        at = clock.ago(hours=2, minutes=16) + n * timedelta(minutes=2.5)
+        yield _order(clock, 45_000 + n, at)
+    for hours in (150, 120, 90, 6, 2.7):  # A customer without a tax id.
+        yield _order(clock, 97 * 500 + 45, clock.ago(hours=hours))
+    for n in range(30):  # Since documents are refused.
+        yield _product(clock, 7_000 + n, clock.ago(hours=4.8 - 0.15 * n))
 
 
 def _order(clock: Clock, order: int, at: datetime) -> Job:

@@ -142,6 +142,8 @@ def _insert_samples(connection: Connection, week: Week) -> None:
 
 def _insert_rerun(connection: Connection, week: Week) -> None:
     rerun = week.rerun
+    if not rerun.failed:
+        return
     connection.execute(insert(operation), rerun.operation())
     connection.execute(insert(operation_task), rerun.tasks())
 

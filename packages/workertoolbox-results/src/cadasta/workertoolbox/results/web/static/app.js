@@ -89,6 +89,25 @@ if (window.Idiomorph) {
     !(name === "hidden" && node.matches(".copy"));
 }
 
+// Rows that a refresh adds above what the viewer reads do not move it. Browsers anchor
+// the content of a page themselves, but not that of a table which scrolls on its own.
+let anchor = null;
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const isSeen = (each) => each.getBoundingClientRect().top >= 0;
+  const focused = document.activeElement.closest("main [id]:not(main)");
+  const rows = event.detail.target.querySelectorAll("tr[id], li[id]");
+  const each = [focused, ...rows].find((row) => row && isSeen(row));
+  const isMoved = each && window.scrollY > 0;
+  anchor = isMoved ? { id: each.id, top: each.getBoundingClientRect().top } : null;
+});
+
+document.addEventListener("htmx:afterSwap", () => {
+  const each = anchor && document.getElementById(anchor.id);
+  if (each) window.scrollBy(0, each.getBoundingClientRect().top - anchor.top);
+  anchor = null;
+});
+
 document.addEventListener("DOMContentLoaded", () => {
   rememberZone();
   showCopyButtons(document);
