@@ -184,8 +184,8 @@ def test_the_error_about_a_malformed_duration_names_the_units(
         Config(["export"])
 
 
-@pytest.mark.parametrize("variable", ["FOLDER", "TEST_AMQP_URL"])
-def test_the_folder_and_variables_of_tests_are_ignored(
+@pytest.mark.parametrize("variable", ["FOLDER", "TEST_AMQP_URL", "WEB_PASSWORD"])
+def test_variables_that_are_not_settings_are_ignored(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(f"WORKERTOOLBOX_{variable}", "x")

@@ -123,7 +123,7 @@ def writing(app: Starlette) -> set[str]:
     return {
         route.path
         for route in walk(app.routes)
-        if not (route.methods or set()) <= {"GET", "HEAD"}
+        if not (route.methods or set()) <= {"GET", "HEAD", "OPTIONS"}
     }
 
 

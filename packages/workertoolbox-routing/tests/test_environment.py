@@ -101,6 +101,8 @@ def test_variables_of_the_other_packages_are_ignored(
         "SENTRY": "false",
         "LOG_FORMAT": "json",
         "FOLDER": "/tmp",
+        "WEB_PASSWORD": "correct horse battery",
+        "WEB_PASSWORD_FILE": "/run/secrets/web",
         "TEST_AMQP_URL": "amqp://",
     }
     for name, text in values.items():

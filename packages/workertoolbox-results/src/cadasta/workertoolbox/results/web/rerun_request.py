@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from http import HTTPStatus
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
 from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results.web.window import read_window
+from cadasta.workertoolbox.results.web.task_search import TaskSearch
 
 #: Maximum number of tasks that a page runs again at once.
 MAX_TASKS = 500
@@ -87,15 +87,13 @@ def request_of_query(
             has_more=len(ids) > MAX_TASKS,
             again=again,
         )
-    query = params.get("query", "").strip()
-    if not query:
+    search = TaskSearch.of(params)
+    if not search.query:
         raise HTTPException(
             HTTPStatus.BAD_REQUEST, "name the tasks: with an id, a root or a query"
         )
-    window = read_window(params, default="24h", zone=zone)
-    page = store.search(
-        query, since=window.since, until=window.until, limit=MAX_TASKS, brief=True
-    )
+    window = search.window(zone)
+    page = replace(search, page="").read(store, zone, limit=MAX_TASKS)
     bounds = (("since", window.since), ("until", window.until))
     shown = (
         f"{name} {at.isoformat(timespec='seconds')}"
@@ -104,7 +102,7 @@ def request_of_query(
     )
     return RerunRequest(
         ids=[task.id for task in page.tasks][::-1],  # Published oldest first.
-        selection=" ".join([query, *shown]),
+        selection=" ".join([search.query, *shown]),
         has_more=page.next is not None,
         again=again,
     )
