@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results.web.formats import tone
 #: Maximum number of attempts that are drawn: the latest.
 MAX_DRAWN = 25
 
-#: Steps of the axis in seconds; below and above, by powers of ten.
+#: Steps of the axis in seconds. Below are milliseconds, above are days.
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600)
 _DAY = 86_400
 
@@ -180,20 +180,17 @@ def _ticks(length_s: float) -> Iterator[Tick]:
 def _step(length_s: float) -> float:
     """Return the distance of the marks of an axis in seconds."""
     least = length_s / _MAX_STEPS
-    if least < 1:
-        unit = 0.001
-        while True:
-            for factor in (1, 2, 5):
-                if unit * factor >= least:
-                    return unit * factor
-            unit *= 10
-    for step in _STEPS:
-        if step >= least:
-            return step
-    days = 1
-    while days * _DAY < least * 0.5:
-        days *= 2
-    return float(days * _DAY) if days * _DAY >= least else days * 2.0 * _DAY
+    if least <= _STEPS[0] / 2:
+        return _decimal_step(least, unit_s=0.001)
+    steps = (float(step) for step in _STEPS if step >= least)
+    return next(steps, None) or _decimal_step(least, unit_s=_DAY)
+
+
+def _decimal_step(least: float, *, unit_s: float) -> float:
+    """Return 1, 2, 5, 10, 20, … units: the first that is not too short."""
+    while unit_s * 5 < least:
+        unit_s *= 10
+    return next(unit_s * factor for factor in (1, 2, 5) if unit_s * factor >= least)
 
 
 def _label(seconds: float) -> str:
