@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._store.reading import MAX_BYTES
+from cadasta.workertoolbox.results._store.task_rows import MAX_BYTES
 from cadasta.workertoolbox.results.web import create_app
 from support.task_histories import History
 
@@ -45,7 +46,7 @@ def test_relatives_are_found_live_and_in_the_history(
     past: History, store: TaskStore, is_archived: bool
 ) -> None:
     past.publish("root")
-    inside = {"root_id": "root", "parent_id": "root", "group": "g"}
+    inside: dict[str, Any] = {"root_id": "root", "parent_id": "root", "group": "g"}
     for id in ("a", "b", "c"):
         past.publish(id, **inside)
     past.publish("leaf", root_id="root", parent_id="a")

@@ -22,12 +22,9 @@ def second(number: float) -> datetime:
 def attempt(*times: float | None, **values: Any) -> Attempt:
     """Return an attempt that was published, started and finished at these seconds."""
     at = [None if each is None else second(each) for each in times]
-    return Attempt(
-        retries=0,
-        queue="a",
-        **dict(zip(("scheduled_at", "started_at", "finished_at"), at, strict=True)),
-        **values,
-    )
+    names = ("scheduled_at", "started_at", "finished_at")
+    given: dict[str, Any] = {**dict(zip(names, at, strict=True)), **values}
+    return Attempt(retries=0, queue="a", **given)
 
 
 def task(status: str, **values: Any) -> Task:

@@ -84,7 +84,8 @@ def test_frames_in_groups_of_exceptions_are_found() -> None:
 
 def test_repeated_lines_belong_to_their_frame() -> None:
     text = (
-        'Traceback (most recent call last):\n  File "/srv/a.py", line 1, in f\n    f()\n'
+        "Traceback (most recent call last):\n"
+        '  File "/srv/a.py", line 1, in f\n    f()\n'
         "  [Previous line repeated 9 more times]\nRecursionError: deep"
     )
     parts = read_traceback(text, "a").parts

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from html_pages import Element, parse
-from sample_states import STATUSES, WORKER, fill
+from sample_states import ENDED, STATUSES, WORKER, fill
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 from stored_tasks import publish, store_ended, store_state
@@ -41,7 +41,9 @@ ValueError: {HOSTILE}
 
 
 @pytest.fixture(scope="module")
-def store(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TaskStore]:
+def store(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TaskStore]:
     path = shutil.copy(template, tmp_path_factory.mktemp("task"))
     with TaskStore(f"workertoolbox+sqlite:///{path}") as store:
         fill(store)
@@ -60,7 +62,7 @@ def client(store: TaskStore) -> Iterator[TestClient]:
 def fill_workflow(store: TaskStore) -> None:
     """Store a root, thirty children of a group, a grandchild, and a rerun of one."""
     at = NOW - timedelta(minutes=20)
-    whole = {
+    whole: dict[str, Any] = {
         **{"arguments": "whole", "args": [1, "a"], "kwargs": {"size": None}},
         **{"seen_at": at, "scheduled_at": at, "at": at, "root_id": "root"},
     }
@@ -85,8 +87,9 @@ def fill_workflow(store: TaskStore) -> None:
         schedule="nightly",
         **inside,
     )
-    store_ended(store, "leaf", name="maps.leaf", **{**whole, "parent_id": ids[0]})
-    again = {**whole, "root_id": "again", "rerun_of": ids[1]}
+    below: dict[str, Any] = {**whole, "parent_id": ids[0]}
+    store_ended(store, "leaf", name="maps.leaf", **below)
+    again: dict[str, Any] = {**whole, "root_id": "again", "rerun_of": ids[1]}
     store_ended(store, "again", name="maps.tile", **again)
     with store.engine.begin() as connection:
         row: dict[str, Any] = {
@@ -186,9 +189,8 @@ def test_a_task_in_each_state_has_a_page(client: TestClient, status: str) -> Non
 @pytest.mark.parametrize("status", STATUSES)
 def test_the_page_of_an_open_task_is_refreshed(client: TestClient, status: str) -> None:
     page = page_of(client, status.lower())
-    is_open = status in ("QUEUED", "SCHEDULED", "PLANNED", "STARTED", "RETRY", "PROGRESS")
 
-    assert bool(page.all("section", data_refresh="5")) == is_open
+    assert bool(page.all("section", data_refresh="5")) == (status not in ENDED)
 
 
 def test_the_sentence_has_its_evidence(client: TestClient, store: TaskStore) -> None:
@@ -263,7 +265,8 @@ def commands(page: Element) -> list[str]:
 
 
 def test_the_code_sends_the_same_task(client: TestClient) -> None:
-    [code] = [each for each in commands(page_of(client, "tile-00")) if "send_task" in each]
+    texts = commands(page_of(client, "tile-00"))
+    [code] = [each for each in texts if "send_task" in each]
     [call] = [each for each in ast.walk(ast.parse(code)) if isinstance(each, ast.Call)]
     given = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
 

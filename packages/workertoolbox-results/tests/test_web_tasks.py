@@ -141,9 +141,7 @@ def test_an_empty_database_says_the_next_command(store: TaskStore) -> None:
 
 @pytest.mark.parametrize("query", [OLD, f"id:{OLD}", f"{OLD} name:maps.*"])
 @pytest.mark.parametrize("since", ["", "&since=24h"])
-def test_an_id_is_found_at_any_age(
-    client: TestClient, query: str, since: str
-) -> None:
+def test_an_id_is_found_at_any_age(client: TestClient, query: str, since: str) -> None:
     page = page_of(client, f"/tasks?query={query}{since}")
 
     assert ids_of(page) == [OLD]
