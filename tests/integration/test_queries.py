@@ -335,6 +335,46 @@ def test_a_search_for_a_common_value_reads_only_the_newest_tasks(
     assert "Incremental Sort" in plan
 
 
+INSERT_OLD_QUEUE = f"""
+INSERT INTO workertoolbox_history (id, keep, day, status, finished_at, listed_at,
+    tracked, forgotten, worker, queue, traceback)
+SELECT n, 'default', current_date, 'SUCCESS', now() - n * interval '1 s',
+    now() - n * interval '1 s', true, false, 'a@host', kind, repeat('x', 500)
+FROM generate_series(1, {TASK_COUNT}) n, LATERAL (
+    SELECT CASE WHEN n > {TASK_COUNT // 2} AND n % 2 = 0 THEN 'old' ELSE 'new' END kind
+) kinds
+"""
+
+
+INSERT_WAITING = """
+INSERT INTO workertoolbox_task (id, name, queue, replaced, retries, scheduled_at,
+    ignore_result, seen_at)
+VALUES ('waiting', 'export.a', 'old', 0, 0, now(), false, now())
+"""
+
+
+def test_an_explanation_reads_the_last_ends_of_a_queue_without_those_of_others(
+    postgresql: PostgreSQL,
+) -> None:
+    with postgresql.database() as database:
+        store = TaskStore(result_backend_url(database))
+        with store.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            today = "SELECT workertoolbox_add_day('default', current_date)"
+            for statement in (
+                *(today, INSERT_OLD_QUEUE, INSERT_WAITING),
+                "VACUUM ANALYZE",
+            ):
+                connection.execute(text(statement))
+        with record_plans(store.engine, "ANALYZE") as found:
+            reason = store.why("waiting")
+        store.close()
+
+    assert reason.evidence["workers"] == ["a@host"]
+    [plan] = [plan for plan in found if "worker IS NOT NULL" in plan]
+    assert "Rows Removed" not in plan
+
+
 @pytest.mark.parametrize("path", ["args.a" + ".0" * 49, "header" + ".0" * 50])
 def test_a_long_path_takes_no_longer_than_a_short_one(
     store: TaskStore, path: str
