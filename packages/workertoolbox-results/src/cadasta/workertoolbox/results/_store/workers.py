@@ -188,10 +188,18 @@ def _read_archived(
     recent = select(func.count()).where(
         in_days, of_worker, columns.finished_at >= now - RECENT
     )
-    query: Select[Any] = select(
-        worker, last.scalar_subquery(), recent.scalar_subquery()
-    ).limit(MAX_WORKERS)
-    yield from starmap(_Ended, connection.execute(query))
+    # Inside of a limit: PostgreSQL would search for an instant each time that it is
+    # compared with those that Python can represent.
+    ends = (
+        select(
+            worker,
+            last.scalar_subquery().label("at"),
+            recent.scalar_subquery().label("recent"),
+        )
+        .limit(MAX_WORKERS)
+        .subquery()
+    )
+    yield from starmap(_Ended, connection.execute(select(ends)))
 
 
 def _count_failures(connection: Connection, now: datetime) -> Mapping[str, int]:
