@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._store.workers import Worker
 from cadasta.workertoolbox.results.web.window import Window, read_window
 
 #: The window of the small charts of queues, and the time of each bar.
-CHARTED, STEP = timedelta(hours=3), timedelta(minutes=6)
+CHARTED, STEP = timedelta(hours=3), timedelta(minutes=9)
 
 #: Maximum number of entries whose runs are read.
 MAX_ENTRIES = 100

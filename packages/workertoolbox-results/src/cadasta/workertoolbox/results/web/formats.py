@@ -128,7 +128,7 @@ def rate(per_second: float | None) -> str:
     if per_second is None:
         return UNKNOWN
     if not per_second:
-        return "0/s"
+        return "0"
     for unit, seconds in (("s", 1), ("min", 60)):
         if per_second * seconds >= 1:
             return f"{per_second * seconds:,.1f}/{unit}"

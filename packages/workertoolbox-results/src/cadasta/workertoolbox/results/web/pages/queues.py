@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._history.tiers import interval_start
+from cadasta.workertoolbox.results._store.queues import QueueBacklog
 from cadasta.workertoolbox.results._store.rollups import BacklogSample
 from cadasta.workertoolbox.results._store.routes import host_family
 from cadasta.workertoolbox.results.web.fleet import CHARTED, QueuesQuestion
@@ -34,7 +35,7 @@ def show(request: Request) -> Response:
         answer=answer,
         queues=found[:MAX_SHOWN],
         others=found[MAX_SHOWN:],
-        unserved=[each for each in found if each.queued and not each.consumers],
+        unserved=find_unserved(found),
         waiting=_sum(each.queued for each in found),
         charts=charts_of(answer.value.samples, now),
         families=_families,
@@ -42,6 +43,22 @@ def show(request: Request) -> Response:
         counted_at=None if now - counted_at < timedelta(seconds=30) else counted_at,
         is_outdated=now - counted_at > MAX_SAMPLE_AGE,
     )
+
+
+def find_unserved(found: Sequence[QueueBacklog]) -> Sequence[QueueBacklog]:
+    """Return the queues whose tasks wait and that no worker consumes.
+
+    Workers without `result_extended` do not store their names. If no name is known at
+    all, a queue in which a task runs, or has ended, is consumed.
+    """
+    are_named = any(each.consumers for each in found)
+    return [
+        each
+        for each in found
+        if each.queued
+        and not each.consumers
+        and (are_named or not (each.running or each.ended_at))
+    ]
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:

@@ -25,7 +25,9 @@ def show(request: Request) -> Response:
     window = read_window(request.query_params, default="24h", zone=zone)
     answer = site.refresher.ask(ServicesQuestion.of(window, zone))
     found = answer.value
-    unrun = [each for each in found if not each.workers]
+    # Workers without `result_extended` do not store their names.
+    are_named = any(each.workers for each in found)
+    unrun = [each for each in found if are_named and not each.workers]
     only_unrun = request.query_params.get("run") == "no"
     shown = unrun if only_unrun else found
     return site.page(
@@ -39,6 +41,7 @@ def show(request: Request) -> Response:
         queues={each.queue for each in found},
         unrun=unrun,
         only_unrun=only_unrun,
+        are_named=are_named,
         window=window,
         windows=WINDOWS,
     )
