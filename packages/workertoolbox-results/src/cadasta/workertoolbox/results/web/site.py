@@ -89,6 +89,18 @@ class Site:
     refresher: Refresher
     title: str = "workertoolbox"
     environment: Environment = field(default_factory=_environment)
+    _patterns: dict[tuple[str, ...], str] = field(default_factory=dict, repr=False)
+
+    def path_pattern(self, request: Request, name: str, *parts: str) -> str:
+        """Return the path of a route with its parts in braces.
+
+        Starlette tries one route after the other, and a page has hundreds of links.
+        """
+        key = name, *parts
+        if key not in self._patterns:
+            marks = {each: f"{{{each}}}" for each in parts}
+            self._patterns[key] = str(request.app.url_path_for(name, **marks))
+        return self._patterns[key]
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any
@@ -133,6 +145,7 @@ def path(
         query: Parameters of its query; those that are None or empty are left out.
     """
     quoted = {key: quote(value, safe="") for key, value in parts.items()}
-    found = f"{request.state.root}{request.app.url_path_for(name, **quoted)}"
+    pattern = site_of(request).path_pattern(request, name, *quoted)
+    found = f"{request.state.root}{pattern.format(**quoted)}"
     given = {key: value for key, value in (query or {}).items() if value}
     return f"{found}?{urlencode(given)}" if given else found

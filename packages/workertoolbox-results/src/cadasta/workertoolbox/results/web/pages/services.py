@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results.web.window import read_window
 WINDOWS = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
 
 #: Maximum number of rows.
-MAX_SHOWN = 500
+MAX_SHOWN = 200
 
 
 def show(request: Request) -> Response:

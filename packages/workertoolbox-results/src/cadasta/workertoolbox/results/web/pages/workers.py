@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results.web.window import read_window
 WINDOWS = {"1h": "1 hour", "24h": "24 hours"}
 
 #: Number of running tasks that are shown of each worker, and of workers.
-SHOWN_TASKS, MAX_SHOWN = 3, 500
+SHOWN_TASKS, MAX_SHOWN = 3, 200
 
 
 def show(request: Request) -> Response:
