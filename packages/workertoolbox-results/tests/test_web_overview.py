@@ -267,7 +267,7 @@ def test_ten_viewers_cost_the_database_what_one_does(filled: TaskStore) -> None:
 
     def look(viewers: int) -> Counter[str]:
         """Let viewers look at the page three times; return the statements by thread."""
-        refresher = Refresher(filled, every_s=3600)
+        refresher = Refresher(filled, every_s=3600, forget_s=3600)
         app.state.site = replace(app.state.site, refresher=refresher)
         statements.clear()
 
