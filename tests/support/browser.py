@@ -120,10 +120,15 @@ def find_overflow(page: Page) -> Sequence[str]:
         """() => {
           const width = document.documentElement.clientWidth;
           if (document.documentElement.scrollWidth <= width) return [];
-          return [...document.querySelectorAll("body *")]
+          const scrolls = (each) => each !== document.body &&
+            (getComputedStyle(each).overflowX !== "visible" ||
+              scrolls(each.parentElement));
+          const wide = [...document.querySelectorAll("body *")]
             .filter((each) => each.getBoundingClientRect().right > width + 1)
+            .filter((each) => !scrolls(each.parentElement))
             .map((each) => each.outerHTML.slice(0, 120))
             .slice(0, 5);
+          return wide.length ? wide : [document.documentElement.scrollWidth];
         }"""
     )
     return found
