@@ -256,18 +256,19 @@ def test_messages_in_quarantine_are_counted(store: TaskStore) -> None:
         assert figures(page_of(client))["Quarantined"].startswith("1 ")
 
 
-def test_ten_viewers_cost_the_database_what_one_does(filled: TaskStore) -> None:
+def test_ten_viewers_cost_the_database_what_one_does(store: TaskStore) -> None:
+    fill(store, datetime.now(UTC))
     statements: list[str] = []
 
     def record(*_: object) -> None:
         statements.append(threading.current_thread().name)
 
-    app = create_app(filled)
+    app = create_app(store)
     TestClient(app).get("/health")  # Checks the schema.
 
     def look(viewers: int) -> Counter[str]:
         """Let viewers look at the page three times; return the statements by thread."""
-        refresher = Refresher(filled, every_s=3600, forget_s=3600)
+        refresher = Refresher(store, every_s=3600, forget_s=3600)
         app.state.site = replace(app.state.site, refresher=refresher)
         statements.clear()
 
@@ -284,9 +285,9 @@ def test_ten_viewers_cost_the_database_what_one_does(filled: TaskStore) -> None:
         refresher.stop()
         return Counter(statements)
 
-    event.listen(filled.engine, "before_cursor_execute", record)
+    event.listen(store.engine, "before_cursor_execute", record)
     one, ten = look(1), look(10)
-    event.remove(filled.engine, "before_cursor_execute", record)
+    event.remove(store.engine, "before_cursor_execute", record)
 
     assert one["refresher"] > 10
     assert ten == one == {"refresher": one["refresher"]}
