@@ -46,7 +46,7 @@ def stopped_clock(now: datetime) -> Iterator[time_machine.Traveller]:
     """Stop the clocks of Python and SQLite for the block; yield what moves them."""
     with (
         time_machine.travel(now, tick=False) as clock,
-        sqlite3.connect(":memory:") as db,
+        sqlite3.connect(":memory:", check_same_thread=False) as db,
     ):
 
         def strftime(form: str, at: str, *modifiers: str) -> str | None:

@@ -22,7 +22,13 @@ FAILED = (states.FAILURE, LOST)
 
 @dataclass(frozen=True, slots=True)
 class Percentiles(JsonRecord):
-    """Percentiles of durations in seconds, within 2 %; None if no duration is known."""
+    """Percentiles of durations, within 2 %; None if no duration is known.
+
+    Attributes:
+        p50_s: The median in seconds.
+        p95_s: The 95th percentile in seconds.
+        p99_s: The 99th percentile in seconds.
+    """
 
     p50_s: float | None
     p95_s: float | None

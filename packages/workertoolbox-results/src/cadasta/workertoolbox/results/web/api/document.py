@@ -23,7 +23,9 @@ UTC. An error is a problem document (RFC 9457) whose `detail` says what to chang
 #: What the statuses of errors mean.
 _ERRORS = {
     400: "A parameter is unknown or malformed",
+    401: "The app needs a login, and the token is missing or wrong",
     404: "Nothing has this id",
+    429: "Too many wrong tokens came from this address",
     503: "The database cannot be reached, or its tables are too old",
     504: "The database needed too long; the request must be narrower",
 }
@@ -42,7 +44,10 @@ def make_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
             "license": {"name": "AGPL-3.0-only", "identifier": "AGPL-3.0-only"},
         },
         "paths": paths,
+        # Whether the app needs a login is not known here.
+        "security": [{}, {"token": []}],
         "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": dict(sorted(schemas.components.items())),
             "responses": {
                 str(status): _response(
