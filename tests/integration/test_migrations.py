@@ -288,6 +288,7 @@ def test_roles_of_an_older_release_work_after_an_upgrade(
         )
         with TaskStore(reader) as store:
             assert store.list() and store.list(status="QUEUED")
+            assert store.quarantined(excerpt_size=10) == []
         monitor_engine = create_engine(monitor)
         late = Message(
             body="[[], {}, {}]",
