@@ -89,6 +89,28 @@ if (window.Idiomorph) {
     !(name === "hidden" && node.matches(".copy"));
 }
 
+// While the server does not answer, the page says since when it has not been refreshed.
+let refreshedAt = new Date();
+
+function showOutage(event) {
+  const part = event.target.closest("[data-refresh]");
+  if (!part || document.querySelector("#outage")) return;
+  const notice = document.createElement("p");
+  notice.id = "outage";
+  notice.className = "notice";
+  notice.setAttribute("role", "status");
+  const since = refreshedAt.toTimeString().slice(0, 8);
+  notice.textContent = `Not refreshed since ${since}: the server does not answer.`;
+  part.before(notice);
+}
+
+document.addEventListener("htmx:responseError", showOutage);
+document.addEventListener("htmx:sendError", showOutage);
+document.addEventListener("htmx:afterSwap", () => {
+  refreshedAt = new Date();
+  document.querySelector("#outage")?.remove();
+});
+
 // Rows that a refresh adds above what the viewer reads do not move it. Browsers anchor
 // the content of a page themselves, but not that of a table which scrolls on its own.
 let anchor = null;
