@@ -35,7 +35,9 @@ def check_schema(engine: Engine) -> str:
         revision = current_revision(connection)
     if revision is None or revision < HEAD_REVISION:
         shown = engine.url.render_as_string(hide_password=True)
-        found = "no tables of the toolbox" if revision is None else f"only {revision}"
+        found = "no tables of the toolbox"
+        if revision is not None:
+            found = f"schema {revision}, and this release needs {HEAD_REVISION}"
         raise SchemaOutdated(
             f"database {shown} has {found}; run `celery -A … tasks upgrade`"
         )
