@@ -132,7 +132,7 @@ def test_backlog_shows_what_waits_and_exits_with_1_if_it_waits_too_long(
 def test_a_backlog_that_is_not_known_is_trouble(
     app: Celery, store: TaskStore, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queues, "MAX_ROWS", 1)
+    monkeypatch.setattr(queues, "MAX_COUNTED", 1)
     publish(store, "export", "1", "2", at=now - MINUTE)
     check = ["backlog", "--max-age", "1h", "--exit-code"]
     advice = "A running monitor counts the tasks once a minute."

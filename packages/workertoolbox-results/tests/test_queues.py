@@ -102,7 +102,7 @@ def test_the_time_to_drain_assumes_the_throughput_of_the_last_minutes(
 def test_a_backlog_of_many_tasks_is_that_of_the_last_sample(
     store: TaskStore, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queues, "MAX_ROWS", 2)
+    monkeypatch.setattr(queues, "MAX_COUNTED", 2)
     publish(store, "export", "1", "2", at=now - 5 * MINUTE)
     publish(store, "msg", "3", eta=(now + 60 * MINUTE).isoformat())
     unsampled = by_queue(store)

@@ -31,8 +31,11 @@ from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.distinct_values import distinct_values
 from cadasta.workertoolbox.results._store.latest_rows import group_latest
 
-#: Maximum number of live tasks, and of running ones, that are read. Of more tasks, the
-#: numbers are those of the sample that the archiver takes each minute.
+#: Maximum number of live tasks that are counted: each is looked up in the results. Of
+#: more tasks, the numbers are those of the sample that the archiver takes each minute.
+MAX_COUNTED = 5_000
+
+#: Maximum number of running tasks, and of the latest ends, that are read.
 MAX_ROWS = 20_000
 
 #: The window of the throughput: minutes that are archived.
@@ -62,7 +65,7 @@ class QueueBacklog(JsonRecord):
         retrying: Number of tasks that are to be retried.
         running: Number of tasks that have started and not ended.
         counted_at: When the tasks were counted: now, or in the archiver's last sample
-            if more than 20,000 tasks are live. It takes a sample each minute.
+            if more than 5,000 tasks are live. It takes a sample each minute.
         consumers: Workers that run a task of the queue, or have run one of its last 200
             within an hour. It needs no remote control, so it works on every broker.
         ended_at: When a task of the queue last ended, within the last hour.
@@ -147,8 +150,9 @@ def read_queues(connection: Connection, now: datetime) -> Sequence[QueueBacklog]
 
 def _are_few(connection: Connection) -> bool:
     """Return whether the live tasks are few enough to be counted."""
-    some = select(task.c.id).limit(MAX_ROWS + 1).subquery()
-    return connection.scalars(select(func.count()).select_from(some)).one() <= MAX_ROWS
+    some = select(task.c.id).limit(MAX_COUNTED + 1).subquery()
+    count = connection.scalars(select(func.count()).select_from(some)).one()
+    return count <= MAX_COUNTED
 
 
 def _count_waiting(
