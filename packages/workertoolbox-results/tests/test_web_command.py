@@ -120,6 +120,7 @@ def test_requests_for_other_hosts_are_refused(host: str) -> None:
             ["--proxy-user-header", "X-User", "--trusted-proxy", "proxy"],
             "'proxy' is not an address",
         ),
+        (["--allow", "errors"], "--allow needs --operator"),
         (["--password-file", "missing"], "cannot be read: No such file"),
         (["--operator", "--allow", "errors,purge"], "the rights are errors, rerun"),
     ],

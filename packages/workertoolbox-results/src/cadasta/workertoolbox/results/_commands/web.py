@@ -25,14 +25,14 @@ from cadasta.workertoolbox.results.web.extra import installed_extra
 )
 @click.option(
     "--allow",
-    default="errors,rerun",
-    show_default=True,
     metavar="RIGHTS",
-    help="With --operator: what users may do. `errors`: resolve and ignore groups of "
-    "errors; `rerun`: publish failed tasks again.",
+    help="With --operator: what users may do, by default `errors,rerun`. `errors`: "
+    "resolve and ignore groups of errors; `rerun`: run tasks again.",
 )
 @click.pass_context
-def command(ctx: click.Context, /, operator: bool, allow: str, **options: Any) -> None:
+def command(
+    ctx: click.Context, /, operator: bool, allow: str | None, **options: Any
+) -> None:
     """Serve web pages about all tasks, until interrupted.
 
     The pages only read, and the role of the database needs no other right, unless with
@@ -40,10 +40,13 @@ def command(ctx: click.Context, /, operator: bool, allow: str, **options: Any) -
     """
     app = current_app(ctx)
     given = ServeOptions(**options)
+    if allow is not None and not operator:
+        raise click.UsageError("--allow needs --operator")
     if not operator:
         serve_store(str(app.conf.result_backend), given)
         return
     with installed_extra():
+        from cadasta.workertoolbox.results.web.access.rights import RIGHTS
         from cadasta.workertoolbox.results.web.operator import Operator
-    rights = [each.strip() for each in allow.split(",") if each.strip()]
+    rights = [*RIGHTS] if allow is None else allow.replace(",", " ").split()
     serve_store(str(app.conf.result_backend), given, Operator(app, rights=rights))
