@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from cadasta.workertoolbox.results._query.nodes import (
     And,
@@ -29,6 +30,8 @@ def quoted_value(value: str) -> str:
     return str(Value(value, quoted=_PLAIN.fullmatch(value) is None))
 
 
+# The rows of a page have few different values, and each is added to the same query.
+@lru_cache(maxsize=1024)
 def with_term(query: str, field: str, value: str) -> str:
     """Return a query that demands one more term, as its user would write it."""
     added = term(field, value)
