@@ -26,7 +26,7 @@ from cadasta.workertoolbox.results.web.task_bars import (
 from cadasta.workertoolbox.results.web.time_axis import TimeAxis
 
 #: Maximum number of rows of the page: its HTML has about a kilobyte for each.
-MAX_ROWS = 400
+MAX_ROWS = 300
 
 #: Levels that are indented; deeper rows show the number of their level.
 MAX_LEVELS = 16
@@ -118,8 +118,9 @@ def bar_title(row: Row, zone: tzinfo) -> str:
     lines = [f"{task.name or task.id} {task.status}"]
     for each in (bar.span for bar in row.bars):
         words = KINDS.get(each.kind, "ran at some point in")
-        since = each.since.astimezone(zone).isoformat(" ", "milliseconds")
-        lines.append(f"{words} {duration_text(each.seconds)} from {since}")
+        since = each.since.astimezone(zone).replace(tzinfo=None)
+        at = since.isoformat(" ", "milliseconds")
+        lines.append(f"{words} {duration_text(each.seconds)} from {at}")
     return "\n".join(lines)
 
 
@@ -243,6 +244,8 @@ def _planned_steps(workflow: Workflow) -> Mapping[str, tuple[float, float]]:
 
     Steps that follow each other are beside each other.
     """
+    if not workflow.counts.get(PLANNED):
+        return {}
     orders = dict(_planned_orders(workflow))
     number = min(max(orders.values(), default=0) + 1, _MAX_PLANNED)
     width = (100 - _KNOWN_WIDTH) / number
