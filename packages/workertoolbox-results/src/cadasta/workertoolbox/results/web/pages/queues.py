@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._history.tiers import interval_start
-from cadasta.workertoolbox.results._store.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.queues import MAX_COUNTED, QueueBacklog
 from cadasta.workertoolbox.results._store.rollups import BacklogSample
 from cadasta.workertoolbox.results._store.routes import host_family
 from cadasta.workertoolbox.results.web.fleet import CHARTED, QueuesQuestion
@@ -41,6 +41,7 @@ def show(request: Request) -> Response:
         families=_families,
         charted_h=CHARTED // timedelta(hours=1),
         counted_at=None if now - counted_at < timedelta(seconds=30) else counted_at,
+        max_counted=MAX_COUNTED,
         is_outdated=now - counted_at > MAX_SAMPLE_AGE,
     )
 
