@@ -15,7 +15,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -76,16 +76,20 @@ def compare_sizes(
     queries: Callable[[TaskStore, Connection], Queries],
     *,
     others: Callable[[TaskStore], Mapping[str, float]] = lambda store: {},
+    sizes: Sequence[int] = SIZES,
+    limit_ms: float = LIMIT_MS,
 ) -> None:
     """Print a line for each query, with its time in each database.
 
     Args:
         queries: Returns the queries by title.
         others: Returns further figures by title. It is called last.
+        sizes: Default numbers of tasks in the history.
+        limit_ms: The longest that a query may take, in milliseconds.
     """
-    arguments = _read_arguments()
+    arguments = _read_arguments(sizes)
     print(f"p95 in ms over {ROUNDS} rounds, alone and beside a fleet;", end=" ")
-    print(f"at most {LIMIT_MS:.0f} ms, and {LIMIT_RATIO:.0f} × that of the first\n")
+    print(f"at most {limit_ms:.0f} ms, and {LIMIT_RATIO:.0f} × that of the first\n")
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
@@ -113,9 +117,9 @@ def compare_sizes(
                     )
                     times = measure_queries(fleet, titles)
                     if arguments.plans:
-                        print_slow(store, titles, times)
+                        print_slow(store, titles, times, limit_ms)
                     found[size] = {**times, **others(store)}
-            report(found)
+            report(found, limit_ms)
 
 
 def fill(url: str, count: int) -> None:
@@ -180,7 +184,7 @@ def held_back(fleet: Fleet) -> Iterator[None]:
     done.result()
 
 
-def report(found: Mapping[int, Mapping[str, Times | float]]) -> None:
+def report(found: Mapping[int, Mapping[str, Times | float]], limit_ms: float) -> None:
     """Print the figures of each database, and the ratios to the first."""
     print(f"{'tasks':<40}", *(f"{size:>30,}" for size in found), sep="")
     first, *_ = found.values()
@@ -190,7 +194,7 @@ def report(found: Mapping[int, Mapping[str, Times | float]]) -> None:
             value = each[title]
             if isinstance(value, Times) and isinstance(base, Times):
                 ratio = value.beside / base.beside
-                missed = value.beside > LIMIT_MS or ratio > LIMIT_RATIO
+                missed = value.beside > limit_ms or ratio > LIMIT_RATIO
                 columns.append(
                     f"{value.alone:10.1f} {value.beside:8.1f} {ratio:5.1f} ×"
                     f"{' !' if missed else '  '}"
@@ -202,12 +206,15 @@ def report(found: Mapping[int, Mapping[str, Times | float]]) -> None:
 
 
 def print_slow(
-    store: TaskStore, titles: Queries, times: Mapping[str, Times | float]
+    store: TaskStore,
+    titles: Queries,
+    times: Mapping[str, Times | float],
+    limit_ms: float,
 ) -> None:
     """Print the plans of the statements of queries that take longer than they may."""
     for title, query in titles.items():
         taken = times[title]
-        if isinstance(taken, Times) and taken.beside > LIMIT_MS:
+        if isinstance(taken, Times) and taken.beside > limit_ms:
             with record_plans(store.engine, "ANALYZE, BUFFERS") as plans:
                 query()
             print(f"--- {title}", *plans, sep="\n\n")
@@ -218,9 +225,9 @@ def scalar(connection: Connection, query: str) -> str:
     return str(connection.execute(text(query)).scalar_one())
 
 
-def _read_arguments() -> argparse.Namespace:
+def _read_arguments(sizes: Sequence[int]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, nargs="+", default=SIZES, metavar="N")
+    parser.add_argument("--rows", type=int, nargs="+", default=sizes, metavar="N")
     parser.add_argument(
         "--plans", action="store_true", help="print the plans of slow queries"
     )

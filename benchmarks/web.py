@@ -1,0 +1,136 @@
+"""How long the server takes for each web page, with histories of several sizes.
+
+The pages are asked for one after another, alone and beside a fleet that writes. What
+one thread reads for all viewers (the overview and the pages of the fleet) is measured
+twice: as a viewer gets it, and as the first viewer, who waits for the database. Then
+viewers with the overview open count the statements that they cost the database.
+
+hatch run bench web [--rows N ...] [--plans]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from urllib.parse import urlencode
+
+from sqlalchemy import Connection, event
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results.web import create_app
+from measuring.query_times import compare_sizes, scalar
+from support.sample_history import DAYS, SAMPLE, archived_id
+
+#: Default numbers of tasks in the history.
+SIZES = (1_000_000,)
+
+#: The longest that a page may take, in milliseconds.
+LIMIT_MS = 100.0
+
+#: Seconds for which viewers have the overview open, and between two of their requests.
+VIEWED_S, REQUEST_EVERY_S = 20.0, 5.0
+
+#: Pages whose figures one thread reads for all viewers.
+SHARED = ("/", "/?since=7d", "/queues", "/workers", "/services", "/schedules")
+
+#: Queries of the page of tasks.
+SEARCHES = (
+    "",
+    "name:export.3",
+    "name:export.rare status:failure",
+    "status:failure name:export.*",
+    "queue:queue3 args.size:1",
+    "worker:{worker}",
+)
+
+
+def pages(store: TaskStore, connection: Connection) -> dict[str, Callable[[], object]]:
+    """Return a request for each page, by title."""
+    app = create_app(store)
+    client = TestClient(app)
+    samples = {
+        column: scalar(connection, SAMPLE.format(column=column, days=DAYS // 3))
+        for column in ("worker", "error_group")
+    }
+    count = int(scalar(connection, "SELECT count(*) FROM workertoolbox_history"))
+    old = scalar(connection, f"SELECT {archived_id(count // 2 + 5)}")
+    root = scalar(connection, f"SELECT {archived_id(count // 2 // 10 * 10)}")
+    day = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    searches = (query.format(**samples) for query in SEARCHES)
+    paths = [
+        *SHARED,
+        *("/errors", f"/errors/{samples['error_group']}", "/quarantine", "/health"),
+        *(f"/tasks/{old}", "/tasks/live9999", f"/workflows/{root}"),
+        *(f"/tasks?{urlencode({'query': query})}" for query in searches),
+        f"/tasks?{urlencode({'query': 'name:*.rare', 'since': day})}",
+    ]
+    return {
+        **{path[:38]: partial(_get, client, path) for path in paths},
+        **{
+            f"{path}, first viewer": partial(_get_first, app, client, path)
+            for path in SHARED
+        },
+    }
+
+
+def _get(client: TestClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 200, f"{path}: {response.text}"
+
+
+def _get_first(app: Starlette, client: TestClient, path: str) -> None:
+    app.state.site.refresher.stop()
+    _get(client, path)
+
+
+def viewers(store: TaskStore) -> Mapping[str, float]:
+    """Return the statements that one and ten viewers of the overview cost."""
+    return {
+        f"statements of {number} open overview(s), {VIEWED_S:.0f} s": _count(
+            store, number
+        )
+        for number in (1, 10)
+    }
+
+
+def _count(store: TaskStore, number: int) -> float:
+    with (
+        TestClient(create_app(store)) as client,
+        ThreadPoolExecutor(number) as threads,
+        _statements(store) as executed,
+    ):
+        for done in [threads.submit(_view, client) for _ in range(number)]:
+            done.result()
+    return len(executed)
+
+
+def _view(client: TestClient) -> None:
+    ends_at = time.monotonic() + VIEWED_S
+    while time.monotonic() < ends_at:
+        _get(client, "/")
+        time.sleep(REQUEST_EVERY_S)
+
+
+@contextmanager
+def _statements(store: TaskStore) -> Iterator[list[str]]:
+    """Yield the list of the statements that a store executes in the block."""
+    executed: list[str] = []
+
+    def note(_: object, __: object, statement: str, *others: object) -> None:
+        executed.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        yield executed
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)
+
+
+if __name__ == "__main__":
+    compare_sizes(pages, others=viewers, sizes=SIZES, limit_ms=LIMIT_MS)
