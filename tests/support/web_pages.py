@@ -11,7 +11,13 @@ from urllib.parse import quote
 
 from celery import Celery
 
-from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results import (
+    TaskStore,
+    database_url,
+    open_engine,
+    upgrade,
+)
+from cadasta.workertoolbox.results._history.horizon import report_progress
 from export_demo.week import generate, write
 from servers.ports import HOST, free_ports, is_listening
 from support.brokers import result_backend_url
@@ -48,6 +54,11 @@ def write_week(database: str, *, share: float = SHARE) -> None:
     app.conf.update(result_backend=result_backend_url(database), result_extended=True)
     upgrade(app.conf.result_backend)
     write(app, generate(now=datetime.now(UTC), share=share))
+    engine = open_engine(database_url(app.conf.result_backend))
+    with engine.begin() as connection:
+        now = datetime.now(UTC)
+        report_progress(connection, "a-monitor@host", read_until=now, now=now)
+    engine.dispose()
     app.backend.database.close()  # type: ignore[attr-defined]
     app.close()
 

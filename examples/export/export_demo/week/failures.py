@@ -32,9 +32,11 @@ class Failure:
     def as_result(self) -> dict[str, Any]:
         """Return the error as Celery stores it."""
         module, _, name = self.type.rpartition(".")
+        # Python shows the argument of a KeyError in quotes.
+        message = self.message.strip("'") if name == "KeyError" else self.message
         return {
             "exc_type": name,
-            "exc_message": [self.message],
+            "exc_message": [message],
             "exc_module": module or "builtins",
         }
 

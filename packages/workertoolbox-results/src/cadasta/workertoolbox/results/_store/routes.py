@@ -131,6 +131,7 @@ def _select_ended(name: ColumnElement[str], since: datetime) -> Select[Any]:
             on_days_since(since),
             columns.name == name,
             columns.listed_at >= since,
+            columns.not_run.is_(None),  # Nobody has sent these.
         )
         .order_by(columns.listed_at.desc())
         .limit(TASKS_PER_NAME)

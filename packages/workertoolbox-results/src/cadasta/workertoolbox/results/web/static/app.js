@@ -133,6 +133,9 @@ document.addEventListener("htmx:afterSwap", () => {
 document.addEventListener("DOMContentLoaded", () => {
   rememberZone();
   showCopyButtons(document);
+  // On a phone the navigation scrolls on its own.
+  const current = document.querySelector(".pages [aria-current]");
+  if (current) current.scrollIntoView({ block: "nearest", inline: "center" });
   const part = document.querySelector("[data-refresh]");
   if (part) setInterval(refresh, Number(part.dataset.refresh) * 1000);
   document.addEventListener("visibilitychange", refresh);
