@@ -10,7 +10,7 @@ import pytest
 
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results.web.attempt_times import MAX_DRAWN, time_line
+from cadasta.workertoolbox.results.web.drawing.attempt_times import MAX_DRAWN, time_line
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ import pytest
 from workflow_tasks import at, not_run, planned, queued, task
 
 from cadasta.workertoolbox.results import Attempt, Task
-from cadasta.workertoolbox.results.web.task_bars import find_spans
+from cadasta.workertoolbox.results.web.drawing.task_bars import find_spans
 
 
 def spans(one: Task, *attempts: Attempt) -> list[tuple[str, float, float]]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cadasta.workertoolbox.results.web.time_axis import TimeAxis
+from cadasta.workertoolbox.results.web.drawing.time_axis import TimeAxis
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

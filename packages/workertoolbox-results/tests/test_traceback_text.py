@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cadasta.workertoolbox.results.web.traceback_text import read_traceback
+from cadasta.workertoolbox.results.web.wording.traceback_text import read_traceback
 
 
 def lines_of(*files: str) -> str:

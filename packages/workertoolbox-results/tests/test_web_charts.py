@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cadasta.workertoolbox.results.web.charts import (
+from cadasta.workertoolbox.results.web.drawing.charts import (
     HEIGHT,
     Chart,
     Series,

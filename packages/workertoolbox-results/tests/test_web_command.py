@@ -17,13 +17,13 @@ from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import WebUnavailable
 from cadasta.workertoolbox.results.web import __main__ as module
-from cadasta.workertoolbox.results.web import command
-from cadasta.workertoolbox.results.web.address import (
+from cadasta.workertoolbox.results.web.serving import command
+from cadasta.workertoolbox.results.web.serving.address import (
     listen,
     parse_address,
 )
-from cadasta.workertoolbox.results.web.extra import installed_extra
-from cadasta.workertoolbox.results.web.hosts import LOCAL, AllowedHosts
+from cadasta.workertoolbox.results.web.serving.extra import installed_extra
+from cadasta.workertoolbox.results.web.serving.hosts import LOCAL, AllowedHosts
 
 PASSWORD = "correct horse battery"
 

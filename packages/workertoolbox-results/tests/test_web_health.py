@@ -27,8 +27,8 @@ from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.horizon import report_progress
 from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
-from cadasta.workertoolbox.results.web.health_checks import checks_of
 from cadasta.workertoolbox.results.web.pages import health as health_page
+from cadasta.workertoolbox.results.web.wording.health_checks import checks_of
 
 
 @pytest.fixture

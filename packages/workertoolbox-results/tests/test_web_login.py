@@ -27,8 +27,8 @@ from cadasta.workertoolbox.results.web.access.attempts import Attempts
 from cadasta.workertoolbox.results.web.access.logins import InvalidLogin, Login
 from cadasta.workertoolbox.results.web.access.passwords import InvalidPassword
 from cadasta.workertoolbox.results.web.access.sessions import Session, Sessions
-from cadasta.workertoolbox.results.web.forms import own_path
-from cadasta.workertoolbox.results.web.proxies import TrustedProxies
+from cadasta.workertoolbox.results.web.operating.forms import own_path
+from cadasta.workertoolbox.results.web.serving.proxies import TrustedProxies
 
 PASSWORD = "correct horse battery"
 ORIGIN = {"origin": "http://testserver"}

@@ -33,8 +33,8 @@ from cadasta.workertoolbox.results.web import (
 )
 from cadasta.workertoolbox.results.web.access import passwords
 from cadasta.workertoolbox.results.web.access.logins import Login
-from cadasta.workertoolbox.results.web.forms import MAX_BYTES
-from cadasta.workertoolbox.results.web.operator import UnknownRight
+from cadasta.workertoolbox.results.web.operating.forms import MAX_BYTES
+from cadasta.workertoolbox.results.web.operating.operator import UnknownRight
 
 PASSWORD = "correct horse battery"
 GROUP = "1:0123456789abcdef"

@@ -27,10 +27,10 @@ from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.stored_error import StoredError
 from cadasta.workertoolbox.results._history.tally import Contribution
 from cadasta.workertoolbox.results.web import create_app
-from cadasta.workertoolbox.results.web.formats import duration
-from cadasta.workertoolbox.results.web.overview import MAX_STEPS, choose_step
+from cadasta.workertoolbox.results.web.answers.overview import MAX_STEPS, choose_step
+from cadasta.workertoolbox.results.web.answers.refresher import Refresher
 from cadasta.workertoolbox.results.web.pages.overview import step_text
-from cadasta.workertoolbox.results.web.refresher import Refresher
+from cadasta.workertoolbox.results.web.wording.formats import duration
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 

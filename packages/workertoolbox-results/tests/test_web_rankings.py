@@ -8,7 +8,7 @@ from contributions import HOUR, MIDNIGHT, MINUTE
 from cadasta.workertoolbox.results import StatsTable, TaskStore
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
-from cadasta.workertoolbox.results.web.rankings import (
+from cadasta.workertoolbox.results.web.wording.rankings import (
     most_changed,
     most_failing,
     slowest,

@@ -12,7 +12,7 @@ import pytest
 from polling import eventually
 
 from cadasta.workertoolbox.results import QueryTimeout, TaskStore
-from cadasta.workertoolbox.results.web.refresher import MAX_QUESTIONS, Refresher
+from cadasta.workertoolbox.results.web.answers.refresher import MAX_QUESTIONS, Refresher
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadasta.workertoolbox.results.web.scales import (
+from cadasta.workertoolbox.results.web.drawing.scales import (
     DurationScale,
     NumberScale,
     short_number,

@@ -26,7 +26,7 @@ from cadasta.workertoolbox.results import ScheduledRun, TaskStore
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._schedules.runs import MAX_KEPT
-from cadasta.workertoolbox.results.web import fleet
+from cadasta.workertoolbox.results.web.answers import fleet
 
 
 def send(store: TaskStore, entry: str, sent_at: datetime, **run: Any) -> str:

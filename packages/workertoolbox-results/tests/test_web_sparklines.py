@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cadasta.workertoolbox.results.web.sparklines import sparkline
+from cadasta.workertoolbox.results.web.drawing.sparklines import sparkline
 
 
 @pytest.mark.parametrize(

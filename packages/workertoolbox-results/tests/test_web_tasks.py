@@ -17,8 +17,9 @@ from stored_tasks import store_ended
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._query.fields import FIELDS
-from cadasta.workertoolbox.results.web import create_app, task_csv
-from cadasta.workertoolbox.results.web.completions import HINTS
+from cadasta.workertoolbox.results.web import create_app
+from cadasta.workertoolbox.results.web.searching import task_csv
+from cadasta.workertoolbox.results.web.searching.completions import HINTS
 
 OLD = "0b0c9a52-6a39-4d3b-8f0e-0d1d5f2f7a11"
 HOSTILE = "<b>\x1b[31m\u202eexe</b>\"'"

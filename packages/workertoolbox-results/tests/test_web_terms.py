@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cadasta.workertoolbox.results._query.nodes import Match
 from cadasta.workertoolbox.results._query.parser import parse_query
-from cadasta.workertoolbox.results.web.terms import (
+from cadasta.workertoolbox.results.web.searching.terms import (
     statuses_of,
     term,
     with_status,

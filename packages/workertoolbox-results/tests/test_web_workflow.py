@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.web import create_app
-from cadasta.workertoolbox.results.web.workflow_rows import MAX_ROWS
+from cadasta.workertoolbox.results.web.drawing.workflow_rows import MAX_ROWS
 
 
 @pytest.fixture(scope="module")

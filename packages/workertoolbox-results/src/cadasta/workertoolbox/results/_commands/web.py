@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from cadasta.workertoolbox.results._commands.output import current_app
-from cadasta.workertoolbox.results.web.command import (
+from cadasta.workertoolbox.results.web.serving.command import (
     ServeOptions,
     serve_options,
     serve_store,
 )
-from cadasta.workertoolbox.results.web.extra import installed_extra
+from cadasta.workertoolbox.results.web.serving.extra import installed_extra
 
 
 @click.command("web", epilog="Example: celery -A proj tasks web --bind 127.0.0.1:8555")
@@ -47,6 +47,6 @@ def command(
         return
     with installed_extra():
         from cadasta.workertoolbox.results.web.access.rights import RIGHTS
-        from cadasta.workertoolbox.results.web.operator import Operator
+        from cadasta.workertoolbox.results.web.operating.operator import Operator
     rights = [*RIGHTS] if allow is None else allow.replace(",", " ").split()
     serve_store(str(app.conf.result_backend), given, Operator(app, rights=rights))

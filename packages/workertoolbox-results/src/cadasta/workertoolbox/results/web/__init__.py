@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cadasta.workertoolbox.results.web.extra import installed_extra
+from cadasta.workertoolbox.results.web.serving.extra import installed_extra
 
 if TYPE_CHECKING:
     from cadasta.workertoolbox.results.web.access.logins import (
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ProxyLogin,
     )
     from cadasta.workertoolbox.results.web.app import create_app
-    from cadasta.workertoolbox.results.web.operator import Operator
+    from cadasta.workertoolbox.results.web.operating.operator import Operator
 
 __all__ = ["AppLogin", "Operator", "PasswordLogin", "ProxyLogin", "create_app"]
 

@@ -8,7 +8,7 @@ import click
 
 from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results._safe_text import terminal_text
-from cadasta.workertoolbox.results.web.command import (
+from cadasta.workertoolbox.results.web.serving.command import (
     ServeOptions,
     serve_options,
     serve_store,

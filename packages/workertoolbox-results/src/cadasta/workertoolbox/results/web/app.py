@@ -21,15 +21,15 @@ from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.access.gate import Access, Gate
 from cadasta.workertoolbox.results.web.access.logins import Login
+from cadasta.workertoolbox.results.web.answers.refresher import Refresher
 from cadasta.workertoolbox.results.web.api import ROUTES as API_ROUTES
-from cadasta.workertoolbox.results.web.operator import Operator
+from cadasta.workertoolbox.results.web.operating.operator import Operator
 from cadasta.workertoolbox.results.web.pages import ROUTES, error_states
 from cadasta.workertoolbox.results.web.pages.login import login_routes, logout_routes
 from cadasta.workertoolbox.results.web.pages.operations import operation_routes
 from cadasta.workertoolbox.results.web.pages.rerun import rerun_routes
 from cadasta.workertoolbox.results.web.problems import problem_of
 from cadasta.workertoolbox.results.web.readiness import Readiness
-from cadasta.workertoolbox.results.web.refresher import Refresher
 from cadasta.workertoolbox.results.web.security_headers import SecurityHeaders
 from cadasta.workertoolbox.results.web.site import Site, site_of
 

@@ -15,7 +15,11 @@ from starlette.responses import HTMLResponse
 
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.access.viewer import viewer_of
-from cadasta.workertoolbox.results.web.formats import (
+from cadasta.workertoolbox.results.web.answers.refresher import Refresher
+from cadasta.workertoolbox.results.web.drawing.sparklines import sparkline
+from cadasta.workertoolbox.results.web.problems import problem_of
+from cadasta.workertoolbox.results.web.searching.terms import term
+from cadasta.workertoolbox.results.web.wording.formats import (
     FILTERS,
     UNKNOWN,
     instant,
@@ -23,10 +27,6 @@ from cadasta.workertoolbox.results.web.formats import (
     visible,
     zone_of,
 )
-from cadasta.workertoolbox.results.web.problems import problem_of
-from cadasta.workertoolbox.results.web.refresher import Refresher
-from cadasta.workertoolbox.results.web.sparklines import sparkline
-from cadasta.workertoolbox.results.web.terms import term
 
 
 class _Entry(NamedTuple):

@@ -27,7 +27,7 @@ from cadasta.workertoolbox.results.web.access.sessions import (
     Sessions,
 )
 from cadasta.workertoolbox.results.web.access.viewer import Viewer
-from cadasta.workertoolbox.results.web.proxies import client_of
+from cadasta.workertoolbox.results.web.serving.proxies import client_of
 from cadasta.workertoolbox.results.web.site import here, path
 
 #: Headers of proxies. A request with one is not from this machine, even if its client

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results.web.access.attempts import Attempts
 from cadasta.workertoolbox.results.web.access.passwords import Password
-from cadasta.workertoolbox.results.web.proxies import peer_of
+from cadasta.workertoolbox.results.web.serving.proxies import peer_of
 
 #: The name of a program that sends the password with each request.
 TOKEN_USER = "token"

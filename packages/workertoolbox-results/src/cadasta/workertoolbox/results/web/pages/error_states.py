@@ -14,7 +14,7 @@ from cadasta.workertoolbox.results._safe_text import log_text
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.access.rights import explained_refusal
 from cadasta.workertoolbox.results.web.access.viewer import viewer_of
-from cadasta.workertoolbox.results.web.forms import (
+from cadasta.workertoolbox.results.web.operating.forms import (
     Form,
     Handler,
     form_handler,

@@ -13,16 +13,16 @@ from cadasta.workertoolbox.results._errors import UnknownErrorState
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
 from cadasta.workertoolbox.results._store.error_names import COUNTED_DAYS, errors_in
 from cadasta.workertoolbox.results._store.rollups import TaskFigures
-from cadasta.workertoolbox.results.web.charts import (
+from cadasta.workertoolbox.results.web.drawing.charts import (
     HEIGHT,
     Chart,
     Series,
     Steps,
     bar_chart,
 )
-from cadasta.workertoolbox.results.web.formats import zone_of
+from cadasta.workertoolbox.results.web.searching.terms import term
 from cadasta.workertoolbox.results.web.site import site_of
-from cadasta.workertoolbox.results.web.terms import term
+from cadasta.workertoolbox.results.web.wording.formats import zone_of
 
 #: Maximum number of groups on the page.
 MAX_GROUPS = 100

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._store.health import Health
-from cadasta.workertoolbox.results.web.fleet import HealthQuestion
-from cadasta.workertoolbox.results.web.health_checks import checks_of
+from cadasta.workertoolbox.results.web.answers.fleet import HealthQuestion
 from cadasta.workertoolbox.results.web.site import site_of
+from cadasta.workertoolbox.results.web.wording.health_checks import checks_of
 
 #: Number of monitors and of days that are shown, and of days in the small chart.
 MAX_MONITORS, MAX_DAYS, CHARTED_DAYS = 50, 400, 60

@@ -16,14 +16,14 @@ from cadasta.workertoolbox.results.web.access.logins import (
     TooManyAttempts,
 )
 from cadasta.workertoolbox.results.web.access.sessions import COOKIE, Session
-from cadasta.workertoolbox.results.web.forms import (
+from cadasta.workertoolbox.results.web.operating.forms import (
     Form,
     check_origin,
     form_handler,
     own_path,
     read_form,
 )
-from cadasta.workertoolbox.results.web.proxies import client_of
+from cadasta.workertoolbox.results.web.serving.proxies import client_of
 from cadasta.workertoolbox.results.web.site import path, site_of
 
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from cadasta.workertoolbox.results.web.publishing import BackgroundReruns
+from cadasta.workertoolbox.results.web.operating.publishing import BackgroundReruns
 from cadasta.workertoolbox.results.web.site import site_of
 
 #: Maximum number of operations on the page.

@@ -12,8 +12,15 @@ from starlette.routing import Route
 
 from cadasta.workertoolbox.results._number_text import find_change
 from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
-from cadasta.workertoolbox.results.web import rankings
-from cadasta.workertoolbox.results.web.charts import (
+from cadasta.workertoolbox.results.web.answers.overview import (
+    MAX_STUCK,
+    Ended,
+    EndedQuestion,
+    Present,
+    PresentQuestion,
+)
+from cadasta.workertoolbox.results.web.answers.refresher import Answer
+from cadasta.workertoolbox.results.web.drawing.charts import (
     HEIGHT,
     Chart,
     Series,
@@ -21,18 +28,11 @@ from cadasta.workertoolbox.results.web.charts import (
     bar_chart,
     line_chart,
 )
-from cadasta.workertoolbox.results.web.formats import zone_of
-from cadasta.workertoolbox.results.web.overview import (
-    MAX_STUCK,
-    Ended,
-    EndedQuestion,
-    Present,
-    PresentQuestion,
-)
 from cadasta.workertoolbox.results.web.problems import problem_of
-from cadasta.workertoolbox.results.web.refresher import Answer
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.window import WINDOWS, read_window
+from cadasta.workertoolbox.results.web.wording import rankings
+from cadasta.workertoolbox.results.web.wording.formats import zone_of
 
 #: The window of the page without one in its URL.
 DEFAULT = "1h"

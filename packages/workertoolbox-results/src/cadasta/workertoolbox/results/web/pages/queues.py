@@ -13,7 +13,7 @@ from cadasta.workertoolbox.results._history.tiers import interval_start
 from cadasta.workertoolbox.results._store.queues import MAX_COUNTED, QueueBacklog
 from cadasta.workertoolbox.results._store.rollups import BacklogSample
 from cadasta.workertoolbox.results._store.routes import host_family
-from cadasta.workertoolbox.results.web.fleet import CHARTED, QueuesQuestion
+from cadasta.workertoolbox.results.web.answers.fleet import CHARTED, QueuesQuestion
 from cadasta.workertoolbox.results.web.site import site_of
 
 #: Maximum number of queues that are shown: those with most waiting tasks.

@@ -14,10 +14,9 @@ from cadasta.workertoolbox.results._reruns.publishing import begin_rerun
 from cadasta.workertoolbox.results._safe_text import log_text
 from cadasta.workertoolbox.results.web.access.rights import explained_refusal, require
 from cadasta.workertoolbox.results.web.access.viewer import viewer_of
-from cadasta.workertoolbox.results.web.formats import zone_of
-from cadasta.workertoolbox.results.web.forms import Form, form_handler
-from cadasta.workertoolbox.results.web.operator import Operator
-from cadasta.workertoolbox.results.web.rerun_request import (
+from cadasta.workertoolbox.results.web.operating.forms import Form, form_handler
+from cadasta.workertoolbox.results.web.operating.operator import Operator
+from cadasta.workertoolbox.results.web.operating.rerun_request import (
     RerunRequest,
     kinds_of,
     refusals_of,
@@ -25,6 +24,7 @@ from cadasta.workertoolbox.results.web.rerun_request import (
     request_of_query,
 )
 from cadasta.workertoolbox.results.web.site import here, path, site_of
+from cadasta.workertoolbox.results.web.wording.formats import zone_of
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cadasta.workertoolbox.results.web.fleet import (
+from cadasta.workertoolbox.results.web.answers.fleet import (
     CHOICES,
     SchedulesQuestion,
     is_chosen,

@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cadasta.workertoolbox.results.web.fleet import ServicesQuestion
-from cadasta.workertoolbox.results.web.formats import zone_of
+from cadasta.workertoolbox.results.web.answers.fleet import ServicesQuestion
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.window import read_window
+from cadasta.workertoolbox.results.web.wording.formats import zone_of
 
 #: The windows that the page offers, as `since` in its URL, with their titles.
 WINDOWS = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days"}

@@ -17,12 +17,18 @@ from cadasta.workertoolbox.results._store.operations import PUBLISHED
 from cadasta.workertoolbox.results._store.reason import Reason
 from cadasta.workertoolbox.results._store.task_details import TaskDetails
 from cadasta.workertoolbox.results._task import failure_text
-from cadasta.workertoolbox.results.web.attempt_times import time_line
-from cadasta.workertoolbox.results.web.formats import zone_of
-from cadasta.workertoolbox.results.web.long_values import MAX_SHOWN, long_value
+from cadasta.workertoolbox.results.web.drawing.attempt_times import time_line
 from cadasta.workertoolbox.results.web.site import site_of
-from cadasta.workertoolbox.results.web.snippets import rerun_command, send_task_code
-from cadasta.workertoolbox.results.web.traceback_text import Traceback, read_traceback
+from cadasta.workertoolbox.results.web.wording.formats import zone_of
+from cadasta.workertoolbox.results.web.wording.long_values import MAX_SHOWN, long_value
+from cadasta.workertoolbox.results.web.wording.snippets import (
+    rerun_command,
+    send_task_code,
+)
+from cadasta.workertoolbox.results.web.wording.traceback_text import (
+    Traceback,
+    read_traceback,
+)
 
 
 def show(request: Request) -> Response:

@@ -15,22 +15,22 @@ from cadasta.workertoolbox.results._errors import (
 )
 from cadasta.workertoolbox.results._store.page_tokens import Page
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results.web.completions import Known, complete
-from cadasta.workertoolbox.results.web.formats import visible, zone_of
 from cadasta.workertoolbox.results.web.problems import Problem, problem_of
-from cadasta.workertoolbox.results.web.site import site_of
-from cadasta.workertoolbox.results.web.task_csv import MAX_ROWS, csv_lines
-from cadasta.workertoolbox.results.web.task_search import (
+from cadasta.workertoolbox.results.web.searching.completions import Known, complete
+from cadasta.workertoolbox.results.web.searching.task_csv import MAX_ROWS, csv_lines
+from cadasta.workertoolbox.results.web.searching.task_search import (
     DEFAULT_LIMIT,
     LIMITS,
     TaskSearch,
 )
-from cadasta.workertoolbox.results.web.terms import (
+from cadasta.workertoolbox.results.web.searching.terms import (
     statuses_of,
     with_status,
     with_term,
 )
+from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.window import ALL_TIME, WINDOWS
+from cadasta.workertoolbox.results.web.wording.formats import visible, zone_of
 
 #: The statuses that the page has links for.
 _STATUSES = (

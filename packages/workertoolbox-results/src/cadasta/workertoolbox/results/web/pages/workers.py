@@ -10,10 +10,10 @@ from starlette.routing import Route
 
 from cadasta.workertoolbox.results._history.ended_tasks import SILENT_S
 from cadasta.workertoolbox.results._store.workers import Worker
-from cadasta.workertoolbox.results.web.fleet import WorkersQuestion
-from cadasta.workertoolbox.results.web.formats import zone_of
+from cadasta.workertoolbox.results.web.answers.fleet import WorkersQuestion
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.window import read_window
+from cadasta.workertoolbox.results.web.wording.formats import zone_of
 
 #: The windows in which a worker was seen, as `since` in the URL, with their titles.
 WINDOWS = {"1h": "1 hour", "24h": "24 hours"}

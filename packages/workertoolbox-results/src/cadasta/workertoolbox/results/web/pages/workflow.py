@@ -14,10 +14,8 @@ from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._task import Task, failure_text
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
 from cadasta.workertoolbox.results._workflows.workflow import PathStep, Workflow
-from cadasta.workertoolbox.results.web.site import path, site_of
-from cadasta.workertoolbox.results.web.task_bars import KINDS
-from cadasta.workertoolbox.results.web.terms import term
-from cadasta.workertoolbox.results.web.workflow_rows import (
+from cadasta.workertoolbox.results.web.drawing.task_bars import KINDS
+from cadasta.workertoolbox.results.web.drawing.workflow_rows import (
     MAX_ROWS,
     Place,
     bar_title,
@@ -27,6 +25,8 @@ from cadasta.workertoolbox.results.web.workflow_rows import (
     make_axis,
     make_rows,
 )
+from cadasta.workertoolbox.results.web.searching.terms import term
+from cadasta.workertoolbox.results.web.site import path, site_of
 
 #: Maximum number of tasks that a workflow waits for that are listed.
 MAX_HOLDUPS = 5

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results.web.formats import tone
+from cadasta.workertoolbox.results.web.wording.formats import tone
 
 #: Maximum number of attempts that are drawn: the latest.
 MAX_DRAWN = 25

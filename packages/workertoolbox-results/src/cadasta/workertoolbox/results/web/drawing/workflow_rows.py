@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerp
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
 from cadasta.workertoolbox.results._workflows.links import NEVER
 from cadasta.workertoolbox.results._workflows.workflow import Workflow, WorkflowNode
-from cadasta.workertoolbox.results.web.task_bars import (
+from cadasta.workertoolbox.results.web.drawing.task_bars import (
     KINDS,
     RUNNING,
     WAIT,
@@ -23,7 +23,7 @@ from cadasta.workertoolbox.results.web.task_bars import (
     find_spans,
     make_bars,
 )
-from cadasta.workertoolbox.results.web.time_axis import TimeAxis
+from cadasta.workertoolbox.results.web.drawing.time_axis import TimeAxis
 
 #: Maximum number of rows of the page: its HTML has about a kilobyte for each.
 MAX_ROWS = 300

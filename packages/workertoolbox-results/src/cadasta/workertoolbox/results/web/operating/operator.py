@@ -8,7 +8,7 @@ from celery import Celery
 
 from cadasta.workertoolbox.results._errors import ResultsError
 from cadasta.workertoolbox.results.web.access.rights import RIGHTS
-from cadasta.workertoolbox.results.web.publishing import BackgroundReruns
+from cadasta.workertoolbox.results.web.operating.publishing import BackgroundReruns
 
 
 class UnknownRight(ResultsError, ValueError):

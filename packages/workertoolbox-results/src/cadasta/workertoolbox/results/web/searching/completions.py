@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cadasta.workertoolbox.results._database.statuses import STATUSES, USUAL_STATES
 from cadasta.workertoolbox.results._query.fields import FIELDS, Kind
 from cadasta.workertoolbox.results._query.parser import MAX_LENGTH
-from cadasta.workertoolbox.results.web.terms import quoted_value
+from cadasta.workertoolbox.results.web.searching.terms import quoted_value
 
 #: Maximum number of completions: more than fit below a box.
 MAX_OPTIONS = 12

@@ -12,7 +12,7 @@ from celery.states import FAILURE, REJECTED, RETRY, REVOKED
 from cadasta.workertoolbox.results._database.statuses import ENDED, LOST, PLANNED
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results.web.time_axis import TimeAxis
+from cadasta.workertoolbox.results.web.drawing.time_axis import TimeAxis
 
 #: What bars stand for. A run is `retried` if its attempt failed and was followed by
 #: another one, and `unknown` is the time in which a task ran at some point.

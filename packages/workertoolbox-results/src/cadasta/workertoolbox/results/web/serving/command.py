@@ -14,19 +14,19 @@ import click
 
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results.web.address import (
+from cadasta.workertoolbox.results.web.serving.address import (
     Address,
     is_loopback,
     listen,
     parse_address,
 )
-from cadasta.workertoolbox.results.web.extra import installed_extra
+from cadasta.workertoolbox.results.web.serving.extra import installed_extra
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from cadasta.workertoolbox.results.web.access.logins import Login
-    from cadasta.workertoolbox.results.web.operator import Operator
+    from cadasta.workertoolbox.results.web.operating.operator import Operator
 
 #: Seconds that the queries of one page may take together.
 TIMEOUT_S = 10.0
@@ -112,7 +112,7 @@ def serve_store(
     """
     with installed_extra():
         from cadasta.workertoolbox.results.web.app import create_app
-        from cadasta.workertoolbox.results.web.server import serve
+        from cadasta.workertoolbox.results.web.serving.server import serve
     logging.basicConfig(level="INFO", format="[%(asctime)s: %(levelname)s] %(message)s")
     address = parse_address(given.bind)
     login = _login(given)
@@ -179,8 +179,8 @@ def _guard(
     app: ASGIApp, given: ServeOptions, opened: socket.socket, host: str
 ) -> ASGIApp:
     """Return an app that checks for which host requests are, and knows its proxies."""
-    from cadasta.workertoolbox.results.web.hosts import LOCAL, AllowedHosts
-    from cadasta.workertoolbox.results.web.proxies import TrustedProxies
+    from cadasta.workertoolbox.results.web.serving.hosts import LOCAL, AllowedHosts
+    from cadasta.workertoolbox.results.web.serving.proxies import TrustedProxies
 
     if given.trusted_proxy:
         app = TrustedProxies(app, addresses=given.trusted_proxy)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
-from cadasta.workertoolbox.results.web.formats import UNKNOWN, count, duration
-from cadasta.workertoolbox.results.web.scales import (
+from cadasta.workertoolbox.results.web.drawing.scales import (
     DurationScale,
     NumberScale,
     Scale,
     Tick,
     time_ticks,
 )
+from cadasta.workertoolbox.results.web.wording.formats import UNKNOWN, count, duration
 
 #: Height in pixels of the area between the axes.
 HEIGHT = 150

@@ -10,7 +10,7 @@ from datetime import datetime, tzinfo
 
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results.web.task_search import TaskSearch
+from cadasta.workertoolbox.results.web.searching.task_search import TaskSearch
 
 #: Maximum number of rows, so that no download keeps the database busy for long;
 #: `tasks export` has no limit.

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
 from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results.web.task_search import TaskSearch
+from cadasta.workertoolbox.results.web.searching.task_search import TaskSearch
 
 #: Maximum number of tasks that a page runs again at once.
 MAX_TASKS = 500

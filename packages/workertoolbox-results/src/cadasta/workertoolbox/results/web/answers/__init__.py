@@ -1,0 +1,1 @@
+"""Questions that one thread asks the database for all viewers."""

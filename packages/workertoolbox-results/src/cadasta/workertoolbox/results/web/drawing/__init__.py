@@ -1,0 +1,1 @@
+"""Charts, time lines and bars, as values and SVG that templates show."""

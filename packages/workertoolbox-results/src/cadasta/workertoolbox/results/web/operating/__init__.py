@@ -1,0 +1,1 @@
+"""What users may change: states of errors, and reruns."""

@@ -1,0 +1,1 @@
+"""Searches for tasks in URLs, their completion, and their results as CSV."""

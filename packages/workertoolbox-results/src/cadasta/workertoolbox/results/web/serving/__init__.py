@@ -1,0 +1,1 @@
+"""The server of `tasks web`: its options, its address, and the proxies before it."""

@@ -1,0 +1,1 @@
+"""How pages say things: numbers, times, values, tracebacks and findings."""
