@@ -47,8 +47,8 @@ def test_an_empty_database_says_what_to_start(
     assert (found.revision, found.head_revision) == (HEAD_REVISION, HEAD_REVISION)
     assert found.quarantined == 0
     words = [each.text for each in page.one("ul", class_="checks").all("li")]
-    assert words[0].startswith("bad Monitors No monitor has reported within a day.")
-    assert words[1].startswith("look Archiver No archiver has run yet")
+    assert words[0].startswith("fault Monitors No monitor has reported within a day.")
+    assert words[1].startswith("warning Archiver No archiver has run yet")
     assert "celery -A proj tasks monitor" in page.text
     assert page.one(id="health").attributes["data-refresh"] == "30"
 

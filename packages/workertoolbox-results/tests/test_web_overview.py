@@ -183,7 +183,7 @@ def test_texts_of_others_stay_text(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("url", "steps", "title"),
     [
-        ("/", 60, "The last 1 hour"),
+        ("/", 60, "The last hour"),
         ("/?since=15m", 15, "The last 15 minutes"),
         ("/?since=24h", 25, "The last 24 hours"),
         ("/?since=7d", 57, "The last 7 days"),

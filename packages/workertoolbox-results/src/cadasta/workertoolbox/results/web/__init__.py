@@ -31,7 +31,7 @@ __all__ = ["AppLogin", "Operator", "PasswordLogin", "ProxyLogin", "create_app"]
 
 _MODULES = {
     "AppLogin": "access.logins",
-    "Operator": "operator",
+    "Operator": "operating.operator",
     "PasswordLogin": "access.logins",
     "ProxyLogin": "access.logins",
     "create_app": "app",

@@ -54,7 +54,7 @@ class Window:
     def title(self) -> str:
         """The window in words, such as `the last 24 hours`."""
         if self.is_fixed:
-            return f"the last {WINDOWS[self.since_text]}"
+            return f"the last {WINDOWS[self.since_text].removeprefix('1 ')}"
         since = f"since {self.since_text}" if self.since_text else ""
         until = f"until {self.until_text}" if self.until_text else ""
         return f"{since} {until}".strip() or "all time"

@@ -37,7 +37,7 @@ class Check(NamedTuple):
     @property
     def word(self) -> str:
         """The tone in a word."""
-        return {"good": "good", "warn": "look", "bad": "bad"}[self.tone]
+        return {"good": "good", "warn": "warning", "bad": "fault"}[self.tone]
 
 
 def checks_of(health: Health) -> Iterator[Check]:
