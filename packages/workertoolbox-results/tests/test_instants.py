@@ -60,6 +60,7 @@ def test_a_time_is_in_utc_or_in_the_local_zone(text: str, utc: str, local: str) 
             "1e3h",
             "²:30",
             "0001-01-01T00:00+01:00",
+            "9999-12-31T23:59:59.999999-00:01",
         ),
     ],
 )
@@ -69,3 +70,11 @@ def test_other_texts_are_refused_with_a_list_of_forms(
 ) -> None:
     with pytest.raises(InvalidTime, match=r"is not a time; write .*2026-11-27T14:30"):
         parse_instant(text, now=NOW, zone=zone)
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("0001-01-01T00:00", 9), ("9999-12-31T23:59", -5)]
+)
+def test_a_time_that_utc_does_not_have_is_refused(text: str, hours: int) -> None:
+    with pytest.raises(InvalidTime):
+        parse_instant(text, now=NOW, zone=timezone(timedelta(hours=hours)))

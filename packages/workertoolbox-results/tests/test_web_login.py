@@ -171,8 +171,11 @@ def test_a_form_token_differs_each_time_and_belongs_to_one_session() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"origin": "https://evil.example"}, {"origin": "null"}],
-    ids=["none", "other", "null"],
+    [
+        *({}, {"origin": "https://evil.example"}, {"origin": "null"}),
+        *({"origin": "http://["}, {"origin": "http://evil.example@testserver"}),
+    ],
+    ids=["none", "other", "null", "malformed", "userinfo"],
 )
 def test_a_login_of_another_site_is_refused(
     client: TestClient, headers: dict[str, str]

@@ -228,7 +228,8 @@ def test_a_window_that_ended_is_shown(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["/?since=soon", "/?until=2001-01-01", "/?since=1h&until=2h"]
+    "url",
+    ["/?since=soon", "/?until=2001-01-01", "/?since=1h&until=2h", "/?since=all"],
 )
 def test_an_invalid_window_is_a_page_that_says_so(client: TestClient, url: str) -> None:
     page = page_of(client, url, status=400)

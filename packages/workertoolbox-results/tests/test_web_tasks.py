@@ -163,6 +163,7 @@ def test_an_id_is_found_at_any_age(client: TestClient, query: str, since: str) -
         ("query=a&since=1h&until=2h", "before"),
         ("query=a&limit=0", "write one from 1 to 500"),
         ("query=a&limit=99999999999999", "write one from 1 to 500"),
+        ("query=a&limit=0000000019999", "write one from 1 to 500"),
         ("query=a&limit=²", "write one from 1 to 500"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from cadasta.workertoolbox.results._ages import parse_age
 from cadasta.workertoolbox.results._query_errors import InvalidTime
@@ -36,7 +36,9 @@ def parse_instant(text: str, *, now: datetime, zone: tzinfo | None = None) -> da
     word = text.strip()
     try:
         found = _named(word.lower(), now, zone) or _written(word, now, zone)
-        found.astimezone(zone).isoformat()
+        # At the ends of the calendar, only some zones have a time for it.
+        for each in (zone, UTC):
+            found.astimezone(each).isoformat()
     except (ValueError, OverflowError, OSError):
         raise InvalidTime(text) from None
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -67,7 +67,8 @@ def check_origin(request: Request) -> None:
         is_own = request.headers.get("sec-fetch-site") == "same-origin"
     else:
         # Without the scheme: behind a proxy that ends TLS it may be another one.
-        is_own = bool(host) and urlsplit(origin.lower()).netloc == host
+        _, _, name = origin.lower().partition("://")
+        is_own = bool(host) and name == host
     if not is_own:
         raise _FOREIGN
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results._errors import InvalidWindow
 from cadasta.workertoolbox.results._number_text import find_change
 from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
 from cadasta.workertoolbox.results.web.answers.overview import (
@@ -49,6 +50,8 @@ def show(request: Request) -> Response:
     site, zone = site_of(request), zone_of(request.cookies)
     given = {key: value for key, value in request.query_params.items() if value.strip()}
     window = read_window(QueryParams(given), default=DEFAULT, zone=zone)
+    if window.since is None:
+        raise InvalidWindow("the overview needs a start of its window, such as 7d")
     present = site.refresher.ask(PresentQuestion())
     ended = site.refresher.ask(EndedQuestion.of(window, zone))
     table = ended.value.table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from datetime import tzinfo
 from typing import Any
@@ -79,10 +80,10 @@ class TaskSearch:
         """
         if not self.limit:
             return DEFAULT_LIMIT
-        is_number = self.limit.isascii() and self.limit.isdigit()
-        if not is_number or not 1 <= int(self.limit[:9]) <= MAX_LIMIT:
+        number = int(self.limit) if re.fullmatch("[0-9]{1,9}", self.limit) else 0
+        if not 1 <= number <= MAX_LIMIT:
             raise InvalidPageSize(self.limit, MAX_LIMIT)
-        return int(self.limit)
+        return number
 
     def window(self, zone: tzinfo) -> Window:
         """Return the window.
