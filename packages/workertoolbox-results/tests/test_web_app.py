@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from starlette.testclient import TestClient
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results.web import create_app
-from cadasta.workertoolbox.results.web.site import PAGES
+from cadasta.workertoolbox.results.web.site import PAGES, VERSION
 
 
 @pytest.fixture
@@ -65,6 +66,16 @@ def test_static_files_are_kept_by_browsers(client: TestClient) -> None:
 
     assert response.status_code == 200
     assert "max-age" in response.headers["cache-control"]
+
+
+def test_proxies_that_refuse_encoded_slashes_serve_static_files(
+    client: TestClient,
+) -> None:
+    page = client.get("/").text
+    links = re.findall('(?:href|src)="(/static/[^"]+)"', page)
+
+    assert f"/static/{VERSION}/vendor/htmx.min.js" in links
+    assert not [each for each in links if "%" in each or "//" in each]
 
 
 def test_an_unknown_task_is_a_page_that_names_it(client: TestClient) -> None:

@@ -144,7 +144,9 @@ def path(
     Args:
         query: Parameters of its query; those that are None or empty are left out.
     """
-    quoted = {key: quote(value, safe="") for key, value in parts.items()}
+    # Some proxies refuse %2F. Ids may contain slashes, the names of files do.
+    safe = "/" if name == "static" else ""
+    quoted = {key: quote(value, safe=safe) for key, value in parts.items()}
     pattern = site_of(request).path_pattern(request, name, *quoted)
     found = f"{request.state.root}{pattern.format(**quoted)}"
     given = {key: value for key, value in (query or {}).items() if value}
