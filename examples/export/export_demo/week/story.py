@@ -62,7 +62,8 @@ def generate(*, now: datetime, share: float = 1.0, seed: int = 16) -> Week:
         troubled_jobs(clock),
     )
     runs = [*fleet.run(jobs), *troubled_runs(clock)]
-    rerun = Rerun.of(clock, runs, id="5d1f0c7a9b3e", at=clock.ago(minutes=80))
+    key = f"{clock.chance.getrandbits(48):012x}"
+    rerun = Rerun.of(clock, runs, id=key, at=clock.ago(minutes=80))
     return Week(
         since=clock.since,
         until=clock.now,
