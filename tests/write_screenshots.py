@@ -1,6 +1,6 @@
 """Write a picture of each web page: light, dark, and as a phone shows it.
 
-hatch run screenshots [FOLDER] [--database URL] [--pages TITLE …] [--looks light …]
+hatch run screenshots [FOLDER] [--pages TITLE …] [--looks light …] [--window]
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from support.web_pages import find_pages, serving, write_week  # noqa: E402
 
 #: The options of a context of Playwright for each picture of a page.
 LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+    "light": {"viewport": {"width": 1280, "height": 760}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 760}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 390, "height": 800}, "color_scheme": "light"},
 }
 
@@ -44,17 +44,19 @@ def main() -> None:
             for title, path in paths.items()
             if not options.pages or title in options.pages
         }
-        _take(chosen, options.folder, options.looks)
+        _take(chosen, options.folder, options.looks, whole=not options.window)
 
 
-def _take(urls: Mapping[str, str], folder: Path, looks: Iterable[str]) -> None:
+def _take(
+    urls: Mapping[str, str], folder: Path, looks: Iterable[str], *, whole: bool
+) -> None:
     with open_browser() as browser:
         for look in looks:
             with open_page(browser, **LOOKS[look]) as page:
                 for title, url in urls.items():
                     page.goto(url)
                     file = folder / f"{title.replace(' ', '-')}-{look}.png"
-                    page.screenshot(path=file, full_page=True)
+                    page.screenshot(path=file, full_page=whole)
                     print(file)
 
 
@@ -68,6 +70,9 @@ def _parse_options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--pages", nargs="+", metavar="TITLE", help="only these pages", default=()
+    )
+    parser.add_argument(
+        "--window", action="store_true", help="only what a window shows, not all"
     )
     parser.add_argument("--looks", nargs="+", choices=LOOKS, default=[*LOOKS])
     return parser.parse_args()

@@ -25,7 +25,7 @@ TITLES = (
     *("no tasks", "a task", "a failed task", "a retried task", "a queued task"),
     *("a running task", "an untracked task", "an unknown task", "a failed workflow"),
     *("a running workflow", "errors", "an error group", "queues", "workers"),
-    *("schedules", "services", "quarantine", "health"),
+    *("schedules", "services", "quarantine", "reruns", "a rerun", "health"),
 )
 
 #: Widths of windows in pixels: a phone, a laptop and a wide screen.

@@ -95,5 +95,7 @@ def find_pages(store: TaskStore) -> Mapping[str, str]:
         "schedules": "/schedules",
         "services": "/services",
         "quarantine": "/quarantine",
+        "reruns": "/operations",
+        "a rerun": f"/operations/{store.operations()[0].id}",
         "health": "/health",
     }
