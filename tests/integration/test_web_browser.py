@@ -198,12 +198,12 @@ def test_the_keyboard_is_enough(page: Page, site: Site) -> None:
 
     keys.press("g")
     keys.press("t")
-    expect(page).to_have_url(f"{site.address}/tasks")
+    page.wait_for_url(f"{site.address}/tasks")  # Loaded, so that it knows its keys.
     keys.press("/")
     expect(page.get_by_label("Query")).to_be_focused()
     keys.type("name:msg.webhook ")
     keys.press("Enter")
-    expect(page).to_have_url(re.compile("query=name"))
+    page.wait_for_url(re.compile("query=name"))
     keys.press("j")
     keys.press("j")
     keys.press("k")
