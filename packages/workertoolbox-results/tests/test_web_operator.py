@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from httpx2 import Response
 from kombu import Queue
 from messages import message
 from polling import eventually
@@ -296,16 +297,42 @@ def test_a_preview_that_is_out_of_date_is_shown_again(
     client: TestClient, store: TaskStore
 ) -> None:
     fail(store, "1", "2")
-    page = client.get("/rerun?id=1&id=2")
+    pages = [client.get("/rerun?id=1&id=2") for _ in range(2)]
     fields = {"count": "2", "reason": "r"}
-    first = submit(client, page, "/rerun", **fields)
-    second = submit(client, page, "/rerun", **fields)
+    first, second = (submit(client, each, "/rerun", **fields) for each in pages)
     [operation] = store.operations()
     assert ended(store, operation.id)
 
     assert first.is_redirect
     assert second.status_code == 409
     assert "another number of tasks" in second.text
+
+
+@pytest.mark.parametrize("query", ["id=1&id=2", "id=1&id=2&again=yes"])
+def test_a_form_that_is_sent_twice_begins_one_operation(
+    client: TestClient, store: TaskStore, exporter: Celery, query: str
+) -> None:
+    fail(store, "1", "2")
+    page = client.get(f"/rerun?{query}")
+    answers: list[Response] = []
+
+    def send() -> None:
+        answers.append(submit(client, page, "/rerun", count="2", reason="r"))
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def click_again(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("INSERT INTO workertoolbox_operation ") and clicks:
+            clicks.pop()()
+
+    clicks = [send]
+    send()
+    send()
+    [operation] = store.operations()
+    assert ended(store, operation.id)
+
+    target = f"/operations/{operation.id}"
+    assert [each.headers.get("location") for each in answers] == [target] * 3
+    assert len(take(exporter)) == 2
 
 
 def test_the_failed_steps_of_a_workflow_are_run_again_with_those_after_them(

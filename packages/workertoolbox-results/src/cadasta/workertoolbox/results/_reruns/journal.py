@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable_text
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import operation, operation_task
 from cadasta.workertoolbox.results._reruns.messages import new_id
 from cadasta.workertoolbox.results._store.operations import (
+    PUBLISHED,
     PUBLISHING,
     REFUSED,
     WAITING,
+    Operation,
     OperationTask,
 )
 
@@ -26,6 +29,9 @@ _KEY_LENGTH = 12
 
 #: Maximum length in characters of each text.
 MAX_LENGTH = 1000
+
+#: The states in which a task is published, or soon will be.
+_CLAIMED = (PUBLISHING, PUBLISHED)
 
 
 class Entry(NamedTuple):
@@ -40,25 +46,37 @@ class Entry(NamedTuple):
     refusal: str | None = None
 
 
+def new_key() -> str:
+    """Return a random key for an operation."""
+    return uuid4().hex[:_KEY_LENGTH]
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text has the form of a key."""
+    return re.fullmatch(f"[0-9a-f]{{{_KEY_LENGTH}}}", text) is not None
+
+
 def begin(
     engine: Engine,
     entries: Sequence[Entry],
     *,
+    id: str,
     planned_at: datetime,
     kind: str,
     made_by: str,
     reason: str | None,
     selection: str,
-) -> str:
-    """Store a new operation, and return its key.
+) -> None:
+    """Store a new operation.
 
     Args:
+        id: Its key.
         planned_at: When it was checked which other operations contain the tasks.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached, or refuses the statements.
     """
-    id, now = uuid4().hex[:_KEY_LENGTH], datetime.now(UTC)
+    now = datetime.now(UTC)
     rows = [
         {
             "operation_id": id,
@@ -84,13 +102,18 @@ def begin(
     with translate_errors(engine), engine.begin() as connection:
         connection.execute(insert(operation), values)
         connection.execute(insert(operation_task), rows)
-    return id
 
 
-def claim(engine: Engine, entry: OperationTask) -> OperationTask | None:
+def claim(
+    engine: Engine, entry: OperationTask, own: Operation
+) -> OperationTask | None:
     """Store that a task is about to be published, and return its new state.
 
-    Until the process settles it, the task has no note.
+    Until the process settles it, the task has no note. It is refused if another
+    operation has claimed the same task meanwhile: of several, one publishes it.
+
+    Args:
+        own: The operation of the entry.
 
     Returns:
         None if another process has claimed the task, or has published it.
@@ -98,7 +121,24 @@ def claim(engine: Engine, entry: OperationTask) -> OperationTask | None:
     Raises:
         DatabaseUnavailable: The database cannot be reached, or refuses the statement.
     """
-    return _change(engine, entry, PUBLISHING, None)
+    with translate_errors(engine), engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            # It cannot lock rows: otherwise two processes could read before both write.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        rival = find_rival(_lock_reruns(connection, entry), own)
+        if rival is not None:
+            return _change(connection, entry, REFUSED, rival)
+        return _change(connection, entry, PUBLISHING, None)
+
+
+def find_rival(reruns: Iterable[OperationTask], own: Operation) -> str | None:
+    """Return which other operation has rerun a task since this one started, or None."""
+    for each in reruns:
+        is_other = each.operation_id != own.id
+        is_later = each.changed_at > own.started_at
+        if is_other and is_later and each.state in _CLAIMED:
+            return f"operation {each.operation_id} has rerun it meanwhile"
+    return None
 
 
 def settle(
@@ -109,7 +149,8 @@ def settle(
     Raises:
         DatabaseUnavailable: The database cannot be reached, or refuses the statement.
     """
-    return _change(engine, entry, state, note) or entry
+    with translate_errors(engine), engine.begin() as connection:
+        return _change(connection, entry, state, note) or entry
 
 
 def finish(engine: Engine, id: str) -> None:
@@ -123,8 +164,18 @@ def finish(engine: Engine, id: str) -> None:
         connection.execute(query.values(finished_at=datetime.now(UTC)))
 
 
+def _lock_reruns(
+    connection: Connection, entry: OperationTask
+) -> Sequence[OperationTask]:
+    """Return the reruns of a task, which no other process changes for now."""
+    columns = operation_task.c
+    query = select(operation_task).where(columns.task_id == entry.task_id)
+    locked = query.order_by(columns.operation_id).with_for_update()
+    return [OperationTask(**row) for row in connection.execute(locked).mappings()]
+
+
 def _change(
-    engine: Engine, entry: OperationTask, state: str, note: str | None
+    connection: Connection, entry: OperationTask, state: str, note: str | None
 ) -> OperationTask | None:
     columns = operation_task.c
     changed = replace(
@@ -140,8 +191,7 @@ def _change(
         )
         .values(state=state, note=changed.note, changed_at=changed.changed_at)
     )
-    with translate_errors(engine), engine.begin() as connection:
-        return changed if connection.execute(statement).rowcount == 1 else None
+    return changed if connection.execute(statement).rowcount == 1 else None
 
 
 def _text(value: str | None) -> str | None:

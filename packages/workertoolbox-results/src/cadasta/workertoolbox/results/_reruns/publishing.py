@@ -106,6 +106,7 @@ def begin_rerun(
     made_by: str | None = None,
     reason: str | None = None,
     selection: str | None = None,
+    id: str | None = None,
 ) -> str:
     """Store an operation, and return its key; `resume_rerun` publishes its tasks.
 
@@ -124,19 +125,23 @@ def begin_rerun(
         made_by: As for `rerun`.
         reason: As for `rerun`.
         selection: How the tasks were selected; by default, by their ids.
+        id: The key, which no other operation has; by default, a new one.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached or refuses a statement.
     """
-    return journal.begin(
+    id = id or journal.new_key()
+    journal.begin(
         store.engine,
         plan.entries(),
+        id=id,
         planned_at=plan.made_at,
         kind=plan.kind,
         made_by=made_by or whoami(),
         reason=reason,
         selection=selection or " ".join(each.task.id for each in plan.tasks),
     )
+    return id
 
 
 def resume_rerun(
@@ -189,10 +194,9 @@ def resume_rerun(
                     refusal = headers.make_chords(store.engine, call, operation_id)
                 if call is None or refusal is not None:
                     yield journal.settle(store.engine, entry, REFUSED, refusal)
-                else:
-                    claimed = journal.claim(store.engine, entry)
-                    if claimed is not None:
-                        yield publish(call, claimed)
+                elif claimed := journal.claim(store.engine, entry, operation):
+                    is_refused = claimed.state == REFUSED
+                    yield claimed if is_refused else publish(call, claimed)
     left = store.operation_tasks(operation_id, states={WAITING, PUBLISHING}, limit=1)
     if operation.finished_at is None and not left:
         journal.finish(store.engine, operation_id)
@@ -278,9 +282,8 @@ def _find_refusal(
     reruns = store.reruns([task.id]).get(task.id, ())
     others = {each.operation_id: each for each in reruns}
     others.pop(operation.id, None)
-    for id, other in others.items():
-        if other.state != WAITING and other.changed_at > operation.started_at:
-            return f"operation {id} has rerun it meanwhile"
+    if rival := journal.find_rival(reruns, operation):
+        return rival
     if operation.kind == STEPS:
         known = headers.Headers(store.engine)
         found = find_obstacle(store, call, known, operation_id=operation.id)

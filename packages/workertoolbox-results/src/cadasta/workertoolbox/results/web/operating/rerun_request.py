@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from http import HTTPStatus
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from celery import Celery
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
+from cadasta.workertoolbox.results._reruns.journal import is_key, new_key
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
 from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
 from cadasta.workertoolbox.results._store.store import TaskStore
@@ -33,6 +34,7 @@ class RerunRequest:
         selection: How they were selected, for the journal.
         has_more: Whether more tasks match.
         again: Whether also those are wanted that another operation has rerun.
+        key: The key of the operation, so that a form that is sent twice begins one.
     """
 
     ids: Sequence[str]
@@ -40,6 +42,7 @@ class RerunRequest:
     selection: str
     has_more: bool = False
     again: bool = False
+    key: str = field(default_factory=new_key)
 
     def plan(self, app: Celery, store: TaskStore) -> RerunPlan:
         """Return which of them can be run again.
@@ -55,6 +58,7 @@ class RerunRequest:
     def fields(self) -> Mapping[str, str]:
         """Return the fields of a form with the same request."""
         given = {"selection": self.selection, "ids": json.dumps([*self.ids])}
+        given["key"] = self.key
         if self.root_id is not None:
             given["root"] = self.root_id
         if self.again:
@@ -119,13 +123,15 @@ def request_of_form(form: Mapping[str, str]) -> RerunRequest:
     except ValueError:
         ids = None
     is_valid = isinstance(ids, list) and all(isinstance(each, str) for each in ids)
-    if not is_valid or len(ids) > MAX_TASKS:
+    key = form.get("key", "")
+    if not is_valid or len(ids) > MAX_TASKS or not is_key(key):
         raise HTTPException(HTTPStatus.BAD_REQUEST, "the form is malformed")
     return RerunRequest(
         ids=ids,
         root_id=form.get("root"),
         selection=form.get("selection", ""),
         again="again" in form,
+        key=key,
     )
 
 

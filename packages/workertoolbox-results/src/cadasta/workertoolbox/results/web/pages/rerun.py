@@ -9,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from cadasta.workertoolbox.results._errors import DatabaseUnavailable, OperationNotFound
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan
 from cadasta.workertoolbox.results._reruns.publishing import begin_rerun
 from cadasta.workertoolbox.results._safe_text import log_text
+from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.access.rights import explained_refusal, require
 from cadasta.workertoolbox.results.web.access.viewer import viewer_of
 from cadasta.workertoolbox.results.web.operating.forms import Form, form_handler
@@ -56,6 +58,8 @@ class _RerunPages:
     def begin(self, request: Request, form: Form) -> Response:
         """Publish the tasks if their number is confirmed, else return the page."""
         store, wanted = site_of(request).store, request_of_form(form)
+        if _has_begun(store, wanted.key):
+            return _lead_to(request, wanted.key)
         plan = wanted.plan(self._operator.app, store)
         count, reason = len(plan.allowed), form.get("reason", "").strip()
         problem = None
@@ -67,17 +71,31 @@ class _RerunPages:
             problem = "Nothing was published. Write why the tasks are run again."
         if problem is not None or not count:
             return self._page(request, wanted, plan, problem, reason=reason)
-        signature = viewer_of(request).signature
-        with explained_refusal("an operator"):
-            id = begin_rerun(
-                *(store, plan),
-                made_by=signature,
-                reason=reason,
-                selection=wanted.selection,
-            )
-        logger.info("operation %s: %d tasks, by %s", id, count, log_text(signature))
-        self._operator.reruns.start(store, id)
-        return RedirectResponse(path(request, "operation", id=id), HTTPStatus.SEE_OTHER)
+        self._start(request, wanted, plan, reason)
+        return _lead_to(request, wanted.key)
+
+    def _start(
+        self, request: Request, wanted: RerunRequest, plan: RerunPlan, reason: str
+    ) -> None:
+        """Begin the operation, unless the same form has begun it meanwhile."""
+        store, signature = site_of(request).store, viewer_of(request).signature
+        try:
+            with explained_refusal("an operator"):
+                begin_rerun(
+                    *(store, plan),
+                    made_by=signature,
+                    reason=reason,
+                    selection=wanted.selection,
+                    id=wanted.key,
+                )
+        except DatabaseUnavailable:
+            # A second click sends the form again before the first one is answered.
+            if not _has_begun(store, wanted.key):
+                raise
+            return
+        count, by = len(plan.allowed), log_text(signature)
+        logger.info("operation %s: %d tasks, by %s", wanted.key, count, by)
+        self._operator.reruns.start(store, wanted.key)
 
     def _page(
         self,
@@ -103,6 +121,18 @@ class _RerunPages:
             again_path=again_path,
             max_reason_length=MAX_REASON_LENGTH,
         )
+
+
+def _has_begun(store: TaskStore, key: str) -> bool:
+    try:
+        store.operation(key)
+    except OperationNotFound:
+        return False
+    return True
+
+
+def _lead_to(request: Request, key: str) -> Response:
+    return RedirectResponse(path(request, "operation", id=key), HTTPStatus.SEE_OTHER)
 
 
 def _again_path(request: Request, plan: RerunPlan) -> str | None:
