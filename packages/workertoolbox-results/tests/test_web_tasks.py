@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._query.fields import FIELDS
 from cadasta.workertoolbox.results.web import create_app
 from cadasta.workertoolbox.results.web.searching import task_csv
-from cadasta.workertoolbox.results.web.searching.completions import HINTS
+from cadasta.workertoolbox.results.web.searching.completions import HINTS, complete
 
 OLD = "0b0c9a52-6a39-4d3b-8f0e-0d1d5f2f7a11"
 HOSTILE = "<b>\x1b[31m\u202eexe</b>\"'"
@@ -256,6 +257,7 @@ def test_each_field_has_a_hint() -> None:
         ("-que", "-", "queue:"),
         ("status:fai", "status:", "failure"),
         ("status:failure,lo", "status:failure,", "lost"),
+        ('name:"a b" sta', 'name:"a b" ', "status:"),
         ("tracked:", "tracked:", "yes"),
         ("queue:exp", "queue:", "export"),
         ("worker:host", "worker:", WORKER),
@@ -277,3 +279,11 @@ def test_completion_knows_no_answer(client: TestClient, text: str) -> None:
     response = client.get("/completions", params={"text": text})
 
     assert response.status_code == 200
+
+
+def test_the_end_of_a_long_text_is_found_at_once() -> None:
+    began = time.process_time()
+    found = complete("a" * 16_000 + " ", {})
+
+    assert time.process_time() - began < 1
+    assert found.kept == "a" * 16_000 + " "

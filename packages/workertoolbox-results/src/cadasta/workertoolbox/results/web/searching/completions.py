@@ -39,8 +39,9 @@ HINTS = {
     "tracked": "no: no monitor has seen its message",
 }
 
-#: The word at the end of a text, after a sign or a parenthesis.
-_WORD = re.compile(r'(?:[^\s()"]|"(?:[^"\\]|\\.)*"?)*$', re.DOTALL)
+#: A word: a text in it ends at its quote, or at the end. The search for words takes
+#: them from the left: that for the last one alone would try each place in the text.
+_WORD = re.compile(r'(?:[^\s()"]+|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
 
 #: A field with values: all but the last are complete.
 _FIELD = re.compile(r"(?P<field>\w+):(?P<before>(?:.*,)?)(?P<last>[^,]*)", re.DOTALL)
@@ -86,8 +87,8 @@ def complete(text: str, known: Known) -> Completions:
         known: Where the values of fields come from; it is asked for one field.
     """
     text = text[:MAX_LENGTH]
-    found = _WORD.search(text)
-    word = found[0] if found else ""
+    words = (each[0] for each in _WORD.finditer(text) if each.end() == len(text))
+    word = next(words, "")
     sign = "-" if word.startswith("-") else ""
     word = word.removeprefix(sign)
     kept = text[: len(text) - len(word)]
