@@ -106,3 +106,13 @@ def test_a_refresh_leaves_an_opened_part_open(page: Page) -> None:
 
     expect(page.locator("#long-args")).to_have_attribute("open", "")
     expect(page.get_by_role("button", name="Copy id")).to_be_visible()
+
+
+def test_copy_buttons_are_hidden_where_a_page_may_not_copy(page: Page) -> None:
+    # As over HTTP from another machine.
+    other = page.context.new_page()
+    other.add_init_script("delete Navigator.prototype.clipboard")
+    other.goto("/tasks/1")
+    assert other.evaluate("!navigator.clipboard")
+    expect(other.locator(".copy").first).to_be_hidden()
+    other.close()

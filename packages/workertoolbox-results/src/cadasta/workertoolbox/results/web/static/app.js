@@ -19,6 +19,8 @@ function rememberZone() {
 }
 
 function showCopyButtons(root) {
+  // Over HTTP, a page that is not from this machine may not write to the clipboard.
+  if (!navigator.clipboard) return;
   for (const each of root.querySelectorAll(".copy[hidden]")) each.hidden = false;
 }
 
