@@ -27,7 +27,7 @@ from support.polling import wait_until
 #: Parameters that a page or a method needs.
 QUERIES = {"/rerun": "?id=1", "/api/v1/stuck": "?older_than=1h"}
 
-ORIGIN = {"origin": "http://testserver"}
+ORIGIN = {"origin": "http://localhost"}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,11 @@ def opened(database: str, *roles: str) -> Iterator[tuple[TestClient, TaskStore]]
         url = stack.enter_context(granted_role(database, *statements))
         store = stack.enter_context(TaskStore(result_backend_url(url)))
         pages = create_app(store, operator=Operator(app))
-        client = TestClient(pages, client=("127.0.0.1", 1), follow_redirects=False)
+        client = TestClient(
+            *(pages, "http://localhost"),
+            client=("127.0.0.1", 1),
+            follow_redirects=False,
+        )
         with client:
             yield client, store
         app.close()

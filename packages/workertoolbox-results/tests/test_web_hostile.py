@@ -78,7 +78,7 @@ class Finder(HTMLParser):
 def client(app: Celery, store: TaskStore) -> Iterator[TestClient]:
     fill(store)
     pages = create_app(store, operator=Operator(app))
-    with TestClient(pages, client=("127.0.0.1", 1)) as client:
+    with TestClient(pages, "http://localhost", client=("127.0.0.1", 1)) as client:
         yield client
 
 
@@ -198,8 +198,8 @@ def test_redacted_arguments_are_on_no_page(app: Celery, store: TaskStore) -> Non
     with store.engine.begin() as connection:
         write_batch(connection, [read_task(sent, seen_at=datetime.now(UTC))])
     store_state(store, "1", "FAILURE", result=b'{"exc_type": "E"}')
-    operator = Operator(app)
-    with TestClient(create_app(store, operator=operator), client=("::1", 1)) as client:
+    pages = create_app(store, operator=Operator(app))
+    with TestClient(pages, "http://localhost", client=("::1", 1)) as client:
         texts = [client.get(path).text for path in ("/tasks/1", "/rerun?id=1")]
 
     assert "order" in texts[0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import re
 from collections.abc import Collection
 from http import HTTPStatus
 
@@ -27,12 +27,15 @@ from cadasta.workertoolbox.results.web.access.sessions import (
     Sessions,
 )
 from cadasta.workertoolbox.results.web.access.viewer import Viewer
+from cadasta.workertoolbox.results.web.serving.address import is_loopback
 from cadasta.workertoolbox.results.web.serving.proxies import client_of
 from cadasta.workertoolbox.results.web.site import here, path
 
 #: Headers of proxies. A request with one is not from this machine, even if its client
 #: is: a proxy on this machine has passed it on.
-_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
+_PROXY_HEADERS = re.compile("forwarded|via|x-real-ip|x-forwarded-.*")
+
+_PORT = re.compile(r":\d+$")
 
 
 class Access:
@@ -171,13 +174,15 @@ def set_session(response: Response, request: Request, value: str) -> None:
 
 
 def is_local(connection: HTTPConnection) -> bool:
-    """Return whether a request is from this machine."""
-    try:
-        address = ipaddress.ip_address(client_of(connection.scope))
-    except ValueError:
-        return False
-    is_passed_on = any(name in connection.headers for name in _PROXY_HEADERS)
-    return address.is_loopback and not is_passed_on
+    """Return whether a request is from this machine, for a name that it has for itself.
+
+    The name of another host may resolve to 127.0.0.1 for a moment, so that a page of
+    that host could send forms by a browser on this machine (DNS rebinding).
+    """
+    name = _PORT.sub("", connection.headers.get("host", "")).strip("[]").lower()
+    is_own_name = name == "localhost" or is_loopback(name)
+    is_passed_on = any(map(_PROXY_HEADERS.fullmatch, connection.headers))
+    return is_own_name and not is_passed_on and is_loopback(client_of(connection.scope))
 
 
 def _bearer(connection: HTTPConnection) -> str | None:
