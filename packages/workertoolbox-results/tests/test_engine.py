@@ -8,14 +8,17 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 from cadasta.workertoolbox.results import (
+    DatabaseUnavailable,
     InvalidURL,
     database_url,
     open_engine,
     upgrade,
 )
+from cadasta.workertoolbox.results._database.engine import shown_url, translate_errors
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,18 @@ def test_an_unsupported_database_is_refused_without_showing_the_password(
         upgrade(url)
 
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_in_the_query_of_a_url_is_not_shown(tmp_path: Path) -> None:
+    # Of SQLite, the query names no password, but a driver option.
+    url = f"sqlite:///{tmp_path / 'missing' / 'x.sqlite'}"
+    engine = open_engine(database_url(f"{url}?cached_statements=10"))
+    with pytest.raises(DatabaseUnavailable) as caught, translate_errors(engine):
+        engine.connect()
+    shown = shown_url(make_url("postgresql://a:hunter2@db/x?password=hunter2"))
+
+    assert f"database {url} cannot be used" in str(caught.value)
+    assert shown == "postgresql://a:***@db/x"
 
 
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])

@@ -46,7 +46,8 @@ def database(context: CheckContext) -> Iterator[Finding]:
         yield failed("database", *_detail_and_advice(error))
         return
     context.engine = engine
-    shown = engine.url.render_as_string(hide_password=True)
+    # Drivers also take a password from the query.
+    shown = engine.url.set(query={}).render_as_string(hide_password=True)
     file = engine.url.database
     # Connecting would create the file.
     if engine.dialect.name == "sqlite" and file and not Path(file).exists():

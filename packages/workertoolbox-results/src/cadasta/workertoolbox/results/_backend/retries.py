@@ -17,6 +17,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.engine import shown_url
 from cadasta.workertoolbox.results._database.outages import (
     is_outage,
     is_outdated_schema,
@@ -184,7 +185,7 @@ class RetryMixin(base.BaseBackend):
         fallback_exc: Callable[..., Exception] | None,
         fallback_msg: str | None,
     ) -> Exception:
-        shown = self.database.engine.url.render_as_string(hide_password=True)
+        shown = shown_url(self.database.engine.url)
         is_outdated = is_outdated_schema(error)
         advice = (
             "run `celery -A … tasks upgrade`" if is_outdated else "check result_backend"

@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._backend.deferred_starts import deferred_star
 from cadasta.workertoolbox.results._backend.retries import CHANGE_NOTHING
 from cadasta.workertoolbox.results._backend.start_watch import StartWatch
 from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.engine import shown_url
 from cadasta.workertoolbox.results._database.outages import is_outdated_schema, one_line
 from cadasta.workertoolbox.results._database.tables import history
 
@@ -55,7 +56,7 @@ def look_at(database: Database, *, is_required: bool) -> None:
             of_day = select(history.c.id).where(history.c.day == today)
             connection.execute(of_day.limit(0))
     except Exception as error:
-        shown = database.engine.url.render_as_string(hide_password=True)
+        shown = shown_url(database.engine.url)
         logger.critical(
             "no result can be stored: database %s cannot be used: %s; %s%s",
             shown,

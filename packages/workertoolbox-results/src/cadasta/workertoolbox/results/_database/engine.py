@@ -81,6 +81,14 @@ def _unsupported(scheme: str) -> str:
     )
 
 
+def shown_url(url: URL) -> str:
+    """Return a URL for messages: with its password masked, and without its query.
+
+    Drivers also take a password from the query, as in `?password=…`.
+    """
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
 def open_engine(url: URL, **options: Any) -> Engine:
     """Return an engine that replaces its connections after a fork or a server restart.
 
@@ -160,13 +168,13 @@ def translate_errors(engine: Engine) -> Iterator[None]:
     """Turn any error of the driver into `DatabaseUnavailable`.
 
     Raises:
-        DatabaseUnavailable: Its message contains the URL, with the password masked, and
-            the driver's reason.
+        DatabaseUnavailable: Its message contains the URL, without secrets, and the
+            driver's reason.
     """
     try:
         yield
     except DBAPIError as error:
-        shown = engine.url.render_as_string(hide_password=True)
+        shown = shown_url(engine.url)
         raise DatabaseUnavailable(
             f"database {shown} cannot be used: {one_line(error)}; check "
             "result_backend, the privileges of its role, and whether the server is "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine, column, inspect, select, table
 
-from cadasta.workertoolbox.results._database.engine import translate_errors
+from cadasta.workertoolbox.results._database.engine import shown_url, translate_errors
 from cadasta.workertoolbox.results._errors import SchemaOutdated
 
 #: The newest migration. Revisions are numbers of four digits, so they compare as text.
@@ -34,7 +34,7 @@ def check_schema(engine: Engine) -> str:
     with translate_errors(engine), engine.connect() as connection:
         revision = current_revision(connection)
     if revision is None or revision < HEAD_REVISION:
-        shown = engine.url.render_as_string(hide_password=True)
+        shown = shown_url(engine.url)
         found = "no tables of the toolbox"
         if revision is not None:
             found = f"schema {revision}, and this release needs {HEAD_REVISION}"

@@ -15,7 +15,11 @@ from kombu.message import Message
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
-from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.engine import (
+    database_url,
+    open_engine,
+    shown_url,
+)
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
@@ -166,7 +170,7 @@ class Monitor:
                 "copying tasks from queue %r of %s to %s",
                 self._queue.name,
                 broker,
-                self._engine.url.render_as_string(hide_password=True),
+                shown_url(self._engine.url),
             )
             # The archiver waits for messages from its first batch on.
             self._progress.report_if_due(self._engine)
