@@ -107,3 +107,22 @@ def test_pages_wait_for_the_upgrade_of_the_database(tmp_path: Path) -> None:
     assert before.status_code == 503
     assert "tasks upgrade" in before.text
     assert after.status_code == 200
+
+
+def test_a_page_says_that_all_connections_are_in_use(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/busy.sqlite3"
+    upgrade(url)
+    engine = open_engine(
+        database_url(url), pool_size=1, max_overflow=0, pool_timeout=0.01
+    )
+    with (
+        TaskStore.from_engine(engine) as store,
+        TestClient(create_app(store)) as client,
+    ):
+        with engine.connect():
+            busy = client.get("/tasks")
+        later = client.get("/tasks")
+
+    assert busy.status_code == 503
+    assert "all connections to the database are in use" in busy.text
+    assert later.status_code == 200

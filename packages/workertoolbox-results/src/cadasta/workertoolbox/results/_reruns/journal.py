@@ -104,9 +104,7 @@ def begin(
         connection.execute(insert(operation_task), rows)
 
 
-def claim(
-    engine: Engine, entry: OperationTask, own: Operation
-) -> OperationTask | None:
+def claim(engine: Engine, entry: OperationTask, own: Operation) -> OperationTask | None:
     """Store that a task is about to be published, and return its new state.
 
     Until the process settles it, the task has no note. It is refused if another

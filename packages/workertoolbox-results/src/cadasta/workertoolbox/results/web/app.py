@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -129,6 +130,7 @@ def create_app(
         exception_handlers={
             HTTPException: show_problem,
             ResultsError: show_problem,
+            PoolTimeout: show_problem,
             Exception: show_problem,
         },
         lifespan=lifespan,

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import ClassVar
 
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._errors import (
     DatabaseUnavailable,
     InvalidGrouping,
@@ -96,6 +98,14 @@ def problem_of(error: Exception) -> Problem:
             if isinstance(error, kind):
                 marked = error.marked if isinstance(error, InvalidQuery) else None
                 return Problem(status, str(error), marked)
+    if isinstance(error, PoolTimeout):
+        logger.warning("%s; the database is too slow for its viewers", one_line(error))
+        return Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "all connections to the database are in use; try again later, or close "
+            "pages that are slow",
+            headers={"retry-after": "10"},
+        )
     logger.error("a page could not be shown", exc_info=error)
     return Problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
