@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
-from cadasta.workertoolbox.results.web import create_app
+from cadasta.workertoolbox.results.web import create_app, turns
 from cadasta.workertoolbox.results.web.site import PAGES, VERSION
 
 
@@ -126,3 +130,33 @@ def test_a_page_says_that_all_connections_are_in_use(tmp_path: Path) -> None:
     assert busy.status_code == 503
     assert "all connections to the database are in use" in busy.text
     assert later.status_code == 200
+
+
+def test_pages_that_wait_for_the_database_leave_threads_for_others(
+    store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "AT_ONCE", 2)
+    monkeypatch.setattr(turns, "PATIENCE_S", 0.1)
+    is_fast = Event()
+    is_fast.set()
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def wait(*_: Any) -> None:
+        is_fast.wait()
+
+    with TestClient(create_app(store)) as client, ThreadPoolExecutor(3) as pool:
+        before = [client.get("/tasks").status_code for _ in range(3)]
+        is_fast.clear()
+        waiting = [pool.submit(client.get, "/tasks") for _ in range(3)]
+        try:
+            refused = next(as_completed(waiting, timeout=10)).result()
+        finally:
+            is_fast.set()
+        answers = sorted(each.result().status_code for each in waiting)
+        after = client.get("/tasks").status_code
+
+    assert before == [200] * 3
+    assert refused.headers["retry-after"] == "10"
+    assert "too many pages wait for the database" in refused.text
+    assert answers == [200, 200, 503]
+    assert after == 200

@@ -33,6 +33,7 @@ from cadasta.workertoolbox.results.web.problems import problem_of
 from cadasta.workertoolbox.results.web.readiness import Readiness
 from cadasta.workertoolbox.results.web.security_headers import SecurityHeaders
 from cadasta.workertoolbox.results.web.site import Site, site_of
+from cadasta.workertoolbox.results.web.turns import Turns
 
 #: Seconds for which browsers keep a static file. Its path has the version.
 _STATIC_AGE_S = 365 * 86_400
@@ -116,6 +117,7 @@ def create_app(
             ],
             middleware=[
                 Middleware(Gate, access=access),
+                Middleware(Turns),
                 Middleware(Readiness, store=store),
             ],
         ),
