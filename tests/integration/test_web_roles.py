@@ -129,3 +129,12 @@ def test_a_reader_who_is_an_operator_and_a_purger_changes_both(filled: str) -> N
     assert resolved.status_code == rerun.status_code == 303
     assert state == "resolved"
     assert made_by == "anonymous at 127.0.0.1"
+
+
+@pytest.mark.parametrize("kind", ["tasks", "workflows", "errors", "operations"])
+@pytest.mark.parametrize("id", ["%00", "a%00b", "%ED%A0%80", "x" * 5000])
+def test_an_id_that_the_database_cannot_store_is_not_found(
+    filled: str, kind: str, id: str
+) -> None:
+    with opened(filled, "reader") as (client, _):
+        assert client.get(f"/{kind}/{id}").status_code == 404

@@ -132,13 +132,14 @@ class Operations(OpenDatabase):
             DatabaseUnavailable: The database cannot be reached or refuses the query.
             OperationNotFound: There is no operation with this key.
         """
-        query = select(operation).where(operation.c.id == jsonable_text(id))
+        known_id = jsonable_text(id)
+        query = select(operation).where(operation.c.id == known_id)
         with self._snapshot() as connection:
             row = connection.execute(query).mappings().first()
-            counts = _count(connection, [id])
+            counts = _count(connection, [known_id])
         if row is None:
             raise OperationNotFound(id)
-        return _operation(row, counts[id])
+        return _operation(row, counts[known_id])
 
     def operation_tasks(
         self,
