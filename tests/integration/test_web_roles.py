@@ -126,6 +126,10 @@ def test_a_reader_who_is_an_operator_and_a_purger_changes_both(filled: str) -> N
         made_by = store.operation(id).made_by
         state = store.error_group(GROUP).state
 
+        form = fields_of(page.text, action)
+        unknown = client.post("/errors/%00/resolve", data=form, headers=ORIGIN)
+
+    assert unknown.status_code == 404
     assert resolved.status_code == rerun.status_code == 303
     assert state == "resolved"
     assert made_by == "anonymous at 127.0.0.1"

@@ -386,7 +386,9 @@ def test_a_rerun_of_unknown_tasks_is_a_page_that_says_so(
     assert client.get(f"/rerun?{query}").status_code == status
 
 
-@pytest.mark.parametrize("ids", ["", "{}", "[1]", json.dumps(["1"] * 501)])
+@pytest.mark.parametrize(
+    "ids", ["", "{}", "[1]", json.dumps(["1"] * 501), "[" * 80_000]
+)
 def test_a_changed_form_is_refused(
     client: TestClient, store: TaskStore, ids: str
 ) -> None:

@@ -195,7 +195,8 @@ class ErrorGroups(OpenDatabase):
         self._change(id, state=OPEN, resolved_at=None)
 
     def _change(self, id: str, **values: Any) -> None:
-        change = update(error_group).where(error_group.c.id == id).values(values)
+        is_meant = error_group.c.id == jsonable(id)
+        change = update(error_group).where(is_meant).values(values)
         with translate_errors(self.engine), self.engine.begin() as connection:
             if not connection.execute(change).rowcount:
                 raise ErrorGroupNotFound(id)

@@ -120,7 +120,7 @@ def request_of_form(form: Mapping[str, str]) -> RerunRequest:
     """
     try:
         ids = json.loads(form.get("ids", ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         ids = None
     is_valid = isinstance(ids, list) and all(isinstance(each, str) for each in ids)
     key = form.get("key", "")
