@@ -237,6 +237,18 @@ def test_an_invalid_window_is_a_page_that_says_so(client: TestClient, url: str) 
     assert page.one("p", class_="problem").text
 
 
+def test_figures_without_the_latest_tasks_say_so(store: TaskStore) -> None:
+    store_state(store, "1", "FAILURE", at=datetime.now(UTC) - 90 * MINUTE)
+    with TestClient(create_app(store)) as client:
+        page = page_of(client)
+        earlier = page_of(client, "/?since=5h&until=2h")
+
+    [notice] = [each.text for each in page.all("p", class_="notice")]
+    assert notice.startswith("These figures contain only tasks that ended before ")
+    assert "celery -A proj tasks monitor" in notice
+    assert not earlier.all("p", class_="notice")
+
+
 def test_an_empty_database_shows_the_next_command(store: TaskStore) -> None:
     with TestClient(create_app(store)) as client:
         page = page_of(client)

@@ -41,6 +41,9 @@ DEFAULT = "1h"
 #: Maximum number of rows of each table.
 ROWS = 8
 
+#: Seconds that figures may be old without a notice.
+MAX_LAG_S = 300.0
+
 #: Units of steps, with their lengths in minutes.
 _UNITS = {"day": 1440, "hour": 60, "minute": 1}
 
@@ -69,6 +72,7 @@ def show(request: Request) -> Response:
         charts=draw(ended.value, zone),
         chart_height=HEIGHT,
         max_stuck=MAX_STUCK,
+        max_lag_s=MAX_LAG_S,
         rows=ROWS,
         slowest=rankings.slowest(table, ROWS),
         failing=rankings.most_failing(table, ROWS),
