@@ -239,6 +239,15 @@ def test_the_total_of_attempts_is_limited_except_for_known_addresses() -> None:
     assert tried.begin("10.0.0.2") == 0
 
 
+def test_an_ipv4_address_is_one_whatever_its_form() -> None:
+    tried = Attempts(clock=lambda: 0.0)
+    same = ("10.0.0.1", "::ffff:10.0.0.1") * attempts.BURST
+    waits = [tried.begin(each) for each in same[: attempts.BURST + 1]]
+
+    assert [wait > 0 for wait in waits] == [False] * attempts.BURST + [True]
+    assert tried.begin("::ffff:10.0.0.2") == 0
+
+
 def test_addresses_in_a_network_of_ipv6_count_as_one() -> None:
     tried = Attempts(clock=lambda: 0.0)
     waits = [tried.begin(f"2001:db8::{n}") for n in range(1, attempts.BURST + 2)]

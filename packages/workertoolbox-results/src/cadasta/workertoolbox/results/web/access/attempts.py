@@ -93,6 +93,8 @@ def _network(address: str) -> str:
     except ValueError:
         return address
     if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)  # As a socket for both versions shows it.
         return str(ipaddress.ip_network((int(ip), 64), strict=False))
     return str(ip)
 
