@@ -119,6 +119,16 @@ def test_a_stopped_thread_starts_with_the_next_question(refreshers: Refreshers) 
     assert refresher.ask(question).value == asked + 1
 
 
+def test_the_thread_ends_when_the_store_is_closed(
+    store: TaskStore, refreshers: Refreshers
+) -> None:
+    question = Counting()
+    refreshers().ask(question)
+    store.close()
+
+    assert not question.threads[0].is_alive()
+
+
 def test_the_first_error_is_raised_until_there_is_an_answer(
     refreshers: Refreshers,
 ) -> None:

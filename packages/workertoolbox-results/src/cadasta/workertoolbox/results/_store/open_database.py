@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -44,6 +44,7 @@ class OpenDatabase:
         if not timeout_s > 0 or math.isnan(timeout_s):
             raise ValueError(f"timeout_s must be greater than 0, got {timeout_s!r}")
         self.timeout_s = timeout_s
+        self._on_close = ExitStack()
         self.engine = open_engine(database_url(url))
         try:
             check_schema(self.engine)
@@ -73,12 +74,22 @@ class OpenDatabase:
         `close` disposes of the engine.
         """
         store = cls.__new__(cls)
+        store._on_close = ExitStack()
         store.engine = engine
         return store
 
     def close(self) -> None:
         """Close the connections."""
+        self._on_close.close()
         self.engine.dispose()
+
+    def call_on_close(self, function: Callable[[], object]) -> None:
+        """Call a function before the connections are closed.
+
+        For threads that ask the database: a query that runs meanwhile would keep its
+        connection, and later ones would open others.
+        """
+        self._on_close.callback(function)
 
     def __enter__(self) -> Self:
         return self

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -94,14 +92,6 @@ def create_app(
         operator: Lets users change something. Without a login, only users of this
             machine can.
     """
-    refresher = Refresher(store)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        # Of an app that is mounted, it is not called; the thread ends without viewers.
-        yield
-        await run_in_threadpool(refresher.stop)
-
     access = Access(login, operator.rights if operator else ())
     static = _StaticFiles(directory=Path(__file__).with_name("static"))
     routes = [
@@ -135,13 +125,11 @@ def create_app(
             PoolTimeout: show_problem,
             Exception: show_problem,
         },
-        lifespan=lifespan,
     )
-    inside.state.site = Site(store, refresher)
+    inside.state.site = Site(store, Refresher(store))
     if not prefix:
         return inside
-    outside = Mount(f"/{prefix.strip('/')}", inside)
-    return Starlette(routes=[outside], lifespan=lifespan)
+    return Starlette(routes=[Mount(f"/{prefix.strip('/')}", inside)])
 
 
 def _operator_routes(operator: Operator | None) -> Iterator[BaseRoute]:

@@ -81,7 +81,7 @@ class Refresher:
 
     Whatever the number of viewers, the database is asked each question once in
     `every_s`, and never two at a time. The thread starts with the first question, and
-    ends when all are forgotten.
+    ends when all are forgotten or the store is closed.
 
     Args:
         every_s: Seconds between two answers to the same question. After a slow answer,
@@ -98,6 +98,7 @@ class Refresher:
         self._questions: dict[Question[Any], _Asked] = {}
         self._thread: Thread | None = None
         self._changed = Condition()
+        store.call_on_close(self.stop)
 
     def ask(self, question: Question[Value]) -> Answer[Value]:
         """Return the latest answer, after waiting for the first one.
