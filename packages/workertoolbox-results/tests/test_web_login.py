@@ -105,6 +105,15 @@ def test_the_cookie_of_a_session_cannot_be_read_by_scripts_and_ends(
     assert "Secure" not in plain and "Secure" in encrypted
 
 
+def test_the_path_of_a_cookie_is_quoted(store: TaskStore, login: PasswordLogin) -> None:
+    outer = Starlette(routes=[Mount("/of {team}", create_app(store, login=login))])
+    with TestClient(outer, follow_redirects=False) as client:
+        form = {"password": PASSWORD}
+        done = client.post("/of%20a%3BDomain=x/login", data=form, headers=ORIGIN)
+
+    assert "; Path=/of%20a%3BDomain%3Dx; " in done.headers["set-cookie"]
+
+
 def test_the_cookie_of_a_session_is_only_sent_below_the_mount(
     store: TaskStore, login: PasswordLogin
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection
 from http import HTTPStatus
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -166,7 +167,7 @@ def set_session(response: Response, request: Request, value: str) -> None:
         COOKIE,
         value,
         max_age=AGE_S if value else 0,
-        path=request.state.root or "/",
+        path=quote(request.state.root) or "/",
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="lax",
