@@ -52,7 +52,7 @@ def visible(value: Any) -> Any:
     """Return a text without invisible characters, which become escapes like `\\x1b`.
 
     The environment applies it to every value that a template shows: names, arguments
-    and tracebacks come from whoever can publish a message. Lines stay lines.
+    and tracebacks come from anyone who can publish a message. Lines stay lines.
     """
     if value is None:
         return ""
