@@ -60,7 +60,7 @@ def test_outdated_tables_fail(undeclared_app: Celery, database: str) -> None:
     checked = run_check(with_database(undeclared_app, database))
 
     assert list(checked.details("failed")) == ["schema"]
-    assert "only 0001" in checked.details("failed")["schema"]
+    assert "schema 0001" in checked.details("failed")["schema"]
     assert "tasks upgrade" in checked.advice("schema")
 
 
