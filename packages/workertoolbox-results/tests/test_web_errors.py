@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from html_pages import Element, parse
+from html_pages import Element
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 from stored_tasks import store_ended
+from web_pages import filled_store, open_app, page_of
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import error_group
@@ -73,17 +73,10 @@ def fill(store: TaskStore) -> None:
 def client(
     template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
-    path = shutil.copy(template, tmp_path_factory.mktemp("errors"))
-    with TaskStore(f"workertoolbox+sqlite:///{path}") as store:
+    with filled_store(template, tmp_path_factory.mktemp("errors")) as store:
         fill(store)
-        with TestClient(create_app(store)) as client:
+        with open_app(store) as client:
             yield client
-
-
-def page_of(client: TestClient, url: str, *, status: int = 200) -> Element:
-    response = client.get(url)
-    assert response.status_code == status, response.text
-    return parse(response.text)
 
 
 def states(page: Element) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from html_pages import Element, parse
 from sample_states import STATUSES, WORKER, fill
 from starlette.testclient import TestClient
 from stored_tasks import store_ended
+from web_pages import filled_store, open_app, page_of
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._query.fields import FIELDS
@@ -30,8 +30,7 @@ HOSTILE = "<b>\x1b[31m\u202eexe</b>\"'"
 def client(
     template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
-    path = shutil.copy(template, tmp_path_factory.mktemp("tasks"))
-    with TaskStore(f"workertoolbox+sqlite:///{path}") as store:
+    with filled_store(template, tmp_path_factory.mktemp("tasks")) as store:
         fill(store)
         now = datetime.now(UTC)
         then = now - timedelta(days=3)
@@ -40,14 +39,8 @@ def client(
         names = {"name": HOSTILE, "queue": HOSTILE, "worker": HOSTILE}
         store_ended(store, HOSTILE, at=at, scheduled_at=at, **names)
         store_ended(store, "sum", at=at, scheduled_at=at, name="=1+1", worker="@x")
-        with TestClient(create_app(store)) as client:
+        with open_app(store) as client:
             yield client
-
-
-def page_of(client: TestClient, url: str, *, status: int = 200) -> Element:
-    response = client.get(url)
-    assert response.status_code == status, response.text
-    return parse(response.text)
 
 
 def ids_of(page: Element) -> list[str]:

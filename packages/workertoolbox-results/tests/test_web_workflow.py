@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from sample_flows import (
     fill_with_flows,
 )
 from starlette.testclient import TestClient
+from web_pages import filled_store, open_app
 
-from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results.web import create_app
 from cadasta.workertoolbox.results.web.drawing.workflow_rows import MAX_ROWS
 
 
@@ -30,10 +28,9 @@ from cadasta.workertoolbox.results.web.drawing.workflow_rows import MAX_ROWS
 def client(
     template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
-    path = shutil.copy(template, tmp_path_factory.mktemp("flows"))
-    with TaskStore(f"workertoolbox+sqlite:///{path}") as store:
+    with filled_store(template, tmp_path_factory.mktemp("flows")) as store:
         fill_with_flows(store)
-        with TestClient(create_app(store)) as client:
+        with open_app(store) as client:
             yield client
 
 
