@@ -32,11 +32,8 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
-from cadasta.workertoolbox.results._store.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.queues import MAX_SAMPLE_AGE, QueueBacklog
 from cadasta.workertoolbox.results._store.store import TaskStore
-
-#: Age from which a sample of the archiver counts as out of date.
-MAX_SAMPLE_AGE = timedelta(minutes=5)
 
 
 @click.command(

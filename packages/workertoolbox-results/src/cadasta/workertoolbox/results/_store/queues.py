@@ -38,6 +38,9 @@ MAX_COUNTED = 5_000
 #: Maximum number of running tasks, and of the latest ends, that are read.
 MAX_ROWS = 20_000
 
+#: Age from which a sample of the archiver counts as out of date: it takes one a minute.
+MAX_SAMPLE_AGE = timedelta(minutes=5)
+
 #: The window of the throughput: minutes that are archived.
 THROUGHPUT_WINDOW = timedelta(minutes=10)
 

@@ -11,6 +11,7 @@ from starlette.datastructures import QueryParams
 
 from cadasta.workertoolbox.results._store.health import Health
 from cadasta.workertoolbox.results._store.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.rollup_sums import FAILED
 from cadasta.workertoolbox.results._store.rollups import BacklogSample
 from cadasta.workertoolbox.results._store.routes import Route
 from cadasta.workertoolbox.results._store.schedule_runs import ScheduledRun
@@ -137,7 +138,7 @@ def is_chosen(entry: Schedule, chosen: str) -> bool:
         return chosen == "removed" and entry.removed
     if chosen == "overdue":
         return entry.overdue
-    has_failed = entry.last is not None and entry.last.status in ("FAILURE", "LOST")
+    has_failed = entry.last is not None and entry.last.status in FAILED
     return has_failed if chosen == "failed" else True
 
 

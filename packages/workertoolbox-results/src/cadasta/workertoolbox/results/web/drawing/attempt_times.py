@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results.web.drawing.time_axis import TimeAxis
 from cadasta.workertoolbox.results.web.wording.formats import tone
 
 #: Maximum number of attempts that are drawn: the latest.
@@ -81,16 +82,6 @@ class TimeLine:
     left_out: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    since: datetime
-    length_s: float
-
-    def x(self, at: datetime) -> float:
-        share = (at - self.since).total_seconds() / self.length_s
-        return round(min(max(share, 0.0), 1.0) * 100, 3)
-
-
 def time_line(
     task: Task, attempts: Sequence[Attempt], *, is_over: bool, now: datetime
 ) -> TimeLine | None:
@@ -109,7 +100,7 @@ def time_line(
     length_s = (until - min(instants)).total_seconds()
     if length_s <= 0:
         return None
-    axis = _Axis(min(instants), length_s)
+    axis = TimeAxis(min(instants), until)
     rows = []
     for number, attempt in enumerate(drawn):
         later = drawn[number + 1 :]
@@ -123,7 +114,7 @@ def time_line(
         since=axis.since,
         rows=rows,
         ticks=[*_ticks(length_s)],
-        eta_x=None if eta is None else axis.x(eta),
+        eta_x=None if eta is None else axis.place(eta),
         left_out=first,
     )
 
@@ -135,7 +126,7 @@ def _instants(attempt: Attempt) -> Iterator[datetime]:
 
 
 def _bars(
-    attempt: Attempt, axis: _Axis, *, stop: datetime, is_open: bool
+    attempt: Attempt, axis: TimeAxis, *, stop: datetime, is_open: bool
 ) -> Iterator[Bar]:
     """Yield the bars of an attempt.
 
@@ -160,9 +151,11 @@ def _bars(
     yield _bar(kind, axis, start, finish, title)._replace(is_open=is_lost)
 
 
-def _bar(kind: str, axis: _Axis, since: datetime, until: datetime, title: str) -> Bar:
-    x = axis.x(since)
-    return Bar(kind, x, round(max(axis.x(until) - x, 0.0), 3), title)
+def _bar(
+    kind: str, axis: TimeAxis, since: datetime, until: datetime, title: str
+) -> Bar:
+    x = axis.place(since)
+    return Bar(kind, x, round(max(axis.place(until) - x, 0.0), 3), title)
 
 
 def _for(length: timedelta) -> str:

@@ -10,7 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._history.tiers import interval_start
-from cadasta.workertoolbox.results._store.queues import MAX_COUNTED, QueueBacklog
+from cadasta.workertoolbox.results._store.queues import (
+    MAX_COUNTED,
+    MAX_SAMPLE_AGE,
+    QueueBacklog,
+)
 from cadasta.workertoolbox.results._store.rollups import BacklogSample
 from cadasta.workertoolbox.results._store.routes import host_family
 from cadasta.workertoolbox.results.web.answers.fleet import CHARTED, QueuesQuestion
@@ -18,9 +22,6 @@ from cadasta.workertoolbox.results.web.site import site_of
 
 #: Maximum number of queues that are shown: those with most waiting tasks.
 MAX_SHOWN = 200
-
-#: Age from which a sample of the archiver counts as out of date.
-MAX_SAMPLE_AGE = timedelta(minutes=5)
 
 
 def show(request: Request) -> Response:

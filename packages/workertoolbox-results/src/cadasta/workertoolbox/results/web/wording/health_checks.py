@@ -9,12 +9,10 @@ from typing import NamedTuple
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.health import Health
 from cadasta.workertoolbox.results._store.quarantine import MAX_COUNTED
+from cadasta.workertoolbox.results._store.queues import MAX_SAMPLE_AGE
 
 #: Seconds that monitors, and the archiver, may be behind without a warning.
 MAX_LAG_S = 120.0
-
-#: Seconds since the last sample after which no archiver runs: it takes one a minute.
-MAX_SAMPLE_AGE_S = 300.0
 
 
 class Check(NamedTuple):
@@ -82,7 +80,7 @@ def _archiver(health: Health) -> Check:
         return Check("warn", "Archiver", sentence, "celery -A proj tasks archive")
     # A sample has the time at which its minute began.
     age_s = max(_seconds_since(health, sampled_at) - 60, 0.0)
-    if age_s > MAX_SAMPLE_AGE_S:
+    if age_s > MAX_SAMPLE_AGE.total_seconds():
         sentence = f"No archiver has taken a sample for {duration_text(age_s)}."
         return Check("warn", "Archiver", sentence, "celery -A proj tasks archive")
     lag_s = max(health.completeness.archiver_lag_s, 0.0)
