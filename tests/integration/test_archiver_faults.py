@@ -14,7 +14,7 @@ from threading import Event
 
 import pytest
 from celery import states
-from sqlalchemy import Connection, NullPool, func, select, text
+from sqlalchemy import Connection, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results import open_engine
@@ -31,7 +31,7 @@ from faults.archiver_fleet import run_archiver_fleet
 from servers.postgresql import PostgreSQL
 from support.polling import wait_until
 from support.proxy import run_proxy
-from support.statements import fetch
+from support.statements import execute, fetch
 from support.task_histories import History, open_history
 
 #: The seed of the faults of a fleet, and of its tasks.
@@ -47,6 +47,37 @@ STEP_BYTES = 300
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+#: A role that can read a result only when the gate is open: when nobody holds a lock.
+GATED_ROLE = (
+    "CREATE ROLE gated",
+    "GRANT ALL ON ALL TABLES IN SCHEMA public TO gated",
+    "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO gated",
+    """
+    CREATE FUNCTION pass_gate() RETURNS boolean LANGUAGE plpgsql AS $$
+    BEGIN
+        WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP
+            PERFORM pg_sleep(0.01);
+        END LOOP;
+        RETURN true;
+    END $$
+    """,
+    "ALTER TABLE celery_taskmeta ENABLE ROW LEVEL SECURITY",
+    "CREATE POLICY gate ON celery_taskmeta USING (pass_gate())",
+)
+UNGATED = (
+    "DROP POLICY gate ON celery_taskmeta",
+    "ALTER TABLE celery_taskmeta DISABLE ROW LEVEL SECURITY",
+    "DROP FUNCTION pass_gate",
+    "DROP OWNED BY gated",
+    "DROP ROLE gated",
+)
+
+#: Sessions that wait at the gate.
+AT_GATE = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event = 'PgSleep'
 """
 
 
@@ -80,6 +111,24 @@ def idle_session(past: History, statement: str) -> Iterator[Connection]:
         connection.execute(text(statement))
         yield connection
         connection.rollback()
+
+
+@contextmanager
+def gated_archiver(past: History) -> Iterator[tuple[Connection, Connection]]:
+    """Yield a connection whose statements stop at each result, with the gate.
+
+    They have their snapshot by then, and go on when the gate is rolled back.
+    """
+    url = past.engine.url
+    execute(url, *GATED_ROLE)
+    engine = create_engine(url.update_query_dict({"options": "-c role=gated"}))
+    try:
+        with engine.connect() as archiver, past.engine.connect() as gate:
+            gate.execute(text("SELECT pg_advisory_xact_lock(1)"))
+            yield archiver, gate
+    finally:
+        engine.dispose()
+        execute(url, *UNGATED)
 
 
 def shown_statuses(past: History) -> dict[str, str]:
@@ -219,6 +268,42 @@ def test_a_message_that_is_written_while_its_result_is_archived_is_merged(
     archive(past)
 
     assert archived == 0
+    assert past.rows()[0]["tracked"]
+    assert_all_archived(past, "1")
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_message_that_is_written_before_its_result_and_committed_after_is_merged(
+    past: History, deleted: bool
+) -> None:
+    with past.engine.connect() as monitor:
+        past.publish(connection=monitor)
+        past.store(states.SUCCESS, 1)
+        assert archive(past) == 1
+        if deleted:
+            past.delete_result()
+        monitor.commit()
+    archive(past)
+
+    assert shown_statuses(past) == {"1": states.SUCCESS}
+    assert past.rows()[0]["tracked"]
+    assert_all_archived(past, "1")
+
+
+def test_a_message_that_is_committed_while_its_result_is_looked_up_is_archived_with_it(
+    past: History,
+) -> None:
+    past.store(states.SUCCESS, 1)
+    with gated_archiver(past) as (archiver, gate), ThreadPoolExecutor(1) as pool:
+        archived = pool.submit(archive_batch, archiver, past.options)
+        try:
+            wait_until(lambda: fetch(past.engine.url, AT_GATE) == [(1,)])
+            past.publish()
+        finally:
+            gate.rollback()
+        assert archived.result() == 1
+        archiver.commit()
+
     assert past.rows()[0]["tracked"]
     assert_all_archived(past, "1")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -113,10 +113,6 @@ def _duration(app: Celery, setting: str, default: float) -> float:
         raise InvalidDuration(setting, value) from error
 
 
-#: The columns of a message that the archiver needs.
-_MESSAGE = ("id", "name", "scheduled_at")
-
-
 class EndedTask(NamedTuple):
     """A result for the archiver.
 
@@ -146,12 +142,10 @@ def find_ended(
     """
     until = naive_utc(now - timedelta(seconds=options.delay_s))
     result = taskmeta.c
-    message = {name: task.c[name].label(f"message_{name}") for name in _MESSAGE}
-    is_again = is_queued_again(task.c.published_at, task.c.retries)
     query = (
         select(
             *(result.task_id, result.status, result.name, result.date_done),
-            *(result.published_at, *message.values(), is_again.label("is_again")),
+            *(result.published_at, task.c.id.is_not(None).label("has_message")),
         )
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
         .where(result.archived_at.is_(None), result.status.in_(ENDED))
@@ -166,25 +160,24 @@ def find_ended(
     rows = connection.execute(dated).all()
     if len(rows) < options.batch_size:
         rows = [*rows, *connection.execute(query.where(result.date_done.is_(None)))]
-    ids = [row.message_id for row in rows if row.message_id is not None]
-    locked = _lock_messages(connection, ids)
+    messages = _lock_messages(connection, [row.task_id for row in rows])
     return [
-        _ended_task(row)
+        _ended_task(row, messages.get(row.task_id))
         for row in rows
-        if row.message_id is None or row.message_id in locked
+        if row.task_id in messages or not row.has_message
     ]
 
 
-def _ended_task(row: Row[Any]) -> EndedTask:
-    published = (row.published_at, row.message_scheduled_at)
+def _ended_task(result: Row[Any], message: Row[Any] | None) -> EndedTask:
+    published = (result.published_at, message and message.scheduled_at)
     return EndedTask(
-        id=row.task_id,
-        status=row.status,
-        name=row.message_name or row.name,
-        ended_at=row.date_done and row.date_done.replace(tzinfo=UTC),
+        id=result.task_id,
+        status=result.status,
+        name=message and message.name or result.name,
+        ended_at=result.date_done and result.date_done.replace(tzinfo=UTC),
         since=min(filter(None, published), default=None),
-        has_message=row.message_id is not None,
-        is_queued_again=bool(row.is_again),
+        has_message=message is not None,
+        is_queued_again=bool(message and message.is_again),
     )
 
 
@@ -236,10 +229,22 @@ def lock_next(
     return connection.scalar(query)
 
 
-def _lock_messages(connection: Connection, ids: Sequence[str]) -> set[str]:
-    """Lock the messages of tasks, except those that are locked already."""
-    if connection.dialect.name == "sqlite":
-        return set(ids)
-    query = select(task.c.id).where(is_in(connection, task.c.id, ids))
-    unlocked = query.order_by(task.c.id).with_for_update(skip_locked=True)
-    return {*connection.scalars(unlocked)}
+def _lock_messages(
+    connection: Connection, ids: Sequence[str]
+) -> Mapping[str, Row[Any]]:
+    """Lock and return the messages of tasks, except those that are locked already.
+
+    The results of these tasks are locked. So a message that was committed while they
+    were being locked is returned too, and a later one waits in its trigger.
+    """
+    is_again = is_queued_again(task.c.published_at, task.c.retries)
+    query = (
+        select(
+            *(task.c.id, task.c.name, task.c.scheduled_at), is_again.label("is_again")
+        )
+        .join_from(task, taskmeta, taskmeta.c.task_id == task.c.id)
+        .where(is_in(connection, task.c.id, ids))
+        .order_by(task.c.id)
+        .with_for_update(skip_locked=True, of=task)
+    )
+    return {row.id: row for row in connection.execute(query)}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from cadasta.workertoolbox.results._database.archived import find_ends_since
 from cadasta.workertoolbox.results._database.id_lists import is_in
@@ -39,8 +39,8 @@ _logger = logging.getLogger(__name__)
 #: still arrive.
 FORGOTTEN_FOR = timedelta(hours=1)
 
-#: Days that the announcement of a step may have waited for a monitor. After a longer
-#: wait the row of the step stays in its table.
+#: Days that a message may have waited for a monitor after its task, or a step that it
+#: announces, has ended. After a longer wait they are not merged.
 WAITED_DAYS = 7
 
 #: Maximum number of rows of each table that are deleted in one transaction.
@@ -54,7 +54,7 @@ def tidy(connection: Connection, now: datetime, options: ArchiveOptions) -> None
     """Create days ahead, and delete rows that archived tasks have left behind."""
     if connection.dialect.name == "postgresql":
         add_days(connection, now.date(), [DEFAULT, *sorted(options.retention.keeps)])
-    _archive_late_messages(connection, options)
+    _archive_late_messages(connection, now, options)
     _delete_forgotten(connection, now)
     _delete_planned(connection, options)
     delete_old_reports(connection, now)
@@ -96,20 +96,42 @@ PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float
 }
 
 
-def _archive_late_messages(connection: Connection, options: ArchiveOptions) -> None:
-    """Reset the mark of archived tasks that have a live message.
+def _archive_late_messages(
+    connection: Connection, now: datetime, options: ArchiveOptions
+) -> None:
+    """Merge live messages of archived tasks with their ends.
 
-    A trigger does this, except if the message is stored at the moment when the task is
-    archived.
+    A trigger does this, except if the end is stored and archived between the insertion
+    of the message and its commit.
     """
     step = next_step(connection, options, [task.c.id], size=STEP_SIZE)
+    ids = [id for (id,) in step]
     id = taskmeta.c.id
     archived = select(id).where(taskmeta.c.archived_at.is_not(None))
-    late = archived.where(is_in(connection, taskmeta.c.task_id, [id for (id,) in step]))
+    late = archived.where(is_in(connection, taskmeta.c.task_id, ids))
     unlocked = late.with_for_update(skip_locked=True)
     connection.execute(
         update(taskmeta).where(id.in_(unlocked)).values(archived_at=None)
     )
+    if connection.dialect.name == "postgresql":  # Writers of SQLite take turns.
+        _store_again(connection, ids, now.date() - timedelta(days=WAITED_DAYS))
+
+
+def _store_again(connection: Connection, ids: Sequence[str], since: date) -> None:
+    """Store messages again whose results were deleted after the end was archived.
+
+    The trigger then restores the results from the history.
+    """
+    has_result = select(taskmeta.c.id).where(taskmeta.c.task_id == task.c.id).exists()
+    without = select(task.c.id).where(is_in(connection, task.c.id, ids), ~has_result)
+    ends = find_ends_since(connection, connection.scalars(without).all(), since)
+    late = select(task.c.id).where(
+        is_in(connection, task.c.id, [end.id for end in ends])
+    )
+    unlocked = late.order_by(task.c.id).with_for_update(skip_locked=True)
+    deleted = delete(task).where(task.c.id.in_(unlocked)).returning(*task.c)
+    stored = select(*deleted.cte("stored").c)
+    connection.execute(insert(task).from_select(task.c.keys(), stored))
 
 
 def _delete_forgotten(connection: Connection, now: datetime) -> None:
