@@ -39,7 +39,7 @@ LOCK_RETRY_S = 0.2
 
 #: Seconds for which a migration waits for a lock on a table. The statements of workers
 #: wait behind it, so it gives up and tries again after a pause of the same length.
-TABLE_LOCK_S = 0.5
+TABLE_LOCK_S = 0.25
 
 #: The oldest version of PostgreSQL: functions with `BEGIN ATOMIC` need it.
 MIN_POSTGRESQL = 14
