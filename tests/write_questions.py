@@ -1,4 +1,4 @@
-"""Write the present output of each command into `docs/questions.md`."""
+"""Write the present output of each command into `docs/how-to/questions.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grants in docs/database.md are sufficient, and each of them is needed."""
+"""The grants in docs/how-to/database.md are sufficient, and each of them is needed."""
 
 from __future__ import annotations
 

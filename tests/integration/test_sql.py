@@ -1,4 +1,4 @@
-"""The statements of docs/sql.md and docs/grafana.json, compared with `TaskStore`."""
+"""The statements of docs/how-to/sql.md and docs/grafana.json, beside `TaskStore`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from support.grafana import expand
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-PAGE = (DOCS / "sql.md").read_text("utf-8")
+PAGE = (DOCS / "how-to" / "sql.md").read_text("utf-8")
 
 #: Number, whether it runs on SQLite too, and statement of each question.
 QUESTIONS = {

@@ -1,4 +1,4 @@
-"""Each output of `docs/questions.md` is that of its command."""
+"""Each output of `docs/how-to/questions.md` is that of its command."""
 
 from __future__ import annotations
 

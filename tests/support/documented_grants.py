@@ -1,4 +1,4 @@
-"""The privileges that docs/database.md grants to roles, and users with only these."""
+"""The privileges that docs/how-to/database.md grants, and users with only these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from support.statements import execute
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "database.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "database.md"
 
 _GRANT = re.compile(r"GRANT ([^;]+?)\s+ON (?:SEQUENCE |FUNCTION )?([^;]+?)\s+TO (\w+);")
 

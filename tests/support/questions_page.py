@@ -1,4 +1,4 @@
-"""The commands and outputs of `docs/questions.md`.
+"""The commands and outputs of `docs/how-to/questions.md`.
 
 A block of the page is a console: commands after `$`, each followed by its output. The
 first word of a command says how it is run:
@@ -37,7 +37,7 @@ from unittest.mock import patch
 from celery import Celery
 from celery.bin.celery import celery
 
-PAGE = Path(__file__).parents[2] / "docs" / "questions.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "questions.md"
 
 #: Width of the terminal, in characters.
 COLUMNS = 120

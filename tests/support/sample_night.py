@@ -1,4 +1,4 @@
-"""A night in which much goes wrong in a fleet; `docs/questions.md` asks about it."""
+"""A night in which much goes wrong in a fleet; see `docs/how-to/questions.md`."""
 
 from __future__ import annotations
 

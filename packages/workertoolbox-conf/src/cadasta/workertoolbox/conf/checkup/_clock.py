@@ -21,7 +21,7 @@ from cadasta.workertoolbox.conf.checkup._finding import Finding, failed, ok, war
 _WARNING_S = 2.0
 
 #: Seconds after which a task without a copy counts as untracked: see
-#: `docs/operations.md`.
+#: `docs/how-to/operations.md`.
 _FAILED_S = 60.0
 
 _ADVICE = "synchronize the clocks of the hosts with NTP"

@@ -18,7 +18,7 @@ _WAIT_S = 3.0
 #: Seconds between two counts of the messages.
 _INTERVAL_S = 0.2
 
-#: The lag above which a monitor is too slow: see `docs/operations.md`.
+#: The lag above which a monitor is too slow: see `docs/how-to/operations.md`.
 _MAX_LAG = timedelta(seconds=60)
 
 _START = "start one with `celery -A … tasks monitor`"

@@ -13,7 +13,7 @@ from cadasta.workertoolbox.results import (
     compare_privileges,
 )
 
-_GRANT = "grant the privileges listed in docs/database.md, and no others"
+_GRANT = "grant the privileges listed in docs/how-to/database.md, and no others"
 
 
 def privileges(context: CheckContext) -> Iterator[Finding]:

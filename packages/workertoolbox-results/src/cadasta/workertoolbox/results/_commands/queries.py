@@ -33,7 +33,7 @@ query_option = click.option(
     "--query",
     default="",
     help="Only tasks that match, as in 'name:export.* status:failure "
-    "args.order_id:4711'; see docs/searching.md.",
+    "args.order_id:4711'; see docs/reference/searching.md.",
 )
 
 

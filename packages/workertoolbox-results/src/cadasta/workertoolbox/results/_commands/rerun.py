@@ -108,7 +108,7 @@ def command(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None
     The tasks are named by their IDs, or selected by a query. The command shows how many
     they are, and asks for that number. The first Ctrl-C ends it after the current task;
     --resume continues it later, and publishes no task twice. Which tasks can be rerun,
-    and what their messages contain: see docs/rerunning.md.
+    and what their messages contain: see docs/how-to/rerunning.md.
     """
     _check_usage(ids, options)
     app, as_json = current_app(ctx), options["as_json"]

@@ -1,4 +1,4 @@
--- Views and functions for figures, for people who write SQL; see docs/sql.md. The views hide
+-- Views and functions for figures, for people who write SQL; see docs/how-to/sql.md. The views hide
 -- how the archiver stores the figures. They run with the privileges of their owner, so that
 -- a role that reads them needs no privileges on the tables. None of them depends on the
 -- `search_path` of the caller: the names in functions in SQL are resolved when these are

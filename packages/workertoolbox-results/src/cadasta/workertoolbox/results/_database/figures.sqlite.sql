@@ -1,4 +1,4 @@
--- Views for figures, for people who write SQL; see docs/sql.md. They are those of
+-- Views for figures, for people who write SQL; see docs/how-to/sql.md. They are those of
 -- PostgreSQL. SQLite has no functions for percentiles.
 
 DROP VIEW IF EXISTS workertoolbox_figures;

@@ -1,6 +1,6 @@
 """Privileges on the tables: those that database roles need, and those that a role has.
 
-`docs/database.md` lists the same privileges as GRANT statements.
+`docs/how-to/database.md` lists the same privileges as GRANT statements.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ MAX_ERROR = 200
 
 
 class Cause(StrEnum):
-    """Why a task has not run, has not finished, or how it ended; see docs/why.md."""
+    """Why a task has not run, has not finished, or how it ended.
+
+    `docs/reference/why.md` explains each cause.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"

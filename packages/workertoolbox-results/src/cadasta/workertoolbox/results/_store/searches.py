@@ -85,8 +85,8 @@ class Searches(OpenDatabase):
                     page = store.search(query, page=page.next)
 
         Args:
-            query: In the language of `docs/searching.md`; an empty text means all
-                tasks.
+            query: In the language of `docs/reference/searching.md`; an empty text
+                means all tasks.
             since: Only tasks from this instant on, with a time zone. It is compared
                 with the time that the tasks are sorted by.
             until: Only tasks before this instant.

@@ -54,5 +54,5 @@ def explained_refusal(role: str) -> Iterator[None]:
         raise HTTPException(
             HTTPStatus.FORBIDDEN,
             f"the database does not let these pages do that: {one_line(cause)}; it "
-            f"takes a role with the privileges of {role}, see docs/database.md",
+            f"takes a role with the privileges of {role}, see docs/how-to/database.md",
         ) from error

@@ -60,7 +60,7 @@ def search(
     """Return the tasks that match a query, newest first.
 
     Args:
-        query: In the language of `docs/searching.md`, as in `status:failure`.
+        query: In the language of `docs/reference/searching.md`, as in `status:failure`.
         since: Only tasks that were published since then, or have ended since then if
             they are sorted by their end.
         until: Only tasks before this instant.

@@ -35,7 +35,7 @@ class TaskSearch:
     """The parameters in the URL, as texts.
 
     Attributes:
-        query: In the language of `docs/searching.md`.
+        query: In the language of `docs/reference/searching.md`.
         since: The start of the window, such as `24h`, or `all`.
         until: Its end; empty for the present.
         limit: The number of tasks on a page; empty for the default.
