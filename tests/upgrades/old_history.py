@@ -2,8 +2,8 @@
 
 The statements run on revision 0004, before most indexes exist, which is faster. Each
 refers to `numbers`: a task's number `n`, its id, and the instant at which it was
-published. One task in 200 is up to three years old, and the others are from the last
-three days. Statements with `{part}` are executed for several parts of the tasks at the
+published. One task in 200 is from one of twenty days of the last three years, and the
+others are from the last three days. Statements with `{part}` are executed for several parts of the tasks at the
 same time.
 """
 
@@ -30,7 +30,7 @@ SELECT
     CASE WHEN k IN (4, 5) THEN group_id END,
     'export.' || n % 8, 'queue' || n % 4,
     now() - CASE
-        WHEN n % 200 = 100 THEN (40 + n % 1095) * interval '1 day'
+        WHEN n % 200 = 100 THEN (40 + n / 200 % 20 * 55) * interval '1 day'
         ELSE interval '10 minutes' + ({count} - n) * interval '3 days' / {count}
     END,
     CASE WHEN n % 100 = 5 THEN 2 ELSE 0 END
