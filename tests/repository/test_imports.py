@@ -79,6 +79,7 @@ ORDER = {
         "_fleet_metrics",  # metrics for Prometheus about the fleet
         "_reruns",  # tasks that are published again
         "web",  # the pages
+        "django",  # the database of a Django project
         "_commands",  # one module for each command
         "commands",  # the command group, which Celery imports by name
     ),
@@ -90,6 +91,7 @@ ORDER = {
         "_chord_unlock _followups",  # helpers for chords and replaced tasks
         "_config",  # `Config`
         "_setup",  # `setup_app`
+        "django",  # `Config` from the settings of a Django project
         "checkup",  # the checks of `tasks check`
         "testing",  # fixtures for users' tests
         "commands",  # `tasks check`, which Celery imports by name

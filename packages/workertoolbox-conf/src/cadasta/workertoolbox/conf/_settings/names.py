@@ -13,7 +13,7 @@ from cadasta.workertoolbox.routing import find_similar
 
 #: Lowest similarity at which a lowercase name counts as a misspelled setting of
 #: Celery's and not as the user's own setting: `task_qeues` has 0.95.
-_MISSPELLED = 0.9
+MISSPELLED = 0.9
 
 
 def _before_celery_4(namespace: str, key: str, option: Option) -> list[tuple[str, str]]:
@@ -48,7 +48,7 @@ def check_names(names: Iterable[str]) -> None:
                 f"{name!r} is an old name, which Celery does not accept beside new "
                 f"ones; write {new!r}"
             )
-        if name.islower() and not find_similar(name, _KNOWN, similarity=_MISSPELLED):
+        if name.islower() and not find_similar(name, _KNOWN, similarity=MISSPELLED):
             continue
         similar = find_similar(name, _KNOWN)
         hint = (

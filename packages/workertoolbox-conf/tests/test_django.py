@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.conf import settings
+from django.db import transaction
+from django.db.utils import ConnectionHandler
+from django.test import override_settings
+
+from cadasta.workertoolbox.conf import UnknownSetting
+from cadasta.workertoolbox.conf.django import read_settings
+from cadasta.workertoolbox.conf.testing import (
+    assert_tracked,
+    embedded,
+    running_monitor,
+    running_worker,
+)
+from cadasta.workertoolbox.results import (
+    InvalidURL,
+    TaskStore,
+    database_url,
+    upgrade,
+)
+from cadasta.workertoolbox.results.django import database
+
+POSTGRESQL = {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def project() -> None:
+    """A Django project in this process, with a database in memory."""
+    settings.configure(
+        DATABASES={
+            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        },
+        WORKERTOOLBOX_QUEUES=["orders", "mail"],
+    )
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
+    """The app of the project, as `celery.py` makes it."""
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "configured_by_the_test")
+    app = Celery("shop", set_as_current=False)
+    app.config_from_object(
+        "cadasta.workertoolbox.conf.django:settings", namespace="CELERY"
+    )
+    return app
+
+
+def use_databases(monkeypatch: pytest.MonkeyPatch, **databases: dict[str, Any]) -> None:
+    """Replace the databases of the project, which Django itself reads only once."""
+    monkeypatch.setattr(database, "connections", ConnectionHandler(databases))
+
+
+def test_celery_finds_the_settings_of_both_prefixes(app: Celery) -> None:
+    with override_settings(
+        CELERY_TASK_TIME_LIMIT=90,
+        CELERY_BROKER_URL="amqp://mq",
+        CELERY_EMAIL_BACKEND="shop.mail:Backend",
+        WORKERTOOLBOX_REDACT={"hide": ["iban"]},
+        WORKERTOOLBOX_QUEUE_TYPE="quorum",
+    ):
+        assert app.conf.task_time_limit == 90
+    assert app.conf.broker_url == "amqp://mq"
+    assert app.conf.email_backend == "shop.mail:Backend"
+    assert app.conf.REDACT == {"hide": ["iban"]}
+    assert list(app.amqp.queues) == ["celery", "orders", "mail", "platform.fifo"]
+    assert app.amqp.queues["mail"].queue_arguments == {"x-queue-type": "quorum"}
+
+
+def test_another_namespace_is_read() -> None:
+    with override_settings(MQ_TASK_TIME_LIMIT=90, CELERY_TASK_TIME_LIMIT=10):
+        assert read_settings("MQ").task_time_limit == 90
+
+
+def test_a_folder_has_the_broker_but_not_the_results(tmp_path: Path) -> None:
+    with override_settings(WORKERTOOLBOX_FOLDER=tmp_path / "tasks"):
+        config = read_settings()
+
+    assert config.broker_url == "filesystem://localhost/"
+    assert config.result_backend == "workertoolbox+sqlite://"
+
+
+def test_all_unknown_names_are_one_error() -> None:
+    with override_settings(
+        CELERY_ALWAYS_EAGER=True,
+        CELERY_DB_REUSE_MAX=10,
+        CELERY_QUEUES=["orders"],
+        CELERY_TASK_QEUES=[],
+        WORKERTOOLBOX_BROKER_URL="amqp://mq",
+        WORKERTOOLBOX_RETENTOIN={},
+    ):
+        with pytest.raises(UnknownSetting) as caught:
+            read_settings()
+
+    where = "in the settings of Django"
+    assert str(caught.value).split("; '") == [
+        f"'CELERY_ALWAYS_EAGER' {where} is an old name; write "
+        "'CELERY_TASK_ALWAYS_EAGER'",
+        f"CELERY_DB_REUSE_MAX' {where} has no effect with the toolbox; remove it",
+        f"CELERY_QUEUES' {where} is a variable of the toolbox; write "
+        "'WORKERTOOLBOX_QUEUES'",
+        f"CELERY_TASK_QEUES' {where} is not a setting of Celery's; did you mean "
+        "'CELERY_TASK_QUEUES'?",
+        f"WORKERTOOLBOX_BROKER_URL' {where} is a setting of Celery's; write "
+        "'CELERY_BROKER_URL'",
+        f"WORKERTOOLBOX_RETENTOIN' {where} is not a variable of the toolbox; did you "
+        "mean 'WORKERTOOLBOX_RETENTION'?",
+    ]
+
+
+def test_postgresql_gets_the_options_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_databases(
+        monkeypatch,
+        default={
+            **POSTGRESQL,
+            **{"USER": "ada@shop", "PASSWORD": "p/{w%", "HOST": "db", "PORT": 6432},
+            "OPTIONS": {
+                "sslmode": "require",
+                "assume_role": "tasks",
+                "isolation_level": 1,
+            },
+        },
+    )
+    url = database_url(read_settings().result_backend)
+
+    assert url.drivername == "postgresql+psycopg2"
+    assert (url.username, url.password, url.host, url.port, url.database) == (
+        *("ada@shop", "p/{w%", "db", 6432, "shop"),
+    )
+    assert url.query == {"sslmode": "require", "options": "-c role=tasks"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"HOST": "/run/pg", "PORT": "6432"}, "/shop?host=%2Frun%2Fpg&port=6432"),
+        ({"HOST": "::1", "USER": "ada"}, "ada@[::1]/shop"),
+        ({}, "/shop"),
+        ({"NAME": "", "OPTIONS": {"service": "shop"}}, "/?service=shop"),
+    ],
+)
+def test_postgresql_is_reached_as_django_reaches_it(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], expected: str
+) -> None:
+    use_databases(monkeypatch, default={**POSTGRESQL, **given})
+
+    assert (
+        database.result_backend() == f"workertoolbox+postgresql+psycopg2://{expected}"
+    )
+
+
+def test_a_sqlite_file_is_found_from_every_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "50 %.sqlite3"
+    engine = "django.db.backends.sqlite3"
+    use_databases(monkeypatch, default={"ENGINE": engine, "NAME": path})
+    upgrade(database.result_backend())
+    monkeypatch.chdir(tmp_path)
+    use_databases(monkeypatch, default={"ENGINE": engine, "NAME": path.name})
+
+    assert path.exists()
+    assert database_url(database.result_backend()).database == str(path)
+
+
+def test_another_database_of_the_project_can_have_the_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mysql = {"ENGINE": "django.db.backends.dummy", "NAME": "shop"}
+    use_databases(monkeypatch, default=mysql, tasks=POSTGRESQL)
+    with pytest.raises(InvalidURL, match="DATABASES\\['default'\\] has the engine"):
+        read_settings()
+    with override_settings(WORKERTOOLBOX_DATABASE="tsaks"):
+        with pytest.raises(InvalidURL, match="one of 'default', 'tasks'"):
+            read_settings()
+    with override_settings(WORKERTOOLBOX_DATABASE="tasks"):
+        assert read_settings().result_backend.endswith("/shop")
+
+
+@pytest.mark.parametrize(
+    ("given", "environment"),
+    [
+        ({"CELERY_RESULT_BACKEND": "workertoolbox+sqlite:///a"}, {}),
+        ({}, {"WORKERTOOLBOX_RESULT_BACKEND": "workertoolbox+sqlite:///a"}),
+    ],
+)
+def test_a_result_backend_wins_over_the_databases(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with override_settings(**given):
+        assert read_settings().result_backend == "workertoolbox+sqlite:///a"
+
+
+def test_tasks_that_are_sent_on_commit_are_tracked(app: Celery, tmp_path: Path) -> None:
+    @app.task(name="mail.send", shared=False)
+    def send(address: str) -> str:
+        return address
+
+    sent: Any = send  # Celery gives it the methods of DjangoTask.
+    published = []
+    with embedded(app, tmp_path), running_worker(app), running_monitor(app):
+        with transaction.atomic():
+            sent.delay_on_commit("ada@example.org")
+            transaction.on_commit(lambda: published.append(send.delay("eve@x.org")))
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            sent.delay_on_commit("nobody@example.org")
+            raise ZeroDivisionError
+        assert_tracked(app, published[0])
+        with TaskStore.for_app(app) as store:
+            tasks = store.list()
+
+    assert {tuple(task.args) for task in tasks} == {
+        ("ada@example.org",),
+        ("eve@x.org",),
+    }
