@@ -3,8 +3,8 @@
 The statements run on revision 0004, before most indexes exist, which is faster. Each
 refers to `numbers`: a task's number `n`, its id, and the instant at which it was
 published. One task in 200 is from one of twenty days of the last three years, and the
-others are from the last three days. Statements with `{part}` are executed for several parts of the tasks at the
-same time.
+others are from the last three days. Statements with `{part}` are executed for several
+parts of the tasks at the same time.
 """
 
 from __future__ import annotations
