@@ -35,6 +35,7 @@ from cadasta.workertoolbox.results import (
     rerun,
     resume_rerun,
 )
+from cadasta.workertoolbox.results._backend.release import insert_release
 from cadasta.workertoolbox.results._database.engine import open_engine
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._database.tables import operation_task, taskmeta
@@ -64,6 +65,7 @@ from cadasta.workertoolbox.results._monitor.quarantine import (
     replay,
 )
 from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
+from cadasta.workertoolbox.results._monitor.releases import write_releases
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._reruns.headers import (
     Headers,
@@ -124,6 +126,8 @@ def use_as_worker(database: str) -> None:
     id = uuid.uuid4().hex
     with closing(backend.database):
         store_results(app, id, group_id=f"g{id}")
+        with backend.database.connect() as connection:
+            insert_release(connection, "export", "1.4.0")
         assert app.AsyncResult(f"expired-{id}").state == states.PENDING
         backend.forget(id)
         backend.forget(f"expired-{id}")
@@ -187,6 +191,7 @@ def use_as_monitor(database: str) -> None:
     later = now + next(_numbers) * timedelta(days=1)
     ended = [Contribution("export.echo", "export", states.SUCCESS, now)]
     with engine.begin() as connection:
+        write_releases(connection, {("export", "1.4.0"): now})
         report_progress(connection, "monitor", read_until=now, now=now)
         archive_batch(connection, AT_ONCE)
         tidy(connection, now + timedelta(hours=2), AT_ONCE)
@@ -221,6 +226,7 @@ def use_as_reader(database: str) -> None:
         assert not store.backlog_samples(since=since)
         assert store.error_groups()
         assert store.schedules()
+        assert not store.releases()
         assert store.operations()
         assert store.quarantined(excerpt_size=10)
         assert store.health().quarantined

@@ -52,6 +52,7 @@ def test_each_page_has_something_to_show(store: TaskStore) -> None:
     unsent = {each.name for each in store.services() if each.sender is None}
     assert unsent == {"legacy.sync"}
     assert store.operations()
+    assert len(store.releases()) == 4
 
 
 def test_one_schedule_is_overdue(store: TaskStore) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -15,6 +16,7 @@ from celery.result import GroupResult
 from sqlalchemy import make_url
 
 from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
+from cadasta.workertoolbox.results._backend.release import record_release
 from servers.access import BrokerAccess, BrokerServer
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL
@@ -47,7 +49,7 @@ def restricted_worker(
         restricted = stack.enter_context(user_with_role(database, "worker"))
         folder = tmp_path_factory.mktemp("restricted")
         fleet = stack.enter_context(open_fleet(access, restricted, folder))
-        stack.enter_context(fleet.worker("-c", "2"))
+        stack.enter_context(fleet.worker("-c", "2", service_version="1.4.0"))
         yield fleet
 
 
@@ -58,13 +60,41 @@ def test_the_documented_grants_are_enough_for_a_worker(
     before = count_statuses(database)
     total, members, failure = run_workflows(restricted_worker.app)
     stored = count_statuses(database) - before
+    [release] = fetch(database, "SELECT service, version FROM workertoolbox_release")
     delete_results(restricted_worker.app)
 
     assert (total, members, failure) == (45, [*range(10)], "no")
     assert stored == {states.SUCCESS: 21, states.FAILURE: 1}
+    assert release == ("result_service", "1.4.0")
     assert count_statuses(database) == {}
     assert not fetch(database, "SELECT * FROM celery_tasksetmeta")
     assert not fetch(database, "SELECT * FROM workertoolbox_chord")
+
+
+def test_a_worker_may_only_insert_its_version(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with user_with_role(database, "worker") as restricted:
+        app = Celery(
+            "export", backend=result_backend_url(restricted), set_as_current=False
+        )
+        backend: Any = app.backend
+        user = make_url(restricted).username
+        with closing(backend.database):
+            for version in ("1.3.0", "1.3.0", "1.4.0"):
+                app.conf.SERVICE_VERSION = version
+                record_release(app, backend.database)
+            revoke = f"REVOKE INSERT ON workertoolbox_release FROM {user}"
+            execute(database, revoke)
+            app.conf.SERVICE_VERSION = "1.5.0"
+            record_release(app, backend.database)
+    with TaskStore(result_backend_url(database)) as store:
+        versions = [each.version for each in store.releases()]
+    [line] = caplog.messages
+
+    assert versions == ["1.4.0", "1.3.0"]
+    assert "permission denied for table workertoolbox_release" in line
+    assert line.endswith("with `celery -A … tasks check --role worker`")
 
 
 def test_celerys_own_backend_shares_the_table_as_a_worker_role(
@@ -98,6 +128,7 @@ def test_the_documented_grants_are_enough_for_a_monitor_and_its_metrics(
     with ExitStack() as stack:
         restricted = stack.enter_context(user_with_role(database, "monitor"))
         fleet = stack.enter_context(open_fleet(access, restricted, tmp_path))
+        fleet.app.conf.SERVICE_VERSION = "2.0"
         ids = {result.id for result in fleet.publish(3)}
         echo = fleet.app.signature("export.echo", [1])
         first, last = (echo | echo.clone()).apply_async().as_list()[::-1]
@@ -108,6 +139,7 @@ def test_the_documented_grants_are_enough_for_a_monitor_and_its_metrics(
         seen = "SELECT id FROM workertoolbox_task"
         wait_until(lambda: {id for [id] in fetch(database, seen)} == ids)
         planned = fetch(database, "SELECT id FROM workertoolbox_planned")
+        releases = fetch(database, "SELECT service, version FROM workertoolbox_release")
         # The archiver samples the backlog after its other housekeeping.
         wait_until(lambda: fetch(database, "SELECT FROM workertoolbox_backlog"))
         quarantined = "SELECT reason FROM workertoolbox_quarantine"
@@ -116,6 +148,7 @@ def test_the_documented_grants_are_enough_for_a_monitor_and_its_metrics(
             metrics = response.read().decode().splitlines()
 
     assert len(reasons) == 1
+    assert releases == [("producer", "2.0")]
     assert planned == [(str(last),)]
     assert "workertoolbox_database_up 1.0" in metrics
 

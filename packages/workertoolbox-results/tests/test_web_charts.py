@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from cadasta.workertoolbox.results import Release
 from cadasta.workertoolbox.results.web.drawing.charts import (
     HEIGHT,
     Chart,
@@ -38,6 +40,22 @@ def bars(chart: Chart) -> dict[str, list[tuple[float, ...]]]:
         each.tone: [tuple(map(float, found)) for found in form.findall(each.path)]
         for each in chart.shapes
     }
+
+
+def test_a_release_is_marked_where_it_appears() -> None:
+    release = Release(service="shop", version="1.4", first_at=START + 1.5 * MINUTE)
+    outside = [
+        Release(service=None, version="1.3", first_at=START - MINUTE),
+        Release(service=None, version="1.5", first_at=START + 3 * MINUTE),
+    ]
+    axis = replace(steps(3), releases=[release, *outside])
+    chart = bar_chart("Tasks", "tasks", axis, [*of(1, 2, 3)])
+    [mark] = chart.marks
+
+    assert (mark.name, mark.x, mark.lines) == ("1.4", "50.000%", ["50.000%"])
+    assert mark.title == "shop 1.4 first seen Sat 28 Nov 22:59"
+    assert [mark.title in each.title for each in chart.slots] == [False, True, False]
+    assert chart.label == "Tasks, tasks: at most 3; release mark: 1.4"
 
 
 def of(*values: float | None) -> Sequence[Series]:

@@ -15,7 +15,7 @@ from stored_tasks import store_ended
 from web_pages import filled_store, open_app, page_of
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._database.tables import error_group
+from cadasta.workertoolbox.results._database.tables import error_group, release
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
 from cadasta.workertoolbox.results.web import create_app
@@ -55,6 +55,8 @@ def fill(store: TaskStore) -> None:
     with store.engine.begin() as connection:
         contributions = [failed, failed, retry, fourth, *[good] * 5]
         add_contributions(connection, contributions)
+        seen = {"version": "1.4", "first_at": LAST + HOUR / 2}
+        connection.execute(insert(release).values(service="maps", **seen))
     ended: dict[str, Any] = {"status": "FAILURE", "error_group": KEY}
     ended |= {"name": "maps.tile", "started_at": LAST - timedelta(seconds=5)}
     store_ended(store, "t1", "t2", at=LAST, **ended)
@@ -165,7 +167,17 @@ def test_the_errors_of_a_group_are_counted_by_the_hour_and_by_the_day(
 
     assert (len(hours), sum(hours), hours[2]) == (24, 3, 3)
     assert (len(days), sum(days)) == (30, 4)
-    assert labels[0] == "Last 24 hours, errors per hour: at most 3"
+    assert labels[0] == ("Last 24 hours, errors per hour: at most 3; release mark: 1.4")
+
+
+def test_a_release_is_named_beside_the_errors_of_its_hour(client: TestClient) -> None:
+    page = page_of(client, f"/errors/{KEY}")
+    hours, days = (table.one("tbody").all("tr") for table in page.all("table")[:2])
+
+    _, errors, releases = cells(hours[2])
+    assert errors == "3"
+    assert releases.startswith("maps 1.4, ")
+    assert sum(bool(cells(row)[2]) for row in [*hours, *days]) == 2
 
 
 def test_a_group_lists_its_names_and_its_newest_tasks(client: TestClient) -> None:

@@ -18,7 +18,11 @@ from starlette.testclient import TestClient
 from stored_tasks import publish, store_state
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._database.tables import monitor, quarantine
+from cadasta.workertoolbox.results._database.tables import (
+    monitor,
+    quarantine,
+    release,
+)
 from cadasta.workertoolbox.results._history.error_groups import (
     Occurrence,
     record_errors,
@@ -72,6 +76,8 @@ def fill(store: TaskStore, now: datetime) -> None:
         record_errors(connection, [occurrence])
         report = {"read_until": now - 200 * MINUTE / 60, "reported_at": now}
         connection.execute(insert(monitor).values(id="m", **report))
+        seen = {"version": HOSTILE, "first_at": now - 30 * MINUTE}
+        connection.execute(insert(release).values(service="maps", **seen))
     publish(store, "export", "stuck", at=now - 2 * HOUR, task="maps.export")
     publish(store, HOSTILE, "waiting", at=now, task="maps.export")
     publish(store, "export", "running", at=now, task="maps.export")
@@ -204,6 +210,25 @@ def test_each_chart_and_the_table_have_the_steps_of_the_window(
     assert len(table) == len(charts[0].all(class_="slot"))
     total = sum(int(row[1].replace(",", "")) for row in table)
     assert total >= int(figures(page)["Ended"].split()[0])
+
+
+def test_a_release_is_marked_in_each_chart_and_named_in_the_table(
+    client: TestClient,
+) -> None:
+    page = page_of(client)
+    earlier = page_of(client, "/?since=15m")
+    table = rows(page, "Figures of each step of the window")
+    [named] = [row for row in table if row[-1]]
+
+    for chart in page.all("svg", class_="plot"):
+        assert len(chart.all("line", class_="release")) == 1
+        mark = chart.one("text", class_="release-name")
+        assert mark.text.startswith(SHOWN[:11])
+        assert f"maps {SHOWN} first seen" in mark.one("title").text
+    assert named[-1].startswith(f"maps {SHOWN}, ")
+    assert named[1] == "3"  # The tasks that ended in the same minute.
+    assert not earlier.all(class_="release")
+    assert len(rows(earlier, "Figures of each step of the window")[0]) == 9
 
 
 def test_the_window_before_is_not_compared_if_nothing_was_stored(

@@ -45,6 +45,7 @@ def test_the_environment_can_give_the_queues(
         ("QUEUE_PREFIX", "live", "live"),
         ("COPY_FAILURE", "raise", "raise"),
         ("UNKNOWN_PREFIX", "refuse", "refuse"),
+        ("SERVICE_VERSION", "1.4.0", "1.4.0"),
         ("broker_url", "redis://localhost/0", "redis://localhost/0"),
         ("broker_pool_limit", "20", 20),
         ("task_publish_retry_policy", '{"max_retries": 1}', {"max_retries": 1}),

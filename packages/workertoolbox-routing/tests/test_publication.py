@@ -14,7 +14,7 @@ from cadasta.workertoolbox.routing import (
     NotJSON,
     Routing,
 )
-from cadasta.workertoolbox.routing._headers import SERVICE
+from cadasta.workertoolbox.routing._headers import SERVICE, SERVICE_VERSION
 
 
 @pytest.fixture
@@ -71,12 +71,30 @@ def test_a_message_names_its_service_and_a_retry_keeps_the_first_one(
     assert services == ["tests", "tests", "other", "other", "tests"]
 
 
+def test_a_message_carries_the_version_and_a_retry_keeps_the_first_one(
+    app: Celery,
+) -> None:
+    app.conf.SERVICE_VERSION = "1.4.0"
+    versions = []
+    for options in (
+        {},
+        {"headers": {SERVICE_VERSION: "other"}},
+        {"headers": {SERVICE: "s", SERVICE_VERSION: "1.3.0"}, "retries": 1},
+        {"headers": {SERVICE: "s"}, "retries": 1},
+    ):
+        app.send_task("export.project", **options)
+        [message] = received(app, "platform.fifo")
+        versions.append(message.headers.get(SERVICE_VERSION))
+
+    assert versions == ["1.4.0", "1.4.0", "1.3.0", None]
+
+
 def test_an_app_without_a_name_publishes_messages_without_one(app: Celery) -> None:
     app.main = ""
     app.send_task("export.project")
     [message] = received(app, "platform.fifo")
 
-    assert SERVICE not in message.headers
+    assert not {SERVICE, SERVICE_VERSION} & {*message.headers}
 
 
 @pytest.mark.parametrize(

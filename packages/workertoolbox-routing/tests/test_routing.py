@@ -27,6 +27,19 @@ def test_an_unknown_choice_is_refused_with_the_known_ones(
         Routing(["export"], **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("given", "version"), [("1.4.0", "1.4.0"), ("", None), (None, None)]
+)
+def test_a_service_may_have_a_version(given: str | None, version: str | None) -> None:
+    assert Routing(["export"], SERVICE_VERSION=given).SERVICE_VERSION == version
+
+
+@pytest.mark.parametrize("version", [1.4, "1.4\n", "x" * 101])
+def test_a_version_that_is_not_a_short_text_is_refused(version: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"SERVICE_VERSION=.*such as '1.4.0'"):
+        Routing(["export"], SERVICE_VERSION=version)
+
+
 def test_an_unknown_uppercase_name_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="'QEUES'"):
         Routing(["export"], QEUES=["export"])

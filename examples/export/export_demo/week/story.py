@@ -14,7 +14,7 @@ from export_demo.week.clock import Clock
 from export_demo.week.exports import export_jobs
 from export_demo.week.fleet import Fleet, Run
 from export_demo.week.schedules import scheduled_jobs
-from export_demo.week.traffic import usual_jobs
+from export_demo.week.traffic import RELEASES, usual_jobs
 from export_demo.week.troubles import (
     Rerun,
     troubled_jobs,
@@ -33,6 +33,7 @@ class Week:
         rerun: Tasks that were run again.
         resolved: Types of errors that somebody has resolved, and when.
         ignored: Types of errors that somebody ignores.
+        releases: Services, their versions, and when each appeared.
     """
 
     since: datetime
@@ -42,6 +43,7 @@ class Week:
     rerun: Rerun
     resolved: Mapping[str, datetime]
     ignored: Sequence[str]
+    releases: Sequence[tuple[str, str, datetime]]
 
 
 def generate(*, now: datetime, share: float = 1.0, seed: int = 16) -> Week:
@@ -75,4 +77,10 @@ def generate(*, now: datetime, share: float = 1.0, seed: int = 16) -> Week:
             "OSError": clock.ago(hours=2),
         },
         ignored=["export_service.msg.WebhookRefused"],
+        releases=[
+            ("export", "3.2", clock.ago(days=4, hours=6)),
+            ("shop", RELEASES[1], clock.ago(hours=30)),
+            ("catalog", RELEASES[1], clock.ago(hours=29.8)),
+            ("catalog", f"{RELEASES[1]}.1", clock.ago(hours=5)),
+        ],
     )

@@ -17,6 +17,7 @@ from cadasta.workertoolbox.results._database.tables import (
     error_group,
     operation,
     operation_task,
+    release,
     taskmeta,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
@@ -65,6 +66,7 @@ def write(app: Celery, week: Week) -> None:
             _insert_results(connection, results)
             _insert_samples(connection, week)
             _insert_rerun(connection, week)
+            _insert_releases(connection, week)
         Archiving(engine, archive_options(app), should_stop=lambda: False).run_once()
         with engine.begin() as connection:
             _decide(connection, week)
@@ -146,6 +148,17 @@ def _insert_rerun(connection: Connection, week: Week) -> None:
         return
     connection.execute(insert(operation), rerun.operation())
     connection.execute(insert(operation_task), rerun.tasks())
+
+
+def _insert_releases(connection: Connection, week: Week) -> None:
+    statement = insert_into(release, connection.dialect.name).on_conflict_do_nothing()
+    connection.execute(
+        statement,
+        [
+            {"service": service, "version": version, "first_at": at}
+            for service, version, at in week.releases
+        ],
+    )
 
 
 def _decide(connection: Connection, week: Week) -> None:

@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     )
     from cadasta.workertoolbox.results._store.queues import QueueBacklog
     from cadasta.workertoolbox.results._store.reason import Cause, Reason
+    from cadasta.workertoolbox.results._store.releases import Release
     from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
     from cadasta.workertoolbox.results._store.rollups import BacklogSample, TaskFigures
     from cadasta.workertoolbox.results._store.routes import Route
@@ -178,6 +179,7 @@ __all__ = [
     "ROLE_PRIVILEGES",
     "Reason",
     "Redaction",
+    "Release",
     "RerunPlan",
     "ResultIds",
     "ResultNotStorable",
@@ -251,6 +253,7 @@ _LAZY = {
     "ROLE_PRIVILEGES": "_database.privileges",
     "Cause": "_store.reason",
     "Reason": "_store.reason",
+    "Release": "_store.releases",
     "QueueBacklog": "_store.queues",
     "Route": "_store.routes",
     "RunningTask": "_store.workers",

@@ -18,6 +18,9 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: Header with the name of the service that published the task first.
 SERVICE = "workertoolbox_service"
 
+#: Header with the version of that service.
+SERVICE_VERSION = "workertoolbox_service_version"
+
 #: Header of a message that beat has sent: a dictionary with the entry of the schedule,
 #: and the times of this run and the next one.
 BEAT = "workertoolbox_beat"

@@ -14,6 +14,9 @@ PUBLISHED_AT = "workertoolbox_published_at"
 #: The service that published the task first: the name of its app, `app.main`.
 SERVICE = "workertoolbox_service"
 
+#: The version of that service: its setting `SERVICE_VERSION`.
+SERVICE_VERSION = "workertoolbox_service_version"
+
 #: The entry and the run of beat's schedule that a message belongs to: a dictionary, see
 #: `_scheduled_runs.py`.
 BEAT = "workertoolbox_beat"

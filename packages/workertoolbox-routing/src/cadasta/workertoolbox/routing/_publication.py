@@ -9,7 +9,7 @@ make Celery's sender and its routes are replaced. Other apps of the process keep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,11 @@ from cadasta.workertoolbox.routing._fixed_settings import (
     check_protocol,
     check_unchanged,
 )
-from cadasta.workertoolbox.routing._headers import PUBLISHED_AT, SERVICE
+from cadasta.workertoolbox.routing._headers import (
+    PUBLISHED_AT,
+    SERVICE,
+    SERVICE_VERSION,
+)
 from cadasta.workertoolbox.routing._ids import check_message_ids
 from cadasta.workertoolbox.routing._router import Router, find_router
 from cadasta.workertoolbox.routing._scheduled_runs import describe_message
@@ -61,7 +65,10 @@ def _create_task_sender(amqp: Any) -> Callable[..., Any]:
         return send
     if "PLATFORM_QUEUE_NAME" in amqp.app.conf:
         check_unchanged(amqp.app.conf)
-    service = amqp.app.main
+    sender = {
+        SERVICE: amqp.app.main,
+        SERVICE_VERSION: amqp.app.conf.get("SERVICE_VERSION"),
+    }
 
     def send_task_message(
         producer: Any,
@@ -74,7 +81,7 @@ def _create_task_sender(amqp: Any) -> Callable[..., Any]:
     ) -> Any:
         options.update(exchange=exchange, routing_key=routing_key, queue=queue)
         _check_content(message, name, options)
-        _complete(message, options, service)
+        _complete(message, options, sender)
         return send(producer, name, message, **_routed(router, name, options))
 
     return send_task_message
@@ -112,11 +119,13 @@ def _check_content(message: Any, name: str, options: dict[str, Any]) -> None:
             raise NotJSON(str(options[option]), name)
 
 
-def _complete(message: Any, options: dict[str, Any], service: str | None) -> None:
+def _complete(
+    message: Any, options: dict[str, Any], sender: Mapping[str, str | None]
+) -> None:
     """Complete the headers of a message, and check the ids in it.
 
     Args:
-        service: The name of the app that publishes the message.
+        sender: The headers with the name and the version of the publishing service.
 
     Raises:
         InvalidID: An id cannot be stored.
@@ -127,21 +136,22 @@ def _complete(message: Any, options: dict[str, Any], service: str | None) -> Non
     options.pop("expiration", None)
     message.headers.update(options.pop("headers", None) or {})
     message.headers[PUBLISHED_AT] = datetime.now(UTC).isoformat()
-    _name_service(message.headers, service)
+    _name_sender(message.headers, sender)
     describe_message(message.headers)
     check_message_ids(message.headers, message.body[2])
     message.properties["correlation_id"] = message.headers["id"]
 
 
-def _name_service(headers: dict[str, Any], service: str | None) -> None:
-    """Add the name of the service, except to the retry of a task.
+def _name_sender(headers: dict[str, Any], sender: Mapping[str, str | None]) -> None:
+    """Add the name and the version of the service, except to the retry of a task.
 
-    As with `origin`, a retry keeps the name of the service that published the task
-    first: Celery passes it on with the headers of the user.
+    As with `origin`, a retry keeps those of the service that published the task first:
+    Celery passes them on with the headers of the user.
     """
     is_again = headers.get("retries") or headers.get("replaced_task_nesting")
     if is_again and SERVICE in headers:
         return
-    headers.pop(SERVICE, None)
-    if service:
-        headers[SERVICE] = service
+    for header, value in sender.items():
+        headers.pop(header, None)
+        if value:
+            headers[header] = value

@@ -46,8 +46,12 @@ DEFAULTS: dict[str, Any] = {
     "QUEUE_PREFIX": "dev",
     "COPY_FAILURE": "log",
     "UNKNOWN_PREFIX": "default",
+    "SERVICE_VERSION": None,
     "PREDEFINED_QUEUES": None,
 }
+
+#: Maximum length in characters of the version of a service. A commit has 40 or 64.
+MAX_VERSION_LENGTH = 100
 
 #: The default of a keyword: the environment or `DEFAULTS` gives the value.
 _UNSET: Any = object()
@@ -86,6 +90,8 @@ class Routing(Settings):
             error or `raise` one. RabbitMQ makes the copy itself.
         UNKNOWN_PREFIX: What to do with a task such as `mail.send` if no queue is named
             `mail`: send it to the `default` queue, `celery`, or `refuse` it.
+        SERVICE_VERSION: The version of the service, such as `1.4.0` or a commit. Every
+            message carries it, and charts mark when it was first seen.
         PREDEFINED_QUEUES: SQS queues that were created elsewhere: a text with a line
             `name=url` for each, or a dictionary of names and URLs.
         ENV_PREFIX: Prefix of the environment variables, without the `_`, or None to
@@ -108,6 +114,7 @@ class Routing(Settings):
         QUEUE_PREFIX: str = _UNSET,
         COPY_FAILURE: str = _UNSET,
         UNKNOWN_PREFIX: str = _UNSET,
+        SERVICE_VERSION: str | None = _UNSET,
         PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
         ENV_PREFIX: str | None = ENV_PREFIX,
         **settings: Any,
@@ -119,6 +126,7 @@ class Routing(Settings):
             "QUEUE_PREFIX": QUEUE_PREFIX,
             "COPY_FAILURE": COPY_FAILURE,
             "UNKNOWN_PREFIX": UNKNOWN_PREFIX,
+            "SERVICE_VERSION": SERVICE_VERSION,
             "PREDEFINED_QUEUES": PREDEFINED_QUEUES,
         }
         given = {name: value for name, value in keywords.items() if value is not _UNSET}
@@ -140,6 +148,7 @@ def _build(values: dict[str, Any]) -> dict[str, Any]:
     for name, choices in _CHOICES.items():
         _check_choice(name, {**values, **variables}.get(name), choices)
     _check_choice("queue_type", queue_type, _QUEUE_TYPES)
+    variables["SERVICE_VERSION"] = _checked_version(variables["SERVICE_VERSION"])
     options = _transport_options(
         variables, values.pop("broker_transport_options", None)
     )
@@ -194,6 +203,23 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
             )
     check_given(settings)
     check_broker_urls(settings)
+
+
+def _checked_version(version: object) -> str | None:
+    """Return the version of the service.
+
+    Raises:
+        InvalidSetting: It is not a short text.
+    """
+    if version is None or version == "":
+        return None  # The environment names a version that was not given to the build.
+    if isinstance(version, str) and len(version) <= MAX_VERSION_LENGTH:
+        if version.isprintable():
+            return version
+    raise InvalidSetting(
+        f"SERVICE_VERSION={version!r} is not valid; write a printable text of at most "
+        f"{MAX_VERSION_LENGTH} characters, such as '1.4.0'"
+    )
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

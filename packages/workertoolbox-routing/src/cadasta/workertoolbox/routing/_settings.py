@@ -28,6 +28,7 @@ class Settings(Mapping[str, Any]):
     QUEUE_PREFIX: str
     COPY_FAILURE: str
     UNKNOWN_PREFIX: str
+    SERVICE_VERSION: str | None
     broker_transport_options: dict[str, Any]
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

@@ -89,6 +89,14 @@ _ROUTING_VARIABLES = (
         "a task such as `mail.send` if no queue is named `mail`: it goes to the "
         "`default` queue, `celery`; or `refuse` it",
     ),
+    Variable(
+        "SERVICE_VERSION",
+        "string",
+        None,
+        None,
+        "version of the service, such as `1.4.0` or a commit: charts mark when it was "
+        "first seen",
+    ),
 )
 
 #: Variables from which the result-backend URL is rendered.

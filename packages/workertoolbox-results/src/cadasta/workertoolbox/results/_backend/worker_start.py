@@ -12,6 +12,7 @@ from celery.utils.log import get_logger
 from sqlalchemy import literal, select
 
 from cadasta.workertoolbox.results._backend.deferred_starts import deferred_starts_for
+from cadasta.workertoolbox.results._backend.release import record_release
 from cadasta.workertoolbox.results._backend.retries import CHANGE_NOTHING
 from cadasta.workertoolbox.results._backend.start_watch import StartWatch
 from cadasta.workertoolbox.results._database.connection import Database
@@ -28,7 +29,9 @@ logger = get_logger(__name__)
 def prepare_worker(
     consumer: Any, database: Database, build_row: Callable[..., Mapping[str, Any]]
 ) -> None:
-    """Look at the database, and see to the starts of the tasks that the worker runs.
+    """Look at the database, record the version of the service, and see to the starts.
+
+    The starts are those of the tasks that the worker runs.
 
     Args:
         consumer: The consumer of the worker, which is ready.
@@ -37,7 +40,10 @@ def prepare_worker(
     Raises:
         WorkerShutdown: The database cannot be used, and `RESULT_DB_REQUIRED` is set.
     """
-    look_at(database, is_required=bool(consumer.app.conf.get(REQUIRED)))
+    if look_at(database, is_required=bool(consumer.app.conf.get(REQUIRED))):
+        record_release(consumer.app, database)
+    # The main process seldom needs a connection.
+    database.close()
     # Only the prefork pool uses the semaphore of the worker's event loop.
     if consumer.pool.uses_semaphore:
         watch = StartWatch(database, build_row)
@@ -46,8 +52,8 @@ def prepare_worker(
         deferred_starts_for(database).runs_tasks_in_main = True
 
 
-def look_at(database: Database, *, is_required: bool) -> None:
-    """Say in one line that the database cannot be used."""
+def look_at(database: Database, *, is_required: bool) -> bool:
+    """Return whether the database can be used; if it cannot, say so in one line."""
     try:
         with database.connect() as connection:
             connection.execute(CHANGE_NOTHING)
@@ -68,5 +74,5 @@ def look_at(database: Database, *, is_required: bool) -> None:
         )
         if is_required:
             raise WorkerShutdown(1) from None
-    # The main process seldom needs a connection.
-    database.close()
+        return False
+    return True

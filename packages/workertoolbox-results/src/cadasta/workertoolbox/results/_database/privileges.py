@@ -40,6 +40,7 @@ ROLE_PRIVILEGES = {
     )
     | _grant("workertoolbox_chord_part", "SELECT", "INSERT", "DELETE")
     | _grant("workertoolbox_history", "SELECT", "UPDATE (forgotten)")
+    | _grant("workertoolbox_release", "INSERT")
     | _grant("task_id_sequence taskset_id_sequence", "USAGE"),
     "monitor": _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE", "DELETE")
     | _grant("workertoolbox_attempt", "SELECT", "INSERT", "DELETE")
@@ -50,7 +51,9 @@ ROLE_PRIVILEGES = {
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
     | _grant("workertoolbox_history", "SELECT", "INSERT", "DELETE")
-    | _grant("workertoolbox_error_group", "SELECT", "INSERT", "UPDATE")
+    | _grant(
+        "workertoolbox_error_group workertoolbox_release", "SELECT", "INSERT", "UPDATE"
+    )
     | _grant("workertoolbox_quarantine_id_seq task_id_sequence", "USAGE")
     | _grant("workertoolbox_day_value", "SELECT", "DELETE")
     | _grant("workertoolbox_live workertoolbox_version", "SELECT")
@@ -66,7 +69,7 @@ ROLE_PRIVILEGES = {
         "workertoolbox_monitor workertoolbox_operation workertoolbox_operation_task "
         "workertoolbox_quarantine workertoolbox_figures workertoolbox_queues "
         "workertoolbox_error_groups workertoolbox_schedules workertoolbox_day_value "
-        "workertoolbox_version",
+        "workertoolbox_release workertoolbox_version",
         "SELECT",
     )
     | _grant("workertoolbox_chord", "SELECT (id)", "SELECT (size)", "SELECT (added)")

@@ -35,6 +35,7 @@ from cadasta.workertoolbox.results._monitor.own_headers import (
     find_entry,
     find_own_headers,
     find_service,
+    find_version,
 )
 from cadasta.workertoolbox.results._monitor.planned import planned_steps
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
@@ -76,6 +77,7 @@ class _Origin(TypedDict):
 
     origin: str | None
     service: str | None
+    version: str | None
     schedule: str | None
     run: ScheduledRun | None
 
@@ -179,6 +181,7 @@ def _read_origin(
     return {
         "origin": find_name(headers, "origin"),
         "service": service,
+        "version": find_version(headers),
         "schedule": find_entry(headers),
         "run": find_run(
             headers,

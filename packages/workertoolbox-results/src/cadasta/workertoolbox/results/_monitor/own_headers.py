@@ -14,7 +14,12 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
 from cadasta.workertoolbox.results._arguments.known_secrets import KnownSecrets
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import truncate
-from cadasta.workertoolbox.results._headers import BEAT, PUBLISHED_AT, SERVICE
+from cadasta.workertoolbox.results._headers import (
+    BEAT,
+    PUBLISHED_AT,
+    SERVICE,
+    SERVICE_VERSION,
+)
 from cadasta.workertoolbox.results._monitor.stored_arguments import is_kept_exactly
 
 #: Maximum size in bytes, as JSON, of the headers of users that are stored.
@@ -22,6 +27,10 @@ MAX_HEADERS_BYTES = 4096
 
 #: Maximum number of headers of users that are stored.
 MAX_HEADERS = 100
+
+#: Maximum length in characters of a version. With the longest name of a service, it
+#: fits into an index.
+MAX_VERSION_LENGTH = 100
 
 #: Header with the name of the entry, which django-celery-beat adds itself.
 _ENTRY_OF_DJANGO = "periodic_task_name"
@@ -33,7 +42,7 @@ _KNOWN = frozenset(
     "parent_id argsrepr kwargsrepr origin ignore_result replaced_task_nesting "
     "stamped_headers stamps compression properties hostname delivery_info reply_to "
     "correlation_id redelivered celery_beat_task baggage traceparent tracestate".split()
-) | {_ENTRY_OF_DJANGO, BEAT, PUBLISHED_AT, SERVICE}
+) | {_ENTRY_OF_DJANGO, BEAT, PUBLISHED_AT, SERVICE, SERVICE_VERSION}
 
 #: Prefixes of the headers that the toolbox, RabbitMQ and such libraries add.
 _PREFIXES = (
@@ -59,6 +68,12 @@ class OwnHeaders(NamedTuple):
 def find_service(headers: Mapping[str, Any]) -> str | None:
     """Return the name of the service that published the task first, or None."""
     return _short_text(headers.get(SERVICE))
+
+
+def find_version(headers: Mapping[str, Any]) -> str | None:
+    """Return the version of that service, or None."""
+    version = _short_text(headers.get(SERVICE_VERSION))
+    return version and version[:MAX_VERSION_LENGTH]
 
 
 def find_entry(headers: Mapping[str, Any]) -> str | None:

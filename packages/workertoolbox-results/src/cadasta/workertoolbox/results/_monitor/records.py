@@ -29,6 +29,7 @@ class TaskRecord(NamedTuple):
         run: The run of an entry of beat's schedule that the message is.
         planned: The steps that the message announces.
         refused: The answer of the broker, if it has refused the task.
+        version: The version of the service.
     """
 
     id: str
@@ -59,6 +60,7 @@ class TaskRecord(NamedTuple):
     run: ScheduledRun | None
     planned: tuple[Step, ...]
     refused: str | None
+    version: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

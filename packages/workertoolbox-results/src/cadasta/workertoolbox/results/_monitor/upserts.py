@@ -160,7 +160,7 @@ def _write_rows(connection: Connection, records: Sequence[TaskRecord]) -> None:
     """Write tasks and attempts, a row at a time, on SQLite."""
     tasks = [record._asdict() for record in records]
     for task in tasks:
-        del task["run"], task["planned"], task["refused"]
+        del task["run"], task["planned"], task["refused"], task["version"]
     attempts = [
         {name: task[key] for name, key in _ATTEMPT_FIELDS.items()} for task in tasks
     ]

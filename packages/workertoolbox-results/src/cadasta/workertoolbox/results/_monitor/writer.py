@@ -18,6 +18,10 @@ from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.message import is_probe, read_task
 from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.records import QuarantineRecord, Record
+from cadasta.workertoolbox.results._monitor.releases import (
+    KnownReleases,
+    write_releases,
+)
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
 from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
@@ -52,6 +56,7 @@ class Writer:
         self._on_commit = on_commit
         self._should_stop = should_stop
         self._faulty = FaultyRows(limit=None)
+        self._releases = KnownReleases()
 
     def write(self, messages: Sequence[Message]) -> bool:
         """Commit a batch of messages.
@@ -115,9 +120,12 @@ class Writer:
 
     def _commit(self, records: Sequence[Record]) -> None:
         began_at = time.monotonic()
+        releases = self._releases.new(records)
         with self._engine.begin() as connection:
             write_batch(connection, records, self._faulty)
+            write_releases(connection, releases)
         duration_s = time.monotonic() - began_at
+        self._releases.add(releases)
         self._on_commit(CommittedBatch.of(records, duration_s=duration_s))
 
     def _quarantine(

@@ -27,6 +27,7 @@ from cadasta.workertoolbox.results._store.reading import (
     read_found,
     read_tasks,
 )
+from cadasta.workertoolbox.results._store.releases import Releases
 from cadasta.workertoolbox.results._store.schedules import Schedules
 from cadasta.workertoolbox.results._store.search import (
     find_newest,
@@ -50,6 +51,7 @@ class TaskStore(
     Operations,
     Quarantine,
     Reasons,
+    Releases,
     Schedules,
     Searches,
     SingleTasks,

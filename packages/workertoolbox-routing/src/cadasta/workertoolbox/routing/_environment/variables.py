@@ -16,6 +16,7 @@ ROUTING_TYPES: dict[str, str] = {
     "QUEUE_PREFIX": "string",
     "COPY_FAILURE": "string",
     "UNKNOWN_PREFIX": "string",
+    "SERVICE_VERSION": "string",
     "PREDEFINED_QUEUES": "any",
     "queue_type": "string",
 }

@@ -29,6 +29,7 @@ from cadasta.workertoolbox.results._database.tables.operations import (
     operation,
     operation_task,
 )
+from cadasta.workertoolbox.results._database.tables.releases import release
 from cadasta.workertoolbox.results._database.tables.schedules import schedule
 from cadasta.workertoolbox.results._database.tables.table_parts import (
     NAME_LENGTH,
@@ -55,6 +56,7 @@ __all__ = [
     "operation_task",
     "planned",
     "quarantine",
+    "release",
     "rollup",
     "schedule",
     "task",

@@ -12,6 +12,7 @@ from starlette.datastructures import QueryParams
 from cadasta.workertoolbox.results._store.completeness import Completeness
 from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
 from cadasta.workertoolbox.results._store.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.releases import Release
 from cadasta.workertoolbox.results._store.rollups import TaskFigures
 from cadasta.workertoolbox.results._store.schedules import Schedule
 from cadasta.workertoolbox.results._store.stats import StatsTable
@@ -89,11 +90,13 @@ class Ended:
         table: Statistics by name, with the window before.
         figures: Figures of each step of the window.
         step: The length of a step.
+        releases: The versions of services that appeared in the window.
     """
 
     table: StatsTable
     figures: TaskFigures
     step: timedelta
+    releases: Sequence[Release]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ class EndedQuestion:
         figures = store.figures(
             since=table.since, until=table.until, step=step, internal=False
         )
-        return Ended(table=table, figures=figures, step=step)
+        releases = store.releases(since=figures.since, until=figures.until)
+        return Ended(table=table, figures=figures, step=step, releases=releases)
 
 
 def choose_step(length: timedelta) -> timedelta:

@@ -1,9 +1,10 @@
-"""`/services`, `/workers`, `/schedules` and `/names`: who sends and runs tasks."""
+"""`/services`, `/workers`, `/schedules` and so on: who sends and runs tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cadasta.workertoolbox.results._store.releases import Release
 from cadasta.workertoolbox.results._store.routes import Route
 from cadasta.workertoolbox.results._store.schedules import Schedule
 from cadasta.workertoolbox.results._store.store import TaskStore
@@ -12,6 +13,7 @@ from cadasta.workertoolbox.results.web.api.endpoints import Endpoint
 from cadasta.workertoolbox.results.web.api.parameters import (
     Flagged,
     Instant,
+    Limit,
 )
 
 
@@ -49,6 +51,19 @@ def schedules(store: TaskStore, *, removed: Flagged = False) -> Sequence[Schedul
     return store.schedules(removed=removed)
 
 
+def releases(
+    store: TaskStore, *, since: Instant = None, until: Instant = None, limit: Limit = 50
+) -> Sequence[Release]:
+    """Return the versions of services that appeared in a window, newest first.
+
+    Args:
+        since: The start of the window; by default, 30 days ago.
+        until: Its end; by default, the present.
+        limit: Maximum number of versions, the newest ones.
+    """
+    return store.releases(since=since, until=until, limit=limit)
+
+
 def names(store: TaskStore) -> Sequence[str]:
     """Return the names of the live tasks and of those of the last 30 days, sorted."""
     return store.names()
@@ -58,5 +73,6 @@ ENDPOINTS = (
     Endpoint("/services", services),
     Endpoint("/workers", workers),
     Endpoint("/schedules", schedules),
+    Endpoint("/releases", releases),
     Endpoint("/names", names),
 )

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
+from cadasta.workertoolbox.results._store.releases import Release
+from cadasta.workertoolbox.results.web.drawing.release_marks import (
+    Mark,
+    Placed,
+    place_marks,
+)
 from cadasta.workertoolbox.results.web.drawing.scales import (
     DurationScale,
     NumberScale,
@@ -48,12 +54,14 @@ class Steps:
         until: The end of the last one.
         known_until: Values are only known up to then.
         zone: The time zone of the viewer.
+        releases: The versions of services that appear in them.
     """
 
     since: Sequence[datetime]
     until: datetime
     known_until: datetime
     zone: tzinfo
+    releases: Sequence[Release] = ()
 
     def title(self, number: int) -> str:
         """Return the time of a step in words."""
@@ -72,11 +80,44 @@ class Steps:
         """Return the ticks of the horizontal axis."""
         return time_ticks(self.since[0], self.until, self.zone)
 
+    def releases_in(self, number: int) -> Sequence[Release]:
+        """Return the versions that appear in a step, the earliest first."""
+        since, until = self.since[number], [*self.since, self.until][number + 1]
+        found = (each for each in self.releases if since <= each.first_at < until)
+        return sorted(found, key=lambda each: each.first_at)
+
+    def marks(self) -> Sequence[Mark]:
+        """Return the marks of the versions that appear."""
+        since, length = self.since[0], self.until - self.since[0]
+        return place_marks(
+            [
+                Placed((each.first_at - since) / length, each)
+                for number in range(len(self.since))
+                for each in self.releases_in(number)
+            ]
+        )
+
+    def release_text(self, release: Release) -> str:
+        """Return a version, its service, and when it appeared."""
+        at = release.first_at.astimezone(self.zone)
+        name = f"{release.service or ''} {release.version}".strip()
+        return f"{name} first seen {at:%a} {at.day} {at:%b} {at:%H:%M}"
+
 
 class Slot(NamedTuple):
     """The area of a step, from `x`, with the text that is shown on hover."""
 
     x: str
+    title: str
+
+
+class ReleaseMark(NamedTuple):
+    """Lines in percent from the left, and their name, with the text shown on hover."""
+
+    lines: Sequence[str]
+    x: str
+    anchor: str
+    name: str
     title: str
 
 
@@ -100,6 +141,7 @@ class Chart:
         below: Percent from the left, and labels, of the horizontal axis.
         shapes: Bars, or lines.
         kind: `bar` or `line`.
+        marks: The releases that appear in it.
         slots: The steps.
         width: The width of all steps in the coordinates of shapes.
         slot_width: The width of one in percent.
@@ -113,6 +155,7 @@ class Chart:
     below: Sequence[tuple[str, str]]
     shapes: Sequence[Shape]
     kind: str
+    marks: Sequence[ReleaseMark]
     slots: Sequence[Slot]
     width: int
     slot_width: str
@@ -121,7 +164,8 @@ class Chart:
     def label(self) -> str:
         """The chart in words, for screen readers."""
         most = "nothing" if self.highest is None else f"at most {self.highest}"
-        return f"{self.title}, {self.unit}: {most}"
+        names = "".join(f"; release mark: {each.name}" for each in self.marks)
+        return f"{self.title}, {self.unit}: {most}{names}"
 
 
 def bar_chart(title: str, unit: str, steps: Steps, series: Sequence[Series]) -> Chart:
@@ -170,12 +214,6 @@ def _chart(
     shapes: Sequence[Shape],
 ) -> Chart:
     size = len(steps.since)
-    slots = []
-    for number in range(size):
-        values = [f"{each.title} {write(each.values[number])}" for each in series]
-        note = ["not complete yet"] if steps.is_partial(number) else []
-        text = "\n".join([steps.title(number), *values, *note])
-        slots.append(Slot(_percent(number / size), text))
     return Chart(
         title=title,
         unit=unit,
@@ -185,10 +223,37 @@ def _chart(
         below=[(_percent(each.place), each.label) for each in steps.ticks()],
         shapes=shapes,
         kind="bar" if isinstance(scale, NumberScale) else "line",
-        slots=slots,
+        marks=_marks(steps),
+        slots=_slots(steps, series, write),
         width=size * _STEP,
         slot_width=_percent(1 / size),
     )
+
+
+def _slots(
+    steps: Steps, series: Sequence[Series], write: Callable[[float | None], str]
+) -> Sequence[Slot]:
+    slots, size = [], len(steps.since)
+    for number in range(size):
+        values = [f"{each.title} {write(each.values[number])}" for each in series]
+        note = ["not complete yet"] if steps.is_partial(number) else []
+        releases = [steps.release_text(each) for each in steps.releases_in(number)]
+        text = "\n".join([steps.title(number), *values, *note, *releases])
+        slots.append(Slot(_percent(number / size), text))
+    return slots
+
+
+def _marks(steps: Steps) -> Sequence[ReleaseMark]:
+    return [
+        ReleaseMark(
+            lines=[_percent(place) for place in each.lines],
+            x=_percent(each.place),
+            anchor=each.anchor,
+            name=each.name,
+            title="\n".join(map(steps.release_text, each.releases)),
+        )
+        for each in steps.marks()
+    ]
 
 
 def _bar(scale: Scale, number: int, below: float, value: float) -> str:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from cadasta.workertoolbox.results._errors import UnknownErrorState
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
 from cadasta.workertoolbox.results._store.error_names import COUNTED_DAYS, errors_in
+from cadasta.workertoolbox.results._store.releases import Release
 from cadasta.workertoolbox.results._store.rollups import TaskFigures
 from cadasta.workertoolbox.results.web.drawing.charts import (
     HEIGHT,
@@ -68,7 +69,9 @@ def show_group(request: Request) -> Response:
         site.store.figures(since=since, step=DAY, error_group=id),
     ]
     names = site.store.stats(since=since, by="name", error_group=id, internal=True)
-    charts = _draw(windows, now, zone_of(request.cookies))
+    releases, zone = site.store.releases(since=since - DAY), zone_of(request.cookies)
+    axes = [_steps(window, now, zone, releases) for window in windows]
+    charts = _draw(windows, axes)
     return site.page(
         request,
         "error_group.html",
@@ -76,8 +79,8 @@ def show_group(request: Request) -> Response:
         headline=headline,
         charts=charts,
         tables=[
-            (chart, _errors(window).items())
-            for chart, window in zip(charts, windows, strict=True)
+            (chart, steps, [*_errors(window).items()])
+            for chart, steps, window in zip(charts, axes, windows, strict=True)
         ],
         names=[(row.value, errors_in(row)) for row in names.rows],
         tasks=site.store.list(error_group=id, limit=MAX_TASKS, internal=True),
@@ -87,15 +90,18 @@ def show_group(request: Request) -> Response:
     )
 
 
-def _draw(
-    windows: Sequence[TaskFigures], now: datetime, zone: tzinfo
-) -> Sequence[Chart]:
+def _steps(
+    window: TaskFigures, now: datetime, zone: tzinfo, releases: Sequence[Release]
+) -> Steps:
+    since = [each.since for each in window.series]
+    return Steps(since, window.until, known_until=now, zone=zone, releases=releases)
+
+
+def _draw(windows: Sequence[TaskFigures], axes: Sequence[Steps]) -> Sequence[Chart]:
     """Return the charts of the errors by the hour and by the day."""
     titles = ("Last 24 hours", "errors per hour"), ("Last 30 days", "errors per day")
     charts = []
-    for (title, unit), window in zip(titles, windows, strict=True):
-        since = [each.since for each in window.series]
-        steps = Steps(since, window.until, known_until=now, zone=zone)
+    for (title, unit), window, steps in zip(titles, windows, axes, strict=True):
         errors = Series("errors", "bad", [*_errors(window).values()])
         charts.append(bar_chart(title, unit, steps, [errors]))
     return charts

@@ -57,7 +57,7 @@ def show(request: Request) -> Response:
         raise InvalidWindow("the overview needs a start of its window, such as 7d")
     present = site.refresher.ask(PresentQuestion())
     ended = site.refresher.ask(EndedQuestion.of(window, zone))
-    table = ended.value.table
+    table, steps = ended.value.table, steps_of(ended.value, zone)
     return site.page(
         request,
         "overview.html",
@@ -69,7 +69,8 @@ def show(request: Request) -> Response:
         present=present.value,
         ended=ended.value,
         total=table.total,
-        charts=draw(ended.value, zone),
+        charts=draw(ended.value, steps),
+        steps=steps,
         chart_height=HEIGHT,
         max_stuck=MAX_STUCK,
         max_lag_s=MAX_LAG_S,
@@ -87,15 +88,20 @@ def _problem(present: Answer[Present], ended: Answer[Ended]) -> str | None:
     return None if error is None else problem_of(error).detail
 
 
-def draw(ended: Ended, zone: tzinfo) -> Sequence[Chart]:
-    """Return the charts of a window."""
-    series = ended.figures.series
-    steps = Steps(
-        since=[each.since for each in series],
+def steps_of(ended: Ended, zone: tzinfo) -> Steps:
+    """Return the steps of a window, with the releases in it."""
+    return Steps(
+        since=[each.since for each in ended.figures.series],
         until=ended.figures.until,
         known_until=ended.table.until,
         zone=zone,
+        releases=ended.releases,
     )
+
+
+def draw(ended: Ended, steps: Steps) -> Sequence[Chart]:
+    """Return the charts of a window."""
+    series = ended.figures.series
     unit = f"tasks per {step_text(ended.step)}"
     failed = Series("failed", "bad", [each.failed for each in series])
     others = [each.count - each.failed for each in series]

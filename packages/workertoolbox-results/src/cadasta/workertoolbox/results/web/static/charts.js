@@ -31,7 +31,7 @@
   }
 
   document.addEventListener("pointerover", (event) => {
-    const slot = event.target.closest?.(".slot");
+    const slot = event.target.closest?.(".slot, .release-name");
     if (shown && shown.slot === slot) return;
     hide();
     if (slot) show(slot);
@@ -39,7 +39,7 @@
   document.addEventListener("scroll", hide, { passive: true });
   document.addEventListener("htmx:beforeSwap", hide);
   document.addEventListener("htmx:afterSettle", () => {
-    const slot = document.querySelector(".slot:hover");
+    const slot = document.querySelector(":is(.slot, .release-name):hover");
     if (slot) show(slot);
   });
   document.addEventListener("DOMContentLoaded", () => document.body.append(tip));
