@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from cadasta.workertoolbox.results import DatabaseUnavailable
 from servers.access import BrokerAccess
 from support.polling import wait_until
+from support.statements import fetch
 from support.worker_fleet import TIMEOUT_S, open_fleet
 
 UNUSABLE = "no result can be stored"
@@ -93,15 +94,18 @@ def test_a_quiet_worker_looks_at_the_database_too(
         assert worker.exit_code != 0
 
 
-def test_a_usable_database_is_not_mentioned(
+def test_a_usable_database_is_not_mentioned_and_gets_the_version_of_the_service(
     access: BrokerAccess, database: str, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
         fleet = stack.enter_context(open_fleet(access, database, tmp_path))
-        worker = stack.enter_context(fleet.worker("-c", "1", result_db_required=True))
+        settings = {"result_db_required": True, "service_version": "1.4.0"}
+        worker = stack.enter_context(fleet.worker("-c", "1", **settings))
         fleet.publish(1)[0].get(timeout=TIMEOUT_S)
 
         assert UNUSABLE not in worker.text
+        releases = fetch(database, "SELECT service, version FROM workertoolbox_release")
+        assert releases == [("result_service", "1.4.0")]
 
 
 def test_get_raises_an_error_of_ours_within_its_timeout(

@@ -33,6 +33,7 @@ from cadasta.workertoolbox.results._history.tally import Contribution
 from cadasta.workertoolbox.results.web import create_app
 from cadasta.workertoolbox.results.web.answers.overview import MAX_STEPS, choose_step
 from cadasta.workertoolbox.results.web.answers.refresher import Refresher
+from cadasta.workertoolbox.results.web.drawing.charts import HEIGHT
 from cadasta.workertoolbox.results.web.pages.overview import step_text
 from cadasta.workertoolbox.results.web.wording.formats import duration
 
@@ -221,7 +222,9 @@ def test_a_release_is_marked_in_each_chart_and_named_in_the_table(
     [named] = [row for row in table if row[-1]]
 
     for chart in page.all("svg", class_="plot"):
-        assert len(chart.all("line", class_="release")) == 1
+        assert [each.attributes["y2"] for each in chart.all(class_="release")] == [
+            *(str(HEIGHT), "-3")
+        ]
         mark = chart.one("text", class_="release-name")
         assert mark.text.startswith(SHOWN[:11])
         assert f"maps {SHOWN} first seen" in mark.one("title").text

@@ -75,7 +75,10 @@ def _mark(group: Sequence[Placed]) -> Mark:
         is_long = len(version) > MAX_NAME
         name = f"{version[: MAX_NAME - 1]}…" if is_long else version
     lines = sorted({each.place for each in group})
-    place = (lines[0] + lines[-1]) / 2
+    place, anchor = (lines[0] + lines[-1]) / 2, "middle"
     half = len(name) * _CHARACTER / 2
-    anchor = "start" if place < half else "end" if place > 1 - half else "middle"
+    if place < half:
+        place, anchor = 0.0, "start"
+    elif place > 1 - half:
+        place, anchor = 1.0, "end"
     return Mark(lines, place, anchor, name, [each.release for each in group])
