@@ -21,7 +21,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import (
     ExitStack,
     chdir,
@@ -85,7 +85,7 @@ def answer(app: Celery, page: str, folder: Path) -> str:
     Args:
         folder: The working directory of the commands.
     """
-    with _terminal(folder):
+    with terminal(folder):
         return _BLOCK.sub(lambda block: _answered(app, block), page)
 
 
@@ -101,8 +101,8 @@ def _answered(app: Celery, block: re.Match[str]) -> str:
         first, _, rest = command.replace("\\\n", " ").partition(" | ")
         words = shlex.split(first)
         if words[:1] == ["celery"]:
-            screen = _Screen(is_terminal=not rest)
-            code = _run(app, words[1:], screen, block["typed"] or "")
+            screen = Screen(is_terminal=not rest)
+            code = run_celery(app, words[1:], screen, block["typed"] or "")
             text = _run_in_shell(rest, screen.text()) if rest else screen.text()
         elif words == ["echo", "$?"]:
             text = f"{code}\n"
@@ -131,7 +131,7 @@ def _commands(text: str) -> Iterator[str]:
 
 
 @contextmanager
-def _terminal(folder: Path) -> Iterator[None]:
+def terminal(folder: Path) -> Iterator[None]:
     """Describe a terminal without colours, in UTC, to what runs in this block."""
     variables = {"COLUMNS": str(COLUMNS), "LINES": "50", "TERM": "dumb", "TZ": "UTC"}
     with ExitStack() as stack:
@@ -142,7 +142,7 @@ def _terminal(folder: Path) -> Iterator[None]:
         yield
 
 
-class _Screen(io.TextIOWrapper):
+class Screen(io.TextIOWrapper):
     """Standard output of a command.
 
     Args:
@@ -172,8 +172,16 @@ class _Keyboard(io.StringIO):
         return line
 
 
-def _run(app: Celery, words: list[str], screen: _Screen, typed: str) -> int:
-    """Run Celery's command line, and return its exit code."""
+def run_celery(
+    app: Celery, words: Sequence[str], screen: Screen, typed: str = ""
+) -> int:
+    """Run Celery's command line, and return its exit code.
+
+    Args:
+        words: After `celery`; `proj` stands for the app.
+        screen: Gets the output.
+        typed: What a person types when the command asks.
+    """
     keyboard = _Keyboard(f"{typed}\n" if typed else "")
     arguments: Any = [app if each == "proj" else each for each in words]
     with (

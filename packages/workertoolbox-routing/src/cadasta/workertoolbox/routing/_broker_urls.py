@@ -58,7 +58,8 @@ def check_url(name: str, urls: str | Iterable[str]) -> None:
                     f"{name}='{scheme}://********' has a character that a URL cannot "
                     "contain in its user, password, port or path; percent-encode each "
                     "part, as in urllib.parse.quote('p@ss/word', safe=''), which is "
-                    "'p%40ss%2Fword'"
+                    "'p%40ss%2Fword': see docs/how-to/troubleshooting.md"
+                    "#a-url-is-refused-or-the-login-fails"
                 )
 
 

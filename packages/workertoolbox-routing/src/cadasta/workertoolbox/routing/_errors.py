@@ -214,7 +214,8 @@ class UnknownPrefix(RoutingError, LookupError):
         return (
             f"task {self.task!r} has the prefix {prefix!r}, but no queue has this "
             f"name; {hint} it to queues=[…], or name a queue in queue=… or task_routes "
-            "(UNKNOWN_PREFIX=\"default\" would send the task to queue 'celery')"
+            "(UNKNOWN_PREFIX=\"default\" would send the task to queue 'celery'): see "
+            "docs/how-to/troubleshooting.md#why-did-my-task-go-to-celery"
         )
 
 

@@ -100,7 +100,8 @@ def check_predefined_queues(options: Mapping[str, Any], names: Iterable[str]) ->
     if missing:
         raise InvalidSetting(
             f"predefined_queues has no {' and no '.join(map(repr, missing))}; list "
-            "every queue with its url, because kombu creates none beside them"
+            "every queue with its url, because kombu creates none beside them: see "
+            "docs/how-to/troubleshooting.md#predefined-queues-on-sqs"
         )
 
 
