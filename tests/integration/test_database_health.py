@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results import Retention, TaskStore
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.days import Day, add_day
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.tidying import note_retention
 from cadasta.workertoolbox.results.web import create_app
 from support.brokers import result_backend_url
 from support.documented_grants import user_with_role
@@ -73,6 +75,31 @@ def test_a_reader_sees_the_sizes_of_tables_and_days(
     assert storage.server_version.split(".")[0].isdecimal()
     assert f"{storage.role} may only read." in page
     assert str(OLD) in page
+
+
+def test_a_reader_sees_how_long_tasks_are_kept_and_which_days_there_are(
+    store: TaskStore, database: str
+) -> None:
+    retention = Retention({"default": "9d", "FAILURE": None})
+    with store.engine.begin() as connection:
+        note_retention(connection, NOW, ArchiveOptions(retention=retention))
+    with (
+        user_with_role(database, "reader") as restricted,
+        TaskStore(result_backend_url(restricted)) as reader,
+    ):
+        health = reader.health()
+    kept = health.retention
+    days = [(each.keep, each.days, each.stored_days, each.oldest_day) for each in kept]
+
+    assert days == [
+        ("default", 9, len(health.storage.days) - 1, OLD),
+        ("FAILURE", None, 0, None),
+        # It is not in the setting any more.
+        ("it's", 9, 1, TODAY),
+    ]
+    assert [each.applied_at for each in kept] == [NOW] * 3
+    assert [bool(each.bytes) for each in kept] == [True, False, True]
+    assert [each.is_overdue(TODAY) for each in kept] == [True, False, False]
 
 
 def test_rows_of_a_table_that_was_never_analyzed_are_not_known(

@@ -57,7 +57,7 @@ from cadasta.workertoolbox.results._history.rollup import (
 )
 from cadasta.workertoolbox.results._history.stored_error import StoredError
 from cadasta.workertoolbox.results._history.tally import Contribution
-from cadasta.workertoolbox.results._history.tidying import analyze, tidy
+from cadasta.workertoolbox.results._history.tidying import analyze, note_retention, tidy
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.quarantine import (
     drop,
@@ -195,6 +195,7 @@ def use_as_monitor(database: str) -> None:
         report_progress(connection, "monitor", read_until=now, now=now)
         archive_batch(connection, AT_ONCE)
         tidy(connection, now + timedelta(hours=2), AT_ONCE)
+        note_retention(connection, now, AT_ONCE)
         analyze(connection, now, AT_ONCE)
         day = {"keep": "default", "day": later.date()}
         for action in ("add", "drop"):

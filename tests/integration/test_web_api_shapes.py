@@ -49,6 +49,7 @@ SAME = {
 ONLY_IN_THE_API = {
     *("/tasks/{id}", "/tasks/{id}/attempts", "/tasks/{id}/children", "/untracked"),
     *("/figures", "/queues", "/backlog/samples", "/names", "/operations/{id}"),
+    "/health",
 }
 
 
@@ -79,7 +80,7 @@ def ids(store: TaskStore) -> dict[str, str]:
         "planned": store.search("status:planned").tasks[0].id,
         "untracked": store.search("tracked:no").tasks[0].id,
         "group": store.error_groups()[0].id,
-        "operation": store.operations()[0].id,
+        "operation": next(each.id for each in store.operations() if each.tasks),
     }
 
 

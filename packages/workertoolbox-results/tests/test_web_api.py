@@ -21,8 +21,10 @@ from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.web import create_app
 from cadasta.workertoolbox.results.web.api import ENDPOINTS
 
-#: The paths without an id.
-LISTS = [each.path for each in ENDPOINTS if "{" not in each.path]
+#: The paths of lists.
+LISTS = [
+    each.path for each in ENDPOINTS if "{" not in each.path and each.path != "/health"
+]
 
 #: Parameters that a path needs.
 NEEDED = {"/stuck": "?p99=true"}

@@ -18,13 +18,17 @@ from cadasta.workertoolbox.results import (
     DaySize,
     Health,
     MonitorReport,
+    Retention,
+    RetentionClass,
     Storage,
     TableSize,
     TaskStore,
 )
 from cadasta.workertoolbox.results._database.schema import HEAD_REVISION
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.horizon import report_progress
+from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results.web.pages import health as health_page
@@ -45,7 +49,8 @@ def test_an_empty_database_says_what_to_start(
 
     assert (found.monitors, found.newest, found.sampled_at) == ([], None, None)
     assert (found.revision, found.head_revision) == (HEAD_REVISION, HEAD_REVISION)
-    assert found.quarantined == 0
+    assert (found.quarantined, found.retention) == (0, [])
+    assert "No archiver has said yet how long it keeps tasks." in page.text
     words = [each.text for each in page.one("ul", class_="checks").all("li")]
     assert words[0].startswith("fault Monitors No monitor has reported within a day.")
     assert words[1].startswith("warning Archiver No archiver has run yet")
@@ -104,6 +109,32 @@ def test_sqlite_knows_the_size_of_its_file(
     )
 
 
+def keep_tasks(store: TaskStore, **ages: str | None) -> None:
+    """Run an archiver with a setting `RETENTION`."""
+    options = ArchiveOptions(retention=Retention(ages))
+    Archiving(store.engine, options, should_stop=lambda: False).run_once()
+
+
+def test_the_retention_is_the_one_that_the_last_archiver_applies(
+    store: TaskStore, client: TestClient
+) -> None:
+    keep_tasks(store, default="90d", FAILURE="25h", **{"export.ping": None})
+    first = rows_of(page_of(client, "/health"))
+    keep_tasks(store, FAILURE="1d")
+    kept = client.get("/api/v1/health").json()["retention"]
+
+    assert first == [
+        ["default", "90 days"],
+        ["FAILURE", "2 days"],
+        ["export.ping", "no limit"],
+    ]
+    assert [(each["keep"], each["days"]) for each in kept] == [
+        ("default", None),
+        ("FAILURE", 1),
+    ]
+    assert all(each["applied_at"] for each in kept)
+
+
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 GOOD = Health(
@@ -130,6 +161,14 @@ GOOD = Health(
             DaySize("default", date(2026, 3, 1), 500, 1),
         ],
     ),
+)
+KEPT = RetentionClass(
+    keep="default",
+    days=90,
+    applied_at=NOW,
+    stored_days=2,
+    oldest_day=date(2025, 11, 30),
+    bytes=2000,
 )
 HOUR = timedelta(hours=1)
 
@@ -167,6 +206,12 @@ HOUR = timedelta(hours=1)
             "No archiver has taken a sample for 1.0 h.",
         ),
         ("Quarantine", {"quarantined": 10_000}, "warn", "10,000 or more messages are"),
+        (
+            "Retention",
+            {"retention": [replace(KEPT, oldest_day=date(2025, 11, 29)), KEPT]},
+            "warn",
+            "Tasks of default that ended on 2025-11-29 are older than 90 days.",
+        ),
         ("Schema", {"revision": "9999"}, "warn", "The schema has revision 9999"),
         ("Role", {}, "good", "reader may only read."),
         (

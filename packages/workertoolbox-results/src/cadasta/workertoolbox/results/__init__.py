@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from cadasta.workertoolbox.results._store.queues import QueueBacklog
     from cadasta.workertoolbox.results._store.reason import Cause, Reason
     from cadasta.workertoolbox.results._store.releases import Release
+    from cadasta.workertoolbox.results._store.retention import RetentionClass
     from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
     from cadasta.workertoolbox.results._store.rollups import BacklogSample, TaskFigures
     from cadasta.workertoolbox.results._store.routes import Route
@@ -186,6 +187,7 @@ __all__ = [
     "ResultTooLarge",
     "ResultsError",
     "Retention",
+    "RetentionClass",
     "Route",
     "RunningTask",
     "Schedule",
@@ -283,6 +285,7 @@ _LAZY = {
     "MonitorReport": "_store.health",
     "QuarantineEntry": "_store.quarantine",
     "QuarantineExcerpt": "_store.quarantine",
+    "RetentionClass": "_store.retention",
     "Storage": "_store.storage",
     "TableSize": "_store.storage",
     "PlannedRerun": "_reruns.plan",

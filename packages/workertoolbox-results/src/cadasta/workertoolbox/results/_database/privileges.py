@@ -47,7 +47,8 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_quarantine", "SELECT", "INSERT")
     | _grant(
         "workertoolbox_planned workertoolbox_rollup workertoolbox_backlog "
-        "workertoolbox_monitor workertoolbox_schedule celery_taskmeta",
+        "workertoolbox_monitor workertoolbox_schedule workertoolbox_retention "
+        "celery_taskmeta",
         *("SELECT", "INSERT", "UPDATE", "DELETE"),
     )
     | _grant("workertoolbox_history", "SELECT", "INSERT", "DELETE")
@@ -69,7 +70,7 @@ ROLE_PRIVILEGES = {
         "workertoolbox_monitor workertoolbox_operation workertoolbox_operation_task "
         "workertoolbox_quarantine workertoolbox_figures workertoolbox_queues "
         "workertoolbox_error_groups workertoolbox_schedules workertoolbox_day_value "
-        "workertoolbox_release workertoolbox_version",
+        "workertoolbox_release workertoolbox_version workertoolbox_retention",
         "SELECT",
     )
     | _grant("workertoolbox_chord", "SELECT (id)", "SELECT (size)", "SELECT (added)")

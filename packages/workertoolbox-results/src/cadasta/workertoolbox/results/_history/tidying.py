@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from cadasta.workertoolbox.results._database.archived import find_ends_since
+from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.lock_use import find_lock_use
 from cadasta.workertoolbox.results._database.tables import (
     day_value,
     history,
     planned,
+    retention,
     task,
     taskmeta,
 )
@@ -70,6 +72,24 @@ def analyze(connection: Connection, now: datetime, options: ArchiveOptions) -> N
             _logger.warning("%s", use)
 
 
+def note_retention(
+    connection: Connection, now: datetime, options: ArchiveOptions
+) -> None:
+    """Store the retention that the archiver applies, for those who look at it."""
+    days = {DEFAULT: None, **options.retention.days}
+    connection.execute(delete(retention).where(retention.c.keep.not_in(days)))
+    insert = insert_into(retention, connection.dialect.name)
+    upsert = insert.on_conflict_do_update(
+        index_elements=[retention.c.keep],
+        set_={name: insert.excluded[name] for name in ("days", "applied_at")},
+    )
+    rows = [
+        {"keep": keep, "days": number, "applied_at": now}
+        for keep, number in days.items()
+    ]
+    connection.execute(upsert, rows)
+
+
 def sample(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
     """Sample the backlog, once in each minute."""
     sample_backlog(connection, now, options.faulty)
@@ -86,6 +106,7 @@ def delete_intervals(
 #: taken in the same minute is not repeated.
 PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float] = {
     tidy: 300.0,
+    note_retention: 300.0,
     sample: 20.0,
     close_earlier: 5.0,
     close_expired: 20.0,

@@ -26,6 +26,10 @@ from cadasta.workertoolbox.results._store.newest_task import (
 )
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.quarantine import count_some
+from cadasta.workertoolbox.results._store.retention import (
+    RetentionClass,
+    read_retention,
+)
 from cadasta.workertoolbox.results._store.storage import Storage, read_storage
 
 #: Maximum number of monitors: each process that reported within a day is one.
@@ -65,6 +69,8 @@ class Health(JsonRecord):
             does so once a minute.
         quarantined: Number of messages in quarantine, at most 10,000.
         storage: The server, the role, and the space that tables take.
+        retention: How long the history keeps tasks, by class, and what it has of each;
+            `default` first.
     """
 
     revision: str
@@ -75,6 +81,7 @@ class Health(JsonRecord):
     sampled_at: datetime | None
     quarantined: int
     storage: Storage
+    retention: Sequence[RetentionClass] = ()
 
 
 class DatabaseHealth(OpenDatabase):
@@ -98,6 +105,7 @@ class DatabaseHealth(OpenDatabase):
         """
         now = datetime.now(UTC)
         with self._snapshot() as connection:
+            storage = read_storage(connection, now.date())
             return Health(
                 revision=current_revision(connection) or "",
                 head_revision=HEAD_REVISION,
@@ -106,7 +114,8 @@ class DatabaseHealth(OpenDatabase):
                 newest=find_newest_task(connection),
                 sampled_at=_read_sampled_at(connection, now),
                 quarantined=count_some(connection),
-                storage=read_storage(connection, now.date()),
+                storage=storage,
+                retention=read_retention(connection, storage.days),
             )
 
 

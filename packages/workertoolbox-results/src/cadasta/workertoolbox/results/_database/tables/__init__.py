@@ -5,6 +5,7 @@ from cadasta.workertoolbox.results._database.tables.archived_tasks import (
     IS_UNUSUAL,
     day_value,
     history,
+    retention,
 )
 from cadasta.workertoolbox.results._database.tables.celery_results import (
     IS_OPEN,
@@ -57,6 +58,7 @@ __all__ = [
     "planned",
     "quarantine",
     "release",
+    "retention",
     "rollup",
     "schedule",
     "task",

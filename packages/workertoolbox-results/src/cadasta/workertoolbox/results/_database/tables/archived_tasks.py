@@ -115,6 +115,17 @@ history = Table(
     postgresql_partition_by="LIST (keep)",
 )
 
+#: A row per retention class, as the last archiver applied them; see
+#: `_history/retention.py`.
+retention = Table(
+    "workertoolbox_retention",
+    metadata,
+    Column("keep", Text, primary_key=True),
+    # NULL if its tasks are kept without limit.
+    Column("days", Integer),
+    Column("applied_at", Instant, nullable=False),
+)
+
 #: A row per value that tasks in the history have on a day. A search for the value opens
 #: only the tables of these days. Triggers insert the rows, and those of a deleted day
 #: may stay, so a day need not have the value. See `_store/value_days.py`.

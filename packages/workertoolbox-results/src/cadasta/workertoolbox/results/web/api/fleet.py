@@ -1,9 +1,10 @@
-"""`/services`, `/workers`, `/schedules` and so on: who sends and runs tasks."""
+"""`/services`, `/workers`, `/schedules`, `/health` and so on: the fleet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cadasta.workertoolbox.results._store.health import Health
 from cadasta.workertoolbox.results._store.releases import Release
 from cadasta.workertoolbox.results._store.routes import Route
 from cadasta.workertoolbox.results._store.schedules import Schedule
@@ -69,10 +70,20 @@ def names(store: TaskStore) -> Sequence[str]:
     return store.names()
 
 
+def health(store: TaskStore) -> Health:
+    """Return the state of the database, and of what writes to it.
+
+    It has the monitors, how far they and the archiver are, the sizes of tables and
+    days, and how long the history keeps tasks.
+    """
+    return store.health()
+
+
 ENDPOINTS = (
     Endpoint("/services", services),
     Endpoint("/workers", workers),
     Endpoint("/schedules", schedules),
     Endpoint("/releases", releases),
     Endpoint("/names", names),
+    Endpoint("/health", health),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from types import NoneType, UnionType
 from typing import (
@@ -30,6 +30,7 @@ _PLAIN: Mapping[Any, Schema] = {
     Any: {},
     NoneType: {"type": "null"},
     bool: {"type": "boolean"},
+    date: {"type": "string", "format": "date"},
     datetime: {"type": "string", "format": "date-time"},
     float: {"type": "number"},
     int: {"type": "integer"},

@@ -15,8 +15,9 @@ from cadasta.workertoolbox.results.web.answers.fleet import HealthQuestion
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.wording.health_checks import checks_of
 
-#: Number of monitors and of days that are shown, and of days in the small chart.
-MAX_MONITORS, MAX_DAYS, CHARTED_DAYS = 50, 400, 60
+#: Number of monitors, days and retention classes that are shown, and of days in the
+#: small chart.
+MAX_MONITORS, MAX_DAYS, MAX_CLASSES, CHARTED_DAYS = 50, 400, 100, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ def show(request: Request) -> Response:
         other_monitors=len(health.monitors[MAX_MONITORS:]),
         days=days[:MAX_DAYS],
         other_days=len(days[MAX_DAYS:]),
+        retention=health.retention[:MAX_CLASSES],
+        other_classes=len(health.retention[MAX_CLASSES:]),
         chart=[*charted(days, health.completeness.at)],
         charted_days=CHARTED_DAYS,
     )

@@ -45,6 +45,7 @@ def checks_of(health: Health) -> Iterator[Check]:
         yield _lag(health)
     yield _archiver(health)
     yield _quarantine(health)
+    yield from _retention(health)
     yield _schema(health)
     yield from _role(health)
 
@@ -97,6 +98,18 @@ def _quarantine(health: Health) -> Check:
     word = "message is" if number == 1 else "messages are"
     sentence = f"{number:,}{more} {word} in quarantine, which no monitor could read."
     return Check("warn", "Quarantine", sentence, page="quarantine")
+
+
+def _retention(health: Health) -> Iterator[Check]:
+    today = health.completeness.at.date()
+    for each in health.retention:
+        if each.is_overdue(today):
+            sentence = (
+                f"Tasks of {each.keep} that ended on {each.oldest_day} are older than "
+                f"{each.days:,} days. An archiver deletes them when nothing uses them: "
+                "its log names what does."
+            )
+            yield Check("warn", "Retention", sentence)
 
 
 def _schema(health: Health) -> Check:
