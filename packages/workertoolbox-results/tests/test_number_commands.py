@@ -223,11 +223,22 @@ def test_errors_are_resolved_ignored_and_reopened(
         *("1:a resolved", "1:b resolved")
     ]
     assert {each.state for each in store.error_groups()} == {"resolved"}
-    assert lines(app, "errors", "ignore", "1:a") == ["1:a ignored"]
+    by = ("--by", "ann", "--reason", "known")
+    assert lines(app, "errors", "ignore", "1:a", *by) == ["1:a ignored"]
     assert store.error_group("1:a").state == "ignored"
     assert lines(app, "errors", "reopen", "1:a") == ["1:a open again"]
     assert store.error_group("1:a").state == "new"
     assert run(app, "errors", "resolve", "1:c").exit_code == 1
+    made = objects(app, "operations")
+    assert [(each["kind"], each["selection"], each["reason"]) for each in made] == [
+        ("reopen", "1:a", None),
+        ("ignore", "1:a", "known"),
+        ("resolve", "1:b", None),
+        ("resolve", "1:a", None),
+    ]
+    assert [each["made_by"] == "ann" for each in made] == [False, True, False, False]
+    assert "  by ann: known\n" in run(app, "errors", "show", "1:a").output
+    assert " 0 of 0 " not in run(app, "operations").output
 
 
 def test_workers_shows_when_each_was_seen_and_what_it_runs(

@@ -20,6 +20,8 @@ class _Forms(HTMLParser):
             self.forms.append((values.get("action", ""), {}))
         elif tag == "input" and "name" in values and self.forms:
             self.forms[-1][1][values["name"]] = values.get("value", "")
+        elif tag == "button" and "formaction" in values:
+            self.forms.append((values["formaction"], self.forms[-1][1]))
 
 
 def forms_in(page: str) -> dict[str, dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import Any
 
 import click
 
@@ -34,12 +35,14 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
 )
 from cadasta.workertoolbox.results._safe_text import terminal_text
+from cadasta.workertoolbox.results._store.error_changes import DONE
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
 from cadasta.workertoolbox.results._store.error_names import (
     COUNTED_DAYS,
     CountedErrorGroup,
     errors_in,
 )
+from cadasta.workertoolbox.results._store.operations import Operation
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: The states of errors that need attention.
@@ -47,6 +50,9 @@ NEWS = ("new", "back")
 
 #: Number of tasks that `errors show` lists.
 SHOWN_TASKS = 5
+
+#: Number of changes that `errors show` lists.
+SHOWN_CHANGES = 5
 
 #: Maximum number of characters of an error in a list.
 MAX_SAMPLE = 200
@@ -143,6 +149,7 @@ def show_group(ctx: click.Context, id: str, as_json: bool) -> None:
         tasks = store.list(
             error_group=id, limit=SHOWN_TASKS, internal=True, brief=not as_json
         )
+        changes = store.error_group_changes(id, limit=SHOWN_CHANGES)
     if as_json:
         print_json([CountedErrorGroup.of(group, stats).as_json()])
         return
@@ -153,7 +160,7 @@ def show_group(ctx: click.Context, id: str, as_json: bool) -> None:
     for line in (group.sample or group.type or "").splitlines():
         print_line(console, [Cell(terminal_text(line))])
     console.print()
-    for title, text in _details(group, now):
+    for title, text in _details(group, changes):
         print_line(console, [Cell(f"{title:<12}", "dim"), Cell(terminal_text(text))])
     console.print()
     columns = (Column("name", is_text=True), Column(f"errors in {COUNTED_DAYS} d"))
@@ -201,49 +208,72 @@ def _text(group: ErrorGroup) -> str:
     return f"{text}  in {group.place}" if group.place else text
 
 
-def _details(group: ErrorGroup, now: datetime) -> Iterator[tuple[str, str]]:
+def _details(
+    group: ErrorGroup, changes: Sequence[Operation]
+) -> Iterator[tuple[str, str]]:
     yield "first", _occurrence(group.first_at, group.first_task_id)
     yield "last", _occurrence(group.last_at, group.last_task_id)
-    if group.resolved_at is not None:
-        yield "resolved", format_instant(group.resolved_at)
     yield "raised in", group.place or "a library, or the task was killed"
+    if group.resolved_at is not None and not changes:  # Its operation was purged.
+        yield "resolved", format_instant(group.resolved_at)
+    yield from map(_change_line, changes)
+
+
+def _change_line(change: Operation) -> tuple[str, str]:
+    why = f": {change.reason}" if change.reason else ""
+    text = f"{format_instant(change.started_at)}  by {change.made_by}{why}"
+    return DONE[change.kind], text
 
 
 def _occurrence(at: datetime, task_id: str | None) -> str:
     return f"{format_instant(at)}  {task_id or 'task erased'}"
 
 
+def _change_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the keys of groups, and what is written into the journal of operations."""
+    for add in (
+        click.option("--reason", help="Why, for `tasks operations`."),
+        click.option("--by", help="Who does it; by default the user and the host."),
+        click.argument("ids", nargs=-1, required=True),
+    ):
+        function = add(function)
+    return function
+
+
 @command.command("resolve")
-@click.argument("ids", nargs=-1, required=True)
+@_change_options
 @click.pass_context
-def resolve(ctx: click.Context, ids: tuple[str, ...]) -> None:
+def resolve(ctx: click.Context, /, **options: Any) -> None:
     """Mark the groups with the keys IDS as resolved, until their next error."""
-    _change(ctx, ids, TaskStore.resolve_error_group, "resolved")
+    _change(ctx, TaskStore.resolve_error_group, "resolved", **options)
 
 
 @command.command("ignore")
-@click.argument("ids", nargs=-1, required=True)
+@_change_options
 @click.pass_context
-def ignore(ctx: click.Context, ids: tuple[str, ...]) -> None:
+def ignore(ctx: click.Context, /, **options: Any) -> None:
     """Mark the groups with the keys IDS as ignored, despite later errors."""
-    _change(ctx, ids, TaskStore.ignore_error_group, "ignored")
+    _change(ctx, TaskStore.ignore_error_group, "ignored", **options)
 
 
 @command.command("reopen")
-@click.argument("ids", nargs=-1, required=True)
+@_change_options
 @click.pass_context
-def reopen(ctx: click.Context, ids: tuple[str, ...]) -> None:
+def reopen(ctx: click.Context, /, **options: Any) -> None:
     """Undo `resolve` or `ignore` for the groups with the keys IDS."""
-    _change(ctx, ids, TaskStore.reopen_error_group, "open again")
+    _change(ctx, TaskStore.reopen_error_group, "open again", **options)
 
 
 def _change(
     ctx: click.Context,
-    ids: Sequence[str],
-    change: Callable[[TaskStore, str], None],
+    change: Callable[..., None],
     done: str,
+    *,
+    ids: Sequence[str],
+    by: str | None,
+    reason: str | None,
 ) -> None:
     with TaskStore.for_app(current_app(ctx)) as store:
         for id in ids:
-            change(store, id)
+            change(store, id, made_by=by, reason=reason)
             click.echo(f"{id} {done}")

@@ -33,7 +33,7 @@ _COLUMNS: dict[str, Callable[[Operation], str]] = {
     "operation": lambda each: each.id,
     "kind": lambda each: each.kind,
     "by": lambda each: each.made_by,
-    "published": lambda each: f"{each.published} of {each.tasks}",
+    "published": lambda each: _published(each),
     "left": lambda each: _left(each),
     "reason": lambda each: each.reason or "",
     "selection": lambda each: each.selection,
@@ -57,7 +57,7 @@ _TASK_COLUMNS: dict[str, Callable[[OperationTask], str]] = {
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, id: str | None, limit: int, as_json: bool) -> None:
-    """Show which tasks were rerun, by whom and why.
+    """Show which tasks were rerun and which errors changed, by whom and why.
 
     With OPERATION, show its tasks.
     """
@@ -83,6 +83,11 @@ def _print(
     else:
         rows = [[text(each) for text in columns.values()] for each in records]
         print_table(list(columns), rows, below=below)
+
+
+def _published(operation: Operation) -> str:
+    """Return how many tasks were published; nothing for a change of an error group."""
+    return f"{operation.published} of {operation.tasks}" if operation.tasks else ""
 
 
 def _left(operation: Operation) -> str:

@@ -99,6 +99,7 @@ ROLE_PRIVILEGES = {
         *("SELECT", "DELETE"),
     )
     | _grant("workertoolbox_error_group", "SELECT", "UPDATE")
+    | _grant("workertoolbox_operation", "INSERT")
     | _grant("workertoolbox_day_value workertoolbox_version", "SELECT")
     | _grant("workertoolbox_drop_day", "EXECUTE"),
     "replayer": _grant("workertoolbox_quarantine", "SELECT", "DELETE")

@@ -7,14 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
-from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from cadasta.workertoolbox.results._arguments.jsonable import jsonable_text
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import operation, operation_task
 from cadasta.workertoolbox.results._reruns.messages import new_id
+from cadasta.workertoolbox.results._store.operation_rows import (
+    KEY_LENGTH,
+    add_operation,
+    journal_text,
+)
 from cadasta.workertoolbox.results._store.operations import (
     PUBLISHED,
     PUBLISHING,
@@ -23,12 +26,6 @@ from cadasta.workertoolbox.results._store.operations import (
     Operation,
     OperationTask,
 )
-
-#: Characters of an operation's key: few, because people type it.
-_KEY_LENGTH = 12
-
-#: Maximum length in characters of each text.
-MAX_LENGTH = 1000
 
 #: The states in which a task is published, or soon will be.
 _CLAIMED = (PUBLISHING, PUBLISHED)
@@ -46,14 +43,9 @@ class Entry(NamedTuple):
     refusal: str | None = None
 
 
-def new_key() -> str:
-    """Return a random key for an operation."""
-    return uuid4().hex[:_KEY_LENGTH]
-
-
 def is_key(text: str) -> bool:
     """Return whether a text has the form of a key."""
-    return re.fullmatch(f"[0-9a-f]{{{_KEY_LENGTH}}}", text) is not None
+    return re.fullmatch(f"[0-9a-f]{{{KEY_LENGTH}}}", text) is not None
 
 
 def begin(
@@ -63,7 +55,7 @@ def begin(
     id: str,
     planned_at: datetime,
     kind: str,
-    made_by: str,
+    made_by: str | None,
     reason: str | None,
     selection: str,
 ) -> None:
@@ -85,22 +77,22 @@ def begin(
             "name": entry.name,
             "new_id": new_id(id, entry.task_id),
             "state": REFUSED if entry.refusal else WAITING,
-            "note": _text(entry.refusal),
+            "note": journal_text(entry.refusal),
             "changed_at": now,
         }
         for position, entry in enumerate(entries)
     ]
-    values = {
-        "id": id,
-        "kind": kind,
-        "made_by": _text(made_by),
-        "reason": _text(reason),
-        "selection": _text(selection),
-        "tasks": len(rows),
-        "started_at": planned_at,
-    }
     with translate_errors(engine), engine.begin() as connection:
-        connection.execute(insert(operation), values)
+        add_operation(
+            connection,
+            id=id,
+            kind=kind,
+            made_by=made_by,
+            reason=reason,
+            selection=selection,
+            tasks=len(rows),
+            started_at=planned_at,
+        )
         connection.execute(insert(operation_task), rows)
 
 
@@ -177,7 +169,7 @@ def _change(
 ) -> OperationTask | None:
     columns = operation_task.c
     changed = replace(
-        entry, state=state, note=_text(note), changed_at=datetime.now(UTC)
+        entry, state=state, note=journal_text(note), changed_at=datetime.now(UTC)
     )
     statement = (
         update(operation_task)
@@ -190,7 +182,3 @@ def _change(
         .values(state=state, note=changed.note, changed_at=changed.changed_at)
     )
     return changed if connection.execute(statement).rowcount == 1 else None
-
-
-def _text(value: str | None) -> str | None:
-    return None if value is None else jsonable_text(value)[:MAX_LENGTH]

@@ -9,8 +9,6 @@ same id.
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -26,6 +24,7 @@ from cadasta.workertoolbox.results._reruns.publisher import open_publisher
 from cadasta.workertoolbox.results._reruns.rules import find_refusal
 from cadasta.workertoolbox.results._reruns.steps import KIND as STEPS
 from cadasta.workertoolbox.results._reruns.steps import find_obstacle
+from cadasta.workertoolbox.results._store.operation_rows import new_key
 from cadasta.workertoolbox.results._store.operations import (
     PUBLISHED,
     PUBLISHING,
@@ -130,14 +129,14 @@ def begin_rerun(
     Raises:
         DatabaseUnavailable: The database cannot be reached or refuses a statement.
     """
-    id = id or journal.new_key()
+    id = id or new_key()
     journal.begin(
         store.engine,
         plan.entries(),
         id=id,
         planned_at=plan.made_at,
         kind=plan.kind,
-        made_by=made_by or whoami(),
+        made_by=made_by,
         reason=reason,
         selection=selection or " ".join(each.task.id for each in plan.tasks),
     )
@@ -214,15 +213,6 @@ def entries_of(
     while some := store.operation_tasks(operation_id, states=states, after=last):
         yield from some
         last = some[-1].position
-
-
-def whoami() -> str:
-    """Return the user and the host of this process, such as `ann@host`."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # The user id has no name, as in some containers.
-        user = "?"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _settle_doubtful(

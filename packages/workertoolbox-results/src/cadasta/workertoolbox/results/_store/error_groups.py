@@ -15,18 +15,12 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    update,
 )
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import error_group, rollup
 from cadasta.workertoolbox.results._errors import ErrorGroupNotFound, UnknownErrorState
-from cadasta.workertoolbox.results._history.error_groups import (
-    IGNORED,
-    OPEN,
-    RESOLVED,
-)
+from cadasta.workertoolbox.results._history.error_groups import IGNORED, RESOLVED
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.recent_errors import read_recent
@@ -170,36 +164,6 @@ class ErrorGroups(OpenDatabase):
             for found in _read_groups(connection, query, now):
                 return found
         raise ErrorGroupNotFound(id)
-
-    def resolve_error_group(self, id: str) -> None:
-        """Mark a group as resolved. Its next error changes the state to `back`.
-
-        The role needs the privileges of a purger.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached or refuses the change.
-            ErrorGroupNotFound: There is no group with this key.
-        """
-        now = datetime.now(UTC)
-        # The clock of a worker may be ahead.
-        last_at = error_group.c.last_at
-        resolved_at = case((last_at > now, last_at), else_=now)
-        self._change(id, state=RESOLVED, resolved_at=resolved_at)
-
-    def ignore_error_group(self, id: str) -> None:
-        """Mark a group as ignored; the rest is as for `resolve_error_group`."""
-        self._change(id, state=IGNORED, resolved_at=None)
-
-    def reopen_error_group(self, id: str) -> None:
-        """Undo `resolve_error_group` or `ignore_error_group`; same errors as there."""
-        self._change(id, state=OPEN, resolved_at=None)
-
-    def _change(self, id: str, **values: Any) -> None:
-        is_meant = error_group.c.id == jsonable(id)
-        change = update(error_group).where(is_meant).values(values)
-        with translate_errors(self.engine), self.engine.begin() as connection:
-            if not connection.execute(change).rowcount:
-                raise ErrorGroupNotFound(id)
 
 
 def _select_groups(now: datetime) -> Select[Any]:

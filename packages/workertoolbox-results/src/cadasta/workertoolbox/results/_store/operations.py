@@ -1,4 +1,4 @@
-"""The methods of `TaskStore` for operations: commands that published tasks again."""
+"""The methods of `TaskStore` for operations: what users have done."""
 
 from __future__ import annotations
 
@@ -34,16 +34,20 @@ BATCH_SIZE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(JsonRecord):
-    """A command that publishes tasks again: a row of `workertoolbox_operation`.
+    """Something that a user has done: a row of `workertoolbox_operation`.
+
+    Tasks were published again, or the state of a group of errors was changed.
 
     Attributes:
         id: The key, for `tasks rerun --resume`.
-        kind: `rerun`, or `failed-steps` for steps of a workflow with those after them.
+        kind: `rerun`, or `failed-steps` for steps of a workflow with those after them;
+            `resolve`, `ignore` or `reopen` for a group of errors.
         made_by: Who began it, such as `ann@host`.
         reason: Why, if a reason was given.
-        selection: What was asked for: ids, a query, or the root of a workflow.
-        tasks: Number of tasks.
-        started_at: When its tasks were selected.
+        selection: What was asked for: ids, a query, the root of a workflow, or the key
+            of a group of errors.
+        tasks: Number of tasks; 0 for a group of errors.
+        started_at: When its tasks were selected, or the group was changed.
         finished_at: When no task was left that could be published, or None.
         published: How many tasks have been published.
         refused: How many tasks cannot be published.

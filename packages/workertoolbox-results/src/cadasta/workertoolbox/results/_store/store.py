@@ -12,6 +12,7 @@ from cadasta.workertoolbox.results._store.attempts import (
     find_attempts,
     find_retries,
 )
+from cadasta.workertoolbox.results._store.error_changes import ErrorChanges
 from cadasta.workertoolbox.results._store.error_groups import ErrorGroups
 from cadasta.workertoolbox.results._store.figures import Figures
 from cadasta.workertoolbox.results._store.filters import Filters
@@ -45,6 +46,7 @@ from cadasta.workertoolbox.results._task import Task
 
 class TaskStore(
     DatabaseHealth,
+    ErrorChanges,
     ErrorGroups,
     Figures,
     Fleet,

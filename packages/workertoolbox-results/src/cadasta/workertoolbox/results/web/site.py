@@ -46,7 +46,7 @@ PAGES = {
     "schedules": _Entry("Schedules", "s"),
     "services": _Entry("Services", "v"),
     "quarantine": _Entry("Quarantine", "n"),
-    "operations": _Entry("Reruns", "r"),
+    "operations": _Entry("Operations", "p"),
     "health": _Entry("Health", "h"),
 }
 

@@ -27,6 +27,7 @@ from cadasta.workertoolbox.results._database.tables.live_tasks import (
 )
 from cadasta.workertoolbox.results._database.tables.monitors import monitor, quarantine
 from cadasta.workertoolbox.results._database.tables.operations import (
+    CHANGES_ERRORS,
     operation,
     operation_task,
 )
@@ -38,6 +39,7 @@ from cadasta.workertoolbox.results._database.tables.table_parts import (
 )
 
 __all__ = [
+    "CHANGES_ERRORS",
     "HAS_GROUP",
     "IS_OPEN",
     "IS_SMALL",

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, Table, Text
 
-from cadasta.workertoolbox.results._database.tables.table_parts import metadata
+from cadasta.workertoolbox.results._database.tables.table_parts import (
+    metadata,
+    partial_index,
+)
 from cadasta.workertoolbox.results._database.types import Instant
 
-#: A row per operation: a command that has published tasks again.
+#: The kinds of operations that change the state of a group of errors.
+CHANGES_ERRORS = "kind IN ('resolve', 'ignore', 'reopen')"
+
+#: A row per operation: tasks were published again, or a group of errors was changed.
 operation = Table(
     "workertoolbox_operation",
     metadata,
     Column("id", Text, primary_key=True),
-    # `rerun` or `failed-steps`.
+    # `rerun` or `failed-steps`; `resolve`, `ignore` or `reopen` for a group of errors.
     Column("kind", Text, nullable=False),
     # Who began it, such as `ann@host`, and why.
     Column("made_by", Text, nullable=False),
     Column("reason", Text),
-    # What was asked for: ids, a query, or the root of a workflow.
+    # What was asked for: ids, a query, the root of a workflow, or a group of errors.
     Column("selection", Text, nullable=False),
     # Number of tasks.
     Column("tasks", Integer, nullable=False),
@@ -25,6 +31,9 @@ operation = Table(
     # When no task was left that could be published.
     Column("finished_at", Instant),
     Index("ix_workertoolbox_operation_started_at", "started_at"),
+    partial_index(
+        *("operation_error_group", "selection", "started_at"), rows=CHANGES_ERRORS
+    ),
 )
 
 #: A row per task of an operation.

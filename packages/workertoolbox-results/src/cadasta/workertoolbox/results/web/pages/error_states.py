@@ -24,7 +24,10 @@ from cadasta.workertoolbox.results.web.site import site_of
 
 logger = logging.getLogger(__name__)
 
-_CHANGES: dict[str, Callable[[TaskStore, str], None]] = {
+#: Maximum number of characters of a reason.
+MAX_REASON_LENGTH = 500
+
+_CHANGES: dict[str, Callable[..., None]] = {
     "resolve": TaskStore.resolve_error_group,
     "ignore": TaskStore.ignore_error_group,
     "reopen": TaskStore.reopen_error_group,
@@ -34,10 +37,13 @@ _CHANGES: dict[str, Callable[[TaskStore, str], None]] = {
 def _handler(verb: str) -> Handler:
     def handle(request: Request, form: Form) -> Response:
         id = request.path_params["id"]
+        signature = viewer_of(request).signature
+        reason = form.get("reason", "").strip()[:MAX_REASON_LENGTH] or None
         with explained_refusal("a purger"):
-            _CHANGES[verb](site_of(request).store, id)
-        signature = log_text(viewer_of(request).signature)
-        logger.info("error group %s: %s, by %s", log_text(id), verb, signature)
+            change = _CHANGES[verb]
+            change(site_of(request).store, id, made_by=signature, reason=reason)
+        by = log_text(signature)
+        logger.info("error group %s: %s, by %s", log_text(id), verb, by)
         target = f"{request.state.root}{own_path(form.get('next'))}"
         return RedirectResponse(target, HTTPStatus.SEE_OTHER)
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._errors import UnknownErrorState
+from cadasta.workertoolbox.results._store.error_changes import DONE
 from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
 from cadasta.workertoolbox.results._store.error_names import COUNTED_DAYS, errors_in
 from cadasta.workertoolbox.results._store.releases import Release
@@ -33,7 +34,9 @@ MAX_SAMPLE = 200
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
-#: Number of the newest tasks on the page of a group.
+#: Number of the newest changes of its state, and of the newest tasks, on the page of a
+#: group.
+MAX_CHANGES = 10
 MAX_TASKS = 20
 
 
@@ -85,6 +88,8 @@ def show_group(request: Request) -> Response:
         names=[(row.value, errors_in(row)) for row in names.rows],
         tasks=site.store.list(error_group=id, limit=MAX_TASKS, internal=True),
         query=term("error_group", id),
+        changes=site.store.error_group_changes(id, limit=MAX_CHANGES),
+        DONE=DONE,
         DAYS=COUNTED_DAYS,
         HEIGHT=HEIGHT,
     )

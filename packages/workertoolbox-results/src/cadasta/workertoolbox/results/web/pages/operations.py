@@ -1,4 +1,4 @@
-"""The pages `/operations` and `/operations/KEY`: which tasks were run again."""
+"""The pages `/operations` and `/operations/KEY`: what users have done."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from cadasta.workertoolbox.results._store.error_changes import DONE
 from cadasta.workertoolbox.results.web.operating.publishing import BackgroundReruns
 from cadasta.workertoolbox.results.web.site import site_of
 
@@ -16,6 +17,13 @@ MAX_OPERATIONS = 50
 
 #: Maximum number of tasks of an operation on one page.
 MAX_TASKS = 100
+
+#: What operations of each kind do.
+KINDS = {
+    "rerun": "Rerun",
+    "failed-steps": "Rerun of failed steps",
+    **{kind: f"Errors {done}" for kind, done in DONE.items()},
+}
 
 
 def operation_routes(reruns: BackgroundReruns | None) -> Sequence[BaseRoute]:
@@ -31,6 +39,8 @@ def operation_routes(reruns: BackgroundReruns | None) -> Sequence[BaseRoute]:
             request,
             "operation.html",
             operation=found,
+            KINDS=KINDS,
+            DONE=DONE,
             tasks=tasks[:MAX_TASKS],
             next=tasks[MAX_TASKS - 1].position if len(tasks) > MAX_TASKS else None,
             is_running=reruns is not None and reruns.is_running(id),
@@ -47,4 +57,6 @@ def show_all(request: Request) -> Response:
     """Return the newest operations."""
     site = site_of(request)
     found = site.store.operations(limit=MAX_OPERATIONS)
-    return site.page(request, "operations.html", operations=found)
+    return site.page(
+        request, "operations.html", operations=found, KINDS=KINDS, DONE=DONE
+    )
