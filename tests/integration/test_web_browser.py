@@ -213,6 +213,26 @@ def test_the_keyboard_is_enough(page: Page, site: Site) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("msg.webhook")
 
 
+def test_keys_can_be_switched_off_and_on_again(page: Page, site: Site) -> None:
+    keys, dialog = page.keyboard, page.get_by_role("dialog")
+    page.goto("/queues")
+    keys.press("?")
+    dialog.get_by_label("Use these keys").uncheck()
+    keys.press("Escape")
+    page.goto("/tasks")
+    for key in ("?", "/", "j", "g", "q"):
+        keys.press(key)
+    expect(dialog).to_be_hidden()
+    assert page.evaluate("document.activeElement === document.body")
+    expect(page).to_have_url(f"{site.address}/tasks")
+
+    page.get_by_role("button", name="Keys").click()
+    dialog.get_by_label("Use these keys").check()
+    keys.press("Escape")
+    keys.press("/")
+    expect(page.get_by_label("Query")).to_be_focused()
+
+
 def test_the_pages_work_without_javascript(browser: Browser, site: Site) -> None:
     with open_page(browser, base_url=site.address, java_script_enabled=False) as page:
         page.goto("/")

@@ -47,6 +47,31 @@ function move(step) {
   row.scrollIntoView({ block: "nearest" });
 }
 
+// Who speaks to the browser, or types by accident, can switch the keys off.
+const KEYS = "workertoolbox_keys";
+
+function areKeysUsed() {
+  try {
+    return localStorage.getItem(KEYS) !== "off";
+  } catch {
+    return true;  // The browser keeps nothing for this page.
+  }
+}
+
+function offerKeys() {
+  const button = document.querySelector("#show-keys");
+  if (!button) return;
+  const box = document.querySelector("#use-keys");
+  button.hidden = false;
+  button.addEventListener("click", () => document.querySelector("#keys").showModal());
+  box.checked = areKeysUsed();
+  box.addEventListener("change", () => {
+    try {
+      localStorage.setItem(KEYS, box.checked ? "on" : "off");
+    } catch {}
+  });
+}
+
 let isGoing = false;
 
 document.addEventListener("keydown", (event) => {
@@ -56,6 +81,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") target.blur();
     return;
   }
+  if (!areKeysUsed()) return;
   if (isGoing) {
     isGoing = false;
     const link = document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
@@ -134,6 +160,7 @@ document.addEventListener("htmx:afterSwap", () => {
 
 document.addEventListener("DOMContentLoaded", () => {
   rememberZone();
+  offerKeys();
   showCopyButtons(document);
   // On a phone the navigation scrolls on its own.
   const current = document.querySelector(".pages [aria-current]");
