@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-
 import click
 
 from cadasta.workertoolbox.results._commands.number_table import (
@@ -33,20 +31,14 @@ def show_plan(plan: RerunPlan, *, alone: bool, as_json: bool) -> None:
     Args:
         alone: Whether steps of workflows run without the steps after them.
     """
-    counts = Counter(
-        (each.task.name or "?", each.task.queue or "?", each.task.status)
-        for each in plan.allowed
-    )
-    if counts and not as_json:
+    kinds = plan.kinds
+    if kinds and not as_json:
         rows = [
-            [*map(Cell, key), count_cell(number)]
-            for key, number in sorted(counts.items())
+            [*map(Cell, (name or "?", queue or "?", status)), count_cell(number)]
+            for name, queue, status, number in kinds
         ]
         print_numbers(_COLUMNS, rows)
-    refused: dict[str, list[str]] = defaultdict(list)
-    for each in plan.refused:
-        refused[each.refusal or ""].append(each.task.id)
-    for reason, ids in refused.items():
+    for reason, ids in plan.refusals:
         some = ", ".join(ids[:_MAX_IDS]) + ", …" * (len(ids) > _MAX_IDS)
         number = counted(len(ids), "task")
         show_line(f"cannot rerun {number}: {reason} ({some})", as_json=as_json)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from celery import Celery
 
@@ -49,6 +51,22 @@ class PlannedRerun:
         return (self.refusal or "").endswith(_SEE_AGAIN)
 
 
+class TaskKind(NamedTuple):
+    """Tasks with the same name, queue and status, and their number."""
+
+    name: str | None
+    queue: str | None
+    status: str
+    tasks: int
+
+
+class Refusal(NamedTuple):
+    """Tasks that cannot be published again, for one reason."""
+
+    reason: str
+    ids: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class RerunPlan:
     """What an operation would do.
@@ -73,6 +91,23 @@ class RerunPlan:
     def refused(self) -> Sequence[PlannedRerun]:
         """The tasks that cannot be published again."""
         return [each for each in self.tasks if each.refusal is not None]
+
+    @property
+    def kinds(self) -> Sequence[TaskKind]:
+        """The tasks that can be published again, counted by name, queue and status."""
+        counts = Counter(
+            (each.task.name, each.task.queue, each.task.status) for each in self.allowed
+        )
+        ordered = sorted(counts.items(), key=lambda item: tuple(map(str, item[0])))
+        return [TaskKind(*key, number) for key, number in ordered]
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        """The tasks that cannot be published again, by the reason."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for each in self.refused:
+            found[each.refusal or ""].append(each.task.id)
+        return [Refusal(reason, ids) for reason, ids in found.items()]
 
     def entries(self) -> Sequence[Entry]:
         """Return the entries of the journal."""

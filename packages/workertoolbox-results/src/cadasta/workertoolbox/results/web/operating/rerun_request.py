@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from http import HTTPStatus
-from typing import NamedTuple
 
 from celery import Celery
 from starlette.datastructures import QueryParams
@@ -134,36 +132,3 @@ def request_of_form(form: Mapping[str, str]) -> RerunRequest:
         again="again" in form,
         key=key,
     )
-
-
-class Kind(NamedTuple):
-    """Tasks with the same name, queue and status, and their number."""
-
-    name: str | None
-    queue: str | None
-    status: str
-    tasks: int
-
-
-class Refusal(NamedTuple):
-    """Tasks that cannot be run again, for one reason."""
-
-    reason: str
-    ids: Sequence[str]
-
-
-def kinds_of(plan: RerunPlan) -> Sequence[Kind]:
-    """Return the number of tasks that can be run again, by name, queue and status."""
-    counts = Counter(
-        (each.task.name, each.task.queue, each.task.status) for each in plan.allowed
-    )
-    ordered = sorted(counts.items(), key=lambda item: tuple(map(str, item[0])))
-    return [Kind(*key, number) for key, number in ordered]
-
-
-def refusals_of(plan: RerunPlan) -> Sequence[Refusal]:
-    """Return the tasks that cannot be run again, by the reason."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for each in plan.refused:
-        found[each.refusal or ""].append(each.task.id)
-    return [Refusal(reason, ids) for reason, ids in found.items()]

@@ -20,8 +20,6 @@ from cadasta.workertoolbox.results.web.operating.forms import Form, form_handler
 from cadasta.workertoolbox.results.web.operating.operator import Operator
 from cadasta.workertoolbox.results.web.operating.rerun_request import (
     RerunRequest,
-    kinds_of,
-    refusals_of,
     request_of_form,
     request_of_query,
 )
@@ -113,8 +111,6 @@ class _RerunPages:
             status=HTTPStatus.OK if problem is None else HTTPStatus.CONFLICT,
             wanted=wanted,
             plan=plan,
-            kinds=kinds_of(plan),
-            refusals=refusals_of(plan),
             steps=sum(each.is_step for each in plan.allowed),
             problem=problem,
             reason=reason,
