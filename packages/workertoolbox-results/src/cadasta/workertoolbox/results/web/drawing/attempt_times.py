@@ -10,21 +10,11 @@ from typing import NamedTuple
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results.web.drawing.time_axis import TimeAxis
+from cadasta.workertoolbox.results.web.drawing.time_axis import Tick, TimeAxis
 from cadasta.workertoolbox.results.web.wording.formats import tone
 
 #: Maximum number of attempts that are drawn: the latest.
 MAX_DRAWN = 25
-
-#: Steps of the axis in seconds. Below are milliseconds, above are days.
-_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600)
-_DAY = 86_400
-
-#: Number of steps of an axis, at most.
-_MAX_STEPS = 5
-
-#: The units of the axis, with their seconds.
-_UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0), ("s", 1.0), ("ms", 0.001))
 
 
 class Bar(NamedTuple):
@@ -54,13 +44,6 @@ class Row(NamedTuple):
     def title(self) -> str:
         """The attempt in words."""
         return ", ".join(bar.title for bar in self.bars)
-
-
-class Tick(NamedTuple):
-    """A mark of the axis at a percent of its width."""
-
-    x: float
-    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +80,10 @@ def time_line(
     if not instants:
         return None
     until = max([*instants, end])
-    length_s = (until - min(instants)).total_seconds()
-    if length_s <= 0:
+    since = min(instants)
+    if until <= since:
         return None
-    axis = TimeAxis(min(instants), until)
+    axis = TimeAxis(since, until)
     rows = []
     for number, attempt in enumerate(drawn):
         later = drawn[number + 1 :]
@@ -113,7 +96,7 @@ def time_line(
     return TimeLine(
         since=axis.since,
         rows=rows,
-        ticks=[*_ticks(length_s)],
+        ticks=axis.ticks(),
         eta_x=None if eta is None else axis.place(eta),
         left_out=first,
     )
@@ -160,35 +143,3 @@ def _bar(
 
 def _for(length: timedelta) -> str:
     return f"for {duration_text(max(length.total_seconds(), 0.0))}"
-
-
-def _ticks(length_s: float) -> Iterator[Tick]:
-    step = _step(length_s)
-    number = 0
-    while number * step <= length_s:
-        yield Tick(round(number * step / length_s * 100, 3), _label(number * step))
-        number += 1
-
-
-def _step(length_s: float) -> float:
-    """Return the distance of the marks of an axis in seconds."""
-    least = length_s / _MAX_STEPS
-    if least <= _STEPS[0] / 2:
-        return _decimal_step(least, unit_s=0.001)
-    steps = (float(step) for step in _STEPS if step >= least)
-    return next(steps, None) or _decimal_step(least, unit_s=_DAY)
-
-
-def _decimal_step(least: float, *, unit_s: float) -> float:
-    """Return 1, 2, 5, 10, 20, … units: the first that is not too short."""
-    while unit_s * 5 < least:
-        unit_s *= 10
-    return next(unit_s * factor for factor in (1, 2, 5) if unit_s * factor >= least)
-
-
-def _label(seconds: float) -> str:
-    """Return a distance on an axis, such as `1.5 min`."""
-    if not seconds:
-        return "0"
-    unit, size = next(each for each in _UNITS if seconds >= each[1] * 0.999)
-    return f"{seconds / size:.3g} {unit}"
