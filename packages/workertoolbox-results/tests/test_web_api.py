@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,12 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 from stored_tasks import publish, store_ended, store_state
+from web_pages import filled_store
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.web import create_app
-from cadasta.workertoolbox.results.web.api import ENDPOINTS
+from cadasta.workertoolbox.results.web.api import ENDPOINTS, answer_size
+from cadasta.workertoolbox.results.web.api.answer_size import AnswerSize
 
 #: The paths of lists.
 LISTS = [
@@ -87,6 +90,83 @@ def test_pages_have_each_task_once_and_the_window_of_the_first(
     assert len(pages) == 3
     assert sorted(ids) == sorted({*map(str.lower, STATUSES), "not-a-number"})
     assert {page["since"] for page in pages} == {pages[0]["since"]}
+
+
+@pytest.fixture(scope="module")
+def large(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[TestClient, TaskStore]]:
+    """A client, and a store of a workflow: a task with 30 children."""
+    with filled_store(template, tmp_path_factory.mktemp("large")) as store:
+        at = datetime.now(UTC) - timedelta(minutes=30)
+        ids = ["root", *(f"{number:02}" for number in range(30))]
+        publish(store, "export", "root", at=at, root_id="root")
+        family = {"root_id": "root", "parent_id": "root", "argsrepr": "x" * 1000}
+        for number, id in enumerate(ids[1:]):
+            later = at + timedelta(seconds=number + 1)
+            publish(store, "export", id, at=later, **family)
+        for id in ids:
+            size = 70_000 if id == "05" else 60_000
+            result = json.dumps("x" * size).encode()
+            store_state(store, id, "SUCCESS", result=result)
+        with TestClient(create_app(store)) as client:
+            yield client, store
+
+
+@pytest.mark.parametrize(
+    ("path", "count"),
+    [
+        ("/tasks?since=1d&", 31),
+        ("/workflows/07/tasks?", 31),
+        ("/tasks/root/children?", 30),
+    ],
+)
+def test_a_page_with_large_tasks_ends_early_and_the_next_one_goes_on(
+    large: tuple[TestClient, TaskStore],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    count: int,
+) -> None:
+    client, store = large
+    monkeypatch.setattr(answer_size, "FIRST_TASKS", 4)
+    monkeypatch.setattr(answer_size, "MAX_BYTES", 700_000)
+    pages = [get(client, f"{path}limit=25")]
+    while token := pages[-1]["next"]:
+        pages.append(get(client, f"{path}limit=25&page={quote(token)}"))
+    found = [task for page in pages for task in page["items"]]
+    sizes = [len(page["items"]) for page in pages]
+
+    assert len({each["id"] for each in found}) == len(found) == count
+    assert all(11 <= size <= 13 for size in sizes[:-1]) and len(sizes) == 3
+    results = {each["id"]: each["result"] for each in found}
+    assert results["07"] == "x" * 60_000
+    assert results["05"] == "<truncated: 70002 bytes>"
+    again = [each.id for each in store.find_all(["07", "gone", "root"])]
+    assert again == ["07", "root"]
+
+
+def test_a_page_of_another_workflow_is_refused(
+    large: tuple[TestClient, TaskStore],
+) -> None:
+    client, _ = large
+
+    assert "'gone'" in detail(client, "/workflows/root/tasks?page=gone")
+
+
+def test_tasks_are_read_in_growing_numbers_until_an_answer_is_full(
+    large: tuple[TestClient, TaskStore],
+) -> None:
+    _, store = large
+    [task] = store.find_all(["07"], limited=True)
+    size = AnswerSize(500)
+    counts = []
+    while count := size.next_count():
+        counts.append(count)
+        size.add([task] * count)
+
+    full = math.ceil(answer_size.MAX_BYTES / len(json.dumps(task.as_json())))
+    assert counts[0] == 50
+    assert sum(counts) == full
 
 
 def test_a_query_selects_tasks(client: TestClient) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from celery.states import PENDING
 from sqlalchemy import Connection
 
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import STATUSES, USUAL_STATES
 from cadasta.workertoolbox.results._query.nodes import (
     Bound,
@@ -35,7 +36,7 @@ from cadasta.workertoolbox.results._store.query_search import (
     find_matching,
     find_matching_steps,
 )
-from cadasta.workertoolbox.results._store.reading import read_found
+from cadasta.workertoolbox.results._store.reading import read_found, read_tasks
 from cadasta.workertoolbox.results._store.search_request import Search
 from cadasta.workertoolbox.results._store.task_rows import Detail
 from cadasta.workertoolbox.results._store.windows import check_window
@@ -64,6 +65,7 @@ class Searches(OpenDatabase):
         page: str | None = None,
         internal: bool = False,
         brief: bool = False,
+        limited: bool = False,
     ) -> Page:
         """Return a page of the tasks that match a query, newest first.
 
@@ -97,6 +99,8 @@ class Searches(OpenDatabase):
                 has a name or an id, they are always included.
             brief: Whether to leave out arguments, results and tracebacks, which may be
                 large; they are None then.
+            limited: Whether to read only the beginning of results of more than 64 KiB;
+                `result_bytes` is their size then.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -120,7 +124,7 @@ class Searches(OpenDatabase):
             limit=limit + 1,
             after=position.last if page else None,
             is_after_planned=bool(page) and position.is_planned,
-            detail=Detail.of(brief=brief),
+            detail=Detail.of(brief=brief, limited=limited),
         )
         try:
             with self._snapshot() as connection:
@@ -128,6 +132,20 @@ class Searches(OpenDatabase):
                 return _read_page(connection, search)
         except QueryTimeout as error:
             raise QueryTimeout(advise(search), error.after_s) from error
+
+    def find_all(self, ids: Sequence[str], *, limited: bool = False) -> Sequence[Task]:
+        """Return the tasks with these ids, in their order; unknown ids are left out.
+
+        Args:
+            ids: Ids of tasks.
+            limited: As for `search`.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        wanted, detail = [jsonable(id) for id in ids], Detail.of(limited=limited)
+        with self._snapshot() as connection:
+            return read_tasks(connection, wanted, detail=detail)
 
     def follow(
         self,

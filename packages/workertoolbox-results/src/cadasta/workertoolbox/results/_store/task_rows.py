@@ -60,14 +60,21 @@ class Detail(Enum):
 
     @classmethod
     def of(
-        cls, *, brief: bool = False, shortened: bool = False, outline: bool = False
+        cls,
+        *,
+        brief: bool = False,
+        shortened: bool = False,
+        outline: bool = False,
+        limited: bool = False,
     ) -> Detail:
         """Return what the arguments of `TaskStore`'s methods ask for."""
         if brief:
             return cls.BRIEF
         if outline:
             return cls.OUTLINE
-        return cls.SHORTENED if shortened else cls.WHOLE
+        if shortened:
+            return cls.SHORTENED
+        return cls.LIMITED if limited else cls.WHOLE
 
 
 #: With these, only the beginning of a result is read.

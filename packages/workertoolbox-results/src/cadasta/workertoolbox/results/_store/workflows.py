@@ -93,7 +93,9 @@ class Workflows(OpenDatabase):
         # The database may not know the root of an untracked task.
         return make_workflow([task], now=datetime.now(UTC), internal=True)
 
-    def children(self, parent_id: str, *, internal: bool = False) -> Sequence[Task]:
+    def children(
+        self, parent_id: str, *, internal: bool = False, brief: bool = False
+    ) -> Sequence[Task]:
         """Return the tasks that a task has published, oldest first.
 
         Planned steps that follow the task directly are included.
@@ -101,6 +103,7 @@ class Workflows(OpenDatabase):
         Args:
             parent_id: Id of the task.
             internal: Whether to include Celery's own tasks, `celery.*`.
+            brief: As for `list`.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -108,7 +111,8 @@ class Workflows(OpenDatabase):
         id = jsonable(parent_id)
         with self._snapshot() as connection:
             ids, days = find_children(connection, id)
-            tasks = read_tasks(connection, sorted(ids), days=days)
+            detail = Detail.of(brief=brief)
+            tasks = read_tasks(connection, sorted(ids), days=days, detail=detail)
         return _oldest_first(
             task
             for task in tasks

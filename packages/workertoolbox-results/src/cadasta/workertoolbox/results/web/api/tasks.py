@@ -14,6 +14,12 @@ from cadasta.workertoolbox.results._store.reason import Reason
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.unusual import UnusualTask
 from cadasta.workertoolbox.results._task import Task
+from cadasta.workertoolbox.results.web.api.answer_size import (
+    AnswerSize,
+    ids_after,
+    next_token,
+    read_bounded,
+)
 from cadasta.workertoolbox.results.web.api.endpoints import Endpoint
 from cadasta.workertoolbox.results.web.api.parameters import (
     Duration,
@@ -59,6 +65,8 @@ def search(
 ) -> TaskPage:
     """Return the tasks that match a query, newest first.
 
+    A page ends early after 8 MiB. Results of more than 64 KiB are `<truncated: …>`.
+
     Args:
         query: In the language of `docs/reference/searching.md`, as in `status:failure`.
         since: Only tasks that were published since then, or have ended since then if
@@ -68,12 +76,23 @@ def search(
         page: `next` of the page before. `since` and `until` are those of that page.
         internal: Whether to include Celery's own tasks, `celery.*`.
     """
-    found = store.search(
-        query, since=since, until=until, limit=limit, page=page, internal=internal
-    )
-    return TaskPage(
-        items=found.tasks, next=found.next, since=found.since, until=found.until
-    )
+    size, tasks = AnswerSize(limit), list[Task]()
+    found = None
+    while (found is None or page) and (count := size.next_count()):
+        found = store.search(
+            query,
+            since=since,
+            until=until,
+            limit=count,
+            page=page,
+            internal=internal,
+            limited=True,
+        )
+        size.add(found.tasks)
+        tasks += found.tasks
+        page = found.next
+    assert found is not None  # An answer may have a task.
+    return TaskPage(items=tasks, next=page, since=found.since, until=found.until)
 
 
 def get(store: TaskStore, *, id: Id) -> Task:
@@ -94,14 +113,41 @@ def attempts(store: TaskStore, *, id: Id) -> Sequence[Attempt]:
     return store.attempts(id) or _nothing_of(store, id)
 
 
-def children(store: TaskStore, *, id: Id, internal: Flagged = False) -> Sequence[Task]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildPage(JsonRecord):
+    """Some of the tasks that a task has published.
+
+    Attributes:
+        items: The tasks, oldest first.
+        next: The token of the next page, for `page`; None on the last page.
+    """
+
+    items: Sequence[Task]
+    next: str | None
+
+
+def children(
+    store: TaskStore,
+    *,
+    id: Id,
+    limit: Limit = 50,
+    page: Token = None,
+    internal: Flagged = False,
+) -> ChildPage:
     """Return the tasks that a task has published, oldest first.
+
+    A page ends early after 8 MiB. Results of more than 64 KiB are `<truncated: …>`.
 
     Args:
         id: Id of the task.
+        limit: Maximum number of tasks on a page.
+        page: `next` of the page before.
         internal: Whether to include Celery's own tasks, `celery.*`.
     """
-    return store.children(id, internal=internal) or _nothing_of(store, id)
+    found = store.children(id, internal=internal, brief=True) or _nothing_of(store, id)
+    ids = ids_after([each.id for each in found], page)
+    tasks = read_bounded(store, ids, limit)
+    return ChildPage(items=tasks, next=next_token(ids, tasks))
 
 
 def why(store: TaskStore, *, id: Id) -> Reason:
@@ -127,6 +173,8 @@ def stuck(
 ) -> Sequence[Task | UnusualTask]:
     """Return tasks that have been queued or running for too long, longest first.
 
+    With long arguments, they may be less than `limit`: not more than 8 MiB.
+
     Args:
         older_than: Only tasks that have waited or run for longer.
         p99: Only tasks that have waited or run for longer than 99 in 100 tasks of their
@@ -147,9 +195,10 @@ def stuck(
         )
     if older_than is None:
         raise HTTPException(400, "give older_than, such as 15m, or p99=true, or both")
-    return store.stuck(
-        older_than, limit=limit, name=name, queue=queue, internal=internal
+    found = store.stuck(
+        older_than, limit=limit, name=name, queue=queue, internal=internal, brief=True
     )
+    return read_bounded(store, [each.id for each in found], limit)
 
 
 def untracked(
