@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from cadasta.workertoolbox.results import TaskStore, upgrade
+from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore, upgrade
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results.web import create_app, turns
+from cadasta.workertoolbox.results.web.outage_log import OutageLog
 from cadasta.workertoolbox.results.web.site import PAGES, VERSION
 
 
@@ -97,7 +98,9 @@ def test_an_unknown_path_of_the_api_is_a_problem_document(client: TestClient) ->
     assert response.json()["status"] == 404
 
 
-def test_pages_wait_for_the_upgrade_of_the_database(tmp_path: Path) -> None:
+def test_pages_wait_for_the_upgrade_of_the_database(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     url = f"sqlite:///{tmp_path}/later.sqlite3"
     engine = open_engine(database_url(url))
     with (
@@ -105,12 +108,32 @@ def test_pages_wait_for_the_upgrade_of_the_database(tmp_path: Path) -> None:
         TestClient(create_app(store)) as client,
     ):
         before = client.get("/")
+        assert client.get("/api/v1/tasks").status_code == 503
         upgrade(url)
         after = client.get("/")
 
     assert before.status_code == 503
     assert "tasks upgrade" in before.text
     assert after.status_code == 200
+    [line] = [each for each in caplog.messages if "pages cannot be shown" in each]
+    assert "has no tables of the toolbox; run" in line
+
+
+def test_an_outage_is_logged_once_and_again_after_ten_minutes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    log = OutageLog(clock=lambda: now)
+    error = DatabaseUnavailable("no\nhost")
+    logged = []
+    # Seconds between two failed requests; after a minute, the outage was over.
+    for pause in (0, 5, 59, *[50] * 12, 61, 5):
+        now += pause
+        log.add(error)
+        logged.append(len(caplog.messages))
+
+    assert logged == [*[1] * 13, *[2] * 2, 3, 3]
+    assert {*caplog.messages} == {"pages cannot be shown: no host"}
 
 
 def test_a_page_says_that_all_connections_are_in_use(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event, Thread, current_thread
 from urllib.parse import unquote_plus
 
 import pytest
 from celery import states
+from polling import eventually
+from sqlalchemy import event
 from starlette.testclient import TestClient
 from stored_tasks import MINUTE, publish, store_ended, store_state
 from web_pages import (
@@ -203,3 +207,36 @@ def test_a_malformed_window_is_refused(
     client: TestClient, url: str, status: int
 ) -> None:
     assert "is not a time" in page_of(client, url, status=status).text
+
+
+def test_a_slow_window_does_not_delay_those_who_look_at_others(
+    store: TaskStore,
+) -> None:
+    slow: list[Thread] = []
+    is_fast = Event()
+    is_fast.set()
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def wait(*_: object) -> None:
+        if not slow:
+            slow.append(current_thread())
+        if current_thread() is slow[0]:
+            is_fast.wait()
+
+    try:
+        with open_app(store) as client, ThreadPoolExecutor(1) as pool:
+            page_of(client, "/tasks")  # The schema is checked once.
+            slow.clear()
+            is_fast.clear()
+            waiting = pool.submit(client.get, "/workers?since=all")
+            assert eventually(lambda: len(slow), 1) == 1
+            usual = client.get("/workers")
+            is_fast.set()
+            every = waiting.result()
+    finally:
+        is_fast.set()
+        event.remove(store.engine, "before_cursor_execute", wait)
+
+    assert usual.status_code == every.status_code == 200
+    assert "old@host" not in usual.text
+    assert "old@host" in every.text

@@ -27,7 +27,6 @@ from cadasta.workertoolbox.results.web.pages import ROUTES, error_states
 from cadasta.workertoolbox.results.web.pages.login import login_routes, logout_routes
 from cadasta.workertoolbox.results.web.pages.operations import operation_routes
 from cadasta.workertoolbox.results.web.pages.rerun import rerun_routes
-from cadasta.workertoolbox.results.web.problems import problem_of
 from cadasta.workertoolbox.results.web.readiness import Readiness
 from cadasta.workertoolbox.results.web.security_headers import SecurityHeaders
 from cadasta.workertoolbox.results.web.site import Site, site_of
@@ -126,7 +125,7 @@ def create_app(
             Exception: show_problem,
         },
     )
-    inside.state.site = Site(store, Refresher(store))
+    inside.state.site = Site(store, Refresher(store), Refresher(store))
     if not prefix:
         return inside
     return Starlette(routes=[Mount(f"/{prefix.strip('/')}", inside)])
@@ -142,7 +141,7 @@ def _operator_routes(operator: Operator | None) -> Iterator[BaseRoute]:
 
 def show_problem(request: Request, error: Exception) -> Response:
     """Return an error as a page, or as problem details for programs."""
-    problem = problem_of(error)
+    problem = site_of(request).problem_of(error)
     if request.url.path.removeprefix(request.state.root).startswith("/api/"):
         return JSONResponse(
             problem.as_json(),

@@ -13,11 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from cadasta.workertoolbox.results._errors import DatabaseUnavailable, SchemaOutdated
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.access.viewer import viewer_of
 from cadasta.workertoolbox.results.web.answers.refresher import Refresher
 from cadasta.workertoolbox.results.web.drawing.sparklines import sparkline
-from cadasta.workertoolbox.results.web.problems import problem_of
+from cadasta.workertoolbox.results.web.outage_log import OutageLog
+from cadasta.workertoolbox.results.web.problems import Problem, problem_of
 from cadasta.workertoolbox.results.web.searching.terms import term
 from cadasta.workertoolbox.results.web.wording.formats import (
     FILTERS,
@@ -67,7 +69,6 @@ def _environment() -> Environment:
     environment.filters |= FILTERS | {"sparkline": sparkline}
     environment.globals |= {
         "PAGES": PAGES,
-        "problem_of": problem_of,
         "UNKNOWN": UNKNOWN,
         "VERSION": VERSION,
         "term": term,
@@ -82,12 +83,17 @@ class Site:
     Attributes:
         store: The database; its role only needs to read rows.
         refresher: Asks the database for all viewers.
+        slow_refresher: Asks what may take seconds, so that only those who look at such
+            windows of time wait for it.
         title: The name of the fleet in the header.
+        outages: Logs outages of the database.
     """
 
     store: TaskStore
     refresher: Refresher
+    slow_refresher: Refresher
     title: str = "workertoolbox"
+    outages: OutageLog = field(default_factory=OutageLog)
     environment: Environment = field(default_factory=_environment)
     _patterns: dict[tuple[str, ...], str] = field(default_factory=dict, repr=False)
 
@@ -101,6 +107,12 @@ class Site:
             marks = {each: f"{{{each}}}" for each in parts}
             self._patterns[key] = str(request.app.url_path_for(name, **marks))
         return self._patterns[key]
+
+    def problem_of(self, error: Exception) -> Problem:
+        """Return the problem of an error that a viewer sees, and log an outage."""
+        if isinstance(error, DatabaseUnavailable | SchemaOutdated):
+            self.outages.add(error)
+        return problem_of(error)
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any

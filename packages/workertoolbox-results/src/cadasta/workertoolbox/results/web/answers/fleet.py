@@ -9,6 +9,7 @@ from typing import Self
 
 from starlette.datastructures import QueryParams
 
+from cadasta.workertoolbox.results._database.types import FIRST
 from cadasta.workertoolbox.results._store.health import Health
 from cadasta.workertoolbox.results._store.queues import QueueBacklog
 from cadasta.workertoolbox.results._store.rollup_sums import FAILED
@@ -67,10 +68,10 @@ class _SinceQuestion:
         """Return the question about a window; viewers of any zone ask the same one."""
         return cls(window.since_text, UTC if window.is_fixed else zone)
 
-    def start(self) -> datetime | None:
-        """Return the instant."""
+    def start(self) -> datetime:
+        """Return the instant; the first one that there is for all time."""
         params = QueryParams({"since": self.since})
-        return read_window(params, default="", zone=self.zone).since
+        return read_window(params, default="", zone=self.zone).since or FIRST
 
 
 @dataclass(frozen=True, slots=True)

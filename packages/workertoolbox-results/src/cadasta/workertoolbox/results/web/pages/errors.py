@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from cadasta.workertoolbox.results._errors import UnknownErrorState
 from cadasta.workertoolbox.results._store.error_changes import DONE
@@ -125,7 +126,19 @@ def headline(group: ErrorGroup) -> str:
     return f"{first[:MAX_SAMPLE]}{'…' if is_cut else ''}"
 
 
+class _ReadOnly(Route):
+    """A route that does not know of other methods, which operators have below it.
+
+    Without an operator, `POST /errors/KEY/resolve` is an unknown path.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the route answers a request."""
+        found, child_scope = super().matches(scope)
+        return (found, child_scope) if found is Match.FULL else (Match.NONE, {})
+
+
 ROUTES = [
     Route("/errors", show_all, name="errors"),
-    Route("/errors/{id:path}", show_group, name="error_group"),
+    _ReadOnly("/errors/{id:path}", show_group, name="error_group"),
 ]

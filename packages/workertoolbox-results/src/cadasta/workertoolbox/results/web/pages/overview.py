@@ -29,8 +29,7 @@ from cadasta.workertoolbox.results.web.drawing.charts import (
     bar_chart,
     line_chart,
 )
-from cadasta.workertoolbox.results.web.problems import problem_of
-from cadasta.workertoolbox.results.web.site import site_of
+from cadasta.workertoolbox.results.web.site import Site, site_of
 from cadasta.workertoolbox.results.web.window import WINDOWS, read_window
 from cadasta.workertoolbox.results.web.wording import rankings
 from cadasta.workertoolbox.results.web.wording.formats import zone_of
@@ -65,7 +64,7 @@ def show(request: Request) -> Response:
         windows=WINDOWS,
         url=str(request.url.replace(scheme="", netloc="")),
         asked_at=min(present.at, ended.at),
-        problem=_problem(present, ended),
+        problem=_problem(site, present, ended),
         present=present.value,
         ended=ended.value,
         total=table.total,
@@ -82,10 +81,10 @@ def show(request: Request) -> Response:
     )
 
 
-def _problem(present: Answer[Present], ended: Answer[Ended]) -> str | None:
+def _problem(site: Site, present: Answer[Present], ended: Answer[Ended]) -> str | None:
     """Return why a part of the page is not up to date."""
     error = present.error or ended.error
-    return None if error is None else problem_of(error).detail
+    return None if error is None else site.problem_of(error).detail
 
 
 def steps_of(ended: Ended, zone: tzinfo) -> Steps:

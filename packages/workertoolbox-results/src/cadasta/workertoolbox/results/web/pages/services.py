@@ -23,7 +23,9 @@ def show(request: Request) -> Response:
     site = site_of(request)
     zone = zone_of(request.cookies)
     window = read_window(request.query_params, default="24h", zone=zone)
-    answer = site.refresher.ask(ServicesQuestion.of(window, zone))
+    is_usual = window.since_text in WINDOWS
+    refresher = site.refresher if is_usual else site.slow_refresher
+    answer = refresher.ask(ServicesQuestion.of(window, zone))
     found = answer.value
     # Workers without `result_extended` do not store their names.
     are_named = any(each.workers for each in found)

@@ -27,7 +27,9 @@ def show(request: Request) -> Response:
     site = site_of(request)
     zone = zone_of(request.cookies)
     window = read_window(request.query_params, default="1h", zone=zone)
-    answer = site.refresher.ask(WorkersQuestion.of(window, zone))
+    is_usual = window.since_text in WINDOWS
+    refresher = site.refresher if is_usual else site.slow_refresher
+    answer = refresher.ask(WorkersQuestion.of(window, zone))
     found = answer.value
     silent = {each.name for each in found if _is_silent(each, answer.at)}
     return site.page(
