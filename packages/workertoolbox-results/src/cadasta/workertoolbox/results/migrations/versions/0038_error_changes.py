@@ -12,8 +12,8 @@ from alembic import op
 
 from cadasta.workertoolbox.results._database.grants import extend_grants
 
-revision = "0037"
-down_revision = "0036"
+revision = "0038"
+down_revision = "0037"
 branch_labels = None
 depends_on = None
 
