@@ -1,5 +1,13 @@
-"""Tasks in a Django project: its database as the results database.
+"""The tasks in the administration of a Django project, and the web pages in its URLs.
 
-`cadasta.workertoolbox.conf.django` uses it for the settings of Celery. It needs
-`pip install "workertoolbox-results[django]"`.
+In the settings, and in `urls.py`::
+
+    INSTALLED_APPS = [..., "cadasta.workertoolbox.results.django"]
+
+    urlpatterns = [
+        path("admin/", admin.site.urls),
+        path("tasks/", include("cadasta.workertoolbox.results.django.urls")),
+    ]
+
+It needs `pip install "workertoolbox-results[django,web]"`.
 """
