@@ -23,6 +23,7 @@ from cadasta.workertoolbox.results import (
     UnsupportedServer,
     upgrade,
 )
+from cadasta.workertoolbox.results._backend.release import insert_release
 from cadasta.workertoolbox.results._database import upgrade as upgrades
 from cadasta.workertoolbox.results._database.schema import (
     HEAD_REVISION,
@@ -36,6 +37,7 @@ from cadasta.workertoolbox.results._database.view import (
     execute_file,
 )
 from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._monitor.releases import write_releases
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
@@ -268,7 +270,8 @@ def test_roles_of_an_older_release_work_after_an_upgrade(
 ) -> None:
     with at_revision(postgresql, "0004") as (database, engine), ExitStack() as stack:
         url = engine.url
-        roles = {name: f"{name}_{url.database}" for name in ("reader", "monitor")}
+        uses = ("reader", "monitor", "worker")
+        roles = {name: f"{name}_{url.database}" for name in uses}
         for role in roles.values():
             execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'geheim'")
             stack.callback(execute, database, f"DROP OWNED BY {role}; DROP ROLE {role}")
@@ -277,18 +280,24 @@ def test_roles_of_an_older_release_work_after_an_upgrade(
             "GRANT SELECT ON workertoolbox_tasks, celery_taskmeta, "
             f"workertoolbox_version TO {roles['reader']}; "
             "GRANT SELECT, INSERT, UPDATE ON workertoolbox_task, "
-            f"workertoolbox_attempt TO {roles['monitor']}",
+            f"workertoolbox_attempt TO {roles['monitor']}; "
+            f"GRANT SELECT, INSERT ON celery_tasksetmeta TO {roles['worker']}",
         )
         with engine.begin() as connection:
             insert_sample_tasks(connection, 1000)
         upgrade(database)
-        reader, monitor = (
+        reader, monitor, worker = (
             url.set(username=role, password="geheim").render_as_string(False)
             for role in roles.values()
         )
+        worker_engine = create_engine(worker)
+        with worker_engine.begin() as connection:
+            insert_release(connection, "export", "1.4.0")
+        worker_engine.dispose()
         with TaskStore(reader) as store:
             assert store.list() and store.list(status="QUEUED")
             assert store.quarantined(excerpt_size=10) == []
+            assert [each.version for each in store.releases()] == ["1.4.0"]
         monitor_engine = create_engine(monitor)
         late = Message(
             body="[[], {}, {}]",
@@ -299,6 +308,9 @@ def test_roles_of_an_older_release_work_after_an_upgrade(
         seen = [read_task(late, seen_at=datetime.now(UTC) - timedelta(hours=1))]
         with monitor_engine.begin() as connection:
             write_batch(connection, seen)
+            write_releases(connection, {("export", "1.4.0"): seen[0].scheduled_at})
         monitor_engine.dispose()
         with TaskStore(database) as store:
             assert store.get("late").status == "QUEUED"
+            [release] = store.releases()
+            assert release.first_at == seen[0].scheduled_at

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._backend.release import insert_release
 from cadasta.workertoolbox.results.web import create_app
 from cadasta.workertoolbox.results.web.api import ENDPOINTS
 from support.sample_night import sample_night
@@ -49,7 +50,7 @@ SAME = {
 ONLY_IN_THE_API = {
     *("/tasks/{id}", "/tasks/{id}/attempts", "/tasks/{id}/children", "/untracked"),
     *("/figures", "/queues", "/backlog/samples", "/names", "/operations/{id}"),
-    "/health",
+    *("/health", "/releases"),
 }
 
 
@@ -63,6 +64,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
 @pytest.fixture(scope="module")
 def store(app: Celery) -> Iterator[TaskStore]:
     with TaskStore.for_app(app) as store:
+        with store.engine.begin() as connection:
+            insert_release(connection, "shop", "1.4.0")
         yield store
 
 
@@ -130,7 +133,7 @@ def test_each_path_is_compared_with_a_command() -> None:
         *(f"/tasks/{{{name}}}" for name in ("failed", "planned", "untracked")),
         *("/tasks/{failed}/attempts", "/tasks/{failed}/children", "/untracked"),
         *("/figures?since=24h&step=1h", "/backlog/samples?since=24h&step=1h"),
-        *("/queues", "/names", "/operations/{operation}"),
+        *("/queues", "/names", "/operations/{operation}", "/releases"),
     ],
 )
 def test_the_document_names_every_member(

@@ -53,7 +53,11 @@ def found(store: TaskStore) -> Sequence[tuple[str | None, str, datetime]]:
 
 
 def test_a_worker_stores_its_version_once(
-    app: Celery, backend: Backend, store: TaskStore, now: datetime
+    app: Celery,
+    backend: Backend,
+    store: TaskStore,
+    now: datetime,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     app.conf.SERVICE_VERSION = "1.4.0"
     record_release(app, backend.database)
@@ -61,6 +65,7 @@ def test_a_worker_stores_its_version_once(
     record_release(app, backend.database)
 
     assert store.releases() == [first]
+    assert not caplog.messages
     assert (first.service, first.version) == ("tests", "1.4.0")
     assert now <= first.first_at <= now + MINUTE
 
