@@ -71,6 +71,7 @@ def find_pages(store: TaskStore) -> Mapping[str, str]:
 
     failed_part = store.search("name:export.pack status:failure", limit=1).tasks[0]
     [group, *_] = store.error_groups(name="emails.send")
+    rerun = next(each for each in store.operations() if each.tasks)
     planned = store.search("name:export.bundle status:planned", limit=1).tasks[0]
     return {
         "overview": "/?since=24h",
@@ -96,6 +97,6 @@ def find_pages(store: TaskStore) -> Mapping[str, str]:
         "services": "/services",
         "quarantine": "/quarantine",
         "reruns": "/operations",
-        "a rerun": f"/operations/{store.operations()[0].id}",
+        "a rerun": f"/operations/{rerun.id}",
         "health": "/health",
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
 from cadasta.workertoolbox.results import TaskStore, database_url, open_engine
 from cadasta.workertoolbox.results._backend.rows import waited_s
@@ -30,6 +30,11 @@ from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_
 from cadasta.workertoolbox.results._monitor.records import Record
 from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
+from cadasta.workertoolbox.results._store.error_changes import KINDS
+from cadasta.workertoolbox.results._store.operation_rows import (
+    add_operation,
+    new_key,
+)
 from cadasta.workertoolbox.results.backend import Backend
 from export_demo.week.fleet import Run
 from export_demo.week.samples import samples
@@ -163,13 +168,29 @@ def _insert_releases(connection: Connection, week: Week) -> None:
 
 def _decide(connection: Connection, week: Week) -> None:
     """Resolve and ignore groups of errors, as a user has done meanwhile."""
-    decisions: Mapping[str, Mapping[str, Any]] = {
-        **{
-            type: {"state": RESOLVED, "resolved_at": at}
-            for type, at in week.resolved.items()
-        },
-        **{type: {"state": IGNORED} for type in week.ignored},
-    }
-    for type, values in decisions.items():
-        change = update(error_group).where(error_group.c.type == type)
+    for type, at in week.resolved.items():
+        values = {"state": RESOLVED, "resolved_at": at}
+        _change(connection, type, values, at, "the cause is repaired")
+    for type in week.ignored:
+        at = week.since + timedelta(days=5)
+        _change(connection, type, {"state": IGNORED}, at, "the customer knows")
+
+
+def _change(
+    connection: Connection, type: str, values: dict[str, Any], at: datetime, reason: str
+) -> None:
+    """Change the groups of a type of error, and write that into the journal."""
+    groups = select(error_group.c.id).where(error_group.c.type == type)
+    for id in connection.scalars(groups).all():
+        change = update(error_group).where(error_group.c.id == id)
         connection.execute(change.values(values))
+        add_operation(
+            connection,
+            id=new_key(),
+            kind=KINDS[values["state"]],
+            made_by="ann@laptop",
+            reason=reason,
+            selection=id,
+            started_at=at,
+            finished_at=at,
+        )
