@@ -142,10 +142,15 @@ def test_a_project_moves_on_without_losing_a_task(project: Project) -> None:
     assert project.runs() == Counter({"0": 3, "1": 2, "2": 1, "3": 1})
     assert {id for id, task in tasks.items() if task.tracked} == {*new}
     assert tasks.keys() == {*new, *waiting}
-    for block in (BY_MODEL, BY_RESULT):
-        *lines, last = block.strip().splitlines()
-        shown = project.python(f"task_id = {old!r}", *lines, f"print({last})")
-        assert "order 0" in shown
+    old_results = [printed(block) for block in (BY_MODEL, BY_RESULT)]
+    shown = project.python(f"task_id = {old!r}", *old_results)
+    assert shown.strip() == '"order 0" order 0'
+
+
+def printed(block: str) -> str:
+    """Return a block of code that also prints the value of its last line."""
+    head, _, last = block.strip().rpartition("\n")
+    return f"{head}\nprint({last}, end=' ')"
 
 
 def ended(store: TaskStore, *, count: int) -> dict[str, Task]:

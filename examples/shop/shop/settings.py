@@ -15,6 +15,7 @@ DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
 DEBUG = True
 SECRET_KEY = "a shop in production has one that nobody knows"
 USE_TZ = True
+TIME_ZONE = "UTC"
 ROOT_URLCONF = "shop.urls"
 WSGI_APPLICATION = "shop.wsgi.application"
 STATIC_URL = "static/"

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.utils import ConnectionHandler
 from django.test import override_settings
 
-from cadasta.workertoolbox.conf import UnknownSetting
+from cadasta.workertoolbox.conf import MissingQueues, UnknownSetting
 from cadasta.workertoolbox.conf.django import read_settings
 from cadasta.workertoolbox.conf.testing import (
     assert_tracked,
@@ -83,6 +83,15 @@ def test_a_folder_has_the_broker_but_not_the_results(tmp_path: Path) -> None:
 
     assert config.broker_url == "filesystem://localhost/"
     assert config.result_backend == "workertoolbox+sqlite://"
+
+
+def test_queues_are_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    with override_settings():
+        del settings.WORKERTOOLBOX_QUEUES
+        with pytest.raises(MissingQueues, match="WORKERTOOLBOX_QUEUES is not in"):
+            read_settings()
+        monkeypatch.setenv("WORKERTOOLBOX_QUEUES", "orders")
+        assert read_settings().QUEUES == ("orders",)
 
 
 def test_all_unknown_names_are_one_error() -> None:

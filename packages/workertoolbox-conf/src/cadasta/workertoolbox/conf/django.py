@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings as _settings
 
 from cadasta.workertoolbox.conf._config import Config
-from cadasta.workertoolbox.conf._errors import UnknownSetting
+from cadasta.workertoolbox.conf._errors import MissingQueues, UnknownSetting
 from cadasta.workertoolbox.conf._settings.celery import SETTINGS
 from cadasta.workertoolbox.conf._settings.environment import read_environment
 from cadasta.workertoolbox.conf._settings.names import MISSPELLED, OLD_NAMES
@@ -72,6 +72,7 @@ def read_settings(namespace: str = "CELERY") -> Config:
         namespace: The prefix of the settings for Celery, without the `_`.
 
     Raises:
+        MissingQueues: Neither the settings nor the environment name a queue.
         UnknownSetting: Settings with one of the prefixes are unknown. The error lists
             all of them.
         InvalidURL: The database is neither PostgreSQL nor SQLite.
@@ -81,7 +82,13 @@ def read_settings(namespace: str = "CELERY") -> Config:
     if problems:
         raise UnknownSetting("; ".join(problems))
     prefix = keywords.get(ENV_PREFIX.name, ENV_PREFIX.default)
-    if not _DATABASE & {*keywords, *read_environment(prefix)}:
+    given = {*keywords, *read_environment(prefix)}
+    if "QUEUES" not in given:
+        raise MissingQueues(
+            "WORKERTOOLBOX_QUEUES is not in the settings of Django; list the queues, "
+            'as in ["orders", "mail"], or write ["celery"] for one queue'
+        )
+    if not _DATABASE & given:
         keywords["result_backend"] = result_backend()
     make = Config.embedded if FOLDER.name in keywords else Config
     return make(**keywords)

@@ -74,7 +74,6 @@ def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
             for name, value in request.headers.items()
         ],
         "client": (client, 0) if client else None,
-        "server": (request.META["SERVER_NAME"], int(request.META["SERVER_PORT"])),
     }
 
 
