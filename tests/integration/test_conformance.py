@@ -46,7 +46,7 @@ def unused_broker(
 ) -> Iterator[ConformanceHarness]:
     """The service on each broker in turn, with nothing declared and no worker."""
     folder = tmp_path_factory.mktemp(request.param)
-    with open_conformance_harness(request, folder) as service:
+    with open_conformance_harness(request, folder, request.param) as service:
         yield service
 
 

@@ -49,7 +49,7 @@ def service(
 ) -> Iterator[ConformanceHarness]:
     """The service without a worker."""
     folder = tmp_path_factory.mktemp(request.param)
-    with open_conformance_harness(request, folder) as service:
+    with open_conformance_harness(request, folder, request.param) as service:
         yield service
 
 

@@ -39,7 +39,9 @@ def constants(module: ModuleType) -> dict[str, str]:
 def test_constants_of_the_same_name_have_the_same_value() -> None:
     shared = constants(read).keys() & constants(written).keys()
 
-    assert {"DISPLAY_REPRS", "PUBLISHED_AT", "ROUTING_KEY", "UNREADABLE"} <= shared
+    names = {"DISPLAY_REPRS", "PUBLISHED_AT", "QUEUE", "ROUTING_KEY", "UNREADABLE"}
+
+    assert names <= shared
     for name in shared:
         assert constants(read)[name] == constants(written)[name]
 
@@ -51,7 +53,7 @@ def test_results_reads_only_names_that_another_package_writes() -> None:
 def test_both_find_the_work_queue_behind_a_delay() -> None:
     key = ".".join("01" * 14) + ".export"
 
-    assert read.work_queue({"routing_key": key}) == without_delay(key) == "export"
+    assert read.work_queue({"routing_key": key}, {}) == without_delay(key) == "export"
 
 
 def test_publishers_refuse_ids_for_which_the_tables_have_no_room() -> None:

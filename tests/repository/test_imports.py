@@ -32,7 +32,7 @@ PACKAGES: dict[str, set[str]] = {
 ORDER = {
     "routing": (
         "_errors _headers _forks",  # exceptions; names of headers; forked processes
-        "_log_text",  # text that is safe in a log line
+        "_log_text _task_queue",  # text that is safe in a log line; queues as wishes
         "_frozen _json_only _masking _queue_names _declaration",  # values, and checks
         "_ids",  # ids that every part of the toolbox can store
         "_environment",  # settings from environment variables
@@ -41,7 +41,7 @@ ORDER = {
         "no_results",  # the result backend of a producer, which Celery imports by name
         "_settings",  # read-only settings whose repr masks secrets
         "_transport_options",  # what a broker needs beyond its URL
-        "_delays _task_queue",  # RabbitMQ's native delays; queues as wishes
+        "_delays _own_queues",  # RabbitMQ's native delays; `Queue` objects of users
         "_topology",  # the task exchange, the queues and their bindings
         "_delayed_delivery",  # the step of a worker that declares native delays
         "_destination _fixed_settings",  # what options name; fixed settings
@@ -58,6 +58,7 @@ ORDER = {
         "consumer",  # the worker's consumer, which Celery imports by name
         "transports",  # subclasses of kombu's transports
         "_routing",  # `Routing`, the configuration made of all of them
+        "_track",  # the same for an app that is configured
     ),
     "results": (
         "_durations",  # "30s" and "7d"
@@ -89,12 +90,13 @@ ORDER = {
         "_settings",  # the variables of `Config`, the environment, URL templates
         "_brokers",  # broker URLs, profiles, folders, connections
         "_chord_unlock _followups",  # helpers for chords and replaced tasks
+        "_existing",  # the settings of an app without the toolbox
         "_config",  # `Config`
         "_setup",  # `setup_app`
         "django",  # `Config` from the settings of a Django project
-        "checkup",  # the checks of `tasks check`
+        "checkup adoption",  # `tasks check`; `tasks adopt`
         "testing",  # fixtures for users' tests
-        "commands",  # `tasks check`, which Celery imports by name
+        "commands",  # the commands that Celery imports by name
     ),
 }
 

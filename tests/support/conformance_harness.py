@@ -22,7 +22,7 @@ from support.brokers import (
     folder_broker,
     server_broker,
 )
-from support.conformance_service import EXECUTIONS, make_service
+from support.conformance_service import EXECUTIONS, TOPOLOGY, make_service
 from support.delivery_counts import Attempt, DeliveryCounts
 from support.processes import SERVICE_FOLDER, Process, running
 from support.proxy import Proxy, proxied_url, run_proxy
@@ -50,6 +50,7 @@ class ConformanceHarness:
             server.
         worker_proxy: The proxy between worker and broker; None as above.
         worker: The worker, once it runs.
+        work_queues: The queues that the worker consumes.
     """
 
     broker: Broker
@@ -59,6 +60,7 @@ class ConformanceHarness:
     proxy: Proxy | None = None
     worker_proxy: Proxy | None = None
     worker: Process | None = None
+    work_queues: tuple[str, ...] = WORK_QUEUES
 
     @property
     def copies_when_scheduled(self) -> int:
@@ -95,7 +97,7 @@ class ConformanceHarness:
         """Send a task to each work queue, and wait until all of them have run."""
         ids = {
             self.app.send_task("export.echo", [0], queue=name).id
-            for name in WORK_QUEUES
+            for name in self.work_queues
         }
         self.expect(*ids)
         self.counts.wait()
@@ -120,18 +122,25 @@ class ConformanceHarness:
 
 @contextmanager
 def open_conformance_harness(
-    request: pytest.FixtureRequest, folder: Path
+    request: pytest.FixtureRequest,
+    folder: Path,
+    name: str,
+    *,
+    topology: str = "names",
 ) -> Iterator[ConformanceHarness]:
-    """Yield the service, without a worker, on the broker of a fixture's parameter.
+    """Yield the service, without a worker, on a broker.
 
     Args:
         folder: An empty folder.
+        name: The broker, one of `ALL_BROKERS`.
+        topology: The queues, a key of `TOPOLOGIES`.
     """
     with ExitStack() as stack:
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
-        broker, direct_url, proxies = _open(request, folder, stack)
+        broker, direct_url, proxies = _open(request, folder, name, stack)
         journal = folder / "journal"
         broker.environment[EXECUTIONS] = str(journal)
+        broker.environment[TOPOLOGY] = topology
         for variable, value in broker.environment.items():
             monkeypatch.setenv(variable, value)
         app = make_service()
@@ -145,10 +154,9 @@ def open_conformance_harness(
 
 
 def _open(
-    request: pytest.FixtureRequest, folder: Path, stack: ExitStack
+    request: pytest.FixtureRequest, folder: Path, name: str, stack: ExitStack
 ) -> tuple[Broker, str | None, tuple[Proxy | None, Proxy | None]]:
     """Return a broker, its URL without a proxy, and the proxies in front of it."""
-    name: str = request.param
     if name == "filesystem":
         return folder_broker(folder / ".workertoolbox"), None, (None, None)
     if name == "sqlalchemy":

@@ -19,9 +19,10 @@ class AnyUUID(doctest.OutputChecker):
         )
 
 
-def test_the_first_example_prints_what_the_readme_shows() -> None:
+def test_the_examples_run_and_the_first_prints_what_the_readme_shows() -> None:
     text = README.read_text("utf-8")
-    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code, queues = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(queues, {})
     [session] = re.findall(r"```pycon\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code.replace('"sqs://"', '"memory://"'), names)

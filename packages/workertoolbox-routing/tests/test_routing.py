@@ -47,7 +47,7 @@ def test_an_unknown_uppercase_name_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["task_queues", "task_default_exchange", "task_default_queue", "task_protocol"],
+    ["task_queues", "task_protocol"],
 )
 def test_a_setting_that_bypasses_the_monitor_is_refused(name: str) -> None:
     with pytest.raises(InvalidSetting, match=name):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
-from cadasta.workertoolbox.routing import InvalidSetting, Routing
+from cadasta.workertoolbox.routing import InvalidSetting, Routing, bindings_of
 
 
 def test_every_queue_is_bound_to_the_task_exchange() -> None:
@@ -34,7 +34,9 @@ def test_with_quorum_queues_the_monitor_queue_is_bound_to_the_delays_too() -> No
 
     for queue in (*work, monitor):
         assert queue.queue_arguments == {"x-queue-type": "quorum"}
-    assert {(each.exchange.name, each.routing_key) for each in monitor.bindings} == {
+    bound = {(each.exchange.name, each.routing_key) for each in bindings_of(monitor)}
+
+    assert bound == {
         ("task_exchange", "#"),
         ("celery_delayed_27", "#"),
     }

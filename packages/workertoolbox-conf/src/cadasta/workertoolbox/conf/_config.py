@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
+from celery import Celery
+from kombu import Queue
+
 from cadasta.workertoolbox.conf._brokers.conflicts import check_conflicts
 from cadasta.workertoolbox.conf._brokers.folder import make_folder, with_folder
 from cadasta.workertoolbox.conf._brokers.predefined_queues import (
@@ -14,6 +17,7 @@ from cadasta.workertoolbox.conf._brokers.predefined_queues import (
 from cadasta.workertoolbox.conf._brokers.profiles import with_profile
 from cadasta.workertoolbox.conf._chord_unlock import with_chord_unlock_limit
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
+from cadasta.workertoolbox.conf._existing import existing_settings
 from cadasta.workertoolbox.conf._logging import setup as logging_setup
 from cadasta.workertoolbox.conf._settings import variables
 from cadasta.workertoolbox.conf._settings.celery import (
@@ -46,8 +50,9 @@ class Config(Settings):
     in uppercase, or the content of the file that `WORKERTOOLBOX_<NAME>_FILE` names.
 
     Args:
-        queues: Names of the work queues, at least one, unless the environment gives
-            them. `celery` and the monitor queue are always declared.
+        queues: The work queues, at least one, unless the environment gives them: names,
+            and `Queue` objects of kombu with exchanges, keys and arguments of their
+            own. `celery` and the monitor queue are always declared.
         ENV_PREFIX: Prefix of the environment variables, without the `_`.
         settings: Variables of the toolbox in uppercase, and settings of Celery or of
             the service in lowercase. A string may be a template, like the default of
@@ -84,10 +89,10 @@ class Config(Settings):
 
     def __init__(
         self,
-        queues: Sequence[str] | None = None,
+        queues: Sequence[str | Queue] | None = None,
         *,
-        QUEUES: Sequence[str] | None = _UNSET,
-        PLATFORM_QUEUE_NAME: str = _UNSET,
+        QUEUES: Sequence[str | Queue] | None = _UNSET,
+        PLATFORM_QUEUE_NAME: str | Queue = _UNSET,
         QUEUE_PREFIX: str = _UNSET,
         COPY_FAILURE: Literal["log", "raise"] = _UNSET,
         UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
@@ -119,10 +124,10 @@ class Config(Settings):
 
     def copy(
         self,
-        queues: Sequence[str] | None = None,
+        queues: Sequence[str | Queue] | None = None,
         *,
-        QUEUES: Sequence[str] | None = _UNSET,
-        PLATFORM_QUEUE_NAME: str = _UNSET,
+        QUEUES: Sequence[str | Queue] | None = _UNSET,
+        PLATFORM_QUEUE_NAME: str | Queue = _UNSET,
         QUEUE_PREFIX: str = _UNSET,
         COPY_FAILURE: Literal["log", "raise"] = _UNSET,
         UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
@@ -174,11 +179,11 @@ class Config(Settings):
     @classmethod
     def embedded(
         cls,
-        queues: Sequence[str] | None = None,
+        queues: Sequence[str | Queue] | None = None,
         folder: str | os.PathLike[str] | None = None,
         *,
-        QUEUES: Sequence[str] | None = _UNSET,
-        PLATFORM_QUEUE_NAME: str = _UNSET,
+        QUEUES: Sequence[str | Queue] | None = _UNSET,
+        PLATFORM_QUEUE_NAME: str | Queue = _UNSET,
         QUEUE_PREFIX: str = _UNSET,
         COPY_FAILURE: Literal["log", "raise"] = _UNSET,
         UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
@@ -225,6 +230,23 @@ class Config(Settings):
         path = make_folder(find_folder(ENV_PREFIX) if folder is None else folder, given)
         return cls(queues, ENV_PREFIX=ENV_PREFIX, **with_folder(given, path))
 
+    @classmethod
+    def from_app(
+        cls, app: Celery, queues: Sequence[str | Queue] = (), **settings: Any
+    ) -> Self:
+        """Return the configuration with which an app goes on with what it has.
+
+        It has the queues, routes, broker and settings of the app, and the variables of
+        the toolbox. As one more line after the present configuration, it replaces it:
+        `app.config_from_object(Config.from_app(app))`.
+
+        Args:
+            app: An app that is configured without the toolbox.
+            queues: Queues that neither its settings nor its routes name.
+            settings: As for `Config`; they win.
+        """
+        return cls(**{**existing_settings(app.conf, queues), **settings})
+
     def _build(self, given: Mapping[str, Any], prefix: str) -> None:
         """Build the settings from those that a keyword or the environment gives.
 
@@ -235,10 +257,13 @@ class Config(Settings):
         check_values(values)
         values = with_predefined_queues(values)
         values = with_profile(values, given)
+        monitor = values["PLATFORM_QUEUE_NAME"]
+        values["PLATFORM_QUEUE_NAME"] = getattr(monitor, "name", monitor)
         values = render_templates(values)
         check_result_backend(values["result_backend"])
         values = with_chord_unlock_limit(values)
-        super().__init__({**_routed(values), "ENV_PREFIX": prefix})
+        routed = _routed({**values, "PLATFORM_QUEUE_NAME": monitor})
+        super().__init__({**routed, "ENV_PREFIX": prefix})
         object.__setattr__(self, "_given", Settings(given))
         check_conflicts(values, given)
         warn_of_overrides(values, given)

@@ -25,6 +25,7 @@ from cadasta.workertoolbox.conf._errors import (
     NotConfigured,
 )
 from cadasta.workertoolbox.results import ResultsError
+from cadasta.workertoolbox.routing import bindings_of
 
 _logger = logging.getLogger(__name__)
 
@@ -114,7 +115,11 @@ def _declare(app: Celery) -> Iterator[ConfError]:
 def _declare_each(
     connection: Connection, queues: Collection[Queue], broker: str
 ) -> Iterator[ConfError]:
-    exchanges = {queue.exchange.name: queue.exchange for queue in queues}
+    exchanges = {
+        each.exchange.name: each.exchange
+        for queue in queues
+        for each in bindings_of(queue)
+    }
     refused = set()
     for name, exchange in exchanges.items():
         if error := _refusal(connection, exchange.declare):
@@ -124,7 +129,7 @@ def _declare_each(
             )
     for queue in queues:
         # A queue is declared without its exchange too, to report one of another kind.
-        is_alone = queue.exchange.name in refused
+        is_alone = any(each.exchange.name in refused for each in bindings_of(queue))
         declare = queue.queue_declare if is_alone else partial(_declare_queue, queue)
         if error := _refusal(connection, declare):
             yield _declaration_refused(broker, "queue", repr(queue.name), error)

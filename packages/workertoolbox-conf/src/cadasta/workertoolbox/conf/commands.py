@@ -1,4 +1,4 @@
-"""The command `celery -A proj tasks check`, which results adds to its group.
+"""The commands that results adds to its group: `celery -A proj tasks check` and others.
 
 `celery … tasks --help` imports this module. The module of the command is only imported
 when the command is called.
@@ -11,21 +11,32 @@ from typing import Any
 
 import click
 
-#: The module with the command.
-MODULE = "cadasta.workertoolbox.conf.checkup._command"
-
 
 class _LazyCommand(click.Command):
-    """A command whose options and code are imported when it is called."""
+    """A command whose options and code are imported when it is called.
+
+    Its help is here as well, so that `tasks --help` need not import it.
+    """
+
+    def __init__(self, name: str, module: str, help: str) -> None:
+        super().__init__(name, help=help)
+        self._module = module
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        context: click.Context = import_module(MODULE).command.make_context(
+        context: click.Context = import_module(self._module).command.make_context(
             *args, **kwargs
         )
         return context
 
 
-#: Its help is here as well, so that `tasks --help` need not import it.
 check = _LazyCommand(
-    "check", help="Connect to broker and database, and report the result of each check."
+    "check",
+    "cadasta.workertoolbox.conf.checkup._command",
+    "Connect to broker and database, and report the result of each check.",
+)
+
+adopt = _LazyCommand(
+    "adopt",
+    "cadasta.workertoolbox.conf.adoption._command",
+    "Print how an app that has its configuration already adopts the toolbox.",
 )

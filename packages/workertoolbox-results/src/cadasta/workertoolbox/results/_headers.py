@@ -15,6 +15,10 @@ from typing import Any
 #: Header with the instant of publication, in ISO 8601.
 PUBLISHED_AT = "workertoolbox_published_at"
 
+#: Header with the work queue of a task whose routing key is another one, because it
+#: went through an exchange of the user's own.
+QUEUE = "workertoolbox_queue"
+
 #: Header with the name of the service that published the task first.
 SERVICE = "workertoolbox_service"
 
@@ -54,11 +58,17 @@ PROBE = "workertoolbox_probe"
 _DELAY = re.compile(r"^(?:[01]\.){28}")
 
 
-def work_queue(delivery_info: Mapping[str, Any]) -> str:
-    """Return the work queue of a message: the routing key it was published with.
+def work_queue(delivery_info: Mapping[str, Any], headers: Mapping[str, Any]) -> str:
+    """Return the work queue of a message.
+
+    It is the routing key that the message was published with, unless a header names
+    another queue.
 
     Args:
         delivery_info: That of kombu, in a message or in the request of a task.
+        headers: Those of the message, or the attributes of the request.
     """
+    if isinstance(queue := headers.get(QUEUE), str):
+        return queue
     key = delivery_info.get(ROUTING_KEY) or delivery_info.get("routing_key") or ""
     return _DELAY.sub("", str(key))

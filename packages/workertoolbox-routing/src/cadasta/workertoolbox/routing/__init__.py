@@ -37,16 +37,15 @@ from cadasta.workertoolbox.routing._errors import (
     UntrackedExchange,
 )
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
-from cadasta.workertoolbox.routing._masking import mask_url, split_urls
+from cadasta.workertoolbox.routing._masking import mask_url, mask_value, split_urls
 from cadasta.workertoolbox.routing._predefined_queues import expand_predefined_queues
+from cadasta.workertoolbox.routing._queue_names import sqs_name_problem
 from cadasta.workertoolbox.routing._router import Router
 from cadasta.workertoolbox.routing._routing import Routing
 from cadasta.workertoolbox.routing._settings import Settings
-from cadasta.workertoolbox.routing._topology import (
-    DEFAULT_QUEUE,
-    EXCHANGE,
-    MONITOR_QUEUE,
-)
+from cadasta.workertoolbox.routing._task_queue import EXCHANGE, bindings_of
+from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE, MONITOR_QUEUE
+from cadasta.workertoolbox.routing._track import adopt, existing_queues, track
 from cadasta.workertoolbox.routing._transport_options import FIFO_ATTRIBUTES
 
 __all__ = [
@@ -77,11 +76,17 @@ __all__ = [
     "UnknownQueue",
     "Unroutable",
     "UntrackedExchange",
+    "adopt",
+    "bindings_of",
     "check_url",
+    "existing_queues",
     "expand_predefined_queues",
     "find_similar",
     "mask_url",
+    "mask_value",
     "read_variables",
     "split_urls",
+    "sqs_name_problem",
+    "track",
     "without_delay",
 ]

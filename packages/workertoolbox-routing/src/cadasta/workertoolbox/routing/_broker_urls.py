@@ -40,6 +40,19 @@ def check_broker_urls(settings: Mapping[str, Any]) -> None:
         check_url(variable, os.environ.get(variable, ""))
 
 
+def may_be_sqs(settings: Mapping[str, Any]) -> bool:
+    """Return whether the broker is SQS, or is not known because no setting names it."""
+    named = [settings.get(name) for name in (*_SETTINGS, "broker_transport")]
+    urls = [
+        url
+        for value in named
+        if value
+        for text in ([value] if isinstance(value, str) else value)
+        for url in split_urls(str(text))
+    ]
+    return not urls or any("sqs" in url.partition("://")[0].lower() for url in urls)
+
+
 def check_url(name: str, urls: str | Iterable[str]) -> None:
     """Refuse a URL, or a list of them, that kombu would misread.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Self
 
 from kombu import Queue
 from kombu.abstract import MaybeChannelBound
 
 from cadasta.workertoolbox.routing._log_text import log_text
+from cadasta.workertoolbox.routing._task_queue import bindings_of
 
 _logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ class Declaration(MaybeChannelBound):
     """Base of the declarations in the option `declare` of a message.
 
     kombu remembers for each connection which declarations it has made. It compares
-    them by value, so it makes equal declarations of several messages only once.
+    them by their hashes, so it makes equal declarations of several messages only once.
     """
 
     can_cache_declaration = True
@@ -59,7 +60,18 @@ class Declaration(MaybeChannelBound):
         )
 
     def __hash__(self) -> int:
-        return hash((type(self), self.values, *(queue.name for queue in self.queues)))
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Of the bindings too: kombu compares hashes only, and another app may have the
+        # same queues with other bindings.
+        bound = (
+            (queue.name, each.exchange.name, each.routing_key)
+            for queue in self.queues
+            for each in bindings_of(queue)
+        )
+        return hash((type(self), self.values, *bound))
 
 
 @cache

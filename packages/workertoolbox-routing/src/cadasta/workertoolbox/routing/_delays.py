@@ -17,6 +17,7 @@ from kombu.transport.native_delayed_delivery import (
 )
 
 from cadasta.workertoolbox.routing._declaration import Declaration, warn_once
+from cadasta.workertoolbox.routing._task_queue import by_name
 
 #: The exchange that Celery publishes an ETA task to.
 DELAYED_EXCHANGE = level_name(MAX_LEVEL)
@@ -39,6 +40,8 @@ def without_delay(routing_key: str) -> str:
 class Delays(Declaration):
     """The exchanges and queues of native delays, as Celery's workers declare them.
 
+    A task with an ETA is delivered by the name of its queue, through the task exchange.
+
     Args:
         queues: The queues of a configuration, the monitor queue last.
         work_queue: The name of the queue that the task goes to.
@@ -54,7 +57,8 @@ class Delays(Declaration):
         connection = channel.connection.client
         for queue in self.queues[:-1]:
             try:
-                bind_queue_to_native_delayed_delivery_exchange(connection, queue)
+                named = by_name(queue)
+                bind_queue_to_native_delayed_delivery_exchange(connection, named)
             except AccessRefused:
                 # A user who may not bind relies on the bindings that exist.
                 return

@@ -11,6 +11,10 @@ from __future__ import annotations
 #: may read the message much later.
 PUBLISHED_AT = "workertoolbox_published_at"
 
+#: The work queue of a task whose routing key is not the name of its queue, because it
+#: goes through an exchange of the user's own.
+QUEUE = "workertoolbox_queue"
+
 #: The service that published the task first: the name of its app, `app.main`.
 SERVICE = "workertoolbox_service"
 

@@ -25,6 +25,7 @@ from cadasta.workertoolbox.routing._fixed_settings import (
 )
 from cadasta.workertoolbox.routing._headers import (
     PUBLISHED_AT,
+    QUEUE,
     SERVICE,
     SERVICE_VERSION,
 )
@@ -64,7 +65,7 @@ def _create_task_sender(amqp: Any) -> Callable[..., Any]:
     if router is None:
         return send
     if "PLATFORM_QUEUE_NAME" in amqp.app.conf:
-        check_unchanged(amqp.app.conf)
+        check_unchanged(amqp.app.conf, router.default)
     sender = {
         SERVICE: amqp.app.main,
         SERVICE_VERSION: amqp.app.conf.get("SERVICE_VERSION"),
@@ -82,27 +83,35 @@ def _create_task_sender(amqp: Any) -> Callable[..., Any]:
         options.update(exchange=exchange, routing_key=routing_key, queue=queue)
         _check_content(message, name, options)
         _complete(message, options, sender)
-        return send(producer, name, message, **_routed(router, name, options))
+        routed = _routed(router, name, message, options)
+        return send(producer, name, message, **routed)
 
     return send_task_message
 
 
-def _routed(router: Router, name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _routed(
+    router: Router, name: str, message: Any, options: dict[str, Any]
+) -> dict[str, Any]:
     """Return the options of a publish, with the destination that they name.
+
+    A routing key that is not the name of the queue is completed by a header.
 
     Raises:
         UnknownQueue: They name a queue that is not declared.
         UntrackedExchange: They name an exchange that sends the monitor no copies.
     """
-    queue = router.find_queue(options, name) or router.queue_for(name)
+    found = router.find_destination(options, name)
+    destination = found or router.destination_for(name)
+    queue = destination.queue
+    message.headers.pop(QUEUE, None)
+    if destination.routing_key != queue.name:
+        message.headers[QUEUE] = queue.name
     delayed = is_delayed(options)
     others = {key: value for key, value in options.items() if key not in OPTIONS}
-    if delayed:
-        destination = {key: options[key] for key in ("exchange", "routing_key")}
-    else:
-        destination = {"queue": queue}
+    names = ("exchange", "routing_key")
+    place = {key: options[key] for key in names} if delayed else destination.options
     declare = router.declarations(queue, is_delayed=delayed)
-    return {**others, **destination, "declare": declare}
+    return {**others, **place, "declare": declare}
 
 
 def _check_content(message: Any, name: str, options: dict[str, Any]) -> None:

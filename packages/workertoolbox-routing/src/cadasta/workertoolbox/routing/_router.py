@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
@@ -13,11 +13,17 @@ from celery.utils.functional import maybe_list
 from kombu import Queue
 
 from cadasta.workertoolbox.routing._declaration import Declaration
-from cadasta.workertoolbox.routing._destination import OPTIONS, find_destination
+from cadasta.workertoolbox.routing._destination import (
+    OPTIONS,
+    Destination,
+    Destinations,
+)
 from cadasta.workertoolbox.routing._errors import UnknownPrefix
+from cadasta.workertoolbox.routing._fixed_settings import DEFAULT_DESTINATION
 from cadasta.workertoolbox.routing._forks import leave_parent
 from cadasta.workertoolbox.routing._headers import DISPLAY_REPRS
-from cadasta.workertoolbox.routing._topology import DEFAULT_QUEUE, Topology
+from cadasta.workertoolbox.routing._task_queue import OwnQueue
+from cadasta.workertoolbox.routing._topology import Topology
 
 #: Options with which a caller sets how the arguments are shown.
 _REPRS = ("argsrepr", "kwargsrepr")
@@ -28,8 +34,8 @@ class Router:
     """Pick the queue of a task, and know the declaration that its message needs.
 
     The user's own routes come first, then the work queue named like the part of the
-    task's name before the first dot, then the default queue. As in Celery, a queue
-    that the caller names wins over all of them.
+    task's name before the first dot, unless it was given as a `Queue` object, then the
+    default queue. As in Celery, a queue that the caller names wins over all of them.
 
     Attributes:
         queues: The work queues, then the monitor queue.
@@ -37,12 +43,14 @@ class Router:
         delay_queue_type: RabbitMQ's type of the queues in which ETA tasks wait.
         unknown_prefix: What happens to a task whose prefix is no queue's name: it goes
             to the `default` queue, or the router will `refuse` it.
+        default: Celery's settings of the default destination.
     """
 
     queues: tuple[Queue, ...]
     routes: Any = None
     delay_queue_type: str = "quorum"
     unknown_prefix: str = "default"
+    default: Mapping[str, str] = field(default_factory=lambda: DEFAULT_DESTINATION)
 
     def __call__(
         self,
@@ -61,27 +69,30 @@ class Router:
             UnknownQueue: The caller or a route names a queue that is not declared.
             UntrackedExchange: One of them names an exchange that sends the monitor no
                 copies.
-            UnknownPrefix: As for `queue_for`.
+            UnknownPrefix: As for `destination_for`.
         """
         leave_parent()
         route: dict[str, Any] = {}
         if self.routes:
             found = self._user_routes.lookup_route(name, args, kwargs, options, task)
             route = {"queue": found} if isinstance(found, str) else dict(found or {})
-        queue = self.find_queue(options, name) if options else None
-        queue = queue or self.find_queue(route, name) or self.queue_for(name)
+        destination = (
+            (self.find_destination(options, name) if options else None)
+            or self.find_destination(route, name)
+            or self.destination_for(name)
+        )
         for option in OPTIONS:
             options.pop(option, None)
             route.pop(option, None)
         if options:
             _keep_display_reprs(options)
-        return {**route, "queue": queue}
+        return {**route, **destination.route}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Router, tuple(getattr(self, field.name) for field in fields(self))
+        return Router, tuple(getattr(self, each.name) for each in fields(self))
 
-    def queue_for(self, name: str) -> Queue:
-        """Return the work queue of a task whose options and routes name none.
+    def destination_for(self, name: str) -> Destination:
+        """Return the destination of a task whose options and routes name none.
 
         Raises:
             UnknownPrefix: No queue is named like the part before the first dot, and
@@ -89,20 +100,24 @@ class Router:
         """
         prefix, dot, _ = name.partition(".")
         if dot and prefix in self._queues_by_prefix:
-            return self._queues_by_prefix[prefix]
+            return self._destinations.named(self._queues_by_prefix[prefix])
         if dot and self.unknown_prefix == "refuse":
             nearest = get_close_matches(prefix, self._queues_by_prefix, n=1)
             raise UnknownPrefix(name, *nearest)
-        return self._work_queues[DEFAULT_QUEUE]
+        return self._destinations.sent_to(
+            self._destinations.queues[self.default["task_default_queue"]]
+        )
 
-    def find_queue(self, options: Mapping[str, Any], name: str) -> Queue | None:
-        """Return the work queue that options name, or None if they name none.
+    def find_destination(
+        self, options: Mapping[str, Any], name: str
+    ) -> Destination | None:
+        """Return the destination that options name, or None if they name none.
 
         Raises:
             UnknownQueue: As for a call.
             UntrackedExchange: As for a call.
         """
-        return find_destination(options, self._work_queues, name)
+        return self._destinations.find(options, name)
 
     def declarations(self, queue: Queue, *, is_delayed: bool) -> list[Declaration]:
         """Return what must be declared before a message is published.
@@ -129,18 +144,23 @@ class Router:
     def _topologies(self) -> dict[str, Topology]:
         return {
             name: Topology(self.queues, name, self.delay_queue_type)
-            for name in self._work_queues
+            for name in self._destinations.queues
         }
 
     @cached_property
-    def _work_queues(self) -> dict[str, Queue]:
-        return {queue.name: queue for queue in self.queues[:-1]}
+    def _destinations(self) -> Destinations:
+        return Destinations(self.queues)
 
     @cached_property
     def _queues_by_prefix(self) -> dict[str, Queue]:
+        named = {
+            queue.name: queue
+            for queue in self.queues[:-1]
+            if not isinstance(queue, OwnQueue)
+        }
         # The part of a task's name before the first dot cannot end in `.fifo`.
-        fifo = {queue.name.removesuffix(".fifo"): queue for queue in self.queues[:-1]}
-        return {**fifo, **self._work_queues}
+        fifo = {name.removesuffix(".fifo"): queue for name, queue in named.items()}
+        return {**fifo, **named}
 
 
 def find_router(conf: Mapping[str, Any]) -> Router | None:
@@ -163,6 +183,7 @@ def find_router(conf: Mapping[str, Any]) -> Router | None:
         own_routes,
         conf["broker_native_delayed_delivery_queue_type"],
         conf["UNKNOWN_PREFIX"],
+        {name: conf[name] for name in DEFAULT_DESTINATION},
     )
 
 

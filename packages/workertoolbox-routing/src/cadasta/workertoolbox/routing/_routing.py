@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kombu import Exchange, Queue
+
 from cadasta.workertoolbox.routing import _beat, _publication, _worker
-from cadasta.workertoolbox.routing._broker_urls import check_broker_urls
+from cadasta.workertoolbox.routing._broker_urls import check_broker_urls, may_be_sqs
 from cadasta.workertoolbox.routing._environment.reading import ENV_PREFIX
 from cadasta.workertoolbox.routing._environment.variables import (
     read_producer_environment,
 )
 from cadasta.workertoolbox.routing._errors import InvalidQueues, InvalidSetting
 from cadasta.workertoolbox.routing._fixed_settings import (
-    DEFAULT_DESTINATION,
     check_given,
+    default_destination,
 )
 from cadasta.workertoolbox.routing._json_only import JSON_ONLY
+from cadasta.workertoolbox.routing._own_queues import own_queue
 from cadasta.workertoolbox.routing._predefined_queues import expand_predefined_queues
 from cadasta.workertoolbox.routing._queue_names import (
     check_prefix,
@@ -25,10 +28,8 @@ from cadasta.workertoolbox.routing._queue_names import (
 )
 from cadasta.workertoolbox.routing._router import Router
 from cadasta.workertoolbox.routing._settings import NO_RESULTS, Settings
-from cadasta.workertoolbox.routing._topology import (
-    MONITOR_QUEUE,
-    build_queues,
-)
+from cadasta.workertoolbox.routing._task_queue import EXCHANGE, TaskQueue
+from cadasta.workertoolbox.routing._topology import MONITOR_QUEUE, build_queues
 from cadasta.workertoolbox.routing._transport_options import (
     check_predefined_queues,
     transport_options,
@@ -78,13 +79,15 @@ class Routing(Settings):
     uppercase, or the content of the file that `WORKERTOOLBOX_<NAME>_FILE` names.
 
     Args:
-        queues: Names of the work queues, at least one, unless the environment gives
-            them. The queue `celery` and the monitor queue are always declared.
+        queues: The work queues, at least one, unless the environment gives them: names,
+            and `Queue` objects of kombu with exchanges, keys and arguments of their
+            own. The default queue, `celery`, and the monitor queue are always declared.
         queue_type: `quorum` for RabbitMQ's quorum queues; other brokers ignore it.
             Celery's `task_create_missing_queue_type` and `task_default_queue_type` win
             over it, the first for the work queues, the second for the queues that all
             services share: `celery` and the monitor queue.
-        PLATFORM_QUEUE_NAME: The task-monitor queue.
+        PLATFORM_QUEUE_NAME: The task-monitor queue: a name, or a `Queue` object with
+            arguments.
         QUEUE_PREFIX: The prefix of each queue name on SQS, without the hyphen.
         COPY_FAILURE: What to do when a task was sent but its copy cannot be: `log` an
             error or `raise` one. RabbitMQ makes the copy itself.
@@ -107,10 +110,10 @@ class Routing(Settings):
 
     def __init__(
         self,
-        queues: Sequence[str] | None = None,
+        queues: Sequence[str | Queue] | None = None,
         *,
         queue_type: str | None = _UNSET,
-        PLATFORM_QUEUE_NAME: str = _UNSET,
+        PLATFORM_QUEUE_NAME: str | Queue = _UNSET,
         QUEUE_PREFIX: str = _UNSET,
         COPY_FAILURE: str = _UNSET,
         UNKNOWN_PREFIX: str = _UNSET,
@@ -144,6 +147,7 @@ def _build(values: dict[str, Any]) -> dict[str, Any]:
     """Return the settings, checked and with those that tracking needs."""
     variables = {name: values.pop(name) for name in DEFAULTS}
     monitor, queue_type = variables["PLATFORM_QUEUE_NAME"], variables.pop("queue_type")
+    monitor_name = monitor.name if isinstance(monitor, Queue) else monitor
     del variables["PREDEFINED_QUEUES"]
     for name, choices in _CHOICES.items():
         _check_choice(name, {**values, **variables}.get(name), choices)
@@ -153,11 +157,15 @@ def _build(values: dict[str, Any]) -> dict[str, Any]:
         variables, values.pop("broker_transport_options", None)
     )
     prefix = options["queue_name_prefix"]
-    check_queue_name(monitor, prefix=prefix)
-    names = check_queues(variables["QUEUES"], monitor=monitor, prefix=prefix)
+    default = default_destination(values)
+    naming = {"prefix": prefix, "on_sqs": may_be_sqs(values)}
+    for name in (monitor_name, default["task_default_queue"]):
+        check_queue_name(name, **naming)
+    names = check_queues(variables["QUEUES"], monitor=monitor_name, **naming)
     _check_settings(values)
     declared = build_queues(
-        names,
+        _own_queues(variables["QUEUES"], default),
+        default=default["task_default_queue"],
         monitor=monitor,
         queue_type=values.get("task_create_missing_queue_type") or queue_type,
         shared_queue_type=values.get("task_default_queue_type") or queue_type,
@@ -168,19 +176,44 @@ def _build(values: dict[str, Any]) -> dict[str, Any]:
         values.pop("task_routes", None),
         values.get("broker_native_delayed_delivery_queue_type") or "quorum",
         variables["UNKNOWN_PREFIX"],
+        default,
     )
     return {
         **variables,
         "QUEUES": names,
+        "PLATFORM_QUEUE_NAME": monitor_name,
         "task_queues": declared,
         "task_routes": (router,),
-        **DEFAULT_DESTINATION,
         "worker_consumer": _CONSUMER,
         "result_backend": NO_RESULTS,
         **JSON_ONLY,
         **values,
+        **default,
         "broker_transport_options": options,
     }
+
+
+def _own_queues(
+    queues: Sequence[str | Queue], default: Mapping[str, str]
+) -> list[str | TaskQueue]:
+    """Return the work queues of a configuration, with the user's `Queue` objects bound.
+
+    A default queue that no `Queue` object describes has the exchange of the settings.
+    """
+    name, exchange_name, exchange_type, key = default.values()
+    own = Exchange(exchange_name, type=exchange_type)
+    exchange = None if exchange_name == EXCHANGE else own
+    given: list[str | Queue] = list(queues)
+    if exchange is not None:
+        given = [Queue(name) if queue == name else queue for queue in given]
+        if all(isinstance(queue, str) or queue.name != name for queue in given):
+            given.insert(0, Queue(name))
+    return [
+        own_queue(queue, exchange=exchange, routing_key=key)
+        if isinstance(queue, Queue)
+        else queue
+        for queue in given
+    ]
 
 
 def _transport_options(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from kombu import Queue
+from kombu import Exchange, Queue, binding
+
+#: The topic exchange that every queue is bound to by its name.
+EXCHANGE = "task_exchange"
 
 
 class TaskQueue(Queue):
@@ -15,14 +19,36 @@ class TaskQueue(Queue):
     it. It is then used as it is.
     """
 
+    exchange: Exchange | None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        name: str = "",
+        exchange: Exchange | None = None,
+        routing_key: str = "",
+        channel: Any = None,
+        bindings: Sequence[binding] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Create a queue that is bound to its exchange, and by each of `bindings`."""
+        super().__init__(name, exchange, routing_key, None, bindings, **kwargs)
+        # kombu ignores the exchange of a queue with bindings. Celery then binds it to
+        # the default exchange.
+        self.exchange = exchange
+        self.maybe_bind(channel)
+
     def declare(self, nowait: bool = False, channel: Any = None) -> Any:
-        """Declare the queue, its exchange and its bindings, or use what exists."""
+        """Declare the queue, its exchanges and its bindings, or use what exists."""
         bound: Any = channel or self.channel
         declare = getattr(bound, "declare_task_queue", None)
         if declare is None:
             return super().declare(nowait=nowait, channel=channel)
         declare(self)
         return self.name
+
+
+class OwnQueue(TaskQueue):
+    """A queue that the user declares, which gets what routes and callers send to it."""
 
 
 class SharedQueue(TaskQueue):
@@ -40,3 +66,41 @@ class SharedQueue(TaskQueue):
     @queue_arguments.setter
     def queue_arguments(self, arguments: dict[str, Any] | None) -> None:
         self._arguments = arguments
+
+
+class MonitorQueue(SharedQueue):
+    """The task-monitor queue, which is bound to each exchange that sends it copies."""
+
+
+def task_exchange() -> Exchange:
+    """Return the declaration of the task exchange."""
+    return Exchange(EXCHANGE, type="topic")
+
+
+class Binding(NamedTuple):
+    """A binding of a queue to an exchange."""
+
+    exchange: Exchange
+    routing_key: str
+    arguments: dict[str, Any] | None = None
+
+
+def bindings_of(queue: Queue) -> list[Binding]:
+    """Return every binding of a queue, that to its own exchange first."""
+    others = [
+        Binding(each.exchange, each.routing_key or "", each.arguments)
+        for each in queue.bindings
+        if each.exchange is not None
+    ]
+    others.sort(key=lambda each: (each.exchange.name, each.routing_key))
+    if queue.exchange is None or not queue.exchange.name:
+        return others
+    arguments = queue.binding_arguments
+    return [Binding(queue.exchange, queue.routing_key, arguments), *others]
+
+
+def by_name(queue: Queue) -> Queue:
+    """Return a queue as it is bound to the task exchange: by its name."""
+    if queue.exchange is not None and queue.exchange.name == EXCHANGE:
+        return queue
+    return TaskQueue(queue.name, task_exchange(), queue.name)

@@ -1,4 +1,4 @@
-"""The task exchange, the queues of a configuration, and their bindings."""
+"""The queues of a configuration, and their declaration."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from kombu.common import maybe_declare
 
 from cadasta.workertoolbox.routing._declaration import Declaration, warn_once
 from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE, Delays
-from cadasta.workertoolbox.routing._task_queue import SharedQueue, TaskQueue
-
-#: The topic exchange that every task is published to.
-EXCHANGE = "task_exchange"
+from cadasta.workertoolbox.routing._own_queues import copied_bindings, monitor_queue
+from cadasta.workertoolbox.routing._task_queue import (
+    SharedQueue,
+    TaskQueue,
+    task_exchange,
+)
 
 #: Celery's own default queue, for tasks whose names do not start with that of a queue.
 DEFAULT_QUEUE = "celery"
@@ -30,55 +32,56 @@ _CLASSIC_VERSION_2 = {"x-queue-version": 2}
 
 
 def build_queues(
-    names: Iterable[str],
+    queues: Iterable[str | TaskQueue],
     *,
-    monitor: str,
+    default: str,
+    monitor: str | Queue,
     queue_type: str | None,
     shared_queue_type: str | None,
 ) -> tuple[TaskQueue, ...]:
-    """Return every queue of a configuration, bound to the task exchange.
+    """Return every queue of a configuration, with all its bindings.
 
-    Work queues are bound by their literal names, because kombu's virtual transports
-    match wildcards differently from AMQP. The monitor queue comes last and is bound
-    by `#`.
+    Each work queue is bound to the task exchange by its literal name, because kombu's
+    virtual transports match wildcards differently from AMQP. The monitor queue comes
+    last. It is bound to the task exchange by `#`, and to each other exchange that tasks
+    may be published to.
 
     Args:
-        names: The work queues. The default queue is added.
-        monitor: The task-monitor queue.
-        queue_type: RabbitMQ's `x-queue-type` of the service's own queues, or None for
+        queues: The work queues: names, and queues with exchanges of their own.
+        default: The default queue, which is added unless it is among them.
+        monitor: The task-monitor queue, or its name; its arguments win over ours.
+        queue_type: RabbitMQ's `x-queue-type` of the queues given by name, or None for
             its default.
         shared_queue_type: The type of the default queue and the monitor queue, which
             every service declares.
     """
-    exchange = Exchange(EXCHANGE, type="topic")
-    work_queues = [
-        (SharedQueue if name == DEFAULT_QUEUE else TaskQueue)(
-            name,
-            exchange,
-            routing_key=name,
-            queue_arguments=_type_argument(
-                shared_queue_type if name == DEFAULT_QUEUE else queue_type
-            ),
-        )
-        for name in dict.fromkeys([DEFAULT_QUEUE, *names])
-    ]
-    # If any queue is a quorum queue, Celery sends a task with an ETA through RabbitMQ's
-    # delays. The second binding gives the monitor its copy when the task is scheduled,
-    # not when it is due. kombu ignores the exchange of a queue that has `bindings`, so
-    # the first one is repeated there.
-    with_delayed = [
-        binding(exchange, "#"),
-        binding(Exchange(DELAYED_EXCHANGE, type="topic"), "#"),
-    ]
-    version = {} if shared_queue_type == "quorum" else _CLASSIC_VERSION_2
-    monitor_queue = SharedQueue(
-        monitor,
-        exchange,
-        routing_key="#",
-        queue_arguments=version | _type_argument(shared_queue_type),
-        bindings=with_delayed if "quorum" in (queue_type, shared_queue_type) else [],
-    )
-    return (*work_queues, monitor_queue)
+    given = {queue if isinstance(queue, str) else queue.name: queue for queue in queues}
+    work_queues = []
+    for name, queue in {default: default, **given}.items():
+        if isinstance(queue, str):
+            is_shared = name == default
+            queue = (SharedQueue if is_shared else TaskQueue)(
+                name,
+                task_exchange(),
+                name,
+                queue_arguments=_type_argument(
+                    shared_queue_type if is_shared else queue_type
+                ),
+            )
+        work_queues.append(queue)
+    bindings = copied_bindings(work_queues)
+    given_monitor = monitor if isinstance(monitor, Queue) else Queue(monitor)
+    arguments: dict[str, Any] = _type_argument(shared_queue_type)
+    arguments |= given_monitor.queue_arguments or {}
+    if arguments.get("x-queue-type", "classic") == "classic":
+        arguments = _CLASSIC_VERSION_2 | arguments
+    types = {(each.queue_arguments or {}).get("x-queue-type") for each in work_queues}
+    if "quorum" in {*types, arguments.get("x-queue-type")}:
+        # If any queue is a quorum queue, Celery sends a task with an ETA through
+        # RabbitMQ's delays. This binding gives the monitor its copy when the task is
+        # scheduled, not when it is due.
+        bindings.append(binding(Exchange(DELAYED_EXCHANGE, type="topic"), "#"))
+    return (*work_queues, monitor_queue(given_monitor, arguments, bindings))
 
 
 def _type_argument(queue_type: str | None) -> dict[str, str]:
@@ -109,11 +112,11 @@ class Topology(Declaration):
         try:
             _declare(monitor_queue, channel)
         except Exception:
-            if not hasattr(channel, "bind_monitor_queue"):
+            if not hasattr(channel, "bind_declared"):
                 raise
             # The client makes the copies here, so the task can be sent without this
             # queue. Each copy is tried, and its failure is logged or raised.
-            channel.bind_monitor_queue(monitor_queue)
+            channel.bind_declared(monitor_queue)
         maybe_declare(WorkQueues(tuple(work_queues)), channel)
 
     def delays(self) -> Delays:
@@ -138,7 +141,4 @@ class WorkQueues(Declaration):
 
 
 def _declare(queue: Queue, channel: Any) -> None:
-    if (bind := getattr(channel, "bind_task_queue", None)) is not None:
-        bind(queue)
-    else:
-        queue(channel).declare()
+    queue(channel).declare()

@@ -12,7 +12,7 @@ from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing._log_text import log_text
 from cadasta.workertoolbox.routing._masking import mask_fields
-from cadasta.workertoolbox.routing._topology import EXCHANGE
+from cadasta.workertoolbox.routing._task_queue import EXCHANGE
 
 _logger = logging.getLogger(__name__)
 

@@ -68,14 +68,15 @@ def _check_queue_types(values: Mapping[str, Any], urls: list[str]) -> None:
 def _check_fifo_attributes(values: Mapping[str, Any]) -> None:
     attributes = transport_option(values, "sqs-creation-attributes")
     is_fifo = str(attributes.get("FifoQueue", "")).lower() == "true"
-    for name in values["QUEUES"]:
+    work_queues = [getattr(queue, "name", queue) for queue in values["QUEUES"]]
+    for name in work_queues:
         if is_fifo and not name.endswith(".fifo"):
             raise ConflictingSettings(
                 f"FifoQueue={attributes['FifoQueue']!r} in sqs-creation-attributes "
                 f"does not make {name!r} a FIFO queue, because SQS decides by the "
                 f"name; leave the attribute out, and name the queue '{name}.fifo'"
             )
-    names = [*values["QUEUES"], values["PLATFORM_QUEUE_NAME"]]
+    names = [*work_queues, values["PLATFORM_QUEUE_NAME"]]
     useless = sorted(FIFO_ATTRIBUTES & attributes.keys())
     if useless and not any(name.endswith(".fifo") for name in names):
         raise ConflictingSettings(

@@ -58,7 +58,8 @@ _ROUTING_VARIABLES = (
         "list",
         None,
         None,
-        "the work queues; the argument `queues` under its older name",
+        "the work queues, names or `Queue` objects; the argument `queues` under its "
+        "older name",
     ),
     Variable(
         "PLATFORM_QUEUE_NAME",

@@ -90,7 +90,7 @@ def _probe_client(context: CheckContext) -> Iterator[Finding]:
             yield skipped("probe", UNDECLARED)
             return
         channel.copy_failure = "raise"
-        context.queues[0].exchange(channel).declare()
+        context.monitor_queue.exchange(channel).declare()
         channel.queue_declare(name)
         channel.queue_bind(name, EXCHANGE, name)
         channel.queue_bind(monitor, EXCHANGE, "#")

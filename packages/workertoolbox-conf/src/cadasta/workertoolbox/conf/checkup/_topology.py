@@ -27,7 +27,7 @@ from cadasta.workertoolbox.conf.checkup._finding import (
     ok,
     warning,
 )
-from cadasta.workertoolbox.routing import EXCHANGE
+from cadasta.workertoolbox.routing import EXCHANGE, bindings_of, sqs_name_problem
 
 #: The detail of a finding of `topology` and of `probe`.
 UNDECLARED = "nothing is declared yet"
@@ -51,10 +51,23 @@ def topology(context: CheckContext) -> Iterator[Finding]:
         yield warning("exchange", UNDECLARED, _DECLARE)
     else:
         yield from findings
+    yield from _check_names(context)
+
+
+def _check_names(context: CheckContext) -> Iterator[Finding]:
+    """Warn about names with which the service cannot move to SQS."""
+    prefix = context.app.conf.broker_transport_options.get("queue_name_prefix", "")
+    problems = (sqs_name_problem(each.name, prefix=prefix) for each in context.queues)
+    if context.kind != "sqs" and (found := [*filter(None, problems)]):
+        yield warning(
+            "move to SQS",
+            "; ".join(found),
+            "ignore this unless the service is to move to SQS",
+        )
 
 
 def _check_rabbitmq(context: CheckContext) -> Iterator[Finding]:
-    exchange = context.queues[0].exchange
+    exchange = context.monitor_queue.exchange
 
     def declare_passively(channel: Any) -> None:
         exchange(channel).declare(passive=True)
@@ -77,17 +90,19 @@ def _check_rabbitmq_queue(
 
     def declare(channel: Any) -> None:
         # Without the exchange: the binding of the monitor queue is left to the probe.
-        alone = Queue(queue.name, queue_arguments=queue.queue_arguments)
-        channel.declare_task_queue(alone, strict=True)
+        alone = {"exchange": None, "bindings": None}
+        channel.declare_task_queue(Queue(**queue.as_dict() | alone), strict=True)
 
     def bind_again(channel: Any) -> None:
-        queue(channel).queue_bind()
+        for each in bindings_of(queue):
+            queue(channel).bind_to(each.exchange, each.routing_key, each.arguments)
 
     steps: list[Callable[[Any], None]] = [declare_passively, declare]
     detail = "exists as configured"
     if queue != context.monitor_queue and bind:
         steps.append(bind_again)
-        detail += f", and was bound again by {queue.routing_key!r}"
+        keys = " and ".join(repr(each.routing_key) for each in bindings_of(queue))
+        detail += f", and was bound again by {keys}"
     check = f"queue {queue.name}"
     _, findings = _run_steps(context, check, "the queue", steps)
     yield from findings or [ok(check, detail)]
@@ -118,7 +133,7 @@ def _check_binding_table(context: CheckContext) -> Iterator[Finding]:
     channel: Channel = context.channel
     bound = {(key, queue) for key, _, queue in channel.get_table(EXCHANGE)}
     for queue in context.queues:
-        key = queue.routing_key
+        key = "#" if queue == context.monitor_queue else queue.name
         detail = f"bound to {EXCHANGE!r} by {key!r}"
         if (key, queue.name) in bound:
             yield ok(f"queue {queue.name}", detail)

@@ -143,7 +143,7 @@ class RowBuilder:
             "kwargs": self._encoded_arguments(kwargs),
             "worker": _truncated_name(request.hostname),
             "retries": request.retries,
-            "queue": _truncated_name(work_queue(delivery_info) or None),
+            "queue": _truncated_name(work_queue(delivery_info, vars(request)) or None),
             "stamps": self._encoded(stamps) if stamps else None,
         }
 

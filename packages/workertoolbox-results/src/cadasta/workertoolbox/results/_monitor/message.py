@@ -120,7 +120,7 @@ def read_task(
     times = _read_times(headers, seen_at)
     return TaskRecord(
         name=name,
-        queue=jsonable(work_queue(message.delivery_info or {})),
+        queue=jsonable(work_queue(message.delivery_info or {}, headers)),
         replaced=read_count(headers, "replaced_task_nesting"),
         retries=read_count(headers, "retries"),
         ignore_result=bool(headers.get("ignore_result")),

@@ -56,7 +56,7 @@ def quarantine_record(
         )
         body = body[:MAX_QUARANTINED_BYTES]
     content_encoding = jsonable(str(message.content_encoding))
-    routing_key = jsonable(work_queue(message.delivery_info or {}))
+    routing_key = jsonable(work_queue(message.delivery_info or {}, headers))
     identity = [headers, content_type, content_encoding, routing_key]
     digest = sha256(json.dumps(identity, sort_keys=True).encode() + b"\0")
     digest.update(body)

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from celery import Celery
-
 from cadasta.workertoolbox.results._headers import RERUN
 from cadasta.workertoolbox.results._store.stored_calls import StoredCall
 
@@ -36,26 +34,24 @@ def rerun_header(operation_id: str, task_id: str) -> dict[str, Any]:
     return {RERUN: {"of": task_id, "id": own_id, "operation": operation_id}}
 
 
-def make_call(
-    app: Celery, call: StoredCall, operation_id: str, further: Mapping[str, Any]
-) -> Call:
+def make_call(call: StoredCall, operation_id: str, further: Mapping[str, Any]) -> Call:
     """Return the call that publishes a task again.
 
     The arguments are in the form in which kombu encodes them, so that the body of the
     message is the same as that of the first one: a datetime is still a datetime.
 
     Args:
-        app: The app that publishes it.
         call: The task, with whole arguments and a declared queue.
         further: Further options of `app.send_task`.
     """
     task, stored, now = call.task, call.options, datetime.now(UTC)
-    # Options of the task's class would win over the queue, except over a routing key.
-    routing_key = app.amqp.queues[str(task.queue)].routing_key
     options: dict[str, Any] = {
         "task_id": new_id(operation_id, task.id),
+        # Options of the task's class would win over the queue alone. Only this queue
+        # gets the task, even if the first message went to several.
         "queue": task.queue,
-        "routing_key": routing_key,
+        "exchange": "",
+        "routing_key": task.queue,
         # As the first message. Another serializer would not decode the arguments.
         "serializer": "json",
         "ignore_result": call.ignore_result,

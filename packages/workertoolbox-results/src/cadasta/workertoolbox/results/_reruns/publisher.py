@@ -52,7 +52,7 @@ def open_publisher(
 
         def publish(call: StoredCall, entry: OperationTask) -> OperationTask:
             further = step_options(call, operation.id) if has_steps else {}
-            made = make_call(app, call, operation.id, further)
+            made = make_call(call, operation.id, further)
             try:
                 app.send_task(
                     made.name, made.args, made.kwargs, producer=producer, **made.options

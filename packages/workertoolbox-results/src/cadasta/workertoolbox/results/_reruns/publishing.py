@@ -280,8 +280,7 @@ def _find_refusal(
         found = found or headers.find_rival(store.engine, call, operation, others)
         if found is not None:
             return found
-    queue = app.amqp.queues[str(task.queue)]
-    options = {"queue": queue.name, "routing_key": queue.routing_key}
+    options = {"queue": task.queue, "exchange": "", "routing_key": task.queue}
     try:
         app.amqp.router.route(options, name_of(call), task.args, task.kwargs)
     except Exception as error:  # Routes are functions of users.

@@ -8,6 +8,7 @@ from kombu import Queue
 from kombu.transport import pyamqp
 
 from cadasta.workertoolbox.routing._declaration import Declaration, warn_once
+from cadasta.workertoolbox.routing._task_queue import bindings_of
 from cadasta.workertoolbox.routing.transports._amqp_declaration import (
     declare_queue,
     is_quorum_queue,
@@ -32,6 +33,8 @@ class DeclaringChannel(pyamqp.Channel):
             strict: Raise an error if the queue has other arguments.
         """
         self.connection.task_queues[queue.name] = queue
+        names = {each.exchange.name for each in bindings_of(queue)}
+        self.connection.task_exchanges.update(names)
         channel = self.connection.channel_for_declarations()
         for note in declare_queue(channel, queue, strict=strict):
             warn_once(note)
@@ -80,11 +83,13 @@ class DeclaringConnection(pyamqp.Connection):
     Attributes:
         declarations: What messages on this connection have declared, in this order.
         task_queues: The queues that were declared on this connection, by name.
+        task_exchanges: The names of the exchanges that these queues are bound to.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.declarations: dict[Declaration, None] = {}
         self.task_queues: dict[str, Queue] = {}
+        self.task_exchanges: set[str] = set()
         self._channel_for_declarations: Any = None
         super().__init__(*args, **kwargs)
 

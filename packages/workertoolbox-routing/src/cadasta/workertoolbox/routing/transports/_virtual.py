@@ -22,14 +22,18 @@ from uuid import uuid4
 from amqp.exceptions import RecoverableConnectionError
 from kombu import Queue
 from kombu.transport import virtual
-from kombu.transport.virtual import exchange as exchanges
 
-from cadasta.workertoolbox.routing._errors import CopyFailed, UnknownQueue
+from cadasta.workertoolbox.routing._errors import CopyFailed
 from cadasta.workertoolbox.routing._forks import track
 from cadasta.workertoolbox.routing._headers import ROUTING_KEY
 from cadasta.workertoolbox.routing._log_text import log_text
-from cadasta.workertoolbox.routing._topology import EXCHANGE
+from cadasta.workertoolbox.routing._task_queue import (
+    EXCHANGE,
+    MonitorQueue,
+    bindings_of,
+)
 from cadasta.workertoolbox.routing.transports._envelope import parse_envelope
+from cadasta.workertoolbox.routing.transports._exchanges import EXCHANGE_TYPES
 from cadasta.workertoolbox.routing.transports._purging import PurgingChannel
 
 _logger = logging.getLogger(__name__)
@@ -42,43 +46,10 @@ RETRY_DELAYS_S = (0.1, 0.4)
 MAX_LOGGED = 1000
 
 
-class TopicExchange(exchanges.TopicExchange):
-    """A topic exchange that handles a task and its copies differently.
-
-    A queue bound by exactly the routing key gets the task; a queue bound by a pattern
-    that matches gets a copy.
-    """
-
-    def deliver(
-        self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
-    ) -> None:
-        """Put a task and its copies; leave other exchanges to kombu.
-
-        Raises:
-            UnknownQueue: No queue is bound by the routing key.
-        """
-        if exchange != EXCHANGE:
-            super().deliver(message, exchange, routing_key, **kwargs)
-            return
-        channel = self.channel
-        # kombu keeps the bindings that this connection has declared.
-        table = channel.state.exchanges.get(exchange, {}).get("table", [])
-        work = {queue for key, _, queue in table if key == routing_key}
-        copies = {
-            queue
-            for _, pattern, queue in table
-            if queue not in work and self._match(pattern, routing_key)
-        }
-        if not work:
-            raise UnknownQueue(routing_key)
-        channel.warn_about_redelivery(message)
-        channel.put_task(message, sorted(work), sorted(copies), **kwargs)
-
-
 class TaskChannel(PurgingChannel, virtual.Channel):
     """A channel that publishes copies separately and pins messages to their queue."""
 
-    exchange_types = {**virtual.Channel.exchange_types, "topic": TopicExchange}
+    exchange_types = {**virtual.Channel.exchange_types, **EXCHANGE_TYPES}
 
     from_transport_options = (
         *virtual.Channel.from_transport_options,
@@ -90,6 +61,9 @@ class TaskChannel(PurgingChannel, virtual.Channel):
 
     #: Errors after which the same put may succeed.
     transient_errors: tuple[type[Exception], ...] = (OSError,)
+
+    #: Whether the broker itself sends a message to each queue of a fanout exchange.
+    broadcasts = False
 
     #: Seconds after which the broker delivers an unacknowledged message again.
     visibility_timeout: float | None = None
@@ -175,19 +149,48 @@ class TaskChannel(PurgingChannel, virtual.Channel):
         """Return whether the same put may succeed a little later."""
         return isinstance(error, self.transient_errors)
 
-    def bind_task_queue(self, queue: Queue) -> None:
-        """Declare and bind a queue, without asking the broker how long it is."""
-        bound = queue(self)
-        if bound.exchange is None:
-            bound.declare()
-            return
-        bound.exchange.declare()
-        self._new_queue(queue.name)
-        bound.queue_bind()
+    def declare_task_queue(self, queue: Queue, *, strict: bool = False) -> None:
+        """Declare and bind a queue, without asking the broker how long it is.
 
-    def bind_monitor_queue(self, monitor: Queue) -> None:
-        """Bind a monitor queue that could not be declared, so that copies are tried."""
-        self.queue_bind(monitor.name, EXCHANGE, "#")
+        Args:
+            strict: Without effect: these brokers do not compare arguments.
+        """
+        for each in bindings_of(queue):
+            each.exchange(self).declare()
+        arguments = dict(queue.queue_arguments or {})
+        self._new_queue(queue.name, auto_delete=queue.auto_delete, arguments=arguments)
+        self.bind_declared(queue)
+
+    def bind_declared(self, queue: Queue) -> None:
+        """Bind a queue whose exchanges are declared.
+
+        To a topic exchange the monitor queue is bound as on AMQP, so that producers
+        without the toolbox send it copies too. On the others, the client makes them.
+        """
+        for each in bindings_of(queue):
+            exchange = each.exchange
+            copies = self.connection.copies.setdefault(exchange.name, set())
+            if isinstance(queue, MonitorQueue):
+                copies.add(queue.name)
+                if exchange.type != "topic":
+                    continue
+            self.queue_bind(queue.name, exchange.name, each.routing_key, each.arguments)
+
+    def find_copies(self, exchange: str) -> set[str] | None:
+        """Return the queues that get copies of tasks; None for another exchange."""
+        known: dict[str, set[str]] = self.connection.copies
+        return known.get(exchange, set() if exchange == EXCHANGE else None)
+
+    def find_bindings(self, exchange: str) -> list[tuple[str, str, str]]:
+        """Return the bindings of an exchange: key, pattern and queue.
+
+        Every connection declares all bindings of the task exchange that it needs. To
+        others, services may be bound that this one does not know.
+        """
+        if exchange == EXCHANGE:
+            known: Any = self.state.exchanges
+            return list(known.get(exchange, {}).get("table", []))
+        return list(self.get_table(exchange))
 
     def warn_about_redelivery(self, message: Mapping[str, Any]) -> None:
         """Warn about an ETA beyond the visibility timeout, once for a connection."""
@@ -237,7 +240,7 @@ class TaskChannel(PurgingChannel, virtual.Channel):
         return (
             isinstance(exchange, str)
             and isinstance(key, str)
-            and exchange not in ("", EXCHANGE)
+            and exchange not in ("", EXCHANGE, *self.connection.copies)
             and exchange in (self.state.exchanges or ())
         )
 
@@ -266,6 +269,8 @@ class TaskTransport(virtual.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
+        #: The exchanges of task queues, with the queues that get copies of tasks.
+        self.copies: dict[str, set[str]] = {}
         track(self)
 
     def abandon(self) -> None:

@@ -26,7 +26,7 @@ from cadasta.workertoolbox.routing._errors import (
     Unroutable,
 )
 from cadasta.workertoolbox.routing._forks import track
-from cadasta.workertoolbox.routing._topology import EXCHANGE
+from cadasta.workertoolbox.routing._task_queue import EXCHANGE
 from cadasta.workertoolbox.routing._transport_options import only_accepted_options
 from cadasta.workertoolbox.routing.transports._amqp_channel import (
     DeclaringChannel,
@@ -40,7 +40,7 @@ from cadasta.workertoolbox.routing.transports._amqp_confirms import (
 from cadasta.workertoolbox.routing.transports._amqp_frames import tolerant_frame_handler
 from cadasta.workertoolbox.routing.transports._purging import PurgingChannel
 
-#: Exchanges whose messages are confirmed: those that tasks are published to.
+#: Exchanges whose messages are confirmed, like those of the task queues.
 _CONFIRMED_EXCHANGES = (EXCHANGE, DELAYED_EXCHANGE, DELIVERY_EXCHANGE)
 
 
@@ -113,7 +113,7 @@ class Channel(PurgingChannel, _BoundedWait, DeclaringChannel):
         if connection is None or not connection.confirms_tasks_only:
             return super().basic_publish_confirm(msg, exchange, routing_key, **kwargs)
         confirm_timeout_s = kwargs.pop("confirm_timeout", None)
-        if exchange in _CONFIRMED_EXCHANGES:
+        if exchange in _CONFIRMED_EXCHANGES or exchange in connection.task_exchanges:
             bound_s = confirm_timeout_s or kwargs.pop("timeout", None)
             try:
                 self._publish_task(msg, exchange, routing_key, bound_s, **kwargs)

@@ -30,6 +30,7 @@ class Channel(AtomicFetchChannel):
     )
     transient_errors = (OSError, ConnectionError, TimeoutError)
     visibility_timeout = redis.Channel.visibility_timeout
+    broadcasts = True
     connection_class: Any = errors.Connection
     connection_class_ssl: Any = errors.SSLConnection
 

@@ -69,6 +69,11 @@ class Channel(TaskChannel, SQS.Channel):
     transient_errors = (OSError, ClientError, BotoCoreError)
     visibility_timeout = SQS.Channel.visibility_timeout
 
+    @property
+    def broadcasts(self) -> bool:
+        """Whether SNS sends a message to each queue of a fanout exchange."""
+        return bool(self.supports_fanout)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: The thread that puts copies, with the id of the process that started it.
         self._copy_pool: tuple[int, ThreadPoolExecutor] | None = None

@@ -1,0 +1,57 @@
+"""The settings of an app that is configured without the toolbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from celery.app.defaults import DEFAULTS
+from kombu import Queue
+
+from cadasta.workertoolbox.routing import existing_queues
+
+#: Settings that the toolbox sets itself, or that another setting replaces.
+_REPLACED = {"task_queues", "result_backend", "worker_consumer"}
+
+#: Beginnings of the URLs of Celery's result backend for the databases of the toolbox,
+#: each with that of the toolbox. SQLAlchemy 2.1 reads `postgresql://` as psycopg 3.
+_DATABASES = {
+    "db+sqlite:": "workertoolbox+sqlite:",
+    "db+postgresql:": "workertoolbox+postgresql+psycopg2:",
+    "db+postgresql+psycopg2:": "workertoolbox+postgresql+psycopg2:",
+}
+
+
+def existing_settings(conf: Any, queues: Iterable[str | Queue]) -> dict[str, Any]:
+    """Return what keeps the queues, the broker and the settings of an app.
+
+    Results go to the database of a `db+…` backend, whose tables the toolbox uses too.
+    Those of other backends stay where they are.
+
+    Args:
+        conf: The settings of the app.
+        queues: Queues that neither its settings nor its routes name.
+    """
+    changed = {
+        name: conf[name]
+        for name, default in DEFAULTS.items()
+        if name not in _REPLACED and conf.get(name, default) != default
+    }
+    if result_backend := _in_same_database(str(conf.get("result_backend") or "")):
+        changed["result_backend"] = result_backend
+    options = conf.get("broker_transport_options") or {}
+    # Those of a new fleet would be `dev-` and a region.
+    own = {"queue_name_prefix": "", "region": None}
+    return {
+        **changed,
+        "queues": existing_queues(conf, queues),
+        "broker_url": conf.broker_write_url or "amqp://",
+        "broker_transport_options": {**own, **options},
+    }
+
+
+def _in_same_database(url: str) -> str | None:
+    for theirs, ours in _DATABASES.items():
+        if url.startswith(theirs):
+            return ours + url.removeprefix(theirs)
+    return None

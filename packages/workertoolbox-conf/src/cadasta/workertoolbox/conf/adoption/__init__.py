@@ -1,0 +1,1 @@
+"""What an app with a configuration of its own needs to be tracked."""

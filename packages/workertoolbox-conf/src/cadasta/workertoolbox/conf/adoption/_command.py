@@ -1,0 +1,46 @@
+"""The command `celery -A proj tasks adopt`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from celery import Celery
+
+from cadasta.workertoolbox.conf._config import Config
+from cadasta.workertoolbox.conf._errors import ConfError
+from cadasta.workertoolbox.conf.adoption._plan import describe
+from cadasta.workertoolbox.routing import RoutingError
+
+
+@click.command("adopt")
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    metavar="NAME",
+    help="A queue that only callers name. Can be repeated.",
+)
+@click.pass_context
+def command(ctx: click.Context, queues: tuple[str, ...]) -> None:
+    """Print how an app that has its configuration already adopts the toolbox.
+
+    Nothing is changed, and no connection is made.
+    """
+    app: Celery = ctx.obj.app
+    if app.conf.get("PLATFORM_QUEUE_NAME"):
+        raise click.ClickException(f"app {app.main!r} is configured with the toolbox")
+    try:
+        config = Config.from_app(app, queues)
+    except (ConfError, RoutingError) as error:
+        raise click.ClickException(str(error)) from error
+    for line in describe(app, config, _app_argument()):
+        click.echo(line)
+
+
+def _app_argument() -> str:
+    """Return the app as the caller has named it."""
+    for option, value in zip(sys.argv, sys.argv[1:], strict=False):
+        if option in ("-A", "--app"):
+            return value
+    return "proj"

@@ -1,0 +1,89 @@
+"""The steps in which a running fleet adopts the toolbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery
+from celery.app.defaults import DEFAULTS
+
+from cadasta.workertoolbox.conf._config import Config
+from cadasta.workertoolbox.routing import EXCHANGE, bindings_of, mask_value
+
+#: What to write after the line that configures the app.
+_LINES = (
+    f"from {__name__.partition('.adoption')[0]} import Config",
+    "",
+    "app.config_from_object(Config.from_app(app))",
+)
+
+_STEPS = (
+    "celery -A {app} tasks upgrade      creates the tables; Celery's own stay",
+    "celery -A {app} tasks monitor      once, on any host",
+    "deploy the workers: they run the messages of old producers too, untracked",
+    "deploy the producers and beat: their tasks are tracked from then on",
+)
+
+
+def describe(app: Celery, config: Config, name: str) -> Iterator[str]:
+    """Yield the lines of a plan: what to write, what changes, in which order to deploy.
+
+    Args:
+        app: The app as it is configured.
+        config: Its configuration with the toolbox.
+        name: The app on the command line, after `-A`.
+    """
+    yield "Write this after the line that configures the app:"
+    yield ""
+    yield from (f"    {line}".rstrip() for line in _LINES)
+    yield ""
+    yield "Queues, which keep their names, exchanges, keys and arguments:"
+    yield ""
+    *work_queues, monitor = config["task_queues"]
+    for queue in work_queues:
+        yield f"    {queue.name:24} {_bound(queue)}"
+    yield f"    {monitor.name:24} new: a copy of every task"
+    yield ""
+    yield "Settings that change:"
+    yield ""
+    for setting, before, after in _changes(app, config):
+        yield f"    {setting}: {before} → {after}"
+    yield ""
+    yield "Deploy in this order:"
+    yield ""
+    for number, step in enumerate(_STEPS, 1):
+        yield f"    {number}. {step.format(app=name)}"
+    if not _shares_database(app, config):
+        yield (
+            "    A service that waits for results is deployed together with the "
+            "workers: results are stored elsewhere, and old ones stay where they are."
+        )
+    yield ""
+    yield "To go back, deploy what ran before, in the opposite order."
+
+
+def _bound(queue: Any) -> str:
+    own = [
+        f"{each.exchange.name} ({each.exchange.type}) by {each.routing_key!r}"
+        for each in bindings_of(queue)
+        if each.exchange.name != EXCHANGE
+    ]
+    return "; ".join([*own, f"{EXCHANGE} by its name"])
+
+
+def _changes(app: Celery, config: Config) -> Iterator[tuple[str, str, str]]:
+    """Yield each setting of Celery's that changes, with both values, masked."""
+    for name in sorted(DEFAULTS):
+        before = app.conf.get(name)
+        if name in config and config[name] != before and name != "task_queues":
+            yield (
+                name,
+                repr(mask_value(name, before)),
+                repr(mask_value(name, config[name])),
+            )
+
+
+def _shares_database(app: Celery, config: Config) -> bool:
+    before = str(app.conf.result_backend or "").partition("://")[2]
+    return bool(before) and config["result_backend"].endswith(before)

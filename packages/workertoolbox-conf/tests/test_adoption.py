@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from click.testing import CliRunner
+from kombu import Exchange, Queue
+
+from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.conf.adoption._command import command
+
+SETTINGS: dict[str, Any] = {
+    "broker_url": "amqp://shop:s3cret@rabbit//",
+    "result_backend": "db+postgresql://shop:s3cret@db/shop",
+    "task_queues": [
+        Queue("mail.send", Exchange("mail", type="topic"), "mail.#"),
+        Queue("orders", queue_arguments={"x-max-priority": 9}),
+    ],
+    "task_routes": {"reports.*": {"queue": "reports"}},
+    "task_acks_late": True,
+    "timezone": "Europe/Berlin",
+}
+
+
+def by_object(settings: dict[str, Any]) -> Celery:
+    app = Celery("shop", set_as_current=False)
+    app.config_from_object(SimpleNamespace(**settings))
+    return app
+
+
+def by_namespace(settings: dict[str, Any]) -> Celery:
+    app = Celery("shop", set_as_current=False)
+    upper = {f"CELERY_{name.upper()}": value for name, value in settings.items()}
+    app.config_from_object(SimpleNamespace(DEBUG=True, **upper), namespace="CELERY")
+    return app
+
+
+@pytest.mark.parametrize("configure", [by_object, by_namespace])
+def test_a_configuration_made_from_an_app_keeps_what_the_app_has(
+    configure: Any,
+) -> None:
+    app = configure(SETTINGS)
+    app.config_from_object(Config.from_app(app, ["extra"], RETENTION={}))
+
+    assert list(app.amqp.queues) == [
+        "celery",
+        "mail.send",
+        "orders",
+        "extra",
+        "reports",
+        "platform.fifo",
+    ]
+    assert app.conf.broker_url == SETTINGS["broker_url"]
+    assert app.conf.result_backend == (
+        "workertoolbox+postgresql+psycopg2://shop:s3cret@db/shop"
+    )
+    assert app.conf.task_acks_late is True
+    assert app.conf.timezone == "Europe/Berlin"
+    assert app.amqp.router.route({}, "reports.day", (), {})["queue"].name == "reports"
+    assert app.amqp.queues["orders"].queue_arguments == {"x-max-priority": 9}
+
+
+def test_queues_on_sqs_keep_their_names_and_their_region() -> None:
+    app = by_object({"broker_url": "sqs://"})
+    options = Config.from_app(app).broker_transport_options
+
+    assert (options["queue_name_prefix"], options["region"]) == ("", None)
+
+
+@pytest.mark.parametrize("configure", [by_object, by_namespace])
+def test_the_command_prints_a_plan_and_changes_nothing(configure: Any) -> None:
+    app = configure(SETTINGS)
+    before = dict(app.conf.items())
+    result = CliRunner().invoke(
+        command, ["--queue", "extra"], obj=SimpleNamespace(app=app)
+    )
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+
+    assert result.exit_code == 0, result.output
+    assert "app.config_from_object(Config.from_app(app))" in lines
+    assert "mail.send mail (topic) by 'mail.#'; task_exchange by its name" in lines
+    assert "platform.fifo new: a copy of every task" in lines
+    assert any(line.startswith("task_track_started: False → True") for line in lines)
+    assert "s3cret" not in result.output
+    assert "deployed together" not in result.output
+    assert dict(app.conf.items()) == before
+
+
+def test_the_plan_says_that_results_move_from_another_backend() -> None:
+    app = by_object({**SETTINGS, "result_backend": "redis://localhost"})
+    result = CliRunner().invoke(command, obj=SimpleNamespace(app=app))
+
+    assert "deployed together with the workers" in result.output
+
+
+def test_an_app_that_has_adopted_the_toolbox_needs_no_plan() -> None:
+    app = by_object(SETTINGS)
+    app.config_from_object(Config.from_app(app))
+    result = CliRunner().invoke(command, obj=SimpleNamespace(app=app))
+
+    assert result.exit_code == 1
+    assert "'shop' is configured with the toolbox" in result.output
+
+
+def test_an_app_that_cannot_be_tracked_is_an_error_of_the_command() -> None:
+    app = by_object({**SETTINGS, "task_serializer": "pickle"})
+    result = CliRunner().invoke(command, obj=SimpleNamespace(app=app))
+
+    assert result.exit_code == 1
+    assert "task_serializer='pickle'" in result.output
