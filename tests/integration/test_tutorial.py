@@ -24,7 +24,7 @@ from celery.app.utils import find_app
 from servers.ports import HOST, free_ports
 from support.documents import ROOT, Block, blocks
 from support.polling import wait_until
-from support.processes import running
+from support.processes import Process, running
 from support.questions_page import Screen, run_celery, terminal
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
@@ -51,6 +51,7 @@ class Reader:
         #: The ids of this run, by those on the page.
         self.ids: dict[str, str] = {}
         self.terminals: dict[str, ExitStack] = {}
+        self.processes: list[Process] = []
 
     def follow(self, block: Block) -> None:
         """Do what a block of the page says."""
@@ -67,6 +68,9 @@ class Reader:
 
     def stop(self) -> None:
         """Stop all commands that go on running."""
+        for process in self.processes:
+            # All at once: some take a second.
+            process.popen.terminate()
         for stack in self.terminals.values():
             stack.close()
 
@@ -84,7 +88,8 @@ class Reader:
         if name == "pages":
             words += ["--bind", self.address]
         stack = self.terminals[name] = ExitStack()
-        stack.enter_context(running(words, folder=self.folder, name=name))
+        process = running(words, folder=self.folder, name=name)
+        self.processes.append(stack.enter_context(process))
 
     def _compare(self, command: str, shown: str) -> None:
         """Repeat a command until it prints what the page shows."""

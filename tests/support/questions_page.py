@@ -48,7 +48,8 @@ _BLOCK = re.compile(
 
 #: An operation has a random key, from which the ids of its tasks are made.
 _RANDOM = re.compile(
-    r"\b[0-9a-f]{12}(?=: |  rerun)|\b[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[0-9a-f-]{17}"
+    r"\b[0-9a-f]{12}(?=: |  (?:rerun|resolve|ignore|reopen)\b)"
+    r"|\b[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[0-9a-f-]{17}"
 )
 
 
