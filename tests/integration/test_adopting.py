@@ -1,0 +1,153 @@
+"""A fleet with queues of its own adopts the toolbox while it runs, and drops it again.
+
+The services of the fleet are processes. The old ones do not import the toolbox.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from celery import Celery, states
+
+from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.results import upgrade
+from support import fleet_service
+from support.polling import wait_until
+from support.processes import Process, running
+from support.queue_contents import QueueContents, open_queue_contents
+
+QUEUES = ("celery", "mail.daily", "old", "video")
+
+WORKER = ("worker", "-P", "threads", "-c", "2", "-l", "INFO", "--without-mingle")
+BEAT = ("beat", "-l", "DEBUG", "--pidfile=", "--max-interval", "1")
+
+
+@dataclass
+class Fleet:
+    """A fleet on a broker, and the ids of its tasks.
+
+    Attributes:
+        sent: The ids of tasks by the service that has sent them.
+        ran: The ids of the tasks that have run, by worker.
+    """
+
+    contents: QueueContents
+    folder: Path
+    sent: dict[str, list[str]] = field(default_factory=dict)
+    ran: dict[str, list[str]] = field(default_factory=dict)
+
+    def environment(self, journal: str, *, tracked: bool) -> dict[str, str]:
+        access = self.contents.access
+        settings = {
+            "broker_url": access.url,
+            "broker_transport_options": access.transport_options,
+        }
+        return {
+            fleet_service.SETTINGS: json.dumps(settings),
+            fleet_service.JOURNAL: str(self.folder / journal),
+            **({fleet_service.TRACKED: "1"} if tracked else {}),
+        }
+
+    def send(self, name: str, *, tracked: bool) -> None:
+        """Send a task to each queue."""
+        with self._running(name, "send", tracked=tracked) as process:
+            process.wait_for("]")
+        self.sent[name] = json.loads(process.text.strip().splitlines()[-1])
+
+    def run(
+        self, worker: str, *senders: str, tracked: bool, beat: bool = False
+    ) -> None:
+        """Run a worker until it has run the tasks of these senders."""
+        journal = self.folder / worker
+        journal.touch()
+        with self._running(worker, *WORKER, tracked=tracked) as process:
+            process.wait_for("ready.")
+            if beat:
+                senders += ("old beat",)
+                self._tick()
+            expected = {id for sender in senders for id in self.sent[sender]}
+            wait_until(lambda: expected <= {*journal.read_text().split()})
+            process.stop()
+        self.ran[worker] = sorted(journal.read_text().split())
+
+    def _tick(self) -> None:
+        """Run an old beat until it has sent a task."""
+        with self._running("beat", *BEAT, tracked=False) as beat:
+            beat.wait_for("note sent.")
+            beat.stop()
+        self.sent["old beat"] = re.findall(r"note sent\. id->(\S+)", beat.text)
+
+    def _running(
+        self, name: str, *arguments: str, tracked: bool
+    ) -> AbstractContextManager[Process]:
+        return running(
+            [sys.executable, fleet_service.__file__, *arguments],
+            folder=self.folder,
+            environment=self.environment(name, tracked=tracked),
+            name=name,
+        )
+
+
+@pytest.fixture(scope="module", params=["rabbitmq", "redis"])
+def fleet(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    """A fleet that has adopted the toolbox, and has dropped it again."""
+    folder = tmp_path_factory.mktemp("fleet")
+    with open_queue_contents(request.param, request, folder) as contents:
+        fleet = Fleet(contents, folder)
+        fleet.send("old producer", tracked=False)
+        fleet.send("new producer", tracked=True)
+        fleet.run("new worker", "old producer", "new producer", tracked=True, beat=True)
+        fleet.send("last new producer", tracked=True)
+        fleet.send("first old producer", tracked=False)
+        senders = ("last new producer", "first old producer")
+        fleet.run("old worker", *senders, tracked=False)
+        yield fleet
+
+
+def test_new_workers_run_the_tasks_of_old_producers_and_old_beat_once(
+    fleet: Fleet,
+) -> None:
+    sent = [*fleet.sent["old producer"], *fleet.sent["new producer"]]
+
+    assert fleet.sent["old beat"]
+    assert fleet.ran["new worker"] == sorted([*sent, *fleet.sent["old beat"]])
+
+
+def test_old_workers_run_the_tasks_of_new_producers_once(fleet: Fleet) -> None:
+    sent = [*fleet.sent["last new producer"], *fleet.sent["first old producer"]]
+
+    assert fleet.ran["old worker"] == sorted(sent)
+    assert all(map(fleet.contents.is_empty, QUEUES))
+
+
+def test_the_tasks_of_new_producers_are_copied_once(fleet: Fleet) -> None:
+    sent = {*fleet.sent["new producer"], *fleet.sent["last new producer"]}
+    copies = fleet.contents.ids("platform.fifo")
+    # Old producers use the exchange of a user, to which the monitor queue is bound.
+    of_old = {*fleet.sent["old producer"], *fleet.sent["first old producer"]}
+
+    assert len(copies) == len({*copies})
+    assert {*copies} - of_old == sent
+
+
+def test_results_of_celerys_database_backend_can_still_be_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'results.sqlite'}"
+    old = Celery("old", set_as_current=False)
+    old.conf.update(broker_url="memory://", result_backend=f"db+{url}")
+    old.backend.store_result("before", {"rows": 3}, states.SUCCESS)
+    new = Celery("new", set_as_current=False)
+    new.config_from_object(Config.from_app(old))
+    upgrade(new.conf.result_backend)
+    new.backend.store_result("after", [1], states.SUCCESS)
+
+    assert new.AsyncResult("before").get(timeout=10) == {"rows": 3}
+    assert old.AsyncResult("after").get(timeout=10) == [1]
