@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal
 
 from celery import states
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._database.tables import rollup
@@ -59,14 +58,8 @@ class UnusualTask(JsonRecord):
     p99_s: float | None
 
 
-class Usual(NamedTuple):
-    """The 99th percentiles in seconds of the waits and the run times of a name.
-
-    They are None if no task of the name has ended in the last seven days.
-    """
-
-    wait_s: float | None = None
-    run_s: float | None = None
+#: Columns of the figures with the histograms of the waits and of the run times.
+Measure = Literal["waits", "runs"]
 
 
 class UnusualTasks(OpenDatabase):
@@ -120,43 +113,52 @@ class UnusualTasks(OpenDatabase):
 def _unusual(
     connection: Connection, candidates: Sequence[DatedId], now: datetime
 ) -> Iterator[UnusualTask]:
-    usual: dict[str, Usual] = {}
+    usual: dict[Measure, dict[str, float | None]] = {"waits": {}, "runs": {}}
     for start in range(0, len(candidates), BATCH_SIZE):
         since = {each.id: each.at for each in candidates[start : start + BATCH_SIZE]}
         tasks = read_tasks(connection, [*since], days={}, detail=Detail.BRIEF)
-        names = {task.name or "" for task in tasks} - usual.keys()
-        usual |= dict.fromkeys(names, Usual()) | read_usual(connection, names, now)
+        for measure, known in usual.items():
+            compared = {each.name or "" for each in tasks if _measure(each) == measure}
+            names = compared - known.keys()
+            known |= dict.fromkeys(names)
+            known |= read_usual(connection, measure, names, now)
         for task in tasks:
             for_s = (now - since[task.id]).total_seconds()
-            p99_s = _p99_s(task, usual)
+            p99_s = usual[_measure(task)][task.name or ""]
             if for_s > (p99_s or 0.0):
                 yield UnusualTask(
                     task=task, since=since[task.id], for_s=for_s, p99_s=p99_s
                 )
 
 
-def _p99_s(task: Task, usual: Mapping[str, Usual]) -> float | None:
-    of_name = usual.get(task.name or "", Usual())
+def _measure(task: Task) -> Measure:
     is_waiting = task.status in (*BEFORE_RESULT, states.RETRY)
-    return of_name.wait_s if is_waiting else of_name.run_s
+    return "waits" if is_waiting else "runs"
 
 
 def read_usual(
-    connection: Connection, names: Collection[str], now: datetime
-) -> dict[str, Usual]:
-    """Return how long the tasks of names usually wait and run."""
+    connection: Connection, measure: Measure, names: Collection[str], now: datetime
+) -> dict[str, float | None]:
+    """Return the 99th percentile in seconds of the waits or run times of each name.
+
+    A name without an ended task in the last seven days is left out.
+    """
+    if not names:
+        return {}
     first = interval_start(now - timedelta(days=USUAL_DAYS), TIERS["day"])
-    query = select(rollup.c.name, rollup.c.waits, rollup.c.runs).where(
-        rollup.c.name.in_(names),
-        rollup.c.tier == "day",
-        rollup.c.at >= first,
-        rollup.c.status != states.RETRY,
+    # The texts are joined, as Python reads few long rows faster.
+    texts = func.aggregate_strings(rollup.c[measure], "\n")
+    query = (
+        select(rollup.c.name, texts)
+        .where(
+            rollup.c.name.in_(names),
+            rollup.c.tier == "day",
+            rollup.c.at >= first,
+            rollup.c.status != states.RETRY,
+        )
+        .group_by(rollup.c.name)
     )
-    texts: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    for name, waits, runs in connection.execute(query):
-        texts[name][0].append(waits)
-        texts[name][1].append(runs)
     return {
-        name: Usual(*(Histogram.from_text(*each).percentile(PERCENT) for each in both))
-        for name, both in texts.items()
+        name: Histogram.from_text(text).percentile(PERCENT)
+        for name, text in connection.execute(query)
     }

@@ -18,7 +18,7 @@ from cadasta.workertoolbox.results._store.attempts import Attempt, find_attempts
 from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.reason import Clock
 from cadasta.workertoolbox.results._store.task_rows import Detail
-from cadasta.workertoolbox.results._store.unusual import Usual, read_usual
+from cadasta.workertoolbox.results._store.unusual import Measure, read_usual
 from cadasta.workertoolbox.results._task import Task
 
 _MESSAGE = ("retries", "eta", "expires", "time_limit_s", "published_at", "queue")
@@ -48,11 +48,18 @@ class Case:
         return find_attempts(self.connection, [self.task.id])[self.task.id]
 
     @cached_property
-    def usual(self) -> Usual:
-        """How long tasks of its name usually wait and run."""
+    def usual_wait_s(self) -> float | None:
+        """The 99th percentile of the waits of its name, if it is known."""
+        return self._usual("waits")
+
+    @cached_property
+    def usual_run_s(self) -> float | None:
+        """The 99th percentile of the run times of its name, if it is known."""
+        return self._usual("runs")
+
+    def _usual(self, measure: Measure) -> float | None:
         name = self.task.name or ""
-        found = read_usual(self.connection, [name], self.clock.now)
-        return found.get(name, Usual())
+        return read_usual(self.connection, measure, [name], self.clock.now).get(name)
 
     @property
     def error_group(self) -> str | None:

@@ -49,12 +49,12 @@ def explain_run(case: Case) -> Finding:
         "running_s": run_s,
         "worker": task.worker,
         "queue": task.queue,
-        "p99_s": case.usual.run_s,
+        "p99_s": case.usual_run_s,
         "time_limit_s": limit_s,
         "state": task.status,
     }
     at = clock.shown(started_at)
-    bounds = [each for each in (case.usual.run_s, limit_s) if each is not None]
+    bounds = [each for each in (case.usual_run_s, limit_s) if each is not None]
     is_long = run_s > max(PATIENCE_S, min(bounds, default=LONG_S))
     if is_long and task.worker is not None:
         seen_at = _last_seen(case.connection, task.worker, started_at)
@@ -73,7 +73,7 @@ def explain_run(case: Case) -> Finding:
 
 def _compared(case: Case) -> str:
     """Return the usual time of its name, and its time limit."""
-    usual_s, limit_s = case.usual.run_s, case.message.get("time_limit_s")
+    usual_s, limit_s = case.usual_run_s, case.message.get("time_limit_s")
     texts = []
     if usual_s is not None:
         texts.append(f"99 in 100 tasks of its name take up to {duration_text(usual_s)}")

@@ -110,7 +110,7 @@ def _explain_queue(case: Case, due_at: datetime, explain_other: Explain) -> Find
         "queue": queue,
         "due_at": due_at,
         "waiting_s": waited_s,
-        "p99_s": case.usual.wait_s,
+        "p99_s": case.usual_wait_s,
         "before": activity.before,
         "running": len(activity.running),
         "workers": [*activity.workers],
@@ -130,7 +130,7 @@ def _explain_queue(case: Case, due_at: datetime, explain_other: Explain) -> Find
     if is_idle and not is_patient:
         words = _without_consumer(case, activity, queue, since)
         return Finding(Cause.NO_CONSUMER, words, evidence)
-    usual_s = case.usual.wait_s
+    usual_s = case.usual_wait_s
     is_long = usual_s is not None and waited_s > max(PATIENCE_S, usual_s)
     words = f"has waited in queue {queue} {since}{_ahead(activity)}"
     if is_long and usual_s is not None:
@@ -202,7 +202,7 @@ def _busy(
         are_many = len(activity.running) > 1
         words += "; the one that has run longest is " if are_many else ": "
         words += f"{because.label}, which {because.finding.predicate}"
-    usual_s, waited_s = case.usual.wait_s, evidence["waiting_s"]
+    usual_s, waited_s = case.usual_wait_s, evidence["waiting_s"]
     is_long = usual_s is not None and waited_s > max(PATIENCE_S, usual_s)
     cause = Cause.WAITING_LONG if is_long else Cause.BUSY
     return Finding(cause, words, evidence, because)
