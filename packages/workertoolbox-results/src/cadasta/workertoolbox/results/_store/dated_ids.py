@@ -8,7 +8,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, Select
+from sqlalchemy import Connection, Row, Select
 
 #: An instant before every task.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ class DatedId(NamedTuple):
     at: datetime
     id: str
     day: date | None = None
-    row: RowMapping | None = None
+    row: Row[Any] | None = None
 
 
 def fetch_ids(

@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._database.archived import (
     are_on,
     find_last_ends,
 )
+from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.lock_use import release_locks
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.tables import history, planned
@@ -82,8 +83,8 @@ def fetch_ended(
     They are read at once, because PostgreSQL takes longer to plan a second query on
     their days than to read them.
     """
-    rows = connection.execute(query.limit(limit)).mappings()
-    found = (DatedId(row["at"], row["id"], row["day"], row) for row in rows)
+    rows = connection.execute(query.limit(limit))
+    found = (DatedId(row.at, row.id, row.day, row) for row in rows)
     # Of two ends of the same id, the newest is first.
     return sorted(found, key=lambda each: (each.at, each.day), reverse=True)
 
@@ -152,11 +153,11 @@ def _read_from(
     if not wanted:
         return []
     query = select_tasks(table, detail, connection.dialect.name)
-    query = query.where(table.c.id.in_(wanted), *conditions)
+    query = query.where(is_in(connection, table.c.id, wanted), *conditions)
     if table is history:
         # Of two ends of the same id, the newest is the last, and is returned.
         query = query.order_by(history.c.day)
-    rows = connection.execute(query).mappings().all()
+    rows = connection.execute(query).all()
     return [make_task(connection, row, detail) for row in rows]
 
 

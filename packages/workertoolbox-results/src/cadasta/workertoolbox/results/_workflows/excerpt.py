@@ -59,7 +59,8 @@ def make_excerpt(
             below[depth].append(Branch(node, depth, children))
         else:
             below[depth] += below.pop(depth + 1, ())
-            left_out[depth].update(left_out.pop(depth + 1, {}))
+            if depth + 1 in left_out:
+                left_out[depth].update(left_out.pop(depth + 1))
             left_out[depth][node.task.status] += 1
     return _with_gap(below, left_out, 0)
 

@@ -8,7 +8,7 @@ header.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -213,17 +213,20 @@ def _walk(
     children: dict[str | None, list[str]] = defaultdict(list)
     for id, parent_id in parents.items():
         children[parent_id].append(id)
-    groups_above: Counter[str | None] = Counter()
+    groups_above: dict[str | None, int] = defaultdict(int)
     pending = [(id, id, True) for id in reversed(children[None])]
     while pending:
         id, root_id, is_entered = pending.pop()
-        own = {tasks[id].group_id, header_ids.get(id)}
+        group_id, header_id = tasks[id].group_id, header_ids.get(id)
         if not is_entered:
-            groups_above.subtract(own)
+            groups_above[group_id] -= 1
+            groups_above[header_id] -= 1
             continue
-        group_id = tasks[id].group_id
-        is_body = header_ids.get(id) == group_id
-        yield id, root_id, not is_body and not groups_above[group_id]
-        groups_above.update(own)
-        pending.append((id, root_id, False))
-        pending += ((child, root_id, True) for child in reversed(children[id]))
+        is_member = header_id != group_id and not groups_above[group_id]
+        yield id, root_id, is_member
+        below = children.get(id)
+        if below:
+            groups_above[group_id] += 1
+            groups_above[header_id] += 1
+            pending.append((id, root_id, False))
+            pending += ((child, root_id, True) for child in reversed(below))
