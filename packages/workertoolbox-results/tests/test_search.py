@@ -15,6 +15,7 @@ from celery import Celery, states
 from celery.bin.celery import celery
 from click.testing import CliRunner, Result
 from messages import message
+from stored_tasks import store_state
 
 from cadasta.workertoolbox.results import (
     InvalidPage,
@@ -35,7 +36,9 @@ from cadasta.workertoolbox.results.backend import Backend
 START = datetime.now(UTC) - timedelta(hours=1)
 
 
-def publish(store: TaskStore, *numbers: int, start: datetime = START) -> None:
+def publish(
+    store: TaskStore, *numbers: int, start: datetime = START, **values: Any
+) -> None:
     """Store messages of tasks; two tasks were published each second."""
     records = [
         read_task(
@@ -44,6 +47,7 @@ def publish(store: TaskStore, *numbers: int, start: datetime = START) -> None:
                 workertoolbox_published_at=(
                     start + timedelta(seconds=number // 2)
                 ).isoformat(),
+                **values,
             ),
             seen_at=datetime.now(UTC),
         )
@@ -83,6 +87,36 @@ def test_each_task_is_on_one_page_while_others_arrive_and_are_archived(
 
     assert found[0] == "untracked"
     assert found[1:] == [f"id{number}" for number in reversed(range(10))]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("args.order_id:5", ["id2", "id0"]),
+        ("args.order_id:4711", ["id1"]),
+        ("origin:gen17@host args.order_id:5", ["id0"]),
+        ("run:>10s", ["id2"]),
+        ("run:<10s OR run:>1h", ["id1"]),
+    ],
+)
+def test_a_live_task_with_the_run_of_another_message_is_found_by_that_run(
+    store: TaskStore, query: str, found: list[str]
+) -> None:
+    publish(store, 0, 1, 2, body=[[], {"order_id": 5}, {}], origin="gen17@host")
+    ended_at = datetime.now(UTC)
+    for id, order, run_s in (("id1", 4711, 2), ("id2", 5, 20)):
+        store_state(
+            store,
+            id,
+            states.SUCCESS,
+            at=ended_at,
+            started_at=ended_at - timedelta(seconds=run_s),
+            published_at=START - timedelta(minutes=1),
+            retries=0,
+            kwargs=json.dumps({"order_id": order}).encode(),
+        )
+
+    assert [task.id for task in store.search(query).tasks] == found
 
 
 def test_a_page_belongs_to_its_query_and_keeps_its_window(store: TaskStore) -> None:

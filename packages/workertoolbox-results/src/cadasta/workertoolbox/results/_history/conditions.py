@@ -1,16 +1,17 @@
 """SQL conditions on tasks: whether they have a message or a result.
 
-Each is a scalar subquery, which uses an index for each task. For a join, PostgreSQL
+Most are scalar subqueries, which use an index for each task. For a join, PostgreSQL
 might read the whole other table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, select, true
+from sqlalchemy import ColumnElement, ScalarSelect, func, select, text, true
 
-from cadasta.workertoolbox.results._database.tables import task, taskmeta
+from cadasta.workertoolbox.results._database.tables import IS_UNARCHIVED, task, taskmeta
 
 
 def has_result(task_id: ColumnElement[str]) -> ColumnElement[bool]:
@@ -47,10 +48,18 @@ def is_live(task_id: ColumnElement[str]) -> ColumnElement[bool]:
     )
 
 
-def shown_status(task_id: ColumnElement[str]) -> ScalarSelect[Any]:
-    """Return the status of a task's result, or NULL if no worker has stored one."""
-    stored = select(taskmeta.c.status).where(taskmeta.c.task_id == task_id)
-    return stored.scalar_subquery()
+def has_ended_with(
+    task_id: ColumnElement[str], statuses: Collection[str]
+) -> ColumnElement[bool]:
+    """Return a condition that a task has ended with a status, and is not archived.
+
+    There are few such tasks, and an index has them. So they are read first, instead of
+    looking up each task of a backlog.
+    """
+    ended = select(taskmeta.c.task_id).where(
+        text(IS_UNARCHIVED), taskmeta.c.status.in_(sorted(statuses))
+    )
+    return task_id.in_(ended)
 
 
 def _result(task_id: ColumnElement[str]) -> ScalarSelect[Any]:

@@ -14,9 +14,9 @@ from cadasta.workertoolbox.results._database.archived import find_last_ends
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT, QUEUED
 from cadasta.workertoolbox.results._database.tables import planned, task
 from cadasta.workertoolbox.results._history.conditions import (
+    has_ended_with,
     has_message_or_result,
     has_result,
-    shown_status,
 )
 from cadasta.workertoolbox.results._store.dated_ids import DatedId, fetch_ids
 from cadasta.workertoolbox.results._store.filters import (
@@ -37,7 +37,7 @@ def find_messages(
         query = query.where(is_due if filters.status == QUEUED else eta > now)
         query = query.where(~has_result(task.c.id))
     elif filters.status is not None:
-        query = query.where(shown_status(task.c.id) == filters.status)
+        query = query.where(has_ended_with(task.c.id, [filters.status]))
     return fetch_ids(connection, query.order_by(task.c.scheduled_at.desc()), limit)
 
 

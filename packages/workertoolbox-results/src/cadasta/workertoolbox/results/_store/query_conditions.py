@@ -142,7 +142,7 @@ def restriction(node: Node, field: str) -> Node | None:
     None means that the query does not restrict the field.
     """
     match node:
-        case Match(name) if name == field:
+        case Match(name) | Bound(name) if name == field:
             return node
         case And(parts):
             known = [restriction(part, field) for part in parts]

@@ -15,6 +15,7 @@ from celery.states import SUCCESS
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Table,
     and_,
     func,
     literal,
@@ -47,6 +48,7 @@ from cadasta.workertoolbox.results._query.fields import FIELDS
 from cadasta.workertoolbox.results._store.archived_search import add_matching
 from cadasta.workertoolbox.results._store.dated_ids import DatedId
 from cadasta.workertoolbox.results._store.filters import Condition, is_internal
+from cadasta.workertoolbox.results._store.live_candidates import candidate_conditions
 from cadasta.workertoolbox.results._store.live_results import open_states
 from cadasta.workertoolbox.results._store.matching_values import find_matching_values
 from cadasta.workertoolbox.results._store.query_conditions import (
@@ -136,24 +138,22 @@ def _find_live(connection: Connection, search: Search) -> Iterator[Sequence[Date
 
 def _find_messages(connection: Connection, search: Search) -> Sequence[DatedId]:
     """Return live tasks with a message, by its publication."""
-    at, id = tracked.c.message_at, tracked.c.id
-    conditions: list[Condition] = [
+    at, id = task.c.scheduled_at, task.c.id
+    conditions = [
         *within(at, search.since, search.until),
-        query_condition(search.query, tracked, connection.dialect.name),
+        *candidate_conditions(connection, search),
+        _is_shown(connection, search, tracked, id),
     ]
     # A run of another message may be shown, but only columns of messages have indexes.
     for field in ("id", "name", "queue", *_LINEAGE):
-        name = _LINEAGE.get(field, field)
-        values = find_matching_values(connection, search, field, task.c[name])
+        column = task.c[_LINEAGE.get(field, field)]
+        values = find_matching_values(connection, search, field, column)
         if values is not None:
-            column = id if field == "id" else tracked.c[f"message_{name}"]
             conditions.append(column.in_(values))
     if search.statuses is not None and search.statuses <= {*BEFORE_RESULT}:
         conditions.append(~has_result(id))
     if not search.shows_internal:
-        conditions += [
-            ~is_internal(tracked.c[name]) for name in ("name", "message_name")
-        ]
+        conditions.append(~is_internal(task.c.name))
     query = select(at, id).where(*conditions)
     return newest_first(
         connection, query, at, id, after=search.after, limit=search.limit
@@ -170,7 +170,7 @@ def _find_results(
     id = taskmeta.c.task_id
     conditions: list[Condition] = [
         func.coalesce(taskmeta.c.name, "").not_in(PSEUDO_TASKS),
-        *_is_shown_as(connection, search, id),
+        _is_shown(connection, search, live, id),
     ]
     if requires(search.query, ("error",)):
         conditions.append(taskmeta.c.status != SUCCESS)
@@ -211,16 +211,16 @@ def _dated_results(
         yield undated(connection, query, id, after=after, limit=limit)
 
 
-def _is_shown_as(
-    connection: Connection, search: Search, id: ColumnElement[str]
-) -> Iterator[Condition]:
-    """Yield the condition that a result is that of a task that matches.
+def _is_shown(
+    connection: Connection, search: Search, view: Table, id: ColumnElement[str]
+) -> Condition:
+    """Return the condition that a view has a task with this id that matches.
 
     A scalar subquery, so that PostgreSQL looks up each task by its id instead of
     reading the whole view.
     """
-    shown = query_condition(search.query, live, connection.dialect.name)
+    shown = query_condition(search.query, view, connection.dialect.name)
     if not search.shows_internal:
-        shown = and_(shown, ~is_internal(live.c.name))
-    found = select(literal(1)).where(live.c.id == id, shown).limit(1)
-    yield found.scalar_subquery().is_not(None)
+        shown = and_(shown, ~is_internal(view.c.name))
+    found = select(literal(1)).where(view.c.id == id, shown).limit(1)
+    return found.scalar_subquery().is_not(None)
