@@ -38,7 +38,9 @@ COMMANDS = {
     "export": "Write tasks to a file, as NDJSON, CSV or Parquet.",
     "list": "Show the newest tasks.",
     "monitor": "Write the copy of every task message to the database, until stopped.",
-    "operations": "Show which tasks were rerun, by whom and why.",
+    "operations": (
+        "Show which tasks were rerun and which errors changed, by whom and why."
+    ),
     "purge": "Delete old tasks, or one workflow, with their attempts and results.",
     "quarantine": "Show, replay or delete the messages that no monitor could read.",
     "rerun": "Publish tasks again, each with a new id.",
