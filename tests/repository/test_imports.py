@@ -92,6 +92,7 @@ ORDER = {
         "_chord_unlock _followups",  # helpers for chords and replaced tasks
         "_existing",  # the settings of an app without the toolbox
         "_config",  # `Config`
+        "_starter",  # the files that `tasks init` writes
         "_setup",  # `setup_app`
         "django",  # `Config` from the settings of a Django project
         "checkup adoption",  # `tasks check`; `tasks adopt`
@@ -126,6 +127,8 @@ class Import(NamedTuple):
 NOT_IMPORTED = {
     # The logger of a module has its name; Sentry must not send what this one logs.
     Import("conf._logging.sentry", "routing._worker"),
+    # The text of a module that a user gets.
+    Import("conf._starter.files", "conf"),
 }
 
 

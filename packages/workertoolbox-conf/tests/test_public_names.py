@@ -55,6 +55,7 @@ def test_an_error_is_a_builtin_error_too(error: type[Exception]) -> None:
 #: Modules that a configured app does not need until it publishes or runs tasks.
 UNNEEDED = {
     "alembic",
+    "cadasta.workertoolbox.conf._starter",
     "cadasta.workertoolbox.conf.checkup",
     "cadasta.workertoolbox.conf.commands",
     "cadasta.workertoolbox.conf.testing",

@@ -1,6 +1,6 @@
-"""The commands that results adds to its group: `celery -A proj tasks check` and others.
+"""The commands that this package adds to `celery -A proj tasks`.
 
-`celery … tasks --help` imports this module. The module of the command is only imported
+`celery … tasks --help` imports this module. The module of a command is only imported
 when the command is called.
 """
 
@@ -39,4 +39,10 @@ adopt = _LazyCommand(
     "adopt",
     "cadasta.workertoolbox.conf.adoption._command",
     "Print how an app that has its configuration already adopts the toolbox.",
+)
+
+init = _LazyCommand(
+    "init",
+    "cadasta.workertoolbox.conf._starter.command",
+    "Write the first files of a service, in the working directory.",
 )

@@ -1,0 +1,1 @@
+"""The first files of a service, which `celery tasks init` writes."""
