@@ -302,3 +302,15 @@ def test_a_truncated_response_neither_loses_nor_duplicates_a_task(
                 ids.append(app.send_task("export.note").id)
 
     assert sqs_queues.ids("export") == sqs_queues.ids(MONITOR) == sorted(ids)
+
+
+def test_a_worker_takes_the_next_task_as_soon_as_it_has_room(
+    sqs_queues: SQSContents, tmp_path: Path
+) -> None:
+    with routing_app(sqs_queues) as app:
+        ids = [app.send_task("export.note").id for _ in range(4)]
+    # kombu would look again after this time, in seconds.
+    options = {"polling_interval": 600}
+    words = ("-c", "1", "--prefetch-multiplier", "1")
+    with run_worker(sqs_queues, tmp_path, *words, broker_transport_options=options):
+        wait_for_executions(tmp_path, ids)

@@ -33,6 +33,7 @@ with extra("sqs", "boto3"):
     from kombu.transport import SQS, virtual
 
     from cadasta.workertoolbox.routing.transports import _sqs_errors as errors
+    from cadasta.workertoolbox.routing.transports._sqs_polling import PollingChannel
 
 _logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ _LARGE_BODY = 96 * 1024
 _RECEIVE_COUNT = "ApproximateReceiveCount"
 
 
-class Channel(TaskChannel, SQS.Channel):
+class Channel(TaskChannel, PollingChannel):
     """kombu's channel, which publishes copies separately and fills in FIFO properties.
 
     A task and its copy are two requests. They are made at the same time, so a tracked
