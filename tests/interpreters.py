@@ -10,14 +10,19 @@ import subprocess
 #: Minor versions of Python that the packages support.
 VERSIONS = ("3.11", "3.12", "3.13")
 
+#: The next version, which is tested where it is installed.
+NEXT_VERSION = "3.14"
+
+_ALL = (*VERSIONS, NEXT_VERSION)
+
 
 def find_interpreters() -> list[str]:
-    """Return those of `VERSIONS` that run as `pythonX.Y`."""
-    return [version for version in VERSIONS if _runs(f"python{version}")]
+    """Return the versions that run as `pythonX.Y`, the lowest first."""
+    return [version for version in _ALL if _runs(f"python{version}")]
 
 
 def select_pyenv_versions() -> None:
-    """Make pyenv, if it is installed, provide each of `VERSIONS` that it has.
+    """Make pyenv, if it is installed, provide each version that it has.
 
     By default it provides one version, and Hatch would try to download the others.
     """
@@ -27,7 +32,7 @@ def select_pyenv_versions() -> None:
     listed = subprocess.run(
         [pyenv, "versions", "--bare"], capture_output=True, text=True, check=False
     )
-    supported = "|".join(re.escape(version) for version in VERSIONS)
+    supported = "|".join(re.escape(version) for version in _ALL)
     names = re.findall(rf"^(?:{supported})\.\d+$", listed.stdout, re.MULTILINE)
     if names:
         os.environ["PYENV_VERSION"] = ":".join(names)

@@ -9,7 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from interpreters import VERSIONS, find_interpreters, select_pyenv_versions
+from interpreters import (
+    NEXT_VERSION,
+    VERSIONS,
+    find_interpreters,
+    select_pyenv_versions,
+)
 
 #: The Hatch of this environment. The one that started this script may not be on PATH.
 HATCH = [sys.executable, "-m", "hatch"]
@@ -37,19 +42,24 @@ def main(arguments: list[str]) -> int:
         print(f"cannot run {', '.join(missing)}; install it and put it on PATH")
         return 1
     # Where no other version is installed, the newest releases need it too.
-    newest = ",".join(each for each in versions if each != OLDEST) or OLDEST
+    separate = (OLDEST, NEXT_VERSION)
+    newest = ",".join(each for each in versions if each not in separate) or OLDEST
     install = [sys.executable, str(Path(__file__).with_name("install_servers.py"))]
     unit = [*HATCH, "run", f"+python={newest}", "unit:test"]
     is_parallel = not any(map(EXTERNAL_SERVER.fullmatch, os.environ))
     oldest = [*HATCH, "run", "oldest:test", *(["-n", "3"] if is_parallel else [])]
     parallel = PARALLEL if is_parallel else []
     wheels = [*HATCH, "run", "wheels:test", *parallel, *arguments]
-    for title, command in (
+    steps = [
         ("Servers", install),
         (f"Each package alone, on Python {newest}", unit),
         (f"The oldest releases that the packages declare, on {OLDEST}", oldest),
         ("The wheels together, with real servers", wheels),
-    ):
+    ]
+    if NEXT_VERSION in versions:
+        alone = f"Each package alone, on Python {NEXT_VERSION}"
+        steps.insert(2, (alone, [*HATCH, "run", "next:test"]))
+    for title, command in steps:
         print(f"==== {title}", flush=True)
         code = subprocess.run(command).returncode
         if code != 0:
