@@ -77,7 +77,7 @@ def test_the_first_task_is_sent_to_the_servers_of_the_variables(
         app.close()
 
     assert sent is not None
-    assert json.loads(sent.body)[0] == ["you"]
+    assert sent.payload[0] == ["you"]
 
 
 def test_a_service_without_a_server_runs_its_first_task(folder: Path) -> None:

@@ -37,14 +37,12 @@ def build(source: Path, target: Path, *, epoch: str, kinds: tuple[str, ...]) -> 
 
 
 def export(root: Path, revision: str, folder: Path) -> Path:
-    """Write the files of a revision to a folder, and return it."""
+    """Write the files of a revision to a new folder, and return it."""
     folder.mkdir(parents=True)
-    archive = subprocess.Popen(
-        ["git", "-C", str(root), "archive", revision], stdout=subprocess.PIPE
+    archive = subprocess.run(
+        ["git", "-C", str(root), "archive", revision], capture_output=True, check=True
     )
-    subprocess.run(["tar", "-x", "-C", folder], stdin=archive.stdout, check=True)
-    if archive.wait() != 0:
-        raise ChildProcessError(f"git archive {revision} failed")
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
     return folder
 
 

@@ -14,10 +14,10 @@ UNRELEASED = "Unreleased"
 
 def find_problems(project: Project) -> list[str]:
     """Return what prevents a release, each with what to do."""
-    problems = [*_version_problems(project), *_tree_problems(project)]
-    if is_version(project.version):
-        problems += [*_changelog_problems(project), *_tag_problems(project)]
-    return problems
+    problems = [*_version_problems(project)]
+    if not problems:
+        problems = [*_changelog_problems(project), *_tag_problems(project)]
+    return [*problems, *_tree_problems(project)]
 
 
 def _version_problems(project: Project) -> Iterator[str]:
