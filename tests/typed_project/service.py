@@ -6,6 +6,7 @@ import logging
 from typing import Any, assert_type
 
 from celery import Celery
+from kombu import Queue
 
 from cadasta.workertoolbox.conf import (
     BrokerUnreachable,
@@ -55,12 +56,18 @@ from cadasta.workertoolbox.routing import (
     UnknownQueue,
     Unroutable,
     UntrackedExchange,
+    adopt,
+    bindings_of,
     check_url,
+    existing_queues,
     expand_predefined_queues,
     find_similar,
     mask_url,
+    mask_value,
     read_variables,
     split_urls,
+    sqs_name_problem,
+    track,
     without_delay,
 )
 from cadasta.workertoolbox.routing import InvalidVariable as InvalidRoutingVariable
@@ -101,6 +108,16 @@ def log() -> None:
     assert_type(sentry_options(), dict[str, Any])
 
 
+def keep(existing: Celery) -> None:
+    """Track an app that has its configuration already."""
+    track(existing, ["export"])
+    assert_type(adopt(existing.conf, ["export"]), Routing)
+    for queue in existing_queues(existing.conf):
+        assert_type(queue, Queue)
+        bindings_of(queue)
+    assert_type(sqs_name_problem("export.fifo", prefix="dev"), str | None)
+
+
 def read() -> None:
     """Use the functions for other configurations."""
     assert_type(mask_url("amqp://user:secret@mq"), str)
@@ -111,6 +128,7 @@ def read() -> None:
     assert_type(without_delay("export"), str)
     assert_type(render_url("sqlite:///{NAME}", {"NAME": "x"}), str)
     assert_type(render_text("{NAME}", {"NAME": "x"}, setting="queue"), str)
+    assert_type(mask_value("password", "secret"), object)
     check_url("broker_url", "amqp://mq")
     names: list[str] = [DEFAULT_QUEUE, EXCHANGE, MONITOR_QUEUE, PUBLISHED_AT]
     names.extend(FIFO_ATTRIBUTES)
