@@ -206,6 +206,35 @@ def test_the_users_own_default_destination_is_kept() -> None:
         assert [message.headers["id"] for message in received(app, name)] == [id]
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "queue", "key"),
+    [
+        ("other", {"routing_key": "feed.a"}, "feed", "feed.a"),
+        ("feed.read", {}, "feed", "feed.import"),
+        ("feed.read", {"routing_key": "feed.a"}, "feed", "feed.a"),
+        ("other", {"queue": "urgent", "routing_key": "default"}, "urgent", None),
+        ("other", {"routing_key": "urgent"}, "urgent", None),
+    ],
+)
+def test_a_routing_key_means_what_it_means_in_celery(
+    name: str, options: dict[str, Any], queue: str, key: str | None
+) -> None:
+    app = app_with(
+        [
+            Queue("default", routing_key="task.#"),
+            Queue("feed", routing_key="feed.#"),
+            Queue("urgent", ORDERS, "default"),
+        ],
+        task_default_queue="default",
+        task_default_exchange="tasks",
+        task_default_exchange_type="topic",
+        task_routes={"feed.*": {"queue": "feed", "routing_key": "feed.import"}},
+    )
+    route = app.amqp.router.route(options, name, (), {})
+
+    assert (route["queue"].name, route.get("routing_key")) == (queue, key)
+
+
 def test_another_default_queue_takes_the_place_of_celerys() -> None:
     app = app_with(["export"], task_default_queue="default")
     id = app.send_task("reports.build").id

@@ -88,6 +88,21 @@ def test_an_app_is_tracked_however_it_was_configured(
         app.send_task("other", queue="typo")
 
 
+@pytest.mark.filterwarnings("ignore:You're running the worker with superuser")
+@pytest.mark.parametrize("declared", [None, [Queue("mail")]])
+@pytest.mark.parametrize("selected", [(), ("reports", "extra")])
+def test_a_worker_consumes_the_queues_that_it_consumed_before(
+    monitor: str, declared: Any, selected: tuple[str, ...]
+) -> None:
+    settings = settings_of_fleet(task_queues=declared)
+    before, app = by_object(settings), by_object(settings)
+    track(app, ["extra"], PLATFORM_QUEUE_NAME=monitor)
+    for each in (before, app):
+        each.Worker(queues=selected, pool="solo")
+
+    assert app.amqp.queues.consume_from.keys() == before.amqp.queues.consume_from.keys()
+
+
 def test_tracking_an_app_again_changes_nothing(monitor: str) -> None:
     app = by_object(settings_of_fleet())
     track(app, PLATFORM_QUEUE_NAME=monitor)
@@ -138,6 +153,17 @@ def test_routes_of_every_form_name_their_queues(monitor: str) -> None:
     track(app, PLATFORM_QUEUE_NAME=monitor)
 
     assert {"by.object", "by.pairs"} < app.amqp.queues.keys()
+
+
+def test_beats_entries_name_their_queues(monitor: str) -> None:
+    entries = {
+        "nightly": {"task": "a", "schedule": 60, "options": {"queue": "night"}},
+        "hourly": {"task": "b", "schedule": 60},
+    }
+    app = by_object(settings_of_fleet(beat_schedule=entries))
+    track(app, PLATFORM_QUEUE_NAME=monitor)
+
+    assert "night" in app.amqp.queues
 
 
 def test_an_app_that_pickles_is_refused(monitor: str) -> None:

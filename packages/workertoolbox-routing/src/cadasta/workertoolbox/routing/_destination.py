@@ -18,6 +18,7 @@ from cadasta.workertoolbox.routing._errors import UnknownQueue, UntrackedExchang
 from cadasta.workertoolbox.routing._task_queue import (
     EXCHANGE,
     Binding,
+    OwnQueue,
     TaskQueue,
     bindings_of,
     by_name,
@@ -116,8 +117,10 @@ class Destinations:
         if exchange not in _BY_NAME:
             key = key or (queue.routing_key if queue is not None else "")
             return self._published(self._exchanges[exchange], str(key), queue)
-        if queue is not None and key and key not in self.queues:
-            return self._sent_to(queue, str(key))
+        if queue is not None and key:
+            is_users = exchange is None and isinstance(queue, OwnQueue)
+            if key not in self.queues or (is_users and key != queue.name):
+                return self._sent_to(queue, str(key))
         if key:
             return self.named(self._get(key, task))
         if queue is None:

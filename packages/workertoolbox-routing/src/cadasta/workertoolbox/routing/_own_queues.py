@@ -13,6 +13,7 @@ from cadasta.workertoolbox.routing._task_queue import (
     EXCHANGE,
     MonitorQueue,
     OwnQueue,
+    PublishedQueue,
     TaskQueue,
     bindings_of,
     task_exchange,
@@ -45,7 +46,8 @@ def own_queue(queue: Queue, *, exchange: Exchange | None, routing_key: str) -> O
         bindings.append(binding(task_exchange(), queue.name))
     fields.update(exchange=own, routing_key=key, bindings=bindings)
     fields["queue_arguments"] = dict(queue.queue_arguments or {})
-    return OwnQueue(**fields)
+    is_published = isinstance(queue, PublishedQueue)
+    return (PublishedQueue if is_published else OwnQueue)(**fields)
 
 
 def monitor_queue(

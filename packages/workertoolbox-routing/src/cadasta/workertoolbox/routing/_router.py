@@ -22,7 +22,7 @@ from cadasta.workertoolbox.routing._errors import UnknownPrefix
 from cadasta.workertoolbox.routing._fixed_settings import DEFAULT_DESTINATION
 from cadasta.workertoolbox.routing._forks import leave_parent
 from cadasta.workertoolbox.routing._headers import DISPLAY_REPRS
-from cadasta.workertoolbox.routing._task_queue import OwnQueue
+from cadasta.workertoolbox.routing._task_queue import EXCHANGE, OwnQueue
 from cadasta.workertoolbox.routing._topology import Topology
 
 #: Options with which a caller sets how the arguments are shown.
@@ -76,8 +76,9 @@ class Router:
         if self.routes:
             found = self._user_routes.lookup_route(name, args, kwargs, options, task)
             route = {"queue": found} if isinstance(found, str) else dict(found or {})
+        given = self._with_queue(options, route)
         destination = (
-            (self.find_destination(options, name) if options else None)
+            (self.find_destination(given, name) if given else None)
             or self.find_destination(route, name)
             or self.destination_for(name)
         )
@@ -135,6 +136,24 @@ class Router:
         """
         topology = self._topologies[queue.name]
         return [topology, topology.delays()] if is_delayed else [topology]
+
+    def _with_queue(
+        self, options: Mapping[str, Any], route: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return options, with a queue if they name a routing key alone.
+
+        As in Celery, the key is one of the exchange of the queue of the route, or of
+        the default queue. In the task exchange it is the name of a queue.
+        """
+        key, queues = options.get("routing_key"), self._destinations.queues
+        is_alone = not options.get("queue") and options.get("exchange") is None
+        if not key or not is_alone or key in queues:
+            return options
+        named = route.get("queue") or self.default["task_default_queue"]
+        queue = queues.get(getattr(named, "name", named))
+        if queue is None or queue.exchange.name == EXCHANGE:
+            return options
+        return {**options, "queue": queue}
 
     @cached_property
     def _user_routes(self) -> routes.Router:

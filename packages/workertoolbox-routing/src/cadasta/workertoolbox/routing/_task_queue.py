@@ -51,6 +51,13 @@ class OwnQueue(TaskQueue):
     """A queue that the user declares, which gets what routes and callers send to it."""
 
 
+class PublishedQueue(OwnQueue):
+    """A queue that the app only publishes to: its workers consume it if `-Q` says so.
+
+    Another service may consume it, and workers drop tasks that they do not know.
+    """
+
+
 class SharedQueue(TaskQueue):
     """A queue that every service declares, so one service cannot change its arguments.
 

@@ -12,6 +12,7 @@ from kombu import Queue
 from cadasta.workertoolbox.routing._fixed_settings import DEFAULT_DESTINATION
 from cadasta.workertoolbox.routing._json_only import JSON_ONLY
 from cadasta.workertoolbox.routing._routing import DEFAULTS, Routing
+from cadasta.workertoolbox.routing._task_queue import PublishedQueue
 
 #: Settings of the app that decide where its tasks go.
 _KEPT = ("task_routes", "task_create_missing_queue_type", "task_default_queue_type")
@@ -31,8 +32,8 @@ def track(app: Celery, queues: Iterable[str | Queue] = (), **variables: Any) -> 
 
     Args:
         app: The app. Its configuration is read at once.
-        queues: The queues that neither `task_queues` nor `task_routes` names, for
-            example those that callers name in `apply_async`.
+        queues: The queues that neither `task_queues`, `task_routes` nor
+            `beat_schedule` names, for example those that callers name in `apply_async`.
         variables: Variables of `Routing` such as `PLATFORM_QUEUE_NAME`.
 
     Raises:
@@ -89,7 +90,10 @@ def adopt(
 def existing_queues(
     conf: Mapping[str, Any], further: Iterable[str | Queue] = ()
 ) -> list[Queue]:
-    """Return the queues of an app: of `task_queues`, of its routes, and others.
+    """Return the queues of an app: of its settings, routes and schedule, and others.
+
+    As in Celery, workers without `-Q` consume only those of `task_queues`, or the
+    default queue if there are none.
 
     Args:
         conf: The settings of the app.
@@ -101,12 +105,23 @@ def existing_queues(
             queue if isinstance(queue, Queue) else _from_options(name, queue)
             for name, queue in declared.items()
         ]
-    named = [conf.get("task_default_queue"), *_routed(conf.get("task_routes"))]
-    found: dict[str, Queue] = {}
-    for queue in (*declared, *further, *filter(None, named)):
-        given = queue if isinstance(queue, Queue) else Queue(queue)
-        found.setdefault(given.name, given)
+    default = conf.get("task_default_queue")
+    consumed = [_as_queue(queue) for queue in declared or filter(None, [default])]
+    found = {queue.name: queue for queue in consumed}
+    entries = (conf.get("beat_schedule") or {}).values()
+    scheduled = (
+        _queue_of(each.get("options") if isinstance(each, Mapping) else each.options)
+        for each in entries
+    )
+    routed = _routed(conf.get("task_routes"))
+    named = [*further, default, *scheduled, *routed]
+    for queue in map(_as_queue, filter(None, named)):
+        found.setdefault(queue.name, PublishedQueue(**queue.as_dict()))
     return list(found.values())
+
+
+def _as_queue(queue: str | Queue) -> Queue:
+    return queue if isinstance(queue, Queue) else Queue(queue)
 
 
 def _from_options(name: str, options: Mapping[str, Any]) -> Queue:
@@ -123,9 +138,14 @@ def _routed(routes: Any) -> Iterator[str | Queue]:
         if callable(pairs) or isinstance(pairs, str):
             continue
         for *_, target in pairs:
-            queue = target.get("queue") if isinstance(target, Mapping) else target
-            if isinstance(queue, str | Queue):
+            if queue := _queue_of(target):
                 yield queue
+
+
+def _queue_of(target: Any) -> str | Queue | None:
+    """Return the queue that a route or the options of a task name."""
+    queue = target.get("queue") if isinstance(target, Mapping) else target
+    return queue if isinstance(queue, str | Queue) else None
 
 
 def _default_destination(conf: Mapping[str, Any]) -> dict[str, Any]:

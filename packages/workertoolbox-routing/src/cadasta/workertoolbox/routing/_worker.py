@@ -12,7 +12,7 @@ from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing._log_text import log_text
 from cadasta.workertoolbox.routing._masking import mask_fields
-from cadasta.workertoolbox.routing._task_queue import EXCHANGE
+from cadasta.workertoolbox.routing._task_queue import EXCHANGE, PublishedQueue
 
 _logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def connect_signals() -> None:
 
 
 def _check_consumed_queues(sender: Any, **_: Any) -> None:
-    """Deselect the monitor queue, and stop a worker that names an undeclared queue."""
+    """Deselect queues of others, and stop a worker that names an undeclared queue."""
     conf = sender.app.conf
     monitor = conf.get("PLATFORM_QUEUE_NAME")
     if monitor is None:
@@ -49,13 +49,17 @@ def _check_consumed_queues(sender: Any, **_: Any) -> None:
             f"queue {name!r} is not declared; a worker can consume "
             f"{', '.join(sorted(declared - {monitor}))}"
         )
-    if queues._consume_from is not None and monitor in queues.consume_from:
+    is_selected = queues._consume_from is not None
+    if is_selected and monitor in queues.consume_from:
         _logger.warning(
             "queue %r belongs to the task monitor: this worker does not consume it; "
             "remove it from -Q, and run `celery … tasks monitor` to consume it",
             monitor,
         )
-    queues.deselect([monitor])
+    published = [
+        queue.name for queue in queues.values() if isinstance(queue, PublishedQueue)
+    ]
+    queues.deselect([monitor] if is_selected else [monitor, *published])
 
 
 def find_queue_problem(
