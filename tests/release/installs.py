@@ -9,8 +9,9 @@ from zipfile import ZipFile
 from release.builds import UV
 from release.project import Project
 
-#: Folders whose modules another tool runs: Alembic the migrations.
-NOT_IMPORTED = {"migrations"}
+#: Folders whose modules cannot be imported alone: Alembic runs the migrations, and what
+#: is for Django needs the settings of a project.
+NOT_IMPORTED = {"django", "migrations"}
 
 
 def public_modules(wheel: Path) -> list[str]:
