@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from kombu import Consumer, Message
+from celery import Celery
+from kombu import Consumer, Exchange, Message, Queue
 
+from cadasta.workertoolbox.routing import Routing
 from support import plain_service
 from support.polling import wait_until
 from support.processes import Process, running
@@ -134,6 +136,34 @@ def test_a_repeated_fetch_takes_one_message(queues: RedisContents) -> None:
 
     assert taken[0] == taken[1] and ids[0].encode() in taken[0]
     assert queues.ids(MONITOR) == ids[1:]
+
+
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
+def test_a_message_of_a_fanout_exchange_returns_to_the_queue_of_its_worker(
+    queues: RedisContents,
+) -> None:
+    received: list[Message] = []
+    news = Exchange("news", type="fanout")
+    settings = Routing(
+        [Queue("mail", news), Queue("push", news)],
+        broker_url=queues.access.url,
+        broker_transport_options=queues.access.transport_options,
+    )
+    app = Celery("news", set_as_current=False)
+    app.config_from_object(settings)
+    with app.connection_for_read() as connection:
+        mail = app.amqp.queues["mail"]
+        with Consumer(connection, [mail], on_message=received.append):
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=0.1)  # It subscribes.
+            app.send_task("a", queue="mail")
+            connection.drain_events(timeout=10)
+            [message] = received
+            message.requeue()
+    app.close()
+
+    assert queues.ids("mail") == [message.headers["id"]]
+    assert queues.ids("push") == []
 
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)

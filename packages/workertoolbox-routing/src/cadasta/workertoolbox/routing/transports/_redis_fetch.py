@@ -23,7 +23,8 @@ from kombu.transport import redis, virtual
 from kombu.utils.json import dumps, loads
 
 from cadasta.workertoolbox.routing._headers import UNREADABLE
-from cadasta.workertoolbox.routing.transports._virtual import TaskChannel
+from cadasta.workertoolbox.routing._task_queue import EXCHANGE
+from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, with_new_tag
 
 #: Longest wait in seconds of a reader of one queue. kombu keeps one list for each
 #: priority step; the reader waits for the first and checks the others between waits.
@@ -96,6 +97,19 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
         self._pending_tag = ""
         super().__init__(*args, **kwargs)
 
+    @property
+    def active_queues(self) -> list[str]:
+        """The consumed queues with lists, which fanout queues have in kombu too.
+
+        kombu takes the messages of a fanout queue from its exchange alone. A task that
+        is sent to it by its name, such as a rerun, would stay in its list.
+        """
+        lists = list(super().active_queues)
+        if self.active_fanout_queues:
+            named = {queue for *_, queue in self.find_bindings(EXCHANGE)}
+            lists += sorted(self.active_fanout_queues & named)
+        return lists
+
     def basic_consume(
         self,
         queue: str,
@@ -136,6 +150,13 @@ class AtomicFetchChannel(TaskChannel, redis.Channel):
         if tag in self.stored_tags:
             self.stored_tags.remove(tag)
             self.qos.ack(tag)
+
+    def _deliver_fanout_message(self, message: dict[str, Any], exchange: str) -> Any:
+        # Every worker gets the same message. If one does not acknowledge it, kombu
+        # returns it to the lists of all queues of the exchange.
+        if exchange in self.connection.copies:
+            message = self.pin(with_new_tag(message), self._fanout_to_queue[exchange])
+        return super()._deliver_fanout_message(message, exchange)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         tag = str(uuid4())
