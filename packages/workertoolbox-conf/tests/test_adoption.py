@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
+import json
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "task_routes": {"reports.*": {"queue": "reports"}},
     "task_acks_late": True,
     "timezone": "Europe/Berlin",
+    "redbeat_redis_url": "redis://schedule",
 }
 
 
@@ -58,8 +60,21 @@ def test_a_configuration_made_from_an_app_keeps_what_the_app_has(
     )
     assert app.conf.task_acks_late is True
     assert app.conf.timezone == "Europe/Berlin"
+    assert app.conf.redbeat_redis_url == "redis://schedule"
     assert app.amqp.router.route({}, "reports.day", (), {})["queue"].name == "reports"
     assert app.amqp.queues["orders"].queue_arguments == {"x-max-priority": 9}
+
+
+def test_what_is_not_a_setting_in_a_module_of_settings_is_left_out() -> None:
+    module = ModuleType("celeryconfig")
+    names = {"json": json, "task_queus": 1, "queues": [], "debug": True, "f": print}
+    vars(module).update({"broker_url": "redis://", **names})
+    app = Celery("shop", set_as_current=False)
+    app.config_from_object(module)
+    config = Config.from_app(app)
+
+    assert config["debug"] is True
+    assert names.keys() & config.keys() == {"debug"}
 
 
 def test_queues_on_sqs_keep_their_names_and_their_region() -> None:

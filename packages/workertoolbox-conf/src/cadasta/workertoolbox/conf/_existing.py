@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from celery.app.defaults import DEFAULTS
 from kombu import Queue
 
+from cadasta.workertoolbox.conf._errors import UnknownSetting
+from cadasta.workertoolbox.conf._settings.names import check_names
 from cadasta.workertoolbox.routing import existing_queues
 
 #: Settings that the toolbox sets itself, or that another setting replaces.
 _REPLACED = {"task_queues", "result_backend", "worker_consumer"}
+
+#: What Celery keeps beside the settings, and keywords of `Config`.
+_NOT_SETTINGS = ("deprecated_settings", "queues", "queue_type")
+
+#: Types of the settings of others.
+_DATA = (str, int, float, list, tuple, set, dict, timedelta)
 
 #: Beginnings of the URLs of Celery's result backend for the databases of the toolbox,
 #: each with that of the toolbox. SQLAlchemy 2.1 reads `postgresql://` as psycopg 3.
@@ -25,8 +34,9 @@ _DATABASES = {
 def existing_settings(conf: Any, queues: Iterable[str | Queue]) -> dict[str, Any]:
     """Return what keeps the queues, the broker and the settings of an app.
 
-    Results go to the database of a `db+…` backend, whose tables the toolbox uses too.
-    Those of other backends stay where they are.
+    The settings of other packages are kept too, such as `redbeat_redis_url`. Results go
+    to the database of a `db+…` backend, whose tables the toolbox uses too. Those of
+    other backends stay where they are.
 
     Args:
         conf: The settings of the app.
@@ -43,11 +53,39 @@ def existing_settings(conf: Any, queues: Iterable[str | Queue]) -> dict[str, Any
     # Those of a new fleet would be `dev-` and a region.
     own = {"queue_name_prefix": "", "region": None}
     return {
+        **_others(conf),
         **changed,
         "queues": existing_queues(conf, queues),
         "broker_url": conf.broker_write_url or "amqp://",
         "broker_transport_options": {**own, **options},
     }
+
+
+def _others(conf: Any) -> dict[str, Any]:
+    """Return the settings that are not Celery's.
+
+    A module of settings also has imports, functions and objects such as the app.
+    """
+    prefix = conf.prefix or ""
+    names = {key.removeprefix(prefix) for key in conf.keys() if key.startswith(prefix)}
+    found = {name.lower() if prefix else name: conf.get(name) for name in names}
+    return {
+        name: value
+        for name, value in found.items()
+        if name.islower()
+        and not name.startswith("_")
+        and name not in (*DEFAULTS, *_NOT_SETTINGS)
+        and isinstance(value, _DATA)
+        and _is_accepted(name)
+    }
+
+
+def _is_accepted(name: str) -> bool:
+    try:
+        check_names([name])
+    except UnknownSetting:
+        return False
+    return True
 
 
 def _in_same_database(url: str) -> str | None:
