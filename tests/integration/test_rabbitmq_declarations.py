@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from amqp.exceptions import AccessRefused, PreconditionFailed
+from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from cadasta.workertoolbox.routing import Unroutable
 from servers.access import BrokerAccess
 from servers.rabbitmq import ExternalRabbitMQ, RabbitMQ
 from support.polling import wait_until
@@ -110,6 +112,31 @@ def test_an_exchange_of_another_type_is_an_error_that_names_it(
     with routing_app(rabbitmq_queues) as app:
         with pytest.raises(PreconditionFailed, match=r"'type'.*'task_exchange'"):
             app.send_task("export.note")
+
+
+@pytest.mark.parametrize("reason", ["type", "permission"])
+def test_an_exchange_of_a_user_that_cannot_be_used_stops_only_its_own_tasks(
+    server: RabbitMQ, rabbitmq_queues: RabbitMQContents, reason: str
+) -> None:
+    names = ("a", "b", "c")
+    own = [Queue(name, Exchange(name, "topic"), "#") for name in names]
+    with rabbitmq_queues.channel() as channel:
+        kind = "direct" if reason == "type" else "topic"
+        channel.exchange_declare("b", kind, durable=True, auto_delete=False)
+    may_read = "^(?!b$)" if reason == "permission" else ".*"
+    with (
+        restricted(
+            server, rabbitmq_queues, configure=".*", write=".*", read=may_read
+        ) as mine,
+        routing_app(mine, queues=["export", *own]) as app,
+    ):
+        ids = [
+            app.send_task("export.note", queue=name).id for name in ("export", "a", "c")
+        ]
+        with pytest.raises((PreconditionFailed, Unroutable)):
+            app.send_task("export.note", queue="b")
+
+    wait_until(lambda: rabbitmq_queues.ids(MONITOR) == sorted(ids))
 
 
 @pytest.mark.parametrize("queue_type", [None, "classic", "quorum"])

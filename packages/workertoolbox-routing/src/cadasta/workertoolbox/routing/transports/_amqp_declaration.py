@@ -11,8 +11,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from amqp.exceptions import AccessRefused, AMQPError, NotFound, PreconditionFailed
+from amqp.exceptions import (
+    AccessRefused,
+    AMQPError,
+    ChannelError,
+    NotFound,
+    PreconditionFailed,
+)
 from kombu import Exchange, Queue
+
+from cadasta.workertoolbox.routing._task_queue import (
+    EXCHANGE,
+    MonitorQueue,
+    bindings_of,
+)
 
 #: The argument that RabbitMQ names in a refusal.
 _ARGUMENT = re.compile(r"\barg(?:ument)? '([^']+)'")
@@ -42,22 +54,25 @@ def declare_queue(channel: Any, queue: Queue, *, strict: bool = False) -> list[s
     Raises:
         ChannelError: The queue does not exist and cannot be declared, belongs to
             another connection, or its exchange has another type. RabbitMQ's text names
-            the queue and the argument.
+            the queue and the argument. The monitor queue needs only the task exchange.
     """
-    notes = []
-    for exchange in (queue.exchange, *(binding.exchange for binding in queue.bindings)):
-        if exchange and exchange.name:
-            notes += _declare_exchange(channel, exchange)
+    notes, bindings = [], []
+    for each in bindings_of(queue):
+        try:
+            notes += _declare_exchange(channel, each.exchange)
+            bindings.append(each)
+        except ChannelError as error:
+            if not isinstance(queue, MonitorQueue) or each.exchange.name == EXCHANGE:
+                raise
+            # Only tasks for this exchange fail, with the declaration of their queue.
+            notes.append(f"queue {queue.name!r} gets no copies: {error}")
     notes += _declare_alone(channel, queue, strict=strict)
-    try:
-        bound = queue(channel)
-        if bound.exchange and bound.exchange.name:
-            bound.queue_bind()
-        for binding in bound.bindings:
-            binding.bind(bound, channel=channel)
-    except AccessRefused as refusal:
-        # A user who may not bind relies on the bindings that exist.
-        notes.append(f"queue {queue.name!r} is used as it is bound: {refusal}")
+    for each in bindings:
+        try:
+            queue(channel).bind_to(each.exchange, each.routing_key, each.arguments)
+        except AccessRefused as refusal:
+            # A user who may not bind relies on the bindings that exist.
+            notes.append(f"queue {queue.name!r} is used as it is bound: {refusal}")
     return notes
 
 
