@@ -213,6 +213,7 @@ def test_the_users_own_default_destination_is_kept() -> None:
         ("feed.read", {}, "feed", "feed.import"),
         ("feed.read", {"routing_key": "feed.a"}, "feed", "feed.a"),
         ("other", {"queue": "urgent", "routing_key": "default"}, "urgent", None),
+        ("other", {"queue": "late", "exchange": "orders"}, "late", None),
         ("other", {"routing_key": "urgent"}, "urgent", None),
     ],
 )
@@ -224,6 +225,7 @@ def test_a_routing_key_means_what_it_means_in_celery(
             Queue("default", routing_key="task.#"),
             Queue("feed", routing_key="feed.#"),
             Queue("urgent", ORDERS, "default"),
+            Queue("late", ORDERS, "default"),
         ],
         task_default_queue="default",
         task_default_exchange="tasks",

@@ -115,8 +115,7 @@ class Destinations:
         # Celery's retry passes the routing key of a delayed task with its delay.
         key = without_delay(key) if isinstance(key, str) else key
         if exchange not in _BY_NAME:
-            key = key or (queue.routing_key if queue is not None else "")
-            return self._published(self._exchanges[exchange], str(key), queue)
+            return self._in_exchange(self._exchanges[exchange], key, queue)
         if queue is not None and key:
             is_users = exchange is None and isinstance(queue, OwnQueue)
             if key not in self.queues or (is_users and key != queue.name):
@@ -145,6 +144,13 @@ class Destinations:
         is_alone = queue.exchange.name == EXCHANGE
         exchange = queue.exchange if is_alone else task_exchange()
         return Destination(queue, exchange, queue.name)
+
+    def _in_exchange(self, exchange: Exchange, key: Any, queue: Any) -> Destination:
+        if queue is not None and not key:
+            if exchange.type == "direct":
+                return self.named(queue)
+            key = queue.routing_key
+        return self._published(exchange, str(key or ""), queue)
 
     def _sent_to(self, queue: Queue, key: str) -> Destination:
         destination = self.sent_to(queue)
