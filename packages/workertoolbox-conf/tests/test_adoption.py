@@ -84,9 +84,12 @@ def test_queues_on_sqs_keep_their_names_and_their_region() -> None:
     assert (options["queue_name_prefix"], options["region"]) == ("", None)
 
 
+@pytest.mark.filterwarnings("ignore::celery.exceptions.CDeprecationWarning")
 @pytest.mark.parametrize("configure", [by_object, by_namespace])
 def test_the_command_prints_a_plan_and_changes_nothing(configure: Any) -> None:
     app = configure(SETTINGS)
+    app.task(name="a", queue="of.task", shared=False)(by_object)
+    app.task(name="b", queue="reports", shared=False)(by_object)
     before = dict(app.conf.items())
     result = CliRunner().invoke(
         command, ["--queue", "extra"], obj=SimpleNamespace(app=app)
@@ -94,7 +97,8 @@ def test_the_command_prints_a_plan_and_changes_nothing(configure: Any) -> None:
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
 
     assert result.exit_code == 0, result.output
-    assert "app.config_from_object(Config.from_app(app))" in lines
+    assert 'app.config_from_object(Config.from_app(app, ["extra", "of.task"]))' in lines
+    assert "of.task task_exchange by its name" in lines
     assert "mail.send mail (topic) by 'mail.#'; task_exchange by its name" in lines
     assert "platform.fifo new: a copy of every task" in lines
     assert any(line.startswith("task_track_started: False → True") for line in lines)

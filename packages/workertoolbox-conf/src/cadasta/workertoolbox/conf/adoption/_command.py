@@ -9,7 +9,7 @@ from celery import Celery
 
 from cadasta.workertoolbox.conf._config import Config
 from cadasta.workertoolbox.conf._errors import ConfError
-from cadasta.workertoolbox.conf.adoption._plan import describe
+from cadasta.workertoolbox.conf.adoption._plan import describe, queues_of_tasks
 from cadasta.workertoolbox.routing import RoutingError
 
 
@@ -25,16 +25,18 @@ from cadasta.workertoolbox.routing import RoutingError
 def command(ctx: click.Context, queues: tuple[str, ...]) -> None:
     """Print how an app that has its configuration already adopts the toolbox.
 
-    Nothing is changed, and no connection is made.
+    Nothing is changed, and no connection is made. The modules of the tasks are
+    imported, because tasks may name queues.
     """
     app: Celery = ctx.obj.app
     if app.conf.get("PLATFORM_QUEUE_NAME"):
         raise click.ClickException(f"app {app.main!r} is configured with the toolbox")
     try:
-        config = Config.from_app(app, queues)
+        further = [*dict.fromkeys((*queues, *queues_of_tasks(app)))]
+        config = Config.from_app(app, further)
     except (ConfError, RoutingError) as error:
         raise click.ClickException(str(error)) from error
-    for line in describe(app, config, _app_argument()):
+    for line in describe(app, config, further, _app_argument()):
         click.echo(line)
 
 

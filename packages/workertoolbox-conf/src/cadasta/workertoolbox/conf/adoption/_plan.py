@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from celery import Celery
 from celery.app.defaults import DEFAULTS
 
 from cadasta.workertoolbox.conf._config import Config
-from cadasta.workertoolbox.routing import EXCHANGE, bindings_of, mask_value
-
-#: What to write after the line that configures the app.
-_LINES = (
-    f"from {__name__.partition('.adoption')[0]} import Config",
-    "",
-    "app.config_from_object(Config.from_app(app))",
+from cadasta.workertoolbox.routing import (
+    EXCHANGE,
+    bindings_of,
+    existing_queues,
+    mask_value,
 )
+
+#: What to write before the line that configures the app again.
+_IMPORT = f"from {__name__.partition('.adoption')[0]} import Config"
 
 _STEPS = (
     "celery -A {app} tasks upgrade      creates the tables; Celery's own stay",
@@ -26,17 +28,36 @@ _STEPS = (
 )
 
 
-def describe(app: Celery, config: Config, name: str) -> Iterator[str]:
+def queues_of_tasks(app: Celery) -> list[str]:
+    """Return the queues that tasks name, as in `@app.task(queue=…)`, and no setting.
+
+    Args:
+        app: The app as it is configured. Its modules of tasks are imported.
+    """
+    app.loader.import_default_modules()
+    known = {queue.name for queue in existing_queues(app.conf)}
+    named = [getattr(task, "queue", None) for task in app.tasks.values()]
+    names = {getattr(queue, "name", queue) for queue in named if queue}
+    return sorted(names - known)
+
+
+def describe(
+    app: Celery, config: Config, further: Sequence[str], name: str
+) -> Iterator[str]:
     """Yield the lines of a plan: what to write, what changes, in which order to deploy.
 
     Args:
         app: The app as it is configured.
         config: Its configuration with the toolbox.
+        further: Names of the queues that its settings and routes do not name.
         name: The app on the command line, after `-A`.
     """
     yield "Write this after the line that configures the app:"
     yield ""
-    yield from (f"    {line}".rstrip() for line in _LINES)
+    arguments = f"app, {json.dumps(further)}" if further else "app"
+    yield f"    {_IMPORT}"
+    yield ""
+    yield f"    app.config_from_object(Config.from_app({arguments}))"
     yield ""
     yield "Queues, which keep their names, exchanges, keys and arguments:"
     yield ""
