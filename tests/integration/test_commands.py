@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -149,13 +150,15 @@ def test_an_unreachable_broker_is_a_one_line_error(
     postgresql: PostgreSQL, tmp_path: Path
 ) -> None:
     [port] = free_ports(1)
-    with postgresql.database() as database:
-        for url in (
-            f"amqp://me:geheim@{HOST}:{port}//",
-            f"redis://:geheim@{HOST}:{port}/0",
-            f"sqs://me:geheim@{HOST}:{port}/",
+    urls = (
+        f"amqp://me:geheim@{HOST}:{port}//",
+        f"redis://:geheim@{HOST}:{port}/0",
+        f"sqs://me:geheim@{HOST}:{port}/",
+    )
+    with postgresql.database() as database, ThreadPoolExecutor() as pool:
+        for result in pool.map(
+            lambda url: run_command("monitor", broker=url, database=database), urls
         ):
-            result = run_command("monitor", broker=url, database=database)
             assert_one_line_error(
                 result, "broker", f"{HOST}:{port}", "check broker_url"
             )

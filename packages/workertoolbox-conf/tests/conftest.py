@@ -1,4 +1,4 @@
-"""Run every test without settings in the environment."""
+"""Run every test without settings in the environment, and the slowest ones first."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("WORKERTOOLBOX_", "CELERY_")):
             monkeypatch.delenv(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run first what mostly waits, so that parallel processes end together."""
+    items.sort(key=lambda item: item.path.name != "test_testing_conformance.py")
