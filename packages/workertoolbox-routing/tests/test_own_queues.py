@@ -166,6 +166,18 @@ def test_a_task_that_would_reach_no_declared_queue_is_an_error_at_the_caller(
     assert received(app, "platform.fifo") == []
 
 
+def test_an_exchange_of_dead_letters_and_tasks_sends_each_task_to_all_its_queues() -> (
+    None
+):
+    work = Exchange("again", type="topic")
+    waiting = Queue("wait", queue_arguments={"x-dead-letter-exchange": work.name})
+    app = app_with([Queue("first", work, "x.#"), Queue("second", work, "#"), waiting])
+    id = app.send_task("a", exchange="again", routing_key="x.1").id
+
+    for name in ("first", "second", "platform.fifo"):
+        assert [message.headers["id"] for message in received(app, name)] == [id]
+
+
 def test_a_queue_object_gets_no_tasks_by_their_names(app: Celery) -> None:
     route = app.amqp.router.route({}, "video.encode", (), {})
 

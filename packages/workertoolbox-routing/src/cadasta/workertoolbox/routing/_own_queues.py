@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -81,13 +82,23 @@ def monitor_queue(
 def copied_bindings(queues: Iterable[TaskQueue]) -> list[binding]:
     """Return the bindings with which the monitor queue gets what is sent to exchanges.
 
-    An exchange of dead letters is left out: its messages are not new tasks.
+    An exchange that sends the dead letters of others to one queue is left out: they are
+    not new tasks, and a task for this queue can be sent to it by its name.
 
     Args:
         queues: The work queues.
     """
     queues = list(queues)
-    dead = {dead_letter_exchange(queue) for queue in queues}
+    receivers = Counter(
+        name
+        for queue in queues
+        for name in {each.exchange.name for each in bindings_of(queue)}
+    )
+    dead = {
+        name
+        for queue in queues
+        if (name := dead_letter_exchange(queue)) and receivers[name] == 1
+    }
     copied: dict[tuple[str, str], binding] = {}
     for queue in queues:
         for each in bindings_of(queue):
