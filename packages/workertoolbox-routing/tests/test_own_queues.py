@@ -154,6 +154,11 @@ def test_a_copy_names_the_queue_if_the_routing_key_does_not(app: Celery) -> None
         ({"exchange": "media", "routing_key": "audio"}, UnknownQueue),
         ({"queue": "video", "routing_key": "audio"}, UnknownQueue),
         ({"exchange": "orders", "routing_key": "order.sent"}, UnknownQueue),
+        ({"queue": "export", "routing_key": "audio"}, UnknownQueue),
+        (
+            {"queue": "plain", "exchange": "task_exchange", "routing_key": "audio"},
+            UnknownQueue,
+        ),
         ({"exchange": "other", "routing_key": "video"}, UntrackedExchange),
         ({"queue": Queue("video", Exchange("other"))}, UntrackedExchange),
     ],

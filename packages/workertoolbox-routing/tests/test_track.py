@@ -71,7 +71,7 @@ def test_an_app_is_tracked_however_it_was_configured(
         name: app.send_task(task, **options).id
         for name, task, options in [
             ("celery", "other", {}),
-            ("reports", "reports.day", {}),
+            ("reports", "reports.day", {"routing_key": "ignored.by.celery"}),
             ("mail", "mail.send", {}),
             ("extra", "mail.send", {"queue": "extra"}),
             ("video.new", "v", {"exchange": "media", "routing_key": "media.a"}),

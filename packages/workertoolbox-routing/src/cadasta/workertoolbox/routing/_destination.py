@@ -116,9 +116,8 @@ class Destinations:
         key = without_delay(key) if isinstance(key, str) else key
         if exchange not in _BY_NAME:
             return self._in_exchange(self._exchanges[exchange], key, queue)
-        if queue is not None and key:
-            is_users = exchange is None and isinstance(queue, OwnQueue)
-            if key not in self.queues or (is_users and key != queue.name):
+        if exchange is None and isinstance(queue, OwnQueue):
+            if key and key != queue.name:
                 return self._sent_to(queue, str(key))
         if key:
             return self.named(self._get(key, task))

@@ -22,7 +22,7 @@ from cadasta.workertoolbox.routing._errors import UnknownPrefix
 from cadasta.workertoolbox.routing._fixed_settings import DEFAULT_DESTINATION
 from cadasta.workertoolbox.routing._forks import leave_parent
 from cadasta.workertoolbox.routing._headers import DISPLAY_REPRS
-from cadasta.workertoolbox.routing._task_queue import EXCHANGE, OwnQueue
+from cadasta.workertoolbox.routing._task_queue import OwnQueue
 from cadasta.workertoolbox.routing._topology import Topology
 
 #: Options with which a caller sets how the arguments are shown.
@@ -143,7 +143,7 @@ class Router:
         """Return options, with a queue if they name a routing key alone.
 
         As in Celery, the key is one of the exchange of the queue of the route, or of
-        the default queue. In the task exchange it is the name of a queue.
+        the default queue. For a queue given by name it is the name of a queue.
         """
         key, queues = options.get("routing_key"), self._destinations.queues
         is_alone = not options.get("queue") and options.get("exchange") is None
@@ -151,9 +151,7 @@ class Router:
             return options
         named = route.get("queue") or self.default["task_default_queue"]
         queue = queues.get(getattr(named, "name", named))
-        if queue is None or queue.exchange.name == EXCHANGE:
-            return options
-        return {**options, "queue": queue}
+        return {**options, "queue": queue} if isinstance(queue, OwnQueue) else options
 
     @cached_property
     def _user_routes(self) -> routes.Router:
