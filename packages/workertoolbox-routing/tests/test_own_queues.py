@@ -32,6 +32,7 @@ QUEUES: list[str | Queue] = [
     Queue("paid", ORDERS, "order.paid", queue_arguments={"x-max-priority": 9}),
     Queue("plain", queue_arguments={"x-dead-letter-exchange": "dead"}),
     Queue("dead", Exchange("dead", type="topic"), "#"),
+    Queue("waiting", queue_arguments={"x-dead-letter-exchange": "of.operators"}),
 ]
 
 
@@ -120,6 +121,7 @@ def test_a_copy_of_the_settings_has_the_same_bindings(copy: Any) -> None:
         ({"exchange": "", "routing_key": "video"}, ["video"]),
         ({"queue": "dead"}, ["dead"]),
         ({"exchange": "dead", "routing_key": "plain"}, ["dead"]),
+        ({"exchange": "of.operators", "routing_key": "plain"}, ["plain"]),
     ],
 )
 def test_a_task_reaches_its_queues_and_is_copied_once(

@@ -22,6 +22,7 @@ from cadasta.workertoolbox.routing._task_queue import (
     TaskQueue,
     bindings_of,
     by_name,
+    dead_letter_exchange,
     task_exchange,
 )
 
@@ -88,6 +89,9 @@ class Destinations:
             for each in bindings_of(queue)
         }
         self._copied = {each.exchange.name for each in bindings_of(monitor)}
+        # The retry of a dead letter names it; only operators may have bound a queue.
+        dead = {dead_letter_exchange(queue) for queue in queues}
+        self._by_name = {*_BY_NAME, *(dead - self._exchanges.keys())}
 
     def find(self, options: Mapping[str, Any], task: str) -> Destination | None:
         """Return the destination that options name, or None if they name none.
@@ -114,7 +118,7 @@ class Destinations:
         queue = self._get(named, task) if named else None
         # Celery's retry passes the routing key of a delayed task with its delay.
         key = without_delay(key) if isinstance(key, str) else key
-        if exchange not in _BY_NAME:
+        if exchange not in self._by_name:
             return self._in_exchange(self._exchanges[exchange], key, queue)
         if exchange is None and isinstance(queue, OwnQueue):
             if key and key != queue.name:
@@ -190,7 +194,7 @@ class Destinations:
         return declared
 
     def _check_exchange(self, name: Any, task: str) -> None:
-        if name not in _BY_NAME and name not in self._exchanges:
+        if name not in self._by_name and name not in self._exchanges:
             raise UntrackedExchange(str(name), task)
 
     def _check_declared(self, entity: Any, task: str) -> None:

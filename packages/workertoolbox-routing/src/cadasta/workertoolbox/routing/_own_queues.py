@@ -17,6 +17,7 @@ from cadasta.workertoolbox.routing._task_queue import (
     PublishedQueue,
     TaskQueue,
     bindings_of,
+    dead_letter_exchange,
     task_exchange,
 )
 
@@ -109,13 +110,6 @@ def copied_bindings(queues: Iterable[TaskQueue]) -> list[binding]:
             key = keys.get(exchange.type, each.routing_key)
             copied[exchange.name, key] = binding(exchange, key)
     return list(copied.values())
-
-
-def dead_letter_exchange(queue: Queue) -> str | None:
-    """Return the exchange to which a queue sends dead letters, or None."""
-    arguments: Mapping[str, object] = queue.queue_arguments or {}
-    exchange = arguments.get("x-dead-letter-exchange")
-    return exchange if isinstance(exchange, str) else None
 
 
 def _check(queue: Queue) -> None:

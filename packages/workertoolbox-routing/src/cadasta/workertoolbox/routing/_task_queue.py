@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kombu import Exchange, Queue, binding
@@ -104,6 +104,13 @@ def bindings_of(queue: Queue) -> list[Binding]:
         return others
     arguments = queue.binding_arguments
     return [Binding(queue.exchange, queue.routing_key, arguments), *others]
+
+
+def dead_letter_exchange(queue: Queue) -> str | None:
+    """Return the exchange to which a queue sends dead letters, or None."""
+    arguments: Mapping[str, object] = queue.queue_arguments or {}
+    exchange = arguments.get("x-dead-letter-exchange")
+    return exchange if isinstance(exchange, str) else None
 
 
 def by_name(queue: Queue) -> Queue:
