@@ -46,7 +46,7 @@ REFUSALS = {
     "rabbitmq-permission": ["refused for user", "task_exchange"],
     "redis-password": ["invalid username-password pair", "redis://nobody:"],
     "redis-database": ["index is out of range", "redis://"],
-    "sqs-missing": ["NonExistentQueue", "http://", "/gone-"],
+    "sqs-missing": ["queue does not exist", "http://", "/gone-"],
     "sqs-denied": ["AccessDenied", "http://"],
     "sqs-keys": ["InvalidClientTokenId", "http://"],
 }
@@ -234,7 +234,7 @@ def test_a_worker_waits_for_an_sqs_queue_that_was_deleted(
             wait_for_executions(tmp_path, ["0"])
             client.delete_queue(QueueUrl=sqs_queues.url("export"))
             if is_predefined:
-                worker.wait_for("NonExistentQueue")
+                worker.wait_for("queue does not exist")
                 assert f"{sqs_queues.prefix}export" in worker.text
                 client.create_queue(QueueName=f"{sqs_queues.prefix}export")
             app.send_task("export.note", task_id="1")
