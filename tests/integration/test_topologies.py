@@ -109,7 +109,7 @@ def publish_to_exchanges(service: ConformanceHarness) -> None:
 
 
 def check_dead_letters(service: ConformanceHarness) -> None:
-    """Check that a dead letter is no new task."""
+    """Check that a dead letter is not stored as a new task."""
     id = service.app.tasks["export.reject"].apply_async(queue="strict").id
     service.expect(id)
     with service.app.connection_for_read() as connection:

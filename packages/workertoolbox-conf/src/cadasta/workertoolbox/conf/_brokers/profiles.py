@@ -73,7 +73,7 @@ PRESETS = (
         1,
         "a prefetched message waits behind a long task while other workers are idle, "
         "and its visibility timeout runs meanwhile. Celery's 4 suits very short tasks, "
-        "but on SQS is no faster: two processes run 76 empty tasks a second with 1, "
+        "but does not speed up SQS: two processes run 76 empty tasks a second with 1, "
         "and 75 with 4 (measured with moto; 2 and 8 with kombu's own transport, which "
         "looks for room once a second)",
         BROKERS,
