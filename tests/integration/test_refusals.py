@@ -6,13 +6,15 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_client
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from kombu import Consumer
+from kombu.asynchronous import Hub, set_event_loop
 
 from cadasta.workertoolbox.results import upgrade
 from servers.access import BrokerAccess
@@ -117,6 +119,47 @@ def test_a_worker_that_is_refused_for_good_ends_with_the_reason(
     queues, settings, words = refusal
     with run_worker(queues, tmp_path, "-P", "solo", **settings) as process:
         check_ended(process, words)
+
+
+class _DeafPoller:
+    """A poller that reports no event, so that timers read the answers to polls."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+    def poll(self, timeout_s: float | None) -> list[Any]:
+        time.sleep(0.05)
+        return []
+
+
+# kombu uses functions of pycurl that are deprecated.
+@pytest.mark.filterwarnings("ignore:.* is deprecated; use:DeprecationWarning")
+def test_a_refusal_that_a_timer_of_the_event_loop_reads_is_raised_by_the_loop(
+    sqs_queues: SQSContents,
+) -> None:
+    with serve_denials("InvalidClientTokenId") as address:
+        urls = {name: {"url": f"http://{address}/1/{name}"} for name in QUEUES}
+        settings = {
+            "broker_url": f"sqs://key:secret@{address}/",
+            "broker_transport_options": {
+                "predefined_queues": urls,
+                "queue_name_prefix": "",
+            },
+        }
+        hub = Hub()
+        hub.poller = _DeafPoller()
+        set_event_loop(hub)
+        with (
+            closing(hub),
+            routing_app(sqs_queues, **settings) as app,
+            app.connection_for_read() as connection,
+        ):
+            queue = app.amqp.queues["export"]
+            Consumer(connection.default_channel, [queue], on_message=print).consume()
+            rounds = hub.create_loop()
+            with pytest.raises(ClientError, match="InvalidClientTokenId"):
+                for _ in range(100):
+                    next(rounds)
 
 
 def test_a_monitor_that_is_refused_for_good_ends_with_the_reason(
