@@ -1,4 +1,4 @@
-"""Install missing servers and a browser for the shared tests: with apt-get, as root.
+"""Install missing servers and programs for the shared tests: with apt-get, as root.
 
 On other systems, only report which tests will be skipped.
 """
@@ -15,10 +15,12 @@ from pathlib import Path
 
 from servers.executables import (
     find_chromium,
+    find_compiler,
     find_pgbouncer,
     find_postgresql,
     find_rabbitmq,
     find_redis,
+    find_spin,
 )
 
 #: Seconds to wait for another apt-get to end.
@@ -27,7 +29,7 @@ LOCK_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Server:
-    """A server, or a browser, that tests need.
+    """A server, or another program, that tests need.
 
     Attributes:
         name: The name for messages.
@@ -61,6 +63,8 @@ SERVERS = (
     ),
     Server("PgBouncer", "pgbouncer", None, find_pgbouncer),
     Server("Chromium", "chromium", None, find_chromium),
+    Server("Spin", "spin", None, find_spin),
+    Server("A C compiler", "gcc", None, find_compiler),
 )
 
 

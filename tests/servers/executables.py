@@ -1,4 +1,4 @@
-"""Find the executables of the servers, and of a browser.
+"""Find the executables of the servers, of a browser, and of a model checker.
 
 Imports the standard library only, because `install_servers.py` runs without packages.
 """
@@ -40,6 +40,16 @@ def find_chromium() -> Path | None:
     """Find Chromium, or Chrome."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next((path for name in names if (path := _find(name))), None)
+
+
+def find_spin() -> Path | None:
+    """Find Spin, which checks models."""
+    return _find("spin")
+
+
+def find_compiler() -> Path | None:
+    """Find the C compiler that Spin needs."""
+    return _find("gcc") or _find("cc")
 
 
 def _find(name: str) -> Path | None:

@@ -1,0 +1,1 @@
+"""Models of the toolbox in Promela, which Spin checks."""
