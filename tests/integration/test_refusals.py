@@ -146,7 +146,7 @@ def test_a_refusal_that_a_timer_of_the_event_loop_reads_is_raised_by_the_loop(
                 "queue_name_prefix": "",
             },
         }
-        hub = Hub()
+        hub: Any = Hub()
         hub.poller = _DeafPoller()
         set_event_loop(hub)
         with (
