@@ -8,20 +8,34 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery, states
+from celery.backends.database import DatabaseBackend
+from celery.result import AsyncResult
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import upgrade
+from cadasta.workertoolbox.routing import track
 from support import fleet_service
+from support.documents import ROOT, blocks
 from support.polling import wait_until
 from support.processes import Process, running
 from support.queue_contents import QueueContents, open_queue_contents
+
+PAGE = ROOT / "docs" / "how-to" / "adopting.md"
+
+#: The code with which the page reads the results that old services have in Redis.
+[READ_OLD_RESULTS] = (
+    block.text
+    for block in blocks(PAGE.read_text("utf-8"), "python")
+    if "find_old_result" in block.text
+)
 
 QUEUES = ("celery", "mail.daily", "old", "video")
 
@@ -43,14 +57,35 @@ class Fleet:
     sent: dict[str, list[str]] = field(default_factory=dict)
     ran: dict[str, list[str]] = field(default_factory=dict)
 
-    def environment(self, journal: str, *, tracked: bool) -> dict[str, str]:
+    @property
+    def has_redis(self) -> bool:
+        """Whether broker and results are in Redis."""
+        return self.contents.access.url.startswith("redis:")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of its app. Results are in Redis, or else in a database."""
         access = self.contents.access
-        settings = {
+        database = f"db+sqlite:///{self.folder / 'results.sqlite'}"
+        return {
             "broker_url": access.url,
             "broker_transport_options": access.transport_options,
+            "result_backend": access.url if self.has_redis else database,
+            "result_backend_transport_options": access.transport_options,
         }
+
+    @contextmanager
+    def open_app(self, adopt: Callable[[Celery], object]) -> Iterator[Celery]:
+        """Yield an app of the fleet in this process, once it has been adopted."""
+        app = Celery("fleet", set_as_current=False)
+        app.conf.update(self.settings, task_queues=fleet_service.QUEUES)
+        adopt(app)
+        yield app
+        app.close()
+
+    def environment(self, journal: str, *, tracked: bool) -> dict[str, str]:
         return {
-            fleet_service.SETTINGS: json.dumps(settings),
+            fleet_service.SETTINGS: json.dumps(self.settings),
             fleet_service.JOURNAL: str(self.folder / journal),
             **({fleet_service.TRACKED: "1"} if tracked else {}),
         }
@@ -139,15 +174,51 @@ def test_the_tasks_of_new_producers_are_copied_once(fleet: Fleet) -> None:
     assert {*copies} - of_old == sent
 
 
-def test_results_of_celerys_database_backend_can_still_be_read(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'results.sqlite'}"
-    old = Celery("old", set_as_current=False)
-    old.conf.update(broker_url="memory://", result_backend=f"db+{url}")
-    old.backend.store_result("before", {"rows": 3}, states.SUCCESS)
-    new = Celery("new", set_as_current=False)
-    new.config_from_object(Config.from_app(old))
-    upgrade(new.conf.result_backend)
-    new.backend.store_result("after", [1], states.SUCCESS)
+@pytest.fixture
+def adopted(fleet: Fleet, tmp_path: Path) -> Iterator[Celery]:
+    """An app of the fleet whose new results are in a database of the toolbox."""
 
-    assert new.AsyncResult("before").get(timeout=10) == {"rows": 3}
-    assert old.AsyncResult("after").get(timeout=10) == [1]
+    def adopt(app: Celery) -> None:
+        moved = f"workertoolbox+sqlite:///{tmp_path / 'new.sqlite'}"
+        settings = {"result_backend": moved} if fleet.has_redis else {}
+        app.config_from_object(Config.from_app(app, **settings))
+        upgrade(app.conf.result_backend)
+
+    with fleet.open_app(adopt) as app:
+        yield app
+
+
+def test_old_services_and_tracked_ones_read_the_results_of_each_other(
+    fleet: Fleet,
+) -> None:
+    for adopt in (track, lambda app: None):
+        with fleet.open_app(adopt) as app:
+            for id in (*fleet.ran["old worker"], *fleet.ran["new worker"]):
+                assert app.AsyncResult(id).get(timeout=10) == f"ran {id}"
+
+
+def test_results_of_old_workers_can_be_read_when_new_ones_are_stored_elsewhere(
+    fleet: Fleet, adopted: Celery
+) -> None:
+    id = fleet.ran["old worker"][0]
+    names: dict[str, Any] = {"app": adopted, "find_old_result": adopted.AsyncResult}
+    if fleet.has_redis:
+        assert str(adopted.AsyncResult(id).state) == states.PENDING
+        url = fleet.settings["result_backend"]
+        exec(READ_OLD_RESULTS.replace("redis://", url), names)
+
+    assert names["find_old_result"](id).get(timeout=10) == f"ran {id}"
+
+
+def test_results_of_the_toolbox_can_be_read_after_it_has_been_dropped(
+    fleet: Fleet, adopted: Celery
+) -> None:
+    adopted.backend.store_result("after", [1], states.SUCCESS)
+    url = adopted.conf.result_backend.removeprefix("workertoolbox+")
+    with fleet.open_app(lambda app: None) as old:
+        if fleet.has_redis:
+            result = AsyncResult("after", backend=DatabaseBackend(app=old, url=url))
+        else:
+            result = old.AsyncResult("after")
+
+        assert result.get(timeout=10) == [1]

@@ -71,6 +71,19 @@ from proj.celery import confirm
 print(*[confirm.delay(number).id for number in range({})])
 """
 
+#: An old service and one with `track` store a result each, and read that of the other.
+SHARE_RESULTS = """
+from celery import Celery
+from cadasta.workertoolbox.routing import track
+from proj.celery import app as old
+new = Celery("new", set_as_current=False)
+new.config_from_object("django.conf:settings", namespace="CELERY")
+track(new)
+old.backend.store_result("before", {"rows": 3}, "SUCCESS")
+new.backend.store_result("after", [1], "SUCCESS")
+print(new.AsyncResult("before").get(timeout=9), old.AsyncResult("after").get(timeout=9))
+"""
+
 
 class Project(NamedTuple):
     """A Django project in a folder."""
@@ -145,6 +158,12 @@ def test_a_project_moves_on_without_losing_a_task(project: Project) -> None:
     old_results = [printed(block) for block in (BY_MODEL, BY_RESULT)]
     shown = project.python(f"task_id = {old!r}", *old_results)
     assert shown.strip() == '"order 0" order 0'
+
+
+def test_a_tracked_project_shares_its_results_with_old_services(
+    project: Project,
+) -> None:
+    assert project.python(MIGRATE, SHARE_RESULTS) == "{'rows': 3} [1]"
 
 
 def printed(block: str) -> str:

@@ -26,6 +26,15 @@ JOURNAL = "FLEET_SERVICE_JOURNAL"
 
 _MEDIA = Exchange("media", type="topic")
 
+#: Queues with exchanges and arguments of their own.
+QUEUES = (
+    Queue("celery", Exchange("celery"), "celery"),
+    # Celery gives both the same key in the default exchange.
+    Queue("mail.daily", queue_arguments={"x-max-priority": 5}),
+    Queue("old"),
+    Queue("video", _MEDIA, "media.#"),
+)
+
 #: Options of the tasks that `send` sends.
 SENT: tuple[dict[str, Any], ...] = (
     {},
@@ -39,13 +48,7 @@ def make_app() -> Celery:
     """Return the app of the fleet, as the environment describes it."""
     app = Celery("fleet")
     app.conf.update(
-        task_queues=[
-            Queue("celery", Exchange("celery"), "celery"),
-            # Celery gives both the same key in the default exchange.
-            Queue("mail.daily", queue_arguments={"x-max-priority": 5}),
-            Queue("old"),
-            Queue("video", _MEDIA, "media.#"),
-        ],
+        task_queues=QUEUES,
         beat_schedule={"tick": {"task": "note", "schedule": 0.5}},
         **json.loads(os.environ[SETTINGS]),
     )
@@ -60,9 +63,10 @@ def make_app() -> Celery:
     return app
 
 
-def _note(self: Task[..., None]) -> None:
+def _note(self: Task[..., str]) -> str:
     with open(os.environ[JOURNAL], "a", encoding="utf-8") as journal:
         journal.write(f"{self.request.id}\n")
+    return f"ran {self.request.id}"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.defaults import DEFAULTS
 from click.testing import CliRunner
 from kombu import Exchange, Queue
 
@@ -39,7 +41,30 @@ def by_namespace(settings: dict[str, Any]) -> Celery:
     return app
 
 
-@pytest.mark.parametrize("configure", [by_object, by_namespace])
+def by_update(settings: dict[str, Any]) -> Celery:
+    app = Celery("shop", set_as_current=False)
+    app.conf.update(settings)
+    return app
+
+
+def by_update_with_namespace(settings: dict[str, Any]) -> Celery:
+    app = by_namespace({})
+    app.conf.update({f"CELERY_{name.upper()}": each for name, each in settings.items()})
+    return app
+
+
+def by_keywords(settings: dict[str, Any]) -> Celery:
+    broker, backend = settings["broker_url"], settings["result_backend"]
+    app = Celery("shop", broker=broker, backend=backend, set_as_current=False)
+    assert app.conf.timezone is None  # From now on, the configuration is not pending.
+    app.conf.update(settings)
+    return app
+
+
+@pytest.mark.parametrize(
+    "configure",
+    [by_object, by_namespace, by_update, by_update_with_namespace, by_keywords],
+)
 def test_a_configuration_made_from_an_app_keeps_what_the_app_has(
     configure: Any,
 ) -> None:
@@ -63,6 +88,31 @@ def test_a_configuration_made_from_an_app_keeps_what_the_app_has(
     assert app.conf.redbeat_redis_url == "redis://schedule"
     assert app.amqp.router.route({}, "reports.day", (), {})["queue"].name == "reports"
     assert app.amqp.queues["orders"].queue_arguments == {"x-max-priority": 9}
+
+
+def test_a_setting_that_is_given_with_the_value_of_celerys_default_is_kept() -> None:
+    given = {"worker_prefetch_multiplier": 4, "result_expires": timedelta(days=1)}
+    app = by_object({"broker_url": "redis://", **given})
+    config = Config.from_app(app)
+
+    assert {name: config[name] for name in given} == given
+    assert config["broker_connection_retry_on_startup"] is True
+
+
+@pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning")
+@pytest.mark.parametrize("configure", [by_object, by_namespace])
+def test_all_of_celerys_defaults_can_be_given(configure: Any) -> None:
+    config = Config.from_app(configure({**DEFAULTS, "broker_url": "amqp://"}))
+
+    assert config["worker_prefetch_multiplier"] == 4
+
+
+def test_periodic_tasks_of_an_app_are_kept() -> None:
+    app = by_update({"broker_url": "redis://"})
+    app.add_periodic_task(60, app.signature("note"), name="each minute")
+    app.config_from_object(Config.from_app(app))
+
+    assert list(app.conf.beat_schedule) == ["each minute"]
 
 
 def test_what_is_not_a_setting_in_a_module_of_settings_is_left_out() -> None:

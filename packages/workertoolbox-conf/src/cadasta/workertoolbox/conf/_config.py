@@ -17,7 +17,7 @@ from cadasta.workertoolbox.conf._brokers.predefined_queues import (
 from cadasta.workertoolbox.conf._brokers.profiles import with_profile
 from cadasta.workertoolbox.conf._chord_unlock import with_chord_unlock_limit
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
-from cadasta.workertoolbox.conf._existing import existing_settings
+from cadasta.workertoolbox.conf._existing import existing_settings, replace_settings
 from cadasta.workertoolbox.conf._logging import setup as logging_setup
 from cadasta.workertoolbox.conf._settings import variables
 from cadasta.workertoolbox.conf._settings.celery import (
@@ -237,7 +237,8 @@ class Config(Settings):
         """Return the configuration with which an app goes on with what it has.
 
         It has the queues, routes, broker and settings of the app, and the variables of
-        the toolbox. As one more line after the present configuration, it replaces it:
+        the toolbox. As one more line after the present configuration, it replaces it,
+        with what `Celery(…)` and `app.conf.update(…)` have set:
         `app.config_from_object(Config.from_app(app))`.
 
         Args:
@@ -245,7 +246,9 @@ class Config(Settings):
             queues: Queues that neither its settings nor its routes name.
             settings: As for `Config`; they win.
         """
-        return cls(**{**existing_settings(app.conf, queues), **settings})
+        config = cls(**{**existing_settings(app.conf, queues), **settings})
+        replace_settings(app, config)
+        return config
 
     def _build(self, given: Mapping[str, Any], prefix: str) -> None:
         """Build the settings from those that a keyword or the environment gives.

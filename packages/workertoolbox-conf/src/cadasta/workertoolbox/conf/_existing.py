@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from celery import Celery
 from celery.app.defaults import DEFAULTS
 from kombu import Queue
 
@@ -42,23 +43,55 @@ def existing_settings(conf: Any, queues: Iterable[str | Queue]) -> dict[str, Any
         conf: The settings of the app.
         queues: Queues that neither its settings nor its routes name.
     """
-    changed = {
+    given = {
         name: conf[name]
         for name, default in DEFAULTS.items()
-        if name not in _REPLACED and conf.get(name, default) != default
+        if name not in _REPLACED and _is_given(conf, name, default)
     }
     if result_backend := _in_same_database(str(conf.get("result_backend") or "")):
-        changed["result_backend"] = result_backend
+        given["result_backend"] = result_backend
     options = conf.get("broker_transport_options") or {}
     # Those of a new fleet would be `dev-` and a region.
     own = {"queue_name_prefix": "", "region": None}
     return {
         **_others(conf),
-        **changed,
+        **given,
         "queues": existing_queues(conf, queues),
         "broker_url": conf.broker_write_url or "amqp://",
         "broker_transport_options": {**own, **options},
     }
+
+
+def _is_given(conf: Any, name: str, default: object) -> bool:
+    """Return whether an app has its own value of a setting.
+
+    The value may be Celery's default, which is not always the toolbox's. Celery adds
+    periodic tasks to the default of `beat_schedule` itself.
+    """
+    value = conf.get(name, default)
+    return value != default or (value is not None and conf.value_set_for(name))
+
+
+def replace_settings(app: Celery, config: Mapping[str, Any]) -> None:
+    """Let a configuration replace what is set in an app, once the app loads it.
+
+    Celery prefers what `Celery(…)` and `app.conf.update(…)` have set to the object that
+    `app.config_from_object` names.
+
+    Args:
+        app: The app of which the configuration is made.
+        config: The configuration.
+    """
+
+    def forget(source: Any, **_: Any) -> None:
+        if not isinstance(app.loader.conf, type(config)):
+            return
+        prefix = source.prefix or ""
+        for key in [*source.changes]:
+            if key in config or key.removeprefix(prefix).lower() in config:
+                del source.changes[key]
+
+    app.on_after_configure.connect(forget, weak=False)
 
 
 def _others(conf: Any) -> dict[str, Any]:
