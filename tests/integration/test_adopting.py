@@ -216,9 +216,7 @@ def test_results_of_the_toolbox_can_be_read_after_it_has_been_dropped(
     adopted.backend.store_result("after", [1], states.SUCCESS)
     url = adopted.conf.result_backend.removeprefix("workertoolbox+")
     with fleet.open_app(lambda app: None) as old:
-        if fleet.has_redis:
-            result = AsyncResult("after", backend=DatabaseBackend(app=old, url=url))
-        else:
-            result = old.AsyncResult("after")
+        backend = DatabaseBackend(app=old, url=url) if fleet.has_redis else old.backend
+        result: AsyncResult[Any] = AsyncResult("after", backend=backend)
 
         assert result.get(timeout=10) == [1]
