@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -10,14 +12,14 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-PACKAGES = (
-    "cadasta.workertoolbox.conf",
-    "cadasta.workertoolbox.conf.checkup",
-    "cadasta.workertoolbox.conf.testing",
-    "cadasta.workertoolbox.results",
-    "cadasta.workertoolbox.results.web",
-    "cadasta.workertoolbox.routing",
-)
+PAGES = Path(__file__).parents[1] / "reference" / "python"
+
+#: The packages that the reference describes.
+PACKAGES = [
+    name
+    for page in sorted(PAGES.glob("*.md"))
+    for name in re.findall(r"automodule:: (\S+)", page.read_text("utf-8"))
+]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

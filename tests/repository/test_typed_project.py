@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
@@ -11,14 +12,13 @@ import pytest
 
 PROJECT = Path(__file__).parents[1] / "typed_project"
 
-PACKAGES = (
-    "cadasta.workertoolbox.conf",
-    "cadasta.workertoolbox.conf.checkup",
-    "cadasta.workertoolbox.conf.testing",
-    "cadasta.workertoolbox.results",
-    "cadasta.workertoolbox.results.web",
-    "cadasta.workertoolbox.routing",
-)
+#: The pages of the reference, which name the public packages.
+PAGES = PROJECT.parents[1] / "docs" / "reference" / "python"
+PACKAGES = [
+    name
+    for page in sorted(PAGES.glob("*.md"))
+    for name in re.findall(r"automodule:: (\S+)", page.read_text("utf-8"))
+]
 
 #: What pytest finds by itself in a module that `pytest_plugins` names.
 USED_BY_PYTEST = ("pytest_addoption", "toolbox_")
