@@ -7,6 +7,7 @@ messages are in the queue before the monitors start to receive them.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy import Engine, text
 
 from cadasta.workertoolbox.results import upgrade
 from ingest import SERVER, Fleet, all_stored, time_round
+from measuring.figures import Row, compared
 from measuring.rounds import alternate
 from servers import postgresql, rabbitmq
 
@@ -46,8 +48,8 @@ FROM ended
 """
 
 
-def main() -> None:
-    """Print the ratio, and how many tasks were archived in a second."""
+def measure() -> Iterator[Row]:
+    """Yield the ratio, and how many tasks were archived in a second."""
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
@@ -71,11 +73,12 @@ def main() -> None:
             rounds=ROUNDS,
         )
     archived = sorted(rates)[len(rates) // 2]
-    print(
-        f"a monitor that archives {archived:,.0f} tasks/s: "
-        f"{1 / rounds.median_s('archiving'):,.0f}/s against "
-        f"{1 / rounds.median_s('resting'):,.0f}/s; "
-        f"{1 / rounds.ratio('archiving', 'resting'):.2f} × the rate (at least 0.85)"
+    yield compared(
+        f"a monitor that archives {archived:,.0f} tasks/s",
+        f"{1 / rounds.median_s('archiving'):,.0f}/s",
+        f"a monitor that does not {1 / rounds.median_s('resting'):,.0f}/s",
+        f"{1 / rounds.ratio('archiving', 'resting'):.2f} × the rate",
+        goal="at least 0.85",
     )
 
 
@@ -95,7 +98,3 @@ def count_history(engine: Engine) -> int:
     with engine.connect() as connection:
         count = "SELECT count(*) FROM workertoolbox_history"
         return int(connection.exec_driver_sql(count).scalar_one())
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,12 @@
 """How long pages of tasks and figures take, with histories of several sizes.
 
-    hatch run bench history [--rows N ...] [--plans]
-
 Each query reads a page, so it should take about the same time with any number of tasks
-in the history.
+in the history, which `--rows N …` chooses. The tasks ended in the last 90 days.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from cadasta.workertoolbox.results import TaskStore
+from measuring.figures import Row
 from measuring.query_times import compare_sizes, scalar
 from measuring.rounds import timed
 from support.sample_history import DAYS, RARE_QUEUE, SAMPLE, archived_id
@@ -106,5 +105,6 @@ def drop_ms(store: TaskStore) -> float:
     return timed(drop, 1) * 1000
 
 
-if __name__ == "__main__":
-    compare_sizes(queries, others=others)
+def measure(*options: str) -> Iterator[Row]:
+    """Yield the time of each query."""
+    return compare_sizes(queries, options, others=others)

@@ -31,6 +31,7 @@ from operator import attrgetter, truediv
 from pathlib import Path
 
 from cadasta.workertoolbox.results import upgrade
+from measuring.figures import Row, compared
 from servers import postgresql, rabbitmq
 
 #: Rounds that count, after one that warms the file caches.
@@ -141,8 +142,8 @@ class Service:
         )
 
 
-def main() -> None:
-    """Print the ratios."""
+def measure() -> Iterator[Row]:
+    """Yield the ratios."""
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
@@ -153,7 +154,7 @@ def main() -> None:
                 _service(Path(folder), ours, broker, databases) as our_service,
                 _service(Path(folder), theirs, broker, databases) as their_service,
             ):
-                _compare(kind, (ours, our_service), (theirs, their_service))
+                yield from _compare(kind, (ours, our_service), (theirs, their_service))
 
 
 @contextmanager
@@ -174,8 +175,10 @@ def _service(
         yield Service(Path(folder), (access.url, database))
 
 
-def _compare(kind: str, ours: tuple[str, Service], theirs: tuple[str, Service]) -> None:
-    """Start both in turn, and print the medians of the ratios of each pair."""
+def _compare(
+    kind: str, ours: tuple[str, Service], theirs: tuple[str, Service]
+) -> Iterator[Row]:
+    """Start both in turn, and yield the medians of the ratios of each pair."""
     start: Callable[[Service], Start] = (
         Service.start_producer if kind == "producer" else Service.start_worker
     )
@@ -187,20 +190,14 @@ def _compare(kind: str, ours: tuple[str, Service], theirs: tuple[str, Service]) 
             starts.append(start(service))
     # The first round warmed the caches.
     del our[0], their[0]
-    print(
-        f"{kind} with {ours[0]}, against {theirs[0]}: "
-        f"seconds {_ratio(our, their, attrgetter('seconds'))}, "
-        f"megabytes {_ratio(our, their, attrgetter('megabytes'))}",
-        flush=True,
-    )
-
-
-def _ratio(
-    ours: list[Start], theirs: list[Start], value: Callable[[Start], float]
-) -> str:
-    ratio = statistics.median(map(truediv, map(value, ours), map(value, theirs)))
-    our, their = (statistics.median(map(value, each)) for each in (ours, theirs))
-    return f"{ratio:.3f} × ({our:.2f} against {their:.2f})"
+    for unit, format in (("seconds", "{:.2f} s"), ("megabytes", "{:.1f} MB")):
+        value = attrgetter(unit)
+        ratio = statistics.median(map(truediv, map(value, our), map(value, their)))
+        shown, others = (
+            format.format(statistics.median(map(value, each))) for each in (our, their)
+        )
+        title = f"{kind} with {ours[0]}, {unit}"
+        yield compared(title, shown, f"{theirs[0]} {others}", f"{ratio:.2f} ×")
 
 
 def _memory_of_tree(pid: int) -> int:
@@ -209,7 +206,3 @@ def _memory_of_tree(pid: int) -> int:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     own = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
     return int(own.split()[1]) * 1024 + sum(map(_memory_of_tree, map(int, children)))
-
-
-if __name__ == "__main__":
-    main()

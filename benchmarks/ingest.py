@@ -28,6 +28,7 @@ from sqlalchemy import Engine, create_engine
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import upgrade
+from measuring.figures import Row, compared
 from measuring.rounds import alternate
 from servers import postgresql, rabbitmq
 from servers.access import BrokerAccess
@@ -187,8 +188,8 @@ class Fleet:
             yield process
 
 
-def main() -> None:
-    """Print the ratios."""
+def measure() -> Iterator[Row]:
+    """Yield the ratios."""
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
@@ -219,16 +220,15 @@ def main() -> None:
         )
         rates = {way: 1 / rounds.median_s(way) for way in rounds.seconds}
         idle = "a consumer that only acknowledges"
-        for title, way, base, wanted in (
-            (f"one monitor against {idle}", "one", "nothing", " (at least 0.85)"),
-            (f"encoded rows against {idle}", "preencoded", "nothing", ""),
-            ("two monitors against one", "two", "one", " (1.6 where cores allow)"),
-            (f"into {FULL:,} tasks against none", "full", "one", " (at least 0.9)"),
+        for title, way, against, base, goal in (
+            ("one monitor", "one", idle, "nothing", "at least 0.85"),
+            ("encoded rows", "preencoded", idle, "nothing", ""),
+            ("two monitors", "two", "one monitor", "one", "1.6 where cores allow"),
+            (f"into {FULL:,} tasks", "full", "into none", "one", "at least 0.9"),
         ):
-            print(
-                f"{title}: {rates[way]:,.0f}/s against {rates[base]:,.0f}/s; "
-                f"{1 / rounds.ratio(way, base):.2f} × the rate{wanted}"
-            )
+            theirs = f"{against} {rates[base]:,.0f}/s"
+            ratio = f"{1 / rounds.ratio(way, base):.2f} × the rate"
+            yield compared(title, f"{rates[way]:,.0f}/s", theirs, ratio, goal=goal)
 
 
 def time_round(
@@ -284,7 +284,3 @@ def fill_table(engine: Engine, count: int) -> None:
                 f"{values} FROM generate_series(1, {count}) n"
             )
             connection.exec_driver_sql(f"VACUUM ANALYZE workertoolbox_{table}")
-
-
-if __name__ == "__main__":
-    main()

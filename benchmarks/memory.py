@@ -7,10 +7,12 @@ that the monitor remembers of messages shows.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from cadasta.workertoolbox.results import upgrade
 from ingest import Fleet
+from measuring.figures import Row
 from servers import postgresql, rabbitmq
 from support.polling import wait_until
 from support.processes import Process
@@ -27,8 +29,8 @@ NAMES = 20_000
 BOUND = 1.05
 
 
-def main() -> None:
-    """Print the memory at each measurement, and its growth."""
+def measure() -> Iterator[Row]:
+    """Yield the memory at each measurement, and at last its growth."""
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
@@ -38,15 +40,17 @@ def main() -> None:
     ):
         upgrade(database)
         fleet = Fleet(Path(folder), access, database)
+        taken: list[int] = []
         with fleet.monitor() as monitor:
-            taken = [
-                _after(fleet, monitor, number)
-                for number in range(INTERVAL, MESSAGES + 1, INTERVAL)
-            ]
-    print(
-        f"from {2 * INTERVAL:,} to {MESSAGES:,} messages: "
-        f"{taken[-1] / taken[1]:.3f} × the memory (at most {BOUND:g})"
-    )
+            for number in range(INTERVAL, MESSAGES + 1, INTERVAL):
+                taken.append(_after(fleet, monitor, number))
+                yield {
+                    "messages": f"{number:,}",
+                    "memory": f"{taken[-1] / 1024:.1f} MiB",
+                    "times that of the second line": f"{taken[-1] / taken[1]:.3f}"
+                    if len(taken) > 1
+                    else "",
+                }
 
 
 def _after(fleet: Fleet, monitor: Process, number: int) -> int:
@@ -58,16 +62,10 @@ def _after(fleet: Fleet, monitor: Process, number: int) -> int:
         )
     fleet.purge("export")
     wait_until(lambda: fleet.stored == number, timeout_s=600)
-    kib = _resident_kib(monitor.pid)
-    print(f"{number:>9,} messages: {kib / 1024:.1f} MiB", flush=True)
-    return kib
+    return _resident_kib(monitor.pid)
 
 
 def _resident_kib(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     [line] = (line for line in lines if line.startswith("VmRSS:"))
     return int(line.split()[1])
-
-
-if __name__ == "__main__":
-    main()

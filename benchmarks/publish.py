@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from cadasta.workertoolbox.routing import Routing
+from measuring.figures import Row
 from measuring.rounds import compare
 from servers import rabbitmq, sqs
 from servers.access import BrokerAccess
@@ -37,35 +39,38 @@ SQS_TASKS = 25
 LATENCY_S = 0.02
 
 
-def main() -> None:
-    """Print the ratios."""
+def measure() -> Iterator[Row]:
+    """Yield the ratios."""
     with tempfile.TemporaryDirectory() as folder:
         with rabbitmq.serve(Path(folder)) as server:
             for confirm in (True, False):
-                _compare_rabbitmq(server, confirm=confirm)
+                yield from _compare_rabbitmq(server, confirm=confirm)
         with sqs.serve(Path(folder)) as server:
-            _compare_sqs(server)
+            yield from _compare_sqs(server)
 
 
-def _compare_rabbitmq(server: RabbitMQ | ExternalRabbitMQ, *, confirm: bool) -> None:
+def _compare_rabbitmq(
+    server: RabbitMQ | ExternalRabbitMQ, *, confirm: bool
+) -> Iterator[Row]:
     options = {"confirm_publish": confirm}
-    for title, other in (("plain", _plain), ("plain with two queues", _plain_twice)):
+    for title, other in (
+        ("plain Celery", _plain),
+        ("plain Celery with two queues", _plain_twice),
+    ):
         with server.access() as ours, server.access() as theirs:
             tracked, plain = _ours(ours, options), other(theirs, options)
-            print(
-                compare(
-                    f"RabbitMQ, confirms {'on' if confirm else 'off'}, against {title}",
-                    ours=lambda count: _publish(tracked, count),  # noqa: B023
-                    theirs=lambda count: _publish(plain, count),  # noqa: B023
-                    items=RABBITMQ_TASKS,
-                ),
-                flush=True,
+            rounds = compare(
+                ours=lambda count: _publish(tracked, count),  # noqa: B023
+                theirs=lambda count: _publish(plain, count),  # noqa: B023
+                items=RABBITMQ_TASKS,
             )
+            where = f"RabbitMQ, confirms {'on' if confirm else 'off'}"
+            yield rounds.row(where, title)
             for app in (tracked, plain):
                 app.close()
 
 
-def _compare_sqs(server: SQS) -> None:
+def _compare_sqs(server: SQS) -> Iterator[Row]:
     apps: dict[str, Celery] = {}
 
     def renew() -> None:
@@ -83,19 +88,16 @@ def _compare_sqs(server: SQS) -> None:
             list(pool.map(lambda _: _publish(apps["theirs"], count), range(2)))
 
     for title, theirs in (
-        ("plain", lambda count: _publish(apps["theirs"], count)),
+        ("plain Celery", lambda count: _publish(apps["theirs"], count)),
         ("two plain tasks at the same time", publish_two),
     ):
-        print(
-            compare(
-                f"SQS, {LATENCY_S * 1000:.0f} ms a request, against {title}",
-                ours=lambda count: _publish(apps["ours"], count),
-                theirs=theirs,
-                items=SQS_TASKS,
-                before=renew,
-            ),
-            flush=True,
+        rounds = compare(
+            ours=lambda count: _publish(apps["ours"], count),
+            theirs=theirs,
+            items=SQS_TASKS,
+            before=renew,
         )
+        yield rounds.row(f"SQS, {LATENCY_S * 1000:.0f} ms a request", title)
 
 
 def _ours(access: BrokerAccess, options: dict[str, Any]) -> Celery:
@@ -142,7 +144,3 @@ def _delay_requests(app: Celery, connections: int) -> None:
             "before-send.sqs.SendMessage", lambda **_: time.sleep(LATENCY_S)
         )
         producer.release()
-
-
-if __name__ == "__main__":
-    main()

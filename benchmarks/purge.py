@@ -23,6 +23,7 @@ from sqlalchemy import Engine, create_engine, text
 from cadasta.workertoolbox.results import upgrade
 from cadasta.workertoolbox.results._history.purge import BATCH_SIZE, find_older, purge
 from ingest import Fleet, all_stored, fill_table, time_round
+from measuring.figures import Row, compared
 from measuring.rounds import alternate, timed
 from servers import postgresql, rabbitmq
 from support.processes import Process
@@ -82,8 +83,8 @@ class Purged(Fleet):
                 raise ChildProcessError(f"{process} before the monitor was done")
 
 
-def main() -> None:
-    """Print the ratios."""
+def measure() -> Iterator[Row]:
+    """Yield the ratios."""
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
@@ -112,19 +113,14 @@ def main() -> None:
         )
         engine.dispose()
         rates = {way: 1 / rounds.median_s(way) for way in rounds.seconds}
-        for title, way, base, bound in (
-            ("a purge against one statement for all", "purge", "at once", 0.6),
-            (
-                "a monitor beside a purge against a monitor alone",
-                "beside",
-                "alone",
-                0.6,
-            ),
+        for title, way, other, base in (
+            ("a purge", "purge", "one statement for all", "at once"),
+            ("a monitor beside a purge", "beside", "a monitor alone", "alone"),
         ):
-            print(
-                f"{title}: {rates[way]:,.0f}/s against {rates[base]:,.0f}/s; "
-                f"{1 / rounds.ratio(way, base):.2f} × the rate (at least {bound:g})"
-            )
+            theirs = f"{other} {rates[base]:,.0f}/s"
+            ratio = f"{1 / rounds.ratio(way, base):.2f} × the rate"
+            ours = f"{rates[way]:,.0f}/s"
+            yield compared(title, ours, theirs, ratio, goal="at least 0.6")
 
 
 def _purge(engine: Engine, count: int) -> None:
@@ -138,7 +134,3 @@ def _at_once(engine: Engine, count: int) -> None:
     values = {"before": datetime.now(UTC) - AGE, "count": count}
     with engine.begin() as connection:
         connection.execute(text(AT_ONCE), values)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,19 @@
 """How long answers to an operator's questions take, with histories of several sizes.
 
-hatch run bench queries [--rows N ...] [--plans]
+Searches by what indexes support have no limit of time; others have a window of a day.
+`--rows N …` chooses the sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from sqlalchemy import Connection
 
 from cadasta.workertoolbox.results import TaskStore
+from measuring.figures import Row
 from measuring.query_times import compare_sizes, scalar
 from support.sample_history import DAYS, SAMPLE, archived_id
 
@@ -80,5 +82,6 @@ def queries(
     }
 
 
-if __name__ == "__main__":
-    compare_sizes(queries)
+def measure(*options: str) -> Iterator[Row]:
+    """Yield the time of each query."""
+    return compare_sizes(queries, options)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from celery import Celery, chord, group
 from celery.app.task import Context
 from sqlalchemy import URL, Engine, create_engine, make_url
 
+from measuring.figures import Row, compared
 from measuring.fleet import (
     BARE,
     DATABASE,
@@ -63,24 +64,24 @@ ROWS = 500
 FLEET = 4
 
 
-def main() -> None:
-    """Print each figure as soon as it is measured."""
+def measure() -> Iterator[Row]:
+    """Yield each figure as soon as it is measured."""
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as servers:
         with servers.services(*DRAINED["prefork"]) as services:
             apps = {name: services[name].app for name in (OURS, DATABASE, REDIS)}
             with servers.workers(services.values(), "-P", "prefork", "-c", "2"):
-                _measure_drain("prefork", services)
-                _measure_get(apps)
-                _measure_chord(apps)
-                _measure_group(apps)
+                yield from _measure_drain("prefork", services)
+                yield from _measure_get(apps)
+                yield from _measure_chord(apps)
+                yield from _measure_group(apps)
             with servers.workers(services.values(), "-P", "threads", "-c", "2"):
-                _measure_drain("threads", services)
+                yield from _measure_drain("threads", services)
         with servers.services(OURS) as services:
-            _measure_store(services[OURS])
-        _measure_connections(servers)
+            yield from _measure_store(services[OURS])
+        yield from _measure_connections(servers)
 
 
-def _measure_drain(pool: str, services: Mapping[str, Service]) -> None:
+def _measure_drain(pool: str, services: Mapping[str, Service]) -> Iterator[Row]:
     rounds = alternate(
         {
             backend: partial(_drain, service, DRAINED[pool][backend])
@@ -88,17 +89,10 @@ def _measure_drain(pool: str, services: Mapping[str, Service]) -> None:
         }
     )
     title = f"worker of two, {pool}"
-    _print_rates(title, rounds, DATABASE, at_least=DATABASE_RATIO[pool])
-    _print_rates(title, rounds, REDIS, at_least=0.9)
-    _print_rates(title, rounds, BARE)
-    _print_rates(title, rounds, NONE)
-    _print_ceiling(title, rounds)
-
-
-def _print_ceiling(title: str, rounds: Rounds) -> None:
-    """Print how far any backend can be ahead of Celery's database backend here."""
-    most, none = (1 / rounds.ratio(way, DATABASE) for way in (BARE, NONE))
-    _print(f"{title}: {BARE} {most:.2f}, {NONE} {none:.2f} × {DATABASE}")
+    yield _rates(title, rounds, DATABASE, at_least=DATABASE_RATIO[pool])
+    yield _rates(title, rounds, REDIS, at_least=0.9)
+    yield _rates(title, rounds, BARE)
+    yield _rates(title, rounds, NONE)
 
 
 def _drain(service: Service, count: int) -> float:
@@ -117,52 +111,54 @@ def _drain(service: Service, count: int) -> float:
     return (end_s - start_s) / (all_ - tenth)
 
 
-def _measure_get(apps: Mapping[str, Celery]) -> None:
+def _measure_get(apps: Mapping[str, Celery]) -> Iterator[Row]:
     def call(app: Celery, _: int) -> None:
         app.tasks[NOTHING].delay().get()
 
     rounds = alternate(_ways(apps, call), rounds=60)
-    _print_times("delay().get()", rounds, DATABASE)
-    _print_times("delay().get()", rounds, REDIS, at_most=2)
+    yield _times("`delay().get()`", rounds, DATABASE)
+    yield _times("`delay().get()`", rounds, REDIS, at_most=2)
 
 
-def _measure_chord(apps: Mapping[str, Celery]) -> None:
+def _measure_chord(apps: Mapping[str, Celery]) -> Iterator[Row]:
     def call(app: Celery, _: int) -> None:
         nothing = app.tasks[NOTHING]
         chord([nothing.s(number) for number in range(CHORD)])(nothing.s()).get()
 
     both = {backend: apps[backend] for backend in (OURS, DATABASE)}
     rounds = alternate(_ways(both, call), rounds=5)
-    _print_times(f"chord of {CHORD}", rounds, DATABASE)
+    yield _times(f"chord of {CHORD}", rounds, DATABASE)
     both = {backend: apps[backend] for backend in (OURS, REDIS)}
     rounds = alternate(_ways(both, call), rounds=60)
-    _print_times(f"chord of {CHORD}", rounds, REDIS, at_most=1)
+    yield _times(f"chord of {CHORD}", rounds, REDIS, at_most=1)
 
 
-def _measure_group(apps: Mapping[str, Celery]) -> None:
+def _measure_group(apps: Mapping[str, Celery]) -> Iterator[Row]:
     def call(app: Celery, count: int) -> None:
         nothing = app.tasks[NOTHING]
         group(nothing.s(number) for number in range(count)).delay().get()
 
     pair = {backend: apps[backend] for backend in (OURS, REDIS)}
     rounds = alternate(_ways(pair, call, items=GROUP), rounds=5)
-    _print_rates(f"group of {GROUP:,}", rounds, REDIS, at_least=1)
+    yield _rates(f"group of {GROUP:,}", rounds, REDIS, at_least=1)
     task_s = timed(partial(call, apps[DATABASE]), SMALL_GROUP)
-    _print(f"group of {SMALL_GROUP}, once: {DATABASE} {1 / task_s:,.0f}/s")
+    title = f"group of {SMALL_GROUP}, once"
+    yield compared(title, "", f"{DATABASE} {1 / task_s:,.0f}/s", "")
 
 
-def _measure_store(service: Service) -> None:
+def _measure_store(service: Service) -> Iterator[Row]:
     """Compare with the driver alone, with and without the wait for the disk.
 
     The wait is the same for both. Without it, the difference is the backend's own time.
     """
     url = make_url(service.settings["result_backend"])
-    _compare_store("store_result", url, at_least=0.8)
+    yield _compare_store("`store_result`", url, at_least=0.8)
     no_wait = {"options": "-c synchronous_commit=off"}
-    _compare_store("store_result, no disk", url.update_query_dict(no_wait))
+    title = "`store_result`, without waiting for the disk"
+    yield _compare_store(title, url.update_query_dict(no_wait))
 
 
-def _compare_store(title: str, url: URL, *, at_least: float | None = None) -> None:
+def _compare_store(title: str, url: URL, *, at_least: float | None = None) -> Row:
     result_backend = url.render_as_string(hide_password=False)
     backend: Any = make_app({"result_backend": result_backend}).backend
     request = _request()
@@ -185,9 +181,9 @@ def _compare_store(title: str, url: URL, *, at_least: float | None = None) -> No
 
     ways = {OURS: partial(timed, ours, ROWS), BARE: partial(timed, bare, ROWS)}
     rounds = alternate(ways, rounds=25)
-    _print_rates(title, rounds, BARE, at_least=at_least)
     driver.close()
     engine.dispose()
+    return _rates(title, rounds, BARE, at_least=at_least)
 
 
 def _request() -> Context:
@@ -222,13 +218,11 @@ def _upsert(columns: list[str]) -> str:
     )
 
 
-def _measure_connections(servers: Servers) -> None:
-    counts = [
-        f"{backend} {_count_connections(servers, backend)}"
-        for backend in (OURS, DATABASE)
-    ]
+def _measure_connections(servers: Servers) -> Iterator[Row]:
+    ours, theirs = (_count_connections(servers, each) for each in (OURS, DATABASE))
     title = f"connections of {FLEET} workers with {FLEET} processes each"
-    _print(f"{title}: {', '.join(counts)} (at most {FLEET * FLEET})")
+    others, goal = f"{DATABASE} {theirs}", f"at most {FLEET * FLEET} connections"
+    yield compared(title, str(ours), others, f"{ours / theirs:.2f} ×", goal=goal)
 
 
 def _count_connections(servers: Servers, backend: str) -> int:
@@ -254,33 +248,23 @@ def _ways(
     }
 
 
-def _print_rates(
+def _rates(
     title: str, rounds: Rounds, other: str, *, at_least: float | None = None
-) -> None:
-    ours, theirs = (1 / rounds.median_s(way) for way in (OURS, other))
-    bound = "" if at_least is None else f" (at least {at_least:g})"
-    _print(
-        f"{title}: {OURS} {ours:,.0f}/s, {other} {theirs:,.0f}/s; "
-        f"{1 / rounds.ratio(OURS, other):.2f} × the rate{bound}"
-    )
+) -> Row:
+    ours, theirs = (f"{1 / rounds.median_s(way):,.0f}/s" for way in (OURS, other))
+    ratio = f"{1 / rounds.ratio(OURS, other):.2f} × the rate"
+    goal = "" if at_least is None else f"at least {at_least:g}"
+    return compared(title, ours, f"{other} {theirs}", ratio, goal=goal)
 
 
-def _print_times(
+def _times(
     title: str, rounds: Rounds, other: str, *, at_most: float | None = None
-) -> None:
+) -> Row:
     ours, theirs = (
-        f"{way} {rounds.median_s(way) * 1e3:,.1f} ms "
-        f"(95 % within {rounds.percentile_95_s(way) * 1e3:,.1f})"
+        f"{rounds.median_s(way) * 1e3:,.1f} ms "
+        f"(p95 {rounds.percentile_95_s(way) * 1e3:,.1f})"
         for way in (OURS, other)
     )
-    bound = "" if at_most is None else f" (at most {at_most:g})"
-    ratio = rounds.ratio(OURS, other)
-    _print(f"{title}: {ours}, {theirs}; {ratio:.3f} × the time{bound}")
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    ratio = f"{rounds.ratio(OURS, other):.2f} × the time"
+    goal = "" if at_most is None else f"at most {at_most:g}"
+    return compared(title, ours, f"{other} {theirs}", ratio, goal=goal)

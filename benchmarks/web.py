@@ -4,8 +4,7 @@ The pages are asked for one after another, alone and beside a fleet that writes.
 one thread reads for all viewers (the overview and the pages of the fleet) is measured
 twice: as a viewer gets it, and as the first viewer, who waits for the database. Then
 viewers with the overview open count the statements that they cost the database.
-
-hatch run bench web [--rows N ...] [--plans]
+`--rows N …` chooses the sizes.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.web import create_app
+from measuring.figures import Row
 from measuring.query_times import compare_sizes, scalar
 from support.sample_history import DAYS, SAMPLE, archived_id
 
@@ -132,5 +132,6 @@ def _statements(store: TaskStore) -> Iterator[list[str]]:
         event.remove(store.engine, "before_cursor_execute", note)
 
 
-if __name__ == "__main__":
-    compare_sizes(pages, others=viewers, sizes=SIZES, limit_ms=LIMIT_MS)
+def measure(*options: str) -> Iterator[Row]:
+    """Yield the time of each page."""
+    return compare_sizes(pages, options, others=viewers, sizes=SIZES, limit_ms=LIMIT_MS)

@@ -24,7 +24,7 @@ extensions = [
     "public_names",
     "repository_links",
 ]
-exclude_patterns = ["_*", "**/_generated/*"]
+exclude_patterns = ["_*", "**/_generated/*", "explanation/figures/*"]
 html_theme = "furo"
 html_theme_options = {"source_directory": "docs/"}
 html_copy_source = False  # `markdown_copies` writes a copy of each page beside it.

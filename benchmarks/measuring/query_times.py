@@ -27,6 +27,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from ingest import SERVER, Fleet
+from measuring.figures import Row
 from measuring.rounds import timed
 from servers import postgresql, rabbitmq
 from support.polling import wait_until
@@ -74,22 +75,22 @@ class Times:
 
 def compare_sizes(
     queries: Callable[[TaskStore, Connection], Queries],
+    options: Sequence[str],
     *,
     others: Callable[[TaskStore], Mapping[str, float]] = lambda store: {},
     sizes: Sequence[int] = SIZES,
     limit_ms: float = LIMIT_MS,
-) -> None:
-    """Print a line for each query, with its time in each database.
+) -> Iterator[Row]:
+    """Yield a row for each query, with its time in each database.
 
     Args:
         queries: Returns the queries by title.
+        options: The options of the command.
         others: Returns further figures by title. It is called last.
         sizes: Default numbers of tasks in the history.
         limit_ms: The longest that a query may take, in milliseconds.
     """
-    arguments = _read_arguments(sizes)
-    print(f"p95 in ms over {ROUNDS} rounds, alone and beside a fleet;", end=" ")
-    print(f"at most {limit_ms:.0f} ms, and {LIMIT_RATIO:.0f} × that of the first\n")
+    arguments = _read_arguments(options, sizes)
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
@@ -119,7 +120,7 @@ def compare_sizes(
                     if arguments.plans:
                         print_slow(store, titles, times, limit_ms)
                     found[size] = {**times, **others(store)}
-            report(found, limit_ms)
+        yield from report(found, limit_ms)
 
 
 def fill(url: str, count: int) -> None:
@@ -184,25 +185,27 @@ def held_back(fleet: Fleet) -> Iterator[None]:
     done.result()
 
 
-def report(found: Mapping[int, Mapping[str, Times | float]], limit_ms: float) -> None:
-    """Print the figures of each database, and the ratios to the first."""
-    print(f"{'tasks':<40}", *(f"{size:>30,}" for size in found), sep="")
+def report(
+    found: Mapping[int, Mapping[str, Times | float]], limit_ms: float
+) -> Iterator[Row]:
+    """Yield the figures of each database, and whether each meets its goal."""
     first, *_ = found.values()
     for title, base in first.items():
-        columns = []
-        for each in found.values():
-            value = each[title]
+        row = {f"p95 of {ROUNDS} rounds": f"`{title}`"}
+        is_missed = False
+        for size, each in found.items():
+            value, beside = each[title], ""
             if isinstance(value, Times) and isinstance(base, Times):
                 ratio = value.beside / base.beside
-                missed = value.beside > limit_ms or ratio > LIMIT_RATIO
-                columns.append(
-                    f"{value.alone:10.1f} {value.beside:8.1f} {ratio:5.1f} ×"
-                    f"{' !' if missed else '  '}"
-                )
+                is_missed |= value.beside > limit_ms or ratio > LIMIT_RATIO
+                shown, beside = f"{value.alone:.1f} ms", f"{value.beside:.1f} ms"
             else:
-                columns.append(f"{value:,.0f}")
-        print(f"{title:<40}", *(f"{column:>30}" for column in columns), sep="")
-    print(flush=True)
+                shown = f"{value:,.0f}"
+            row |= {f"{size:,} tasks": shown, f"{size:,}, beside a fleet": beside}
+        goal = f"at most {limit_ms:.0f} ms"
+        if len(found) > 1:
+            goal += f", {LIMIT_RATIO:g} × the first"
+        yield {**row, goal: "missed" if is_missed else ""}
 
 
 def print_slow(
@@ -225,10 +228,10 @@ def scalar(connection: Connection, query: str) -> str:
     return str(connection.execute(text(query)).scalar_one())
 
 
-def _read_arguments(sizes: Sequence[int]) -> argparse.Namespace:
+def _read_arguments(options: Sequence[str], sizes: Sequence[int]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, nargs="+", default=sizes, metavar="N")
     parser.add_argument(
         "--plans", action="store_true", help="print the plans of slow queries"
     )
-    return parser.parse_args()
+    return parser.parse_args(options)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from measuring.figures import Row, compared
+
 
 @dataclass(frozen=True)
 class Rounds:
@@ -34,21 +36,13 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Comparison(Rounds):
-    """The times of several rounds of two ways, `ours` and `theirs`.
+    """The times of several rounds of two ways, `ours` and `theirs`."""
 
-    Attributes:
-        title: What was compared.
-    """
-
-    title: str
-
-    def __str__(self) -> str:
+    def row(self, title: str, other: str) -> Row:
+        """Return what was compared, and with what, as a row of a table."""
         ours, theirs = (self.median_s(way) * 1e6 for way in ("ours", "theirs"))
-        ratio = self.ratio("ours", "theirs")
-        return (
-            f"{self.title}: ours {ours:,.0f} µs, theirs {theirs:,.0f} µs per item; "
-            f"ours takes {ratio:.3f} × the time, so {1 / ratio:.3f} × the rate"
-        )
+        ratio = f"{self.ratio('ours', 'theirs'):.2f} × the time"
+        return compared(title, f"{ours:,.0f} µs", f"{other} {theirs:,.0f} µs", ratio)
 
 
 def alternate(ways: Mapping[str, Callable[[], float]], *, rounds: int = 7) -> Rounds:
@@ -77,7 +71,6 @@ def timed(work: Callable[[int], object], items: int) -> float:
 
 
 def compare(
-    title: str,
     *,
     ours: Callable[[int], object],
     theirs: Callable[[int], object],
@@ -100,4 +93,4 @@ def compare(
         return timed(work, items)
 
     ways = {"ours": lambda: prepared(ours), "theirs": lambda: prepared(theirs)}
-    return Comparison(alternate(ways, rounds=rounds).seconds, title)
+    return Comparison(alternate(ways, rounds=rounds).seconds)

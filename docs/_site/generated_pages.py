@@ -1,4 +1,4 @@
-"""The parts of the reference that are made from the code."""
+"""The parts of pages that are made from the code, or by benchmarks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import generated_endpoints
 import generated_errors
+import generated_figures
 import generated_tables
 from sphinx.application import Sphinx
 
 PARTS = {
     "endpoints": generated_endpoints.text,
     "errors": generated_errors.text,
+    "figures": generated_figures.text,
     "tables": generated_tables.text,
 }
 
