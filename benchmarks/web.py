@@ -4,7 +4,7 @@ The pages are asked for one after another, alone and beside a fleet that writes.
 one thread reads for all viewers (the overview and the pages of the fleet) is measured
 twice: as a viewer gets it, and as the first viewer, who waits for the database. Then
 viewers with the overview open count the statements that they cost the database.
-`--rows N …` chooses the sizes.
+`--rows N …` chooses the sizes, and `--databases URL …` existing databases.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, create_engine, event
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.web import create_app
 from measuring.figures import Row
+from measuring.large_workflows import ENDED, OPEN, insert_large_workflows
 from measuring.query_times import compare_sizes, scalar
 from support.sample_history import DAYS, SAMPLE, archived_id
 
@@ -37,7 +38,10 @@ LIMIT_MS = 100.0
 VIEWED_S, REQUEST_EVERY_S = 20.0, 5.0
 
 #: Pages whose figures one thread reads for all viewers.
-SHARED = ("/", "/?since=7d", "/queues", "/workers", "/services", "/schedules")
+SHARED = (
+    *("/", "/?since=24h", "/?since=7d", "/?since=30d", "/?since=3d&until=2d"),
+    *("/queues", "/workers", "/services", "/schedules"),
+)
 
 #: Queries of the page of tasks.
 SEARCHES = (
@@ -67,16 +71,25 @@ def pages(store: TaskStore, connection: Connection) -> dict[str, Callable[[], ob
         *SHARED,
         *("/errors", f"/errors/{samples['error_group']}", "/quarantine", "/health"),
         *(f"/tasks/{old}", "/tasks/live9999", f"/workflows/{root}"),
+        *(f"/workflows/{ENDED}", f"/workflows/{OPEN}", f"/workflows/{ENDED}?rows=all"),
         *(f"/tasks?{urlencode({'query': query})}" for query in searches),
         f"/tasks?{urlencode({'query': 'name:*.rare', 'since': day})}",
     ]
     return {
         **{path[:38]: partial(_get, client, path) for path in paths},
         **{
-            f"{path}, first viewer": partial(_get_first, app, client, path)
+            f"{path[:24]}, first viewer": partial(_get_first, app, client, path)
             for path in SHARED
         },
     }
+
+
+def prepare(url: str) -> None:
+    """Add large workflows to a database."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        insert_large_workflows(connection)
+    engine.dispose()
 
 
 def _get(client: TestClient, path: str) -> None:
@@ -134,4 +147,11 @@ def _statements(store: TaskStore) -> Iterator[list[str]]:
 
 def measure(*options: str) -> Iterator[Row]:
     """Yield the time of each page."""
-    return compare_sizes(pages, options, others=viewers, sizes=SIZES, limit_ms=LIMIT_MS)
+    return compare_sizes(
+        pages,
+        options,
+        others=viewers,
+        prepare=prepare,
+        sizes=SIZES,
+        limit_ms=LIMIT_MS,
+    )

@@ -78,6 +78,7 @@ def compare_sizes(
     options: Sequence[str],
     *,
     others: Callable[[TaskStore], Mapping[str, float]] = lambda store: {},
+    prepare: Callable[[str], object] = lambda url: None,
     sizes: Sequence[int] = SIZES,
     limit_ms: float = LIMIT_MS,
 ) -> Iterator[Row]:
@@ -87,6 +88,7 @@ def compare_sizes(
         queries: Returns the queries by title.
         options: The options of the command.
         others: Returns further figures by title. It is called last.
+        prepare: Called with the URL of each database first.
         sizes: Default numbers of tasks in the history.
         limit_ms: The longest that a query may take, in milliseconds.
     """
@@ -94,12 +96,11 @@ def compare_sizes(
     with (
         tempfile.TemporaryDirectory() as folder,
         rabbitmq.serve(Path(folder)) as broker,
-        postgresql.serve(lambda url: None, settings=SERVER) as server,
     ):
         found: dict[int, Mapping[str, Times | float]] = {}
-        for size in arguments.rows:
-            with server.database() as url, broker.access() as access:
-                fill(url, size)
+        for size, url in databases(arguments.databases, arguments.rows):
+            with broker.access() as access:
+                prepare(url)
                 print(f"{size:,} tasks are stored", file=sys.stderr, flush=True)
                 reader = make_url(url).update_query_dict({"application_name": READER})
                 with (
@@ -121,6 +122,29 @@ def compare_sizes(
                         print_slow(store, titles, times, limit_ms)
                     found[size] = {**times, **others(store)}
         yield from report(found, limit_ms)
+
+
+def databases(urls: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Yield the size of each database, and its URL.
+
+    Args:
+        urls: Databases that are filled already; without any, new ones are made.
+        sizes: Numbers of tasks in the history of new databases.
+    """
+    for url in urls:
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            count = "SELECT count(*) FROM workertoolbox_history"
+            size = int(scalar(connection, count))
+        engine.dispose()
+        yield size, url
+    if urls:
+        return
+    with postgresql.serve(lambda url: None, settings=SERVER) as server:
+        for size in sizes:
+            with server.database() as url:
+                fill(url, size)
+                yield size, url
 
 
 def fill(url: str, count: int) -> None:
@@ -231,6 +255,13 @@ def scalar(connection: Connection, query: str) -> str:
 def _read_arguments(options: Sequence[str], sizes: Sequence[int]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, nargs="+", default=sizes, metavar="N")
+    parser.add_argument(
+        "--databases",
+        nargs="+",
+        default=(),
+        metavar="URL",
+        help="use these instead of new ones; a fleet writes to them",
+    )
     parser.add_argument(
         "--plans", action="store_true", help="print the plans of slow queries"
     )

@@ -233,6 +233,10 @@ def _histogram_for_count(shortest_s: float) -> str:
     return f"(ARRAY{texts})[{size} * {VARIANTS} - {variant}]".replace(":", "\\:")
 
 
-def archived_id(number: int) -> str:
-    """Return the SQL expression for the id of a task in the history."""
+def archived_id(number: int | str) -> str:
+    """Return the SQL expression for the id of a task in the history.
+
+    Args:
+        number: Its number, or the SQL expression for it.
+    """
     return f"{ID.format(number)}::text"
