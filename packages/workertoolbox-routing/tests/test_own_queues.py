@@ -99,6 +99,22 @@ def test_a_copy_of_the_settings_has_the_same_bindings(copy: Any) -> None:
     ):
         assert (type(copied), bound(copied)) == (type(queue), bound(queue))
         assert bound(copied(None)) == bound(queue)
+    assert copy(settings) == settings
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Queue("video", bindings=[binding(MEDIA, "a")]),
+        Queue("video", bindings=[binding(MEDIA, "b", {"x-match": "all"})]),
+        Queue("video"),
+    ],
+)
+def test_settings_whose_queues_have_other_bindings_are_not_equal(other: Queue) -> None:
+    one = Routing([Queue("video", bindings=[binding(MEDIA, "b")])])
+
+    assert one != Routing([other])
+    assert one == Routing([Queue("video", bindings=[binding(MEDIA, "b")])])
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,19 @@ class TaskQueue(Queue):
         declare(self)
         return self.name
 
+    def __eq__(self, other: object) -> Any:
+        """Return whether another queue is the same, bindings included.
+
+        kombu ignores the bindings, so that configurations that publish to different
+        exchanges were equal.
+        """
+        is_equal = super().__eq__(other)
+        if is_equal is not True or not isinstance(other, TaskQueue):
+            return is_equal
+        return type(self) is type(other) and bindings_of(self) == bindings_of(other)
+
+    __hash__ = Queue.__hash__
+
 
 class OwnQueue(TaskQueue):
     """A queue that the user declares, which gets what routes and callers send to it."""
