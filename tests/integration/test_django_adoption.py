@@ -71,6 +71,26 @@ from proj.celery import confirm
 print(*[confirm.delay(number).id for number in range({})])
 """
 
+#: The block of another page with Celery's own line for Django and one line more.
+[KEPT] = re.findall(
+    "```python\n([^`]*?from_app.*?)```",
+    PAGE.with_name("django.md").read_text("utf-8"),
+    re.DOTALL,
+)
+
+#: Runs a task with a worker and a monitor in this process.
+RUN = """
+from cadasta.workertoolbox.conf.testing import running_monitor, running_worker
+from cadasta.workertoolbox.conf.testing import assert_tracked
+from cadasta.workertoolbox.results import upgrade
+from proj.celery import app, confirm
+upgrade(app.conf.result_backend)
+with running_worker(app), running_monitor(app):
+    result = confirm.delay(7)
+    [task] = assert_tracked(app, result)
+print(task.queue, task.status, *app.amqp.queues, app.conf.result_backend)
+"""
+
 #: An old service and one with `track` store a result each, and read that of the other.
 SHARE_RESULTS = """
 from celery import Celery
@@ -164,6 +184,19 @@ def test_a_tracked_project_shares_its_results_with_old_services(
     project: Project,
 ) -> None:
     assert project.python(MIGRATE, SHARE_RESULTS) == "{'rows': 3} [1]"
+
+
+def test_a_project_may_keep_celerys_own_line(project: Project) -> None:
+    (project.folder / "proj" / "__init__.py").write_text("from .celery import app\n")
+    queues = 'WORKERTOOLBOX_QUEUES = ["orders"]\n'
+    project.replace("settings.py", 'CELERY_RESULT_BACKEND = "django-db"\n', queues)
+    line = 'app.config_from_object("django.conf:settings", namespace="CELERY")\n'
+    project.replace("celery.py", line, KEPT)
+
+    assert project.python(RUN).split() == [
+        *("orders", "SUCCESS", "celery", "orders", "platform.fifo"),
+        f"workertoolbox+sqlite:///{project.folder}/proj/project.sqlite3",
+    ]
 
 
 def printed(block: str) -> str:

@@ -90,6 +90,8 @@ ORDER = {
         "_settings",  # the variables of `Config`, the environment, URL templates
         "_brokers",  # broker URLs, profiles, folders, connections
         "_chord_unlock _followups",  # helpers for chords and replaced tasks
+        "_keywords",  # the keywords of `Config`
+        "_django_variables",  # the variables in the settings of a Django project
         "_existing",  # the settings of an app without the toolbox
         "_config",  # `Config`
         "_starter",  # the files that `tasks init` writes

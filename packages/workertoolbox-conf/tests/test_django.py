@@ -9,8 +9,9 @@ from django.conf import settings
 from django.db import transaction
 from django.db.utils import ConnectionHandler
 from django.test import override_settings
+from kombu import Exchange, Queue
 
-from cadasta.workertoolbox.conf import MissingQueues, UnknownSetting
+from cadasta.workertoolbox.conf import Config, MissingQueues, UnknownSetting
 from cadasta.workertoolbox.conf.django import read_settings
 from cadasta.workertoolbox.conf.testing import (
     assert_tracked,
@@ -25,6 +26,9 @@ from cadasta.workertoolbox.results import (
     upgrade,
 )
 from cadasta.workertoolbox.results.django import database
+
+#: Names of tasks with the queues that get them.
+NAMES = {"orders.pay": "orders", "old.note": "old", "video.cut": "celery"}
 
 POSTGRESQL = {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}
 
@@ -51,6 +55,15 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
     return app
 
 
+@pytest.fixture
+def literal(monkeypatch: pytest.MonkeyPatch) -> Celery:
+    """An app with Celery's own line for Django."""
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "configured_by_the_test")
+    app = Celery("shop", set_as_current=False)
+    app.config_from_object("django.conf:settings", namespace="CELERY")
+    return app
+
+
 def use_databases(monkeypatch: pytest.MonkeyPatch, **databases: dict[str, Any]) -> None:
     """Replace the databases of the project, which Django itself reads only once."""
     monkeypatch.setattr(database, "connections", ConnectionHandler(databases))
@@ -70,6 +83,57 @@ def test_celery_finds_the_settings_of_both_prefixes(app: Celery) -> None:
     assert app.conf.REDACT == {"hide": ["iban"]}
     assert list(app.amqp.queues) == ["celery", "orders", "mail", "platform.fifo"]
     assert app.amqp.queues["mail"].queue_arguments == {"x-queue-type": "quorum"}
+
+
+def test_celerys_own_line_for_django_reads_the_variables_of_the_toolbox(
+    literal: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_databases(monkeypatch, default=POSTGRESQL)
+    video = Queue("video", Exchange("media", type="topic"), "media.#")
+    with override_settings(
+        CELERY_BROKER_URL="amqp://mq",
+        CELERY_TASK_QUEUES=[video],
+        CELERY_TASK_ROUTES={"old.*": "old"},
+        WORKERTOOLBOX_QUEUES=["orders", "video"],
+        WORKERTOOLBOX_RETENTION={"SUCCESS": "7d"},
+    ):
+        literal.config_from_object(Config.from_app(literal))
+
+    assert literal.conf.broker_url == "amqp://mq"
+    assert literal.conf.RETENTION == {"SUCCESS": "7d"}
+    assert literal.conf.result_backend == "workertoolbox+postgresql+psycopg2:///shop"
+    queues = literal.amqp.queues
+    assert list(queues) == ["celery", "video", "old", "orders", "platform.fifo"]
+    assert queues["video"].exchange.name == "media"
+    routes = {name: literal.amqp.router.route({}, name)["queue"].name for name in NAMES}
+    assert routes == NAMES
+
+
+def test_what_is_given_to_from_app_wins_over_djangos_settings(literal: Celery) -> None:
+    own = "workertoolbox+sqlite:///own"
+    with override_settings(WORKERTOOLBOX_RETENTION={"SUCCESS": "7d"}):
+        config = Config.from_app(literal, RETENTION={}, result_backend=own)
+
+    assert config.RETENTION == {}
+    assert config.result_backend == own
+
+
+def test_the_folder_of_djangos_settings_is_the_broker_of_celerys_own_line(
+    literal: Celery, tmp_path: Path
+) -> None:
+    with override_settings(WORKERTOOLBOX_FOLDER=tmp_path / "tasks"):
+        literal.config_from_object(Config.from_app(literal))
+
+    assert literal.conf.broker_url == "filesystem://localhost/"
+    assert literal.conf.result_backend == "workertoolbox+sqlite://"
+
+
+def test_unknown_variables_of_the_toolbox_are_an_error_of_from_app(
+    literal: Celery,
+) -> None:
+    with override_settings(WORKERTOOLBOX_RETENTOIN={}):
+        with pytest.raises(UnknownSetting, match="did you mean 'WORKERTOOLBOX_RETEN"):
+            Config.from_app(literal)
 
 
 def test_another_namespace_is_read() -> None:

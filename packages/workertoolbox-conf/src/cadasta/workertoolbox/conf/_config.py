@@ -17,7 +17,12 @@ from cadasta.workertoolbox.conf._brokers.predefined_queues import (
 from cadasta.workertoolbox.conf._brokers.profiles import with_profile
 from cadasta.workertoolbox.conf._chord_unlock import with_chord_unlock_limit
 from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
-from cadasta.workertoolbox.conf._existing import existing_settings, replace_settings
+from cadasta.workertoolbox.conf._existing import (
+    existing_settings,
+    replace_settings,
+    with_django,
+)
+from cadasta.workertoolbox.conf._keywords import UNSET, given_settings, with_queues
 from cadasta.workertoolbox.conf._logging import setup as logging_setup
 from cadasta.workertoolbox.conf._settings import variables
 from cadasta.workertoolbox.conf._settings.celery import (
@@ -27,7 +32,6 @@ from cadasta.workertoolbox.conf._settings.environment import (
     find_folder,
     read_environment,
 )
-from cadasta.workertoolbox.conf._settings.names import check_names
 from cadasta.workertoolbox.conf._settings.overrides import warn_of_overrides
 from cadasta.workertoolbox.conf._settings.templates import render_templates
 from cadasta.workertoolbox.conf._settings.values import (
@@ -35,9 +39,6 @@ from cadasta.workertoolbox.conf._settings.values import (
     check_values,
 )
 from cadasta.workertoolbox.routing import Routing, Settings
-
-#: The default of a keyword: the environment, a profile or `_DEFAULTS` gives the value.
-_UNSET: Any = object()
 
 _DEFAULTS = {**variables.VARIABLE_DEFAULTS, **CELERY_DEFAULTS}
 
@@ -91,66 +92,66 @@ class Config(Settings):
         self,
         queues: Sequence[str | Queue] | None = None,
         *,
-        QUEUES: Sequence[str | Queue] | None = _UNSET,
-        PLATFORM_QUEUE_NAME: str | Queue = _UNSET,
-        QUEUE_PREFIX: str = _UNSET,
-        COPY_FAILURE: Literal["log", "raise"] = _UNSET,
-        UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
-        SERVICE_VERSION: str | None = _UNSET,
-        RESULT_DB_USER: str | int = _UNSET,
-        RESULT_DB_PASS: str | int = _UNSET,
-        RESULT_DB_HOST: str | int = _UNSET,
-        RESULT_DB_PORT: str | int = _UNSET,
-        RESULT_DB_NAME: str | int = _UNSET,
-        RESULT_DB_REQUIRED: bool = _UNSET,
-        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
-        REDACT: Mapping[str, Any] = _UNSET,
-        REDACT_RESULTS: Mapping[str, Any] = _UNSET,
-        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
-        MAX_ARGUMENT_BYTES: int | None = _UNSET,
-        MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
-        ARCHIVE_AFTER: str | None = _UNSET,
-        LOST_AFTER: str | None = _UNSET,
-        RETENTION: Mapping[str, str | None] = _UNSET,
-        LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
-        SENTRY: bool = _UNSET,
-        CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
-        queue_type: Literal["classic", "quorum"] | None = _UNSET,
+        QUEUES: Sequence[str | Queue] | None = UNSET,
+        PLATFORM_QUEUE_NAME: str | Queue = UNSET,
+        QUEUE_PREFIX: str = UNSET,
+        COPY_FAILURE: Literal["log", "raise"] = UNSET,
+        UNKNOWN_PREFIX: Literal["default", "refuse"] = UNSET,
+        SERVICE_VERSION: str | None = UNSET,
+        RESULT_DB_USER: str | int = UNSET,
+        RESULT_DB_PASS: str | int = UNSET,
+        RESULT_DB_HOST: str | int = UNSET,
+        RESULT_DB_PORT: str | int = UNSET,
+        RESULT_DB_NAME: str | int = UNSET,
+        RESULT_DB_REQUIRED: bool = UNSET,
+        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = UNSET,
+        REDACT: Mapping[str, Any] = UNSET,
+        REDACT_RESULTS: Mapping[str, Any] = UNSET,
+        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = UNSET,
+        MAX_ARGUMENT_BYTES: int | None = UNSET,
+        MAX_HISTORY_RESULT_BYTES: int | None = UNSET,
+        ARCHIVE_AFTER: str | None = UNSET,
+        LOST_AFTER: str | None = UNSET,
+        RETENTION: Mapping[str, str | None] = UNSET,
+        LOG_FORMAT: Literal["json", "plain"] | None = UNSET,
+        SENTRY: bool = UNSET,
+        CHORD_UNLOCK_MAX_RETRIES: int | None = UNSET,
+        queue_type: Literal["classic", "quorum"] | None = UNSET,
         ENV_PREFIX: str = variables.ENV_PREFIX.default,
         **settings: Any,
     ) -> None:
-        keywords = _keywords(queues, _given(locals()))
+        keywords = with_queues(queues, given_settings(locals()))
         self._build({**read_environment(ENV_PREFIX), **keywords}, ENV_PREFIX)
 
     def copy(
         self,
         queues: Sequence[str | Queue] | None = None,
         *,
-        QUEUES: Sequence[str | Queue] | None = _UNSET,
-        PLATFORM_QUEUE_NAME: str | Queue = _UNSET,
-        QUEUE_PREFIX: str = _UNSET,
-        COPY_FAILURE: Literal["log", "raise"] = _UNSET,
-        UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
-        SERVICE_VERSION: str | None = _UNSET,
-        RESULT_DB_USER: str | int = _UNSET,
-        RESULT_DB_PASS: str | int = _UNSET,
-        RESULT_DB_HOST: str | int = _UNSET,
-        RESULT_DB_PORT: str | int = _UNSET,
-        RESULT_DB_NAME: str | int = _UNSET,
-        RESULT_DB_REQUIRED: bool = _UNSET,
-        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
-        REDACT: Mapping[str, Any] = _UNSET,
-        REDACT_RESULTS: Mapping[str, Any] = _UNSET,
-        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
-        MAX_ARGUMENT_BYTES: int | None = _UNSET,
-        MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
-        ARCHIVE_AFTER: str | None = _UNSET,
-        LOST_AFTER: str | None = _UNSET,
-        RETENTION: Mapping[str, str | None] = _UNSET,
-        LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
-        SENTRY: bool = _UNSET,
-        CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
-        queue_type: Literal["classic", "quorum"] | None = _UNSET,
+        QUEUES: Sequence[str | Queue] | None = UNSET,
+        PLATFORM_QUEUE_NAME: str | Queue = UNSET,
+        QUEUE_PREFIX: str = UNSET,
+        COPY_FAILURE: Literal["log", "raise"] = UNSET,
+        UNKNOWN_PREFIX: Literal["default", "refuse"] = UNSET,
+        SERVICE_VERSION: str | None = UNSET,
+        RESULT_DB_USER: str | int = UNSET,
+        RESULT_DB_PASS: str | int = UNSET,
+        RESULT_DB_HOST: str | int = UNSET,
+        RESULT_DB_PORT: str | int = UNSET,
+        RESULT_DB_NAME: str | int = UNSET,
+        RESULT_DB_REQUIRED: bool = UNSET,
+        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = UNSET,
+        REDACT: Mapping[str, Any] = UNSET,
+        REDACT_RESULTS: Mapping[str, Any] = UNSET,
+        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = UNSET,
+        MAX_ARGUMENT_BYTES: int | None = UNSET,
+        MAX_HISTORY_RESULT_BYTES: int | None = UNSET,
+        ARCHIVE_AFTER: str | None = UNSET,
+        LOST_AFTER: str | None = UNSET,
+        RETENTION: Mapping[str, str | None] = UNSET,
+        LOG_FORMAT: Literal["json", "plain"] | None = UNSET,
+        SENTRY: bool = UNSET,
+        CHORD_UNLOCK_MAX_RETRIES: int | None = UNSET,
+        queue_type: Literal["classic", "quorum"] | None = UNSET,
         **settings: Any,
     ) -> Self:
         """Return a configuration with changes, checked and rendered again.
@@ -170,9 +171,9 @@ class Config(Settings):
                 f"ENV_PREFIX={prefix!r} would change nothing, because a copy does not "
                 "read the environment; make a new configuration with it"
             )
-        given = _given(locals())
+        given = given_settings(locals())
         copy = type(self).__new__(type(self))
-        keywords = _keywords(queues, given)
+        keywords = with_queues(queues, given)
         copy._build({**self._given, **keywords}, self.ENV_PREFIX)
         return copy
 
@@ -182,31 +183,31 @@ class Config(Settings):
         queues: Sequence[str | Queue] | None = None,
         folder: str | os.PathLike[str] | None = None,
         *,
-        QUEUES: Sequence[str | Queue] | None = _UNSET,
-        PLATFORM_QUEUE_NAME: str | Queue = _UNSET,
-        QUEUE_PREFIX: str = _UNSET,
-        COPY_FAILURE: Literal["log", "raise"] = _UNSET,
-        UNKNOWN_PREFIX: Literal["default", "refuse"] = _UNSET,
-        SERVICE_VERSION: str | None = _UNSET,
-        RESULT_DB_USER: str | int = _UNSET,
-        RESULT_DB_PASS: str | int = _UNSET,
-        RESULT_DB_HOST: str | int = _UNSET,
-        RESULT_DB_PORT: str | int = _UNSET,
-        RESULT_DB_NAME: str | int = _UNSET,
-        RESULT_DB_REQUIRED: bool = _UNSET,
-        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = _UNSET,
-        REDACT: Mapping[str, Any] = _UNSET,
-        REDACT_RESULTS: Mapping[str, Any] = _UNSET,
-        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = _UNSET,
-        MAX_ARGUMENT_BYTES: int | None = _UNSET,
-        MAX_HISTORY_RESULT_BYTES: int | None = _UNSET,
-        ARCHIVE_AFTER: str | None = _UNSET,
-        LOST_AFTER: str | None = _UNSET,
-        RETENTION: Mapping[str, str | None] = _UNSET,
-        LOG_FORMAT: Literal["json", "plain"] | None = _UNSET,
-        SENTRY: bool = _UNSET,
-        CHORD_UNLOCK_MAX_RETRIES: int | None = _UNSET,
-        queue_type: Literal["classic", "quorum"] | None = _UNSET,
+        QUEUES: Sequence[str | Queue] | None = UNSET,
+        PLATFORM_QUEUE_NAME: str | Queue = UNSET,
+        QUEUE_PREFIX: str = UNSET,
+        COPY_FAILURE: Literal["log", "raise"] = UNSET,
+        UNKNOWN_PREFIX: Literal["default", "refuse"] = UNSET,
+        SERVICE_VERSION: str | None = UNSET,
+        RESULT_DB_USER: str | int = UNSET,
+        RESULT_DB_PASS: str | int = UNSET,
+        RESULT_DB_HOST: str | int = UNSET,
+        RESULT_DB_PORT: str | int = UNSET,
+        RESULT_DB_NAME: str | int = UNSET,
+        RESULT_DB_REQUIRED: bool = UNSET,
+        PREDEFINED_QUEUES: str | Mapping[str, Any] | None = UNSET,
+        REDACT: Mapping[str, Any] = UNSET,
+        REDACT_RESULTS: Mapping[str, Any] = UNSET,
+        ERROR_GROUP: Callable[[BaseException, str], str | None] | str | None = UNSET,
+        MAX_ARGUMENT_BYTES: int | None = UNSET,
+        MAX_HISTORY_RESULT_BYTES: int | None = UNSET,
+        ARCHIVE_AFTER: str | None = UNSET,
+        LOST_AFTER: str | None = UNSET,
+        RETENTION: Mapping[str, str | None] = UNSET,
+        LOG_FORMAT: Literal["json", "plain"] | None = UNSET,
+        SENTRY: bool = UNSET,
+        CHORD_UNLOCK_MAX_RETRIES: int | None = UNSET,
+        queue_type: Literal["classic", "quorum"] | None = UNSET,
         ENV_PREFIX: str = variables.ENV_PREFIX.default,
         **settings: Any,
     ) -> Self:
@@ -226,7 +227,7 @@ class Config(Settings):
         Raises:
             InvalidFolder: The folder cannot be created.
         """
-        given = _given(locals())
+        given = given_settings(locals())
         path = make_folder(find_folder(ENV_PREFIX) if folder is None else folder, given)
         return cls(queues, ENV_PREFIX=ENV_PREFIX, **with_folder(given, path))
 
@@ -239,14 +240,19 @@ class Config(Settings):
         It has the queues, routes, broker and settings of the app, and the variables of
         the toolbox. As one more line after the present configuration, it replaces it,
         with what `Celery(…)` and `app.conf.update(…)` have set:
-        `app.config_from_object(Config.from_app(app))`.
+        `app.config_from_object(Config.from_app(app))`. If the app has the settings of
+        Django, their variables `WORKERTOOLBOX_…` and their database are used too, as by
+        `cadasta.workertoolbox.conf.django`.
 
         Args:
             app: An app that is configured without the toolbox.
             queues: Queues that neither its settings nor its routes name.
             settings: As for `Config`; they win.
         """
-        config = cls(**{**existing_settings(app.conf, queues), **settings})
+        existing = existing_settings(app.conf, queues)
+        given = with_django(app.conf, existing, settings)
+        has_folder = variables.FOLDER.name in given.keys() - existing.keys()
+        config = (cls.embedded if has_folder else cls)(**given)
         replace_settings(app, config)
         return config
 
@@ -270,29 +276,6 @@ class Config(Settings):
         object.__setattr__(self, "_given", Settings(given))
         check_conflicts(values, given)
         warn_of_overrides(values, given)
-
-
-def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables and settings among the parameters of a call."""
-    names = {*variables.VARIABLES, variables.QUEUE_TYPE.name}
-    named = {
-        name: value
-        for name, value in parameters.items()
-        if name in names and value is not _UNSET
-    }
-    return {**named, **parameters["settings"]}
-
-
-def _keywords(queues: object, settings: dict[str, Any]) -> dict[str, Any]:
-    check_names(settings)
-    if queues is None:
-        return settings
-    if "QUEUES" in settings:
-        raise InvalidValue(
-            f"queues={queues!r} and QUEUES={settings['QUEUES']!r} are both given; give "
-            "the queues once"
-        )
-    return {**settings, "QUEUES": queues}
 
 
 def _check_queues_given(values: Mapping[str, Any], prefix: str) -> None:

@@ -12,6 +12,7 @@ from kombu import Queue
 
 from cadasta.workertoolbox.conf._errors import UnknownSetting
 from cadasta.workertoolbox.conf._settings.names import check_names
+from cadasta.workertoolbox.conf._settings.variables import FOLDER
 from cadasta.workertoolbox.routing import existing_queues
 
 #: Settings that the toolbox sets itself, or that another setting replaces.
@@ -29,6 +30,7 @@ _DATABASES = {
     "db+sqlite:": "workertoolbox+sqlite:",
     "db+postgresql:": "workertoolbox+postgresql+psycopg2:",
     "db+postgresql+psycopg2:": "workertoolbox+postgresql+psycopg2:",
+    "workertoolbox+": "workertoolbox+",
 }
 
 
@@ -60,6 +62,54 @@ def existing_settings(conf: Any, queues: Iterable[str | Queue]) -> dict[str, Any
         "broker_url": conf.broker_write_url or "amqp://",
         "broker_transport_options": {**own, **options},
     }
+
+
+def with_django(
+    conf: Any, existing: Mapping[str, Any], keywords: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the keywords for `Config`, with those in the settings of a Django project.
+
+    They are read if the app has Django's settings. A queue that they list gets the
+    tasks whose names begin with its own, unless the app declares it. Results go to the
+    database of the project.
+
+    Args:
+        conf: The settings of the app.
+        existing: What `existing_settings` returns.
+        keywords: The keywords of the caller, which win.
+
+    Raises:
+        UnknownSetting: Settings with the prefix of the toolbox are unknown.
+        InvalidURL: The database of the project is neither PostgreSQL nor SQLite.
+    """
+    objects = (getattr(each, "obj", None) for each in conf.maps)
+    project = next((o for o in objects if type(o).__module__ == "django.conf"), None)
+    if project is None:
+        return {**existing, **keywords}
+    # Imported here, because only projects have Django.
+    from cadasta.workertoolbox.conf import _django_variables as django
+
+    namespace = str(conf.prefix or "CELERY_").removesuffix("_")
+    variables, problems = django.read_variables(project, namespace)
+    if problems:
+        raise UnknownSetting("; ".join(problems))
+    queues = _with_listed(existing["queues"], variables.pop("QUEUES", ()), conf)
+    given = {**existing, **variables, "queues": queues, **keywords}
+    if FOLDER.name in variables and not conf.value_set_for("broker_url"):
+        del given["broker_url"]
+    return {**given, **django.find_database(given)}
+
+
+def _with_listed(
+    existing: Iterable[Queue], listed: Iterable[str | Queue], conf: Any
+) -> list[str | Queue]:
+    declared = {getattr(each, "name", each) for each in conf.get("task_queues") or ()}
+    found: dict[str, str | Queue] = {queue.name: queue for queue in existing}
+    for queue in listed:
+        name = getattr(queue, "name", queue)
+        if name not in declared:
+            found[name] = queue
+    return list(found.values())
 
 
 def _is_given(conf: Any, name: str, default: object) -> bool:

@@ -18,36 +18,24 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings as _settings
 
 from cadasta.workertoolbox.conf._config import Config
+from cadasta.workertoolbox.conf._django_variables import (
+    KEYWORDS,
+    PREFIX,
+    describe,
+    find_database,
+    read_variables,
+)
 from cadasta.workertoolbox.conf._errors import MissingQueues, UnknownSetting
 from cadasta.workertoolbox.conf._settings.celery import SETTINGS
 from cadasta.workertoolbox.conf._settings.environment import read_environment
 from cadasta.workertoolbox.conf._settings.names import MISSPELLED, OLD_NAMES
-from cadasta.workertoolbox.conf._settings.variables import (
-    DATABASE_VARIABLES,
-    ENV_PREFIX,
-    FOLDER,
-    QUEUE_TYPE,
-    VARIABLES,
-)
-from cadasta.workertoolbox.results.django.database import SETTING, result_backend
+from cadasta.workertoolbox.conf._settings.variables import ENV_PREFIX, FOLDER
 from cadasta.workertoolbox.routing import find_similar
 
 if TYPE_CHECKING:
     settings: Config
 
 __all__ = ["read_settings", "settings"]
-
-#: The prefix of the toolbox's variables.
-_PREFIX = "WORKERTOOLBOX_"
-
-#: Keywords by the names that follow the prefix.
-_KEYWORDS = {
-    **{name: name for name in (*VARIABLES, ENV_PREFIX.name)},
-    **{each.name.upper(): each.name for each in (QUEUE_TYPE, FOLDER)},
-}
-
-#: What gives the database, in a keyword or in the environment.
-_DATABASE = {"result_backend", *(variable.name for variable in DATABASE_VARIABLES)}
 
 #: A setting that Celery only finds if it reads Django's settings itself.
 _REUSE = "db_reuse_max"
@@ -78,52 +66,38 @@ def read_settings(namespace: str = "CELERY") -> Config:
         InvalidURL: The database is neither PostgreSQL nor SQLite.
         ConfError: As for `Config`, like its other errors.
     """
-    keywords, problems = _keywords(namespace)
-    if problems:
+    keywords, problems = read_variables(_settings, namespace)
+    own, unknown = _celery_settings(namespace)
+    if problems := unknown + problems:
         raise UnknownSetting("; ".join(problems))
+    keywords |= own
     prefix = keywords.get(ENV_PREFIX.name, ENV_PREFIX.default)
-    given = {*keywords, *read_environment(prefix)}
-    if "QUEUES" not in given:
+    if "QUEUES" not in {*keywords, *read_environment(prefix)}:
         raise MissingQueues(
             "WORKERTOOLBOX_QUEUES is not in the settings of Django; list the queues, "
             'as in ["orders", "mail"], or write ["celery"] for one queue'
         )
-    if not _DATABASE & given:
-        keywords["result_backend"] = result_backend()
+    keywords |= find_database(keywords)
     make = Config.embedded if FOLDER.name in keywords else Config
     return make(**keywords)
 
 
-def _keywords(namespace: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the keywords for `Config`, and what is wrong with unknown names."""
-    keywords: dict[str, Any] = {}
+def _celery_settings(namespace: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings for Celery, and what is wrong with unknown names."""
+    found: dict[str, Any] = {}
     problems = []
     for name in sorted(dir(_settings)):
-        if name.startswith(_PREFIX) and name != SETTING:
-            keyword = _KEYWORDS.get(name.removeprefix(_PREFIX))
-            problem = None if keyword else _unknown_variable(name, namespace)
-        elif name.startswith(f"{namespace}_"):
-            keyword = name.removeprefix(f"{namespace}_").lower()
-            problem = _unknown_setting(name, keyword, namespace)
-        else:
+        if not name.startswith(f"{namespace}_"):
             continue
-        if problem:
-            problems.append(f"{name!r} in the settings of Django {problem}")
+        setting = name.removeprefix(f"{namespace}_").lower()
+        if problem := _unknown_setting(setting, namespace):
+            problems.append(describe(name, problem))
         else:
-            keywords[str(keyword)] = getattr(_settings, name)
-    return keywords, problems
+            found[setting] = getattr(_settings, name)
+    return found, problems
 
 
-def _unknown_variable(name: str, namespace: str) -> str:
-    setting = name.removeprefix(_PREFIX)
-    if setting.lower() in SETTINGS:
-        return f"is a setting of Celery's; write '{namespace}_{setting}'"
-    similar = find_similar(setting, (*_KEYWORDS, SETTING.removeprefix(_PREFIX)))
-    hint = f"did you mean '{_PREFIX}{similar}'?" if similar else "remove it"
-    return f"is not a variable of the toolbox; {hint}"
-
-
-def _unknown_setting(name: str, setting: str, namespace: str) -> str | None:
+def _unknown_setting(setting: str, namespace: str) -> str | None:
     """Return what is wrong with the name of a setting for Celery, if anything is.
 
     A name that is not similar to any of Celery's is the user's own setting, as for
@@ -131,8 +105,8 @@ def _unknown_setting(name: str, setting: str, namespace: str) -> str | None:
     """
     if setting == _REUSE:
         return "has no effect with the toolbox; remove it"
-    if setting.upper() in _KEYWORDS:
-        return f"is a variable of the toolbox; write '{_PREFIX}{setting.upper()}'"
+    if setting.upper() in KEYWORDS:
+        return f"is a variable of the toolbox; write '{PREFIX}{setting.upper()}'"
     if setting in SETTINGS:
         return None
     if new := OLD_NAMES.get(f"CELERY_{setting.upper()}"):
