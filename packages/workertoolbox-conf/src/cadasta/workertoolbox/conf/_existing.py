@@ -106,7 +106,7 @@ def _with_listed(
     declared = {getattr(each, "name", each) for each in conf.get("task_queues") or ()}
     found: dict[str, str | Queue] = {queue.name: queue for queue in existing}
     for queue in listed:
-        name = getattr(queue, "name", queue)
+        name = queue if isinstance(queue, str) else queue.name
         if name not in declared:
             found[name] = queue
     return list(found.values())
