@@ -68,6 +68,25 @@ def test_a_redelivered_task_does_not_publish_a_body_being_published(
     assert chords.value(result) == [1]
 
 
+def test_a_process_that_dies_does_not_publish_the_body_that_another_is_publishing(
+    chords: ChordHarness, task: Callable[..., Any]
+) -> None:
+    header = [
+        task("die_between_count_and_end", 1, "counted"),
+        task("echo_after_flag", 2, "counted"),
+    ]
+    result = chord(header, task("collect_after_wait"))()
+    lost = header_of(result)[0]
+    wait_until(lambda: lost.status == "FAILURE")
+    # This chord takes long enough for the worker of the process to publish the body.
+    chord([task("echo", 1)], task("collect"))().get(timeout=TIMEOUT_S)
+    early = chords.publications(result.id)
+    set_flag(f"goes on {result.id}")
+
+    assert early == 0
+    assert chords.value(result) == [1, 2]
+
+
 def test_a_task_redelivered_after_its_process_died_is_counted_once(
     chords: ChordHarness, task: Callable[..., Any]
 ) -> None:

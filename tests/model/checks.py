@@ -38,7 +38,10 @@ class Variant:
 
 
 #: Within seconds, for `test_model.py`.
-SMALL = (Check("pipe", {"FAULTS": 1}),)
+SMALL = (
+    Check("pipe", {"FAULTS": 1}),
+    Check("chord", {"FAULTS": 1}),
+)
 
 #: Within minutes, for `hatch run model`.
 LARGE = (
@@ -47,6 +50,7 @@ LARGE = (
     Check("pipe", {"FAULTS": 1, "ARCHIVERS": 2}),
     Check("pipe", {"FAULTS": 1, "WORKERS": 2}),
     Check("pipe", {"FAULTS": 4, "WITHOUT_DELETIONS": 1}),
+    Check("chord", {"FAULTS": 2}),
 )
 
 #: Without the processes that a variant does not need, its trace is shorter.
@@ -86,5 +90,23 @@ VARIANTS = (
         "DELETE_UNARCHIVED",
         "a result can be deleted before it is archived",
         "Lost ends: 0.",
+    ),
+    Variant(
+        "chord",
+        "COUNT_AFTER_SUCCESS",
+        "a header task is counted after its success is stored",
+        "Lost bodies: 0.",
+    ),
+    Variant(
+        "chord",
+        "TAKE_FROM_OTHERS",
+        "the end of any process of the header makes its worker start the body at once",
+        "Bodies published twice: 0.",
+    ),
+    Variant(
+        "chord",
+        "SLOW_PUBLISHER",
+        "publishing a body takes longer than `TAKEOVER_S`",
+        "Bodies published twice: 0.",
     ),
 )

@@ -147,6 +147,11 @@ def _add_failing_tasks(app: Celery) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         wait_until(lambda: is_flag_set(last_key))
 
+    @app.task(name="export.die_between_count_and_end", bind=True, shared=False)
+    def die_between_count_and_end(self: Task[Any, Any], value: object, key: str) -> Any:
+        body: Any = self.request.chord
+        return _FatalValue(value, key, signature(body).id)
+
     for each in (die_once, die_after_flag):
         each.acks_late = each.reject_on_worker_lost = True
 
@@ -172,6 +177,28 @@ def _add_failing_tasks(app: Celery) -> None:
             # As if the broker delivered the message twice.
             self.signature_from_request(self.request, retries=0).apply_async()
         return value
+
+
+class _FatalValue:
+    """A result that kills its process when the state of its task is encoded.
+
+    It is encoded for the first time when the task of a header is counted. Before the
+    process dies, it sets a flag, and waits until another one publishes the body.
+    """
+
+    def __init__(self, value: object, key: str, body_id: str | None) -> None:
+        self._value = value
+        self._key = key
+        self._body_id = body_id
+        self._is_counted = False
+
+    def __json__(self) -> object:
+        if self._is_counted:
+            set_flag(self._key)
+            wait_until(lambda: is_flag_set(f"waits {self._body_id}"))
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._is_counted = True
+        return self._value
 
 
 def write_journal(*words: object) -> None:

@@ -93,9 +93,33 @@ def test_parts_are_fetched_in_the_order_of_the_header(database: Database) -> Non
 def test_only_one_process_can_claim_the_body(database: Database) -> None:
     chord_progress.set_size(database, "g", 1)
     progress, _ = chord_progress.record_part(database, PART)
-    claimed = [chord_progress.claim_body(database, "g", progress) for _ in range(2)]
+    claimed = [chord_progress.claim_body(database, PART, progress) for _ in range(2)]
 
     assert claimed == [True, False]
+
+
+def test_the_body_of_a_chord_that_runs_again_cannot_be_claimed_for_its_first_run(
+    database: Database,
+) -> None:
+    chord_progress.set_size(database, "g", 1)
+    progress, _ = chord_progress.record_part(database, PART)
+    chord_progress.mark_started(database, "g")
+    chord_progress.create(database, "g", None)
+
+    assert not chord_progress.claim_body(database, PART, progress)
+
+
+def test_the_starter_is_the_task_that_was_counted_last_or_has_claimed_the_body(
+    database: Database,
+) -> None:
+    chord_progress.set_size(database, "g", 2)
+    parts = [part(0), part(1), part(0)]
+    seen = [chord_progress.record_part(database, each)[0] for each in parts]
+    chord_progress.claim_body(database, part(0), seen[-1])
+    claimed = chord_progress.find(database, "g")
+
+    assert [progress.starter_id for progress in seen] == ["0", "1", "1"]
+    assert claimed is not None and claimed.starter_id == "0"
 
 
 def test_counts_stay_if_the_publisher_of_the_header_runs_again(

@@ -69,6 +69,8 @@ class ChordProgress:
         starters: How many times a process has claimed the body, in order to start it
             in place of another process.
         started: Whether the body has been published, or has failed.
+        starter_id: The task whose process starts the body when all are done: the last
+            one that was counted, or that has claimed the body. None if not known.
     """
 
     size: int | None
@@ -76,6 +78,7 @@ class ChordProgress:
     done: int
     starters: int
     started: bool
+    starter_id: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -139,21 +142,22 @@ def find(database: Database, id: str) -> ChordProgress | None:
     return None if row is None else _progress(row)
 
 
-def claim_body(database: Database, id: str, progress: ChordProgress) -> bool:
-    """Claim the right to start the body.
+def claim_body(database: Database, part: ChordPart, progress: ChordProgress) -> bool:
+    """Claim the right to start the body, for the process of a task that is done.
 
     Returns:
-        Whether the claim succeeded: no other process has claimed or started the body
-        since `progress` was read.
+        Whether no other process has claimed or started it since `progress` was read.
     """
-    unchanged = (chord.c.id == id) & (chord.c.starters == progress.starters)
-    statement = (
+    # If the task that published the header runs again, it may reset the counts.
+    counts = ("size", "done", "starters")
+    unchanged = (chord.c[name] == getattr(progress, name) for name in counts)
+    claim = (
         update(chord)
-        .where(unchanged, chord.c.started_at.is_(None))
-        .values(starters=chord.c.starters + 1)
+        .where(chord.c.id == part.chord_id, chord.c.started_at.is_(None), *unchanged)
+        .values(starters=chord.c.starters + 1, starter_id=part.task_id)
     )
     with database.connect() as connection:
-        return connection.execute(statement).rowcount == 1
+        return connection.execute(claim).rowcount == 1
 
 
 def fetch_parts(database: Database, id: str) -> tuple[bytes | None, list[ChordPart]]:
@@ -181,12 +185,14 @@ _PROGRESS_COLUMNS = (
     chord.c.done,
     chord.c.starters,
     chord.c.started_at,
+    chord.c.starter_id,
 )
 
 
 def _progress(row: Sequence[Any]) -> ChordProgress:
-    size, added, done, starters, started_at = row
-    return ChordProgress(size, added, done, starters, started_at is not None)
+    size, added, done, starters, started_at, starter_id = row
+    is_started = started_at is not None
+    return ChordProgress(size, added, done, starters, is_started, starter_id)
 
 
 _ID: BindParameter[str] = bindparam("chord_id", type_=chord.c.id.type)
@@ -195,7 +201,8 @@ _TOUCHED_AT: BindParameter[datetime] = bindparam("touched_at", type_=Instant())
 
 @cache
 def _create(dialect: Dialect) -> list[Statement]:
-    counts = {"size": null(), "added": 0, "done": 0, "starters": 0}
+    zero = dict.fromkeys(("added", "done", "starters"), 0)
+    counts = {"size": null(), "starter_id": null(), **zero}
     header = bindparam("header", type_=chord.c.header.type)
     given = {"header": header, "touched_at": _TOUCHED_AT, "started_at": null()}
     insert = insert_into(chord, dialect.name).values(id=_ID, **counts, **given)
@@ -277,17 +284,17 @@ def _count_parts(
     The upsert locks the chord's row, so parts are counted one after the other, and the
     last one sees all of them.
     """
+    starter_id = chord.c.starter_id
+    task_id = bindparam("task_id", type_=starter_id.type)
     insert = insert_into(chord, dialect).values(
-        id=_ID,
-        added=0,
-        done=new,
-        starters=0,
-        touched_at=_TOUCHED_AT,
+        **{"id": _ID, "added": 0, "done": new, "starters": 0},
+        **{"starter_id": case((new > 0, task_id)), "touched_at": _TOUCHED_AT},
     )
     return insert.on_conflict_do_update(
         index_elements=[chord.c.id],
         set_={
             "done": chord.c.done + insert.excluded.done,
+            "starter_id": func.coalesce(insert.excluded.starter_id, starter_id),
             "touched_at": insert.excluded.touched_at,
         },
     ).returning(*_PROGRESS_COLUMNS, new.label("new"))

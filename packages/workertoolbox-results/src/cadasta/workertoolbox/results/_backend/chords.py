@@ -42,8 +42,8 @@ class ChordMixin(base.BaseBackend):
 
     Each header task is counted once, however often it runs, and the worker that counts
     the last one publishes the body. If its process dies before that, the body is
-    published when the task is delivered again: immediately where Celery has seen the
-    process die, otherwise after `TAKEOVER_S`, because the process may still be alive.
+    published when the task is delivered again: immediately where Celery has seen this
+    process die, otherwise after `TAKEOVER_S`, because it may still be alive.
     """
 
     app: Celery
@@ -88,7 +88,7 @@ class ChordMixin(base.BaseBackend):
         if not progress.is_body_due:
             return
         is_lost = isinstance(result, WorkerLostError)
-        if is_new or self._claim_body(part.chord_id, progress, at_once=is_lost):
+        if is_new or self._claim_body(part, progress, is_lost=is_lost):
             body = maybe_signature(request.chord, self.app)
             self._start_body(part.chord_id, body, request)
 
@@ -104,22 +104,32 @@ class ChordMixin(base.BaseBackend):
             request.group, request.id, position, state, ensure_bytes(encoded)
         )
 
-    def _claim_body(self, id: str, progress: ChordProgress, *, at_once: bool) -> bool:
+    def _claim_body(
+        self, part: ChordPart, progress: ChordProgress, *, is_lost: bool
+    ) -> bool:
         """Wait for the first publisher to start the body, and claim it otherwise.
+
+        Args:
+            is_lost: Whether Celery has seen the process of the task die, so that it
+                does not start the body.
 
         Returns:
             Whether this process has to start the body.
         """
-        timeout_s = 0 if at_once else TAKEOVER_S
+        if is_lost and progress.starter_id not in (None, part.task_id):
+            return False  # The process of another task is starting it.
+        timeout_s = 0 if is_lost else TAKEOVER_S
         for sleep_s in poll_intervals(timeout_s, longest_s=LONGEST_S):
-            now = self._ensure_retryable(chord_progress.find, self.database, id)
+            now = self._ensure_retryable(
+                chord_progress.find, self.database, part.chord_id
+            )
             if now != progress:
                 return False
             if sleep_s is None:
                 break
             time.sleep(sleep_s)
         claimed: bool = self._ensure_retryable(
-            chord_progress.claim_body, self.database, id, progress
+            chord_progress.claim_body, self.database, part, progress
         )
         return claimed
 

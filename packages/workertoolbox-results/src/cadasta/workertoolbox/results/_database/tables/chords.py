@@ -20,6 +20,9 @@ chord = Table(
     Column("added", Integer, nullable=False),
     Column("done", Integer, nullable=False),
     Column("starters", Integer, nullable=False),
+    # Id of the task whose process starts the body when all are done: the task that was
+    # counted last, or has claimed the body. NULL if an earlier release has counted it.
+    Column("starter_id", Text),
     Column("started_at", Instant),
     Column("touched_at", Instant, nullable=False),
 )
