@@ -33,8 +33,8 @@ def test_tasks_on_a_users_own_route_are_copied(queues: QueueContents) -> None:
 
 @pytest.mark.parametrize("queues", ["redis"], indirect=True)
 def test_a_queue_that_is_not_declared_is_not_created(queues: RedisContents) -> None:
-    routes = {"export.slow": "mgs"}
-    with routing_app(queues, task_routes=routes) as app:
+    with routing_app(queues) as app:
+        app.conf.task_routes = {"export.slow": "mgs"}
         with pytest.raises(UnknownQueue, match="'exprot'.*mean 'export'"):
             app.tasks["export.note"].apply_async(queue="exprot")
         with pytest.raises(UnknownQueue, match="'mgs'.*mean 'msg'"):

@@ -54,6 +54,18 @@ def test_a_warning_does_not_fail_the_command(app: Celery) -> None:
     )
 
 
+def test_routes_that_were_set_later_and_name_no_declared_queue_fail(
+    app: Celery,
+) -> None:
+    app.conf.task_routes = {"mail.*": {"queue": "mails"}, "other": {"queue": "export"}}
+    context = CheckContext(app)
+    findings = {finding.check: finding for finding in check_up(context)}
+
+    assert findings["routes"].status is Status.FAILED
+    assert "sends 'mail.*' to queue 'mails'" in findings["routes"].detail
+    assert findings["routes"].advice.startswith("add 'mails' to queues=[…]")
+
+
 def test_a_failure_exits_with_code_1_and_shows_advice(app: Celery) -> None:
     setup_app(app)
     result = run(app)

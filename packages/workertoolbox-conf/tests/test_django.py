@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from cadasta.workertoolbox.results import (
     upgrade,
 )
 from cadasta.workertoolbox.results.django import database
+from cadasta.workertoolbox.routing import UndeclaredQueues
 
 #: Names of tasks with the queues that get them.
 NAMES = {"orders.pay": "orders", "old.note": "old", "video.cut": "celery"}
@@ -139,6 +141,16 @@ def test_unknown_variables_of_the_toolbox_are_an_error_of_from_app(
 def test_another_namespace_is_read() -> None:
     with override_settings(MQ_TASK_TIME_LIMIT=90, CELERY_TASK_TIME_LIMIT=10):
         assert read_settings("MQ").task_time_limit == 90
+
+
+def test_a_route_to_an_undeclared_queue_names_the_settings_of_django() -> None:
+    message = (
+        "MQ_TASK_ROUTES sends 'shop.remind' to queue 'mails' (did you mean 'mail'?), "
+        "which is not declared; add 'mails' to WORKERTOOLBOX_QUEUES, or correct"
+    )
+    with override_settings(MQ_TASK_ROUTES={"shop.remind": {"queue": "mails"}}):
+        with pytest.raises(UndeclaredQueues, match=re.escape(message)):
+            read_settings("MQ")
 
 
 def test_a_folder_has_the_broker_but_not_the_results(tmp_path: Path) -> None:

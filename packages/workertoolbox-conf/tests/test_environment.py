@@ -6,6 +6,7 @@ from traceback import format_exception
 import pytest
 
 from cadasta.workertoolbox.conf import Config, InvalidValue, InvalidVariable
+from cadasta.workertoolbox.routing import UndeclaredQueues
 
 
 @pytest.mark.parametrize("text", ["export,msg", " export, msg,", '["export", "msg"]'])
@@ -94,6 +95,18 @@ def test_another_prefix_reads_only_the_variables_with_that_prefix(
     monkeypatch.setenv("WORKERTOOLBOX_NO_SETTING", "")
 
     assert Config(ENV_PREFIX="EXPORT").QUEUES == ("export",)
+
+
+def test_a_route_to_an_undeclared_queue_names_the_variable_with_the_queues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXPORT_QUEUES", "export")
+    routes = {"mail.*": {"queue": "mails"}}
+
+    with pytest.raises(UndeclaredQueues, match="add 'mails' to EXPORT_QUEUES, or"):
+        Config(ENV_PREFIX="EXPORT", task_routes=routes)
+    with pytest.raises(UndeclaredQueues, match=r"add 'mails' to queues=\[…\], or"):
+        Config(["mail"], ENV_PREFIX="EXPORT", task_routes=routes)
 
 
 @pytest.mark.parametrize("prefix", ["", "EXPORT_", "2X", "A-B", None])

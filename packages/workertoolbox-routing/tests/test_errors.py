@@ -24,6 +24,7 @@ README = Path(__file__).parents[1] / "README.md"
         routing.PublishUnconfirmed("export", 0.5, None, False),
         routing.RemoteControlUnavailable("x.pidbox"),
         routing.RoutingError("something"),
+        routing.UndeclaredQueues((("mail.*", "mials", "mails"),), "MQ_TASK_ROUTES"),
         routing.UnknownPrefix("mail.send"),
         routing.UnknownPrefix("exprot.project", "export"),
         routing.UnknownQueue("exprot"),

@@ -15,8 +15,12 @@ def _service(name: str, **settings: Any) -> Celery:
     return app
 
 
-#: The name of a queue is misspelled.
-typo = _service("typo", task_routes={"export.report": {"queue": "exprot"}})
+def _misspell(name: str, *_: Any, **__: Any) -> str | None:
+    return "exprot" if name == "export.report" else None
+
+
+#: A function misspells the name of a queue.
+typo = _service("typo", task_routes=_misspell)
 
 
 @typo.task(name="export.report", shared=False)

@@ -38,7 +38,7 @@ from cadasta.workertoolbox.conf._settings.values import (
     check_result_backend,
     check_values,
 )
-from cadasta.workertoolbox.routing import Routing, Settings
+from cadasta.workertoolbox.routing import Routing, Settings, UndeclaredQueues
 
 _DEFAULTS = {**variables.VARIABLE_DEFAULTS, **CELERY_DEFAULTS}
 
@@ -121,7 +121,13 @@ class Config(Settings):
         **settings: Any,
     ) -> None:
         keywords = with_queues(queues, given_settings(locals()))
-        self._build({**read_environment(ENV_PREFIX), **keywords}, ENV_PREFIX)
+        environment = read_environment(ENV_PREFIX)
+        try:
+            self._build({**environment, **keywords}, ENV_PREFIX)
+        except UndeclaredQueues as error:
+            if "QUEUES" in keywords:
+                raise
+            raise error.written_as(queues_setting=f"{ENV_PREFIX}_QUEUES") from None
 
     def copy(
         self,

@@ -30,7 +30,7 @@ from cadasta.workertoolbox.conf._settings.celery import SETTINGS
 from cadasta.workertoolbox.conf._settings.environment import read_environment
 from cadasta.workertoolbox.conf._settings.names import MISSPELLED, OLD_NAMES
 from cadasta.workertoolbox.conf._settings.variables import ENV_PREFIX, FOLDER
-from cadasta.workertoolbox.routing import find_similar
+from cadasta.workertoolbox.routing import UndeclaredQueues, find_similar
 
 if TYPE_CHECKING:
     settings: Config
@@ -63,6 +63,7 @@ def read_settings(namespace: str = "CELERY") -> Config:
         MissingQueues: Neither the settings nor the environment name a queue.
         UnknownSetting: Settings with one of the prefixes are unknown. The error lists
             all of them.
+        UndeclaredQueues: Routes name queues that are not in the list.
         InvalidURL: The database is neither PostgreSQL nor SQLite.
         ConfError: As for `Config`, like its other errors.
     """
@@ -79,7 +80,13 @@ def read_settings(namespace: str = "CELERY") -> Config:
         )
     keywords |= find_database(keywords)
     make = Config.embedded if FOLDER.name in keywords else Config
-    return make(**keywords)
+    try:
+        return make(**keywords)
+    except UndeclaredQueues as error:
+        raise error.written_as(
+            queues_setting=f"{PREFIX}QUEUES",
+            routes_setting=f"{namespace}_TASK_ROUTES",
+        ) from None
 
 
 def _celery_settings(namespace: str) -> tuple[dict[str, Any], list[str]]:

@@ -31,6 +31,7 @@ from cadasta.workertoolbox.routing._errors import (
     PublishUnconfirmed,
     RemoteControlUnavailable,
     RoutingError,
+    UndeclaredQueues,
     UnknownPrefix,
     UnknownQueue,
     Unroutable,
@@ -40,7 +41,7 @@ from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
 from cadasta.workertoolbox.routing._masking import mask_url, mask_value, split_urls
 from cadasta.workertoolbox.routing._predefined_queues import expand_predefined_queues
 from cadasta.workertoolbox.routing._queue_names import sqs_name_problem
-from cadasta.workertoolbox.routing._router import Router
+from cadasta.workertoolbox.routing._router import Router, find_router
 from cadasta.workertoolbox.routing._routing import Routing
 from cadasta.workertoolbox.routing._settings import Settings
 from cadasta.workertoolbox.routing._task_queue import EXCHANGE, bindings_of
@@ -72,6 +73,7 @@ __all__ = [
     "Routing",
     "RoutingError",
     "Settings",
+    "UndeclaredQueues",
     "UnknownPrefix",
     "UnknownQueue",
     "Unroutable",
@@ -81,6 +83,7 @@ __all__ = [
     "check_url",
     "existing_queues",
     "expand_predefined_queues",
+    "find_router",
     "find_similar",
     "mask_url",
     "mask_value",

@@ -14,6 +14,7 @@ RoutingError
 ├── PublishRefused (RuntimeError)
 ├── PublishUnconfirmed (RuntimeError)
 ├── RemoteControlUnavailable (NotImplementedError)
+├── UndeclaredQueues (LookupError)
 ├── UnknownPrefix (LookupError)
 ├── UnknownQueue (LookupError)
 ├── Unroutable (LookupError)
@@ -197,6 +198,42 @@ class RemoteControlUnavailable(RoutingError, NotImplementedError):
         return (
             f"queue {self.queue!r} is not created: SQS does not support remote control "
             "and events; query the database instead (`celery … tasks list`)"
+        )
+
+
+class UndeclaredQueues(RoutingError, LookupError):
+    """Routes of the settings name queues that are not declared."""
+
+    def __init__(
+        self,
+        routes: tuple[tuple[str, str, str | None], ...],
+        routes_setting: str = "task_routes",
+        queues_setting: str = "queues=[…]",
+    ) -> None:
+        """Describe the routes, each with its queue and the nearest declared one."""
+        super().__init__(routes, routes_setting, queues_setting)
+        self.routes = routes
+        self.routes_setting = routes_setting
+        self.queues_setting = queues_setting
+
+    def written_as(
+        self, *, queues_setting: str, routes_setting: str = "task_routes"
+    ) -> UndeclaredQueues:
+        """Return the error with the settings as the user has written them."""
+        return UndeclaredQueues(self.routes, routes_setting, queues_setting)
+
+    def __str__(self) -> str:
+        is_one = len(self.routes) == 1
+        names = ", ".join(repr(name) for name in sorted({q for _, q, _ in self.routes}))
+        sent = ", ".join(
+            f"{pattern!r} to queue {queue!r}"
+            + (f" (did you mean {nearest!r}?)" if nearest else "")
+            for pattern, queue, nearest in self.routes
+        )
+        return (
+            f"{self.routes_setting} sends {sent}, which {'is' if is_one else 'are'} "
+            f"not declared; add {names} to {self.queues_setting}, or correct the "
+            f"route{'' if is_one else 's'}"
         )
 
 

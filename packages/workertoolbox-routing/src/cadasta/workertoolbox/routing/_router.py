@@ -18,10 +18,15 @@ from cadasta.workertoolbox.routing._destination import (
     Destination,
     Destinations,
 )
-from cadasta.workertoolbox.routing._errors import UnknownPrefix
+from cadasta.workertoolbox.routing._errors import (
+    UndeclaredQueues,
+    UnknownPrefix,
+    UnknownQueue,
+)
 from cadasta.workertoolbox.routing._fixed_settings import DEFAULT_DESTINATION
 from cadasta.workertoolbox.routing._forks import leave_parent
 from cadasta.workertoolbox.routing._headers import DISPLAY_REPRS
+from cadasta.workertoolbox.routing._static_routes import static_routes
 from cadasta.workertoolbox.routing._task_queue import OwnQueue
 from cadasta.workertoolbox.routing._topology import Topology
 
@@ -108,6 +113,23 @@ class Router:
         return self._destinations.sent_to(
             self._destinations.queues[self.default["task_default_queue"]]
         )
+
+    def check_routes(self) -> None:
+        """Check that the queues of all routes are declared.
+
+        What a function or an object returns for a task is only known when it is sent.
+
+        Raises:
+            UndeclaredQueues: Some are not. The error lists all of these routes.
+        """
+        undeclared = []
+        for route in static_routes(self.routes):
+            try:
+                self.find_destination({"queue": route.queue}, route.pattern)
+            except UnknownQueue as error:
+                undeclared.append((route.pattern, error.name, error.nearest))
+        if undeclared:
+            raise UndeclaredQueues(tuple(undeclared))
 
     def find_destination(
         self, options: Mapping[str, Any], name: str

@@ -13,7 +13,11 @@ from cadasta.workertoolbox.routing._environment.reading import ENV_PREFIX
 from cadasta.workertoolbox.routing._environment.variables import (
     read_producer_environment,
 )
-from cadasta.workertoolbox.routing._errors import InvalidQueues, InvalidSetting
+from cadasta.workertoolbox.routing._errors import (
+    InvalidQueues,
+    InvalidSetting,
+    UndeclaredQueues,
+)
 from cadasta.workertoolbox.routing._fixed_settings import (
     check_given,
     default_destination,
@@ -106,6 +110,7 @@ class Routing(Settings):
         InvalidSetting: A setting is unknown, has a value that is not valid, or would
             break tracking.
         InvalidVariable: A variable of the environment is unknown or cannot be read.
+        UndeclaredQueues: Routes in `task_routes` name queues that are not in the list.
     """
 
     def __init__(
@@ -140,7 +145,13 @@ class Routing(Settings):
                 'no queues are given; write Routing(queues=["export", "msg"]), or set '
                 f"{ENV_PREFIX}_QUEUES=export,msg in the environment"
             )
-        super().__init__(_build(expand_predefined_queues(values)))
+        try:
+            settings = _build(expand_predefined_queues(values))
+        except UndeclaredQueues as error:
+            if "QUEUES" in given or "QUEUES" not in environment:
+                raise
+            raise error.written_as(queues_setting=f"{ENV_PREFIX}_QUEUES") from None
+        super().__init__(settings)
 
 
 def _build(values: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +189,7 @@ def _build(values: dict[str, Any]) -> dict[str, Any]:
         variables["UNKNOWN_PREFIX"],
         default,
     )
+    router.check_routes()
     return {
         **variables,
         "QUEUES": names,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celery import Celery
-from celery.utils.functional import maybe_list
 from kombu import Queue
 
 from cadasta.workertoolbox.routing._fixed_settings import DEFAULT_DESTINATION
 from cadasta.workertoolbox.routing._json_only import JSON_ONLY
 from cadasta.workertoolbox.routing._routing import DEFAULTS, Routing
+from cadasta.workertoolbox.routing._static_routes import queue_of, static_routes
 from cadasta.workertoolbox.routing._task_queue import PublishedQueue
 
 #: Settings of the app that decide where its tasks go.
@@ -110,10 +110,10 @@ def existing_queues(
     found = {queue.name: queue for queue in consumed}
     entries = (conf.get("beat_schedule") or {}).values()
     scheduled = (
-        _queue_of(each.get("options") if isinstance(each, Mapping) else each.options)
+        queue_of(each.get("options") if isinstance(each, Mapping) else each.options)
         for each in entries
     )
-    routed = _routed(conf.get("task_routes"))
+    routed = (route.queue for route in static_routes(conf.get("task_routes")))
     named = [*further, default, *scheduled, *routed]
     for queue in map(_as_queue, filter(None, named)):
         found.setdefault(queue.name, PublishedQueue(**queue.as_dict()))
@@ -129,23 +129,6 @@ def _from_options(name: str, options: Mapping[str, Any]) -> Queue:
     key = options.get("routing_key") or options.get("binding_key") or name
     queue: Queue = Queue.from_dict(name, **{**options, "routing_key": key})
     return queue
-
-
-def _routed(routes: Any) -> Iterator[str | Queue]:
-    """Yield the queues that routes name. What a function returns is not known."""
-    for route in maybe_list(routes) or ():
-        pairs = route.items() if isinstance(route, Mapping) else route
-        if callable(pairs) or isinstance(pairs, str):
-            continue
-        for *_, target in pairs:
-            if queue := _queue_of(target):
-                yield queue
-
-
-def _queue_of(target: Any) -> str | Queue | None:
-    """Return the queue that a route or the options of a task name."""
-    queue = target.get("queue") if isinstance(target, Mapping) else target
-    return queue if isinstance(queue, str | Queue) else None
 
 
 def _default_destination(conf: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from cadasta.workertoolbox.conf.checkup._monitor import monitor
 from cadasta.workertoolbox.conf.checkup._other_copies import other_copies
 from cadasta.workertoolbox.conf.checkup._privileges import privileges
 from cadasta.workertoolbox.conf.checkup._probe import probe
+from cadasta.workertoolbox.conf.checkup._routes import routes
 from cadasta.workertoolbox.conf.checkup._topology import topology
 from cadasta.workertoolbox.conf.checkup._tracking import quarantine, untracked
 from cadasta.workertoolbox.conf.checkup._versions import versions
@@ -54,6 +55,7 @@ class Check:
 
 CHECKS = (
     Check("versions", versions),
+    Check("routes", routes),
     Check("broker", broker),
     Check("queues", topology, ("broker",)),
     Check("other copies", other_copies, ("broker",)),
