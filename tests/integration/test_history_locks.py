@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, event, text
 
 from cadasta.workertoolbox.results import TaskStore, read_lock_use
 from cadasta.workertoolbox.results._database.archived import find_archived
-from cadasta.workertoolbox.results._database.lock_use import MARK, release_locks
+from cadasta.workertoolbox.results._database.snapshot import MARK, release_locks
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._store.filters import Filters
 from cadasta.workertoolbox.results._store.reading import read_tasks
@@ -119,24 +120,32 @@ def test_tasks_on_many_days_are_read_by_the_queries_that_find_them(
     )
     with long_past.engine.begin() as connection:
         connection.execute(text(insert))
-    store, queries = TaskStore.from_engine(long_past.engine), list[str]()
+    store, statements = TaskStore.from_engine(long_past.engine), list[str]()
+    held: list[int] = []
 
     def note(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-        if "FROM workertoolbox_history" in statement:
-            queries.append(statement)
+        statements.append(statement)
+        with cursor.connection.cursor() as counting:
+            counting.execute(LOCKS)
+            held.append(counting.fetchone()[0])
 
-    event.listen(long_past.engine, "before_cursor_execute", note)
+    event.listen(long_past.engine, "after_cursor_execute", note)
     if method == "list":
         found = store.list(name="rare")
     else:
         found = store.search("name:rare").tasks
-    event.remove(long_past.engine, "before_cursor_execute", note)
+    event.remove(long_past.engine, "after_cursor_execute", note)
     long_past.clear()
 
     assert [task.id for task in found] == [str(number) for number in range(30)]
     assert {(str(task.args), task.result) for task in found} == {("[1]", 2)}
     # Windows of 4, 8, 16 and 2 days.
-    assert len(queries) == 4
+    assert sum("FROM workertoolbox_history" in each for each in statements) == 4
+    assert MAX_LOCKS < max(held) < MAX_LOCKS_AT_A_TIME
+    # Only the first and the last round trip are not for a query.
+    first, *queries, last = statements
+    assert (first[:5], last) == ("BEGIN", "ROLLBACK")
+    assert all(re.match("SELECT|WITH", query) for query in queries)
 
 
 @on_postgresql

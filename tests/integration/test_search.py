@@ -41,6 +41,7 @@ from support.random_tasks import (
     random_details,
     random_rows,
 )
+from support.statements import fetch
 
 SLEEP = text("SELECT pg_sleep(:seconds)")
 
@@ -61,6 +62,26 @@ def test_postgresql_cancels_a_query_that_takes_too_long(database: str) -> None:
         assert took_s < 30
         with store.engine.connect() as connection:
             assert connection.scalar(text("SHOW statement_timeout")) == "0"
+
+
+TERMINATE = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+def test_a_store_replaces_the_connections_that_the_server_has_closed(
+    database: str,
+) -> None:
+    with TaskStore(result_backend_url(database)) as store:
+        store.list(limit=1)
+        closed = [fetch(database, TERMINATE)]
+        tasks = store.list(limit=1)
+        closed.append(fetch(database, TERMINATE))
+        with store.engine.connect() as connection:
+            one = connection.scalar(text("SELECT 1"))
+
+        assert (closed, tasks, one) == ([[(1,)], [(1,)]], [], 1)
 
 
 def test_a_shorter_limit_of_the_role_stays(database: str) -> None:

@@ -41,7 +41,7 @@ class Database:
         self.engine = open_engine(
             url,
             poolclass=NullPool,
-            pool_pre_ping=False,
+            pings=False,
             isolation_level="AUTOCOMMIT",
         )
         self._connection: Connection | None = None

@@ -7,16 +7,19 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 from weakref import WeakSet
 
-from sqlalchemy import URL, Engine, Table, create_engine, event, make_url
+from sqlalchemy import URL, Dialect, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
+    InvalidatePoolError,
     NoSuchModuleError,
 )
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
@@ -35,6 +38,12 @@ BUSY_TIMEOUT_S = 60
 WAL_RETRY_S = 0.01
 
 _DATABASES = ("postgresql", "sqlite")
+
+#: Marks a connection that was used.
+_USED = "workertoolbox_used"
+
+#: Whether connections are taken from pools without a ping.
+_is_unchecked = ContextVar("is_unchecked", default=False)
 
 _engines: WeakSet[Engine] = WeakSet()
 
@@ -89,10 +98,12 @@ def shown_url(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def open_engine(url: URL, **options: Any) -> Engine:
+def open_engine(url: URL, *, pings: bool = True, **options: Any) -> Engine:
     """Return an engine that replaces its connections after a fork or a server restart.
 
     Args:
+        pings: Whether a connection of the pool is checked before each use, except in
+            `unchecked`.
         options: Passed to SQLAlchemy's `create_engine`.
 
     Raises:
@@ -107,7 +118,6 @@ def open_engine(url: URL, **options: Any) -> Engine:
     defaults = {
         # What the URL says comes first.
         "connect_args": {} if timeout in url.query else {timeout: limit_s},
-        "pool_pre_ping": True,
         # The values of rows may be confidential, so errors do not show them.
         "hide_parameters": True,
     }
@@ -121,8 +131,39 @@ def open_engine(url: URL, **options: Any) -> Engine:
         ) from None
     if is_sqlite:
         event.listen(engine, "connect", _enable_write_ahead_log)
+    elif pings:
+        event.listen(engine, "checkout", partial(_ping, engine.dialect))
     _engines.add(engine)
     return engine
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Take connections from pools without a ping, which is a round trip.
+
+    For callers that open another connection if their first statement finds a dead one.
+    """
+    token = _is_unchecked.set(True)
+    try:
+        yield
+    finally:
+        _is_unchecked.reset(token)
+
+
+def _ping(
+    dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _: object
+) -> None:
+    is_new = _USED not in record.info
+    record.info[_USED] = True
+    if is_new or _is_unchecked.get():
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        if dialect.is_disconnect(error, connection, None):
+            # SQLAlchemy replaces this connection and all that are as old.
+            raise InvalidatePoolError from error
+        raise
 
 
 def _installed() -> str:

@@ -23,23 +23,6 @@ _USE = text(
     "SELECT tables, locks, transactions, capacity FROM workertoolbox_lock_use()"
 )
 
-#: Marks the point to which `release_locks` goes back. Going back also undoes settings
-#: that the transaction made after it.
-MARK = "SAVEPOINT marked"
-
-_RELEASE = "ROLLBACK TO SAVEPOINT marked"
-
-
-def release_locks(connection: Connection) -> None:
-    """Release the locks of the queries since `MARK` before the transaction ends.
-
-    Args:
-        connection: In a transaction that only reads, sees one snapshot, and has
-            executed `MARK`. SQLite has no locks to release.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_RELEASE)
-
 
 class LockUse(NamedTuple):
     """The locks of one query on the whole history.

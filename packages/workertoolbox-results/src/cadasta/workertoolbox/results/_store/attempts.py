@@ -25,7 +25,7 @@ from sqlalchemy import (
 from cadasta.workertoolbox.results._arguments.cut_json import decode_prefix
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.archived import are_on, find_last_ends
-from cadasta.workertoolbox.results._database.lock_use import release_locks
+from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
 from cadasta.workertoolbox.results._history.attempt_records import (

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, literal, text
 
 from cadasta.workertoolbox.results._database.archived import are_on
-from cadasta.workertoolbox.results._database.lock_use import release_locks
+from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 

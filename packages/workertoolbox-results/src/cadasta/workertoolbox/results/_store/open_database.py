@@ -16,17 +16,16 @@ from cadasta.workertoolbox.results._database.engine import (
     open_engine,
     translate_errors,
 )
-from cadasta.workertoolbox.results._database.lock_use import MARK
 from cadasta.workertoolbox.results._database.schema import check_schema
-from cadasta.workertoolbox.results._database.time_limits import limited
+from cadasta.workertoolbox.results._database.snapshot import (
+    open_snapshot,
+    watch_snapshots,
+)
+from cadasta.workertoolbox.results._database.time_limits import interrupted
 from cadasta.workertoolbox.results._errors import ResultsError
 
 #: Seconds after which a query is cancelled.
 TIMEOUT_S = 30.0
-
-#: PostgreSQL compiles queries that it estimates to be expensive. These are cheap:
-#: compiling them takes longer than running them.
-_BEGIN_READING = f"SET LOCAL jit = off; {MARK}"
 
 
 class OpenDatabase:
@@ -46,6 +45,7 @@ class OpenDatabase:
         self.timeout_s = timeout_s
         self._on_close = ExitStack()
         self.engine = open_engine(database_url(url))
+        watch_snapshots(self.engine)
         try:
             check_schema(self.engine)
         except ResultsError:
@@ -76,6 +76,7 @@ class OpenDatabase:
         store = cls.__new__(cls)
         store._on_close = ExitStack()
         store.engine = engine
+        watch_snapshots(engine)
         return store
 
     def close(self) -> None:
@@ -113,12 +114,14 @@ class OpenDatabase:
 
         They may take `timeout_s` together.
         """
+        if self.engine.dialect.name == "postgresql":
+            with (
+                translate_errors(self.engine),
+                open_snapshot(self.engine, self.timeout_s) as connection,
+            ):
+                yield connection
+            return
         with self._connected() as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
-            else:
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            with limited(connection, self.timeout_s):
-                if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(_BEGIN_READING)
+            connection.exec_driver_sql("BEGIN")
+            with interrupted(connection, self.timeout_s):
                 yield connection

@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._database.archived import (
     find_last_ends,
 )
 from cadasta.workertoolbox.results._database.id_lists import is_in
-from cadasta.workertoolbox.results._database.lock_use import release_locks
+from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.tables import history, planned
 from cadasta.workertoolbox.results._database.view import live, tasks

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, select, tuple_
 
 from cadasta.workertoolbox.results._database.archived import are_on
-from cadasta.workertoolbox.results._database.lock_use import release_locks
+from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.tables import history, schedule
 from cadasta.workertoolbox.results._database.view import live
 from cadasta.workertoolbox.results._json_record import JsonRecord
