@@ -13,6 +13,7 @@ from kombu import Exchange, Queue
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.conf.adoption._command import command
+from cadasta.workertoolbox.routing import track
 
 SETTINGS: dict[str, Any] = {
     "broker_url": "amqp://shop:s3cret@rabbit//",
@@ -148,8 +149,12 @@ def test_the_command_prints_a_plan_and_changes_nothing(configure: Any) -> None:
 
     assert result.exit_code == 0, result.output
     assert 'app.config_from_object(Config.from_app(app, ["extra", "of.task"]))' in lines
-    assert "of.task task_exchange by its name" in lines
-    assert "mail.send mail (topic) by 'mail.#'; task_exchange by its name" in lines
+    assert "of.task as before; new: task_exchange by its name" in lines
+    assert "mail.send mail (topic) by 'mail.#'; new: task_exchange by its name" in lines
+    assert any("write track(app, [" in line for line in lines)
+    assert any("again as a retry, which max_retries limits" in line for line in lines)
+    assert "broker_transport_options.confirm_publish: None → True" in result.output
+    assert not any("Router(" in line or "region" in line for line in lines)
     assert "platform.fifo new: a copy of every task" in lines
     assert any(line.startswith("task_track_started: False → True") for line in lines)
     assert "s3cret" not in result.output
@@ -164,13 +169,32 @@ def test_the_plan_says_that_results_move_from_another_backend() -> None:
     assert "deployed together with the workers" in result.output
 
 
+def test_the_plan_of_an_app_on_redis_leaves_out_options_of_other_brokers() -> None:
+    app = by_object({"broker_url": "redis://"})
+    result = CliRunner().invoke(command, obj=SimpleNamespace(app=app))
+    options = [each for each in result.output.splitlines() if "_options" in each]
+
+    assert any("socket_timeout: None → 30 (seconds" in option for option in options)
+    assert not any("prefix" in each or "confirm" in each for each in options)
+
+
 def test_an_app_that_has_adopted_the_toolbox_needs_no_plan() -> None:
     app = by_object(SETTINGS)
     app.config_from_object(Config.from_app(app))
     result = CliRunner().invoke(command, obj=SimpleNamespace(app=app))
 
-    assert result.exit_code == 1
-    assert "'shop' is configured with the toolbox" in result.output
+    assert result.exit_code == 0
+    assert "'shop' is configured with the toolbox already; nothing" in result.output
+
+
+def test_the_plan_of_a_tracked_app_is_to_move_its_results() -> None:
+    app = by_object({"broker_url": "redis://", "result_backend": "redis://"})
+    track(app)
+    result = CliRunner().invoke(command, obj=SimpleNamespace(app=app))
+
+    assert result.exit_code == 0
+    assert "is tracked already" in result.output
+    assert "write Config.from_app(app) in the place of track" in result.output
 
 
 def test_an_app_that_cannot_be_tracked_is_an_error_of_the_command() -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from click.testing import CliRunner
 from django.conf import settings
 from django.db import transaction
 from django.db.utils import ConnectionHandler
@@ -13,6 +15,7 @@ from django.test import override_settings
 from kombu import Exchange, Queue
 
 from cadasta.workertoolbox.conf import Config, MissingQueues, UnknownSetting
+from cadasta.workertoolbox.conf.adoption._command import command
 from cadasta.workertoolbox.conf.django import read_settings
 from cadasta.workertoolbox.conf.testing import (
     assert_tracked,
@@ -118,6 +121,25 @@ def test_what_is_given_to_from_app_wins_over_djangos_settings(literal: Celery) -
 
     assert config.RETENTION == {}
     assert config.result_backend == own
+
+
+def test_the_plan_to_adopt_names_the_page_the_database_and_the_queues(
+    literal: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_databases(monkeypatch, default=POSTGRESQL | {"HOST": "db"})
+    with override_settings(
+        CELERY_RESULT_BACKEND="django-db",
+        CELERY_TASK_ROUTES={"shop.remind": {"queue": "mails"}},
+        WORKERTOOLBOX_QUEUES=[],
+    ):
+        result = CliRunner().invoke(command, obj=SimpleNamespace(app=literal))
+
+    assert result.exit_code == 0, result.output
+    assert "Config.from_app(app))" in result.output
+    assert "docs/how-to/django.md" in result.output
+    assert 'DATABASES["default"]' in result.output
+    assert 'WORKERTOOLBOX_QUEUES = ["celery", "mails"]' in result.output
+    assert "'django-db' → 'workertoolbox+postgresql+psycopg2://db/" in result.output
 
 
 def test_the_folder_of_djangos_settings_is_the_broker_of_celerys_own_line(

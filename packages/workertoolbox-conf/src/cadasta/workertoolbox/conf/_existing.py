@@ -82,8 +82,7 @@ def with_django(
         UnknownSetting: Settings with the prefix of the toolbox are unknown.
         InvalidURL: The database of the project is neither PostgreSQL nor SQLite.
     """
-    objects = (getattr(each, "obj", None) for each in conf.maps)
-    project = next((o for o in objects if type(o).__module__ == "django.conf"), None)
+    project = find_project(conf)
     if project is None:
         return {**existing, **keywords}
     # Imported here, because only projects have Django.
@@ -98,6 +97,16 @@ def with_django(
     if FOLDER.name in variables and not conf.value_set_for("broker_url"):
         del given["broker_url"]
     return {**given, **django.find_database(given)}
+
+
+def find_project(conf: Any) -> Any:
+    """Return the settings of the Django project that an app has, or None.
+
+    Args:
+        conf: The settings of the app.
+    """
+    objects = (getattr(each, "obj", None) for each in conf.maps)
+    return next((o for o in objects if type(o).__module__ == "django.conf"), None)
 
 
 def _with_listed(

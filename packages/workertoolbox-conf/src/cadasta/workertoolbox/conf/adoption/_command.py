@@ -9,7 +9,11 @@ from celery import Celery
 
 from cadasta.workertoolbox.conf._config import Config
 from cadasta.workertoolbox.conf._errors import ConfError
-from cadasta.workertoolbox.conf.adoption._plan import describe, queues_of_tasks
+from cadasta.workertoolbox.conf.adoption._plan import (
+    describe,
+    describe_adopted,
+    queues_of_tasks,
+)
 from cadasta.workertoolbox.routing import RoutingError
 
 
@@ -26,11 +30,13 @@ def command(ctx: click.Context, queues: tuple[str, ...]) -> None:
     """Print how an app that has its configuration already adopts the toolbox.
 
     Nothing is changed, and no connection is made. The modules of the tasks are
-    imported, because tasks may name queues.
+    imported, because tasks may name queues. The exit code is 0 too if the app has the
+    toolbox already.
     """
     app: Celery = ctx.obj.app
     if app.conf.get("PLATFORM_QUEUE_NAME"):
-        raise click.ClickException(f"app {app.main!r} is configured with the toolbox")
+        click.echo(describe_adopted(app))
+        return
     try:
         further = [*dict.fromkeys((*queues, *queues_of_tasks(app)))]
         config = Config.from_app(app, further)

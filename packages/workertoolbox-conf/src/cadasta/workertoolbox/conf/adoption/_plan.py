@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from celery import Celery
 from celery.app.defaults import DEFAULTS
 
 from cadasta.workertoolbox.conf._config import Config
+from cadasta.workertoolbox.conf._existing import find_project
 from cadasta.workertoolbox.routing import (
     EXCHANGE,
     bindings_of,
@@ -19,6 +20,35 @@ from cadasta.workertoolbox.routing import (
 
 #: What to write before the line that configures the app again.
 _IMPORT = f"from {__name__.partition('.adoption')[0]} import Config"
+
+#: What a changed setting means for an app, in a few words.
+_MEANINGS = {
+    "broker_connection_retry_on_startup": "a worker may start before its broker",
+    "result_accept_content": "results are JSON only",
+    "result_backend": "new results are stored there",
+    "result_extended": "results have the name and the arguments of their task",
+    "task_default_exchange": "what is sent to it is copied to the monitor",
+    "task_publish_retry_policy": "retries for 5 s if the broker is away, not for 0.6 s",
+    "task_retry_on_worker_lost": "if its process is killed, a task runs again as a "
+    "retry, which max_retries limits",
+    "task_track_started": "tasks that run are shown as STARTED",
+    "worker_consumer": "workers leave the queue of the monitor alone",
+    "worker_enable_remote_control": "SQS does not support it",
+    "worker_prefetch_multiplier": "a message does not wait behind a long task while "
+    "another process is idle",
+    "worker_send_task_events": "SQS does not support them",
+    "broker_transport_options.confirm_publish": "the broker confirms each message",
+    "broker_transport_options.visibility_timeout": "the default of kombu, in seconds",
+    "broker_transport_options.socket_timeout": "seconds until a dead connection is "
+    "noticed",
+}
+
+#: Options of the toolbox's own transports, and those that only RabbitMQ's reads.
+_OWN_OPTIONS = ("copy_failure", "confirm_timeout")
+_OPTIONS_OF_AMQP = ("confirm_publish",)
+
+#: Settings whose changes other lines show, or that keep what they had.
+_NOT_SHOWN = ("task_queues", "task_routes")
 
 _STEPS = (
     "celery -A {app} tasks upgrade      creates the tables; Celery's own stay",
@@ -41,6 +71,18 @@ def queues_of_tasks(app: Celery) -> list[str]:
     return sorted(names - known)
 
 
+def describe_adopted(app: Celery) -> str:
+    """Return what is left to do for an app that has the toolbox already."""
+    if str(app.conf.result_backend).startswith("workertoolbox+"):
+        return (
+            f"app {app.main!r} is configured with the toolbox already; nothing to adopt"
+        )
+    return (
+        f"app {app.main!r} is tracked already, and its results stay where they are; to "
+        "store them with the tasks, write Config.from_app(app) in the place of track"
+    )
+
+
 def describe(
     app: Celery, config: Config, further: Sequence[str], name: str
 ) -> Iterator[str]:
@@ -54,10 +96,7 @@ def describe(
     """
     yield "Write this after the line that configures the app:"
     yield ""
-    arguments = f"app, {json.dumps(further)}" if further else "app"
-    yield f"    {_IMPORT}"
-    yield ""
-    yield f"    app.config_from_object(Config.from_app({arguments}))"
+    yield from _lines_to_write(config, further, find_project(app.conf) is not None)
     yield ""
     yield "Queues, which keep their names, exchanges, keys and arguments:"
     yield ""
@@ -69,7 +108,8 @@ def describe(
     yield "Settings that change:"
     yield ""
     for setting, before, after in _changes(app, config):
-        yield f"    {setting}: {before} → {after}"
+        meaning = _MEANINGS.get(setting)
+        yield f"    {setting}: {before} → {after}{f' ({meaning})' if meaning else ''}"
     yield ""
     yield "Deploy in this order:"
     yield ""
@@ -84,25 +124,73 @@ def describe(
     yield "To go back, deploy what ran before, in the opposite order."
 
 
+def _lines_to_write(
+    config: Config, further: Sequence[str], in_project: bool
+) -> Iterator[str]:
+    arguments = f"app, {json.dumps(further)}" if further else "app"
+    yield f"    {_IMPORT}"
+    yield ""
+    yield f"    app.config_from_object(Config.from_app({arguments}))"
+    yield ""
+    if in_project:
+        # Imported here, because only projects have Django.
+        from cadasta.workertoolbox.results.django.database import database_alias
+
+        yield (
+            "docs/how-to/django.md explains this line. Tasks and results are stored in "
+            f'DATABASES["{database_alias()}"],'
+        )
+        yield "unless another database is named. The page has a second way, with"
+        yield f"WORKERTOOLBOX_QUEUES = {json.dumps(config['QUEUES'])} in the settings."
+        yield ""
+    yield (
+        "For a first stage that leaves results and settings as they are, write "
+        f"track({arguments}) of"
+    )
+    yield "cadasta.workertoolbox.routing instead: see docs/how-to/adopting.md."
+
+
 def _bound(queue: Any) -> str:
     own = [
         f"{each.exchange.name} ({each.exchange.type}) by {each.routing_key!r}"
         for each in bindings_of(queue)
         if each.exchange.name != EXCHANGE
     ]
-    return "; ".join([*own, f"{EXCHANGE} by its name"])
+    return f"{'; '.join(own) or 'as before'}; new: {EXCHANGE} by its name"
 
 
 def _changes(app: Celery, config: Config) -> Iterator[tuple[str, str, str]]:
     """Yield each setting of Celery's that changes, with both values, masked."""
     for name in sorted(DEFAULTS):
-        before = app.conf.get(name)
-        if name in config and config[name] != before and name != "task_queues":
-            yield (
-                name,
-                repr(mask_value(name, before)),
-                repr(mask_value(name, config[name])),
-            )
+        if name not in config or name in _NOT_SHOWN:
+            continue
+        before, after = app.conf.get(name), config[name]
+        if name == "broker_transport_options":
+            is_amqp = "amqp" in str(config["broker_url"]).partition(":")[0]
+            hidden = _OWN_OPTIONS if is_amqp else (*_OWN_OPTIONS, *_OPTIONS_OF_AMQP)
+            after = {key: each for key, each in after.items() if key not in hidden}
+            yield from _changed_options(name, before or {}, after)
+        elif _plain(before) != _plain(after):
+            yield name, _shown(name, before), _shown(name, after)
+
+
+def _changed_options(
+    setting: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the options that change. An empty one is that of a fleet that exists."""
+    for option, value in after.items():
+        if (value or option in before) and before.get(option) != value:
+            shown = _shown(option, before.get(option)), _shown(option, value)
+            yield f"{setting}.{option}", *shown
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in which a list equals a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _shown(setting: str, value: Any) -> str:
+    return repr(mask_value(setting, value))
 
 
 def _shares_database(app: Celery, config: Config) -> bool:
