@@ -175,9 +175,14 @@ def test_a_project_moves_on_without_losing_a_task(project: Project) -> None:
     assert project.runs() == Counter({"0": 3, "1": 2, "2": 1, "3": 1})
     assert {id for id, task in tasks.items() if task.tracked} == {*new}
     assert tasks.keys() == {*new, *waiting}
-    old_results = [printed(block) for block in (BY_MODEL, BY_RESULT)]
-    shown = project.python(f"task_id = {old!r}", *old_results)
-    assert shown.strip() == '"order 0" order 0'
+    shown = project.python(
+        "import proj.celery",
+        f"task_id = {old!r}",
+        printed(BY_MODEL),
+        BY_RESULT,
+        f"print(*[find_result(id).get(timeout=9) for id in [{old!r}, {new[1]!r}]])",
+    )
+    assert shown == '"order 0" order 0 order 1'
 
 
 def test_a_tracked_project_shares_its_results_with_old_services(

@@ -41,6 +41,7 @@ from cadasta.workertoolbox.results._monitor.releases import write_releases
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
+from support.documents import DOCUMENTS, blocks
 from support.result_backends import REQUEST, app_with_backend, sqlalchemy_url
 from support.sample_tasks import insert_sample_tasks
 from support.statements import execute
@@ -160,6 +161,28 @@ def test_an_upgrade_keeps_results_that_celery_stored_before(
         results = {task.id: task.result for task in store.list()}
 
     assert results == {"1": "before", "2": "after"}
+
+
+def test_the_documented_removal_leaves_nothing_and_an_upgrade_starts_anew(
+    database: str,
+) -> None:
+    upgrade(database)
+    page = DOCUMENTS["docs/how-to/database.md"].read_text("utf-8")
+    [removal] = blocks(page, "postgres")
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        unformatted = connection.execution_options(no_parameters=True)
+        unformatted.exec_driver_sql(removal.text)
+        left = connection.exec_driver_sql(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " UNION ALL SELECT proname FROM pg_proc"
+            " WHERE pronamespace = 'public'::regnamespace"
+        )
+
+        assert left.scalars().all() == []
+    engine.dispose()
+
+    assert upgrade(database) == HEAD_REVISION
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
