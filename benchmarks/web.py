@@ -23,6 +23,7 @@ from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.web import create_app
+from cadasta.workertoolbox.results.web.serving.server import collect_rarely
 from measuring.figures import Row
 from measuring.large_workflows import ENDED, OPEN, insert_large_workflows
 from measuring.query_times import compare_sizes, scalar
@@ -56,6 +57,7 @@ SEARCHES = (
 
 def pages(store: TaskStore, connection: Connection) -> dict[str, Callable[[], object]]:
     """Return a request for each page, by title."""
+    collect_rarely()  # As the server does.
     app = create_app(store)
     client = TestClient(app)
     samples = {

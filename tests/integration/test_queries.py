@@ -6,12 +6,13 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import (
@@ -32,6 +33,7 @@ from support.random_tasks import (
     archive,
     change_some,
     insert_rows,
+    random_details,
     random_rows,
 )
 from support.sample_tasks import LISTINGS, insert_sample_tasks
@@ -181,6 +183,59 @@ def test_workflows_and_children_are_the_same_as_in_the_whole_view(
                 assert {each.id for each in find(root, internal=True)} == ids
     assert len(roots) == 50
     assert max(len(store.workflow(root)) for root in roots) > 1
+
+
+#: What the outline of a workflow leaves out, besides the results of successes.
+LEFT_OUT: dict[str, Any] = dict.fromkeys(
+    (
+        *("args", "kwargs", "traceback", "result_bytes"),
+        *("origin", "service", "schedule", "headers", "arguments"),
+    )
+)
+
+
+def test_the_outline_of_a_workflow_says_the_same_of_each_task(store: TaskStore) -> None:
+    rows = random_details(random_rows(1, 200), 1)
+    insert_rows(store.engine, rows)
+    change_some(store.engine, random.Random(1))
+    archive(store, NOW - MAX_AGE / 2)
+    roots = {row["root_id"] for row in rows[task]}
+    compared = 0
+    for root in roots:
+        whole = {each.id: each for each in store.workflow(root, internal=True)}
+        for each in store.workflow_of(root, outline=True):
+            same = whole[each.id]
+            result = None if same.status == "SUCCESS" else same.result
+            assert each == replace(same, result=result, **LEFT_OUT)
+            compared += 1
+
+    assert compared > 100
+
+
+@pytest.mark.parametrize("age", [40, 120])
+def test_a_workflow_is_read_from_all_of_its_days(store: TaskStore, age: int) -> None:
+    begin = datetime.now(UTC) - timedelta(days=age)
+    ends = [begin + timedelta(days=n) for n in range(0, age, 7)]
+    rows = [
+        {
+            **{"id": f"id{n}", "keep": "default", "day": at.date(), "name": "maps.a"},
+            **{"status": "SUCCESS", "root_id": "id0", "tracked": True},
+            **{"scheduled_at": begin, "finished_at": at, "listed_at": begin},
+            **{"forgotten": False, "parent_id": "id0" if n else None},
+        }
+        for n, at in enumerate(ends)
+    ]
+    with store.engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            for row in rows:
+                add = "SELECT workertoolbox_add_day('default', :day)"
+                connection.execute(text(add), {"day": row["day"]})
+        connection.execute(insert(history), rows)
+    ids = [row["id"] for row in rows]
+
+    for outline in (False, True):
+        found = store.workflow_of("id1", outline=outline)
+        assert sorted(each.id for each in found) == sorted(ids)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -90,7 +90,10 @@ class WorkflowTree:
         on_path = {step.task.id for step in self.workflow.critical_path}
         reruns = self._reruns()
         branches = make_excerpt(
-            self.workflow, limit=self.limit, requested_id=self.requested_id
+            self.workflow,
+            [*self.workflow.walk()],
+            limit=self.limit,
+            requested_id=self.requested_id,
         )
         for place in _places(branches, levels):
             first, other = _guides(place, levels)

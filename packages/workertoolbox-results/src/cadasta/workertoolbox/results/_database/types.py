@@ -83,6 +83,14 @@ class Instant(_Time):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], Any] | None:
+        # Without the layers of SQLAlchemy, which count in thousands of rows.
+        if dialect.name == "postgresql":
+            return read_instant
+        return super().result_processor(dialect, coltype)
+
     def process_bind_param(
         self, value: datetime | None, dialect: Dialect
     ) -> datetime | None:
@@ -92,10 +100,20 @@ class Instant(_Time):
         if value is None:
             return None
         aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
-        if dialect.name == "postgresql" and aware is not value:
-            return aware  # In SQL, it was limited and converted to UTC.
         in_utc = aware if aware.tzinfo is UTC else aware.astimezone(UTC)
         return in_utc if FIRST < in_utc < LAST else min(max(in_utc, FIRST), LAST)
+
+
+def read_instant(value: datetime | None) -> datetime | None:
+    """Return an instant that PostgreSQL has sent."""
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        # In SQL, it was limited and converted to UTC. `replace` would take five times
+        # as long.
+        return datetime.combine(value, value.time(), UTC)
+    in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return in_utc if FIRST < in_utc < LAST else min(max(in_utc, FIRST), LAST)
 
 
 class NaiveInstant(_Time):

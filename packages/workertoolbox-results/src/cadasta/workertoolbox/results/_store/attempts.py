@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -78,18 +78,25 @@ class _Stored(NamedTuple):
 
 
 def find_attempts(
-    connection: Connection, ids: Sequence[str]
+    connection: Connection,
+    ids: Sequence[str],
+    ended_at: Mapping[str, datetime] | None = None,
 ) -> Mapping[str, Sequence[Attempt]]:
     """Return the attempts of tasks by id, each in their order.
 
     That is the order of publication, then of start.
+
+    Args:
+        ended_at: When tasks ended, by id. The history is searched for these on the days
+            of their ends first.
     """
-    return {id: _attempts(stored) for id, stored in _read(connection, ids).items()}
+    stored = _read(connection, ids, ended_at or {})
+    return {id: _attempts(each) for id, each in stored.items()}
 
 
 def find_retries(connection: Connection, id: str) -> Sequence[int]:
     """Return the retry number of each message of a task, in their order."""
-    return [each["retries"] for each in _read(connection, [id])[id].messages]
+    return [each["retries"] for each in _read(connection, [id], {})[id].messages]
 
 
 def _attempts(stored: _Stored) -> Sequence[Attempt]:
@@ -159,7 +166,9 @@ _ARCHIVED = (
 )
 
 
-def _read(connection: Connection, ids: Sequence[str]) -> Mapping[str, _Stored]:
+def _read(
+    connection: Connection, ids: Sequence[str], ended_at: Mapping[str, datetime]
+) -> Mapping[str, _Stored]:
     """Return what is stored of tasks by their ids; of unknown ones nothing."""
     results: dict[str, RowMapping] = {}
     messages: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -171,13 +180,24 @@ def _read(connection: Connection, ids: Sequence[str]) -> Mapping[str, _Stored]:
             messages[message["task_id"]].append({**message})
     found = {id: _Stored(results.get(id), messages[id]) for id in ids}
     others = [id for id, each in found.items() if each == (None, [])]
-    return {**found, **_read_archived(connection, others)}
+    days = {id: ended_at[id].date() for id in others if id in ended_at}
+    found |= _read_archived(connection, days)
+    # The day of an end by a wrong clock is another one.
+    missing = [id for id in others if found[id] == (None, [])]
+    ends = find_last_ends(connection, missing)
+    return {**found, **_read_archived(connection, {each.id: each.day for each in ends})}
 
 
-def _read_archived(connection: Connection, ids: Sequence[str]) -> Mapping[str, _Stored]:
-    days = {each.id: each.day for each in find_last_ends(connection, ids)}
+def _read_archived(
+    connection: Connection, days: Mapping[str, date]
+) -> Mapping[str, _Stored]:
+    """Return what the history has of tasks.
+
+    Args:
+        days: The days on which they ended, by id.
+    """
     found = {}
-    for some in by_days(ids, days):
+    for some in by_days(days, days):
         query = _ARCHIVED.where(are_on(days[id] for id in some))
         release_locks(connection)
         for row in connection.execute(query, {"ids": some}).mappings():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Sequence
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -25,6 +27,7 @@ from sqlalchemy import (
 from cadasta.workertoolbox.results._arguments.cut_json import decode_beginning
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.types import read_instant
 from cadasta.workertoolbox.results._database.view import live, tasks
 from cadasta.workertoolbox.results._task import Task
 
@@ -52,7 +55,7 @@ class Detail(Enum):
     #: The beginning of results; neither arguments nor tracebacks.
     SHORTENED = "shortened"
 
-    #: The same, but no results of tasks that succeeded.
+    #: The same, but no results of tasks that succeeded, and nothing about senders.
     OUTLINE = "outline"
 
     #: No arguments, results and tracebacks.
@@ -77,6 +80,16 @@ class Detail(Enum):
         return cls.LIMITED if limited else cls.WHOLE
 
 
+#: Columns about the sender of a task.
+SENDER = ("origin", "service", "schedule", "headers", "arguments")
+
+#: Columns that are left out.
+_LEFT_OUT = {
+    Detail.SHORTENED: LARGE,
+    Detail.OUTLINE: (*LARGE, *SENDER, "result_bytes"),
+    Detail.BRIEF: LARGE,
+}
+
 #: With these, only the beginning of a result is read.
 _CUT = (Detail.SHORTENED, Detail.OUTLINE)
 
@@ -85,6 +98,9 @@ _COLUMNS = (*(each.name for each in tasks.c if each.name != "result"), "result_b
 
 #: Columns from which their results are made.
 _OTHERS = ("encoded_result", "not_run", "is_long")
+
+#: Columns with times.
+_INSTANTS = ("scheduled_at", "eta", "started_at", "finished_at")
 
 #: Functions that set the attributes of a new task. The constructor of a frozen class
 #: takes several times as long, which counts in workflows with thousands of tasks.
@@ -98,10 +114,9 @@ def select_tasks(table: Table, detail: Detail, dialect: str) -> Select[Any]:
     The view shows results as `jsonb`, which cannot represent everything that Python's
     JSON can, such as NaN. Therefore they are read as they are stored.
     """
-    has_all = detail in (Detail.WHOLE, Detail.LIMITED)
+    left_out = _LEFT_OUT.get(detail, ())
     columns: list[ColumnElement[Any]] = [
-        table.c[name] if has_all or name not in LARGE else null().label(name)
-        for name in _COLUMNS
+        null().label(name) if name in left_out else table.c[name] for name in _COLUMNS
     ]
     if detail is Detail.BRIEF:
         return select(*columns, *(null().label(name) for name in _OTHERS))
@@ -157,6 +172,30 @@ def make_task(connection: Connection, row: Row[Any], detail: Detail) -> Task:
     is_cut = detail in _CUT or task.result_bytes is not None
     _SETTERS["result"](task, _result(encoded, task.status, is_cut))
     return task
+
+
+def make_ended(rows: Sequence[Sequence[Any]]) -> Sequence[Task]:
+    """Return the tasks in rows of `select_tasks` for the outline of the history.
+
+    It does the same as `make_task`, column by column, in a fourth of the time.
+
+    Args:
+        rows: As the driver returns them, with times that are not converted yet.
+    """
+    tasks = [object.__new__(Task) for _ in rows]
+    columns = [*zip(*rows, strict=True)]
+    for (name, put), column in zip(_SETTERS.items(), columns, strict=False):
+        values = map(read_instant, column) if name in _INSTANTS else column
+        deque(map(put, tasks, values), maxlen=0)
+    put_result = _SETTERS["result"]
+    number = len(_COLUMNS)
+    for task, row in zip(tasks, rows, strict=True):
+        encoded, not_run = row[number : number + 2]
+        if not_run is None or task.status not in PROPAGATE_STATES:
+            put_result(task, encoded and _result(encoded, task.status, True))
+        else:
+            put_result(task, not_run)
+    return tasks
 
 
 def _read_beginning(connection: Connection, id: str, limit: int) -> bytes:

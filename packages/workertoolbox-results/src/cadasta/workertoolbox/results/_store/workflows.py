@@ -13,11 +13,9 @@ from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.reading import read_tasks
 from cadasta.workertoolbox.results._store.task_rows import Detail
+from cadasta.workertoolbox.results._store.workflow_tasks import read_workflow_tasks
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results._workflows.members import (
-    find_children,
-    find_workflow,
-)
+from cadasta.workertoolbox.results._workflows.members import find_children
 from cadasta.workertoolbox.results._workflows.predecessors import find_headers
 from cadasta.workertoolbox.results._workflows.summary import make_workflow
 from cadasta.workertoolbox.results._workflows.workflow import Workflow
@@ -54,7 +52,7 @@ class Workflows(OpenDatabase):
         detail = Detail.of(shortened=shortened)
         with self._snapshot() as connection:
             return _read_workflow(
-                connection, jsonable(root_id), internal=internal, detail=detail
+                connection, jsonable(root_id), None, internal=internal, detail=detail
             )
 
     def workflow_of(
@@ -67,8 +65,9 @@ class Workflows(OpenDatabase):
         Args:
             id: Id of any task of the workflow, or of one of its groups.
             shortened: As for `get`.
-            outline: Whether to leave out also the results of tasks that succeeded;
-                they are None then.
+            outline: Whether to leave out also the results of tasks that succeeded, and
+                what is known of senders: `origin`, `service`, `schedule`, `headers` and
+                `arguments`. They are None then.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -84,7 +83,7 @@ class Workflows(OpenDatabase):
                 root_id = task.root_id or task.group_id or known_id
             internal = task is not None and task.internal
             workflow = _read_workflow(
-                connection, root_id, internal=internal, detail=detail
+                connection, root_id, task, internal=internal, detail=detail
             )
         if workflow:
             return workflow
@@ -121,16 +120,21 @@ class Workflows(OpenDatabase):
 
 
 def _read_workflow(
-    connection: Connection, root_id: str, *, internal: bool, detail: Detail
+    connection: Connection,
+    root_id: str,
+    known: Task | None,
+    *,
+    internal: bool,
+    detail: Detail,
 ) -> Workflow:
-    found = find_workflow(connection, root_id)
-    tasks = [
-        task
-        for task in read_tasks(
-            connection, sorted(found.task_ids), days=found.days, detail=detail
-        )
-        if task.root_id in found.root_ids or task.group_id in found.group_ids
-    ]
+    """Return the workflow of a root or a group.
+
+    Args:
+        known: A task of the workflow that was read already.
+    """
+    if known is None or known.id != root_id:
+        known = next(iter(read_tasks(connection, [root_id], detail=detail)), None)
+    tasks = read_workflow_tasks(connection, root_id, known, detail)
     steps = [task.id for task in tasks if task.status == PLANNED]
     return make_workflow(
         _oldest_first(tasks),

@@ -34,7 +34,11 @@ class Branch:
 
 
 def make_excerpt(
-    workflow: Workflow, *, limit: int | None = None, requested_id: str | None = None
+    workflow: Workflow,
+    nodes: Sequence[tuple[int, WorkflowNode]],
+    *,
+    limit: int | None = None,
+    requested_id: str | None = None,
 ) -> Sequence[Branch]:
     """Return the tree of a workflow, or its most important part.
 
@@ -43,10 +47,10 @@ def make_excerpt(
     the order of the tree, but only the first ones with the same parent.
 
     Args:
+        nodes: What `walk` of the workflow yields.
         limit: Maximum number of tasks; None for all.
         requested_id: Id of a task that is part of it if it is in the workflow.
     """
-    nodes = [*workflow.walk()]
     shown = dict.fromkeys(node.task.id for _, node in nodes)
     if limit is not None and len(nodes) > limit:
         wanted = dict.fromkeys(_by_weight(workflow, nodes, requested_id))

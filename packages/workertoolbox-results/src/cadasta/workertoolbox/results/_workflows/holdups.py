@@ -55,6 +55,8 @@ def find_holdups(links: Links, now: datetime) -> Sequence[Holdup]:
     Returns:
         Those that have lasted longest first; those without a known time are last.
     """
+    if all(task.status in ENDED for task in links.tasks.values()):
+        return []
     found = [_holdup(task, now) for task in _last_unfinished(links)]
     found.sort(key=lambda each: each.since or NEVER)
     own = [each for each in found if not each.task.internal]

@@ -66,8 +66,9 @@ class Links:
             group_id = known[id].group_id
             if is_member and group_id is not None:
                 members[group_id].append(id)
-        forest = _Forest(parents, roots, header_ids, members)
-        parents = without_cycles(known, {**parents, **forest.place_bodies()})
+        if header_ids:
+            forest = _Forest(parents, roots, header_ids, members)
+            parents = without_cycles(known, {**parents, **forest.place_bodies()})
         return cls(known, parents, header_ids, members)
 
     def children(self) -> Mapping[str | None, Sequence[str]]:

@@ -8,14 +8,17 @@ group in common.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, or_, select, text, true
 
 from cadasta.workertoolbox.results._database.archived import (
+    Archived,
     find_archived,
+    find_ends_since,
     find_last_ends,
 )
 from cadasta.workertoolbox.results._database.tables import (
@@ -34,13 +37,19 @@ MAX_KEYS = 1000
 class WorkflowIds(NamedTuple):
     """The ids of a workflow: those of its tasks, of their roots, and of their groups.
 
-    `days` are the days of its tasks in the history, by id.
+    `days` are the days of its tasks in the history, by id. `open_ids` are the ids that
+    a table of live tasks or of planned steps has.
     """
 
     task_ids: set[str]
     root_ids: set[str]
     group_ids: set[str]
     days: dict[str, date]
+    open_ids: AbstractSet[str] = frozenset()
+
+
+#: Returns the tasks in the history that have one of the roots, or of the groups.
+Search = Callable[[Sequence[str], Sequence[str]], Sequence[Archived]]
 
 
 class _Member(NamedTuple):
@@ -53,21 +62,41 @@ class _Member(NamedTuple):
     day: date | None
 
 
-def find_workflow(connection: Connection, *ids: str) -> WorkflowIds:
+def find_workflow(
+    connection: Connection,
+    *ids: str,
+    search: Search | None = None,
+    since: date | None = None,
+    every_group: bool = True,
+) -> WorkflowIds:
     """Find a workflow by ids of tasks that began it, or of its groups.
 
     The tables may say different things about one task, and a task is found if one of
     them says that it belongs to the workflow.
+
+    Args:
+        search: Searches the history. By default, all days are searched.
+        since: The day from which announced steps may have ended; None for any day.
+        every_group: Whether to search all groups, even those that a task of the
+            workflow has published. Celery gives their tasks the root of that task, so
+            that only forged messages have another one.
     """
-    found = WorkflowIds(set(), set(ids), set(ids), {})
+    open_ids: set[str] = set()
+    found = WorkflowIds(set(), set(ids), set(ids), {}, open_ids)
     roots, groups = set(ids), set(ids)
     while roots or groups:
-        members = [*_members(connection, sorted(roots), sorted(groups))]
+        members = [*_members(connection, sorted(roots), sorted(groups), search)]
         found.task_ids.update(each.id for each in members)
-        for id, day in _days(connection, members).items():
+        open_ids.update(each.id for each in members if each.table is not history)
+        for id, day in _days(connection, members, since).items():
             found.days[id] = max(day, found.days.get(id, day))
         roots = {each.root_id for each in members if each.root_id is not None}
-        groups = {each.group_id for each in members if each.group_id is not None}
+        groups = {
+            each.group_id
+            for each in members
+            if each.group_id is not None
+            and (every_group or each.root_id in (None, each.id))
+        }
         roots -= found.root_ids
         groups -= found.group_ids
         found.root_ids.update(roots)
@@ -116,7 +145,10 @@ def find_groups(
 
 
 def _members(
-    connection: Connection, roots: Sequence[str], groups: Sequence[str]
+    connection: Connection,
+    roots: Sequence[str],
+    groups: Sequence[str],
+    search: Search | None = None,
 ) -> Iterator[_Member]:
     """Yield the ids of tasks that have one of the roots or groups."""
     for start in range(0, max(len(roots), len(groups)), MAX_KEYS):
@@ -128,7 +160,10 @@ def _members(
             has_root = table.c.root_id.in_(keys["roots"])
             is_in_group = table.c.group_id.in_(keys["groups"])
             yield from _select(connection, table, or_(has_root, is_in_group))
-        archived = find_archived(connection, **keys)
+        if search is None:
+            archived = find_archived(connection, **keys)
+        else:
+            archived = search(keys["roots"], keys["groups"])
         yield from (_Member(history, *each) for each in archived)
 
 
@@ -146,16 +181,24 @@ def _select(
             yield _Member(table, *row, None)
 
 
-def _days(connection: Connection, found: Sequence[_Member]) -> Mapping[str, date]:
+def _days(
+    connection: Connection, found: Sequence[_Member], since: date | None = None
+) -> Mapping[str, date]:
     """Return the days of the tasks that are in the history, by id.
 
     A step may be planned in one workflow and have ended in another, if its message was
     forged.
+
+    Args:
+        since: As for `find_workflow`.
     """
     archived = [(each.day, each.id) for each in found if each.day is not None]
     known = {each.id for each in found if each.table is not planned}
     steps = {each.id for each in found if each.table is planned} - known
-    ends = find_last_ends(connection, sorted(steps))
+    if since is None:
+        ends = find_last_ends(connection, sorted(steps))
+    else:
+        ends = find_ends_since(connection, sorted(steps), since)
     archived += ((each.day, each.id) for each in ends)
     # Of two ends of the same id, the newest is the last.
     return {id: day for day, id in sorted(archived)}

@@ -16,6 +16,8 @@ def find_newest_reruns(tasks: Mapping[str, Task]) -> Mapping[str, str]:
         tasks: The tasks of a workflow by their ids. A rerun that belongs to another
             workflow, as after `tasks rerun ID`, is not among them.
     """
+    if not any(task.rerun_of for task in tasks.values()):
+        return {}
     runs: defaultdict[str, list[Task]] = defaultdict(list)
     for id, first_id in _first_runs(tasks).items():
         runs[first_id].append(tasks[id])

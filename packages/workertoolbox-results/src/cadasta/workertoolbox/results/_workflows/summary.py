@@ -19,6 +19,7 @@ from cadasta.workertoolbox.results._workflows.workflow import (
     Workflow,
     WorkflowNode,
     WorkflowStatus,
+    make_node,
 )
 
 
@@ -72,8 +73,9 @@ def _make_tree(links: Links, shown: Container[str]) -> Sequence[WorkflowNode]:
             below += made.pop(child)
         if id is not None and id in shown:
             header_id = links.header_ids.get(id)
-            below = [WorkflowNode(links.tasks[id], below, header_id)]
-        made[id] = below
+            made[id] = (make_node(links.tasks[id], below, header_id),)
+        else:
+            made[id] = below
     return made[None]
 
 

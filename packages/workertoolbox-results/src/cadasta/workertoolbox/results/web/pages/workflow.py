@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -11,9 +11,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._errors import TaskNotFound
+from cadasta.workertoolbox.results._store.attempts import Attempt
+from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._task import Task, failure_text
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
-from cadasta.workertoolbox.results._workflows.workflow import PathStep, Workflow
+from cadasta.workertoolbox.results._workflows.workflow import (
+    PathStep,
+    Workflow,
+    WorkflowNode,
+)
 from cadasta.workertoolbox.results.web.drawing.task_bars import KINDS
 from cadasta.workertoolbox.results.web.drawing.workflow_rows import (
     MAX_ROWS,
@@ -77,9 +83,10 @@ def show(request: Request) -> Response:
     is_part = requested is not None and requested.root_id != id
     requested_id = id if is_part else None
     wanted = (requested_id, failed.id if failed else None)
-    places, part = _places(request, workflow, *wanted)
-    ids = [each.node.task.id for each in places if each.node is not None]
+    nodes = [*workflow.walk()]
+    places, part = _places(request, workflow, nodes, *wanted)
     axis = make_axis(workflow)
+    attempts = _attempts(site.store, places)
     root = workflow[0]
     return site.page(
         request,
@@ -87,7 +94,7 @@ def show(request: Request) -> Response:
         id=id,
         root=root,
         workflow=workflow,
-        rows=make_rows(workflow, places, site.store.attempts_of(ids), axis),
+        rows=make_rows(workflow, nodes, places, attempts, axis),
         axis=axis,
         part=part,
         failed=failed,
@@ -101,6 +108,15 @@ def show(request: Request) -> Response:
         title=bar_title,
         KINDS=KINDS,
     )
+
+
+def _attempts(
+    store: TaskStore, places: Sequence[Place]
+) -> Mapping[str, Sequence[Attempt]]:
+    """Return the attempts of the tasks at some places, by their ids."""
+    tasks = [each.node.task for each in places if each.node is not None]
+    ends = {each.id: each.finished_at for each in tasks if each.finished_at is not None}
+    return store.attempts_of([each.id for each in tasks], ended_at=ends)
 
 
 def _query(workflow: Workflow, id: str) -> str:
@@ -123,20 +139,24 @@ def _longest(
 
 
 def _places(
-    request: Request, workflow: Workflow, *wanted: str | None
+    request: Request,
+    workflow: Workflow,
+    nodes: Sequence[tuple[int, WorkflowNode]],
+    *wanted: str | None,
 ) -> tuple[Sequence[Place], Part]:
     """Return the rows that a request asks for.
 
     Args:
+        nodes: What `walk` of the workflow yields.
         wanted: Ids of tasks that an excerpt should contain, the first one before all.
     """
     params = request.query_params
     branch = params.get("branch")
     if branch is None and params.get("rows") != "all":
-        total = sum(1 for _ in workflow.walk())
-        places = find_excerpt(workflow, *wanted)
+        total = len(nodes)
+        places = find_excerpt(workflow, nodes, *wanted)
         return places, Part(is_excerpt=total > MAX_ROWS, count=total, total=total)
-    every = find_branch(workflow, branch)
+    every = find_branch(nodes, branch)
     if branch is not None and not every:
         raise TaskNotFound(branch)
     first = _first(params.get("from", "0"))
