@@ -216,7 +216,7 @@ def test_the_outline_of_a_workflow_says_the_same_of_each_task(store: TaskStore) 
 def test_a_workflow_is_read_from_all_of_its_days(store: TaskStore, age: int) -> None:
     begin = datetime.now(UTC) - timedelta(days=age)
     ends = [begin + timedelta(days=n) for n in range(0, age, 7)]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             **{"id": f"id{n}", "keep": "default", "day": at.date(), "name": "maps.a"},
             **{"status": "SUCCESS", "root_id": "id0", "tracked": True},

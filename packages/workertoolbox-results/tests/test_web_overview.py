@@ -309,7 +309,7 @@ def test_ten_viewers_cost_the_database_what_one_does(store: TaskStore) -> None:
 
     def look(viewers: int) -> Counter[str]:
         """Let viewers look at the page three times; return the statements by thread."""
-        refresher = Refresher(store, every_s=3600, forget_s=3600)
+        refresher = Refresher(store, every_s=3600, forget_s=3600, keep_s=0)
         app.state.site = replace(app.state.site, refresher=refresher)
         statements.clear()
 

@@ -51,8 +51,8 @@ Refreshers = Callable[..., Refresher]
 def refreshers(store: TaskStore) -> Iterator[Refreshers]:
     made = []
 
-    def make(every_s: float = 0.01, forget_s: float = 60.0) -> Refresher:
-        made.append(Refresher(store, every_s=every_s, forget_s=forget_s))
+    def make(every_s: float = 0.01, forget_s: float = 60.0, **kept: float) -> Refresher:
+        made.append(Refresher(store, every_s=every_s, forget_s=forget_s, **kept))
         return made[-1]
 
     yield make
@@ -99,7 +99,7 @@ def test_a_question_is_asked_again_while_somebody_looks(refreshers: Refreshers) 
 def test_the_thread_ends_without_viewers_and_starts_again(
     refreshers: Refreshers,
 ) -> None:
-    refresher, question = refreshers(forget_s=0.1), Counting()
+    refresher, question = refreshers(forget_s=0.1, keep_s=0), Counting()
     refresher.ask(question)
     first = question.threads[0]
     wait_until(lambda: not first.is_alive())
@@ -107,6 +107,38 @@ def test_the_thread_ends_without_viewers_and_starts_again(
 
     assert refresher.ask(question).value == asked + 1
     assert question.threads[-1] is not first
+
+
+def test_an_answer_that_nobody_looks_at_is_kept_at_a_slower_pace(
+    refreshers: Refreshers,
+) -> None:
+    refresher = refreshers(forget_s=0.05, keep_s=60, kept_every_s=0.2)
+    begin, asked, expected = time.monotonic(), Counting(), Counting()
+    refresher.ask(asked)
+    refresher.keep(expected)
+    wait_until(lambda: expected.asked >= 3)
+
+    assert time.monotonic() - begin > 0.4
+    kept = asked.asked
+    wait_until(lambda: asked.asked > kept)
+    kept = expected.asked
+    expected.gate.clear()
+    # The next viewer gets the answer that was kept, and the database is asked again.
+    assert refresher.ask(expected).value == kept
+    wait_until(lambda: expected.asked == kept + 1)
+    expected.gate.set()
+
+
+def test_the_error_of_an_answer_that_was_kept_is_not_shown_later(
+    refreshers: Refreshers,
+) -> None:
+    refresher = refreshers(forget_s=0.01, keep_s=60, kept_every_s=60)
+    question = Counting(error=QueryTimeout(after_s=1))
+    refresher.keep(question)
+    wait_until(lambda: question.asked == 1)
+    question.error = None
+
+    assert refresher.ask(question).value == 2
 
 
 def test_a_stopped_thread_starts_with_the_next_question(refreshers: Refreshers) -> None:

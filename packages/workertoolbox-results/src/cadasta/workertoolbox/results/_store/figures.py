@@ -169,6 +169,7 @@ class Figures(OpenDatabase):
         error_group: str | None = None,
         internal: bool = False,
         gone: bool = False,
+        coarse: bool = False,
     ) -> StatsTable:
         """Return statistics of the tasks that ended in a window, and in the one before.
 
@@ -199,6 +200,8 @@ class Figures(OpenDatabase):
                 they are always included.
             gone: Whether to include names or queues of which tasks ended in the window
                 before, and none in this one.
+            coarse: Whether a window of two days or more may be extended to whole hours,
+                and one of fourteen days or more to whole days, which takes less time.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
@@ -214,6 +217,7 @@ class Figures(OpenDatabase):
                 limit=limit,
                 internal=internal,
                 gone=gone,
+                coarse=coarse,
                 name=name,
                 queue=queue,
                 status=status,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from celery import states
-from sqlalchemy import ColumnElement, Row, Select, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Text, cast, func, select
 
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import rollup
@@ -68,6 +68,16 @@ def select_sums(first: ColumnElement[Any]) -> Select[Any]:
     return select(
         first, rollup.c.status, *(each.label(name) for each, name in labelled)
     ).group_by(first, rollup.c.status)
+
+
+def prefer_indexes(connection: Connection) -> None:
+    """Keep PostgreSQL from reading all rollups until the transaction ends.
+
+    It takes the tier and the time of a row for independent, although most rows of the
+    last days are those of minutes. So it expects many more hours than there are.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
 
 
 def same(filters: Mapping[str, str | None]) -> Sequence[ColumnElement[bool]]:

@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._store.rollup_sums import (
     RollupSum,
     merge_sums,
     percentiles_of,
+    prefer_indexes,
     same,
     select_sums,
     sum_rows,
@@ -122,6 +123,7 @@ def read_figures(
     query = select_sums(rollup.c.at).where(is_within(rollup, tiles), *same(filters))
     if not internal:
         query = query.where(~is_internal(rollup.c.name))
+    prefer_indexes(connection)
     rows = connection.execute(query)
     start, end = tiles[0].since, tiles[-1].until
     if step is None:

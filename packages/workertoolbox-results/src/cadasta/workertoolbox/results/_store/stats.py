@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, get_args
 
 from celery import states
 from sqlalchemy import Connection, Row, func, select
 
 from cadasta.workertoolbox.results._database.tables import rollup
-from cadasta.workertoolbox.results._database.types import FIRST
+from cadasta.workertoolbox.results._database.types import FIRST, LAST
 from cadasta.workertoolbox.results._errors import InvalidGrouping
-from cadasta.workertoolbox.results._history.tiers import TIERS
+from cadasta.workertoolbox.results._history.tiers import TIERS, interval_end
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.filters import is_internal
@@ -24,6 +24,7 @@ from cadasta.workertoolbox.results._store.rollup_sums import (
     RollupSum,
     merge_sums,
     percentiles_of,
+    prefer_indexes,
     same,
     select_sums,
     sum_rows,
@@ -114,6 +115,11 @@ class StatsTable:
     rest_size: int = 0
 
 
+#: The length of a window from which the minutes, and the hours, at its ends are left
+#: out if it is coarse. They are far more rows than the days in between.
+COARSE = {"minute": timedelta(days=2), "hour": timedelta(days=14)}
+
+
 class _Window(NamedTuple):
     """Rows of the rollups in a window, whose first columns are `value` and `status`."""
 
@@ -131,11 +137,13 @@ def read_stats(
     limit: int = 20,
     internal: bool = False,
     gone: bool = False,
+    coarse: bool = False,
     **filters: str | None,
 ) -> StatsTable:
     """Return statistics; see `TaskStore.stats`.
 
     Args:
+        coarse: Whether a long window may begin earlier; see `COARSE`.
         filters: Values of columns of `workertoolbox_rollup`; None for any.
 
     Raises:
@@ -146,11 +154,14 @@ def read_stats(
     if by is not None and by not in get_args(Grouping):
         raise InvalidGrouping(by)
     check_years(since, until or since)
+    is_open = until is None
     if until is None:
         known_until = archived_until(connection, datetime.now(UTC))
         until = max(known_until, since + TIERS["minute"])
     check_window(since, until)
     complete = complete_since(connection, rollup)
+    if coarse:
+        complete = _without_short(complete, until - since)
     conditions = [*same(filters)]
     if filters.get("name") is None and not internal:
         conditions.append(~is_internal(rollup.c.name))
@@ -164,12 +175,25 @@ def read_stats(
         rows = connection.execute(query).all()
         return _Window(tiles[0].since, tiles[-1].until, rows)
 
+    prefer_indexes(connection)
     now, before = read(since, until), None
+    if is_open:
+        # Not the end of the hour or the day, which may be ahead.
+        end = interval_end(until, TIERS["minute"])
+        now = now._replace(until=min(now.until, end))
     earlier = now.since - (now.until - now.since)
     first = _first_interval(connection, complete)
     if first is not None and first <= earlier:
         before = read(earlier, now.since)
     return _table(now, before, limit if by else 0, gone=gone)
+
+
+def _without_short(
+    complete: Mapping[str, datetime], length: timedelta
+) -> Mapping[str, datetime]:
+    """Return the tiers for a window without those that are short compared with it."""
+    left_out = [tier for tier, shortest in COARSE.items() if length >= shortest]
+    return {**complete, **dict.fromkeys(left_out, LAST)}
 
 
 def _first_interval(

@@ -9,7 +9,7 @@ from operator import itemgetter
 from sqlalchemy import ColumnElement, Connection, bindparam, true
 
 from cadasta.workertoolbox.results._database.archived import Archived, find_archived
-from cadasta.workertoolbox.results._database.lock_use import release_locks
+from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._store.reading import DAYS_PER_QUERY, read_tasks

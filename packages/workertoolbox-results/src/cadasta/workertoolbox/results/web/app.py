@@ -128,7 +128,9 @@ def create_app(
     inside.state.site = Site(store, Refresher(store), Refresher(store))
     if not prefix:
         return inside
-    return Starlette(routes=[Mount(f"/{prefix.strip('/')}", inside)])
+    outside = Starlette(routes=[Mount(f"/{prefix.strip('/')}", inside)])
+    outside.state.site = inside.state.site
+    return outside
 
 
 def _operator_routes(operator: Operator | None) -> Iterator[BaseRoute]:

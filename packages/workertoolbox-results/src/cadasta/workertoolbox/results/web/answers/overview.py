@@ -18,7 +18,7 @@ from cadasta.workertoolbox.results._store.schedules import Schedule
 from cadasta.workertoolbox.results._store.stats import StatsTable
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results._store.unusual import UnusualTask
-from cadasta.workertoolbox.results.web.window import Window, read_window
+from cadasta.workertoolbox.results.web.window import WINDOWS, Window, read_window
 
 #: Maximum number of names that are compared, those with most tasks.
 MAX_NAMES = 500
@@ -30,11 +30,12 @@ MAX_STUCK = 100
 MAX_GROUPS = 5
 
 #: Maximum number of steps of a series, and the lengths that a step may have. A day by
-#: the half hour is added up from minutes, and takes ten times as long as by the hour.
+#: the half hour is added up from minutes, and takes ten times as long as by the hour;
+#: so do some weeks by the half day, which are added up from hours.
 MAX_STEPS = 62
 STEPS = (
     *(timedelta(minutes=each) for each in (1, 2, 5, 10)),
-    *(timedelta(hours=each) for each in (1, 3, 6, 12)),
+    *(timedelta(hours=each) for each in (1, 3, 6)),
     *(timedelta(days=each) for each in (1, 2, 7, 14, 28, 91, 182, 364)),
 )
 
@@ -130,6 +131,7 @@ class EndedQuestion:
             by="name",
             limit=MAX_NAMES,
             gone=True,
+            coarse=True,
         )
         step = choose_step(table.until - table.since)
         figures = store.figures(
@@ -137,6 +139,11 @@ class EndedQuestion:
         )
         releases = store.releases(since=figures.since, until=figures.until)
         return Ended(table=table, figures=figures, step=step, releases=releases)
+
+
+def usual_questions() -> Sequence[PresentQuestion | EndedQuestion]:
+    """Return what the overview asks with the windows that it offers."""
+    return [PresentQuestion(), *(EndedQuestion(each, "", UTC) for each in WINDOWS)]
 
 
 def choose_step(length: timedelta) -> timedelta:

@@ -14,9 +14,16 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 #: Seconds between two answers to the same question.
 EVERY_S = 5.0
 
-#: Seconds after which a question that nobody has asked again is forgotten. A page that
-#: is open asks every `EVERY_S`.
+#: Seconds after which nobody is taken to look at an answer any more. A page that is
+#: open asks every `EVERY_S`.
 FORGET_S = 15.0
+
+#: Seconds for which an answer that nobody looks at is kept up to date, so that the next
+#: viewer does not wait for the database, and seconds between two such answers.
+KEEP_S, KEPT_EVERY_S = 3600.0, 60.0
+
+#: How much longer the time between two such answers is at least than one takes.
+_KEPT_SHARE = 20
 
 #: Maximum number of questions that are answered again and again: those asked last.
 MAX_QUESTIONS = 20
@@ -77,24 +84,35 @@ class _Asked:
 
 
 class Refresher:
-    """Answers to questions, kept up to date by one thread while somebody looks at them.
+    """Answers to questions, kept up to date by one thread.
 
     Whatever the number of viewers, the database is asked each question once in
-    `every_s`, and never two at a time. The thread starts with the first question, and
-    ends when all are forgotten or the store is closed.
+    `every_s`, and never two at a time. When nobody looks at an answer any more, it is
+    kept up to date for an hour, once in a minute. The thread starts with the first
+    question, and ends when all are forgotten or the store is closed.
 
     Args:
         every_s: Seconds between two answers to the same question. After a slow answer,
             the thread has as much time for other questions as this one took.
         forget_s: As for `FORGET_S`.
+        keep_s: As for `KEEP_S`; 0 if answers that nobody looks at are not kept.
+        kept_every_s: As for `KEPT_EVERY_S`.
     """
 
     def __init__(
-        self, store: TaskStore, *, every_s: float = EVERY_S, forget_s: float = FORGET_S
+        self,
+        store: TaskStore,
+        *,
+        every_s: float = EVERY_S,
+        forget_s: float = FORGET_S,
+        keep_s: float = KEEP_S,
+        kept_every_s: float = KEPT_EVERY_S,
     ) -> None:
         self._store = store
         self._every_s = every_s
         self._forget_s = forget_s
+        self._keep_s = keep_s
+        self._kept_every_s = kept_every_s
         self._questions: dict[Question[Any], _Asked] = {}
         self._thread: Thread | None = None
         self._changed = Condition()
@@ -103,12 +121,18 @@ class Refresher:
     def ask(self, question: Question[Value]) -> Answer[Value]:
         """Return the latest answer, after waiting for the first one.
 
+        An answer that nobody has looked at lately may be a minute old. Then the next
+        one is due at once.
+
         Raises:
             QueryTimeout: There is no answer within the store's `timeout_s`.
             Exception: What `answer` of the question raises, if it has never returned.
         """
         with self._changed:
             asked = self._questions.setdefault(question, _Asked())
+            if not self._is_watched(asked):
+                asked.due_at = 0.0
+                asked.error = None
             asked.waiting += 1
             self._start()
             timeout_s = self._store.timeout_s
@@ -122,6 +146,18 @@ class Refresher:
                 assert asked.error is not None
                 raise asked.error.with_traceback(None)
             return asked.answer
+
+    def keep(self, *questions: Question[Any]) -> None:
+        """Answer questions that somebody will probably ask soon."""
+        if self._keep_s <= self._forget_s:
+            return
+        with self._changed:
+            now = time.monotonic()
+            for question in questions:
+                asked = self._questions.setdefault(question, _Asked())
+                asked.due_at = asked.due_at or now  # After those that are waited for.
+                asked.asked_at = max(asked.asked_at, now - self._forget_s)
+            self._start()
 
     def stop(self) -> None:
         """End the thread; the next question starts another one."""
@@ -152,7 +188,11 @@ class Refresher:
                     asked.answer = replace(asked.answer, error=error)
                 else:
                     asked.error = error
-                asked.due_at = began + max(self._every_s, 2 * took_s)
+                if self._is_watched(asked):
+                    asked.due_at = began + max(self._every_s, 2 * took_s)
+                else:
+                    pause_s = max(self._kept_every_s, _KEPT_SHARE * took_s)
+                    asked.due_at = began + pause_s
                 self._changed.notify_all()
 
     def _next(self) -> tuple[Question[Any], _Asked] | None:
@@ -171,7 +211,13 @@ class Refresher:
                 self._changed.wait(due_at - now)
         return None
 
+    def _is_watched(self, asked: _Asked) -> bool:
+        """Return whether somebody looks at an answer, or waits for it."""
+        since = time.monotonic() - self._forget_s
+        return asked.waiting > 0 or asked.asked_at > since
+
     def _forget(self, now: float) -> None:
+        kept_s = max(self._forget_s, self._keep_s)
         newest = sorted(
             self._questions.items(),
             key=lambda each: (each[1].waiting > 0, each[1].asked_at),
@@ -181,7 +227,7 @@ class Refresher:
             question: asked
             for place, (question, asked) in enumerate(newest)
             if asked.waiting
-            or (place < MAX_QUESTIONS and now - asked.asked_at < self._forget_s)
+            or (place < MAX_QUESTIONS and now - asked.asked_at < kept_s)
         }
 
 

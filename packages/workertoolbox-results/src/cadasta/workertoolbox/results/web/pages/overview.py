@@ -19,6 +19,7 @@ from cadasta.workertoolbox.results.web.answers.overview import (
     EndedQuestion,
     Present,
     PresentQuestion,
+    usual_questions,
 )
 from cadasta.workertoolbox.results.web.answers.refresher import Answer
 from cadasta.workertoolbox.results.web.drawing.charts import (
@@ -56,6 +57,7 @@ def show(request: Request) -> Response:
         raise InvalidWindow("the overview needs a start of its window, such as 7d")
     present = site.refresher.ask(PresentQuestion())
     ended = site.refresher.ask(EndedQuestion.of(window, zone))
+    site.refresher.keep(*usual_questions())
     table, steps = ended.value.table, steps_of(ended.value, zone)
     return site.page(
         request,

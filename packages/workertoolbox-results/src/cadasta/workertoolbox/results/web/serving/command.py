@@ -111,6 +111,7 @@ def serve_store(
         WebUnavailable: The extra `web` is not installed.
     """
     with installed_extra():
+        from cadasta.workertoolbox.results.web.answers.overview import usual_questions
         from cadasta.workertoolbox.results.web.app import create_app
         from cadasta.workertoolbox.results.web.serving.server import serve
     logging.basicConfig(level="INFO", format="[%(asctime)s: %(levelname)s] %(message)s")
@@ -120,6 +121,7 @@ def serve_store(
     store.timeout_s = TIMEOUT_S
     with store, listen(address, everywhere=login is not None) as opened:
         app = create_app(store, prefix=given.prefix, login=login, operator=operator)
+        app.state.site.refresher.keep(*usual_questions())
         shown = Address(address.host, opened.getsockname()[1])
         click.echo(f"http://{shown}/{given.prefix.strip('/')}")
         serve(_guard(app, given, opened, address.host), opened)
