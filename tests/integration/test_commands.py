@@ -17,7 +17,9 @@ from servers.access import BrokerServer
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
+from support.polling import wait_until
 from support.processes import SERVICE_FOLDER
+from support.task_commands import run_tasks_command
 
 COMMAND = [
     sys.executable,
@@ -96,6 +98,29 @@ def test_upgrade_list_and_show_work_on_postgresql(postgresql: PostgreSQL) -> Non
     assert upgrade.returncode == 0
     assert json.loads(listed.stdout)["result"] == 42
     assert "export.echo  SUCCESS" in shown.stdout
+
+
+def test_an_archiver_without_a_monitor_archives_until_it_is_stopped(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    variables = {
+        "WORKERTOOLBOX_BROKER_URL": UNREACHABLE_BROKER,
+        "WORKERTOOLBOX_ARCHIVE_AFTER": "1s",
+    }
+    with postgresql.database() as database:
+        variables["WORKERTOOLBOX_RESULT_BACKEND"] = result_backend_url(database)
+        with run_tasks_command(variables, tmp_path, "archive") as archiver:
+            engine = create_engine(database, isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                connection.exec_driver_sql(
+                    "INSERT INTO celery_taskmeta (task_id, status, date_done) VALUES "
+                    "('1', 'SUCCESS', (now() AT TIME ZONE 'UTC') - interval '1 minute')"
+                )
+                history = "SELECT id FROM workertoolbox_history"
+                wait_until(lambda: connection.exec_driver_sql(history).all())
+            engine.dispose()
+
+            assert archiver.stop() == 0
 
 
 def test_concurrent_upgrades_all_succeed(

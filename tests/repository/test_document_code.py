@@ -86,6 +86,22 @@ def parse(words: Any) -> None:
         group = found
 
 
+@pytest.mark.parametrize("text", texts("`tasks "))
+def test_commands_without_celery_and_their_options_exist(text: str) -> None:
+    group = celery.commands["tasks"]
+    assert isinstance(group, click.Group)
+    context = click.Context(group)
+    for name, rest in re.findall(r"`tasks ([a-z]+)([^`]*)`", text):
+        command = group.get_command(context, name)
+        assert command is not None, name
+        if isinstance(command, click.Group):
+            continue
+        own = command.make_context(name, [], resilient_parsing=True).command
+        known = {each for option in own.params for each in option.opts}
+
+        assert {*re.findall(r"(?<!\S)--[a-z0-9-]+", rest)} <= known
+
+
 @pytest.mark.parametrize("page", RUNNING)
 def test_the_code_of_a_how_to_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     forget_variables(monkeypatch)
