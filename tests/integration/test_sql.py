@@ -30,6 +30,7 @@ from cadasta.workertoolbox.results._store.windows import cover
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.documented_grants import documented_grants, granted_role
+from support.documents import blocks
 from support.figures_history import fill_database
 from support.fresh_database import fresh_database
 from support.grafana import expand
@@ -592,3 +593,15 @@ def test_a_window_without_an_end_has_no_figures(url: str, window: str) -> None:
     for name in ("intervals", "figures_between"):
         assert fetch(engine, f"SELECT * FROM workertoolbox_{name}({window})") == []
     engine.dispose()
+
+
+@pytest.mark.parametrize("page", ["database", "upgrade"])
+def test_the_statements_of_another_page_run(page: str, tasks: TaskStore) -> None:
+    if tasks.engine.dialect.name == "sqlite":
+        return
+    text = (DOCS / "how-to" / f"{page}.md").read_text("utf-8")
+    found = [block.text for block in blocks(text, "sql")]
+    # `test_documented_grants.py` needs each grant.
+    [statement] = (each for each in found if not each.startswith("GRANT"))
+    with tasks.engine.connect() as connection:  # Nothing is committed.
+        connection.exec_driver_sql(statement)

@@ -31,7 +31,7 @@ from support.documents import (
 HOW_TO = ROOT / "docs" / "how-to"
 
 #: Pages whose Python code runs without anything else.
-RUNNING = ("adopting", "rabbitmq", "redis", "sqs", "troubleshooting")
+RUNNING = ("adopting", "database", "rabbitmq", "redis", "sqs", "troubleshooting")
 
 #: A file of the documentation that code or a message names, and a heading in it.
 NAMED = re.compile(r"docs/[\w/.-]+\.md(?:#[\w-]+)?")

@@ -10,13 +10,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
 from celery.bin.multi import MultiTool
+from starlette.routing import Mount
+from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
-from support.documents import DOCUMENTS, ROOT, celery_commands
+from cadasta.workertoolbox.results.web import create_app
+from support.documents import DOCUMENTS, ROOT, blocks, celery_commands
 from support.questions_page import (
     Question,
     Screen,
@@ -146,6 +150,38 @@ def test_a_command_of_another_document_runs(
     code, text = fleet.run(["8" if each == "N" else each for each in known])
 
     assert code == expected_code(" ".join(words)), text
+
+
+def test_the_address_of_the_api_answers(fleet: Fleet) -> None:
+    text = DOCUMENTS["docs/how-to/web.md"].read_text("utf-8")
+    [url] = re.findall(r"curl '(\S+)'", text)
+    with TaskStore.for_app(fleet.app) as store, TestClient(create_app(store)) as client:
+        answer = client.get(url)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.text.count('"FAILURE"') == answer.text.count('"status"') > 0
+
+
+def test_the_pages_can_be_mounted_in_an_application(fleet: Fleet) -> None:
+    text = DOCUMENTS["docs/how-to/web.md"].read_text("utf-8")
+    [code] = blocks(text, "python")
+    url = repr(fleet.app.conf.result_backend)
+    names: dict[str, Any] = {}
+    exec(re.sub(r'"workertoolbox\+.*?"', url, code.text), names)
+    with names["store"]:
+        mounted = [each for each in names["app"].routes if isinstance(each, Mount)]
+
+    assert [each.path for each in mounted] == ["/tasks"]
+
+
+def test_the_code_that_runs_tasks_again_runs(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = DOCUMENTS["docs/how-to/rerunning.md"].read_text("utf-8")
+    [code] = blocks(text, "python")
+    exec(code.text.replace("export.*", "invoices.*"), {"app": fleet.app})
+
+    assert re.search(rf"^{ID.pattern} published {ID.pattern}", capsys.readouterr().out)
 
 
 def test_the_other_commands_are_run_by_another_test() -> None:
