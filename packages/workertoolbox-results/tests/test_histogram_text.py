@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from cadasta.workertoolbox.results._history.histogram import LAST_BUCKET, Histogram
 from cadasta.workertoolbox.results._history.histogram_text import (
     BATCH_SIZE,
+    _LongText,
+    _sum_long,
     sum_texts,
 )
 
@@ -72,6 +74,20 @@ def test_the_largest_counts_of_many_texts_are_added(
     total = sum_texts(lines)
 
     assert [total[bucket] for bucket in (300, 301, 302)] == [number * largest] * 3
+
+
+def test_the_sum_of_a_long_text_is_kept_without_the_text() -> None:
+    long = "\n".join(text(1, n, 1, [n]) for n in range(1, 100))
+    before = _sum_long.cache_info()
+    totals = [sum_texts([long + "\n1:353:1:AgE="[:each]]) for each in (0, 0, 13, 13)]
+    after = _sum_long.cache_info()
+
+    assert totals[0] == totals[1] == {0: 99} | {n: n for n in range(1, 100)}
+    assert totals[2] == totals[3] == totals[0] | {0: 100, 353: 2, 354: 1}
+    assert (after.hits - before.hits, after.misses - before.misses) == (2, 2)
+    key = _LongText(long)
+    _sum_long(key)
+    assert _LongText(long) == key != _LongText(long + "\n")
 
 
 def test_empty_texts_count_nothing() -> None:

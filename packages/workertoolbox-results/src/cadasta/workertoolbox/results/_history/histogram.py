@@ -162,10 +162,10 @@ class Histogram:
 
     def percentiles(self, *percents: float) -> Sequence[float | None]:
         """Return several percentiles, as `percentile` does."""
-        numbers = sorted(self.buckets)
-        counts = [*accumulate(self.buckets[number] for number in numbers)]
-        if not counts:
+        if not self.buckets:
             return [None] * len(percents)
+        numbers, each = zip(*sorted(self.buckets.items()), strict=True)
+        counts = [*accumulate(each)]
         ranks = (math.ceil(percent * counts[-1] / 100) for percent in percents)
         return [bucket_value(numbers[bisect_left(counts, rank)]) for rank in ranks]
 

@@ -12,9 +12,8 @@ from array import array
 from base64 import b64encode
 from binascii import a2b_base64
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import zip_longest
 from typing import NamedTuple
 
 #: Maximum number of texts that are added at once. The sum of so many counts of one byte
@@ -23,6 +22,12 @@ BATCH_SIZE = 256
 
 #: Number of texts that are kept as integers, which takes a few megabytes.
 CACHE_SIZE = 8192
+
+#: Number of characters from which the sum of a text of several histograms is kept.
+MIN_LONG = 256
+
+#: Number of such sums that are kept, which takes a few megabytes.
+LONG_CACHE_SIZE = 4096
 
 #: Formats of `array` for unsigned integers, by their size in bytes.
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -101,73 +106,152 @@ def sum_texts(texts: Iterable[str]) -> dict[int, int]:
     Raises:
         ValueError: A text is malformed.
     """
-    sums: list[Sequence[int]] = []
-    for batch in _batches(filter(None, "\n".join(texts).split("\n"))):
-        sums += _sum_batch(batch)
-    total = sums[0] if len(sums) == 1 else map(sum, zip_longest(*sums, fillvalue=0))
-    return {bucket: count for bucket, count in enumerate(total) if count}
+    sums, short = [], []
+    for text in texts:
+        if len(text) < MIN_LONG or "\n" not in text:
+            short.append(text)
+        else:
+            sums.append(_sum_long(_LongText(text)))
+    if short:
+        sums.append(_sum_lines("\n".join(short).split("\n")))
+    first, integer = _trimmed(sum(each.integer << 64 * each.first for each in sums))
+    counts = array("Q", integer.to_bytes(-(-integer.bit_length() // 64) * 8, "little"))
+    total = {n: each for n, each in enumerate(_in_order(counts), first) if each}
+    zeros = {0: sum(each.zeros for each in sums)}
+    for more in (zeros, *(each.large for each in sums)):
+        for bucket, count in more.items():
+            if count:
+                total[bucket] = total.get(bucket, 0) + count
+    return total
 
 
-def _batches(lines: Iterable[str]) -> Iterator[Mapping[str, int]]:
+class _Sum(NamedTuple):
+    """The sum of texts.
+
+    Attributes:
+        zeros: The count of bucket 0.
+        first: Number of the first bucket of `integer`.
+        integer: The sums of counts of at most four bytes, as integers of eight bytes.
+        large: The sums of counts of eight bytes, which may need more than that.
+    """
+
+    zeros: int
+    first: int
+    integer: int
+    large: Mapping[int, int]
+
+
+class _LongText:
+    """A text of several histograms as a key of a cache, which does not keep the text.
+
+    Two of a million texts have the same hash and length less often than memory fails.
+    """
+
+    __slots__ = ("key", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.key = hash(text), len(text)
+
+    def __hash__(self) -> int:
+        return self.key[0]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _LongText) and self.key == other.key
+
+
+@lru_cache(maxsize=LONG_CACHE_SIZE)
+def _sum_long(text: _LongText) -> _Sum:
+    """Return the sum of a text of several histograms.
+
+    The hours and days of a window stay the same until the next hour or day, so that
+    their sums are needed again for every reader of the same figures.
+    """
+    lines = text.text.split("\n")
+    text.text = ""
+    return _sum_lines(lines)
+
+
+def _sum_lines(lines: Collection[str]) -> _Sum:
+    zeros, integer = 0, 0
+    large: Counter[int] = Counter()
+    for batch in _batches(lines):
+        sums = dict.fromkeys(_FORMATS, (0, 0))
+        for line, times in batch.items():
+            some, size, counts, even = _read_integers(line)
+            zeros += some * times
+            total, total_even = sums[size]
+            sums[size] = total + counts * times, total_even + even * times
+            if size not in _EVEN:
+                _, first, numbers = read_text(line)
+                for bucket, number in enumerate(numbers, first):
+                    large[bucket] += number * times
+        for size in _SHORT:
+            if sums[size][0]:
+                integer += _widened_sum(size, *sums[size])
+    return _Sum(zeros, *_trimmed(integer), large)
+
+
+def _trimmed(integer: int) -> tuple[int, int]:
+    """Return the number of the first count that is not 0, and the counts from it on."""
+    first = max((integer & -integer).bit_length() - 1, 0) // 64
+    return first, integer >> 64 * first
+
+
+def _batches(lines: Collection[str]) -> Iterator[Mapping[str, int]]:
     """Yield texts with their numbers, which are at most `BATCH_SIZE` together.
 
     Equal texts are frequent, because many have few durations.
     """
+    if len(lines) <= BATCH_SIZE:
+        yield Counter(lines)
+        return
     batch: dict[str, int] = {}
     room = BATCH_SIZE
     for line, times in Counter(lines).items():
-        while times:
-            batch[line] = some = min(times, room)
-            times, room = times - some, room - some
-            if not room:
-                yield batch
-                batch, room = {}, BATCH_SIZE
+        while times > room:
+            batch[line] = room
+            yield batch
+            batch, times, room = {}, times - room, BATCH_SIZE
+        batch[line] = times
+        room -= times
     yield batch
 
 
 @lru_cache(maxsize=CACHE_SIZE)
-def _read_integer(text: str) -> tuple[int, int, int]:
+def _read_integers(text: str) -> tuple[int, int, int, int]:
     """Return the count of bucket 0, the size of the others, and these as one integer.
 
-    Texts are read again and again: the figures of past days do not change, and
-    different names have equal ones.
+    The last integer has only those of even buckets. Texts are read again and again: the
+    figures of past days do not change, and different names have equal ones.
     """
-    zeros, first, size, data = _read_parts(text)
-    return zeros, size, int.from_bytes(data, "little") << 8 * size * first
+    zeros, first, size, data = _read_parts(text or "0:0:1:")
+    counts = int.from_bytes(data, "little") << 8 * size * first
+    return zeros, size, counts, counts & _EVEN[size] if size in _EVEN else 0
 
 
-def _sum_batch(batch: Mapping[str, int]) -> Iterator[Sequence[int]]:
-    """Yield sums of the counts in at most `BATCH_SIZE` texts, from bucket 0 on.
+def _widened_sum(size: int, total: int, even: int) -> int:
+    """Return the sums of the counts of a batch as integers of eight bytes.
 
     Python adds two large integers several times as fast as hundreds of small ones, so
     the counts of a text are read as one integer. Sums may be twice as long as counts.
     Therefore those of even buckets are also added alone, with zeros in between; the sum
     of all, less that sum, is the sum of the odd ones.
+
+    Args:
+        size: The size of a count in bytes.
+        total: The sum of all counts.
+        even: The sum of those of even buckets.
     """
-    total_zeros = 0
-    sums = dict.fromkeys(_SHORT, 0)
-    even_sums = dict.fromkeys(_SHORT, 0)
-    for line, times in batch.items():
-        zeros, size, counts = _read_integer(line)
-        total_zeros += zeros * times
-        if size not in _EVEN:
-            _, first, numbers = read_text(line)
-            yield [*[0] * first, *(number * times for number in numbers)]
-            continue
-        even = counts & _EVEN[size]
-        if times > 1:
-            counts *= times
-            even *= times
-        sums[size] += counts
-        even_sums[size] += even
-    if total_zeros:
-        yield [total_zeros]
-    for size, even in even_sums.items():
-        if sums[size] >> 8 * size * _ROOM:
-            raise ValueError(_OUT_OF_RANGE)
-        if sums[size]:
-            odd = sums[size] - even >> 8 * size
-            yield _alternating(even, odd, 2 * size)
+    if total >> 8 * size * _ROOM:
+        raise ValueError(_OUT_OF_RANGE)
+    # An even number of buckets without counts: the lowest bit may be the upper half of
+    # a sum, in the place of the next bucket.
+    first = max(((total & -total).bit_length() - 1) // (16 * size) - 1, 0) * 2
+    shift = 8 * size * first
+    counts = _alternating(even >> shift, total - even >> shift + 8 * size, 2 * size)
+    wide = _in_order(array("Q", counts))
+    return int.from_bytes(wide, "little") << 64 * first
 
 
 def _alternating(even: int, odd: int, size: int) -> array[int]:

@@ -52,7 +52,8 @@ class RollupSum(NamedTuple):
 def select_sums(first: ColumnElement[Any]) -> Select[Any]:
     """Return a query for sums of rows by a column and the status, for `sum_rows`.
 
-    The texts of histograms are joined, as Python reads few long rows faster.
+    The texts of histograms are joined, as Python reads few long rows faster. Those of
+    each tier are joined alone: the sums of hours and days are kept.
 
     Args:
         first: The first column. `status` and the columns of `Columns` follow.
@@ -67,7 +68,7 @@ def select_sums(first: ColumnElement[Any]) -> Select[Any]:
     labelled = zip(sums, Columns._fields, strict=True)
     return select(
         first, rollup.c.status, *(each.label(name) for each, name in labelled)
-    ).group_by(first, rollup.c.status)
+    ).group_by(first, rollup.c.status, rollup.c.tier)
 
 
 def prefer_indexes(connection: Connection) -> None:
