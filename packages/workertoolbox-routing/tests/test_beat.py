@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,10 @@ from celery.signals import beat_init
 from cadasta.workertoolbox.routing import Routing, _listing
 from cadasta.workertoolbox.routing._headers import BEAT
 from cadasta.workertoolbox.routing._listing import MAX_BYTES
-from cadasta.workertoolbox.routing._schedule_entries import schedule_text
+from cadasta.workertoolbox.routing._schedule_entries import (
+    describe_entry,
+    schedule_text,
+)
 
 #: A crontab that was due a while ago, in a time zone of its own.
 NIGHTLY = crontab("30", "2", day_of_week="mon-fri")
@@ -170,6 +175,80 @@ def test_an_entry_whose_task_is_refused_is_listed_as_due(app: Celery) -> None:
         "nightly": headers[BEAT]["next_at"],
         "often": due_at.astimezone(UTC).isoformat(),
     }
+
+
+def test_a_refused_run_stays_due_until_the_entry_is_changed(app: Celery) -> None:
+    app.conf.beat_schedule["nightly"]["options"] = {"queue": "exprot"}
+    scheduler = start_beat(app)
+    make_due(scheduler, "nightly", "often")
+    due_at = describe_entry(scheduler.schedule["nightly"], datetime.now(UTC))["due_at"]
+    for _ in range(2):
+        scheduler.tick()
+    # Another entry is added, and with the second one this entry is changed.
+    found = []
+    for hours, plan in ((2, NIGHTLY), (3, crontab("0", "20"))):
+        scheduler.add(name="new", task="export.new", schedule=3600 * hours)
+        scheduler.schedule["nightly"].schedule = plan
+        make_due(scheduler, "often")
+        scheduler.tick()
+        *_, headers = received(app)
+        found.append({item[0]: item[4] for item in headers[BEAT]["entries"]})
+
+    refused, moved = (datetime.fromisoformat(each["nightly"]) for each in found)
+    assert refused == datetime.fromisoformat(due_at)
+    assert refused <= datetime.now(UTC) - timedelta(days=3)
+    assert moved > datetime.now(UTC)
+    assert moved.astimezone(app.timezone).hour == 20
+
+
+def test_an_entry_that_was_changed_is_listed_with_its_new_run(app: Celery) -> None:
+    scheduler = start_beat(app)
+    make_due(scheduler, "often")
+    scheduler.tick()
+    scheduler.add(name="often", task="export.ping", schedule=7200)
+    scheduler.add(name="new", task="export.new", schedule=0.1)
+    make_due(scheduler, "new")
+    for _ in range(2):
+        scheduler.tick()
+    *_, headers = received(app)
+    next_at = {item[0]: item[4] for item in headers[BEAT]["entries"]}
+
+    in_two_hours = datetime.now(UTC) + timedelta(hours=2)
+    found = datetime.fromisoformat(next_at["often"])
+    assert abs(found - in_two_hours) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("no database")])
+def test_beat_lists_no_entries_while_it_cannot_read_all(
+    app: Celery,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception | None,
+) -> None:
+    class Tasks:
+        """The model of django-celery-beat, whose database may not answer."""
+
+        @property
+        def objects(self) -> Any:
+            if error is not None:
+                raise error
+            return SimpleNamespace(enabled=list)
+
+    class DatabaseScheduler(Scheduler):
+        Model = Tasks()
+
+    module = SimpleNamespace(DatabaseScheduler=DatabaseScheduler)
+    monkeypatch.setitem(sys.modules, "django_celery_beat.schedulers", module)
+    scheduler = start_beat(app, DatabaseScheduler)
+    make_due(scheduler, "often", "nightly")
+    for _ in range(2):
+        scheduler.tick()
+    messages = received(app)
+    lists = [headers[BEAT].get("entries") for headers in messages]
+
+    assert len(messages) == 2
+    assert [bool(each) for each in lists] == [error is None, False]
+    assert caplog.text.count("cannot read") == (error is not None)
 
 
 @pytest.mark.parametrize(("count", "columns"), [(200, 1), (5000, None)])

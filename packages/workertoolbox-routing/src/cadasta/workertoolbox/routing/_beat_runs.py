@@ -42,8 +42,16 @@ def describe_runs(sender: Any) -> None:
 
     def apply_async(entry: Any, *args: Any, **kwargs: Any) -> Any:
         description = runs.describe(entry)
-        with nullcontext() if description is None else sending(entry.task, description):
-            result = send(entry, *args, **kwargs)
+        try:
+            with (
+                nullcontext()
+                if description is None
+                else sending(entry.task, description)
+            ):
+                result = send(entry, *args, **kwargs)
+        except Exception:
+            runs.refuse(description)
+            raise
         runs.confirm(description)
         return result
 
@@ -78,6 +86,11 @@ class _Runs:
         """Note that the message was sent."""
         if description is not None:
             self._listing.confirm(description)
+
+    def refuse(self, description: dict[str, Any] | None) -> None:
+        """Note that the message was not sent."""
+        if description is not None:
+            self._listing.refuse(description)
 
     def _description(self, entry: Any) -> dict[str, Any]:
         now = datetime.now(UTC)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from cadasta.workertoolbox.routing._schedule_entries import MAX_TEXT, describe_entry
+from cadasta.workertoolbox.routing._stored_entries import (
+    StoredEntry,
+    find_stored_entries,
+)
+
+_logger = logging.getLogger(__name__)
 
 #: Seconds after which the list is sent again: the copy of a message can get lost.
 REPEAT_S = 300.0
 
 #: Maximum size of the list in bytes, as JSON: brokers limit the size of headers.
 MAX_BYTES = 16 * 1024
+
+#: With more entries a list is too long: each takes seven bytes or more, as `["a"], `.
+_MAX_ENTRIES = MAX_BYTES // 7 + 1
 
 
 class Listing:
@@ -24,15 +34,22 @@ class Listing:
     a long list, or if the rest is not known, it has only the name. A list whose names
     alone are too long is not sent.
 
+    The database of django-celery-beat is read when its scheduler has read it, too.
+
     Args:
         scheduler: An instance of Celery's `Scheduler`.
     """
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
-        self._listed: Any = None
-        self._listed_at = 0.0
+        self._loaded: Any = None
+        self._stored: Mapping[str, StoredEntry] | None = None
+        self._listed_at: float | None = None
+        self._has_failed = False
+        #: What is known of the next runs since the schedule was loaded.
         self._next_at: dict[str, str | None] = {}
+        #: The runs that were refused, with the schedule and time zone of the entry.
+        self._refused: dict[str, tuple[Any, Any, str | None]] = {}
 
     def find_due(
         self, description: dict[str, Any], now: datetime
@@ -44,40 +61,90 @@ class Listing:
         """
         # A copy that `Scheduler.tick` makes. Reading the schedule itself would query
         # the database of django-celery-beat.
-        entries = getattr(self._scheduler, "old_schedulers", None)
-        if not isinstance(entries, dict):
+        loaded = getattr(self._scheduler, "old_schedulers", None)
+        if not isinstance(loaded, dict):
             return None
-        is_known = entries is self._listed
-        if is_known and time.monotonic() < self._listed_at + REPEAT_S:
+        if loaded is not self._loaded:
+            # The new copy knows the runs that were sent.
+            self._loaded, self._stored, self._next_at = loaded, None, {}
+            self._listed_at = None
+        if self._listed_at is not None and (
+            time.monotonic() < self._listed_at + REPEAT_S
+        ):
             return None
-        if not is_known:
-            self._next_at = {
-                name: at for name, at in self._next_at.items() if name in entries
-            }
-        # The copy does not know the runs since it was made.
-        next_at = {**self._next_at, description["entry"]: description["next_at"]}
-        return _limited([_item(each, next_at, now) for each in entries.values()])
+        items = self._items(loaded, description, now)
+        if items is None or (found := _limited(items)) is None:
+            self._listed_at = time.monotonic()
+            return None
+        return found
 
     def confirm(self, description: dict[str, Any]) -> None:
-        """Note that a message was sent.
-
-        If the task of an entry is refused, its run stays due.
-        """
+        """Note that a message was sent."""
         self._next_at[description["entry"]] = description["next_at"]
+        self._refused.pop(description["entry"], None)
         if "entries" in description:
-            self._listed = getattr(self._scheduler, "old_schedulers", None)
             self._listed_at = time.monotonic()
+
+    def refuse(self, description: dict[str, Any]) -> None:
+        """Note that a message was not sent: its run stays due."""
+        plan = description["schedule"], description["timezone"]
+        if self._refused.get(description["entry"], ())[:2] != plan:
+            self._refused[description["entry"]] = (*plan, description["due_at"])
+
+    def _items(
+        self, loaded: Mapping[str, Any], description: dict[str, Any], now: datetime
+    ) -> Sequence[Sequence[str | None]] | None:
+        """Return the items of all entries, or None if these cannot be read."""
+        if self._stored is None and (stored := self._read_stored()) is not None:
+            self._stored = stored
+            self._next_at |= {
+                name[:MAX_TEXT]: None for name, each in stored.items() if each.is_over
+            }
+        if self._stored is None:
+            return None
+        entries = {**self._stored, **loaded}
+        self._refused = {
+            name: run for name, run in self._refused.items() if name in entries
+        }
+        # The entries do not know the runs since they were loaded.
+        next_at = {**self._next_at, description["entry"]: description["next_at"]}
+        return [
+            _item(each, next_at, self._refused, now)
+            for each in entries.values()
+            if _is_enabled(each)
+        ]
+
+    def _read_stored(self) -> Mapping[str, StoredEntry] | None:
+        try:
+            return find_stored_entries(self._scheduler, _MAX_ENTRIES)
+        except Exception:
+            # Without the others, the list would show them as removed.
+            if not self._has_failed:
+                _logger.warning("cannot read the entries of beat", exc_info=True)
+            self._has_failed = True
+            return None
+
+
+def _is_enabled(entry: Any) -> bool:
+    """Return whether an entry of django-celery-beat is still enabled."""
+    return bool(getattr(getattr(entry, "model", None), "enabled", True))
 
 
 def _item(
-    entry: Any, next_at: Mapping[str, str | None], now: datetime
+    entry: Any,
+    next_at: Mapping[str, str | None],
+    refused: Mapping[str, tuple[Any, Any, str | None]],
+    now: datetime,
 ) -> Sequence[str | None]:
     try:
         found = describe_entry(entry, now)
     except Exception:
         # Only the schedule of this entry is unknown; beat logs that when it is due.
         return [str(entry.name)[:MAX_TEXT]]
-    due_at = next_at.get(found["entry"], found["due_at"])
+    *plan, due_at = refused.get(found["entry"], (None, None, None))
+    if plan != [found["schedule"], found["timezone"]]:
+        due_at = found["due_at"]
+    due_at = next_at.get(found["entry"], due_at)
     fields = ("entry", "task", "schedule", "timezone")
     return [*({**found, "task": str(entry.task)}[name] for name in fields), due_at]
 

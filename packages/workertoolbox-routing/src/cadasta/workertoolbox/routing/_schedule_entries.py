@@ -29,8 +29,13 @@ def describe_entry(entry: Any, now: datetime) -> dict[str, Any]:
         due_at = max(due_at, plan.maybe_make_aware(start_time))
     next_at = _next_after(plan, now, now)
     expires = getattr(model, "expires", None)
+    if expires is not None:
+        # An entry is disabled when it is looked at after this time.
+        expires = plan.maybe_make_aware(expires)
+        if due_at is not None and max(due_at, now) >= expires:
+            due_at = None
     is_last = getattr(model, "one_off", False) or (
-        expires is not None and next_at is not None and next_at > expires
+        expires is not None and next_at is not None and next_at >= expires
     )
     return {
         "entry": str(entry.name)[:MAX_TEXT],

@@ -277,8 +277,8 @@ def _is_absent(
     """Return whether an entry is missing from the last list of its service.
 
     Args:
-        since: Older lists do not count: a scheduler such as that of django-celery-beat
-            lists only entries that are due in the next hours.
+        since: Older lists do not count: a scheduler may load only the entries that are
+            due in the next hours, and list only those.
     """
     times = (row["listed_at"], row["sent_at"], since)
     return last_list_at is not None and all(
