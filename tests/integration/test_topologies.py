@@ -27,10 +27,7 @@ CONSUMED = {
 }
 
 
-@pytest.fixture(
-    params=[("rabbitmq", "direct"), ("redis", "direct"), *product(BROKERS, ["mixed"])],
-    ids="-".join,
-)
+@pytest.fixture(params=product(BROKERS, CONSUMED), ids="-".join)
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ConformanceHarness]:
