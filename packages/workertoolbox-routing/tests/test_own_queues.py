@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
+from celery.utils.nodenames import worker_direct
 from kombu import Exchange, Queue, binding
 from kombu.common import Broadcast
 
@@ -189,6 +190,23 @@ def test_a_task_that_would_reach_no_declared_queue_is_an_error_at_the_caller(
     assert received(app, "platform.fifo") == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queue": worker_direct("one@host")},
+        {"queue": "one@host.dq2"},
+        {"exchange": "C.dq2", "routing_key": "one@host"},
+    ],
+)
+def test_a_task_for_one_worker_is_copied(options: dict[str, Any]) -> None:
+    app = app_with([worker_direct("one@host")])
+    received(app, "platform.fifo")  # what other tests have left
+    id = app.send_task("reports.build", **options).id
+
+    for name in ("one@host.dq2", "platform.fifo"):
+        assert [message.headers["id"] for message in received(app, name)] == [id]
+
+
 def test_an_exchange_of_dead_letters_and_tasks_sends_each_task_to_all_its_queues() -> (
     None
 ):
@@ -301,6 +319,10 @@ def test_two_apps_with_other_bindings_of_the_same_queues_share_a_connection() ->
     ("queue", "said"),
     [
         (Broadcast("news"), "'news' is a Broadcast"),
+        (
+            Queue("a", Exchange("late", type="x-delayed-message")),
+            "'a' is bound to 'late' of type 'x-delayed-message'.*countdown",
+        ),
         (Queue("a", no_declare=True), "'a' has no_declare=True"),
         (Queue("a", exclusive=True), "'a' has exclusive=True"),
         (Queue("a", Exchange("task_exchange"), "#"), "'a' is bound to 'task_exchange'"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.utils.nodenames import worker_direct
 
 from cadasta.workertoolbox.routing import Routing
 
@@ -14,9 +15,11 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def consumed_queues(**options: Any) -> list[str]:
+def consumed_queues(*, direct: bool = False, **options: Any) -> list[str]:
+    queues = ["export", "msg", worker_direct("one@host"), worker_direct("two@host")]
     app = Celery("tests", set_as_current=False)
-    app.config_from_object(Routing(["export", "msg"], broker_url="memory://"))
+    routing = Routing(queues, broker_url="memory://", worker_direct=direct)
+    app.config_from_object(routing)
     app.Worker(pool="solo", **options)
     return sorted(app.amqp.queues.consume_from)
 
@@ -33,6 +36,17 @@ def test_a_worker_with_the_monitor_queue_in_q_warns_and_does_not_consume_it(
 
     assert queues == ["export"]
     assert "'platform.fifo'" in caplog.text
+
+
+@pytest.mark.parametrize("selected", [(), ("msg",)])
+@pytest.mark.parametrize("host", ["one@host", "three@host"])
+def test_a_worker_with_worker_direct_consumes_its_own_queue_too(
+    host: str, selected: tuple[str, ...]
+) -> None:
+    queues = consumed_queues(direct=True, hostname=host, queues=selected)
+    others = selected or ("celery", "export", "msg")
+
+    assert queues == sorted([*others, f"{host}.dq2"])
 
 
 def test_a_worker_of_an_undeclared_queue_stops_with_an_error() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from celery.utils.nodenames import WORKER_DIRECT_EXCHANGE
 from kombu import Exchange, Queue, binding
 from kombu.common import Broadcast
 
@@ -24,6 +25,11 @@ from cadasta.workertoolbox.routing._task_queue import (
 #: Types of exchanges whose tasks can be copied, because the monitor queue can be bound
 #: to get each of them.
 _COPIED_TYPES = ("direct", "topic", "fanout")
+
+
+#: Type of the exchanges of RabbitMQ's plugin for delayed messages. Celery and RabbitMQ
+#: have delays of their own.
+_DELAYED_TYPE = "x-delayed-message"
 
 
 def own_queue(queue: Queue, *, exchange: Exchange | None, routing_key: str) -> OwnQueue:
@@ -48,7 +54,9 @@ def own_queue(queue: Queue, *, exchange: Exchange | None, routing_key: str) -> O
         bindings.append(binding(task_exchange(), queue.name))
     fields.update(exchange=own, routing_key=key, bindings=bindings)
     fields["queue_arguments"] = dict(queue.queue_arguments or {})
-    is_published = isinstance(queue, PublishedQueue)
+    # The queue of one worker, which Celery lets this worker consume.
+    is_direct = own.name == WORKER_DIRECT_EXCHANGE.name
+    is_published = isinstance(queue, PublishedQueue) or is_direct
     return (PublishedQueue if is_published else OwnQueue)(**fields)
 
 
@@ -127,6 +135,13 @@ def _check(queue: Queue) -> None:
             "'' and the queue as x-dead-letter-routing-key"
         )
     for each in bindings_of(queue):
+        if each.exchange.type == _DELAYED_TYPE:
+            raise InvalidQueues(
+                f"queue {name!r} is bound to {each.exchange.name!r} of type "
+                f"{_DELAYED_TYPE!r}, which calls each message unroutable, so that a "
+                "lost task looks like a delayed one; leave the exchange out, and delay "
+                "tasks by countdown=… or eta=…"
+            )
         if each.exchange.name == EXCHANGE and each.routing_key not in ("", name):
             raise InvalidQueues(
                 f"queue {name!r} is bound to {EXCHANGE!r} by {each.routing_key!r}, but "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery.signals import task_rejected, worker_init
+from celery.utils.nodenames import worker_direct
 
 from cadasta.workertoolbox.routing._delays import DELAYED_EXCHANGE
 from cadasta.workertoolbox.routing._headers import UNREADABLE
@@ -43,7 +44,9 @@ def _check_consumed_queues(sender: Any, **_: Any) -> None:
         return
     queues = sender.app.amqp.queues
     declared = {queue.name for queue in conf.task_queues}
-    for name in queues.consume_from.keys() - declared:
+    # Celery has added the queue of this worker alone.
+    direct = {worker_direct(sender.hostname).name} if conf.worker_direct else set()
+    for name in queues.consume_from.keys() - declared - direct:
         # Celery would create it with an exchange of its own, which receives no tasks.
         raise SystemExit(
             f"queue {name!r} is not declared; a worker can consume "
