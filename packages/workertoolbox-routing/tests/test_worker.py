@@ -16,10 +16,10 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def consumed_queues(*, direct: bool = False, **options: Any) -> list[str]:
-    queues = ["export", "msg", worker_direct("one@host"), worker_direct("two@host")]
+    workers = [worker_direct("one@host"), worker_direct("two@host")]
+    settings: dict[str, Any] = {"broker_url": "memory://", "worker_direct": direct}
     app = Celery("tests", set_as_current=False)
-    routing = Routing(queues, broker_url="memory://", worker_direct=direct)
-    app.config_from_object(routing)
+    app.config_from_object(Routing(["export", "msg", *workers], **settings))
     app.Worker(pool="solo", **options)
     return sorted(app.amqp.queues.consume_from)
 
