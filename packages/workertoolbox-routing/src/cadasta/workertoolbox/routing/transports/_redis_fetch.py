@@ -24,7 +24,8 @@ from kombu.utils.json import dumps, loads
 
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing._task_queue import EXCHANGE
-from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, with_new_tag
+from cadasta.workertoolbox.routing.transports._copies import with_new_tag
+from cadasta.workertoolbox.routing.transports._virtual import TaskChannel
 
 #: Longest wait in seconds of a reader of one queue. kombu keeps one list for each
 #: priority step; the reader waits for the first and checks the others between waits.

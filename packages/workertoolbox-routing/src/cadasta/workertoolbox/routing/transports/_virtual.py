@@ -12,8 +12,7 @@ queue that it was read from.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +22,6 @@ from amqp.exceptions import RecoverableConnectionError
 from kombu import Queue
 from kombu.transport import virtual
 
-from cadasta.workertoolbox.routing._errors import CopyFailed
 from cadasta.workertoolbox.routing._forks import track
 from cadasta.workertoolbox.routing._headers import ROUTING_KEY
 from cadasta.workertoolbox.routing._log_text import log_text
@@ -32,35 +30,18 @@ from cadasta.workertoolbox.routing._task_queue import (
     MonitorQueue,
     bindings_of,
 )
+from cadasta.workertoolbox.routing.transports._copies import CopyingChannel
 from cadasta.workertoolbox.routing.transports._envelope import parse_envelope
 from cadasta.workertoolbox.routing.transports._exchanges import EXCHANGE_TYPES
 from cadasta.workertoolbox.routing.transports._purging import PurgingChannel
 
 _logger = logging.getLogger(__name__)
 
-#: Seconds before each retry of a put that failed with a transient error: long enough
-#: for a new connection, short enough for a caller to wait.
-RETRY_DELAYS_S = (0.1, 0.4)
 
-#: Most characters of the error of a copy that are logged.
-MAX_LOGGED = 1000
-
-
-class TaskChannel(PurgingChannel, virtual.Channel):
+class TaskChannel(PurgingChannel, CopyingChannel):
     """A channel that publishes copies separately and pins messages to their queue."""
 
     exchange_types = {**virtual.Channel.exchange_types, **EXCHANGE_TYPES}
-
-    from_transport_options = (
-        *virtual.Channel.from_transport_options,
-        "copy_failure",
-    )
-
-    #: What to do when a copy cannot be put: `log` and go on, or `raise`.
-    copy_failure = "log"
-
-    #: Errors after which the same put may succeed.
-    transient_errors: tuple[type[Exception], ...] = (OSError,)
 
     #: Whether the broker itself sends a message to each queue of a fanout exchange.
     broadcasts = False
@@ -80,74 +61,6 @@ class TaskChannel(PurgingChannel, virtual.Channel):
         if self.connection is None:
             raise RecoverableConnectionError("the channel is closed")
         return super().basic_publish(message, exchange, routing_key, **kwargs)
-
-    def put_task(
-        self, message: dict[str, Any], work: list[str], copies: list[str], **kwargs: Any
-    ) -> None:
-        """Put a task into its work queues, then a copy into each other queue.
-
-        Args:
-            message: The message as kombu prepares it.
-            work: Names of the queues that get the task.
-            copies: Names of the queues that get a copy.
-
-        Raises:
-            CopyFailed: A copy could not be put, and `copy_failure` is `raise`.
-            Exception: The task could not be put; no copy was put either.
-        """
-        for queue in work:
-            self._put(queue, with_new_tag(message), **kwargs)
-        for queue in copies:
-            self.put_copy(queue, message, **kwargs)
-
-    def put_copy(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        """Put a copy, with retries, and log an error if it fails.
-
-        Raises:
-            CopyFailed: The copy could not be put, and `copy_failure` is `raise`.
-        """
-        if failure := self.try_copy(queue, message, **kwargs):
-            self.report(failure)
-
-    def try_copy(
-        self, queue: str, message: dict[str, Any], **kwargs: Any
-    ) -> CopyFailed | None:
-        """Put a copy, with retries, and return the failure, if there is one."""
-        try:
-            self.retry(lambda: self._put(queue, with_new_tag(message), **kwargs))
-        except Exception as error:
-            # Any error: the task has been sent, and the caller must not send it again.
-            failure = CopyFailed(queue, task_id(message), repr(error))
-            failure.__cause__ = error
-            return failure
-        return None
-
-    def report(self, failure: CopyFailed) -> None:
-        """Log that a task has been sent without its copy, or raise the error.
-
-        Raises:
-            CopyFailed: `copy_failure` is `raise`.
-        """
-        if self.copy_failure == "raise":
-            raise failure
-        _logger.error("%s", log_text(str(failure), MAX_LOGGED))
-
-    def retry(self, put: Callable[[], object]) -> None:
-        """Call a function that puts a message, and repeat it after transient errors."""
-        for delay_s in RETRY_DELAYS_S:
-            try:
-                put()
-                return
-            except self.transient_errors as error:
-                if not self.is_transient(error):
-                    raise
-                _logger.debug("put failed, retrying: %r", error)
-                time.sleep(delay_s)
-        put()
-
-    def is_transient(self, error: Exception) -> bool:
-        """Return whether the same put may succeed a little later."""
-        return isinstance(error, self.transient_errors)
 
     def declare_task_queue(self, queue: Queue, *, strict: bool = False) -> None:
         """Declare and bind a queue, without asking the broker how long it is.
@@ -281,21 +194,6 @@ class TaskTransport(virtual.Transport):
             channel.connection = None
             with suppress(Exception):
                 channel.abandon()
-
-
-def task_id(message: Mapping[str, Any]) -> str:
-    """Return the id of the task of a message, or a question mark."""
-    return str((message.get("headers") or {}).get("id", "?"))
-
-
-def with_new_tag(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a message with a delivery tag of its own, for one queue.
-
-    A put may modify the message. And Redis stores unacknowledged messages by delivery
-    tag: if a task and its copy had the same, acknowledging one would remove the other.
-    """
-    properties = {**message["properties"], "delivery_tag": str(uuid4())}
-    return {**message, "properties": properties}
 
 
 def _parse_time(text: str) -> datetime:
