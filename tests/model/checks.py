@@ -49,8 +49,8 @@ LARGE = (
     Check("pipe", {"FAULTS": 1, "MONITORS": 2}),
     Check("pipe", {"FAULTS": 1, "ARCHIVERS": 2}),
     Check("pipe", {"FAULTS": 1, "WORKERS": 2}),
-    Check("pipe", {"FAULTS": 4, "WITHOUT_DELETIONS": 1}),
-    Check("chord", {"FAULTS": 2}),
+    Check("pipe", {"FAULTS": 3, "WITHOUT_DELETIONS": 1}),
+    Check("chord", {"FAULTS": 3}),
 )
 
 #: Without the processes that a variant does not need, its trace is shorter.

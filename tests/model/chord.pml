@@ -2,8 +2,9 @@
 // starts the body. `pipe.pml` explains the notation.
 //
 // Bounds: a header of two tasks; FAULTS faults; two worker processes, or WORKERS.
-// `TAKEOVER_S` is assumed to be enough: a process that is alive publishes a body, and
-// records that, before another one takes over. SLOW_PUBLISHER leaves this out.
+// `TAKEOVER_S` is assumed to be enough: before another process takes over, a process that is
+// alive has published the body and recorded that, and a worker has noticed the end of a
+// process. SLOW_PUBLISHER leaves this out.
 
 #ifndef FAULTS
 #define FAULTS 1
@@ -39,6 +40,7 @@ byte windows;           // How often the body may be published again: a process 
                         // between publishing it and recording that, or one of two that
                         // run the same task at the same time. The documents name both.
 byte publishing;        // Processes that are alive between counting and recording.
+byte noticing;          // Workers that notice the end of a process.
 bool is_forgone;        // A worker was killed that had acknowledged its task.
 
 #define MAY_BE_KILLED \
@@ -58,8 +60,12 @@ bool is_forgone;        // A worker was killed that had acknowledged its task.
 #ifdef SLOW_PUBLISHER
 #define IS_TIME_OVER true
 #else
-#define IS_TIME_OVER (publishing == 0)
+#define IS_TIME_OVER (publishing == 0 && noticing == 0)
 #endif
+
+inline end_notice() {
+  noticing = noticing - is_noticing; is_noticing = false
+}
 
 inline empty_parts() {
   is_counted[0] = false; is_counted[1] = false;
@@ -101,7 +107,7 @@ over: true
 
 active [WORKERS] proctype Worker() {
   byte task, seen;
-  bool is_again, is_new, is_publishing, is_lost;
+  bool is_again, is_new, is_publishing, is_lost, is_noticing;
 receive:
   atomic {              // routing/consumer.py: Consumer.create_task_handler
     tasks?task,is_again -> is_lost = false
@@ -126,8 +132,10 @@ count:
     :: else
     fi;
     if
-    :: !size || done < size || has_started -> goto store
-    :: else -> seen = starters; is_publishing = is_new; publishing = publishing + is_new
+    :: !size || done < size || has_started -> end_notice(); goto store
+    :: else ->
+       if :: is_new -> end_notice() :: else fi;
+       seen = starters; is_publishing = is_new; publishing = publishing + is_new
     fi
   };
   MAY_BE_KILLED;
@@ -136,14 +144,14 @@ count:
   :: !is_new ->
      if
      :: atomic {        // results/_backend/chords.py: ChordMixin._claim_body
-          has_started || starters != seen || done < size || !size ||
-          is_lost && !IS_STARTER -> goto store
+          has_started || done < size || !size ||
+          is_lost && (!IS_STARTER || starters != seen) -> end_notice(); goto store
         }
      :: atomic {        // results/_backend/chord_progress.py: claim_body
-          !has_started && starters == seen && size && done == size &&
-          (is_lost -> IS_STARTER : IS_TIME_OVER) ->
+          !has_started && size && done == size &&
+          (is_lost -> IS_STARTER && starters == seen : IS_TIME_OVER) ->
           windows = windows + (is_lost && publishing && starter == task + 1);
-          starters++; starter = task + 1; is_publishing = true; publishing++
+          starters++; starter = task + 1; is_publishing = true; publishing++; end_notice()
         }
      fi
   fi;
@@ -176,12 +184,13 @@ store:
   goto receive;
 killed:
   atomic {              // Its message, or the main process of its worker, is left.
-    publishing = publishing - is_publishing; is_publishing = false;
+    publishing = publishing - is_publishing; is_publishing = false; end_notice();
     if
     :: is_late && !is_lost -> tasks!task,true; goto receive    // The worker: the task is redelivered.
     :: !is_late || is_lost -> is_forgone = true; goto receive
-    :: !is_lost && has_succeeded[task] -> goto receive    // Only the process of the pool: Celery
-    :: !is_lost && !has_succeeded[task] -> is_lost = true // stores a failure in the main process.
+    :: !is_lost && has_succeeded[task] -> goto receive    // Only the process of the pool:
+    :: !is_lost && !has_succeeded[task] ->                // Celery stores a failure.
+       is_lost = true; is_noticing = true; noticing++
     fi
   };
   goto count

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from cadasta.workertoolbox.results._backend import chord_progress
+from cadasta.workertoolbox.results._backend import chord_progress, chords
 from cadasta.workertoolbox.results._backend.chord_progress import (
     ChordPart,
     ChordProgress,
@@ -96,6 +96,17 @@ def test_only_one_process_can_claim_the_body(database: Database) -> None:
     claimed = [chord_progress.claim_body(database, PART, progress) for _ in range(2)]
 
     assert claimed == [True, False]
+
+
+def test_a_process_that_waits_claims_the_body_if_the_one_that_has_claimed_it_dies(
+    backend: Backend, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chords, "TAKEOVER_S", 0.2)
+    chord_progress.set_size(database, "g", 1)
+    progress, _ = chord_progress.record_part(database, PART)
+    chord_progress.claim_body(database, PART, progress)
+
+    assert backend._claim_body(PART, progress, is_lost=False)
 
 
 def test_the_body_of_a_chord_that_runs_again_cannot_be_claimed_for_its_first_run(

@@ -107,31 +107,41 @@ class ChordMixin(base.BaseBackend):
     def _claim_body(
         self, part: ChordPart, progress: ChordProgress, *, is_lost: bool
     ) -> bool:
-        """Wait for the first publisher to start the body, and claim it otherwise.
+        """Wait until another process has started the body, and claim it otherwise.
 
         Args:
-            is_lost: Whether Celery has seen the process of the task die, so that it
-                does not start the body.
+            is_lost: Whether Celery has seen the process of the task die. If it was the
+                one that starts the body, the worker claims it without waiting.
 
         Returns:
             Whether this process has to start the body.
         """
-        if is_lost and progress.starter_id not in (None, part.task_id):
-            return False  # The process of another task is starting it.
-        timeout_s = 0 if is_lost else TAKEOVER_S
-        for sleep_s in poll_intervals(timeout_s, longest_s=LONGEST_S):
-            now = self._ensure_retryable(
-                chord_progress.find, self.database, part.chord_id
-            )
-            if now != progress:
-                return False
-            if sleep_s is None:
-                break
-            time.sleep(sleep_s)
+        if is_lost:
+            is_starter = progress.starter_id in (None, part.task_id)
+            return is_starter and self._try_claim(part, progress)
+        now: ChordProgress | None = progress
+        while now is not None and now.is_body_due:
+            # The process that claims it may die as well.
+            seen, now = now, self._wait_for_change(part.chord_id, now)
+            if now == seen and self._try_claim(part, seen):
+                return True
+        return False
+
+    def _try_claim(self, part: ChordPart, progress: ChordProgress) -> bool:
         claimed: bool = self._ensure_retryable(
             chord_progress.claim_body, self.database, part, progress
         )
         return claimed
+
+    def _wait_for_change(self, id: str, seen: ChordProgress) -> ChordProgress | None:
+        """Return the progress of a chord when it has changed, or after `TAKEOVER_S`."""
+        now: ChordProgress | None = seen
+        for sleep_s in poll_intervals(TAKEOVER_S, longest_s=LONGEST_S):
+            now = self._ensure_retryable(chord_progress.find, self.database, id)
+            if now != seen or sleep_s is None:
+                break
+            time.sleep(sleep_s)
+        return now
 
     def _start_body(self, id: str, body: Any, request: Any) -> None:
         """Publish the body, or fail it.
