@@ -29,6 +29,7 @@ _STEP = re.compile(
     r"proc +\d+ \((\w+):\d+\) (\w+)\.pml:(\d+) \(state \d+\)\s+\[(.*)\]$"
 )
 _CHANGE = re.compile(r"\w[\w\[\]]* ?[=!?]")
+_UNREACHED = re.compile(r"\w+\.pml:\d+, state \d+, (?!\"-end-\").*")
 _VIOLATED = re.compile(r"(\w+)\.pml:(\d+), Error: assertion violated")
 
 #: The code that does a step: a file under `packages/`, and a name in it.
@@ -56,11 +57,13 @@ class Verdict(NamedTuple):
         broken: The property that does not hold, as the model names it in a comment;
             None if all properties hold in all states.
         trace: The steps to the state in which it does not hold.
+        unreached: The statements that no sequence of steps reaches, with their lines.
     """
 
     states: int
     broken: str | None = None
     trace: Sequence[Step] = ()
+    unreached: Sequence[str] = ()
 
 
 def verify(
@@ -93,7 +96,7 @@ def verify(
     if "errors: 0" in output:
         if "search depth too small" in output or "Search not completed" in output:
             raise ChildProcessError(output)
-        return Verdict(_states(output))
+        return Verdict(_states(output), unreached=_UNREACHED.findall(output))
     trail = next(folder.glob("*.trail"))
     options = ["-t", "-p", "-k", trail.name, *defined]
     traced = _run([spin, *options, source.name], folder, expected=(0, 1))

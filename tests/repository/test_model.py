@@ -33,6 +33,7 @@ def test_all_properties_of_a_model_hold_within_small_bounds(
 
     assert verdict.broken is None, verdict.trace
     assert verdict.states > 10_000
+    assert verdict.unreached == []
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.change)
