@@ -54,6 +54,13 @@ SELECT id, 'maps.tile', 'maps', '[1, "some/folder"]', '{{"size": 1}}', :root, pa
 FROM ({_TREE}) tree
 """
 
+_ATTEMPTS = f"""
+INSERT INTO workertoolbox_attempt (
+    task_id, name, queue, replaced, retries, scheduled_at, seen_at
+)
+SELECT id, 'maps.tile', 'maps', 0, 0, now(), now() FROM ({_TREE}) tree
+"""
+
 _PLANNED = f"""
 INSERT INTO workertoolbox_planned (id, name, root_id, parent_id, seen_at)
 SELECT id, 'maps.tile', :root, parent_id, now() FROM ({_TREE}) tree
@@ -74,6 +81,7 @@ def insert_large_workflows(connection: Connection) -> None:
         (_HISTORY, ENDED, 0, SIZE - 1),
         (_HISTORY, OPEN, 0, SIZE - 1501),
         (_WAITING, OPEN, SIZE - 1500, SIZE - 501),
+        (_ATTEMPTS, OPEN, SIZE - 1500, SIZE - 501),
         (_PLANNED, OPEN, SIZE - 500, SIZE - 1),
     ):
         values = {"root": root, "first": first, "last": last}

@@ -200,8 +200,9 @@ class Figures(OpenDatabase):
                 they are always included.
             gone: Whether to include names or queues of which tasks ended in the window
                 before, and none in this one.
-            coarse: Whether a window of two days or more may be extended to whole hours,
-                and one of fourteen days or more to whole days, which takes less time.
+            coarse: Whether a window of half a day or more may be extended to whole
+                hours, and one of fourteen days or more to whole days, which takes less
+                time.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.

@@ -22,12 +22,13 @@ from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.tables import history, planned
-from cadasta.workertoolbox.results._database.view import live, tasks
+from cadasta.workertoolbox.results._database.view import live
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
 from cadasta.workertoolbox.results._store.dated_ids import DatedId, days_by_id
 from cadasta.workertoolbox.results._store.task_rows import (
     Detail,
     make_task,
+    new_task,
     select_tasks,
 )
 from cadasta.workertoolbox.results._task import Task
@@ -165,12 +166,11 @@ def _read_planned(connection: Connection, ids: Iterable[str]) -> Iterator[Task]:
     wanted = [*ids]
     if not wanted:
         return
-    unknown = {column.name: None for column in tasks.c}
     names = ("id", "name", "root_id", "parent_id", "group_id")
     query = select(*(planned.c[name] for name in names)).where(
-        planned.c.id.in_(wanted), ~has_message_or_result(planned.c.id)
+        is_in(connection, planned.c.id, wanted), ~has_message_or_result(planned.c.id)
     )
     for row in connection.execute(query).mappings():
         parent_id = None if row["parent_id"] == row["id"] else row["parent_id"]
-        values = {**unknown, **row, "parent_id": parent_id}
-        yield Task(**{**values, "status": PLANNED, "tracked": True})
+        known = {"parent_id": parent_id, "status": PLANNED, "tracked": True}
+        yield new_task({**row, **known})

@@ -117,7 +117,7 @@ class StatsTable:
 
 #: The length of a window from which the minutes, and the hours, at its ends are left
 #: out if it is coarse. They are far more rows than the days in between.
-COARSE = {"minute": timedelta(days=2), "hour": timedelta(days=14)}
+COARSE = {"minute": timedelta(hours=12), "hour": timedelta(days=14)}
 
 
 class _Window(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -152,6 +152,14 @@ def _limit(table: Table, detail: Detail) -> ColumnElement[int]:
         return literal(MAX_BYTES)
     is_failure = table.c.status.in_(sorted(EXCEPTION_STATES))
     return case((is_failure, SHOWN_FAILURE_BYTES), else_=SHOWN_BYTES)
+
+
+def new_task(values: Mapping[str, Any]) -> Task:
+    """Return a task of which only these attributes are known; the others are None."""
+    task = object.__new__(Task)
+    for name, put in _SETTERS.items():
+        put(task, values.get(name))
+    return task
 
 
 def make_task(connection: Connection, row: Row[Any], detail: Detail) -> Task:

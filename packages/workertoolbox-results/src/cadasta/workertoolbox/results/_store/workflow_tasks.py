@@ -52,12 +52,12 @@ def read_workflow_tasks(
     found = find_workflow(
         connection, root_id, search=search, since=since, every_group=False
     )
-    archived = sorted(found.task_ids - found.open_ids)
-    open_ids, days = sorted(found.open_ids), found.days
+    live, days = sorted(found.live_ids), found.days
+    not_live = sorted(found.task_ids - found.live_ids)
     others = [
         *([] if root is None else [root]),
-        *read_tasks(connection, archived, days=days, detail=detail, are_live=False),
-        *read_tasks(connection, open_ids, days=days, detail=detail),
+        *read_tasks(connection, not_live, days=days, detail=detail, are_live=False),
+        *read_tasks(connection, live, days=days, detail=detail),
     ]
     belonging = (
         task

@@ -37,12 +37,15 @@ class Links:
             header.
         members: For each group, its tasks. Celery gives the body of a chord the group
             of its header too (`chord.run` in its `canvas.py`); it is not a member.
+        children: The children of each task that has some, and under None the tasks at
+            the top. Planned bodies of chords are last, as they are after their header.
     """
 
     tasks: Mapping[str, Task]
     parents: Mapping[str, str | None]
     header_ids: Mapping[str, str]
     members: Mapping[str, Sequence[str]]
+    children: Mapping[str | None, Sequence[str]]
 
     @classmethod
     def of(cls, tasks: Iterable[Task], header_ids: Mapping[str, str]) -> Links:
@@ -61,31 +64,21 @@ class Links:
         parents = without_cycles(known, _known_parents(known, header_ids))
         roots: dict[str, str] = {}
         members: dict[str, list[str]] = defaultdict(list)
-        for id, root_id, is_member in _walk(known, parents, header_ids):
-            roots[id] = root_id
-            group_id = known[id].group_id
-            if is_member and group_id is not None:
-                members[group_id].append(id)
+        if header_ids or any(task.group_id for task in known.values()):
+            for id, root_id, is_member in _walk(known, parents, header_ids):
+                roots[id] = root_id
+                group_id = known[id].group_id
+                if is_member and group_id is not None:
+                    members[group_id].append(id)
         if header_ids:
             forest = _Forest(parents, roots, header_ids, members)
             parents = without_cycles(known, {**parents, **forest.place_bodies()})
-        return cls(known, parents, header_ids, members)
-
-    def children(self) -> Mapping[str | None, Sequence[str]]:
-        """Return the children of each task, and under None the tasks at the top.
-
-        Planned bodies of chords are last, as they are after their header.
-        """
-        found: dict[str | None, list[str]] = defaultdict(list)
-        for is_body in (False, True):
-            for id, parent_id in self.parents.items():
-                if (id in self.header_ids) == is_body:
-                    found[parent_id].append(id)
-        return found
+        children = _children(parents, header_ids)
+        return cls(known, parents, header_ids, members, children)
 
     def in_order(self) -> Iterator[str]:
         """Yield the ids of the tasks, parents before children."""
-        children = self.children()
+        children = self.children
         pending = [*reversed(children.get(None, ()))]
         while pending:
             id = pending.pop()
@@ -189,6 +182,19 @@ def without_cycles(
         for each in path:
             acyclic[each] = None if each == first else parents[each]
     return {id: acyclic[id] for id in tasks}
+
+
+def _children(
+    parents: Mapping[str, str | None], header_ids: Mapping[str, str]
+) -> Mapping[str | None, Sequence[str]]:
+    """Return the children of each task; bodies of chords are last."""
+    found: dict[str | None, list[str]] = defaultdict(list)
+    for id, parent_id in parents.items():
+        if id not in header_ids:
+            found[parent_id].append(id)
+    for id in filter(header_ids.__contains__, parents):
+        found[parents[id]].append(id)
+    return {**found}
 
 
 def _known_parents(

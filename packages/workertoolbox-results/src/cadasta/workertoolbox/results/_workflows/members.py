@@ -37,15 +37,15 @@ MAX_KEYS = 1000
 class WorkflowIds(NamedTuple):
     """The ids of a workflow: those of its tasks, of their roots, and of their groups.
 
-    `days` are the days of its tasks in the history, by id. `open_ids` are the ids that
-    a table of live tasks or of planned steps has.
+    `days` are the days of its tasks in the history, by id. `live_ids` are the ids that
+    a table of live tasks has.
     """
 
     task_ids: set[str]
     root_ids: set[str]
     group_ids: set[str]
     days: dict[str, date]
-    open_ids: AbstractSet[str] = frozenset()
+    live_ids: AbstractSet[str] = frozenset()
 
 
 #: Returns the tasks in the history that have one of the roots, or of the groups.
@@ -81,13 +81,14 @@ def find_workflow(
             workflow has published. Celery gives their tasks the root of that task, so
             that only forged messages have another one.
     """
-    open_ids: set[str] = set()
-    found = WorkflowIds(set(), set(ids), set(ids), {}, open_ids)
+    live_ids: set[str] = set()
+    found = WorkflowIds(set(), set(ids), set(ids), {}, live_ids)
     roots, groups = set(ids), set(ids)
     while roots or groups:
         members = [*_members(connection, sorted(roots), sorted(groups), search)]
         found.task_ids.update(each.id for each in members)
-        open_ids.update(each.id for each in members if each.table is not history)
+        live = (each.id for each in members if each.table in (task, taskmeta))
+        live_ids.update(live)
         for id, day in _days(connection, members, since).items():
             found.days[id] = max(day, found.days.get(id, day))
         roots = {each.root_id for each in members if each.root_id is not None}

@@ -65,7 +65,7 @@ def make_workflow(
 
 def _make_tree(links: Links, shown: Container[str]) -> Sequence[WorkflowNode]:
     """Return the nodes at the top; children of hidden tasks move up to the next one."""
-    children = links.children()
+    children = links.children
     made: dict[str | None, Sequence[WorkflowNode]] = {}
     for id in reversed([None, *links.in_order()]):
         below: list[WorkflowNode] = []
@@ -102,7 +102,7 @@ def _last_tasks(links: Links) -> Iterable[Task]:
     parent, and nothing says so any more when it has ended. So, if something follows a
     task of a group, it is taken to follow the whole group.
     """
-    children = links.children()
+    children = links.children
     followed = {id for id in links.tasks if children.get(id)}
     for members in links.members.values():
         if not followed.isdisjoint(members):

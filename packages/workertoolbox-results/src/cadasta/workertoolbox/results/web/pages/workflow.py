@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._store.store import TaskStore
@@ -114,7 +115,9 @@ def _attempts(
     store: TaskStore, places: Sequence[Place]
 ) -> Mapping[str, Sequence[Attempt]]:
     """Return the attempts of the tasks at some places, by their ids."""
-    tasks = [each.node.task for each in places if each.node is not None]
+    nodes = (each.node for each in places if each.node is not None)
+    # Planned steps have none, and would be looked for in all days of the history.
+    tasks = [each.task for each in nodes if each.task.status != PLANNED]
     ends = {each.id: each.finished_at for each in tasks if each.finished_at is not None}
     return store.attempts_of([each.id for each in tasks], ended_at=ends)
 
