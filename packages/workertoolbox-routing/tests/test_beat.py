@@ -251,23 +251,28 @@ def test_beat_lists_no_entries_while_it_cannot_read_all(
     assert caplog.text.count("cannot read") == (error is not None)
 
 
-@pytest.mark.parametrize(("count", "columns"), [(200, 1), (5000, None)])
+@pytest.mark.parametrize("count", [200, 500])
 def test_the_list_of_entries_is_limited(
-    app: Celery, count: int, columns: int | None
+    app: Celery, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_listing, "REPEAT_S", 0.0)
     for number in range(count):
         app.conf.beat_schedule[f"entry-number-{number}-{'x' * 30}"] = {
             "task": "export.ping",
             "schedule": 3600,
         }
     scheduler = start_beat(app)
-    make_due(scheduler, "often")
-    scheduler.tick()
-    [headers] = received(app)
+    make_due(scheduler, "often", "nightly", *list(scheduler.schedule)[:8])
+    for _ in range(10):
+        scheduler.tick()
+    messages = received(app)
+    lists = [headers[BEAT].get("entries") or [] for headers in messages]
 
-    entries = headers[BEAT].get("entries")
-    assert {len(item) for item in entries or ()} == ({columns} if columns else set())
-    assert len(json.dumps(headers)) < MAX_BYTES + 5000
+    names = set(scheduler.schedule) if count == 200 else set()
+    assert {item[0] for item in lists[0]} == names
+    assert {len(item) for item in lists[0]} == ({1, 5} if names else set())
+    assert {item[0] for each in lists for item in each if len(item) == 5} == names
+    assert all(len(json.dumps(headers)) < MAX_BYTES + 5000 for headers in messages)
 
 
 def test_a_retry_keeps_the_description_and_other_tasks_do_not(app: Celery) -> None:

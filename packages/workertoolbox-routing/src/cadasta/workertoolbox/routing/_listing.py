@@ -30,8 +30,9 @@ _MAX_ENTRIES = MAX_BYTES // 7 + 1
 class Listing:
     """Lists the entries of a scheduler if they have changed, and every five minutes.
 
-    Each item has the name of the entry, its task, schedule, time zone and next run. In
-    a long list, or if the rest is not known, it has only the name. A list whose names
+    Each item has the name of the entry, its task, schedule, time zone and next run, or
+    only the name if the rest is not known. A list that would be too long has the rest
+    for some of the entries, and the next list for those that follow. A list whose names
     alone are too long is not sent.
 
     The database of django-celery-beat is read when its scheduler has read it, too.
@@ -50,6 +51,9 @@ class Listing:
         self._next_at: dict[str, str | None] = {}
         #: The runs that were refused, with the schedule and time zone of the entry.
         self._refused: dict[str, tuple[Any, Any, str | None]] = {}
+        #: The entry with which the description of a long list begins, and the number
+        #: of entries that the list being sent describes.
+        self._start = self._described = 0
 
     def find_due(
         self, description: dict[str, Any], now: datetime
@@ -73,16 +77,16 @@ class Listing:
         ):
             return None
         items = self._items(loaded, description, now)
-        if items is None or (found := _limited(items)) is None:
+        if items is None:
             self._listed_at = time.monotonic()
-            return None
-        return found
+        return items
 
     def confirm(self, description: dict[str, Any]) -> None:
         """Note that a message was sent."""
         self._next_at[description["entry"]] = description["next_at"]
         self._refused.pop(description["entry"], None)
         if "entries" in description:
+            self._start += self._described
             self._listed_at = time.monotonic()
 
     def refuse(self, description: dict[str, Any]) -> None:
@@ -94,7 +98,7 @@ class Listing:
     def _items(
         self, loaded: Mapping[str, Any], description: dict[str, Any], now: datetime
     ) -> Sequence[Sequence[str | None]] | None:
-        """Return the items of all entries, or None if these cannot be read."""
+        """Return the list, or None if the entries cannot be read or are too many."""
         if self._stored is None and (stored := self._read_stored()) is not None:
             self._stored = stored
             self._next_at |= {
@@ -108,11 +112,31 @@ class Listing:
         }
         # The entries do not know the runs since they were loaded.
         next_at = {**self._next_at, description["entry"]: description["next_at"]}
-        return [
-            _item(each, next_at, self._refused, now)
-            for each in entries.values()
-            if _is_enabled(each)
+        enabled = [each for each in entries.values() if _is_enabled(each)]
+        return self._limited(enabled, next_at, now)
+
+    def _limited(
+        self, entries: Sequence[Any], next_at: Mapping[str, str | None], now: datetime
+    ) -> Sequence[Sequence[str | None]] | None:
+        """Return the names of entries, and the rest of as many as there is room for."""
+        items: list[Sequence[str | None]] = [
+            [str(each.name)[:MAX_TEXT]] for each in entries
         ]
+        room = MAX_BYTES - len(json.dumps(items))
+        if room < 0:
+            return None
+        self._described = 0
+        for offset in range(len(entries)):
+            place = (self._start + offset) % len(entries)
+            item = _item(entries[place], next_at, self._refused, now)
+            room -= len(json.dumps(item)) - len(json.dumps(items[place]))
+            if room < 0:
+                break
+            items[place] = item
+            self._described += 1
+        # An entry for which there is never room does not hold up the others.
+        self._described = max(1, self._described)
+        return items
 
     def _read_stored(self) -> Mapping[str, StoredEntry] | None:
         try:
@@ -147,12 +171,3 @@ def _item(
     due_at = next_at.get(found["entry"], due_at)
     fields = ("entry", "task", "schedule", "timezone")
     return [*({**found, "task": str(entry.task)}[name] for name in fields), due_at]
-
-
-def _limited(
-    items: Sequence[Sequence[str | None]],
-) -> Sequence[Sequence[str | None]] | None:
-    for some in (items, [item[:1] for item in items]):
-        if len(json.dumps(some)) <= MAX_BYTES:
-            return some
-    return None
