@@ -288,6 +288,24 @@ def test_an_upgrade_continues_where_another_was_interrupted(
     assert all(upgraded.values())
 
 
+def test_after_an_upgrade_the_planner_knows_how_many_results_are_not_archived(
+    postgresql: PostgreSQL,
+) -> None:
+    open_ends = """EXPLAIN (FORMAT JSON) SELECT 1 FROM celery_taskmeta
+        WHERE archived_at IS NULL AND status = 'SUCCESS'"""
+    with at_revision(postgresql, "0004") as (database, engine):
+        with engine.begin() as connection:
+            insert_sample_tasks(connection, 1000)
+            stored = connection.execute(
+                text("SELECT count(*) FROM celery_taskmeta WHERE status = 'SUCCESS'")
+            ).scalar_one()
+        upgrade(database)
+        with engine.connect() as connection:
+            [plan] = connection.execute(text(open_ends)).scalar_one()
+
+    assert plan["Plan"]["Plan Rows"] == pytest.approx(stored, rel=0.2)
+
+
 def test_roles_of_an_older_release_work_after_an_upgrade(
     postgresql: PostgreSQL,
 ) -> None:

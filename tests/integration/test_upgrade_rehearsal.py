@@ -12,7 +12,7 @@ from servers.postgresql import PostgreSQL
 from upgrades.rehearsal import rehearse_on
 
 #: Old tasks, in every state.
-TASKS = 30_000
+TASKS = 200_000
 
 
 def test_an_upgrade_under_load_loses_no_task_and_blocks_no_statement(

@@ -53,3 +53,20 @@ def test_an_archiver_that_stays_behind_no_longer_makes_way(
     with caplog.at_level(logging.WARNING):
         assert archive_one_by_one(backend) == []
     assert caplog.text.count("has not caught up") == 1
+
+
+def test_a_run_ends_although_tasks_end_all_the_time(backend: Backend) -> None:
+    ended = 0
+
+    def should_stop() -> bool:
+        nonlocal ended
+        backend.store_result(f"task-{ended}", 42, states.SUCCESS)
+        ended += 1
+        return ended > 20
+
+    engine = create_engine(backend.database.engine.url)
+    options = ArchiveOptions(delay_s=0, batch_size=10)
+    archived = Archiving(engine, options, should_stop=should_stop).run_once()
+    engine.dispose()
+
+    assert archived == ended == 1

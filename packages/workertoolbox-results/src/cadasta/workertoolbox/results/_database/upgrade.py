@@ -28,6 +28,12 @@ from cadasta.workertoolbox.results._database.leftovers import (
 from cadasta.workertoolbox.results._database.outages import is_blocked, one_line
 from cadasta.workertoolbox.results._database.result_ids import widen_result_ids
 from cadasta.workertoolbox.results._database.schema import current_revision
+from cadasta.workertoolbox.results._database.tables import (
+    attempt,
+    planned,
+    task,
+    taskmeta,
+)
 from cadasta.workertoolbox.results._errors import UnsupportedServer
 
 #: Key of the advisory lock that an upgrade holds in PostgreSQL. The number is
@@ -40,6 +46,11 @@ LOCK_RETRY_S = 0.2
 #: Seconds for which a migration waits for a lock on a table. The statements of workers
 #: wait behind it, so it gives up and tries again after a pause of the same length.
 TABLE_LOCK_S = 0.25
+
+#: Tables with many rows that get columns or indexes. PostgreSQL knows nothing of the
+#: values in a new column until it analyzes the table, and sorted all ended results for
+#: each batch of the archiver. The archiver analyzes the history itself.
+ANALYZED = (taskmeta, task, attempt, planned)
 
 #: The oldest version of PostgreSQL: functions with `BEGIN ATOMIC` need it.
 MIN_POSTGRESQL = 14
@@ -78,12 +89,14 @@ def upgrade(
     try:
         with translate_errors(engine), _locked_connection(engine) as connection:
             _check_server(connection)
-            is_new = current_revision(connection) is None
+            before = current_revision(connection)
             _change(connection, partial(_migrate, widen_ids=widen_ids))
+            if before not in (None, current_revision(connection)):
+                _change(connection, _analyze)
             if finish:
                 archive_after = timedelta(seconds=archive_after_s)
                 require_finished(connection, archive_after=archive_after)
-            if finish or is_new:
+            if finish or before is None:
                 _contract(connection)
             return current_revision(connection) or ""
     finally:
@@ -104,6 +117,14 @@ def _migrate(connection: Connection, *, widen_ids: bool) -> None:
     command.upgrade(alembic_config(connection), "head")
     if widen_ids and connection.dialect.name == "postgresql":
         widen_result_ids(connection)
+
+
+def _analyze(connection: Connection) -> None:
+    """Collect statistics; this blocks neither readers nor writers."""
+    for table in ANALYZED:
+        # Another process that analyzes or vacuums the table does the same.
+        locked = "(SKIP_LOCKED) " if connection.dialect.name == "postgresql" else ""
+        connection.exec_driver_sql(f"ANALYZE {locked}{table.name}")
 
 
 def _contract(connection: Connection) -> None:

@@ -108,7 +108,11 @@ class Archiving:
             sleep_unless(wait_s, should_stop=self._should_stop)
 
     def run_once(self, *, rests: bool = False) -> int:
-        """Archive all ended tasks, do the housekeeping, and return the number of tasks.
+        """Archive ended tasks, do the housekeeping, and return the number of tasks.
+
+        It ends with the first batch that is less than half full. Otherwise it would not
+        end while a fleet works, and use as much of the database for each few tasks that
+        have ended meanwhile as for some hundred.
 
         Args:
             rests: Whether to rest after each batch, so that others can work.
@@ -122,10 +126,9 @@ class Archiving:
         while not self._should_stop():
             self._do_housekeeping()
             began_at = time.monotonic()
-            left_out = self._count_left_out()
-            archived = self._archive_batch()
+            archived, has_more = self._archive_batch()
             total += archived
-            if not archived and self._count_left_out() == left_out:
+            if not has_more:
                 break
             if rests:
                 now = time.monotonic()
@@ -149,17 +152,21 @@ class Archiving:
         makes_way = not self._is_behind and self._is_busy()
         return BUSY_REST_FACTOR if makes_way else REST_FACTOR
 
-    def _archive_batch(self) -> int:
+    def _archive_batch(self) -> tuple[int, bool]:
         """Archive a batch. If that fails, archive single tasks until one fails.
 
         A batch that exceeds a limit of the server is halved. Later batches grow again.
+
+        Returns:
+            The number of tasks, and whether there may be many more.
         """
         while True:
+            size = self._batch_size
             try:
-                archived = self._archive(self._next_options(self._batch_size))
+                archived = self._archive(self._next_options(size))
             except Exception as error:
-                if exceeded_setting(error) and self._batch_size > 1:
-                    self._batch_size //= 2
+                if exceeded_setting(error) and size > 1:
+                    self._batch_size = size // 2
                     _logger.warning(
                         "archiving %d tasks at a time: %s",
                         self._batch_size,
@@ -170,8 +177,9 @@ class Archiving:
                     raise
                 _logger.warning("archiving tasks one by one: %s", one_line(error))
                 break
-            self._batch_size = min(2 * self._batch_size, self._options.batch_size)
-            return archived
+            self._batch_size = min(2 * size, self._options.batch_size)
+            # A few tasks of a full batch may be locked.
+            return archived, 2 * archived >= size
         archived = 0
         left_out = self._count_left_out()
         for _ in range(self._options.batch_size):
@@ -179,7 +187,7 @@ class Archiving:
             archived += archived_one
             if not archived_one or self._count_left_out() > left_out:
                 break
-        return archived
+        return archived, archived > 0 or self._count_left_out() > left_out
 
     def _archive_one(self) -> int:
         """Archive one task, or leave it out.
