@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -91,6 +91,19 @@ with running_worker(app), running_monitor(app):
 print(task.queue, task.status, *app.amqp.queues, app.conf.result_backend)
 """
 
+#: Follows Celery's own line for Django: results stay where they are.
+TRACKED = """
+from cadasta.workertoolbox.routing import track
+track(app)
+"""
+
+#: Creates the tables of a tracked app.
+CREATE = """
+from cadasta.workertoolbox.results import tasks_database, upgrade
+from proj.celery import app
+upgrade(tasks_database(app.conf))
+"""
+
 #: An old service and one with `track` store a result each, and read that of the other.
 SHARE_RESULTS = """
 from celery import Celery
@@ -106,12 +119,14 @@ print(new.AsyncResult("before").get(timeout=9), old.AsyncResult("after").get(tim
 
 
 class Project(NamedTuple):
-    """A Django project in a folder."""
+    """A Django project in a folder, and variables of its processes."""
 
     folder: Path
+    environment: Mapping[str, str] = {}
 
     def start(self, *words: str) -> AbstractContextManager[Process]:
-        return running([sys.executable, "-m", *words], folder=self.folder)
+        command = [sys.executable, "-m", *words]
+        return running(command, folder=self.folder, environment=self.environment)
 
     def celery(self, command: str) -> AbstractContextManager[Process]:
         words = command.split()
@@ -128,7 +143,7 @@ class Project(NamedTuple):
     def python(self, *lines: str) -> str:
         script = "import django; django.setup()\n" + "\n".join(lines)
         command = [sys.executable, "-c", script]
-        settings = {"DJANGO_SETTINGS_MODULE": "proj.settings"}
+        settings = {"DJANGO_SETTINGS_MODULE": "proj.settings", **self.environment}
         return self.run(running(command, folder=self.folder, environment=settings))
 
     def runs(self) -> Counter[str]:
@@ -189,6 +204,20 @@ def test_a_tracked_project_shares_its_results_with_old_services(
     project: Project,
 ) -> None:
     assert project.python(MIGRATE, SHARE_RESULTS) == "{'rows': 3} [1]"
+
+
+def test_a_monitor_of_a_tracked_project_has_a_database_of_its_own(
+    project: Project,
+) -> None:
+    url = f"workertoolbox+sqlite:///{project.folder}/tasks.sqlite3"
+    project = project._replace(environment={"WORKERTOOLBOX_RESULT_BACKEND": url})
+    line = 'app.config_from_object("django.conf:settings", namespace="CELERY")\n'
+    project.replace("celery.py", line, line + TRACKED)
+    id = project.python(CREATE, SEND.format(1))
+    with project.celery(MONITOR), TaskStore(url) as store:
+        seen = wait_until(lambda: [task.id for task in store.list()] or None)
+
+    assert seen == [id]
 
 
 def test_a_project_may_keep_celerys_own_line(project: Project) -> None:

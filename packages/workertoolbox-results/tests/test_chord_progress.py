@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from celery import Celery
+from celery.app.task import Context
 
 from cadasta.workertoolbox.results._backend import chord_progress, chords
 from cadasta.workertoolbox.results._backend.chord_progress import (
@@ -41,6 +43,22 @@ def test_exactly_one_new_part_completes_the_chord(
 
     assert sum(is_new for _, is_new in outcomes) == 20
     assert sum(is_new for progress, is_new in outcomes if progress.is_body_due) == 1
+
+
+def test_a_chord_of_another_result_backend_is_logged_once(
+    app: Celery, backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    chord_progress.create(backend.database, "known", None)
+    for group, id in [("g", "1"), ("g", "2"), ("g", "1"), ("known", "3")]:
+        request = Context(id=id, group=group, task="export.site", chord={})
+        backend.on_chord_part_return(request, "SUCCESS", 1)
+    [record] = caplog.records
+
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(
+        "Chord g: export.site[1] is done, but this database does not know the chord: "
+        "a service with another result backend has begun it. This worker"
+    )
 
 
 def test_a_task_that_is_in_a_header_twice_counts_twice(database: Database) -> None:

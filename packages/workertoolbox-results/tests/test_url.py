@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -14,6 +16,7 @@ from cadasta.workertoolbox.results import (
     database_url,
     render_text,
     render_url,
+    tasks_database,
 )
 
 VARIABLES = {
@@ -152,3 +155,23 @@ def test_a_malformed_url_is_not_shown(rest: str) -> None:
         database_url(f"workertoolbox+postgresql+psycopg2://{rest}")
 
     assert "heim" not in str(raised.value)
+
+
+def test_the_environment_names_the_database_of_an_app_whose_results_are_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tracked = SimpleNamespace(result_backend="redis://")
+    own = SimpleNamespace(result_backend="workertoolbox+sqlite:///own")
+    with pytest.raises(InvalidURL, match="`track`.*set WORKERTOOLBOX_RESULT_BACKEND"):
+        database_url(tasks_database(tracked))
+    monkeypatch.setenv("WORKERTOOLBOX_RESULT_BACKEND", "workertoolbox+sqlite:///tasks")
+    named = tasks_database(tracked), tasks_database(own)
+    file = tmp_path / "secret"
+    file.write_text("workertoolbox+sqlite:///secret\n", "utf-8")
+    monkeypatch.setenv("WORKERTOOLBOX_RESULT_BACKEND_FILE", str(file))
+
+    assert named == ("workertoolbox+sqlite:///tasks", "workertoolbox+sqlite:///own")
+    assert tasks_database(tracked) == "workertoolbox+sqlite:///secret"
+    file.unlink()
+    with pytest.raises(InvalidURL, match="cannot be read: FileNotFoundError"):
+        tasks_database(tracked)

@@ -340,10 +340,13 @@ def test_a_queue_whose_tasks_do_not_start_has_no_worker(
     assert never[:2] == stopped[:2] == (Cause.NO_CONSUMER, True)
     assert never[2].endswith(
         "(20.0 min ago), and no worker seems to consume queue export: no task of it "
-        "has ever started or ended, and 2 tasks wait before it."
+        "has ever started or ended, and 2 tasks wait before it; or its workers run "
+        "without the result backend of the toolbox, so that this database does not "
+        "know what they have run."
     )
     at = f"{now - 3 * HOUR:%Y-%m-%d %H:%M:%S}"
     assert f": no task of it has started or ended since {at} (3.0 h ago)" in stopped[2]
+    assert "result backend" not in stopped[2]
     assert found(store, new)[:2] == (Cause.WAITING, False)
 
 

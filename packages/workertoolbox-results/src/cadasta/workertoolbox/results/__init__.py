@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._database.url import (
     RESULT_BACKEND,
     render_text,
     render_url,
+    tasks_database,
 )
 from cadasta.workertoolbox.results._durations import DURATION_FORM, parse_duration
 from cadasta.workertoolbox.results._errors import (
@@ -230,6 +231,7 @@ __all__ = [
     "render_url",
     "rerun",
     "resume_rerun",
+    "tasks_database",
     "upgrade",
 ]
 

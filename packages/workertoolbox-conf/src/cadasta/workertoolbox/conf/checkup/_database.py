@@ -27,6 +27,7 @@ from cadasta.workertoolbox.results import (
     open_engine,
     read_lock_use,
     read_result_ids,
+    tasks_database,
 )
 
 #: SQLSTATE `insufficient_privilege` and `undefined_table`: appendix A of PostgreSQL's
@@ -41,7 +42,7 @@ UPGRADE = "run `celery -A … tasks upgrade`"
 def database(context: CheckContext) -> Iterator[Finding]:
     """Connect, and report the server and the driver."""
     try:
-        engine = open_engine(database_url(context.app.conf.result_backend))
+        engine = open_engine(database_url(tasks_database(context.app.conf)))
     except InvalidURL as error:
         yield failed("database", *_detail_and_advice(error))
         return

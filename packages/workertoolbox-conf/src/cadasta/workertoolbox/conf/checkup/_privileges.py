@@ -50,7 +50,10 @@ def _excess(held: HeldPrivileges) -> Iterator[str]:
     if held.can_create:
         yield "may CREATE in the schema"
     if held.owned_relations:
-        yield f"owns {', '.join(sorted(held.owned_relations))}"
+        owned = sorted(held.owned_relations)
+        # The role of a Django project owns all of them.
+        are_many = len(owned) > 1
+        yield f"owns {f'{len(owned)} tables and views' if are_many else owned[0]}"
     if held.excess:
         yield f"has {_shown(held.excess)}"
 

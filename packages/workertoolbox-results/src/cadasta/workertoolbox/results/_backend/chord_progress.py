@@ -21,6 +21,7 @@ from sqlalchemy import (
     case,
     delete,
     func,
+    literal,
     null,
     select,
     update,
@@ -71,6 +72,7 @@ class ChordProgress:
         started: Whether the body has been published, or has failed.
         starter_id: The task whose process starts the body when all are done: the last
             one that was counted, or that has claimed the body. None if not known.
+        is_known: Whether `create` has stored it.
     """
 
     size: int | None
@@ -79,6 +81,7 @@ class ChordProgress:
     starters: int
     started: bool
     starter_id: str | None = None
+    is_known: bool = True
 
     @property
     def is_complete(self) -> bool:
@@ -186,13 +189,20 @@ _PROGRESS_COLUMNS = (
     chord.c.starters,
     chord.c.started_at,
     chord.c.starter_id,
+    (func.coalesce(func.length(chord.c.header), 1) > 0).label("is_known"),
 )
+
+#: The header of a chord that `create` has not stored. A header that is nested is longer
+#: when it is encoded, and a flat one is not stored.
+_UNKNOWN = b""
 
 
 def _progress(row: Sequence[Any]) -> ChordProgress:
-    size, added, done, starters, started_at, starter_id = row
+    size, added, done, starters, started_at, starter_id, is_known = row
     is_started = started_at is not None
-    return ChordProgress(size, added, done, starters, is_started, starter_id)
+    return ChordProgress(
+        size, added, done, starters, is_started, starter_id, bool(is_known)
+    )
 
 
 _ID: BindParameter[str] = bindparam("chord_id", type_=chord.c.id.type)
@@ -289,6 +299,7 @@ def _count_parts(
     insert = insert_into(chord, dialect).values(
         **{"id": _ID, "added": 0, "done": new, "starters": 0},
         **{"starter_id": case((new > 0, task_id)), "touched_at": _TOUCHED_AT},
+        header=literal(_UNKNOWN, chord.c.header.type),
     )
     return insert.on_conflict_do_update(
         index_elements=[chord.c.id],

@@ -85,6 +85,8 @@ class ChordMixin(base.BaseBackend):
         progress, is_new = self._ensure_retryable(
             chord_progress.record_part, self.database, part
         )
+        if is_new and not progress.is_known and progress.done == 1:
+            _warn_of_unknown_chord(request)
         if not progress.is_body_due:
             return
         is_lost = isinstance(result, WorkerLostError)
@@ -198,6 +200,19 @@ class ChordMixin(base.BaseBackend):
         error: Any = ChordError(f"Dependency {part.task_id} raised {cause!r}")
         error.task_id = part.task_id
         raise error from cause
+
+
+def _warn_of_unknown_chord(request: Any) -> None:
+    """Log that no body will follow; once for a chord, at the first part."""
+    logger.warning(
+        "Chord %s: %s[%s] is done, but this database does not know the chord: a "
+        "service with another result backend has begun it. This worker does not count "
+        "its tasks and will not start its body. Give the service that begins it the "
+        "result backend of the toolbox, and send chords that are stuck again",
+        request.group,
+        request.task,
+        request.id,
+    )
 
 
 def _unlink_outer_errbacks(body: Any) -> None:

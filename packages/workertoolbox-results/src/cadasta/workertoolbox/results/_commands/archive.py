@@ -14,6 +14,7 @@ from cadasta.workertoolbox.results._database.engine import (
     translate_errors,
 )
 from cadasta.workertoolbox.results._database.schema import check_schema
+from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
@@ -33,7 +34,7 @@ def command(ctx: click.Context, once: bool) -> None:
     for a cron job with --once. Several archivers may run: one of them works at a time.
     """
     app = current_app(ctx)
-    engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
+    engine = open_engine(database_url(tasks_database(app.conf)), pool_size=1)
     stopping = Event()
     archiving = Archiving(engine, archive_options(app), should_stop=stopping.is_set)
     try:

@@ -125,13 +125,14 @@ def list_groups(
         found = sorted(chain(*each_state), key=lambda group: group.last_at)[::-1]
         if not found:
             check_filters(app, store, name=name)
+            nothing = _no_errors(store, name=name)
     found = found[:limit]
     if as_json:
         print_json(each.as_json() for each in found)
     elif found:
         _print(found, datetime.now(UTC))
     else:
-        click.echo("no errors")
+        click.echo(nothing)
     ctx.exit(1 if exit_code and found else 0)
 
 
@@ -170,6 +171,16 @@ def show_group(ctx: click.Context, id: str, as_json: bool) -> None:
     )
     console.print()
     print_tasks(tasks, as_json=False)
+
+
+def _no_errors(store: TaskStore, *, name: str | None) -> str:
+    """Return the line without errors, which tells of failures that are to come."""
+    if store.has_unlisted_failures(name=name):
+        return (
+            "no errors yet: tasks have failed, and their errors are listed about a "
+            "minute after their end, when a monitor moves them to the history"
+        )
+    return "no errors"
 
 
 def _print(

@@ -13,6 +13,7 @@ from celery import Celery
 from cadasta.workertoolbox.results._commands.options import Duration
 from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
 from cadasta.workertoolbox.results._monitor.consumer import Monitor
 from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
@@ -127,7 +128,7 @@ def _serve_metrics(
             f"--prometheus needs the library prometheus-client ({error}); run "
             "pip install workertoolbox-results[prometheus]"
         ) from error
-    engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
+    engine = open_engine(database_url(tasks_database(app.conf)), pool_size=1)
     fleet = FleetMetrics(FleetReader.from_engine(engine).read)
     metrics = Metrics(fleet)
     metrics.serve(host, port)

@@ -37,13 +37,15 @@ from cadasta.workertoolbox.results._store.unusual import UnusualTask
 @click.option(
     "--older-than",
     type=Age(),
-    help="Only tasks that have waited or run for longer, such as 15m.",
+    help="Only tasks that have waited or run for longer, such as 15m, whatever is "
+    "usual for their name.",
 )
 @click.option(
     "--p99",
     is_flag=True,
     help="Only tasks that have waited or run for longer than 99 in 100 tasks of their "
-    "name in the last seven days, and for longer than --older-than (1m by default).",
+    "name in the last seven days, and for longer than --older-than (1m by default). "
+    "This is the default.",
 )
 @click.option(
     "--name", help="Only tasks of this name.", shell_complete=complete("name")
@@ -66,17 +68,19 @@ def command(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """Show tasks that have been queued or running for too long."""
+    """Show tasks that have been queued or running for too long.
+
+    Without --older-than, this is longer than is usual for their name, as with --p99.
+    """
     app = current_app(ctx)
     found: Sequence[object]
     with TaskStore.for_app(app) as store:
-        if p99:
+        if p99 or older_than is None:
+            p99 = True
             at_least = older_than or timedelta(minutes=1)
             found = unusual = store.stuck_by_p99(at_least=at_least, **filters)
-        elif older_than is not None:
-            found = tasks = store.stuck(older_than, **filters, brief=not as_json)
         else:
-            raise click.UsageError("give --older-than, --p99, or both")
+            found = tasks = store.stuck(older_than, **filters, brief=not as_json)
         if not found:
             check_filters(app, store, name=filters["name"], queue=filters["queue"])
     if p99:

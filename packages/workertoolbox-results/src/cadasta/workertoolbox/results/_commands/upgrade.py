@@ -6,6 +6,7 @@ import click
 
 from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._database.upgrade import upgrade
+from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 
 
@@ -27,7 +28,7 @@ def command(ctx: click.Context, widen_ids: bool, finish: bool) -> None:
     """Create the tables, or migrate them to the current schema."""
     app = current_app(ctx)
     revision = upgrade(
-        app.conf.result_backend,
+        tasks_database(app.conf),
         widen_ids=widen_ids,
         finish=finish,
         archive_after_s=archive_options(app).delay_s,

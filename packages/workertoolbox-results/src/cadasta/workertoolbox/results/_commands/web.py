@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cadasta.workertoolbox.results._commands.output import current_app
+from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results.web.serving.command import (
     ServeOptions,
     serve_options,
@@ -43,10 +44,10 @@ def command(
     if allow is not None and not operator:
         raise click.UsageError("--allow needs --operator")
     if not operator:
-        serve_store(str(app.conf.result_backend), given)
+        serve_store(tasks_database(app.conf), given)
         return
     with installed_extra():
         from cadasta.workertoolbox.results.web.access.rights import RIGHTS
         from cadasta.workertoolbox.results.web.operating.operator import Operator
     rights = [*RIGHTS] if allow is None else allow.replace(",", " ").split()
-    serve_store(str(app.conf.result_backend), given, Operator(app, rights=rights))
+    serve_store(tasks_database(app.conf), given, Operator(app, rights=rights))

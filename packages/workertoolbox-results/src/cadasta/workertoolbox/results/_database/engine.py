@@ -25,7 +25,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from cadasta.workertoolbox.results._database.outages import one_line
-from cadasta.workertoolbox.results._database.url import check_login
+from cadasta.workertoolbox.results._database.url import VARIABLE, check_login
 from cadasta.workertoolbox.results._errors import DatabaseUnavailable, InvalidURL
 
 #: Seconds to wait for a PostgreSQL server that does not answer.
@@ -86,7 +86,9 @@ def _malformed(scheme: str) -> str:
 def _unsupported(scheme: str) -> str:
     return (
         f"result_backend {scheme!r} is not a supported database; set it to "
-        "workertoolbox+postgresql+psycopg2://… or workertoolbox+sqlite:///…"
+        "workertoolbox+postgresql+psycopg2://… or workertoolbox+sqlite:///…, or, if "
+        f"`track` leaves results where they are, set {VARIABLE} in the environment of "
+        "monitors and commands"
     )
 
 

@@ -5,9 +5,12 @@ Producers render such templates too, so this module does not import SQLAlchemy.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from string import Formatter
+from typing import Any
 from urllib.parse import quote
 
 from cadasta.workertoolbox.results._errors import InvalidTemplate, InvalidURL
@@ -18,12 +21,41 @@ RESULT_BACKEND = (
     "@{0.RESULT_DB_HOST}:{0.RESULT_DB_PORT}/{0.RESULT_DB_NAME}"
 )
 
+#: The environment variable with the database of an app whose results stay elsewhere.
+#: `Config` reads it too. A file is named with `_FILE` after it.
+VARIABLE = "WORKERTOOLBOX_RESULT_BACKEND"
+
 #: User and password in a template: the text between `://` and the last `@`.
 _CREDENTIALS = re.compile(r"(?<=://)((?:\{[^{}]*\}|[^:/@{}])*):(\S*)(?=@)")
 
 
 #: What SQLAlchemy takes for user and password, with the `@` after them.
 _LOGIN = re.compile(r"[^:/@]*(:[^@]*)?@")
+
+
+def tasks_database(conf: Any) -> str:
+    """Return the database with the tasks of an app, as a `result_backend`.
+
+    It is that of the toolbox's result backend. An app that is tracked without it, as by
+    `track`, has another one: then the environment names the database.
+
+    Args:
+        conf: The settings of the app.
+
+    Raises:
+        InvalidURL: The file with the URL cannot be read.
+    """
+    own = str(conf.result_backend or "")
+    if own.startswith("workertoolbox+"):
+        return own
+    if file := os.environ.get(f"{VARIABLE}_FILE"):
+        try:
+            return Path(file).read_text("utf-8").strip()
+        except (OSError, UnicodeError) as error:
+            raise InvalidURL(
+                f"{VARIABLE}_FILE={file!r} cannot be read: {type(error).__name__}"
+            ) from error
+    return os.environ.get(VARIABLE) or own
 
 
 def check_login(url: str) -> None:

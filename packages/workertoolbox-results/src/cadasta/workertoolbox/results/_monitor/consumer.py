@@ -21,6 +21,7 @@ from cadasta.workertoolbox.results._database.engine import (
     shown_url,
 )
 from cadasta.workertoolbox.results._database.schema import check_schema
+from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from cadasta.workertoolbox.results._monitor.backoff import TICK_S, backoff, sleep_unless
@@ -105,7 +106,7 @@ class Monitor:
     ) -> None:
         self._app = app
         self._queue = monitor_queue(app)
-        self._engine = open_engine(database_url(app.conf.result_backend), pool_size=1)
+        self._engine = open_engine(database_url(tasks_database(app.conf)), pool_size=1)
         # One batch is being written, one is being collected, and two are on their way
         # from the broker.
         self._prefetch_count = 4 * batch_size

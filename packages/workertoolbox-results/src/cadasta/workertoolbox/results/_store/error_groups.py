@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from celery import states
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -15,10 +16,16 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    text,
 )
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.tables import error_group, rollup
+from cadasta.workertoolbox.results._database.tables import (
+    IS_UNARCHIVED,
+    error_group,
+    rollup,
+    taskmeta,
+)
 from cadasta.workertoolbox.results._errors import ErrorGroupNotFound, UnknownErrorState
 from cadasta.workertoolbox.results._history.error_groups import IGNORED, RESOLVED
 from cadasta.workertoolbox.results._json_record import JsonRecord
@@ -150,6 +157,27 @@ class ErrorGroups(OpenDatabase):
         """
         with self._snapshot() as connection:
             return count_states(connection, datetime.now(UTC))
+
+    def has_unlisted_failures(self, *, name: str | None = None) -> bool:
+        """Return whether a task has failed that is not in the history yet.
+
+        Its error is counted in its group when the task is moved there, about a minute
+        after its end.
+
+        Args:
+            name: Only failures of tasks of this name.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        result = taskmeta.c
+        query = select(result.task_id).where(
+            text(IS_UNARCHIVED), result.status == states.FAILURE
+        )
+        if name is not None:
+            query = query.where(result.name == jsonable(name))
+        with self._connected() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def error_group(self, id: str) -> ErrorGroup:
         """Return a group of errors by its key.

@@ -22,6 +22,7 @@ from cadasta.workertoolbox.results._database.snapshot import (
     watch_snapshots,
 )
 from cadasta.workertoolbox.results._database.time_limits import interrupted
+from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._errors import ResultsError
 
 #: Seconds after which a query is cancelled.
@@ -54,7 +55,10 @@ class OpenDatabase:
 
     @classmethod
     def for_app(cls, app: Celery, *, timeout_s: float = TIMEOUT_S) -> Self:
-        """Open the database that an app's `result_backend` names.
+        """Open the database with the tasks of an app.
+
+        It is that of `result_backend`, or the one that the environment variable
+        `WORKERTOOLBOX_RESULT_BACKEND` names, if `track` leaves results elsewhere.
 
         Args:
             timeout_s: As for `TaskStore`.
@@ -65,7 +69,7 @@ class OpenDatabase:
                 driver is not installed.
             SchemaOutdated: The tables are missing or too old.
         """
-        return cls(app.conf.result_backend, timeout_s=timeout_s)
+        return cls(tasks_database(app.conf), timeout_s=timeout_s)
 
     @classmethod
     def from_engine(cls, engine: Engine) -> Self:

@@ -136,7 +136,7 @@ def explain_unknown(connection: Connection, clock: Clock, id: str) -> Finding:
     words = (
         "is not known: no monitor and no worker has seen it, and the monitors are not "
         "behind; the id is wrong, the task was purged, or it was published without the "
-        "toolbox and has not run yet"
+        "toolbox, and has not run yet or a worker without the toolbox ran it"
     )
     return Finding(Cause.UNKNOWN, words, monitors.evidence(clock))
 

@@ -162,7 +162,8 @@ def _overtaken(activity: QueueActivity, queue: str, since: str) -> str:
     later = counted(activity.overtaken_by, "later task has", "later tasks have")
     return (
         f"has waited in queue {queue} {since}, although {later} started: a worker "
-        "holds its message, or has died with it, or the message was removed"
+        "holds its message, or has died with it, a worker without the toolbox ran it, "
+        "or the message was removed"
     )
 
 
@@ -178,6 +179,9 @@ def _without_consumer(
     if activity.before:
         verb = "waits" if activity.before == 1 else "wait"
         words += f", and {_number_before(activity)} {verb} before it"
+    if at is None:
+        words += "; or its workers run without the result backend of the toolbox, so "
+        words += "that this database does not know what they have run"
     return words
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from celery import current_app
 
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
+from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.django.database import result_backend
 
@@ -20,7 +21,7 @@ def find_store() -> TaskStore:
     Raises:
         InvalidURL: The database is not PostgreSQL or SQLite.
     """
-    url = str(current_app.conf.result_backend)
+    url = tasks_database(current_app.conf)
     return _open(url if url.startswith("workertoolbox+") else result_backend())
 
 
