@@ -435,8 +435,10 @@ def test_what_happens_in_other_queues_does_not_count_for_a_waiting_task(
         ended = Contribution("a", queue, "SUCCESS", now - 2 * MINUTE)
         with store.engine.begin() as connection:
             add_contributions(connection, [ended] * 60)
-    evidence = store.why("1").evidence
+    reason = store.why("1")
+    evidence = reason.evidence
 
+    assert "with it, a worker without the toolbox ran it, or" in reason.sentence
     assert (evidence["overtaken_by"], evidence["workers"]) == (1, ["a@host"])
     assert evidence["per_second"] == pytest.approx(0.1)
 
@@ -685,6 +687,7 @@ def test_an_unknown_id_is_explained_by_the_monitors(
     assert "monitors have just started, and have not reported how far" in started[2]
     assert known[:2] == (Cause.UNKNOWN, True)
     assert known[2].startswith("task[x] is not known: no monitor and no worker")
+    assert known[2].endswith("not run yet or a worker without the toolbox ran it.")
 
 
 def test_the_id_of_a_group_is_not_that_of_a_task(store: TaskStore) -> None:
