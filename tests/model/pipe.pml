@@ -109,17 +109,17 @@ active proctype Producer() {
   :: atomic {             // RabbitMQ copies the message: routing/_topology.py: Topology
        work!by_producer; copies!0; is_copied = true
      }
-  :: atomic {             // routing/transports/_virtual.py: TaskChannel.put_task
+  :: atomic {             // routing/transports/_copies.py: CopyingChannel.put_task
        work!by_producer
      };
      do
      :: atomic {          // It is killed, or gives up: the task stays untracked.
           faults < FAULTS -> faults++; break
         }
-     :: atomic {          // routing/transports/_virtual.py: TaskChannel.try_copy
+     :: atomic {          // routing/transports/_copies.py: CopyingChannel.try_copy
           copies!0; is_copied = true; break
         }
-     :: atomic {          // The response is lost: routing/transports/_virtual.py: TaskChannel.retry
+     :: atomic {          // The response is lost: routing/transports/_copies.py: CopyingChannel.retry
           tries < 2 && faults < FAULTS -> faults++; tries++;
           copies!0; is_copied = true
         }
