@@ -50,6 +50,7 @@ bool row_locked;       // The row of the history.
 bool is_late;          // The task has `acks_late`.
 bool is_copied;        // A copy was put into the monitor queue.
 bool is_stored;        // A monitor has committed the message.
+bool is_unsent;        // Only the copy was sent, and the caller knows of an error.
 bool was_run;
 byte running;
 bool is_forgone;       // Its worker was killed after it had acknowledged the message.
@@ -124,6 +125,17 @@ active proctype Producer() {
           copies!0; is_copied = true
         }
      od
+  :: atomic {             // At the same time: routing/transports/_sqs_copies.py: ConcurrentCopyChannel.put_task
+       copies!0; is_copied = true
+     };
+     if
+     :: atomic {          // It is killed, or SQS does not answer: the task stays queued.
+          faults < FAULTS -> faults++; is_unsent = true
+        }
+     :: atomic {          // routing/transports/_sqs_copies.py: ConcurrentCopyChannel.put_task
+          work!by_producer
+        }
+     fi
   fi
 }
 
@@ -397,9 +409,9 @@ active proctype End() {
   timeout;
   assert(!len(work) && !len(copies) && !held);
   assert(!archive_locked && !message_locked && !result_locked && !result_shared);
-  assert(was_run || is_revoked || is_forgone);                       // Lost tasks: 0.
+  assert(was_run || is_revoked || is_forgone || is_unsent);                       // Lost tasks: 0.
   assert(!is_copied || is_stored);                                   // Lost copies: 0.
-  assert(purged || is_forgotten || is_forgone || rows);              // Lost ends: 0.
+  assert(purged || is_forgotten || is_forgone || is_unsent || rows);              // Lost ends: 0.
   assert(purged || is_forgotten || !rows || row_has_message || !is_stored); // Lost messages: 0.
   assert(purged || is_forgotten || !rows || !message);               // Shown as queued: 0.
   assert(counted == rows + purged)                                   // Counted other than once: 0.
