@@ -88,18 +88,41 @@ def parse(words: Any) -> None:
 
 @pytest.mark.parametrize("text", texts("`tasks "))
 def test_commands_without_celery_and_their_options_exist(text: str) -> None:
+    for name, rest in re.findall(r"`tasks ([a-z]+)([^`]*)`", text):
+        assert options_in(rest) <= options_of(name)
+
+
+def test_the_table_of_commands_has_each_command_and_options_that_exist() -> None:
+    text = DOCUMENTS["packages/workertoolbox-results/README.md"].read_text("utf-8")
+    table = text.partition("| `celery -A proj tasks …` | does | options |")[2]
+    rows = re.findall(r"\| `(\w+).* \|(.*)\|(?:\n|$)", table.partition("\n\n")[0])
+    known = tasks_commands().list_commands(click.Context(tasks_commands()))
+
+    # Those of conf are in its README.
+    assert {name for name, _ in rows} == {*known} - {"adopt", "check", "init"}
+    for name, options in rows:
+        assert options_in(options) <= options_of(name)
+
+
+def tasks_commands() -> click.Group:
     group = celery.commands["tasks"]
     assert isinstance(group, click.Group)
-    context = click.Context(group)
-    for name, rest in re.findall(r"`tasks ([a-z]+)([^`]*)`", text):
-        command = group.get_command(context, name)
-        assert command is not None, name
-        if isinstance(command, click.Group):
-            continue
-        own = command.make_context(name, [], resilient_parsing=True).command
-        known = {each for option in own.params for each in option.opts}
+    return group
 
-        assert {*re.findall(r"(?<!\S)--[a-z0-9-]+", rest)} <= known
+
+def options_in(text: str) -> set[str]:
+    return {*re.findall(r"(?<![\w-])--[a-z0-9-]+", text)}
+
+
+def options_of(name: str) -> set[str]:
+    """Return the options of a command of `tasks`, and of the commands in its group."""
+    context = click.Context(tasks_commands())
+    command = tasks_commands().get_command(context, name)
+    assert command is not None, name
+    own = command.make_context(name, [], resilient_parsing=True).command
+    inner = own.commands.values() if isinstance(own, click.Group) else ()
+    params = [option for each in (own, *inner) for option in each.params]
+    return {each for option in params for each in option.opts}
 
 
 @pytest.mark.parametrize("page", RUNNING)
