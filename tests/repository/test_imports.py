@@ -48,6 +48,7 @@ ORDER = {
         "_destination _fixed_settings",  # what options name; fixed settings
         "_router _worker _scheduled_runs",  # the queue of a task; workers; beat's runs
         "_schedule_entries",  # entries of beat's schedule
+        "_stored_entries",  # entries that django-celery-beat has not loaded
         "_listing",  # the list of these entries
         "_beat_runs",  # descriptions of the runs that beat sends
         "_beat",  # what beat does
