@@ -2,7 +2,8 @@
 
 The pages are asked for one after another, alone and beside a fleet that writes. What
 one thread reads for all viewers (the overview and the pages of the fleet) is measured
-twice: as a viewer gets it, and as the first viewer, who waits for the database. Then
+three times: as a viewer gets it; after a restart, when the first viewer waits for the
+database; and the overview with a window that nobody has asked for before. Then
 viewers with the overview open count the statements that they cost the database.
 `--rows N …` chooses the sizes, and `--databases URL …` existing databases.
 """
@@ -13,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count as count_from
 from urllib.parse import urlencode
 
 from sqlalchemy import Connection, create_engine, event
@@ -23,6 +26,7 @@ from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results.web import create_app
+from cadasta.workertoolbox.results.web.answers.refresher import Refresher
 from cadasta.workertoolbox.results.web.serving.server import collect_rarely
 from measuring.figures import Row
 from measuring.large_workflows import ENDED, OPEN, insert_large_workflows
@@ -77,10 +81,16 @@ def pages(store: TaskStore, connection: Connection) -> dict[str, Callable[[], ob
         *(f"/tasks?{urlencode({'query': query})}" for query in searches),
         f"/tasks?{urlencode({'query': 'name:*.rare', 'since': day})}",
     ]
+    restarted = _restarted(store)
+    first = TestClient(restarted)
     return {
         **{path[:38]: partial(_get, client, path) for path in paths},
+        "/?since=…, a new window": partial(_get_new, client, count_from(43_200)),
+        "/?since=…&until=…, a new window": partial(
+            _get_new, client, count_from(4320), until="2d"
+        ),
         **{
-            f"{path[:24]}, first viewer": partial(_get_first, app, client, path)
+            f"{path[:24]}, after a restart": partial(_get_first, restarted, first, path)
             for path in SHARED
         },
     }
@@ -99,9 +109,22 @@ def _get(client: TestClient, path: str) -> None:
     assert response.status_code == 200, f"{path}: {response.text}"
 
 
+def _get_new(client: TestClient, minutes: Iterator[int], *, until: str = "") -> None:
+    """Ask for the overview with another window each time."""
+    query = urlencode({"since": f"{next(minutes)}m", "until": until})
+    _get(client, f"/?{query}")
+
+
 def _get_first(app: Starlette, client: TestClient, path: str) -> None:
     app.state.site.refresher.stop()
     _get(client, path)
+
+
+def _restarted(store: TaskStore) -> Starlette:
+    """Return an app whose thread answers only what a viewer asks."""
+    app = create_app(store)
+    app.state.site = replace(app.state.site, refresher=Refresher(store, keep_s=0))
+    return app
 
 
 def viewers(store: TaskStore) -> Mapping[str, float]:
