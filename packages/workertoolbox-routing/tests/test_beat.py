@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,32 @@ def make_due(scheduler: Any, *names: str) -> None:
         is_crontab = isinstance(entry.schedule, crontab)
         ago = timedelta(weeks=1) if is_crontab else timedelta(hours=1)
         entry.last_run_at = datetime.now(UTC) - ago
+
+
+#: Prints an entry of a stored schedule, as beat without the toolbox reads it.
+READ_SCHEDULE = """
+import shelve, sys
+sys.modules["cadasta"] = None
+entry = shelve.open(sys.argv[1])["entries"]["sums"]
+print(entry.args, entry.kwargs, entry.options)
+"""
+
+
+def test_a_stored_schedule_can_be_read_without_the_toolbox(
+    app: Celery, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {
+        "args": [[1, 2]],
+        "kwargs": {"of": {"rows": [3]}},
+        "options": {"headers": {"a": [4]}},
+    }
+    schedule = {"sums": {"task": "export.sum", "schedule": 60.0, **values}}
+    app.conf.beat_schedule = Routing(["export"], beat_schedule=schedule).beat_schedule
+    path = str(tmp_path / "schedule")
+    start_beat(app, PersistentScheduler, schedule_filename=path).close()
+
+    shown = subprocess.check_output([sys.executable, "-c", READ_SCHEDULE, path])
+    assert shown.decode().strip() == " ".join(map(str, values.values()))
 
 
 @pytest.mark.parametrize("kind", [Scheduler, PersistentScheduler])

@@ -1,9 +1,12 @@
-"""Read-only dictionaries and lists."""
+"""Read-only dictionaries and lists.
+
+A copy or a pickle of one is a plain `dict` or `list`: beat stores its schedule in a file,
+which services without the toolbox read too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any, NoReturn
 
 from cadasta.workertoolbox.routing._errors import FrozenSettings
@@ -23,35 +26,23 @@ def _refuse(self: object, *_: object, **__: object) -> NoReturn:
 
 
 class FrozenDict(dict[Any, Any]):
-    """A read-only dictionary; a copy or deep copy of it is a plain `dict`."""
+    """A read-only dictionary."""
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
-    def __copy__(self) -> dict[Any, Any]:
-        return dict(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
-        return deepcopy(dict(self), memo)
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self),)
+        return dict, (dict(self),)
 
 
 class FrozenList(list[Any]):
-    """A read-only list; a copy or deep copy of it is a plain `list`."""
+    """A read-only list."""
 
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
 
-    def __copy__(self) -> list[Any]:
-        return list(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
-        return deepcopy(list(self), memo)
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (list(self),)
+        return list, (list(self),)
 
 
 def freeze(value: Any) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from cadasta.workertoolbox.routing._errors import FrozenSettings
 from cadasta.workertoolbox.routing._frozen import freeze_settings
@@ -62,11 +61,9 @@ class Settings(Mapping[str, Any]):
         # Values may be unhashable. Equal settings have equal names.
         return hash(frozenset(self._values))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        copy = type(self).__new__(type(self))
-        values = freeze_settings(deepcopy(self._values, memo))
-        vars(copy).update(deepcopy(vars(self), memo), _values=values)
-        return copy
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        # A copied or pickled dictionary is a plain one.
+        vars(self).update(state, _values=freeze_settings(state["_values"]))
 
     def __repr__(self) -> str:
         shown = ", ".join(
