@@ -1,7 +1,7 @@
 """Read-only dictionaries and lists.
 
-A copy or a pickle of one is a plain `dict` or `list`: beat stores its schedule in a file,
-which services without the toolbox read too.
+A copy or a pickle of one is a plain `dict` or `list`: beat stores its schedule in a
+file, which services without the toolbox read too.
 """
 
 from __future__ import annotations
