@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -359,6 +360,16 @@ def test_a_search_for_json_in_the_history_uses_its_index(
     for index in ("args_kwargs_headers", "listed_at_idx1"):
         assert any("BitmapOr" in plan and index in plan for plan in found)
     assert plans == []
+
+
+def test_a_search_by_status_reads_only_the_newest_tasks(large: TaskStore) -> None:
+    with record_plans(large.engine) as found:
+        tasks = large.search("status:failure name:*.*", limit=20).tasks
+    plan, *_ = [plan for plan in found if "on workertoolbox_history_default" in plan]
+
+    assert [task.status for task in tasks] == ["FAILURE"] * 20
+    # PostgreSQL expects a full page. If it expects a few tasks, it reads and sorts all.
+    assert re.match(r"Limit .* rows=21 ", plan)
 
 
 INSERT_COMMON_VALUES = f"""

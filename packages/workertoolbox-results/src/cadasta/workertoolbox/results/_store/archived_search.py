@@ -6,20 +6,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
 
 from celery.states import SUCCESS
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import ENDED
-from cadasta.workertoolbox.results._database.tables import (
-    IS_UNUSUAL,
-    day_value,
-    history,
-)
+from cadasta.workertoolbox.results._database.tables import day_value, history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.conditions import is_live
 from cadasta.workertoolbox.results._store.dated_ids import EPOCH, DatedId, fetch_ids
 from cadasta.workertoolbox.results._store.day_windows import DayWindow, day_windows
-from cadasta.workertoolbox.results._store.filters import Condition, is_internal
+from cadasta.workertoolbox.results._store.filters import (
+    Condition,
+    is_internal,
+    of_partial_index,
+)
 from cadasta.workertoolbox.results._store.matching_values import (
     MAX_SCANS,
     find_matching_values,
@@ -57,7 +57,7 @@ def add_matching(
     at = history.c.finished_at if search.by_latest_state else history.c.listed_at
     id, limit = history.c.id, search.limit
     values = _known_values(connection, search)
-    scans = [*_scans(search, values)]
+    scans = [*_scans(connection, search, values)]
     query, fetch = select(at, id, history.c.day), fetch_ids
     if len(scans) == 1:
         # Of several scans, most tasks that are found are not on the page.
@@ -106,7 +106,9 @@ def _known_values(connection: Connection, search: Search) -> Values:
     return {each: values for each, values in known.items() if values is not None}
 
 
-def _scans(search: Search, known: Values) -> Iterator[Sequence[Condition]]:
+def _scans(
+    connection: Connection, search: Search, known: Values
+) -> Iterator[Sequence[Condition]]:
     """Yield conditions that cover the matching tasks, each with an index."""
     columns = history.c
     if search.by_latest_state:
@@ -114,7 +116,8 @@ def _scans(search: Search, known: Values) -> Iterator[Sequence[Condition]]:
         usual = SUCCESS in (search.statuses or (SUCCESS,))
     else:
         fields, usual = ("name", "queue"), True
-    rare: list[Condition] = [] if usual else [text(IS_UNUSUAL)]
+    is_unusual = [*of_partial_index(connection)]
+    rare: Sequence[Condition] = [] if usual else is_unusual
     for field in fields:
         values = known.get(field)
         if values is not None and len(values) <= MAX_SCANS:
@@ -124,7 +127,7 @@ def _scans(search: Search, known: Values) -> Iterator[Sequence[Condition]]:
         yield []
         return
     if requires(search.query, ("error",)):
-        rare = [text(IS_UNUSUAL)]
+        rare = is_unusual
     elif usual:
         yield []
         return

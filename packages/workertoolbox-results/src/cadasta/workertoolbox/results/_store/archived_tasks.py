@@ -40,7 +40,7 @@ def add_archived(
     at = columns.finished_at if filters.by_latest_state else columns.listed_at
     query = (
         select_ended(connection, detail, at)
-        .where(*history_conditions(filters), ~is_live(columns.id))
+        .where(*history_conditions(connection, filters), ~is_live(columns.id))
         .order_by(at.desc())
     )
     for window in day_windows(connection, only=_days(connection, filters)):

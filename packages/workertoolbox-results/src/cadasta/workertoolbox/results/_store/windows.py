@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    func,
+    or_,
+    select,
+)
 
 from cadasta.workertoolbox.results._database.types import FIRST
 from cadasta.workertoolbox.results._errors import InvalidWindow
@@ -40,14 +50,7 @@ def complete_since(connection: Connection, table: Table) -> Mapping[str, datetim
 
     If a longer tier begins earlier, older intervals of a tier were deleted.
     """
-    columns = [
-        select(end(table.c.at, type_=table.c.at.type))
-        .where(table.c.tier == tier)
-        .scalar_subquery()
-        for tier in TIERS
-        for end in (func.min, func.max)
-    ]
-    values = iter(connection.execute(select(*columns)).one())
+    values = iter(connection.execute(_select_ends(table)).one())
     ends = dict(zip(TIERS, zip(values, values, strict=True), strict=True))
     since = dict.fromkeys(TIERS, FIRST)
     for tier, longer in combinations(TIERS, 2):
@@ -60,6 +63,21 @@ def complete_since(connection: Connection, table: Table) -> Mapping[str, datetim
         elif longer_first < interval_start(first, TIERS[longer]):
             since[tier] = first
     return since
+
+
+@cache
+def _select_ends(table: Table) -> Select[Any]:
+    """Return the query for the first and the last interval of each tier.
+
+    Python needs longer to build it than PostgreSQL to execute it.
+    """
+    at, tier = table.c.at, table.c.tier
+    columns = [
+        select(end(at, type_=at.type)).where(tier == each).scalar_subquery()
+        for each in TIERS
+        for end in (func.min, func.max)
+    ]
+    return select(*columns)
 
 
 def cover(
