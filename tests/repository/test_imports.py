@@ -66,6 +66,7 @@ ORDER = {
         "_durations",  # "30s" and "7d"
         "_duration_text _number_text",  # "2.1 min" and "12,345"
         "_errors _headers _ages _json_record",  # exceptions; headers; ages; `--json`
+        "_work_queues",  # the queue of a task that other publishers have sent
         "_query_errors",  # the exceptions of queries
         "_instants",  # "2h", "yesterday" and "14:30"
         "_safe_text",  # text that is safe to print and to log

@@ -9,8 +9,8 @@ is `RERUN`, which this package writes itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 #: Header with the instant of publication, in ISO 8601.
 PUBLISHED_AT = "workertoolbox_published_at"
@@ -56,6 +56,10 @@ PROBE = "workertoolbox_probe"
 
 #: Prefix of a routing key in RabbitMQ's delayed delivery: a countdown in 28 bits.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
+
+
+#: A function that returns the work queue of a message, as `work_queue` does.
+FindQueue: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], str]
 
 
 def work_queue(delivery_info: Mapping[str, Any], headers: Mapping[str, Any]) -> str:

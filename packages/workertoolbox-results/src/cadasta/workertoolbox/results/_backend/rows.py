@@ -24,8 +24,9 @@ from cadasta.workertoolbox.results._arguments.truncation import (
 from cadasta.workertoolbox.results._backend.fingerprint import Fingerprint
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
 from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._headers import PUBLISHED_AT, work_queue
+from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.stored_error import PLACE, message_of
+from cadasta.workertoolbox.results._work_queues import WorkQueues
 
 _NO_SECRETS = KnownSecrets()
 
@@ -51,6 +52,7 @@ class RowBuilder:
         self._encode = encode
         self._redaction = Redaction.from_app(app)
         self._max_bytes = max_argument_bytes(app)
+        self._queues = WorkQueues(app)
         #: The worker of this process, once it has started.
         self.worker: str | None = None
 
@@ -130,6 +132,7 @@ class RowBuilder:
             unshown=unshown,
         )
         delivery_info = getattr(request, "delivery_info", None) or {}
+        queue = self._queues.find(delivery_info, vars(request))
         stamps = _stamps(request)
         if stamps is not None:
             stamps["stamps"] = self._redaction.masking(name or "", hidden).mask(
@@ -143,7 +146,7 @@ class RowBuilder:
             "kwargs": self._encoded_arguments(kwargs),
             "worker": _truncated_name(request.hostname),
             "retries": request.retries,
-            "queue": _truncated_name(work_queue(delivery_info, vars(request)) or None),
+            "queue": _truncated_name(queue or None),
             "stamps": self._encoded(stamps) if stamps else None,
         }
 

@@ -42,6 +42,7 @@ from cadasta.workertoolbox.results._monitor.progress import Progress
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 from cadasta.workertoolbox.results._monitor.writer import Writer
 from cadasta.workertoolbox.results._safe_text import log_text
+from cadasta.workertoolbox.results._work_queues import WorkQueues
 
 _logger = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class Monitor:
             self._engine,
             redaction=Redaction.from_app(app),
             max_bytes=max_argument_bytes(app),
+            find_queue=WorkQueues(app).find,
             on_commit=self._count_batch,
             should_stop=lambda: self._stopping,
         )

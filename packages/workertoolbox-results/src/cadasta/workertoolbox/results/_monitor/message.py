@@ -16,6 +16,7 @@ from cadasta.workertoolbox.results._headers import (
     PROBE,
     PUBLISHED_AT,
     REFUSED,
+    FindQueue,
     work_queue,
 )
 from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
@@ -99,6 +100,7 @@ def read_task(
     seen_at: datetime,
     redaction: Redaction = _DEFAULT_REDACTION,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    find_queue: FindQueue = work_queue,
 ) -> TaskRecord:
     """Return the record of a task message.
 
@@ -108,6 +110,7 @@ def read_task(
             publication if the message does not have one.
         redaction: Rules for hiding arguments.
         max_bytes: Maximum size in bytes, as JSON, of `args` and of `kwargs`.
+        find_queue: Returns the work queue of a message, as `work_queue` does.
 
     Raises:
         UnreadableMessage: It is not a task message of protocol 2, or not in JSON.
@@ -120,7 +123,7 @@ def read_task(
     times = _read_times(headers, seen_at)
     return TaskRecord(
         name=name,
-        queue=jsonable(work_queue(message.delivery_info or {}, headers)),
+        queue=jsonable(find_queue(message.delivery_info or {}, headers)),
         replaced=read_count(headers, "replaced_task_nesting"),
         retries=read_count(headers, "retries"),
         ignore_result=bool(headers.get("ignore_result")),

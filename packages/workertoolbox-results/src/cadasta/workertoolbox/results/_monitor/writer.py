@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._database.outages import is_outage, one_line
+from cadasta.workertoolbox.results._headers import FindQueue, work_queue
 from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.message import is_probe, read_task
@@ -36,6 +37,7 @@ class Writer:
     Args:
         redaction: Rules for hiding arguments.
         max_bytes: Maximum size in bytes, as JSON, of `args` and of `kwargs`.
+        find_queue: Returns the work queue of a message.
         on_commit: Called with each committed batch.
         should_stop: Called during an outage of the database; returns whether to give
             up.
@@ -47,12 +49,14 @@ class Writer:
         *,
         redaction: Redaction,
         max_bytes: int,
+        find_queue: FindQueue = work_queue,
         on_commit: Callable[[CommittedBatch], object],
         should_stop: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._redaction = redaction
         self._max_bytes = max_bytes
+        self._find_queue = find_queue
         self._on_commit = on_commit
         self._should_stop = should_stop
         self._faulty = FaultyRows(limit=None)
@@ -83,6 +87,7 @@ class Writer:
                 seen_at=seen_at,
                 redaction=self._redaction,
                 max_bytes=self._max_bytes,
+                find_queue=self._find_queue,
             )
         except UnreadableMessage as error:
             reason = str(error)
