@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from archiving import archive
 from celery import Celery, Signature, _state, chain, chord, group
 from celery.app.trace import trace_task
 from kombu import Queue
@@ -218,6 +219,24 @@ def test_each_body_runs_once_with_the_results_of_the_whole_header(
     failed = {each.id for each in tasks if each.status == "FAILURE"}
     assert repeated == failed
     assert not any(each.status == "PLANNED" for each in tasks)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_each_root_of_a_chord_has_the_whole_workflow_also_in_the_history(
+    service: Service, number: int
+) -> None:
+    make, _ = SHAPES["chord in a chain in the header"]
+    service.fail(make(service))
+    tasks = {task.id: task for task in service.store.list()}
+    [root_id] = [str(task.root_id) for task in tasks.values() if task.args == [number]]
+    live = {task.id for task in service.store.workflow(root_id)}
+    backend = service.app.backend
+    assert isinstance(backend, Backend)
+    archive(backend)
+    ended = {task.id for task in service.store.workflow(root_id)}
+
+    assert len(tasks) == 6
+    assert live == ended == tasks.keys()
 
 
 def test_a_rerun_that_fails_can_be_run_again(service: Service) -> None:

@@ -210,7 +210,7 @@ def _warn_of_unknown_chord(request: Any) -> None:
         "its tasks and will not start its body. Give the service that begins it the "
         "result backend of the toolbox, and send chords that are stuck again",
         request.group,
-        request.task,
+        getattr(request, "task", "a task"),  # A message that is rejected may lack it.
         request.id,
     )
 

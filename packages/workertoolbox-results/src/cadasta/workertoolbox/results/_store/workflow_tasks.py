@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
 
-from sqlalchemy import ColumnElement, Connection, bindparam, true
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, true
 
 from cadasta.workertoolbox.results._database.archived import Archived, find_archived
 from cadasta.workertoolbox.results._database.snapshot import release_locks
@@ -43,20 +43,30 @@ def read_workflow_tasks(
     ended: list[Task] = []
 
     def search(roots: Sequence[str], groups: Sequence[str]) -> Sequence[Archived]:
-        if since is None or [*roots] != [root_id]:
+        columns = history.c
+        if since is not None and [*roots] == [root_id]:
+            # The root is known.
+            wanted = and_(columns.root_id == root_id, columns.root_id != columns.id)
+        elif since is not None and not roots:
+            is_other = columns.root_id.is_distinct_from(root_id)
+            wanted = and_(columns.group_id.in_(groups), is_other)
+        else:
             return find_archived(connection, roots=roots, groups=groups)
-        # These have no other root, and no group that is not beneath it.
-        ended.extend(_read_beneath(connection, root_id, since, detail))
-        return []
+        read = [*_read_since(connection, wanted, since, detail)]
+        ended.extend(read)
+        known = [*read, *([] if root is None else [root])]
+        relatives = {(task.root_id, task.group_id): task.id for task in known}
+        return [Archived(id, *of, since) for of, id in relatives.items()]
 
-    found = find_workflow(
-        connection, root_id, search=search, since=since, every_group=False
-    )
+    found = find_workflow(connection, root_id, search=search, since=since)
     live, days = sorted(found.live_ids), found.days
-    not_live = sorted(found.task_ids - found.live_ids)
+    unread = found.task_ids - found.live_ids
+    unread -= {root_id, *(task.id for task in ended)}
     others = [
         *([] if root is None else [root]),
-        *read_tasks(connection, not_live, days=days, detail=detail, are_live=False),
+        *read_tasks(
+            connection, sorted(unread), days=days, detail=detail, are_live=False
+        ),
         *read_tasks(connection, live, days=days, detail=detail),
     ]
     belonging = (
@@ -79,17 +89,15 @@ def _first_day(root: Task, now: datetime) -> date | None:
     return (first - MAX_SKEW).date() - timedelta(days=1)
 
 
-def _read_beneath(
-    connection: Connection, root_id: str, since: date, detail: Detail
+def _read_since(
+    connection: Connection, wanted: ColumnElement[bool], since: date, detail: Detail
 ) -> Iterator[Task]:
-    """Yield the tasks in the history with this root, but not the root.
+    """Yield tasks in the history that ended on a day or later.
 
     Of two ends of the same id, the newest is the last.
     """
     query = select_tasks(history, detail, connection.dialect.name)
-    query = query.add_columns(history.c.day).where(
-        history.c.root_id == root_id, history.c.root_id != history.c.id
-    )
+    query = query.add_columns(history.c.day).where(wanted)
     for is_within in _windows(connection, since):
         release_locks(connection)
         result = connection.execute(query.where(is_within))

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from datetime import date
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, or_, select, text, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, text, true
 
 from cadasta.workertoolbox.results._database.archived import (
     Archived,
@@ -67,7 +67,6 @@ def find_workflow(
     *ids: str,
     search: Search | None = None,
     since: date | None = None,
-    every_group: bool = True,
 ) -> WorkflowIds:
     """Find a workflow by ids of tasks that began it, or of its groups.
 
@@ -77,27 +76,22 @@ def find_workflow(
     Args:
         search: Searches the history. By default, all days are searched.
         since: The day from which announced steps may have ended; None for any day.
-        every_group: Whether to search all groups, even those that a task of the
-            workflow has published. Celery gives their tasks the root of that task, so
-            that only forged messages have another one.
     """
     live_ids: set[str] = set()
     found = WorkflowIds(set(), set(ids), set(ids), {}, live_ids)
     roots, groups = set(ids), set(ids)
     while roots or groups:
-        members = [*_members(connection, sorted(roots), sorted(groups), search)]
+        searched = found.root_ids - roots
+        members = [
+            *_members(connection, sorted(roots), sorted(groups), search, searched)
+        ]
         found.task_ids.update(each.id for each in members)
         live = (each.id for each in members if each.table in (task, taskmeta))
         live_ids.update(live)
         for id, day in _days(connection, members, since).items():
             found.days[id] = max(day, found.days.get(id, day))
         roots = {each.root_id for each in members if each.root_id is not None}
-        groups = {
-            each.group_id
-            for each in members
-            if each.group_id is not None
-            and (every_group or each.root_id in (None, each.id))
-        }
+        groups = {each.group_id for each in members if each.group_id is not None}
         roots -= found.root_ids
         groups -= found.group_ids
         found.root_ids.update(roots)
@@ -150,8 +144,14 @@ def _members(
     roots: Sequence[str],
     groups: Sequence[str],
     search: Search | None = None,
+    searched: Collection[str] = (),
 ) -> Iterator[_Member]:
-    """Yield the ids of tasks that have one of the roots or groups."""
+    """Yield the ids of tasks that have one of the roots or groups.
+
+    Args:
+        searched: Roots whose live tasks are known, so that those of the groups that
+            have one of them are left out.
+    """
     for start in range(0, max(len(roots), len(groups)), MAX_KEYS):
         keys = {
             "roots": roots[start : start + MAX_KEYS],
@@ -160,7 +160,12 @@ def _members(
         for table in (task, planned, taskmeta):
             has_root = table.c.root_id.in_(keys["roots"])
             is_in_group = table.c.group_id.in_(keys["groups"])
-            yield from _select(connection, table, or_(has_root, is_in_group))
+            is_new: ColumnElement[bool] = true()
+            if 0 < len(searched) < MAX_KEYS:
+                root_id = table.c.root_id
+                is_new = or_(root_id.is_(None), root_id.not_in([*searched]))
+            is_wanted = or_(has_root, and_(is_in_group, is_new))
+            yield from _select(connection, table, is_wanted)
         if search is None:
             archived = find_archived(connection, **keys)
         else:
