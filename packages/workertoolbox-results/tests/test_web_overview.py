@@ -306,6 +306,7 @@ def test_ten_viewers_cost_the_database_what_one_does(store: TaskStore) -> None:
 
     app = create_app(store)
     TestClient(app).get("/health")  # Checks the schema.
+    app.state.site.refresher.stop()
 
     def look(viewers: int) -> Counter[str]:
         """Let viewers look at the page three times; return the statements by thread."""
