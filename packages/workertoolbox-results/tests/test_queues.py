@@ -72,6 +72,15 @@ def test_consumers_are_workers_that_have_run_tasks_of_the_queue_lately(
     assert export.ended_at == now - 3 * MINUTE
 
 
+def test_a_worker_whose_task_has_ended_just_now_is_a_consumer(
+    store: TaskStore,
+    now: datetime,
+) -> None:
+    store_ended(store, "1", at=now - MINUTE / 12, worker="new@host")
+
+    assert by_queue(store)["export"].consumers == ["new@host"]
+
+
 def test_the_time_to_drain_assumes_the_throughput_of_the_last_minutes(
     store: TaskStore,
     now: datetime,

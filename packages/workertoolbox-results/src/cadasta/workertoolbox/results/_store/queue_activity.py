@@ -27,8 +27,8 @@ from cadasta.workertoolbox.results._store.queues import (
     CONSUMER_ROWS,
     RUN,
     End,
-    read_speed,
 )
+from cadasta.workertoolbox.results._store.speeds import read_speed
 from cadasta.workertoolbox.results._store.value_days import find_days
 
 #: Maximum number of tasks that are counted.

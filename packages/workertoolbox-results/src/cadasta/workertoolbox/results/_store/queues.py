@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
 from celery import states
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 
 from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._database.tables import (
@@ -17,7 +17,6 @@ from cadasta.workertoolbox.results._database.tables import (
     IS_UNARCHIVED,
     backlog,
     history,
-    rollup,
     task,
     taskmeta,
 )
@@ -26,10 +25,10 @@ from cadasta.workertoolbox.results._history.backlog import (
     count_queued,
 )
 from cadasta.workertoolbox.results._json_record import JsonRecord
-from cadasta.workertoolbox.results._store.archived_until import archived_until
 from cadasta.workertoolbox.results._store.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.distinct_values import distinct_values
 from cadasta.workertoolbox.results._store.latest_rows import group_latest
+from cadasta.workertoolbox.results._store.speeds import CONSUMER_WINDOW, read_speeds
 
 #: Maximum number of live tasks that are counted: each is looked up in the results. Of
 #: more tasks, the numbers are those of the sample that the archiver takes each minute.
@@ -40,12 +39,6 @@ MAX_ROWS = 20_000
 
 #: Age from which a sample of the archiver counts as out of date: it takes one a minute.
 MAX_SAMPLE_AGE = timedelta(minutes=5)
-
-#: The window of the throughput: minutes that are archived.
-THROUGHPUT_WINDOW = timedelta(minutes=10)
-
-#: How long ago a worker has run a task of a queue that it probably still consumes.
-CONSUMER_WINDOW = timedelta(hours=1)
 
 #: Number of latest ended tasks of a queue whose workers are read.
 CONSUMER_ROWS = 200
@@ -129,7 +122,8 @@ def read_queues(connection: Connection, now: datetime) -> Sequence[QueueBacklog]
     speeds = read_speeds(connection, now)
     ends = read_newest_ends(connection)
     queues = {*waiting.by_queue, *open_tasks, *speeds, *ends}
-    archived = _read_archived_ends(connection, queues, now)
+    # Of any other queue, the history of the hour would be read in vain.
+    archived = _read_archived_ends(connection, speeds, now)
     found = []
     for queue in queues:
         opened = open_tasks[queue]
@@ -214,39 +208,6 @@ def _read_open_tasks(connection: Connection) -> Mapping[str, _OpenTasks]:
             found[queue].running += count
             found[queue].workers |= {worker} - {None}
     return found
-
-
-def read_speeds(connection: Connection, now: datetime) -> Mapping[str, float]:
-    """Return the ended tasks per second of each queue that had some in an hour."""
-    until = archived_until(connection, now)
-    counted = func.sum(case((rollup.c.at >= until - THROUGHPUT_WINDOW, rollup.c.count)))
-    query = (
-        select(rollup.c.queue, counted)
-        .where(
-            rollup.c.tier == "minute",
-            rollup.c.at >= until - CONSUMER_WINDOW,
-            rollup.c.at < until,
-            rollup.c.queue != "",
-        )
-        .group_by(rollup.c.queue)
-    )
-    seconds = THROUGHPUT_WINDOW.total_seconds()
-    return {
-        queue: float(count or 0) / seconds for queue, count in connection.execute(query)
-    }
-
-
-def read_speed(connection: Connection, queue: str, now: datetime) -> float:
-    """Return the ended tasks per second of a queue, as `read_speeds` does."""
-    until = archived_until(connection, now)
-    query = select(func.sum(rollup.c.count)).where(
-        rollup.c.tier == "minute",
-        rollup.c.at >= until - THROUGHPUT_WINDOW,
-        rollup.c.at < until,
-        rollup.c.queue == queue,
-    )
-    count = connection.scalar(query)
-    return float(count or 0) / THROUGHPUT_WINDOW.total_seconds()
 
 
 class End(NamedTuple):
