@@ -96,7 +96,7 @@ def _tables(rows: list[Row]) -> Iterator[str]:
 
 
 def _cells(values: Iterable[str]) -> str:
-    return f"| {' | '.join(value.replace('|', '|') for value in values)} |"
+    return f"| {' | '.join(value.replace('|', '&#124;') for value in values)} |"
 
 
 def _machine() -> str:

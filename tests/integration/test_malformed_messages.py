@@ -89,7 +89,8 @@ class Rejections:
         messages: The number of messages that kombu cannot parse.
         log: The output of the worker.
         exit_code: The exit code of the worker, which was stopped at the end.
-        is_empty: Whether the queue was empty then.
+        is_empty: Whether the queue was empty then, but for the last task: the end of
+            the worker may overtake its acknowledgement.
     """
 
     broker: str
@@ -129,7 +130,7 @@ def rejections(
                 lambda: {text: process.text.count(text) for text in counts} == counts
             )
             exit_code = process.stop()
-        is_empty = queues.is_empty("export")
+        is_empty = queues.is_empty("export") or queues.ids("export") == [last]
         return Rejections(name, len(malformed), process.text, exit_code, is_empty)
 
 

@@ -12,7 +12,7 @@ import pytest
 from celery import chain, chord, states
 from celery.app.task import Context
 from kombu import Producer
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from cadasta.workertoolbox.results import Cause, Reason, database_url, open_engine
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
@@ -429,17 +429,34 @@ def test_a_step_after_an_erased_task_is_without_explanation(
 # Messages that no monitor has seen
 
 
+#: Transactions of other sessions.
+OPEN_TRANSACTIONS = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+AND state IN ('active', 'idle in transaction') AND pid <> pg_backend_pid()
+"""
+
+
 @contextmanager
-def paused(process: Process) -> Iterator[None]:
-    process.pause()
+def paused(process: Process, engine: Engine) -> Iterator[None]:
+    """Suspend a monitor between two transactions, so that it keeps no locks."""
+
+    def pause() -> bool:
+        process.pause()
+        with engine.connect() as connection:
+            if connection.scalar(text(OPEN_TRANSACTIONS)) == 0:
+                return True
+        process.resume()
+        return False
+
     try:
+        wait_until(pause)
         yield
     finally:
         process.resume()
 
 
 def test_messages_that_no_monitor_has_seen_are_missed(
-    service: WorkflowService, monkeypatch: pytest.MonkeyPatch
+    service: WorkflowService, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explained(service, "nothing", Cause.UNKNOWN)  # The monitors are not behind.
     key = f"unseen {uuid4()}"
@@ -448,7 +465,7 @@ def test_messages_that_no_monitor_has_seen_are_missed(
     last: Any = chain(first, accident(service, "add"))()
     explained(service, last.id, Cause.STEP)
     wait_until(lambda: service.store.get(retried).status == "STARTED")
-    with paused(service.monitor), monkeypatch.context() as patch:
+    with paused(service.monitor, engine), monkeypatch.context() as patch:
         lose_patience(patch)
         set_flag(key)
         for behind_s, causes in (

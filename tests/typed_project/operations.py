@@ -111,6 +111,7 @@ from cadasta.workertoolbox.results import (
     read_result_ids,
     rerun,
     resume_rerun,
+    tasks_database,
 )
 from cadasta.workertoolbox.results.web import (
     AppLogin,
@@ -199,6 +200,9 @@ def make_pages(app: Celery, store: TaskStore) -> list[Starlette]:
 
 
 WORDS: tuple[str, ...] = (DURATION_FORM, PROBE, RESULT_BACKEND, *ROLE_PRIVILEGES)
+
+#: The database of an app that is tracked without the result backend.
+DATABASE: str = tasks_database({"result_backend": "redis://"})
 
 #: What the answers above are made of.
 PARTS: tuple[type, ...] = (

@@ -52,6 +52,7 @@ from cadasta.workertoolbox.routing import (
     Routing,
     RoutingError,
     Settings,
+    UndeclaredQueues,
     UnknownPrefix,
     UnknownQueue,
     Unroutable,
@@ -61,6 +62,7 @@ from cadasta.workertoolbox.routing import (
     check_url,
     existing_queues,
     expand_predefined_queues,
+    find_router,
     find_similar,
     mask_url,
     mask_value,
@@ -126,6 +128,7 @@ def read() -> None:
     assert_type(read_variables("EXPORT", CELERY_TYPES), dict[str, Any])
     assert_type(expand_predefined_queues({}), dict[str, Any])
     assert_type(without_delay("export"), str)
+    assert_type(find_router(app.conf), Router | None)
     assert_type(render_url("sqlite:///{NAME}", {"NAME": "x"}), str)
     assert_type(render_text("{NAME}", {"NAME": "x"}, setting="queue"), str)
     assert_type(mask_value("password", "secret"), object)
@@ -146,7 +149,7 @@ def send() -> str:
         return str(error)
     except (InvalidQueues, InvalidSetting, InvalidID, InvalidRoutingVariable) as error:
         return str(error)
-    except (FrozenSettings, MissingExtra, RoutingError) as error:
+    except (FrozenSettings, MissingExtra, UndeclaredQueues, RoutingError) as error:
         return str(error)
     except (MissingQueues, UnknownSetting, InvalidValue, InvalidVariable) as error:
         return str(error)
