@@ -8,8 +8,10 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery import Celery
 
 from support.malformed_messages import (
     MALFORMED_BYTES,
@@ -89,8 +91,7 @@ class Rejections:
         messages: The number of messages that kombu cannot parse.
         log: The output of the worker.
         exit_code: The exit code of the worker, which was stopped at the end.
-        is_empty: Whether the queue was empty then, but for the last task: the end of
-            the worker may overtake its acknowledgement.
+        is_empty: Whether the queue was empty then.
     """
 
     broker: str
@@ -115,23 +116,31 @@ def rejections(
         first = app.send_task("export.note").id
         for raw in malformed:
             queues.put("export", raw)
-        with app.connection_for_write() as connection:
-            producer = connection.Producer(serializer="json")
-            for headers, body in (*MALFORMED_TASKS, *SECRET_TASKS):
-                producer.publish(body, routing_key="export", headers=headers)
+        publish(app, *MALFORMED_TASKS, *SECRET_TASKS)
         last = app.send_task("export.note").id
         with run_worker(queues, folder, "-P", "prefork", "-c", "1") as process:
             wait_for_executions(folder, [first, last])
+            # When the worker has handled this message, it has also read that the pool
+            # runs the last task, and has acknowledged that one.
+            publish(app, MALFORMED_TASKS[0])
             counts = {
                 "malformed message": len(malformed),
-                "malformed task": len(MALFORMED_TASKS) + 1,
+                "malformed task": len(MALFORMED_TASKS) + 2,
             }
             wait_until(
                 lambda: {text: process.text.count(text) for text in counts} == counts
             )
             exit_code = process.stop()
-        is_empty = queues.is_empty("export") or queues.ids("export") == [last]
+        is_empty = queues.is_empty("export")
         return Rejections(name, len(malformed), process.text, exit_code, is_empty)
+
+
+def publish(app: Celery, *tasks: tuple[dict[str, Any], Any]) -> None:
+    """Publish headers and bodies that Celery would not send."""
+    with app.connection_for_write() as connection:
+        producer = connection.Producer(serializer="json")
+        for headers, body in tasks:
+            producer.publish(body, routing_key="export", headers=headers)
 
 
 def malformed_messages(name: str) -> list[bytes]:
@@ -145,8 +154,9 @@ def malformed_messages(name: str) -> list[bytes]:
 def test_a_worker_rejects_malformed_messages_and_keeps_running(
     rejections: Rejections,
 ) -> None:
-    # One line for each message, and one for the task that is not registered.
-    errors = rejections.messages + len(MALFORMED_TASKS) + len(SECRET_TASKS) - 1
+    # One line for each message, and one for the task that is not registered. The first
+    # malformed task is sent twice, and the last one with a secret is a warning.
+    errors = rejections.messages + len(MALFORMED_TASKS) + 1 + len(SECRET_TASKS) - 1
 
     assert rejections.exit_code == 0
     assert rejections.is_empty

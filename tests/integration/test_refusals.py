@@ -122,7 +122,7 @@ def test_a_worker_that_is_refused_for_good_ends_with_the_reason(
 
 
 class _DeafPoller:
-    """A poller that reports no event, so that timers read the answers to polls."""
+    """A poller that waits and reports no event, so that timers read the answers."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: None
