@@ -54,8 +54,8 @@ class StoredEntry:
 def find_stored_entries(scheduler: Any, limit: int) -> Mapping[str, StoredEntry]:
     """Return the enabled entries by name, also those that the scheduler has loaded.
 
-    There are none if the scheduler is not that of django-celery-beat, or selects
-    entries in its own way. This queries the database of Django.
+    This queries the database of Django. The result is empty if the scheduler is not
+    that of django-celery-beat, or selects entries in its own way.
 
     Args:
         scheduler: An instance of Celery's `Scheduler`.

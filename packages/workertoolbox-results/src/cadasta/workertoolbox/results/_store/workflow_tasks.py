@@ -40,6 +40,7 @@ def read_workflow_tasks(
         root: The task with this id, if there is one.
     """
     since = None if root is None else _first_day(root, datetime.now(UTC))
+    known = [] if root is None else [root]
     ended: list[Task] = []
 
     def search(roots: Sequence[str], groups: Sequence[str]) -> Sequence[Archived]:
@@ -54,16 +55,15 @@ def read_workflow_tasks(
             return find_archived(connection, roots=roots, groups=groups)
         read = [*_read_since(connection, wanted, since, detail)]
         ended.extend(read)
-        known = [*read, *([] if root is None else [root])]
-        relatives = {(task.root_id, task.group_id): task.id for task in known}
+        relatives = {(task.root_id, task.group_id): task.id for task in (*known, *read)}
         return [Archived(id, *of, since) for of, id in relatives.items()]
 
     found = find_workflow(connection, root_id, search=search, since=since)
     live, days = sorted(found.live_ids), found.days
-    unread = found.task_ids - found.live_ids
-    unread -= {root_id, *(task.id for task in ended)}
+    read_ids = {root_id, *(task.id for task in ended)}
+    unread = found.task_ids - found.live_ids - read_ids
     others = [
-        *([] if root is None else [root]),
+        *known,
         *read_tasks(
             connection, sorted(unread), days=days, detail=detail, are_live=False
         ),
