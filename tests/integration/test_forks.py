@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -55,6 +59,39 @@ def test_forked_processes_and_their_parent_publish_each_task_once(
 
     assert found == dict.fromkeys(QUEUES, ids)
     assert all(queues.is_empty(queue) for queue in QUEUES)
+
+
+# Python 3.12 and later warn of a fork in a process with threads.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
+def test_a_child_can_publish_while_a_thread_of_the_parent_has_the_pool_of_redis(
+    queues: QueueContents,
+) -> None:
+    is_held, is_over = Event(), Event()
+
+    def hold(lock: AbstractContextManager[Any]) -> None:
+        with lock:
+            is_held.set()
+            is_over.wait()
+
+    with routing_app(queues) as app, ThreadPoolExecutor(1) as threads:
+        with app.producer_pool.acquire(block=True) as producer:
+            app.send_task("export.note", producer=producer)
+            held = threads.submit(hold, producer.channel.pool._lock)
+        is_held.wait()
+        child = get_context("fork").Process(
+            target=app.send_task, args=("export.note",), daemon=True
+        )
+        child.start()
+        child.join(timeout=20)
+        code = child.exitcode
+        child.kill()
+        is_over.set()
+        held.result()
+        child.join()
+
+        assert code == 0
+        assert len(consume_ids(app, "export", 2)) == 2
 
 
 def test_the_workers_of_a_preloaded_gunicorn_publish_and_read_states(

@@ -31,8 +31,11 @@ class Abandonable(Protocol):
     def Channel(self) -> type[Any]:
         """The class of its channels."""
 
-    def abandon(self) -> None:
-        """Make the connection unusable in this process, without writing to it."""
+    def abandon(self) -> object:
+        """Make the connection unusable in this process, and return what it had.
+
+        It writes nothing, and waits for no lock: a thread of the parent may hold it.
+        """
 
 
 _transports: WeakSet[Abandonable] = WeakSet()
@@ -41,7 +44,7 @@ _transports: WeakSet[Abandonable] = WeakSet()
 _owner = os.getpid()
 
 #: What belongs to the parent. It is kept, because the destructors of some clients end
-#: their session with the server, or change a database file that is in use.
+#: their session with the server, wait for a lock, or change a database file in use.
 _inherited: list[object] = []
 
 
@@ -85,7 +88,7 @@ def _leave(transport: Abandonable) -> None:
     _inherited.append(transport)
     # Another thread of the parent may have left it in any state.
     with suppress(Exception):
-        transport.abandon()
+        _inherited.append(transport.abandon())
     client = transport.client
     if client is not None:
         client._connection = client._default_channel = client._transport = None

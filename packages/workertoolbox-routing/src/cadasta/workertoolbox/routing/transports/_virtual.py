@@ -186,14 +186,15 @@ class TaskTransport(virtual.Transport):
         self.copies: dict[str, set[str]] = {}
         track(self)
 
-    def abandon(self) -> None:
-        """Make the channels unusable in a forked process; the parent uses them."""
+    def abandon(self) -> object:
+        """Make the channels unusable in a forked process, and return them."""
         channels: list[Any] = self.channels or []
         self.channels = []
         for channel in channels:
             channel.connection = None
             with suppress(Exception):
                 channel.abandon()
+        return channels
 
 
 def _parse_time(text: str) -> datetime:

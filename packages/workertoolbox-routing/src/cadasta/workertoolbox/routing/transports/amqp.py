@@ -240,7 +240,7 @@ class Transport(pyamqp.Transport):
         super().__init__(client, **kwargs)
         track(self)
 
-    def abandon(self) -> None:
+    def abandon(self) -> object:
         """Close this process's copy of the socket; that of the parent stays open."""
         client: Any = self.client
         connection = client._connection
@@ -249,6 +249,7 @@ class Transport(pyamqp.Transport):
             if sock is not None:
                 os.close(sock.detach())
             connection.collect()
+        return connection
 
     def establish_connection(self) -> Any:
         """Connect without the options of other brokers, which py-amqp refuses."""

@@ -44,8 +44,17 @@ class Channel(AtomicFetchChannel):
             super().__init__(connection, *args, **kwargs)
 
     def abandon(self) -> None:
-        """Drop the pools: redis-py recognizes a fork and closes only its own copies."""
-        self._disconnect_pools()
+        """Close this process's copies of the sockets; those of the parent stay open.
+
+        The pools would do so too, but wait for a lock that a thread of the parent may
+        hold as long as this process runs.
+        """
+        pools = (self._pool, self._async_pool)
+        self._pool = self._async_pool = None
+        self._sentinel_manager = self._async_sentinel_manager = None
+        for pool in filter(None, pools):
+            for each in (*pool._available_connections, *pool._in_use_connections):
+                each.disconnect()
 
 
 class SentinelChannel(Channel, redis.SentinelChannel):
