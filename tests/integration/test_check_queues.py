@@ -15,6 +15,7 @@ from kombu import Exchange, Queue
 from cadasta.workertoolbox.conf import Config, setup_app
 from cadasta.workertoolbox.conf.testing import running_worker
 from support.checkups import delete_sqs_queue, run_check, take_task_ids
+from support.statements import execute
 
 
 def unbind_in_redis(app: Celery, queue: str) -> None:
@@ -58,6 +59,12 @@ def test_a_missing_or_unbound_queue_fails(
     queue: str,
 ) -> None:
     app = declared_app(name)
+    execute(
+        app.conf.result_backend.removeprefix("workertoolbox+"),
+        "INSERT INTO workertoolbox_task (id, name, queue, replaced, retries,"
+        " ignore_result, scheduled_at, seen_at) VALUES ('1', 'export.echo', 'export',"
+        " 0, 0, false, '2026-01-01 00:00:00', '2026-01-01 00:00:00')",
+    )
     fault(app, queue)
     checked = run_check(app)
 
@@ -65,6 +72,39 @@ def test_a_missing_or_unbound_queue_fails(
     assert list(checked.details("failed")) == [f"queue {queue}"]
     assert "setup_app" in checked.advice(f"queue {queue}")
     assert {"probe", "monitor"} <= set(checked.details("skipped"))
+
+
+@pytest.mark.parametrize("name", ["rabbitmq", "sqs"])
+def test_a_fleet_that_adopts_the_toolbox_needs_no_monitor_queue_before_its_monitor(
+    declared_app: Callable[[str], Celery], name: str
+) -> None:
+    app = declared_app(name)
+    if name == "sqs":
+        delete_sqs_queue(app, "platform.fifo")
+    else:
+        delete_rabbitmq_queue(app, "platform.fifo")
+        with app.connection_for_write() as connection:
+            channel: Any = connection.default_channel
+            channel.exchange_delete("task_exchange")
+    checked = run_check(app)
+
+    assert checked.exit_code == 0, checked.output
+    assert "no monitor has run yet" in checked.details("warning")["exchange"]
+    assert "tasks monitor" in checked.advice("exchange")
+    assert checked.details("ok")["queue export"]
+
+
+def test_work_queues_are_no_failure_before_the_first_task(
+    declared_app: Callable[[str], Celery],
+) -> None:
+    app = declared_app("redis")
+    for queue in ("celery", "export", "msg"):
+        unbind_in_redis(app, queue)
+    # The monitor is not running, but may have run.
+    checked = run_check(app)
+
+    assert "no task was published yet" in checked.details("warning")["exchange"]
+    assert list(checked.details("failed")) == ["monitor"]
 
 
 def test_an_unbound_monitor_queue_on_rabbitmq_fails_the_probe(
@@ -94,7 +134,8 @@ def test_an_unbound_work_queue_on_rabbitmq_is_bound_again(
         message = channel.prepare_message(b"", headers={"id": "1"})
         channel.basic_publish(message, "task_exchange", "export")
 
-    assert "was bound again by 'export'" in checked.details("ok")["queue export"]
+    detail = checked.details("ok")["queue export"]
+    assert detail.endswith("was bound again to 'task_exchange' by 'export'")
     assert take_task_ids(app, "export") == ["1"]
 
 

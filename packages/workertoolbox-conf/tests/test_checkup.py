@@ -12,13 +12,16 @@ import pytest
 from celery import Celery
 from celery.bin.celery import celery
 from click.testing import CliRunner, Result
+from kombu import Exchange, Queue
 
 from cadasta.workertoolbox.conf import Config, commands, setup_app
 from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, check_up
 from cadasta.workertoolbox.conf.checkup._checks import Check, _run_in_time
 from cadasta.workertoolbox.conf.checkup._clock import _compare
 from cadasta.workertoolbox.conf.checkup._command import command
+from cadasta.workertoolbox.conf.checkup._topology import _described_bindings
 from cadasta.workertoolbox.results import upgrade
+from cadasta.workertoolbox.routing import track
 
 
 @pytest.fixture
@@ -64,6 +67,33 @@ def test_routes_that_were_set_later_and_name_no_declared_queue_fail(
     assert findings["routes"].status is Status.FAILED
     assert "sends 'mail.*' to queue 'mails'" in findings["routes"].detail
     assert findings["routes"].advice.startswith("add 'mails' to queues=[…]")
+
+
+def test_names_that_sqs_would_refuse_are_one_warning(tmp_path: Path) -> None:
+    app = Celery("export", set_as_current=False)
+    queues = ["mail.daily", "a b", "export"]
+    app.config_from_object(Config.embedded(queues, tmp_path / "box"))
+    lines = run(app).output.splitlines()
+    [number] = [n for n, line in enumerate(lines) if "SQS" in line and "→" not in line]
+
+    assert lines[number].endswith("but SQS would not: 'mail.daily', 'a b'")
+    assert "→ nothing to do, unless the service is to move to SQS" in lines[number + 1]
+
+
+def test_bindings_by_the_same_key_are_told_apart_by_their_exchanges() -> None:
+    app = Celery("export", broker="amqp://", set_as_current=False)
+    media = Exchange("media", "topic")
+    track(app, [Queue("mail", Exchange("mail"), "mail"), Queue("video", media, "v.#")])
+    described = [
+        _described_bindings(app.amqp.queues[name])
+        for name in ("celery", "mail", "video")
+    ]
+
+    assert described == [
+        "to 'task_exchange' by 'celery'",
+        "to 'mail' and 'task_exchange' by 'mail'",
+        "to 'media' by 'v.#' and to 'task_exchange' by 'video'",
+    ]
 
 
 def test_a_failure_exits_with_code_1_and_shows_advice(app: Celery) -> None:

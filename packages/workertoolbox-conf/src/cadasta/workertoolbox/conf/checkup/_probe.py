@@ -31,9 +31,10 @@ from cadasta.workertoolbox.conf.checkup._finding import (
     skipped,
     warning,
 )
-from cadasta.workertoolbox.conf.checkup._topology import UNDECLARED
 from cadasta.workertoolbox.results import PROBE
 from cadasta.workertoolbox.routing import EXCHANGE, CopyFailed, Unroutable
+
+_UNDECLARED = "nothing is declared yet"
 
 #: Milliseconds after which RabbitMQ drops a probe that no monitor has taken.
 _EXPIRATION = "1000"
@@ -57,7 +58,7 @@ def _probe_rabbitmq(context: CheckContext) -> Iterator[Finding]:
             channel.exchange_declare(EXCHANGE, "topic", passive=True)
             _publish(channel, name, expiration=_EXPIRATION)
     except NotFound:
-        yield skipped("probe", UNDECLARED)
+        yield skipped("probe", _UNDECLARED)
         return
     except Unroutable:
         yield failed(
@@ -87,7 +88,7 @@ def _probe_client(context: CheckContext) -> Iterator[Finding]:
     monitor, name = context.monitor_queue.name, _name()
     with context.open_channel() as channel:
         if context.kind != "memory" and not channel.get_table(EXCHANGE):
-            yield skipped("probe", UNDECLARED)
+            yield skipped("probe", _UNDECLARED)
             return
         channel.copy_failure = "raise"
         context.monitor_queue.exchange(channel).declare()
@@ -114,7 +115,7 @@ def _probe_monitor_queue(context: CheckContext) -> Iterator[Finding]:
         if context.kind == "sqs":
             canonical_name = channel.canonical_queue_name(monitor)
             if canonical_name not in channel._queue_cache:
-                yield skipped("probe", UNDECLARED)
+                yield skipped("probe", _UNDECLARED)
                 return
         channel.copy_failure = "raise"
         message = _message(channel, _name())

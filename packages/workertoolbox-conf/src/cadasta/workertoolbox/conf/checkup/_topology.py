@@ -7,6 +7,9 @@ Brokers differ in what they report:
   if it was bound. The probe checks the binding of the monitor queue.
 - Redis and the file system keep a table of bindings, which is read.
 - SQS has queues only. Each client has its own table of bindings and makes the copies.
+
+A monitor creates the monitor queue, and the first task of a service its work queues.
+What is missing before that is a warning.
 """
 
 from __future__ import annotations
@@ -22,16 +25,14 @@ from cadasta.workertoolbox.conf._brokers.connection import error_text
 from cadasta.workertoolbox.conf.checkup._context import CheckContext
 from cadasta.workertoolbox.conf.checkup._finding import (
     Finding,
-    Status,
     failed,
     ok,
     warning,
 )
+from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
 from cadasta.workertoolbox.routing import EXCHANGE, bindings_of, sqs_name_problem
 
-#: The detail of a finding of `topology` and of `probe`.
-UNDECLARED = "nothing is declared yet"
-
+#: The advice about what does not exist.
 _DECLARE = "publish a task on a new connection, or call setup_app: both declare it"
 
 
@@ -47,22 +48,66 @@ def topology(context: CheckContext) -> Iterator[Finding]:
         case _:
             yield ok("exchange", "each client declares an exchange of its own")
             return
-    if all(finding.status is Status.FAILED for finding in findings):
-        yield warning("exchange", UNDECLARED, _DECLARE)
-    else:
-        yield from findings
+    yield from _explain_missing(context, findings)
     yield from _check_names(context)
+
+
+def _explain_missing(
+    context: CheckContext, findings: list[Finding]
+) -> Iterator[Finding]:
+    """Yield the findings, with one warning for all that is created by the first use."""
+    missing = {each.check for each in findings if each.advice == _DECLARE}
+    monitor = f"queue {context.monitor_queue.name}"
+    work_queues = {f"queue {each.name}" for each in context.queues} - {monitor}
+    if monitor in missing and _is_unused(context, missing):
+        yield warning(
+            "exchange",
+            "no monitor has run yet, and no task was published with the toolbox",
+            "start a monitor with `celery -A … tasks monitor`, which creates "
+            f"{context.monitor_queue.name!r}; the first task creates the rest",
+        )
+    elif missing == work_queues:
+        yield warning(
+            "exchange",
+            "no task was published yet: the work queues are not declared",
+            "ignore this before the first task, which declares them",
+        )
+    else:
+        missing = set()
+    yield from (each for each in findings if each.check not in missing)
+
+
+def _is_unused(context: CheckContext, missing: set[str]) -> bool:
+    """Return whether the toolbox has never been used here.
+
+    A fleet that adopts the toolbox has work queues already.
+    """
+    if "exchange" in missing or len(missing) == len(context.queues):
+        return True
+    # SQS has no exchange: only the database knows whether a monitor has run.
+    if context.kind != "sqs" or context.engine is None:
+        return False
+    try:
+        return TaskStore.from_engine(context.engine).newest_task() is None
+    except DatabaseUnavailable:
+        return False
 
 
 def _check_names(context: CheckContext) -> Iterator[Finding]:
     """Warn about names with which the service cannot move to SQS."""
     prefix = context.app.conf.broker_transport_options.get("queue_name_prefix", "")
-    problems = (sqs_name_problem(each.name, prefix=prefix) for each in context.queues)
-    if context.kind != "sqs" and (found := [*filter(None, problems)]):
+    names = [
+        repr(each.name)
+        for each in context.queues
+        if sqs_name_problem(each.name, prefix=prefix)
+    ]
+    if context.kind != "sqs" and names:
         yield warning(
             "move to SQS",
-            "; ".join(found),
-            "ignore this unless the service is to move to SQS",
+            f"this broker takes these names, but SQS would not: {', '.join(names)}",
+            "nothing to do, unless the service is to move to SQS: then rename queues "
+            "with letters, digits, '-', '_', and '.fifo' only at the end, at most 80 "
+            "characters with the prefix",
         )
 
 
@@ -101,11 +146,20 @@ def _check_rabbitmq_queue(
     detail = "exists as configured"
     if queue != context.monitor_queue and bind:
         steps.append(bind_again)
-        keys = " and ".join(repr(each.routing_key) for each in bindings_of(queue))
-        detail += f", and was bound again by {keys}"
+        detail += f", and was bound again {_described_bindings(queue)}"
     check = f"queue {queue.name}"
     _, findings = _run_steps(context, check, "the queue", steps)
     yield from findings or [ok(check, detail)]
+
+
+def _described_bindings(queue: Queue) -> str:
+    """Return to which exchanges a queue is bound, by which keys."""
+    exchanges: dict[str, list[str]] = {}
+    for each in bindings_of(queue):
+        exchanges.setdefault(each.routing_key, []).append(repr(each.exchange.name))
+    return " and ".join(
+        f"to {' and '.join(names)} by {key!r}" for key, names in exchanges.items()
+    )
 
 
 def _run_steps(
