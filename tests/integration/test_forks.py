@@ -77,7 +77,8 @@ def test_a_child_can_publish_while_a_thread_of_the_parent_has_the_pool_of_redis(
     with routing_app(queues) as app, ThreadPoolExecutor(1) as threads:
         with app.producer_pool.acquire(block=True) as producer:
             app.send_task("export.note", producer=producer)
-            held = threads.submit(hold, producer.channel.pool._lock)
+            channel: Any = producer.channel
+            held = threads.submit(hold, channel.pool._lock)
         is_held.wait()
         child = get_context("fork").Process(
             target=app.send_task, args=("export.note",), daemon=True

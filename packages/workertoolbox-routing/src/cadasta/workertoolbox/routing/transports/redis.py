@@ -43,7 +43,7 @@ class Channel(AtomicFetchChannel):
         with errors.refusals_named(connection.client.as_uri()):
             super().__init__(connection, *args, **kwargs)
 
-    def abandon(self) -> None:
+    def abandon(self: Any) -> None:
         """Close this process's copies of the sockets; those of the parent stay open.
 
         The pools would do so too, but wait for a lock that a thread of the parent may
