@@ -117,7 +117,7 @@ def open_environment(name: str, folder: Path) -> Iterator[FleetEnvironment]:
         if name == "filesystem":
             yield _folder_environment(folder / ".workertoolbox")
             return
-        broker = stack.enter_context(_BROKERS[name](folder))
+        broker = stack.enter_context(BROKERS[name](folder))
         cluster = stack.enter_context(postgresql.cluster(postgresql.SURVIVING_KILLS))
         servers = {
             "broker": RestartableProcess(broker.run),
@@ -151,7 +151,7 @@ def open_environment(name: str, folder: Path) -> Iterator[FleetEnvironment]:
 
 
 @dataclass(frozen=True)
-class _Broker:
+class FleetBroker:
     """A server that is a broker.
 
     Attributes:
@@ -159,29 +159,38 @@ class _Broker:
         run: Runs its process.
         count_messages: Returns the number of messages in each queue.
         options: Additional transport options.
+        alarm: Lets the broker run out of memory for a block; None if it cannot.
     """
 
     server: BrokerServer
     run: Callable[[], AbstractContextManager[Process]]
     count_messages: Callable[[BrokerAccess], dict[str, int]]
     options: dict[str, object] = field(default_factory=dict)
+    alarm: Callable[[], AbstractContextManager[None]] | None = None
 
 
 @contextmanager
-def _rabbitmq(folder: Path) -> Iterator[_Broker]:
+def _rabbitmq(folder: Path) -> Iterator[FleetBroker]:
     with rabbitmq.node(folder) as node:
         server = node.server
-        yield _Broker(
+        yield FleetBroker(
             server,
             node.running,
             lambda access: server.totals(access.url.rpartition("/")[2]),
+            alarm=lambda: node.alarm("memory"),
         )
 
 
 @contextmanager
-def _redis(folder: Path) -> Iterator[_Broker]:
+def _redis(folder: Path) -> Iterator[FleetBroker]:
     node = redis.node(folder, redis.SURVIVING_KILLS)
-    yield _Broker(node.server, node.running, _count_in_redis, SHORT_VISIBILITY_TIMEOUT)
+    yield FleetBroker(
+        node.server,
+        node.running,
+        _count_in_redis,
+        SHORT_VISIBILITY_TIMEOUT,
+        node.server.full,
+    )
 
 
 def _count_in_redis(access: BrokerAccess) -> dict[str, int]:
@@ -194,9 +203,11 @@ def _count_in_redis(access: BrokerAccess) -> dict[str, int]:
 
 
 @contextmanager
-def _sqs(folder: Path) -> Iterator[_Broker]:
+def _sqs(folder: Path) -> Iterator[FleetBroker]:
     node = sqs.node(folder)
-    yield _Broker(node.server, node.running, _count_in_sqs, SHORT_VISIBILITY_TIMEOUT)
+    yield FleetBroker(
+        node.server, node.running, _count_in_sqs, SHORT_VISIBILITY_TIMEOUT
+    )
 
 
 def _count_in_sqs(access: BrokerAccess) -> dict[str, int]:
@@ -210,7 +221,8 @@ def _count_in_sqs(access: BrokerAccess) -> dict[str, int]:
     return totals
 
 
-_BROKERS = {"rabbitmq": _rabbitmq, "redis": _redis, "sqs": _sqs}
+#: Creates the server of a broker, by its name.
+BROKERS = {"rabbitmq": _rabbitmq, "redis": _redis, "sqs": _sqs}
 
 
 def _render(url: URL) -> str:

@@ -105,21 +105,22 @@ class Cluster:
 
     Attributes:
         url: The URL of the database `postgres`.
+        folder: The folder of the files.
     """
 
     url: URL
+    folder: Path
     _program: Path
-    _folder: Path
     _settings: Mapping[str, str]
 
     @contextmanager
     def running(self) -> Iterator[Process]:
         """Run the server until the end of the block, or until it is killed."""
         options = [f"--{name}={value}" for name, value in self._settings.items()]
-        data, port = self._folder / DATA, str(self.url.port)
+        data, port = self.folder / DATA, str(self.url.port)
         with running(
             [self._program, "-D", data, "-p", port, *options],
-            folder=self._folder,
+            folder=self.folder,
             ready=lambda: _is_ready(self.url),
             # Fast shutdown, which does not wait for clients to disconnect.
             stop_signal=signal.SIGINT,
@@ -132,12 +133,20 @@ class Cluster:
 
 
 @contextmanager
-def cluster(settings: Mapping[str, str] = NOT_DURABLE) -> Iterator[Cluster]:
-    """Create a server that the test starts and stops."""
+def cluster(
+    settings: Mapping[str, str] = NOT_DURABLE, *, parent: Path | None = None
+) -> Iterator[Cluster]:
+    """Create a server that the test starts and stops.
+
+    Args:
+        settings: Additional settings.
+        parent: Where the folder of its files is created; by default, where the system
+            has its temporary files.
+    """
     program = find_postgresql()
     if program is None:
         skip_or_fail("PostgreSQL", "postgresql is not installed")
-    with server_folder("postgresql") as folder:
+    with server_folder("postgresql", parent) as folder:
         with running(
             [program.with_name("initdb"), "--pgdata", folder / DATA, *INITDB],
             folder=folder,
@@ -150,7 +159,7 @@ def cluster(settings: Mapping[str, str] = NOT_DURABLE) -> Iterator[Cluster]:
         url = URL.create(
             "postgresql+psycopg2", "postgres", None, HOST, port, "postgres"
         )
-        yield Cluster(url, program, folder, {**SETTINGS, **settings})
+        yield Cluster(url, folder, program, {**SETTINGS, **settings})
 
 
 @contextmanager
@@ -173,10 +182,11 @@ def refuse_connections(database: URL) -> Iterator[None]:
 
 
 @contextmanager
-def server_folder(server: str) -> Iterator[Path]:
+def server_folder(server: str, parent: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder that the account of the server owns."""
     # Outside of pytest's folders, which only the account of the tests may enter.
-    with tempfile.TemporaryDirectory(prefix=f"workertoolbox-{server}-") as folder:
+    prefix = f"workertoolbox-{server}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder:
         if name := server_account():
             shutil.chown(folder, name, name)
         yield Path(folder)

@@ -56,6 +56,16 @@ class Redis:
                 for key in client.scan_iter(f"{prefix}*", count=1000):
                     client.delete(key)
 
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Refuse every write as long as the block lasts, as if memory had run out."""
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory", 1)
+            try:
+                yield
+            finally:
+                client.config_set("maxmemory", 0)
+
 
 @dataclass(frozen=True)
 class Node:

@@ -1,0 +1,140 @@
+"""What is lost, and for how long, when something fails.
+
+Each row is one trial on a fresh broker, PostgreSQL and Redis. Three fleets run the
+same tasks of 50 ms on that broker at the same time, and the fault happens to all of
+them: the toolbox, plain Celery with its backend for databases, and plain Celery with
+its Redis backend, whose figures are in this order in each column. A dash stands for a
+fleet that the fault does not concern. Each fleet has a caller that publishes ten
+tasks a second, a worker of two processes, and a PostgreSQL server of its own that
+waits for the disk; ours has a monitor, which also archives. A process that ends by
+itself is started again.
+
+All fleets have `task_acks_late` and `task_track_started`, and run a task again whose
+process was killed; all else of plain Celery is its default. On Redis and SQS, an
+unacknowledged message is delivered again after 10 s. Redis writes to the disk before
+it confirms; SQS is an emulator. The disk that fills is a file system in memory of 300
+MB.
+
+*Lost* are published tasks that no worker has begun, by a journal that tasks write
+themselves; *run twice* are those that workers have begun more than once, as at-least-
+once delivery allows; *no result* are published tasks whose result the backend does
+not show at the end, for the toolbox in its view of all tasks. *Errors at callers* are
+tasks that could not be published, which the caller knows. *Ended* are processes that
+ended by themselves. A fleet has *recovered* when, after the end of the fault, the
+last task has its result that took longer than 1.5 times the longest one before the
+fault, and half a second. *WAL* and *dead rows* are those of the fleet's whole server
+and run, for the toolbox with the monitor and the archiver, which the others do not
+have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from faulted.cells import BROKERS, CELLS, Cell
+from faulted.outcome import Outcome
+from faulted.table import empty_row, measured_row
+from faulted.trial import run_trial
+from measuring.figures import Row
+from upgrades.last_release import check_out_last_release
+
+
+def measure(*options: str) -> Iterator[Row]:
+    """Yield the row of each cell as soon as it is measured."""
+    chosen = _parser().parse_args(options)
+    kept = _Kept(chosen.keep)
+    for broker in BROKERS:
+        for name, cell in CELLS.items():
+            if broker not in cell.brokers:
+                yield empty_row(broker, cell, "not possible with this broker")
+            elif (found := kept.find(broker, name)) is not None:
+                yield measured_row(broker, cell, found)
+            elif broker not in chosen.brokers or name not in chosen.cells:
+                yield empty_row(broker, cell, "not run")
+            else:
+                yield _measure_cell(broker, name, cell, chosen, kept)
+
+
+def _measure_cell(
+    broker: str, name: str, cell: Cell, chosen: argparse.Namespace, kept: _Kept
+) -> Row:
+    folder = Path(tempfile.mkdtemp(prefix=f"workertoolbox-chaos-{broker}-{name}-"))
+    try:
+        outcomes = run_trial(
+            broker,
+            folder,
+            cell.fault,
+            fleets=cell.fleets,
+            rate=chosen.rate,
+            load_s=chosen.load_minutes * 60,
+            small_disk=cell.small_disk,
+            release=check_out_last_release(folder / "last") if cell.old else None,
+        )
+    except Exception as error:  # The other cells can still be measured.
+        traceback.print_exc()
+        print(f"{broker}, {name}: failed; see {folder}", flush=True)
+        return empty_row(broker, cell, f"failed: {type(error).__name__}")
+    kept.add(broker, name, outcomes)
+    if chosen.logs:
+        print(f"{broker}, {name}: see {folder}", flush=True)
+    else:
+        shutil.rmtree(folder)
+    return measured_row(broker, cell, outcomes)
+
+
+class _Kept:
+    """Outcomes in a file, so that a table can be measured in several runs."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._found: dict[str, dict[str, Outcome]] = {}
+        if file is not None and file.exists():
+            for line in file.read_text("utf-8").splitlines():
+                cell, outcomes = json.loads(line)
+                self._found[cell] = {k: Outcome(**v) for k, v in outcomes.items()}
+
+    def find(self, broker: str, cell: str) -> dict[str, Outcome] | None:
+        return self._found.get(f"{broker} {cell}")
+
+    def add(self, broker: str, cell: str, outcomes: dict[str, Outcome]) -> None:
+        if self._file is not None:
+            values = {name: each.as_json() for name, each in outcomes.items()}
+            with self._file.open("a", encoding="utf-8") as file:
+                print(json.dumps([f"{broker} {cell}", values]), file=file)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="chaos")
+
+    for option, names in (("--cells", CELLS), ("--brokers", BROKERS)):
+        parser.add_argument(
+            option, nargs="+", choices=[*names], default=[*names], help="default: all"
+        )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=10.0,
+        help="tasks that each caller publishes in a second (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--load-minutes",
+        type=float,
+        default=10.0,
+        help="how long the overload lasts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FILE",
+        help="add figures to a file, and measure only what is not in it",
+    )
+    parser.add_argument(
+        "--logs", action="store_true", help="keep the folders with logs and journals"
+    )
+    return parser
