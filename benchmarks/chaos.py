@@ -22,9 +22,9 @@ not show at the end, for the toolbox in its view of all tasks. *Errors at caller
 tasks that could not be published, which the caller knows. *Ended* are processes that
 ended by themselves. A fleet has *recovered* when, after the end of the fault, the
 last task has its result that took longer than 1.5 times the longest one before the
-fault, and half a second. *WAL* and *dead rows* are those of the fleet's whole server
-and run, for the toolbox with the monitor and the archiver, which the others do not
-have.
+fault, plus half a second; a fleet with tasks that have no result never has. *WAL* and
+*dead rows* are those of the fleet's whole server and run, for the toolbox with the
+monitor and the archiver, which the others do not have.
 """
 
 from __future__ import annotations
