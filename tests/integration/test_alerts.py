@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._fleet_metrics.refresh import FleetMetrics
 from cadasta.workertoolbox.results._monitor.metrics import Metrics
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.fleet_figures import FleetReader
+from cadasta.workertoolbox.results._store.fleet.fleet_figures import FleetReader
 from cadasta.workertoolbox.results.commands import tasks
 from servers.ports import HOST, free_ports
 from servers.postgresql import PostgreSQL, refuse_connections

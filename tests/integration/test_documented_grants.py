@@ -72,7 +72,7 @@ from cadasta.workertoolbox.results._reruns.headers import (
     make_chords,
     places_of,
 )
-from cadasta.workertoolbox.results._store.fleet_figures import FleetReader
+from cadasta.workertoolbox.results._store.fleet.fleet_figures import FleetReader
 from support.brokers import result_backend_url
 from support.documented_grants import single_privileges, user_with_role
 

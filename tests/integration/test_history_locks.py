@@ -16,11 +16,11 @@ from cadasta.workertoolbox.results import TaskStore, read_lock_use
 from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.snapshot import MARK, release_locks
 from cadasta.workertoolbox.results._history.tidying import tidy
-from cadasta.workertoolbox.results._store.filters import Filters
-from cadasta.workertoolbox.results._store.reading import read_tasks
-from cadasta.workertoolbox.results._store.routes import read_routes
-from cadasta.workertoolbox.results._store.search import find_newest
-from cadasta.workertoolbox.results._store.task_rows import Detail
+from cadasta.workertoolbox.results._store.fleet.routes import read_routes
+from cadasta.workertoolbox.results._store.rows.filters import Filters
+from cadasta.workertoolbox.results._store.rows.reading import read_tasks
+from cadasta.workertoolbox.results._store.rows.task_rows import Detail
+from cadasta.workertoolbox.results._store.search.filtered import find_newest
 from support.task_histories import History
 
 #: Days that have tables, besides those that every database has.

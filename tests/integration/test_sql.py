@@ -25,8 +25,8 @@ from cadasta.workertoolbox.results._history.tiers import (
     interval_end,
     interval_start,
 )
-from cadasta.workertoolbox.results._store.error_groups import STATES
-from cadasta.workertoolbox.results._store.windows import cover
+from cadasta.workertoolbox.results._store.errors.groups import STATES
+from cadasta.workertoolbox.results._store.rows.windows import cover
 from servers.postgresql import PostgreSQL
 from support.brokers import result_backend_url
 from support.documented_grants import documented_grants, granted_role

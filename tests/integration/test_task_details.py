@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from cadasta.workertoolbox.results import TaskStore
-from cadasta.workertoolbox.results._store.task_rows import MAX_BYTES
+from cadasta.workertoolbox.results._store.rows.task_rows import MAX_BYTES
 from cadasta.workertoolbox.results.web import create_app
 from support.task_histories import History
 

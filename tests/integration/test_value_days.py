@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results import TaskStore, migrations
 from cadasta.workertoolbox.results._database.tables import day_value, history
 from cadasta.workertoolbox.results._history.days import Day, add_day
 from cadasta.workertoolbox.results._history.tidying import tidy
-from cadasta.workertoolbox.results._store.value_days import find_days
+from cadasta.workertoolbox.results._store.rows.value_days import find_days
 from support.task_histories import History
 
 EARLIER_VALUES = f"{migrations.__name__}.versions.0029_earlier_day_values"

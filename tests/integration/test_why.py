@@ -19,12 +19,10 @@ from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._history import horizon
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
-from cadasta.workertoolbox.results._store import (
-    why_planned,
-    why_running,
-    why_unseen,
-    why_waiting,
-)
+from cadasta.workertoolbox.results._store.why import planned as why_planned
+from cadasta.workertoolbox.results._store.why import running as why_running
+from cadasta.workertoolbox.results._store.why import unseen as why_unseen
+from cadasta.workertoolbox.results._store.why import waiting as why_waiting
 from support.chord_harness import ACCIDENT_QUEUE, TIMEOUT_S
 from support.chord_service import set_flag
 from support.polling import wait_until

@@ -34,7 +34,7 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
-from cadasta.workertoolbox.results._store.value_days import KINDS
+from cadasta.workertoolbox.results._store.rows.value_days import KINDS
 from support.brokers import result_backend_url
 from support.result_backends import app_with_backend
 

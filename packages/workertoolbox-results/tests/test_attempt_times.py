@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cadasta.workertoolbox.results._store.attempts import Attempt
+from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results.web.drawing.attempt_times import MAX_DRAWN, time_line
 

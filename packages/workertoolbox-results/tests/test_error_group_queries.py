@@ -11,7 +11,7 @@ from cadasta.workertoolbox.results import ErrorGroupNotFound, TaskStore
 from cadasta.workertoolbox.results._database.tables import error_group
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
-from cadasta.workertoolbox.results._store.error_groups import STATES
+from cadasta.workertoolbox.results._store.errors.groups import STATES
 
 HOUR = timedelta(hours=1)
 

@@ -34,8 +34,11 @@ from cadasta.workertoolbox.results._history.tally import Contribution
 from cadasta.workertoolbox.results._history.tiers import KEEP, TIERS
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
-from cadasta.workertoolbox.results._store.rollups import read_backlog, read_figures
-from cadasta.workertoolbox.results._store.windows import cover
+from cadasta.workertoolbox.results._store.figures.rollups import (
+    read_backlog,
+    read_figures,
+)
+from cadasta.workertoolbox.results._store.rows.windows import cover
 
 
 @pytest.fixture

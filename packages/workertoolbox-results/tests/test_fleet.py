@@ -11,7 +11,7 @@ from stored_tasks import MINUTE, publish, store_ended, store_state
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._headers import SERVICE
-from cadasta.workertoolbox.results._store.routes import host_family
+from cadasta.workertoolbox.results._store.fleet.routes import host_family
 
 
 def test_workers_are_seen_by_the_starts_and_ends_of_tasks(

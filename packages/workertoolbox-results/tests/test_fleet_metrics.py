@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results._fleet_metrics.totals import MAX_LABELS
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
-from cadasta.workertoolbox.results._store.fleet_figures import (
+from cadasta.workertoolbox.results._store.fleet.fleet_figures import (
     FleetFigures,
     FleetReader,
 )

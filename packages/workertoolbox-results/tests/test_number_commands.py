@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results._database.tables import error_group
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
-from cadasta.workertoolbox.results._store import queues
+from cadasta.workertoolbox.results._store.figures import queues
 
 HOUR = timedelta(hours=1)
 

@@ -12,7 +12,7 @@ from cadasta.workertoolbox.results import QueueBacklog, TaskStore
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
-from cadasta.workertoolbox.results._store import queues
+from cadasta.workertoolbox.results._store.figures import queues
 
 
 def by_queue(store: TaskStore) -> dict[str, QueueBacklog]:

@@ -29,8 +29,8 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
 from cadasta.workertoolbox.results._query.parser import parse_query
-from cadasta.workertoolbox.results._store.search_request import Search
-from cadasta.workertoolbox.results._store.searches import advise
+from cadasta.workertoolbox.results._store.search.methods import advise
+from cadasta.workertoolbox.results._store.search.request import Search
 from cadasta.workertoolbox.results.backend import Backend
 
 START = datetime.now(UTC) - timedelta(hours=1)

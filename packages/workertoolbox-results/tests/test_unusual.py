@@ -12,7 +12,7 @@ from stored_tasks import MINUTE, publish, store_state
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
-from cadasta.workertoolbox.results._store import unusual
+from cadasta.workertoolbox.results._store.search import unusual
 
 
 @pytest.fixture(autouse=True)

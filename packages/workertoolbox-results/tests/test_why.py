@@ -21,7 +21,7 @@ from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
 from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
-from cadasta.workertoolbox.results._store.reason import NORMAL
+from cadasta.workertoolbox.results._store.why.reason import NORMAL
 
 HOUR = 60 * MINUTE
 

@@ -30,8 +30,8 @@ from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_
 from cadasta.workertoolbox.results._monitor.records import Record
 from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
-from cadasta.workertoolbox.results._store.error_changes import KINDS
-from cadasta.workertoolbox.results._store.operation_rows import (
+from cadasta.workertoolbox.results._store.errors.changes import KINDS
+from cadasta.workertoolbox.results._store.operations.rows import (
     add_operation,
     new_key,
 )

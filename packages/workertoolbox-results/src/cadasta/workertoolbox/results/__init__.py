@@ -91,34 +91,41 @@ if TYPE_CHECKING:
         resume_rerun,
     )
     from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
-    from cadasta.workertoolbox.results._store.attempts import Attempt
-    from cadasta.workertoolbox.results._store.completeness import Completeness
-    from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
-    from cadasta.workertoolbox.results._store.health import Health, MonitorReport
-    from cadasta.workertoolbox.results._store.newest_task import NewestTask
-    from cadasta.workertoolbox.results._store.operations import (
+    from cadasta.workertoolbox.results._store.errors.groups import ErrorGroup
+    from cadasta.workertoolbox.results._store.figures.completeness import Completeness
+    from cadasta.workertoolbox.results._store.figures.newest_task import NewestTask
+    from cadasta.workertoolbox.results._store.figures.queues import QueueBacklog
+    from cadasta.workertoolbox.results._store.figures.releases import Release
+    from cadasta.workertoolbox.results._store.figures.rollup_sums import Percentiles
+    from cadasta.workertoolbox.results._store.figures.rollups import (
+        BacklogSample,
+        TaskFigures,
+    )
+    from cadasta.workertoolbox.results._store.figures.stats import (
+        Stats,
+        StatsRow,
+        StatsTable,
+    )
+    from cadasta.workertoolbox.results._store.fleet.routes import Route
+    from cadasta.workertoolbox.results._store.fleet.workers import RunningTask, Worker
+    from cadasta.workertoolbox.results._store.operations.journal import (
         Operation,
         OperationTask,
     )
-    from cadasta.workertoolbox.results._store.page_tokens import Page
-    from cadasta.workertoolbox.results._store.quarantine import (
+    from cadasta.workertoolbox.results._store.schedules.entries import LastRun, Schedule
+    from cadasta.workertoolbox.results._store.schedules.runs import ScheduledRun
+    from cadasta.workertoolbox.results._store.search.page_tokens import Page
+    from cadasta.workertoolbox.results._store.search.unusual import UnusualTask
+    from cadasta.workertoolbox.results._store.store import TaskStore
+    from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
+    from cadasta.workertoolbox.results._store.upkeep.health import Health, MonitorReport
+    from cadasta.workertoolbox.results._store.upkeep.quarantine import (
         QuarantineEntry,
         QuarantineExcerpt,
     )
-    from cadasta.workertoolbox.results._store.queues import QueueBacklog
-    from cadasta.workertoolbox.results._store.reason import Cause, Reason
-    from cadasta.workertoolbox.results._store.releases import Release
-    from cadasta.workertoolbox.results._store.retention import RetentionClass
-    from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
-    from cadasta.workertoolbox.results._store.rollups import BacklogSample, TaskFigures
-    from cadasta.workertoolbox.results._store.routes import Route
-    from cadasta.workertoolbox.results._store.schedule_runs import ScheduledRun
-    from cadasta.workertoolbox.results._store.schedules import LastRun, Schedule
-    from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
-    from cadasta.workertoolbox.results._store.storage import Storage, TableSize
-    from cadasta.workertoolbox.results._store.store import TaskStore
-    from cadasta.workertoolbox.results._store.unusual import UnusualTask
-    from cadasta.workertoolbox.results._store.workers import RunningTask, Worker
+    from cadasta.workertoolbox.results._store.upkeep.retention import RetentionClass
+    from cadasta.workertoolbox.results._store.upkeep.storage import Storage, TableSize
+    from cadasta.workertoolbox.results._store.why.reason import Cause, Reason
     from cadasta.workertoolbox.results._task import Task
     from cadasta.workertoolbox.results._workflows.workflow import (
         Holdup,
@@ -241,39 +248,39 @@ __all__ = [
 _LAZY = {
     "database_url": "_database.engine",
     "open_engine": "_database.engine",
-    "Attempt": "_store.attempts",
-    "Completeness": "_store.completeness",
-    "ErrorGroup": "_store.error_groups",
-    "BacklogSample": "_store.rollups",
-    "Operation": "_store.operations",
-    "OperationTask": "_store.operations",
-    "Page": "_store.page_tokens",
-    "Percentiles": "_store.rollup_sums",
-    "TaskFigures": "_store.rollups",
+    "Attempt": "_store.tasks.attempts",
+    "Completeness": "_store.figures.completeness",
+    "ErrorGroup": "_store.errors.groups",
+    "BacklogSample": "_store.figures.rollups",
+    "Operation": "_store.operations.journal",
+    "OperationTask": "_store.operations.journal",
+    "Page": "_store.search.page_tokens",
+    "Percentiles": "_store.figures.rollup_sums",
+    "TaskFigures": "_store.figures.rollups",
     "CommittedBatch": "_monitor.throughput",
     "HeldPrivileges": "_database.privileges",
     "Monitor": "_monitor.consumer",
     "Privilege": "_database.privileges",
     "ROLE_PRIVILEGES": "_database.privileges",
-    "Cause": "_store.reason",
-    "Reason": "_store.reason",
-    "Release": "_store.releases",
-    "QueueBacklog": "_store.queues",
-    "Route": "_store.routes",
-    "RunningTask": "_store.workers",
-    "UnusualTask": "_store.unusual",
-    "Worker": "_store.workers",
+    "Cause": "_store.why.reason",
+    "Reason": "_store.why.reason",
+    "Release": "_store.figures.releases",
+    "QueueBacklog": "_store.figures.queues",
+    "Route": "_store.fleet.routes",
+    "RunningTask": "_store.fleet.workers",
+    "UnusualTask": "_store.search.unusual",
+    "Worker": "_store.fleet.workers",
     "Holdup": "_workflows.workflow",
     "PathStep": "_workflows.workflow",
     "Workflow": "_workflows.workflow",
     "WorkflowNode": "_workflows.workflow",
-    "Stats": "_store.stats",
-    "StatsRow": "_store.stats",
-    "StatsTable": "_store.stats",
+    "Stats": "_store.figures.stats",
+    "StatsRow": "_store.figures.stats",
+    "StatsTable": "_store.figures.stats",
     "Task": "_task",
-    "LastRun": "_store.schedules",
-    "Schedule": "_store.schedules",
-    "ScheduledRun": "_store.schedule_runs",
+    "LastRun": "_store.schedules.entries",
+    "Schedule": "_store.schedules.entries",
+    "ScheduledRun": "_store.schedules.runs",
     "TaskStore": "_store.store",
     "LockUse": "_database.lock_use",
     "read_lock_use": "_database.lock_use",
@@ -281,15 +288,15 @@ _LAZY = {
     "check_schema": "_database.schema",
     "read_result_ids": "_database.result_ids",
     "compare_privileges": "_database.privileges",
-    "NewestTask": "_store.newest_task",
+    "NewestTask": "_store.figures.newest_task",
     "DaySize": "_history.days",
-    "Health": "_store.health",
-    "MonitorReport": "_store.health",
-    "QuarantineEntry": "_store.quarantine",
-    "QuarantineExcerpt": "_store.quarantine",
-    "RetentionClass": "_store.retention",
-    "Storage": "_store.storage",
-    "TableSize": "_store.storage",
+    "Health": "_store.upkeep.health",
+    "MonitorReport": "_store.upkeep.health",
+    "QuarantineEntry": "_store.upkeep.quarantine",
+    "QuarantineExcerpt": "_store.upkeep.quarantine",
+    "RetentionClass": "_store.upkeep.retention",
+    "Storage": "_store.upkeep.storage",
+    "TableSize": "_store.upkeep.storage",
     "PlannedRerun": "_reruns.plan",
     "RerunPlan": "_reruns.plan",
     "plan_failed_steps": "_reruns.steps",

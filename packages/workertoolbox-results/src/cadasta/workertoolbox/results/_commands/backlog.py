@@ -32,7 +32,10 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
-from cadasta.workertoolbox.results._store.queues import MAX_SAMPLE_AGE, QueueBacklog
+from cadasta.workertoolbox.results._store.figures.queues import (
+    MAX_SAMPLE_AGE,
+    QueueBacklog,
+)
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 

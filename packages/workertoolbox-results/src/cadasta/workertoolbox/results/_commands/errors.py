@@ -35,14 +35,14 @@ from cadasta.workertoolbox.results._commands.output import (
     print_json,
 )
 from cadasta.workertoolbox.results._safe_text import terminal_text
-from cadasta.workertoolbox.results._store.error_changes import DONE
-from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
-from cadasta.workertoolbox.results._store.error_names import (
+from cadasta.workertoolbox.results._store.errors.changes import DONE
+from cadasta.workertoolbox.results._store.errors.groups import STATES, ErrorGroup
+from cadasta.workertoolbox.results._store.errors.names import (
     COUNTED_DAYS,
     CountedErrorGroup,
     errors_in,
 )
-from cadasta.workertoolbox.results._store.operations import Operation
+from cadasta.workertoolbox.results._store.operations.journal import Operation
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: The states of errors that need attention.

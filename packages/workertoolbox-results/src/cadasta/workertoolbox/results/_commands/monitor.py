@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import find_path_problem
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.fleet_figures import FleetReader
+from cadasta.workertoolbox.results._store.fleet.fleet_figures import FleetReader
 
 #: Longest time in seconds that a message may wait for others.
 MAX_BATCH_WAIT_S = 3600.0

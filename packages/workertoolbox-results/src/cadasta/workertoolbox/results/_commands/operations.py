@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_table,
 )
 from cadasta.workertoolbox.results._reruns.publishing import entries_of
-from cadasta.workertoolbox.results._store.operations import (
+from cadasta.workertoolbox.results._store.operations.journal import (
     PUBLISHING,
     REFUSED,
     Operation,

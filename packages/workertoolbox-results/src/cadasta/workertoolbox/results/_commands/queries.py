@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._commands.output import check_filters
 from cadasta.workertoolbox.results._query.nodes import Match, Node, Value, all_of
 from cadasta.workertoolbox.results._query.parser import parse_query
 from cadasta.workertoolbox.results._query_errors import InvalidQuery
-from cadasta.workertoolbox.results._store.page_tokens import Page
+from cadasta.workertoolbox.results._store.search.page_tokens import Page
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: The options that filter tasks by one value.

@@ -35,10 +35,13 @@ from cadasta.workertoolbox.results._reruns.publishing import (
 )
 from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
 from cadasta.workertoolbox.results._safe_text import json_text, terminal_text
-from cadasta.workertoolbox.results._store import operations
-from cadasta.workertoolbox.results._store.operations import PUBLISHED, OperationTask
-from cadasta.workertoolbox.results._store.reason import counted
+from cadasta.workertoolbox.results._store.operations import journal
+from cadasta.workertoolbox.results._store.operations.journal import (
+    PUBLISHED,
+    OperationTask,
+)
 from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.why.reason import counted
 
 #: Number of tasks up to which each one is printed.
 MAX_LISTED = 50
@@ -284,9 +287,9 @@ def _line(outcome: OperationTask) -> str:
     note = f"  {outcome.note}" if outcome.note else ""
     ids = f"{outcome.task_id} → {outcome.new_id}"
     match outcome.state:
-        case operations.REFUSED:
+        case journal.REFUSED:
             line = f"{outcome.task_id} refused{note}"
-        case operations.PUBLISHING:
+        case journal.PUBLISHING:
             line = f"{ids} in doubt{note}"
         case _:
             line = f"{ids}{note}"

@@ -14,7 +14,7 @@ from cadasta.workertoolbox.results._commands.output import (
     print_table,
 )
 from cadasta.workertoolbox.results._duration_text import duration_text
-from cadasta.workertoolbox.results._store.schedules import Schedule
+from cadasta.workertoolbox.results._store.schedules.entries import Schedule
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: How far monitors may be behind without a warning.

@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._commands.options import (
     utc_option,
 )
 from cadasta.workertoolbox.results._commands.output import current_app, print_json
-from cadasta.workertoolbox.results._store.routes import Route
+from cadasta.workertoolbox.results._store.fleet.routes import Route
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: Number of workers that are shown of each row.

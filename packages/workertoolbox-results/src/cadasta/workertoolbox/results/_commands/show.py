@@ -26,9 +26,9 @@ from cadasta.workertoolbox.results._commands.workflow_lines import (
 )
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
-from cadasta.workertoolbox.results._store.attempts import Attempt
-from cadasta.workertoolbox.results._store.operations import OperationTask
+from cadasta.workertoolbox.results._store.operations.journal import OperationTask
 from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._workflows.placed_tasks import placed_tasks
 from cadasta.workertoolbox.results._workflows.workflow import Workflow
 

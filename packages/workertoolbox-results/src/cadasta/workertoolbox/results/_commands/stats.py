@@ -37,8 +37,12 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._errors import InvalidGrouping
 from cadasta.workertoolbox.results._number_text import MIN_DURATION_CHANGE
-from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
-from cadasta.workertoolbox.results._store.stats_lines import stats_lines
+from cadasta.workertoolbox.results._store.figures.stats import (
+    Stats,
+    StatsRow,
+    StatsTable,
+)
+from cadasta.workertoolbox.results._store.figures.stats_lines import stats_lines
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 #: The window without `--since`.

@@ -29,8 +29,8 @@ from cadasta.workertoolbox.results._commands.output import (
     current_app,
     print_json,
 )
+from cadasta.workertoolbox.results._store.search.unusual import UnusualTask
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.unusual import UnusualTask
 
 
 @click.command("stuck", epilog="Example: celery -A proj tasks stuck --p99 --exit-code")

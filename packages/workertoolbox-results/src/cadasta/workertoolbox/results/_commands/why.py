@@ -22,9 +22,9 @@ from cadasta.workertoolbox.results._commands.output import (
 )
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._safe_text import terminal_text
-from cadasta.workertoolbox.results._store.evidence import Unit, evidence_lines
-from cadasta.workertoolbox.results._store.reason import Reason
 from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.why.evidence import Unit, evidence_lines
+from cadasta.workertoolbox.results._store.why.reason import Reason
 
 
 @click.command(

@@ -23,8 +23,8 @@ from cadasta.workertoolbox.results._commands.options import (
 )
 from cadasta.workertoolbox.results._commands.output import current_app, print_json
 from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._store.fleet.workers import RunningTask, Worker
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.workers import RunningTask, Worker
 
 #: Number of running tasks that are shown of each worker.
 SHOWN_TASKS = 2

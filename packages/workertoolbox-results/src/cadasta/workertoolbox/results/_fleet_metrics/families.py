@@ -20,7 +20,10 @@ from cadasta.workertoolbox.results._fleet_metrics.totals import (
     largest,
 )
 from cadasta.workertoolbox.results._history.histogram import bucket_value
-from cadasta.workertoolbox.results._store.fleet_figures import FleetFigures, Waiting
+from cadasta.workertoolbox.results._store.fleet.fleet_figures import (
+    FleetFigures,
+    Waiting,
+)
 
 #: Upper bounds in seconds of the buckets of waits and run times.
 BOUNDS_S = (

@@ -16,7 +16,7 @@ from cadasta.workertoolbox.results._fleet_metrics.families import (
     fleet_metrics,
 )
 from cadasta.workertoolbox.results._fleet_metrics.totals import EndedTotals
-from cadasta.workertoolbox.results._store.fleet_figures import FleetFigures
+from cadasta.workertoolbox.results._store.fleet.fleet_figures import FleetFigures
 
 _logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from celery import states
 from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._history.tally import NOTHING, Columns, Tally
 from cadasta.workertoolbox.results._safe_text import log_text
-from cadasta.workertoolbox.results._store.fleet_figures import EndedKey
+from cadasta.workertoolbox.results._store.fleet.fleet_figures import EndedKey
 from cadasta.workertoolbox.results._task import INTERNAL
 
 _logger = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from cadasta.workertoolbox.results._database.engine import (
 )
 from cadasta.workertoolbox.results._database.tables import chord, chord_part
 from cadasta.workertoolbox.results._reruns.messages import new_id
-from cadasta.workertoolbox.results._store.operations import Operation
-from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+from cadasta.workertoolbox.results._store.operations.journal import Operation
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
 
 #: The states of failed tasks of a header.
 _FAILED = sorted(states.PROPAGATE_STATES)

@@ -13,18 +13,18 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import operation, operation_task
 from cadasta.workertoolbox.results._reruns.messages import new_id
-from cadasta.workertoolbox.results._store.operation_rows import (
-    KEY_LENGTH,
-    add_operation,
-    journal_text,
-)
-from cadasta.workertoolbox.results._store.operations import (
+from cadasta.workertoolbox.results._store.operations.journal import (
     PUBLISHED,
     PUBLISHING,
     REFUSED,
     WAITING,
     Operation,
     OperationTask,
+)
+from cadasta.workertoolbox.results._store.operations.rows import (
+    KEY_LENGTH,
+    add_operation,
+    journal_text,
 )
 
 #: The states in which a task is published, or soon will be.

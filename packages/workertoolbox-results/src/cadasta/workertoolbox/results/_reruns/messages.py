@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cadasta.workertoolbox.results._headers import RERUN
-from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
 
 #: The namespace of the new ids.
 _NAMESPACE = uuid.UUID("6f0c9c52-6a39-5d3b-8f0e-0d1d5f2f7a11")

@@ -12,13 +12,13 @@ from celery import Celery
 
 from cadasta.workertoolbox.results._reruns.journal import Entry
 from cadasta.workertoolbox.results._reruns.rules import find_refusal
-from cadasta.workertoolbox.results._store.operations import (
+from cadasta.workertoolbox.results._store.operations.journal import (
     BATCH_SIZE,
     PUBLISHED,
     OperationTask,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
 from cadasta.workertoolbox.results._task import Task
 
 #: The end of a refusal that `again` lifts.

@@ -15,14 +15,14 @@ from cadasta.workertoolbox.results._reruns import journal
 from cadasta.workertoolbox.results._reruns.messages import make_call
 from cadasta.workertoolbox.results._reruns.steps import KIND as STEPS
 from cadasta.workertoolbox.results._reruns.steps import step_options
-from cadasta.workertoolbox.results._store.operations import (
+from cadasta.workertoolbox.results._store.operations.journal import (
     PUBLISHED,
     PUBLISHING,
     Operation,
     OperationTask,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
 
 #: Attempts to connect to the broker before the first task is published.
 CONNECT_RETRIES = 2

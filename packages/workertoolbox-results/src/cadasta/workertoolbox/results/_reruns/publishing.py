@@ -24,8 +24,7 @@ from cadasta.workertoolbox.results._reruns.publisher import open_publisher
 from cadasta.workertoolbox.results._reruns.rules import find_refusal
 from cadasta.workertoolbox.results._reruns.steps import KIND as STEPS
 from cadasta.workertoolbox.results._reruns.steps import find_obstacle
-from cadasta.workertoolbox.results._store.operation_rows import new_key
-from cadasta.workertoolbox.results._store.operations import (
+from cadasta.workertoolbox.results._store.operations.journal import (
     PUBLISHED,
     PUBLISHING,
     REFUSED,
@@ -33,8 +32,9 @@ from cadasta.workertoolbox.results._store.operations import (
     Operation,
     OperationTask,
 )
+from cadasta.workertoolbox.results._store.operations.rows import new_key
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
 
 #: The default rate per second.
 DEFAULT_RATE = 10.0

@@ -6,7 +6,7 @@ from celery import Celery
 
 from cadasta.workertoolbox.results._database.statuses import ENDED, PLANNED
 from cadasta.workertoolbox.results._monitor.stored_arguments import Form
-from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
 
 #: Why arguments that are not whole cannot be used.
 _FORMS = {

@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results._reruns.headers import (
 from cadasta.workertoolbox.results._reruns.messages import new_id, rerun_header
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
 from cadasta.workertoolbox.results._workflows.steps import Step, steps_after
 
 #: The kind of operations that publish the steps after a task as well.

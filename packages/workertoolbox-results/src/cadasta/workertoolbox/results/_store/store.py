@@ -7,40 +7,40 @@ from datetime import UTC, datetime, timedelta
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._errors import TaskNotFound
-from cadasta.workertoolbox.results._store.attempts import (
+from cadasta.workertoolbox.results._store.errors.changes import ErrorChanges
+from cadasta.workertoolbox.results._store.errors.groups import ErrorGroups
+from cadasta.workertoolbox.results._store.figures.methods import Figures
+from cadasta.workertoolbox.results._store.figures.releases import Releases
+from cadasta.workertoolbox.results._store.fleet.methods import Fleet
+from cadasta.workertoolbox.results._store.operations.journal import Operations
+from cadasta.workertoolbox.results._store.rows.filters import Filters
+from cadasta.workertoolbox.results._store.rows.reading import (
+    read_found,
+    read_tasks,
+)
+from cadasta.workertoolbox.results._store.rows.task_rows import Detail
+from cadasta.workertoolbox.results._store.schedules.entries import Schedules
+from cadasta.workertoolbox.results._store.search.filtered import (
+    find_newest,
+    find_stuck,
+)
+from cadasta.workertoolbox.results._store.search.known_values import (
+    check_status,
+    check_values,
+)
+from cadasta.workertoolbox.results._store.search.methods import Searches
+from cadasta.workertoolbox.results._store.search.unusual import UnusualTasks
+from cadasta.workertoolbox.results._store.tasks.attempts import (
     Attempt,
     find_attempts,
     find_retries,
 )
-from cadasta.workertoolbox.results._store.error_changes import ErrorChanges
-from cadasta.workertoolbox.results._store.error_groups import ErrorGroups
-from cadasta.workertoolbox.results._store.figures import Figures
-from cadasta.workertoolbox.results._store.filters import Filters
-from cadasta.workertoolbox.results._store.fleet import Fleet
-from cadasta.workertoolbox.results._store.health import DatabaseHealth
-from cadasta.workertoolbox.results._store.known_values import (
-    check_status,
-    check_values,
-)
-from cadasta.workertoolbox.results._store.operations import Operations
-from cadasta.workertoolbox.results._store.quarantine import Quarantine
-from cadasta.workertoolbox.results._store.reading import (
-    read_found,
-    read_tasks,
-)
-from cadasta.workertoolbox.results._store.releases import Releases
-from cadasta.workertoolbox.results._store.schedules import Schedules
-from cadasta.workertoolbox.results._store.search import (
-    find_newest,
-    find_stuck,
-)
-from cadasta.workertoolbox.results._store.searches import Searches
-from cadasta.workertoolbox.results._store.stored_calls import StoredCalls
-from cadasta.workertoolbox.results._store.task_details import SingleTasks
-from cadasta.workertoolbox.results._store.task_rows import Detail
-from cadasta.workertoolbox.results._store.unusual import UnusualTasks
-from cadasta.workertoolbox.results._store.why import Reasons
-from cadasta.workertoolbox.results._store.workflows import Workflows
+from cadasta.workertoolbox.results._store.tasks.details import SingleTasks
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCalls
+from cadasta.workertoolbox.results._store.tasks.workflows import Workflows
+from cadasta.workertoolbox.results._store.upkeep.health import DatabaseHealth
+from cadasta.workertoolbox.results._store.upkeep.quarantine import Quarantine
+from cadasta.workertoolbox.results._store.why.explanations import Reasons
 from cadasta.workertoolbox.results._task import Task
 
 

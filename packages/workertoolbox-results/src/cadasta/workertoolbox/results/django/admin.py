@@ -19,7 +19,7 @@ from cadasta.workertoolbox.results._errors import (
     ResultsError,
     TaskNotFound,
 )
-from cadasta.workertoolbox.results._store.error_groups import STATES
+from cadasta.workertoolbox.results._store.errors.groups import STATES
 from cadasta.workertoolbox.results.django.models import ErrorGroup, Task
 from cadasta.workertoolbox.results.django.store import find_store
 from cadasta.workertoolbox.results.web.searching.terms import with_term

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from starlette.datastructures import QueryParams
 
 from cadasta.workertoolbox.results._instants import parse_instant
-from cadasta.workertoolbox.results._store.windows import check_window
+from cadasta.workertoolbox.results._store.rows.windows import check_window
 
 #: The windows that a page offers, as `since` in its URL, with their titles.
 WINDOWS = {

@@ -33,6 +33,8 @@ class Channel(AtomicFetchChannel):
     broadcasts = True
     connection_class: Any = errors.Connection
     connection_class_ssl: Any = errors.SSLConnection
+    _pool: Any
+    _async_pool: Any
 
     def __init__(self, connection: Any, *args: Any, **kwargs: Any) -> None:
         """Open the channel.

@@ -128,7 +128,7 @@ retention = Table(
 
 #: A row per value that tasks in the history have on a day. A search for the value opens
 #: only the tables of these days. Triggers insert the rows, and those of a deleted day
-#: may stay, so a day need not have the value. See `_store/value_days.py`.
+#: may stay, so a day need not have the value. See `_store/rows/value_days.py`.
 day_value = Table(
     "workertoolbox_day_value",
     metadata,

@@ -46,7 +46,8 @@ operation_task = Table(
     Column("position", Integer, nullable=False),
     Column("name", Text),
     Column("new_id", Text, nullable=False),
-    # `waiting`, `publishing`, `published` or `refused`; see `_store/operations.py`.
+    # `waiting`, `publishing`, `published` or `refused`; see
+    # `_store/operations/journal.py`.
     Column("state", Text, nullable=False),
     # Why it was refused, or what the broker answered.
     Column("note", Text),

@@ -10,15 +10,15 @@ from typing import Self
 from starlette.datastructures import QueryParams
 
 from cadasta.workertoolbox.results._database.types import FIRST
-from cadasta.workertoolbox.results._store.health import Health
-from cadasta.workertoolbox.results._store.queues import QueueBacklog
-from cadasta.workertoolbox.results._store.rollup_sums import FAILED
-from cadasta.workertoolbox.results._store.rollups import BacklogSample
-from cadasta.workertoolbox.results._store.routes import Route
-from cadasta.workertoolbox.results._store.schedule_runs import ScheduledRun
-from cadasta.workertoolbox.results._store.schedules import Schedule
+from cadasta.workertoolbox.results._store.figures.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.figures.rollup_sums import FAILED
+from cadasta.workertoolbox.results._store.figures.rollups import BacklogSample
+from cadasta.workertoolbox.results._store.fleet.routes import Route
+from cadasta.workertoolbox.results._store.fleet.workers import Worker
+from cadasta.workertoolbox.results._store.schedules.entries import Schedule
+from cadasta.workertoolbox.results._store.schedules.runs import ScheduledRun
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.workers import Worker
+from cadasta.workertoolbox.results._store.upkeep.health import Health
 from cadasta.workertoolbox.results.web.window import Window, read_window
 
 #: The window of the small charts of queues, and the time of each bar.

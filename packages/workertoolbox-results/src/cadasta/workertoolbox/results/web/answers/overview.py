@@ -9,15 +9,15 @@ from typing import Self
 
 from starlette.datastructures import QueryParams
 
-from cadasta.workertoolbox.results._store.completeness import Completeness
-from cadasta.workertoolbox.results._store.error_groups import ErrorGroup
-from cadasta.workertoolbox.results._store.queues import QueueBacklog
-from cadasta.workertoolbox.results._store.releases import Release
-from cadasta.workertoolbox.results._store.rollups import TaskFigures
-from cadasta.workertoolbox.results._store.schedules import Schedule
-from cadasta.workertoolbox.results._store.stats import StatsTable
+from cadasta.workertoolbox.results._store.errors.groups import ErrorGroup
+from cadasta.workertoolbox.results._store.figures.completeness import Completeness
+from cadasta.workertoolbox.results._store.figures.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.figures.releases import Release
+from cadasta.workertoolbox.results._store.figures.rollups import TaskFigures
+from cadasta.workertoolbox.results._store.figures.stats import StatsTable
+from cadasta.workertoolbox.results._store.schedules.entries import Schedule
+from cadasta.workertoolbox.results._store.search.unusual import UnusualTask
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.unusual import UnusualTask
 from cadasta.workertoolbox.results.web.window import WINDOWS, Window, read_window
 
 #: Maximum number of names that are compared, those with most tasks.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
-from cadasta.workertoolbox.results._store.error_names import (
+from cadasta.workertoolbox.results._store.errors.groups import STATES, ErrorGroup
+from cadasta.workertoolbox.results._store.errors.names import (
     COUNTED_DAYS,
     CountedErrorGroup,
 )

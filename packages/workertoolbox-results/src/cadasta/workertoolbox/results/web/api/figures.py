@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, get_args
 
-from cadasta.workertoolbox.results._store.rollups import TaskFigures
-from cadasta.workertoolbox.results._store.stats import Grouping
-from cadasta.workertoolbox.results._store.stats_lines import StatsLine, stats_lines
+from cadasta.workertoolbox.results._store.figures.rollups import TaskFigures
+from cadasta.workertoolbox.results._store.figures.stats import Grouping
+from cadasta.workertoolbox.results._store.figures.stats_lines import (
+    StatsLine,
+    stats_lines,
+)
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.api.endpoints import Endpoint
 from cadasta.workertoolbox.results.web.api.parameters import (

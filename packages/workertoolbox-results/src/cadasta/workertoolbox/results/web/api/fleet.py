@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cadasta.workertoolbox.results._store.health import Health
-from cadasta.workertoolbox.results._store.releases import Release
-from cadasta.workertoolbox.results._store.routes import Route
-from cadasta.workertoolbox.results._store.schedules import Schedule
+from cadasta.workertoolbox.results._store.figures.releases import Release
+from cadasta.workertoolbox.results._store.fleet.routes import Route
+from cadasta.workertoolbox.results._store.fleet.workers import Worker
+from cadasta.workertoolbox.results._store.schedules.entries import Schedule
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.workers import Worker
+from cadasta.workertoolbox.results._store.upkeep.health import Health
 from cadasta.workertoolbox.results.web.api.endpoints import Endpoint
 from cadasta.workertoolbox.results.web.api.parameters import (
     Flagged,

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cadasta.workertoolbox.results._json_record import JsonRecord
-from cadasta.workertoolbox.results._store.operations import Operation, OperationTask
+from cadasta.workertoolbox.results._store.operations.journal import (
+    Operation,
+    OperationTask,
+)
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.api.endpoints import Endpoint
 from cadasta.workertoolbox.results.web.api.parameters import Id, Limit, WholeNumber

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from cadasta.workertoolbox.results._store.queues import QueueBacklog
-from cadasta.workertoolbox.results._store.rollups import BacklogSample
+from cadasta.workertoolbox.results._store.figures.queues import QueueBacklog
+from cadasta.workertoolbox.results._store.figures.rollups import BacklogSample
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.api.endpoints import Endpoint
 from cadasta.workertoolbox.results.web.api.figures import WINDOW

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from starlette.exceptions import HTTPException
 
 from cadasta.workertoolbox.results._json_record import JsonRecord
-from cadasta.workertoolbox.results._store.attempts import Attempt
-from cadasta.workertoolbox.results._store.reason import Reason
+from cadasta.workertoolbox.results._store.search.unusual import UnusualTask
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.unusual import UnusualTask
+from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
+from cadasta.workertoolbox.results._store.why.reason import Reason
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results.web.api.answer_size import (
     AnswerSize,

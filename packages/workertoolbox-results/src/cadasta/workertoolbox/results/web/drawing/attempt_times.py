@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from cadasta.workertoolbox.results._duration_text import duration_text
-from cadasta.workertoolbox.results._store.attempts import Attempt
+from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results.web.drawing.time_axis import Tick, TimeAxis
 from cadasta.workertoolbox.results.web.wording.formats import tone

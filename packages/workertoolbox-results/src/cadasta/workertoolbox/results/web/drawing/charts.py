@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
-from cadasta.workertoolbox.results._store.releases import Release
+from cadasta.workertoolbox.results._store.figures.releases import Release
 from cadasta.workertoolbox.results.web.drawing.release_marks import (
     Mark,
     Placed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cadasta.workertoolbox.results._store.releases import Release
+from cadasta.workertoolbox.results._store.figures.releases import Release
 
 #: Maximum number of characters of a version in the name of a mark.
 MAX_NAME = 12

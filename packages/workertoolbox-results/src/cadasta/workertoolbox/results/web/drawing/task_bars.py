@@ -10,7 +10,7 @@ from typing import NamedTuple
 from celery.states import FAILURE, REJECTED, RETRY, REVOKED
 
 from cadasta.workertoolbox.results._database.statuses import ENDED, LOST, PLANNED
-from cadasta.workertoolbox.results._store.attempts import Attempt
+from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results.web.drawing.time_axis import TimeAxis
 

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._duration_text import duration_text
-from cadasta.workertoolbox.results._store.attempts import Attempt
+from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerpt
 from cadasta.workertoolbox.results._workflows.holdups import has_failed

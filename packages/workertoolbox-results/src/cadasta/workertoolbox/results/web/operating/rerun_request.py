@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from cadasta.workertoolbox.results._reruns.journal import is_key
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan, plan_rerun
 from cadasta.workertoolbox.results._reruns.steps import plan_failed_steps
-from cadasta.workertoolbox.results._store.operation_rows import new_key
+from cadasta.workertoolbox.results._store.operations.rows import new_key
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.searching.task_search import TaskSearch
 

@@ -11,11 +11,11 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from cadasta.workertoolbox.results._errors import UnknownErrorState
-from cadasta.workertoolbox.results._store.error_changes import DONE
-from cadasta.workertoolbox.results._store.error_groups import STATES, ErrorGroup
-from cadasta.workertoolbox.results._store.error_names import COUNTED_DAYS, errors_in
-from cadasta.workertoolbox.results._store.releases import Release
-from cadasta.workertoolbox.results._store.rollups import TaskFigures
+from cadasta.workertoolbox.results._store.errors.changes import DONE
+from cadasta.workertoolbox.results._store.errors.groups import STATES, ErrorGroup
+from cadasta.workertoolbox.results._store.errors.names import COUNTED_DAYS, errors_in
+from cadasta.workertoolbox.results._store.figures.releases import Release
+from cadasta.workertoolbox.results._store.figures.rollups import TaskFigures
 from cadasta.workertoolbox.results.web.drawing.charts import (
     HEIGHT,
     Chart,

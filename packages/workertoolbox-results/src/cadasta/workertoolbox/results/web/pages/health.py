@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cadasta.workertoolbox.results._store.health import Health
+from cadasta.workertoolbox.results._store.upkeep.health import Health
 from cadasta.workertoolbox.results.web.answers.fleet import HealthQuestion
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.wording.health_checks import checks_of

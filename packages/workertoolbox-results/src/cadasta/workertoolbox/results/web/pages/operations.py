@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from cadasta.workertoolbox.results._store.error_changes import DONE
+from cadasta.workertoolbox.results._store.errors.changes import DONE
 from cadasta.workertoolbox.results.web.operating.publishing import BackgroundReruns
 from cadasta.workertoolbox.results.web.site import site_of
 

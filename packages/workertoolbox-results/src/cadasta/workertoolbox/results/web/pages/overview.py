@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from cadasta.workertoolbox.results._errors import InvalidWindow
 from cadasta.workertoolbox.results._number_text import find_change
-from cadasta.workertoolbox.results._store.rollup_sums import Percentiles
+from cadasta.workertoolbox.results._store.figures.rollup_sums import Percentiles
 from cadasta.workertoolbox.results.web.answers.overview import (
     MAX_STUCK,
     Ended,

@@ -10,13 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._history.tiers import interval_start
-from cadasta.workertoolbox.results._store.queues import (
+from cadasta.workertoolbox.results._store.figures.queues import (
     MAX_COUNTED,
     MAX_SAMPLE_AGE,
     QueueBacklog,
 )
-from cadasta.workertoolbox.results._store.rollups import BacklogSample
-from cadasta.workertoolbox.results._store.routes import host_family
+from cadasta.workertoolbox.results._store.figures.rollups import BacklogSample
+from cadasta.workertoolbox.results._store.fleet.routes import host_family
 from cadasta.workertoolbox.results.web.answers.fleet import CHARTED, QueuesQuestion
 from cadasta.workertoolbox.results.web.site import site_of
 

@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._reruns.rules import find_lack
-from cadasta.workertoolbox.results._store.evidence import evidence_lines
-from cadasta.workertoolbox.results._store.operations import PUBLISHED
-from cadasta.workertoolbox.results._store.reason import Reason
-from cadasta.workertoolbox.results._store.task_details import TaskDetails
+from cadasta.workertoolbox.results._store.operations.journal import PUBLISHED
+from cadasta.workertoolbox.results._store.tasks.details import TaskDetails
+from cadasta.workertoolbox.results._store.why.evidence import evidence_lines
+from cadasta.workertoolbox.results._store.why.reason import Reason
 from cadasta.workertoolbox.results._task import failure_text
 from cadasta.workertoolbox.results.web.drawing.attempt_times import time_line
 from cadasta.workertoolbox.results.web.site import site_of

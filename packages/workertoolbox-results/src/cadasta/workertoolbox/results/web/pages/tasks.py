@@ -13,7 +13,7 @@ from cadasta.workertoolbox.results._errors import (
     ResultsError,
     SchemaOutdated,
 )
-from cadasta.workertoolbox.results._store.page_tokens import Page
+from cadasta.workertoolbox.results._store.search.page_tokens import Page
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.problems import Problem, problem_of
 from cadasta.workertoolbox.results.web.searching.completions import Known, complete

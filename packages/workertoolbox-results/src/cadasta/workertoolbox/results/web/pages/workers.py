@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cadasta.workertoolbox.results._history.ended_tasks import SILENT_S
-from cadasta.workertoolbox.results._store.workers import Worker
+from cadasta.workertoolbox.results._store.fleet.workers import Worker
 from cadasta.workertoolbox.results.web.answers.fleet import WorkersQuestion
 from cadasta.workertoolbox.results.web.site import site_of
 from cadasta.workertoolbox.results.web.window import read_window

@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._errors import TaskNotFound
-from cadasta.workertoolbox.results._store.attempts import Attempt
 from cadasta.workertoolbox.results._store.store import TaskStore
+from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task, failure_text
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
 from cadasta.workertoolbox.results._workflows.workflow import (

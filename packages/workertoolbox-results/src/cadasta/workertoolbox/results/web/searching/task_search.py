@@ -13,8 +13,8 @@ from starlette.requests import Request
 from cadasta.workertoolbox.results._query.nodes import EVERYTHING, Node
 from cadasta.workertoolbox.results._query.parser import parse_query
 from cadasta.workertoolbox.results._query_errors import InvalidPageSize, InvalidQuery
-from cadasta.workertoolbox.results._store.page_tokens import Page
-from cadasta.workertoolbox.results._store.query_conditions import requires
+from cadasta.workertoolbox.results._store.search.page_tokens import Page
+from cadasta.workertoolbox.results._store.search.query_conditions import requires
 from cadasta.workertoolbox.results._store.store import TaskStore
 from cadasta.workertoolbox.results.web.site import path
 from cadasta.workertoolbox.results.web.window import ALL_TIME, Window, read_window

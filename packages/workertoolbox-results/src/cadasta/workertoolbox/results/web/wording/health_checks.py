@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cadasta.workertoolbox.results._duration_text import duration_text
-from cadasta.workertoolbox.results._store.health import Health
-from cadasta.workertoolbox.results._store.quarantine import MAX_COUNTED
-from cadasta.workertoolbox.results._store.queues import MAX_SAMPLE_AGE
+from cadasta.workertoolbox.results._store.figures.queues import MAX_SAMPLE_AGE
+from cadasta.workertoolbox.results._store.upkeep.health import Health
+from cadasta.workertoolbox.results._store.upkeep.quarantine import MAX_COUNTED
 
 #: Seconds that monitors, and the archiver, may be behind without a warning.
 MAX_LAG_S = 120.0

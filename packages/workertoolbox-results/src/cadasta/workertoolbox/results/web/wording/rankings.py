@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cadasta.workertoolbox.results._number_text import Change, find_change
-from cadasta.workertoolbox.results._store.stats import Stats, StatsRow, StatsTable
+from cadasta.workertoolbox.results._store.figures.stats import (
+    Stats,
+    StatsRow,
+    StatsTable,
+)
 from cadasta.workertoolbox.results.web.wording.formats import count, duration, share
 
 #: Number of tasks from which a percentile is compared.

@@ -8,7 +8,7 @@ from pprint import pformat
 from typing import Any
 
 from cadasta.workertoolbox.results._reruns.messages import name_of
-from cadasta.workertoolbox.results._store.stored_calls import StoredCall
+from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
 
 #: Characters of a line of code.
 _WIDTH = 76

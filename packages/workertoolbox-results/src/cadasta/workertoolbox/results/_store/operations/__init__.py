@@ -1,0 +1,1 @@
+"""What users have done: the journal `workertoolbox_operation`."""

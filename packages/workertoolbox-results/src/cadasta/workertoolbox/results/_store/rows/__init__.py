@@ -1,0 +1,1 @@
+"""How tasks are read: rows, ids, days and values."""

@@ -1,0 +1,1 @@
+"""One task or one workflow."""

@@ -1,0 +1,1 @@
+"""Why a task has not run, has not finished, or how it ended."""
