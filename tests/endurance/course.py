@@ -1,0 +1,138 @@
+"""Runs a soak: samples a fleet, steps its clocks, and checks it at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from endurance.bounds import Bound, Course, bounds_of, statement_bound
+from endurance.fleet import open_fleet
+from endurance.progress import Progress
+from endurance.sampling import Sample, Sampler, open_sampler, slow_statements
+from endurance.verification import miscounts, too_old
+from support.polling import wait_until
+
+#: By how much the clocks step: less than a day, after which the archiver would not wait
+#: for the messages of monitors that have not reported meanwhile.
+STEP = timedelta(hours=23)
+
+#: The least number of steps, so that minutes, which are kept for a week, are deleted.
+STEPS = 8
+
+#: Tasks for each step of a longer soak.
+TASKS_PER_STEP = 60_000
+
+#: Seconds between two samples, at most.
+SAMPLED_S = 5.0
+
+#: Samples for each step.
+SAMPLES = 5
+
+#: Seconds until all is archived and deleted, once the last task is stored, and until
+#: the next task is stored before.
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a soak has measured.
+
+    Attributes:
+        tasks: The number of tasks.
+        took_s: Seconds from the first task until all were archived.
+        days: Days by which the clocks have moved.
+        problems: What was miscounted or not deleted.
+    """
+
+    tasks: int
+    took_s: float
+    days: float
+    bounds: tuple[Bound, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Return whether each value is within its bound, and each task counted once."""
+        return not self.problems and all(each.holds for each in self.bounds)
+
+
+def run_soak(
+    folder: Path, *, tasks: int, report: Callable[[str], object] = print
+) -> Outcome:
+    """Publish tasks to a fleet, and measure it until all are archived.
+
+    Args:
+        folder: An empty folder for all files.
+        tasks: The number of tasks, a multiple of 100.
+        report: Receives lines that show the progress.
+
+    Raises:
+        ChildProcessError: A process of the fleet has ended by itself.
+    """
+    steps = max(STEPS, tasks // TASKS_PER_STEP)
+    # A short soak is too short for the default of a minute.
+    vacuum_s = min(60, max(5, tasks // 20_000))
+    with (
+        open_fleet(folder, tasks=tasks, vacuum_s=vacuum_s) as fleet,
+        open_sampler(fleet) as sampler,
+    ):
+        logged = len(fleet.server.text)
+        began_at = time.monotonic()
+        samples = [*_sampled(sampler, tasks=tasks, steps=steps, report=report)]
+        took_s = time.monotonic() - began_at
+        problems = [*miscounts(fleet, tasks=tasks, cleanups=steps)]
+        problems += _left(sampler)
+        slow = slow_statements(fleet.server.text[logged:])
+    for each in slow[:3]:
+        report(f"{each.seconds:.2f} s: {each.text[:200]}")
+    bounds = (*bounds_of(Course(samples, tasks)), statement_bound(slow))
+    days = steps * STEP / timedelta(days=1)
+    return Outcome(tasks, took_s, days, bounds, (*problems,))
+
+
+def _sampled(
+    sampler: Sampler, *, tasks: int, steps: int, report: Callable[[str], object]
+) -> Iterator[Sample]:
+    """Yield samples until all tasks are archived, and step the clocks meanwhile."""
+    progress = Progress(tasks, report)
+    taken, stored_at, sample = 0, time.monotonic(), sampler.sample()
+    while True:
+        yield sample
+        progress.show(sample)
+        before, sample = sample, _next_sample(sampler, tasks / steps / SAMPLES)
+        if sample.stored >= tasks * (taken + 1) / (steps + 1) and taken < steps:
+            sampler.fleet.clock.step(STEP)
+            taken += 1
+        if sample.stored > before.stored:
+            stored_at = time.monotonic()
+        if sampler.is_idle(sample) or time.monotonic() > stored_at + TIMEOUT_S:
+            yield sample
+            return
+
+
+def _next_sample(sampler: Sampler, tasks: float) -> Sample:
+    """Return a sample after a number of tasks, or some seconds."""
+    due_at = time.monotonic() + SAMPLED_S
+    until = sampler.stored() + tasks
+
+    def is_due() -> bool:
+        sampler.fleet.check()
+        return time.monotonic() >= due_at or sampler.stored() >= until
+
+    wait_until(is_due, timeout_s=2 * SAMPLED_S)
+    return sampler.sample()
+
+
+def _left(sampler: Sampler) -> Iterator[str]:
+    """Yield what is not deleted although it is too old, after some time."""
+    fleet = sampler.fleet
+    try:
+        wait_until(lambda: not [*too_old(fleet)], timeout_s=TIMEOUT_S / 4)
+    except AssertionError:
+        yield from too_old(fleet)
+    for queue, count in sampler.waiting().items():
+        if count:
+            yield f"{count} messages are left in {queue}"

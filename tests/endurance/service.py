@@ -1,0 +1,73 @@
+"""The service of the soak: `celery -A endurance.service`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, Task
+
+from cadasta.workertoolbox.conf import Config
+from cadasta.workertoolbox.results._history import tidying
+from cadasta.workertoolbox.results._monitor import archiving
+from endurance.clock import followed
+from endurance.workload import FAILING, PART, RETRYING, SHORT, STEP, TOTAL
+
+#: The variable with the path of the file that the clock follows.
+CLOCK = "SOAK_CLOCK"
+
+#: Seconds between two runs of the housekeeping of days, instead of an hour, five
+#: minutes and a minute: a day of the soak takes some seconds, or a minute.
+DAILY_S = 5.0
+
+app = Celery("soak")
+
+
+@app.task(name=SHORT)
+def short(number: int, folder: str) -> dict[str, int]:
+    """Do nothing."""
+    return {"rows": number}
+
+
+@app.task(name=FAILING)
+def failing(number: int) -> None:
+    """Fail with a text of its own."""
+    raise ValueError(f"no map {number}")
+
+
+@app.task(name=RETRYING, bind=True)
+def retrying(self: Task[Any, Any], number: int) -> int:
+    """Succeed the second time."""
+    if not self.request.retries:
+        raise self.retry(countdown=0.2, exc=ConnectionError(f"no answer to {number}"))
+    return number
+
+
+@app.task(name=PART)
+def part(number: int) -> int:
+    """Be in the header of a chord."""
+    return number
+
+
+@app.task(name=TOTAL)
+def total(numbers: list[int]) -> int:
+    """Be the body of a chord."""
+    return sum(numbers)
+
+
+@app.task(name=STEP)
+def step(number: int) -> int:
+    """Be in a chain."""
+    return number + 1
+
+
+# The process that starts the others imports nothing but names.
+if CLOCK in os.environ:
+    # Kept: it would stop with its last reference.
+    _following = followed(Path(os.environ[CLOCK]))
+    _following.__enter__()
+    archiving.DROP_PERIOD_S = DAILY_S
+    _daily = {tidying.tidy: DAILY_S, tidying.delete_intervals: DAILY_S}
+    vars(archiving)["PERIODS_S"] = {**tidying.PERIODS_S, **_daily}
+    app.config_from_object(Config(["export"]))
