@@ -87,6 +87,13 @@ def retry(task: Any) -> None:
         raise task.retry(exc=error) from error
 
 
+def retry_declined(task: Any) -> None:
+    try:
+        raise Declined from OSError("disk")
+    except Declined as error:
+        raise task.retry(exc=error)  # noqa: B904
+
+
 def retry_without_reason(task: Any) -> None:
     try:
         refuse()
@@ -112,9 +119,12 @@ def test_a_success_has_no_group(run: Any) -> None:
     assert run(succeed)["error_group"] is None
 
 
-def test_a_retry_and_the_failure_after_it_have_the_same_group(run: Any) -> None:
-    retried = run(retry)
-    failed = run(retry, retries=1)
+@pytest.mark.parametrize("function", [retry, retry_declined])
+def test_a_retry_and_the_failure_after_it_have_the_same_group(
+    run: Any, function: Any
+) -> None:
+    retried = run(function)
+    failed = run(function, retries=1)
 
     assert (retried["status"], failed["status"]) == (states.RETRY, states.FAILURE)
     assert retried["error_group"] == failed["error_group"]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery, states
+from celery.exceptions import Retry
 
 from cadasta.workertoolbox.results._backend import own_frames as own_frames_module
 from cadasta.workertoolbox.results._backend.fingerprint import (
@@ -64,6 +65,31 @@ def test_a_key_has_the_version_and_16_digits() -> None:
 
     assert version == "1"
     assert len(bytes.fromhex(digits)) == 8
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            Fingerprint(
+                "export.fetch",
+                ("builtins.KeyError", "builtins.OSError", "builtins.ValueError"),
+                (("export.find", "export.fetch"), (), ("export.open",)),
+            ),
+            "1:19245b1441b8ddde",
+        ),
+        (
+            Fingerprint("export.fetch", ("builtins.OSError",), ((),)),
+            "1:3cb754f97d1d701b",
+        ),
+        (Fingerprint("export.fetch", own_key="declined \udc80"), "1:096479b203ca6512"),
+    ],
+)
+def test_the_key_of_a_group_is_the_same_in_the_next_release(
+    found: Fingerprint, expected: str
+) -> None:
+    # A new key needs a new `VERSION`.
+    assert found.key("row 1 is gone") == expected
 
 
 def test_the_line_and_the_message_do_not_count() -> None:
@@ -268,6 +294,96 @@ def test_an_error_that_a_retry_raises_again_keeps_its_fingerprint() -> None:
     failed = of(run)
 
     assert failed.frames == retried[0].frames
+
+
+class Declined(ValueError):
+    """An error that cannot be pickled, but its base can."""
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(reason)
+
+
+class Refused(Exception):
+    """An error that cannot be pickled, nor can a base of it stand in."""
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(reason)
+
+
+@pytest.mark.parametrize(
+    ("kind", "substitute"),
+    [(Declined, "ValueError"), (Refused, "UnpickleableExceptionWrapper")],
+)
+def test_a_retry_has_the_error_for_which_celery_passes_a_substitute(
+    kind: type[Exception], substitute: str
+) -> None:
+    try:
+        try:
+            raise kind(reason="no") from OSError("disk")
+        except kind as declined:
+            raise Retry(exc=declined) from None
+    except Retry as retry:
+        error: Any = retry.exc
+        raised = Raised.of(error, states.RETRY)
+        original = retry.__context__
+
+    assert type(error).__name__ == substitute
+    assert raised.error is original
+    assert raised.traceback is not None
+    assert raised.traceback is original.__traceback__
+    assert raised.cause is original.__cause__
+
+
+@pytest.mark.parametrize("handled", [None, ValueError("handled")])
+def test_a_retry_for_an_error_that_was_not_raised_has_the_place_of_the_retry(
+    handled: Exception | None,
+) -> None:
+    error = OSError("later")
+    try:
+        try:
+            if handled is not None:
+                raise handled
+        finally:
+            raise Retry(exc=error)
+    except Retry as retry:
+        raised = Raised.of(error, states.RETRY)
+        place = retry.__traceback__
+
+    assert place is not None
+    assert raised == Raised(error, place, handled)
+
+
+def test_a_failure_has_the_error_for_which_celery_passes_a_substitute() -> None:
+    try:
+        raise Declined(reason="no") from OSError("disk")
+    except Declined as declined:
+        copied = ValueError("no").with_traceback(declined.__traceback__)
+        raised = Raised.of(copied, states.FAILURE)
+
+        assert raised == Raised(declined, declined.__traceback__, declined.__cause__)
+
+
+@pytest.mark.parametrize("kind", [ValueError, Retry])
+def test_another_error_than_the_handled_one_is_stored_as_it_is(
+    kind: type[Exception],
+) -> None:
+    error = OSError("stored")
+    try:
+        raise kind("handled")
+    except kind:
+        raised = Raised.of(error, states.FAILURE)
+
+    assert raised == Raised(error, None, None)
+
+
+def test_a_retry_that_is_not_handled_any_more_stores_its_error_as_it_is() -> None:
+    error = OSError("stored")
+    try:
+        raise ValueError("handled")
+    except ValueError:
+        raised = Raised.of(error, states.RETRY)
+
+    assert raised == Raised(error, None, None)
 
 
 class HostileMeta(type):

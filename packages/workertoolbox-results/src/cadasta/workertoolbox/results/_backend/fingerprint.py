@@ -114,14 +114,17 @@ class Raised:
             error: The exception that is stored with a state.
         """
         handled = sys.exception()
+        is_retry = _is_a(handled, Retry) and state == states.RETRY
+        original = _context_of(handled) if is_retry else handled
         traceback = _traceback_of(error)
-        if _is_a(handled, Retry) and state == states.RETRY and not traceback:
-            context = _context_of(handled)
-            if context is None or not _is_copy(error, context):
-                return cls(error, _traceback_of(handled), context)
-            error = context
-        elif handled is not None and traceback is _traceback_of(handled):
-            error = handled
+        if original is not None and traceback is _traceback_of(original):
+            # The error itself, or Celery's wrapper of one that cannot be pickled.
+            error = original
+        elif is_retry and traceback is None:
+            if original is None or not _is_a(original, type(error)):
+                return cls(error, _traceback_of(handled), original)
+            # For an error that cannot be pickled, Celery passes one of a base class.
+            error = original
         return cls(error, _traceback_of(error), _next_cause(error))
 
 
@@ -165,12 +168,6 @@ def _next_cause(error: BaseException) -> BaseException | None:
         return first
     cause: BaseException | None = _cause_of(error)
     return cause
-
-
-def _is_copy(error: BaseException, original: BaseException) -> bool:
-    """Return whether an exception is Celery's substitute for an unpicklable one."""
-    is_wrapper = _is_a(error, UnpickleableExceptionWrapper)
-    return is_wrapper or _is_a(original, type(error))
 
 
 def _is_a(error: object, kind: type[BaseException]) -> bool:
