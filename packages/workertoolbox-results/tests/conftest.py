@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -40,8 +41,12 @@ def own_tasks() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database to copy: all migrations take longer than most tests."""
-    path = tmp_path_factory.mktemp("template") / "results.sqlite3"
-    upgrade(f"workertoolbox+sqlite:///{path}")
+    new = tmp_path_factory.mktemp("template") / "results.sqlite3"
+    # `hatch run mutants` runs thousands of sessions.
+    path = Path(os.environ.get("WORKERTOOLBOX_TEST_TEMPLATE", new))
+    if not path.exists():
+        upgrade(f"workertoolbox+sqlite:///{new}")
+        shutil.move(new, path)
     return path
 
 

@@ -315,7 +315,7 @@ class Refused(Exception):
     [(Declined, "ValueError"), (Refused, "UnpickleableExceptionWrapper")],
 )
 def test_a_retry_has_the_error_for_which_celery_passes_a_substitute(
-    kind: type[Exception], substitute: str
+    kind: type[Declined] | type[Refused], substitute: str
 ) -> None:
     try:
         try:

@@ -56,6 +56,7 @@ def test_messages_that_differ_in_variable_parts_have_one_shape(
         "the user's list isn't complete",
         "market data is not available",
         "no such map",
+        "",
     ],
 )
 def test_the_words_of_a_message_stay(message: str) -> None:

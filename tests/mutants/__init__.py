@@ -1,0 +1,1 @@
+"""Mutants of the modules that decide, which the unit tests must notice."""
