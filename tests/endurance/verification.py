@@ -12,13 +12,17 @@ from celery import states
 from cadasta.workertoolbox.results._history.retention import Retention
 from cadasta.workertoolbox.results._history.tiers import KEEP
 from endurance.fleet import RETENTION, Fleet
-from endurance.workload import CLEANUP, expected
+from endurance.workload import CLEANUP, RETRYING, expected
 from support.statements import fetch
 
 #: Ended tasks by name and status, of all days, also of those that are dropped.
 _COUNTED = """
 SELECT name, status, sum(count) FROM workertoolbox_rollup
 WHERE tier = :tier AND status <> 'RETRY' GROUP BY name, status
+"""
+
+_RETRIED = """
+SELECT sum(retries) FROM workertoolbox_rollup WHERE tier = 'day' AND status = 'RETRY'
 """
 
 _DAYS = "SELECT keep, min(day) FROM workertoolbox_history GROUP BY keep"
@@ -59,6 +63,9 @@ def miscounts(fleet: Fleet, *, tasks: int, cleanups: int) -> Iterator[str]:
         counted = Counter({(name, status): int(n) for name, status, n in found})
         if counted != due:
             yield f"by the {tier} counted {counted - due} too many, {due - counted} few"
+    retried = int(_fetch(fleet, _RETRIED)[0][0] or 0)
+    if retried != due[RETRYING, states.SUCCESS]:
+        yield f"{retried} retries are counted, not {due[RETRYING, states.SUCCESS]}"
     rows, ids, tracked = _fetch(fleet, _ROWS)[0]
     if not rows == ids == tracked:
         yield f"the history has {rows} rows, {ids} ids and {tracked} messages"

@@ -349,6 +349,22 @@ def test_retried_messages_are_kept(past: History) -> None:
     assert count(past, attempt) == 0
 
 
+def test_a_retry_that_is_stored_after_its_task_was_archived_is_counted(
+    past: History,
+) -> None:
+    past.publish(retries=1)
+    past.store(states.SUCCESS, 42, retries=1)
+    past.archive()
+    past.store(states.RETRY, ValueError("late"))
+    past.archive()
+    [row] = past.rows()
+
+    assert (row["status"], row["retries"]) == (states.SUCCESS, 1)
+    assert [each["outcome"] for each in row["attempts"]] == [states.RETRY]
+    past.check_rollups()
+    assert past.unarchived() == 0
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_the_messages_of_a_retried_task_are_kept_in_any_order(
     past: History, first: int

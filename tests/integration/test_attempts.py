@@ -148,6 +148,36 @@ def test_each_retry_keeps_its_error(
     assert first.finished_at <= second.started_at
 
 
+@pytest.mark.parametrize("is_written", [True, False], ids=["slow", "quick"])
+@pytest.mark.parametrize("ends", [True, False], ids=["ended", "running"])
+def test_a_retry_that_is_stored_after_a_state_of_the_next_run_is_kept(
+    app: Celery, database_store: TaskStore, is_written: bool, ends: bool
+) -> None:
+    Run(app).start(is_written=is_written).retry(KeyError("first"))
+    slow = Run(app, retries=1).start(is_written=is_written)
+    if is_written:  # By the main process, whose time differs a little.
+        slow.request.workertoolbox_started_at += timedelta(milliseconds=20)
+    last = Run(app, "b@host", retries=2).start()
+    if ends:
+        last.store(states.SUCCESS, 42)
+    for _ in range(2):  # Once more, because the first answer was lost.
+        slow.retry(ValueError("no map"))
+    attempts = database_store.attempts("1")
+
+    assert [(each.outcome, each.retries, each.worker) for each in attempts] == [
+        (states.RETRY, 0, "a@host"),
+        (states.RETRY, 1, "a@host"),
+        (states.SUCCESS if ends else None, 2, "b@host"),
+    ]
+    assert [each.error for each in attempts] == [
+        "KeyError: first",
+        "ValueError: no map",
+        None,
+    ]
+    assert attempts[1].traceback == "Traceback of no map"
+    assert attempts[1].finished_at is not None
+
+
 @pytest.mark.parametrize("worker", ["a@host", "b@host"])
 @pytest.mark.parametrize("is_written", [True, False], ids=["slow", "quick"])
 def test_a_run_that_is_not_finished_when_another_one_begins_is_lost(

@@ -30,6 +30,7 @@ from cadasta.workertoolbox.results._backend.attempts import (
     with_duplicate,
     with_replaced_attempt,
 )
+from cadasta.workertoolbox.results._backend.overtaken import keep_overtaken
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.statement import (
@@ -104,6 +105,8 @@ def write_state(
     if end in FINAL and "started_at" in names:  # The task has succeeded before.
         add = _add_duplicate(database.dialect, names)
         execute(database, [add], {**values, "duplicate": duplicate_record(row)})
+    elif row["status"] == states.RETRY and {"started_at", "retries"} <= names:
+        keep_overtaken(database, row)
 
 
 def write_start(database: Database, row: Mapping[str, Any]) -> None:
