@@ -109,7 +109,7 @@ def _copy(module: Module, copy: Path) -> None:
     _copy_tests(module, copy)
     shutil.copy(Path(__file__).with_name("frozen_heap.py"), copy)
     source = copy / module.source
-    source.write_text(_undecorated(source.read_text("utf-8")), "utf-8")
+    source.write_text(undecorated(source.read_text("utf-8")), "utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     pytest = project["tool"]["pytest"]["ini_options"] | {"pythonpath": ["tests"]}
     chosen = [f"tests/{name}" for name in module.tests if name[0] != "!"]
@@ -135,7 +135,7 @@ def _copy_tests(module: Module, copy: Path) -> None:
     shutil.copytree(module.folder / "tests", copy / "tests")
 
 
-def _undecorated(source: str) -> str:
+def undecorated(source: str) -> str:
     """Return the source without decorators that keep mutmut from a function."""
     lines = source.splitlines()
     functions = [

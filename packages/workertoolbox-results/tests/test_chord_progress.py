@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery import Celery
 from celery.app.task import Context
+from sqlalchemy import select, update
 
 from cadasta.workertoolbox.results._backend import chord_progress, chords
 from cadasta.workertoolbox.results._backend.chord_progress import (
@@ -16,6 +18,7 @@ from cadasta.workertoolbox.results._backend.chord_progress import (
     ChordProgress,
 )
 from cadasta.workertoolbox.results._database.connection import Database
+from cadasta.workertoolbox.results._database.tables import chord
 from cadasta.workertoolbox.results.backend import Backend
 
 PART = ChordPart("g", "0", 0, "SUCCESS", b"0")
@@ -173,3 +176,111 @@ def test_a_chord_that_runs_again_counts_from_zero(database: Database) -> None:
 
     assert chord_progress.find(database, "g") == ChordProgress(None, 0, 0, 0, False)
     assert chord_progress.fetch_parts(database, "g") == (b"[]", [])
+
+
+def test_a_chord_that_was_never_seen_has_no_progress(database: Database) -> None:
+    assert chord_progress.find(database, "other") is None
+
+
+def test_a_task_of_a_chord_that_was_never_created_is_counted(
+    database: Database,
+) -> None:
+    progress, is_new = chord_progress.record_part(
+        database, replace(PART, chord_id="other")
+    )
+
+    assert is_new
+    assert progress == ChordProgress(None, 0, 1, 0, False, "0", is_known=False)
+    assert chord_progress.find(database, "other") == progress
+    assert chord_progress.fetch_parts(database, "other")[0] == b""
+
+
+STEPS: dict[str, Callable[[Database, str], object]] = {
+    "created": lambda database, id: chord_progress.create(database, id, b"[]"),
+    "sized": lambda database, id: chord_progress.set_size(database, id, 7),
+    "counted": lambda database, id: chord_progress.record_part(
+        database, replace(PART, chord_id=id)
+    ),
+    "started": chord_progress.mark_started,
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_chord_says_when_it_was_changed(database: Database, step: str) -> None:
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    with database.connect() as connection:
+        connection.execute(update(chord).values(touched_at=long_ago))
+    STEPS[step](database, "g")
+    with database.connect() as connection:
+        touched_at = connection.execute(select(chord.c.touched_at)).scalar_one()
+
+    assert abs(datetime.now(UTC) - touched_at) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("step", [*STEPS.values(), chord_progress.add_task])
+def test_a_step_of_one_chord_leaves_another_alone(
+    database: Database, step: Callable[[Database, str], object]
+) -> None:
+    chord_progress.create(database, "other", None)
+    chord_progress.set_size(database, "other", 3)
+    chord_progress.record_part(database, replace(PART, chord_id="other"))
+    step(database, "g")
+
+    progress = ChordProgress(3, 0, 1, 0, False, "0")
+    assert chord_progress.find(database, "other") == progress
+    assert chord_progress.fetch_parts(database, "other") == (
+        *(None, [replace(PART, chord_id="other")]),
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda database, id: chord_progress.set_size(database, id, 2),
+        lambda database, id: chord_progress.record_part(database, part(1)),
+        chord_progress.mark_started,
+    ],
+    ids=["size", "done", "started"],
+)
+def test_a_body_can_only_be_claimed_if_its_chord_is_as_it_was_seen(
+    database: Database, change: Callable[[Database, str], object]
+) -> None:
+    chord_progress.set_size(database, "g", 1)
+    progress, _ = chord_progress.record_part(database, PART)
+    change(database, "g")
+
+    assert not chord_progress.claim_body(database, PART, progress)
+
+
+def test_a_claim_is_counted_for_its_chord_alone(database: Database) -> None:
+    chord_progress.create(database, "other", None)
+    for id in ("g", "other"):
+        chord_progress.set_size(database, id, 1)
+        progress, _ = chord_progress.record_part(database, replace(PART, chord_id=id))
+    chord_progress.claim_body(database, part(5), progress)
+
+    claimed = ChordProgress(1, 0, 1, 1, False, "5")
+    assert chord_progress.find(database, "g") == claimed
+    assert chord_progress.find(database, "other") == progress
+
+
+def test_the_parts_of_a_chord_that_failed_can_stay(database: Database) -> None:
+    chord_progress.set_size(database, "g", 1)
+    chord_progress.record_part(database, PART)
+    chord_progress.mark_started(database, "g", keep_parts=True)
+    progress = chord_progress.find(database, "g")
+
+    assert progress == ChordProgress(1, 0, 1, 0, True, "0")
+    assert not progress.is_body_due
+    assert chord_progress.fetch_parts(database, "g") == (None, [PART])
+
+
+def test_a_chord_that_runs_again_begins_without_claims(database: Database) -> None:
+    chord_progress.add_task(database, "g")
+    chord_progress.set_size(database, "g", 0)
+    progress, _ = chord_progress.record_part(database, PART)
+    chord_progress.claim_body(database, PART, progress)
+    chord_progress.mark_started(database, "g")
+    chord_progress.create(database, "g", None)
+
+    assert chord_progress.find(database, "g") == ChordProgress(None, 0, 0, 0, False)

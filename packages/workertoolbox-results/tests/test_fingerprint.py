@@ -15,6 +15,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery, states
 from celery.exceptions import Retry
+from celery.utils.serialization import UnpickleableExceptionWrapper
 
 from cadasta.workertoolbox.results._backend import own_frames as own_frames_module
 from cadasta.workertoolbox.results._backend.fingerprint import (
@@ -180,6 +181,7 @@ def in_module(path: str, module: str) -> Callable[[], Any]:
     [
         ("/srv/export/tasks.py", "export.tasks", True),
         ("/venv/lib/python3.12/site-packages/export/tasks.py", "export.tasks", True),
+        ("/venv/lib/python3.12/site-packages/export/a/b.py", "export.a.b", True),
         ("/venv/lib/python3.12/site-packages/requests/api.py", "requests.api", False),
         ("/usr/lib/python3/dist-packages/yaml/loader.py", "yaml.loader", False),
         (json.__file__, "json", False),
@@ -228,6 +230,23 @@ def test_a_soft_time_limit_is_one_error_of_a_task_wherever_it_interrupts() -> No
     assert key(fetch) != key(fetch, task="export.bundle")
 
 
+def test_a_soft_time_limit_keeps_its_type_and_the_key_of_the_service() -> None:
+    limit = Raised(SoftTimeLimitExceeded(), None, None)
+    found = fingerprint(limit, "export.fetch", "export", own_key="slow")
+
+    assert found.types == ("billiard.exceptions.SoftTimeLimitExceeded",)
+    assert found.own_key == "slow"
+
+
+def test_a_wrapper_of_an_error_that_cannot_be_pickled_has_the_type_of_the_error() -> (
+    None
+):
+    wrapper = UnpickleableExceptionWrapper("export.errors", "Declined", (), "no")
+    found = fingerprint(Raised(wrapper, None, None), "export.fetch", "export")
+
+    assert found.types == ("export.errors.Declined",)
+
+
 def wrapped(cause: Callable[[], Any], *, hidden: bool = False) -> None:
     try:
         cause()
@@ -272,6 +291,23 @@ def test_causes_in_a_circle_count_once() -> None:
         raise first
 
     assert of(fail).types == ("builtins.ValueError", "builtins.KeyError")
+
+
+def test_an_error_that_two_retries_raise_again_has_the_place_of_the_first() -> None:
+    app: Any = Celery(set_as_current=False)
+    task = app.task(refuse, name="export.fetch", shared=False)
+    task.push_request(retries=task.max_retries, called_directly=False, args=())
+
+    def first() -> None:
+        task.retry(exc=ValueError("never raised before"))
+
+    def second() -> None:
+        try:
+            first()
+        except ValueError as error:
+            task.retry(exc=error)
+
+    assert (of(second).place or "").endswith(".first")
 
 
 def test_an_error_that_a_retry_raises_again_keeps_its_fingerprint() -> None:
