@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from celery import Celery
-from kombu import Exchange, Queue
 
 from cadasta.workertoolbox.conf import setup_app
 from support.checkups import configured_app, run_check
+from support.task_commands import call_tasks_command
 
 FORMER = "platform.fifo"
 
@@ -59,13 +59,8 @@ def test_a_former_monitor_queue_is_no_warning_after_it_was_deleted(
     app.send_task("export.echo", [1])
     with configured_app(monkeypatch, **RENAMED) as renamed:
         setup_app(renamed)
-        # As the README of conf says.
-        with renamed.connection_for_write() as connection:
-            exchange = Exchange("task_exchange", "topic")
-            queue = Queue(FORMER, exchange, "#")(connection.default_channel)
-            queue.exchange.declare()
-            queue.queue_bind()
-            queue.delete()
+        # As the README of conf says; a monitor has not read the copy.
+        call_tasks_command(renamed, "leave", "--queue", FORMER, "--yes", "--force")
         checked = run_check(renamed)
 
     assert "other copies" in checked.details("ok")

@@ -61,6 +61,10 @@ ELSEWHERE = {
         "packages/workertoolbox-conf/tests/test_adoption.py::"
         "test_the_command_prints_a_plan_and_changes_nothing"
     ),
+    "tasks leave": (
+        "test_leaving.py::"
+        "test_the_monitor_queue_and_its_bindings_are_deleted_but_not_unread_copies"
+    ),
     "tasks check": (
         "test_check_command.py::"
         "test_a_healthy_fleet_passes_and_its_tasks_stay_in_their_queues"

@@ -36,6 +36,7 @@ COMMANDS = {
     "backlog": "Show how many tasks wait in each queue, and for how long.",
     "errors": "Show groups of errors, and resolve or ignore them.",
     "export": "Write tasks to a file, as NDJSON, CSV or Parquet.",
+    "leave": "Delete the monitor queue and its bindings, when the toolbox is dropped.",
     "list": "Show the newest tasks.",
     "monitor": "Write the copy of every task message to the database, until stopped.",
     "operations": (

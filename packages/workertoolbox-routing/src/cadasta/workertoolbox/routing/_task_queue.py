@@ -46,6 +46,17 @@ class TaskQueue(Queue):
         declare(self)
         return self.name
 
+    def delete(
+        self, if_unused: bool = False, if_empty: bool = False, nowait: bool = False
+    ) -> Any:
+        """Delete the queue and its bindings."""
+        if (bind := getattr(self.channel, "bind_declared", None)) is not None:
+            # These channels only delete the bindings that they have made.
+            for each in bindings_of(self):
+                each.exchange(self.channel).declare()
+            bind(self)
+        return super().delete(if_unused, if_empty, nowait)
+
     def __eq__(self, other: object) -> Any:
         """Return whether another queue is the same, bindings included.
 

@@ -58,7 +58,8 @@ def other_copies(context: CheckContext) -> Iterator[Finding]:
             f"{monitor!r}",
             f"if {monitor!r} was {queue.name!r} before: start a monitor with "
             f"PLATFORM_QUEUE_NAME={queue.name!r} until the queue is empty and no "
-            "service uses that name, then unbind and delete the queue",
+            f"service uses that name, then run `celery -A … tasks leave --queue "
+            f"{queue.name}`",
         )
 
 

@@ -45,6 +45,10 @@ class Channel(AtomicFetchChannel):
         with errors.refusals_named(connection.client.as_uri()):
             super().__init__(connection, *args, **kwargs)
 
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
+        # kombu's method ignores the option `global_keyprefix`.
+        return bool(self._size(queue) > 0)
+
     def abandon(self: Any) -> None:
         """Close this process's copies of the sockets; those of the parent stay open.
 

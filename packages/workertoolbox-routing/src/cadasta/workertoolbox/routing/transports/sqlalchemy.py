@@ -53,6 +53,14 @@ class Channel(TaskChannel, sqlalchemy.Channel):
         finally:
             self.session.commit()
 
+    def _delete(self: Any, queue: str, *binding: Any, **kwargs: Any) -> None:
+        # kombu's method leaves the row of the queue, and messages that were read.
+        record = self._get_or_create(queue)
+        messages = self.session.query(self.message_cls)
+        messages.filter(self.message_cls.queue_id == record.id).delete()
+        self.session.delete(record)
+        self.session.commit()
+
     def _engine_from_config(self) -> Any:
         with (
             only_accepted_options(self.connection.client),

@@ -112,6 +112,20 @@ class Channel(ConcurrentCopyChannel, PollingChannel):
             raise RemoteControlUnavailable(queue)
         return super()._new_queue(queue, **kwargs)
 
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
+        try:
+            self._resolve_queue_url(queue)
+        except SQS.DoesNotExistQueueException:
+            return False
+        return True
+
+    def _delete(self, queue: str, *binding: Any, **kwargs: Any) -> None:
+        # kombu calls this for each binding, and keeps the URL of a deleted queue if
+        # names have a prefix.
+        if self._has_queue(queue):
+            super()._delete(queue, *binding, **kwargs)
+            self._queue_cache.pop(self.canonical_queue_name(queue), None)
+
     def _new_boto_client(self, service: str, *args: Any, **kwargs: Any) -> Any:
         client = super()._new_boto_client(service, *args, **kwargs)
         if service == "sqs":

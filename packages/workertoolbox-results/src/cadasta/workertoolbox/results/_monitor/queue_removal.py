@@ -1,0 +1,78 @@
+"""Deletion of the monitor queue with its bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from amqp.exceptions import NotFound
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import ChannelError
+
+from cadasta.workertoolbox.results._errors import BrokerUnavailable
+from cadasta.workertoolbox.results._monitor.broker import (
+    broker_errors,
+    new_connection,
+    refused,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueUse:
+    """The copies in a queue, and who reads them.
+
+    Attributes:
+        unread: The number of messages; on SQS an estimate.
+        consumers: The number of consumers, where the broker knows it: on RabbitMQ.
+    """
+
+    unread: int
+    consumers: int
+
+
+@contextmanager
+def open_channel(app: Celery) -> Iterator[Any]:
+    """Yield a channel on a connection of its own.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached, or refuses a request.
+    """
+    connection = new_connection(app)
+    try:
+        with connection:
+            connection.connect()
+            yield connection.default_channel
+    except broker_errors(connection) as error:
+        raise refused(connection, error) from error
+
+
+def read_use(queue: Queue, channel: Any) -> QueueUse | None:
+    """Return how a queue is used, or None if it does not exist.
+
+    On Redis an empty queue does not exist, but its bindings may.
+
+    Raises:
+        BrokerUnavailable: SQS has predefined queues, which cannot be deleted.
+    """
+    if getattr(channel, "predefined_queues", None):
+        raise BrokerUnavailable(
+            f"queue {queue.name!r} is one of predefined_queues, which are managed "
+            "outside the service; delete it where it was created"
+        )
+    with channel.connection.client.clone() as connection:
+        try:
+            # On a channel of its own: RabbitMQ closes it if the queue is missing.
+            found = connection.default_channel.queue_declare(queue.name, passive=True)
+        except NotFound:
+            return None
+        except ChannelError:
+            return QueueUse(0, 0)
+    return QueueUse(found.message_count, found.consumer_count)
+
+
+def remove(queue: Queue, channel: Any) -> None:
+    """Delete a queue with its bindings."""
+    queue(channel).delete()
