@@ -73,6 +73,7 @@ def _measure_cell(
             fleets=cell.fleets,
             rate=chosen.rate,
             load_s=chosen.load_minutes * 60,
+            quiet_s=cell.quiet_s,
             small_disk=cell.small_disk,
             release=check_out_last_release(folder / "last") if cell.old else None,
         )
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for option, names in (("--cells", CELLS), ("--brokers", BROKERS)):
         parser.add_argument(
-            option, nargs="+", choices=[*names], default=[*names], help="default: all"
+            option, nargs="*", choices=[*names], default=[*names], help="default: all"
         )
     parser.add_argument(
         "--rate",

@@ -28,6 +28,8 @@ class Cell:
         brokers: The brokers on which it can occur.
         small_disk: Whether the databases have a small file system of their own.
         old: Whether the fleet is of the last release at first.
+        quiet_s: Seconds without a new result after which the remaining ones are given
+            up: longer than three visibility timeouts.
     """
 
     title: str
@@ -36,7 +38,12 @@ class Cell:
     brokers: tuple[str, ...] = tuple(BROKERS)
     small_disk: bool = False
     old: bool = False
+    quiet_s: float = 40.0
 
+
+#: Seconds if a consumer has lost its messages: on Redis, kombu looks for them every
+#: 100 s only.
+_REDELIVERY_S = 130.0
 
 #: Brokers whose server is not Amazon's.
 _SERVERS = ("rabbitmq", "redis")
@@ -68,15 +75,24 @@ CELLS = {
         "PostgreSQL is read-only, 6 s", databases.forbid_writes, DATABASES
     ),
     "broker": Cell(
-        "the broker is killed, 3 s", processes.restart_broker, brokers=_SERVERS
+        "the broker is killed, 3 s",
+        processes.restart_broker,
+        brokers=_SERVERS,
+        quiet_s=_REDELIVERY_S,
     ),
-    "partition": Cell("no network to the broker, 6 s", processes.cut_broker_off),
+    "partition": Cell(
+        "no network to the broker, 6 s",
+        processes.cut_broker_off,
+        quiet_s=_REDELIVERY_S,
+    ),
     "memory": Cell(
         "the broker's memory is full, 6 s",
         processes.raise_memory_alarm,
         brokers=_SERVERS,
     ),
-    "worker": Cell("the worker is killed", processes.kill_worker),
+    "worker": Cell(
+        "the worker is killed", processes.kill_worker, quiet_s=_REDELIVERY_S
+    ),
     "monitor": Cell("the monitor is killed", processes.kill_monitor, (OURS,)),
     "archiver": Cell(
         "the archiver is killed in a transaction", processes.kill_archiver, (OURS,)

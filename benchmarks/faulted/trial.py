@@ -24,10 +24,6 @@ AFTER_S = 8.0
 START_S = 90.0
 DRAIN_S = 400.0
 
-#: Seconds without a new result after which the remaining ones are given up, by broker.
-#: On Redis, kombu looks for messages that a killed worker held every 100 s only.
-QUIET_S = {"rabbitmq": 40.0, "redis": 130.0, "sqs": 40.0}
-
 #: Seconds for the archiver to reach the last task.
 ARCHIVE_S = 25.0
 
@@ -121,6 +117,7 @@ def run_trial(
     fleets: tuple[str, ...],
     rate: float,
     load_s: float,
+    quiet_s: float,
     small_disk: bool = False,
     release: Release | None = None,
 ) -> dict[str, Outcome]:
@@ -133,6 +130,7 @@ def run_trial(
         fleets: The fleets that take part.
         rate: Tasks that each producer publishes in a second.
         load_s: Seconds of the load beyond what a fleet sustains.
+        quiet_s: Seconds without a new result after which the rest is given up.
         small_disk: Whether the databases have a small file system of their own.
         release: An earlier release, with which the fleet begins.
 
@@ -157,7 +155,7 @@ def run_trial(
         fault(trial)
         lifted_s = time.time()
         trial.hold(AFTER_S)
-        trial.drain(quiet_s=QUIET_S[broker])
+        trial.drain(quiet_s=quiet_s)
         if OURS in environment.databases:
             trial.wait_for_archiver()
         for fleet in environment.fleets.values():

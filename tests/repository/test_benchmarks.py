@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,48 @@ def test_the_documentation_shows_the_figures_of_each_benchmark() -> None:
     assert sorted(generator["ORDER"]) == sorted(benchmarks)
     assert written <= benchmarks
     assert len(titles) == len(written) > 0
+
+
+def test_the_journal_of_a_fleet_shows_what_a_fault_has_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    fleets, outcome = map(import_module, ("faulted.fleets", "faulted.outcome"))
+    fleet = fleets.Fleet(fleets.REDIS, tmp_path, {}, None, ended=["worker"])
+    (tmp_path / "run").write_text("a 1.0\nb 2.0\nb 3.0\nc 4.0\nhal", "utf-8")
+    (tmp_path / "refused").write_text("OperationalError 2.5\n", "utf-8")
+    seen = import_module("faulted.observer").Observation(
+        published_s={"a": 1.0, "b": 2.0, "c": 3.5, "d": 4.0},
+        finished_s={"a": 1.5, "b": 6.0, "c": 4.0},
+    )
+
+    found = outcome.summarize(fleet, seen, fault_s=1.8, lifted_s=5.0)
+    assert found == outcome.Outcome(
+        published=4,
+        lost=1,
+        twice=1,
+        without_result=1,
+        refused=1,
+        ended=1,
+        recovered_s=1.0,
+        wal_bytes=None,
+        dead_rows=None,
+    )
+
+
+def test_the_chaos_table_shows_cells_that_were_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    kept = tmp_path / "kept"
+    figures = dict(published=9, lost=0, twice=1, without_result=0, refused=2, ended=0)
+    figures |= dict(recovered_s=1.5, wal_bytes=5000.0, dead_rows=4.0)
+    kept.write_text(json.dumps(["sqs monitor", {"toolbox": figures}]), "utf-8")
+
+    rows = list(import_module("chaos").measure("--keep", str(kept), "--cells"))
+    shown = {(*row.items(),)[0]: row["tasks"] for row in rows}
+    assert shown[("on RabbitMQ", "the monitor is killed")] == "not run"
+    assert shown[("on SQS", "the monitor is killed")] == "9 / – / –"
+    assert shown[("on SQS", "the broker is killed, 3 s")] == (
+        "not possible with this broker"
+    )
