@@ -35,6 +35,7 @@ import shutil
 import tempfile
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from faulted.cells import BROKERS, CELLS, Cell
@@ -50,7 +51,7 @@ def measure(*options: str) -> Iterator[Row]:
     chosen = _parser().parse_args(options)
     kept = _Kept(chosen.keep)
     for broker in BROKERS:
-        for name, cell in CELLS.items():
+        for name, cell in _cells(chosen.load_minutes).items():
             if broker not in cell.brokers:
                 yield empty_row(broker, cell, "not possible with this broker")
             elif (found := kept.find(broker, name)) is not None:
@@ -59,6 +60,11 @@ def measure(*options: str) -> Iterator[Row]:
                 yield empty_row(broker, cell, "not run")
             else:
                 yield _measure_cell(broker, name, cell, chosen, kept)
+
+
+def _cells(load_minutes: float) -> dict[str, Cell]:
+    title = f"{CELLS['load'].title}, {load_minutes:g} min"
+    return {**CELLS, "load": replace(CELLS["load"], title=title)}
 
 
 def _measure_cell(

@@ -48,6 +48,11 @@ class Observation:
     changed_s: float = 0
 
     @property
+    def waiting(self) -> int:
+        """The number of tasks without a result."""
+        return len(self.published_s) - len(self.finished_s)
+
+    @property
     def open(self) -> list[str]:
         """The tasks without a result, the oldest first."""
         return [id for id in self.published_s if id not in self.finished_s]

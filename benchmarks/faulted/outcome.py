@@ -15,6 +15,9 @@ from faulted.observer import Observation
 FACTOR = 1.5
 SLACK_S = 0.5
 
+#: Seconds before the fault in which the fleet had worked off its first tasks.
+STEADY_S = 6.0
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -83,7 +86,9 @@ def _recovered_s(seen: Observation, fault_s: float, lifted_s: float) -> float | 
         for id, published_s in seen.published_s.items()
         if id in seen.finished_s
     ]
-    before = [end - begin for begin, end in spans if end < fault_s]
+    # The first tasks wait until the worker has started.
+    steady = [each for each in spans if each[0] > fault_s - STEADY_S]
+    before = [end - begin for begin, end in steady if end < fault_s]
     if not before:
         return None
     bound_s = FACTOR * max(before) + SLACK_S

@@ -38,6 +38,9 @@ BURST_RATE = 400.0
 BURST_S = 8.0
 MEASURED_S = 8.0
 
+#: Seconds for the rest of it.
+BACKLOG_S = 300.0
+
 #: The name of the producer of bursts and overloads.
 PRODUCER = "producer-load"
 
@@ -127,11 +130,14 @@ def overload(trial: Trial) -> None:
         name: (len(seen.finished_s) - before[name]) / MEASURED_S
         for name, seen in trial.seen.items()
     }
-    while any(len(seen.open) > trial.rate for seen in trial.seen.values()):
+    until_s = time.monotonic() + BACKLOG_S
+    while any(each.waiting > trial.rate for each in trial.seen.values()):
+        if time.monotonic() > until_s:
+            raise TimeoutError(f"a fleet has not run a burst in {BACKLOG_S:g} s")
         trial.hold(INTERVAL_S)
     print("sustained tasks in a second:", rates, flush=True)
     # The producers that already run are part of the load.
-    more = {name: OVERLOAD * rate - trial.rate for name, rate in rates.items()}
+    more = {name: max(1, OVERLOAD * rate - trial.rate) for name, rate in rates.items()}
     _with_producers(trial, more, trial.load_s)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sqlalchemy import text
@@ -29,6 +30,9 @@ ARCHIVE_S = 25.0
 
 #: Seconds between two looks at processes.
 INTERVAL_S = 0.2
+
+#: Seconds in which the sessions of killed processes end and report their statistics.
+STATISTICS_S = 2.0
 
 UNARCHIVED = "SELECT count(*) FROM workertoolbox_task"
 
@@ -86,6 +90,12 @@ class Trial:
                 raise TimeoutError(f"only these results: {counts}")
             self.hold(INTERVAL_S)
 
+    def keep(self, **times_s: float) -> None:
+        """Write what was seen into the folder of each fleet, beside its journal."""
+        for name, seen in self.seen.items():
+            text = json.dumps({**asdict(seen), **times_s})
+            self.folder.joinpath(name, "seen.json").write_text(text, "utf-8")
+
     def drain(self, *, quiet_s: float) -> None:
         """Wait until every task has its result, or no result appears for a time."""
         for fleet in self.fleets.values():
@@ -93,7 +103,7 @@ class Trial:
         until_s = time.monotonic() + DRAIN_S
         self.hold(2 * INTERVAL_S)
         while time.monotonic() < until_s and any(
-            each.open and time.time() < each.changed_s + quiet_s
+            each.waiting and time.time() < each.changed_s + quiet_s
             for each in self.seen.values()
         ):
             self.hold(INTERVAL_S)
@@ -160,6 +170,8 @@ def run_trial(
             trial.wait_for_archiver()
         for fleet in environment.fleets.values():
             fleet.kill()
+        time.sleep(STATISTICS_S)
+        trial.keep(fault_s=fault_s, lifted_s=lifted_s)
         return {
             name: summarize(fleet, trial.seen[name], fault_s=fault_s, lifted_s=lifted_s)
             for name, fleet in environment.fleets.items()
