@@ -1,30 +1,36 @@
 """What is lost, and for how long, when something fails.
 
-Each row is one trial on a fresh broker, PostgreSQL and Redis. Three fleets run the
-same tasks of 50 ms on that broker at the same time, and the fault happens to all of
-them: the toolbox, plain Celery with its backend for databases, and plain Celery with
-its Redis backend, whose figures are in this order in each column. A dash stands for a
-fleet that the fault does not concern. Each fleet has a caller that publishes ten
-tasks a second, a worker of two processes, and a PostgreSQL server of its own that
-waits for the disk; ours has a monitor, which also archives. A process that ends by
-itself is started again.
+Each row is one trial on a fresh broker, PostgreSQL and Redis. Three fleets run the same
+tasks of 50 ms on that broker at the same time, and the fault happens to all of them:
+the toolbox, plain Celery with its backend for databases, and plain Celery with its
+backend for Redis. Their figures are in this order in each column. A dash stands for a
+fleet that the fault does not concern.
 
-All fleets have `task_acks_late` and `task_track_started`, and run a task again whose
-process was killed; all else of plain Celery is its default. On Redis and SQS, an
-unacknowledged message is delivered again after 10 s. Redis writes to the disk before
-it confirms; SQS is an emulator. The disk that fills is a file system in memory of 300
-MB.
+Each fleet has a caller that publishes ten tasks a second, and a worker of two
+processes; the first two have a PostgreSQL server each, which waits for the disk; the
+toolbox has a monitor, which also archives. A process that ends by itself is started
+again. All fleets have `task_acks_late` and `task_track_started`, and run a task again
+if its process was killed; all other settings of plain Celery are its defaults. On Redis
+and SQS, an unacknowledged message is delivered again after 10 s. Redis writes to the
+disk before it confirms; SQS is an emulator. The disk that is filled is a file system in
+memory.
 
-*Lost* are published tasks that no worker has begun, by a journal that tasks write
-themselves; *run twice* are those that workers have begun more than once, as at-least-
-once delivery allows; *no result* are published tasks whose result the backend does
-not show at the end, for the toolbox in its view of all tasks. *Errors at callers* are
-tasks that could not be published, which the caller knows. *Ended* are processes that
-ended by themselves. A fleet has *recovered* when, after the end of the fault, the
-last task has its result that took longer than 1.5 times the longest one before the
-fault, plus half a second; a fleet with tasks that have no result never has. *WAL* and
-*dead rows* are those of the fleet's whole server and run, for the toolbox with the
-monitor and the archiver, which the others do not have.
+- *lost*: published tasks that no worker has begun, by a journal that the tasks write
+  themselves, when no result has appeared for 25 s, or for 130 s where kombu needs that
+  time to deliver the messages of a lost consumer again. A worker may still hold their
+  messages.
+- *run twice*: tasks that workers have begun more than once, as at-least-once delivery
+  allows.
+- *no result*: published tasks whose result the backend does not show at the end; for
+  the toolbox, its view of all tasks.
+- *errors at callers*: tasks that could not be published, which their callers know.
+- *ended*: processes that ended by themselves.
+- *recovered*: seconds from the end of the fault until the last result that took longer
+  than before the fault, that is 1.5 times the longest time of the six seconds before,
+  plus half a second. These seconds vary with the load of the machine. "never": there
+  are tasks without a result.
+- *WAL* and *dead rows*: what the fleet's own server has written in the whole trial,
+  divided by its tasks; for the toolbox with what the monitor and the archiver write.
 """
 
 from __future__ import annotations
@@ -79,7 +85,7 @@ def _measure_cell(
             fleets=cell.fleets,
             rate=chosen.rate,
             load_s=chosen.load_minutes * 60,
-            quiet_s=cell.quiet_s,
+            quiet_s=cell.quiet_s(broker),
             small_disk=cell.small_disk,
             release=check_out_last_release(folder / "last") if cell.old else None,
         )

@@ -12,6 +12,12 @@ from faulted.trial import Trial
 #: The brokers, by the names that are printed.
 BROKERS = {"rabbitmq": "RabbitMQ", "redis": "Redis", "sqs": "SQS"}
 
+#: Seconds without a new result after which the remaining ones are given up: longer than
+#: two visibility timeouts, and than the 100 s after which kombu looks again, on Redis,
+#: for messages that stay with a consumer that is gone.
+QUIET_S = 25.0
+REDELIVERY_S = 130.0
+
 #: Fleets with a database.
 DATABASES = (OURS, DATABASE)
 ALL = (OURS, DATABASE, REDIS)
@@ -28,8 +34,7 @@ class Cell:
         brokers: The brokers on which it can occur.
         small_disk: Whether the databases have a small file system of their own.
         old: Whether the fleet is of the last release at first.
-        quiet_s: Seconds without a new result after which the remaining ones are given
-            up: longer than three visibility timeouts.
+        takes_messages: Whether messages stay with a consumer that is gone.
     """
 
     title: str
@@ -38,12 +43,13 @@ class Cell:
     brokers: tuple[str, ...] = tuple(BROKERS)
     small_disk: bool = False
     old: bool = False
-    quiet_s: float = 40.0
+    takes_messages: bool = False
 
+    def quiet_s(self, broker: str) -> float:
+        """Return the seconds without a result after which the rest is given up."""
+        waits = self.takes_messages and broker == "redis"
+        return REDELIVERY_S if waits else QUIET_S
 
-#: Seconds if a consumer has lost its messages: on Redis, kombu looks for them every
-#: 100 s only.
-_REDELIVERY_S = 130.0
 
 #: Brokers whose server is not Amazon's.
 _SERVERS = ("rabbitmq", "redis")
@@ -78,21 +84,19 @@ CELLS = {
         "the broker is killed, 3 s",
         processes.restart_broker,
         brokers=_SERVERS,
-        quiet_s=_REDELIVERY_S,
+        takes_messages=True,
     ),
     "partition": Cell(
         "no network to the broker, 6 s",
         processes.cut_broker_off,
-        quiet_s=_REDELIVERY_S,
+        takes_messages=True,
     ),
     "memory": Cell(
         "the broker's memory is full, 6 s",
         processes.raise_memory_alarm,
         brokers=_SERVERS,
     ),
-    "worker": Cell(
-        "the worker is killed", processes.kill_worker, quiet_s=_REDELIVERY_S
-    ),
+    "worker": Cell("the worker is killed", processes.kill_worker, takes_messages=True),
     "monitor": Cell("the monitor is killed", processes.kill_monitor, (OURS,)),
     "archiver": Cell(
         "the archiver is killed in a transaction", processes.kill_archiver, (OURS,)
