@@ -17,8 +17,8 @@ memory.
 
 - *lost*: published tasks that no worker has begun, by a journal that the tasks write
   themselves, when no result has appeared for 25 s, or for 130 s where kombu needs that
-  time to deliver the messages of a lost consumer again. A worker may still hold their
-  messages.
+  time to deliver the messages of a lost consumer again. Plain Celery acknowledges a
+  task that it could not mark as started, and does not run it.
 - *run twice*: tasks that workers have begun more than once, as at-least-once delivery
   allows.
 - *no result*: published tasks whose result the backend does not show at the end; for
