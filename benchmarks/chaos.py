@@ -1,10 +1,11 @@
 """What is lost, and for how long, when something fails.
 
-Each row is one trial on a fresh broker, PostgreSQL and Redis. Three fleets run the same
-tasks of 50 ms on that broker at the same time, and the fault happens to all of them:
-the toolbox, plain Celery with its backend for databases, and plain Celery with its
-backend for Redis. Their figures are in this order in each column. A dash stands for a
-fleet that the fault does not concern.
+Each fault is one trial on a fresh broker, PostgreSQL and Redis. Up to three fleets run
+the same tasks of 50 ms on that broker at the same time, and the fault happens to all of
+them: one with the toolbox, one of plain Celery with its backend for databases, and one
+of plain Celery with its backend for Redis. Fleets that a fault does not concern are
+left out. Not possible are faults of the broker that Amazon does not let happen, or that
+its emulator cannot show.
 
 Each fleet has a caller that publishes ten tasks a second, and a worker of two
 processes; the first two have a PostgreSQL server each, which waits for the disk; the
@@ -22,15 +23,15 @@ memory.
 - *run twice*: tasks that workers have begun more than once, as at-least-once delivery
   allows.
 - *no result*: published tasks whose result the backend does not show at the end; for
-  the toolbox, its view of all tasks.
-- *errors at callers*: tasks that could not be published, which their callers know.
+  the toolbox, in its view of all tasks, with the message that the monitor has stored.
+- *errors*: tasks that could not be published, which their callers know.
 - *ended*: processes that ended by themselves.
 - *recovered*: seconds from the end of the fault until the last result that took longer
   than before the fault, that is 1.5 times the longest time of the six seconds before,
   plus half a second. These seconds vary with the load of the machine. "never": there
   are tasks without a result.
 - *WAL* and *dead rows*: what the fleet's own server has written in the whole trial,
-  divided by its tasks; for the toolbox with what the monitor and the archiver write.
+  divided by the tasks; for the toolbox with what the monitor and the archiver write.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from pathlib import Path
 
 from faulted.cells import BROKERS, CELLS, Cell
 from faulted.outcome import Outcome
-from faulted.table import empty_row, measured_row
+from faulted.table import empty_row, measured_rows
 from faulted.trial import run_trial
 from measuring.figures import Row
 from upgrades.last_release import check_out_last_release
@@ -59,13 +60,13 @@ def measure(*options: str) -> Iterator[Row]:
     for broker in BROKERS:
         for name, cell in _cells(chosen.load_minutes).items():
             if broker not in cell.brokers:
-                yield empty_row(broker, cell, "not possible with this broker")
+                yield empty_row(broker, cell, "not possible")
             elif (found := kept.find(broker, name)) is not None:
-                yield measured_row(broker, cell, found)
+                yield from measured_rows(broker, cell, found)
             elif broker not in chosen.brokers or name not in chosen.cells:
                 yield empty_row(broker, cell, "not run")
             else:
-                yield _measure_cell(broker, name, cell, chosen, kept)
+                yield from _measure_cell(broker, name, cell, chosen, kept)
 
 
 def _cells(load_minutes: float) -> dict[str, Cell]:
@@ -75,7 +76,7 @@ def _cells(load_minutes: float) -> dict[str, Cell]:
 
 def _measure_cell(
     broker: str, name: str, cell: Cell, chosen: argparse.Namespace, kept: _Kept
-) -> Row:
+) -> Iterator[Row]:
     folder = Path(tempfile.mkdtemp(prefix=f"workertoolbox-chaos-{broker}-{name}-"))
     try:
         outcomes = run_trial(
@@ -92,13 +93,14 @@ def _measure_cell(
     except Exception as error:  # The other cells can still be measured.
         traceback.print_exc()
         print(f"{broker}, {name}: failed; see {folder}", flush=True)
-        return empty_row(broker, cell, f"failed: {type(error).__name__}")
+        yield empty_row(broker, cell, f"failed: {type(error).__name__}")
+        return
     kept.add(broker, name, outcomes)
     if chosen.logs:
         print(f"{broker}, {name}: see {folder}", flush=True)
     else:
         shutil.rmtree(folder)
-    return measured_row(broker, cell, outcomes)
+    yield from measured_rows(broker, cell, outcomes)
 
 
 class _Kept:

@@ -42,10 +42,11 @@ WORKER = (
 #: Archive soon, so that what archiving writes is part of the figures.
 ARCHIVE_AFTER = {"WORKERTOOLBOX_ARCHIVE_AFTER": "3s"}
 
-#: The query for the results of some tasks, by fleet.
+#: The query for the results of some tasks, by fleet; for the toolbox, of those whose
+#: message a monitor has stored too.
 RESULTS = {
     OURS: "SELECT id FROM workertoolbox_tasks"
-    " WHERE id = ANY(:ids) AND status = 'SUCCESS'",
+    " WHERE id = ANY(:ids) AND status = 'SUCCESS' AND tracked",
     DATABASE: "SELECT task_id FROM celery_taskmeta"
     " WHERE task_id = ANY(:ids) AND status = 'SUCCESS'",
 }
