@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parents[1] / "explanation" / "figures"
 #: The benchmarks, in the order of the page.
 ORDER = (
     *("publish", "ingest", "archiver", "results", "imports"),
-    *("history", "queries", "web", "purge", "memory", "chaos", "soak"),
+    *("history", "queries", "web", "purge", "memory", "soak", "chaos"),
 )
 
 

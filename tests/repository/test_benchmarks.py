@@ -120,8 +120,9 @@ def test_the_chaos_table_shows_cells_that_were_not_run(
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     kept = tmp_path / "kept"
-    figures = dict(published=9, lost=0, twice=1, without_result=0, refused=2, ended=0)
-    figures |= dict(recovered_s=1.5, wal_bytes=5000.0, dead_rows=4.0)
+    figures = dict.fromkeys(("published", "lost", "twice", "without_result"), 0.0)
+    figures |= {"refused": 2, "ended": 0, "recovered_s": 1.5}
+    figures |= {"wal_bytes": 5000.0, "dead_rows": 4.0}
     kept.write_text(json.dumps(["sqs monitor", {"toolbox": figures}]), "utf-8")
 
     rows = list(import_module("chaos").measure("--keep", str(kept), "--cells"))
