@@ -52,7 +52,9 @@ def attempt_record(
         "finished_at": _iso(finished_at),
         "outcome": outcome,
         # A pickle contains NUL, which PostgreSQL refuses.
-        "error": error and jsonable_text(error.decode("ascii", "backslashreplace")),
+        "error": jsonable_text(error.decode("ascii", "backslashreplace"))
+        if error
+        else None,
         "traceback": traceback and traceback[-MAX_TRACEBACK:],
     }
 
