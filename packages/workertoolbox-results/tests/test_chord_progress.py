@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from celery import Celery
 from celery.app.task import Context
 from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import psycopg2
 
 from cadasta.workertoolbox.results._backend import chord_progress, chords
 from cadasta.workertoolbox.results._backend.chord_progress import (
@@ -109,6 +111,16 @@ def test_parts_are_fetched_in_the_order_of_the_header(database: Database) -> Non
     _, parts = chord_progress.fetch_parts(database, "g")
 
     assert [part.position for part in parts] == [1, 2, 10]
+
+
+def test_parts_whose_position_is_not_known_are_fetched_in_the_order_of_their_ids(
+    database: Database,
+) -> None:
+    for id in "cab":
+        chord_progress.record_part(database, replace(PART, task_id=id, position=-1))
+    _, parts = chord_progress.fetch_parts(database, "g")
+
+    assert [part.task_id for part in parts] == ["a", "b", "c"]
 
 
 def test_only_one_process_can_claim_the_body(database: Database) -> None:
@@ -231,6 +243,8 @@ def test_a_step_of_one_chord_leaves_another_alone(
     assert chord_progress.fetch_parts(database, "other") == (
         *(None, [replace(PART, chord_id="other")]),
     )
+    later = chord_progress.record_part(database, replace(part(1), chord_id="other"))
+    assert later == (ChordProgress(3, 0, 2, 0, False, "1"), True)
 
 
 @pytest.mark.parametrize(
@@ -284,3 +298,35 @@ def test_a_chord_that_runs_again_begins_without_claims(database: Database) -> No
     chord_progress.create(database, "g", None)
 
     assert chord_progress.find(database, "g") == ChordProgress(None, 0, 0, 0, False)
+
+
+def test_the_parts_of_a_failed_run_are_deleted_for_the_chord_that_runs_again(
+    database: Database,
+) -> None:
+    for id in ("g", "failed", "running"):
+        chord_progress.create(database, id, None)
+        chord_progress.set_size(database, id, 1)
+        chord_progress.record_part(database, replace(PART, chord_id=id))
+        if id != "running":
+            chord_progress.mark_started(database, id, keep_parts=True)
+    for id in ("g", "running"):
+        chord_progress.create(database, id, None)
+
+    assert [
+        len(chord_progress.fetch_parts(database, id)[1])
+        for id in ("g", "failed", "running")
+    ] == [0, 1, 1]
+
+
+def test_on_postgresql_a_part_is_stored_and_counted_by_one_statement() -> None:
+    make_dialect: Any = psycopg2.dialect
+    [statement] = chord_progress._record_part(make_dialect())
+    # The tests with real servers run it.
+    part, _, count = " ".join(statement.sql.split()).partition(") INSERT")
+
+    assert part.startswith("WITH part AS (INSERT INTO workertoolbox_chord_part ")
+    assert part.endswith(
+        "ON CONFLICT DO NOTHING RETURNING workertoolbox_chord_part.task_id"
+    )
+    assert "(SELECT count(*) AS count_1 FROM part)" in count
+    assert "ON CONFLICT (id) DO UPDATE SET" in count

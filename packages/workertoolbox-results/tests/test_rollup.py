@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select, update
 
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
-from cadasta.workertoolbox.results._database.tables import rollup
+from cadasta.workertoolbox.results._database.tables import backlog, rollup
 from cadasta.workertoolbox.results._history.histogram import Histogram
 from cadasta.workertoolbox.results._history.rollup import (
     add_contributions,
@@ -174,3 +174,93 @@ def test_old_intervals_are_deleted_in_steps(engine: Engine) -> None:
     assert steps == [4, 4, 4, 4]
     assert len(left) == 4
     assert totals(engine, "hour").count == totals(engine, "day").count == 20
+
+
+UNREADABLE = [{"waits": "nonsense"}, {"count": 2**62 + 1}, {"redeliveries": 2**62 + 1}]
+
+
+def damage(engine: Engine, **values: Any) -> None:
+    with engine.begin() as connection:
+        connection.execute(update(rollup).values(values))
+
+
+@pytest.mark.parametrize("damaged", UNREADABLE)
+def test_figures_that_cannot_be_read_begin_at_zero_again(
+    engine: Engine, caplog: pytest.LogCaptureFixture, damaged: dict[str, Any]
+) -> None:
+    change(engine, [contribution(retries=3, waited_s=1)])
+    damage(engine, **damaged)
+    change(engine, [contribution(waited_s=2)])
+    expected = Tally(1, waits=Histogram.of([2]))
+
+    assert [totals(engine, tier) for tier in TIERS] == [expected] * 3
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
+    hour = f"{NOON:%Y-%m-%dT%H}:00+00:00"
+    [message] = [text for text in caplog.messages if f" {hour} " in text]
+    assert message.startswith(
+        f"figures of hour {hour} (export.project, export, SUCCESS) cannot be read and "
+        "begin at zero again: "
+    )
+    reasons = {text.partition("again: ")[2] for text in caplog.messages}
+    assert len(reasons) == 1 and not reasons & {"", "None"}
+    if "waits" not in damaged:
+        assert reasons == {f"{2**62 + 1} is too large"}
+
+
+@pytest.mark.parametrize("damaged", UNREADABLE)
+def test_figures_that_cannot_be_read_are_deleted_by_a_subtraction(
+    engine: Engine, caplog: pytest.LogCaptureFixture, damaged: dict[str, Any]
+) -> None:
+    change(engine, [contribution()] * 2)
+    damage(engine, **damaged)
+    change(engine, [contribution()], -1)
+
+    assert stored(engine) == []
+    assert len(caplog.records) == 3
+    assert "(export.project, export, SUCCESS)" in caplog.messages[0]
+
+
+def test_the_largest_count_is_read(engine: Engine) -> None:
+    change(engine, [contribution()])
+    damage(engine, count=2**62)
+    change(engine, [contribution()])
+
+    assert totals(engine, "day").count == 2**62 + 1
+
+
+def test_rows_of_retries_stay_until_nothing_is_counted(engine: Engine) -> None:
+    change(engine, [contribution(status="RETRY")] * 2 + [contribution()])
+    change(engine, [contribution(status="RETRY"), contribution()], -1)
+    left = {(row[0], row[4]) for row in stored(engine)}
+    change(engine, [contribution(status="RETRY")], -1)
+
+    assert left == {(tier, "RETRY") for tier in TIERS}
+    assert stored(engine) == []
+
+
+def test_the_retention_of_each_tier_can_be_given(engine: Engine) -> None:
+    keep = {"minute": timedelta(days=3), "hour": timedelta(days=1), "day": timedelta(0)}
+    with engine.begin() as connection:
+        add_contributions(connection, [contribution()], keep=keep)
+    kept = {row[0] for row in stored(engine)}
+    change(engine, [contribution(name="export.site")])
+    with engine.begin() as connection:
+        deleted = delete_old_intervals(connection, datetime.now(UTC), keep=keep)
+
+    assert kept == {"minute"}
+    assert deleted == 2
+    assert {row[0] for row in stored(engine)} == {"minute"}
+
+
+def test_old_intervals_of_the_backlog_are_deleted_too(engine: Engine) -> None:
+    now = datetime.now(UTC)
+    row = {each.name: 0 for each in backlog.c} | {"queue": "export", "tier": "minute"}
+    recent = now - KEEP["minute"] + timedelta(hours=1)
+    with engine.begin() as connection:
+        for at in (recent, recent - timedelta(hours=2)):
+            connection.execute(insert(backlog).values({**row, "at": at}))
+        deleted = delete_old_intervals(connection, now)
+        left = connection.execute(select(backlog.c.at)).scalars().all()
+
+    assert deleted == 1
+    assert left == [recent]

@@ -12,10 +12,12 @@ from cadasta.workertoolbox.results._backend.states import write_start, write_sta
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results.backend import Backend
 
+Row = dict[str, Any]
+
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 #: Columns of a run that an earlier one may have had, and a later one may lack.
-OF_RUN = {
+OF_RUN: Row = {
     "result": b"1",
     "traceback": "Traceback",
     "children": b"[]",
@@ -29,14 +31,14 @@ def at(minute: float) -> datetime:
     return NOON + timedelta(minutes=minute)
 
 
-def row(status: str, minute: float = 0, **values: Any) -> dict[str, Any]:
+def row(status: str, minute: float = 0, **values: Any) -> Row:
     """Return the row of a state that is stored some minutes after noon."""
     done = at(minute).replace(tzinfo=None)
     empty = {"result": None, "traceback": None}
     return {"task_id": "1", "status": status, "date_done": done, **empty, **values}
 
 
-def written(backend: Backend, *rows: dict[str, Any], **options: Any) -> dict[str, Any]:
+def written(backend: Backend, *rows: Row, **options: Any) -> Row:
     """Write states, the last one with options, and return the result."""
     *earlier, last = rows
     for each in earlier:
@@ -45,7 +47,7 @@ def written(backend: Backend, *rows: dict[str, Any], **options: Any) -> dict[str
     return stored(backend)
 
 
-def stored(backend: Backend) -> dict[str, Any]:
+def stored(backend: Backend) -> Row:
     with backend.database.engine.connect() as connection:
         return dict(connection.execute(select(taskmeta)).mappings().one())
 
@@ -55,13 +57,13 @@ def change(backend: Backend, **values: Any) -> None:
         connection.execute(update(taskmeta).values(values))
 
 
-WAYS: list[dict[str, Any]] = [{}, {"is_first": True}, {"is_started": True}]
+WAYS: list[Row] = [{}, {"is_first": True}, {"is_started": True}]
 
 
 @pytest.mark.parametrize("options", WAYS)
 @pytest.mark.parametrize("status", ["STARTED", "RETRY", "SUCCESS", "PROGRESS"])
 def test_the_first_state_of_a_task_is_stored_with_its_columns(
-    backend: Backend, status: str, options: dict[str, Any]
+    backend: Backend, status: str, options: Row
 ) -> None:
     given = row(status, **OF_RUN, started_at=at(-1), worker="a@host", retries=0)
     found = written(backend, {**given, "parent_id": None}, **options)
@@ -73,10 +75,15 @@ def test_the_first_state_of_a_task_is_stored_with_its_columns(
 @pytest.mark.parametrize("options", WAYS)
 @pytest.mark.parametrize("status", ["PROGRESS", "SUCCESS", "FAILURE"])
 def test_a_later_state_of_the_same_run_replaces_the_columns_of_a_state(
-    backend: Backend, status: str, options: dict[str, Any]
+    backend: Backend, status: str, options: Row
 ) -> None:
-    run = {"started_at": at(0), "worker": "a@host", "retries": 0, "waited_s": 5.0}
-    earlier = {**OF_RUN, "error_group": None}
+    run: Row = {
+        "started_at": at(0),
+        "worker": "a@host",
+        "retries": 0,
+        "waited_s": 5.0,
+    }
+    earlier: Row = {**OF_RUN, "error_group": None}
     found = written(
         backend,
         row("STARTED", **run, **earlier, name="export.fetch"),
@@ -131,9 +138,9 @@ def test_columns_of_the_message_stay_if_a_state_is_stored_without_a_request(
     ],
 )
 def test_a_state_stays_if_the_later_one_is_less_final(
-    backend: Backend, earlier: str, later: str, stays: bool, options: dict[str, Any]
+    backend: Backend, earlier: str, later: str, stays: bool, options: Row
 ) -> None:
-    run = {"worker": "a@host", "started_at": at(0)}
+    run: Row = {"worker": "a@host", "started_at": at(0)}
     found = written(backend, row(earlier, **run), row(later, -1, **run), **options)
 
     assert found["status"] == (earlier if stays else later)
@@ -161,7 +168,7 @@ def test_a_state_without_attempts_before_counts_as_the_first(backend: Backend) -
 @pytest.mark.parametrize("options", WAYS)
 @pytest.mark.parametrize("later", ["STARTED", "IGNORED", "SUCCESS"])
 def test_every_state_of_a_new_run_replaces_a_forgotten_result(
-    backend: Backend, later: str, options: dict[str, Any]
+    backend: Backend, later: str, options: Row
 ) -> None:
     write_state(backend.database, row("SUCCESS", worker="a@host", started_at=at(-1)))
     change(backend, forgotten=True)
@@ -186,9 +193,9 @@ def test_every_state_of_a_new_run_replaces_a_forgotten_result(
     ],
 )
 def test_a_run_replaces_a_revocation_from_before_a_worker_had_the_task(
-    backend: Backend, unlike: dict[str, Any], minute: float, stays: bool
+    backend: Backend, unlike: Row, minute: float, stays: bool
 ) -> None:
-    revoked = {**row("REVOKED"), **unlike}
+    revoked: Row = {**row("REVOKED"), **unlike}
     found = written(backend, revoked, row("STARTED", minute, started_at=at(minute)))
 
     assert found["status"] == (revoked["status"] if stays else "STARTED")
@@ -210,8 +217,12 @@ def test_a_step_that_was_stored_as_not_run_is_replaced_by_its_run(
 def test_a_task_that_is_published_again_after_its_end_is_a_new_run(
     backend: Backend, published: datetime, stays: bool
 ) -> None:
-    run = {"started_at": at(-1), "published_at": at(-2), "worker": "a@host"}
-    again = {**run, "started_at": at(2), "published_at": published}
+    run: Row = {
+        "started_at": at(-1),
+        "published_at": at(-2),
+        "worker": "a@host",
+    }
+    again: Row = {**run, "started_at": at(2), "published_at": published}
     found = written(backend, row("SUCCESS", **run), row("STARTED", 3, **again))
 
     assert found["status"] == ("SUCCESS" if stays else "STARTED")
@@ -235,8 +246,12 @@ def test_an_attempt_has_waited_until_its_first_start(
     start: datetime,
     waited_s: float,
 ) -> None:
-    run = {"started_at": at(0), "published_at": at(-2), "waited_s": 5.0}
-    again = {"started_at": at(1), "published_at": published, "waited_s": 9.0}
+    run: Row = {"started_at": at(0), "published_at": at(-2), "waited_s": 5.0}
+    again: Row = {
+        "started_at": at(1),
+        "published_at": published,
+        "waited_s": 9.0,
+    }
     found = written(
         backend,
         row("STARTED", **run),
@@ -250,7 +265,7 @@ def test_an_attempt_has_waited_until_its_first_start(
 def test_a_state_that_does_not_know_the_start_keeps_that_of_its_attempt(
     backend: Backend,
 ) -> None:
-    run = {"started_at": at(0), "published_at": at(-2), "waited_s": 5.0}
+    run: Row = {"started_at": at(0), "published_at": at(-2), "waited_s": 5.0}
     same = written(backend, row("STARTED", **run), row("RETRY", 1, published_at=at(-2)))
     other = written(backend, row("STARTED", 2, published_at=at(1), retries=1))
 
@@ -261,8 +276,8 @@ def test_a_state_that_does_not_know_the_start_keeps_that_of_its_attempt(
 def test_a_run_that_ends_after_the_success_is_kept_as_an_attempt(
     backend: Backend,
 ) -> None:
-    first = {"started_at": at(0), "worker": "a@host", "retries": 0}
-    second = {"started_at": at(1), "worker": "b@host", "retries": 0}
+    first: Row = {"started_at": at(0), "worker": "a@host", "retries": 0}
+    second: Row = {"started_at": at(1), "worker": "b@host", "retries": 0}
     late = row("FAILURE", 3, **second)
     found = written(backend, row("SUCCESS", 2, **first), late, late)
     [attempt] = found["attempts"]
@@ -272,7 +287,7 @@ def test_a_run_that_ends_after_the_success_is_kept_as_an_attempt(
 
 
 def test_the_same_end_again_is_not_a_duplicate(backend: Backend) -> None:
-    run = {"started_at": at(0), "worker": "a@host", "retries": 0}
+    run: Row = {"started_at": at(0), "worker": "a@host", "retries": 0}
     found = written(backend, row("SUCCESS", 2, **run), row("SUCCESS", 3, **run))
 
     assert found["attempts"] is None

@@ -83,8 +83,8 @@ class Masking:
                 ]
             case _:
                 masked = self.mask(given.get("it"))
-        shown = {key: self.mask(item) for key, item in given.items() if key != "it"}
-        shown |= {"it": masked} if "it" in given else {}
+        others = {key: self.mask(item) for key, item in given.items() if key != "it"}
+        shown = {**others, "it": masked}
         positional = [shown[key] for key in _MAPPING_PARAMETERS[: len(args)]]
         rest = self.mask(list(args)[len(positional) :])
         return [*positional, *rest], {key: shown[key] for key in kwargs}
