@@ -7,14 +7,14 @@ of plain Celery with its backend for Redis. Fleets that a fault does not concern
 left out. Not possible are faults of the broker that Amazon does not let happen, or that
 its emulator cannot show.
 
-Each fleet has a caller that publishes ten tasks a second, and a worker of two
-processes; the first two have a PostgreSQL server each, which waits for the disk; the
-toolbox has a monitor, which also archives. A process that ends by itself is started
-again. All fleets have `task_acks_late` and `task_track_started`, and run a task again
-if its process was killed; all other settings of plain Celery are its defaults. On Redis
-and SQS, an unacknowledged message is delivered again after 10 s. Redis writes to the
-disk before it confirms; SQS is an emulator. The disk that is filled is a file system in
-memory.
+Each fleet has a caller that publishes ten tasks a second, or four on SQS, whose
+emulator is slow, and a worker of two processes; the first two have a PostgreSQL server
+each, which waits for the disk; the toolbox has a monitor, which also archives. A
+process that ends by itself is started again. All fleets have `task_acks_late` and
+`task_track_started`, and run a task again if its process was killed; all other settings
+of plain Celery are its defaults. On Redis and SQS, an unacknowledged message is
+delivered again after 10 s. Redis writes to the disk before it confirms. The disk that
+is filled is a file system in memory.
 
 - *lost*: published tasks that no worker has begun, by a journal that the tasks write
   themselves, when no result has appeared for 25 s, or for 130 s where kombu needs that
@@ -45,7 +45,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from faulted.cells import BROKERS, CELLS, Cell
+from faulted.cells import BROKERS, CELLS, RATES, Cell
 from faulted.outcome import Outcome
 from faulted.table import empty_row, measured_rows
 from faulted.trial import run_trial
@@ -84,7 +84,7 @@ def _measure_cell(
             folder,
             cell.fault,
             fleets=cell.fleets,
-            rate=chosen.rate,
+            rate=RATES[broker],
             load_s=chosen.load_minutes * 60,
             quiet_s=cell.quiet_s(broker),
             small_disk=cell.small_disk,
@@ -131,12 +131,6 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             option, nargs="*", choices=[*names], default=[*names], help="default: all"
         )
-    parser.add_argument(
-        "--rate",
-        type=float,
-        default=10.0,
-        help="tasks that each caller publishes in a second (default: %(default)s)",
-    )
     parser.add_argument(
         "--load-minutes",
         type=float,

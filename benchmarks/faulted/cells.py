@@ -12,6 +12,9 @@ from faulted.trial import Trial
 #: The brokers, by the names that are printed.
 BROKERS = {"rabbitmq": "RabbitMQ", "redis": "Redis", "sqs": "SQS"}
 
+#: Tasks that each caller publishes in a second. SQS's emulator passes on eight or so.
+RATES = {"rabbitmq": 10.0, "redis": 10.0, "sqs": 4.0}
+
 #: Seconds without a new result after which the remaining ones are given up: longer than
 #: two visibility timeouts, and than the 100 s after which kombu looks again, on Redis,
 #: for messages that stay with a consumer that is gone.

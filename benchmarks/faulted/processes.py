@@ -35,8 +35,8 @@ OVERLOAD = 1.5
 #: What is published to measure that: tasks in a second, for so many seconds, after
 #: which results are counted for some seconds.
 BURST_RATE = 400.0
-BURST_S = 8.0
-MEASURED_S = 8.0
+BURST_S = 4.0
+MEASURED_S = 6.0
 
 #: Seconds for the rest of it.
 BACKLOG_S = 300.0
