@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from datetime import UTC, datetime
+from statistics import mean
 from threading import Thread
 from typing import Any
 
@@ -220,6 +221,18 @@ def test_retry_settings_that_are_none_use_the_defaults(url: str) -> None:
     app = Celery("tests", broker="memory://", backend=url, set_as_current=False)
     app.conf.result_backend_always_retry = None
     app.conf.result_backend_max_retries = None
+    app.conf.result_backend_max_sleep_between_retries_ms = None
     backend: Any = app.backend
 
-    assert (backend.always_retry, backend.max_retries) == (True, 10)
+    assert (backend.always_retry, backend.max_retries) == (True, 16)
+    assert backend.max_sleep_between_retries_ms == 2000
+
+
+def test_the_pauses_between_retries_are_short_and_last_ten_seconds_on_average(
+    backend: Backend,
+) -> None:
+    retries = range(1, int(backend.max_retries) + 1)
+    pauses_s = [[backend._sleep_s(retry) for retry in retries] for _ in range(100)]
+
+    assert max(map(max, pauses_s)) <= 2
+    assert 8 <= mean(map(sum, pauses_s)) <= 12

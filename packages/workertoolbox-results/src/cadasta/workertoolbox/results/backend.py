@@ -45,9 +45,13 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._errors import ResultNotStorable
 from cadasta.workertoolbox.results._history.ended_tasks import max_result_bytes
 
-#: Number of retries of a statement while the database is unavailable. With Celery's
-#: intervals they take up to about ten seconds. Celery's default is no limit.
-MAX_RETRIES = 10
+#: Number of retries of a statement while the database is unavailable, about ten seconds
+#: on average. Celery's default is no limit.
+MAX_RETRIES = 16
+
+#: Longest pause between two of them in milliseconds. With Celery's default of 10,000, a
+#: process idles for up to ten seconds after the end of an outage, with its task.
+MAX_SLEEP_MS = 2000
 
 logger = get_logger(__name__)
 
@@ -111,6 +115,8 @@ class Backend(
             self.always_retry = True
         if not _is_set(app, "result_backend_max_retries"):
             self.max_retries = MAX_RETRIES
+        if not _is_set(app, "result_backend_max_sleep_between_retries_ms"):
+            self.max_sleep_between_retries_ms = MAX_SLEEP_MS
         check_settings(app)
         self.database = shared_database(database_url(url))
         self._archived = archived_results_of(self.database)
