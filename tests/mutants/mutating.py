@@ -181,10 +181,13 @@ def _changes(mutated: str) -> Iterator[tuple[str, Change]]:
 
 def _change(original: str, before: list[str], after: list[str]) -> Change:
     # `x_function__mutmut_orig`, or `xǁClassǁmethod__mutmut_orig`.
-    function = original.removesuffix("__mutmut_orig").removeprefix("x_")
+    mangled = original.removesuffix("__mutmut_orig")
+    function = mangled.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
     differing = [*difflib.ndiff(before, after)]
     removed, added = (
-        " ".join(line[2:].strip() for line in differing if line[0] == sign)
+        " ".join(line[2:].strip() for line in differing if line[0] == sign).replace(
+            original, function
+        )
         for sign in "-+"
     )
-    return Change(function.removeprefix("xǁ").replace("ǁ", "."), removed, added)
+    return Change(function, removed, added)

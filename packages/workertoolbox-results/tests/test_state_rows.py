@@ -113,37 +113,48 @@ def test_columns_of_the_message_stay_if_a_state_is_stored_without_a_request(
     assert found["started_at"] == at(0)
 
 
-@pytest.mark.parametrize("options", WAYS[::2])
-@pytest.mark.parametrize(
-    ("earlier", "later", "stays"),
-    [
-        ("SUCCESS", "SUCCESS", True),
-        ("SUCCESS", "FAILURE", True),
-        ("SUCCESS", "PROGRESS", True),
-        ("FAILURE", "FAILURE", False),
-        ("FAILURE", "PROGRESS", True),
-        ("REVOKED", "FAILURE", False),
-        ("REVOKED", "IGNORED", True),
-        ("RETRY", "STARTED", False),
-        ("STARTED", "IGNORED", False),
-        ("RETRY", "IGNORED", False),
-        ("IGNORED", "REJECTED", False),
-        ("REJECTED", "IGNORED", False),
-        ("LOST", "IGNORED", False),
-        ("PROGRESS", "IGNORED", True),
-        ("PROGRESS", "REJECTED", True),
-        ("FAILURE", "LOST", True),
-        ("IGNORED", "STARTED", False),
-        ("LOST", "SUCCESS", False),
-    ],
-)
-def test_a_state_stays_if_the_later_one_is_less_final(
-    backend: Backend, earlier: str, later: str, stays: bool, options: Row
-) -> None:
-    run: Row = {"worker": "a@host", "started_at": at(0)}
-    found = written(backend, row(earlier, **run), row(later, -1, **run), **options)
+#: Earlier and later states, and whether the earlier one stays.
+FINALITY = [
+    ("SUCCESS", "SUCCESS", True),
+    ("SUCCESS", "FAILURE", True),
+    ("SUCCESS", "PROGRESS", True),
+    ("FAILURE", "FAILURE", False),
+    ("FAILURE", "PROGRESS", True),
+    ("REVOKED", "FAILURE", False),
+    ("REVOKED", "IGNORED", True),
+    ("RETRY", "STARTED", False),
+    ("STARTED", "IGNORED", False),
+    ("RETRY", "IGNORED", False),
+    ("IGNORED", "REJECTED", False),
+    ("REJECTED", "IGNORED", False),
+    ("LOST", "IGNORED", False),
+    ("PROGRESS", "IGNORED", True),
+    ("PROGRESS", "REJECTED", True),
+    ("FAILURE", "LOST", True),
+    ("IGNORED", "STARTED", False),
+    ("LOST", "SUCCESS", False),
+]
 
-    assert found["status"] == (earlier if stays else later)
+
+@pytest.mark.parametrize("options", WAYS[::2])
+def test_a_state_stays_if_the_later_one_is_less_final(
+    backend: Backend, options: Row
+) -> None:
+    for number, (earlier, later, _) in enumerate(FINALITY):
+        run: Row = {"worker": "a@host", "started_at": at(0), "task_id": str(number)}
+        write_state(backend.database, row(earlier, **run))
+        write_state(backend.database, row(later, -1, **run), **options)
+    with backend.database.engine.connect() as connection:
+        query = select(taskmeta.c.task_id, taskmeta.c.status)
+        found = {int(id): status for id, status in connection.execute(query)}
+
+    assert [
+        (earlier, later, found[number])
+        for number, (earlier, later, _) in enumerate(FINALITY)
+    ] == [
+        (earlier, later, earlier if stays else later)
+        for earlier, later, stays in FINALITY
+    ]
 
 
 @pytest.mark.parametrize(
