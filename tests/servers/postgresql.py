@@ -76,7 +76,22 @@ class PostgreSQL:
         try:
             yield _url_of(self.maintenance, name)
         finally:
-            _execute(self.maintenance, f"DROP DATABASE {name} WITH (FORCE)")
+            self.drop(name)
+
+    def renew(self, name: str, *, template: str | None = None) -> str:
+        """Create a database, in place of one with the same name; return its URL.
+
+        Args:
+            template: The database that is copied; None for the one with the schema.
+        """
+        self.drop(name)
+        template = template or self.template
+        _execute(self.maintenance, f"CREATE DATABASE {name} TEMPLATE {template}")
+        return _url_of(self.maintenance, name)
+
+    def drop(self, name: str) -> None:
+        """Drop a database, if it exists."""
+        _execute(self.maintenance, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The toolbox against a plain model of it, in random steps."""
