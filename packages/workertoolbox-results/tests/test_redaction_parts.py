@@ -154,6 +154,46 @@ def test_functions_for_results_get_the_result_or_each_text_of_an_error(
     )
 
 
+@pytest.mark.parametrize(
+    ("rules", "shown"),
+    [
+        ({}, ["a", {"folder": 1, "token": 2}]),
+        ({"*": ["folder"]}, ["a", {"folder": MASK, "token": 2}]),
+        ({"*": [0]}, [MASK, {"folder": 1, "token": 2}]),
+    ],
+)
+def test_a_result_may_have_rules_for_names_or_for_positions_alone(
+    rules: Any, shown: Any
+) -> None:
+    given = ["a", {"folder": 1, "token": 2}]
+
+    assert shown == Redaction(result_rules=rules).redact_result(
+        "a", given, status=states.SUCCESS, secrets=NOTHING_KNOWN
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "shown"),
+    [
+        (states.SUCCESS, 5, MASK),
+        (states.FAILURE, {"exc_message": ["no"]}, {"exc_message": [MASK]}),
+        (states.FAILURE, {"exc_message": "no"}, {"exc_message": MASK}),
+    ],
+)
+def test_a_function_for_results_that_fails_is_logged_with_the_name_of_the_task(
+    caplog: pytest.LogCaptureFixture, status: str, result: Any, shown: Any
+) -> None:
+    redaction = Redaction(result_rules={"*": lambda value: value.missing})
+    masked = redaction.redact_result(
+        "export.fetch", result, status=status, secrets=NOTHING_KNOWN
+    )
+    redaction.redact_traceback("export.fetch", "no", secrets=NOTHING_KNOWN)
+    begin = "REDACT_RESULTS function of task export.fetch failed with AttributeError"
+
+    assert masked == shown
+    assert [message.startswith(begin) for message in caplog.messages] == [True] * 2
+
+
 @pytest.mark.parametrize("status", [states.SUCCESS, states.FAILURE])
 def test_secrets_of_the_arguments_are_masked_in_results_and_errors(status: str) -> None:
     secrets = KnownSecrets.of(["s3cret"])
@@ -220,12 +260,12 @@ def test_the_rules_of_an_app_know_the_parameters_of_its_tasks(app: Celery) -> No
     def fetch(a: int, *rest: int, c: int = 1, **more: int) -> None: ...
 
     @app.task(name="export.open", shared=False)
-    def open_(a: int, *, c: int = 1) -> None: ...
+    def open_(a: int, *, c: int = 1, d: int = 2) -> None: ...
 
     redaction = Redaction.from_app(app)
 
     assert [*redaction.parameter_names("export.fetch")] == ["a", "*rest", "c", "**more"]
-    assert [*redaction.parameter_names("export.open")] == ["a", "*", "c"]
+    assert [*redaction.parameter_names("export.open")] == ["a", "*", "c", "d"]
     assert [*redaction.parameter_names("unknown")] == []
     assert (redaction.rules, redaction.result_rules) == (
         *({"export.*": ["c*"]}, {"*": ["d"]}),
