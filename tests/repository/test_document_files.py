@@ -39,6 +39,16 @@ def test_the_packages_to_install_have_the_extras() -> None:
         assert {each for each in extras.split(",") if each} <= {*known}
 
 
+def test_an_installation_from_a_clone_names_the_folder_of_each_package() -> None:
+    text = DOCUMENTS["README.md"].read_text("utf-8")
+    folders = {each.parent.name for each in ROOT.glob("packages/*/pyproject.toml")}
+    [command] = re.findall(r"^ {4}pip install (.*\./packages/.*)$", text, re.MULTILINE)
+    paths = [each.partition("[")[0] for each in shlex.split(command)]
+
+    # pip would look for a package that is left out in the index.
+    assert sorted(paths) == sorted(f"./packages/{name}" for name in folders)
+
+
 def test_the_unit_of_systemd_starts_a_documented_monitor() -> None:
     [text] = blocks(OPERATIONS, "ini")
     unit = configparser.RawConfigParser(strict=True)

@@ -129,6 +129,23 @@ def test_backlog_shows_what_waits_and_exits_with_1_if_it_waits_too_long(
     assert datetime.fromisoformat(found["counted_at"]) >= now
 
 
+def test_backlog_does_not_know_the_workers_of_an_app_whose_results_are_elsewhere(
+    app: Celery, store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, "export", "1")
+    database = app.conf.result_backend
+    plain = lines(app, "backlog")[1]
+    monkeypatch.setenv("WORKERTOOLBOX_RESULT_BACKEND", database)
+    app.conf.update(result_backend="redis://")
+    elsewhere = lines(app, "backlog")[1]
+    same_database = f"db+{database.removeprefix('workertoolbox+')}"
+    app.conf.update(result_backend=same_database)
+    same = lines(app, "backlog")[1]
+
+    assert "none" in plain.split() and "none" in same.split()
+    assert "unknown" in elsewhere.split()
+
+
 def test_a_backlog_that_is_not_known_is_trouble(
     app: Celery, store: TaskStore, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

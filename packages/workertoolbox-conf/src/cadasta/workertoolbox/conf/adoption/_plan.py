@@ -121,7 +121,12 @@ def describe(
             "workers: results are stored elsewhere, and old ones stay where they are."
         )
     yield ""
-    yield "To go back, deploy what ran before, in the opposite order."
+    yield (
+        "To go back, deploy what ran before, in the opposite order, and stop the "
+        "monitor. Then"
+    )
+    yield f"run `celery -A {name} tasks leave` with this configuration: it deletes the"
+    yield "queue of the monitor."
 
 
 def _lines_to_write(

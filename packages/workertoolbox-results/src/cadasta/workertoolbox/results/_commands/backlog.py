@@ -32,6 +32,7 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
+from cadasta.workertoolbox.results._database.url import are_results_elsewhere
 from cadasta.workertoolbox.results._store.figures.queues import (
     MAX_SAMPLE_AGE,
     QueueBacklog,
@@ -66,7 +67,8 @@ def command(
     """Show how many tasks wait in each queue, and for how long.
 
     Queues that had tasks within the last hour are shown. Workers are those that run a
-    task of the queue, or have run one within the last hour.
+    task of the queue, or have run one within the last hour. They are known by their
+    results, so they are unknown if an app stores its results elsewhere.
     """
     if exit_code and max_age is None:
         raise click.UsageError("--exit-code needs --max-age")
@@ -80,7 +82,7 @@ def command(
     if as_json:
         print_json(each.as_json() for each in found)
     elif found:
-        _print(found, late)
+        _print(found, late, unknown_workers=are_results_elsewhere(app.conf))
     else:
         click.echo("no queue has had tasks within the last hour")
     ctx.exit(1 if exit_code and (late or not is_known) else 0)
@@ -96,7 +98,9 @@ def _is_late(each: QueueBacklog, max_age: timedelta | None) -> bool:
     return max_age is not None and each.oldest_s > max_age.total_seconds()
 
 
-def _print(found: Sequence[QueueBacklog], late: set[str]) -> None:
+def _print(
+    found: Sequence[QueueBacklog], late: set[str], *, unknown_workers: bool
+) -> None:
     now = datetime.now(UTC)
     unit, rate = rate_unit(each.per_second for each in found)
     columns = (
@@ -115,7 +119,7 @@ def _print(found: Sequence[QueueBacklog], late: set[str]) -> None:
                 count_cell(each.scheduled),
                 count_cell(each.retrying),
                 count_cell(each.running),
-                _consumers(each),
+                _consumers(each, unknown=unknown_workers),
                 age_cell(each.ended_at, now),
                 rate(each.per_second),
                 _drained(each),
@@ -134,7 +138,9 @@ def _print(found: Sequence[QueueBacklog], late: set[str]) -> None:
         print_line(make_console(), [Cell(f"\n{text.strip()}", style)])
 
 
-def _consumers(each: QueueBacklog) -> Cell:
+def _consumers(each: QueueBacklog, *, unknown: bool) -> Cell:
+    if unknown and not each.consumers:
+        return Cell("unknown", "dim")
     if each.queued and not each.consumers:
         return Cell("none", "red")
     return count_cell(len(each.consumers))

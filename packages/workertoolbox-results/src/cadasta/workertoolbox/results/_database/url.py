@@ -58,6 +58,19 @@ def tasks_database(conf: Any) -> str:
     return os.environ.get(VARIABLE) or own
 
 
+def are_results_elsewhere(conf: Any) -> bool:
+    """Return whether an app stores its results outside the database with its tasks.
+
+    Args:
+        conf: The settings of the app.
+
+    Raises:
+        InvalidURL: As for `tasks_database`.
+    """
+    own, tasks = str(conf.result_backend or ""), tasks_database(conf)
+    return own not in (tasks, f"db+{tasks.removeprefix('workertoolbox+')}")
+
+
 def check_login(url: str) -> None:
     """Refuse a URL of a database whose user or password SQLAlchemy would misread.
 
