@@ -24,8 +24,9 @@ TABLE_NOISE = 4 * MIB
 #: Bytes of a table and its indexes for each of the rows that it has held at a time.
 BYTES_PER_ROW = 8 * 1024
 
-#: Rows from which the size for each row is compared: a page holds some.
-COMPARED_ROWS = 500
+#: Rows from which sizes and dead rows are compared with the rows: a smaller table
+#: changes more often between two looks of autovacuum.
+COMPARED_ROWS = 5000
 
 #: Dead rows, as a multiple of the rows that the table has held at a time. PostgreSQL
 #: vacuums a table when a fifth is dead, if it looks just then.
