@@ -184,7 +184,7 @@ def test_storing_is_retried_as_often_as_configured_and_then_raises(
             proxy.accept_connections()
             backend.store_result("3", 3, states.SUCCESS)
 
-    assert default == 10
+    assert default == 16
     assert caplog.text.count(RETRYING) == 4
     assert {id for [id] in fetch(database, "SELECT task_id FROM celery_taskmeta")} == {
         "1",
