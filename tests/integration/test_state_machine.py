@@ -11,7 +11,7 @@ from state_machine.databases import SQLite
 from state_machine.machine import Machine
 
 #: They take 15 seconds. `hatch run machine` takes more, on PostgreSQL.
-EXAMPLES, STEPS = 15, 40
+EXAMPLES, STEPS = 12, 40
 
 
 def test_random_steps_on_sqlite(tmp_path: Path) -> None:

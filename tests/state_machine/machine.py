@@ -31,6 +31,7 @@ from state_machine.databases import Fleets
 from state_machine.old_release import OldRelease
 from state_machine.oracle import Oracle
 from state_machine.places import Message, Run
+from state_machine.strategies import ENDS, FAR, KILLS, QUEUES, WAITS
 
 SECOND = timedelta(seconds=1)
 
@@ -40,23 +41,9 @@ BEGIN = datetime.combine(
     datetime.now(UTC).date() - timedelta(days=900), time(23, 50), UTC
 )
 
-#: An ETA that the clock of the database does not reach.
-FAR = datetime.now(UTC).replace(microsecond=0) + timedelta(days=300)
-
-WAITS = st.sampled_from(
-    [
-        *(timedelta(seconds=61), timedelta(minutes=10), timedelta(hours=7)),
-        *(timedelta(days=1), timedelta(days=9), timedelta(days=40)),
-    ]
-)
-
-QUEUES = st.sampled_from(["export", "msg"])
-
 has_tasks = precondition(lambda machine: machine.oracle.tasks and not machine.old)
 is_new = precondition(lambda machine: not machine.old)
 is_old = precondition(lambda machine: machine.old)
-
-KILLS = st.none() | st.integers(0, 40)
 
 
 class Machine(RuleBasedStateMachine):
@@ -86,13 +73,15 @@ class Machine(RuleBasedStateMachine):
         Machine.examples += 1
         self.old: OldRelease | None = None
 
-    @initialize(number=st.integers(0, 7))
-    def begin(self, number: int) -> None:
-        """Begin with an empty database, sometimes with that of the last release."""
+    @initialize(target=messages, number=st.integers(0, 7))
+    def begin(self, number: int) -> MultipleResults[Message]:
+        """Begin with three messages, sometimes with a database of the last release."""
         self.fleet = self.fleets.fleet(old=number == 7)
         self.old = OldRelease(self.fleet.engine) if number == 7 else None
         drops_days = self.fleet.engine.dialect.name == "postgresql"
         self.oracle = Oracle(drops_days=drops_days)
+        limits = (None, None, timedelta(minutes=5))
+        return multiple(*(self.publish_to("export", each, None) for each in limits))
 
     def teardown(self) -> None:
         self._travel.stop()
@@ -112,6 +101,11 @@ class Machine(RuleBasedStateMachine):
     def publish(
         self, queue: str, expires: timedelta | None, eta: datetime | None
     ) -> Message:
+        return self.publish_to(queue, expires, eta)
+
+    def publish_to(
+        self, queue: str, expires: timedelta | None, eta: datetime | None
+    ) -> Message:
         self.number += 1
         now = self.tick()
         expires_at = now + expires if expires else None
@@ -128,17 +122,25 @@ class Machine(RuleBasedStateMachine):
             self.oracle.copy(message)
 
     @is_new
-    @rule(target=runs, message=messages)
-    def start(self, message: Message) -> Run:
-        """Start a message, for the first time or because it was delivered again."""
+    @rule(target=runs, message=messages, status=ENDS)
+    def start(self, message: Message, status: str | None) -> Run:
+        """Start a message, for the first time or because it was delivered again.
+
+        With a status, it ends in the next second.
+        """
         now = self.tick()
         run = Run(message, f"w{len(self.requests)}@host", now)
         self.requests[run] = self.fleet.start(run)
         self.oracle.store("STARTED", run, now)
+        if status is not None:
+            self.end(run, status)
         return run
 
     @is_new
     @rule(run=consumes(runs), status=st.sampled_from(["SUCCESS", "FAILURE"]))
+    def finish(self, run: Run, status: str) -> None:
+        self.end(run, status)
+
     def end(self, run: Run, status: str) -> None:
         if run not in self.requests:
             return
@@ -197,8 +199,9 @@ class Machine(RuleBasedStateMachine):
             self.clock.shift(duration)
 
     @has_tasks
-    @rule(kill=KILLS)
-    def archive(self, kill: int | None) -> None:
+    @rule(delay=st.sampled_from([SECOND, timedelta(seconds=61)]), kill=KILLS)
+    def archive(self, delay: timedelta, kill: int | None) -> None:
+        self.clock.shift(delay)
         now = self.tick()
         self.fleet.archive(kill)
         self.oracle.archive(now)
@@ -225,7 +228,7 @@ class Machine(RuleBasedStateMachine):
         self.oracle.copy(message)
 
     @is_old
-    @rule(message=messages, status=st.sampled_from([None, "SUCCESS", "FAILURE"]))
+    @rule(message=messages, status=ENDS)
     def old_run(self, message: Message, status: str | None) -> None:
         """Run a message; without a status, its worker is stopped by the upgrade."""
         task = self.oracle.tasks.get(message.id)
