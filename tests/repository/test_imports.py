@@ -34,6 +34,7 @@ ORDER = {
     "routing": (
         "_errors _headers _forks",  # exceptions; names of headers; forked processes
         "_log_text _task_queue",  # text that is safe in a log line; queues as wishes
+        "_results_elsewhere",  # result backends whose results no monitor sees
         "_static_routes",  # routes that name a queue in the settings
         "_frozen _json_only _masking _queue_names _declaration",  # values, and checks
         "_ids",  # ids that every part of the toolbox can store

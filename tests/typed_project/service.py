@@ -67,6 +67,7 @@ from cadasta.workertoolbox.routing import (
     mask_url,
     mask_value,
     read_variables,
+    results_elsewhere,
     split_urls,
     sqs_name_problem,
     track,
@@ -117,6 +118,7 @@ def keep(existing: Celery) -> None:
     for queue in existing_queues(existing.conf):
         assert_type(queue, Queue)
         bindings_of(queue)
+    assert_type(results_elsewhere("redis://"), str | None)
     assert_type(sqs_name_problem("export.fifo", prefix="dev"), str | None)
 
 

@@ -80,6 +80,21 @@ def test_names_that_sqs_would_refuse_are_one_warning(tmp_path: Path) -> None:
     assert "→ nothing to do, unless the service is to move to SQS" in lines[number + 1]
 
 
+def test_a_tracked_app_is_told_that_its_results_are_stored_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"workertoolbox+sqlite:///{tmp_path / 'tasks.db'}"
+    upgrade(url)
+    monkeypatch.setenv("WORKERTOOLBOX_RESULT_BACKEND", url)
+    app = Celery("export", set_as_current=False)
+    app.conf.update(broker_url="memory://", result_backend="redis://:secret@host")
+    track(app)
+    findings = {each.check: each for each in check_up(CheckContext(app))}
+
+    assert findings["results"].status is Status.OK
+    assert findings["results"].detail.startswith("stored elsewhere (redis): ")
+
+
 def test_bindings_by_the_same_key_are_told_apart_by_their_exchanges() -> None:
     app = Celery("export", broker="amqp://", set_as_current=False)
     media = Exchange("media", "topic")

@@ -103,6 +103,38 @@ def test_a_worker_consumes_the_queues_that_it_consumed_before(
     assert app.amqp.queues.consume_from.keys() == before.amqp.queues.consume_from.keys()
 
 
+@pytest.mark.parametrize(
+    ("result_backend", "elsewhere"),
+    [
+        ("redis://:secret@host/0", "redis"),
+        ("sentinel://a:1;sentinel://b:2", "sentinel"),
+        ("rpc", "rpc"),
+        ("django-db", "django-db"),
+        (None, "disabled"),
+        ("workertoolbox+postgresql+psycopg2://host/db", None),
+        ("db+postgresql+psycopg2://host/db", None),
+        ("shop.results:Backend", None),
+    ],
+)
+def test_a_message_says_whether_results_are_stored_elsewhere(
+    result_backend: str | None, elsewhere: str | None, monitor: str
+) -> None:
+    app = by_object(settings_of_fleet(result_backend=result_backend))
+    track(app, PLATFORM_QUEUE_NAME=monitor)
+    earlier = {"workertoolbox_results_elsewhere": "of an earlier sender"}
+    app.amqp.send_task_message(
+        app.amqp.producer_pool.acquire(),
+        "other",
+        app.amqp.as_task_v2("1", "other", retries=1, headers=earlier),
+    )
+    with app.connection_for_read() as connection:
+        bound = app.amqp.queues[monitor](connection.default_channel)
+        message = bound.get()
+
+    assert message is not None
+    assert message.headers.get("workertoolbox_results_elsewhere") == elsewhere
+
+
 def test_tracking_an_app_again_changes_nothing(monitor: str) -> None:
     app = by_object(settings_of_fleet())
     track(app, PLATFORM_QUEUE_NAME=monitor)

@@ -25,6 +25,10 @@ SERVICE = "workertoolbox_service"
 #: Header with the version of that service.
 SERVICE_VERSION = "workertoolbox_service_version"
 
+#: Header with the kind of the result backend of the app that has sent a task, such as
+#: `redis`, if its results are not stored in the database of the toolbox.
+RESULTS_ELSEWHERE = "workertoolbox_results_elsewhere"
+
 #: Header of a message that beat has sent: a dictionary with the entry of the schedule,
 #: and the times of this run and the next one.
 BEAT = "workertoolbox_beat"

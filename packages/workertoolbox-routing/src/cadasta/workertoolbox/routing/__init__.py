@@ -41,6 +41,7 @@ from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
 from cadasta.workertoolbox.routing._masking import mask_url, mask_value, split_urls
 from cadasta.workertoolbox.routing._predefined_queues import expand_predefined_queues
 from cadasta.workertoolbox.routing._queue_names import sqs_name_problem
+from cadasta.workertoolbox.routing._results_elsewhere import results_elsewhere
 from cadasta.workertoolbox.routing._router import Router, find_router
 from cadasta.workertoolbox.routing._routing import Routing
 from cadasta.workertoolbox.routing._settings import Settings
@@ -88,6 +89,7 @@ __all__ = [
     "mask_url",
     "mask_value",
     "read_variables",
+    "results_elsewhere",
     "split_urls",
     "sqs_name_problem",
     "track",

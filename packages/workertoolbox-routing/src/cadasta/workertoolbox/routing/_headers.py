@@ -21,6 +21,11 @@ SERVICE = "workertoolbox_service"
 #: The version of that service: its setting `SERVICE_VERSION`.
 SERVICE_VERSION = "workertoolbox_service_version"
 
+#: Where the app that sends a task stores results, if this is not the database of the
+#: toolbox: the scheme of its result backend, such as `redis`. Then no monitor learns
+#: what became of the task, unless other workers run it.
+RESULTS_ELSEWHERE = "workertoolbox_results_elsewhere"
+
 #: The entry and the run of beat's schedule that a message belongs to: a dictionary, see
 #: `_scheduled_runs.py`.
 BEAT = "workertoolbox_beat"

@@ -26,10 +26,12 @@ from cadasta.workertoolbox.routing._fixed_settings import (
 from cadasta.workertoolbox.routing._headers import (
     PUBLISHED_AT,
     QUEUE,
+    RESULTS_ELSEWHERE,
     SERVICE,
     SERVICE_VERSION,
 )
 from cadasta.workertoolbox.routing._ids import check_message_ids
+from cadasta.workertoolbox.routing._results_elsewhere import results_elsewhere
 from cadasta.workertoolbox.routing._router import Router, find_router
 from cadasta.workertoolbox.routing._scheduled_runs import describe_message
 
@@ -70,6 +72,7 @@ def _create_task_sender(amqp: Any) -> Callable[..., Any]:
         SERVICE: amqp.app.main,
         SERVICE_VERSION: amqp.app.conf.get("SERVICE_VERSION"),
     }
+    elsewhere = results_elsewhere(amqp.app.conf.result_backend)
 
     def send_task_message(
         producer: Any,
@@ -83,6 +86,7 @@ def _create_task_sender(amqp: Any) -> Callable[..., Any]:
         options.update(exchange=exchange, routing_key=routing_key, queue=queue)
         _check_content(message, name, options)
         _complete(message, options, sender)
+        _set(message.headers, RESULTS_ELSEWHERE, elsewhere)
         routed = _routed(router, name, message, options)
         return send(producer, name, message, **routed)
 
@@ -161,6 +165,11 @@ def _name_sender(headers: dict[str, Any], sender: Mapping[str, str | None]) -> N
     if is_again and SERVICE in headers:
         return
     for header, value in sender.items():
-        headers.pop(header, None)
-        if value:
-            headers[header] = value
+        _set(headers, header, value)
+
+
+def _set(headers: dict[str, Any], header: str, value: str | None) -> None:
+    """Set a header, or remove the one that a retry keeps from the message before."""
+    headers.pop(header, None)
+    if value:
+        headers[header] = value

@@ -29,6 +29,7 @@ from cadasta.workertoolbox.results import (
     read_result_ids,
     tasks_database,
 )
+from cadasta.workertoolbox.routing import results_elsewhere
 
 #: SQLSTATE `insufficient_privilege` and `undefined_table`: appendix A of PostgreSQL's
 #: documentation.
@@ -64,6 +65,15 @@ def database(context: CheckContext) -> Iterator[Finding]:
         )
     else:
         yield ok("database", f"{shown} answers: {server}")
+        yield from _results(context)
+
+
+def _results(context: CheckContext) -> Iterator[Finding]:
+    """Say so if workers of the app store their results elsewhere."""
+    kind = results_elsewhere(context.app.conf.result_backend)
+    if kind is not None:
+        detail = f"stored elsewhere ({kind}): how tasks end is not known here"
+        yield ok("results", detail)
 
 
 def schema(context: CheckContext) -> Iterator[Finding]:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, select
 from sqlalchemy.dialects.postgresql import Insert
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.tables import backlog, task, taskmeta
 from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
+from cadasta.workertoolbox.results._history.outcomes import is_outcome_expected
 from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
 
 #: The name of all queues together. Messages always have a queue with a name.
@@ -81,9 +82,13 @@ def _interval(row: dict[str, Any]) -> str:
 
 
 def count_queued(connection: Connection, now: datetime) -> Sequence[Queued]:
-    """Count the tasks without a result by queue, and return them sorted by queue."""
+    """Count the tasks without a result by queue, and return them sorted by queue.
+
+    Those whose results are stored elsewhere may have run, so that they are not queued.
+    """
     is_ahead = task.c.eta > now
-    is_due = func.coalesce(task.c.eta, now, type_=task.c.eta.type) <= now
+    can_run = func.coalesce(task.c.eta, now, type_=task.c.eta.type) <= now
+    is_due = and_(can_run, is_outcome_expected(now))
     due_at = case(
         (task.c.eta > task.c.scheduled_at, task.c.eta), else_=task.c.scheduled_at
     )

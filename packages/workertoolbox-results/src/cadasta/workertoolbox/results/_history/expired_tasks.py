@@ -26,6 +26,7 @@ from cadasta.workertoolbox.results._history.closed_tasks import (
 )
 from cadasta.workertoolbox.results._history.earlier_ends import may_wait
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
+from cadasta.workertoolbox.results._history.outcomes import is_outcome_expected
 from cadasta.workertoolbox.results._history.unrun_steps import close_steps
 from cadasta.workertoolbox.results._history.walks import next_step
 
@@ -51,7 +52,7 @@ def close_expired(
     before = now - timedelta(seconds=options.expired_after_s)
 
     def close(ids: Sequence[str]) -> set[str]:
-        ends = {row.id: _end(row, now) for row in _lock_unrun(connection, ids)}
+        ends = {row.id: _end(row, now) for row in _lock_unrun(connection, ids, now)}
         stored = store_ends(connection, ends.values(), options.faulty)
         retried = [id for id in ends if id not in stored]
         stored |= {id for id in retried if _replace_retry(connection, ends[id])}
@@ -79,11 +80,13 @@ def _find_expired(
     )
 
 
-def _lock_unrun(connection: Connection, ids: Sequence[str]) -> Iterable[Row[Any]]:
+def _lock_unrun(
+    connection: Connection, ids: Sequence[str], now: datetime
+) -> Iterable[Row[Any]]:
     """Lock those of the tasks that have no start."""
     names = ("id", "name", "queue", "root_id", "parent_id", "group_id", "retries")
     columns = [task.c[name] for name in (*names, "published_at", "expires")]
-    waits = may_wait(connection)
+    waits = and_(may_wait(connection), is_outcome_expected(now))
     is_again = and_(
         taskmeta.c.status == states.RETRY, taskmeta.c.retries < task.c.retries
     )

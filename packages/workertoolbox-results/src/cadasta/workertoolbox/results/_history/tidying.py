@@ -30,6 +30,7 @@ from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
 from cadasta.workertoolbox.results._history.horizon import delete_old_reports
 from cadasta.workertoolbox.results._history.lost_tasks import mark_lost
+from cadasta.workertoolbox.results._history.outcomes import close_unexpected
 from cadasta.workertoolbox.results._history.retention import DEFAULT
 from cadasta.workertoolbox.results._history.rollup import delete_old_intervals
 from cadasta.workertoolbox.results._history.unrun_steps import close_recent_steps
@@ -111,6 +112,7 @@ PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float
     close_earlier: 5.0,
     close_expired: 20.0,
     close_recent_steps: 10.0,
+    close_unexpected: 10.0,
     mark_lost: 60.0,
     delete_intervals: 60.0,
     analyze: 6 * 3600.0,

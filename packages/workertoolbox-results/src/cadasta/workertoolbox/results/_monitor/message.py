@@ -35,6 +35,7 @@ from cadasta.workertoolbox.results._monitor.message_body import Body, read_body
 from cadasta.workertoolbox.results._monitor.own_headers import (
     find_entry,
     find_own_headers,
+    find_results_elsewhere,
     find_service,
     find_version,
 )
@@ -136,6 +137,7 @@ def read_task(
         ),
         rerun_of=find_rerun(headers),
         refused=find_text(headers, REFUSED),
+        results_elsewhere=find_results_elsewhere(headers),
         **lineage,
         **times,
         **_read_origin(headers, lineage["id"], name, times),

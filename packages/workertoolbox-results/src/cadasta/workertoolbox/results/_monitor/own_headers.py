@@ -17,6 +17,7 @@ from cadasta.workertoolbox.results._arguments.truncation import truncate
 from cadasta.workertoolbox.results._headers import (
     BEAT,
     PUBLISHED_AT,
+    RESULTS_ELSEWHERE,
     SERVICE,
     SERVICE_VERSION,
 )
@@ -42,7 +43,10 @@ _KNOWN = frozenset(
     "parent_id argsrepr kwargsrepr origin ignore_result replaced_task_nesting "
     "stamped_headers stamps compression properties hostname delivery_info reply_to "
     "correlation_id redelivered celery_beat_task baggage traceparent tracestate".split()
-) | {_ENTRY_OF_DJANGO, BEAT, PUBLISHED_AT, SERVICE, SERVICE_VERSION}
+) | {
+    *(_ENTRY_OF_DJANGO, BEAT, PUBLISHED_AT, RESULTS_ELSEWHERE),
+    *(SERVICE, SERVICE_VERSION),
+}
 
 #: Prefixes of the headers that the toolbox, RabbitMQ and such libraries add.
 _PREFIXES = (
@@ -74,6 +78,11 @@ def find_version(headers: Mapping[str, Any]) -> str | None:
     """Return the version of that service, or None."""
     version = _short_text(headers.get(SERVICE_VERSION))
     return version and version[:MAX_VERSION_LENGTH]
+
+
+def find_results_elsewhere(headers: Mapping[str, Any]) -> str | None:
+    """Return the kind of result backend that its results go to, or None."""
+    return _short_text(headers.get(RESULTS_ELSEWHERE))
 
 
 def find_entry(headers: Mapping[str, Any]) -> str | None:

@@ -25,6 +25,8 @@ class TaskRecord(NamedTuple):
         arguments: A `Form`: how `args` and `kwargs` are stored.
         options: What else a rerun needs; see `call_options.py`.
         digest: That of whole arguments and headers; None for others.
+        results_elsewhere: The kind of result backend, such as `redis`, if the sender's
+            results are not stored in the database of the toolbox.
         replaced: How many times the task has replaced itself.
         run: The run of an entry of beat's schedule that the message is.
         planned: The steps that the message announces.
@@ -57,6 +59,7 @@ class TaskRecord(NamedTuple):
     arguments: str | None
     options: dict[str, Any] | None
     digest: str | None
+    results_elsewhere: str | None
     run: ScheduledRun | None
     planned: tuple[Step, ...]
     refused: str | None

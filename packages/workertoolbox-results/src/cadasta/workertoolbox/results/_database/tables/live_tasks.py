@@ -45,6 +45,8 @@ task = Table(
     Column("arguments", Text),
     Column("options", Document),
     Column("digest", Text),
+    # Where the sender's results go, if not to this database; see `TaskRecord`.
+    Column("results_elsewhere", Text),
     Index("ix_workertoolbox_task_scheduled_at", "scheduled_at"),
     Index("ix_workertoolbox_task_root_id", "root_id"),
     Index("ix_workertoolbox_task_name", "name", "scheduled_at"),

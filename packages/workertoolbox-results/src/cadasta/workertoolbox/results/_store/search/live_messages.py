@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._history.conditions import (
     has_message_or_result,
     has_result,
 )
+from cadasta.workertoolbox.results._history.outcomes import is_outcome_expected
 from cadasta.workertoolbox.results._store.rows.dated_ids import DatedId, fetch_ids
 from cadasta.workertoolbox.results._store.rows.filters import (
     Filters,
@@ -46,8 +47,10 @@ def find_due(
 ) -> Iterator[Sequence[DatedId]]:
     """Yield tasks without a result that could run before an instant, oldest first.
 
-    Tasks with an ETA and tasks without one are found by different indexes.
+    Tasks with an ETA and tasks without one are found by different indexes. Those whose
+    results are stored elsewhere are left out: they may have run.
     """
+    is_expected = is_outcome_expected(datetime.now(UTC))
     at, eta = task.c.scheduled_at, task.c.eta
     for due_at, is_of_kind in ((at, eta.is_(None) | (eta < at)), (eta, eta >= at)):
         query = select(due_at, task.c.id).where(
@@ -55,6 +58,7 @@ def find_due(
             due_at < before,
             *message_conditions(filters),
             ~has_result(task.c.id),
+            is_expected,
         )
         yield fetch_ids(connection, query.order_by(due_at), limit)
 

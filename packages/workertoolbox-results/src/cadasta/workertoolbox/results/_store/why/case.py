@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RowMapping, select
 from cadasta.workertoolbox.results._database.archived import are_on, find_last_ends
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
+from cadasta.workertoolbox.results._history.outcomes import is_outcome_expected
 from cadasta.workertoolbox.results._store.rows.reading import read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
 from cadasta.workertoolbox.results._store.search.unusual import Measure, read_usual
@@ -21,7 +22,10 @@ from cadasta.workertoolbox.results._store.tasks.attempts import Attempt, find_at
 from cadasta.workertoolbox.results._store.why.reason import Clock
 from cadasta.workertoolbox.results._task import Task
 
-_MESSAGE = ("retries", "eta", "expires", "time_limit_s", "published_at", "queue")
+_MESSAGE = (
+    *("retries", "eta", "expires", "time_limit_s", "published_at", "queue"),
+    "results_elsewhere",
+)
 _RESULT = ("retries", "date_done", "error_group", "not_run")
 _ARCHIVED = ("error_group", "not_run", "expires", "published_at")
 
@@ -75,6 +79,17 @@ class Case:
     def expires(self) -> datetime | None:
         """When its latest message expires, if it does."""
         return self.message.get("expires") or self.result.get("expires")
+
+    @cached_property
+    def results_elsewhere(self) -> str | None:
+        """Where its result is stored, if workers do not store it here: `redis`."""
+        kind: str | None = self.message.get("results_elsewhere")
+        if kind is None:
+            return None
+        query = select(task.c.id).where(
+            task.c.id == self.task.id, is_outcome_expected(self.clock.now)
+        )
+        return kind if self.connection.scalar(query) is None else None
 
     @property
     def stored_at(self) -> datetime | None:

@@ -181,6 +181,12 @@ def explain_expired(case: Case) -> Finding:
 
 def _ignored(case: Case) -> Finding:
     if case.task.worker is None:
+        if case.task.result:  # See `_history/outcomes.py`.
+            return Finding(
+                Cause.RESULTS_ELSEWHERE,
+                f"was sent to queue {case.queue}, and {case.task.result}",
+                _evidence(case),
+            )
         # The archiver has stored the end; see `_history/earlier_ends.py`.
         text = "ended before an upgrade of the database, and its outcome was deleted"
         return Finding(Cause.IGNORED, text, _evidence(case))

@@ -19,6 +19,7 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
 )
 from cadasta.workertoolbox.results._history.conditions import has_result
+from cadasta.workertoolbox.results._history.outcomes import is_outcome_expected
 from cadasta.workertoolbox.results._store.figures.queues import (
     CONSUMER_ROWS,
     RUN,
@@ -156,6 +157,7 @@ def _count_before(
         or_(columns.eta.is_(None), columns.eta < due_at),
         or_(columns.expires.is_(None), columns.expires > now),
         ~has_result(columns.id),
+        is_outcome_expected(now),
     )
     return _count(connection, some, MAX_ROWS)
 

@@ -47,6 +47,7 @@ class Cause(StrEnum):
     WAITING_LONG = "waiting_long"
     BUSY = "busy"
     OVERTAKEN = "overtaken"
+    RESULTS_ELSEWHERE = "results_elsewhere"
     NO_CONSUMER = "no_consumer"
     STEP = "step"
     CHORD = "chord"
@@ -65,6 +66,7 @@ NORMAL = frozenset(
     {
         *(Cause.SUCCEEDED, Cause.IGNORED, Cause.RUNNING, Cause.RETRY, Cause.ETA),
         *(Cause.WAITING, Cause.BUSY, Cause.STEP, Cause.CHORD),
+        Cause.RESULTS_ELSEWHERE,
     }
 )
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._history.outcomes import where_results_are
 from cadasta.workertoolbox.results._store.why.case import Case
 from cadasta.workertoolbox.results._store.why.ended import explain_expired
 from cadasta.workertoolbox.results._store.why.queue_activity import (
@@ -40,10 +41,13 @@ def explain_wait(case: Case, explain_other: Explain) -> Finding:
         explain_other: Explains the task that keeps the workers of the queue busy.
     """
     clock = case.clock
+    due_at = case.due_at
+    is_due = due_at is None or due_at <= clock.now
+    if is_due and case.results_elsewhere is not None:
+        return _without_outcome(case, case.results_elsewhere)
     if case.expires is not None and case.expires < clock.now:
         return explain_expired(case)
-    due_at = case.due_at
-    if due_at is not None and due_at > clock.now:
+    if due_at is not None and not is_due:
         return Finding(
             Cause.ETA,
             f"is not due before its ETA at {clock.shown(due_at)}",
@@ -92,6 +96,15 @@ def _unseen_retry(case: Case, failed: str, evidence: dict[str, Any]) -> Finding:
     is_new = failed_at is not None and case.clock.since_s(failed_at) < PATIENCE_S
     cause = Cause.RETRY if is_new else Cause.RETRY_UNSEEN
     return Finding(cause, f"{what}; {failed}", evidence)
+
+
+def _without_outcome(case: Case, kind: str) -> Finding:
+    known = {"queue": case.queue, "due_at": case.due_at, "results_elsewhere": kind}
+    return Finding(
+        Cause.RESULTS_ELSEWHERE,
+        f"was sent to queue {case.queue}, and {where_results_are(kind)}",
+        {**known, **_publication(case)},
+    )
 
 
 def _publication(case: Case) -> dict[str, Any]:
