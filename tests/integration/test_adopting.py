@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amqp.exceptions import NotFound
 from celery import Celery, states
 from celery.backends.database import DatabaseBackend
 from celery.result import AsyncResult
@@ -58,6 +59,11 @@ class Fleet:
     ran: dict[str, list[str]] = field(default_factory=dict)
 
     @property
+    def retried(self) -> set[str]:
+        """The ids of the tasks that are retried."""
+        return {ids[-1] for name, ids in self.sent.items() if name != "old beat"}
+
+    @property
     def has_redis(self) -> bool:
         """Whether broker and results are in Redis."""
         return self.contents.access.url.startswith("redis:")
@@ -91,7 +97,7 @@ class Fleet:
         }
 
     def send(self, name: str, *, tracked: bool) -> None:
-        """Send a task to each queue."""
+        """Send a task to each queue, and last one with an ETA that is retried."""
         with self._running(name, "send", tracked=tracked) as process:
             process.wait_for("]")
         self.sent[name] = json.loads(process.text.strip().splitlines()[-1])
@@ -111,6 +117,11 @@ class Fleet:
             wait_until(lambda: expected <= {*journal.read_text().split()})
             process.stop()
         self.ran[worker] = sorted(journal.read_text().split())
+
+    def run_old(self, *words: str, until: str) -> None:
+        """Run a command with the old configuration until it has written a text."""
+        with self._running(words[0], *words, tracked=False) as process:
+            process.wait_for(until)
 
     def _tick(self) -> None:
         """Run an old beat until it has sent a task."""
@@ -164,14 +175,34 @@ def test_old_workers_run_the_tasks_of_new_producers_once(fleet: Fleet) -> None:
     assert all(map(fleet.contents.is_empty, QUEUES))
 
 
+def test_old_workers_retry_the_delayed_tasks_of_new_producers_once(
+    fleet: Fleet,
+) -> None:
+    delayed = fleet.sent["last new producer"][-1]
+
+    assert fleet.ran["old worker"].count(delayed) == 1
+
+
 def test_the_tasks_of_new_producers_are_copied_once(fleet: Fleet) -> None:
     sent = {*fleet.sent["new producer"], *fleet.sent["last new producer"]}
     copies = fleet.contents.ids("platform.fifo")
     # Old producers use the exchange of a user, to which the monitor queue is bound.
     of_old = {*fleet.sent["old producer"], *fleet.sent["first old producer"]}
+    once = [id for id in copies if id not in fleet.retried]
 
-    assert len(copies) == len({*copies})
+    assert len(once) == len({*once})
     assert {*copies} - of_old == sent
+
+
+@pytest.mark.parametrize("fleet", ["rabbitmq"], indirect=True)
+def test_the_documented_command_deletes_the_exchange(fleet: Fleet) -> None:
+    [line] = [each for each in PAGE.read_text("utf-8").splitlines() if " amqp " in each]
+    _, _, _, *words = line.split()
+    fleet.run_old(*words, until="OK")
+    with fleet.open_app(lambda app: None) as app, app.connection() as connection:
+        channel: Any = connection.channel()
+        with pytest.raises(NotFound):
+            channel.exchange_declare("task_exchange", "topic", passive=True)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from celery.bin.celery import celery
 from click.testing import CliRunner, Result
 from kombu import Exchange, Queue, pools
 
+from cadasta.workertoolbox.results import Monitor, TaskStore, upgrade
 from cadasta.workertoolbox.routing import track
 from support.queue_contents import (
     BROKERS,
@@ -83,12 +84,29 @@ def names(contents: QueueContents, queue: str) -> bool:
     raise TypeError(contents)
 
 
+def shares_bindings(contents: QueueContents) -> bool:
+    """Return whether services use the bindings that another service has made."""
+    return not isinstance(contents, SQSContents | SQLAlchemyContents)
+
+
+def send_as_old_producer(contents: QueueContents) -> None:
+    """Send a task to the fleet's exchange as a service without the toolbox does."""
+    if not shares_bindings(contents):
+        return
+    old = Celery("old", broker=contents.access.url, set_as_current=False)
+    old.conf.broker_transport_options = contents.access.transport_options
+    old.conf.task_queues = [Queue("video", Exchange("media", "topic"), "media.#")]
+    old.send_task("note", queue="video", routing_key="media.video")
+    old.close()
+
+
 def test_the_monitor_queue_and_its_bindings_are_deleted_but_not_unread_copies(
     contents: QueueContents, app: Celery
 ) -> None:
     app.send_task("note")
     app.send_task("note", queue="video", routing_key="media.video")
     refused = leave(app, "--yes")
+    send_as_old_producer(contents)
     aborted = leave(app, "--force", answer="n\n")
     kept = names(contents, MONITOR)
     work_queue = leave(app, "--queue", "video", "--yes", "--force")
@@ -96,17 +114,40 @@ def test_the_monitor_queue_and_its_bindings_are_deleted_but_not_unread_copies(
     again = leave(app, "--yes")
 
     assert (refused.exit_code, aborted.exit_code) == (1, 1)
-    assert "holds 2 unread copies; run a monitor until it is empty" in refused.output
+    assert "is unbound, so that no more copies arrive, but holds 2" in refused.output
     assert kept
     assert work_queue.exit_code == 2 and "'video' is a work queue" in work_queue.output
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[-1] == (
-        "queue 'platform.fifo' and its bindings are deleted with 2 unread copies"
-    )
+    assert (
+        "queue 'platform.fifo' and its bindings are deleted with 2 unread copies\n"
+    ) in done.output
+    is_rabbitmq = isinstance(contents, RabbitMQContents)
+    assert ("exchange 'task_exchange' stays" in done.output) is is_rabbitmq
     assert again.exit_code == 0, again.output
     assert not names(contents, MONITOR)
-    assert len(contents.messages("video")) == 1
+    # Without the binding, messages of old producers only go to the work queue.
+    assert len(contents.messages("video")) == 1 + shares_bindings(contents)
     assert len(contents.messages("celery")) == 1
+
+
+@pytest.mark.parametrize("contents", ["rabbitmq", "redis"], indirect=True)
+def test_a_monitor_reads_what_is_left_without_binding_the_queue(
+    contents: QueueContents, app: Celery, tmp_path: Path
+) -> None:
+    database = f"workertoolbox+sqlite:///{tmp_path}/tasks.sqlite"
+    app.conf.update(result_backend=database)
+    upgrade(database)
+    app.send_task("note", queue="video", routing_key="media.video")
+    refused = leave(app, "--yes")
+    Monitor(app, until_empty=True).run()
+    send_as_old_producer(contents)
+    done = leave(app, "--yes")
+    with TaskStore(database) as store:
+        stored = store.list()
+
+    assert refused.exit_code == 1
+    assert done.exit_code == 0, done.output
+    assert len(stored) == 1
 
 
 @pytest.mark.parametrize("contents", ["rabbitmq"], indirect=True)

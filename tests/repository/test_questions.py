@@ -65,6 +65,7 @@ ELSEWHERE = {
         "test_leaving.py::"
         "test_the_monitor_queue_and_its_bindings_are_deleted_but_not_unread_copies"
     ),
+    "amqp": "test_adopting.py::test_the_documented_command_deletes_the_exchange",
     "tasks check": (
         "test_check_command.py::"
         "test_a_healthy_fleet_passes_and_its_tasks_stay_in_their_queues"

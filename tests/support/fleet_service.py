@@ -1,7 +1,8 @@
 """A fleet with its own queues, with or without the toolbox.
 
 `python fleet_service.py worker …` and `beat …` take the arguments of `celery`;
-`python fleet_service.py send` sends a task to each queue and prints their ids.
+`python fleet_service.py send` sends a task to each queue, then one with an ETA that is
+retried once, and prints their ids.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def make_app() -> Celery:
         # Celery's command line imports the commands of results, which change nothing.
         raise SystemExit("the transports of the toolbox are imported")
     app.task(name="note", bind=True, shared=False)(_note)
+    app.task(name="retried", bind=True, shared=False)(_retried)
     return app
 
 
@@ -69,9 +71,16 @@ def _note(self: Task[..., str]) -> str:
     return f"ran {self.request.id}"
 
 
+def _retried(self: Task[..., str]) -> str:
+    if not self.request.retries:
+        raise self.retry(countdown=0)
+    return _note(self)
+
+
 if __name__ == "__main__":
     app = make_app()
     if sys.argv[1] == "send":
-        print(json.dumps([app.send_task("note", **each).id for each in SENT]))
+        ids = [app.send_task("note", **each).id for each in SENT]
+        print(json.dumps([*ids, app.send_task("retried", countdown=1).id]))
     else:
         celery.main(["-A", app, *sys.argv[1:]])  # type: ignore[list-item]

@@ -57,6 +57,15 @@ class TaskQueue(Queue):
             bind(self)
         return super().delete(if_unused, if_empty, nowait)
 
+    def unbind(self) -> None:
+        """Remove the bindings, so that nothing more arrives by an exchange."""
+        is_virtual = hasattr(self.channel, "bind_declared")
+        for each in bindings_of(self):
+            if is_virtual:
+                # These channels only know the types of exchanges that they declare.
+                each.exchange(self.channel).declare()
+            self.unbind_from(each.exchange, each.routing_key, each.arguments)
+
     def __eq__(self, other: object) -> Any:
         """Return whether another queue is the same, bindings included.
 

@@ -9,12 +9,18 @@ from kombu import Queue
 from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._monitor.broker import monitor_queue
 from cadasta.workertoolbox.results._monitor.queue_removal import (
-    QueueUse,
+    check_removable,
     open_channel,
     read_use,
     remove,
+    unbind,
 )
 from cadasta.workertoolbox.results._safe_text import terminal_text
+
+_EXCHANGE_STAYS = (
+    "exchange 'task_exchange' stays: to it, old workers publish the retries of tasks "
+    "that the toolbox has sent"
+)
 
 
 @click.command("leave")
@@ -30,23 +36,34 @@ def command(ctx: click.Context, name: str | None, force: bool, yes: bool) -> Non
     """Delete the monitor queue and its bindings, when the toolbox is dropped.
 
     Before, stop the monitors and every service that publishes with the toolbox: each
-    would create the queue again. The command refuses to delete copies that no monitor
-    has read. Tables and history stay.
+    would create the queue again. The command first unbinds the queue, so that no more
+    copies arrive. It refuses to delete copies that no monitor has read: read them by
+    `tasks monitor --until-empty`, and run the command again. Tables and history stay,
+    and on RabbitMQ the exchange that delayed tasks and retries name.
     """
     app = current_app(ctx)
     queue = monitor_queue(app) if name is None else _former_queue(app, name)
     shown = f"queue {terminal_text(repr(queue.name))}"
     with open_channel(app) as channel:
+        check_removable(queue, channel)
         use = read_use(queue, channel)
         if use is None:
             click.echo(f"{shown} does not exist")
             return
-        _check_use(shown, use, force=force)
-        copies = f" with {_counted(use.unread)}" if use.unread else ""
+        if use.consumers:
+            raise click.ClickException(f"a monitor consumes {shown}; stop it first")
         if not yes:
-            click.confirm(f"Delete {shown} and its bindings{copies}?", abort=True)
+            click.confirm(_question(shown, use.unread, force=force), abort=True)
+        unbind(queue, channel)
+        # Old producers may have filled it until now.
+        use = read_use(queue, channel) or use
+        if use.unread and not force:
+            raise click.ClickException(_unbound(shown, use.unread))
+        copies = f" with {_counted(use.unread)}" if use.unread else ""
         remove(queue, channel)
-    click.echo(f"{shown} and its bindings are deleted{copies}")
+        click.echo(f"{shown} and its bindings are deleted{copies}")
+        if channel.connection.client.transport.driver_type == "amqp":
+            click.echo(_EXCHANGE_STAYS)
 
 
 def _former_queue(app: Celery, name: str) -> Queue:
@@ -62,14 +79,19 @@ def _former_queue(app: Celery, name: str) -> Queue:
     return former
 
 
-def _check_use(shown: str, use: QueueUse, *, force: bool) -> None:
-    if use.consumers:
-        raise click.ClickException(f"a monitor consumes {shown}; stop it first")
-    if use.unread and not force:
-        raise click.ClickException(
-            f"{shown} holds {_counted(use.unread)}; run a monitor until it is empty, "
-            "or add --force to lose them"
-        )
+def _question(shown: str, unread: int, *, force: bool) -> str:
+    if unread and not force:
+        return f"Unbind {shown}, which holds {_counted(unread)}?"
+    copies = f" with {_counted(unread)}" if unread else ""
+    return f"Delete {shown} and its bindings{copies}?"
+
+
+def _unbound(shown: str, unread: int) -> str:
+    return (
+        f"{shown} is unbound, so that no more copies arrive, but holds "
+        f"{_counted(unread)}; run `tasks monitor --until-empty`, which reads them, and "
+        "then this again, or add --force to lose them"
+    )
 
 
 def _counted(copies: int) -> str:

@@ -68,6 +68,11 @@ def _writable(
     help="Longest time that a message waits for others to be written with.",
 )
 @click.option(
+    "--until-empty",
+    is_flag=True,
+    help="End when the queue is empty, and do not bind it, for `tasks leave`.",
+)
+@click.option(
     "--prometheus",
     metavar="[HOST:]PORT",
     callback=_address,
@@ -92,6 +97,7 @@ def command(
     ctx: click.Context,
     batch_size: int,
     batch_wait: float,
+    until_empty: bool,
     prometheus: tuple[str, int] | None,
     health_file: Path | None,
     loglevel: str,
@@ -110,6 +116,7 @@ def command(
             app,
             batch_size=batch_size,
             batch_wait_s=batch_wait,
+            until_empty=until_empty,
             health_file=health_file,
             on_commit=None if prometheus is None else _serve_metrics(app, *prometheus),
         )

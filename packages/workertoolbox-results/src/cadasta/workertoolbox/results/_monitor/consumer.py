@@ -39,6 +39,7 @@ from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import HealthFile
 from cadasta.workertoolbox.results._monitor.load import Load
 from cadasta.workertoolbox.results._monitor.progress import Progress
+from cadasta.workertoolbox.results._monitor.queue_removal import find_unread
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 from cadasta.workertoolbox.results._monitor.writer import Writer
 from cadasta.workertoolbox.results._safe_text import log_text
@@ -81,6 +82,8 @@ class Monitor:
             written with. On SQS messages do not wait: SQS delivers at most ten messages
             of a FIFO queue before they are deleted.
         report_s: Seconds between two log lines with throughput and lag.
+        until_empty: Read only what the queue holds, and neither declare nor bind it,
+            so that `tasks leave` can delete it.
         health_file: File that is touched every two seconds while both the broker and
             the database can be reached, and removed when `run` returns.
         on_commit: Called with each committed batch, in the thread that writes to the
@@ -102,6 +105,7 @@ class Monitor:
         batch_size: int = 500,
         batch_wait_s: float = 0.2,
         report_s: float = REPORT_INTERVAL_S,
+        until_empty: bool = False,
         health_file: Path | None = None,
         on_commit: Callable[[CommittedBatch], object] | None = None,
     ) -> None:
@@ -112,6 +116,7 @@ class Monitor:
         # from the broker.
         self._prefetch_count = 4 * batch_size
         self._batch_wait_s = batch_wait_s
+        self._until_empty = until_empty
         self._throughput = Throughput(report_s)
         self._progress = Progress()
         self._health = None if health_file is None else HealthFile(health_file)
@@ -155,7 +160,7 @@ class Monitor:
         self._stopping = True
 
     def run(self) -> None:
-        """Consume messages until `stop` is called.
+        """Consume messages until `stop` is called, or as `until_empty` says.
 
         Raises:
             BrokerUnavailable: The broker cannot be reached when the monitor starts, or
@@ -168,7 +173,11 @@ class Monitor:
         try:
             with explain_file_limit():
                 check_schema(self._engine)
-                broker = declare_on_broker(self._app, self._queue)
+                find = find_unread if self._until_empty else declare_on_broker
+                broker = find(self._app, self._queue)
+            if broker is None:
+                _logger.info("queue %r is empty", self._queue.name)
+                return
             _logger.info(
                 "copying tasks from queue %r of %s to %s",
                 self._queue.name,
@@ -231,6 +240,8 @@ class Monitor:
                 elif self._submitted and self._submitted.is_committed.done():
                     self._acknowledge_written()
                 self._submit_housekeeping()
+                if self._until_empty and self._progress.is_quiet:
+                    self._stopping = True
             consumer.cancel()
             self._submit_batch()
             self._acknowledge_written()
@@ -246,6 +257,7 @@ class Monitor:
             on_message=self._buffer.add,
             on_decode_error=lambda message, _: self._buffer.add(message),
             prefetch_count=self._prefetch_count,
+            auto_declare=not self._until_empty,
         )
 
     def _collect(self, connection: Connection, batch_wait_s: float) -> bool:

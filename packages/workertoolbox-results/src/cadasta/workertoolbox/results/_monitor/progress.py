@@ -46,6 +46,11 @@ class Progress:
         if published_until is not None:
             self._advance(published_until)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the queue counts as empty."""
+        return self._quiet_waits >= QUIET_WAITS
+
     def restart(self) -> None:
         """Note that a message has arrived, or that the connection is a new one."""
         self._quiet_waits = 0

@@ -53,15 +53,7 @@ def read_use(queue: Queue, channel: Any) -> QueueUse | None:
     """Return how a queue is used, or None if it does not exist.
 
     On Redis an empty queue does not exist, but its bindings may.
-
-    Raises:
-        BrokerUnavailable: SQS has predefined queues, which cannot be deleted.
     """
-    if getattr(channel, "predefined_queues", None):
-        raise BrokerUnavailable(
-            f"queue {queue.name!r} is one of predefined_queues, which are managed "
-            "outside the service; delete it where it was created"
-        )
     with channel.connection.client.clone() as connection:
         try:
             # On a channel of its own: RabbitMQ closes it if the queue is missing.
@@ -71,6 +63,37 @@ def read_use(queue: Queue, channel: Any) -> QueueUse | None:
         except ChannelError:
             return QueueUse(0, 0)
     return QueueUse(found.message_count, found.consumer_count)
+
+
+def find_unread(app: Celery, queue: Queue) -> str | None:
+    """Return the URL of the broker, masked, or None if the queue has nothing to read.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached, or refuses a request.
+    """
+    with open_channel(app) as channel:
+        use = read_use(queue, channel)
+        url = str(channel.connection.client.as_uri())
+    return url if use is not None and use.unread else None
+
+
+def check_removable(queue: Queue, channel: Any) -> None:
+    """Check that a queue may be deleted.
+
+    Raises:
+        BrokerUnavailable: SQS has predefined queues, which cannot be deleted.
+    """
+    if getattr(channel, "predefined_queues", None):
+        raise BrokerUnavailable(
+            f"queue {queue.name!r} is one of predefined_queues, which are managed "
+            "outside the service; delete it where it was created"
+        )
+
+
+def unbind(queue: Queue, channel: Any) -> None:
+    """Remove the bindings of a queue, so that no service sends it more copies."""
+    bound: Any = queue(channel)
+    bound.unbind()
 
 
 def remove(queue: Queue, channel: Any) -> None:

@@ -89,6 +89,27 @@ class TaskChannel(PurgingChannel, CopyingChannel):
                     continue
             self.queue_bind(queue.name, exchange.name, each.routing_key, each.arguments)
 
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str = "",
+        routing_key: str = "",
+        arguments: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remove a binding, also where other processes read it."""
+        super().queue_unbind(queue, exchange, routing_key, arguments, **kwargs)
+        kind: Any = self.typeof(exchange)
+        binding = kind.prepare_bind(queue, exchange, routing_key, arguments)
+        self.remove_stored_binding(exchange, *(part or "" for part in binding))
+
+    def remove_stored_binding(self, exchange: str, *binding: str) -> None:
+        """Remove a binding from where the broker keeps it; most do not keep any.
+
+        Args:
+            binding: Its routing key, its pattern, and the name of the queue.
+        """
+
     def find_copies(self, exchange: str) -> set[str] | None:
         """Return the queues that get copies of tasks; None for another exchange."""
         known: dict[str, set[str]] = self.connection.copies

@@ -117,10 +117,13 @@ class Channel(TaskChannel, filesystem.Channel):
 
     def _delete(self, queue: str, exchange: str, *binding: Any, **kwargs: Any) -> None:
         self._purge(queue)
-        routing_key, pattern, name = (part or "" for part in binding)
+        self.remove_stored_binding(exchange, *(part or "" for part in binding))
+
+    def remove_stored_binding(self, exchange: str, *binding: str) -> None:
+        """Remove a binding from the file of its exchange."""
         with self._bindings(exchange) as bindings:
             with suppress(ValueError):
-                bindings.remove([routing_key, pattern, name])
+                bindings.remove([*binding])
 
     def _size(self, queue: str) -> int:
         return len(_messages(self._inbox, queue))

@@ -49,6 +49,13 @@ class Channel(AtomicFetchChannel):
         # kombu's method ignores the option `global_keyprefix`.
         return bool(self._size(queue) > 0)
 
+    def remove_stored_binding(self: Any, exchange: str, *binding: str) -> None:
+        """Remove a binding from the keys in which services look it up."""
+        member = self.sep.join(binding)
+        with self.conn_or_acquire() as client:
+            for key in (self.keyprefix_queue, self.keyprefix_binding_permanent):
+                client.srem(key % (exchange,), member)
+
     def abandon(self: Any) -> None:
         """Close this process's copies of the sockets; those of the parent stay open.
 
