@@ -167,12 +167,10 @@ def test_the_documented_removal_leaves_nothing_and_an_upgrade_starts_anew(
     database: str,
 ) -> None:
     upgrade(database)
-    page = DOCUMENTS["docs/how-to/database.md"].read_text("utf-8")
-    [removal] = blocks(page, "postgres")
+    removal, _ = documented_removal()
     engine = create_engine(database)
     with engine.begin() as connection:
-        unformatted = connection.execution_options(no_parameters=True)
-        unformatted.exec_driver_sql(removal.text)
+        execute_unformatted(connection, removal)
         left = connection.exec_driver_sql(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
             " UNION ALL SELECT proname FROM pg_proc"
@@ -183,6 +181,48 @@ def test_the_documented_removal_leaves_nothing_and_an_upgrade_starts_anew(
     engine.dispose()
 
     assert upgrade(database) == HEAD_REVISION
+
+
+def test_the_documented_removal_can_keep_the_results_of_celery(database: str) -> None:
+    upgrade(database)
+    celerys = app_with_backend(f"db+{database}").backend
+    celerys.store_result("1", "before", states.SUCCESS)
+    removal, left_out = documented_removal()
+    for each in left_out:
+        assert removal.count(each) == 1
+        removal = removal.replace(each, "")
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        execute_unformatted(connection, removal)
+        tables = connection.exec_driver_sql(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' UNION ALL"
+            " SELECT viewname FROM pg_views WHERE schemaname = 'public'"
+        )
+
+        assert {*tables.scalars()} == {"celery_taskmeta", "celery_tasksetmeta"}
+    engine.dispose()
+    celerys.store_result("2", "after", states.SUCCESS)
+    celerys.store_result("1", "again", states.SUCCESS)
+
+    assert [celerys.get_result(id) for id in ("1", "2")] == ["before", "after"]
+    celerys.forget("1")
+    assert celerys.get_state("1") == states.PENDING
+
+
+def documented_removal() -> tuple[str, list[str]]:
+    """Return the statements that remove the tables, and what to leave out of them."""
+    page = DOCUMENTS["docs/how-to/database.md"].read_text("utf-8")
+    [removal] = blocks(page, "postgres")
+    _, _, variant = page.partition("Then leave\nout `")
+    condition, _, _ = variant.partition("`")
+    last_line = removal.text.splitlines()[-1]
+    assert "the line with `DROP SEQUENCE`" in variant
+    return removal.text, [condition, last_line]
+
+
+def execute_unformatted(connection: Connection, statements: str) -> None:
+    unformatted = connection.execution_options(no_parameters=True)
+    unformatted.exec_driver_sql(statements)
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
