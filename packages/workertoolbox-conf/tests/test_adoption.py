@@ -159,6 +159,7 @@ def test_the_command_prints_a_plan_and_changes_nothing(configure: Any) -> None:
     assert any(line.startswith("task_track_started: False → True") for line in lines)
     assert "s3cret" not in result.output
     assert "deployed together" not in result.output
+    assert not any(word in result.output for word in ("chord", "backend_cleanup"))
     assert dict(app.conf.items()) == before
 
 
@@ -167,6 +168,10 @@ def test_the_plan_says_that_results_move_from_another_backend() -> None:
     result = CliRunner().invoke(command, obj=SimpleNamespace(app=app))
 
     assert "deployed together with the workers" in result.output
+    assert "No chord may be running while results move" in result.output
+    assert "beat gets the entry celery.backend_cleanup" in result.output
+    assert "WORKERTOOLBOX_RESULT_DB_PASS" in result.output
+    assert "untracked unless they went through a topic exchange" in result.output
 
 
 def test_the_plan_of_an_app_on_redis_leaves_out_options_of_other_brokers() -> None:
@@ -188,13 +193,23 @@ def test_an_app_that_has_adopted_the_toolbox_needs_no_plan() -> None:
 
 
 def test_the_plan_of_a_tracked_app_is_to_move_its_results() -> None:
-    app = by_object({"broker_url": "redis://", "result_backend": "redis://"})
-    track(app)
+    app = by_object({**SETTINGS, "result_backend": "redis://"})
+    track(app, ["extra"])
+    before = dict(app.conf.items())
     result = CliRunner().invoke(command, obj=SimpleNamespace(app=app))
+    _, _, changes = result.output.partition("Settings that change:")
+    changes, _, order = changes.partition("Deploy in this order:")
 
     assert result.exit_code == 0
     assert "is tracked already" in result.output
     assert "write Config.from_app(app) in the place of track" in result.output
+    assert "result_backend: 'redis://' → 'workertoolbox+postgresql+" in changes
+    assert "task_track_started: False → True" in changes
+    assert not any(word in changes for word in ("default_exchange", "consumer:"))
+    assert "No chord may be running" in order
+    assert "beat gets the entry celery.backend_cleanup" in order
+    assert "WORKERTOOLBOX_RESULT_DB_PASS" in order
+    assert dict(app.conf.items()) == before
 
 
 def test_an_app_that_cannot_be_tracked_is_an_error_of_the_command() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import click
 from celery import Celery
@@ -35,15 +36,20 @@ def command(ctx: click.Context, queues: tuple[str, ...]) -> None:
     """
     app: Celery = ctx.obj.app
     if app.conf.get("PLATFORM_QUEUE_NAME"):
-        click.echo(describe_adopted(app))
-        return
+        lines = describe_adopted(app, _app_argument())
+    else:
+        lines = _describe(app, queues)
     try:
-        further = [*dict.fromkeys((*queues, *queues_of_tasks(app)))]
-        config = Config.from_app(app, further)
+        for line in lines:
+            click.echo(line)
     except (ConfError, RoutingError) as error:
         raise click.ClickException(str(error)) from error
-    for line in describe(app, config, further, _app_argument()):
-        click.echo(line)
+
+
+def _describe(app: Celery, queues: tuple[str, ...]) -> Iterator[str]:
+    further = [*dict.fromkeys((*queues, *queues_of_tasks(app)))]
+    config = Config.from_app(app, further)
+    yield from describe(app, config, further, _app_argument())
 
 
 def _app_argument() -> str:

@@ -10,7 +10,12 @@ from celery import Celery
 from celery.app.defaults import DEFAULTS
 
 from cadasta.workertoolbox.conf._config import Config
-from cadasta.workertoolbox.conf._existing import find_project
+from cadasta.workertoolbox.conf._existing import (
+    existing_settings,
+    find_project,
+    with_django,
+)
+from cadasta.workertoolbox.conf.adoption._order import describe_order
 from cadasta.workertoolbox.routing import (
     EXCHANGE,
     bindings_of,
@@ -50,11 +55,12 @@ _OPTIONS_OF_AMQP = ("confirm_publish",)
 #: Settings whose changes other lines show, or that keep what they had.
 _NOT_SHOWN = ("task_queues", "task_routes")
 
-_STEPS = (
-    "celery -A {app} tasks upgrade      creates the tables; Celery's own stay",
-    "celery -A {app} tasks monitor      once, on any host",
-    "deploy the workers: they run the messages of old producers too, untracked",
-    "deploy the producers and beat: their tasks are tracked from then on",
+#: Settings that have the values of the toolbox in an app that `track` tracks.
+_SET_BY_TRACK = (
+    "task_routes",
+    "task_default_exchange",
+    "task_default_exchange_type",
+    "task_default_routing_key",
 )
 
 
@@ -71,16 +77,45 @@ def queues_of_tasks(app: Celery) -> list[str]:
     return sorted(names - known)
 
 
-def describe_adopted(app: Celery) -> str:
-    """Return what is left to do for an app that has the toolbox already."""
+def describe_adopted(app: Celery, name: str) -> Iterator[str]:
+    """Yield what is left to do for an app that has the toolbox already.
+
+    Args:
+        app: The app as it is configured.
+        name: The app on the command line, after `-A`.
+    """
     if str(app.conf.result_backend).startswith("workertoolbox+"):
-        return (
+        yield (
             f"app {app.main!r} is configured with the toolbox already; nothing to adopt"
         )
-    return (
+        return
+    yield (
         f"app {app.main!r} is tracked already, and its results stay where they are; to "
         "store them with the tasks, write Config.from_app(app) in the place of track"
     )
+    config = _second_stage(app)
+    yield ""
+    yield from _describe_changes(app, config)
+    yield ""
+    yield from describe_order(app, config, name)
+    yield ""
+    yield "To go back, write track again, and deploy in the opposite order."
+
+
+def _second_stage(app: Celery) -> Config:
+    """Return the configuration of a tracked app, for the settings that it changes.
+
+    Its queues and routes only have their names: they do not change.
+    """
+    existing = existing_settings(app.conf, ())
+    tracked = {
+        name: value
+        for name, value in existing.items()
+        if not name.isupper() and name not in _SET_BY_TRACK
+    }
+    monitor = app.conf.PLATFORM_QUEUE_NAME
+    names = [each.name for each in existing["queues"] if each.name != monitor]
+    return Config(**with_django(app.conf, {**tracked, "queues": names}, {}))
 
 
 def describe(
@@ -105,21 +140,9 @@ def describe(
         yield f"    {queue.name:24} {_bound(queue)}"
     yield f"    {monitor.name:24} new: a copy of every task"
     yield ""
-    yield "Settings that change:"
+    yield from _describe_changes(app, config)
     yield ""
-    for setting, before, after in _changes(app, config):
-        meaning = _MEANINGS.get(setting)
-        yield f"    {setting}: {before} → {after}{f' ({meaning})' if meaning else ''}"
-    yield ""
-    yield "Deploy in this order:"
-    yield ""
-    for number, step in enumerate(_STEPS, 1):
-        yield f"    {number}. {step.format(app=name)}"
-    if not _shares_database(app, config):
-        yield (
-            "    A service that waits for results is deployed together with the "
-            "workers: results are stored elsewhere, and old ones stay where they are."
-        )
+    yield from describe_order(app, config, name)
     yield ""
     yield (
         "To go back, deploy what ran before, in the opposite order, and stop the "
@@ -127,6 +150,14 @@ def describe(
     )
     yield f"run `celery -A {name} tasks leave` with this configuration: it deletes the"
     yield "queue of the monitor."
+
+
+def _describe_changes(app: Celery, config: Config) -> Iterator[str]:
+    yield "Settings that change:"
+    yield ""
+    for setting, before, after in _changes(app, config):
+        meaning = _MEANINGS.get(setting)
+        yield f"    {setting}: {before} → {after}{f' ({meaning})' if meaning else ''}"
 
 
 def _lines_to_write(
@@ -196,8 +227,3 @@ def _plain(value: Any) -> Any:
 
 def _shown(setting: str, value: Any) -> str:
     return repr(mask_value(setting, value))
-
-
-def _shares_database(app: Celery, config: Config) -> bool:
-    before = str(app.conf.result_backend or "").partition("://")[2]
-    return bool(before) and config["result_backend"].endswith(before)
