@@ -52,6 +52,12 @@ def test_the_advised_url_opens_the_result_backend(url: str) -> None:
     assert app.backend.database.dialect.driver == "psycopg2"
 
 
+def test_the_error_about_a_driver_names_the_variable_of_an_app_with_track() -> None:
+    url = f"workertoolbox+postgresql+no_driver://{REST}"
+    with pytest.raises(ValueError, match="track` in the variable WORKERTOOLBOX_RESULT"):
+        _ = app_with(Config(["export"], result_backend=url)).backend
+
+
 def test_the_advised_encoding_is_read_as_it_was_meant() -> None:
     with pytest.raises(ValueError) as raised:
         Config(["export"], broker_url="amqp://me:p@ss/word@mq//")

@@ -92,6 +92,19 @@ def test_stats_says_that_no_tasks_ended_and_refuses_unknown_names(
     assert "`tasks workers` shows what each worker has ended" in by_worker.output
 
 
+def test_stats_explains_that_tasks_that_ended_are_not_counted_yet(
+    app: Celery, store: TaskStore, now: datetime
+) -> None:
+    store_state(store, "1", states.STARTED, at=now)
+    running = lines(app, "stats")[-1]
+    store_state(store, "2", states.SUCCESS, at=now)
+
+    assert running == "no tasks ended"
+    assert lines(app, "stats")[-1].startswith("no tasks counted yet: tasks have ended")
+    before = ("--since", "2h", "--until", "1h")
+    assert lines(app, "stats", *before)[-1] == "no tasks ended"
+
+
 def test_stats_warns_if_the_archiver_is_behind(
     app: Celery, store: TaskStore, now: datetime
 ) -> None:

@@ -109,12 +109,14 @@ def command(
     filters = {name: given[name] for name in ("name", "queue", "status")}
     with TaskStore.for_app(app) as store:
         table = store.stats(since=since or datetime.now(UTC) - WINDOW, **given)
+        nothing = ""
         if not table.total.now.count:
             check_filters(app, store, **filters)
+            nothing = _nothing(store, given["until"])
     if as_json:
         print_json(line.as_json() for line in stats_lines(table, given["by"]))
         return
-    _print(table, given["by"])
+    _print(table, given["by"], nothing)
     if given["until"] is None and datetime.now(UTC) - table.until > MAX_LAG:
         text = "Later tasks are not archived yet; a running monitor archives them."
         print_line(make_console(), [Cell(text, "yellow")])
@@ -130,12 +132,22 @@ def _rows(table: StatsTable, by: str) -> Iterator[tuple[str, StatsRow]]:
         yield "all", table.total
 
 
-def _print(table: StatsTable, by: str) -> None:
+def _nothing(store: TaskStore, until: datetime | None) -> str:
+    """Return the line without figures, which tells of tasks that are to be counted."""
+    if until is None and store.has_uncounted_ends():
+        return (
+            "no tasks counted yet: tasks have ended, and they are counted about a "
+            "minute after their end, when a monitor moves them to the history"
+        )
+    return "no tasks ended"
+
+
+def _print(table: StatsTable, by: str, nothing: str) -> None:
     console = make_console()
     now = table.total.now
     print_line(console, [Cell(_heading(table), "dim")])
     if not now.count and not now.failed_attempts:
-        print_line(console, [Cell("no tasks ended")])
+        print_line(console, [Cell(nothing)])
         return
     parts = [f"{number:,} {status}" for status, number in now.statuses.items()]
     print_line(console, [Cell("   ".join(parts))])

@@ -129,7 +129,8 @@ def open_engine(url: URL, *, pings: bool = True, **options: Any) -> Engine:
         raise InvalidURL(
             f"the driver of {url.drivername!r} cannot be loaded ({error}); run "
             f'pip install "{_installed()}[postgresql]", and write '
-            "workertoolbox+postgresql+psycopg2://… as the result_backend"
+            "workertoolbox+postgresql+psycopg2://… where the database is named: in "
+            f"result_backend, or with `track` in the variable {VARIABLE}"
         ) from None
     if is_sqlite:
         event.listen(engine, "connect", _enable_write_ahead_log)

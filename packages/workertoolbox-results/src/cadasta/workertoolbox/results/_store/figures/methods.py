@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import select, text
+
+from cadasta.workertoolbox.results._database.statuses import ENDED
+from cadasta.workertoolbox.results._database.tables import IS_UNARCHIVED, taskmeta
 from cadasta.workertoolbox.results._store.figures.completeness import (
     Completeness,
     read_completeness,
@@ -42,6 +46,20 @@ class Figures(OpenDatabase):
         """
         with self._snapshot() as connection:
             return find_newest_task(connection)
+
+    def has_uncounted_ends(self) -> bool:
+        """Return whether a task has ended that is not in the history yet.
+
+        The figures count it when it is moved there, about a minute after its end.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached or refuses the query.
+        """
+        query = select(taskmeta.c.task_id).where(
+            text(IS_UNARCHIVED), taskmeta.c.status.in_(ENDED)
+        )
+        with self._connected() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def completeness(self) -> Completeness:
         """Return up to which time the database knows what happened.
