@@ -159,6 +159,14 @@ def test_backlog_does_not_know_the_workers_of_an_app_whose_results_are_elsewhere
     assert "unknown" in elsewhere.split()
 
 
+def test_backlog_does_not_know_what_waits_of_tasks_whose_results_are_elsewhere(
+    app: Celery, store: TaskStore
+) -> None:
+    publish(store, "export", "1", workertoolbox_results_elsewhere="redis")
+
+    assert lines(app, "backlog")[1].split().count("unknown") == 2
+
+
 def test_a_backlog_that_is_not_known_is_trouble(
     app: Celery, store: TaskStore, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

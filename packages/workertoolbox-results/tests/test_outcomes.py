@@ -7,9 +7,12 @@ from datetime import datetime, timedelta
 import pytest
 from archiving import archive
 from closing import run, shown, store_state
+from sqlalchemy import select
 from stored_tasks import MINUTE, publish, store_ended
 
 from cadasta.workertoolbox.results import TaskStore
+from cadasta.workertoolbox.results._database.tables import backlog
+from cadasta.workertoolbox.results._history.backlog import sample_backlog
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
 from cadasta.workertoolbox.results._history.outcomes import close_unexpected
 from cadasta.workertoolbox.results.backend import Backend
@@ -38,9 +41,26 @@ def test_a_task_does_not_wait_if_its_result_is_stored_elsewhere(
     [mails] = store.backlog()
     unusual = {each.task.id for each in store.stuck_by_p99()}
 
-    assert (mails.queued, mails.scheduled) == (1, 1)
+    assert (mails.queued, mails.scheduled, mails.unknown) == (1, 1, 2)
     assert 1700 < mails.oldest_s < 1900
     assert stuck(store) == unusual == {"own"}
+
+
+def test_a_queue_has_no_sample_if_it_is_not_known_what_waits(
+    store: TaskStore, now: datetime
+) -> None:
+    ahead = (now + 60 * MINUTE).isoformat()
+    publish(store, "mails", "1", at=now - MINUTE, **REDIS)
+    publish(store, "mails", "2", at=now - MINUTE, eta=ahead, **REDIS)
+    publish(store, "both", "3", at=now - MINUTE, **REDIS)
+    publish(store, "both", "4", at=now - MINUTE)
+    publish(store, "later", "5", at=now - MINUTE, eta=ahead, **REDIS)
+    with store.engine.begin() as connection:
+        sample_backlog(connection, now)
+        query = select(backlog.c.queue, backlog.c.queued_max, backlog.c.scheduled_max)
+        rows = connection.execute(query.where(backlog.c.tier == "minute")).all()
+
+    assert sorted(map(tuple, rows)) == [("", 1, 2), ("both", 1, 0), ("later", 0, 1)]
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "FAILURE"])

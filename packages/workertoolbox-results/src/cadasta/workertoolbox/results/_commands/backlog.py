@@ -114,12 +114,12 @@ def _print(
         [
             (
                 Cell(each.queue, "bold red" if each.queue in late else ""),
-                count_cell(each.queued),
+                _waiting(each),
                 _oldest(each, "red" if each.queue in late else ""),
                 count_cell(each.scheduled),
                 count_cell(each.retrying),
                 count_cell(each.running),
-                _consumers(each, unknown=unknown_workers),
+                _consumers(each, unknown=unknown_workers or each.unknown > 0),
                 age_cell(each.ended_at, now),
                 rate(each.per_second),
                 _drained(each),
@@ -136,6 +136,12 @@ def _print(
         style = "yellow"
     if text:
         print_line(make_console(), [Cell(f"\n{text.strip()}", style)])
+
+
+def _waiting(each: QueueBacklog) -> Cell:
+    if each.unknown and not each.queued:
+        return Cell("unknown", "dim")
+    return count_cell(each.queued)
 
 
 def _consumers(each: QueueBacklog, *, unknown: bool) -> Cell:

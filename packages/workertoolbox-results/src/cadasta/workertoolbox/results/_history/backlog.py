@@ -30,12 +30,15 @@ class Queued(NamedTuple):
         queued: Number of tasks that can run.
         scheduled: Number of tasks with an ETA ahead.
         oldest_s: The longest wait in seconds, from when a queued task could run.
+        unknown: Number of tasks that could run and may have: their results are stored
+            elsewhere.
     """
 
     queue: str
     queued: int
     scheduled: int
     oldest_s: float
+    unknown: int = 0
 
 
 def sample_backlog(
@@ -99,14 +102,15 @@ def count_queued(connection: Connection, now: datetime) -> Sequence[Queued]:
             func.count().filter(is_due),
             func.count().filter(is_ahead),
             func.min(due_at).filter(is_due),
+            func.count().filter(and_(can_run, ~is_due)),
         )
         .where(~has_result.exists())
         .group_by(task.c.queue)
         .order_by(task.c.queue)
     )
     return [
-        Queued(queue, queued, scheduled, _age_s(due_at, now))
-        for queue, queued, scheduled, due_at in connection.execute(query)
+        Queued(queue, queued, scheduled, _age_s(due_at, now), unknown)
+        for queue, queued, scheduled, due_at, unknown in connection.execute(query)
     ]
 
 
@@ -116,14 +120,19 @@ def _age_s(due_at: datetime | None, now: datetime) -> float:
 
 
 def _samples(counts: Sequence[Queued]) -> Iterator[dict[str, Any]]:
-    """Yield the columns of a sample for each queue, all queues first."""
+    """Yield the columns of a sample for each queue, all queues first.
+
+    A queue is left out if it is not known how many of its tasks wait. Otherwise a
+    scaler would take it for empty, and stop its workers.
+    """
+    known = (each for each in counts if each.queued or not each.unknown)
     together = Queued(
         ALL_QUEUES,
         sum(each.queued for each in counts),
         sum(each.scheduled for each in counts),
         max((each.oldest_s for each in counts), default=0.0),
     )
-    for each in (together, *(each for each in counts if each.queue != ALL_QUEUES)):
+    for each in (together, *(each for each in known if each.queue != ALL_QUEUES)):
         yield {
             "queue": each.queue,
             "samples": 1,

@@ -61,6 +61,8 @@ class QueueBacklog(JsonRecord):
         scheduled: Number of tasks with an ETA ahead; None likewise.
         oldest_s: Seconds that the oldest task has waited since it could run; 0.0 if no
             task waits.
+        unknown: Number of tasks that could run and may have, because their results are
+            stored elsewhere; 0 if the archiver counted the tasks.
         retrying: Number of tasks that are to be retried.
         running: Number of tasks that have started and not ended.
         counted_at: When the tasks were counted: now, or in the archiver's last sample
@@ -78,6 +80,7 @@ class QueueBacklog(JsonRecord):
     queued: int | None = 0
     scheduled: int | None = 0
     oldest_s: float = 0.0
+    unknown: int = 0
     retrying: int = 0
     running: int = 0
     counted_at: datetime
