@@ -120,7 +120,7 @@ def _failed(case: Case) -> Finding:
     group = _group_of(case)
     text = f"failed{_when(case)}{_where(case)}{_after_retries(case)}"
     if error:
-        text += f" with {error.removesuffix(': ')}"
+        text += f" with {error.removesuffix(':')}"
     if group:
         since: datetime = group["group_first_at"]
         errors = counted(group["group_count"], "error")

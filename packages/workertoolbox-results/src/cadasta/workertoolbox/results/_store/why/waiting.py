@@ -67,7 +67,7 @@ def explain_retry(case: Case, explain_other: Explain) -> Finding:
         "retry": number + 1,
         "error_group": case.error_group,
     }
-    after = f" after {error}" if error else ""
+    after = f" after {error.removesuffix(':')}" if error else ""
     when = f" at {clock.shown(failed_at)}" if failed_at else ""
     failed = f"attempt {number + 1} ended{when}{after}"
     if not case.has_later_message:
