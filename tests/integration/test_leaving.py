@@ -130,7 +130,7 @@ def test_the_monitor_queue_and_its_bindings_are_deleted_but_not_unread_copies(
     assert len(contents.messages("celery")) == 1
 
 
-@pytest.mark.parametrize("contents", ["rabbitmq", "redis"], indirect=True)
+@pytest.mark.parametrize("contents", ["rabbitmq"], indirect=True)
 def test_a_monitor_reads_what_is_left_without_binding_the_queue(
     contents: QueueContents, app: Celery, tmp_path: Path
 ) -> None:
