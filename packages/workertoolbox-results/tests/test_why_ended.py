@@ -83,14 +83,14 @@ def test_an_end_without_a_run_says_only_when(store: TaskStore, at: datetime) -> 
     )
 
 
-def test_a_failure_names_the_open_group_of_its_error(
+def test_a_failure_names_the_group_of_its_error(
     store: TaskStore, now: datetime, at: datetime
 ) -> None:
     first_at = now - 3 * HOUR
     times = {"first_at": first_at, "last_at": now, "retries": 0, "version": 1}
     rows = [
+        {"id": "1:aa", "count": 41, "state": "open", **times},
         {"id": "1:ab", "count": 1, "state": "resolved", **times},
-        {"id": "1:cd", "count": 41, "state": "open", **times},
     ]
     with store.engine.begin() as connection:
         connection.execute(insert(tables.error_group), rows)
