@@ -23,9 +23,11 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.attempt_records import read_instant
+from cadasta.workertoolbox.results._history.backlog import count_queued
 from cadasta.workertoolbox.results._history.days import existing_days
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
+from cadasta.workertoolbox.results._history.outcomes import close_unexpected
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from support.polling import wait_until
@@ -725,3 +727,34 @@ def test_a_batch_that_exceeds_the_statement_timeout_is_halved(
     assert archived == 4 - len(slow)
     assert "archiving 2 tasks at a time" in caplog.text
     assert ("task b alone exceeds statement_timeout" in caplog.text) == bool(slow)
+
+
+def test_a_task_whose_result_is_elsewhere_is_archived_until_a_worker_stores_one(
+    past: History,
+) -> None:
+    elsewhere = {"workertoolbox_results_elsewhere": "redis"}
+    store = TaskStore.from_engine(past.engine)
+    past.publish("old", **elsewhere)
+    past.publish("new", **elsewhere)
+    now = datetime.now(UTC)
+    with past.engine.begin() as connection:
+        hidden = count_queued(connection, now)
+        close_expired(connection, now, past.options)
+        close_unexpected(connection, now + timedelta(days=1), past.options)
+    past.archive()
+    closed = {row["id"]: row["status"] for row in past.shown()}
+    why = store.why("old").cause
+    past.store(states.SUCCESS, 42, "new")
+    past.archive()
+    past.publish("next", **elsewhere)
+    with past.engine.begin() as connection:
+        [waiting] = count_queued(connection, now)
+
+    assert [(each.queued, each.unknown) for each in hidden] == [(0, 2)]
+    assert closed == {"old": "IGNORED", "new": "IGNORED"}
+    assert why == "results_elsewhere"
+    assert {row["id"]: row["status"] for row in past.rows()} == {
+        "old": "IGNORED",
+        "new": "SUCCESS",
+    }
+    assert (waiting.queued, waiting.unknown) == (1, 0)
