@@ -732,7 +732,7 @@ def test_a_batch_that_exceeds_the_statement_timeout_is_halved(
 def test_a_task_whose_result_is_elsewhere_is_archived_until_a_worker_stores_one(
     past: History,
 ) -> None:
-    elsewhere = {"workertoolbox_results_elsewhere": "redis"}
+    elsewhere: dict[str, Any] = {"workertoolbox_results_elsewhere": "redis"}
     store = TaskStore.from_engine(past.engine)
     past.publish("old", **elsewhere)
     past.publish("new", **elsewhere)

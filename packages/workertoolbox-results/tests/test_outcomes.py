@@ -44,6 +44,7 @@ def test_a_task_does_not_wait_if_its_result_is_stored_elsewhere(
     assert (mails.queued, mails.scheduled, mails.unknown) == (1, 1, 2)
     assert 1700 < mails.oldest_s < 1900
     assert stuck(store) == unusual == {"own"}
+    assert store.why("own").evidence["before"] == 0
 
 
 def test_a_queue_has_no_sample_if_it_is_not_known_what_waits(
@@ -134,12 +135,15 @@ def test_a_task_is_archived_a_day_after_it_could_run(
     publish(store, "mails", "2", at=young, **REDIS)
     publish(store, "mails", "3", at=old, eta=young.isoformat(), **REDIS)
     publish(store, "mails", "own", at=old)
+    store_ended(store, "end", queue="export", at=now - MINUTE)
+    publish(store, "export", "known", at=old, **REDIS)
     run(backend, close_unexpected, now)
     archive(backend)
     rows, found = shown(backend), store.why("1")
 
-    assert {id: row["status"] for id, row in rows.items()} == {
-        **{"1": "IGNORED", "2": "QUEUED", "3": "QUEUED", "own": "QUEUED"},
+    assert {id for id, row in rows.items() if row["status"] == "IGNORED"} == {"1"}
+    assert {id for id, row in rows.items() if row["status"] == "QUEUED"} == {
+        *("2", "3", "own", "known")
     }
     assert backend.get_state("1") == "PENDING"
     assert (found.cause, found.is_trouble) == ("results_elsewhere", False)

@@ -125,7 +125,8 @@ def test_a_message_says_whether_results_are_stored_elsewhere(
     app.amqp.send_task_message(
         app.amqp.producer_pool.acquire(),
         "other",
-        app.amqp.as_task_v2("1", "other", retries=1, headers=earlier),
+        app.amqp.as_task_v2("1", "other", retries=1),
+        headers=earlier,
     )
     with app.connection_for_read() as connection:
         bound = app.amqp.queues[monitor](connection.default_channel)
