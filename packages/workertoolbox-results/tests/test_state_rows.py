@@ -77,17 +77,12 @@ def test_the_first_state_of_a_task_is_stored_with_its_columns(
 def test_a_later_state_of_the_same_run_replaces_the_columns_of_a_state(
     backend: Backend, status: str, options: Row
 ) -> None:
-    run: Row = {
-        "started_at": at(0),
-        "worker": "a@host",
-        "retries": 0,
-        "waited_s": 5.0,
-    }
-    earlier: Row = {**OF_RUN, "error_group": None}
+    run: Row = {"started_at": at(0), "published_at": at(-1), "retries": 0}
+    earlier: Row = {**OF_RUN, "error_group": None, "worker": "a@host", "waited_s": 5.0}
     found = written(
         backend,
         row("STARTED", **run, **earlier, name="export.fetch"),
-        row(status, 1, started_at=at(0), retries=0, worker="b@host"),
+        row(status, 1, **run, worker="b@host", waited_s=9.0),
         **options,
     )
 
@@ -223,14 +218,20 @@ def test_a_step_that_was_stored_as_not_run_is_replaced_by_its_run(
 
 
 @pytest.mark.parametrize(
-    ("published", "stays"), [(at(1), False), (at(-2), True), (at(-0.5), True)]
+    ("first", "published", "stays"),
+    [
+        (at(-2), at(1), False),
+        (at(-2), at(-2), True),
+        (at(-2), at(-0.5), True),
+        (at(1), at(1), True),  # The clock of the service is ahead.
+    ],
 )
 def test_a_task_that_is_published_again_after_its_end_is_a_new_run(
-    backend: Backend, published: datetime, stays: bool
+    backend: Backend, first: datetime, published: datetime, stays: bool
 ) -> None:
     run: Row = {
         "started_at": at(-1),
-        "published_at": at(-2),
+        "published_at": first,
         "worker": "a@host",
     }
     again: Row = {**run, "started_at": at(2), "published_at": published}
@@ -273,6 +274,13 @@ def test_an_attempt_has_waited_until_its_first_start(
     assert (found["started_at"], found["waited_s"]) == (start, waited_s)
 
 
+def test_the_start_of_another_run_is_stored_if_none_is_known(backend: Backend) -> None:
+    start = row("STARTED", 1, started_at=at(1))
+    found = written(backend, row("PROGRESS"), start, keeps_start=True)
+
+    assert found["started_at"] == at(1)
+
+
 def test_a_state_that_does_not_know_the_start_keeps_that_of_its_attempt(
     backend: Backend,
 ) -> None:
@@ -305,11 +313,12 @@ def test_the_same_end_again_is_not_a_duplicate(backend: Backend) -> None:
 
 
 def test_a_state_belongs_to_its_task_alone(backend: Backend) -> None:
-    for id in ("1", "2"):
+    for id, start in (("1", at(0)), ("2", at(0)), ("3", at(1))):
         write_start(
-            backend.database, {**row("STARTED", started_at=at(0)), "task_id": id}
+            backend.database, {**row("STARTED", started_at=start), "task_id": id}
         )
     end = row("SUCCESS", 1, started_at=at(0))
+    write_state(backend.database, {**end, "task_id": "4"})
     write_state(backend.database, end, is_started=True)
     late = row("FAILURE", 3, started_at=at(2), worker="b@host")
     write_state(backend.database, {**late, "task_id": "1"})
@@ -319,5 +328,6 @@ def test_a_state_belongs_to_its_task_alone(backend: Backend) -> None:
             id: (status, attempts) for id, status, attempts in connection.execute(query)
         }
 
-    assert found["2"] == ("STARTED", None)
+    assert found["2"] == found["3"] == ("STARTED", None)
+    assert found["4"] == ("SUCCESS", None)
     assert found["1"][0] == "SUCCESS" and len(found["1"][1]) == 1
