@@ -186,6 +186,7 @@ def test_every_state_of_a_new_run_replaces_a_forgotten_result(
 
     assert late["status"] == "SUCCESS"
     assert found["status"] == later
+    assert found["date_done"] == at(1).replace(tzinfo=None)
 
 
 @pytest.mark.parametrize(
