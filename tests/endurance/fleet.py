@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cadasta.workertoolbox.results import upgrade
 from endurance.clock import Clock
-from endurance.service import CLOCK
+from endurance.workload import CLOCK
 from servers import postgresql, redis
 from servers.access import BrokerAccess
 from support.brokers import result_backend_url, server_broker

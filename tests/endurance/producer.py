@@ -13,10 +13,11 @@ from typing import Any
 from celery import chain, chord
 
 from endurance.clock import read_ahead_s
-from endurance.service import CLOCK, app, failing, part, retrying, short, step, total
+from endurance.service import app, failing, part, retrying, short, step, total
 from endurance.workload import (
     CHAIN,
     CLEANUP,
+    CLOCK,
     FAILING,
     HEADER,
     RETRYING,

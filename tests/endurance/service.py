@@ -12,10 +12,7 @@ from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results._history import tidying
 from cadasta.workertoolbox.results._monitor import archiving
 from endurance.clock import followed
-from endurance.workload import FAILING, PART, RETRYING, SHORT, STEP, TOTAL
-
-#: The variable with the path of the file that the clock follows.
-CLOCK = "SOAK_CLOCK"
+from endurance.workload import CLOCK, FAILING, PART, RETRYING, SHORT, STEP, TOTAL
 
 #: Seconds between two runs of the housekeeping of days, instead of an hour, five
 #: minutes and a minute: a day of the soak takes some seconds, or a minute.
@@ -62,7 +59,6 @@ def step(number: int) -> int:
     return number + 1
 
 
-# The process that starts the others imports nothing but names.
 if CLOCK in os.environ:
     # Kept: it would stop with its last reference.
     _following = followed(Path(os.environ[CLOCK]))

@@ -13,6 +13,9 @@ ROUND = 100
 SHORT, FAILING, RETRYING = "export.short", "export.failing", "export.retrying"
 PART, TOTAL, STEP = "export.part", "export.total", "export.step"
 
+#: The variable with the path of the file that the clock of a process follows.
+CLOCK = "SOAK_CLOCK"
+
 #: The task that beat sends once a day.
 CLEANUP = "celery.backend_cleanup"
 

@@ -40,7 +40,9 @@ PAGE = ROOT / "docs" / "how-to" / "adopting.md"
 
 QUEUES = ("celery", "mail.daily", "old", "video")
 
-WORKER = ("worker", "-P", "threads", "-c", "2", "-l", "INFO", "--without-mingle")
+#: With two threads, the second run of a task could store its result before the first
+#: one has stored that it is retried, and Celery's backends would keep the latter.
+WORKER = ("worker", "-P", "threads", "-c", "1", "-l", "INFO", "--without-mingle")
 BEAT = ("beat", "-l", "DEBUG", "--pidfile=", "--max-interval", "1")
 
 
