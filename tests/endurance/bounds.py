@@ -75,7 +75,7 @@ class Course:
         """Return the samples of the first to the fourth quarter of the tasks.
 
         Raises:
-            ValueError: There are none.
+            ValueError: The quarter has no sample.
         """
         first, last = (self.tasks * n / 4 for n in (number - 1, number))
         found = [each for each in self.samples if first < each.stored <= last]

@@ -30,7 +30,6 @@ from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._history.attempt_records import (
-    DUPLICATE,
     MAX_ATTEMPTS,
     MAX_ERROR_BYTES,
     MAX_TRACEBACK,
@@ -121,14 +120,14 @@ def _text(
     return func.json_extract(record, literal_column(f"'$.{name}'"))
 
 
-def duplicate_record(row: Mapping[str, Any]) -> str:
-    """Return the record, as JSON, of a run that ended after the task had succeeded.
+def late_record(row: Mapping[str, Any], outcome: str) -> str:
+    """Return the record, as JSON, of a run whose state comes after that of another run.
 
     Args:
-        row: The row of its end, as the backend builds it.
+        row: The row of its state, as the backend builds it.
     """
     return json.dumps(
-        attempt_record(row, finished_at=row.get("date_done"), outcome=DUPLICATE)
+        attempt_record(row, finished_at=row.get("date_done"), outcome=outcome)
     )
 
 

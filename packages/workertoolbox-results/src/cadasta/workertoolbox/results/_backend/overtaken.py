@@ -7,7 +7,6 @@ replaced by the retry, which is then only kept among the attempts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from celery import states
 from sqlalchemy import Dialect, Text, bindparam, func, text, update
 
-from cadasta.workertoolbox.results._backend.attempts import SAME_RUN_S
+from cadasta.workertoolbox.results._backend.attempts import SAME_RUN_S, late_record
 from cadasta.workertoolbox.results._database.connection import Database
 from cadasta.workertoolbox.results._database.statement import (
     Statement,
@@ -24,10 +23,7 @@ from cadasta.workertoolbox.results._database.statement import (
 )
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import taskmeta
-from cadasta.workertoolbox.results._history.attempt_records import (
-    MAX_ATTEMPTS,
-    attempt_record,
-)
+from cadasta.workertoolbox.results._history.attempt_records import MAX_ATTEMPTS
 
 #: The attempts with the retry in its place. They may have the same run already: as
 #: lost, because it had no end when the next one began, or if the statement is repeated.
@@ -77,10 +73,10 @@ def keep_overtaken(database: Database, row: Mapping[str, Any]) -> None:
     Args:
         row: The row of the retry, as the backend builds it.
     """
-    record = attempt_record(row, finished_at=row.get("date_done"), outcome=states.RETRY)
+    record = late_record(row, states.RETRY)
     values = {name: row[name] for name in ("task_id", "retries")}
     statement = _add_retry(database.dialect)
-    execute(database, [statement], {**values, "record": json.dumps(record)})
+    execute(database, [statement], {**values, "record": record})
 
 
 @cache

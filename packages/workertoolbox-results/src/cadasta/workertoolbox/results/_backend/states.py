@@ -23,10 +23,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert
 
 from cadasta.workertoolbox.results._backend.attempts import (
-    duplicate_record,
     is_forgotten,
     is_last,
     is_other_run,
+    late_record,
     with_duplicate,
     with_replaced_attempt,
 )
@@ -41,6 +41,7 @@ from cadasta.workertoolbox.results._database.statement import (
 from cadasta.workertoolbox.results._database.statuses import ENDED, FINAL, LOST
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._database.types import NaiveUTC
+from cadasta.workertoolbox.results._history.attempt_records import DUPLICATE
 
 #: Columns that belong to a state: a new state replaces them all, with NULL where it has
 #: no value. The other columns belong to the task: they keep their values if a new state
@@ -104,7 +105,7 @@ def write_state(
         return
     if end in FINAL and "started_at" in names:  # The task has succeeded before.
         add = _add_duplicate(database.dialect, names)
-        execute(database, [add], {**values, "duplicate": duplicate_record(row)})
+        execute(database, [add], {**values, "duplicate": late_record(row, DUPLICATE)})
     elif row["status"] == states.RETRY and {"started_at", "retries"} <= names:
         keep_overtaken(database, row)
 

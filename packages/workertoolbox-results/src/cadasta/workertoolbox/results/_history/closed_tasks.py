@@ -18,7 +18,7 @@ from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 _COLUMNS = (
     *("task_id", "status", "result", "date_done", "traceback", "name", "queue"),
     *("root_id", "parent_id", "group_id", "retries", "published_at", "not_run"),
-    "result_bytes",
+    *("result_bytes", "forgotten"),
 )
 
 #: Maximum number of rows in a statement.

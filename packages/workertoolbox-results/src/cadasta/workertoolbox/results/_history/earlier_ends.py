@@ -23,12 +23,11 @@ from sqlalchemy import (
     select,
     table,
     true,
-    update,
 )
 
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.leftovers import find_listed_until
-from cadasta.workertoolbox.results._database.tables import task, taskmeta
+from cadasta.workertoolbox.results._database.tables import task
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.closed_tasks import store_ends
 from cadasta.workertoolbox.results._history.conditions import has_result
@@ -71,11 +70,7 @@ def close_earlier(
             .with_for_update(skip_locked=True)
         )
         ends = map(_end, connection.execute(query))
-        stored = store_ends(connection, ends, options.faulty)
-        # `AsyncResult` answers as it did before: it knows no result.
-        of_these = is_in(connection, taskmeta.c.task_id, sorted(stored))
-        connection.execute(update(taskmeta).where(of_these).values(forgotten=True))
-        return stored
+        return store_ends(connection, ends, options.faulty)
 
     options.faulty.process(
         *(connection, [id for _, id in step], close), what="earlier task"
@@ -100,4 +95,6 @@ def _end(row: Row[Any]) -> dict[str, Any]:
         "task_id": row.id,
         "status": states.IGNORED,
         "date_done": naive_utc(row.scheduled_at),
+        # `AsyncResult` answers as it did before: it knows no result.
+        "forgotten": True,
     }

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import states
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, text
 
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import (
@@ -101,11 +101,7 @@ def close_unexpected(
             .with_for_update(skip_locked=True, of=task)
         )
         ends = map(_end, connection.execute(query))
-        stored = store_ends(connection, ends, options.faulty)
-        # `AsyncResult` answers as it did before: it knows no result.
-        of_these = is_in(connection, taskmeta.c.task_id, sorted(stored))
-        connection.execute(update(taskmeta).where(of_these).values(forgotten=True))
-        return stored
+        return store_ends(connection, ends, options.faulty)
 
     options.faulty.process(
         *(connection, [id for _, id in step], close), what="task without an outcome"
@@ -120,4 +116,6 @@ def _end(row: Row[Any]) -> dict[str, Any]:
         "status": states.IGNORED,
         "result": json.dumps(where_results_are(row.results_elsewhere)).encode(),
         "date_done": naive_utc(due_at),
+        # `AsyncResult` answers as it did before: it knows no result.
+        "forgotten": True,
     }
