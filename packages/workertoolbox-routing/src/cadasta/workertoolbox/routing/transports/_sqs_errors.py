@@ -26,6 +26,10 @@ _TEMPORARY = re.compile(
 #: Error codes for a queue that does not exist, in both protocols of SQS.
 _MISSING = re.compile("NonExistentQueue|QueueDoesNotExist")
 
+#: Error codes for a receipt of a message that is visible again or was deleted: "Common
+#: errors" of ChangeMessageVisibility in the SQS API reference.
+_STALE = ("InvalidParameterValue", "MessageNotInflight", "ReceiptHandleIsInvalid")
+
 #: Operations of consumers. A queue that has answered one and was deleted since is
 #: expected to be created again.
 _CONSUMERS_OPERATIONS = ("GetQueueAttributes", "ReceiveMessage", "DeleteMessage")
@@ -105,6 +109,12 @@ def error_of_poll(response: Any, body: bytes) -> ClientError:
 def is_missing(code: str) -> bool:
     """Return whether an error code says that a queue does not exist."""
     return bool(_MISSING.search(code))
+
+
+def is_stale(code: str) -> bool:
+    """Return whether an error code says that a message is not held any longer."""
+    # Some codes begin with "AWS.SimpleQueueService.".
+    return code.rpartition(".")[2] in _STALE
 
 
 def remember_answer(url: str) -> None:

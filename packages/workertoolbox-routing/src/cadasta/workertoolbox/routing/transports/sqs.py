@@ -78,6 +78,9 @@ class Channel(ConcurrentCopyChannel, PollingChannel):
             super()._put(queue, message, **kwargs)
         except ClientError as error:
             code = error.response["Error"].get("Code", "")
+            if message.get("redelivered") and errors.is_stale(code):
+                # The message is visible already, or its next receiver has deleted it.
+                return
             if self.predefined_queues or not errors.is_missing(code):
                 raise
             # Somebody has deleted the queue.
