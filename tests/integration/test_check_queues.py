@@ -135,7 +135,7 @@ def test_an_unbound_work_queue_on_rabbitmq_is_bound_again(
         channel.basic_publish(message, "task_exchange", "export")
 
     detail = checked.details("ok")["queue export"]
-    assert detail.endswith("was bound again to 'task_exchange' by 'export'")
+    assert detail.endswith("is bound to 'task_exchange' by 'export'")
     assert take_task_ids(app, "export") == ["1"]
 
 

@@ -105,6 +105,7 @@ ORDER = {
     ),
     "conf": (
         "_errors",  # exceptions
+        "_app_argument",  # the app in commands that can be copied
         "_logging",  # log formatters, the ids of the running task, Sentry
         "_settings",  # the variables of `Config`, the environment, URL templates
         "_brokers",  # broker URLs, profiles, folders, connections

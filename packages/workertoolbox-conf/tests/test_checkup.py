@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -69,15 +70,25 @@ def test_routes_that_were_set_later_and_name_no_declared_queue_fail(
     assert findings["routes"].advice.startswith("add 'mails' to queues=[…]")
 
 
-def test_names_that_sqs_would_refuse_are_one_warning(tmp_path: Path) -> None:
+def test_names_that_sqs_would_refuse_are_one_short_line(tmp_path: Path) -> None:
     app = Celery("export", set_as_current=False)
-    queues = ["mail.daily", "a b", "export"]
+    queues = ["mail.daily", "a b", "export", "c.d", "e.f", "g.h"]
     app.config_from_object(Config.embedded(queues, tmp_path / "box"))
-    lines = run(app).output.splitlines()
-    [number] = [n for n, line in enumerate(lines) if "SQS" in line and "→" not in line]
+    [line] = [each for each in run(app).output.splitlines() if "SQS" in each]
+    names = "'mail.daily', 'a b', 'c.d' and 2 more"
 
-    assert lines[number].endswith("but SQS would not: 'mail.daily', 'a b'")
-    assert "→ nothing to do, unless the service is to move to SQS" in lines[number + 1]
+    assert line == f"{'ok':7} {'move to SQS':28} would need other names for {names}"
+
+
+def test_advice_names_the_app_as_the_caller_has(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["celery", "-A", "shop.celery", "tasks", "check"])
+    result = run(app)
+    plain = run(Celery("plain", set_as_current=False))
+
+    assert "start a monitor with `celery -A shop.celery tasks monitor`" in result.output
+    assert "write what `celery -A shop.celery tasks adopt` prints" in plain.output
 
 
 def test_a_tracked_app_is_told_that_its_results_are_stored_elsewhere(

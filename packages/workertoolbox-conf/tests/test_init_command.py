@@ -155,10 +155,12 @@ def test_the_next_commands_follow_with_the_clients_that_are_missing() -> None:
     output = run("--broker redis")[1]
     commands = [line.strip() for line in output.partition("Next:\n")[2].splitlines()]
 
-    assert commands[-6::2] == [
+    assert commands[-10::2] == [
         "docker compose up --detach --wait",
         "cp .env.example .env && set -a && . ./.env && set +a",
         "celery -A proj tasks upgrade && celery -A proj tasks check",
+        "celery -A proj worker",
+        "celery -A proj tasks monitor",
     ]
     missing = [
         extra

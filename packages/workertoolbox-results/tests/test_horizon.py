@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy import create_engine, select, text
 from cadasta.workertoolbox.results._database.tables import history, monitor
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
 from cadasta.workertoolbox.results._history.horizon import MAX_WAIT, report_progress
+from cadasta.workertoolbox.results._history.monitor_ids import find_process
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.progress import QUIET_WAITS, Progress
 from cadasta.workertoolbox.results.backend import Backend
@@ -173,7 +176,23 @@ def test_a_monitor_has_read_as_far_as_its_newest_message(backend: Backend) -> No
         progress.add(now - age)
     progress.report(backend.database.engine)
     with backend.database.engine.connect() as connection:
-        assert connection.scalar(select(monitor.c.read_until)) == now - HOUR
+        row = connection.execute(select(monitor)).one()
+
+    assert row.read_until == now - HOUR
+    assert find_process(row.id) == (socket.gethostname(), os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("id", "process"),
+    [
+        ("1@a-b.example-5f0c", ("a-b.example", 1)),
+        *((id, None) for id in ("5f0c", "5f0c@a-5f0c", "1@5f0c", "1@-5f0c", "²@a-5f")),
+    ],
+)
+def test_a_random_monitor_id_names_no_process(
+    id: str, process: tuple[str, int] | None
+) -> None:
+    assert find_process(id) == process
 
 
 @pytest.mark.parametrize(("waits", "is_known"), [(2, False), (QUIET_WAITS, True)])

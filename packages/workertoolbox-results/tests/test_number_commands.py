@@ -347,6 +347,25 @@ def test_stuck_compares_with_the_99th_percentile_of_a_name(
 
 
 @pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["list"], "no task was found"),
+        (["list", "--all"], "no task was found"),
+        (["stuck"], "no task is stuck"),
+        (["stuck", "--older-than", "1d"], "no task is stuck"),
+        (["schedules"], "beat has sent no task with the toolbox yet"),
+        (["operations"], "no task was rerun, and no error was changed"),
+        (["quarantine", "list"], "no message is in quarantine"),
+    ],
+)
+def test_an_empty_list_is_a_sentence(
+    app: Celery, store: TaskStore, words: list[str], sentence: str
+) -> None:
+    assert lines(app, *words) == [sentence]
+    assert objects(app, *words) == []
+
+
+@pytest.mark.parametrize(
     "words",
     [
         *(["stats"], ["backlog"], ["errors"], ["errors", "list"], ["errors", "show"]),

@@ -232,6 +232,8 @@ def test_list_shows_pages_of_a_query(app: Celery, store: TaskStore) -> None:
         "id1",
         "id0",
     ]
+    table = run(app, "list", "--limit", "2")
+    assert table.stderr == "there are older tasks: add --all, or raise --limit\n"
     assert "id4" in run(app, "list", "--since", "2h", "--utc").stdout
     assert "id4" not in run(app, "list", "--until", "2h").stdout
 

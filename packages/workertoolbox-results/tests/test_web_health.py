@@ -64,25 +64,25 @@ def test_monitors_the_archiver_and_the_quarantine_are_shown(
     publish(store, "export", "1", at=now - MINUTE)
     unread = quarantine_record(message(b"{"), reason="x", seen_at=now)
     with store.engine.begin() as connection:
-        report_progress(connection, "host-1", read_until=now, now=now)
+        report_progress(connection, "4711@web-1-5f0c", read_until=now, now=now)
         earlier = now - timedelta(hours=2)
-        report_progress(connection, "host-2", read_until=None, now=earlier)
+        report_progress(connection, "5f0c", read_until=None, now=earlier)
         sample_backlog(connection, now)
         write_batch(connection, [unread])
     page = page_of(client, "/health")
     found = store.health()
 
-    assert [(each.id, each.is_running) for each in found.monitors] == [
-        ("host-1", True),
-        ("host-2", False),
+    assert [(each.host, each.pid, each.is_running) for each in found.monitors] == [
+        ("web-1", 4711, True),
+        (None, None, False),
     ]
     assert found.sampled_at == now.replace(second=0)
     assert found.newest is not None
     assert found.newest.scheduled_at == now - MINUTE
     assert found.quarantined == 1
     assert [row[:2] for row in rows_of(page)] == [
-        ["host-1", "running"],
-        ["host-2", "stopped"],
+        ["web-1, process 4711", "running"],
+        ["5f0c", "stopped"],
     ]
     checks = {each.title: each for each in checks_of(found)}
     assert {title: each.tone for title, each in checks.items()} == {

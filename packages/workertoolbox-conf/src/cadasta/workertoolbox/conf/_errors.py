@@ -62,7 +62,8 @@ class NotConfigured(ConfError, LookupError):
     def __str__(self) -> str:
         return (
             f"app {self.app_name!r} is not configured with the toolbox; call "
-            "app.config_from_object(Config(queues=[…])) first"
+            "app.config_from_object(Config(queues=[…])) first, or, if it has its "
+            "configuration already, write what `celery -A … tasks adopt` prints"
         )
 
 

@@ -304,8 +304,9 @@ class TaskNotFound(ResultsError, LookupError):
 
     def __str__(self) -> str:
         return (
-            f"no task with id {self.id!r} has been seen; "
-            "`celery -A … tasks list` shows the newest tasks"
+            f"no task with id {self.id!r} has been seen; `celery -A … tasks why ID` "
+            "says what may be the cause; `celery -A … tasks list` shows the newest "
+            "tasks"
         )
 
 

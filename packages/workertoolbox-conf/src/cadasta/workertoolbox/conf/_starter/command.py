@@ -115,14 +115,14 @@ def _next_steps(plan: Plan) -> str:
         load = "cp .env.example .env && set -a && . ./.env && set +a"
         commands.append((load, "set the variables"))
     app = f"celery -A {plan.project}"
-    commands.append((f"{app} tasks upgrade", "create the tables"))
     if plan.broker == EMBEDDED:
-        commands.append((f"{app} worker", "run tasks"))
-        commands.append((f"{app} tasks monitor", "in another terminal: store copies"))
+        commands.append((f"{app} tasks upgrade", "create the tables"))
+        terminal = "in another terminal"
     else:
-        commands[-1] = (
-            f"{app} tasks upgrade && {app} tasks check",
-            "create the tables, and check broker and database",
-        )
+        create = f"{app} tasks upgrade && {app} tasks check"
+        commands.append((create, "create the tables, and check broker and database"))
+        terminal = "in another terminal, with the variables"
+    commands.append((f"{app} worker", "run tasks"))
+    commands.append((f"{app} tasks monitor", f"{terminal}: store copies"))
     lines = [f"  {words}\n      # {meaning}" for words, meaning in commands]
     return "\n".join(["", "Next:", *lines])

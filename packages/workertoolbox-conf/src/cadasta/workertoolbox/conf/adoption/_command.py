@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import click
 from celery import Celery
 
+from cadasta.workertoolbox.conf._app_argument import app_argument
 from cadasta.workertoolbox.conf._config import Config
 from cadasta.workertoolbox.conf._errors import ConfError
 from cadasta.workertoolbox.conf.adoption._plan import (
@@ -36,7 +36,7 @@ def command(ctx: click.Context, queues: tuple[str, ...]) -> None:
     """
     app: Celery = ctx.obj.app
     if app.conf.get("PLATFORM_QUEUE_NAME"):
-        lines = describe_adopted(app, _app_argument())
+        lines = describe_adopted(app, app_argument())
     else:
         lines = _describe(app, queues)
     try:
@@ -49,12 +49,4 @@ def command(ctx: click.Context, queues: tuple[str, ...]) -> None:
 def _describe(app: Celery, queues: tuple[str, ...]) -> Iterator[str]:
     further = [*dict.fromkeys((*queues, *queues_of_tasks(app)))]
     config = Config.from_app(app, further)
-    yield from describe(app, config, further, _app_argument())
-
-
-def _app_argument() -> str:
-    """Return the app as the caller has named it."""
-    for option, value in zip(sys.argv, sys.argv[1:], strict=False):
-        if option in ("-A", "--app"):
-            return value
-    return "proj"
+    yield from describe(app, config, further, app_argument())

@@ -28,6 +28,7 @@ _IMPORT = f"from {__name__.partition('.adoption')[0]} import Config"
 
 #: What a changed setting means for an app, in a few words.
 _MEANINGS = {
+    "broker_heartbeat": "seconds; a dead connection is noticed within a minute",
     "broker_connection_retry_on_startup": "a worker may start before its broker",
     "result_accept_content": "results are JSON only",
     "result_backend": "new results are stored there",

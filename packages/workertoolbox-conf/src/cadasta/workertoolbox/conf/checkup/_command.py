@@ -10,6 +10,7 @@ import click
 from celery import Celery
 from rich.console import Console
 
+from cadasta.workertoolbox.conf._app_argument import app_argument
 from cadasta.workertoolbox.conf._errors import NotConfigured
 from cadasta.workertoolbox.conf._logging.formatters import printable
 from cadasta.workertoolbox.conf._setup import check_configured
@@ -92,7 +93,7 @@ def command(
     try:
         check_configured(app)
     except NotConfigured as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(_with_app(str(error))) from error
     findings = check_up(CheckContext(app, roles, processes), timeout_s=timeout)
     counts: Counter[Status] = Counter()
     for finding in findings:
@@ -115,4 +116,9 @@ def _print(finding: Finding) -> None:
     console.print(f"{finding.check:{_CHECK_WIDTH}} {printable(finding.detail)}")
     if finding.advice:
         indent = " " * (_STATUS_WIDTH + _CHECK_WIDTH + 1)
-        console.print(f"{indent} → {printable(finding.advice)}")
+        console.print(f"{indent} → {printable(_with_app(finding.advice))}")
+
+
+def _with_app(text: str) -> str:
+    """Return a text with commands that can be copied."""
+    return text.replace("celery -A …", f"celery -A {app_argument('…')}")

@@ -32,6 +32,9 @@ from cadasta.workertoolbox.conf.checkup._finding import (
 from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore
 from cadasta.workertoolbox.routing import EXCHANGE, bindings_of, sqs_name_problem
 
+#: Number of queue names in one line.
+_MAX_NAMES = 3
+
 #: The advice about what does not exist.
 _DECLARE = "publish a task on a new connection, or call setup_app: both declare it"
 
@@ -94,7 +97,7 @@ def _is_unused(context: CheckContext, missing: set[str]) -> bool:
 
 
 def _check_names(context: CheckContext) -> Iterator[Finding]:
-    """Warn about names with which the service cannot move to SQS."""
+    """Name in one line what would have to change for a move to SQS."""
     prefix = context.app.conf.broker_transport_options.get("queue_name_prefix", "")
     names = [
         repr(each.name)
@@ -102,13 +105,11 @@ def _check_names(context: CheckContext) -> Iterator[Finding]:
         if sqs_name_problem(each.name, prefix=prefix)
     ]
     if context.kind != "sqs" and names:
-        yield warning(
-            "move to SQS",
-            f"this broker takes these names, but SQS would not: {', '.join(names)}",
-            "nothing to do, unless the service is to move to SQS: then rename queues "
-            "with letters, digits, '-', '_', and '.fifo' only at the end, at most 80 "
-            "characters with the prefix",
-        )
+        shown = ", ".join(names[:_MAX_NAMES])
+        more = len(names) - _MAX_NAMES
+        others = f" and {more} more" if more > 0 else ""
+        # Not a warning: most fleets stay on their broker, and every check would warn.
+        yield ok("move to SQS", f"would need other names for {shown}{others}")
 
 
 def _check_rabbitmq(context: CheckContext) -> Iterator[Finding]:
@@ -146,7 +147,7 @@ def _check_rabbitmq_queue(
     detail = "exists as configured"
     if queue != context.monitor_queue and bind:
         steps.append(bind_again)
-        detail += f", and was bound again {_described_bindings(queue)}"
+        detail += f", and is bound {_described_bindings(queue)}"
     check = f"queue {queue.name}"
     _, findings = _run_steps(context, check, "the queue", steps)
     yield from findings or [ok(check, detail)]

@@ -170,7 +170,7 @@ def show_group(ctx: click.Context, id: str, as_json: bool) -> None:
         [(Cell(row.value or ""), count_cell(errors_in(row))) for row in stats.rows],
     )
     console.print()
-    print_tasks(tasks, as_json=False)
+    print_tasks(tasks, as_json=False, nothing="its tasks are not known any more")
 
 
 def _no_errors(store: TaskStore, *, name: str | None) -> str:

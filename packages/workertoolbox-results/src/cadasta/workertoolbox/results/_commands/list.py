@@ -30,6 +30,8 @@ COLUMNS: dict[str, Callable[[Task], str]] = {
     "id": lambda task: task.id,
 }
 
+_NOTHING = "no task was found"
+
 
 @click.command(
     "list",
@@ -57,21 +59,36 @@ def command(
     with TaskStore.for_app(app) as store:
         if is_all:
             for each in selection.pages(store, page=page, brief=not as_json):
-                print_tasks(each.tasks, as_json=as_json)
+                print_tasks(each.tasks, as_json=as_json, nothing=_NOTHING)
             return
         found = selection.search(store, limit=limit, page=page, brief=not as_json)
-    print_tasks(found.tasks, as_json=as_json)
+    print_tasks(found.tasks, as_json=as_json, nothing=_NOTHING)
     if found.next is not None:
-        click.echo(f"older tasks: add --page {found.next}", err=True)
+        needs_token = as_json or page is not None
+        click.echo(_older(found.next, needs_token=needs_token), err=True)
 
 
-def print_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:
-    """Print tasks as a table, or as one JSON object per line."""
+def _older(token: str, *, needs_token: bool) -> str:
+    """Return the line about tasks that are not shown.
+
+    A person wants a longer list; a token is for programs.
+    """
+    if needs_token:
+        return f"older tasks: add --page {token}"
+    return "there are older tasks: add --all, or raise --limit"
+
+
+def print_tasks(tasks: Sequence[Task], *, as_json: bool, nothing: str) -> None:
+    """Print tasks as a table, or as one JSON object per line.
+
+    Args:
+        nothing: What is printed instead of a table without tasks.
+    """
     if as_json:
         print_json(task.as_json() for task in tasks)
     else:
         rows = [[text(task) for text in COLUMNS.values()] for task in tasks]
-        print_table(list(COLUMNS), rows, below=("name", "id"))
+        print_table(list(COLUMNS), rows, below=("name", "id"), nothing=nothing)
 
 
 def _scheduled(task: Task) -> str:

@@ -65,16 +65,20 @@ def command(ctx: click.Context, /, id: str | None, limit: int, as_json: bool) ->
         if id is not None:
             store.operation(id)
             tasks = [*entries_of(store, id)]
-            _print(tasks, _TASK_COLUMNS, ("id", "new id", "note"), as_json=as_json)
+            below = ("id", "new id", "note")
+            nothing = "it has published no task"
+            _print(tasks, _TASK_COLUMNS, below, nothing, as_json=as_json)
             return
         found = store.operations(limit=limit)
-    _print(found, _COLUMNS, ("reason", "selection"), as_json=as_json)
+    nothing = "no task was rerun, and no error was changed"
+    _print(found, _COLUMNS, ("reason", "selection"), nothing, as_json=as_json)
 
 
 def _print(
     records: Sequence[Any],
     columns: Mapping[str, Callable[[Any], str]],
     below: Sequence[str],
+    nothing: str,
     *,
     as_json: bool,
 ) -> None:
@@ -82,7 +86,7 @@ def _print(
         print_json(each.as_json() for each in records)
     else:
         rows = [[text(each) for text in columns.values()] for each in records]
-        print_table(list(columns), rows, below=below)
+        print_table(list(columns), rows, below=below, nothing=nothing)
 
 
 def _published(operation: Operation) -> str:

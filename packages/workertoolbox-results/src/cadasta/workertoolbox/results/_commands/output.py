@@ -59,14 +59,22 @@ def print_json(objects: Iterable[Mapping[str, object]]) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, below: Collection[str]
+    columns: Sequence[str],
+    rows: Collection[Sequence[str]],
+    *,
+    below: Collection[str],
+    nothing: str = "",
 ) -> None:
     """Print a table without cutting its cells.
 
     Args:
         below: Names of columns that are printed on a line of their own below the
             others if the table is wider than the terminal.
+        nothing: What is printed instead of a table without rows.
     """
+    if not rows:
+        click.echo(nothing)
+        return
     cells = [columns, *([terminal_text(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     console = make_console()

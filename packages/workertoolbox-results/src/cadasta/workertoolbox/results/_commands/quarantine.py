@@ -54,7 +54,12 @@ def list_messages(ctx: click.Context, /, limit: int, as_json: bool) -> None:
         ]
         for each in found
     ]
-    print_table(("id", "seen", "queue", "bytes", "reason"), rows, below=("reason",))
+    print_table(
+        ("id", "seen", "queue", "bytes", "reason"),
+        rows,
+        below=("reason",),
+        nothing="no message is in quarantine",
+    )
 
 
 @command.command("show")

@@ -78,7 +78,12 @@ def command(
         print_json(each.as_json() for each in found)
     else:
         rows = [[text(each) for text in _COLUMNS.values()] for each in found]
-        print_table(list(_COLUMNS), rows, below=("schedule", "service"))
+        print_table(
+            list(_COLUMNS),
+            rows,
+            below=("schedule", "service"),
+            nothing="beat has sent no task with the toolbox yet",
+        )
     _warn_of_lag(found[0].known_until if found else None)
     if exit_code and any(each.overdue for each in found):
         ctx.exit(1)

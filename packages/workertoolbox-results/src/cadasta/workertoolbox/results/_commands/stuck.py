@@ -32,6 +32,8 @@ from cadasta.workertoolbox.results._commands.output import (
 from cadasta.workertoolbox.results._store.search.unusual import UnusualTask
 from cadasta.workertoolbox.results._store.store import TaskStore
 
+_NOTHING = "no task is stuck"
+
 
 @click.command("stuck", epilog="Example: celery -A proj tasks stuck --p99 --exit-code")
 @click.option(
@@ -86,13 +88,16 @@ def command(
     if p99:
         _print_unusual(unusual, as_json=as_json)
     else:
-        print_tasks(tasks, as_json=as_json)
+        print_tasks(tasks, as_json=as_json, nothing=_NOTHING)
     ctx.exit(1 if exit_code and found else 0)
 
 
 def _print_unusual(found: Sequence[UnusualTask], *, as_json: bool) -> None:
     if as_json:
         print_json(each.as_json() for each in found)
+        return
+    if not found:
+        click.echo(_NOTHING)
         return
     columns = (
         *(Column("status", is_text=True), Column("for"), Column("p99")),

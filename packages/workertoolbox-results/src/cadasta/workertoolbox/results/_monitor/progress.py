@@ -6,13 +6,13 @@ import logging
 import time
 from datetime import UTC, datetime
 from threading import Lock
-from uuid import uuid4
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results._database.outages import one_line
 from cadasta.workertoolbox.results._history.horizon import report_progress
+from cadasta.workertoolbox.results._history.monitor_ids import new_monitor_id
 
 _logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._id = uuid4().hex
+        self._id = new_monitor_id()
         self._lock = Lock()
         self._read_until: datetime | None = None
         self._quiet_waits = 0

@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._database.schema import (
 from cadasta.workertoolbox.results._database.tables import backlog, monitor
 from cadasta.workertoolbox.results._history.backlog import ALL_QUEUES
 from cadasta.workertoolbox.results._history.horizon import RUNNING_FOR
+from cadasta.workertoolbox.results._history.monitor_ids import find_process
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.figures.completeness import (
     Completeness,
@@ -41,7 +42,9 @@ class MonitorReport(JsonRecord):
     """The last report of a monitor that runs, or has run within a day.
 
     Attributes:
-        id: What identifies its process.
+        id: What identifies it.
+        host: The name of its host; None for a monitor of an older release.
+        pid: The id of its process on that host; None as for `host`.
         read_until: It has stored all messages that were published before; None if that
             is not known yet.
         reported_at: When it reported that.
@@ -49,6 +52,8 @@ class MonitorReport(JsonRecord):
     """
 
     id: str
+    host: str | None = None
+    pid: int | None = None
     read_until: datetime | None
     reported_at: datetime
     is_running: bool
@@ -127,14 +132,23 @@ def _read_monitors(connection: Connection, now: datetime) -> Sequence[MonitorRep
         .limit(MAX_MONITORS)
     )
     return [
-        MonitorReport(
-            id=row.id,
-            read_until=row.read_until,
-            reported_at=row.reported_at,
-            is_running=row.reported_at >= now - RUNNING_FOR,
-        )
+        _report_of(row.id, row.read_until, row.reported_at, now)
         for row in connection.execute(query)
     ]
+
+
+def _report_of(
+    id: str, read_until: datetime | None, reported_at: datetime, now: datetime
+) -> MonitorReport:
+    process = find_process(id)
+    return MonitorReport(
+        id=id,
+        host=process and process.host,
+        pid=process and process.pid,
+        read_until=read_until,
+        reported_at=reported_at,
+        is_running=reported_at >= now - RUNNING_FOR,
+    )
 
 
 def _read_sampled_at(connection: Connection, now: datetime) -> datetime | None:
