@@ -31,6 +31,9 @@ CELERY = [sys.executable, "-X", "importtime", "-m", "celery"]
 #: Libraries of the result backend, the upgrade and the commands of results.
 HEAVY = {"alembic", "psycopg2", "rich", "sqlalchemy"}
 
+#: The package of the commands.
+COMMANDS = "cadasta.workertoolbox.results._commands"
+
 
 def imported(output: str) -> set[str]:
     """Return the modules that a report of `-X importtime` names."""
@@ -65,6 +68,19 @@ def test_a_command_does_not_import_what_it_does_not_use(
 
     assert "celery" in modules
     assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize("name", ["monitor", "upgrade"])
+def test_a_command_without_tables_of_tasks_imports_neither_rich_nor_the_queries(
+    folder: Path, name: str
+) -> None:
+    command = [*CELERY, "-A", "configured", "tasks", name, "--help"]
+    with running(command, folder=folder, print_output=False) as help_page:
+        help_page.wait()
+        modules = imported(help_page.text)
+
+    assert f"{COMMANDS}.{name}" in modules
+    assert not modules & {"rich", "cadasta.workertoolbox.results._store.store"}
 
 
 def test_a_worker_without_result_backend_does_not_import_the_databases_libraries(

@@ -7,7 +7,7 @@ from threading import Event
 
 import click
 
-from cadasta.workertoolbox.results._commands.output import current_app
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._database.engine import (
     database_url,
     open_engine,

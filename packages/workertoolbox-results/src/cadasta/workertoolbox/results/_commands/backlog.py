@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.number_table import (
     BLANK,
@@ -27,7 +28,6 @@ from cadasta.workertoolbox.results._commands.options import (
 )
 from cadasta.workertoolbox.results._commands.output import (
     check_filters,
-    current_app,
     format_instant,
     make_console,
     print_json,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.list import print_tasks
 from cadasta.workertoolbox.results._commands.number_table import (
@@ -29,7 +30,6 @@ from cadasta.workertoolbox.results._commands.options import (
 )
 from cadasta.workertoolbox.results._commands.output import (
     check_filters,
-    current_app,
     format_instant,
     make_console,
     print_json,

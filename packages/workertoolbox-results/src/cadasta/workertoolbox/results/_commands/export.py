@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.export_formats import FORMATS, make_writer
-from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._commands.queries import Selection, selection_options
 from cadasta.workertoolbox.results._store.store import TaskStore
 

@@ -6,7 +6,7 @@ import click
 from celery import Celery
 from kombu import Queue
 
-from cadasta.workertoolbox.results._commands.output import current_app
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._monitor.broker import monitor_queue
 from cadasta.workertoolbox.results._monitor.queue_removal import (
     check_removable,

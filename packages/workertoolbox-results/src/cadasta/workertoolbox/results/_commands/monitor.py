@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 from celery import Celery
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.options import Duration
-from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._errors import MetricsUnavailable
@@ -20,7 +20,6 @@ from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import find_path_problem
 from cadasta.workertoolbox.results._monitor.signals import stop_on_signals
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch
-from cadasta.workertoolbox.results._store.fleet.fleet_figures import FleetReader
 
 #: Longest time in seconds that a message may wait for others.
 MAX_BATCH_WAIT_S = 3600.0
@@ -135,6 +134,9 @@ def _serve_metrics(
             f"--prometheus needs the library prometheus-client ({error}); run "
             "pip install workertoolbox-results[prometheus]"
         ) from error
+    # Monitors without metrics need no queries.
+    from cadasta.workertoolbox.results._store.fleet.fleet_figures import FleetReader
+
     engine = open_engine(database_url(tasks_database(app.conf)), pool_size=1)
     fleet = FleetMetrics(FleetReader.from_engine(engine).read)
     metrics = Metrics(fleet)

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.options import (
     json_option,
     limit_option,
     utc_option,
 )
 from cadasta.workertoolbox.results._commands.output import (
-    current_app,
     format_instant,
     print_json,
     print_table,

@@ -19,12 +19,6 @@ from cadasta.workertoolbox.results._store.store import TaskStore
 PIPE_WIDTH = 100_000
 
 
-def current_app(ctx: click.Context) -> Celery:
-    """Return the app that `-A` names."""
-    app: Celery = ctx.obj.app
-    return app
-
-
 def check_filters(app: Celery, store: TaskStore, **filters: str | None) -> None:
     """Refuse values of filters that neither a task nor the app's configuration has.
 

@@ -11,12 +11,10 @@ from typing import Any
 import click
 from sqlalchemy import Engine
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.interrupts import deferred_interrupt
 from cadasta.workertoolbox.results._commands.options import Age
-from cadasta.workertoolbox.results._commands.output import (
-    check_filters,
-    current_app,
-)
+from cadasta.workertoolbox.results._commands.output import check_filters
 from cadasta.workertoolbox.results._database.statuses import SCHEDULED, STATUSES
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._history.erase import erase_task, erase_workflow

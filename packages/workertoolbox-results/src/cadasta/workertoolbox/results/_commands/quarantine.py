@@ -6,13 +6,13 @@ import click
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.options import (
     json_option,
     limit_option,
     utc_option,
 )
 from cadasta.workertoolbox.results._commands.output import (
-    current_app,
     format_instant,
     print_json,
     print_table,

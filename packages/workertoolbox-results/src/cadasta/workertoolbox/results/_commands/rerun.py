@@ -17,9 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.interrupts import deferred_interrupt
 from cadasta.workertoolbox.results._commands.options import json_option
-from cadasta.workertoolbox.results._commands.output import current_app
 from cadasta.workertoolbox.results._commands.queries import (
     FILTERS,
     Selection,

@@ -7,12 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.options import json_option
-from cadasta.workertoolbox.results._commands.output import (
-    current_app,
-    print_json,
-    print_table,
-)
+from cadasta.workertoolbox.results._commands.output import print_json, print_table
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.schedules.entries import Schedule
 from cadasta.workertoolbox.results._store.store import TaskStore

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.number_table import (
     Cell,
     Column,
@@ -19,7 +20,7 @@ from cadasta.workertoolbox.results._commands.options import (
     json_option,
     utc_option,
 )
-from cadasta.workertoolbox.results._commands.output import current_app, print_json
+from cadasta.workertoolbox.results._commands.output import print_json
 from cadasta.workertoolbox.results._store.fleet.routes import Route
 from cadasta.workertoolbox.results._store.store import TaskStore
 

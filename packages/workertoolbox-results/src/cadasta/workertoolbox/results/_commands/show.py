@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import click
 from rich.console import Console
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.options import json_option, utc_option
 from cadasta.workertoolbox.results._commands.output import (
-    current_app,
     format_instant,
     make_console,
     print_json,

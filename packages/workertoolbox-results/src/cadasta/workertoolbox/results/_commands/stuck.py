@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.completion import complete
 from cadasta.workertoolbox.results._commands.list import print_tasks
 from cadasta.workertoolbox.results._commands.number_table import (
@@ -24,11 +25,7 @@ from cadasta.workertoolbox.results._commands.options import (
     limit_option,
     utc_option,
 )
-from cadasta.workertoolbox.results._commands.output import (
-    check_filters,
-    current_app,
-    print_json,
-)
+from cadasta.workertoolbox.results._commands.output import check_filters, print_json
 from cadasta.workertoolbox.results._store.search.unusual import UnusualTask
 from cadasta.workertoolbox.results._store.store import TaskStore
 

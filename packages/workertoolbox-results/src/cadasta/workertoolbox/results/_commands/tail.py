@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.options import (
     Duration,
     internal_option,
@@ -11,7 +12,6 @@ from cadasta.workertoolbox.results._commands.options import (
     utc_option,
 )
 from cadasta.workertoolbox.results._commands.output import (
-    current_app,
     format_instant,
     make_console,
     print_json,

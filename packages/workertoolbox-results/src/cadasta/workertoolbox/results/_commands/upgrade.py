@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cadasta.workertoolbox.results._commands.output import current_app
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._database.upgrade import upgrade
 from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cadasta.workertoolbox.results._commands.output import current_app
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results.web.serving.command import (
     ServeOptions,

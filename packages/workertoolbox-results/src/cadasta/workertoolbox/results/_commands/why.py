@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.number_table import rate_unit
 from cadasta.workertoolbox.results._commands.options import (
     current_zone,
@@ -15,7 +16,6 @@ from cadasta.workertoolbox.results._commands.options import (
     utc_option,
 )
 from cadasta.workertoolbox.results._commands.output import (
-    current_app,
     format_instant,
     make_console,
     print_json,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from cadasta.workertoolbox.results._commands.app import current_app
 from cadasta.workertoolbox.results._commands.number_table import (
     BLANK,
     Cell,
@@ -21,7 +22,7 @@ from cadasta.workertoolbox.results._commands.options import (
     json_option,
     utc_option,
 )
-from cadasta.workertoolbox.results._commands.output import current_app, print_json
+from cadasta.workertoolbox.results._commands.output import print_json
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.fleet.workers import RunningTask, Worker
 from cadasta.workertoolbox.results._store.store import TaskStore
