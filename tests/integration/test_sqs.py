@@ -21,7 +21,6 @@ from support.routing_processes import (
     run_worker,
     wait_for_executions,
 )
-from support.routing_service import consume
 
 MONITOR = "platform.fifo"
 
@@ -282,52 +281,6 @@ def test_a_worker_keeps_running_after_its_polls_are_cut_off(
         wait_for_executions(tmp_path, ids)
 
         assert process.exit_code is None
-
-
-@pytest.mark.parametrize("end", ["requeue", "close"])
-def test_a_message_that_another_consumer_has_acknowledged_does_not_return(
-    sqs_queues: SQSContents, caplog: pytest.LogCaptureFixture, end: str
-) -> None:
-    options = {"visibility_timeout": 1}
-    with routing_app(sqs_queues, broker_transport_options=options) as app:
-        task_id = app.send_task("export.note").id
-        with app.connection_for_read() as slow, app.connection_for_read() as fast:
-            (held,) = consume(app, slow, "export", 1)
-            (again,) = consume(app, fast, "export", 1, acknowledge=True)
-            if end == "requeue":
-                held.requeue()
-
-    assert held.headers["id"] == again.headers["id"] == task_id
-    assert sqs_queues.ids("export") == []
-    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "InvalidParameterValue",
-        "AWS.SimpleQueueService.MessageNotInflight",
-        "ReceiptHandleIsInvalid",
-    ],
-)
-def test_a_message_that_is_visible_already_is_not_requeued(
-    sqs_queues: SQSContents, code: str
-) -> None:
-    def refuse(request: sqs_requests.Request) -> tuple[int, str] | None:
-        is_refused = request.operation == "ChangeMessageVisibility"
-        return (400, code) if is_refused else None
-
-    options = {"visibility_timeout": 1}
-    with (
-        sqs_requests.recorded(refuse),
-        routing_app(sqs_queues, broker_transport_options=options) as app,
-    ):
-        task_id = app.send_task("export.note").id
-        with app.connection_for_read() as connection:
-            (held,) = consume(app, connection, "export", 1)
-            held.requeue()
-
-    wait_until(lambda: sqs_queues.ids("export") == [task_id])
 
 
 #: Bytes after which a response is cut off: within its headers, or within its body.

@@ -26,6 +26,9 @@ _TEMPORARY = re.compile(
 #: Error codes for a queue that does not exist, in both protocols of SQS.
 _MISSING = re.compile("NonExistentQueue|QueueDoesNotExist")
 
+#: Error codes for a queue that exists with other attributes, in both protocols.
+_EXISTING = re.compile("QueueNameExists|QueueAlreadyExists")
+
 #: Error codes for a receipt of a message that is visible again or was deleted: "Common
 #: errors" of ChangeMessageVisibility in the SQS API reference.
 _STALE = ("InvalidParameterValue", "MessageNotInflight", "ReceiptHandleIsInvalid")
@@ -109,6 +112,11 @@ def error_of_poll(response: Any, body: bytes) -> ClientError:
 def is_missing(code: str) -> bool:
     """Return whether an error code says that a queue does not exist."""
     return bool(_MISSING.search(code))
+
+
+def is_existing(code: str) -> bool:
+    """Return whether an error code says that a queue exists with other attributes."""
+    return bool(_EXISTING.search(code))
 
 
 def is_stale(code: str) -> bool:

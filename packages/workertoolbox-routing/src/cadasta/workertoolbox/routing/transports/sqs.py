@@ -36,9 +36,28 @@ _HIGH_THROUGHPUT = {
 _RECEIVE_COUNT = "ApproximateReceiveCount"
 
 
+class QoS(SQS.QoS):
+    """The unacknowledged messages of a channel."""
+
+    def apply_backoff_policy(self, queue: str, delivery_tag: str, *policy: Any) -> Any:
+        """Delay a rejected message, unless it is not a task or not held any longer.
+
+        kombu raises an error for those, which stops the worker.
+        """
+        if not self.is_backoff_task(delivery_tag):
+            return None
+        try:
+            return super().apply_backoff_policy(queue, delivery_tag, *policy)
+        except ClientError as error:
+            if errors.is_stale(error.response["Error"].get("Code", "")):
+                return None
+            raise
+
+
 class Channel(ConcurrentCopyChannel, PollingChannel):
     """kombu's channel, with copies at the same time and with FIFO properties."""
 
+    QoS = QoS
     transient_errors = (OSError, ClientError, BotoCoreError)
     visibility_timeout = SQS.Channel.visibility_timeout
 
@@ -146,11 +165,20 @@ class Channel(ConcurrentCopyChannel, PollingChannel):
             standard = {key: extra[key] for key in extra.keys() - FIFO_ATTRIBUTES}
             attributes = {**attributes, **standard}
         tags = options.get("queue_tags")
-        return self.sqs(queue=queue_name).create_queue(
-            QueueName=queue_name,
-            Attributes=attributes,
-            **({"tags": tags} if tags else {}),
-        )
+        try:
+            return self.sqs(queue=queue_name).create_queue(
+                QueueName=queue_name,
+                Attributes=attributes,
+                **({"tags": tags} if tags else {}),
+            )
+        except ClientError as error:
+            if not errors.is_existing(error.response["Error"].get("Code", "")):
+                raise
+            # Another service has just created it with other attributes.
+            self._update_queue_cache(queue_name)
+            if queue_name not in self._queue_cache:
+                raise
+            return {"QueueUrl": self._queue_cache[queue_name]}
 
 
 class Transport(TaskTransport, SQS.Transport):
