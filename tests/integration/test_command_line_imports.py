@@ -31,8 +31,7 @@ CELERY = [sys.executable, "-X", "importtime", "-m", "celery"]
 #: Libraries of the result backend, the upgrade and the commands of results.
 HEAVY = {"alembic", "psycopg2", "rich", "sqlalchemy"}
 
-#: The package of the commands.
-COMMANDS = "cadasta.workertoolbox.results._commands"
+RESULTS = "cadasta.workertoolbox.results"
 
 
 def imported(output: str) -> set[str]:
@@ -79,8 +78,8 @@ def test_a_command_without_tables_of_tasks_imports_neither_rich_nor_the_queries(
         help_page.wait()
         modules = imported(help_page.text)
 
-    assert f"{COMMANDS}.{name}" in modules
-    assert not modules & {"rich", "cadasta.workertoolbox.results._store.store"}
+    assert f"{RESULTS}._commands.app" in modules
+    assert not modules & {"rich", f"{RESULTS}._store.store"}
 
 
 def test_a_worker_without_result_backend_does_not_import_the_databases_libraries(
