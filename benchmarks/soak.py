@@ -47,6 +47,8 @@ def measure(tasks: str = str(TASKS)) -> Iterator[Row]:
         "rate": f"{outcome.tasks / outcome.took_s:,.0f}/s",
         "days of the clocks": f"{outcome.days:.1f}",
     }
+    for part, cost_ms in outcome.cost_ms.items():
+        yield {"processor time": part, "for each task": f"{cost_ms:.2f} ms"}
     for each in outcome.bounds:
         yield {
             "measured": each.what,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -44,12 +44,14 @@ class Outcome:
         tasks: The number of tasks.
         took_s: Seconds from the first task until all were archived.
         days: Days by which the clocks have moved.
+        cost_ms: Milliseconds of processor time for each task, by part of the fleet.
         problems: What was miscounted or not deleted.
     """
 
     tasks: int
     took_s: float
     days: float
+    cost_ms: Mapping[str, float]
     bounds: tuple[Bound, ...]
     problems: tuple[str, ...]
 
@@ -88,9 +90,10 @@ def run_soak(
         slow = slow_statements(fleet.server.text[logged:])
     for each in slow[:3]:
         report(f"{each.seconds:.2f} s: {each.text[:200]}")
-    bounds = (*bounds_of(Course(samples, tasks)), statement_bound(slow))
+    course = Course(samples, tasks)
+    bounds = (*bounds_of(course), statement_bound(slow))
     days = steps * STEP / timedelta(days=1)
-    return Outcome(tasks, took_s, days, bounds, (*problems,))
+    return Outcome(tasks, took_s, days, course.cost_ms(), bounds, (*problems,))
 
 
 def _sampled(

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
 from endurance.fleet import MEASURING, Fleet
+from endurance.processor_time import used_s
 from support.queue_contents import RedisContents
 
 #: The size of each table with its indexes, and PostgreSQL's estimates of its live and
@@ -31,9 +32,7 @@ GROUP BY 1
 """
 
 #: Messages that a monitor has inserted, and ended tasks that are archived.
-_STORED = """
-SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'workertoolbox_task'
-"""
+_STORED = "SELECT pg_stat_get_tuples_inserted('workertoolbox_task'::regclass)"
 _ARCHIVED = """
 SELECT coalesce(sum(count), 0) FROM workertoolbox_rollup
 WHERE tier = 'day' AND status <> 'RETRY'
@@ -72,6 +71,7 @@ class Sample:
         stored: The number of messages that the monitor has stored.
         archived: The number of archived tasks.
         memory: The bytes of memory of each process.
+        used_s: The seconds of processor time that each part has used.
         monitor_lag_s: Seconds since the oldest copy in the queue was published.
         archiver_lag_s: Seconds since the oldest task ended that is not archived.
         tables: The size of each table.
@@ -80,6 +80,7 @@ class Sample:
     stored: int
     archived: int
     memory: Mapping[str, int]
+    used_s: Mapping[str, float]
     monitor_lag_s: float
     archiver_lag_s: float
     tables: Mapping[str, TableSize]
@@ -112,6 +113,7 @@ class Sampler:
                 name: _resident_bytes(process.pid)
                 for name, process in self.fleet.processes.items()
             },
+            used_s=used_s(self.fleet, self._redis),
             monitor_lag_s=self._monitor_lag_s(),
             archiver_lag_s=self._archiver_lag_s(),
             tables=sizes,

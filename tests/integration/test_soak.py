@@ -29,6 +29,7 @@ def course(change: Change = lambda sample, part: sample) -> Course:
             stored=stored,
             archived=stored,
             memory={"monitor": 100 * MIB, "worker-1": 150 * MIB},
+            used_s={"monitor": 2.0 + stored / 500},
             monitor_lag_s=0.5,
             archiver_lag_s=15.0,
             tables={"task": TableSize(20 * MIB, 10 * MIB, 20_000, 1_000)},
@@ -60,7 +61,7 @@ def test_nothing_is_reported_of_a_soak_in_which_nothing_grows() -> None:
     [
         (
             lambda sample, part: replace(
-                sample, memory={"monitor": int((100 + 5 * part) * MIB)}
+                sample, memory={"monitor": int((100 + 10 * part) * MIB)}
             ),
             ["growth of the memory of monitor"],
         ),
@@ -86,6 +87,10 @@ def test_nothing_is_reported_of_a_soak_in_which_nothing_grows() -> None:
 )
 def test_a_value_beyond_its_bound_is_reported(change: Change, what: list[str]) -> None:
     assert broken(course(change)) == what
+
+
+def test_the_processor_time_of_each_task_leaves_out_the_start_of_a_part() -> None:
+    assert course().cost_ms() == {"monitor": pytest.approx(2.0)}
 
 
 def test_slow_statements_of_the_fleet_are_read_from_the_log() -> None:
