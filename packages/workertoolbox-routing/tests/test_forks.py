@@ -14,7 +14,7 @@ from celery import Celery
 from kombu.transport.filesystem import Channel as FolderChannel
 
 from cadasta.workertoolbox.routing import Routing
-from cadasta.workertoolbox.routing.transports import filesystem
+from cadasta.workertoolbox.routing.transports import _files
 
 #: Seconds after which a child that hangs is killed.
 TIMEOUT_S = 10
@@ -48,12 +48,12 @@ def test_a_folder_is_unlocked_although_a_child_has_the_lock_file_open(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "bindings.lock"
-    with filesystem._locked(path):
+    with _files.locked(path):
         child = forked(signal.pause)
         child.__enter__()
     try:
         with path.open("rb") as file:
-            assert filesystem._try_lock(file)
+            assert _files.try_lock(file)
     finally:
         child.__exit__(None, None, None)
 
