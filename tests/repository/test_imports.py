@@ -59,6 +59,7 @@ ORDER = {
         "_value_count",  # the number of values in JSON
         "_decompression _suspects _task_message",  # which messages a worker accepts
         "_hidden_bodies",  # what Celery does not log of the messages that it rejects
+        "_refusal_pause",  # waits of a worker that the broker refuses
         "consumer",  # the worker's consumer, which Celery imports by name
         "transports",  # subclasses of kombu's transports
         "_routing",  # `Routing`, the configuration made of all of them
@@ -113,6 +114,7 @@ ORDER = {
         "_keywords",  # the keywords of `Config`
         "_django_variables",  # the variables in the settings of a Django project
         "_existing",  # the settings of an app without the toolbox
+        "_pipeline",  # from given settings to all settings
         "_config",  # `Config`
         "_starter",  # the files that `tasks init` writes
         "_setup",  # `setup_app`

@@ -9,14 +9,8 @@ from typing import Any, Literal, Self
 from celery import Celery
 from kombu import Queue
 
-from cadasta.workertoolbox.conf._brokers.conflicts import check_conflicts
 from cadasta.workertoolbox.conf._brokers.folder import make_folder, with_folder
-from cadasta.workertoolbox.conf._brokers.predefined_queues import (
-    with_predefined_queues,
-)
-from cadasta.workertoolbox.conf._brokers.profiles import with_profile
-from cadasta.workertoolbox.conf._chord_unlock import with_chord_unlock_limit
-from cadasta.workertoolbox.conf._errors import InvalidValue, MissingQueues
+from cadasta.workertoolbox.conf._errors import InvalidValue
 from cadasta.workertoolbox.conf._existing import (
     existing_settings,
     replace_settings,
@@ -24,23 +18,13 @@ from cadasta.workertoolbox.conf._existing import (
 )
 from cadasta.workertoolbox.conf._keywords import UNSET, given_settings, with_queues
 from cadasta.workertoolbox.conf._logging import setup as logging_setup
+from cadasta.workertoolbox.conf._pipeline import build_settings
 from cadasta.workertoolbox.conf._settings import variables
-from cadasta.workertoolbox.conf._settings.celery import (
-    CELERY_DEFAULTS,
-)
 from cadasta.workertoolbox.conf._settings.environment import (
     find_folder,
     read_environment,
 )
-from cadasta.workertoolbox.conf._settings.overrides import warn_of_overrides
-from cadasta.workertoolbox.conf._settings.templates import render_templates
-from cadasta.workertoolbox.conf._settings.values import (
-    check_result_backend,
-    check_values,
-)
-from cadasta.workertoolbox.routing import Routing, Settings, UndeclaredQueues
-
-_DEFAULTS = {**variables.VARIABLE_DEFAULTS, **CELERY_DEFAULTS}
+from cadasta.workertoolbox.routing import Settings, UndeclaredQueues
 
 
 class Config(Settings):
@@ -263,40 +247,9 @@ class Config(Settings):
         return config
 
     def _build(self, given: Mapping[str, Any], prefix: str) -> None:
-        """Build the settings from those that a keyword or the environment gives.
-
-        The given ones are kept for `copy`.
-        """
-        values = {**_DEFAULTS, **given}
-        _check_queues_given(values, prefix)
-        check_values(values)
-        values = with_predefined_queues(values)
-        values = with_profile(values, given)
-        monitor = values["PLATFORM_QUEUE_NAME"]
-        values["PLATFORM_QUEUE_NAME"] = getattr(monitor, "name", monitor)
-        values = render_templates(values)
-        check_result_backend(values["result_backend"])
-        values = with_chord_unlock_limit(values)
-        routed = _routed({**values, "PLATFORM_QUEUE_NAME": monitor})
-        super().__init__({**routed, "ENV_PREFIX": prefix})
+        """Build the settings, and keep the given ones for `copy`."""
+        super().__init__({**build_settings(given, prefix), "ENV_PREFIX": prefix})
         object.__setattr__(self, "_given", Settings(given))
-        check_conflicts(values, given)
-        warn_of_overrides(values, given)
-
-
-def _check_queues_given(values: Mapping[str, Any], prefix: str) -> None:
-    if values["QUEUES"] is None:
-        raise MissingQueues(
-            'no queues are given; write Config(queues=["export", "msg"]), or set '
-            f"{prefix}_QUEUES=export,msg in the environment"
-        )
-
-
-def _routed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of routing, with the variables that routing does not take."""
-    others = {name: values[name] for name in variables.NOT_FOR_ROUTING}
-    routing = {name: value for name, value in values.items() if name not in others}
-    return {**Routing(routing.pop("QUEUES"), ENV_PREFIX=None, **routing), **others}
 
 
 # At import, because unpickling a configuration does not build it.

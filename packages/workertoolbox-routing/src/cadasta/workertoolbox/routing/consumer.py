@@ -6,8 +6,6 @@ Celery loads `Consumer` by its name, from the setting `worker_consumer`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
-from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -17,13 +15,14 @@ from celery.exceptions import BackendError, InvalidTaskError
 from celery.signals import task_rejected
 from celery.utils.log import get_logger
 from celery.worker import consumer
-from celery.worker.state import maybe_shutdown, reserved_requests
+from celery.worker.state import reserved_requests
 from kombu.asynchronous import set_event_loop
 
 from cadasta.workertoolbox.routing._decompression import limit_decompression
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 from cadasta.workertoolbox.routing._hidden_bodies import hide_bodies
 from cadasta.workertoolbox.routing._log_text import log_text
+from cadasta.workertoolbox.routing._refusal_pause import RefusalPause
 from cadasta.workertoolbox.routing._suspects import (
     Suspects,
     is_redelivered,
@@ -38,9 +37,6 @@ _DELAYED_DELIVERY = "cadasta.workertoolbox.routing._delayed_delivery:DelayedDeli
 
 #: Errors of a server or the machine, not of a message.
 _OUTAGES = (BackendError, MemoryError, OSError)
-
-#: Seconds to wait after the first refusal of a broker that answers, and at most.
-FIRST_WAIT_S, MAX_WAIT_S = 1.0, 15.0
 
 #: Headers that are stored of a rejected task.
 _IDENTITY = ("id", "task", "root_id", "parent_id", "group")
@@ -60,10 +56,6 @@ class Consumer(consumer.Consumer):
             for step in consumer.Consumer.Blueprint.default_steps
         ]
 
-    #: Seconds to wait after the next refusal, and when the last one was.
-    _refusal_wait_s = FIRST_WAIT_S
-    _refused_at = -inf
-
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Log the error, and connect again; end if the broker would refuse again."""
         self._end_if_permanent(exc)
@@ -78,7 +70,7 @@ class Consumer(consumer.Consumer):
 
     @property
     def _transport(self) -> Any:
-        # The class: an object of it may open a file, and none may be left.
+        # The class: to make an object may need a file descriptor, and none may be left.
         connection: Any = self.app.connection_for_read()
         return connection.get_transport_cls()
 
@@ -88,21 +80,9 @@ class Consumer(consumer.Consumer):
             raise error
 
     def _wait_if_refused(self, error: Exception) -> None:
-        """Wait before the next connection to a broker that answers and refuses.
-
-        Otherwise a worker would connect and log several times a second.
-        """
         is_temporary = getattr(self._transport, "is_temporary", None)
-        if is_temporary is None or not is_temporary(error):
-            return
-        if monotonic() - self._refused_at > 2 * MAX_WAIT_S:
-            self._refusal_wait_s = FIRST_WAIT_S
-        until = monotonic() + self._refusal_wait_s
-        while monotonic() < until:
-            maybe_shutdown()
-            sleep(min(0.2, self._refusal_wait_s))
-        self._refusal_wait_s = min(2 * self._refusal_wait_s, MAX_WAIT_S)
-        self._refused_at = monotonic()
+        if is_temporary is not None and is_temporary(error):
+            self._refusal_pause.wait()
 
     # Attributes of Celery's class that `celery-types` does not know.
     hub: Any
@@ -118,6 +98,7 @@ class Consumer(consumer.Consumer):
 
         super().__init__(process, **kwargs)
         self._suspects = Suspects(self.app)
+        self._refusal_pause = RefusalPause()
         hide_bodies()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
