@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -14,6 +14,10 @@ from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerp
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
 from cadasta.workertoolbox.results._workflows.links import NEVER
 from cadasta.workertoolbox.results._workflows.workflow import Workflow, WorkflowNode
+from cadasta.workertoolbox.results.web.drawing.planned_bars import (
+    KNOWN_WIDTH,
+    find_planned_bars,
+)
 from cadasta.workertoolbox.results.web.drawing.task_bars import (
     KINDS,
     RUNNING,
@@ -29,13 +33,6 @@ MAX_ROWS = 120
 
 #: Levels that are indented; deeper rows show the number of their level.
 MAX_LEVELS = 16
-
-#: The width of the axis of an unfinished workflow up to the present, in percent: the
-#: planned steps are beyond it.
-_KNOWN_WIDTH = 88.0
-
-#: Maximum number of planned steps in a row that are drawn beside each other.
-_MAX_PLANNED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +142,7 @@ def make_axis(workflow: Workflow) -> TimeAxis | None:
     if since is None or now is None:
         return None
     until = max(workflow.finished_at or now, since)
-    width = _KNOWN_WIDTH if workflow.counts.get(PLANNED) else 100.0
+    width = KNOWN_WIDTH if workflow.counts.get(PLANNED) else 100.0
     return TimeAxis(since, until, width)
 
 
@@ -210,7 +207,7 @@ def make_rows(
     if len(workflow) < 2:
         on_path = set()
     sizes = _sizes(nodes)
-    planned = _planned_steps(nodes) if workflow.counts.get(PLANNED) else {}
+    planned = find_planned_bars(nodes) if workflow.counts.get(PLANNED) else {}
     now = workflow.read_at
     return [_row(each, attempts, axis, now, on_path, sizes, planned) for each in places]
 
@@ -251,51 +248,3 @@ def _sizes(nodes: Sequence[tuple[int, WorkflowNode]]) -> Mapping[str, int]:
             found[node.task.id] = size
         below[depth] = below.get(depth, 0) + size + 1
     return found
-
-
-def _planned_steps(
-    nodes: Sequence[tuple[int, WorkflowNode]],
-) -> Mapping[str, tuple[float, float]]:
-    """Return the place and the width of each planned step, beyond the present.
-
-    Steps that follow each other are beside each other.
-    """
-    orders = dict(_planned_orders(nodes))
-    number = min(max(orders.values(), default=0) + 1, _MAX_PLANNED)
-    width = (100 - _KNOWN_WIDTH) / number
-    return {
-        id: (
-            round(_KNOWN_WIDTH + min(order, number - 1) * width, 2),
-            round(width * 0.85, 2),
-        )
-        for id, order in orders.items()
-    }
-
-
-def _planned_orders(
-    nodes: Sequence[tuple[int, WorkflowNode]],
-) -> Iterator[tuple[str, int]]:
-    """Yield how many planned steps are before each planned step.
-
-    A planned body of a chord is the last of its siblings, and follows all that is
-    beneath them.
-    """
-    above: list[int] = []
-    latest: list[int] = []
-    for depth, node in nodes:
-        del above[depth:]
-        for order in latest[depth + 1 :]:
-            latest[depth] = max(latest[depth], order)
-        del latest[depth + 1 :]
-        if len(latest) <= depth:
-            latest += [-1] * (depth + 1 - len(latest))
-        before = above[-1] if above else -1
-        if node.task.status != PLANNED:
-            above.append(before)
-            continue
-        order = before + 1
-        if node.header_id is not None:
-            order = max(order, latest[depth] + 1)
-        latest[depth] = max(latest[depth], order)
-        above.append(order)
-        yield node.task.id, order
