@@ -200,7 +200,7 @@ receive:
   };
   MAY_FAIL(return_copy());
 #ifdef ACK_BEFORE_COMMIT
-  atomic {                // results/_monitor/consumer.py: Monitor._acknowledge
+  atomic {                // results/_monitor/writer_thread.py: WriterThread._acknowledge
     held = held - is_held; is_held = false
   };
   MAY_BE_KILLED;
@@ -236,7 +236,7 @@ receive:
     release_locks()
   };
   MAY_FAIL(return_copy());
-  atomic {                // results/_monitor/consumer.py: Monitor._acknowledge
+  atomic {                // results/_monitor/writer_thread.py: WriterThread._acknowledge
     held = held - is_held; is_held = false
   };
   goto receive;

@@ -7,14 +7,14 @@ from celery import Celery
 from kombu import Queue
 
 from cadasta.workertoolbox.results._commands.app import current_app
-from cadasta.workertoolbox.results._monitor.broker import monitor_queue
+from cadasta.workertoolbox.results._monitor.broker import monitor_queue, open_channel
 from cadasta.workertoolbox.results._monitor.queue_removal import (
     check_removable,
-    open_channel,
     read_use,
     remove,
     unbind,
 )
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._safe_text import terminal_text
 
 _EXCHANGE_STAYS = (
@@ -59,7 +59,7 @@ def command(ctx: click.Context, name: str | None, force: bool, yes: bool) -> Non
         use = read_use(queue, channel) or use
         if use.unread and not force:
             raise click.ClickException(_unbound(shown, use.unread))
-        copies = f" with {_counted(use.unread)}" if use.unread else ""
+        copies = f" with {_unread_copies(use.unread)}" if use.unread else ""
         remove(queue, channel)
         click.echo(f"{shown} and its bindings are deleted{copies}")
         if channel.connection.client.transport.driver_type == "amqp":
@@ -81,18 +81,18 @@ def _former_queue(app: Celery, name: str) -> Queue:
 
 def _question(shown: str, unread: int, *, force: bool) -> str:
     if unread and not force:
-        return f"Unbind {shown}, which holds {_counted(unread)}?"
-    copies = f" with {_counted(unread)}" if unread else ""
+        return f"Unbind {shown}, which holds {_unread_copies(unread)}?"
+    copies = f" with {_unread_copies(unread)}" if unread else ""
     return f"Delete {shown} and its bindings{copies}?"
 
 
 def _unbound(shown: str, unread: int) -> str:
     return (
         f"{shown} is unbound, so that no more copies arrive, but holds "
-        f"{_counted(unread)}; run `tasks monitor --until-empty`, which reads them, and "
-        "then this again, or add --force to lose them"
+        f"{_unread_copies(unread)}; run `tasks monitor --until-empty`, which reads "
+        "them, and then this again, or add --force to lose them"
     )
 
 
-def _counted(copies: int) -> str:
-    return "1 unread copy" if copies == 1 else f"{copies} unread copies"
+def _unread_copies(number: int) -> str:
+    return counted(number, "unread copy", "unread copies")

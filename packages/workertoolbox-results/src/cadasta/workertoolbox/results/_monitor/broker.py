@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
@@ -52,6 +54,22 @@ def new_connection(app: Celery) -> Connection:
     return connection
 
 
+@contextmanager
+def open_channel(app: Celery) -> Iterator[Any]:
+    """Yield a channel on a connection of its own.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached, or refuses a request.
+    """
+    connection = new_connection(app)
+    try:
+        with connection:
+            connection.connect()
+            yield connection.default_channel
+    except broker_errors(connection) as error:
+        raise refused(connection, error) from error
+
+
 def declare_on_broker(app: Celery, queue: Queue) -> str:
     """Declare a queue on a connection of its own.
 
@@ -61,14 +79,9 @@ def declare_on_broker(app: Celery, queue: Queue) -> str:
     Raises:
         BrokerUnavailable: The broker cannot be reached, or refuses the declaration.
     """
-    connection = new_connection(app)
-    try:
-        with connection:
-            connection.connect()
-            queue(connection.default_channel).declare()
-    except broker_errors(connection) as error:
-        raise refused(connection, error) from error
-    return str(connection.as_uri())
+    with open_channel(app) as channel:
+        queue(channel).declare()
+        return str(channel.connection.client.as_uri())
 
 
 def is_permanent(connection: Connection, error: BaseException) -> bool:
@@ -100,6 +113,5 @@ def broker_errors(connection: Connection) -> tuple[type[BaseException], ...]:
 
 
 def _transport(connection: Any) -> Any:
-    # The class: the connection is closed, a new object may open a file, and none may be
-    # left.
+    # The class: to make an object may need a file descriptor, and none may be left.
     return connection.get_transport_cls()

@@ -46,6 +46,10 @@ class MessageBuffer:
         """
         return self._first_at + max_wait_s - time.monotonic()
 
+    def is_due(self, max_wait_s: float) -> bool:
+        """Return whether the buffer is full, or a message has waited for so long."""
+        return self.is_full() or (bool(self) and self.remaining_s(max_wait_s) <= 0)
+
     def take_all(self) -> list[Message]:
         """Return all messages and empty the buffer."""
         messages, self._messages = self._messages, []

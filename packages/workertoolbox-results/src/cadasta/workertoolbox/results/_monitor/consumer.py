@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from celery import Celery
 from kombu import Connection, Consumer
-from kombu.message import Message
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import max_argument_bytes
@@ -23,7 +22,7 @@ from cadasta.workertoolbox.results._database.engine import (
 from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._history.ended_tasks import archive_options
-from cadasta.workertoolbox.results._monitor.archiving import Archiving
+from cadasta.workertoolbox.results._monitor.archiver_thread import ArchiverThread
 from cadasta.workertoolbox.results._monitor.backoff import TICK_S, backoff, sleep_unless
 from cadasta.workertoolbox.results._monitor.broker import (
     broker_errors,
@@ -39,9 +38,10 @@ from cadasta.workertoolbox.results._monitor.file_limit import explain_file_limit
 from cadasta.workertoolbox.results._monitor.health import HealthFile
 from cadasta.workertoolbox.results._monitor.load import Load
 from cadasta.workertoolbox.results._monitor.progress import Progress
-from cadasta.workertoolbox.results._monitor.queue_removal import find_unread
+from cadasta.workertoolbox.results._monitor.queue_removal import find_unread_on_broker
 from cadasta.workertoolbox.results._monitor.throughput import CommittedBatch, Throughput
 from cadasta.workertoolbox.results._monitor.writer import Writer
+from cadasta.workertoolbox.results._monitor.writer_thread import WriterThread
 from cadasta.workertoolbox.results._safe_text import log_text
 from cadasta.workertoolbox.results._work_queues import WorkQueues
 
@@ -50,15 +50,6 @@ _logger = logging.getLogger(__name__)
 #: Longest time in seconds from the commit of a batch to its acknowledgement while no
 #: other message arrives.
 ACKNOWLEDGE_WITHIN_S = 0.02
-
-#: Seconds between two log lines with throughput and lag.
-REPORT_INTERVAL_S = 60.0
-
-
-class _SubmittedBatch(NamedTuple):
-    messages: list[Message]
-    #: Whether the messages are committed, once the writer is done.
-    is_committed: Future[bool]
 
 
 class Monitor:
@@ -104,7 +95,7 @@ class Monitor:
         *,
         batch_size: int = 500,
         batch_wait_s: float = 0.2,
-        report_s: float = REPORT_INTERVAL_S,
+        report_s: float = 60.0,
         until_empty: bool = False,
         health_file: Path | None = None,
         on_commit: Callable[[CommittedBatch], object] | None = None,
@@ -121,7 +112,7 @@ class Monitor:
         self._progress = Progress()
         self._health = None if health_file is None else HealthFile(health_file)
         self._on_commit = on_commit
-        self._writer = Writer(
+        writer = Writer(
             self._engine,
             redaction=Redaction.from_app(app),
             max_bytes=max_argument_bytes(app),
@@ -129,27 +120,21 @@ class Monitor:
             on_commit=self._count_batch,
             should_stop=lambda: self._stopping,
         )
-        # Only this thread writes messages, and only the thread that calls `run` uses
-        # the broker, whose client is not thread-safe.
-        self._writer_thread = ThreadPoolExecutor(1, "writer")
+        self._writer_thread = WriterThread(
+            writer.write, while_waiting=self._throughput.report_if_due
+        )
         self._load = Load(batch_size)
-        # The archiver has a thread and a connection of its own.
-        self._archiver_engine = open_engine(self._engine.url, pool_size=1)
-        self._archiving = Archiving(
-            self._archiver_engine,
+        self._archiver_thread = ArchiverThread(
+            self._engine.url,
             archive_options(app),
             should_stop=lambda: self._stopping,
             is_busy=self._load.is_high,
         )
-        self._archiver_thread = ThreadPoolExecutor(1, "archiver")
-        self._archived: Future[None] | None = None
         # Not an `Event`, whose lock is not safe in a signal handler.
         self._stopping = False
         self._buffer = MessageBuffer(batch_size)
-        self._submitted: _SubmittedBatch | None = None
         self._housekeeping: Future[None] | None = None
         self._housekeeping_due_at = 0.0
-        self._is_amqp = False
         self._broker_waits_s = backoff()
 
     def stop(self) -> None:
@@ -173,7 +158,7 @@ class Monitor:
         try:
             with explain_file_limit():
                 check_schema(self._engine)
-                find = find_unread if self._until_empty else declare_on_broker
+                find = find_unread_on_broker if self._until_empty else declare_on_broker
                 broker = find(self._app, self._queue)
             if broker is None:
                 _logger.info("queue %r is empty", self._queue.name)
@@ -186,7 +171,7 @@ class Monitor:
             )
             # The archiver waits for messages from its first batch on.
             self._progress.report_if_due(self._engine)
-            self._archived = self._archiver_thread.submit(self._archiving.run)
+            self._archiver_thread.start()
             while not self._stopping:
                 self._consume_until_disconnected()
         finally:
@@ -194,7 +179,6 @@ class Monitor:
             self._writer_thread.shutdown()
             self._archiver_thread.shutdown()
             self._engine.dispose()
-            self._archiver_engine.dispose()
         if self._health is not None:
             self._health.remove()
 
@@ -212,7 +196,6 @@ class Monitor:
                 raise refused(connection, error) from error
             # The broker delivers the messages again, as they are not acknowledged.
             self._buffer.take_all()
-            self._submitted = None
             self._wait_for_broker(error)
 
     def _wait_for_broker(self, error: BaseException) -> None:
@@ -226,25 +209,25 @@ class Monitor:
         # ten seconds without checking whether to stop.
         connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
         driver = connection.transport.driver_type
-        self._is_amqp = driver == "amqp"
+        self._writer_thread.restart(is_amqp=driver == "amqp")
         is_sqs = driver == "sqs"
-        batch_wait_s = 0.0 if is_sqs else self._batch_wait_s
         self._load.restart(is_sqs=is_sqs)
         self._progress.restart()
         with self._consumer(connection) as consumer:
             while not self._stopping:
+                batch_wait_s = 0.0 if is_sqs else self._batch_wait_s
                 is_due = self._collect(connection, batch_wait_s)
                 self._broker_waits_s = backoff()
                 if is_due:
-                    self._submit_batch()
-                elif self._submitted and self._submitted.is_committed.done():
-                    self._acknowledge_written()
+                    self._writer_thread.submit_batch(self._buffer.take_all())
+                else:
+                    self._writer_thread.acknowledge_if_written()
                 self._submit_housekeeping()
                 if self._until_empty and self._progress.is_quiet:
                     self._stopping = True
             consumer.cancel()
-            self._submit_batch()
-            self._acknowledge_written()
+            self._writer_thread.submit_batch(self._buffer.take_all())
+            self._writer_thread.acknowledge_written()
 
     def _consumer(self, connection: Connection) -> Consumer:
         channel: Any = connection.default_channel
@@ -265,7 +248,7 @@ class Monitor:
 
         It returns within a second, or sooner while a batch is being written.
         """
-        tick_s = TICK_S if self._submitted is None else ACKNOWLEDGE_WITHIN_S
+        tick_s = ACKNOWLEDGE_WITHIN_S if self._writer_thread.has_batch else TICK_S
         return_at = time.monotonic() + tick_s
         while not self._buffer.is_full() and not self._stopping:
             left_s = return_at - time.monotonic()
@@ -276,46 +259,12 @@ class Monitor:
             try:
                 connection.drain_events(timeout=left_s)
             except TimeoutError:
-                if not self._buffer and self._submitted is None:
+                if not self._buffer and not self._writer_thread.has_batch:
                     self._progress.add_quiet_wait()
                 break
         if self._buffer:
             self._progress.restart()
-        if self._buffer.is_full():
-            return True
-        return bool(self._buffer) and self._buffer.remaining_s(batch_wait_s) <= 0
-
-    def _submit_batch(self) -> None:
-        """Pass the buffered messages to the writer, after the previous batch."""
-        self._acknowledge_written()
-        messages = self._buffer.take_all()
-        if not messages:
-            return
-        is_committed = self._writer_thread.submit(self._writer.write, messages)
-        self._submitted = _SubmittedBatch(messages, is_committed)
-        if not self._is_amqp:
-            # A virtual transport may poll for seconds, during which no message could be
-            # acknowledged.
-            self._acknowledge_written()
-
-    def _acknowledge_written(self) -> None:
-        """Wait until the submitted batch is written, and acknowledge its messages."""
-        if self._submitted is None:
-            return
-        messages, is_committed = self._submitted
-        while not wait([is_committed], timeout=TICK_S).done:
-            self._throughput.report_if_due()
-        self._submitted = None
-        if is_committed.result():
-            self._acknowledge(messages)
-
-    def _acknowledge(self, messages: Sequence[Message]) -> None:
-        if self._is_amqp:
-            # The batch holds all unacknowledged messages of the channel up to its last.
-            messages[-1].ack(multiple=True)
-            return
-        for message in messages:
-            message.ack()
+        return self._buffer.is_due(batch_wait_s)
 
     def _count_batch(self, batch: CommittedBatch) -> None:
         self._load.add(batch.stored + batch.quarantined)
@@ -334,8 +283,7 @@ class Monitor:
             if not self._housekeeping.done():
                 return
             self._housekeeping.result()
-        if self._archived is not None and self._archived.done():
-            self._archived.result()
+        self._archiver_thread.check()
         self._housekeeping = self._writer_thread.submit(self._do_housekeeping)
         self._housekeeping_due_at = now + TICK_S
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +11,7 @@ from kombu import Queue
 from kombu.exceptions import ChannelError
 
 from cadasta.workertoolbox.results._errors import BrokerUnavailable
-from cadasta.workertoolbox.results._monitor.broker import (
-    broker_errors,
-    new_connection,
-    refused,
-)
+from cadasta.workertoolbox.results._monitor.broker import open_channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +25,6 @@ class QueueUse:
 
     unread: int
     consumers: int
-
-
-@contextmanager
-def open_channel(app: Celery) -> Iterator[Any]:
-    """Yield a channel on a connection of its own.
-
-    Raises:
-        BrokerUnavailable: The broker cannot be reached, or refuses a request.
-    """
-    connection = new_connection(app)
-    try:
-        with connection:
-            connection.connect()
-            yield connection.default_channel
-    except broker_errors(connection) as error:
-        raise refused(connection, error) from error
 
 
 def read_use(queue: Queue, channel: Any) -> QueueUse | None:
@@ -65,8 +43,12 @@ def read_use(queue: Queue, channel: Any) -> QueueUse | None:
     return QueueUse(found.message_count, found.consumer_count)
 
 
-def find_unread(app: Celery, queue: Queue) -> str | None:
-    """Return the URL of the broker, masked, or None if the queue has nothing to read.
+def find_unread_on_broker(app: Celery, queue: Queue) -> str | None:
+    """Look for messages in a queue, on a connection of its own.
+
+    Returns:
+        The URL of the broker, with the password masked, or None if the queue has no
+        messages.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached, or refuses a request.
