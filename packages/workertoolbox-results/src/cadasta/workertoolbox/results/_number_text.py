@@ -22,6 +22,11 @@ def count_text(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with a noun: `1 task`, `1,200 tasks`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def share_text(share: float | None) -> str:
     """Return a share from 0 to 1 in percent, such as `2.0 %`; nothing without one."""
     if share is None:

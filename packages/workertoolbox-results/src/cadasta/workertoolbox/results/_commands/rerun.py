@@ -27,6 +27,7 @@ from cadasta.workertoolbox.results._commands.queries import (
 )
 from cadasta.workertoolbox.results._commands.rerun_plan import show_line, show_plan
 from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._reruns.pace import parse_rate
 from cadasta.workertoolbox.results._reruns.plan import plan_rerun
 from cadasta.workertoolbox.results._reruns.publishing import (
@@ -41,7 +42,6 @@ from cadasta.workertoolbox.results._store.operations.journal import (
     OperationTask,
 )
 from cadasta.workertoolbox.results._store.store import TaskStore
-from cadasta.workertoolbox.results._store.why.reason import counted
 
 #: Number of tasks up to which each one is printed.
 MAX_LISTED = 50

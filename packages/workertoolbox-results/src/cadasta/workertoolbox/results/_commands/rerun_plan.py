@@ -10,9 +10,9 @@ from cadasta.workertoolbox.results._commands.number_table import (
     count_cell,
     print_numbers,
 )
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._reruns.plan import RerunPlan
 from cadasta.workertoolbox.results._safe_text import terminal_text
-from cadasta.workertoolbox.results._store.why.reason import counted
 
 #: Number of ids that are printed for each reason of a refusal.
 _MAX_IDS = 3

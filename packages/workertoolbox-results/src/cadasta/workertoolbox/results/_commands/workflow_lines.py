@@ -8,6 +8,7 @@ from datetime import datetime
 from cadasta.workertoolbox.results._commands.output import format_instant
 from cadasta.workertoolbox.results._commands.tree import ON_PATH, counts_text
 from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._safe_text import terminal_text
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.workflow import (
@@ -80,8 +81,7 @@ def _holdup_line(workflow: Workflow) -> Iterator[str]:
     name = terminal_text(f"{task.name or 'task'} {task.id}")
     text = f"waits for {name}, {terminal_text(_activity(first, workflow.read_at))}"
     if others:
-        plural = "" if len(others) == 1 else "s"
-        text += f", and for {len(others):,} other task{plural}"
+        text += f", and for {counted(len(others), 'other task')}"
     yield text
 
 

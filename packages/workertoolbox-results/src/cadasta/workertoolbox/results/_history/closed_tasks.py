@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
 from celery.exceptions import ChordError, TaskRevokedError
-from sqlalchemy import Connection, func
+from sqlalchemy import Connection, Row, func
 
 from cadasta.workertoolbox.results._database.engine import insert_into
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH, taskmeta
+from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 
 #: The columns of `celery_taskmeta` that an end has; NULL where it has no value.
@@ -21,8 +23,30 @@ _COLUMNS = (
     *("result_bytes", "forgotten"),
 )
 
+#: The columns of `workertoolbox_task` that `end_of` needs.
+TASK_COLUMNS = ("id", "name", "queue", "root_id", "parent_id", "group_id", "retries")
+
 #: Maximum number of rows in a statement.
 _BATCH_SIZE = 1000
+
+
+def end_of(
+    task: Row[Any], status: str, *, ended_at: datetime, **values: Any
+) -> dict[str, Any]:
+    """Return the end of a task, for `store_ends`.
+
+    Args:
+        task: A row with `TASK_COLUMNS`.
+        values: More columns of `celery_taskmeta`.
+    """
+    _, *names = TASK_COLUMNS
+    return {
+        **{name: getattr(task, name) for name in names},
+        "task_id": task.id,
+        "status": status,
+        "date_done": naive_utc(ended_at),
+        **values,
+    }
 
 
 def store_ends(

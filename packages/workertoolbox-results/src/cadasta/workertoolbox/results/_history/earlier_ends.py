@@ -28,8 +28,11 @@ from sqlalchemy import (
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.leftovers import find_listed_until
 from cadasta.workertoolbox.results._database.tables import task
-from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._history.closed_tasks import store_ends
+from cadasta.workertoolbox.results._history.closed_tasks import (
+    TASK_COLUMNS,
+    end_of,
+    store_ends,
+)
 from cadasta.workertoolbox.results._history.conditions import has_result
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.walks import next_step
@@ -42,8 +45,6 @@ STEP_SIZE = 5000
 AFTER_ETA = timedelta(hours=1)
 
 _queued = table("workertoolbox_queued", column("task_id"))
-
-_COLUMNS = ("name", "queue", "root_id", "parent_id", "group_id", "retries")
 
 
 def close_earlier(
@@ -59,7 +60,7 @@ def close_earlier(
     is_listed = task.c.seen_at < until
     order = [task.c.seen_at, task.c.id]
     step = next_step(connection, options, order, is_listed, size=STEP_SIZE)
-    columns = [task.c[name] for name in ("id", "scheduled_at", *_COLUMNS)]
+    columns = [task.c[name] for name in (*TASK_COLUMNS, "scheduled_at")]
 
     def close(ids: Sequence[str]) -> set[str]:
         query = (
@@ -90,11 +91,5 @@ def _has_ended(until: datetime) -> ColumnElement[bool]:
 
 
 def _end(row: Row[Any]) -> dict[str, Any]:
-    return {
-        **{name: getattr(row, name) for name in _COLUMNS},
-        "task_id": row.id,
-        "status": states.IGNORED,
-        "date_done": naive_utc(row.scheduled_at),
-        # `AsyncResult` answers as it did before: it knows no result.
-        "forgotten": True,
-    }
+    # Forgotten, so that `AsyncResult` answers as it did before: it knows no result.
+    return end_of(row, states.IGNORED, ended_at=row.scheduled_at, forgotten=True)

@@ -15,13 +15,14 @@ from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import task, taskmeta
-from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._history.attempt_records import (
     MAX_ATTEMPTS,
     ended_attempts,
 )
 from cadasta.workertoolbox.results._history.closed_tasks import (
+    TASK_COLUMNS,
     encode_revocation,
+    end_of,
     store_ends,
 )
 from cadasta.workertoolbox.results._history.earlier_ends import may_wait
@@ -84,8 +85,7 @@ def _lock_unrun(
     connection: Connection, ids: Sequence[str], now: datetime
 ) -> Iterable[Row[Any]]:
     """Lock those of the tasks that have no start."""
-    names = ("id", "name", "queue", "root_id", "parent_id", "group_id", "retries")
-    columns = [task.c[name] for name in (*names, "published_at", "expires")]
+    columns = [task.c[name] for name in (*TASK_COLUMNS, "published_at", "expires")]
     waits = and_(may_wait(connection), is_outcome_expected(now))
     is_again = and_(
         taskmeta.c.status == states.RETRY, taskmeta.c.retries < task.c.retries
@@ -104,14 +104,13 @@ def _lock_unrun(
 def _end(row: Row[Any], now: datetime) -> dict[str, Any]:
     expired_at = row.expires.isoformat(timespec="seconds")
     reason = f"expired at {expired_at} before a worker started it"
-    names = ("name", "queue", "root_id", "parent_id", "group_id", "retries")
-    return {
-        **{name: getattr(row, name) for name in (*names, "published_at")},
-        "task_id": row.id,
-        "status": states.REVOKED,
-        "result": encode_revocation(reason),
-        "date_done": naive_utc(now),
-    }
+    return end_of(
+        row,
+        states.REVOKED,
+        ended_at=now,
+        published_at=row.published_at,
+        result=encode_revocation(reason),
+    )
 
 
 def _replace_retry(connection: Connection, end: dict[str, Any]) -> bool:

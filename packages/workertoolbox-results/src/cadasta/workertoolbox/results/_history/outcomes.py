@@ -23,8 +23,11 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
-from cadasta.workertoolbox.results._database.types import naive_utc
-from cadasta.workertoolbox.results._history.closed_tasks import store_ends
+from cadasta.workertoolbox.results._history.closed_tasks import (
+    TASK_COLUMNS,
+    end_of,
+    store_ends,
+)
 from cadasta.workertoolbox.results._history.conditions import has_result
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
@@ -42,8 +45,6 @@ STEP_SIZE = 5000
 
 #: Statuses that only workers store.
 _RUN = (states.SUCCESS, states.FAILURE, states.RETRY)
-
-_COLUMNS = ("name", "queue", "root_id", "parent_id", "group_id", "retries")
 
 
 def is_outcome_expected(now: datetime) -> ColumnElement[bool]:
@@ -89,8 +90,8 @@ def close_unexpected(
     )
     order = [task.c.scheduled_at, task.c.id]
     step = next_step(connection, options, order, is_old, size=STEP_SIZE)
-    names = ("id", "scheduled_at", "eta", "published_at", "results_elsewhere")
-    columns = [task.c[name] for name in (*names, *_COLUMNS)]
+    names = ("scheduled_at", "eta", "published_at", "results_elsewhere")
+    columns = [task.c[name] for name in (*TASK_COLUMNS, *names)]
 
     def close(ids: Sequence[str]) -> set[str]:
         query = (
@@ -109,13 +110,12 @@ def close_unexpected(
 
 
 def _end(row: Row[Any]) -> dict[str, Any]:
-    due_at = max(row.scheduled_at, row.eta or row.scheduled_at)
-    return {
-        **{name: getattr(row, name) for name in ("published_at", *_COLUMNS)},
-        "task_id": row.id,
-        "status": states.IGNORED,
-        "result": json.dumps(where_results_are(row.results_elsewhere)).encode(),
-        "date_done": naive_utc(due_at),
+    return end_of(
+        row,
+        states.IGNORED,
+        ended_at=max(row.scheduled_at, row.eta or row.scheduled_at),
+        published_at=row.published_at,
+        result=json.dumps(where_results_are(row.results_elsewhere)).encode(),
         # `AsyncResult` answers as it did before: it knows no result.
-        "forgotten": True,
-    }
+        forgotten=True,
+    )

@@ -13,12 +13,12 @@ from sqlalchemy import select
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import error_group
 from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._store.why.case import Case
 from cadasta.workertoolbox.results._store.why.reason import (
     Cause,
     Explained,
     Finding,
-    counted,
     first_line,
 )
 from cadasta.workertoolbox.results._task import failure_text

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, or_, select
 
 from cadasta.workertoolbox.results._database.statuses import ENDED, PLANNED
 from cadasta.workertoolbox.results._database.tables import chord, chord_part, planned
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._store.rows.reading import read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
 from cadasta.workertoolbox.results._store.why.case import Case
@@ -18,7 +19,6 @@ from cadasta.workertoolbox.results._store.why.reason import (
     Cause,
     Explained,
     Finding,
-    counted,
 )
 from cadasta.workertoolbox.results._store.why.unseen import explain_missing_message
 from cadasta.workertoolbox.results._task import Task

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._json_record import JsonRecord
+from cadasta.workertoolbox.results._number_text import counted
 
 #: Maximum number of characters of an error in a sentence.
 MAX_ERROR = 200
@@ -189,11 +190,6 @@ def first_line(text: str) -> str:
     """Return the first line of an error, cut off after 200 characters."""
     line = (text.strip().splitlines() or [""])[0]
     return line if len(line) <= MAX_ERROR else f"{line[:MAX_ERROR]}…"
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with a noun: `1 task`, `1,200 tasks`."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def listed(texts: list[str], *, limit: int = 3) -> str:

@@ -12,13 +12,13 @@ from cadasta.workertoolbox.results._database.tables import IS_OPEN, history, tas
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._history.ended_tasks import SILENT_S
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._store.rows.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._store.why.case import Case
 from cadasta.workertoolbox.results._store.why.reason import (
     Cause,
     Finding,
-    counted,
     listed,
 )
 

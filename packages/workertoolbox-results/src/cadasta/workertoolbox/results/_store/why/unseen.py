@@ -11,11 +11,11 @@ from sqlalchemy import Connection, select
 
 from cadasta.workertoolbox.results._database.tables import quarantine
 from cadasta.workertoolbox.results._history.horizon import read_reports, running
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._store.why.reason import (
     Cause,
     Clock,
     Finding,
-    counted,
     first_line,
 )
 from cadasta.workertoolbox.results._workflows.members import find_groups

@@ -8,6 +8,7 @@ from typing import Any
 
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._history.outcomes import where_results_are
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._store.why.case import Case
 from cadasta.workertoolbox.results._store.why.ended import explain_expired
 from cadasta.workertoolbox.results._store.why.queue_activity import (
@@ -20,7 +21,6 @@ from cadasta.workertoolbox.results._store.why.reason import (
     Cause,
     Explained,
     Finding,
-    counted,
     first_line,
     listed,
 )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cadasta.workertoolbox.results._duration_text import duration_text
+from cadasta.workertoolbox.results._number_text import counted
 from cadasta.workertoolbox.results._store.figures.queues import MAX_SAMPLE_AGE
 from cadasta.workertoolbox.results._store.upkeep.health import Health
 from cadasta.workertoolbox.results._store.upkeep.quarantine import MAX_COUNTED
@@ -53,8 +54,8 @@ def checks_of(health: Health) -> Iterator[Check]:
 def _monitors(health: Health) -> Check:
     running = sum(each.is_running for each in health.monitors)
     if running:
-        word = "monitor runs" if running == 1 else "monitors run"
-        return Check("good", "Monitors", f"{running:,} {word}.")
+        sentence = f"{counted(running, 'monitor runs', 'monitors run')}."
+        return Check("good", "Monitors", sentence)
     if health.monitors:
         last_s = _seconds_since(health, health.monitors[0].reported_at)
         sentence = f"No monitor runs: the last one reported {duration_text(last_s)} ago"
