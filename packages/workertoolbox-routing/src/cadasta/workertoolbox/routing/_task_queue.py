@@ -50,21 +50,26 @@ class TaskQueue(Queue):
         self, if_unused: bool = False, if_empty: bool = False, nowait: bool = False
     ) -> Any:
         """Delete the queue and its bindings."""
+        self._declare_virtual_exchanges()
         if (bind := getattr(self.channel, "bind_declared", None)) is not None:
             # These channels only delete the bindings that they have made.
-            for each in bindings_of(self):
-                each.exchange(self.channel).declare()
             bind(self)
         return super().delete(if_unused, if_empty, nowait)
 
     def unbind(self) -> None:
         """Remove the bindings, so that nothing more arrives by an exchange."""
-        is_virtual = hasattr(self.channel, "bind_declared")
+        self._declare_virtual_exchanges()
         for each in bindings_of(self):
-            if is_virtual:
-                # These channels only know the types of exchanges that they declare.
-                each.exchange(self.channel).declare()
             self.unbind_from(each.exchange, each.routing_key, each.arguments)
+
+    def _declare_virtual_exchanges(self) -> None:
+        """Declare the exchanges where the client emulates them.
+
+        These channels only know the types of exchanges that they have declared.
+        """
+        if hasattr(self.channel, "bind_declared"):
+            for each in bindings_of(self):
+                each.exchange(self.channel).declare()
 
     def __eq__(self, other: object) -> Any:
         """Return whether another queue is the same, bindings included.
