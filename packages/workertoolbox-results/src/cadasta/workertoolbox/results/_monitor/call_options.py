@@ -60,17 +60,17 @@ def find_options(
 ) -> dict[str, Any] | None:
     """Return the options of a message that differ from the default, or None.
 
+    Args:
+        embedded: The third part of the message's body.
+        own: The headers and stamps of users.
+        hidden: The values that were masked in the arguments.
+
     Returns:
         `priority`; `time_limits`, the hard and the soft one in seconds; `shadow`;
         `task`, the name in the message, if another one is stored; `stamps`, the names
         of the headers that are stamps; `headers` if these are not stored whole;
         `follows`, the parts of the message with further steps, such as `chain`; and
         `next` with these parts, or `next_form`, the reason why they are not stored.
-
-    Args:
-        embedded: The third part of the message's body.
-        own: The headers and stamps of users.
-        hidden: The values that were masked in the arguments.
     """
     headers: Mapping[str, Any] = message.headers or {}
     name = headers["task"]
@@ -133,8 +133,8 @@ def _shadow(headers: Mapping[str, Any], hidden: list[Any]) -> str | None:
 def _hides_arguments(value: Any, redaction: Redaction) -> bool:
     """Return whether a step hides arguments that masking shows.
 
-    Its publisher may have given a text to be shown instead of them, and their positions
-    are others when Celery has put the result of the task before it before them.
+    Its publisher may have given a text to show instead of them. And their positions
+    change when Celery puts the result of the task before it in front of them.
     """
     if isinstance(value, list):
         return any(_hides_arguments(each, redaction) for each in value)

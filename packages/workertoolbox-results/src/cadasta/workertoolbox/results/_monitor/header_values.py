@@ -59,6 +59,13 @@ def find_text(headers: Mapping[str, Any], key: str) -> str | None:
     return None if value is None else jsonable_text(str(value))[:MAX_REASON_LENGTH]
 
 
+def short_text(value: Any) -> str | None:
+    """Return a text as long as a name may be, or None for an empty or another value."""
+    if not isinstance(value, str) or not value:
+        return None
+    return jsonable_text(value)[:MAX_NAME_LENGTH]
+
+
 def read_count(headers: Mapping[str, Any], key: str) -> int:
     """Return a header that must be a number, or 0 without it."""
     value = headers.get(key) or 0
@@ -81,16 +88,30 @@ def find_time_limit(headers: Mapping[str, Any]) -> float | None:
 def find_instant(
     headers: Mapping[str, Any], key: str, first: datetime, last: datetime
 ) -> datetime | None:
-    """Return an instant, or the nearest one between the first and the last."""
+    """Return the instant in a header, as `parse_instant`, or None without it.
+
+    Raises:
+        UnreadableMessage: The header is not a time.
+    """
     value = headers.get(key)
     if value is None:
         return None
     try:
-        instant = datetime.fromisoformat(value)
+        return parse_instant(value, first, last)
     except (ValueError, TypeError) as error:
         raise UnreadableMessage(
             f"header {key!r} must be a time in ISO 8601, got {reprlib.repr(value)}"
         ) from error
+
+
+def parse_instant(value: Any, first: datetime, last: datetime) -> datetime:
+    """Return an instant, or the nearest one between the first and the last.
+
+    Raises:
+        TypeError: The value is not a text.
+        ValueError: The text is not a time in ISO 8601.
+    """
+    instant = datetime.fromisoformat(value)
     # Celery leaves out the time zone only if the app has `enable_utc` off.
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     # Not converted to UTC first: the first and the last day of the calendar may be

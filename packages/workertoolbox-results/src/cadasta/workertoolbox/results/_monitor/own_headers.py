@@ -6,11 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cadasta.workertoolbox.results._arguments.jsonable import (
-    MAX_NAME_LENGTH,
-    jsonable,
-    jsonable_text,
-)
+from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._arguments.known_secrets import KnownSecrets
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
 from cadasta.workertoolbox.results._arguments.truncation import truncate
@@ -21,6 +17,7 @@ from cadasta.workertoolbox.results._headers import (
     SERVICE,
     SERVICE_VERSION,
 )
+from cadasta.workertoolbox.results._monitor.header_values import short_text
 from cadasta.workertoolbox.results._monitor.stored_arguments import is_kept_exactly
 
 #: Maximum size in bytes, as JSON, of the headers of users that are stored.
@@ -71,18 +68,18 @@ class OwnHeaders(NamedTuple):
 
 def find_service(headers: Mapping[str, Any]) -> str | None:
     """Return the name of the service that published the task first, or None."""
-    return _short_text(headers.get(SERVICE))
+    return short_text(headers.get(SERVICE))
 
 
 def find_version(headers: Mapping[str, Any]) -> str | None:
-    """Return the version of that service, or None."""
-    version = _short_text(headers.get(SERVICE_VERSION))
+    """Return the version of the service that published the task first, or None."""
+    version = short_text(headers.get(SERVICE_VERSION))
     return version and version[:MAX_VERSION_LENGTH]
 
 
 def find_results_elsewhere(headers: Mapping[str, Any]) -> str | None:
     """Return the kind of result backend that its results go to, or None."""
-    return _short_text(headers.get(RESULTS_ELSEWHERE))
+    return short_text(headers.get(RESULTS_ELSEWHERE))
 
 
 def find_entry(headers: Mapping[str, Any]) -> str | None:
@@ -95,8 +92,8 @@ def find_entry(headers: Mapping[str, Any]) -> str | None:
     if (described := headers.get(BEAT)) is not None:
         match described:
             case {"entry": str(entry), "id": str(id)}:
-                return _short_text(entry) if id == headers.get("id") else None
-    return _short_text(headers.get(_ENTRY_OF_DJANGO))
+                return short_text(entry) if id == headers.get("id") else None
+    return short_text(headers.get(_ENTRY_OF_DJANGO))
 
 
 def find_own_headers(
@@ -151,9 +148,3 @@ def _jsonable(value: Any) -> Any:
         return jsonable(value)
     except (ValueError, RecursionError):
         return "<nested too deep>"
-
-
-def _short_text(value: Any) -> str | None:
-    if not isinstance(value, str) or not value:
-        return None
-    return jsonable_text(value)[:MAX_NAME_LENGTH]

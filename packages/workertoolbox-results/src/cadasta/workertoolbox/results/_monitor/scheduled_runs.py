@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from cadasta.workertoolbox.results._arguments.jsonable import (
@@ -11,10 +11,12 @@ from cadasta.workertoolbox.results._arguments.jsonable import (
     jsonable_text,
 )
 from cadasta.workertoolbox.results._headers import BEAT
+from cadasta.workertoolbox.results._monitor.header_values import (
+    FAR,
+    parse_instant,
+    short_text,
+)
 from cadasta.workertoolbox.results._schedules.runs import Run
-
-#: Largest distance of times from the receipt of a message.
-_FAR = timedelta(days=36_500)
 
 #: Longest time in seconds for which beat may sleep.
 _MAX_INTERVAL_S = 7 * 24 * 3600.0
@@ -81,15 +83,16 @@ def find_run(
     def instant(value: Any) -> datetime | None:
         return _read_instant(value, seen_at)
 
-    origin, started_at = _text(headers.get("origin")), instant(given.get("started_at"))
+    origin = short_text(headers.get("origin"))
+    started_at = instant(given.get("started_at"))
     run = Run(
         task_id=id,
         sent_at=sent_at,
         due_at=instant(given.get("due_at")),
         next_at=instant(given.get("next_at")),
         beat=f"{started_at and started_at.isoformat()} {origin}",
-        schedule=_text(given.get("schedule")) or "",
-        timezone=_text(given.get("timezone")),
+        schedule=short_text(given.get("schedule")) or "",
+        timezone=short_text(given.get("timezone")),
     )
     return ScheduledRun(
         service=service or "",
@@ -114,7 +117,7 @@ def _read_entries(value: Any, seen_at: datetime) -> Sequence[ListedEntry] | None
                 found.append(
                     ListedEntry(
                         jsonable_text(entry)[:MAX_NAME_LENGTH],
-                        *(_text(name), _text(schedule), _text(zone)),
+                        *(short_text(name), short_text(schedule), short_text(zone)),
                         next_at=_read_instant(next_at, seen_at),
                     )
                 )
@@ -125,19 +128,11 @@ def _read_entries(value: Any, seen_at: datetime) -> Sequence[ListedEntry] | None
 
 def _read_instant(value: Any, seen_at: datetime) -> datetime | None:
     try:
-        instant = datetime.fromisoformat(value)
+        return parse_instant(value, seen_at - FAR, seen_at + FAR)
     except (ValueError, TypeError):
         return None
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    return min(max(aware, seen_at - _FAR), seen_at + _FAR).astimezone(UTC)
 
 
 def _seconds(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 <= value <= _MAX_INTERVAL_S else None
-
-
-def _text(value: Any) -> str | None:
-    if not isinstance(value, str) or not value:
-        return None
-    return jsonable_text(value)[:MAX_NAME_LENGTH]
