@@ -12,7 +12,7 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from cadasta.workertoolbox.results import DatabaseUnavailable, SchemaOutdated
-from cadasta.workertoolbox.results._backend.worker_start import look_at
+from cadasta.workertoolbox.results._backend.worker_start import check_database
 from cadasta.workertoolbox.results._database.outages import is_outage, one_line
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -123,7 +123,7 @@ def test_a_worker_logs_at_its_start_that_its_tables_are_of_an_earlier_release(
         for view in ("tasks", "live"):
             connection.execute(text(f"DROP VIEW workertoolbox_{view}"))
         connection.execute(text("DROP TABLE workertoolbox_history"))
-    look_at(backend.database, is_required=False)
+    check_database(backend.database, is_required=False)
 
     [line] = caplog.messages
     assert "no such table: workertoolbox_history" in line

@@ -61,7 +61,6 @@ PROBE = "workertoolbox_probe"
 #: Prefix of a routing key in RabbitMQ's delayed delivery: a countdown in 28 bits.
 _DELAY = re.compile(r"^(?:[01]\.){28}")
 
-
 #: A function that returns the work queue of a message, as `work_queue` does.
 FindQueue: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], str]
 

@@ -17,7 +17,7 @@ from celery.utils.time import maybe_timedelta
 
 from cadasta.workertoolbox.results._backend import pool_exit
 from cadasta.workertoolbox.results._backend.archived_results import (
-    archived_results_of,
+    archived_results_for,
 )
 from cadasta.workertoolbox.results._backend.chords import ChordMixin
 from cadasta.workertoolbox.results._backend.deferred_starts import (
@@ -119,7 +119,7 @@ class Backend(
             self.max_sleep_between_retries_ms = MAX_SLEEP_MS
         check_settings(app)
         self.database = shared_database(database_url(url))
-        self._archived = archived_results_of(self.database)
+        self._archived = archived_results_for(self.database)
         self._max_result_bytes = max_result_bytes(app)
         self._deferred_starts = deferred_starts_for(self.database)
         self._rows = RowBuilder(app, self.encode)
@@ -182,15 +182,14 @@ class Backend(
             }
 
         request.workertoolbox_started_at = now
-        if self._deferred_starts.may_wait(getattr(request, "task", None)):
-            self._deferred_starts.put(task_id, DeferredStart(now, build_row))
-            return
-        try:
-            write_start(self.database, build_row())
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            self._deferred_starts.put(task_id, DeferredStart(now, build_row))
+        if not self._deferred_starts.may_wait(getattr(request, "task", None)):
+            try:
+                write_start(self.database, build_row())
+                return
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+        self._deferred_starts.put(task_id, DeferredStart(now, build_row))
 
     def _store_state(
         self,

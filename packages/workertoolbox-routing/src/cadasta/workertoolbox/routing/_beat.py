@@ -13,8 +13,8 @@ from cadasta.workertoolbox.routing._log_text import log_text
 #: backend that refuses an id.
 _TOOLBOX = "cadasta.workertoolbox."
 
-
-#: Most characters of the line: the longest advice, and the name of the entry.
+#: Maximum number of characters of the line: the longest advice, and the name of the
+#: entry.
 _MAX_LENGTH = 1000
 
 

@@ -14,7 +14,7 @@ from cadasta.workertoolbox.routing._task_queue import bindings_of
 
 _logger = logging.getLogger(__name__)
 
-#: Most characters of a warning: those of brokers are short.
+#: Maximum number of characters of a warning: those of brokers are short.
 MAX_LOGGED = 1000
 
 

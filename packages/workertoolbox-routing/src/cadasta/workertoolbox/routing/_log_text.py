@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
-#: Most characters of a text in a log line.
+#: Maximum number of characters of a text in a log line.
 MAX_LENGTH = 300
 
 
@@ -31,7 +31,7 @@ def log_text(value: Any, max_length: int = MAX_LENGTH) -> str:
 
     Args:
         value: A text, bytes, or another value, of which the repr is used.
-        max_length: Most characters that are kept.
+        max_length: Maximum number of characters that are kept.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         value = bytes(value[: max_length + 1]).decode("utf-8", "backslashreplace")

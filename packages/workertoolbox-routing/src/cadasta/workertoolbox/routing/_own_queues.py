@@ -26,7 +26,6 @@ from cadasta.workertoolbox.routing._task_queue import (
 #: to get each of them.
 _COPIED_TYPES = ("direct", "topic", "fanout")
 
-
 #: Type of the exchanges of RabbitMQ's plugin for delayed messages. Celery and RabbitMQ
 #: have delays of their own.
 _DELAYED_TYPE = "x-delayed-message"

@@ -24,7 +24,6 @@ MAX_DEPTH = 350
 #: Largest count in a header, as in the monitor's tables.
 MAX_COUNT = 2**31 - 1
 
-
 #: A tuple, because a union would be made again for each value.
 _CONTAINERS = (dict, list, tuple)
 

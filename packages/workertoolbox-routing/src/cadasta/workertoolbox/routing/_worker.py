@@ -23,7 +23,7 @@ _WILDCARDS = {"*", "#"}
 #: Shown instead of what may contain secrets.
 HIDDEN = "not logged, as it may contain secrets"
 
-#: Most characters of the body of a rejected message that are logged.
+#: Maximum number of characters of the body of a rejected message that are logged.
 MAX_LOGGED = 10_000
 
 

@@ -169,7 +169,7 @@ def _find_live(connection: Connection, ids: list[str]) -> set[str]:
     return {*connection.scalars(query)}
 
 
-def archived_results_of(database: Database) -> ArchivedResults:
+def archived_results_for(database: Database) -> ArchivedResults:
     """Return the archived results that all threads of this process share.
 
     Celery creates a backend for each thread.

@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._database.tables import tasksetmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 
 
-class _ForerunnerFailed(Exception):
+class _PredecessorFailed(Exception):
     """The task before a group has failed, so the group does not run."""
 
     def __init__(self, meta: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ class GroupMixin(base.BaseBackend):
         If the task before the group in its chain fails, the tasks of the group are
         never published. They are yielded with the error of that task.
         """
-        forerunners = {each.id for each in _forerunners(result)}
+        predecessors = {each.id for each in _predecessors(result)}
         waiting = {
             each.id for each in result.results if not isinstance(each, ResultSet)
         }
@@ -59,9 +59,9 @@ class GroupMixin(base.BaseBackend):
         def look() -> None:
             if on_interval is not None:
                 on_interval()
-            for _, meta in self._find_ended(forerunners) if forerunners else ():
+            for _, meta in self._find_ended(predecessors) if predecessors else ():
                 if meta["status"] in states.PROPAGATE_STATES:
-                    raise _ForerunnerFailed(meta)
+                    raise _PredecessorFailed(meta)
 
         for each in result.results:
             if isinstance(each, ResultSet):
@@ -77,7 +77,7 @@ class GroupMixin(base.BaseBackend):
             ):
                 waiting.discard(task_id)
                 yield task_id, meta
-        except _ForerunnerFailed as failure:
+        except _PredecessorFailed as failure:
             for task_id in waiting:
                 yield task_id, {**failure.meta, "task_id": task_id}
 
@@ -119,7 +119,7 @@ class GroupMixin(base.BaseBackend):
             )
 
 
-def _forerunners(result: Any) -> Iterator[Any]:
+def _predecessors(result: Any) -> Iterator[Any]:
     """Yield the results of the tasks before a group in its chain."""
     for node in (result, *result.results):
         while (node := node.parent) is not None:

@@ -63,7 +63,9 @@ class LateEndings:
         if self._pending:
             self._keep(ending)
         elif (error := _try(ending)) is not None:
-            logger.warning("end of task %s is recorded later: %s", ending[0], error)
+            logger.warning(
+                "end of task %s is recorded later: %s", ending.task_id, error
+            )
             self._keep(ending)
 
     def _keep(self, ending: LateEnding) -> None:

@@ -40,7 +40,7 @@ def prepare_worker(
     Raises:
         WorkerShutdown: The database cannot be used, and `RESULT_DB_REQUIRED` is set.
     """
-    if look_at(database, is_required=bool(consumer.app.conf.get(REQUIRED))):
+    if check_database(database, is_required=bool(consumer.app.conf.get(REQUIRED))):
         record_release(consumer.app, database)
     # The main process seldom needs a connection.
     database.close()
@@ -52,8 +52,12 @@ def prepare_worker(
         deferred_starts_for(database).runs_tasks_in_main = True
 
 
-def look_at(database: Database, *, is_required: bool) -> bool:
-    """Return whether the database can be used; if it cannot, say so in one line."""
+def check_database(database: Database, *, is_required: bool) -> bool:
+    """Return whether the database can be used; log one line if it cannot.
+
+    Raises:
+        WorkerShutdown: The database cannot be used, and is required.
+    """
     try:
         with database.connect() as connection:
             connection.execute(CHANGE_NOTHING)

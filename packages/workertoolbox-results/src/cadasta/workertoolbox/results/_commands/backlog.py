@@ -32,7 +32,7 @@ from cadasta.workertoolbox.results._commands.output import (
     make_console,
     print_json,
 )
-from cadasta.workertoolbox.results._database.url import are_results_elsewhere
+from cadasta.workertoolbox.results._database.url import are_results_separate
 from cadasta.workertoolbox.results._store.figures.queues import (
     MAX_SAMPLE_AGE,
     QueueBacklog,
@@ -82,7 +82,7 @@ def command(
     if as_json:
         print_json(each.as_json() for each in found)
     elif found:
-        _print(found, late, unknown_workers=are_results_elsewhere(app.conf))
+        _print(found, late, unknown_workers=are_results_separate(app.conf))
     else:
         click.echo("no queue has had tasks within the last hour")
     ctx.exit(1 if exit_code and (late or not is_known) else 0)

@@ -43,7 +43,6 @@ _COLUMNS: dict[str, Callable[[Attempt], str]] = {
     "error": lambda attempt: (attempt.error or "")[:ERROR_WIDTH],
 }
 
-
 #: Maximum number of tasks that are drawn without `--all`, and of lines about reruns.
 MAX_DRAWN = 200
 MAX_RERUNS = 50

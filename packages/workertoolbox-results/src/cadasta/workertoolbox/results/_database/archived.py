@@ -28,7 +28,6 @@ _CALL = text(
     " FROM workertoolbox_find_archived(:ids, :roots, :groups, :parents)"
 ).bindparams(*(bindparam(kind, type_=ARRAY(Text)) for kind in _KINDS))
 
-
 _SEARCH = text(
     "SELECT id, root_id, group_id, day"
     " FROM workertoolbox_search_days('id', :ids, :newest, :first)"

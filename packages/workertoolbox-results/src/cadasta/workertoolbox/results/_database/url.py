@@ -28,7 +28,6 @@ VARIABLE = "WORKERTOOLBOX_RESULT_BACKEND"
 #: User and password in a template: the text between `://` and the last `@`.
 _CREDENTIALS = re.compile(r"(?<=://)((?:\{[^{}]*\}|[^:/@{}])*):(\S*)(?=@)")
 
-
 #: What SQLAlchemy takes for user and password, with the `@` after them.
 _LOGIN = re.compile(r"[^:/@]*(:[^@]*)?@")
 
@@ -58,7 +57,7 @@ def tasks_database(conf: Any) -> str:
     return os.environ.get(VARIABLE) or own
 
 
-def are_results_elsewhere(conf: Any) -> bool:
+def are_results_separate(conf: Any) -> bool:
     """Return whether an app stores its results outside the database with its tasks.
 
     Args:

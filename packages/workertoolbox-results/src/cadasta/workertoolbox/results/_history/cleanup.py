@@ -30,7 +30,6 @@ from cadasta.workertoolbox.results._database.types import naive_utc
 #: briefly.
 BATCH_SIZE = 1000
 
-
 _result = taskmeta.c
 
 #: The ends of tasks, which a trigger keeps until they are archived.

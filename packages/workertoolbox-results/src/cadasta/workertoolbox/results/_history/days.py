@@ -37,7 +37,6 @@ _CHILDREN = text(
     " WHERE inhparent = to_regclass(:parent)"
 )
 
-
 _SIZES = text(
     "SELECT pg_get_expr(of_class.relpartbound, of_class.oid),"
     " pg_get_expr(of_day.relpartbound, of_day.oid),"

@@ -53,7 +53,6 @@ _REVOCATIONS = {
 #: Maximum number of ids in a query: below SQLite's limit of variables.
 _MAX_IDS = 1000
 
-
 #: Seconds from the end of a task until the steps after it are closed: its worker may
 #: still store their states, and messages of steps may still arrive.
 CLOSED_AFTER_S = 20.0

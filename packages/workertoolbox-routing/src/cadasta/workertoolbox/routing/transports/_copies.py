@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 #: for a new connection, short enough for a caller to wait.
 RETRY_DELAYS_S = (0.1, 0.4)
 
-#: Most characters of the error of a copy that are logged.
+#: Maximum number of characters of the error of a copy that are logged.
 MAX_LOGGED = 1000
 
 

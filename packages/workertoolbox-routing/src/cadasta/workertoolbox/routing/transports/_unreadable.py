@@ -6,7 +6,8 @@ from typing import Any
 
 from cadasta.workertoolbox.routing._headers import UNREADABLE
 
-#: Most characters of an error: some errors repeat the whole text that was not parsed.
+#: Maximum number of characters of an error: some errors repeat the whole text that was
+#: not parsed.
 MAX_ERROR = 300
 
 
