@@ -78,7 +78,10 @@ def test_tasks_of_a_plain_app_are_published_and_executed(plain_app: Celery) -> N
 
     for number in range(3):
         note.delay(number)
-    with start_worker(plain_app, pool="solo", perform_ping_check=False):
+    # The root logger keeps the level of the worker in the tests that follow.
+    with start_worker(
+        plain_app, pool="solo", loglevel="warning", perform_ping_check=False
+    ):
         note.delay(3)
         all_executed.wait(timeout=60)
 

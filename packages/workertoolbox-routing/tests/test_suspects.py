@@ -62,7 +62,6 @@ def test_a_folder_of_somebody_else_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.WARNING)  # a worker of another test may have changed it
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     app = Celery("app", backend="disabled", set_as_current=False)
     elsewhere = tmp_path / "elsewhere"
