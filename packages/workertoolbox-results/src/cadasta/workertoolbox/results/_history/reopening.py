@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from celery import states
@@ -83,17 +84,7 @@ def reopen(
     known = _find_archived(connection, found)
     if not known:
         return frozenset()
-    results = _results(connection, [row["id"] for row in known])
-    for row in known:
-        result = results[row["id"]]
-        attempts = merge_attempts(
-            ended_attempts({**row}) if _was_run(row) else row["attempts"] or (),
-            result["attempts"] or (),
-            last_run_at=result["started_at"] or _aware(result["date_done"]),
-        )
-        if attempts is not None:
-            same = taskmeta.c.task_id == row["id"]
-            connection.execute(update(taskmeta).where(same).values(attempts=attempts))
+    _keep_attempts(connection, known)
     _delete_from_history(connection, known)
     errors = (error for row in known for error in occurrences({**row}))
     record_errors(connection, errors, sign=-1, faulty=faulty)
@@ -103,10 +94,33 @@ def reopen(
     return frozenset(row["id"] for row in known)
 
 
+def _keep_attempts(connection: Connection, rows: Sequence[RowMapping]) -> None:
+    """Store the runs of rows of the history among the attempts of their results.
+
+    Args:
+        rows: The newest first. A task has several if an earlier end was not found when
+            the next one was archived.
+    """
+    results = _results(connection, [row["id"] for row in rows])
+    attempts: dict[str, Sequence[Mapping[str, Any]]] = {}
+    for row in rows:
+        result = results[row["id"]]
+        merged = merge_attempts(
+            ended_attempts({**row}) if _was_run(row) else row["attempts"] or (),
+            attempts.get(row["id"], result["attempts"] or ()),
+            last_run_at=result["started_at"] or _aware(result["date_done"]),
+        )
+        if merged is not None:
+            attempts[row["id"]] = merged
+    for id, records in attempts.items():
+        same = taskmeta.c.task_id == id
+        connection.execute(update(taskmeta).where(same).values(attempts=records))
+
+
 def queue_again(connection: Connection, ids: Sequence[str]) -> None:
     """Leave only the message of the next run; the history has the end of the last one.
 
-    The times of the message were those of the last run until now; see `upserts.py`.
+    The times of the message were those of the last run until now; see `task_upsert.py`.
     """
     if not ids:
         return
@@ -178,7 +192,8 @@ def _select(connection: Connection, ends: Sequence[Archived]) -> Sequence[RowMap
         return ()
     is_wanted = is_in(connection, history.c.id, [each.id for each in ends])
     query = select(history).where(is_wanted, are_on(each.day for each in ends))
-    return connection.execute(query).mappings().all()
+    newest_first = query.order_by(history.c.finished_at.desc())
+    return connection.execute(newest_first).mappings().all()
 
 
 def _results(connection: Connection, ids: Sequence[str]) -> Mapping[str, RowMapping]:
@@ -191,18 +206,19 @@ def _results(connection: Connection, ids: Sequence[str]) -> Mapping[str, RowMapp
 
 
 def _restore_messages(connection: Connection, rows: Sequence[RowMapping]) -> None:
-    """Store the messages of tasks again, and keep messages that have arrived since."""
+    """Store the messages of tasks again, and keep messages that have arrived since.
+
+    Args:
+        rows: The newest first, so that its message stays.
+    """
     if not rows:
         return
     dialect = connection.dialect.name
-    by_id = {row["id"]: [*_messages(row)] for row in rows}
-    connection.execute(
-        _merge_message(dialect), [_last_message(row, by_id[row["id"]]) for row in rows]
-    )
+    messages = [[*_messages(row)] for row in rows]
+    last = [_last_message(*each) for each in zip(rows, messages, strict=True)]
+    connection.execute(_merge_message(dialect), last)
     insert_attempt = insert_into(attempt, dialect).on_conflict_do_nothing()
-    connection.execute(
-        insert_attempt, [record for records in by_id.values() for record in records]
-    )
+    connection.execute(insert_attempt, [*chain.from_iterable(messages)])
 
 
 @cache
