@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from celery import chain, chord, states
+from celery import states
 from messages import message
-from published_workflows import published, workflow_app
-from sqlalchemy import delete, insert, update
+from sqlalchemy import insert
 from stored_tasks import MINUTE, publish, store_ended, store_state
 
 from cadasta.workertoolbox.results import Cause, Reason, TaskStore
@@ -484,182 +482,6 @@ def test_a_retry_whose_message_is_missing_is_trouble_after_a_minute(
     report(store, now - 10 * MINUTE)
 
     assert found(store, "1")[:2] == (Cause.MONITOR_BEHIND, True)
-
-
-# Workflows
-
-
-@pytest.fixture
-def workflow(store: TaskStore) -> TaskStore:
-    """The store with the message of a, in the chain a, b, (c and d), e, f."""
-    app = workflow_app()
-    a, b, c, d, e, f = (app.signature(name, task_id=name) for name in "abcdef")
-    with store.engine.begin() as connection:
-        write_batch(connection, published(app, chain(a, b, chord([c, d], e), f)))
-    return store
-
-
-def start_header(store: TaskStore, now: datetime, *, size: int = 2) -> str:
-    """Store the ends of a and b and the messages of c and d; return their group."""
-    for id, parent in (("a", None), ("b", "a")):
-        if parent:
-            publish(store, "export", id, task=id, root_id="a", parent_id=parent, at=now)
-        store_state(store, id, states.SUCCESS, at=now, started_at=now)
-    with store.engine.begin() as connection:
-        planned = tables.planned.c
-        query = planned.header_id.is_not(None)
-        header: str | None = connection.scalar(
-            tables.planned.select().with_only_columns(planned.header_id).where(query)
-        )
-        assert header is not None
-        row = {"id": header, "size": size, "added": 0, "done": 0, "starters": 0}
-        connection.execute(insert(tables.chord).values(**row, touched_at=now))
-    headers: dict[str, Any] = {"root_id": "a", "parent_id": "b", "group": header}
-    for id in "cd":
-        publish(store, "export", id, task=id, at=now, **headers)
-    return header
-
-
-def count(store: TaskStore, header: str, *ids: str) -> None:
-    """Store that tasks of a header are counted."""
-    rows = [
-        {"chord_id": header, "task_id": id, "position": n, "status": "", "result": b""}
-        for n, id in enumerate(ids)
-    ]
-    with store.engine.begin() as connection:
-        connection.execute(insert(tables.chord_part), rows)
-
-
-def test_a_planned_step_waits_for_the_step_that_holds_it_up(
-    workflow: TaskStore, now: datetime
-) -> None:
-    store_state(workflow, "a", "STARTED", started_at=now, worker="w@host")
-    reason = workflow.why("f")
-
-    assert (reason.cause, reason.is_trouble) == (Cause.STEP, False)
-    assert reason.sentence.startswith(
-        "f[f] waits for step 1 of 5, a[a], which has been running on w@host since "
-    )
-    assert reason.because is not None and reason.because.id == "a"
-    assert workflow.why("b").evidence["steps"] == 5
-    with workflow.engine.begin() as connection:
-        connection.execute(delete(tables.taskmeta))
-        old = {"scheduled_at": now - HOUR, "published_at": now - HOUR}
-        connection.execute(update(tables.task).values(old))
-    stuck = workflow.why("f")
-    assert stuck.is_trouble and stuck.because is not None
-    assert stuck.because.cause == Cause.NO_CONSUMER
-
-
-@pytest.mark.parametrize(
-    ("make", "body", "steps"),
-    [
-        (lambda a, b, c, d, e, f: chord([a, b], chain(c, d, e)), "cde", 4),
-        (lambda a, b, c, d, e, f: chord([a, b], chain(c, chord([d, e], f))), "cdef", 4),
-        (lambda a, b, c, d, e, f: chord([a, chain(b, f)], chain(c, d, e)), "cde", 5),
-    ],
-    ids=["chain", "chain with a chord", "chain in the header"],
-)
-def test_each_step_of_a_body_that_is_a_chain_waits_for_the_header(
-    store: TaskStore, make: Callable[..., Any], body: str, steps: int
-) -> None:
-    app = workflow_app()
-    signature = make(*(app.signature(name, task_id=name) for name in "abcdef"))
-    with store.engine.begin() as connection:
-        write_batch(connection, published(app, signature))
-    reasons = {id: store.why(id) for id in body}
-
-    # Celery counts the last step of the body in the group of the header.
-    evidences = [each.evidence for each in reasons.values()]
-    assert [each.get("steps") for each in evidences] == [steps] * len(body), reasons
-    assert {each.get("chord_size", 2) for each in evidences} == {2}
-    assert {each["held_up_by"] for each in evidences} <= {"a", "b"}
-
-
-def test_a_planned_step_after_a_failure_is_not_run(workflow: TaskStore) -> None:
-    fail(workflow, "a", "ValueError")
-    cause, is_trouble, sentence = found(workflow, "f")
-
-    assert (cause, is_trouble) == (Cause.NOT_RUN, True)
-    assert "is not published, because of step 1 of 5, a[a], which failed at" in sentence
-    assert sentence.endswith(" with ValueError: no.")
-
-
-def test_the_body_of_a_chord_waits_for_what_the_header_lacks(
-    workflow: TaskStore, now: datetime
-) -> None:
-    start_header(workflow, now, size=3)
-    store_state(workflow, "c", states.SUCCESS)
-    reason = workflow.why("f")
-
-    assert (reason.cause, reason.is_trouble) == (Cause.CHORD, False)
-    assert "waits for a chord at step 3 of 5, in which 1 of 3 tasks have succeeded" in (
-        reason.sentence
-    )
-    assert "it lacks d[d], which has waited in queue export since" in reason.sentence
-    assert reason.sentence.endswith("; it also lacks 1 other task.")
-    assert reason.evidence["chord_lacking_ids"] == ["d"]
-    assert reason.evidence["chord_unseen"] == 1
-    assert workflow.why("e").evidence["steps"] == 5
-
-
-def test_the_body_of_a_chord_waits_for_a_success_that_is_not_counted(
-    workflow: TaskStore, now: datetime
-) -> None:
-    header = start_header(workflow, now)
-    count(workflow, header, "c")
-    for id in "cd":
-        store_state(workflow, id, states.SUCCESS, at=now)
-    cause, is_trouble, sentence = found(workflow, "e")
-
-    assert (cause, is_trouble) == (Cause.CHORD_UNCOUNTED, True)
-    assert "all succeeded, but 1 of them is not counted, such as d:" in sentence
-
-
-def test_the_body_of_a_chord_waits_for_tasks_that_are_not_seen_yet(
-    workflow: TaskStore, now: datetime
-) -> None:
-    header = start_header(workflow, now, size=4)
-    count(workflow, header, "c", "d")
-    for id in "cd":
-        store_state(workflow, id, states.SUCCESS, at=now)
-    assert found(workflow, "e")[0] == Cause.NO_MONITOR
-    report(workflow, now)
-    cause, is_trouble, sentence = found(workflow, "e")
-
-    assert (cause, is_trouble) == (Cause.CHORD, False)
-    assert "chord with 2 tasks that no monitor has seen." in sentence
-
-
-def test_a_step_whose_message_is_missing_is_trouble_after_a_minute(
-    workflow: TaskStore, now: datetime
-) -> None:
-    store_state(workflow, "a", states.SUCCESS, at=now - 5 * MINUTE)
-    assert found(workflow, "b")[0] == Cause.NO_MONITOR
-    report(workflow, now - 10 * MINUTE)
-    behind = found(workflow, "f")
-    report(workflow, now)
-    lost = found(workflow, "f")
-    with workflow.engine.begin() as connection:
-        ended = {"date_done": now.replace(tzinfo=None)}
-        connection.execute(update(tables.taskmeta).values(ended))
-
-    assert behind[:2] == (Cause.MONITOR_BEHIND, True)
-    assert "but the monitors are behind: they have read the messages" in behind[2]
-    assert behind[2].endswith("(10.0 min ago).")
-    assert lost[:2] == (Cause.STEP_UNSEEN, True)
-    assert "follows step 1 of 5, a[a], which succeeded at" in lost[2]
-    assert found(workflow, "f")[:2] == (Cause.STEP, False)
-
-
-def test_a_step_after_a_purged_task_is_without_explanation(
-    workflow: TaskStore,
-) -> None:
-    with workflow.engine.begin() as connection:
-        connection.execute(delete(tables.task))
-
-    assert found(workflow, "b")[:2] == (Cause.STEP_UNKNOWN, True)
-    assert found(workflow, "f")[0] == Cause.STEP_UNKNOWN
 
 
 # Unknown ids

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from stored_tasks import MINUTE, publish, store_ended, store_state
 
 from cadasta.workertoolbox.results import Cause, Reason, TaskStore
+from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._history.horizon import report_progress
 from cadasta.workertoolbox.results._history.rollup import add_contributions
 from cadasta.workertoolbox.results._history.tally import Contribution
@@ -91,6 +93,29 @@ def test_a_task_with_an_eta_says_who_published_it(
             "origin": "gen1@host",
         },
     )
+
+
+def test_a_task_whose_result_is_stored_elsewhere_says_who_published_it(
+    store: TaskStore, now: datetime
+) -> None:
+    at = now - 10 * MINUTE
+    redis = {"workertoolbox_results_elsewhere": "redis"}
+    publish(store, "mails", "1", at=at, **ORIGIN, **redis)
+    reason = store.why("1")
+
+    assert reason.cause == Cause.RESULTS_ELSEWHERE
+    assert words(reason) == (
+        "was sent to queue mails, and its result is stored elsewhere (redis): its "
+        "outcome is not known here, and AsyncResult in the service that sent it has it."
+    )
+    assert known(reason) == {
+        "queue": "mails",
+        "due_at": at.isoformat(),
+        "results_elsewhere": "redis",
+        "published_at": at.isoformat(),
+        "service": "shop",
+        "origin": "gen1@host",
+    }
 
 
 def test_a_queue_without_a_worker_says_since_when(
@@ -277,6 +302,30 @@ def test_busy_workers_make_a_task_slow_if_it_waits_longer_than_usual(
     )
 
 
+def test_the_last_of_many_reasons_says_since_when_workers_are_busy(
+    store: TaskStore, now: datetime, at: datetime
+) -> None:
+    for id in "23":
+        run(store, id, now - int(id) * HOUR)
+    for id, other in ("ab", "bc", "cd", "d1"):
+        not_run = f"not run: export.fetch[{other}] failed"
+        store_state(store, id, "FAILURE", not_run=not_run)
+    reasons: list[Reason] = [store.why("a")]
+    while (because := reasons[-1].because) is not None:
+        reasons.append(because)
+    first = store.why("1")
+    busy = "because the workers of the queue (a@host) are busy with 2 tasks"
+
+    assert [each.id for each in reasons] == [*"abcd1"]
+    assert words(reasons[-1]) == (
+        f"has waited in queue export since {shown(at, '10.0 min')}, {busy}, "
+        f"the longest since {shown(now - 3 * HOUR, '3.0 h')}."
+    )
+    assert f"{busy}; the one that has run longest is export.project[3], which " in (
+        first.sentence
+    )
+
+
 def failed(store: TaskStore, at: datetime, *message: str, retries: int | None) -> None:
     """Store that an attempt of task 1 has failed."""
     error = {"exc_type": "OSError", "exc_message": [*message]}
@@ -364,6 +413,20 @@ def test_the_message_of_a_retry_is_missed_after_a_minute(
     assert reason.cause == cause
     assert words(reason).startswith(f"{what}; {attempt}")
     assert known(reason) == evidence
+
+
+def test_the_time_of_an_attempt_that_ended_may_be_unknown(
+    store: TaskStore, now: datetime, at: datetime
+) -> None:
+    failed(store, now, "full", retries=0)
+    with store.engine.begin() as connection:
+        connection.execute(update(taskmeta).values(date_done=None))
+        report_progress(connection, "m", read_until=now, now=now)
+    reason = store.why("1")
+
+    assert reason.cause == Cause.RETRY_UNSEEN
+    assert reason.sentence.endswith(" seen; attempt 1 ended after OSError: full.")
+    assert "failed_at" not in reason.evidence
 
 
 def test_more_tasks_than_are_counted_are_said_to_be_more(
