@@ -194,6 +194,7 @@ def test_every_state_of_a_new_run_replaces_a_forgotten_result(
     [
         ({}, 1, False),
         ({}, -1, True),
+        ({}, 0, True),
         ({"worker": "a@host"}, 1, True),
         ({"started_at": at(0)}, 1, True),
         ({"status": "FAILURE"}, 1, True),
@@ -224,6 +225,7 @@ def test_a_step_that_was_stored_as_not_run_is_replaced_by_its_run(
         (at(-2), at(1), False),
         (at(-2), at(-2), True),
         (at(-2), at(-0.5), True),
+        (at(-2), at(0), True),  # It was published when the run ended, not after it.
         (at(1), at(1), True),  # The clock of the service is ahead.
     ],
 )
@@ -269,7 +271,7 @@ def test_an_attempt_has_waited_until_its_first_start(
         backend,
         row("STARTED", **run),
         row("STARTED", 2, **again),
-        keeps_start=keeps_start,
+        **({"keeps_start": True} if keeps_start else {}),
     )
 
     assert (found["started_at"], found["waited_s"]) == (start, waited_s)
@@ -304,6 +306,47 @@ def test_a_run_that_ends_after_the_success_is_kept_as_an_attempt(
 
     assert (found["status"], found["worker"]) == ("SUCCESS", "a@host")
     assert (attempt["outcome"], attempt["worker"]) == ("DUPLICATE", "b@host")
+
+
+def test_a_start_after_the_success_is_not_an_attempt_yet(backend: Backend) -> None:
+    first: Row = {"started_at": at(0), "worker": "a@host", "retries": 0}
+    second: Row = {"started_at": at(1), "worker": "b@host", "retries": 0}
+    found = written(backend, row("SUCCESS", 2, **first), row("STARTED", 3, **second))
+
+    assert (found["status"], found["attempts"]) == ("SUCCESS", None)
+
+
+def test_a_retry_that_is_stored_after_the_next_attempt_is_kept_as_an_attempt(
+    backend: Backend,
+) -> None:
+    first: Row = {"started_at": at(0), "worker": "a@host", "retries": 0}
+    later: Row = {"started_at": at(2), "worker": "b@host", "retries": 1}
+    retry = row("RETRY", 1, **first)
+    found = written(backend, row("STARTED", 2, **later), retry, retry)
+    [attempt] = found["attempts"]
+
+    assert (found["status"], found["retries"]) == ("STARTED", 1)
+    assert (attempt["outcome"], attempt["retries"]) == ("RETRY", 0)
+    assert attempt["worker"] == "a@host"
+
+
+def test_a_start_that_is_stored_after_the_next_attempt_is_not_an_attempt(
+    backend: Backend,
+) -> None:
+    first: Row = {"started_at": at(0), "worker": "a@host", "retries": 0}
+    later: Row = {"started_at": at(2), "worker": "b@host", "retries": 1}
+    found = written(backend, row("STARTED", 2, **later), row("STARTED", **first))
+
+    assert (found["started_at"], found["attempts"]) == (at(2), None)
+
+
+@pytest.mark.parametrize("status", ["STARTED", "IGNORED", "SUCCESS"])
+def test_a_row_without_a_state_gets_every_state(backend: Backend, status: str) -> None:
+    write_state(backend.database, row("STARTED", started_at=at(1), retries=1))
+    change(backend, status=None)
+    found = written(backend, row(status, started_at=at(0), retries=0))
+
+    assert (found["status"], found["started_at"]) == (status, at(0))
 
 
 def test_the_same_end_again_is_not_a_duplicate(backend: Backend) -> None:
