@@ -15,7 +15,7 @@ from kombu.message import Message
 from sqlalchemy import create_engine
 
 from cadasta.workertoolbox.results._database import tables
-from cadasta.workertoolbox.results._monitor import upserts
+from cadasta.workertoolbox.results._monitor import message_arrays
 from measuring.drain import BATCH, consume
 
 
@@ -28,7 +28,7 @@ def main(url: str, name: str, database: str, messages: str) -> None:
 
     def write() -> None:
         with engine.begin() as connection:
-            connection.execute(upserts._insert_messages(), batches.pop())
+            connection.execute(message_arrays._insert_messages(), batches.pop())
 
     def receive(message: Message) -> None:
         waiting.append(message)
@@ -65,7 +65,7 @@ def _arrays() -> dict[str, str]:
     ids = sorted(str(uuid.uuid4()) for _ in range(BATCH))
     own = {"id": ids, "root_id": ids}
     return {
-        column: upserts._encode(own.get(column) or [row.get(column)] * BATCH)
+        column: message_arrays._encode(own.get(column) or [row.get(column)] * BATCH)
         for column in tables.task.c.keys()
     }
 
