@@ -75,9 +75,9 @@ def test_names_that_sqs_would_refuse_are_one_short_line(tmp_path: Path) -> None:
     queues = ["mail.daily", "a b", "export", "c.d", "e.f", "g.h"]
     app.config_from_object(Config.embedded(queues, tmp_path / "box"))
     [line] = [each for each in run(app).output.splitlines() if "SQS" in each]
-    names = "'mail.daily', 'a b', 'c.d' and 2 more"
+    detail = "would need other names for 'mail.daily', 'a b', 'c.d' and 2 more"
 
-    assert line == f"{'ok':7} {'move to SQS':28} would need other names for {names}"
+    assert line == f"{'warning':7} {'move to SQS':28} {detail}"
 
 
 def test_advice_names_the_app_as_the_caller_has(

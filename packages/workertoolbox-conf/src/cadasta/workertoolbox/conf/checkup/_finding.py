@@ -40,7 +40,7 @@ def ok(check: str, detail: str) -> Finding:
     return Finding(check, Status.OK, detail)
 
 
-def warning(check: str, detail: str, advice: str) -> Finding:
+def warning(check: str, detail: str, advice: str = "") -> Finding:
     """Return a finding that needs attention but does not fail the check-up."""
     return Finding(check, Status.WARNING, detail, advice)
 

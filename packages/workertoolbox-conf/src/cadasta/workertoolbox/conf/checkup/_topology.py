@@ -97,7 +97,7 @@ def _is_unused(context: CheckContext, missing: set[str]) -> bool:
 
 
 def _check_names(context: CheckContext) -> Iterator[Finding]:
-    """Name in one line what would have to change for a move to SQS."""
+    """Warn about names with which the service cannot move to SQS."""
     prefix = context.app.conf.broker_transport_options.get("queue_name_prefix", "")
     names = [
         repr(each.name)
@@ -108,8 +108,9 @@ def _check_names(context: CheckContext) -> Iterator[Finding]:
         shown = ", ".join(names[:_MAX_NAMES])
         more = len(names) - _MAX_NAMES
         others = f" and {more} more" if more > 0 else ""
-        # Not a warning: most fleets stay on their broker, and every check would warn.
-        yield ok("move to SQS", f"would need other names for {shown}{others}")
+        # In one line, because most fleets stay on their broker.
+        detail = f"would need other names for {shown}{others}"
+        yield warning("move to SQS", detail)
 
 
 def _check_rabbitmq(context: CheckContext) -> Iterator[Finding]:
