@@ -242,6 +242,8 @@ def test_a_task_is_slow_if_it_waits_longer_than_usual(
     if cause is Cause.WAITING_LONG:
         assert words(reason).startswith(f"{begin}tasks, longer than the 1.")
         assert words(reason).endswith(" min that 99 in 100 tasks of its name wait.")
+    else:
+        assert words(reason) == f"{begin}tasks."
 
 
 def test_a_task_is_not_slow_in_its_first_minute(
