@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import Connection, ConnectionError
 
 from cadasta.workertoolbox.routing import CopyFailed
 from support import sqs_requests
@@ -233,6 +234,31 @@ def _deny_monitor_queue(
     """Deny every request for the monitor queue."""
     name = request.body.get("QueueName", request.queue)
     return DENIED if name.endswith(MONITOR) else None
+
+
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
+def test_a_connection_that_ends_after_a_task_was_sent_leaves_it_with_its_copy(
+    queues: RedisContents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send: Any = Connection.send_packed_command
+    key = f"{queues.key('export')}\r\n".encode()
+    has_sent = False
+
+    def send_one_task(self: Connection, command: Any, **options: Any) -> None:
+        nonlocal has_sent
+        if has_sent:
+            raise ConnectionError("cut by the test")
+        send(self, command, **options)
+        has_sent = key in b"".join(command)
+
+    with routing_app(queues) as app:
+        app.send_task("export.note", task_id="before", queue="msg")
+        with monkeypatch.context() as patch:
+            patch.setattr(Connection, "send_packed_command", send_one_task)
+            app.send_task("export.note", task_id="1", retry=False)
+
+    assert queues.ids("export") == ["1"]
+    assert queues.ids(MONITOR) == ["1", "before"]
 
 
 def test_a_failed_publish_leaves_no_file_behind(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ with extra("redis", "redis"):
 
     from cadasta.workertoolbox.routing.transports import _redis_errors as errors
     from cadasta.workertoolbox.routing.transports._redis_fetch import AtomicFetchChannel
+    from cadasta.workertoolbox.routing.transports._redis_put import AtomicPutChannel
 
 
-class Channel(AtomicFetchChannel):
-    """kombu's channel, which fetches atomically and publishes copies separately.
+class Channel(AtomicFetchChannel, AtomicPutChannel):
+    """kombu's channel, which fetches a message, and publishes a task, in one step.
 
     Unacknowledged messages lie in Redis with their exchange and routing key, and any
     worker returns them after the visibility timeout. So they are pinned to their queue
