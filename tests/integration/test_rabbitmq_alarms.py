@@ -216,3 +216,19 @@ def test_a_step_of_a_chain_waits_for_the_end_of_an_alarm(
             wait_for_executions(tmp_path, ids)
 
     assert ran == ids[:1]
+
+
+def test_a_worker_keeps_running_after_it_has_held_a_message_too_long(
+    node: Node, contents: RabbitMQContents, tmp_path: Path
+) -> None:
+    with (
+        routing_app(contents) as app,
+        node.consumer_timeout(0.5),
+        run_worker(contents, tmp_path, "-c", "1") as worker,
+    ):
+        app.send_task("export.note", countdown=3600)
+        worker.wait_for("delivery acknowledgement on channel")
+        task_id = app.send_task("export.note").id
+        wait_for_executions(tmp_path, [task_id])
+
+        assert worker.exit_code is None

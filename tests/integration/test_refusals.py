@@ -6,12 +6,11 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis as redis_client
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from kombu import Consumer
 from kombu.asynchronous import Hub, set_event_loop
@@ -19,10 +18,8 @@ from kombu.asynchronous import Hub, set_event_loop
 from cadasta.workertoolbox.results import upgrade
 from servers.access import BrokerAccess
 from servers.rabbitmq import RabbitMQ
-from servers.redis import node as redis_node
 from support.brokers import result_backend_url
 from support.denying_sqs import serve_denials
-from support.polling import wait_until
 from support.processes import Process
 from support.queue_contents import (
     QueueContents,
@@ -193,52 +190,6 @@ def test_a_producer_that_is_refused_for_good_gets_the_reason_at_once(
     assert all(word in str(caught.value) for word in words)
     assert "wrong" not in str(caught.value)
     assert time.monotonic() - started_at < 60
-
-
-@pytest.mark.parametrize("pool", ["solo", "prefork"])
-def test_a_worker_waits_for_a_redis_server_that_cannot_write(
-    tmp_path: Path, pool: str
-) -> None:
-    server = redis_node(tmp_path)
-    with server.running(), redis_client.Redis.from_url(server.server.url) as client:
-        queues = RedisContents(
-            BrokerAccess(server.server.url, {"global_keyprefix": ""})
-        )
-        with (
-            routing_app(queues) as app,
-            run_worker(queues, tmp_path, "-P", pool, "-c", "1") as worker,
-        ):
-            ids = [app.send_task("export.note").id]
-            wait_for_executions(tmp_path, ids)
-            for fault in (_replica, _full_memory):
-                with fault(client):
-                    _provoke(app, client, worker)
-                ids.append(app.send_task("export.note").id)
-                wait_for_executions(tmp_path, ids)
-
-            assert worker.exit_code is None
-
-
-@contextmanager
-def _replica(client: Any) -> Iterator[None]:
-    client.replicaof("127.0.0.1", 1)
-    yield
-    client.replicaof("NO", "ONE")
-
-
-@contextmanager
-def _full_memory(client: Any) -> Iterator[None]:
-    client.config_set("maxmemory", 1)
-    yield
-    client.config_set("maxmemory", 0)
-
-
-def _provoke(app: Any, client: Any, worker: Process) -> None:
-    reconnects = worker.text.count("Trying to")
-    with pytest.raises(Exception, match="READONLY|OOM|replica|maxmemory"):
-        app.send_task("export.note", retry=False)
-    client.client_kill_filter(_type="normal", skipme=True)
-    wait_until(lambda: worker.text.count("Trying to") > reconnects)
 
 
 @pytest.mark.parametrize("queue", ["export", MONITOR])

@@ -246,6 +246,19 @@ class Node:
         finally:
             self._control(*cleared)
 
+    @contextmanager
+    def consumer_timeout(self, timeout_s: float) -> Iterator[None]:
+        """Let messages be held that long on connections that begin in a block."""
+        self._set(consumer_timeout=int(timeout_s * 1000), channel_tick_interval=100)
+        try:
+            yield
+        finally:
+            self._set(consumer_timeout=1_800_000, channel_tick_interval=60_000)
+
+    def _set(self, **values: int) -> None:
+        words = [f"application:set_env(rabbit, {n}, {v})" for n, v in values.items()]
+        self._control("eval", f"{', '.join(words)}.")
+
     def _control(self, *arguments: str) -> None:
         program = self._program.with_name("rabbitmqctl")
         name = self._environment["RABBITMQ_NODENAME"]

@@ -15,9 +15,11 @@ from cadasta.workertoolbox.routing._errors import BrokerRefused
 
 #: Errors of a server that works but cannot write at the moment: a primary that became
 #: a replica, a server at `maxmemory`, one that cannot save or lacks replicas, a cluster
-#: that is moving. A script that fails has one of these words in the middle of its text.
+#: that is moving, one that runs a slow script of anybody. A script that fails has one
+#: of these words in the middle of its text.
 _TEMPORARY = re.compile(
-    r"\b(?:READONLY|UNBLOCKED|OOM|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
+    r"\b(?:READONLY|UNBLOCKED|OOM|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN"
+    r"|BUSY)\b"
 )
 
 

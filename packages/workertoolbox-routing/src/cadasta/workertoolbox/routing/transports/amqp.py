@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from math import isfinite
 from time import monotonic
@@ -39,6 +40,9 @@ from cadasta.workertoolbox.routing.transports._amqp_confirms import (
 )
 from cadasta.workertoolbox.routing.transports._amqp_frames import tolerant_frame_handler
 from cadasta.workertoolbox.routing.transports._purging import PurgingChannel
+
+#: RabbitMQ's text when it closes a channel because of its `consumer_timeout`.
+_UNACKNOWLEDGED = re.compile("delivery acknowledgement on channel .* timed out")
 
 #: Exchanges whose messages are confirmed, like those of the task queues.
 _CONFIRMED_EXCHANGES = (EXCHANGE, DELAYED_EXCHANGE, DELIVERY_EXCHANGE)
@@ -95,6 +99,15 @@ class Channel(PurgingChannel, _BoundedWait, DeclaringChannel):
         self, error: Exception, exchange: str, routing_key: str, message: Any
     ) -> None:
         self._returned = Unroutable(exchange, routing_key)
+
+    def _on_close(self, reply_code: int, reply_text: str, *method: int) -> None:
+        try:
+            super()._on_close(reply_code, reply_text, *method)
+        except PreconditionFailed as error:
+            if not _UNACKNOWLEDGED.search(reply_text):
+                raise
+            # Celery stops a worker after py-amqp's error, and reconnects after this.
+            raise RecoverableConnectionError(reply_text, error.method_sig) from error
 
     def basic_publish_confirm(
         self, msg: Any, exchange: str = "", routing_key: str = "", **kwargs: Any
