@@ -218,7 +218,7 @@ def test_a_step_of_a_chain_waits_for_the_end_of_an_alarm(
     assert ran == ids[:1]
 
 
-def test_a_worker_keeps_running_after_it_has_held_a_message_too_long(
+def test_a_worker_keeps_running_after_rabbitmq_takes_its_channel_and_its_queues(
     node: Node, contents: RabbitMQContents, tmp_path: Path
 ) -> None:
     with (
@@ -230,5 +230,8 @@ def test_a_worker_keeps_running_after_it_has_held_a_message_too_long(
         worker.wait_for("delivery acknowledgement on channel")
         task_id = app.send_task("export.note").id
         wait_for_executions(tmp_path, [task_id])
+        node.stop_queues(contents.access.url)
+        worker.wait_for("stopped by supervisor")
+        worker.wait_for("Trying to re")
 
         assert worker.exit_code is None

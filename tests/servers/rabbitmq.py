@@ -255,6 +255,11 @@ class Node:
         finally:
             self._set(consumer_timeout=1_800_000, channel_tick_interval=60_000)
 
+    def stop_queues(self, url: str) -> None:
+        """Stop the queues of a virtual host, as if their node was down."""
+        vhost = url.rpartition("/")[2]
+        self._control("eval", f'rabbit_amqqueue_sup_sup:stop_for_vhost(<<"{vhost}">>).')
+
     def _set(self, **values: int) -> None:
         words = [f"application:set_env(rabbit, {n}, {v})" for n, v in values.items()]
         self._control("eval", f"{', '.join(words)}.")

@@ -248,6 +248,8 @@ class Transport(pyamqp.Transport):
 
     Connection = Connection
     Channel = Channel
+    #: A queue is not found while its node is down: workers wait and connect again.
+    connection_errors = (*pyamqp.Transport.connection_errors, NotFound, ResourceLocked)
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
