@@ -14,7 +14,11 @@ from celery.app.task import Context
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import psycopg2
 
-from cadasta.workertoolbox.results._backend import chord_progress, chords
+from cadasta.workertoolbox.results._backend import (
+    chord_progress,
+    chord_statements,
+    chords,
+)
 from cadasta.workertoolbox.results._backend.chord_progress import (
     ChordPart,
     ChordProgress,
@@ -320,7 +324,7 @@ def test_the_parts_of_a_failed_run_are_deleted_for_the_chord_that_runs_again(
 
 def test_on_postgresql_a_part_is_stored_and_counted_by_one_statement() -> None:
     make_dialect: Any = psycopg2.dialect
-    [statement] = chord_progress._record_part(make_dialect())
+    [statement] = chord_statements.record_part(make_dialect())
     # The tests with real servers run it.
     part, _, count = " ".join(statement.sql.split()).partition(") INSERT")
 

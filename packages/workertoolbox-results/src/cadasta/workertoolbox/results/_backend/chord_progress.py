@@ -10,34 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Dialect,
-    bindparam,
-    case,
-    delete,
-    func,
-    literal,
-    null,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import Insert
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy import select, update
 
+from cadasta.workertoolbox.results._backend import chord_statements
+from cadasta.workertoolbox.results._backend.chord_statements import PROGRESS_COLUMNS
 from cadasta.workertoolbox.results._database.connection import Database
-from cadasta.workertoolbox.results._database.engine import insert_into
-from cadasta.workertoolbox.results._database.statement import (
-    Statement,
-    compile_statement,
-    execute,
-)
-from cadasta.workertoolbox.results._database.tables import chord, chord_part
-from cadasta.workertoolbox.results._database.types import Instant
+from cadasta.workertoolbox.results._database.statement import execute
+from cadasta.workertoolbox.results._database.tables import chord
 
 
 @dataclass(frozen=True)
@@ -106,13 +87,13 @@ def create(database: Database, id: str, header: bytes | None) -> None:
             header.
     """
     values = {"chord_id": id, "header": header, "touched_at": datetime.now(UTC)}
-    execute(database, _create(database.dialect), values)
+    execute(database, chord_statements.create(database.dialect), values)
 
 
 def set_size(database: Database, id: str, size: int) -> None:
     """Store the number of tasks in the header."""
     values = {"chord_id": id, "new_size": size, "touched_at": datetime.now(UTC)}
-    execute(database, _set_size(database.dialect), values)
+    execute(database, chord_statements.set_size(database.dialect), values)
 
 
 def add_task(database: Database, id: str) -> None:
@@ -132,14 +113,14 @@ def record_part(database: Database, part: ChordPart) -> tuple[ChordProgress, boo
     values = {**asdict(part), "touched_at": datetime.now(UTC)}
     # Flushed to disk before the task's state is stored: if the server crashed in
     # between and lost the part, the worker would store the state, but not the part.
-    statements = _record_part(database.dialect)
+    statements = chord_statements.record_part(database.dialect)
     [[*progress, is_new]] = execute(database, statements, values).rows
     return _progress(progress), bool(is_new)
 
 
 def find(database: Database, id: str) -> ChordProgress | None:
     """Return the progress of a chord, or None if the chord is unknown."""
-    query = select(*_PROGRESS_COLUMNS).where(chord.c.id == id)
+    query = select(*PROGRESS_COLUMNS).where(chord.c.id == id)
     with database.connect() as connection:
         row = connection.execute(query).first()
     return None if row is None else _progress(row)
@@ -165,7 +146,7 @@ def claim_body(database: Database, part: ChordPart, progress: ChordProgress) -> 
 
 def fetch_parts(database: Database, id: str) -> tuple[bytes | None, list[ChordPart]]:
     """Return the header as `create` stored it, and the parts in header order."""
-    header, parts = _fetch_parts(database.dialect)
+    header, parts = chord_statements.fetch_parts(database.dialect)
     [[encoded]] = execute(database, [header], {"chord_id": id}).rows
     rows = execute(database, [parts], {"chord_id": id}).rows
     return encoded, [ChordPart(*row) for row in rows]
@@ -178,23 +159,8 @@ def mark_started(database: Database, id: str, *, keep_parts: bool = False) -> No
         keep_parts: Whether the parts stay, so that failed ones can be run again.
     """
     values = {"chord_id": id, "now": datetime.now(UTC)}
-    mark, deletion = _mark_started(database.dialect)
+    mark, deletion = chord_statements.mark_started(database.dialect)
     execute(database, [mark] if keep_parts else [mark, deletion], values)
-
-
-_PROGRESS_COLUMNS = (
-    chord.c.size,
-    chord.c.added,
-    chord.c.done,
-    chord.c.starters,
-    chord.c.started_at,
-    chord.c.starter_id,
-    (func.coalesce(func.length(chord.c.header), 1) > 0).label("is_known"),
-)
-
-#: The header of a chord that `create` has not stored. A header that is nested is longer
-#: when it is encoded, and a flat one is not stored.
-_UNKNOWN = b""
 
 
 def _progress(row: Sequence[Any]) -> ChordProgress:
@@ -203,109 +169,3 @@ def _progress(row: Sequence[Any]) -> ChordProgress:
     return ChordProgress(
         size, added, done, starters, is_started, starter_id, bool(is_known)
     )
-
-
-_ID: BindParameter[str] = bindparam("chord_id", type_=chord.c.id.type)
-_TOUCHED_AT: BindParameter[datetime] = bindparam("touched_at", type_=Instant())
-
-
-@cache
-def _create(dialect: Dialect) -> list[Statement]:
-    zero = dict.fromkeys(("added", "done", "starters"), 0)
-    counts = {"size": null(), "starter_id": null(), **zero}
-    header = bindparam("header", type_=chord.c.header.type)
-    given = {"header": header, "touched_at": _TOUCHED_AT, "started_at": null()}
-    insert = insert_into(chord, dialect.name).values(id=_ID, **counts, **given)
-    has_started = chord.c.started_at.is_not(None)
-    kept_or_reset = {
-        name: case((has_started, initial), else_=chord.c[name])
-        for name, initial in counts.items()
-    }
-    upsert = insert.on_conflict_do_update(
-        index_elements=[chord.c.id], set_={**kept_or_reset, **given}
-    )
-    # The parts of a chord that has failed would prevent the new ones.
-    started = select(chord.c.id).where(chord.c.id == _ID, has_started)
-    old_parts = delete(chord_part).where(chord_part.c.chord_id == _ID, started.exists())
-    return [compile_statement(dialect, each) for each in (old_parts, upsert)]
-
-
-@cache
-def _set_size(dialect: Dialect) -> list[Statement]:
-    size = bindparam("new_size", type_=chord.c.size.type)
-    statement = update(chord).where(chord.c.id == _ID)
-    return [
-        compile_statement(dialect, statement.values(size=size, touched_at=_TOUCHED_AT))
-    ]
-
-
-@cache
-def _record_part(dialect: Dialect) -> list[Statement]:
-    part = _insert_part(dialect.name)
-    if dialect.name == "sqlite":
-        # `changes()` is the number of rows that the previous statement has inserted.
-        count = _count_parts("sqlite", new=func.changes(type_=chord.c.done.type))
-        return [compile_statement(dialect, statement) for statement in (part, count)]
-    inserted = part.returning(chord_part.c.task_id).cte("part")
-    new = select(func.count()).select_from(inserted).scalar_subquery()
-    return [compile_statement(dialect, _count_parts(dialect.name, new=new))]
-
-
-@cache
-def _fetch_parts(dialect: Dialect) -> list[Statement]:
-    header = select(chord.c.header).where(chord.c.id == _ID)
-    parts = (
-        select(*chord_part.c)
-        .where(chord_part.c.chord_id == _ID)
-        .order_by(chord_part.c.position, chord_part.c.task_id)
-    )
-    return [compile_statement(dialect, query) for query in (header, parts)]
-
-
-@cache
-def _mark_started(dialect: Dialect) -> list[Statement]:
-    now = bindparam("now", type_=Instant())
-    started = (
-        update(chord).where(chord.c.id == _ID).values(started_at=now, touched_at=now)
-    )
-    parts = delete(chord_part).where(chord_part.c.chord_id == _ID)
-    return [compile_statement(dialect, statement) for statement in (started, parts)]
-
-
-def _insert_part(dialect: str) -> Insert:
-    """Insert a part, unless it is known or the body of its chord has started."""
-    started = select(chord.c.id).where(
-        chord.c.id == _ID,
-        chord.c.started_at.is_not(None),
-    )
-    values = [bindparam(column.name, type_=column.type) for column in chord_part.c]
-    return (
-        insert_into(chord_part, dialect)
-        .from_select(chord_part.c.keys(), select(*values).where(~started.exists()))
-        .on_conflict_do_nothing()
-    )
-
-
-def _count_parts(
-    dialect: str, *, new: ColumnElement[int]
-) -> ReturningInsert[*tuple[Any, ...]]:
-    """Add the number of new parts to the chord, and return its progress.
-
-    The upsert locks the chord's row, so parts are counted one after the other, and the
-    last one sees all of them.
-    """
-    starter_id = chord.c.starter_id
-    task_id = bindparam("task_id", type_=starter_id.type)
-    insert = insert_into(chord, dialect).values(
-        **{"id": _ID, "added": 0, "done": new, "starters": 0},
-        **{"starter_id": case((new > 0, task_id)), "touched_at": _TOUCHED_AT},
-        header=literal(_UNKNOWN, chord.c.header.type),
-    )
-    return insert.on_conflict_do_update(
-        index_elements=[chord.c.id],
-        set_={
-            "done": chord.c.done + insert.excluded.done,
-            "starter_id": func.coalesce(insert.excluded.starter_id, starter_id),
-            "touched_at": insert.excluded.touched_at,
-        },
-    ).returning(*_PROGRESS_COLUMNS, new.label("new"))

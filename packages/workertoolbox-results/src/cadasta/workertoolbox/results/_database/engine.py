@@ -13,7 +13,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 from weakref import WeakSet
 
-from sqlalchemy import URL, Dialect, Engine, Table, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    Dialect,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import (
@@ -224,6 +233,12 @@ def translate_errors(engine: Engine) -> Iterator[None]:
             "result_backend, the privileges of its role, and whether the server is "
             "running"
         ) from error
+
+
+def begin_write_transaction(connection: Connection) -> None:
+    """Lock a SQLite database against other writers, as it cannot lock single rows."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def insert_into(table: Table, dialect: str) -> Insert:

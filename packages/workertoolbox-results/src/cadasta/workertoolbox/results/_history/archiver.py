@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 
 from cadasta.workertoolbox.results._database.archived import are_on
+from cadasta.workertoolbox.results._database.engine import begin_write_transaction
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
@@ -131,7 +132,7 @@ def lock_archive(connection: Connection) -> bool:
     if connection.dialect.name == "sqlite":
         driver: Any = connection.connection.driver_connection
         if not driver.in_transaction:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            begin_write_transaction(connection)
         return True
     return bool(connection.execute(_LOCK).scalar_one())
 

@@ -9,7 +9,10 @@ from sqlalchemy import Connection, Engine, select
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.archived import find_last_ends
-from cadasta.workertoolbox.results._database.engine import translate_errors
+from cadasta.workertoolbox.results._database.engine import (
+    begin_write_transaction,
+    translate_errors,
+)
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
     chord,
@@ -27,7 +30,6 @@ from cadasta.workertoolbox.results._history.error_groups import forget_samples
 from cadasta.workertoolbox.results._history.expiry_rule import QUARANTINED, TASKS
 from cadasta.workertoolbox.results._history.purge import (
     BATCH_SIZE,
-    begin_write_transaction,
     delete_rows,
 )
 from cadasta.workertoolbox.results._workflows.members import WorkflowIds, find_workflow

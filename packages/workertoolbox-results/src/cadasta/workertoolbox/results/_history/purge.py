@@ -23,7 +23,10 @@ from sqlalchemy import (
 )
 
 from cadasta.workertoolbox.results._database.archived import are_on, find_archived
-from cadasta.workertoolbox.results._database.engine import translate_errors
+from cadasta.workertoolbox.results._database.engine import (
+    begin_write_transaction,
+    translate_errors,
+)
 from cadasta.workertoolbox.results._database.tables import history, taskmeta
 from cadasta.workertoolbox.results._history.days import Day, existing_days
 from cadasta.workertoolbox.results._history.dropping import (
@@ -167,12 +170,6 @@ def drop_expired(engine: Engine, retention: Retention) -> Counter[str]:
             days,
         )
     return total
-
-
-def begin_write_transaction(connection: Connection) -> None:
-    """Lock a SQLite database against other writers, as it cannot lock single rows."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def delete_rows(

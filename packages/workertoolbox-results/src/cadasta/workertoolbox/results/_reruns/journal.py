@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from cadasta.workertoolbox.results._database.engine import translate_errors
+from cadasta.workertoolbox.results._database.engine import (
+    begin_write_transaction,
+    translate_errors,
+)
 from cadasta.workertoolbox.results._database.tables import operation, operation_task
 from cadasta.workertoolbox.results._reruns.messages import new_id
 from cadasta.workertoolbox.results._store.operations.journal import (
@@ -112,9 +115,8 @@ def claim(engine: Engine, entry: OperationTask, own: Operation) -> OperationTask
         DatabaseUnavailable: The database cannot be reached, or refuses the statement.
     """
     with translate_errors(engine), engine.begin() as connection:
-        if connection.dialect.name == "sqlite":
-            # It cannot lock rows: otherwise two processes could read before both write.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # Otherwise two processes could read before both write.
+        begin_write_transaction(connection)
         rival = find_rival(_lock_reruns(connection, entry), own)
         if rival is not None:
             return _change(connection, entry, REFUSED, rival)
