@@ -115,19 +115,19 @@ def _line(
         yield Cell(" " * GAP)
 
 
-def count_cell(number: int | None, *, style: str = "") -> Cell:
+def count_cell(number: int | None) -> Cell:
     """Return a number as `12,345`, and a question mark if it is not known."""
     text = count_text(number)
     if number is None:
         return Cell(text, "yellow")
-    return Cell(text, style if number else "dim")
+    return Cell(text, "" if number else "dim")
 
 
-def share_cell(share: float | None, *, style: str = "red") -> Cell:
+def share_cell(share: float | None) -> Cell:
     """Return a share from 0 to 1 in percent, such as `2.0 %`."""
     if share is None:
         return BLANK
-    return Cell(share_text(share), style if share else "dim")
+    return Cell(share_text(share), "red" if share else "dim")
 
 
 def duration_cell(seconds: float | None, *, style: str = "") -> Cell:
@@ -155,9 +155,9 @@ def change_cell(
     return Cell(change.text, styles[0] if change.is_more else styles[1])
 
 
-def age_cell(at: datetime | None, now: datetime, *, style: str = "") -> Cell:
+def age_cell(at: datetime | None, now: datetime) -> Cell:
     """Return how long ago an instant was, such as `2.1 min ago`."""
-    return Cell(age_text(at, now), style)
+    return Cell(age_text(at, now))
 
 
 def bars(numbers: Sequence[int]) -> str:
