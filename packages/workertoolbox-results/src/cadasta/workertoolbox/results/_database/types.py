@@ -18,6 +18,9 @@ from sqlalchemy.types import TypeDecorator
 FIRST = datetime(1, 1, 2, tzinfo=UTC)
 LAST = datetime(9999, 12, 30, tzinfo=UTC)
 
+#: In comparisons, the instant of what has not happened yet.
+NEVER = datetime.max.replace(tzinfo=UTC)
+
 
 class _Readable(FunctionElement[Any]):
     """A time without a time zone that Python can represent.

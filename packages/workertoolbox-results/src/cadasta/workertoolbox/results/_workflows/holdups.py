@@ -14,8 +14,9 @@ from cadasta.workertoolbox.results._database.statuses import (
     QUEUED,
     SCHEDULED,
 )
+from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results._workflows.links import NEVER, Links
+from cadasta.workertoolbox.results._workflows.links import Links
 from cadasta.workertoolbox.results._workflows.workflow import Activity, Holdup
 
 #: Ends that are not failures.

@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from cadasta.workertoolbox.results._database.statuses import PLANNED
+from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.order import in_topological_order
-
-#: The time of publication of a task that is not published yet.
-NEVER = datetime.max.replace(tzinfo=UTC)
 
 #: Maximum number of levels above a header that are searched for the place of its body.
 MAX_LEVELS = 1000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._task import Task
-from cadasta.workertoolbox.results._workflows.links import NEVER
 
 
 def find_newest_reruns(tasks: Mapping[str, Task]) -> Mapping[str, str]:

@@ -24,7 +24,7 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
-from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._database.types import NEVER, naive_utc
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.rows.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.rows.distinct_values import each_value
@@ -134,9 +134,8 @@ def _read_running(connection: Connection) -> Mapping[str, Sequence[RunningTask]]
         if status == states.STARTED or status not in STATUSES:
             at = started_at or (stored_at and stored_at.replace(tzinfo=UTC))
             found[worker].append(RunningTask(id=id, name=name, started_at=at))
-    last = datetime.max.replace(tzinfo=UTC)
     return {
-        worker: sorted(tasks, key=lambda each: (each.started_at or last, each.id))
+        worker: sorted(tasks, key=lambda each: (each.started_at or NEVER, each.id))
         for worker, tasks in found.items()
     }
 

@@ -28,6 +28,7 @@ from cadasta.workertoolbox.results._database.archived import are_on, find_last_e
 from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
+from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._history.attempt_records import (
     MAX_ERROR_BYTES,
     REPLACED,
@@ -36,8 +37,6 @@ from cadasta.workertoolbox.results._history.attempt_records import (
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.rows.reading import MAX_IDS_PER_QUERY, by_days
 from cadasta.workertoolbox.results._task import failure_text
-
-_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +271,7 @@ def _message_of(run: Attempt, published: Sequence[Attempt]) -> int | None:
 
 
 def _order(attempt: Attempt) -> tuple[datetime, datetime]:
-    started_at = attempt.started_at or _LAST
+    started_at = attempt.started_at or NEVER
     return attempt.scheduled_at or started_at, started_at
 
 

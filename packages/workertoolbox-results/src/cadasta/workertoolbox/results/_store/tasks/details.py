@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 
 from sqlalchemy import Connection
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.archived import find_last_ends
+from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.operations.journal import (
@@ -25,8 +26,6 @@ from cadasta.workertoolbox.results._store.tasks.stored_calls import (
 )
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.members import find_children, find_group
-
-_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +136,6 @@ def _read_known(
 def _relatives(known: Mapping[str, Task], ids: Sequence[str], limit: int) -> Relatives:
     tasks = [known[id] for id in ids[:limit] if id in known]
     return Relatives(
-        tasks=sorted(tasks, key=lambda task: (task.scheduled_at or _LAST, task.id)),
+        tasks=sorted(tasks, key=lambda task: (task.scheduled_at or NEVER, task.id)),
         others=max(len(ids) - limit, 0),
     )

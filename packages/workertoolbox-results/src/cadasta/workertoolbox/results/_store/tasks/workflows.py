@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import PLANNED
+from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.rows.reading import read_tasks
@@ -148,5 +149,4 @@ def _read_workflow(
 
 def _oldest_first(tasks: Iterable[Task]) -> Sequence[Task]:
     """Return tasks by their publication; planned steps are last."""
-    last = datetime.max.replace(tzinfo=UTC)
-    return sorted(tasks, key=lambda task: (task.scheduled_at or last, task.id))
+    return sorted(tasks, key=lambda task: (task.scheduled_at or NEVER, task.id))

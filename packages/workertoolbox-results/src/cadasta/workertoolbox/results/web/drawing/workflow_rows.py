@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from cadasta.workertoolbox.results._database.statuses import PLANNED
+from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerpt
 from cadasta.workertoolbox.results._workflows.holdups import has_failed
-from cadasta.workertoolbox.results._workflows.links import NEVER
 from cadasta.workertoolbox.results._workflows.workflow import Workflow, WorkflowNode
 from cadasta.workertoolbox.results.web.drawing.planned_bars import (
     KNOWN_WIDTH,
