@@ -5,14 +5,14 @@ from __future__ import annotations
 from inspect import getsource
 from types import ModuleType
 
-from cadasta.workertoolbox.results import _durations
+from cadasta.workertoolbox.results import _durations, _work_queues
 from cadasta.workertoolbox.results import _headers as read
 from cadasta.workertoolbox.results._arguments.jsonable import MAX_NAME_LENGTH
 from cadasta.workertoolbox.results._database.tables import NAME_LENGTH
 from cadasta.workertoolbox.results._monitor import size_limits as monitor_limits
 from cadasta.workertoolbox.results._monitor import value_count as monitor_count
+from cadasta.workertoolbox.routing import _destination, _ids, without_delay
 from cadasta.workertoolbox.routing import _headers as written
-from cadasta.workertoolbox.routing import _ids, without_delay
 from cadasta.workertoolbox.routing import _size_limits as worker_limits
 from cadasta.workertoolbox.routing import _value_count as worker_count
 from cadasta.workertoolbox.routing._environment import durations
@@ -54,6 +54,12 @@ def test_both_find_the_work_queue_behind_a_delay() -> None:
     key = ".".join("01" * 14) + ".export"
 
     assert read.work_queue({"routing_key": key}, {}) == without_delay(key) == "export"
+
+
+def test_both_match_routing_keys_alike() -> None:
+    ours, theirs = _destination._match_words, _work_queues._match_words
+
+    assert getsource(ours) == getsource(theirs)
 
 
 def test_publishers_refuse_ids_for_which_the_tables_have_no_room() -> None:

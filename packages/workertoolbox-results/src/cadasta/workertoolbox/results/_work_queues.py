@@ -70,9 +70,10 @@ def _matches(exchange: Exchange, pattern: str, key: str) -> bool:
 
 
 def _match_words(pattern: list[str], words: list[str]) -> bool:
+    """Return whether a topic exchange of AMQP matches the words of a routing key."""
     if not pattern:
         return not words
-    first, *rest = pattern
+    first, *others = pattern
     if first == "#":
-        return any(_match_words(rest, words[n:]) for n in range(len(words) + 1))
-    return bool(words) and first in ("*", words[0]) and _match_words(rest, words[1:])
+        return any(_match_words(others, words[n:]) for n in range(len(words) + 1))
+    return bool(words) and first in ("*", words[0]) and _match_words(others, words[1:])
