@@ -1,8 +1,18 @@
-"""Order the files of the shared suite, so that parallel processes end together."""
+"""Options of the shared suite that keep it short.
+
+Files start in an order in which parallel processes end together, and the processes that
+tests start do not import what they do not use.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+
+#: Modules that processes import instead of larger ones.
+STARTUP = str(Path(__file__).parent / "support" / "startup")
 
 #: Files that take a minute or longer on two busy cores, the longest ones first. One
 #: process runs a file: a long one that starts late keeps it busy when the others end.
@@ -39,6 +49,14 @@ LONG_FILES = (
     "test_monitor_memory.py",
     "test_redaction.py",
 )
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start find the smaller modules first."""
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    # The parallel processes of pytest inherit it.
+    path = [STARTUP, *(each for each in inherited if each not in ("", STARTUP))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
