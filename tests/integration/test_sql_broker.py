@@ -11,6 +11,7 @@ from celery import Celery
 from kombu import Consumer
 from kombu.transport.sqlalchemy.models import metadata
 from sqlalchemy import Engine, NullPool, create_engine, event
+from sqlalchemy.exc import OperationalError
 
 from support.queue_contents import SQLAlchemyContents
 from support.routing_processes import consume_ids, routing_app
@@ -93,6 +94,30 @@ def test_a_task_is_published_again_if_its_queue_is_deleted_meanwhile(
 
     assert queues.ids("export") == [task_id]
     assert queues.ids("platform.fifo") == [task_id]
+
+
+def test_a_database_that_stops_after_a_task_was_sent_has_its_copy_too(
+    queues: SQLAlchemyContents,
+) -> None:
+    commits: list[Any] = []
+    note = commits.append
+
+    def refuse(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if commits:
+            raise OperationalError(statement, {}, Exception("refused by the test"))
+
+    with routing_app(queues) as app:
+        before = add_task(app)
+        event.listen(Engine, "commit", note)
+        event.listen(Engine, "before_cursor_execute", refuse)
+        try:
+            task_id = add_task(app)
+        finally:
+            event.remove(Engine, "commit", note)
+            event.remove(Engine, "before_cursor_execute", refuse)
+
+    assert queues.ids("export") == sorted([before, task_id])
+    assert queues.ids("platform.fifo") == sorted([before, task_id])
 
 
 @pytest.mark.parametrize("words", ["SELECT kombu_queue", "FOR UPDATE", "UPDATE kombu"])

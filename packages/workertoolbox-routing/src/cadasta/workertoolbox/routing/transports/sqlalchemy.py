@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import dumps
 from queue import Empty
 from threading import RLock
 from typing import Any
@@ -14,6 +15,7 @@ from cadasta.workertoolbox.routing._extras import extra
 from cadasta.workertoolbox.routing._forks import at_leave
 from cadasta.workertoolbox.routing._log_text import log_text
 from cadasta.workertoolbox.routing._transport_options import only_accepted_options
+from cadasta.workertoolbox.routing.transports._copies import with_new_tag
 from cadasta.workertoolbox.routing.transports._virtual import TaskChannel, TaskTransport
 
 with extra("postgresql"):
@@ -35,7 +37,7 @@ _TEMPORARY = (IntegrityError, InterfaceError, InternalError, OperationalError)
 
 
 class Channel(TaskChannel, sqlalchemy.Channel):
-    """kombu's channel, which publishes a task and its copy separately.
+    """kombu's channel, which publishes a task and its copy in one transaction.
 
     A transaction that fails is rolled back. kombu leaves most of them open, and the
     next statement of the channel fails.
@@ -67,6 +69,32 @@ class Channel(TaskChannel, sqlalchemy.Channel):
                 # Another process has just created the queue.
                 self.session.rollback()
                 return super()._get_or_create(queue)
+
+    def put_task(
+        self: Any,
+        message: dict[str, Any],
+        work: list[str],
+        copies: list[str],
+        **kwargs: Any,
+    ) -> None:
+        """Put a task and its copies in one transaction; if it is refused, each alone.
+
+        Raises:
+            CopyFailed: A copy could not be put, and `copy_failure` is `raise`.
+            Exception: The task could not be put; no copy was put either.
+        """
+        try:
+            with self._rolled_back_on_error():
+                # First, because a queue that is created ends the transaction.
+                records = [self._get_or_create(queue) for queue in (*work, *copies)]
+                for record in records:
+                    payload = dumps(with_new_tag(message))
+                    self.session.add(self.message_cls(payload, record))
+                self.session.commit()
+        except (InterfaceError, OperationalError):
+            raise
+        except DBAPIError:
+            super().put_task(message, work, copies, **kwargs)
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
         with self._rolled_back_on_error():
