@@ -132,9 +132,11 @@ def test_only_tasks_that_have_ended_and_are_not_archived_are_taken(
     store: TaskStore,
 ) -> None:
     statuses = ["SUCCESS", "FAILURE", "REVOKED", "IGNORED", "REJECTED", "LOST"]
-    for number, status in enumerate([*statuses, "STARTED", "RETRY", "PROGRESS"]):
+    for number, status in enumerate(statuses):
         end(store, str(number), -5, status=status)
-    end(store, "a", -5, archived_at=at(-4))
+    for status in ("STARTED", "RETRY", "PROGRESS"):
+        end(store, status, -6, status=status)
+    end(store, "a", -7, archived_at=at(-4))
     end(store, None, -5)
 
     assert sorted(ids(store)) == [*"012345"]
@@ -217,12 +219,15 @@ def test_the_options_are_settings(app: Celery) -> None:
     app.conf.update(
         ARCHIVE_AFTER="90s", LOST_AFTER="1h", MAX_HISTORY_RESULT_BYTES=70_000
     )
+    app.conf.RETENTION = {"FAILURE": "90d"}
     given = archive_options(app)
 
     assert (defaults.delay_s, defaults.lost_after_s) == (DELAY_S, LOST_AFTER_S)
     assert defaults.max_result_bytes == MAX_RESULT_BYTES
     assert (given.delay_s, given.lost_after_s) == (90.0, 3600.0)
     assert given.max_result_bytes == 70_000
+    assert defaults.retention.keeps == frozenset()
+    assert given.retention.keeps == frozenset({"FAILURE"})
 
 
 @pytest.mark.parametrize("name", ["ARCHIVE_AFTER", "LOST_AFTER"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from archiving import archive
 from celery import Celery, states
 from celery.exceptions import TimeoutError
 from closing import make_older, publish, run, shown, statuses, store_state, stored
-from sqlalchemy import create_engine, event, insert
+from sqlalchemy import create_engine, event, insert, select
 
 from cadasta.workertoolbox.results._database.tables import taskmeta
 from cadasta.workertoolbox.results._errors import InvalidDuration
@@ -20,7 +21,11 @@ from cadasta.workertoolbox.results._history.ended_tasks import (
     ArchiveOptions,
     archive_options,
 )
-from cadasta.workertoolbox.results._history.lost_tasks import ACTIVE_FACTOR, mark_lost
+from cadasta.workertoolbox.results._history.lost_tasks import (
+    ACTIVE_FACTOR,
+    _store_marks,
+    mark_lost,
+)
 from cadasta.workertoolbox.results.backend import Backend
 
 PUBLISHED = "2026-01-02T03:04:05.000006+00:00"
@@ -192,6 +197,119 @@ def test_the_mark_of_a_lost_task_is_not_a_state_of_its_worker(backend: Backend) 
         look(backend, after_s)
 
     assert statuses(backend, ["1", "2"]) == ["LOST", "LOST"]
+
+
+#: When the message says that it was published.
+SAME = datetime.fromisoformat(PUBLISHED)
+
+#: When the archiver looks, in tests that store rows.
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+#: A task without a time limit is overdue after an hour, and a worker is silent after
+#: five minutes.
+OPTIONS: dict[str, Any] = {"lost_after_s": 3600.0, "silent_s": 300.0}
+
+
+def store(backend: Backend, id: str, ago_s: float, **values: Any) -> None:
+    """Store a state of a task, by default a start, some seconds before `NOW`."""
+    at = (NOW - timedelta(seconds=ago_s)).replace(tzinfo=None)
+    row = {"task_id": id, "status": states.STARTED, "worker": id, "date_done": at}
+    with backend.database.engine.begin() as connection:
+        connection.execute(insert(taskmeta).values({**row, **values}))
+
+
+def lost(backend: Backend) -> dict[str, str]:
+    """Look for lost tasks, and return the reasons by id."""
+    run(backend, mark_lost, NOW, **OPTIONS)
+    is_new = taskmeta.c.date_done == NOW.replace(tzinfo=None)
+    query = select(taskmeta).where(taskmeta.c.status == "LOST", is_new)
+    with backend.database.engine.connect() as connection:
+        rows = connection.execute(query).mappings().all()
+    return {row["task_id"]: json.loads(row["result"]) for row in rows}
+
+
+def test_a_task_is_lost_when_it_is_overdue(backend: Backend) -> None:
+    store(backend, "at", 3600)
+    store(backend, "after", 3601)
+    store(backend, "nameless", 3602, worker=None)
+    begin = "lost: started at 2026-11-28T"
+
+    assert lost(backend) == {
+        "after": f"{begin}10:59:59Z, and after stores nothing any more",
+        "nameless": f"{begin}10:59:58Z, and its worker stores nothing any more",
+    }
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "values", "is_active"),
+    [
+        (299, {}, True),
+        (300, {}, True),
+        (301, {}, False),
+        (60, {"status": states.SUCCESS}, True),
+        (60, {"status": "LOST"}, False),
+        (60, {"worker": "b"}, False),
+        (60, {"worker": None}, False),
+        (-86400, {}, True),
+        (-86401, {}, False),
+    ],
+)
+def test_a_worker_is_active_if_it_has_stored_a_state(
+    backend: Backend, ago_s: float, values: dict[str, Any], is_active: bool
+) -> None:
+    for id, started_s in (("long", 14_401), ("short", 14_400)):
+        store(backend, id, started_s, worker="a")
+    store(backend, "other", ago_s, **{"worker": "a", **values})
+    found = lost(backend)
+
+    if is_active:
+        assert found == {
+            "long": "lost: started at 2026-11-28T07:59:59Z, and a stores only other "
+            "tasks"
+        }
+    else:
+        assert sorted(found) == ["long", "short"]
+        assert found["long"].endswith(", and a stores nothing any more")
+
+
+@pytest.mark.parametrize(
+    ("message", "result", "ago_s", "is_lost"),
+    [
+        ({"timelimit": [60, None]}, {}, 360, False),
+        ({"timelimit": [60, None]}, {}, 361, True),
+        ({"timelimit": [3600, None]}, {}, 3700, False),
+        ({}, {}, 3601, True),
+        ({}, {"retries": 0, "published_at": SAME}, 3601, True),
+        ({"retries": 1}, {"retries": 0}, 3601, False),
+        ({}, {"published_at": NOW}, 3601, False),
+    ],
+)
+def test_a_task_is_lost_by_what_its_message_says(
+    backend: Backend,
+    message: dict[str, Any],
+    result: dict[str, Any],
+    ago_s: float,
+    is_lost: bool,
+) -> None:
+    publish(backend, **message)
+    store(backend, "1", ago_s, **result)
+
+    assert (lost(backend) != {}) == is_lost
+
+
+def test_a_task_with_a_new_state_is_not_marked(backend: Backend) -> None:
+    for id, status in (("1", states.STARTED), ("2", states.SUCCESS)):
+        store(backend, id, 3601, status=status)
+    started_at = (NOW - timedelta(seconds=3601)).replace(tzinfo=None)
+    marks = [
+        ("1", started_at - timedelta(seconds=1), '"lost"'),
+        ("2", started_at, '"lost"'),
+    ]
+    with backend.database.engine.begin() as connection:
+        _store_marks(connection, marks, NOW)
+        _store_marks(connection, [], NOW)
+
+    assert statuses(backend, ["1", "2"]) == ["STARTED", "SUCCESS"]
 
 
 def test_lost_after_is_a_setting(app: Celery) -> None:

@@ -182,25 +182,43 @@ def test_the_message_of_a_task_is_replaced_by_the_one_that_was_run(
     )
 
 
-@pytest.mark.parametrize("status", ["SUCCESS", "FAILURE", "REVOKED", "IGNORED", "LOST"])
 @pytest.mark.parametrize(
     "result",
     [
-        {"retries": 0},
-        {"retries": None},
+        *({"status": status} for status in ("FAILURE", "REVOKED", "IGNORED", "LOST")),
+        {"retries": 0, "published_at": at(1)},
+        {"retries": None, "published_at": at(1)},
         {"retries": 1, "published_at": at(0.9)},
         {"retries": 1, "published_at": at(1), "name": "export.project"},
         {"retries": 1, "published_at": at(1), "root_id": "1"},
     ],
 )
 def test_the_message_of_an_ended_task_is_not_replaced_by_one_that_was_not_run(
-    store: TaskStore, status: str, result: Row
+    store: TaskStore, result: Row
 ) -> None:
-    worker = {"worker": "a@host", "started_at": at(0)}
-    store_result(store, 5, status=status, **worker, **result)
+    store_result(store, 5, worker="a@host", started_at=at(0), **result)
     first = record(0)
 
     assert stored(store, first, other(1, **AGAIN)) == row(first)
+
+
+def test_a_later_attempt_with_an_earlier_time_was_not_run_either(
+    store: TaskStore,
+) -> None:
+    store_result(store, 5)
+    first = record(0)
+
+    assert stored(store, first, other(-1, retries=1)) == row(first)
+
+
+@pytest.mark.parametrize("minute", [3, 5])
+def test_a_message_that_was_published_before_the_end_queues_nothing_again(
+    store: TaskStore, minute: float
+) -> None:
+    store_result(store, 5)
+    first = record(0)
+
+    assert stored(store, first, record(minute, args=[2])) == row(first)
 
 
 def test_a_message_without_a_root_is_not_that_of_a_run_with_a_root(

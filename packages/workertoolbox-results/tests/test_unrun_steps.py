@@ -12,13 +12,18 @@ from archiving import archive
 from celery import Celery, chain, chord, group, states
 from closing import publish, run, shown, statuses, store_state, stored, write
 from published_workflows import published, workflow_app
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete, insert, select
 
 from cadasta.workertoolbox.results import ResultTooLarge, TaskStore
-from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.tables import history, planned, taskmeta
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
+from cadasta.workertoolbox.results._history import unrun_steps
+from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._history.tidying import PERIODS_S
-from cadasta.workertoolbox.results._history.unrun_steps import close_recent_steps
+from cadasta.workertoolbox.results._history.unrun_steps import (
+    close_recent_steps,
+    close_steps,
+)
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results.backend import Backend
 
@@ -283,3 +288,207 @@ def test_a_step_that_workers_closed_closes_the_steps_after_it(
     archive(backend)
 
     assert shown(backend)[ids["c"]]["result"] == json.dumps(row["not_run"])
+
+
+# Rows that are stored as they are
+
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+ERROR = b'{"exc_type": "ValueError", "exc_message": ["no map"]}'
+
+
+def revocation(reason: str) -> dict[str, Any]:
+    return {
+        "exc_type": "TaskRevokedError",
+        "exc_message": [reason],
+        "exc_module": "celery.exceptions",
+    }
+
+
+def end(backend: Backend, id: str, ago_s: float = 30, **values: Any) -> None:
+    """Store the end of a task, by default a failure, some seconds before `NOW`."""
+    done = (NOW - timedelta(seconds=ago_s)).replace(tzinfo=None)
+    row = {"task_id": id, "status": "FAILURE", "result": ERROR, "date_done": done}
+    with backend.database.engine.begin() as connection:
+        connection.execute(insert(taskmeta).values({**row, **values}))
+
+
+def plan(backend: Backend, id: str, **values: Any) -> None:
+    """Store a step that a message has announced."""
+    row = {"id": id, "name": f"export.{id}", "root_id": "r", "seen_at": NOW}
+    with backend.database.engine.begin() as connection:
+        connection.execute(insert(planned).values({**row, **values}))
+
+
+def close(backend: Backend, *ids: str) -> int:
+    """Close the steps after tasks, and return their number."""
+    counts = []
+
+    def step(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
+        counts.append(close_steps(connection, ids, now, options.faulty))
+
+    run(backend, step, NOW)
+    return counts[0]
+
+
+def closed(backend: Backend) -> dict[str, dict[str, Any]]:
+    """Return what is stored of the closed steps, without what is empty."""
+    query = select(taskmeta).where(taskmeta.c.not_run.is_not(None))
+    with backend.database.engine.connect() as connection:
+        rows = connection.execute(query).mappings().all()
+    return {
+        row["task_id"]: {
+            name: value
+            for name, value in row.items()
+            if value is not None and name not in ("id", "task_id")
+        }
+        for row in rows
+    }
+
+
+def test_a_step_has_the_error_of_the_task_that_failed(backend: Backend) -> None:
+    end(backend, "1", name="a", traceback="Traceback", result_bytes=7)
+    plan(backend, "b", parent_id="1", group_id="g")
+    plan(backend, "c", parent_id="b")
+    plan(backend, "other", parent_id="2")
+
+    assert close(backend, "1") == 2
+    same = {
+        **{"status": "FAILURE", "result": ERROR, "result_bytes": 7},
+        **{"traceback": "Traceback", "date_done": NOW.replace(tzinfo=None)},
+        **{"root_id": "r", "not_run": "not run: a[1] failed"},
+    }
+    assert closed(backend) == {
+        "b": {**same, "name": "export.b", "parent_id": "1", "group_id": "g"},
+        "c": {**same, "name": "export.c", "parent_id": "b"},
+    }
+    assert close(backend, "1") == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "event"),
+    [
+        ("REVOKED", "terminated", "was revoked"),
+        ("REVOKED", "expired at noon", "expired"),
+        ("REVOKED", "refused by the broker: no", "was refused by the broker"),
+        ("REJECTED", "no", "was rejected"),
+        ("LOST", "no", "was lost"),
+    ],
+)
+def test_a_step_is_revoked_if_the_task_before_it_has_no_error(
+    backend: Backend, status: str, reason: str, event: str
+) -> None:
+    given = json.dumps(revocation(reason) if status == "REVOKED" else reason).encode()
+    end(backend, "1", status=status, result=given, traceback="Traceback", group_id="g")
+    plan(backend, "b", parent_id="1")
+    plan(backend, "body", header_id="g")
+    close(backend, "1")
+    rows = closed(backend)
+    why = f"not run: task[1] {event}"
+    error = revocation(reason if status == "REVOKED" else why)
+    raised = reason if status == "REVOKED" else event
+
+    assert json.loads(rows["b"].pop("result")) == error
+    assert rows["b"] == {
+        **{"status": "REVOKED", "name": "export.b", "root_id": "r", "parent_id": "1"},
+        **{"date_done": NOW.replace(tzinfo=None), "not_run": why},
+        **({"traceback": "Traceback"} if status == "REVOKED" else {}),
+    }
+    assert json.loads(rows["body"].pop("result")) == {
+        "exc_type": "ChordError",
+        "exc_message": [f"Dependency 1 raised TaskRevokedError: {raised}"],
+        "exc_module": "celery.exceptions",
+    }
+    assert rows["body"] == {
+        **{"status": "FAILURE", "name": "export.body", "root_id": "r"},
+        **{"parent_id": "1", "not_run": why, "date_done": NOW.replace(tzinfo=None)},
+    }
+
+
+def test_a_task_whose_error_was_not_stored_keeps_its_steps_from_running(
+    backend: Backend,
+) -> None:
+    end(backend, "1", name="a", result=None)
+    plan(backend, "b", parent_id="1")
+    close(backend, "1")
+
+    assert closed(backend)["b"]["result"] == b"null"
+
+
+def test_the_body_of_a_header_that_was_never_published_is_not_run(
+    backend: Backend,
+) -> None:
+    end(backend, "1", name="a", traceback="Traceback", result_bytes=7)
+    plan(backend, "b", parent_id="1", group_id="g")
+    plan(backend, "c", parent_id="1", group_id="g")
+    plan(backend, "d", header_id="g", group_id="h")
+    plan(backend, "e", header_id="h")
+    assert close(backend, "1") == 4
+    rows = closed(backend)
+
+    assert {row["not_run"] for row in rows.values()} == {"not run: a[1] failed"}
+    assert {id: row["parent_id"] for id, row in rows.items()} == dict.fromkeys(
+        "bcde", "1"
+    )
+    assert {row["result"] for row in rows.values()} == {ERROR}
+
+
+def test_steps_after_several_tasks_have_their_own_causes(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unrun_steps, "_MAX_IDS", 2)
+    for id in "123":
+        end(backend, id, name="a")
+        plan(backend, f"{id}b", parent_id=id)
+        plan(backend, f"{id}c", parent_id=f"{id}b")
+    end(backend, "4", name="a")
+
+    assert close(backend, *"1234") == 6
+    assert {id: row["not_run"] for id, row in closed(backend).items()} == {
+        f"{id}{step}": f"not run: a[{id}] failed" for id in "123" for step in "bc"
+    }
+
+
+def test_a_step_with_a_message_a_state_or_an_end_is_left_alone(
+    backend: Backend,
+) -> None:
+    end(backend, "1", name="a")
+    publish(backend, id="message")
+    end(backend, "state", status="STARTED")
+    row: dict[str, Any] = {"id": "end", "keep": "default", "day": NOW.date()}
+    row |= {"status": "SUCCESS", "finished_at": NOW, "listed_at": NOW}
+    row |= {"tracked": True, "forgotten": False}
+    with backend.database.engine.begin() as connection:
+        connection.execute(insert(history).values(row))
+    for id in ("message", "state", "end", "free"):
+        plan(backend, id, parent_id="1")
+        plan(backend, f"after-{id}", parent_id=id)
+    close(backend, "1")
+
+    assert closed(backend).keys() == {"free", "after-free"}
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "values", "is_closed"),
+    [
+        (19, {}, False),
+        (20, {}, True),
+        (50, {}, True),
+        (51, {}, False),
+        (30, {"status": "REVOKED"}, True),
+        (30, {"status": "LOST"}, True),
+        (30, {"status": "SUCCESS"}, False),
+        (30, {"status": "IGNORED"}, False),
+        (30, {"status": "RETRY"}, False),
+        (30, {"archived_at": NOW}, False),
+    ],
+)
+def test_the_steps_after_a_recent_end_are_closed(
+    backend: Backend, ago_s: float, values: dict[str, Any], is_closed: bool
+) -> None:
+    end(backend, "1", ago_s, **values)
+    plan(backend, "b", parent_id="1")
+    run(backend, close_recent_steps, NOW)
+
+    assert (closed(backend).keys() == {"b"}) == is_closed
