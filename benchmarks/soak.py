@@ -5,8 +5,9 @@ results with the backend, and a monitor copies and archives them: short tasks, f
 retries, chords and chains. The producer rests while more than a thousand wait. The
 history keeps a day, and failures three; all else is kept as by default, and beat sends
 `celery.backend_cleanup` each day. So that days pass within minutes, the clocks of all
-processes and of PostgreSQL step 23 hours ahead again and again while the fleet works.
-Between two steps they run as usual. Commits do not wait for the disk.
+processes and of PostgreSQL step 23 hours ahead again and again, when all tasks that are
+published have ended. Between two steps they run as usual. Commits do not wait for the
+disk.
 
 Everything is measured every few seconds, and nothing may grow with the number of tasks.
 The memory of a process is the median over the last quarter of the tasks minus that over

@@ -17,6 +17,10 @@ from support.statements import execute
 #: Seconds between two looks at the file.
 INTERVAL_S = 0.1
 
+#: Seconds by which the clocks step: less than a day, after which the archiver would not
+#: wait for the messages of monitors that have not reported meanwhile.
+STEP_S = 23 * 3600.0
+
 #: Gives a database a clock of its own. The statements, views and triggers of the
 #: toolbox call `now()`, which PostgreSQL finds in this schema first. A new session of
 #: the database has this search path.
@@ -60,9 +64,9 @@ class Clock:
         """Seconds by which the clocks of the fleet are ahead."""
         return self._steps[-1][1]
 
-    def step(self, by: timedelta) -> None:
+    def step(self) -> None:
         """Move the clocks of PostgreSQL and of all processes."""
-        self._set(self.ahead_s + by.total_seconds())
+        self._set(self.ahead_s + STEP_S)
 
     def age_s(self, at: datetime) -> float:
         """Return the real seconds since the clocks of the fleet showed a time."""
@@ -90,6 +94,11 @@ class Clock:
 def read_ahead_s(file: Path) -> float:
     """Return the seconds by which the clocks of the fleet are ahead."""
     return float(file.read_text("ascii"))
+
+
+def steps_of(file: Path) -> int:
+    """Return how often the clocks of the fleet have stepped."""
+    return round(read_ahead_s(file) / STEP_S)
 
 
 @contextmanager

@@ -9,15 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from endurance.bounds import Bound, Course, bounds_of, statement_bound
+from endurance.clock import STEP_S
 from endurance.fleet import open_fleet
 from endurance.progress import Progress
 from endurance.sampling import Sample, Sampler, open_sampler, slow_statements
+from endurance.stepping import step
 from endurance.verification import miscounts, too_old
 from support.polling import wait_until
-
-#: By how much the clocks step: less than a day, after which the archiver would not wait
-#: for the messages of monitors that have not reported meanwhile.
-STEP = timedelta(hours=23)
 
 #: The least number of steps, so that minutes, which are kept for a week, are deleted.
 STEPS = 8
@@ -78,21 +76,22 @@ def run_soak(
     # A short soak is too short for the default of a minute.
     vacuum_s = min(60, max(5, tasks // 20_000))
     with (
-        open_fleet(folder, tasks=tasks, vacuum_s=vacuum_s) as fleet,
+        open_fleet(folder, tasks=tasks, steps=steps, vacuum_s=vacuum_s) as fleet,
         open_sampler(fleet) as sampler,
     ):
         logged = len(fleet.server.text)
         began_at = time.monotonic()
         samples = [*_sampled(sampler, tasks=tasks, steps=steps, report=report)]
         took_s = time.monotonic() - began_at
-        problems = [*miscounts(fleet, tasks=tasks, cleanups=steps)]
-        problems += _left(sampler)
+        # First, because days that are dropped meanwhile cannot be counted.
+        problems = [*_left(sampler)]
+        problems += miscounts(fleet, tasks=tasks, cleanups=steps)
         slow = slow_statements(fleet.server.text[logged:])
     for each in slow[:3]:
         report(f"{each.seconds:.2f} s: {each.text[:200]}")
     course = Course(samples, tasks)
     bounds = (*bounds_of(course), statement_bound(slow))
-    days = steps * STEP / timedelta(days=1)
+    days = steps * STEP_S / timedelta(days=1).total_seconds()
     return Outcome(tasks, took_s, days, course.cost_ms(), bounds, (*problems,))
 
 
@@ -106,12 +105,16 @@ def _sampled(
         yield sample
         progress.show(sample)
         before, sample = sample, _next_sample(sampler, tasks / steps / SAMPLES)
-        if sample.stored >= tasks * (taken + 1) / (steps + 1) and taken < steps:
-            sampler.fleet.clock.step(STEP)
+        # The last cleanup finds all results archived: it leaves the others.
+        is_late = sample.stored >= tasks * (taken + 1) / steps and taken < steps - 1
+        if is_late or (taken == steps - 1 and sampler.is_idle(sample)):
+            step(sampler)
             taken += 1
         if sample.stored > before.stored:
             stored_at = time.monotonic()
-        if sampler.is_idle(sample) or time.monotonic() > stored_at + TIMEOUT_S:
+        has_ended = sampler.fleet.producer.exit_code is not None
+        is_done = has_ended and sampler.is_idle(sample)
+        if is_done or time.monotonic() > stored_at + TIMEOUT_S:
             yield sample
             return
 

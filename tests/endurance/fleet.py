@@ -74,11 +74,14 @@ class Fleet:
 
 
 @contextmanager
-def open_fleet(folder: Path, *, tasks: int, vacuum_s: int) -> Iterator[Fleet]:
+def open_fleet(
+    folder: Path, *, tasks: int, steps: int, vacuum_s: int
+) -> Iterator[Fleet]:
     """Run a fleet whose producer publishes a number of tasks.
 
     Args:
         folder: The folder of all files.
+        steps: How often the clocks will step.
         vacuum_s: Seconds between two looks of autovacuum at the database.
     """
     settings = {
@@ -105,7 +108,7 @@ def open_fleet(folder: Path, *, tasks: int, vacuum_s: int) -> Iterator[Fleet]:
         started = {name: stack.enter_context(each) for name, each in processes.items()}
         started["monitor"].wait_for("copying tasks")
         producer = stack.enter_context(
-            run.python("producer", "-m", "endurance.producer", str(tasks))
+            run.python("producer", "-m", "endurance.producer", str(tasks), str(steps))
         )
         producer.wait_for("publishing")
         yield Fleet(clock, access, database, server, started, producer)

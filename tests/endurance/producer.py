@@ -1,6 +1,6 @@
 """Publishes the tasks of a soak, and those of beat.
 
-`python -m endurance.producer TASKS`
+`python -m endurance.producer TASKS STEPS`
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from celery import chain, chord
 
-from endurance.clock import read_ahead_s
+from endurance.clock import steps_of
+from endurance.halting import halted
 from endurance.service import app, failing, part, retrying, short, step, total
 from endurance.workload import (
     CHAIN,
@@ -20,6 +21,7 @@ from endurance.workload import (
     CLOCK,
     FAILING,
     HEADER,
+    PUBLISHED,
     RETRYING,
     ROUND,
     SHORT,
@@ -34,10 +36,10 @@ ENOUGH = 1000
 TIMEOUT_S = 600.0
 
 
-def main(tasks: int) -> None:
+def main(tasks: int, steps: int) -> None:
     """Publish so many tasks, and a cleanup after each step of the clock."""
     clock = Path(os.environ[CLOCK])
-    cleaned = read_ahead_s(clock)
+    cleanups = 0
     with app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         print("publishing", flush=True)
@@ -46,11 +48,21 @@ def main(tasks: int) -> None:
                 lambda: channel.queue_declare("export").message_count <= ENOUGH,
                 timeout_s=TIMEOUT_S,
             )
-            _publish_round(first)
-            if (ahead_s := read_ahead_s(clock)) != cleaned:
-                app.send_task(CLEANUP)
-                cleaned = ahead_s
-    print("published", flush=True)
+            with halted(clock):
+                cleanups += _send_cleanups(clock, cleanups)
+                _publish_round(first)
+        print(PUBLISHED, flush=True)
+        wait_until(lambda: steps_of(clock) == steps, timeout_s=TIMEOUT_S)
+        with halted(clock):
+            _send_cleanups(clock, cleanups)
+
+
+def _send_cleanups(clock: Path, sent: int) -> int:
+    """Send the cleanups that are due; return how many."""
+    due = steps_of(clock) - sent
+    for _ in range(due):
+        app.send_task(CLEANUP)
+    return due
 
 
 def _publish_round(first: int) -> None:
@@ -66,4 +78,4 @@ def _publish_round(first: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

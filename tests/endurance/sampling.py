@@ -17,6 +17,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
 from endurance.fleet import MEASURING, Fleet
 from endurance.processor_time import used_s
+from endurance.workload import PUBLISHED
 from support.queue_contents import RedisContents
 
 #: The size of each table with its indexes, and PostgreSQL's estimates of its live and
@@ -39,6 +40,14 @@ WHERE tier = 'day' AND status <> 'RETRY'
 """
 
 _LIVE = "SELECT count(*) FROM workertoolbox_task"
+
+#: Tasks that have not ended, and steps of workflows that are not published.
+_OPEN = """
+SELECT count(*) FROM workertoolbox_task t
+LEFT JOIN celery_taskmeta r ON r.task_id = t.id AND r.status IN ('SUCCESS', 'FAILURE')
+FULL JOIN workertoolbox_planned p ON p.id = t.id
+WHERE r.task_id IS NULL
+"""
 
 _OLDEST_END = """
 SELECT min(date_done) FROM celery_taskmeta
@@ -124,8 +133,8 @@ class Sampler:
         return int(self._scalar(_STORED))
 
     def is_idle(self, sample: Sample) -> bool:
-        """Return whether all tasks are published and archived."""
-        is_published = self.fleet.producer.exit_code is not None
+        """Return whether the producer has published all tasks, and all are archived."""
+        is_published = PUBLISHED in self.fleet.producer.text
         is_archived = not sample.archiver_lag_s and not self._scalar(_LIVE)
         return is_published and is_archived and not any(self.waiting().values())
 
@@ -136,6 +145,11 @@ class Sampler:
             for queue in ("export", "celery", "platform.fifo")
         }
         return {**counts, "unacked": self._redis.hlen(self._queues.key("unacked"))}
+
+    def is_drained(self) -> bool:
+        """Return whether all tasks that were published have ended."""
+        self.fleet.check()
+        return not any(self.waiting().values()) and not self._scalar(_OPEN)
 
     def _scalar(self, query: str) -> Any:
         return self._connection.execute(text(query)).scalar_one()

@@ -16,6 +16,9 @@ PART, TOTAL, STEP = "export.part", "export.total", "export.step"
 #: The variable with the path of the file that the clock of a process follows.
 CLOCK = "SOAK_CLOCK"
 
+#: What the producer prints after the last task, but for those of beat.
+PUBLISHED = "published"
+
 #: The task that beat sends once a day.
 CLEANUP = "celery.backend_cleanup"
 
