@@ -56,6 +56,23 @@ class Consumer(consumer.Consumer):
             for step in consumer.Consumer.Blueprint.default_steps
         ]
 
+    # Attributes of Celery's class that `celery-types` does not know.
+    hub: Any
+    connection_errors: tuple[type[Exception], ...]
+    channel_errors: tuple[type[Exception], ...]
+
+    def __init__(self, on_task_request: Callable[[Any], Any], **kwargs: Any) -> None:
+        def process(request: Any) -> Any:
+            try:
+                return on_task_request(request)
+            except Exception as error:
+                self._record_failure(request, error)
+
+        super().__init__(process, **kwargs)
+        self._suspects = Suspects(self.app)
+        self._refusal_pause = RefusalPause()
+        hide_bodies()
+
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Log the error, and connect again; end if the broker would refuse again."""
         self._end_if_permanent(exc)
@@ -83,23 +100,6 @@ class Consumer(consumer.Consumer):
         is_temporary = getattr(self._transport, "is_temporary", None)
         if is_temporary is not None and is_temporary(error):
             self._refusal_pause.wait()
-
-    # Attributes of Celery's class that `celery-types` does not know.
-    hub: Any
-    connection_errors: tuple[type[Exception], ...]
-    channel_errors: tuple[type[Exception], ...]
-
-    def __init__(self, on_task_request: Callable[[Any], Any], **kwargs: Any) -> None:
-        def process(request: Any) -> Any:
-            try:
-                return on_task_request(request)
-            except Exception as error:
-                self._record_failure(request, error)
-
-        super().__init__(process, **kwargs)
-        self._suspects = Suspects(self.app)
-        self._refusal_pause = RefusalPause()
-        hide_bodies()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return Celery's handler of messages with the check before it."""
