@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 import redis as redis_client
@@ -87,3 +89,27 @@ def _provoke(app: Any, client: Any, worker: Process) -> None:
         app.send_task("export.note", retry=False)
     client.client_kill_filter(_type="normal", skipme=True)
     wait_until(lambda: worker.text.count("Trying to") > reconnects)
+
+
+@pytest.mark.parametrize("queues", ["redis"], indirect=True)
+def test_a_producer_that_may_not_run_scripts_puts_a_task_and_its_copy(
+    queues: RedisContents,
+) -> None:
+    user, address = uuid4().hex, urlsplit(queues.access.url)
+    netloc = f"{user}:secret@{address.hostname}:{address.port}"
+    with queues.connected() as client:
+        client.acl_setuser(
+            user,
+            enabled=True,
+            passwords=["+secret"],
+            keys=["*"],
+            channels=["*"],
+            categories=["+@all", "-@scripting"],
+        )
+        with routing_app(
+            queues, broker_url=address._replace(netloc=netloc).geturl()
+        ) as app:
+            task_id = app.send_task("export.note").id
+        client.acl_deluser(user)
+
+    assert queues.ids("export") == queues.ids("platform.fifo") == [task_id]
