@@ -66,7 +66,7 @@ def test_nothing_is_reported_of_a_soak_in_which_nothing_grows() -> None:
     [
         (
             lambda sample, part: replace(
-                sample, memory={"monitor": int((100 + 10 * part) * MIB)}
+                sample, memory={"monitor": int((100 + 20 * part) * MIB)}
             ),
             ["growth of the memory of monitor"],
         ),
