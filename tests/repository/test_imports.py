@@ -47,6 +47,7 @@ ORDER = {
         "_delays _own_queues",  # RabbitMQ's native delays; `Queue` objects of users
         "_topology",  # the task exchange, the queues and their bindings
         "_delayed_delivery",  # the step of a worker that declares native delays
+        "_similar_queue",  # the queue whose name was meant
         "_destination _fixed_settings",  # what options name; fixed settings
         "_router _worker _scheduled_runs",  # the queue of a task; workers; beat's runs
         "_schedule_entries",  # entries of beat's schedule

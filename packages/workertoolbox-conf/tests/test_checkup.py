@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,13 @@ from cadasta.workertoolbox.conf.checkup import CheckContext, Finding, Status, ch
 from cadasta.workertoolbox.conf.checkup._checks import Check, _run_in_time
 from cadasta.workertoolbox.conf.checkup._clock import _compare
 from cadasta.workertoolbox.conf.checkup._command import command
-from cadasta.workertoolbox.conf.checkup._topology import _described_bindings
+from cadasta.workertoolbox.conf.checkup._finding import failed, ok
+from cadasta.workertoolbox.conf.checkup._topology import (
+    _DECLARE,
+    _START_MONITOR,
+    _described_bindings,
+    _explain_missing,
+)
 from cadasta.workertoolbox.results import upgrade
 from cadasta.workertoolbox.routing import track
 
@@ -89,6 +96,18 @@ def test_advice_names_the_app_as_the_caller_has(
 
     assert "start a monitor with `celery -A shop.celery tasks monitor`" in result.output
     assert "write what `celery -A shop.celery tasks adopt` prints" in plain.output
+
+
+def test_the_advice_about_a_deleted_monitor_queue_is_to_start_a_monitor(
+    app: Celery,
+) -> None:
+    missing = failed("queue platform.fifo", "the queue does not exist", _DECLARE)
+    queue = ok("queue export", "exists as configured")
+    context = CheckContext(app)
+    with app.connection_for_write() as context.connection:
+        found = [*_explain_missing(context, [queue, missing])]
+
+    assert found == [queue, replace(missing, advice=_START_MONITOR)]
 
 
 def test_a_tracked_app_is_told_that_its_results_are_stored_elsewhere(

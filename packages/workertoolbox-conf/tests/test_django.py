@@ -30,7 +30,7 @@ from cadasta.workertoolbox.results import (
     upgrade,
 )
 from cadasta.workertoolbox.results.django import database
-from cadasta.workertoolbox.routing import UndeclaredQueues
+from cadasta.workertoolbox.routing import UndeclaredQueues, track
 
 #: Names of tasks with the queues that get them.
 NAMES = {"orders.pay": "orders", "old.note": "old", "video.cut": "celery"}
@@ -139,6 +139,23 @@ def test_the_plan_to_adopt_names_the_page_the_database_and_the_queues(
     assert "docs/how-to/django.md" in result.output
     assert 'DATABASES["default"]' in result.output
     assert 'WORKERTOOLBOX_QUEUES = ["celery", "mails"]' in result.output
+    assert "'django-db' → 'workertoolbox+postgresql+psycopg2://db/" in result.output
+
+
+def test_the_plan_of_a_tracked_project_is_to_move_its_results(
+    literal: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_databases(monkeypatch, default=POSTGRESQL | {"HOST": "db"})
+    with override_settings(
+        CELERY_BROKER_URL="amqp://mq",
+        CELERY_RESULT_BACKEND="django-db",
+        WORKERTOOLBOX_QUEUES=["orders"],
+    ):
+        track(literal, ["mails"])
+        result = CliRunner().invoke(command, obj=SimpleNamespace(app=literal))
+
+    assert result.exit_code == 0, result.exception
+    assert "write Config.from_app(app) in the place of track" in result.output
     assert "'django-db' → 'workertoolbox+postgresql+psycopg2://db/" in result.output
 
 

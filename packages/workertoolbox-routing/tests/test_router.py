@@ -13,6 +13,7 @@ from cadasta.workertoolbox.routing import (
     UnknownQueue,
     UntrackedExchange,
 )
+from cadasta.workertoolbox.routing._similar_queue import find_similar_queue
 
 
 def app_with(**settings: Any) -> Celery:
@@ -95,6 +96,25 @@ def test_no_queue_is_suggested_if_none_has_a_similar_name() -> None:
         app_with().send_task("export.project", queue="zzz")
 
     assert caught.value.nearest is None
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("shop.invoices", None),
+        ("shop.mial", "shop.mail"),
+        ("shp.mail", "shop.mail"),
+        ("shop.reports", "shop.report.daily"),
+        ("shop.reports.daily", "shop.report.daily"),
+    ],
+)
+def test_a_common_beginning_does_not_make_names_of_queues_similar(
+    name: str, nearest: str | None
+) -> None:
+    declared = ["celery", "shop.orders", "shop.mail", "shop.report.daily"]
+
+    assert find_similar_queue(name, declared) == nearest
+    assert find_similar_queue(name, []) is None
 
 
 @pytest.mark.parametrize(

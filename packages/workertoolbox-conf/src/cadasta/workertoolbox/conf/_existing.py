@@ -110,12 +110,12 @@ def find_project(conf: Any) -> Any:
 
 
 def _with_listed(
-    existing: Iterable[Queue], listed: Iterable[str | Queue], conf: Any
+    existing: Iterable[str | Queue], listed: Iterable[str | Queue], conf: Any
 ) -> list[str | Queue]:
     declared = {getattr(each, "name", each) for each in conf.get("task_queues") or ()}
-    found: dict[str, str | Queue] = {queue.name: queue for queue in existing}
+    found = {getattr(each, "name", each): each for each in existing}
     for queue in listed:
-        name = queue if isinstance(queue, str) else queue.name
+        name = getattr(queue, "name", queue)
         if name not in declared:
             found[name] = queue
     return list(found.values())

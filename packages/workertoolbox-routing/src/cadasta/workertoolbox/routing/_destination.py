@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from kombu import Exchange, Queue
@@ -15,6 +14,7 @@ from cadasta.workertoolbox.routing._delays import (
     without_delay,
 )
 from cadasta.workertoolbox.routing._errors import UnknownQueue, UntrackedExchange
+from cadasta.workertoolbox.routing._similar_queue import find_similar_queue
 from cadasta.workertoolbox.routing._task_queue import (
     EXCHANGE,
     Binding,
@@ -186,8 +186,7 @@ class Destinations:
     def _get(self, queue: Any, task: str) -> Queue:
         name = _name(queue)
         if not isinstance(name, str) or name not in self.queues:
-            nearest = get_close_matches(str(name), self.queues, n=1)
-            raise UnknownQueue(str(name), *nearest)
+            raise UnknownQueue(str(name), find_similar_queue(str(name), self.queues))
         declared = self.queues[name]
         if isinstance(queue, Queue):
             self._check_exchange(_name(queue.exchange), task)

@@ -15,6 +15,7 @@ What is missing before that is a warning.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from amqp.exceptions import AMQPError, NotFound
@@ -37,6 +38,9 @@ _MAX_NAMES = 3
 
 #: The advice about what does not exist.
 _DECLARE = "publish a task on a new connection, or call setup_app: both declare it"
+
+#: The advice if only the queue of the monitor does not exist.
+_START_MONITOR = "start a monitor with `celery -A … tasks monitor`, which creates it"
 
 
 def topology(context: CheckContext) -> Iterator[Finding]:
@@ -77,7 +81,10 @@ def _explain_missing(
         )
     else:
         missing = set()
-    yield from (each for each in findings if each.check not in missing)
+    for each in findings:
+        if each.check not in missing:
+            is_undeclared = each.check == monitor and each.advice == _DECLARE
+            yield replace(each, advice=_START_MONITOR) if is_undeclared else each
 
 
 def _is_unused(context: CheckContext, missing: set[str]) -> bool:
