@@ -16,7 +16,7 @@ from messages import PUBLISHED_AT
 from published_workflows import published, workflow_app
 from sqlalchemy import insert
 
-from cadasta.workertoolbox.results._database.tables import taskmeta
+from cadasta.workertoolbox.results._database.tables import planned, taskmeta
 from cadasta.workertoolbox.results._history import expired_tasks
 from cadasta.workertoolbox.results._history.ended_tasks import EXPIRED_AFTER_S
 from cadasta.workertoolbox.results._history.expired_tasks import close_expired
@@ -76,6 +76,16 @@ def test_an_expired_task_that_has_started_is_left_alone(
 
     assert stored(backend, "1") == before
     assert statuses(backend, ["1"]) == [state]
+
+
+def test_an_expired_task_whose_outcome_is_not_stored_here_is_left_alone(
+    backend: Backend,
+) -> None:
+    expires = EXPIRES.isoformat()
+    publish(backend, expires=expires, workertoolbox_results_elsewhere="redis")
+    run(backend, close_expired, NOW)
+
+    assert statuses(backend, ["1"]) == ["QUEUED"]
 
 
 def test_an_expired_retry_is_revoked_and_the_first_attempt_is_kept(
@@ -178,8 +188,9 @@ ATTEMPT = {
 def expire_retry(backend: Backend, **values: Any) -> Any:
     """Let a retry expire after a stored state; return what is stored then."""
     with backend.database.engine.begin() as connection:
+        other = {**RETRIED, "task_id": "other", "worker": "b@host"}
+        connection.execute(insert(taskmeta).values(other))
         connection.execute(insert(taskmeta).values({**RETRIED, **values}))
-        connection.execute(insert(taskmeta).values({**RETRIED, "task_id": "other"}))
     again = "2026-01-02T03:30:00+00:00"
     publish(
         backend,
@@ -205,6 +216,17 @@ def test_the_revocation_of_a_retry_has_nothing_of_the_attempt_before_it(
     names = ("traceback", "error_group", "started_at", "waited_s", "worker")
     assert [row[name] for name in names] == [None] * 5
     assert row["queue"] == "export"
+
+
+def test_the_steps_after_an_expired_retry_are_closed(backend: Backend) -> None:
+    step = {"id": "2", "name": "export.map", "parent_id": "1"}
+    with backend.database.engine.begin() as connection:
+        connection.execute(insert(planned).values(**step, seen_at=EXPIRES))
+    expire_retry(backend)
+    row = stored(backend, "2")
+
+    assert row["status"] == "REVOKED"
+    assert row["not_run"] == "not run: export.project[1] expired"
 
 
 def test_the_oldest_of_too_many_attempts_are_dropped(

@@ -297,6 +297,13 @@ def test_a_task_is_lost_by_what_its_message_says(
     assert (lost(backend) != {}) == is_lost
 
 
+def test_a_task_is_not_lost_before_its_worker_is_silent(backend: Backend) -> None:
+    store(backend, "1", 299)
+    run(backend, mark_lost, NOW, lost_after_s=60.0, silent_s=300.0)
+
+    assert statuses(backend, ["1"]) == ["STARTED"]
+
+
 def test_a_task_with_a_new_state_is_not_marked(backend: Backend) -> None:
     for id, status in (("1", states.STARTED), ("2", states.SUCCESS)):
         store(backend, id, 3601, status=status)

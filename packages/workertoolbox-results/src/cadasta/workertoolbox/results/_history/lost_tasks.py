@@ -139,6 +139,7 @@ def _find_running(
     Tasks that were published again are left out.
     """
     result = taskmeta.c
+    # Also true of a task whose message was not seen.
     is_same = and_(
         func.coalesce(task.c.retries == result.retries, true()),
         func.coalesce(task.c.published_at == result.published_at, true()),
@@ -149,7 +150,7 @@ def _find_running(
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
         .where(is_in(connection, result.task_id, ids), _IS_RUNNING)
         .where(or_(result.date_done < until, task.c.time_limit_s.is_not(None)))
-        .where(or_(task.c.id.is_(None), is_same))
+        .where(is_same)
         .order_by(result.task_id)
     )
     return connection.execute(query).all()
