@@ -40,7 +40,7 @@ _MAX_NAMES = 3
 _DECLARE = "publish a task on a new connection, or call setup_app: both declare it"
 
 #: The advice if only the queue of the monitor does not exist.
-_START_MONITOR = "start a monitor with `celery -A … tasks monitor`, which creates it"
+_START_MONITOR = "start a monitor with `celery -A … tasks monitor`, which declares it"
 
 
 def topology(context: CheckContext) -> Iterator[Finding]:
