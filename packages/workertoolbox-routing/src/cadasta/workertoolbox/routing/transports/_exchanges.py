@@ -1,4 +1,4 @@
-"""Exchanges that the client emulates: a task and its copies are put separately."""
+"""Exchanges that the client emulates: copies are put after a task, or with it."""
 
 from __future__ import annotations
 
