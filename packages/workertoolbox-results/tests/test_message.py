@@ -10,13 +10,18 @@ import pytest
 from messages import PUBLISHED_AT, message
 
 from cadasta.workertoolbox.results._arguments.redaction import Redaction
-from cadasta.workertoolbox.results._monitor.message import read_task
+from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
+from cadasta.workertoolbox.results._monitor.message import is_probe, read_task
 from cadasta.workertoolbox.results._monitor.quarantine_record import quarantine_record
+from cadasta.workertoolbox.results._monitor.records import TaskRecord
+from cadasta.workertoolbox.results._monitor.scheduled_runs import ScheduledRun
 from cadasta.workertoolbox.results._monitor.size_limits import (
     MAX_BODY_BYTES,
     MAX_QUARANTINED_BYTES,
 )
 from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
+from cadasta.workertoolbox.results._schedules.runs import Run
+from cadasta.workertoolbox.results._workflows.steps import Step
 
 #: A list in a list, 500 times.
 NESTED: list[Any] = []
@@ -39,6 +44,119 @@ def test_a_message_becomes_a_record() -> None:
     assert record.scheduled_at == datetime.fromisoformat(PUBLISHED_AT)
     assert record.eta == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert record.seen_at == NOW
+
+
+def test_every_header_becomes_a_column() -> None:
+    secret = "s3cret-value"
+    following = {"task": "export.zip", "options": {"task_id": "2"}}
+    described = {"entry": "nightly", "id": "1", "due_at": "2026-01-01T00:00:00+00:00"}
+    seen_at = datetime(2026, 1, 2, tzinfo=UTC)
+    record = read_task(
+        message(
+            [["a", secret], {"password": secret}, {"chain": [following]}],
+            group="g",
+            parent_id="1",
+            replaced_task_nesting=2,
+            ignore_result=True,
+            timelimit=[30, None],
+            origin="gen1@web",
+            expires="2026-01-03T03:04:05+00:00",
+            workertoolbox_service="shop",
+            workertoolbox_service_version="1.2",
+            workertoolbox_results_elsewhere="redis",
+            workertoolbox_refused="no such queue",
+            workertoolbox_beat=described,
+            workertoolbox_rerun={"of": "0", "id": "1"},
+            tenant="north",
+            token=secret,
+        ),
+        seen_at=seen_at,
+    )
+    # The clock of the sender is ahead, by more than is believed.
+    sent_at = seen_at + MAX_LEAD
+    run = Run(
+        task_id="1",
+        sent_at=sent_at,
+        due_at=datetime(2026, 1, 1, tzinfo=UTC),
+        next_at=None,
+        beat="None gen1@web",
+        schedule="",
+        timezone=None,
+    )
+
+    assert record == TaskRecord(
+        id="1",
+        name="export.project",
+        queue="export",
+        args=["a", "********"],
+        kwargs={"password": "********"},
+        root_id="1",
+        parent_id=None,
+        group_id="g",
+        replaced=2,
+        retries=0,
+        scheduled_at=sent_at,
+        eta=None,
+        expires=datetime(2026, 1, 3, 3, 4, 5, tzinfo=UTC),
+        origin="gen1@web",
+        ignore_result=True,
+        seen_at=seen_at,
+        published_at=sent_at,
+        time_limit_s=30.0,
+        service="shop",
+        schedule="nightly",
+        headers={"tenant": "north", "token": "********"},
+        rerun_of="0",
+        arguments="redacted",
+        options={
+            "time_limits": [30, None],
+            "headers": "redacted",
+            "follows": ["chain"],
+            "next": {"chain": [following]},
+        },
+        digest=None,
+        results_elsewhere="redis",
+        run=ScheduledRun(
+            service="shop",
+            entry="nightly",
+            name="export.project",
+            origin="gen1@web",
+            started_at=None,
+            max_interval_s=None,
+            run=run,
+            entries=None,
+        ),
+        planned=(
+            Step(
+                id="2",
+                name="export.zip",
+                parent_id="1",
+                header_id=None,
+                group_id=None,
+                queue=None,
+                is_of_open_chord=False,
+            ),
+        ),
+        refused="no such queue",
+        version="1.2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"workertoolbox_probe": "1"}, True),
+        ({"workertoolbox_probe": "1", "task": "export.project"}, False),
+        ({"task": "export.project"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_a_probe_names_no_task(headers: Any, *, expected: bool) -> None:
+    probe = message()
+    probe.headers = headers
+
+    assert is_probe(probe) is expected
 
 
 @pytest.mark.parametrize(
