@@ -22,7 +22,6 @@ LONG_FILES = (
     "test_upgrade_rehearsal.py",
     "test_fuzzing.py",
     "test_why.py",
-    "test_soak.py",
     "test_monitor.py",
     "test_documented_grants.py",
     "test_broker_urls.py",
