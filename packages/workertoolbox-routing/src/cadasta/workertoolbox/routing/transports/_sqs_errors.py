@@ -109,6 +109,11 @@ def error_of_poll(response: Any, body: bytes) -> ClientError:
     )
 
 
+def code_of(error: ClientError) -> str:
+    """Return the error code in a response of AWS; an empty text without one."""
+    return str(error.response["Error"].get("Code", ""))
+
+
 def is_missing(code: str) -> bool:
     """Return whether an error code says that a queue does not exist."""
     return bool(_MISSING.search(code))

@@ -49,7 +49,7 @@ class QoS(SQS.QoS):
         try:
             return super().apply_backoff_policy(queue, delivery_tag, *policy)
         except ClientError as error:
-            if errors.is_stale(error.response["Error"].get("Code", "")):
+            if errors.is_stale(errors.code_of(error)):
                 return None
             raise
 
@@ -96,7 +96,7 @@ class Channel(ConcurrentCopyChannel, PollingChannel):
         try:
             super()._put(queue, message, **kwargs)
         except ClientError as error:
-            code = error.response["Error"].get("Code", "")
+            code = errors.code_of(error)
             if message.get("redelivered") and errors.is_stale(code):
                 # The message is visible already, or its next receiver has deleted it.
                 return
@@ -172,7 +172,7 @@ class Channel(ConcurrentCopyChannel, PollingChannel):
                 **({"tags": tags} if tags else {}),
             )
         except ClientError as error:
-            if not errors.is_existing(error.response["Error"].get("Code", "")):
+            if not errors.is_existing(errors.code_of(error)):
                 raise
             # Another service has just created it with other attributes.
             self._update_queue_cache(queue_name)
