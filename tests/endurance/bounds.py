@@ -13,9 +13,8 @@ MIB = 2**20
 
 #: Growth of the memory of a process between the second and the last quarter of a soak:
 #: what may be noise, and what may be lost for each task in between. The id of a task
-#: takes 85 bytes. The caches of a monitor fill during the first 8,000 tasks: in a soak
-#: of half as many it grows by up to 3.4 MiB in this time.
-MEMORY_NOISE = 5 * MIB
+#: takes 85 bytes.
+MEMORY_NOISE = 1.5 * MIB
 MEMORY_PER_TASK = 4.0
 
 #: The same for the size of a table with its indexes, as a multiple, and in bytes.
