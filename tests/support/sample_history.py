@@ -170,7 +170,9 @@ FROM (
 #: A value of `{column}` that a task of `{days}` days ago, or of an earlier day, has.
 SAMPLE = """
 SELECT {column} FROM workertoolbox_history
-WHERE {column} IS NOT NULL AND day <= (now() AT TIME ZONE 'UTC')::date - {days}
+WHERE {column} IS NOT NULL AND day
+BETWEEN (now() AT TIME ZONE 'UTC')::date - {days} - 7
+AND (now() AT TIME ZONE 'UTC')::date - {days}
 ORDER BY day DESC LIMIT 1
 """
 
