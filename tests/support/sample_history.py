@@ -167,13 +167,13 @@ FROM (
     generate_series(0, 8) n
 """
 
-#: A value of `{column}` that a task of `{days}` days ago, or of an earlier day, has.
+#: A value of `{column}` that a task of `{days}` days ago has, or one of the days before.
+#: Sorting all days would take PostgreSQL half a minute with 10 million tasks.
 SAMPLE = """
-SELECT {column} FROM workertoolbox_history
-WHERE {column} IS NOT NULL AND day
-BETWEEN (now() AT TIME ZONE 'UTC')::date - {days} - 7
-AND (now() AT TIME ZONE 'UTC')::date - {days}
-ORDER BY day DESC LIMIT 1
+SELECT {column} FROM generate_series({days}, {days} + 7) ago, LATERAL (
+    SELECT {column} FROM workertoolbox_history
+    WHERE {column} IS NOT NULL AND day = (now() AT TIME ZONE 'UTC')::date - ago LIMIT 1
+) sample LIMIT 1
 """
 
 
