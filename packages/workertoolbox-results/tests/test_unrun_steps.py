@@ -450,10 +450,11 @@ def test_steps_after_several_tasks_have_their_own_causes(
     }
 
 
+@pytest.mark.parametrize("after", [{"parent_id": "1"}, {"header_id": "g"}])
 def test_a_step_with_a_message_a_state_or_an_end_is_left_alone(
-    backend: Backend,
+    backend: Backend, after: dict[str, str]
 ) -> None:
-    end(backend, "1", name="a")
+    end(backend, "1", name="a", group_id="g")
     publish(backend, id="message")
     end(backend, "state", status="STARTED")
     row: dict[str, Any] = {"id": "end", "keep": "default", "day": NOW.date()}
@@ -462,7 +463,7 @@ def test_a_step_with_a_message_a_state_or_an_end_is_left_alone(
     with backend.database.engine.begin() as connection:
         connection.execute(insert(history).values(row))
     for id in ("message", "state", "end", "free"):
-        plan(backend, id, parent_id="1")
+        plan(backend, id, **after)
         plan(backend, f"after-{id}", parent_id=id)
     close(backend, "1")
 
@@ -492,3 +493,49 @@ def test_the_steps_after_a_recent_end_are_closed(
     run(backend, close_recent_steps, NOW)
 
     assert (closed(backend).keys() == {"b"}) == is_closed
+
+
+@pytest.mark.parametrize(
+    ("status", "count"), [("FAILURE", 3), ("STARTED", 0), ("SUCCESS", 0)]
+)
+def test_steps_stay_planned_if_the_task_runs_again_while_they_are_closed(
+    backend: Backend, status: str, count: int
+) -> None:
+    end(backend, "1", status=status, group_id="g")
+    plan(backend, "b", parent_id="1")
+    # Forged messages may announce steps that follow each other in a circle.
+    plan(backend, "c", header_id="g", parent_id="d")
+    plan(backend, "d", parent_id="c")
+    end(backend, "2")
+    plan(backend, "e", parent_id="2")
+
+    assert close(backend, "1", "2") == count + 1
+    assert closed(backend).keys() == {*"bcd"[:count], "e"}
+
+
+def test_the_body_of_a_chord_has_the_whole_of_its_own_error(backend: Backend) -> None:
+    end(backend, "1", name="a", result_bytes=7, group_id="g")
+    plan(backend, "body", header_id="g")
+    close(backend, "1")
+    row = closed(backend)["body"]
+
+    assert "result_bytes" not in row
+    assert json.loads(row["result"])["exc_message"] == [
+        "Dependency 1 raised ValueError: no map"
+    ]
+
+
+def test_a_task_with_a_faulty_error_does_not_stop_the_steps_of_others(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    for id in "123":
+        end(backend, id, name="a")
+        plan(backend, f"{id}b", parent_id=id)
+    with backend.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE celery_taskmeta SET result = 'a text' WHERE task_id = '2'"
+        )
+    run(backend, close_recent_steps, NOW)
+
+    assert closed(backend).keys() == {"1b", "3b"}
+    assert "task before steps 2 is left out" in caplog.text

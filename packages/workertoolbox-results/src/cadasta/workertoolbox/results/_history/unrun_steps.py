@@ -128,7 +128,8 @@ def close_steps(
     the tasks. A step with a message or a state is left alone.
 
     Args:
-        ids: Tasks that ended with one of `BREAKING` and are not archived yet.
+        ids: Tasks that ended with one of `BREAKING` and are not archived yet. Those
+            that have run again since are left out.
         faulty: Leaves out steps whose end cannot be stored.
 
     Returns:
@@ -147,14 +148,15 @@ def close_steps(
     }
     ends: dict[str, Mapping[str, Any]] = {}
     while found:
-        steps = [step for step in found if step.id not in ends]
-        for step in steps:
+        steps = []
+        for step in found:
             cause = by_parent.get(step.parent_id) or by_header.get(step.header_id)
-            if cause is None:
+            if cause is None or step.id in ends:
                 continue
             ends[step.id] = _end(step, cause, now)
             by_parent.setdefault(step.id, cause)
             by_header.setdefault(step.group_id, cause)
+            steps.append(step)
         found = [
             *_find_steps(
                 connection,
@@ -185,11 +187,13 @@ def _causes(connection: Connection, ids: Sequence[str]) -> Iterator[_Cause]:
     names = ("id", "name", "status", "result", "traceback", "not_run", "result_bytes")
     columns = [live.c[name] for name in names]
     for row in _fetch(connection, columns, live.c.id, ids):
+        if row.status not in BREAKING:
+            continue  # It runs again, or has succeeded, since it was found.
         encoded = bytes(row.result or b"null")
         error = read_error(encoded).text
         event = next(
             (text for begin, text in _REVOCATIONS.items() if error.startswith(begin)),
-            _EVENTS.get(row.status, "failed"),
+            _EVENTS[row.status],
         )
         reason = row.not_run or f"not run: {row.name or 'task'}[{row.id}] {event}"
         if row.status in states.PROPAGATE_STATES:
