@@ -15,10 +15,8 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Dialect,
-    Text,
     and_,
     case,
-    cast,
     false,
     func,
     literal_column,
@@ -26,9 +24,18 @@ from sqlalchemy import (
     true,
 )
 
+from cadasta.workertoolbox.results._database.json_functions import (
+    appended,
+    as_json,
+    ascii_text,
+    json_object,
+    last_characters,
+    last_item,
+    seconds_between,
+    text_of,
+)
 from cadasta.workertoolbox.results._database.statuses import ENDED, LOST
 from cadasta.workertoolbox.results._database.tables import taskmeta
-from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._history.attempt_records import (
     MAX_ATTEMPTS,
     MAX_ERROR_BYTES,
@@ -51,14 +58,8 @@ def is_other_run(dialect: Dialect, new: Any) -> ColumnElement[bool]:
         new: The run that stores a state: `started_at`, `worker`, `retries` and
             `published_at`, each NULL if it is not known.
     """
-    distance: ColumnElement[Any]
-    if dialect.name == "postgresql":
-        distance = func.abs(func.extract("epoch", _old.started_at - new.started_at))
-    else:
-        days = func.julianday(_old.started_at) - func.julianday(new.started_at)
-        distance = func.abs(days) * 86400
     is_near = and_(
-        distance < SAME_RUN_S,
+        seconds_between(dialect, _old.started_at, new.started_at) < SAME_RUN_S,
         func.coalesce(_old.worker == new.worker, true()),
         func.coalesce(_old.retries == new.retries, true()),
         func.coalesce(_old.published_at == new.published_at, true()),
@@ -85,13 +86,13 @@ def with_replaced_attempt(dialect: Dialect, new: Any) -> ColumnElement[Any]:
         or_(new.status != states.RETRY, _old.retries != new.retries),
     )
     is_replaced = or_(was_retried, is_other_run(dialect, new), is_forgotten(new))
-    appended = _appended(dialect, _stored_attempt(dialect, new))
-    return case((is_replaced, appended), else_=_old.attempts)
+    attempts = _with(dialect, _stored_attempt(dialect, new))
+    return case((is_replaced, attempts), else_=_old.attempts)
 
 
 def with_duplicate(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the attempts with a record of the run that ended after a success."""
-    return _appended(dialect, _as_json(dialect, record))
+    return _with(dialect, as_json(dialect, record))
 
 
 def is_last(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -99,25 +100,13 @@ def is_last(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[bool]
 
     It is if a statement is repeated whose answer was lost.
     """
-    given = _as_json(dialect, record)
-    last: ColumnElement[Any]
-    if dialect.name == "postgresql":
-        last = _old.attempts.op("->")(literal_column("-1"))
-    else:
-        last = func.json_extract(_old.attempts, "$[#-1]")
+    given = as_json(dialect, record)
+    last = last_item(dialect, _old.attempts)
     same = (
-        _text(dialect, last, name) == _text(dialect, given, name)
-        for name in ("started_at", "outcome")
+        text_of(dialect, last, key) == text_of(dialect, given, key)
+        for key in ("started_at", "outcome")
     )
     return func.coalesce(and_(*same), false())
-
-
-def _text(
-    dialect: Dialect, record: ColumnElement[Any], name: str
-) -> ColumnElement[Any]:
-    if dialect.name == "postgresql":
-        return record.op("->>")(literal_column(f"'{name}'"))
-    return func.json_extract(record, literal_column(f"'$.{name}'"))
 
 
 def late_record(row: Mapping[str, Any], outcome: str) -> str:
@@ -140,40 +129,22 @@ def _was_published_again(new: Any) -> ColumnElement[bool]:
     return and_(_old.published_at < new.published_at, ~is_retry)
 
 
-def _stored_attempt(dialect: Dialect, new: Any) -> Any:
+def _stored_attempt(dialect: Dialect, new: Any) -> ColumnElement[Any]:
     """Return the record of the run whose state is stored, and is replaced by `new`."""
-    is_postgresql = dialect.name == "postgresql"
-    beginning = func.substr(_old.result, 1, MAX_ERROR_BYTES)
-    text: ColumnElement[Any]
-    if is_postgresql:
-        # Never fails, whatever the bytes are. JSON is ASCII, but for its backslashes.
-        text = func.replace(
-            func.encode(beginning, "escape"),
-            literal_column(r"'\\'"),
-            literal_column(r"'\'"),
-        )
-        traceback = func.right(_old.traceback, MAX_TRACEBACK)
-    else:
-        text = cast(beginning, Text)
-        traceback = func.substr(_old.traceback, -MAX_TRACEBACK)
+    error = ascii_text(dialect, func.substr(_old.result, 1, MAX_ERROR_BYTES))
     is_over = _has_status(states.RETRY, *ENDED)
     outcome = case(
         *((is_over, _old.status), (_was_published_again(new), REPLACED)), else_=LOST
     )
     failed = _has_status(*states.EXCEPTION_STATES)
-    build = func.jsonb_build_object if is_postgresql else func.json_object
-    return build(
-        *(literal_column("'retries'"), _old.retries),
-        *(literal_column("'queue'"), _old.queue),
-        *(literal_column("'worker'"), _old.worker),
-        *(literal_column("'published_at'"), _old.published_at),
-        *(literal_column("'started_at'"), _old.started_at),
-        *(literal_column("'finished_at'"), case((is_over, _old.date_done))),
-        *(literal_column("'outcome'"), outcome),
-        *(literal_column("'error'"), case((failed, text))),
-        *(literal_column("'error_group'"), _old.error_group),
-        *(literal_column("'traceback'"), traceback),
-    )
+    record = {
+        **{"retries": _old.retries, "queue": _old.queue, "worker": _old.worker},
+        **{"published_at": _old.published_at, "started_at": _old.started_at},
+        **{"finished_at": case((is_over, _old.date_done)), "outcome": outcome},
+        **{"error": case((failed, error)), "error_group": _old.error_group},
+        "traceback": last_characters(dialect, _old.traceback, MAX_TRACEBACK),
+    }
+    return json_object(dialect, record)
 
 
 def _has_status(*statuses: str) -> ColumnElement[bool]:
@@ -182,19 +153,5 @@ def _has_status(*statuses: str) -> ColumnElement[bool]:
     return literal_column(f"celery_taskmeta.status IN ({names})", Boolean)
 
 
-def _appended(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:
-    if dialect.name == "postgresql":
-        known = func.coalesce(_old.attempts, cast(literal_column("'[]'"), Document))
-        is_full = func.jsonb_array_length(known) >= MAX_ATTEMPTS
-        kept = case((is_full, known.op("-")(literal_column("0"))), else_=known)
-        return kept.op("||")(record)
-    known = func.coalesce(_old.attempts, literal_column("'[]'"))
-    is_full = func.json_array_length(known) >= MAX_ATTEMPTS
-    kept = case((is_full, func.json_remove(known, "$[0]")), else_=known)
-    return func.json_insert(kept, "$[#]", record)
-
-
-def _as_json(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:
-    if dialect.name == "postgresql":
-        return cast(record, Document)
-    return func.json(record)
+def _with(dialect: Dialect, record: ColumnElement[Any]) -> ColumnElement[Any]:
+    return appended(dialect, _old.attempts, record, MAX_ATTEMPTS)
