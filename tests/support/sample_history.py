@@ -167,8 +167,8 @@ FROM (
     generate_series(0, 8) n
 """
 
-#: A value of `{column}` that a task of `{days}` days ago has, or one of the days before.
-#: Sorting all days would take PostgreSQL half a minute with 10 million tasks.
+#: A value of `{column}` that a task of `{days}` days ago has, or one of the days
+#: before. Sorting all days would take PostgreSQL half a minute with 10 million tasks.
 SAMPLE = """
 SELECT {column} FROM generate_series({days}, {days} + 7) ago, LATERAL (
     SELECT {column} FROM workertoolbox_history
