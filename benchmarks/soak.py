@@ -9,6 +9,9 @@ processes and of PostgreSQL step 23 hours ahead again and again, when all tasks 
 published have ended. Between two steps they run as usual. Commits do not wait for the
 disk.
 
+A process keeps the memory of its largest batch. So 4,500 other tasks are run first,
+while no monitor runs: it then copies and archives them in the largest batches.
+
 Everything is measured every few seconds, and nothing may grow with the number of tasks.
 The memory of a process is the median over the last quarter of the tasks minus that over
 the second, and the size of a table is the median over the last quarter. Then each task
@@ -25,7 +28,7 @@ from pathlib import Path
 from endurance.course import run_soak
 from measuring.figures import Row
 
-#: The number of tasks.
+#: The number of tasks after the first ones.
 TASKS = 2_000_000
 
 

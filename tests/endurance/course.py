@@ -15,6 +15,7 @@ from endurance.progress import Progress
 from endurance.sampling import Sample, Sampler, open_sampler, slow_statements
 from endurance.stepping import step
 from endurance.verification import miscounts, too_old
+from endurance.workload import WARM_UP
 from support.polling import wait_until
 
 #: The least number of steps, so that minutes, which are kept for a week, are deleted.
@@ -39,7 +40,7 @@ class Outcome:
     """What a soak has measured.
 
     Attributes:
-        tasks: The number of tasks.
+        tasks: The number of tasks after the warm-up.
         took_s: Seconds from the first task until all were archived.
         days: Days by which the clocks have moved.
         cost_ms: Milliseconds of processor time for each task, by part of the fleet.
@@ -62,7 +63,7 @@ class Outcome:
 def run_soak(
     folder: Path, *, tasks: int, report: Callable[[str], object] = print
 ) -> Outcome:
-    """Publish tasks to a fleet, and measure it until all are archived.
+    """Publish tasks to a fleet that is warm, and measure it until all are archived.
 
     Args:
         folder: An empty folder for all files.
@@ -85,7 +86,7 @@ def run_soak(
         took_s = time.monotonic() - began_at
         # First, because days that are dropped meanwhile cannot be counted.
         problems = [*_left(sampler)]
-        problems += miscounts(fleet, tasks=tasks, cleanups=steps)
+        problems += miscounts(fleet, tasks=WARM_UP + tasks, cleanups=steps)
         slow = slow_statements(fleet.server.text[logged:])
     for each in slow[:3]:
         report(f"{each.seconds:.2f} s: {each.text[:200]}")

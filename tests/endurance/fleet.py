@@ -9,15 +9,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from cadasta.workertoolbox.results import upgrade
 from endurance.clock import Clock
-from endurance.workload import CLOCK
+from endurance.workload import CLOCK, PUBLISHED, WARM_UP
 from servers import postgresql, redis
 from servers.access import BrokerAccess
 from support.brokers import result_backend_url, server_broker
+from support.polling import wait_until
 from support.processes import Process, running
+from support.statements import fetch
 
 TESTS_FOLDER = Path(__file__).parent.parent
 
@@ -37,6 +40,18 @@ LOGGED_MS = 100
 
 #: The name of the sessions that only measure.
 MEASURING = "soak"
+
+#: Messages that the monitor has inserted, by statistics that are some seconds old.
+STORED = "SELECT pg_stat_get_tuples_inserted('workertoolbox_task'::regclass)"
+
+#: The number of archived tasks.
+_ARCHIVED = """
+SELECT coalesce(sum(count), 0) FROM workertoolbox_rollup
+WHERE tier = 'day' AND status <> 'RETRY'
+"""
+
+#: Seconds until the first tasks are published, and then until they are archived.
+WARM_UP_S = 300.0
 
 #: The clock steps over a time in which Redis would deliver messages again, and workers
 #: would seem lost.
@@ -77,7 +92,7 @@ class Fleet:
 def open_fleet(
     folder: Path, *, tasks: int, steps: int, vacuum_s: int
 ) -> Iterator[Fleet]:
-    """Run a fleet whose producer publishes a number of tasks.
+    """Run a fleet, warm it up, and let a producer publish a number of tasks.
 
     Args:
         folder: The folder of all files.
@@ -101,17 +116,34 @@ def open_fleet(
         upgrade(result_backend_url(database))
         environment = _environment(access, database, clock)
         run = _Runner(folder, environment)
-        processes = {"monitor": run.celery("monitor", "tasks", "monitor")}
-        for number in range(1, WORKERS + 1):
-            name = f"worker-{number}"
-            processes[name] = run.celery(name, *_worker(name))
-        started = {name: stack.enter_context(each) for name, each in processes.items()}
-        started["monitor"].wait_for("copying tasks")
-        producer = stack.enter_context(
-            run.python("producer", "-m", "endurance.producer", str(tasks), str(steps))
-        )
+        processes = _warmed_up(stack, run, database)
+        producer = stack.enter_context(run.producer(tasks, steps=steps))
         producer.wait_for("publishing")
-        yield Fleet(clock, access, database, server, started, producer)
+        yield Fleet(clock, access, database, server, processes, producer)
+
+
+def _warmed_up(stack: ExitStack, run: _Runner, database: str) -> dict[str, Process]:
+    """Return a monitor and workers that have processed tasks, in the largest batches.
+
+    A process keeps the memory that its largest batch has taken. How large the batches
+    of a monitor and of its archiver are depends on the load of the machine, so the
+    monitor starts when all these tasks wait for it.
+    """
+    names = [f"worker-{number}" for number in range(1, WORKERS + 1)]
+    started = {
+        name: stack.enter_context(run.celery(name, *_worker(name))) for name in names
+    }
+    with run.producer(WARM_UP, steps=0) as producer:
+        producer.wait_for(PUBLISHED, timeout_s=WARM_UP_S)
+    monitor = stack.enter_context(run.celery("monitor", "tasks", "monitor"))
+    for count in (_ARCHIVED, STORED):
+        is_warm = partial(_has_counted, database, count, WARM_UP)
+        wait_until(is_warm, timeout_s=WARM_UP_S)
+    return {"monitor": monitor, **started}
+
+
+def _has_counted(database: str, query: str, count: int) -> bool:
+    return int(fetch(database, query)[0][0]) >= count
 
 
 def _environment(access: BrokerAccess, database: str, clock: Clock) -> dict[str, str]:
@@ -146,6 +178,10 @@ class _Runner:
 
     def celery(self, name: str, *words: str) -> AbstractContextManager[Process]:
         return self.python(name, "-m", "celery", "-A", "endurance.service", *words)
+
+    def producer(self, tasks: int, *, steps: int) -> AbstractContextManager[Process]:
+        words = ("-m", "endurance.producer", str(tasks), str(steps))
+        return self.python("producer", *words)
 
     def python(self, name: str, *words: str) -> AbstractContextManager[Process]:
         return running(

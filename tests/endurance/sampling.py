@@ -15,9 +15,9 @@ from redis import Redis
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from cadasta.workertoolbox.routing._headers import PUBLISHED_AT
-from endurance.fleet import MEASURING, Fleet
+from endurance.fleet import MEASURING, STORED, Fleet
 from endurance.processor_time import used_s
-from endurance.workload import PUBLISHED
+from endurance.workload import PUBLISHED, WARM_UP
 from support.queue_contents import RedisContents
 
 #: The size of each table with its indexes, and PostgreSQL's estimates of its live and
@@ -30,13 +30,6 @@ SELECT coalesce(pg_partition_root(c.oid), c.oid)::regclass::text AS name,
 FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
 WHERE c.relkind = 'r' AND schemaname = 'public'
 GROUP BY 1
-"""
-
-#: Messages that a monitor has inserted, and ended tasks that are archived.
-_STORED = "SELECT pg_stat_get_tuples_inserted('workertoolbox_task'::regclass)"
-_ARCHIVED = """
-SELECT coalesce(sum(count), 0) FROM workertoolbox_rollup
-WHERE tier = 'day' AND status <> 'RETRY'
 """
 
 _LIVE = "SELECT count(*) FROM workertoolbox_task"
@@ -77,8 +70,7 @@ class Sample:
     """What a fleet used at one time.
 
     Attributes:
-        stored: The number of messages that the monitor has stored.
-        archived: The number of archived tasks.
+        stored: The number of messages that the monitor has stored after the warm-up.
         memory: The bytes of memory of each process.
         used_s: The seconds of processor time that each part has used.
         monitor_lag_s: Seconds since the oldest copy in the queue was published.
@@ -87,7 +79,6 @@ class Sample:
     """
 
     stored: int
-    archived: int
     memory: Mapping[str, int]
     used_s: Mapping[str, float]
     monitor_lag_s: float
@@ -117,7 +108,6 @@ class Sampler:
         sizes = {name: TableSize(*map(int, size)) for name, *size in rows}
         return Sample(
             stored=self.stored(),
-            archived=int(self._scalar(_ARCHIVED)),
             memory={
                 name: _resident_bytes(process.pid)
                 for name, process in self.fleet.processes.items()
@@ -129,8 +119,8 @@ class Sampler:
         )
 
     def stored(self) -> int:
-        """Return about how many messages the monitor has stored."""
-        return int(self._scalar(_STORED))
+        """Return about how many messages the monitor has stored after the warm-up."""
+        return int(self._scalar(STORED)) - WARM_UP
 
     def is_idle(self, sample: Sample) -> bool:
         """Return whether the producer has published all tasks, and all are archived."""

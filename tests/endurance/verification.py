@@ -54,7 +54,7 @@ def miscounts(fleet: Fleet, *, tasks: int, cleanups: int) -> Iterator[str]:
     """Yield how figures and history differ from the tasks that were published.
 
     Args:
-        tasks: The number of tasks of the producer.
+        tasks: The number of tasks of the producers.
         cleanups: The number of tasks of beat.
     """
     due = expected(tasks) + Counter({(CLEANUP, states.SUCCESS): cleanups})

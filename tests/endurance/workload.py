@@ -10,6 +10,9 @@ from celery import states
 #: Tasks in a round, of which the workload is a multiple.
 ROUND = 100
 
+#: Tasks before the first sample, more than twice a batch of the archiver.
+WARM_UP = 4500
+
 SHORT, FAILING, RETRYING = "export.short", "export.failing", "export.retrying"
 PART, TOTAL, STEP = "export.part", "export.total", "export.step"
 

@@ -27,7 +27,6 @@ def course(change: Change = lambda sample, part: sample) -> Course:
     for stored in range(0, TASKS + 1, 50):
         sample = Sample(
             stored=stored,
-            archived=stored,
             memory={"monitor": 100 * MIB, "worker-1": 150 * MIB},
             used_s={"monitor": 2.0 + stored / 500},
             monitor_lag_s=0.5,
