@@ -20,7 +20,7 @@ from servers.access import BrokerAccess
 from support.brokers import result_backend_url, server_broker
 from support.polling import wait_until
 from support.processes import Process, running
-from support.statements import fetch
+from support.statements import execute, fetch
 
 TESTS_FOLDER = Path(__file__).parent.parent
 
@@ -139,6 +139,8 @@ def _warmed_up(stack: ExitStack, run: _Runner, database: str) -> dict[str, Proce
     for count in (_ARCHIVED, STORED):
         is_warm = partial(_has_counted, database, count, WARM_UP)
         wait_until(is_warm, timeout_s=WARM_UP_S)
+    # Autovacuum has not looked yet at what this has left.
+    execute(database, "VACUUM")
     return {"monitor": monitor, **started}
 
 

@@ -20,8 +20,8 @@ from endurance.workload import CLOCK, FAILING, PART, RETRYING, SHORT, STEP, TOTA
 #: minutes and a minute: a day of the soak takes some seconds, or a minute.
 DAILY_S = 5.0
 
-#: Seconds between two collections of garbage.
-COLLECTED_S = 2.0
+#: Seconds between two collections of garbage, in which some tasks of a worker fail.
+COLLECTED_S = 0.5
 
 app = Celery("soak")
 
@@ -65,7 +65,7 @@ def step(number: int) -> int:
 
 
 def _collect() -> None:
-    """Collect all garbage every few seconds.
+    """Collect all garbage again and again.
 
     The frame of Celery that runs a task and the error of the task refer to each other,
     also without the toolbox. With the positions that billiard notes they take a third
