@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from sqlalchemy import text
 
 from cadasta.workertoolbox.results import upgrade
 from faulted.environment import APPLICATION
 from faulted.fleets import OURS
+from faulted.observer import Observation
 from faulted.trial import Trial
 
 #: How long each fault lasts, in seconds.
@@ -32,14 +34,16 @@ INTERVAL_S = 0.02
 #: What an overload is, as a multiple of what a fleet sustains.
 OVERLOAD = 1.5
 
-#: What is published to measure that: tasks in a second, for so many seconds, after
-#: which results are counted for some seconds.
+#: What is published to measure that: tasks in a second, until as many wait as are
+#: published in so many seconds at the steady rate. A worker, which runs at most four
+#: times that rate, is then busy while its results are counted for some seconds.
 BURST_RATE = 400.0
-BURST_S = 4.0
+WAITING_S = 25.0
 MEASURED_S = 6.0
 
-#: Seconds for the rest of it.
-BACKLOG_S = 300.0
+#: Seconds until so many wait, and then until they have been run, at most. A fleet that
+#: does not get that far has reached its limit, or runs nothing any more.
+BACKLOG_S = 120.0
 
 #: The name of the producer of bursts and overloads.
 PRODUCER = "producer-load"
@@ -123,28 +127,35 @@ def mix_versions(trial: Trial) -> None:
 
 def overload(trial: Trial) -> None:
     """Measure what each fleet sustains, and publish more for some minutes."""
-    _with_producers(trial, dict.fromkeys(trial.fleets, BURST_RATE), BURST_S)
+    enough = WAITING_S * trial.rate
+    with _producers(trial, dict.fromkeys(trial.fleets, BURST_RATE)):
+        _hold_while(trial, lambda seen: seen.waiting < enough)
     before = {name: len(seen.finished_s) for name, seen in trial.seen.items()}
     trial.hold(MEASURED_S)
     rates = {
         name: (len(seen.finished_s) - before[name]) / MEASURED_S
         for name, seen in trial.seen.items()
     }
-    until_s = time.monotonic() + BACKLOG_S
-    while any(each.waiting > trial.rate for each in trial.seen.values()):
-        if time.monotonic() > until_s:
-            raise TimeoutError(f"a fleet has not run a burst in {BACKLOG_S:g} s")
-        trial.hold(INTERVAL_S)
+    _hold_while(trial, lambda seen: seen.waiting > trial.rate)
     print("sustained tasks in a second:", rates, flush=True)
     # The producers that already run are part of the load.
     more = {name: max(1, OVERLOAD * rate - trial.rate) for name, rate in rates.items()}
-    _with_producers(trial, more, trial.load_s)
+    with _producers(trial, more):
+        trial.hold(trial.load_s)
 
 
-def _with_producers(trial: Trial, rates: Mapping[str, float], seconds: float) -> None:
-    """Let each fleet have another producer for a time."""
+@contextmanager
+def _producers(trial: Trial, rates: Mapping[str, float]) -> Iterator[None]:
+    """Let each fleet have another producer during the block."""
     for name, rate in rates.items():
         trial.fleets[name].start_producer(PRODUCER, rate)
-    trial.hold(seconds)
+    yield
     for name in rates:
         trial.fleets[name].processes.pop(PRODUCER).kill()
+
+
+def _hold_while(trial: Trial, check: Callable[[Observation], bool]) -> None:
+    """Let the fleets work while the check of any of them is true, for some minutes."""
+    until_s = time.monotonic() + BACKLOG_S
+    while time.monotonic() < until_s and any(map(check, trial.seen.values())):
+        trial.hold(INTERVAL_S)

@@ -21,7 +21,8 @@ from upgrades.last_release import Release
 BEFORE_S = 8.0
 AFTER_S = 8.0
 
-#: Seconds for the first results, and for what happens after the producers stop.
+#: Seconds for the first results, and for what happens after the producers stop, besides
+#: as many as an overload has lasted.
 START_S = 90.0
 DRAIN_S = 400.0
 
@@ -100,7 +101,7 @@ class Trial:
         """Wait until every task has its result, or no result appears for a time."""
         for fleet in self.fleets.values():
             fleet.stop_producers()
-        until_s = time.monotonic() + DRAIN_S
+        until_s = time.monotonic() + DRAIN_S + self.load_s
         self.hold(2 * INTERVAL_S)
         while time.monotonic() < until_s and any(
             each.waiting and time.time() < each.changed_s + quiet_s
