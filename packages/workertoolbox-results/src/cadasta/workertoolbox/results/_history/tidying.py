@@ -21,8 +21,11 @@ from cadasta.workertoolbox.results._database.tables import (
     task,
     taskmeta,
 )
-from cadasta.workertoolbox.results._database.types import FIRST
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
+from cadasta.workertoolbox.results._history.clocks import (
+    WAITED_DAYS,
+    first_day_of_end,
+)
 from cadasta.workertoolbox.results._history.conditions import has_message_or_result
 from cadasta.workertoolbox.results._history.days import add_days, existing_days
 from cadasta.workertoolbox.results._history.earlier_ends import close_earlier
@@ -41,10 +44,6 @@ _logger = logging.getLogger(__name__)
 #: How long a forgotten result stays after it was archived: a copy of its message may
 #: still arrive.
 FORGOTTEN_FOR = timedelta(hours=1)
-
-#: Days that a message may have waited for a monitor after its task, or a step that it
-#: announces, has ended. After a longer wait they are not merged.
-WAITED_DAYS = 7
 
 #: Maximum number of rows of each table that are deleted in one transaction.
 BATCH_SIZE = 1000
@@ -176,10 +175,8 @@ def _delete_planned(connection: Connection, options: ArchiveOptions) -> None:
         is_in(connection, id, [*seen]), has_message_or_result(id)
     )
     live = {*connection.scalars(is_live)}
-    # A step ends after its announcement, which may have waited in the queue.
-    first_seen = max(min(seen.values()), FIRST + timedelta(days=WAITED_DAYS))
-    first_day = first_seen.date() - timedelta(days=WAITED_DAYS)
     others = [id for id in seen if id not in live]
+    first_day = first_day_of_end(min(seen.values()))
     ended = {each.id for each in find_ends_since(connection, others, first_day)}
     is_known = is_in(connection, id, sorted(live | ended))
     unlocked = select(id).where(is_known).with_for_update(skip_locked=True)

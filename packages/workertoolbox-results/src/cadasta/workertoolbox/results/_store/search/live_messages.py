@@ -10,16 +10,21 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, or_, select
 
-from cadasta.workertoolbox.results._database.archived import find_last_ends
+from cadasta.workertoolbox.results._database.archived import find_ends_since
 from cadasta.workertoolbox.results._database.statuses import BEFORE_RESULT, QUEUED
 from cadasta.workertoolbox.results._database.tables import planned, task
+from cadasta.workertoolbox.results._history.clocks import first_day_of_end
 from cadasta.workertoolbox.results._history.conditions import (
     has_ended_with,
     has_message_or_result,
     has_result,
 )
 from cadasta.workertoolbox.results._history.outcomes import is_outcome_expected
-from cadasta.workertoolbox.results._store.rows.dated_ids import DatedId, fetch_ids
+from cadasta.workertoolbox.results._store.rows.dated_ids import (
+    EPOCH,
+    DatedId,
+    fetch_ids,
+)
 from cadasta.workertoolbox.results._store.rows.filters import (
     Filters,
     message_conditions,
@@ -80,8 +85,9 @@ def find_planned(
     while len(found) < limit:
         some = fetch_ids(connection, query.offset(read), limit)
         # The message that announces a step may arrive after the step has ended.
-        archived = find_last_ends(connection, [each.id for each in some])
-        ended = {each.id for each in archived}
+        first_day = first_day_of_end(min((each.at for each in some), default=EPOCH))
+        ids = [each.id for each in some]
+        ended = {each.id for each in find_ends_since(connection, ids, first_day)}
         found += (each for each in some if each.id not in ended)
         read += limit
         if len(some) < limit:
