@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadasta.workertoolbox.results._history.histogram import LAST_BUCKET, Histogram
+from cadasta.workertoolbox.results._history.histogram import (
+    LAST_BUCKET,
+    Histogram,
+    sum_percentiles,
+)
 from cadasta.workertoolbox.results._history.histogram_text import (
     BATCH_SIZE,
     _LongText,
     _sum_long,
+    add_sums,
     sum_texts,
 )
 
@@ -56,8 +61,13 @@ def test_a_sum_of_texts_is_that_of_their_counts(
 ) -> None:
     lines = [line for line, times in repeated for _ in range(times)]
 
-    assert sum_texts(lines) == counted_one_by_one(lines)
-    assert sum_texts(["\n".join(lines)]) == counted_one_by_one(lines)
+    expected = counted_one_by_one(lines)
+    sums = sum_texts(lines)
+    percentiles = Histogram(expected).percentiles(0, 50, 95, 99.9, 100)
+
+    assert sums.buckets() == sum_texts(["\n".join(lines)]).buckets() == expected
+    assert add_sums([sum_texts([each]) for each in lines]).buckets() == expected
+    assert sum_percentiles(sums, 0, 50, 95, 99.9, 100) == percentiles
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -71,7 +81,7 @@ def test_the_largest_counts_of_many_texts_are_added(
         text(0 if are_equal else n, 300, size, [largest] * 3) for n in range(number)
     ]
 
-    total = sum_texts(lines)
+    total = sum_texts(lines).buckets()
 
     assert [total[bucket] for bucket in (300, 301, 302)] == [number * largest] * 3
 
@@ -79,7 +89,9 @@ def test_the_largest_counts_of_many_texts_are_added(
 def test_the_sum_of_a_long_text_is_kept_without_the_text() -> None:
     long = "\n".join(text(1, n, 1, [n]) for n in range(1, 100))
     before = _sum_long.cache_info()
-    totals = [sum_texts([long + "\n1:353:1:AgE="[:each]]) for each in (0, 0, 13, 13)]
+    totals = [
+        sum_texts([long + "\n1:353:1:AgE="[:each]]).buckets() for each in (0, 0, 13, 13)
+    ]
     after = _sum_long.cache_info()
 
     assert totals[0] == totals[1] == {0: 99} | {n: n for n in range(1, 100)}
@@ -91,14 +103,14 @@ def test_the_sum_of_a_long_text_is_kept_without_the_text() -> None:
 
 
 def test_empty_texts_count_nothing() -> None:
-    assert sum_texts(["", "\n\n", "0:0:1:"]) == {}
-    assert sum_texts([]) == {}
+    assert sum_texts(["", "\n\n", "0:0:1:"]).buckets() == {}
+    assert sum_texts([]).buckets() == {}
 
 
 def test_the_last_bucket_is_added() -> None:
     endless = Histogram.of([float("inf")]).to_text()
 
-    assert sum_texts([endless, endless]) == {LAST_BUCKET: 2}
+    assert sum_texts([endless, endless]).buckets() == {LAST_BUCKET: 2}
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import math
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 from cadasta.workertoolbox.results._history.histogram_text import (
+    BucketSums,
     Counts,
     read_text,
     sum_texts,
@@ -95,7 +96,7 @@ class Histogram:
 
         A text may be that of several histograms, one in each line.
         """
-        return cls(sum_texts(texts))
+        return cls(sum_texts(texts).buckets())
 
     def to_text(self) -> str:
         """Return a short text, whose length hardly depends on the number of durations.
@@ -166,8 +167,26 @@ class Histogram:
             return [None] * len(percents)
         numbers, each = zip(*sorted(self.buckets.items()), strict=True)
         counts = [*accumulate(each)]
-        ranks = (math.ceil(percent * counts[-1] / 100) for percent in percents)
-        return [bucket_value(numbers[bisect_left(counts, rank)]) for rank in ranks]
+        return [bucket_value(numbers[place]) for place in _places(counts, percents)]
+
+
+def sum_percentiles(sums: BucketSums, *percents: float) -> Sequence[float | None]:
+    """Return percentiles of sums in seconds, as `Histogram.percentiles` does."""
+    if sums.large:
+        return Histogram(sums.buckets()).percentiles(*percents)
+    counts = [*accumulate(sums.numbers(), initial=sums.zeros)]
+    if not counts[-1]:
+        return [None] * len(percents)
+    places = _places(counts, percents)
+    return [bucket_value(place and sums.first + place - 1) for place in places]
+
+
+def _places(counts: Sequence[int], percents: Iterable[float]) -> Iterator[int]:
+    """Yield the places of percentiles, by nearest rank, in cumulative counts."""
+    for percent in percents:
+        # A product of large numbers is rounded, maybe to more than there are.
+        rank = min(math.ceil(percent * counts[-1] / 100), counts[-1])
+        yield bisect_left(counts, max(rank, 1))
 
 
 def _zeros(like: array[int], number: int) -> array[int]:

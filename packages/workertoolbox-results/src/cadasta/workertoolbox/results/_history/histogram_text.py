@@ -12,7 +12,7 @@ from array import array
 from base64 import b64encode
 from binascii import a2b_base64
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -97,8 +97,41 @@ def widened(numbers: array[int], count: int) -> array[int]:
     return array(_FORMATS[size], numbers)
 
 
-def sum_texts(texts: Iterable[str]) -> dict[int, int]:
-    """Return the sums of the counts in texts, by bucket; those that are 0 are left out.
+class BucketSums(NamedTuple):
+    """Sums of counts by bucket.
+
+    Python adds two large integers several times as fast as hundreds of small ones, and
+    than dictionaries of them.
+
+    Attributes:
+        zeros: The count of bucket 0.
+        first: Number of the first bucket of `integer`.
+        integer: The sums of counts of at most four bytes, as integers of eight bytes.
+        large: The sums of counts of eight bytes, which may need more than that.
+    """
+
+    zeros: int
+    first: int
+    integer: int
+    large: Mapping[int, int]
+
+    def numbers(self) -> array[int]:
+        """Return the sums in `integer`."""
+        size = -(-self.integer.bit_length() // 64) * 8
+        return _in_order(array("Q", self.integer.to_bytes(size, "little")))
+
+    def buckets(self) -> dict[int, int]:
+        """Return the sums by bucket; those that are 0 are left out."""
+        total = {n: each for n, each in enumerate(self.numbers(), self.first) if each}
+        for more in ({0: self.zeros}, self.large):
+            for bucket, count in more.items():
+                if count:
+                    total[bucket] = total.get(bucket, 0) + count
+        return total
+
+
+def sum_texts(texts: Iterable[str]) -> BucketSums:
+    """Return the sums of the counts in texts.
 
     Args:
         texts: Each may be several texts, one in each line. Empty ones count nothing.
@@ -114,31 +147,17 @@ def sum_texts(texts: Iterable[str]) -> dict[int, int]:
             sums.append(_sum_long(_LongText(text)))
     if short:
         sums.append(_sum_lines("\n".join(short).split("\n")))
-    first, integer = _trimmed(sum(each.integer << 64 * each.first for each in sums))
-    counts = array("Q", integer.to_bytes(-(-integer.bit_length() // 64) * 8, "little"))
-    total = {n: each for n, each in enumerate(_in_order(counts), first) if each}
-    zeros = {0: sum(each.zeros for each in sums)}
-    for more in (zeros, *(each.large for each in sums)):
-        for bucket, count in more.items():
-            if count:
-                total[bucket] = total.get(bucket, 0) + count
-    return total
+    return add_sums(sums)
 
 
-class _Sum(NamedTuple):
-    """The sum of texts.
-
-    Attributes:
-        zeros: The count of bucket 0.
-        first: Number of the first bucket of `integer`.
-        integer: The sums of counts of at most four bytes, as integers of eight bytes.
-        large: The sums of counts of eight bytes, which may need more than that.
-    """
-
-    zeros: int
-    first: int
-    integer: int
-    large: Mapping[int, int]
+def add_sums(sums: Sequence[BucketSums]) -> BucketSums:
+    """Return the sum of sums."""
+    large: dict[int, int] = {}
+    for each in sums:
+        for bucket, number in each.large.items():
+            large[bucket] = large.get(bucket, 0) + number
+    integer = sum([each.integer << 64 * each.first for each in sums])
+    return BucketSums(sum([each.zeros for each in sums]), *_trimmed(integer), large)
 
 
 class _LongText:
@@ -161,7 +180,7 @@ class _LongText:
 
 
 @lru_cache(maxsize=LONG_CACHE_SIZE)
-def _sum_long(text: _LongText) -> _Sum:
+def _sum_long(text: _LongText) -> BucketSums:
     """Return the sum of a text of several histograms.
 
     The hours and days of a window stay the same until the next hour or day, so that
@@ -172,9 +191,9 @@ def _sum_long(text: _LongText) -> _Sum:
     return _sum_lines(lines)
 
 
-def _sum_lines(lines: Collection[str]) -> _Sum:
+def _sum_lines(lines: Collection[str]) -> BucketSums:
     zeros, integer = 0, 0
-    large: Counter[int] = Counter()
+    large: dict[int, int] = {}
     for batch in _batches(lines):
         sums = dict.fromkeys(_FORMATS, (0, 0))
         for line, times in batch.items():
@@ -185,11 +204,11 @@ def _sum_lines(lines: Collection[str]) -> _Sum:
             if size not in _EVEN:
                 _, first, numbers = read_text(line)
                 for bucket, number in enumerate(numbers, first):
-                    large[bucket] += number * times
+                    large[bucket] = large.get(bucket, 0) + number * times
         for size in _SHORT:
             if sums[size][0]:
                 integer += _widened_sum(size, *sums[size])
-    return _Sum(zeros, *_trimmed(integer), large)
+    return BucketSums(zeros, *_trimmed(integer), large)
 
 
 def _trimmed(integer: int) -> tuple[int, int]:

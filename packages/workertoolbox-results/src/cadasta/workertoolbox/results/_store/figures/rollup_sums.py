@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from celery import states
@@ -12,8 +13,13 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Text, cast, func,
 
 from cadasta.workertoolbox.results._database.statuses import LOST
 from cadasta.workertoolbox.results._database.tables import rollup
-from cadasta.workertoolbox.results._history.histogram import Histogram
-from cadasta.workertoolbox.results._history.tally import Columns, Tally
+from cadasta.workertoolbox.results._history.histogram import sum_percentiles
+from cadasta.workertoolbox.results._history.histogram_text import (
+    BucketSums,
+    add_sums,
+    sum_texts,
+)
+from cadasta.workertoolbox.results._history.tally import Columns
 from cadasta.workertoolbox.results._json_record import JsonRecord
 
 #: Statuses of tasks that count as failed.
@@ -39,36 +45,49 @@ class RollupSum(NamedTuple):
     """The sum of rows.
 
     Attributes:
-        ended: The sum of those about ended tasks.
+        tasks: Number of ended tasks.
+        retries: Number of their retries.
+        redeliveries: Number of their runs that were lost or duplicates.
+        waits: Histogram of the seconds that they waited.
+        runs: Histogram of the seconds that they ran.
+        totals: Histogram of the seconds from their publication to their end.
         statuses: Number of ended tasks by status.
         failed_attempts: Number of attempts that failed and were retried.
     """
 
-    ended: Tally
+    tasks: int
+    retries: int
+    redeliveries: int
+    waits: BucketSums
+    runs: BucketSums
+    totals: BucketSums
     statuses: Counter[str]
     failed_attempts: int
 
 
-def select_sums(first: ColumnElement[Any]) -> Select[Any]:
+@cache
+def select_sums(column: str) -> Select[Any]:
     """Return a query for sums of rows by a column and the status, for `sum_rows`.
 
     The texts of histograms are joined, as Python reads few long rows faster. Those of
     each tier are joined alone: the sums of hours and days are kept.
 
     Args:
-        first: The first column. `status` and the columns of `Columns` follow.
+        column: The first column of the rows, as `value`. `status` and the columns of
+            `Columns` follow.
     """
     columns = [*rollup.c][-len(Columns._fields) :]
     sums = [
-        func.aggregate_strings(column, "\n")
-        if isinstance(column.type, Text)
-        else cast(func.sum(column), column.type)
-        for column in columns
+        func.aggregate_strings(each, "\n")
+        if isinstance(each.type, Text)
+        else cast(func.sum(each), each.type)
+        for each in columns
     ]
     labelled = zip(sums, Columns._fields, strict=True)
+    value = rollup.c[column].label("value")
     return select(
-        first, rollup.c.status, *(each.label(name) for each, name in labelled)
-    ).group_by(first, rollup.c.status, rollup.c.tier)
+        value, rollup.c.status, *(each.label(name) for each, name in labelled)
+    ).group_by(value, rollup.c.status, rollup.c.tier)
 
 
 def prefer_indexes(connection: Connection) -> None:
@@ -100,18 +119,32 @@ def sum_rows(rows: Iterable[Row[Any]]) -> RollupSum:
         else:
             ended.append(columns)
             statuses[row.status] += columns.tasks
-    return RollupSum(Tally.from_columns(*ended), statuses, failed_attempts)
+    return RollupSum(
+        sum([each.tasks for each in ended]),
+        sum([each.retries for each in ended]),
+        sum([each.redeliveries for each in ended]),
+        sum_texts([each.waits for each in ended]),
+        sum_texts([each.runs for each in ended]),
+        sum_texts([each.totals for each in ended]),
+        statuses,
+        failed_attempts,
+    )
 
 
 def merge_sums(*sums: RollupSum) -> RollupSum:
     """Return the sum of sums."""
     return RollupSum(
-        Tally.merge([each.ended for each in sums]),
+        sum([each.tasks for each in sums]),
+        sum([each.retries for each in sums]),
+        sum([each.redeliveries for each in sums]),
+        add_sums([each.waits for each in sums]),
+        add_sums([each.runs for each in sums]),
+        add_sums([each.totals for each in sums]),
         sum((each.statuses for each in sums), Counter()),
-        sum(each.failed_attempts for each in sums),
+        sum([each.failed_attempts for each in sums]),
     )
 
 
-def percentiles_of(histogram: Histogram) -> Percentiles:
-    """Return the percentiles of the durations in a histogram."""
-    return Percentiles(*histogram.percentiles(50, 95, 99))
+def percentiles_of(sums: BucketSums) -> Percentiles:
+    """Return the percentiles of the durations that sums of histograms count."""
+    return Percentiles(*sum_percentiles(sums, 50, 95, 99))

@@ -120,7 +120,7 @@ def read_figures(
     else:
         tile, step = cover_steps(since, until, step, complete)
         tiles = [tile]
-    query = select_sums(rollup.c.at).where(is_within(rollup, tiles), *same(filters))
+    query = select_sums("at").where(is_within(rollup, tiles), *same(filters))
     if not internal:
         query = query.where(~is_internal(rollup.c.name))
     prefer_indexes(connection)
@@ -130,7 +130,7 @@ def read_figures(
         return _figures(start, end, sum_rows(rows))
     groups = defaultdict(list)
     for row in rows:
-        groups[interval_start(row.at, step)].append(row)
+        groups[interval_start(row.value, step)].append(row)
     sums = {at: sum_rows(group) for at, group in groups.items()}
     nothing = merge_sums()
     series = [
@@ -141,18 +141,17 @@ def read_figures(
 
 
 def _figures(since: datetime, until: datetime, total: RollupSum) -> TaskFigures:
-    tally = total.ended
     return TaskFigures(
         since=since,
         until=until,
-        count=tally.count,
+        count=total.tasks,
         statuses=dict(total.statuses.most_common()),
-        retries=tally.retries,
-        redeliveries=tally.redeliveries,
+        retries=total.retries,
+        redeliveries=total.redeliveries,
         failed_attempts=total.failed_attempts,
-        waited=percentiles_of(tally.waits),
-        ran=percentiles_of(tally.runs),
-        took=percentiles_of(tally.totals),
+        waited=percentiles_of(total.waits),
+        ran=percentiles_of(total.runs),
+        took=percentiles_of(total.totals),
     )
 
 

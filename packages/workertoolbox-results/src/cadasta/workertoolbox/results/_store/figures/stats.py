@@ -167,11 +167,11 @@ def read_stats(
         conditions.append(~is_internal(rollup.c.name))
 
     # Without a grouping, no value is shown; PostgreSQL does not group by a constant.
-    value = (rollup.c.tier if by is None else rollup.c[by]).label("value")
+    sums = select_sums(by or "tier")
 
     def read(since: datetime, until: datetime) -> _Window:
         tiles = cover(since, until, complete)
-        query = select_sums(value).where(is_within(rollup, tiles), *conditions)
+        query = sums.where(is_within(rollup, tiles), *conditions)
         rows = connection.execute(query).all()
         return _Window(tiles[0].since, tiles[-1].until, rows)
 
@@ -248,17 +248,16 @@ def _sums(window: _Window, shown: Collection[str]) -> dict[str | None, RollupSum
 
 
 def _stats(window: _Window, total: RollupSum) -> Stats:
-    tally = total.ended
     failed = sum(total.statuses[status] for status in FAILED)
     return Stats(
-        count=tally.count,
+        count=total.tasks,
         statuses=dict(total.statuses.most_common()),
-        per_second=tally.count / (window.until - window.since).total_seconds(),
-        failure_rate=failed / tally.count if tally.count else None,
-        retries=tally.retries,
-        redeliveries=tally.redeliveries,
+        per_second=total.tasks / (window.until - window.since).total_seconds(),
+        failure_rate=failed / total.tasks if total.tasks else None,
+        retries=total.retries,
+        redeliveries=total.redeliveries,
         failed_attempts=total.failed_attempts,
-        waited=percentiles_of(tally.waits),
-        ran=percentiles_of(tally.runs),
-        took=percentiles_of(tally.totals),
+        waited=percentiles_of(total.waits),
+        ran=percentiles_of(total.runs),
+        took=percentiles_of(total.totals),
     )
