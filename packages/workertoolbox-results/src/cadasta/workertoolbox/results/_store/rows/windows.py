@@ -77,7 +77,9 @@ def _select_ends(table: Table) -> Select[Any]:
         for each in TIERS
         for end in (func.min, func.max)
     ]
-    return select(*columns)
+    # Inside of a limit: PostgreSQL would search for an instant each time that it is
+    # compared with those that Python can represent.
+    return select(select(*columns).limit(1).subquery())
 
 
 def cover(
