@@ -45,6 +45,18 @@ def test_workers_are_seen_by_the_starts_and_ends_of_tasks(
     ]
 
 
+def test_a_worker_that_runs_a_task_is_seen_at_its_last_end_even_if_that_is_old(
+    store: TaskStore, now: datetime
+) -> None:
+    began = now - 90 * MINUTE
+    store_state(store, "1", "PROGRESS", at=began, worker="a@host", started_at=began)
+    store_ended(store, "2", at=now - 70 * MINUTE, worker="a@host")
+    [worker] = store.workers()
+
+    assert (worker.name, worker.seen_at) == ("a@host", now - 70 * MINUTE)
+    assert (worker.running[0].id, worker.ended) == ("1", 0)
+
+
 def test_services_are_listed_with_their_tasks_and_workers(
     store: TaskStore, now: datetime
 ) -> None:

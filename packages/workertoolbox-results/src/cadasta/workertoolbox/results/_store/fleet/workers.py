@@ -6,14 +6,14 @@ Workers are not asked, so this works on every broker, SQS included.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import starmap
 from typing import Any, NamedTuple
 
 from celery import states
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import Connection, Select, func, or_, select, text
 
 from cadasta.workertoolbox.results._database.statuses import STATUSES
 from cadasta.workertoolbox.results._database.tables import (
@@ -92,7 +92,7 @@ def read_workers(
     ended = Counter({worker: number for worker, (_, number, _) in ends.items()})
     failed = Counter({worker: number for worker, (*_, number) in ends.items()})
     seen = {worker: at for worker, (at, *_) in ends.items()}
-    for worker, at, number in _read_archived(connection, since, now):
+    for worker, at, number in _read_archived(connection, since, now, [*running]):
         seen[worker] = max(at, seen.get(worker, at))
         ended[worker] += number
     failed.update(_count_failures(connection, now))
@@ -171,34 +171,38 @@ def _read_live_ends(
 
 
 def _read_archived(
-    connection: Connection, since: datetime, now: datetime
+    connection: Connection, since: datetime, now: datetime, running: Collection[str]
 ) -> Iterator[_Ended]:
     """Yield the ended tasks of each worker in the history.
 
-    The index on worker and end is searched once for each worker of these days.
+    The index on worker and end is searched once for each worker of these days. Workers
+    without a task since an instant are left out, unless they run one.
+
+    Args:
+        running: Workers that run a task.
     """
-    in_days = on_days_since(min(since, now - RECENT))
+    first = min(since, now - RECENT)
+    in_days = on_days_since(first)
     columns = history.c
     worker = each_value(columns.worker, in_days).c.value
-    of_worker = columns.worker == worker
     last: Select[Any] = select(
         func.max(columns.finished_at, type_=columns.finished_at.type)
-    ).where(in_days, of_worker)
-    recent = select(func.count()).where(
-        in_days, of_worker, columns.finished_at >= now - RECENT
-    )
+    ).where(in_days, columns.worker == worker)
     # Inside of a limit: PostgreSQL would search for an instant each time that it is
-    # compared with those that Python can represent.
+    # compared, also with those that Python can represent.
     ends = (
-        select(
-            worker,
-            last.scalar_subquery().label("at"),
-            recent.scalar_subquery().label("recent"),
-        )
+        select(worker, last.scalar_subquery().label("at"))
         .limit(MAX_WORKERS)
         .subquery()
+        .c
     )
-    yield from starmap(_Ended, connection.execute(select(ends)))
+    recent = select(func.count()).where(
+        in_days, columns.worker == ends.value, columns.finished_at >= now - RECENT
+    )
+    query = select(ends.value, ends.at, recent.scalar_subquery()).where(
+        or_(ends.at >= first, ends.value.in_(running))
+    )
+    yield from starmap(_Ended, connection.execute(query))
 
 
 def _count_failures(connection: Connection, now: datetime) -> Mapping[str, int]:
