@@ -217,6 +217,51 @@ def test_the_newest_of_two_ends_of_an_id_is_shown(long_past: History, age: int) 
 
 
 @on_postgresql
+def test_an_old_workflow_is_read_on_the_days_that_have_its_tasks(
+    long_past: History,
+) -> None:
+    insert = (
+        "INSERT INTO workertoolbox_history"
+        " (id, keep, day, root_id, group_id, name, status, scheduled_at, finished_at,"
+        " listed_at, tracked, forgotten) SELECT id, 'default', at::date, root_id,"
+        " group_id, 'step', 'SUCCESS', at, at, at, true, false"
+        " FROM (VALUES ('root', 28, 'root', NULL), ('old', 27, 'root', 'group'),"
+        " ('new', 0, 'root', NULL), ('other', 3, 'other', 'group'))"
+        " AS step (id, age, root_id, group_id),"
+        " LATERAL (SELECT now() - age * interval '1 day') AS instant (at)"
+    )
+    with long_past.engine.begin() as connection:
+        connection.execute(text(insert))
+    workflow = TaskStore.from_engine(long_past.engine).workflow("root")
+    long_past.clear()
+
+    assert [task.id for task in workflow] == ["root", "old", "other", "new"]
+
+
+@on_postgresql
+def test_a_step_whose_announcement_was_stored_days_after_its_end_is_not_planned(
+    long_past: History,
+) -> None:
+    ended = (
+        "INSERT INTO workertoolbox_history"
+        " (id, keep, day, status, finished_at, listed_at, tracked, forgotten)"
+        " VALUES ('ended', 'default', current_date - 6, 'SUCCESS', now(), now(), true,"
+        " false)"
+    )
+    planned = (
+        "INSERT INTO workertoolbox_planned (id, name, seen_at)"
+        " VALUES ('ended', 'step', now()), ('planned', 'step', now())"
+    )
+    with long_past.engine.begin() as connection:
+        connection.execute(text(ended))
+        connection.execute(text(planned))
+    found = TaskStore.from_engine(long_past.engine).list(status="PLANNED")
+    long_past.clear()
+
+    assert [task.id for task in found] == ["planned"]
+
+
+@on_postgresql
 def test_the_newest_task_is_found_in_tables_of_days(long_past: History) -> None:
     long_past.publish()
     long_past.store(states.SUCCESS)

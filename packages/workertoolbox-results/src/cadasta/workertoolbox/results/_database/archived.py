@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
@@ -32,6 +32,11 @@ _SEARCH = text(
     "SELECT id, root_id, group_id, day"
     " FROM workertoolbox_search_days('id', :ids, :newest, :first)"
 ).bindparams(bindparam("ids", type_=ARRAY(Text)), bindparam("first", type_=Date))
+
+
+_DAYS = text(
+    "SELECT DISTINCT day FROM workertoolbox_search_days(:kind, :keys, false, :first)"
+).bindparams(bindparam("keys", type_=ARRAY(Text)), bindparam("first", type_=Date))
 
 
 class Archived(NamedTuple):
@@ -107,6 +112,23 @@ def _search(
         return find_archived(connection, ids=ids)
     parameters = {"ids": [*ids], "newest": newest, "first": since}
     return [Archived(*row) for row in connection.execute(_SEARCH, parameters)]
+
+
+def find_days_since(
+    connection: Connection,
+    kind: Literal["member", "group"],
+    keys: Sequence[str],
+    since: date,
+) -> Sequence[date]:
+    """Return the days on which tasks of workflows ended, from a day on.
+
+    Args:
+        connection: To PostgreSQL.
+        kind: What the keys are: ids of roots, whose own days are left out, or ids of
+            groups.
+    """
+    parameters = {"kind": kind, "keys": [*keys], "first": since}
+    return sorted(connection.scalars(_DAYS, parameters))
 
 
 def are_on(days: Iterable[date]) -> ColumnElement[bool]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
+from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, true
 
-from cadasta.workertoolbox.results._database.archived import Archived, find_archived
+from cadasta.workertoolbox.results._database.archived import (
+    Archived,
+    are_on,
+    find_archived,
+    find_days_since,
+)
 from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
@@ -21,10 +27,6 @@ from cadasta.workertoolbox.results._store.rows.task_rows import (
 )
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.members import find_workflow
-
-#: The age of a workflow up to which the days since its beginning are read one after
-#: another. Searching all days for those that have its tasks takes as long as that.
-MAX_AGE = timedelta(days=6 * DAYS_PER_QUERY)
 
 
 def read_workflow_tasks(
@@ -48,12 +50,14 @@ def read_workflow_tasks(
         if since is not None and [*roots] == [root_id]:
             # The root is known.
             wanted = and_(columns.root_id == root_id, columns.root_id != columns.id)
+            windows = _windows(connection, "member", roots, since)
         elif since is not None and not roots:
             is_other = columns.root_id.is_distinct_from(root_id)
             wanted = and_(columns.group_id.in_(groups), is_other)
+            windows = _windows(connection, "group", groups, since)
         else:
             return find_archived(connection, roots=roots, groups=groups)
-        read = [*_read_since(connection, wanted, since, detail)]
+        read = [*_read_within(connection, wanted, windows, detail)]
         ended.extend(read)
         relatives = {(task.root_id, task.group_id): task.id for task in (*known, *read)}
         return [Archived(id, *of, since) for of, id in relatives.items()]
@@ -84,21 +88,22 @@ def _first_day(root: Task, now: datetime) -> date | None:
     # The clock of the publisher may be wrong. Then those of the workers count.
     times = (root.scheduled_at, root.started_at, root.finished_at, now)
     first = min(each for each in times if each is not None)
-    if now - first > MAX_AGE:
-        return None
     return (first - MAX_SKEW).date() - timedelta(days=1)
 
 
-def _read_since(
-    connection: Connection, wanted: ColumnElement[bool], since: date, detail: Detail
+def _read_within(
+    connection: Connection,
+    wanted: ColumnElement[bool],
+    windows: Iterable[ColumnElement[bool]],
+    detail: Detail,
 ) -> Iterator[Task]:
-    """Yield tasks in the history that ended on a day or later.
+    """Yield tasks in the history that ended within windows of days.
 
     Of two ends of the same id, the newest is the last.
     """
     query = select_tasks(history, detail, connection.dialect.name)
     query = query.add_columns(history.c.day).where(wanted)
-    for is_within in _windows(connection, since):
+    for is_within in windows:
         release_locks(connection)
         result = connection.execute(query.where(is_within))
         if detail is Detail.OUTLINE and connection.dialect.name == "postgresql":
@@ -110,23 +115,28 @@ def _read_since(
             yield make_task(connection, row, detail)
 
 
-def _windows(connection: Connection, since: date) -> Iterator[ColumnElement[bool]]:
-    """Yield conditions for the days from one on, a few days each.
+def _windows(
+    connection: Connection,
+    kind: Literal["member", "group"],
+    keys: Sequence[str],
+    since: date,
+) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions for the days since one that may have tasks, a few days each.
 
-    PostgreSQL plans a query for each of the days. SQLite has one table for all.
+    PostgreSQL plans a query for each of the days. If they are many, those that have
+    tasks are found first, by statements whose plans are kept. SQLite has one table for
+    all days.
+
+    Args:
+        kind: As for `find_days_since`.
     """
     day = history.c.day
     if connection.dialect.name != "postgresql":
         yield true()
-        return
-    today = datetime.now(UTC).date()
-    while since <= today:
-        end = since + timedelta(days=DAYS_PER_QUERY)
-        is_after = day >= _literal("since", since)
-        # The last window has the days that wrong clocks are ahead.
-        yield is_after if end > today else is_after & (day < _literal("end", end))
-        since = end
-
-
-def _literal(name: str, value: date) -> ColumnElement[date]:
-    return bindparam(name, value, history.c.day.type, literal_execute=True)
+    elif since + timedelta(days=DAYS_PER_QUERY) > datetime.now(UTC).date():
+        # Also the days that wrong clocks are ahead.
+        yield day >= bindparam("since", since, day.type, literal_execute=True)
+    else:
+        days = find_days_since(connection, kind, keys, since)
+        for start in range(0, len(days), DAYS_PER_QUERY):
+            yield are_on(days[start : start + DAYS_PER_QUERY])
