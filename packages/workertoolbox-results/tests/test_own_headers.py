@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,9 @@ from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.own_headers import (
     MAX_HEADERS,
     MAX_HEADERS_BYTES,
+    MAX_VERSION_LENGTH,
+    OwnHeaders,
+    find_own_headers,
 )
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
@@ -85,6 +89,118 @@ def test_the_size_and_the_number_of_stored_headers_are_limited() -> None:
     assert len(many) == MAX_HEADERS
 
 
+def own(
+    redaction: Redaction | None = None, hidden: Sequence[Any] = (), **headers: Any
+) -> OwnHeaders:
+    """Return the headers of users in a message of Celery."""
+    given = {"lang": "py", "task": "export.project", "id": "1", **headers}
+    return find_own_headers(
+        "export.project", given, redaction or Redaction(), [*hidden]
+    )
+
+
+def test_headers_without_those_of_users_are_whole() -> None:
+    assert own() == own(stamps={}) == own(**OTHERS) == (None, (), True)
+
+
+def test_the_names_of_stamps_are_known() -> None:
+    found = own(order="o1", stage=1, stamps={"tenant": ["t1"], "stage": 2})
+
+    assert found.stamps == ("stage", "tenant")
+    assert found.shown == {"order": "o1", "stage": 2, "tenant": ["t1"]}
+    assert found.is_whole
+    assert own(order="o1", stamps=["tenant"]) == ({"order": "o1"}, (), True)
+    assert own(stamps={"lang": 1}) == ({"lang": 1}, ("lang",), True)
+
+
+def test_names_of_headers_become_texts() -> None:
+    given: Any = {"stamps": {7: "b"}, 5: "a"}
+    found = find_own_headers("export.project", given, Redaction(), [])
+
+    assert found == ({"5": "a", "7": "b"}, ("7",), True)
+
+
+def test_a_secret_is_masked_in_every_header() -> None:
+    found = own(hidden=["secret-a"], api_key="secret-b", copy="secret-a, secret-b")
+
+    assert found == ({"api_key": MASK, "copy": f"{MASK}, {MASK}"}, (), False)
+
+
+def test_the_first_headers_by_name_are_kept() -> None:
+    numbered: dict[str, Any] = {
+        f"h{number:03}": number for number in reversed(range(MAX_HEADERS + 1))
+    }
+    found = own(stamps={"h100": 1, "h000": 1}, **numbered)
+    del numbered["h100"]
+
+    assert found == ({**numbered, "h000": 1}, ("h000",), False)
+    assert own(**numbered).is_whole
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "is_whole"),
+    [
+        ({"b": 1, "a": {"d": 2.5, "c": None}}, None, True),
+        ((1, 2), [1, 2], True),
+        (1e16, 1e16, False),  # PostgreSQL stores it as an integer.
+        (float("nan"), "NaN", False),
+        ("\0", r"\x00", False),
+        (b"a", "b'a'", False),
+        (
+            {
+                5,
+            },
+            "{5}",
+            False,
+        ),
+        ("x" * MAX_HEADERS_BYTES, f"<truncated: {MAX_HEADERS_BYTES + 2} bytes>", False),
+    ],
+)
+def test_headers_are_whole_if_the_stored_ones_equal_those_of_the_message(
+    value: Any, shown: Any, is_whole: bool
+) -> None:
+    found = own(order=value, api="a")
+
+    assert found == (
+        {"api": "a", "order": value if shown is None else shown},
+        (),
+        is_whole,
+    )
+
+
+@pytest.mark.parametrize("depth", [500, 100_000])
+def test_headers_that_are_nested_too_deep_are_not_whole(depth: int) -> None:
+    nested: Any = []
+    for _ in range(depth):
+        nested = [nested]
+
+    assert own(order=nested) == ({"order": "<nested too deep>"}, (), False)
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "elsewhere"),
+    [
+        ({}, None, None),
+        ({"workertoolbox_service_version": "1.2"}, "1.2", None),
+        (
+            {"workertoolbox_service_version": "v" * MAX_VERSION_LENGTH + "w"},
+            "v" * MAX_VERSION_LENGTH,
+            None,
+        ),
+        ({"workertoolbox_service_version": ""}, None, None),
+        ({"workertoolbox_results_elsewhere": "redis"}, None, "redis"),
+        ({"workertoolbox_results_elsewhere": ["redis"]}, None, None),
+    ],
+)
+def test_a_message_says_which_version_has_sent_it_and_where_its_result_goes(
+    headers: dict[str, Any], version: str | None, elsewhere: str | None
+) -> None:
+    record = read(**headers)
+
+    assert (record.version, record.results_elsewhere) == (version, elsewhere)
+    assert record.headers is None
+
+
 @pytest.mark.parametrize(
     ("headers", "service", "schedule"),
     [
@@ -95,6 +211,20 @@ def test_the_size_and_the_number_of_stored_headers_are_limited() -> None:
         # A task has passed its headers on to another one.
         ({"workertoolbox_beat": {"entry": "nightly", "id": "2"}}, None, None),
         ({"periodic_task_name": "nightly"}, None, "nightly"),
+        (
+            {
+                "workertoolbox_beat": {"entry": "nightly", "id": "2"},
+                "periodic_task_name": "nightly",
+            },
+            *(None, None),
+        ),
+        (
+            {
+                "workertoolbox_beat": {"entry": 5, "id": "1"},
+                "periodic_task_name": "nightly",
+            },
+            *(None, "nightly"),
+        ),
         ({"workertoolbox_service": "s" * 600}, "s" * 500, None),
     ],
 )
