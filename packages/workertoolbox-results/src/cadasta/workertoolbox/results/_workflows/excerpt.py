@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -62,10 +62,11 @@ def make_excerpt(
             children = _with_gap(below, left_out, depth + 1)
             below[depth].append(Branch(node, depth, children))
         else:
-            below[depth] += below.pop(depth + 1, ())
-            if depth + 1 in left_out:
-                left_out[depth].update(left_out.pop(depth + 1))
             left_out[depth][node.task.status] += 1
+            if node.children:  # Most have none.
+                below[depth] += below.pop(depth + 1, ())
+                if depth + 1 in left_out:
+                    left_out[depth].update(left_out.pop(depth + 1))
     return _with_gap(below, left_out, 0)
 
 
@@ -93,30 +94,22 @@ def _by_weight(
         *islice((task.id for task in failed if not task.not_run), MAX_OF_A_KIND),
     ]
     yield from important
-    parents = _parents(nodes)
-    reached: set[str | None] = {None, *important}
+    parents = {
+        child.task.id: node.task.id for _, node in nodes for child in node.children
+    }
+    reached = {*important}
     for id in important:
         above = parents.get(id)
         for _ in range(MAX_OF_A_KIND):
             if above is not None:
                 yield above
                 reached.add(above)
-                above = parents[above]
-    siblings: Counter[str | None] = Counter()
+                above = parents.get(above)
+    first = {node.task.id for node in workflow.roots[:MAX_OF_A_KIND]}
     for _, node in nodes:
-        parent_id = parents[node.task.id]
-        siblings[parent_id] += 1
-        if parent_id in reached and siblings[parent_id] <= MAX_OF_A_KIND:
-            yield node.task.id
-            reached.add(node.task.id)
-
-
-def _parents(nodes: Iterable[tuple[int, WorkflowNode]]) -> Mapping[str, str | None]:
-    """Return the id of the task above each task in the tree."""
-    found: dict[str, str | None] = {}
-    above: list[str] = []
-    for depth, node in nodes:
-        del above[depth:]
-        found[node.task.id] = above[-1] if above else None
-        above.append(node.task.id)
-    return found
+        id = node.task.id
+        if id in first:
+            yield id
+            reached.add(id)
+        if id in reached:
+            first.update(child.task.id for child in node.children[:MAX_OF_A_KIND])

@@ -80,7 +80,8 @@ class Links:
         while pending:
             id = pending.pop()
             yield id
-            pending += reversed(children.get(id, ()))
+            if id in children:
+                pending += reversed(children[id])
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,9 @@ def _make_tree(links: Links, shown: Container[str]) -> Sequence[WorkflowNode]:
     children = links.children
     made: dict[str | None, Sequence[WorkflowNode]] = {}
     for id in reversed([None, *links.in_order()]):
-        below: list[WorkflowNode] = []
-        for child in children.get(id, ()):
-            below += made.pop(child)
+        below: Sequence[WorkflowNode] = ()
+        if id in children:  # Most have none.
+            below = [node for child in children[id] for node in made.pop(child)]
         if id is not None and id in shown:
             header_id = links.header_ids.get(id)
             made[id] = (make_node(links.tasks[id], below, header_id),)

@@ -204,4 +204,5 @@ class Workflow(JsonRecord, Sequence[Task]):
         while pending:
             depth, node = pending.pop()
             yield depth, node
-            pending += ((depth + 1, child) for child in reversed(node.children))
+            if node.children:  # Most have none.
+                pending += [(depth + 1, child) for child in reversed(node.children)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 #: Width of a bar, of a bar with the gap after it, and height, in pixels.
 _BAR, _STEP, _HEIGHT = 3, 4, 22
@@ -30,14 +30,10 @@ def sparkline(numbers: Sequence[float | None], title: str = "") -> str:
         elif number is not None:
             zeros.append(f"M{x} {_HEIGHT}v-1h{_BAR}v1z")
     label = f"{title}: at most {highest:,g}" if title else f"at most {highest:,g}"
+    shown, width = escape(label), max(len(numbers) * _STEP - (_STEP - _BAR), 1)
+    # Without `Markup.format`, which takes ten times as long, and pages have hundreds.
     return Markup(
-        '<svg class="sparkline" role="img" aria-label="{label}" width="{width}"'
-        ' height="{height}"><title>{label}</title>'
-        '<path class="zeros" d="{zeros}"/><path d="{bars}"/></svg>'
-    ).format(
-        label=label,
-        width=max(len(numbers) * _STEP - (_STEP - _BAR), 1),
-        height=_HEIGHT,
-        zeros="".join(zeros),
-        bars="".join(bars),
+        f'<svg class="sparkline" role="img" aria-label="{shown}" width="{width}"'
+        f' height="{_HEIGHT}"><title>{shown}</title>'
+        f'<path class="zeros" d="{"".join(zeros)}"/><path d="{"".join(bars)}"/></svg>'
     )

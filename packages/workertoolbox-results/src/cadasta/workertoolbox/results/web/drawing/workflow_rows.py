@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime
 
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.types import NEVER
-from cadasta.workertoolbox.results._duration_text import duration_text
 from cadasta.workertoolbox.results._store.tasks.attempts import Attempt
 from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results._workflows.excerpt import Branch, make_excerpt
@@ -19,7 +18,6 @@ from cadasta.workertoolbox.results.web.drawing.planned_bars import (
     find_planned_bars,
 )
 from cadasta.workertoolbox.results.web.drawing.task_bars import (
-    KINDS,
     RUNNING,
     WAIT,
     Bar,
@@ -100,24 +98,6 @@ class Row:
     def is_deep(self) -> bool:
         """Whether it has no indentation of its own any more."""
         return self.place.depth > MAX_LEVELS
-
-
-def bar_title(row: Row, zone: tzinfo) -> str:
-    """Return the exact values of the bars of a row, a line each.
-
-    Args:
-        zone: The time zone of the times.
-    """
-    if row.place.node is None:
-        return ""
-    task = row.place.node.task
-    lines = [f"{task.name or task.id} {task.status}"]
-    for each in (bar.span for bar in row.bars):
-        words = KINDS.get(each.kind, "ran at some point in")
-        since = each.since.astimezone(zone).replace(tzinfo=None)
-        at = since.isoformat(" ", "milliseconds")
-        lines.append(f"{words} {duration_text(each.seconds)} from {at}")
-    return "\n".join(lines)
 
 
 def first_failure(workflow: Workflow) -> Task | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -67,6 +68,7 @@ def _page(
     problem: Problem | None,
     **values: object,
 ) -> Response:
+    @cache  # Most values are in several rows.
     def with_added(field: str, value: str | None) -> str | None:
         """Return the URL of the search with a term, or None if it has it already."""
         query = search.query if value is None else with_term(search.query, field, value)

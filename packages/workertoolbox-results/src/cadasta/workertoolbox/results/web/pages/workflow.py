@@ -21,11 +21,11 @@ from cadasta.workertoolbox.results._workflows.workflow import (
     Workflow,
     WorkflowNode,
 )
+from cadasta.workertoolbox.results.web.drawing.bars_svg import MARKS, draw_bars
 from cadasta.workertoolbox.results.web.drawing.task_bars import KINDS
 from cadasta.workertoolbox.results.web.drawing.workflow_rows import (
     MAX_ROWS,
     Place,
-    bar_title,
     find_branch,
     find_excerpt,
     first_failure,
@@ -106,8 +106,9 @@ def show(request: Request) -> Response:
         query=_query(workflow, id),
         url=path(request, "workflow", id=id, query={**request.query_params}),
         error_text=_error_text,
-        title=bar_title,
+        draw_bars=draw_bars,
         KINDS=KINDS,
+        MARKS=MARKS,
     )
 
 
