@@ -167,8 +167,13 @@ def without_cycles(
     """
     acyclic: dict[str, str | None] = {}
     for start in tasks:
-        path: dict[str, None] = {}
-        id: str | None = start
+        if start in acyclic:
+            continue
+        id = parents[start]
+        if id is None or id in acyclic:  # As of most, because parents are older.
+            acyclic[start] = id
+            continue
+        path = {start: None}
         while id is not None and id not in acyclic and id not in path:
             path[id] = None
             id = parents[id]

@@ -76,7 +76,7 @@ def _make_tree(links: Links, shown: Container[str]) -> Sequence[WorkflowNode]:
             made[id] = (make_node(links.tasks[id], below, header_id),)
         else:
             made[id] = below
-    return made[None]
+    return [*made[None]]
 
 
 def _status(links: Links, reruns: Mapping[str, str]) -> WorkflowStatus | None:
