@@ -9,6 +9,7 @@ from threading import Event, Thread
 from typing import Any
 
 from celery import Celery, Task
+from celery.signals import task_failure, task_retry
 
 from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results._history import tidying
@@ -20,8 +21,8 @@ from endurance.workload import CLOCK, FAILING, PART, RETRYING, SHORT, STEP, TOTA
 #: minutes and a minute: a day of the soak takes some seconds, or a minute.
 DAILY_S = 5.0
 
-#: Seconds between two collections of garbage, in which some tasks of a worker fail.
-COLLECTED_S = 0.5
+#: Seconds between two collections of garbage that no failure causes.
+COLLECTED_S = 2.0
 
 app = Celery("soak")
 
@@ -64,19 +65,24 @@ def step(number: int) -> int:
     return number + 1
 
 
-def _collect() -> None:
-    """Collect all garbage again and again.
+def _collect(**arguments: object) -> None:
+    """Collect the garbage of the failures and retries before this one.
 
     The frame of Celery that runs a task and the error of the task refer to each other,
     also without the toolbox. With the positions that billiard notes they take a third
     of a megabyte. Python collects them once they are a quarter of all objects: after
-    some ten thousand tasks.
+    some ten thousand tasks. A worker keeps the memory that they have taken, and how
+    many of them there are in a given time depends on the load of the machine.
     """
+    gc.collect()
+
+
+def _collect_repeatedly() -> None:
     # What exists by now stays, and need not be looked at again.
     gc.freeze()
     never = Event()
     while not never.wait(COLLECTED_S):
-        gc.collect()
+        _collect()
 
 
 if CLOCK in os.environ:
@@ -87,4 +93,6 @@ if CLOCK in os.environ:
     _daily = {tidying.tidy: DAILY_S, tidying.delete_intervals: DAILY_S}
     vars(archiving)["PERIODS_S"] = {**tidying.PERIODS_S, **_daily}
     app.config_from_object(Config(["export"]))
-    Thread(target=_collect, daemon=True).start()
+    for signal in (task_failure, task_retry):
+        signal.connect(_collect)
+    Thread(target=_collect_repeatedly, daemon=True).start()
