@@ -134,6 +134,12 @@ def test_tasks_that_lead_to_a_cycle_are_below_it() -> None:
     assert tree(workflow(*tasks)) == ["b", "-a", "--d", "-c"]
 
 
+def test_a_path_ends_where_planned_steps_return_to_it() -> None:
+    flow = workflow(planned("b", "a"), planned("a", "b"), planned("c", "a"))
+
+    assert path(flow) == ["a", "b"]
+
+
 def test_a_planned_body_is_beside_the_tasks_of_its_header() -> None:
     flow = workflow(
         task("root"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import NamedTuple
 
 from cadasta.workertoolbox.results._task import Task
@@ -56,7 +57,9 @@ def find_critical_path(
         after = _follow(chains, last)
     else:
         last, after = _last_ended(links), iter(())
-    path = dict.fromkeys([*_path_to(links, last), *after])
+    path = dict.fromkeys(_path_to(links, last))
+    # Forged announcements can form a cycle, where a step is before and after a task.
+    path |= dict.fromkeys(takewhile(lambda id: id not in path, after))
     return [*_with_times([links.tasks[id] for id in path], now)]
 
 
