@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from celery import states
@@ -56,8 +55,6 @@ def find_holdups(links: Links, now: datetime) -> Sequence[Holdup]:
     Returns:
         Those that have lasted longest first; those without a known time are last.
     """
-    if all(task.status in ENDED for task in links.tasks.values()):
-        return []
     found = [_holdup(task, now) for task in _last_unfinished(links)]
     found.sort(key=lambda each: each.since or NEVER)
     own = [each for each in found if not each.task.internal]
@@ -65,39 +62,54 @@ def find_holdups(links: Links, now: datetime) -> Sequence[Holdup]:
 
 
 def _last_unfinished(links: Links) -> Iterator[Task]:
-    active_below: dict[str | None, int] = defaultdict(int)
-    for id in reversed([*links.in_order()]):
-        is_active = activity_of(links.tasks[id]) not in (None, "planned")
-        active_below[links.parents[id]] += active_below[id] + is_active
+    activities = {
+        id: activity_of(task)
+        for id, task in links.tasks.items()
+        if task.status not in ENDED
+    }
+    active = (id for id, activity in activities.items() if activity != "planned")
+    above_active = _tasks_above(links, active)
     waiting_headers = {
         header_id
         for header_id, members in links.members.items()
-        if any(activity_of(links.tasks[id]) for id in members)
+        if not activities.keys().isdisjoint(members)
     }
-    for id, task in links.tasks.items():
-        activity = activity_of(task)
-        if activity == "planned":
-            header_id, parent_id = links.header_ids.get(id), links.parents[id]
-            parent = links.tasks.get(parent_id or "")
-            if header_id is not None:
-                is_last = header_id not in waiting_headers
-            else:
-                is_last = parent is None or activity_of(parent) is None
+    for id, activity in activities.items():
+        if activity == "running":
+            is_last = id not in above_active
+        elif activity != "planned":
+            is_last = True
+        elif id in links.header_ids:
+            is_last = links.header_ids[id] not in waiting_headers
         else:
-            is_last = activity == "running" and not active_below[id]
-            is_last = is_last or activity in ("queued", "scheduled", "retrying")
+            is_last = links.parents[id] not in activities
         if is_last:
-            yield task
+            yield links.tasks[id]
+
+
+def _tasks_above(links: Links, ids: Iterable[str]) -> set[str]:
+    """Return the tasks that have one of some tasks beneath them in the tree."""
+    found: set[str] = set()
+    for id in ids:
+        above = links.parents[id]
+        while above is not None and above not in found:
+            found.add(above)
+            above = links.parents[above]
+    return found
 
 
 def _holdup(task: Task, now: datetime) -> Holdup:
     activity = activity_of(task) or "running"
-    since = {
-        "running": task.started_at,
-        "retrying": task.started_at,
-        "planned": None,
-    }.get(activity, max(filter(None, (task.scheduled_at, task.eta)), default=None))
-    if activity == "scheduled":
-        since = task.scheduled_at
+    since = _since(task, activity)
     for_s = None if since is None else max(0.0, (now - since).total_seconds())
     return Holdup(task, activity, since, for_s)
+
+
+def _since(task: Task, activity: Activity) -> datetime | None:
+    if activity == "planned":
+        return None
+    if activity in ("running", "retrying"):
+        return task.started_at
+    if activity == "scheduled":
+        return task.scheduled_at
+    return max(filter(None, (task.scheduled_at, task.eta)), default=None)

@@ -46,6 +46,8 @@ def _orders(
     above: list[int] = []
     latest: list[int] = []
     for depth, node in nodes:
+        if node.task.status != PLANNED and not node.children:
+            continue  # Nothing comes after it.
         del above[depth:]
         for order in latest[depth + 1 :]:
             latest[depth] = max(latest[depth], order)
