@@ -18,7 +18,7 @@ from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._store.rows.value_days import find_days
 from support.task_histories import History
 
-EARLIER_VALUES = f"{migrations.__name__}.versions.0029_earlier_day_values"
+EARLIER_VALUES = ("0029_earlier_day_values", "0042_earlier_status_names")
 
 TODAY = datetime.now(UTC).date()
 OLD = TODAY - timedelta(days=20)
@@ -27,26 +27,34 @@ BOTH = {
     ("name", "export.often", TODAY),
     ("name", "export.often", OLD),
     ("name", "export.rare", OLD),
+    ("name", "export.other", TODAY),
     ("queue", "export", TODAY),
     ("queue", "export", OLD),
     ("status", "SUCCESS", TODAY),
+    ("status", "FAILURE", TODAY),
     ("status", "FAILURE", OLD),
     ("worker", "one@host", TODAY),
+    ("worker", "two@host", TODAY),
     ("worker", "two@host", OLD),
+    ("error_group", "1:aa", TODAY),
     ("error_group", "1:aa", OLD),
     ("tracked", "false", OLD),
+    ("status_name", "FAILURE export.other", TODAY),
+    ("status_name", "FAILURE export.often", OLD),
+    ("status_name", "FAILURE export.rare", OLD),
 }
 
 
 @pytest.fixture
 def two_days(past: History) -> Iterator[History]:
-    """A history with a task of today, and two of an earlier day."""
+    """A history with two tasks of today, and two of an earlier day."""
     common = {"keep": "default", "queue": "export", "forgotten": False}
     failed = {"status": "FAILURE", "error_group": "1:aa", "worker": "two@host"}
     rows = [
         ("1", TODAY, {"name": "export.often", "tracked": True, "status": "SUCCESS"}),
         ("2", OLD, {"name": "export.often", "tracked": True, **failed}),
         ("3", OLD, {"name": "export.rare", "tracked": False, **failed}),
+        ("4", TODAY, {"name": "export.other", "tracked": True, **failed}),
     ]
     with past.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -78,6 +86,8 @@ def test_each_value_of_a_task_is_known_by_day(two_days: History) -> None:
         ({"name": ["export.rare"]}, {OLD}),
         ({"name": ["export.rare", "nothing"], "status": ["FAILURE"]}, {OLD}),
         ({"name": ["export.rare"], "status": ["SUCCESS"]}, set()),
+        ({"name": ["export.often"], "status": ["FAILURE", "REVOKED"]}, {OLD}),
+        ({"name": ["export.often"], "status": ["FAILURE", "SUCCESS"]}, {TODAY, OLD}),
         ({"worker": ["one@host"]}, {TODAY}),
         ({"tracked": ["false"]}, {OLD}),
     ],
@@ -95,7 +105,7 @@ def test_lists_read_the_days_of_their_values(two_days: History) -> None:
     of_worker = [task.id for task in store.list(worker="two@host")]
     mixed = store.list(name="export.rare", status="SUCCESS")
 
-    assert (rare, sorted(of_worker), mixed) == (["3"], ["2", "3"], [])
+    assert (rare, sorted(of_worker), mixed) == (["3"], ["2", "3", "4"], [])
 
 
 def locked_tables(connection: Connection) -> Sequence[str]:
@@ -112,7 +122,8 @@ def test_an_upgrade_finds_the_values_of_earlier_tasks(two_days: History) -> None
         connection.execute(delete(day_value))
         context = MigrationContext.configure(connection)
         with Operations.context(context):
-            import_module(EARLIER_VALUES).upgrade()
+            for revision in EARLIER_VALUES:
+                import_module(f"{migrations.__name__}.versions.{revision}").upgrade()
         locked = locked_tables(connection)
     found = stored(two_days)
 

@@ -6,7 +6,8 @@ BEGIN
     SELECT DISTINCT v.kind, v.value, h.day
     FROM added h CROSS JOIN LATERAL (VALUES
         ('name', h.name), ('queue', h.queue), ('status', h.status), ('worker', h.worker),
-        ('error_group', h.error_group), ('tracked', CASE WHEN NOT h.tracked THEN 'false' END)
+        ('error_group', h.error_group), ('tracked', CASE WHEN NOT h.tracked THEN 'false' END),
+        ('status_name', CASE WHEN h.status <> 'SUCCESS' THEN h.status || ' ' || h.name END)
     ) AS v (kind, value)
     WHERE v.value IS NOT NULL
     ORDER BY v.kind, v.value, h.day

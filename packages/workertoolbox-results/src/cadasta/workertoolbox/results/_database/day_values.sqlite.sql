@@ -9,5 +9,7 @@ CREATE TRIGGER workertoolbox_history_added AFTER INSERT ON workertoolbox_history
         UNION ALL SELECT 'worker', NEW.worker
         UNION ALL SELECT 'error_group', NEW.error_group
         UNION ALL SELECT 'tracked', CASE WHEN NOT NEW.tracked THEN 'false' END
+        UNION ALL SELECT 'status_name',
+            CASE WHEN NEW.status <> 'SUCCESS' THEN NEW.status || ' ' || NEW.name END
     ) WHERE value IS NOT NULL;
 END;

@@ -132,8 +132,8 @@ retention = Table(
 day_value = Table(
     "workertoolbox_day_value",
     metadata,
-    # `name`, `queue`, `status`, `worker`, `error_group`, or `tracked` with the value
-    # `false`.
+    # `name`, `queue`, `status`, `worker`, `error_group`, `tracked` with the value
+    # `false`, or `status_name`: a status but `SUCCESS`, a space, and a name.
     Column("kind", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     Column("day", Date, primary_key=True, autoincrement=False),

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import date
 
+from celery.states import SUCCESS
 from sqlalchemy import Connection, intersect, select
 
 from cadasta.workertoolbox.results._database.tables import day_value
 
 #: Columns of the history whose values are known by day.
 KINDS = ("name", "queue", "status", "worker", "error_group")
+
+_PAIRED = ("status", "name")
 
 
 def find_days(
@@ -29,9 +32,21 @@ def find_days(
     kind, value = day_value.c.kind, day_value.c.value
     queries = [
         select(day_value.c.day).where(kind == key, value.in_(sorted(some)))
-        for key, some in values.items()
+        for key, some in _with_status_names(values).items()
     ]
     if not queries:
         return None
     query = queries[0].distinct() if len(queries) == 1 else intersect(*queries)
     return frozenset(connection.execute(query).scalars())
+
+
+def _with_status_names(
+    values: Mapping[str, Collection[str]],
+) -> Mapping[str, Collection[str]]:
+    """Add the pairs of statuses and names, which fewer days have than each of them."""
+    statuses, names = values.get("status", ()), values.get("name", ())
+    pairs = [f"{status} {name}" for status in statuses for name in names]
+    if not pairs or SUCCESS in statuses:
+        return values
+    others = {kind: some for kind, some in values.items() if kind not in _PAIRED}
+    return {**others, "status_name": pairs}

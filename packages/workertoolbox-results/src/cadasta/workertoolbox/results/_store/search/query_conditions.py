@@ -70,13 +70,16 @@ coalesce({t}.not_run, (
 """,
 }
 
-#: Seconds; SQLite computes with days, and knows milliseconds.
+#: Seconds; SQLite computes with days, and knows milliseconds. `greatest` ignores NULL,
+#: so that it would give tasks that have not run a time of 0.
 _SECONDS = {
     "postgresql": {
-        "run": "greatest(0, extract(epoch FROM {t}.finished_at - {t}.started_at))",
-        "wait": "coalesce({t}.waited_s, CASE WHEN coalesce({t}.retries, 0) = 0 "
-        "THEN greatest(0, extract(epoch FROM {t}.started_at "
-        "- greatest({t}.scheduled_at, {t}.eta))) END)",
+        "run": "CASE WHEN {t}.finished_at < {t}.started_at THEN 0 "
+        "ELSE date_part('epoch', {t}.finished_at - {t}.started_at) END",
+        "wait": "coalesce({t}.waited_s, CASE WHEN coalesce({t}.retries, 0) = 0 THEN "
+        "CASE WHEN {t}.started_at < greatest({t}.scheduled_at, {t}.eta) THEN 0 "
+        "ELSE date_part('epoch', "
+        "{t}.started_at - greatest({t}.scheduled_at, {t}.eta)) END END)",
     },
     "sqlite": {
         "run": "max(0.0, round(86400 * "
