@@ -134,6 +134,18 @@ def test_a_retry_is_kept_as_soon_as_the_task_goes_on(
     assert outcomes(found) == (["RETRY"] if is_kept else [])
 
 
+def test_earlier_attempts_stay_while_a_run_goes_on(backend: Backend) -> None:
+    again = {**OTHER, "retries": 2}
+    found = written(
+        backend,
+        row("RETRY", **RUN),
+        row("STARTED", 1, **again),
+        row("SUCCESS", 2, **again),
+    )
+
+    assert outcomes(found) == ["RETRY"]
+
+
 @pytest.mark.parametrize(
     ("forgotten", "minute", "is_kept"),
     [(True, 1, True), (True, 0, False), (False, 1, False), (None, 1, False)],
