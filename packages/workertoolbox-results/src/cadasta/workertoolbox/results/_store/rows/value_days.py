@@ -43,7 +43,7 @@ def find_days(
 def _with_status_names(
     values: Mapping[str, Collection[str]],
 ) -> Mapping[str, Collection[str]]:
-    """Add the pairs of statuses and names, which fewer days have than each of them."""
+    """Replace statuses and names by their pairs, which fewer days have."""
     statuses, names = values.get("status", ()), values.get("name", ())
     pairs = [f"{status} {name}" for status in statuses for name in names]
     if not pairs or SUCCESS in statuses:
