@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 from sqlalchemy import select
-from written_states import Row, at, change, row, written
+from written_states import Row, at, change, row, stored, written
 
 from cadasta.workertoolbox.results._backend.states import write_start, write_state
 from cadasta.workertoolbox.results._database.tables import taskmeta
@@ -129,6 +129,20 @@ def test_a_state_of_an_earlier_attempt_does_not_replace_a_later_one(
     found = written(backend, row("STARTED", retries=1, worker="a@host"), given)
 
     assert found["date_done"] == at(0 if stays else 1).replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    ("minute", "retries", "stays"), [(-1, 0, True), (-1, 1, False), (1, 0, False)]
+)
+def test_the_start_of_an_attempt_does_not_replace_its_retry(
+    backend: Backend, minute: int, retries: int, stays: bool
+) -> None:
+    retry = row("RETRY", started_at=at(-1), retries=0)
+    start = row("STARTED", minute, started_at=at(minute), retries=retries)
+    write_state(backend.database, retry)
+    write_start(backend.database, start)
+
+    assert stored(backend)["status"] == ("RETRY" if stays else "STARTED")
 
 
 def test_a_state_without_attempts_before_counts_as_the_first(backend: Backend) -> None:

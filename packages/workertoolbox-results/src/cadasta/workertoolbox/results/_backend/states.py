@@ -240,33 +240,35 @@ def _supersedes(
 
     A final state replaces every state except a success: the first success stays, as in
     Celery since 5.7. An intermediate state replaces neither a final state nor a state
-    of a later attempt. If a task is ignored or rejected, a state that it has stored
-    itself stays. Every state of a new run replaces a forgotten result, and a revocation
-    that was stored before a worker had the task, because a restarted worker does not
-    know it. Every state of a run replaces the end of a step that was stored as not run.
-    See `_is_run_again` for a task that is published again.
+    of a later attempt, and the start of an attempt does not replace its retry. If a
+    task is ignored or rejected, a state that it has stored itself stays. Every state of
+    a new run replaces a forgotten result, and a revocation that was stored before a
+    worker had the task, because a restarted worker does not know it. Every state of a
+    run replaces the end of a step that was stored as not run. See `_is_run_again` for
+    a task that is published again.
 
     Args:
         end: The new state, if it ends the task.
     """
-    old = taskmeta.c
+    old, new = taskmeta.c, insert.excluded
     if end in FINAL:
         return or_(
-            old.status.is_(None),
-            old.status != states.SUCCESS,
-            is_forgotten(insert.excluded),
+            old.status.is_(None), old.status != states.SUCCESS, is_forgotten(new)
         )
+    is_later = old.date_done < new.date_done
     if end is None:
         is_final = or_(*(old.status == state for state in FINAL))
         replaceable = or_(~is_final, old.not_run.is_not(None))
     else:
         replaceable = or_(*(old.status == state for state in _REPLACEABLE))
     if has_retries:
-        replaceable &= func.coalesce(old.retries, 0) <= insert.excluded.retries
-    # The start of a run may be written after its end.
-    is_later = old.date_done < insert.excluded.date_done
+        retries = func.coalesce(old.retries, 0)
+        is_start = and_(old.status == states.RETRY, new.status == states.STARTED)
+        # The start of a run may be written after its end.
+        replaceable &= retries <= new.retries
+        replaceable &= or_(~is_start, retries < new.retries, is_later)
     is_unrun = and_(
         old.status == states.REVOKED, old.started_at.is_(None), old.worker.is_(None)
     )
-    again = and_(or_(is_forgotten(insert.excluded), is_unrun), is_later)
+    again = and_(or_(is_forgotten(new), is_unrun), is_later)
     return or_(old.status.is_(None), replaceable, again)
