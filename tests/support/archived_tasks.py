@@ -6,9 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 
 from support.statements import fetch
 
-#: The current date in UTC.
-TODAY = datetime.now(UTC).date()
-
 ADD_DAY = "SELECT workertoolbox_add_day(:keep, :day)"
 
 #: Tasks that ended on a day, a second after each other. Tasks of a class other than
@@ -34,7 +31,7 @@ FROM workertoolbox_history WHERE id LIKE CAST(:prefix AS text) || '%'
 
 def days_ago(number: int) -> date:
     """Return the date in UTC that many days ago."""
-    return TODAY - timedelta(days=number)
+    return datetime.now(UTC).date() - timedelta(days=number)
 
 
 def insert_archived_tasks(
