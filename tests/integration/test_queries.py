@@ -403,9 +403,10 @@ def test_a_search_for_a_common_value_reads_only_the_newest_tasks(
 
 INSERT_OLD_QUEUE = f"""
 INSERT INTO workertoolbox_history (id, keep, day, status, finished_at, listed_at,
-    tracked, forgotten, worker, queue, traceback)
+    tracked, forgotten, worker, queue, name, traceback)
 SELECT n, 'default', current_date, 'SUCCESS', now() - n * interval '1 s',
-    now() - n * interval '1 s', true, false, 'a@host', kind, repeat('x', 500)
+    now() - n * interval '1 s', true, false, 'a@host', kind, 'export.b',
+    repeat('x', 500)
 FROM generate_series(1, {TASK_COUNT}) n, LATERAL (
     SELECT CASE WHEN n > {TASK_COUNT // 2} AND n % 2 = 0 THEN 'old' ELSE 'new' END kind
 ) kinds
@@ -419,26 +420,44 @@ VALUES ('waiting', 'export.a', 'old', 0, 0, now(), false, now())
 """
 
 
-def test_an_explanation_reads_the_last_ends_of_a_queue_without_those_of_others(
-    postgresql: PostgreSQL,
-) -> None:
+@pytest.fixture(scope="module")
+def uneven(postgresql: PostgreSQL) -> Iterator[TaskStore]:
+    """A store with a waiting task, whose name and queue hardly any ended task has."""
     with postgresql.database() as database:
-        store = TaskStore(result_backend_url(database))
-        with store.engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            today = "SELECT workertoolbox_add_day('default', current_date)"
-            for statement in (
-                *(today, INSERT_OLD_QUEUE, INSERT_WAITING),
-                "VACUUM ANALYZE",
-            ):
-                connection.execute(text(statement))
-        with record_plans(store.engine, "ANALYZE") as found:
-            reason = store.why("waiting")
-        store.close()
+        with TaskStore(result_backend_url(database)) as store:
+            with store.engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                today = "SELECT workertoolbox_add_day('default', current_date)"
+                for statement in (
+                    *(today, INSERT_OLD_QUEUE, INSERT_WAITING),
+                    "VACUUM ANALYZE",
+                ):
+                    connection.execute(text(statement))
+            yield store
+
+
+def test_an_explanation_reads_the_last_ends_of_a_queue_without_those_of_others(
+    uneven: TaskStore,
+) -> None:
+    with record_plans(uneven.engine, "ANALYZE") as found:
+        reason = uneven.why("waiting")
 
     assert reason.evidence["workers"] == ["a@host"]
     [plan] = [plan for plan in found if "worker IS NOT NULL" in plan]
     assert "Rows Removed" not in plan
+
+
+def test_the_latest_tasks_of_a_name_and_a_queue_are_read_without_others(
+    uneven: TaskStore,
+) -> None:
+    with record_plans(uneven.engine, "ANALYZE") as found:
+        services, queues = uneven.services(), uneven.backlog()
+    latest = [plan for plan in found if "unnest" in plan]
+
+    assert [each.name for each in services] == ["export.a"]
+    assert [each.queue for each in queues] == ["old"]
+    assert len(latest) == 3
+    assert "Rows Removed" not in "".join(latest)
 
 
 @pytest.mark.parametrize("path", ["args.a" + ".0" * 49, "header" + ".0" * 50])

@@ -31,7 +31,10 @@ from cadasta.workertoolbox.results._store.figures.speeds import (
 )
 from cadasta.workertoolbox.results._store.rows.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.rows.distinct_values import distinct_values
-from cadasta.workertoolbox.results._store.rows.latest_rows import group_latest
+from cadasta.workertoolbox.results._store.rows.latest_rows import (
+    group_latest,
+    latest_with,
+)
 
 #: Maximum number of live tasks that are counted: each is looked up in the results. Of
 #: more tasks, the numbers are those of the sample that the archiver takes each minute.
@@ -251,16 +254,14 @@ def _read_archived_ends(
     since = now - CONSUMER_WINDOW
 
     def select_latest(queue: ColumnElement[str]) -> Select[Any]:
-        return (
-            select(history.c.worker, history.c.finished_at)
-            .where(
-                on_days_since(since),
-                history.c.queue == queue,
-                history.c.listed_at >= since,
-                history.c.status.in_(RUN),
-            )
-            .order_by(history.c.listed_at.desc())
-            .limit(CONSUMER_ROWS)
+        columns = history.c
+        query = select(columns.worker, columns.finished_at).where(
+            on_days_since(since),
+            columns.listed_at >= since,
+            columns.status.in_(RUN),
+        )
+        return latest_with(
+            query, columns.queue, queue, columns.listed_at, CONSUMER_ROWS
         )
 
     found = defaultdict(list)

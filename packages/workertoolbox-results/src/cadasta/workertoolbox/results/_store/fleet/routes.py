@@ -16,7 +16,10 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.rows.day_windows import on_days_since
-from cadasta.workertoolbox.results._store.rows.latest_rows import group_latest
+from cadasta.workertoolbox.results._store.rows.latest_rows import (
+    group_latest,
+    latest_with,
+)
 from cadasta.workertoolbox.results._store.search.known_values import known_names
 from cadasta.workertoolbox.results._task import INTERNAL
 
@@ -122,30 +125,21 @@ def _sender(sent: _Sent) -> str:
 
 def _select_ended(name: ColumnElement[str], since: datetime) -> Select[Any]:
     columns = history.c
-    return (
-        select(
-            *(columns.service, columns.origin, columns.queue),
-            *(columns.worker, columns.listed_at),
-        )
-        .where(
-            on_days_since(since),
-            columns.name == name,
-            columns.listed_at >= since,
-            columns.not_run.is_(None),  # Nobody has sent these.
-        )
-        .order_by(columns.listed_at.desc())
-        .limit(TASKS_PER_NAME)
+    query = select(
+        *(columns.service, columns.origin, columns.queue),
+        *(columns.worker, columns.listed_at),
+    ).where(
+        on_days_since(since),
+        columns.listed_at >= since,
+        columns.not_run.is_(None),  # Nobody has sent these.
     )
+    return latest_with(query, columns.name, name, columns.listed_at, TASKS_PER_NAME)
 
 
 def _select_live(name: ColumnElement[str]) -> Select[Any]:
     worker = select(taskmeta.c.worker).where(taskmeta.c.task_id == task.c.id)
-    return (
-        select(
-            *(task.c.service, task.c.origin, task.c.queue),
-            *(worker.scalar_subquery().label("worker"), task.c.scheduled_at),
-        )
-        .where(task.c.name == name)
-        .order_by(task.c.scheduled_at.desc())
-        .limit(TASKS_PER_NAME)
+    query = select(
+        *(task.c.service, task.c.origin, task.c.queue),
+        *(worker.scalar_subquery().label("worker"), task.c.scheduled_at),
     )
+    return latest_with(query, task.c.name, name, task.c.scheduled_at, TASKS_PER_NAME)

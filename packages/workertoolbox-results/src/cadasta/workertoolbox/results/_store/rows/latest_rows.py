@@ -44,6 +44,27 @@ def group_latest(
         yield from connection.execute(_grouped(wanted, latest(wanted).subquery()))
 
 
+def latest_with(
+    query: Select[Any],
+    column: ColumnElement[Any],
+    value: ColumnElement[str] | str,
+    at: ColumnElement[Any],
+    limit: int,
+) -> Select[Any]:
+    """Return the query for the latest rows with a value, by the index on it and a time.
+
+    PostgreSQL leaves a column that equals a value out of the order. It would read the
+    latest rows with all values, by the index on the time alone, even if there are only
+    a few old ones with this value. Only the index on both has this order.
+
+    Args:
+        column: Has the value.
+        at: The time, which follows the column in the index.
+    """
+    has_value = column.between(value, value)
+    return query.where(has_value).order_by(column.desc(), at.desc()).limit(limit)
+
+
 def _grouped(value: ColumnElement[str], rows: FromClause) -> Select[Any]:
     *labels, at = rows.c
     last = func.max(at, type_=at.type)

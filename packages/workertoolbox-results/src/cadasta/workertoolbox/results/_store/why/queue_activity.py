@@ -30,6 +30,7 @@ from cadasta.workertoolbox.results._store.rows.day_windows import (
     day_windows,
     on_days_since,
 )
+from cadasta.workertoolbox.results._store.rows.latest_rows import latest_with
 from cadasta.workertoolbox.results._store.rows.value_days import find_days
 
 #: Maximum number of tasks that are counted.
@@ -245,18 +246,8 @@ def _ends_in(
     connection: Connection, queue: str, *days: ColumnElement[bool]
 ) -> Sequence[End]:
     columns = history.c
-    query = (
-        select(columns.finished_at, columns.worker)
-        .where(
-            *days,
-            # PostgreSQL leaves a column that equals a constant out of the order. It
-            # would read the newest tasks of all queues, even if the last ones of this
-            # queue ended hours ago. Only the index on the queue has this order.
-            columns.queue.between(queue, queue),
-            columns.status.in_(RUN),
-            columns.worker.is_not(None),
-        )
-        .order_by(columns.queue.desc(), columns.listed_at.desc())
-        .limit(CONSUMER_ROWS)
+    query = select(columns.finished_at, columns.worker).where(
+        *days, columns.status.in_(RUN), columns.worker.is_not(None)
     )
-    return [End(*row) for row in connection.execute(query)]
+    latest = latest_with(query, columns.queue, queue, columns.listed_at, CONSUMER_ROWS)
+    return [End(*row) for row in connection.execute(latest)]
