@@ -22,7 +22,7 @@ from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 #: Maximum number of tables in each window; the last number applies to all further ones.
 #: A query locks fourteen objects for each, and the lock table of a server has room for
 #: 6,400 by default. A day with more tables is a window of its own.
-SIZES = (4, 8, 16)
+SIZES = (4, 16)
 
 #: Number of days from today on that may have tasks: an end on a later day than tomorrow
 #: comes from a wrong clock, and `day_of_end` keeps it under today.

@@ -128,13 +128,10 @@ def _equals(
             return and_(found.is_not(None), kind != "null")
         characters = found.op("#>>", return_type=Text())(literal_column("'{}'"))
         return and_(kind == "string", matches(characters, value.pieces(), "postgresql"))
-    operator = "@>" if is_list else "="
-    return or_(
-        *(
-            found.op(operator, is_comparison=True)(cast(literal(each, Text), JSONB))
-            for each in _documents(value, text)
-        )
-    )
+    documents = [cast(literal(each, Text), JSONB) for each in _documents(value, text)]
+    if not is_list:
+        return found.in_(documents)
+    return or_(*(found.op("@>", is_comparison=True)(each) for each in documents))
 
 
 def _documents(value: Value, text: str) -> Iterator[str]:
