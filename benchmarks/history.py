@@ -17,7 +17,7 @@ from cadasta.workertoolbox.results import TaskStore
 from measuring.figures import Row
 from measuring.query_times import compare_sizes, scalar
 from measuring.rounds import timed
-from support.sample_history import DAYS, RARE_QUEUE, SAMPLE, archived_id
+from support.sample_history import DAYS, RARE_QUEUE, SAMPLE
 
 #: Filters of `TaskStore.list`, by a description of the list. Those of `{…}` are values
 #: of a sample.
@@ -52,10 +52,11 @@ def queries(
     store: TaskStore, connection: Connection
 ) -> dict[str, Callable[[], object]]:
     """Return the queries by title."""
-    count = int(scalar(connection, "SELECT count(*) FROM workertoolbox_history"))
-    # A task of the last hours, a task in the middle of the history, and a root there.
-    numbers = (count - 17, count // 2 + 5, count // 2 // 10 * 10)
-    new, old, root = (scalar(connection, f"SELECT {archived_id(n)}") for n in numbers)
+    new, old = (
+        scalar(connection, SAMPLE.format(column="id", days=days))
+        for days in (0, DAYS // 2)
+    )
+    root = scalar(connection, SAMPLE.format(column="parent_id", days=DAYS // 2))
     listings = dict(LISTINGS)
     for column, days in SAMPLED:
         value = scalar(connection, SAMPLE.format(column=column, days=days))

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from cadasta.workertoolbox.results import TaskStore
 from measuring.figures import Row
 from measuring.query_times import compare_sizes, scalar
-from support.sample_history import DAYS, SAMPLE, archived_id
+from support.sample_history import DAYS, SAMPLE
 
 #: Queries of `TaskStore.search`. `{worker}` and `{error_group}` are values of a sample.
 SEARCHES = (
@@ -41,9 +41,8 @@ def queries(
         column: scalar(connection, SAMPLE.format(column=column, days=DAYS // 3))
         for column in ("worker", "error_group")
     }
-    count = int(scalar(connection, "SELECT count(*) FROM workertoolbox_history"))
-    old = scalar(connection, f"SELECT {archived_id(count // 2 + 5)}")
-    root = scalar(connection, f"SELECT {archived_id(count // 2 // 10 * 10)}")
+    old = scalar(connection, SAMPLE.format(column="id", days=DAYS // 2))
+    root = scalar(connection, SAMPLE.format(column="parent_id", days=DAYS // 2))
     now = datetime.now(UTC)
     day, month = now - timedelta(days=1), now - timedelta(days=30)
     return {
