@@ -256,16 +256,14 @@ def _read_archived_ends(
     def select_latest(queue: ColumnElement[str]) -> Select[Any]:
         columns = history.c
         query = select(columns.worker, columns.finished_at).where(
-            on_days_since(since),
-            columns.listed_at >= since,
-            columns.status.in_(RUN),
+            on_days_since(since), columns.status.in_(RUN)
         )
         return latest_with(
             query, columns.queue, queue, columns.listed_at, CONSUMER_ROWS
         )
 
     found = defaultdict(list)
-    rows = group_latest(connection, sorted(queues), select_latest)
+    rows = group_latest(connection, sorted(queues), select_latest, since=since)
     for queue, worker, _, ended_at in rows:
         found[queue].append(End(ended_at, worker))
     return found

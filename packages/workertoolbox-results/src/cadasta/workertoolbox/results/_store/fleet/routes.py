@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from cadasta.workertoolbox.results._database.tables import history, task, taskmeta
+from cadasta.workertoolbox.results._database.types import FIRST
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.rows.day_windows import on_days_since
 from cadasta.workertoolbox.results._store.rows.latest_rows import (
@@ -90,8 +91,11 @@ def read_routes(
     names = known_names(connection, since)
     found: defaultdict[tuple[str, str, str], _Found] = defaultdict(_Found)
     wanted = [name for name in names if internal or not name.startswith(INTERNAL)]
-    for select_latest in (partial(_select_ended, since=since), _select_live):
-        rows = group_latest(connection, wanted[:MAX_NAMES], select_latest)
+    for select_latest, first in (
+        (partial(_select_ended, since=since), since),
+        (_select_live, FIRST),
+    ):
+        rows = group_latest(connection, wanted[:MAX_NAMES], select_latest, since=first)
         for each in starmap(_Sent, rows):
             route = found[_sender(each), each.name, each.queue or ""]
             route.tasks += each.tasks
@@ -130,7 +134,6 @@ def _select_ended(name: ColumnElement[str], since: datetime) -> Select[Any]:
         *(columns.worker, columns.listed_at),
     ).where(
         on_days_since(since),
-        columns.listed_at >= since,
         columns.not_run.is_(None),  # Nobody has sent these.
     )
     return latest_with(query, columns.name, name, columns.listed_at, TASKS_PER_NAME)

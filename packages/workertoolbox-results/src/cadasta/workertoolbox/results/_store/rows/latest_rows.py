@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -18,16 +19,22 @@ from sqlalchemy import (
     select,
 )
 
+from cadasta.workertoolbox.results._database.types import FIRST
+
 
 def group_latest(
     connection: Connection,
     values: Sequence[str],
     latest: Callable[[ColumnElement[str]], Select[Any]],
+    *,
+    since: datetime = FIRST,
 ) -> Iterator[tuple[Any, ...]]:
     """Group the latest rows for each value by all columns but the last, an instant.
 
     Args:
         latest: Returns the query for the latest rows of a value.
+        since: Of the latest rows, those with an earlier instant are left out. A
+            condition of the query would be checked for each row of a value.
 
     Yields:
         The value, the columns that rows have in common, the number of such rows, and
@@ -37,11 +44,17 @@ def group_latest(
         # One statement, as planning takes longer than running it for a few values.
         given = func.unnest(bindparam("given", values, ARRAY(Text)))
         wanted: ColumnElement[str] = given.column_valued("wanted")
-        yield from connection.execute(_grouped(wanted, latest(wanted).lateral()))
+        grouped = _grouped(wanted, latest(wanted).lateral(), since)
+        # PostgreSQL does not know the values, and expects few rows for each. It would
+        # read all of them to sort them.
+        connection.exec_driver_sql("SET LOCAL enable_sort = off")
+        yield from connection.execute(grouped).all()
+        connection.exec_driver_sql("SET LOCAL enable_sort TO DEFAULT")
         return
     for value in values:
         wanted = literal(value)
-        yield from connection.execute(_grouped(wanted, latest(wanted).subquery()))
+        grouped = _grouped(wanted, latest(wanted).subquery(), since)
+        yield from connection.execute(grouped)
 
 
 def latest_with(
@@ -65,7 +78,9 @@ def latest_with(
     return query.where(has_value).order_by(column.desc(), at.desc()).limit(limit)
 
 
-def _grouped(value: ColumnElement[str], rows: FromClause) -> Select[Any]:
+def _grouped(
+    value: ColumnElement[str], rows: FromClause, since: datetime
+) -> Select[Any]:
     *labels, at = rows.c
-    last = func.max(at, type_=at.type)
-    return select(value, *labels, func.count(), last).group_by(value, *labels)
+    query = select(value, *labels, func.count(), func.max(at, type_=at.type))
+    return query.where(at >= since).group_by(value, *labels)
