@@ -176,7 +176,7 @@ def measure_queries(fleet: Fleet, titles: Queries) -> dict[str, Times | float]:
         taken_s = (datetime.now(UTC) - start).total_seconds()
         rate = (count_stored() - before) / taken_s
     times = {title: Times(alone[title], beside[title]) for title in titles}
-    return {**times, "tasks that the fleet stored in a second": rate}
+    return {**times, "ends that the fleet stored in a second": rate}
 
 
 def measure(query: Callable[[], object]) -> float:
