@@ -26,5 +26,9 @@ def first_day_of_end(announced_at: datetime) -> date:
     Args:
         announced_at: When a monitor saw the message.
     """
-    longest = timedelta(days=WAITED_DAYS)
-    return (max(announced_at, FIRST + longest) - longest).date()
+    return date_before(announced_at, timedelta(days=WAITED_DAYS))
+
+
+def date_before(at: datetime, length: timedelta) -> date:
+    """Return the date some time before an instant, but not one before `FIRST`."""
+    return (max(at, FIRST + length) - length).date()

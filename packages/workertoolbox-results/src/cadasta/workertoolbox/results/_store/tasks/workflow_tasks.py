@@ -17,8 +17,7 @@ from cadasta.workertoolbox.results._database.archived import (
 )
 from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.tables import history
-from cadasta.workertoolbox.results._database.types import FIRST
-from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
+from cadasta.workertoolbox.results._history.clocks import MAX_SKEW, date_before
 from cadasta.workertoolbox.results._store.rows.reading import DAYS_PER_QUERY, read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import (
     Detail,
@@ -89,8 +88,7 @@ def _first_day(root: Task, now: datetime) -> date | None:
     # The clock of the publisher may be wrong. Then those of the workers count.
     times = (root.scheduled_at, root.started_at, root.finished_at, now)
     first = min(each for each in times if each is not None)
-    slack = MAX_SKEW + timedelta(days=1)
-    return (max(first, FIRST + slack) - slack).date()
+    return date_before(first, MAX_SKEW + timedelta(days=1))
 
 
 def _read_within(
