@@ -64,7 +64,6 @@ class Fleet:
         database: The URL of a migrated database.
         messages: The number that is published in a round.
         variables: Further settings of the monitors, as environment variables.
-        niceness: By how much other processes go before those of the fleet.
     """
 
     folder: Path
@@ -72,7 +71,6 @@ class Fleet:
     database: str
     messages: int = MESSAGES
     variables: Mapping[str, str] = field(default_factory=dict)
-    niceness: int = 0
 
     @cached_property
     def app(self) -> Celery:
@@ -159,7 +157,7 @@ class Fleet:
             **self.variables,
         }
         return running(
-            ["nice", "-n", str(self.niceness), sys.executable, *words],
+            [sys.executable, *words],
             folder=self.folder,
             environment=settings,
             name=f"{name}-{uuid.uuid4().hex}",

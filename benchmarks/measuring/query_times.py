@@ -122,7 +122,6 @@ def compare_sizes(
                         url,
                         # Tasks are archived soon, so that the archiver is at work too.
                         variables={"WORKERTOOLBOX_ARCHIVE_AFTER": "5s"},
-                        niceness=NICENESS,
                     )
                     times = measure_queries(fleet, titles)
                     if arguments.plans:
@@ -194,7 +193,14 @@ def measure(query: Callable[[], object]) -> float:
 @contextmanager
 def fleet_at_work(fleet: Fleet) -> Iterator[Callable[[], int]]:
     """Run a publisher, a monitor and a worker; yield a count of the stored ends."""
-    with fleet.monitor(), fleet.worker(), fleet.publisher(), held_back(fleet):
+    with (
+        fleet.monitor() as monitor,
+        fleet.worker() as worker,
+        fleet.publisher() as publisher,
+        held_back(fleet),
+    ):
+        for process in (monitor, worker, publisher):
+            hold_back(process.pid)
         wait_until(lambda: fleet.scalar(HAS_ARCHIVED), timeout_s=120)
         count = "SELECT last_value FROM task_id_sequence"
         yield lambda: int(fleet.scalar(count))
@@ -205,9 +211,23 @@ def fleet_at_work(fleet: Fleet) -> Iterator[Callable[[], int]]:
 def _held_back_broker(folder: Path) -> Iterator[RabbitMQ]:
     """Run a broker that lets other processes go before it."""
     with rabbitmq.node(folder) as node, node.running() as process:
-        # With all threads of the process, which leads a group.
-        os.setpriority(os.PRIO_PGRP, process.pid, NICENESS)
+        hold_back(process.pid)
         yield node.server
+
+
+def hold_back(pid: int) -> None:
+    """Let other processes go before those of a session.
+
+    Linux shares the processors among sessions first, if it groups them, and by the
+    niceness of processes only within a session (sched(7), "The autogroup feature").
+
+    Args:
+        pid: The process that leads the session.
+    """
+    os.setpriority(os.PRIO_PGRP, pid, NICENESS)
+    session = Path(f"/proc/{pid}/autogroup")
+    if session.exists():
+        session.write_text(str(NICENESS))
 
 
 @contextmanager
@@ -215,15 +235,15 @@ def held_back(fleet: Fleet) -> Iterator[None]:
     """Let other processes go before those of the server that work for the fleet."""
     is_over = Event()
 
-    def renice() -> None:
+    def hold_back_new() -> None:
         while not is_over.wait(1):
             with fleet.engine.connect() as connection:
                 for pid in connection.exec_driver_sql(BACKENDS).scalars():
-                    with suppress(ProcessLookupError):
-                        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+                    with suppress(FileNotFoundError, ProcessLookupError):
+                        hold_back(pid)
 
     with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(renice)
+        done = thread.submit(hold_back_new)
         try:
             yield
         finally:
