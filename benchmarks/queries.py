@@ -32,6 +32,9 @@ SEARCHES = (
 #: Queries that no index supports, in a window of a day.
 IN_A_DAY = ('error:"no map"', "name:*.rare", "args.size:2", "run:>30s")
 
+#: The longest that statistics of 30 days may take, in milliseconds.
+LIMITS_MS = {f"stats: by {each}, of 30 days": 100.0 for each in ("name", "queue")}
+
 
 def queries(
     store: TaskStore, connection: Connection
@@ -83,4 +86,4 @@ def queries(
 
 def measure(*options: str) -> Iterator[Row]:
     """Yield the time of each query."""
-    return compare_sizes(queries, options)
+    return compare_sizes(queries, options, limits_ms=LIMITS_MS)

@@ -11,27 +11,25 @@ memory of the machine should hold the tables: a task takes about a kilobyte.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from ingest import SERVER, Fleet
 from measuring.figures import Row
+from measuring.priorities import READER, held_back, held_back_broker, hold_back
 from measuring.rounds import timed
-from servers import postgresql, rabbitmq
-from servers.rabbitmq import RabbitMQ
+from servers import postgresql
 from support.polling import wait_until
 from support.query_plans import record_plans
 from support.sample_history import insert_sample_history
@@ -57,18 +55,6 @@ SELECT EXISTS (SELECT FROM workertoolbox_history WHERE name = 'export.project'
 AND day >= (now() AT TIME ZONE 'UTC')::date)
 """
 
-#: The name of the reader's connections.
-READER = "reader"
-
-#: The processes of the server that work for the fleet.
-BACKENDS = f"""
-SELECT pid FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND application_name <> '{READER}'
-"""
-
-#: By how much other processes go before those of the fleet.
-NICENESS = 19
-
 Queries = Mapping[str, Callable[[], object]]
 
 
@@ -88,6 +74,7 @@ def compare_sizes(
     prepare: Callable[[str], object] = lambda url: None,
     sizes: Sequence[int] = SIZES,
     limit_ms: float = LIMIT_MS,
+    limits_ms: Mapping[str, float] | None = None,
 ) -> Iterator[Row]:
     """Yield a row for each query, with its time in each database.
 
@@ -98,11 +85,13 @@ def compare_sizes(
         prepare: Called with the URL of each database first.
         sizes: Default numbers of tasks in the history.
         limit_ms: The longest that a query may take, in milliseconds.
+        limits_ms: The same by title, for queries that may take longer.
     """
+    limits = defaultdict(lambda: limit_ms, limits_ms or {})
     arguments = _read_arguments(options, sizes)
     with (
         tempfile.TemporaryDirectory() as folder,
-        _held_back_broker(Path(folder)) as broker,
+        held_back_broker(Path(folder)) as broker,
     ):
         found: dict[int, Mapping[str, Times | float]] = {}
         for size, url in databases(arguments.databases, arguments.rows):
@@ -125,9 +114,9 @@ def compare_sizes(
                     )
                     times = measure_queries(fleet, titles)
                     if arguments.plans:
-                        print_slow(store, titles, times, limit_ms)
+                        print_slow(store, titles, times, limits)
                     found[size] = {**times, **others(store)}
-        yield from report(found, limit_ms)
+        yield from report(found, limits, limit_ms)
 
 
 def databases(urls: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[int, str]]:
@@ -207,54 +196,18 @@ def fleet_at_work(fleet: Fleet) -> Iterator[Callable[[], int]]:
     fleet.engine.dispose()
 
 
-@contextmanager
-def _held_back_broker(folder: Path) -> Iterator[RabbitMQ]:
-    """Run a broker that lets other processes go before it."""
-    with rabbitmq.node(folder) as node, node.running() as process:
-        hold_back(process.pid)
-        yield node.server
-
-
-def hold_back(pid: int) -> None:
-    """Let other processes go before those of a session.
-
-    Linux shares the processors among sessions first, if it groups them, and by the
-    niceness of processes only within a session (sched(7), "The autogroup feature").
+def report(
+    found: Mapping[int, Mapping[str, Times | float]],
+    limits: Mapping[str, float],
+    usual_ms: float,
+) -> Iterator[Row]:
+    """Yield the figures of each database, and whether each meets its goal.
 
     Args:
-        pid: The process that leads the session.
+        found: The figures by title, by the number of tasks.
+        limits: The longest that each query may take, in milliseconds, by title.
+        usual_ms: The longest that most of them may take.
     """
-    os.setpriority(os.PRIO_PGRP, pid, NICENESS)
-    session = Path(f"/proc/{pid}/autogroup")
-    if session.exists():
-        session.write_text(str(NICENESS))
-
-
-@contextmanager
-def held_back(fleet: Fleet) -> Iterator[None]:
-    """Let other processes go before those of the server that work for the fleet."""
-    is_over = Event()
-
-    def hold_back_new() -> None:
-        while not is_over.wait(1):
-            with fleet.engine.connect() as connection:
-                for pid in connection.exec_driver_sql(BACKENDS).scalars():
-                    with suppress(FileNotFoundError, ProcessLookupError):
-                        hold_back(pid)
-
-    with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(hold_back_new)
-        try:
-            yield
-        finally:
-            is_over.set()
-    done.result()
-
-
-def report(
-    found: Mapping[int, Mapping[str, Times | float]], limit_ms: float
-) -> Iterator[Row]:
-    """Yield the figures of each database, and whether each meets its goal."""
     first, *_ = found.values()
     for title, base in first.items():
         row = {f"p95 of {MIN_ROUNDS} to {MAX_ROUNDS} rounds": f"`{title}`"}
@@ -263,27 +216,28 @@ def report(
             value, beside = each[title], ""
             if isinstance(value, Times) and isinstance(base, Times):
                 ratio = value.beside / base.beside
-                is_missed |= value.beside > limit_ms or ratio > LIMIT_RATIO
+                is_missed |= value.beside > limits[title] or ratio > LIMIT_RATIO
                 shown, beside = f"{value.alone:.1f} ms", f"{value.beside:.1f} ms"
             else:
                 shown = f"{value:,.0f}"
             row |= {f"{size:,} tasks": shown, f"{size:,}, beside a fleet": beside}
-        goal = f"at most {limit_ms:.0f} ms"
+        goal = f"at most {usual_ms:.0f} ms"
         if len(found) > 1:
             goal += f", {LIMIT_RATIO:g} × the first"
-        yield {**row, goal: "missed" if is_missed else ""}
+        own = [f"at most {limits[title]:.0f} ms"] * (limits[title] != usual_ms)
+        yield {**row, goal: ": ".join([*["missed"] * is_missed, *own])}
 
 
 def print_slow(
     store: TaskStore,
     titles: Queries,
     times: Mapping[str, Times | float],
-    limit_ms: float,
+    limits: Mapping[str, float],
 ) -> None:
     """Print the plans of the statements of queries that take longer than they may."""
     for title, query in titles.items():
         taken = times[title]
-        if isinstance(taken, Times) and taken.beside > limit_ms:
+        if isinstance(taken, Times) and taken.beside > limits[title]:
             with record_plans(store.engine, "ANALYZE, BUFFERS") as plans:
                 query()
             print(f"--- {title}", *plans, sep="\n\n")
