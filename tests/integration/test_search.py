@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 
 import pytest
@@ -62,6 +63,24 @@ def test_postgresql_cancels_a_query_that_takes_too_long(database: str) -> None:
         assert took_s < 30
         with store.engine.connect() as connection:
             assert connection.scalar(text("SHOW statement_timeout")) == "0"
+
+
+def test_a_query_that_takes_too_long_says_what_to_do(database: str) -> None:
+    with (
+        TaskStore(result_backend_url(database), timeout_s=0.1) as store,
+        store.engine.begin() as connection,
+    ):
+        connection.execute(text("LOCK workertoolbox_task, celery_taskmeta"))
+        connection.execute(text("LOCK workertoolbox_quarantine"))
+        for query, advice in (
+            (store.backlog, "the database is busy or locked, so try again; or give"),
+            (store.count_quarantined, "the database is busy or locked, so try again"),
+            (partial(store.why, "1"), "the database is busy or locked, so try again"),
+            (store.list, "to narrow it: add a name or a queue; or give"),
+            (store.services, r"to narrow it: give a later since \(--since\); or give"),
+        ):
+            with pytest.raises(QueryTimeout, match=advice):
+                query()
 
 
 TERMINATE = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from sqlalchemy import event, insert, make_url, update
 from cadasta.workertoolbox.results import (
     DatabaseUnavailable,
     NewestTask,
+    SchemaOutdated,
     TaskStore,
+    UnknownStatus,
+    UnknownValue,
     open_engine,
 )
 from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
@@ -81,6 +84,14 @@ def test_messages_in_quarantine_are_counted_and_the_newest_reason_is_first(
     assert store.quarantine_reasons(limit=2) == ["third", "second"]
 
 
+def test_a_reader_does_not_create_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mistyped.sqlite3"
+    with pytest.raises(SchemaOutdated, match="does not exist; check the path, or run"):
+        TaskStore(f"workertoolbox+sqlite:///{path}")
+
+    assert not path.exists()
+
+
 def test_a_store_from_an_engine_does_not_check_the_schema(tmp_path: Path) -> None:
     engine = open_engine(make_url(f"sqlite:///{tmp_path / 'empty.sqlite3'}"))
     with TaskStore.from_engine(engine) as store:
@@ -110,6 +121,33 @@ def test_any_json_that_celery_writes_as_a_result_is_returned(
     backend.store_result("1", result, states.SUCCESS)
 
     assert store.get("1").result == shown
+
+
+def test_a_text_that_no_column_accepts_is_found_as_it_is_stored(
+    store: TaskStore,
+) -> None:
+    hour = datetime.now(UTC) - timedelta(hours=1)
+    for name in ("a\0b", "\ud800"):
+        track(store, id=name, task=name)
+        assert [task.name for task in store.list(name=name)] == [store.get(name).name]
+
+        for answer in (
+            store.list(queue=name),
+            store.list(worker=name),
+            store.list(status="SUCCESS", error_group=name),
+            store.stuck_by_p99(queue=name),
+            store.backlog_samples(since=hour, queue=name),
+        ):
+            assert answer == []
+        assert len(store.stuck(timedelta(0), name=name)) == 1
+        assert store.stats(since=hour, name=name).total.now.count == 0
+        assert store.figures(since=hour, status=name).count == 0
+        assert store.published_attempts(name) == [0]
+        store.check_filters(name=name)
+        with pytest.raises(UnknownValue):
+            store.check_filters(queue=name)
+        with pytest.raises(UnknownStatus):
+            store.list(status=name)
 
 
 def test_a_brief_list_leaves_out_what_may_be_large(

@@ -90,12 +90,25 @@ class InvalidTime(ResultsError, ValueError):
 
 
 class QueryTimeout(ResultsError, TimeoutError):
-    """The database needed too long to answer a query, and has cancelled it."""
+    """The database needed too long to answer a query, and has cancelled it.
 
-    def __init__(self, advice: str = "narrow its filters", after_s: float = 0) -> None:
-        super().__init__(advice, after_s)
-        self.advice = advice
+    Attributes:
+        narrow: What makes the query shorter; empty if nothing does.
+        after_s: Seconds after which it was cancelled.
+    """
+
+    def __init__(self, narrow: str = "", after_s: float = 0) -> None:
+        super().__init__(narrow, after_s)
+        self.narrow = narrow
         self.after_s = after_s
 
     def __str__(self) -> str:
-        return f"the query was cancelled after {self.after_s:.2g} s; {self.advice}"
+        advice = (
+            f"to narrow it: {self.narrow}"
+            if self.narrow
+            else "the database is busy or locked, so try again"
+        )
+        return (
+            f"the query was cancelled after {self.after_s:.2g} s; {advice}; or give "
+            "TaskStore a longer timeout_s"
+        )

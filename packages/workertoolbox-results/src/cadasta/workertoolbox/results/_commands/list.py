@@ -40,7 +40,10 @@ _NOTHING = "no task was found"
 )
 @selection_options
 @limit_option("tasks")
-@click.option("--page", help="Continue where another page ended, from its token.")
+@click.option(
+    "--page",
+    help="Continue where another page ended, from its token, which has its window.",
+)
 @click.option("--all", "is_all", is_flag=True, help="Show all tasks, page by page.")
 @json_option
 @click.pass_context

@@ -5,7 +5,9 @@ Monitors and readers import this module, so it does not load alembic; `upgrade` 
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Engine, column, inspect, select, table
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, column, inspect, select, table
 
 from cadasta.workertoolbox.results._database.engine import shown_url, translate_errors
 from cadasta.workertoolbox.results._errors import SchemaOutdated
@@ -42,6 +44,21 @@ def check_schema(engine: Engine) -> str:
             f"database {shown} has {found}; run `celery -A … tasks upgrade`"
         )
     return revision
+
+
+def check_file(url: URL) -> None:
+    """Refuse a SQLite file that does not exist; a connection would create it.
+
+    Raises:
+        SchemaOutdated: There is no such file, and thus there are no tables.
+    """
+    is_file = url.get_backend_name() == "sqlite" and "uri" not in url.query
+    if is_file and url.database not in (None, "", ":memory:"):
+        if not Path(str(url.database)).exists():
+            raise SchemaOutdated(
+                f"database {shown_url(url)} does not exist; check the path, or run "
+                "`celery -A … tasks upgrade`, which creates it"
+            )
 
 
 def current_revision(connection: Connection) -> str | None:

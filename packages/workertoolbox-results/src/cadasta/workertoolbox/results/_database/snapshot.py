@@ -62,20 +62,23 @@ class _Reading:
 
 
 @contextmanager
-def open_snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
+def open_snapshot(
+    engine: Engine, timeout_s: float, narrow: str = ""
+) -> Iterator[Connection]:
     """Yield a connection whose statements all see the same snapshot of the rows.
 
     Each statement may take `timeout_s`, and no statement begins later than that.
 
     Args:
         engine: An engine that `watch_snapshots` was called with.
+        narrow: As for `QueryTimeout`.
 
     Raises:
         DBAPIError: The driver raised an error.
         QueryTimeout: The limit is exceeded.
     """
     reading = _Reading()
-    with translate_limits(), _begin(engine, reading, timeout_s) as connection:
+    with translate_limits(narrow), _begin(engine, reading, timeout_s) as connection:
         reading.ends_at = time.monotonic() + timeout_s
         try:
             yield connection

@@ -24,8 +24,13 @@ class TooLate(Exception):
 
 
 @contextmanager
-def interrupted(connection: Connection, timeout_s: float) -> Iterator[None]:
+def interrupted(
+    connection: Connection, timeout_s: float, narrow: str = ""
+) -> Iterator[None]:
     """Interrupt the statements of a block that take too long together, in SQLite.
+
+    Args:
+        narrow: As for `QueryTimeout`.
 
     Raises:
         QueryTimeout: The limit is exceeded.
@@ -34,15 +39,18 @@ def interrupted(connection: Connection, timeout_s: float) -> Iterator[None]:
     driver: Any = connection.connection.driver_connection
     driver.set_progress_handler(lambda: time.monotonic() > ends_at, _INSTRUCTIONS)
     try:
-        with translate_limits():
+        with translate_limits(narrow):
             yield
     finally:
         driver.set_progress_handler(None, 0)
 
 
 @contextmanager
-def translate_limits() -> Iterator[None]:
+def translate_limits(narrow: str = "") -> Iterator[None]:
     """Turn the errors of statements that exceed their limit into `QueryTimeout`.
+
+    Args:
+        narrow: As for `QueryTimeout`.
 
     Raises:
         QueryTimeout: The database cancelled a statement, or `TooLate` was raised.
@@ -52,10 +60,10 @@ def translate_limits() -> Iterator[None]:
         yield
     except DBAPIError as error:
         if _is_timeout(error):
-            raise QueryTimeout(after_s=time.monotonic() - began) from error
+            raise QueryTimeout(narrow, time.monotonic() - began) from error
         raise
     except TooLate:
-        raise QueryTimeout(after_s=time.monotonic() - began) from None
+        raise QueryTimeout(narrow, time.monotonic() - began) from None
 
 
 def _is_timeout(error: DBAPIError) -> bool:

@@ -16,7 +16,8 @@ from cadasta.workertoolbox.results._database.engine import (
     open_engine,
     translate_errors,
 )
-from cadasta.workertoolbox.results._database.schema import check_schema
+from cadasta.workertoolbox.results._database.escaped_texts import escape_texts
+from cadasta.workertoolbox.results._database.schema import check_file, check_schema
 from cadasta.workertoolbox.results._database.snapshot import (
     open_snapshot,
     watch_snapshots,
@@ -27,6 +28,12 @@ from cadasta.workertoolbox.results._errors import ResultsError
 
 #: Seconds after which a query is cancelled.
 TIMEOUT_S = 30.0
+
+#: What makes queries shorter, by what they can be narrowed by: an earliest time, or
+#: values of tasks.
+LATER = "give a later since (--since)"
+NAMED = "add a name or a queue"
+LATER_OR_NAMED = f"{LATER}, or {NAMED}"
 
 
 class OpenDatabase:
@@ -45,8 +52,9 @@ class OpenDatabase:
             raise ValueError(f"timeout_s must be greater than 0, got {timeout_s!r}")
         self.timeout_s = timeout_s
         self._on_close = ExitStack()
-        self.engine = open_engine(database_url(url))
-        watch_snapshots(self.engine)
+        parsed = database_url(url)
+        check_file(parsed)
+        self.engine = _prepared(open_engine(parsed))
         try:
             check_schema(self.engine)
         except ResultsError:
@@ -79,8 +87,7 @@ class OpenDatabase:
         """
         store = cls.__new__(cls)
         store._on_close = ExitStack()
-        store.engine = engine
-        watch_snapshots(engine)
+        store.engine = _prepared(engine)
         return store
 
     def close(self) -> None:
@@ -108,24 +115,28 @@ class OpenDatabase:
         self.close()
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        with translate_errors(self.engine), self.engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[Connection]:
+    def _snapshot(self, narrow: str = "") -> Iterator[Connection]:
         """Yield a connection whose statements all see the same snapshot of the rows.
 
         They may take `timeout_s` together.
+
+        Args:
+            narrow: As for `QueryTimeout`.
         """
-        if self.engine.dialect.name == "postgresql":
-            with (
-                translate_errors(self.engine),
-                open_snapshot(self.engine, self.timeout_s) as connection,
-            ):
-                yield connection
-            return
-        with self._connected() as connection:
-            connection.exec_driver_sql("BEGIN")
-            with interrupted(connection, self.timeout_s):
-                yield connection
+        with translate_errors(self.engine):
+            if self.engine.dialect.name == "postgresql":
+                reader = open_snapshot(self.engine, self.timeout_s, narrow)
+                with reader as connection:
+                    yield connection
+                return
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN")
+                with interrupted(connection, self.timeout_s, narrow):
+                    yield connection
+
+
+def _prepared(engine: Engine) -> Engine:
+    """Return an engine whose connections limit snapshots and look for stored texts."""
+    watch_snapshots(engine)
+    escape_texts(engine)
+    return engine

@@ -12,6 +12,7 @@ from cadasta.workertoolbox.results._store.errors.groups import ErrorGroups
 from cadasta.workertoolbox.results._store.figures.methods import Figures
 from cadasta.workertoolbox.results._store.figures.releases import Releases
 from cadasta.workertoolbox.results._store.fleet.methods import Fleet
+from cadasta.workertoolbox.results._store.open_database import NAMED
 from cadasta.workertoolbox.results._store.operations.journal import Operations
 from cadasta.workertoolbox.results._store.rows.filters import Filters
 from cadasta.workertoolbox.results._store.rows.reading import (
@@ -175,7 +176,7 @@ class TaskStore(
             error_group=error_group,
             internal=internal,
         )
-        with self._snapshot() as connection:
+        with self._snapshot(NAMED) as connection:
             detail = Detail.of(brief=brief)
             found = find_newest(connection, filters, limit, detail)
             if not found and status is not None:
@@ -216,7 +217,7 @@ class TaskStore(
         """
         filters = Filters(name=name, queue=queue, internal=internal)
         before = datetime.now(UTC) - longer_than
-        with self._snapshot() as connection:
+        with self._snapshot(NAMED) as connection:
             found = find_stuck(connection, filters, limit, before=before)
             ids = [each.id for each in found]
             return read_tasks(connection, ids, days={}, detail=Detail.of(brief=brief))
@@ -295,4 +296,4 @@ class TaskStore(
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         with self._snapshot() as connection:
-            return find_retries(connection, id)
+            return find_retries(connection, jsonable(id))

@@ -30,7 +30,7 @@ from cadasta.workertoolbox.results._errors import ErrorGroupNotFound, UnknownErr
 from cadasta.workertoolbox.results._history.error_groups import IGNORED, RESOLVED
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.errors.recent import read_recent
-from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.open_database import LATER, OpenDatabase
 
 #: How long after its first error a group is new: a daily look finds it.
 NEW_FOR = timedelta(days=1)
@@ -146,7 +146,7 @@ class ErrorGroups(OpenDatabase):
             query = query.where(error_group.c.last_at >= since)
         if name is not None:
             query = query.where(error_group.c.id.in_(_select_groups_of(jsonable(name))))
-        with self._snapshot() as connection:
+        with self._snapshot(f"{LATER}, or add a name") as connection:
             return _read_groups(connection, query, now)
 
     def count_error_groups(self) -> Mapping[str, int]:
@@ -176,7 +176,7 @@ class ErrorGroups(OpenDatabase):
         )
         if name is not None:
             query = query.where(result.name == jsonable(name))
-        with self._connected() as connection:
+        with self._snapshot() as connection:
             return connection.execute(query.limit(1)).first() is not None
 
     def error_group(self, id: str) -> ErrorGroup:

@@ -32,7 +32,11 @@ from cadasta.workertoolbox.results._store.figures.stats import (
     StatsTable,
     read_stats,
 )
-from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.open_database import (
+    LATER,
+    LATER_OR_NAMED,
+    OpenDatabase,
+)
 
 
 class Figures(OpenDatabase):
@@ -58,7 +62,7 @@ class Figures(OpenDatabase):
         query = select(taskmeta.c.task_id).where(
             text(IS_UNARCHIVED), taskmeta.c.status.in_(ENDED)
         )
-        with self._connected() as connection:
+        with self._snapshot() as connection:
             return connection.execute(query.limit(1)).first() is not None
 
     def completeness(self) -> Completeness:
@@ -115,7 +119,7 @@ class Figures(OpenDatabase):
             InvalidWindow: The window ends before it begins, or has too many steps, or
                 the step is not a whole number of minutes.
         """
-        with self._snapshot() as connection:
+        with self._snapshot(LATER_OR_NAMED) as connection:
             return read_figures(
                 connection,
                 since=since,
@@ -168,7 +172,7 @@ class Figures(OpenDatabase):
             DatabaseUnavailable: The database cannot be reached or refuses the query.
             InvalidWindow: As for `figures`.
         """
-        with self._snapshot() as connection:
+        with self._snapshot(LATER) as connection:
             return read_backlog(
                 connection,
                 since=since,
@@ -230,7 +234,7 @@ class Figures(OpenDatabase):
             InvalidGrouping: `by` has another value.
             InvalidWindow: The window ends before it begins.
         """
-        with self._snapshot() as connection:
+        with self._snapshot(LATER_OR_NAMED) as connection:
             return read_stats(
                 connection,
                 since=since,

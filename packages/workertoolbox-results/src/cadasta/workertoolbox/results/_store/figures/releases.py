@@ -71,6 +71,6 @@ class Releases(OpenDatabase):
         )
         if until is not None:
             query = query.where(columns.first_at < until)
-        with self._connected() as connection:
+        with self._snapshot() as connection:
             rows = connection.execute(query).mappings().all()
         return [Release(**{**row, "service": row["service"] or None}) for row in rows]

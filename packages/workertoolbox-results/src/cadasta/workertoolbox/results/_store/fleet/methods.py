@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from cadasta.workertoolbox.results._store.fleet.routes import Route, read_routes
 from cadasta.workertoolbox.results._store.fleet.workers import Worker, read_workers
-from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.open_database import LATER, OpenDatabase
 from cadasta.workertoolbox.results._store.rows.dated_ids import days_by_id
 from cadasta.workertoolbox.results._store.rows.reading import read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
@@ -47,7 +47,7 @@ class Fleet(OpenDatabase):
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         since = since or datetime.now(UTC) - timedelta(days=1)
-        with self._snapshot() as connection:
+        with self._snapshot(LATER) as connection:
             return read_routes(connection, since=since, internal=internal)
 
     def workers(self, *, since: datetime | None = None) -> Sequence[Worker]:
@@ -70,7 +70,7 @@ class Fleet(OpenDatabase):
         """
         now = datetime.now(UTC)
         since = since or now - timedelta(hours=1)
-        with self._snapshot() as connection:
+        with self._snapshot(LATER) as connection:
             return read_workers(connection, since=since, now=now)
 
     def names(self) -> Sequence[str]:
@@ -107,7 +107,7 @@ class Fleet(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        with self._snapshot() as connection:
+        with self._snapshot(LATER) as connection:
             found = find_untracked(connection, limit, since=since)
             days = days_by_id(found)
             ids = [each.id for each in found]

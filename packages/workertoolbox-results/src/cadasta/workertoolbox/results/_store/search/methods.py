@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._query.nodes import (
     leaves,
 )
 from cadasta.workertoolbox.results._query.parser import parse_query
-from cadasta.workertoolbox.results._query_errors import InvalidQuery, QueryTimeout
+from cadasta.workertoolbox.results._query_errors import InvalidQuery
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
 from cadasta.workertoolbox.results._store.rows.reading import read_found, read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
@@ -78,8 +78,8 @@ class Searches(OpenDatabase):
         status that workers store other than `SUCCESS`. Planned steps are last.
 
         Each task is on one page, also if it is archived between two pages. Tasks that
-        are published later are not on later pages. A task whose message no monitor has
-        seen moves to the front with each new state.
+        are published later are not on later pages. A task that is sorted by its latest
+        state moves to the front with each new one, and is not on later pages then.
 
         Example:
             All failures of the last day that have an order as argument::
@@ -130,12 +130,9 @@ class Searches(OpenDatabase):
             is_after_planned=bool(page) and position.is_planned,
             detail=Detail.of(brief=brief, limited=limited),
         )
-        try:
-            with self._snapshot() as connection:
-                _check_statuses(connection, query, node)
-                return _read_page(connection, search)
-        except QueryTimeout as error:
-            raise QueryTimeout(advise(search), error.after_s) from error
+        with self._snapshot(narrow=advise(search)) as connection:
+            _check_statuses(connection, query, node)
+            return _read_page(connection, search)
 
     def find_all(self, ids: Sequence[str], *, limited: bool = False) -> Sequence[Task]:
         """Return the tasks with these ids, in their order; unknown ids are left out.
@@ -250,15 +247,20 @@ def _check_statuses(connection: Connection, text: str, node: Node) -> None:
         is_usual = status in STATUSES or status in USUAL_STATES
         if is_usual and status != PENDING or status in open_states(connection):
             continue
-        near = meant_status(status)
-        hint = (
-            f"did you mean {near.lower()}?"
-            if near
-            else (f"statuses are {', '.join(each.lower() for each in STATUSES)}")
-        )
+        hint = _status_hint(status)
         raise InvalidQuery(
             text, leaf.column, f"no task has the status {status}; {hint}"
         )
+
+
+def _status_hint(status: str) -> str:
+    near = meant_status(status)
+    if near is None:
+        return f"statuses are {', '.join(each.lower() for each in STATUSES)}"
+    if near == status.upper():
+        # Only a quoted status has the case that it was written in.
+        return f"write {near.lower()} without quotes"
+    return f"did you mean {near.lower()}?"
 
 
 def _statuses(node: Node) -> Iterator[tuple[Match, str]]:
@@ -285,5 +287,4 @@ def advise(search: Search) -> str:
         verb = "has" if len(slow) == 1 else "have"
         reason = f", because {' and '.join(slow)} {verb} no index" if slow else ""
         advice.append(f"add name:… or queue:…{reason}")
-    advice.append("raise timeout_s")
-    return f"to narrow it: {'; or '.join(advice)}"
+    return "; or ".join(advice)

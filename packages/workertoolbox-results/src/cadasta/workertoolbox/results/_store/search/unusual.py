@@ -16,7 +16,7 @@ from cadasta.workertoolbox.results._database.tables import rollup
 from cadasta.workertoolbox.results._history.histogram import Histogram
 from cadasta.workertoolbox.results._history.tiers import TIERS, interval_start
 from cadasta.workertoolbox.results._json_record import JsonRecord
-from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.open_database import NAMED, OpenDatabase
 from cadasta.workertoolbox.results._store.rows.dated_ids import DatedId
 from cadasta.workertoolbox.results._store.rows.filters import Filters
 from cadasta.workertoolbox.results._store.rows.reading import read_tasks
@@ -101,7 +101,7 @@ class UnusualTasks(OpenDatabase):
         filters = Filters(name=name, queue=queue, internal=internal)
         now = datetime.now(UTC)
         before = now - at_least
-        with self._snapshot() as connection:
+        with self._snapshot(NAMED) as connection:
             for number in CANDIDATES:
                 candidates = find_stuck(connection, filters, number, before=before)
                 found = [*islice(_unusual(connection, candidates, now), limit)]

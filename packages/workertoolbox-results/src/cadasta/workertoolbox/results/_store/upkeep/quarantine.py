@@ -116,7 +116,7 @@ class Quarantine(OpenDatabase):
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         query = select(func.count()).select_from(quarantine)
-        with self._connected() as connection:
+        with self._snapshot() as connection:
             return connection.execute(query).scalar_one()
 
     def quarantine_reasons(self, *, limit: int = 50) -> Sequence[str]:
@@ -131,7 +131,7 @@ class Quarantine(OpenDatabase):
         query = (
             select(quarantine.c.reason).order_by(quarantine.c.id.desc()).limit(limit)
         )
-        with self._connected() as connection:
+        with self._snapshot() as connection:
             return connection.scalars(query).all()
 
 
