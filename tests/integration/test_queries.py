@@ -362,6 +362,14 @@ def test_a_search_for_json_in_the_history_uses_its_index(
     assert plans == []
 
 
+def test_long_runs_are_found_without_others(large: TaskStore) -> None:
+    with record_plans(large.engine) as found:
+        assert not large.search("run:>10s").tasks
+    plan, *_ = [plan for plan in found if "on workertoolbox_history_default" in plan]
+
+    assert re.search(r"listed_at_idx[1-9] on workertoolbox_history_default", plan)
+
+
 def test_a_search_by_status_reads_only_the_newest_tasks(large: TaskStore) -> None:
     with record_plans(large.engine) as found:
         tasks = large.search("status:failure name:*.*", limit=20).tasks

@@ -2,7 +2,10 @@
 
 from cadasta.workertoolbox.results._database.tables.archived_tasks import (
     IS_SMALL,
+    IS_UNTRACKED,
     IS_UNUSUAL,
+    LONG_S,
+    RUN,
     day_value,
     history,
     retention,
@@ -44,8 +47,11 @@ __all__ = [
     "IS_OPEN",
     "IS_SMALL",
     "IS_UNARCHIVED",
+    "IS_UNTRACKED",
     "IS_UNUSUAL",
+    "LONG_S",
     "NAME_LENGTH",
+    "RUN",
     "attempt",
     "backlog",
     "chord",

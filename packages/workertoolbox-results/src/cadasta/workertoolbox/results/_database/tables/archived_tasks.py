@@ -26,6 +26,19 @@ from cadasta.workertoolbox.results._database.types import Document, Instant
 #: Few tasks have another status, so that an index of them is small.
 IS_UNUSUAL = "status <> 'SUCCESS'"
 
+#: The length of a run; PostgreSQL cannot subtract infinite times.
+RUN = (
+    "CASE WHEN isfinite(started_at) AND isfinite(finished_at) "
+    "THEN finished_at - started_at END"
+)
+
+#: Seconds from which a run is in the index of long ones. An entry takes microseconds,
+#: which do not count beside such a run.
+LONG_S = 10
+
+#: Few tasks are untracked. Without an index, a search would read all tasks of a day.
+IS_UNTRACKED = "NOT tracked"
+
 #: An index has the values in the arguments and headers of these tasks.
 IS_SMALL = "large IS NULL"
 
@@ -100,6 +113,7 @@ history = Table(
         postgresql_where=text(IS_SMALL),
     ).ddl_if(dialect="postgresql"),
     partial_index("history_large", "listed_at", rows="large"),
+    partial_index("history_untracked", "listed_at", rows=IS_UNTRACKED),
     partial_index("history_status", "status", "finished_at", rows=IS_UNUSUAL),
     partial_index(
         *("history_status_name", "status", "name", "finished_at"), rows=IS_UNUSUAL
@@ -114,6 +128,14 @@ history = Table(
     partial_index("history_group_id", "group_id", rows="group_id IS NOT NULL"),
     postgresql_partition_by="LIST (keep)",
 )
+
+# Only searches for long runs sort by time in this way: see
+# `_store/search/archived_search.py`. SQLite stores times as text.
+Index(
+    "ix_workertoolbox_history_long",
+    history.c.listed_at.desc().nulls_last(),
+    postgresql_where=text(f"{RUN} >= interval '{LONG_S} s'"),
+).ddl_if(dialect="postgresql")
 
 #: A row per retention class, as the last archiver applied them; see
 #: `_history/retention.py`.

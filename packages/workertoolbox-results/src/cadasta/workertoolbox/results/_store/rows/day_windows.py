@@ -20,7 +20,7 @@ from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 
 #: Maximum number of tables in each window; the last number applies to all further ones.
-#: A query locks fourteen objects for each, and the lock table of a server has room for
+#: A query locks sixteen objects for each, and the lock table of a server has room for
 #: 6,400 by default. A day with more tables is a window of its own.
 SIZES = (4, 16)
 

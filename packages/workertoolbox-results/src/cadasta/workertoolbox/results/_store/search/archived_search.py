@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from celery.states import SUCCESS
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, text
 
 from cadasta.workertoolbox.results._database.archived import find_archived
 from cadasta.workertoolbox.results._database.statuses import ENDED
-from cadasta.workertoolbox.results._database.tables import day_value, history
+from cadasta.workertoolbox.results._database.tables import (
+    LONG_S,
+    RUN,
+    day_value,
+    history,
+)
 from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
 from cadasta.workertoolbox.results._history.conditions import is_live
 from cadasta.workertoolbox.results._store.rows.dated_ids import (
@@ -36,6 +42,7 @@ from cadasta.workertoolbox.results._store.search.order import (
     within,
 )
 from cadasta.workertoolbox.results._store.search.query_conditions import (
+    least_number,
     query_condition,
     requires,
 )
@@ -62,11 +69,13 @@ def add_matching(
     id, limit = history.c.id, search.limit
     values = _known_values(connection, search)
     scans = [*_scans(connection, search, values)]
-    query, fetch = select(at, id, history.c.day), fetch_ids
+    query: Select[Any] = select(at, id, history.c.day)
+    fetch = fetch_ids
     if len(scans) == 1:
         # Of several scans, most tasks that are found are not on the page.
         query, fetch = select_ended(connection, search.detail, at), fetch_ended
     query = query.where(*_conditions(connection, search, at))
+    query = _among_long(connection, search, query)
     for window, conditions in _windows(connection, search, values):
         in_window = query.where(*conditions)
         if len(found) == limit:
@@ -98,6 +107,23 @@ def _conditions(
     yield ~is_live(history.c.id)
     if not search.shows_internal:
         yield ~is_internal(history.c.name)
+
+
+def _among_long(
+    connection: Connection, search: Search, query: Select[Any]
+) -> Select[Any]:
+    """Let a query read only long runs, by their index, if its tasks have run for long.
+
+    PostgreSQL does not know how few of them there are, and would read the newest tasks.
+    But only this index has the order of times in which NULL is last. The history has a
+    time for each task.
+    """
+    least_s = least_number(search.query, "run")
+    is_sqlite = connection.dialect.name == "sqlite"
+    if is_sqlite or search.by_latest_state or least_s < LONG_S:
+        return query
+    is_long = text(f"{RUN} >= :least").bindparams(least=timedelta(seconds=least_s))
+    return query.where(is_long).order_by(history.c.listed_at.desc().nulls_last())
 
 
 def _known_values(connection: Connection, search: Search) -> Values:

@@ -158,6 +158,21 @@ def restriction(node: Node, field: str) -> Node | None:
     return None
 
 
+def least_number(node: Node, field: str) -> float:
+    """Return a number that a field is not less than in any task that matches a query.
+
+    It is 0 if the query has no such bound.
+    """
+    match node:
+        case Bound(name, ">" | ">=" | "=", number) if name == field:
+            return number
+        case And(parts):
+            return max((least_number(part, field) for part in parts), default=0.0)
+        case Or(parts):
+            return min((least_number(part, field) for part in parts), default=0.0)
+    return 0.0
+
+
 def requires(node: Node, fields: Collection[str]) -> bool:
     """Return whether a task has to match a condition on one of these fields."""
     match node:

@@ -12,6 +12,7 @@ from cadasta.workertoolbox.results._database.statuses import PSEUDO_TASKS
 from cadasta.workertoolbox.results._database.tables import (
     IS_OPEN,
     IS_UNARCHIVED,
+    IS_UNTRACKED,
     history,
     taskmeta,
 )
@@ -29,7 +30,7 @@ from cadasta.workertoolbox.results._store.rows.value_days import find_days
 #: may still arrive.
 UNTRACKED_AFTER = timedelta(minutes=1)
 
-#: Maximum number of results, and of tasks in the history, that are read: the newest.
+#: Maximum number of live results that are read: the newest.
 MAX_ROWS = 100_000
 
 #: Number up to which untracked tasks are counted.
@@ -85,18 +86,10 @@ def _select_live(since: datetime, rows: str) -> Select[Any]:
 
 def _select_archived(since: datetime) -> Select[Any]:
     ended = history.c
-    newest = (
-        select(ended.listed_at, ended.id, ended.day, ended.tracked)
-        .where(
-            on_days_since(since),
-            ended.listed_at >= since,
-        )
-        .order_by(ended.listed_at.desc())
-        .limit(MAX_ROWS)
-        .subquery()
-    )
     return (
-        select(newest.c.listed_at, newest.c.id, newest.c.day)
-        .where(~newest.c.tracked, ~is_live(newest.c.id))
-        .order_by(newest.c.listed_at.desc())
+        select(ended.listed_at, ended.id, ended.day)
+        .where(on_days_since(since), ended.listed_at >= since)
+        # As text, so that SQLite finds the partial index.
+        .where(text(IS_UNTRACKED), ~is_live(ended.id))
+        .order_by(ended.listed_at.desc())
     )
