@@ -46,7 +46,8 @@ BATCH_SIZE = 25
 SETTINGS = {**postgresql.SURVIVING_KILLS, "max_connections": "40"}
 
 #: Age of results that are deleted meanwhile: only results with the time of a slow
-#: clock. Otherwise states before the last one would be deleted too.
+#: clock. The message of a task may be stored seconds after its states, which would be
+#: deleted before it with a shorter age.
 EXPIRES = timedelta(minutes=5)
 
 #: Seconds between two calls of `backend_cleanup`.

@@ -8,6 +8,7 @@ import pytest
 from archiving import archive
 from celery import Celery, states
 from celery.app.task import Context
+from closing import make_older, publish, statuses, store_state
 from polling import eventually
 from sqlalchemy import func, insert, select
 
@@ -15,6 +16,7 @@ from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
     chord,
     chord_part,
+    history,
     taskmeta,
     tasksetmeta,
 )
@@ -50,7 +52,32 @@ def test_old_rows_are_deleted_and_young_ones_stay(
     assert row_counts(backend) == [0, 0, 0, 0]
 
 
-def test_a_start_without_an_end_is_deleted_too(backend: Backend) -> None:
+def test_states_of_live_tasks_stay_until_the_end(backend: Backend) -> None:
+    error = ValueError("no map")
+    for id, state, result in (
+        ("runs", states.STARTED, None),
+        ("waits", states.RETRY, error),
+    ):
+        publish(backend, id=id)
+        store_state(backend, id, state, result)
+        make_older(backend, id, date_done=DAY + timedelta(hours=1))
+    publish(backend, id="waits", retries=1)
+    backend.expires = DAY
+    backend.cleanup()
+
+    assert statuses(backend, ["runs", "waits"]) == [states.STARTED, states.RETRY]
+
+    store_state(backend, "waits", states.SUCCESS, retries=1)
+    archive(backend)
+    with backend.database.connect() as connection:
+        archived = select(history.c.attempts).where(history.c.id == "waits")
+        [attempt] = connection.execute(archived).scalar_one()
+
+    assert (attempt["outcome"], attempt["worker"]) == (states.RETRY, "a@host")
+
+
+def test_a_start_without_a_message_is_deleted(backend: Backend) -> None:
+    # Its end may never come, and then nothing else would delete the row.
     backend.store_result("1", {}, states.STARTED)
 
     assert eventually(lambda: row_counts(backend)[0], 1) == 1

@@ -59,7 +59,8 @@ class RemovalMixin(base.BaseBackend):
         """Delete rows that are older than `result_expires`, in batches.
 
         The age of a result counts from its latest state, and that of a chord from its
-        latest change. The end of a task stays until it is archived.
+        latest change. The end of a task stays until it is archived, and the state of a
+        live task until its end.
         """
         if not self.expires:
             return

@@ -41,6 +41,7 @@ ROLE_PRIVILEGES = {
     | _grant("workertoolbox_chord_part", "SELECT", "INSERT", "DELETE")
     | _grant("workertoolbox_history", "SELECT", "UPDATE (forgotten)")
     | _grant("workertoolbox_release", "INSERT")
+    | _grant("workertoolbox_task", "SELECT (id)")
     | _grant("task_id_sequence taskset_id_sequence", "USAGE"),
     "monitor": _grant("workertoolbox_task", "SELECT", "INSERT", "UPDATE", "DELETE")
     | _grant("workertoolbox_attempt", "SELECT", "INSERT", "DELETE")

@@ -12,6 +12,7 @@ from sqlalchemy import (
     false,
     func,
     not_,
+    or_,
     select,
     true,
 )
@@ -25,6 +26,7 @@ from cadasta.workertoolbox.results._database.tables import (
     tasksetmeta,
 )
 from cadasta.workertoolbox.results._database.types import naive_utc
+from cadasta.workertoolbox.results._history.conditions import has_message
 
 #: Maximum number of rows that one transaction deletes, so that other writers wait only
 #: briefly.
@@ -32,19 +34,29 @@ BATCH_SIZE = 1000
 
 _result = taskmeta.c
 
-#: The ends of tasks, which a trigger keeps until they are archived.
-_IS_KEPT = and_(
+_IS_UNARCHIVED_TASK = and_(
     _result.archived_at.is_(None),
-    _result.status.in_(ENDED),
     _result.task_id.is_not(None),
     func.coalesce(_result.name, "").not_in(PSEUDO_TASKS),
+)
+
+#: The ends of tasks, which a trigger keeps until they are archived.
+_IS_UNARCHIVED_END = and_(_IS_UNARCHIVED_TASK, _result.status.in_(ENDED))
+
+#: The state of a live task that has not ended stays too. Without its start, a task that
+#: runs for longer than results are kept would be shown as waiting, and never as lost.
+#: Without `RETRY`, the attempt before a late retry would be missing from the history.
+#: The state of a task without a message may be the last that is ever stored.
+_IS_KEPT = or_(
+    _IS_UNARCHIVED_END, and_(_IS_UNARCHIVED_TASK, has_message(_result.task_id))
 )
 
 
 def delete_results(database: Database, before: datetime) -> int:
     """Delete a batch of results stored before an instant, and return its size.
 
-    The ends of tasks that are not archived yet stay.
+    The ends of tasks that are not archived yet stay, and the states of live tasks that
+    a monitor knows.
     """
     return _delete_oldest(
         database, taskmeta, before, not_(func.coalesce(_IS_KEPT, false()))
@@ -54,7 +66,7 @@ def delete_results(database: Database, before: datetime) -> int:
 def has_kept_results(database: Database, before: datetime) -> bool:
     """Return whether ends from before an instant are still not archived."""
     old = _result.date_done < naive_utc(before)
-    query = select(_result.id).where(_IS_KEPT, old).limit(1)
+    query = select(_result.id).where(_IS_UNARCHIVED_END, old).limit(1)
     with database.connect() as connection:
         return connection.execute(query).first() is not None
 
