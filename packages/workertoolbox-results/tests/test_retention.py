@@ -79,6 +79,8 @@ def test_the_classes_are_the_keys_but_the_default(app: Celery) -> None:
         ({"a.b": "forever"}, "RETENTION['a.b']: 'forever' is not an age"),
         ({"failure": "9d"}, "'failure'; statuses of ended tasks are FAILURE, IGNORED"),
         ({"STARTED": "9d"}, "'STARTED'; statuses of ended tasks are FAILURE, IGNORED"),
+        ({"DEFAULT": "9d"}, "the key 'DEFAULT' instead of 'default'"),
+        ({"export.ping ": "9d"}, "'export.ping ', with a blank before or after it"),
         ({5: "9d"}, "the key 5, which is not a status or a name"),
         ({"": "9d"}, "the key '', which is not a status or a name"),
         ({"a\0b": "9d"}, "the key 'a\\x00b', which is not a status or a name"),

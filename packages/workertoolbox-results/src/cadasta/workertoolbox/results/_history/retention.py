@@ -84,6 +84,10 @@ def _problems(ages: Mapping[Any, Any]) -> Iterable[str]:
     for keep, age in ages.items():
         if not isinstance(keep, str) or not keep.strip() or "\0" in keep:
             yield f"RETENTION has the key {keep!r}, which is not a status or a name"
+        elif keep != keep.strip():
+            yield f"RETENTION has the key {keep!r}, with a blank before or after it"
+        elif keep != DEFAULT and keep.lower() == DEFAULT:
+            yield f"RETENTION has the key {keep!r} instead of {DEFAULT!r}"
         elif keep.upper() in STATUSES and keep not in ENDED:
             known = ", ".join(sorted(ENDED))
             yield f"RETENTION has the key {keep!r}; statuses of ended tasks are {known}"
