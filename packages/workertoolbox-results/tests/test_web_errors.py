@@ -12,7 +12,7 @@ from html_pages import Element
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 from stored_tasks import store_ended
-from web_pages import filled_store, open_app, page_of
+from web_pages import filled_store, hrefs_of, open_app, page_of, rows_of
 
 from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.tables import error_group, release
@@ -49,7 +49,7 @@ def fill(store: TaskStore) -> None:
     add_group(store, KEY, LAST - 3 * HOUR, **values)
     failed = Contribution("maps.tile", "maps", "FAILURE", LAST, error_group=KEY)
     retry = Contribution("maps.tile", "maps", "RETRY", LAST, 1, error_group=KEY)
-    older = LAST - timedelta(days=3)
+    older = LAST - timedelta(days=14)
     fourth = Contribution("maps.join", "maps", "FAILURE", older, error_group=KEY)
     good = Contribution("maps.tile", "maps", "SUCCESS", LAST)
     with store.engine.begin() as connection:
@@ -60,6 +60,7 @@ def fill(store: TaskStore) -> None:
     ended: dict[str, Any] = {"status": "FAILURE", "error_group": KEY}
     ended |= {"name": "maps.tile", "started_at": LAST - timedelta(seconds=5)}
     store_ended(store, "t1", "t2", at=LAST, **ended)
+    store_ended(store, "t0", at=older, **{**ended, "name": "maps.join"})
     month = timedelta(days=30)
     add_group(store, "1:quiet", NOW - month)
     add_group(store, "1:ongoing", NOW - month, last_at=NOW - 30 * HOUR)
@@ -200,12 +201,22 @@ def test_a_group_lists_its_names_and_its_newest_tasks(client: TestClient) -> Non
     names, tasks = (each.one("tbody").all("tr") for each in page.all("table")[2:])
 
     assert [cells(row) for row in names] == [["maps.tile", "3"], ["maps.join", "1"]]
-    assert {cells(row)[0] for row in tasks} == {"t1", "t2"}
+    assert {cells(row)[0] for row in tasks} == {"t0", "t1", "t2"}
     name, status, _, run_time, *_ = cells(tasks[0])[1:]
     assert (name, status, run_time) == ("maps.tile", "FAILURE", "5.0 s")
-    links = {each.text: each.attributes["href"] for each in page.all("a")}
-    target = links["All tasks of this group"]
-    assert target == "/tasks?query=error_group%3A1%3Aaaaaaaaaaaaaaaaa"
+
+
+@pytest.mark.parametrize(
+    ("link", "ids"),
+    [("maps.join", {"t0"}), ("All tasks of this group", {"t0", "t1", "t2"})],
+)
+def test_the_links_of_a_group_lead_to_its_tasks_of_two_weeks_ago(
+    client: TestClient, link: str, ids: set[str]
+) -> None:
+    page = page_of(client, f"/errors/{KEY}")
+    tasks = page_of(client, hrefs_of(page)[link])
+
+    assert {row[0] for row in rows_of(tasks)} == ids
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread, current_thread
+from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
@@ -46,7 +47,8 @@ def store(
 def _fill(store: TaskStore) -> None:
     now = datetime.now(UTC)
     sent = {"task": "maps.load", SERVICE: "beat"}
-    publish(store, "imports", "i1", "i2", at=now - 40 * MINUTE, **sent)
+    publish(store, "imports", "i1", at=now - timedelta(days=2), **sent)
+    publish(store, "imports", "i2", at=now - 40 * MINUTE, **sent)
     publish(store, HOSTILE, "h", at=now, **{"task": HOSTILE, SERVICE: HOSTILE})
     with store.engine.begin() as connection:
         sample_backlog(connection, now - 2 * timedelta(hours=1))
@@ -55,6 +57,9 @@ def _fill(store: TaskStore) -> None:
         at = now - (15 if id == "e1" else 1) * MINUTE
         values = {"queue": "export", "worker": pod, "started_at": at}
         store_state(store, id, states.STARTED, at=at, name="export.project", **values)
+    started: dict[str, Any] = {"at": now - timedelta(days=2), "name": "late"}
+    started |= {"queue": HOSTILE, "worker": HOSTILE}
+    store_state(store, "e0", states.STARTED, **started)
     store_ended(store, "d1", "d2", at=now - 2 * MINUTE, worker="ready@host")
     failed = {"status": states.FAILURE, "worker": "ready@host"}
     store_ended(store, "d3", at=now - 2 * MINUTE, **failed)
@@ -107,11 +112,30 @@ def test_a_queue_has_its_tasks_its_workers_and_its_last_hours(
     assert oldest.startswith("20.") and oldest.endswith(" min")
     assert rows[2][9].endswith("celery@export-* × 2quiet@hostready@host")
     links = hrefs_of(page.all("tr")[3])
-    assert links["export"] == "/tasks?query=queue%3Aexport"
-    assert links["2"] == "/tasks?query=queue%3Aexport+status%3Astarted"
+    assert links["export"] == "/tasks?query=queue%3Aexport&since=all"
+    assert links["2"] == "/tasks?query=queue%3Aexport+status%3Astarted&since=all"
     [chart, *_] = page.all("svg", class_="sparkline")
     label = "Waiting in imports in the last 3 h: at most 2"
     assert chart.attributes["aria-label"] == label
+
+
+@pytest.mark.parametrize("url", ["/queues", "/workers"])
+def test_a_number_leads_to_as_many_tasks(client: TestClient, url: str) -> None:
+    page = page_of(client, url)
+    links = [each for row in page.all("tbody") for each in row.all("a")]
+    numbers = [each for each in links if each.text.isdecimal()]
+
+    assert len(numbers) >= 3
+    for each in numbers:
+        tasks = page_of(client, each.attributes["href"])
+        assert len(rows_of(tasks)) == int(each.text), each.attributes["href"]
+
+
+def test_a_notice_about_waiting_tasks_leads_to_them(client: TestClient) -> None:
+    [notice] = page_of(client, "/queues").all(class_="notice")
+    tasks = page_of(client, notice.one("a").attributes["href"])
+
+    assert {row[0] for row in rows_of(tasks)} == {"i1", "i2"}
 
 
 def test_steps_without_a_sample_have_no_bar(store: TaskStore) -> None:

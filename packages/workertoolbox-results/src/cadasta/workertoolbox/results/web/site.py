@@ -123,6 +123,7 @@ class Site:
             site=self,
             request=request,
             path=partial(path, request),
+            tasks_path=partial(tasks_path, request),
             now=datetime.now(UTC),
             zone=zone,
             instant=partial(instant, zone=zone),
@@ -163,3 +164,15 @@ def path(
     found = f"{request.state.root}{pattern.format(**quoted)}"
     given = {key: value for key, value in (query or {}).items() if value}
     return f"{found}?{urlencode(given)}" if given else found
+
+
+def tasks_path(request: Request, query: str, *, since: str, until: str = "") -> str:
+    """Return the path of the tasks behind a number on a page.
+
+    Args:
+        since: Start of the window in which they were counted, `all` for those of any
+            age; without it, the list would show the last 24 hours.
+        until: Its end; empty for the present.
+    """
+    given = {"query": query, "since": since, "until": until}
+    return path(request, "tasks", query=given)
