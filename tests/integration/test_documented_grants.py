@@ -264,7 +264,7 @@ def use_headers(store: TaskStore) -> None:
     # The history does not keep the chord of a task that succeeded.
     member = replace(call, options={"next": {"chord": CHORD}})
     [place] = places_of(member)
-    Headers(store.engine).find_obstacle(place)
+    Headers(store.engine, timeout_s=store.timeout_s).find_obstacle(place)
     make_chords(store.engine, member, uuid.uuid4().hex)
 
 

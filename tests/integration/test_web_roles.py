@@ -135,6 +135,35 @@ def test_a_reader_who_is_an_operator_and_a_purger_changes_both(filled: str) -> N
     assert made_by == "anonymous at 127.0.0.1"
 
 
+@contextmanager
+def locked(database: str, *tables: str, mode: str) -> Iterator[None]:
+    """Lock tables, for ten seconds at most, so that a wait without a limit ends."""
+    with TaskStore(result_backend_url(database)) as owner, owner.engine.begin() as held:
+        held.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10s'")
+        held.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN {mode} MODE")
+        yield
+
+
+def test_no_statement_of_a_page_waits_for_a_lock_without_a_limit(filled: str) -> None:
+    with opened(filled, "reader", "operator", "purger") as (client, store):
+        store.timeout_s = 0.3
+        with locked(filled, "workertoolbox_version", mode="ACCESS EXCLUSIVE"):
+            first = client.get("/errors")
+        store.timeout_s = 10.0
+        action = f"/errors/{GROUP.replace(':', '%3A')}/ignore"
+        form = fields_of(client.get("/rerun?id=3").text, "/rerun")
+        form = {**form, "count": "1", "reason": "r"}
+        store.timeout_s = 0.3
+        tables = "workertoolbox_error_group", "workertoolbox_operation"
+        with locked(filled, *tables, mode="SHARE"):  # They can still be read.
+            ignored = client.post(action, data=form, headers=ORIGIN)
+            rerun = client.post("/rerun", data=form, headers=ORIGIN)
+
+    assert first.status_code == 504
+    assert "the database is busy or locked" in first.text
+    assert ignored.status_code == rerun.status_code == 504
+
+
 @pytest.mark.parametrize("kind", ["tasks", "workflows", "errors", "operations"])
 @pytest.mark.parametrize("id", ["%00", "a%00b", "%ED%A0%80", "x" * 5000])
 def test_an_id_that_the_database_cannot_store_is_not_found(

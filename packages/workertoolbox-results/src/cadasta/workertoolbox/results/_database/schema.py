@@ -34,9 +34,18 @@ def check_schema(engine: Engine) -> str:
             says which revision was found and how to upgrade.
     """
     with translate_errors(engine), engine.connect() as connection:
-        revision = current_revision(connection)
+        return check_revision(connection)
+
+
+def check_revision(connection: Connection) -> str:
+    """Return the revision of a database; as `check_schema`, by an open connection.
+
+    Raises:
+        SchemaOutdated: As there.
+    """
+    revision = current_revision(connection)
     if revision is None or revision < HEAD_REVISION:
-        shown = shown_url(engine.url)
+        shown = shown_url(connection.engine.url)
         found = "no tables of the toolbox"
         if revision is not None:
             found = f"schema {revision}, and this release needs {HEAD_REVISION}"

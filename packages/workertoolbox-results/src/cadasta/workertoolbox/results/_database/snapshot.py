@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from cadasta.workertoolbox.results._database.engine import unchecked
 from cadasta.workertoolbox.results._database.time_limits import (
     TooLate,
+    limit_sql,
     translate_limits,
 )
 
@@ -28,18 +29,10 @@ MARK = "SAVEPOINT marked"
 
 _RELEASE = "ROLLBACK TO SAVEPOINT marked"
 
-#: The longest timeout that PostgreSQL accepts, in milliseconds.
-_MAX_MS = 2**31 - 1
-
-#: Begins a snapshot. A shorter limit of the role or of the URL stays. PostgreSQL
-#: compiles queries that it estimates to be expensive, but these are cheap: compiling
-#: them takes longer than running them.
+#: Begins a snapshot. PostgreSQL compiles queries that it estimates to be expensive, but
+#: these are cheap: compiling them takes longer than running them.
 _BEGIN = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ;"
-    " SELECT set_config('statement_timeout', '{limit_ms}', true)"
-    " WHERE CAST(current_setting('statement_timeout') AS interval)"
-    " NOT BETWEEN interval '1 ms' AND interval '{limit_ms} ms';"
-    f" SET LOCAL jit = off; {MARK}"
+    f"BEGIN ISOLATION LEVEL REPEATABLE READ; {{limit}}; SET LOCAL jit = off; {MARK}"
 )
 
 #: The execution option that has the `_Reading` of a connection.
@@ -89,8 +82,7 @@ def open_snapshot(
 
 
 def _begin(engine: Engine, reading: _Reading, timeout_s: float) -> Connection:
-    limit_ms = int(max(1, min(timeout_s * 1000, _MAX_MS)))
-    begin = _BEGIN.format(limit_ms=limit_ms)
+    begin = _BEGIN.format(limit=limit_sql(timeout_s))
     connection = _connect(engine, reading)
     try:
         connection.exec_driver_sql(begin)

@@ -22,6 +22,7 @@ from cadasta.workertoolbox.results._database.engine import (
     translate_errors,
 )
 from cadasta.workertoolbox.results._database.tables import chord, chord_part
+from cadasta.workertoolbox.results._database.time_limits import begin_limited
 from cadasta.workertoolbox.results._reruns.messages import new_id
 from cadasta.workertoolbox.results._store.operations.journal import Operation
 from cadasta.workertoolbox.results._store.tasks.stored_calls import StoredCall
@@ -65,10 +66,12 @@ class Headers:
 
     Args:
         engine: The database with the chords.
+        timeout_s: Seconds that each query may take.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, timeout_s: float) -> None:
         self._engine = engine
+        self._timeout_s = timeout_s
         self._read: dict[str, Header] = {}
 
     def find_obstacle(self, place: Place) -> str | None:
@@ -76,6 +79,7 @@ class Headers:
 
         Raises:
             DatabaseUnavailable: The database cannot be reached, or refuses the query.
+            QueryTimeout: The query takes longer than `timeout_s`.
         """
         header = self._get(place.chord_id)
         if header.obstacle is None and place.task_id not in header.failed:
@@ -95,6 +99,7 @@ class Headers:
 
         Raises:
             DatabaseUnavailable: The database cannot be reached, or refuses the query.
+            QueryTimeout: The query takes longer than `timeout_s`.
         """
         left, unplanned = dict(places), dict[str, str]()
         while True:
@@ -118,7 +123,7 @@ class Headers:
 
     def _get(self, chord_id: str) -> Header:
         if chord_id not in self._read:
-            with translate_errors(self._engine), self._engine.connect() as connection:
+            with begin_limited(self._engine, self._timeout_s) as connection:
                 self._read[chord_id] = _read_header(connection, chord_id)
         return self._read[chord_id]
 
@@ -136,13 +141,17 @@ def places_of(call: StoredCall) -> Sequence[Place]:
     return []
 
 
-def has_chord(engine: Engine, chord_id: str) -> bool:
+def has_chord(engine: Engine, chord_id: str, *, timeout_s: float) -> bool:
     """Return whether a chord is stored.
+
+    Args:
+        timeout_s: As for `Headers`.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached, or refuses the query.
+        QueryTimeout: The query takes longer.
     """
-    with translate_errors(engine), engine.connect() as connection:
+    with begin_limited(engine, timeout_s) as connection:
         return _has_chord(connection, chord_id)
 
 

@@ -15,6 +15,7 @@ from cadasta.workertoolbox.results._database.engine import (
     translate_errors,
 )
 from cadasta.workertoolbox.results._database.tables import operation, operation_task
+from cadasta.workertoolbox.results._database.time_limits import begin_limited
 from cadasta.workertoolbox.results._reruns.messages import new_id
 from cadasta.workertoolbox.results._store.operations.journal import (
     PUBLISHED,
@@ -55,6 +56,7 @@ def begin(
     engine: Engine,
     entries: Sequence[Entry],
     *,
+    timeout_s: float,
     id: str,
     planned_at: datetime,
     kind: str,
@@ -65,11 +67,13 @@ def begin(
     """Store a new operation.
 
     Args:
+        timeout_s: Seconds that each statement may take.
         id: Its key.
         planned_at: When it was checked which other operations contain the tasks.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached, or refuses the statements.
+        QueryTimeout: The tables are locked for longer.
     """
     now = datetime.now(UTC)
     rows = [
@@ -85,7 +89,7 @@ def begin(
         }
         for position, entry in enumerate(entries)
     ]
-    with translate_errors(engine), engine.begin() as connection:
+    with begin_limited(engine, timeout_s) as connection:
         add_operation(
             connection,
             id=id,

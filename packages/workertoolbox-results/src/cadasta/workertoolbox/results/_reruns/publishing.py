@@ -133,6 +133,7 @@ def begin_rerun(
     journal.begin(
         store.engine,
         plan.entries(),
+        timeout_s=store.timeout_s,
         id=id,
         planned_at=plan.made_at,
         kind=plan.kind,
@@ -275,7 +276,7 @@ def _find_refusal(
     if rival := journal.find_rival(reruns, operation):
         return rival
     if operation.kind == STEPS:
-        known = headers.Headers(store.engine)
+        known = headers.Headers(store.engine, timeout_s=store.timeout_s)
         found = find_obstacle(store, call, known, operation_id=operation.id)
         found = found or headers.find_rival(store.engine, call, operation, others)
         if found is not None:

@@ -74,7 +74,7 @@ def plan_failed_steps(
         and task.status not in others
         and task.scheduled_at is not None
     ]
-    headers = Headers(store.engine)
+    headers = Headers(store.engine, timeout_s=store.timeout_s)
     places: dict[str, Sequence[Place]] = {}
 
     def rule(call: StoredCall) -> str | None:
@@ -137,7 +137,9 @@ def find_obstacle(
         return f"the step after it has been published: {published[0]}"
     for place in places_of(call):
         is_made = operation_id and has_chord(
-            store.engine, new_id(operation_id, place.chord_id)
+            store.engine,
+            new_id(operation_id, place.chord_id),
+            timeout_s=store.timeout_s,
         )
         if not is_made and (obstacle := headers.find_obstacle(place)):
             return obstacle

@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 
@@ -16,6 +15,7 @@ class Readiness:
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
+        QueryTimeout: It does not answer within the store's `timeout_s`.
         SchemaOutdated: The tables are missing or too old.
     """
 
@@ -27,6 +27,6 @@ class Readiness:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         if not self._is_ready:
-            await run_in_threadpool(check_schema, self._store.engine)
+            await run_in_threadpool(self._store.check_schema)
             self._is_ready = True
         await self.app(scope, receive, send)

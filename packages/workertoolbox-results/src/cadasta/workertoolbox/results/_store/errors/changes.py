@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from sqlalchemy import case, select, text, update
 
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.engine import translate_errors
 from cadasta.workertoolbox.results._database.tables import (
     CHANGES_ERRORS,
     error_group,
     operation,
 )
+from cadasta.workertoolbox.results._database.time_limits import begin_limited
 from cadasta.workertoolbox.results._errors import ErrorGroupNotFound
 from cadasta.workertoolbox.results._history.error_groups import (
     IGNORED,
@@ -76,6 +76,7 @@ class ErrorChanges(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the change.
             ErrorGroupNotFound: There is no group with this key.
+            QueryTimeout: It is locked for longer than `timeout_s`.
         """
         self._change(id, RESOLVED, made_by, reason)
 
@@ -103,7 +104,7 @@ class ErrorChanges(OpenDatabase):
             .where(group.id == jsonable(id))
             .values(state=state, resolved_at=at if state == RESOLVED else None)
         )
-        with translate_errors(self.engine), self.engine.begin() as connection:
+        with begin_limited(self.engine, self.timeout_s) as connection:
             if not connection.execute(change).rowcount:
                 raise ErrorGroupNotFound(id)
             add_operation(
