@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread, current_thread
 from typing import Any
@@ -30,6 +31,8 @@ from web_pages import (
 from cadasta.workertoolbox.results import QueueBacklog, TaskStore
 from cadasta.workertoolbox.results._headers import SERVICE
 from cadasta.workertoolbox.results._history.backlog import sample_backlog
+from cadasta.workertoolbox.results.web import create_app
+from cadasta.workertoolbox.results.web.answers.refresher import Refresher
 from cadasta.workertoolbox.results.web.pages import queues, services, workers
 
 PODS = [f"celery@export-7c9f8d6b5-{end}" for end in ("x2lz9", "b4qwr")]
@@ -231,6 +234,38 @@ def test_a_malformed_window_is_refused(
     client: TestClient, url: str, status: int
 ) -> None:
     assert "is not a time" in page_of(client, url, status=status).text
+
+
+def says(client: TestClient, url: str, text: str) -> bool:
+    return text in client.get(url).text
+
+
+def test_a_page_says_how_old_it_is_while_the_database_hangs(store: TaskStore) -> None:
+    is_fast = Event()
+    is_fast.set()
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def wait(*_: object) -> None:
+        is_fast.wait()
+
+    app, urls = create_app(store), ("/", "/queues")
+    refresher = Refresher(store, every_s=0.01, late_s=0.1)
+    said = "the database has not answered since then"
+    try:
+        with TestClient(app) as client:
+            usual = [said in client.get(url).text for url in urls]
+            app.state.site = replace(app.state.site, refresher=refresher)
+            for url in urls:
+                client.get(url)
+            is_fast.clear()
+            late = [eventually(partial(says, client, url, said), True) for url in urls]
+    finally:
+        is_fast.set()
+        refresher.stop()
+        event.remove(store.engine, "before_cursor_execute", wait)
+
+    assert usual == [False, False]
+    assert late == [True, True]
 
 
 def test_a_slow_window_does_not_delay_those_who_look_at_others(

@@ -195,6 +195,31 @@ def test_after_an_error_the_last_answer_is_shown_with_it(
     assert refresher.ask(question).at > found.at
 
 
+def test_an_answer_is_late_while_the_database_hangs(refreshers: Refreshers) -> None:
+    refresher, question = refreshers(late_s=0.05), Counting()
+    wait_until(lambda: not refresher.ask(question).is_late)
+    question.gate.clear()
+    wait_until(lambda: refresher.ask(question).is_late)
+    question.gate.set()
+
+    wait_until(lambda: not refresher.ask(question).is_late)
+
+
+def test_an_answer_that_nobody_has_looked_at_is_not_late_at_once(
+    refreshers: Refreshers,
+) -> None:
+    refresher = refreshers(forget_s=0.05, late_s=0.2, keep_s=60, kept_every_s=60)
+    question = Counting()
+    refresher.ask(question)
+    question.gate.clear()
+    forgotten_at = time.monotonic() + 0.3
+    wait_until(lambda: time.monotonic() > forgotten_at)
+    found = refresher.ask(question)
+    question.gate.set()
+
+    assert not found.is_late
+
+
 def test_a_viewer_waits_no_longer_than_the_timeout_of_the_store(
     store: TaskStore, refreshers: Refreshers
 ) -> None:

@@ -22,6 +22,9 @@ FORGET_S = 15.0
 #: viewer does not wait for the database, and seconds between two such answers.
 KEEP_S, KEPT_EVERY_S = 3600.0, 60.0
 
+#: Seconds without an answer after which those who look at the last one are told.
+LATE_S = 20.0
+
 #: How much longer the time between two such answers is at least than one takes.
 _KEPT_SHARE = 20
 
@@ -53,11 +56,14 @@ class Answer(Generic[Value]):
         value: What the database said.
         at: When it was asked.
         error: Why it has not answered since then; None if it was not asked again.
+        is_late: Whether it has been asked again for long, and has not answered, as when
+            the server hangs.
     """
 
     value: Value
     at: datetime
     error: Exception | None = None
+    is_late: bool = False
 
 
 class _Asked:
@@ -67,6 +73,7 @@ class _Asked:
         answer: The latest answer.
         error: Why there is none, after the first attempt.
         asked_at: When the last viewer got the answer.
+        wanted_at: Since when the next answer is wanted.
         due_at: When the database is asked next.
         waiting: Number of viewers who wait for the first answer.
     """
@@ -75,6 +82,7 @@ class _Asked:
         self.answer: Answer[Any] | None = None
         self.error: Exception | None = None
         self.asked_at = 0.0
+        self.wanted_at = 0.0
         self.due_at = 0.0
         self.waiting = 0
 
@@ -95,6 +103,7 @@ class Refresher:
         every_s: Seconds between two answers to the same question. After a slow answer,
             the thread has as much time for other questions as this one took.
         forget_s: As for `FORGET_S`.
+        late_s: As for `LATE_S`.
         keep_s: As for `KEEP_S`; 0 if answers that nobody looks at are not kept.
         kept_every_s: As for `KEPT_EVERY_S`.
     """
@@ -105,12 +114,14 @@ class Refresher:
         *,
         every_s: float = EVERY_S,
         forget_s: float = FORGET_S,
+        late_s: float = LATE_S,
         keep_s: float = KEEP_S,
         kept_every_s: float = KEPT_EVERY_S,
     ) -> None:
         self._store = store
         self._every_s = every_s
         self._forget_s = forget_s
+        self._late_s = late_s
         self._keep_s = keep_s
         self._kept_every_s = kept_every_s
         self._questions: dict[Question[Any], _Asked] = {}
@@ -133,6 +144,7 @@ class Refresher:
             if not self._is_watched(asked):
                 asked.due_at = 0.0
                 asked.error = None
+                asked.wanted_at = time.monotonic()
             asked.waiting += 1
             self._start()
             timeout_s = self._store.timeout_s
@@ -145,7 +157,8 @@ class Refresher:
             if asked.answer is None:
                 assert asked.error is not None
                 raise asked.error.with_traceback(None)
-            return asked.answer
+            is_late = asked.asked_at - asked.wanted_at > self._late_s
+            return replace(asked.answer, is_late=is_late)
 
     def keep(self, *questions: Question[Any]) -> None:
         """Answer questions that somebody will probably ask soon."""
@@ -188,6 +201,7 @@ class Refresher:
                     asked.answer = replace(asked.answer, error=error)
                 else:
                     asked.error = error
+                asked.wanted_at = time.monotonic()
                 if self._is_watched(asked):
                     asked.due_at = began + max(self._every_s, 2 * took_s)
                 else:

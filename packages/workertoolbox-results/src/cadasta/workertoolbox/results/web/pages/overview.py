@@ -86,7 +86,10 @@ def show(request: Request) -> Response:
 def _problem(site: Site, present: Answer[Present], ended: Answer[Ended]) -> str | None:
     """Return why a part of the page is not up to date."""
     error = present.error or ended.error
-    return None if error is None else site.problem_of(error).detail
+    if error is not None:
+        return site.problem_of(error).detail
+    is_late = present.is_late or ended.is_late
+    return "the database has not answered since then" if is_late else None
 
 
 def steps_of(ended: Ended, zone: tzinfo) -> Steps:
