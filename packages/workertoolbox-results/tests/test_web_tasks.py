@@ -155,10 +155,11 @@ def test_an_id_is_found_at_any_age(client: TestClient, query: str, since: str) -
         ("query=a&page=%00%ff", "is not a page token"),
         ("query=a&since=soon", "is not a time"),
         ("query=a&since=1h&until=2h", "before"),
-        ("query=a&limit=0", "write one from 1 to 500"),
-        ("query=a&limit=99999999999999", "write one from 1 to 500"),
-        ("query=a&limit=0000000019999", "write one from 1 to 500"),
-        ("query=a&limit=²", "write one from 1 to 500"),
+        ("query=a&limit=0", "limit must be a number from 1 to 500, got "),
+        ("query=a&limit=501", "limit must be a number from 1 to 500, got '501'"),
+        ("query=a&limit=99999999999999", "limit must be a number from 1 to 500, got "),
+        ("query=a&limit=0000000019999", "limit must be a number from 1 to 500, got "),
+        ("query=a&limit=²", "limit must be a number from 1 to 500, got "),
     ],
 )
 def test_an_error_keeps_the_box(client: TestClient, url: str, sentence: str) -> None:

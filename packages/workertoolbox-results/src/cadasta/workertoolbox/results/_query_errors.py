@@ -48,7 +48,7 @@ class InvalidPageSize(ResultsError, ValueError):
 
     def __str__(self) -> str:
         shown = self.text if len(self.text) <= _MAX_SHOWN else "…"
-        return f"limit {shown!r} is not a number; write one from 1 to {self.maximum}"
+        return f"limit must be a number from 1 to {self.maximum}, got {shown!r}"
 
 
 class InvalidQuery(ResultsError, ValueError):
