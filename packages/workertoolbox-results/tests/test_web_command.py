@@ -155,6 +155,18 @@ def test_a_password_is_given_in_one_way(app: Celery, tmp_path: Path) -> None:
     assert PASSWORD not in twice.output + both.output
 
 
+@pytest.mark.parametrize("proxy", ["proxy.internal", "10.0.0.999"])
+def test_the_address_of_a_proxy_is_checked_with_a_password_too(
+    app: Celery, proxy: str
+) -> None:
+    variables = {command.PASSWORD_VARIABLE: PASSWORD}
+    # A free port, and an address that cannot be used: the command ends in any case.
+    options = ("--trusted-proxy", proxy, "--bind", "192.0.2.1:0")
+    line = last_line(run(app, *options, **variables))
+
+    assert f"'{proxy}' is not an address or a network" in line
+
+
 @pytest.mark.parametrize("name", ["file", "variable", "variable of a file"])
 def test_a_password_is_read_without_the_end_of_its_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

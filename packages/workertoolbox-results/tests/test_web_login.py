@@ -130,18 +130,32 @@ def test_the_cookie_of_a_session_is_only_sent_below_the_mount(
 
 def test_a_session_ends_with_the_logout(client: TestClient) -> None:
     assert log_in(client) == 303
-    stolen = client.cookies[sessions.COOKIE]
+    [(cookie, stolen)] = client.cookies.items()
     page = client.get("/workers").text
     without = client.post("/logout", headers=ORIGIN, data={"form_token": ""})
     token = {"form_token": form_token(page)}
     done = client.post("/logout", headers=ORIGIN, data=token)
     after = client.get("/workers")
-    client.cookies.set(sessions.COOKIE, stolen)
+    client.cookies.set(cookie, stolen)
 
     assert without.status_code == 403
     assert done.headers["location"] == "/login"
     assert after.status_code == 303
     assert client.get("/workers").status_code == 303
+
+
+def test_servers_on_two_ports_of_a_host_do_not_end_each_others_sessions(
+    store: TaskStore, client: TestClient
+) -> None:
+    assert log_in(client) == 303
+    with open_client(store, PasswordLogin(f"another {PASSWORD}")) as other:
+        other.cookies = client.cookies  # A browser has one jar for all ports.
+        form = {"password": f"another {PASSWORD}", "next": "/"}
+        assert other.post("/login", data=form, headers=ORIGIN).status_code == 303
+        client.cookies = other.cookies
+
+        assert other.get("/workers").status_code == 200
+        assert client.get("/workers").status_code == 200
 
 
 def test_another_password_ends_all_sessions() -> None:
@@ -354,6 +368,24 @@ def test_a_trusted_proxy_names_exactly_one_user(
 
     assert response.status_code == 403
     assert "did not name a user" in response.text
+
+
+def test_a_proxy_that_is_not_trusted_is_logged_once(
+    store: TaskStore, login: PasswordLogin, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = TrustedProxies(create_app(store, login=login), addresses=["10.1.0.0/16"])
+    passed_on = {"x-forwarded-for": "203.0.113.9"}
+    for peer, headers in [
+        ("10.1.2.3", passed_on),
+        ("10.2.0.1", {}),
+        ("10.2.0.1", passed_on),
+        ("10.3.0.1", passed_on),
+    ]:
+        TestClient(app, client=(peer, 4711)).get("/login", headers=headers)
+
+    [line] = [each for each in caplog.messages if "passes requests on" in each]
+    assert line.startswith("a proxy at 10.2.0.1 ")
+    assert line.endswith("--trusted-proxy 10.2.0.1")
 
 
 def test_the_addresses_of_a_proxy_are_checked() -> None:

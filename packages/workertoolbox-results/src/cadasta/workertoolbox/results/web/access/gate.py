@@ -23,7 +23,6 @@ from cadasta.workertoolbox.results.web.access.logins import (
 )
 from cadasta.workertoolbox.results.web.access.sessions import (
     AGE_S,
-    COOKIE,
     Session,
     Sessions,
 )
@@ -59,7 +58,7 @@ class Access:
             HTTPException: The request is refused.
         """
         address = client_of(connection.scope)
-        session = self.sessions.open(connection.cookies.get(COOKIE))
+        session = self.sessions.open(connection.cookies.get(self.sessions.cookie))
         if isinstance(self.login, PasswordLogin):
             if token := _bearer(connection):
                 await self._check_token(self.login, token, address)
@@ -134,11 +133,13 @@ class Gate:
         """Return the cookie of a session that has just begun without a password."""
         if viewer.session is None or viewer.can_log_out:
             return None
-        before = self._access.sessions.open(request.cookies.get(COOKIE))
+        sessions = self._access.sessions
+        before = sessions.open(request.cookies.get(sessions.cookie))
         if before == viewer.session:
             return None
         response = Response()
-        set_session(response, request, self._access.sessions.seal(viewer.session))
+        value = sessions.seal(viewer.session)
+        set_session(response, request, sessions.cookie, value)
         return response.headers["set-cookie"]
 
     def _refusal(self, request: Request) -> Response:
@@ -161,10 +162,10 @@ class Gate:
         raise HTTPException(status, detail, headers)
 
 
-def set_session(response: Response, request: Request, value: str) -> None:
+def set_session(response: Response, request: Request, cookie: str, value: str) -> None:
     """Set the cookie of a session; an empty value removes it."""
     response.set_cookie(
-        COOKIE,
+        cookie,
         value,
         max_age=AGE_S if value else 0,
         path=quote(request.state.root) or "/",

@@ -123,7 +123,7 @@ class ProxyLogin(Login):
 
     def __init__(self, header: str, proxies: Iterable[str]) -> None:
         self.header = header
-        self.networks = [_network(each) for each in proxies]
+        self.networks = [parse_network(each) for each in proxies]
         if not self.networks:
             raise InvalidLogin("name the addresses of the proxy that knows its users")
         self.key = os.urandom(32)
@@ -185,7 +185,12 @@ class AppLogin(Login):
         return self._find_user(connection)
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the address or the network of a proxy.
+
+    Raises:
+        InvalidLogin: The text is malformed.
+    """
     try:
         return ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:

@@ -12,7 +12,7 @@ from threading import Lock
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-#: The cookie with the session.
+#: How the name of the cookie with the session begins.
 COOKIE = "workertoolbox_session"
 
 #: Seconds after which a session ends.
@@ -47,6 +47,10 @@ class Sessions:
 
     Args:
         key: The key of the signatures. With another one, all sessions end.
+
+    Attributes:
+        cookie: The name of the cookie. It depends on the key, because browsers send the
+            cookies of all ports of a host to each of them.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -55,6 +59,8 @@ class Sessions:
             salt=COOKIE,
             signer_kwargs={"digest_method": hashlib.sha256},
         )
+        mark = hmac.digest(key, b"cookie", "sha256")[:4].hex()
+        self.cookie = f"{COOKIE}_{mark}"
         self._form_key = hmac.digest(key, b"forms", "sha256")
         self._lock = Lock()
         self._ended: OrderedDict[str, None] = OrderedDict()

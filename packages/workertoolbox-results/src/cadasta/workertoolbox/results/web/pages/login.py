@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results.web.access.logins import (
     PasswordLogin,
     TooManyAttempts,
 )
-from cadasta.workertoolbox.results.web.access.sessions import COOKIE, Session
+from cadasta.workertoolbox.results.web.access.sessions import Session
 from cadasta.workertoolbox.results.web.operating.forms import (
     Form,
     check_origin,
@@ -54,7 +54,7 @@ class _LoginPages:
     def show(self, request: Request) -> Response:
         """Return the page, or the page that was asked for if the user is known."""
         next = own_path(request.query_params.get("next"))
-        if self._access.sessions.open(request.cookies.get(COOKIE)):
+        if self._find_session(request):
             return self._redirect(request, next)
         return self._page(request, next)
 
@@ -79,18 +79,23 @@ class _LoginPages:
             return self._page(request, next, problem, name=name, status=401)
         session = Session.begin(name if self._asks_name else "")
         response = self._redirect(request, next)
-        set_session(response, request, self._access.sessions.seal(session))
+        sessions = self._access.sessions
+        set_session(response, request, sessions.cookie, sessions.seal(session))
         return response
 
     def log_out(self, request: Request, form: Form) -> Response:
         """End the session."""
-        session = self._access.sessions.open(request.cookies.get(COOKIE))
+        session = self._find_session(request)
         if session is None:
             raise HTTPException(HTTPStatus.FORBIDDEN, "there is no session to end")
         self._access.sessions.end(session)
         response = RedirectResponse(path(request, "login"), HTTPStatus.SEE_OTHER)
-        set_session(response, request, "")
+        set_session(response, request, self._access.sessions.cookie, "")
         return response
+
+    def _find_session(self, request: Request) -> Session | None:
+        sessions = self._access.sessions
+        return sessions.open(request.cookies.get(sessions.cookie))
 
     @property
     def _asks_name(self) -> bool:

@@ -132,12 +132,16 @@ def _login(given: ServeOptions) -> Login | None:
 
     Raises:
         click.UsageError: They contradict each other.
+        InvalidLogin: An address of a proxy is malformed.
     """
     from cadasta.workertoolbox.results.web.access.logins import (
         PasswordLogin,
         ProxyLogin,
+        parse_network,
     )
 
+    for each in given.trusted_proxy:
+        parse_network(each)  # The server would ignore a name.
     password = _read_password(given.password_file)
     if given.proxy_user_header is not None:
         if password is not None:
@@ -181,11 +185,12 @@ def _guard(
     app: ASGIApp, given: ServeOptions, opened: socket.socket, host: str
 ) -> ASGIApp:
     """Return an app that checks for which host requests are, and knows its proxies."""
+    from cadasta.workertoolbox.results.web.access.logins import parse_network
     from cadasta.workertoolbox.results.web.serving.hosts import LOCAL, AllowedHosts
     from cadasta.workertoolbox.results.web.serving.proxies import TrustedProxies
 
-    if given.trusted_proxy:
-        app = TrustedProxies(app, addresses=given.trusted_proxy)
+    addresses = [str(parse_network(each)) for each in given.trusted_proxy]
+    app = TrustedProxies(app, addresses=addresses)
     if given.host or is_loopback(opened.getsockname()[0]):
         shown = f"[{host}]" if ":" in host else host
         app = AllowedHosts(app, hosts={*LOCAL, shown, *given.host})
