@@ -15,10 +15,16 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from cadasta.workertoolbox.results import DatabaseUnavailable, TaskStore, upgrade
+from cadasta.workertoolbox.results import (
+    DatabaseUnavailable,
+    QueryTimeout,
+    TaskStore,
+    upgrade,
+)
 from cadasta.workertoolbox.results._database.engine import database_url, open_engine
 from cadasta.workertoolbox.results.web import create_app, turns
 from cadasta.workertoolbox.results.web.outage_log import OutageLog
+from cadasta.workertoolbox.results.web.problems import problem_of
 from cadasta.workertoolbox.results.web.site import PAGES, VERSION
 
 
@@ -153,6 +159,22 @@ def test_a_page_says_that_all_connections_are_in_use(tmp_path: Path) -> None:
     assert busy.status_code == 503
     assert "all connections to the database are in use" in busy.text
     assert later.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("narrow", "advice"),
+    [
+        ("", "the database is busy or locked, so try again"),
+        ("give a later since (--since)", "to narrow it: give a later since"),
+    ],
+)
+def test_a_page_advises_what_its_viewers_can_do_after_a_timeout(
+    narrow: str, advice: str
+) -> None:
+    problem = problem_of(QueryTimeout(narrow, 10))
+
+    assert problem.status == 504
+    assert problem.detail == f"the query was cancelled after 10 s; {advice}"
 
 
 def test_pages_that_wait_for_the_database_leave_threads_for_others(

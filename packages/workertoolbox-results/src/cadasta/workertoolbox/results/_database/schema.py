@@ -5,11 +5,13 @@ Monitors and readers import this module, so it does not load alembic; `upgrade` 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, column, inspect, select, table
 
-from cadasta.workertoolbox.results._database.engine import shown_url, translate_errors
+from cadasta.workertoolbox.results._database.engine import shown_url
+from cadasta.workertoolbox.results._database.time_limits import begin_limited
 from cadasta.workertoolbox.results._errors import SchemaOutdated
 
 #: The newest migration. Revisions are numbers of four digits, so they compare as text.
@@ -22,30 +24,25 @@ VERSION_TABLE = "workertoolbox_version"
 _version = table(VERSION_TABLE, column("version_num"))
 
 
-def check_schema(engine: Engine) -> str:
+def check_schema(engine: Engine, *, timeout_s: float = math.inf) -> str:
     """Return the revision of a database, or raise an error if it is outdated.
 
     A newer schema is accepted: during the upgrade of a fleet, old code runs against
     the new schema.
 
+    Args:
+        timeout_s: Seconds to wait while an upgrade locks the table with the revision.
+
     Raises:
         DatabaseUnavailable: The database cannot be reached.
+        QueryTimeout: It is locked for longer.
         SchemaOutdated: The tables are missing, or older than this code. The message
             says which revision was found and how to upgrade.
     """
-    with translate_errors(engine), engine.connect() as connection:
-        return check_revision(connection)
-
-
-def check_revision(connection: Connection) -> str:
-    """Return the revision of a database; as `check_schema`, by an open connection.
-
-    Raises:
-        SchemaOutdated: As there.
-    """
-    revision = current_revision(connection)
+    with begin_limited(engine, timeout_s) as connection:
+        revision = current_revision(connection)
     if revision is None or revision < HEAD_REVISION:
-        shown = shown_url(connection.engine.url)
+        shown = shown_url(engine.url)
         found = "no tables of the toolbox"
         if revision is not None:
             found = f"schema {revision}, and this release needs {HEAD_REVISION}"

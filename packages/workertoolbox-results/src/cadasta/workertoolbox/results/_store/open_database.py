@@ -17,11 +17,7 @@ from cadasta.workertoolbox.results._database.engine import (
     translate_errors,
 )
 from cadasta.workertoolbox.results._database.escaped_texts import escape_texts
-from cadasta.workertoolbox.results._database.schema import (
-    check_file,
-    check_revision,
-    check_schema,
-)
+from cadasta.workertoolbox.results._database.schema import check_file, check_schema
 from cadasta.workertoolbox.results._database.snapshot import (
     open_snapshot,
     watch_snapshots,
@@ -93,17 +89,6 @@ class OpenDatabase:
         store._on_close = ExitStack()
         store.engine = _prepared(engine)
         return store
-
-    def check_schema(self) -> str:
-        """Return the revision of the schema, as the function `check_schema` does.
-
-        Raises:
-            DatabaseUnavailable: The database cannot be reached.
-            QueryTimeout: It does not answer within `timeout_s`.
-            SchemaOutdated: The tables are missing or too old.
-        """
-        with self._snapshot() as connection:
-            return check_revision(connection)
 
     def close(self) -> None:
         """Close the connections."""

@@ -46,7 +46,6 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     UnknownStatus: HTTPStatus.BAD_REQUEST,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     SchemaOutdated: HTTPStatus.SERVICE_UNAVAILABLE,
-    QueryTimeout: HTTPStatus.GATEWAY_TIMEOUT,
     LookupError: HTTPStatus.NOT_FOUND,
 }
 
@@ -93,6 +92,8 @@ def problem_of(error: Exception) -> Problem:
         status = HTTPStatus(error.status_code)
         detail = error.detail if error.detail != status.phrase else status.description
         return Problem(status, detail, headers=dict(error.headers or {}))
+    if isinstance(error, QueryTimeout):
+        return Problem(HTTPStatus.GATEWAY_TIMEOUT, _text_of_timeout(error))
     if isinstance(error, ResultsError):
         for kind, status in _STATUSES.items():
             if isinstance(error, kind):
@@ -111,3 +112,11 @@ def problem_of(error: Exception) -> Problem:
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "the page could not be shown; the log of the server has the error",
     )
+
+
+def _text_of_timeout(error: QueryTimeout) -> str:
+    """Return what a viewer can do, who has no options of commands and no store."""
+    narrow = error.narrow.replace(" (--since)", "")
+    advice = f"to narrow it: {narrow}" if narrow else "the database is busy or locked"
+    took = f"the query was cancelled after {error.after_s:.2g} s"
+    return f"{took}; {advice}{'' if narrow else ', so try again'}"

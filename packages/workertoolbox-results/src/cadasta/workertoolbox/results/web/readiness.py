@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cadasta.workertoolbox.results._database.schema import check_schema
 from cadasta.workertoolbox.results._store.store import TaskStore
 
 
@@ -27,6 +28,9 @@ class Readiness:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         if not self._is_ready:
-            await run_in_threadpool(self._store.check_schema)
+            store = self._store
+            await run_in_threadpool(
+                check_schema, store.engine, timeout_s=store.timeout_s
+            )
             self._is_ready = True
         await self.app(scope, receive, send)
