@@ -14,13 +14,21 @@ from sqlalchemy import create_engine, select, text
 
 from cadasta.workertoolbox.results._database.tables import history, monitor
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
-from cadasta.workertoolbox.results._history.horizon import MAX_WAIT, report_progress
+from cadasta.workertoolbox.results._history.horizon import (
+    MARGIN,
+    MAX_WAIT,
+    RUNNING_FOR,
+    delete_old_reports,
+    find_horizon,
+    report_progress,
+)
 from cadasta.workertoolbox.results._history.monitor_ids import find_process
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.progress import QUIET_WAITS, Progress
 from cadasta.workertoolbox.results.backend import Backend
 
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 NO_TIME = timedelta()
 
 
@@ -167,6 +175,47 @@ def test_reports_of_removed_monitors_are_deleted(backend: Backend) -> None:
     run(backend, tidy, datetime.now(UTC))
     with backend.database.engine.connect() as connection:
         assert connection.scalars(select(monitor.c.id)).all() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("reports", "read_until"),
+    [
+        # Just running, just stopped, and just removed; the last with a clock ahead.
+        ({"a": (NO_TIME, RUNNING_FOR), "b": (HOUR, NO_TIME)}, NO_TIME),
+        ({"a": (NO_TIME, RUNNING_FOR + SECOND), "b": (HOUR, NO_TIME)}, HOUR),
+        ({"a": (HOUR, MAX_WAIT)}, HOUR),
+        ({"a": (HOUR, MAX_WAIT + SECOND)}, None),
+        ({"a": (HOUR, -MAX_WAIT)}, HOUR),
+        # What is not known has no margin, and nothing waits for more than a day.
+        ({"a": (None, NO_TIME)}, MARGIN - MAX_WAIT),
+        ({"a": (None, HOUR)}, MARGIN - MAX_WAIT),
+    ],
+)
+def test_ends_are_archived_up_to_the_horizon(
+    backend: Backend,
+    now: datetime,
+    reports: dict[str, tuple[timedelta | None, timedelta]],
+    read_until: timedelta | None,
+) -> None:
+    with backend.database.engine.begin() as connection:
+        for id, (ahead, age) in reports.items():
+            read = None if ahead is None else now + ahead
+            report_progress(connection, id, read_until=read, now=now - age)
+        horizon = find_horizon(connection, now)
+
+    assert horizon == (None if read_until is None else now + read_until - MARGIN)
+
+
+def test_reports_are_kept_for_a_day(backend: Backend, now: datetime) -> None:
+    ages = {"old": MAX_WAIT + SECOND, "kept": MAX_WAIT}
+    ages |= {f"{id} ahead": -age for id, age in ages.items()}
+    with backend.database.engine.begin() as connection:
+        for id, age in ages.items():
+            report_progress(connection, id, read_until=None, now=now - age)
+        delete_old_reports(connection, now)
+        ids = connection.scalars(select(monitor.c.id).order_by(monitor.c.id)).all()
+
+    assert ids == ["kept", "kept ahead"]
 
 
 def test_a_monitor_has_read_as_far_as_its_newest_message(backend: Backend) -> None:

@@ -96,7 +96,7 @@ def find_horizon(connection: Connection, now: datetime) -> datetime | None:
     horizon = min(at_work, default=None) or max(
         each.read_until or FIRST for each in recent
     )
-    return max(horizon - MARGIN if horizon > FIRST else FIRST, now - MAX_WAIT)
+    return max(horizon - MARGIN, now - MAX_WAIT)
 
 
 def delete_old_reports(connection: Connection, now: datetime) -> None:
