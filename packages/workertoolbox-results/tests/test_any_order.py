@@ -91,8 +91,7 @@ class Task:
 
 
 def _archive(one: Task, _: Sent) -> int:
-    # Ends may be in the future of the archiver's clock.
-    return archive(one.backend, delay_s=-1200)
+    return archive(one.backend)
 
 
 def _forget(one: Task, _: Sent) -> None:

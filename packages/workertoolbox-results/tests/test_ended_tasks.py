@@ -155,6 +155,14 @@ def test_tasks_are_taken_a_while_after_their_end_and_the_oldest_first(
     assert ids(store, delay_s=delay_s, left_out=frozenset("40")) == "3"
 
 
+def test_an_end_in_the_future_is_taken_at_once(store: TaskStore) -> None:
+    report(store, at(-7))
+    for id, minute in (("1", 4), ("2", 6), ("3", 525_600)):
+        end(store, id, minute)
+
+    assert ids(store) == "23"
+
+
 def test_a_batch_has_the_oldest_tasks(store: TaskStore) -> None:
     for id, minute in (("0", None), ("1", -5), ("2", -7), ("3", -6)):
         end(store, id, minute)

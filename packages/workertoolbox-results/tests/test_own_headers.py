@@ -255,7 +255,7 @@ def test_the_sender_and_the_headers_of_a_task_stay_when_it_is_archived(
         for id in "12":
             backend.store_result(id, None, "SUCCESS")
         with store.engine.begin() as connection:
-            assert archive_batch(connection, ArchiveOptions(delay_s=-60)) == 2
+            assert archive_batch(connection, ArchiveOptions(delay_s=0)) == 2
         archived = [store.get(id) for id in "12"]
 
     for task, other in (live, archived):

@@ -52,7 +52,7 @@ def end_earlier(backend: Backend, days: int) -> None:
 def archive(backend: Backend) -> None:
     """Archive all tasks that have ended."""
     with backend.database.engine.begin() as connection:
-        archive_batch(connection, ArchiveOptions(delay_s=-1))
+        archive_batch(connection, ArchiveOptions(delay_s=0))
 
 
 @pytest.mark.parametrize("is_archived", [False, True])

@@ -254,7 +254,7 @@ def test_the_history_keeps_what_a_rerun_needs(
     live = store.get("1")
     backend.store_result("1", result, state)
     with store.engine.begin() as connection:
-        archive_batch(connection, ArchiveOptions(delay_s=-60))
+        archive_batch(connection, ArchiveOptions(delay_s=0))
         options = connection.scalar(
             select(history.c.options).where(history.c.id == "1")
         )

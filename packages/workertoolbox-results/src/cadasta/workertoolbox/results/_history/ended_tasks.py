@@ -18,6 +18,7 @@ from cadasta.workertoolbox.results._database.tables import task, taskmeta
 from cadasta.workertoolbox.results._database.types import naive_utc
 from cadasta.workertoolbox.results._durations import parse_duration
 from cadasta.workertoolbox.results._errors import InvalidDuration
+from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
 from cadasta.workertoolbox.results._history.faulty_rows import FaultyRows
 from cadasta.workertoolbox.results._history.horizon import find_horizon
 from cadasta.workertoolbox.results._history.retention import Retention
@@ -56,8 +57,8 @@ class ArchiveOptions:
         batch_size: Maximum number of tasks in a transaction.
         retention: The classes of the history, and how long each is kept.
         left_out: Ids of tasks that are left out.
-        positions: How far the housekeeping has walked through its tables; see
-            `walks.py`.
+        positions: How far the housekeeping has walked through its tables, or None for a
+            walk that has reached the end; see `walks.py`.
         faulty: The rows that the housekeeping leaves out.
     """
 
@@ -69,7 +70,7 @@ class ArchiveOptions:
     batch_size: int = BATCH_SIZE
     retention: Retention = field(default_factory=Retention)
     left_out: frozenset[str] = frozenset()
-    positions: dict[str, Sequence[Any]] = field(
+    positions: dict[str, Sequence[Any] | None] = field(
         default_factory=dict, compare=False, repr=False
     )
     faulty: FaultyRows = field(default_factory=FaultyRows, compare=False, repr=False)
@@ -140,7 +141,6 @@ def find_ended(
     Rows that another transaction has locked are left out, and results whose message may
     still be in the queue.
     """
-    until = naive_utc(now - timedelta(seconds=options.delay_s))
     result = taskmeta.c
     query = (
         select(
@@ -150,16 +150,19 @@ def find_ended(
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
         .where(result.archived_at.is_(None), result.status.in_(ENDED))
         .where(result.task_id.is_not(None))
-        .where(_is_complete(find_horizon(connection, now)))
+        .where(_is_complete(find_horizon(connection, now), now))
         .limit(options.batch_size)
         .with_for_update(skip_locked=True, of=taskmeta)
     )
     if options.left_out:
         query = query.where(result.task_id.not_in(sorted(options.left_out)))
+    until = naive_utc(now - timedelta(seconds=options.delay_s))
     dated = query.where(result.date_done < until).order_by(result.date_done)
     rows = connection.execute(dated).all()
     if len(rows) < options.batch_size:
-        rows = [*rows, *connection.execute(query.where(result.date_done.is_(None)))]
+        others = query.where(_has_wrong_time(now))
+        others = others.order_by(result.date_done.nulls_last())
+        rows = [*rows, *connection.execute(others)]
     messages = _lock_messages(connection, [row.task_id for row in rows])
     return [
         _ended_task(row, messages.get(row.task_id))
@@ -181,10 +184,21 @@ def _ended_task(result: Row[Any], message: Row[Any] | None) -> EndedTask:
     )
 
 
-def _is_complete(horizon: datetime | None) -> ColumnElement[bool]:
+def _has_wrong_time(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a result does not say when it was stored.
+
+    Celery does not write results without a time. A time in the future comes from a
+    wrong clock. Such results are archived at once: without a time, a delay cannot be
+    measured, and the task would be live until that time.
+    """
+    stored_at = taskmeta.c.date_done
+    return or_(stored_at.is_(None), stored_at > naive_utc(now + MAX_LEAD))
+
+
+def _is_complete(horizon: datetime | None, now: datetime) -> ColumnElement[bool]:
     """Return the condition that no further message of a result is expected.
 
-    It is true for results without a time, which Celery does not write.
+    It is true for results with a wrong time: a message that arrives later is merged.
 
     Args:
         horizon: As `find_horizon` returns it.
@@ -198,7 +212,7 @@ def _is_complete(horizon: datetime | None) -> ColumnElement[bool]:
         task.c.id.is_not(None),
     )
     return or_(
-        *(result.date_done.is_(None), result.date_done < naive_utc(horizon)),
+        *(_has_wrong_time(now), result.date_done < naive_utc(horizon)),
         *(is_of_run, result.not_run.is_not(None)),
     )
 
@@ -211,15 +225,15 @@ def lock_next(
     Other columns are not read, because they may contain values that Python cannot
     represent.
     """
-    until = naive_utc(now - timedelta(seconds=options.delay_s))
     result = taskmeta.c
+    until = naive_utc(now - timedelta(seconds=options.delay_s))
     query = (
         select(result.task_id)
         .join_from(taskmeta, task, task.c.id == result.task_id, isouter=True)
         .where(result.archived_at.is_(None), result.status.in_(ENDED))
         .where(result.task_id.is_not(None))
-        .where(_is_complete(find_horizon(connection, now)))
-        .where(func.coalesce(result.date_done < until, true()))
+        .where(_is_complete(find_horizon(connection, now), now))
+        .where(or_(result.date_done < until, _has_wrong_time(now)))
         .order_by(result.date_done.nulls_last())
         .limit(1)
         .with_for_update(skip_locked=True, of=taskmeta)
