@@ -22,6 +22,7 @@ from cadasta.workertoolbox.results._database.tables import (
     taskmeta,
 )
 from cadasta.workertoolbox.results._headers import PUBLISHED_AT
+from cadasta.workertoolbox.results._history.archiver import ARCHIVER_LOCK_KEY
 from cadasta.workertoolbox.results._history.attempt_records import read_instant
 from cadasta.workertoolbox.results._history.backlog import count_queued
 from cadasta.workertoolbox.results._history.days import existing_days
@@ -31,6 +32,7 @@ from cadasta.workertoolbox.results._history.outcomes import close_unexpected
 from cadasta.workertoolbox.results._history.tidying import tidy
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
 from support.polling import wait_until
+from support.task_commands import call_tasks_command
 from support.task_histories import PUBLISHED, History
 
 on_postgresql = pytest.mark.parametrize("opened", ["postgresql"], indirect=True)
@@ -463,6 +465,27 @@ def test_two_archivers_count_each_task_once(past: History) -> None:
 
     assert total + _archive_rest(past) == 100
     assert [row["id"] for row in past.rows()] == ids
+
+
+@on_postgresql
+def test_a_cron_job_leaves_to_others_what_they_do(past: History) -> None:
+    def archive() -> int:
+        _archive_rest(past)
+        query = (
+            "SELECT analyze_count FROM pg_stat_all_tables"
+            " WHERE relid = 'workertoolbox_history'::regclass"
+        )
+        with past.engine.connect() as connection:
+            return int(connection.execute(text(query)).scalar_one())
+
+    collected = archive()
+    again = archive()
+    with past.engine.begin() as other:
+        other.execute(select(func.pg_advisory_xact_lock(ARCHIVER_LOCK_KEY)))
+        output = call_tasks_command(past.app, "archive", "--once")
+
+    assert 1 <= collected == again
+    assert output == "0 tasks archived; another archiver is at work\n"
 
 
 def _archive_rest(past: History) -> int:

@@ -197,6 +197,8 @@ def use_as_monitor(database: str) -> None:
         tidy(connection, now + timedelta(hours=2), AT_ONCE)
         note_retention(connection, now, AT_ONCE)
         analyze(connection, now, AT_ONCE)
+        # Not called by the above if it was called a short while ago.
+        connection.execute(text("SELECT workertoolbox_analyze_history()"))
         day = {"keep": "default", "day": later.date()}
         for action in ("add", "drop"):
             function = f"workertoolbox_{action}_day"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from celery import states
+from closing import make_older, publish, statuses, store_state
 from sqlalchemy import create_engine
 
+from cadasta.workertoolbox.results._database.statuses import LOST
+from cadasta.workertoolbox.results._history import lost_tasks, tidying
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor import archiving
 from cadasta.workertoolbox.results._monitor.archiving import Archiving
@@ -70,3 +74,27 @@ def test_a_run_ends_although_tasks_end_all_the_time(backend: Backend) -> None:
     engine.dispose()
 
     assert archived == ended == 1
+
+
+def test_a_run_to_the_end_looks_at_all_rows(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_tasks, "STEP_SIZE", 2)
+    monkeypatch.setattr(tidying, "STEP_SIZE", 1)
+    for number in range(5):
+        id = str(number)
+        publish(backend, id=id, timelimit=[60 if id == "4" else 864_000, None])
+        store_state(backend, id, states.STARTED)
+        make_older(backend, id, date_done=timedelta(hours=5 - number))
+    engine = create_engine(backend.database.engine.url)
+    once = Archiving(engine, ArchiveOptions(), should_stop=lambda: False)
+    once.run_once()
+    before = statuses(backend, "04")
+    # Each cron job is a new process.
+    once = Archiving(engine, ArchiveOptions(), should_stop=lambda: False)
+    once.run_once(to_end=True)
+    engine.dispose()
+
+    assert before == [states.STARTED, states.STARTED]
+    assert statuses(backend, "04") == [states.STARTED, LOST]
+    assert not once.met_another

@@ -41,7 +41,9 @@ def command(ctx: click.Context, once: bool) -> None:
         check_schema(engine)
         if once:
             with translate_errors(engine):
-                click.echo(f"{archiving.run_once()} tasks archived")
+                archived = archiving.run_once(to_end=True)
+            note = "; another archiver is at work" if archiving.met_another else ""
+            click.echo(f"{archived} tasks archived{note}")
             return
         logging.basicConfig(
             level="INFO", format="[%(asctime)s: %(levelname)s] %(message)s"

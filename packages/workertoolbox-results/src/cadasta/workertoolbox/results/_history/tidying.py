@@ -45,6 +45,16 @@ _logger = logging.getLogger(__name__)
 #: still arrive.
 FORGOTTEN_FOR = timedelta(hours=1)
 
+#: Seconds between two collections of the statistics of the history.
+ANALYZE_PERIOD_S = 6 * 3600.0
+
+#: Whether they were collected within some seconds. The server remembers that, and a
+#: process such as that of `tasks archive --once` does not.
+_IS_ANALYZED = text(
+    "SELECT coalesce(last_analyze > now() - make_interval(secs => :s), false)"
+    " FROM pg_stat_all_tables WHERE relid = to_regclass(:name)"
+)
+
 #: Maximum number of rows of each table that are deleted in one transaction.
 BATCH_SIZE = 1000
 
@@ -64,8 +74,14 @@ def tidy(connection: Connection, now: datetime, options: ArchiveOptions) -> None
 
 
 def analyze(connection: Connection, now: datetime, options: ArchiveOptions) -> None:
-    """Collect statistics of the history, which PostgreSQL does not do by itself."""
+    """Collect statistics of the history, which PostgreSQL does not do by itself.
+
+    Those that an archiver has collected a short while ago are not collected again.
+    """
     if connection.dialect.name == "postgresql":
+        values = {"s": 0.9 * ANALYZE_PERIOD_S, "name": history.name}
+        if connection.scalar(_IS_ANALYZED, values):
+            return
         connection.execute(text("SELECT workertoolbox_analyze_history()"))
         use = find_lock_use(connection)
         if use is not None and use.is_high:
@@ -102,9 +118,13 @@ def delete_intervals(
     delete_old_intervals(connection, now)
 
 
+#: A part of the housekeeping.
+Housekeeping = Callable[[Connection, datetime, ArchiveOptions], None]
+
 #: Each part of the housekeeping, with the seconds between two runs. A sample that was
-#: taken in the same minute is not repeated.
-PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float] = {
+#: taken in the same minute is not repeated, nor statistics that another process has
+#: collected meanwhile.
+PERIODS_S: Mapping[Housekeeping, float] = {
     tidy: 300.0,
     note_retention: 300.0,
     sample: 20.0,
@@ -114,7 +134,7 @@ PERIODS_S: Mapping[Callable[[Connection, datetime, ArchiveOptions], None], float
     close_unexpected: 10.0,
     mark_lost: 60.0,
     delete_intervals: 60.0,
-    analyze: 6 * 3600.0,
+    analyze: ANALYZE_PERIOD_S,
 }
 
 

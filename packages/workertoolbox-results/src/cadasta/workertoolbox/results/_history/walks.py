@@ -6,7 +6,7 @@ by an index. However large the table is, the time and the locks of a step are bo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, literal, select, tuple_
@@ -40,6 +40,30 @@ def next_step(
         reached = (literal(value, column.type) for value, column in pairs)
         query = query.where(tuple_(*order) > tuple_(*reached))
     rows = connection.execute(query).all()
-    if len(rows) == size:
-        options.positions[name] = rows[-1]
+    options.positions[name] = rows[-1] if len(rows) == size else None
     return rows
+
+
+def take_steps(
+    take_step: Callable[[], bool],
+    positions: MutableMapping[str, Sequence[Any] | None],
+    *,
+    to_end: bool,
+) -> None:
+    """Take one step of some walks, or all steps.
+
+    A process that ends after one run has to take all steps: a later process begins
+    again with the first rows.
+
+    Args:
+        take_step: Takes a step of each walk, and returns whether to go on.
+        positions: The positions of the walks.
+        to_end: Whether to go on until each walk has reached the end once.
+    """
+    if to_end:
+        positions.clear()
+    ended: set[str] = set()
+    while take_step():
+        ended |= {name for name, last in positions.items() if last is None}
+        if not to_end or ended == {*positions}:
+            return

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -27,7 +28,8 @@ from cadasta.workertoolbox.results._history.ended_tasks import (
     lock_next,
 )
 from cadasta.workertoolbox.results._history.purge import drop_expired
-from cadasta.workertoolbox.results._history.tidying import PERIODS_S
+from cadasta.workertoolbox.results._history.tidying import PERIODS_S, Housekeeping
+from cadasta.workertoolbox.results._history.walks import take_steps
 from cadasta.workertoolbox.results._monitor.backoff import backoff, sleep_unless
 from cadasta.workertoolbox.results._safe_text import log_text
 
@@ -93,6 +95,8 @@ class Archiving:
         self._blocked: set[str] = set()
         self._waits_s = backoff()
         self._due_at: dict[Callable[..., object], float] = {}
+        #: Whether another archiver was at work during a run.
+        self.met_another = False
 
     def run(self) -> None:
         """Archive until `should_stop`; wait during an outage of the database."""
@@ -107,7 +111,7 @@ class Archiving:
                 wait_s = next(self._waits_s)
             sleep_unless(wait_s, should_stop=self._should_stop)
 
-    def run_once(self, *, rests: bool = False) -> int:
+    def run_once(self, *, rests: bool = False, to_end: bool = False) -> int:
         """Archive ended tasks, do the housekeeping, and return the number of tasks.
 
         It ends with the first batch that is less than half full. Otherwise it would not
@@ -116,15 +120,15 @@ class Archiving:
 
         Args:
             rests: Whether to rest after each batch, so that others can work.
+            to_end: Whether the housekeeping walks to the end of its tables.
 
         Raises:
             sqlalchemy.exc.DBAPIError: The database cannot be used.
         """
         self._blocked.clear()
-        total = 0
-        first_at = time.monotonic()
+        total, first_at = 0, time.monotonic()
         while not self._should_stop():
-            self._do_housekeeping()
+            self._do_housekeeping(to_end=to_end)
             began_at = time.monotonic()
             archived, has_more = self._archive_batch()
             total += archived
@@ -254,16 +258,15 @@ class Archiving:
         with self._engine.begin() as connection:
             return archive_batch(connection, options)
 
-    def _do_housekeeping(self) -> None:
+    def _do_housekeeping(self, *, to_end: bool) -> None:
         now = time.monotonic()
         for step, period_s in PERIODS_S.items():
             if now < self._due_at.get(step, now):
                 continue
             began_at = time.monotonic()
             try:
-                with self._engine.begin() as connection:
-                    if lock_archive(connection):
-                        step(connection, datetime.now(UTC), self._options)
+                part = partial(self._do_part, step)
+                take_steps(part, self._options.positions, to_end=to_end)
             except Exception as error:
                 # Rows that others have written may contain anything.
                 self._due_at[step] = now + min(RETRY_S, period_s)
@@ -277,6 +280,15 @@ class Archiving:
             self._due_at[step] = ended_at + max(period_s, rest_s)
         if now >= self._due_at.get(drop_expired, now):
             self._due_at[drop_expired] = now + self._drop_expired()
+
+    def _do_part(self, part: Housekeeping) -> bool:
+        """Do a part of the housekeeping; return False if another archiver works."""
+        with self._engine.begin() as connection:
+            if not lock_archive(connection):
+                self.met_another = True
+                return False
+            part(connection, datetime.now(UTC), self._options)
+        return True
 
     def _drop_expired(self) -> float:
         """Drop days that are too old; return the seconds until the next search."""
