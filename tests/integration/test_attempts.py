@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -262,10 +262,10 @@ def test_a_start_that_the_main_process_stored_is_of_the_same_run(
     assert outcomes(database_store) == [(states.SUCCESS, "a@host")]
 
 
-def test_messages_that_are_still_to_be_run_are_attempts(
-    app: Celery, database_store: TaskStore, engine: Engine
-) -> None:
-    for retries in range(2):
+def publish(engine: Engine, numbers: Iterable[int]) -> None:
+    """Store the messages with these numbers of retries."""
+    read = []
+    for retries in numbers:
         published_at = PUBLISHED + timedelta(minutes=retries)
         headers: dict[str, Any] = {"task": "export.echo", "id": "1", "retries": retries}
         message: Any = Message(
@@ -275,8 +275,16 @@ def test_messages_that_are_still_to_be_run_are_attempts(
             content_encoding="utf-8",
             delivery_info={"routing_key": "export"},
         )
-        with engine.begin() as connection:
-            write_batch(connection, [read_task(message, seen_at=datetime.now(UTC))])
+        read.append(read_task(message, seen_at=datetime.now(UTC)))
+    with engine.begin() as connection:
+        write_batch(connection, read)
+
+
+def test_messages_that_are_still_to_be_run_are_attempts(
+    app: Celery, database_store: TaskStore, engine: Engine
+) -> None:
+    for retries in range(2):
+        publish(engine, [retries])
         if not retries:
             Run(app).start().retry(ValueError("x"))
     first, second = database_store.attempts("1")
@@ -289,12 +297,14 @@ def test_messages_that_are_still_to_be_run_are_attempts(
 
 
 def test_the_last_hundred_attempts_are_kept(
-    app: Celery, database_store: TaskStore
+    app: Celery, database_store: TaskStore, engine: Engine
 ) -> None:
     count = MAX_ATTEMPTS + 5
+    publish(engine, range(count))
     for retries in range(count):
         Run(app, retries=retries).retry(ValueError("x" * 100_000))
     found = database_store.attempts("1")
 
-    assert [each.retries for each in found] == list(range(4, count))
+    assert [each.retries for each in found] == list(range(5, count))
+    assert {each.outcome for each in found} == {states.RETRY}
     assert all(len(each.error or "") < 5000 for each in found)

@@ -27,7 +27,7 @@ def publish(
 ) -> None:
     """Store messages, as a monitor does; they are published now by default."""
     at = at or datetime.now(UTC)
-    headers["workertoolbox_published_at"] = at.isoformat()
+    headers = {"workertoolbox_published_at": at.isoformat(), **headers}
     records = [
         read_task(message(id=id, routing_key=queue, **headers), seen_at=at)
         for id in ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, func, select, update
 
+from cadasta.workertoolbox.results import TaskStore
 from cadasta.workertoolbox.results._database.statuses import ENDED
 from cadasta.workertoolbox.results._database.tables import (
     attempt,
@@ -52,11 +53,12 @@ class Task:
     backend: Backend
     id: str
     clock: timedelta
+    publisher: timedelta = timedelta()
     messages: list[Sent] = field(default_factory=list)
 
     def send(self, retries: int = 0) -> None:
         # A worker publishes the message of a retry.
-        now = datetime.now(UTC) + (self.clock if retries else timedelta(0))
+        now = datetime.now(UTC) + (self.clock if retries else self.publisher)
         expires = now + timedelta(hours=1)
         self.messages.append(Sent(retries, now.isoformat(), expires.isoformat()))
 
@@ -175,3 +177,51 @@ def test_each_task_has_one_row_in_the_end(
     assert ended == ("1", True)
     assert set(left.values()) == {0}, shown(backend)
     check_rollups(backend.database.engine)
+
+
+#: A task that is retried once, and what monitors, archivers and brokers do meanwhile.
+RETRIED = ("RETRY", "SUCCESS", "copy 0", "copy 0", "copy 1", "archive", "archive")
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.permutations(RETRIED), st.sampled_from(CLOCKS), st.sampled_from(CLOCKS))
+@example(RETRIED, CLOCKS[2], CLOCKS[0])
+def test_each_run_is_shown_with_its_message_whatever_the_clocks_say(
+    app: Celery,
+    backend: Backend,
+    url: str,
+    steps: Sequence[str],
+    clock: timedelta,
+    publisher: timedelta,
+) -> None:
+    clear(backend.database.engine)
+    one = Task(backend, "1", clock, publisher)
+    one.send()
+    runs = iter(("RETRY", "SUCCESS"))
+    for step in steps:
+        if step == "archive":
+            _archive(one, one.messages[0])
+        elif step.startswith("copy"):
+            # The copy of a retry cannot arrive before it is sent.
+            one.arrive(one.messages[: int(step[-1]) + 1][-1])
+        else:
+            state = next(runs)
+            one.store(one.messages[-1], state)
+    for sent in one.messages:
+        one.arrive(sent)
+    live = shown_attempts(url)
+    while _archive(one, one.messages[0]):
+        pass
+
+    assert live == shown_attempts(url) == [(0, "RETRY"), (1, "SUCCESS")]
+
+
+def shown_attempts(url: str) -> list[tuple[int | None, str | None]]:
+    with TaskStore(url) as store:
+        return [(each.retries, each.outcome) for each in store.attempts("1")]

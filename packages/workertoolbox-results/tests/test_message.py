@@ -101,7 +101,7 @@ def test_every_header_becomes_a_column() -> None:
         origin="gen1@web",
         ignore_result=True,
         seen_at=seen_at,
-        published_at=sent_at,
+        published_at=datetime.fromisoformat(PUBLISHED_AT),
         time_limit_s=30.0,
         service="shop",
         schedule="nightly",

@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results._database.tables import (
 )
 from cadasta.workertoolbox.results._history import reopening
 from cadasta.workertoolbox.results._history.attempt_records import ended_attempts
+from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
 from cadasta.workertoolbox.results._history.contributions import (
     contribution_columns,
     contributions_of,
@@ -364,20 +365,24 @@ def test_a_large_batch_may_have_ids_of_celery_and_others(
 
 
 def test_only_the_message_of_the_next_run_is_left(store: TaskStore) -> None:
-    for id, minute in (("1", 0), ("2", 1), ("3", 2)):
+    for id, minute in (("1", 0), ("2", 1), ("3", 2), ("4", 20)):
         read = read_task(message(id=id), seen_at=at(1))
         values: Row = {"published_at": at(minute), "scheduled_at": at(-9)}
         with store.engine.begin() as connection:
             write_batch(connection, [read._replace(**values)])
         store_result(store, task_id=id, archived_at=at(13))
     with store.engine.begin() as connection:
-        queue_again(connection, [])
+        queue_again(connection, [], at(3))
         before = len(connection.execute(select(taskmeta)).all())
-        queue_again(connection, ["1", "3"])
+        queue_again(connection, ["1", "3", "4"], at(3))
     times = {
         row["id"]: (row["scheduled_at"], row["seen_at"]) for row in rows_of(store, task)
     }
 
-    assert before == 3
+    latest = at(3) + MAX_LEAD
+    assert before == 4
     assert [row["task_id"] for row in rows_of(store, taskmeta)] == ["2"]
-    assert times == {"1": (at(0), at(1)), "2": (at(-9), at(1)), "3": (at(2), at(2))}
+    assert times == {
+        **{"1": (at(0), at(1)), "2": (at(-9), at(1)), "3": (at(2), at(2))},
+        "4": (latest, latest),
+    }

@@ -148,9 +148,9 @@ def test_a_batch_stores_all_that_its_messages_say(store: TaskStore) -> None:
     [ended, *steps] = rows_of(store.engine, taskmeta)
 
     assert stored == {name: getattr(given, name) for name in task.c.keys()}
+    fields = {"task_id": "id", "scheduled_at": "published_at"}
     assert message_of == {
-        name: getattr(given, "id" if name == "task_id" else name)
-        for name in attempt.c.keys()
+        name: getattr(given, fields.get(name, name)) for name in attempt.c.keys()
     }
     assert rows_of(store.engine, planned) == [
         {

@@ -95,6 +95,17 @@ def test_a_task_with_an_eta_says_who_published_it(
     )
 
 
+def test_a_task_without_an_eta_is_due_whatever_its_publishers_clock_says(
+    store: TaskStore, now: datetime
+) -> None:
+    ahead = (now + 10 * MINUTE).isoformat()
+    publish(store, "export", "1", at=now, workertoolbox_published_at=ahead)
+    reason = store.why("1")
+
+    assert reason.cause != Cause.ETA
+    assert known(reason)["waiting_s"] == 0
+
+
 def test_a_task_whose_result_is_stored_elsewhere_says_who_published_it(
     store: TaskStore, now: datetime
 ) -> None:

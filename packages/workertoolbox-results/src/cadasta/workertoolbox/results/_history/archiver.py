@@ -116,7 +116,7 @@ def archive_batch(connection: Connection, options: ArchiveOptions) -> int:
         .where(is_in(connection, taskmeta.c.task_id, [each.id for each in moved]))
         .values(archived_at=now)
     )
-    queue_again(connection, waiting)
+    queue_again(connection, waiting, now)
     return len(moved)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     case,
     delete,
+    literal,
     or_,
     select,
     update,
@@ -41,7 +42,7 @@ from cadasta.workertoolbox.results._history.attempt_records import (
     merge_attempts,
     read_instant,
 )
-from cadasta.workertoolbox.results._history.clocks import MAX_SKEW
+from cadasta.workertoolbox.results._history.clocks import MAX_LEAD, MAX_SKEW, stated
 from cadasta.workertoolbox.results._history.contributions import (
     contribution_columns,
     contributions_of,
@@ -117,7 +118,7 @@ def _keep_attempts(connection: Connection, rows: Sequence[RowMapping]) -> None:
         connection.execute(update(taskmeta).where(same).values(attempts=records))
 
 
-def queue_again(connection: Connection, ids: Sequence[str]) -> None:
+def queue_again(connection: Connection, ids: Sequence[str], now: datetime) -> None:
     """Leave only the message of the next run; the history has the end of the last one.
 
     The times of the message were those of the last run until now; see `task_upsert.py`.
@@ -126,7 +127,10 @@ def queue_again(connection: Connection, ids: Sequence[str]) -> None:
         return
     of_results = is_in(connection, taskmeta.c.task_id, ids)
     connection.execute(delete(taskmeta).where(of_results))
-    published_at, seen_at = task.c.published_at, task.c.seen_at
+    latest = literal(now + MAX_LEAD, task.c.published_at.type)
+    is_ahead = task.c.published_at > latest
+    published_at = case((is_ahead, latest), else_=task.c.published_at)
+    seen_at = task.c.seen_at
     is_seen_later = published_at < seen_at
     connection.execute(
         update(task)
@@ -258,9 +262,9 @@ def _last_message(
 
 def _messages(row: RowMapping) -> Iterable[dict[str, Any]]:
     if row["messages"] is None:
-        names = ("replaced", "retries", "name", "queue", "scheduled_at", "eta")
-        only = {name: row[name] for name in (*names, "seen_at")}
-        yield {"task_id": row["id"], **only}
+        names = ("replaced", "retries", "name", "queue", "eta", "seen_at")
+        only = {name: row[name] for name in names}
+        yield {"task_id": row["id"], **only, "scheduled_at": stated(row)}
         return
     instants = ("scheduled_at", "eta", "seen_at")
     for record in row["messages"]:

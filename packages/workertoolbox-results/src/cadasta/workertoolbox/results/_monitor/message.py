@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypedDict
 
 from kombu.message import Message
@@ -19,7 +19,11 @@ from cadasta.workertoolbox.results._headers import (
     FindQueue,
     work_queue,
 )
-from cadasta.workertoolbox.results._history.clocks import MAX_LEAD
+from cadasta.workertoolbox.results._history.clocks import (
+    MAX_AGE,
+    MAX_SKEW,
+    believed,
+)
 from cadasta.workertoolbox.results._monitor.call_options import find_options, find_rerun
 from cadasta.workertoolbox.results._monitor.header_values import (
     FAR,
@@ -50,10 +54,6 @@ from cadasta.workertoolbox.results._monitor.unreadable import UnreadableMessage
 
 _DEFAULT_REDACTION = Redaction()
 
-#: Longest time from the publication of a message to its receipt. What a message says
-#: about its age can be forged.
-MAX_AGE = timedelta(days=366)
-
 
 class _Lineage(TypedDict):
     """The id of a task, and the ids of the tasks and the group that it belongs to."""
@@ -65,7 +65,11 @@ class _Lineage(TypedDict):
 
 
 class _Times(TypedDict):
-    """When a task was published, may run, and was seen by the monitor."""
+    """When a task was published, may run, and was seen by the monitor.
+
+    `published_at` is the time that the message states, by which a worker knows it too;
+    `scheduled_at` is limited to what can be believed.
+    """
 
     scheduled_at: datetime
     eta: datetime | None
@@ -167,11 +171,11 @@ def _read_lineage(headers: Mapping[str, Any]) -> _Lineage:
 
 def _read_times(headers: Mapping[str, Any], seen_at: datetime) -> _Times:
     published_at = find_instant(
-        headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + MAX_LEAD
+        headers, PUBLISHED_AT, seen_at - MAX_AGE, seen_at + MAX_SKEW
     )
     far = seen_at - FAR, seen_at + FAR
     return {
-        "scheduled_at": published_at or seen_at,
+        "scheduled_at": believed(published_at or seen_at, seen_at),
         "eta": find_instant(headers, "eta", *far),
         "expires": find_instant(headers, "expires", *far),
         "seen_at": seen_at,

@@ -29,10 +29,12 @@ from cadasta.workertoolbox.results._database.types import Document
 from cadasta.workertoolbox.results._monitor.records import TaskRecord
 from cadasta.workertoolbox.results._monitor.task_upsert import upsert_task
 
-#: Columns of `workertoolbox_attempt`, with the field of a record for each.
+#: Columns of `workertoolbox_attempt` but `scheduled_at`, with the field of a record for
+#: each.
 ATTEMPT_FIELDS = {
     column.name: "id" if column.name == "task_id" else column.name
     for column in tables.attempt.c
+    if column.name != "scheduled_at"
 }
 
 
@@ -73,11 +75,12 @@ def _insert_messages() -> Insert:
     # The count makes PostgreSQL write, and so lock, the tasks before the attempts, as
     # all other statements do.
     count = select(func.count()).select_from(upserted).scalar_subquery()
-    attempts = select(*(message.c[name] for name in ATTEMPT_FIELDS.values())).where(
-        count >= 0
-    )
+    attempts = select(
+        *(message.c[name] for name in ATTEMPT_FIELDS.values()),
+        func.coalesce(message.c.published_at, message.c.scheduled_at),
+    ).where(count >= 0)
     attempt = insert_into(tables.attempt, "postgresql")
-    insert = attempt.from_select(list(ATTEMPT_FIELDS), attempts)
+    insert = attempt.from_select([*ATTEMPT_FIELDS, "scheduled_at"], attempts)
     return insert.on_conflict_do_nothing()
 
 

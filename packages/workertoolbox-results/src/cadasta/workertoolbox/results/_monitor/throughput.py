@@ -40,7 +40,8 @@ class CommittedBatch:
         """Return the measurements of records that have just been committed."""
         tasks = [one for one in records if isinstance(one, TaskRecord)]
         published = [one.scheduled_at for one in tasks]
-        known = [one.published_at for one in tasks if one.published_at is not None]
+        # A publisher whose clock is ahead must not announce messages of others.
+        known = [one.scheduled_at for one in tasks if one.published_at is not None]
         now = datetime.now(UTC)
         lag_s = (now - min([*published, now])).total_seconds()
         return cls(

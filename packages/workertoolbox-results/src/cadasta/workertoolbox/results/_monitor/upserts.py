@@ -85,7 +85,11 @@ def _write_rows(connection: Connection, records: Sequence[TaskRecord]) -> None:
     for task in tasks:
         del task["run"], task["planned"], task["refused"], task["version"]
     attempts = [
-        {name: task[key] for name, key in ATTEMPT_FIELDS.items()} for task in tasks
+        {
+            **{name: task[key] for name, key in ATTEMPT_FIELDS.items()},
+            "scheduled_at": task["published_at"] or task["scheduled_at"],
+        }
+        for task in tasks
     ]
     upsert = upsert_task(insert_into(tables.task, "sqlite"))
     connection.execute(upsert, tasks)

@@ -256,7 +256,8 @@ class TaskStore(
         """Return the attempts of a task in order, also those that are still to run.
 
         An attempt is a message of the task, or a further run of a message that was
-        delivered again. Of many attempts, the last hundred are known.
+        delivered again. Of many attempts, the last hundred are known. An unknown task
+        has none; `get` raises an error for it.
 
         Example:
             What became of each attempt of a task::

@@ -32,7 +32,8 @@ task = Table(
     Column("origin", Text),
     Column("ignore_result", Boolean, nullable=False),
     Column("seen_at", Instant, nullable=False),
-    # When the latest message was published, if the message says so.
+    # When the latest message was published, if the message says so. The results of its
+    # runs have the same time, which may be wrong; see `MAX_SKEW`.
     Column("published_at", Instant),
     # The hard time limit of the task, if the latest message has one.
     Column("time_limit_s", Float),
@@ -60,6 +61,7 @@ task = Table(
 
 #: A row per message of a live task. A task is published again under its id when it is
 #: retried (`retries`) and when it replaces itself with another task (`replaced`).
+#: `scheduled_at` is the time that the message states, or else `seen_at`.
 attempt = Table(
     "workertoolbox_attempt",
     metadata,

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from celery.states import EXCEPTION_STATES, RETRY
-from sqlalchemy import (
-    BindParameter,
-    Column,
-    Connection,
-    RowMapping,
-    Select,
-    Table,
-    bindparam,
-    func,
-    select,
-)
+from sqlalchemy import Connection, RowMapping
 
 from cadasta.workertoolbox.results._arguments.cut_json import decode_prefix
 from cadasta.workertoolbox.results._arguments.jsonable import jsonable
-from cadasta.workertoolbox.results._database.archived import are_on, find_last_ends
-from cadasta.workertoolbox.results._database.snapshot import release_locks
 from cadasta.workertoolbox.results._database.statuses import ENDED
-from cadasta.workertoolbox.results._database.tables import attempt, history, taskmeta
 from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._history.attempt_records import (
-    MAX_ERROR_BYTES,
+    MAX_ATTEMPTS,
     REPLACED,
     read_instant,
 )
+from cadasta.workertoolbox.results._history.clocks import (
+    MAX_AGE,
+    MAX_LEAD,
+    MAX_SKEW,
+    believed,
+)
 from cadasta.workertoolbox.results._json_record import JsonRecord
-from cadasta.workertoolbox.results._store.rows.reading import MAX_IDS_PER_QUERY, by_days
+from cadasta.workertoolbox.results._store.tasks.stored_attempts import (
+    StoredAttempts,
+    read_stored,
+)
 from cadasta.workertoolbox.results._task import failure_text
 
 
@@ -69,13 +65,6 @@ class Attempt(JsonRecord):
     traceback: str | None = None
 
 
-class _Stored(NamedTuple):
-    """What is stored of a task: its result, if it has one, and its messages."""
-
-    result: RowMapping | None
-    messages: Sequence[Mapping[str, Any]]
-
-
 def find_attempts(
     connection: Connection,
     ids: Sequence[str],
@@ -89,136 +78,69 @@ def find_attempts(
         ended_at: When tasks ended, by id. The history is searched for these on the days
             of their ends first.
     """
-    stored = _read(connection, ids, ended_at or {})
+    stored = read_stored(connection, ids, ended_at or {})
     return {id: _attempts(each) for id, each in stored.items()}
 
 
 def find_retries(connection: Connection, id: str) -> Sequence[int]:
     """Return the retry number of each message of a task, in their order."""
-    return [each["retries"] for each in _read(connection, [id], {})[id].messages]
+    return [each["retries"] for each in read_stored(connection, [id], {})[id].messages]
 
 
-def _attempts(stored: _Stored) -> Sequence[Attempt]:
-    # A run that was taken for lost may have ended later, as a duplicate.
-    runs = (
-        {}
-        if stored.result is None
-        else {
-            (run.retries, run.worker, run.started_at): run
-            for run in _runs(stored.result)
-        }
-    )
+def _attempts(stored: StoredAttempts) -> Sequence[Attempt]:
     published = [*_published(stored.messages)]
-    found, seen = [], set()
-    for run in runs.values():
-        number = _message_of(run, published)
+    times = _times(published)
+    found: list[tuple[_Key, Attempt]] = []
+    seen = set()
+    for run in _distinct_runs(stored.result):
+        number = _message_of(run, stored.messages)
+        started_at = run.started_at or NEVER
         if number is None:
-            found.append(run)
+            found.append(((run.scheduled_at or started_at, 0, started_at), run))
             continue
         seen.add(number)
         message = published[number]
         # A result of Celery's own backend says little about its run.
-        found.append(
-            replace(
-                run,
-                retries=message.retries if run.retries is None else run.retries,
-                queue=run.queue or message.queue,
-                scheduled_at=message.scheduled_at,
-                outcome=run.outcome or message.outcome,
-            )
+        known = replace(
+            run,
+            retries=message.retries if run.retries is None else run.retries,
+            queue=run.queue or message.queue,
+            scheduled_at=message.scheduled_at,
+            outcome=run.outcome or message.outcome,
         )
-    waiting = [each for n, each in enumerate(published) if n not in seen]
-    return sorted([*found, *waiting], key=_order)
+        found.append(((times[number], number, started_at), known))
+    for number, message in enumerate(published):
+        if number not in seen:
+            found.append(((times[number], number, NEVER), message))
+    in_order = sorted(found, key=itemgetter(0))
+    return [each for _, each in in_order][-MAX_ATTEMPTS:]
 
 
-#: Columns of a message that describe its attempt.
-_MESSAGE = ("retries", "queue", "scheduled_at")
+#: What attempts are sorted by: publication, number of the message, start.
+_Key: TypeAlias = tuple[datetime, int, datetime]
 
 
-def _select_result(table: Table, id: Column[str], at: Column[datetime]) -> Select[Any]:
-    names = ("status", "retries", "queue", "worker", "published_at", "started_at")
-    return select(
-        id.label("id"),
-        *(table.c[name] for name in (*names, "traceback", "attempts")),
-        at.label("stored_at"),
-        func.substr(table.c.result, 1, MAX_ERROR_BYTES).label("error"),
-    )
+def _times(published: Iterable[Attempt]) -> Sequence[datetime]:
+    """Return the times by which the messages of a task are sorted.
 
-
-_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
-
-_RESULTS = _select_result(taskmeta, taskmeta.c.task_id, taskmeta.c.date_done).where(
-    taskmeta.c.task_id.in_(_IDS), taskmeta.c.archived_at.is_(None)
-)
-
-_MESSAGES = (
-    select(*(attempt.c[name] for name in ("task_id", *_MESSAGE, "replaced")))
-    .where(attempt.c.task_id.in_(_IDS))
-    .order_by(attempt.c.task_id, attempt.c.replaced, attempt.c.retries)
-)
-
-_ARCHIVED = (
-    _select_result(history, history.c.id, history.c.finished_at)
-    .add_columns(history.c.messages, history.c.scheduled_at, history.c.seen_at)
-    .where(history.c.id.in_(_IDS))
-    .order_by(history.c.day)
-)
-
-
-def _read(
-    connection: Connection, ids: Sequence[str], ended_at: Mapping[str, datetime]
-) -> Mapping[str, _Stored]:
-    """Return what is stored of tasks by their ids; of unknown ones nothing."""
-    results: dict[str, RowMapping] = {}
-    messages: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for start in range(0, len(ids), MAX_IDS_PER_QUERY):
-        some = {"ids": ids[start : start + MAX_IDS_PER_QUERY]}
-        rows = connection.execute(_RESULTS, some).mappings()
-        results |= {row["id"]: row for row in rows}
-        for message in connection.execute(_MESSAGES, some).mappings():
-            messages[message["task_id"]].append({**message})
-    found = {id: _Stored(results.get(id), messages[id]) for id in ids}
-    others = [id for id, each in found.items() if each == (None, [])]
-    days = {id: ended_at[id].date() for id in others if id in ended_at}
-    found |= _read_archived(connection, days)
-    # The day of an end by a wrong clock is another one.
-    missing = [id for id in others if found[id] == (None, [])]
-    ends = find_last_ends(connection, missing)
-    return {**found, **_read_archived(connection, {each.id: each.day for each in ends})}
-
-
-def _read_archived(
-    connection: Connection, days: Mapping[str, date]
-) -> Mapping[str, _Stored]:
-    """Return what the history has of tasks.
-
-    Args:
-        days: The days on which they ended, by id.
+    Clocks may differ, so a later message that seems to be up to a day older than the
+    one before it is sorted after it. `is_queued_again` allows the same difference.
     """
-    found = {}
-    for some in by_days(days, days):
-        query = _ARCHIVED.where(are_on(days[id] for id in some))
-        release_locks(connection)
-        for row in connection.execute(query, {"ids": some}).mappings():
-            found[row["id"]] = _Stored(row, _archived_messages(row))
-    return found
+    times: list[datetime] = []
+    for each in published:
+        at = each.scheduled_at or NEVER
+        if times and at < times[-1] <= at + MAX_SKEW:
+            at = times[-1]
+        times.append(at)
+    return times
 
 
-def _archived_messages(row: RowMapping) -> Sequence[Mapping[str, Any]]:
-    if row["seen_at"] is None:
-        return ()  # No monitor has seen a message.
-    if row["messages"] is None:
-        return [{**{name: row[name] for name in _MESSAGE}, "replaced": 0}]
-    records = sorted(
-        row["messages"], key=lambda record: (record["replaced"], record["retries"])
-    )
-    return [
-        {
-            **{name: record[name] for name in ("retries", "replaced", "queue")},
-            "scheduled_at": read_instant(record["scheduled_at"]),
-        }
-        for record in records
-    ]
+def _distinct_runs(result: RowMapping | None) -> Iterable[Attempt]:
+    if result is None:
+        return ()
+    # A run that was taken for lost may have ended later, as a duplicate.
+    runs = {(run.retries, run.worker, run.started_at): run for run in _runs(result)}
+    return runs.values()
 
 
 def _runs(row: RowMapping) -> Iterator[Attempt]:
@@ -255,24 +177,38 @@ def _published(messages: Sequence[Mapping[str, Any]]) -> Iterator[Attempt]:
     """
     for message, later in zip_longest(messages, messages[1:]):
         is_replaced = later is not None and later["replaced"] > message["replaced"]
-        values = {name: message[name] for name in _MESSAGE}
-        yield Attempt(**values, outcome=REPLACED if is_replaced else None)
+        yield Attempt(
+            retries=message["retries"],
+            queue=message["queue"],
+            scheduled_at=believed(message["scheduled_at"], message["seen_at"]),
+            outcome=REPLACED if is_replaced else None,
+        )
 
 
-def _message_of(run: Attempt, published: Sequence[Attempt]) -> int | None:
+def _message_of(run: Attempt, messages: Sequence[Mapping[str, Any]]) -> int | None:
     """Return which message a run belongs to."""
-    numbers = range(len(published))
+    numbers = range(len(messages))
     for number in numbers:
-        if published[number].scheduled_at == run.scheduled_at:
+        if messages[number]["scheduled_at"] == run.scheduled_at:
             return number
     # The message of a publisher without workertoolbox does not say when it was sent.
-    same = [n for n in numbers if published[n].retries == (run.retries or 0)]
-    return same[-1] if same and run.scheduled_at is None else None
+    same = [
+        number
+        for number in numbers
+        if messages[number]["retries"] == (run.retries or 0)
+        and (run.scheduled_at is None or _is_limited(messages[number]))
+    ]
+    return same[-1] if same else None
 
 
-def _order(attempt: Attempt) -> tuple[datetime, datetime]:
-    started_at = attempt.started_at or NEVER
-    return attempt.scheduled_at or started_at, started_at
+def _is_limited(message: Mapping[str, Any]) -> bool:
+    """Return whether a message may state another time than the stored one.
+
+    The clock of its publisher is wrong by more than a day; or by more than `MAX_LEAD`,
+    and an older release has stored the message.
+    """
+    lead = message["scheduled_at"] - message["seen_at"]
+    return lead in (MAX_LEAD, MAX_SKEW, -MAX_AGE)
 
 
 def _error_text(encoded: bytes) -> str | None:

@@ -115,6 +115,9 @@ class Case:
         if self.task.status == states.RETRY:
             # A service without the toolbox does not say when it published the retry.
             published_at = self.message.get("published_at") or self.stored_at
+        if published_at is not None:
+            # Its time is ahead if the clock of its publisher is.
+            published_at = min(published_at, self.clock.now)
         known = [at for at in (published_at, self.message.get("eta")) if at is not None]
         return max(known, default=None)
 
