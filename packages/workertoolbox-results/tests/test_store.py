@@ -212,3 +212,9 @@ def test_a_list_has_the_tasks_of_an_error_group(
     assert [task.id for task in live] == ["1"]
     assert store.list(error_group="a") == live
     assert store.list(error_group="a", status="SUCCESS") == []
+
+
+@pytest.mark.parametrize("method", ["get", "attempts", "published_attempts", "why"])
+def test_an_id_that_is_not_a_text_is_refused(store: TaskStore, method: str) -> None:
+    with pytest.raises(TypeError, match="ids must be strings, got 5"):
+        getattr(store, method)(5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.errors.changes import ErrorChanges
 from cadasta.workertoolbox.results._store.errors.groups import ErrorGroups
@@ -15,10 +14,8 @@ from cadasta.workertoolbox.results._store.fleet.methods import Fleet
 from cadasta.workertoolbox.results._store.open_database import NAMED
 from cadasta.workertoolbox.results._store.operations.journal import Operations
 from cadasta.workertoolbox.results._store.rows.filters import Filters
-from cadasta.workertoolbox.results._store.rows.reading import (
-    read_found,
-    read_tasks,
-)
+from cadasta.workertoolbox.results._store.rows.ids import stored_id
+from cadasta.workertoolbox.results._store.rows.reading import read_found, read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
 from cadasta.workertoolbox.results._store.schedules.entries import Schedules
 from cadasta.workertoolbox.results._store.search.filtered import (
@@ -90,7 +87,7 @@ class TaskStore(
         SchemaOutdated: The tables are missing or too old.
 
     Every method that queries tasks also raises `QueryTimeout` if the database needs
-    longer than `timeout_s`.
+    longer than `timeout_s`, and `TypeError` for an id that is not a text.
     """
 
     def get(self, id: str, *, shortened: bool = False) -> Task:
@@ -122,7 +119,7 @@ class TaskStore(
         """
         detail = Detail.of(shortened=shortened)
         with self._snapshot() as connection:
-            found = read_tasks(connection, [jsonable(id)], detail=detail)
+            found = read_tasks(connection, [stored_id(id)], detail=detail)
         return next(iter(found), None)
 
     def list(
@@ -268,8 +265,9 @@ class TaskStore(
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
+        known_id = stored_id(id)
         with self._snapshot() as connection:
-            return find_attempts(connection, [jsonable(id)])[jsonable(id)]
+            return find_attempts(connection, [known_id])[known_id]
 
     def attempts_of(
         self, ids: Sequence[str], *, ended_at: Mapping[str, datetime] | None = None
@@ -283,7 +281,7 @@ class TaskStore(
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        known = [*dict.fromkeys(jsonable(id) for id in ids)]
+        known = [*dict.fromkeys(stored_id(id) for id in ids)]
         with self._snapshot() as connection:
             return find_attempts(connection, known, ended_at)
 
@@ -297,4 +295,4 @@ class TaskStore(
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
         with self._snapshot() as connection:
-            return find_retries(connection, jsonable(id))
+            return find_retries(connection, stored_id(id))

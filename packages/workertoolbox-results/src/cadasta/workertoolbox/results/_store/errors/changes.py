@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from sqlalchemy import case, select, text, update
 
-from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.tables import (
     CHANGES_ERRORS,
     error_group,
@@ -26,6 +25,7 @@ from cadasta.workertoolbox.results._store.operations.rows import (
     add_operation,
     new_key,
 )
+from cadasta.workertoolbox.results._store.rows.ids import stored_id
 
 #: The kinds of operations that set the stored states.
 KINDS = {RESOLVED: "resolve", IGNORED: "ignore", OPEN: "reopen"}
@@ -53,7 +53,7 @@ class ErrorChanges(OpenDatabase):
         query = (
             select(operation)
             # As text, so that both databases find the partial index.
-            .where(columns.selection == jsonable(id), text(CHANGES_ERRORS))
+            .where(columns.selection == stored_id(id), text(CHANGES_ERRORS))
             .order_by(columns.started_at.desc(), columns.id)
             .limit(limit)
         )
@@ -101,7 +101,7 @@ class ErrorChanges(OpenDatabase):
         at = case((group.last_at > now, group.last_at), else_=now)
         change = (
             update(error_group)
-            .where(group.id == jsonable(id))
+            .where(group.id == stored_id(id))
             .values(state=state, resolved_at=at if state == RESOLVED else None)
         )
         with begin_limited(self.engine, self.timeout_s) as connection:

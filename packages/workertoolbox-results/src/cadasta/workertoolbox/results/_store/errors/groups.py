@@ -31,6 +31,7 @@ from cadasta.workertoolbox.results._history.error_groups import IGNORED, RESOLVE
 from cadasta.workertoolbox.results._json_record import JsonRecord
 from cadasta.workertoolbox.results._store.errors.recent import read_recent
 from cadasta.workertoolbox.results._store.open_database import LATER, OpenDatabase
+from cadasta.workertoolbox.results._store.rows.ids import stored_id
 
 #: How long after its first error a group is new: a daily look finds it.
 NEW_FOR = timedelta(days=1)
@@ -187,7 +188,7 @@ class ErrorGroups(OpenDatabase):
             ErrorGroupNotFound: There is no group with this key.
         """
         now = datetime.now(UTC)
-        query = _select_groups(now).where(error_group.c.id == jsonable(id))
+        query = _select_groups(now).where(error_group.c.id == stored_id(id))
         with self._snapshot() as connection:
             for found in _read_groups(connection, query, now):
                 return found

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from celery.states import PENDING
 from sqlalchemy import Connection
 
-from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import STATUSES, USUAL_STATES
 from cadasta.workertoolbox.results._query.nodes import (
     Bound,
@@ -22,6 +21,7 @@ from cadasta.workertoolbox.results._query.nodes import (
 from cadasta.workertoolbox.results._query.parser import parse_query
 from cadasta.workertoolbox.results._query_errors import InvalidQuery
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.rows.ids import stored_id
 from cadasta.workertoolbox.results._store.rows.reading import read_found, read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
 from cadasta.workertoolbox.results._store.rows.windows import check_window
@@ -144,7 +144,7 @@ class Searches(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        wanted, detail = [jsonable(id) for id in ids], Detail.of(limited=limited)
+        wanted, detail = [stored_id(id) for id in ids], Detail.of(limited=limited)
         with self._snapshot() as connection:
             return read_tasks(connection, wanted, detail=detail)
 

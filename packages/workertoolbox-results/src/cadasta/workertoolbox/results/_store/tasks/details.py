@@ -8,7 +8,6 @@ from datetime import date
 
 from sqlalchemy import Connection
 
-from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.archived import find_last_ends
 from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._errors import TaskNotFound
@@ -17,6 +16,7 @@ from cadasta.workertoolbox.results._store.operations.journal import (
     OperationTask,
     read_reruns,
 )
+from cadasta.workertoolbox.results._store.rows.ids import stored_id
 from cadasta.workertoolbox.results._store.rows.reading import read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
 from cadasta.workertoolbox.results._store.tasks.attempts import Attempt, find_attempts
@@ -83,7 +83,7 @@ class SingleTasks(OpenDatabase):
             DatabaseUnavailable: The database cannot be reached or refuses the query.
             TaskNotFound: Neither a monitor nor a worker has seen the task.
         """
-        wanted = jsonable(id)
+        wanted = stored_id(id)
         with self._snapshot() as connection:
             for call in read_calls(connection, [wanted], Detail.LIMITED):
                 return _read_details(connection, call, limit)

@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.archived import are_on, find_last_ends
 from cadasta.workertoolbox.results._database.id_lists import is_in
 from cadasta.workertoolbox.results._database.tables import history
 from cadasta.workertoolbox.results._database.view import live
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.rows.ids import stored_id
 from cadasta.workertoolbox.results._store.rows.reading import read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
 from cadasta.workertoolbox.results._task import Task
@@ -56,7 +56,7 @@ class StoredCalls(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        wanted = [jsonable(id) for id in ids]
+        wanted = [stored_id(id) for id in ids]
         detail = Detail.BRIEF if brief else Detail.WHOLE
         with self._snapshot() as connection:
             return read_calls(connection, wanted, detail)
@@ -67,7 +67,7 @@ class StoredCalls(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        wanted = [jsonable(id) for id in ids]
+        wanted = [stored_id(id) for id in ids]
         with self._snapshot() as connection:
             return read_tasks(connection, wanted, detail=Detail.BRIEF)
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import PLANNED
 from cadasta.workertoolbox.results._database.types import NEVER
 from cadasta.workertoolbox.results._errors import TaskNotFound
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.rows.ids import stored_id
 from cadasta.workertoolbox.results._store.rows.reading import read_tasks
 from cadasta.workertoolbox.results._store.rows.task_rows import Detail
 from cadasta.workertoolbox.results._store.tasks.workflow_tasks import (
@@ -55,7 +55,7 @@ class Workflows(OpenDatabase):
         detail = Detail.of(shortened=shortened)
         with self._snapshot() as connection:
             return _read_workflow(
-                connection, jsonable(root_id), None, internal=internal, detail=detail
+                connection, stored_id(root_id), None, internal=internal, detail=detail
             )
 
     def workflow_of(
@@ -77,7 +77,7 @@ class Workflows(OpenDatabase):
             TaskNotFound: Neither a monitor nor a worker has seen such a task or group.
         """
         detail = Detail.of(shortened=shortened, outline=outline)
-        known_id = jsonable(id)
+        known_id = stored_id(id)
         with self._snapshot() as connection:
             found = read_tasks(connection, [known_id], detail=detail)
             task = next(iter(found), None)
@@ -110,7 +110,7 @@ class Workflows(OpenDatabase):
         Raises:
             DatabaseUnavailable: The database cannot be reached or refuses the query.
         """
-        id = jsonable(parent_id)
+        id = stored_id(parent_id)
         with self._snapshot() as connection:
             ids, days = find_children(connection, id)
             detail = Detail.of(brief=brief)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, tzinfo
 from celery import states
 from sqlalchemy import Connection
 
-from cadasta.workertoolbox.results._arguments.jsonable import jsonable
 from cadasta.workertoolbox.results._database.statuses import (
     ENDED,
     PLANNED,
@@ -16,6 +15,7 @@ from cadasta.workertoolbox.results._database.statuses import (
     SCHEDULED,
 )
 from cadasta.workertoolbox.results._store.open_database import OpenDatabase
+from cadasta.workertoolbox.results._store.rows.ids import stored_id
 from cadasta.workertoolbox.results._store.why.case import Case, read_case
 from cadasta.workertoolbox.results._store.why.ended import explain_end
 from cadasta.workertoolbox.results._store.why.planned import explain_plan
@@ -64,7 +64,7 @@ class Reasons(OpenDatabase):
         """
         clock = Clock(datetime.now(UTC), zone)
         with self._snapshot() as connection:
-            asked = str(jsonable(id))
+            asked = stored_id(id)
             explained = _Explanation(connection, clock).explain(asked)
             if explained is None:
                 found = explain_unknown(connection, clock, asked)
