@@ -61,6 +61,18 @@ def test_a_task_is_lost_if_its_worker_is_silent_and_it_is_overdue(
     assert statuses(backend, ["1"]) == ["LOST"]
 
 
+def test_a_task_is_lost_although_the_clock_of_its_publisher_is_ahead(
+    backend: Backend,
+) -> None:
+    ahead = (datetime.now(UTC) + timedelta(minutes=10)).isoformat()
+    headers = {"workertoolbox_published_at": ahead}
+    publish(backend, **headers, timelimit=[60, None])
+    store_state(backend, "1", states.STARTED, **headers)
+    look(backend, SILENT_S + 90)
+
+    assert statuses(backend, ["1"]) == ["LOST"]
+
+
 def test_a_task_with_a_time_limit_is_lost_soon_after_it(backend: Backend) -> None:
     start(backend, timelimit=[60, None])
     look(backend, SILENT_S + 30)

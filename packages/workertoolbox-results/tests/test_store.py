@@ -20,8 +20,13 @@ from cadasta.workertoolbox.results import (
     UnknownValue,
     open_engine,
 )
-from cadasta.workertoolbox.results._database.tables import quarantine, taskmeta
+from cadasta.workertoolbox.results._database.tables import (
+    attempt,
+    quarantine,
+    taskmeta,
+)
 from cadasta.workertoolbox.results._history.archiver import archive_batch
+from cadasta.workertoolbox.results._history.clocks import MAX_AGE, MAX_LEAD, MAX_SKEW
 from cadasta.workertoolbox.results._history.ended_tasks import ArchiveOptions
 from cadasta.workertoolbox.results._monitor.message import read_task
 from cadasta.workertoolbox.results._monitor.upserts import write_batch
@@ -58,6 +63,25 @@ def test_each_message_of_a_task_is_one_published_attempt(store: TaskStore) -> No
     assert store.published_attempts("a") == [0, 1]
     assert store.published_attempts("b") == [0]
     assert store.published_attempts("unknown") == []
+
+
+@pytest.mark.parametrize(
+    ("lead", "count"),
+    [(MAX_LEAD, 1), (MAX_SKEW, 1), (-MAX_AGE, 1), (MAX_LEAD - timedelta(seconds=1), 2)],
+)
+def test_a_run_belongs_to_its_message_if_only_a_limited_time_is_stored(
+    store: TaskStore, lead: timedelta, count: int
+) -> None:
+    track(store)
+    run = {"retries": 0, "published_at": SEEN_AT + 2 * lead, "worker": "a@host"}
+    with store.engine.begin() as connection:
+        connection.execute(update(attempt).values(scheduled_at=SEEN_AT + lead))
+        row = {"task_id": "1", "status": states.SUCCESS, **run}
+        connection.execute(insert(taskmeta).values(row))
+    found = store.attempts("1")
+
+    assert [each.worker for each in found].count("a@host") == 1
+    assert len(found) == count
 
 
 def test_the_newest_task_has_the_lag_of_its_message(store: TaskStore) -> None:
