@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from sample_flows import (
 from starlette.testclient import TestClient
 from web_pages import filled_store, open_app
 
+from cadasta.workertoolbox.results._task import Task
 from cadasta.workertoolbox.results.web.drawing.workflow_rows import MAX_ROWS
 
 
@@ -252,3 +254,22 @@ def test_a_page_beyond_the_last_row_is_empty(client: TestClient) -> None:
 
     assert rows_of(page) == {}
     assert "Previous rows" in page.text
+
+
+def test_the_tasks_of_a_page_are_let_go_with_the_page(client: TestClient) -> None:
+    page_of(client, f"/workflows/{LARGE}")
+    gc.collect()
+    before = number_of_tasks()
+    gc.disable()
+    try:
+        page_of(client, f"/workflows/{LARGE}")
+        after = number_of_tasks()
+    finally:
+        gc.enable()
+
+    assert after == before
+
+
+def number_of_tasks() -> int:
+    """Return how many tasks are in memory."""
+    return sum(type(each) is Task for each in gc.get_objects())

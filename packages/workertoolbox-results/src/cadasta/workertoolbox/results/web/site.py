@@ -20,6 +20,7 @@ from cadasta.workertoolbox.results.web.answers.refresher import Refresher
 from cadasta.workertoolbox.results.web.drawing.sparklines import sparkline
 from cadasta.workertoolbox.results.web.outage_log import OutageLog
 from cadasta.workertoolbox.results.web.problems import Problem, problem_of
+from cadasta.workertoolbox.results.web.rendering import PageContext, render
 from cadasta.workertoolbox.results.web.searching.terms import term
 from cadasta.workertoolbox.results.web.wording.formats import (
     FILTERS,
@@ -66,6 +67,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         finalize=visible,
     )
+    environment.context_class = PageContext
     environment.filters |= FILTERS | {"sparkline": sparkline}
     environment.globals |= {
         "PAGES": PAGES,
@@ -119,19 +121,19 @@ class Site:
     ) -> HTMLResponse:
         """Return a template as a page; its links and times are those of the viewer."""
         zone = zone_of(request.cookies)
-        text = self.environment.get_template(template).render(
-            site=self,
-            request=request,
-            path=partial(path, request),
-            tasks_path=partial(tasks_path, request),
-            now=datetime.now(UTC),
-            zone=zone,
-            instant=partial(instant, zone=zone),
-            local=partial(local_text, zone=zone),
-            viewer=viewer_of(request),
-            here=partial(here, request),
-            **values,
-        )
+        shared = {
+            "site": self,
+            "request": request,
+            "path": partial(path, request),
+            "tasks_path": partial(tasks_path, request),
+            "now": datetime.now(UTC),
+            "zone": zone,
+            "instant": partial(instant, zone=zone),
+            "local": partial(local_text, zone=zone),
+            "viewer": viewer_of(request),
+            "here": partial(here, request),
+        }
+        text = render(self.environment, template, {**shared, **values})
         return HTMLResponse(text, status)
 
 
