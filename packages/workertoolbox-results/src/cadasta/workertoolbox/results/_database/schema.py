@@ -15,7 +15,7 @@ from cadasta.workertoolbox.results._database.time_limits import begin_limited
 from cadasta.workertoolbox.results._errors import SchemaOutdated
 
 #: The newest migration. Revisions are numbers of four digits, so they compare as text.
-HEAD_REVISION = "0043"
+HEAD_REVISION = "0044"
 
 #: The table in which alembic keeps the revision. The name is our own, because the
 #: application may use alembic too, with its `alembic_version`.

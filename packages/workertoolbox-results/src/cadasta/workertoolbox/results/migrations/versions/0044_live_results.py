@@ -9,8 +9,8 @@ from alembic import op
 
 from cadasta.workertoolbox.results._database.grants import extend_grants
 
-revision = "0043"
-down_revision = "0042"
+revision = "0044"
+down_revision = "0043"
 branch_labels = None
 depends_on = None
 
