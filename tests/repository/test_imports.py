@@ -157,8 +157,12 @@ NOT_IMPORTED = {
 }
 
 
-def modules(package: str) -> dict[str, ast.Module]:
-    """Return the syntax tree of each module of a package, by its name."""
+#: The syntax tree of each module, by its name.
+Trees = dict[str, ast.Module]
+
+
+def modules(package: str) -> Trees:
+    """Return the modules of a package."""
     root = ROOT / "packages" / f"workertoolbox-{package}" / "src"
     found = {}
     for path in root.rglob("*.py"):
@@ -168,24 +172,41 @@ def modules(package: str) -> dict[str, ast.Module]:
     return found
 
 
-MODULES = {
-    name: tree for package in PACKAGES for name, tree in modules(package).items()
-}
+@pytest.fixture(scope="module")
+def trees() -> Trees:
+    """The modules of all packages.
+
+    They are read when these tests run: parallel processes collect all tests, and would
+    each keep a million objects.
+    """
+    return {
+        name: tree for package in PACKAGES for name, tree in modules(package).items()
+    }
 
 
-def imports() -> Iterator[Import]:
+@pytest.fixture(scope="module")
+def named_or_imported(trees: Trees) -> list[Import]:
+    return list(find_imports(trees))
+
+
+@pytest.fixture(scope="module")
+def imports(named_or_imported: list[Import]) -> list[Import]:
+    return [each for each in named_or_imported if each not in NOT_IMPORTED]
+
+
+def find_imports(trees: Trees) -> Iterator[Import]:
     """Yield the imports within the namespace, those inside functions included.
 
     A string that names a module counts as an import of it.
     """
-    for importer, tree in MODULES.items():
+    for importer, tree in trees.items():
         for node in ast.walk(tree):
-            for name in _imported(node):
+            for name in _imported(node, trees):
                 if name.startswith(f"{NAMESPACE}."):
                     yield Import(importer, name.removeprefix(f"{NAMESPACE}."))
         for text in strings(tree):
             for name in NAMED_MODULE.findall(str(text.value)):
-                yield Import(importer, _module_of(name))
+                yield Import(importer, _module_of(name, trees))
 
 
 def strings(tree: ast.Module) -> Iterator[ast.Constant]:
@@ -197,26 +218,22 @@ def strings(tree: ast.Module) -> Iterator[ast.Constant]:
                 yield node
 
 
-def _module_of(name: str) -> str:
+def _module_of(name: str, trees: Trees) -> str:
     """Return the longest part of a dotted name that is a module."""
-    while name not in MODULES:
+    while name not in trees:
         name = name.rpartition(".")[0]
     return name
 
 
-def _imported(node: ast.AST) -> Iterator[str]:
+def _imported(node: ast.AST, trees: Trees) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         assert node.level == 0, f"write an absolute import: {ast.unparse(node)}"
         for alias in node.names:
             submodule = f"{node.module}.{alias.name}"
-            is_module = submodule.removeprefix(f"{NAMESPACE}.") in MODULES
+            is_module = submodule.removeprefix(f"{NAMESPACE}.") in trees
             yield submodule if is_module else str(node.module)
-
-
-NAMED_OR_IMPORTED = list(imports())
-IMPORTS = [each for each in NAMED_OR_IMPORTED if each not in NOT_IMPORTED]
 
 
 def package_of(module: str) -> str:
@@ -231,14 +248,14 @@ def top_of(module: str, folder: str) -> str:
     return module.removeprefix(folder).removeprefix(".").split(".")[0]
 
 
-def between_packages() -> list[Import]:
-    return [each for each in IMPORTS if package_of(each[0]) != package_of(each[1])]
+def between_packages(imports: list[Import]) -> list[Import]:
+    return [each for each in imports if package_of(each[0]) != package_of(each[1])]
 
 
-def within(folder: str) -> list[Import]:
+def within(folder: str, imports: list[Import]) -> list[Import]:
     return [
         each
-        for each in IMPORTS
+        for each in imports
         if all(f"{module}.".startswith(f"{folder}.") for module in each)
     ]
 
@@ -264,15 +281,17 @@ def private_names(importer: str, tree: ast.Module) -> Iterator[str]:
                 yield f"{importer}, line {node.lineno}: {ast.unparse(node)}"
 
 
-def test_a_module_that_is_named_but_not_imported_exists() -> None:
-    assert NOT_IMPORTED <= {*NAMED_OR_IMPORTED}
+def test_a_module_that_is_named_but_not_imported_exists(
+    named_or_imported: list[Import],
+) -> None:
+    assert NOT_IMPORTED <= {*named_or_imported}
 
 
-def test_names_are_imported_from_a_package_or_its_modules() -> None:
+def test_names_are_imported_from_a_package_or_its_modules(trees: Trees) -> None:
     # After `import cadasta.workertoolbox.results` or `from cadasta import …`, every
     # module would be an attribute, and the other tests would not see its use.
     wrong = []
-    for importer, tree in MODULES.items():
+    for importer, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -287,51 +306,53 @@ def test_names_are_imported_from_a_package_or_its_modules() -> None:
     assert wrong == []
 
 
-def test_a_package_uses_only_public_names_of_another_one() -> None:
+def test_a_package_uses_only_public_names_of_another_one(trees: Trees) -> None:
     wrong = [
         found
-        for importer, tree in MODULES.items()
+        for importer, tree in trees.items()
         for found in private_names(importer, tree)
     ]
 
     assert wrong == []
 
 
-def test_packages_import_one_way() -> None:
+def test_packages_import_one_way(imports: list[Import]) -> None:
     wrong = [
         each
-        for each in between_packages()
+        for each in between_packages(imports)
         if package_of(each.imported) not in PACKAGES[package_of(each.importer)]
     ]
 
     assert shown(wrong) == []
 
 
-def test_a_package_imports_only_public_modules_of_another_one() -> None:
-    private = [each for each in between_packages() if "._" in each.imported]
+def test_a_package_imports_only_public_modules_of_another_one(
+    imports: list[Import],
+) -> None:
+    private = [each for each in between_packages(imports) if "._" in each.imported]
 
     assert shown(private) == []
 
 
 @pytest.mark.parametrize("folder", ORDER)
-def test_the_order_lists_each_folder_and_module_once(folder: str) -> None:
+def test_the_order_lists_each_folder_and_module_once(folder: str, trees: Trees) -> None:
     listed = [name for line in ORDER[folder] for name in line.split()]
     existing = {
-        top_of(name, folder) for name in MODULES if f"{name}.".startswith(f"{folder}.")
+        top_of(name, folder) for name in trees if f"{name}.".startswith(f"{folder}.")
     }
 
     assert sorted(listed) == sorted(existing - {""})
 
 
 @pytest.mark.parametrize("folder", ORDER)
-def test_folders_import_one_way(folder: str) -> None:
+def test_folders_import_one_way(folder: str, imports: list[Import]) -> None:
     line_of = {
         name: number
         for number, line in enumerate(ORDER[folder])
         for name in line.split()
     }
     wrong = []
-    for each in within(folder):
+    for each in within(folder, imports):
         importer, imported = (top_of(module, folder) for module in each)
         if importer and imported and importer != imported:
             if line_of[imported] >= line_of[importer]:
@@ -341,17 +362,21 @@ def test_folders_import_one_way(folder: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_imports_the_package_that_it_is_in(package: str) -> None:
-    wrong = [each for each in within(package) if each.imported == package]
+def test_no_module_imports_the_package_that_it_is_in(
+    package: str, imports: list[Import]
+) -> None:
+    wrong = [each for each in within(package, imports) if each.imported == package]
 
     assert shown(wrong) == []
 
 
 @pytest.mark.parametrize(("folder", "entry"), ENTRY_MODULES.items())
-def test_other_folders_import_only_the_entry_module(folder: str, entry: str) -> None:
+def test_other_folders_import_only_the_entry_module(
+    folder: str, entry: str, imports: list[Import]
+) -> None:
     wrong = [
         each
-        for each in IMPORTS
+        for each in imports
         if f"{each.imported}.".startswith(f"{folder}.")
         and not each.importer.startswith(folder)
         and each.imported != entry
@@ -360,23 +385,23 @@ def test_other_folders_import_only_the_entry_module(folder: str, entry: str) -> 
     assert shown(wrong) == []
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_no_modules_import_each_other_in_a_circle(imports: list[Import]) -> None:
     # A package imports its modules, and they do not need it.
     graph = TopologicalSorter[str]()
-    for each in IMPORTS:
+    for each in imports:
         if not {*each} & {*PACKAGES}:
             graph.add(each.importer, each.imported)
 
     graph.prepare()
 
 
-def test_conf_does_not_name_tables_of_results() -> None:
+def test_conf_does_not_name_tables_of_results(trees: Trees) -> None:
     views = (view.live.name, view.tasks.name)
     names = {*tables.metadata.tables, *views, VERSION_TABLE}
     pattern = re.compile(rf"\b({'|'.join(sorted(names))})\b")
     found = [
         f"{name}, line {node.lineno}: {node.value!r}"
-        for name, tree in MODULES.items()
+        for name, tree in trees.items()
         if package_of(name) == "conf"
         for node in strings(tree)
         if pattern.search(str(node.value))
