@@ -76,7 +76,13 @@ def test_wrong_use_and_unknown_ids_are_told_apart(app: Celery, tmp_path: Path) -
 def test_a_database_without_tables_is_a_one_line_error(
     app: Celery, tmp_path: Path
 ) -> None:
-    for name, words in (("empty", "tasks upgrade"), ("away/x", "unable to open")):
+    (tmp_path / "empty.sqlite3").touch()
+    (tmp_path / "folder.sqlite3").mkdir()
+    for name, words in (
+        ("empty", "no tables of the toolbox; run `celery -A … tasks upgrade`"),
+        ("away/x", "does not exist; check the path, or run `celery -A …"),
+        ("folder", "unable to open"),
+    ):
         url = f"workertoolbox+sqlite:///{tmp_path}/{name}.sqlite3"
         app.conf.update(result_backend=url)
         result = run(app, "1")
