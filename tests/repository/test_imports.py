@@ -92,6 +92,7 @@ ORDER = {
         "commands",  # the command group, which Celery imports by name
     ),
     "results._store": (
+        "escaped_texts",  # texts as the database holds them
         "open_database",  # the database that the queries read
         "rows",  # how tasks are read: ids, days, values, conditions
         "operations",  # what users have done

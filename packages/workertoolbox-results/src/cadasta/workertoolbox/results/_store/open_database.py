@@ -16,7 +16,6 @@ from cadasta.workertoolbox.results._database.engine import (
     open_engine,
     translate_errors,
 )
-from cadasta.workertoolbox.results._database.escaped_texts import escape_texts
 from cadasta.workertoolbox.results._database.schema import check_file, check_schema
 from cadasta.workertoolbox.results._database.snapshot import (
     open_snapshot,
@@ -25,6 +24,7 @@ from cadasta.workertoolbox.results._database.snapshot import (
 from cadasta.workertoolbox.results._database.time_limits import interrupted
 from cadasta.workertoolbox.results._database.url import tasks_database
 from cadasta.workertoolbox.results._errors import ResultsError
+from cadasta.workertoolbox.results._store.escaped_texts import escape_texts
 
 #: Seconds after which a query is cancelled.
 TIMEOUT_S = 30.0
