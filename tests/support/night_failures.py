@@ -48,17 +48,24 @@ def refuse_mails(fleet: RecordedFleet) -> None:
 
 
 def lack_tax_ids(fleet: RecordedFleet) -> None:
-    """Fail exports of customers without a VAT id, with a pause after a repair."""
-    for n, at in enumerate(
-        [NOW - 40 * HOUR, NOW - 30 * HOUR, NOW - 22 * HOUR, night(1, 40, 12)]
-    ):
-        kwargs = {"customer_id": 700 + n, "format": "datev"}
-        export = make_call("exports.customer", f"no tax id {n}", at, kwargs)
-        fleet.publish(export)
-        functions = ("shop.exports.customer", "shop.datev.address")
-        error = raised(KeyError("vat_id"), *functions)
-        started_at = at + timedelta(milliseconds=300)
-        fleet.run(export, EXPORTS, started_at, 2.4, error, state=states.FAILURE)
+    """Fail exports of customers without a VAT id."""
+    for n, hours in enumerate((40, 30, 22)):
+        _lack_tax_id(fleet, n, NOW - hours * HOUR)
+
+
+def lack_a_tax_id_again(fleet: RecordedFleet) -> None:
+    """Fail such an export after the repair."""
+    _lack_tax_id(fleet, 3, night(1, 40, 12))
+
+
+def _lack_tax_id(fleet: RecordedFleet, n: int, at: datetime) -> None:
+    kwargs = {"customer_id": 700 + n, "format": "datev"}
+    export = make_call("exports.customer", f"no tax id {n}", at, kwargs)
+    fleet.publish(export)
+    functions = ("shop.exports.customer", "shop.datev.address")
+    error = raised(KeyError("vat_id"), *functions)
+    started_at = at + timedelta(milliseconds=300)
+    fleet.run(export, EXPORTS, started_at, 2.4, error, state=states.FAILURE)
 
 
 def lose_an_export(fleet: RecordedFleet) -> None:

@@ -17,6 +17,7 @@ from cadasta.workertoolbox.conf import Config
 from cadasta.workertoolbox.results import TaskStore, upgrade
 from cadasta.workertoolbox.results._headers import BEAT
 from support.night_failures import (
+    lack_a_tax_id_again,
     lack_tax_ids,
     lose_an_export,
     refuse_charges,
@@ -82,6 +83,7 @@ def _tell(fleet: RecordedFleet, app: Celery) -> None:
     with TaskStore.for_app(app) as store:
         for group in store.error_groups(name="exports.customer"):
             store.resolve_error_group(group.id, made_by="ann", reason="repaired")
+    lack_a_tax_id_again(fleet)
     rerun_charges(fleet)
     fleet.archive(night(1, 50))
     refuse_charges(fleet)
