@@ -83,13 +83,15 @@ def scheduled_jobs(clock: Clock) -> Iterator[Job]:
         runs=list(clock.every(15 * MINUTE, until=down_at)),
         run_s=6.0,
     )
+    # Due before the outage, so that only the entry above is overdue, at any hour.
+    hour = (down_at - HOUR).hour
     inventory = Entry(
         name="inventory",
         task="stock.count",
-        schedule="30 4 * * *",
-        timezone="Europe/Berlin",
+        schedule=f"30 {hour} * * *",
+        timezone="UTC",
         period=DAY,
-        runs=_daily(clock, hour=3, minute=30, until=down_at),
+        runs=_daily(clock, hour=hour, minute=30, until=down_at),
         run_s=210.0,
     )
     entries = [stock, inventory]
